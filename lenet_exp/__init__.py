@@ -1,0 +1,16 @@
+"""lenet_exp: sweeps of LeNet-5 over MNIST-like data. Light to import: torch and mlflow come with first use."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lenet_exp.api import compose, load, train
+
+__all__ = ["compose", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from lenet_exp import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,94 @@
+"""Runs a Hydra app so that what a person got wrong is one line and the exit status is true."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.errors import UserError
+
+EXIT_FAILED = 1
+EXIT_WRONG = 2
+
+_status = 0
+
+
+def set_exit_status(status: int) -> None:
+    """What the process will leave with, unless something worse comes; a sweep goes on after a failed run."""
+    global _status
+    _status = max(_status, status)
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -> NoReturn:
+    """Composes `conf/<config_name>.yaml` with the command line and runs `task`; leaves with the exit status.
+
+    0 fine; 1 a run failed or diverged; 2 what was asked for is wrong (one line on stderr); 130, 143 on SIGINT, SIGTERM.
+    """
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over instead of printing nine lines
+    signal.signal(signal.SIGTERM, _terminate)
+    _refuse_dashes(program)
+    try:
+        hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(task)()
+    except (UserError, HydraException, OmegaConfBaseException, ValueError) as e:
+        if full_error or (isinstance(e, ValueError) and not _from_hydra(e)):
+            raise
+        _fail(program, _explain(e))
+    except KeyboardInterrupt:
+        print(f"{program}: stopped", file=sys.stderr)
+        sys.exit(130)
+    except Terminated:
+        print(f"{program}: terminated", file=sys.stderr)
+        sys.exit(143)
+    sys.exit(_status)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    from lenet_exp.config.explain import explain_hydra
+
+    return explain_hydra(error)
+
+
+def _from_hydra(error: ValueError) -> bool:
+    """Whether a ValueError is Hydra's own word on the command line and not a bug."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(("hydra.", "omegaconf."))
+
+
+def _refuse_dashes(program: str) -> None:
+    try:
+        _, unknown = get_args_parser().parse_known_args()
+    except SystemExit:
+        return  # argparse said why; Hydra's own parsing will say it again and leave
+    unknown = [a for a in unknown if a.startswith("-")]
+    if unknown:
+        from lenet_exp.config.explain import explain_arguments
+
+        _fail(program, explain_arguments(unknown))
+
+
+def _fail(program: str, line: str) -> NoReturn:
+    print(f"{program}: {' '.join(line.split())}", file=sys.stderr)
+    sys.exit(EXIT_WRONG)
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise Terminated

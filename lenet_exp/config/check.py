@@ -1,0 +1,68 @@
+"""Everything that can be known to be wrong before anything is trained: ranges, cross-field rules, torch's own rules."""
+
+from __future__ import annotations
+
+from dataclasses import Field
+from typing import Any
+
+from lenet_exp.config.schema import Config, Reader, knobs, range_text, within
+from lenet_exp.errors import ConfigError
+
+
+def check_config(config: Config) -> None:
+    """Raises:
+    ConfigError: with one line that names the flag, its value and what is allowed.
+    """
+    for flag, _, f in knobs():
+        _check_range(flag, value_of(config, flag), f)
+    if len(config.dataset.class_names) != 10:
+        raise ConfigError(f"dataset.class_names: {len(config.dataset.class_names)} names; LeNet-5 has 10 outputs")
+    if config.dataset.reader is Reader.torchvision and not config.dataset.torchvision_class:
+        raise ConfigError("dataset.torchvision_class=null: dataset.reader=torchvision needs a class name")
+    _check_activation(config)
+    _check_optimizer(config)
+
+
+def _check_range(flag: str, value: Any, f: Field) -> None:
+    limits = f.metadata["limits"]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if not within(value, limits):
+        raise ConfigError(f"{flag}={value}: allowed is {range_text(limits) or 'a finite number'}")
+
+
+def _check_activation(config: Config) -> None:
+    import torch
+
+    from lenet_exp.config.targets import option_name
+    from lenet_exp.training.lenet5 import LeNet5
+
+    monotone = config.activation.get("monotone", False)
+    if not isinstance(monotone, bool):
+        raise ConfigError(f"activation.monotone={monotone}: allowed is true or false")
+    model = LeNet5(config.activation, config.regularization.dropout_rate)
+    state = torch.random.get_rng_state()
+    try:
+        model.train()(torch.linspace(-1, 1, 2 * 32 * 32).reshape(2, 1, 32, 32))
+    except Exception as e:
+        raise ConfigError(f"activation={option_name(config.activation)}: can't be applied in LeNet-5: {e}") from e
+    if not torch.equal(state, torch.random.get_rng_state()):
+        raise ConfigError(
+            f"activation={option_name(config.activation)}: draws from global random state, so its runs can't be "
+            "repeated; give the class a `generator` attribute to draw from (see lenet_exp/training/activations.py)"
+        )
+
+
+def _check_optimizer(config: Config) -> None:
+    import torch
+
+    from lenet_exp.training.optimizer import build_optimizer
+
+    build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def value_of(config: Config, flag: str) -> Any:
+    node: Any = config
+    for part in flag.split("."):
+        node = getattr(node, part)
+    return node

@@ -1,0 +1,100 @@
+"""Finds conf/, and turns what Hydra composed into a typed, checked `Config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lenet_exp.config.schema import Config, describe_knobs, knobs
+from lenet_exp.errors import ConfigError, nearest
+
+PACKAGE = Path(__file__).resolve().parent.parent
+# In a wheel conf/ lies inside the package, in a checkout beside it.
+CONF_DIR = next(
+    (d for d in (PACKAGE / "conf", PACKAGE.parent / "conf") if (d / "train.yaml").is_file()), PACKAGE / "conf"
+)
+
+OmegaConf.register_new_resolver("lenet_exp.flags", describe_knobs, replace=True)
+
+
+def typed(composed: DictConfig | dict[str, Any]) -> Config:
+    """The composed configuration as a `Config`: types converted, unknown keys refused, interpolations resolved.
+
+    Ranges and what torch says of the optimizer are `check.check_config`'s part.
+
+    Raises:
+        ConfigError: a flag is unknown, has the wrong type or has no value.
+    """
+    given = OmegaConf.create(composed) if isinstance(composed, dict) else composed
+    task = OmegaConf.masked_copy(given, [str(k) for k in given if k != "hydra"])
+    try:
+        OmegaConf.set_struct(task, False)
+        config = cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), task)))
+    except OmegaConfBaseException as e:
+        raise ConfigError(_explain(e, task)) from e
+    return config
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The configuration as plain dicts, lists, strings and numbers, fit for YAML and JSON; `typed` reads it back."""
+    return cast(
+        dict[str, Any],
+        OmegaConf.to_container(OmegaConf.structured(config), resolve=True, enum_to_str=True),
+    )
+
+
+def compose(overrides: list[str] | None = None) -> Config:
+    """The configuration that `lenet-train <overrides>` would train, checked.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    from lenet_exp.config.check import check_config
+    from lenet_exp.config.explain import explain_hydra
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            config = typed(hydra_compose("train", overrides=list(overrides or [])))
+    except (HydraException, OmegaConfBaseException) as e:
+        raise ConfigError(explain_hydra(e)) from e
+    check_config(config)
+    return config
+
+
+def _explain(error: OmegaConfBaseException, given: DictConfig) -> str:
+    key = error.full_key or ""
+    reason = str(error).splitlines()[0]
+    known = {name: kind for name, kind, _ in knobs()}
+    if key in known:
+        kind = known[key]
+        value = OmegaConf.select(OmegaConf.create(OmegaConf.to_container(given)), key)
+        if value == "???":
+            return f"{key}: has no value"
+        allowed = " or ".join(m.value for m in kind) if hasattr(kind, "__members__") else _type_name(kind)
+        hint = nearest(str(value), [m.value for m in kind]) if hasattr(kind, "__members__") else None
+        return f"{key}={_show(value)}: allowed is {allowed}" + (f"; did you mean {hint}?" if hint else "")
+    if "not in" in reason and key:
+        hint = nearest(key, known)
+        return f"{key}: no such flag" + (f"; did you mean {hint}?" if hint else "; lenet-train --help lists them")
+    return f"{key}: {reason}" if key and key not in reason else reason
+
+
+def _type_name(kind: Any) -> str:
+    names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+    text = getattr(kind, "__name__", None) or str(kind)
+    optional = "None" in str(kind)
+    base = next((words for name, words in names.items() if name == text or f"{name} |" in str(kind)), str(kind))
+    return f"{base} or null" if optional else base
+
+
+def _show(value: Any) -> str:
+    return str(OmegaConf.to_container(value)) if isinstance(value, DictConfig | ListConfig) else str(value)

@@ -1,0 +1,114 @@
+"""Turns Hydra's errors, four to nine lines each, into one line with the nearest valid name."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.errors import nearest
+
+
+def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -> str:
+    """What was wrong, the value, what is allowed and the nearest valid name, in one line."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: can't be read ({_first_line(str(error))}); quote values with special characters"
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_option(error)
+    if "No match in the defaults list" in text:
+        return _unknown_group(text)
+    cause = error.__cause__ or error
+    key = getattr(cause, "full_key", None) or ""
+    if "is not in struct" in text or "is not in struct" in str(cause):
+        return _unknown_flag(key or _quoted(text), conf_dirs)
+    if "Ambiguous value" in text:
+        return f"{_quoted(text) or text.splitlines()[0]}: several values need -m (lenet-train -m ...)"
+    return _first_line(text if not key or key in _first_line(text) else f"{key}: {text}")
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    if not group or error.options is None:
+        known = [p.name for p in CONF_DIR.iterdir() if p.is_dir()]
+        hint = nearest(str(error.missing_cfg_file), known)
+        return f"{_first_line(str(error))}" + (f"; did you mean {hint}?" if hint else "")
+    options = [o for o in error.options if not o.startswith("_")]
+    hint = nearest(option, options)
+    return (
+        f"{group}={option}: no such option; "
+        + (f"did you mean {hint}? " if hint else "")
+        + f"There are {', '.join(sorted(options))}"
+    )
+
+
+def _unknown_group(text: str) -> str:
+    name = _quoted(text)
+    groups = [p.name for p in CONF_DIR.iterdir() if p.is_dir()]
+    hint = nearest(name.split("@")[0], groups)
+    return f"{name}: no such group; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(groups))}")
+
+
+def _unknown_flag(key: str, conf_dirs: tuple[Path, ...]) -> str:
+    known = known_flags(conf_dirs)
+    leaf = key.rpartition(".")[2]
+    # The ancestor's short names (lr, dropout_rate) are leaves here: the exact leaf is the best guess.
+    same_leaf = sorted(f for f in known if f.rpartition(".")[2] == leaf)
+    if key in known:
+        return f"{key}: not a flag of the chosen option of {key.partition('.')[0]}"
+    hint = same_leaf[0] if same_leaf else nearest(key, known)
+    return f"{key}: no such flag" + (f"; did you mean {hint}?" if hint else "; lenet-train --help lists them")
+
+
+@cache
+def known_flags(conf_dirs: tuple[Path, ...]) -> frozenset[str]:
+    """All dotted flags that some option of some group has."""
+    found: set[str] = set()
+
+    def walk(node: DictConfig, prefix: str) -> None:
+        for key in map(str, node):
+            if key in {"defaults", "hydra", "_target_"}:
+                continue
+            found.add(f"{prefix}{key}")
+            child = OmegaConf.to_container(node, resolve=False).get(key)  # type: ignore[union-attr]
+            if isinstance(child, dict):
+                walk(OmegaConf.create(child), f"{prefix}{key}.")
+
+    for conf_dir in conf_dirs:
+        for file in conf_dir.rglob("*.yaml"):
+            loaded = OmegaConf.load(file)
+            group = file.parent.relative_to(conf_dir).as_posix()
+            if isinstance(loaded, DictConfig) and not group.startswith("hydra"):
+                walk(loaded, "" if group == "." else f"{group.replace('/', '.')}.")
+    return frozenset(found)
+
+
+def explain_arguments(unknown: list[str]) -> str:
+    """One line for `--dataset=X`: flags here have no dashes."""
+    first = unknown[0]
+    name, _, value = first.lstrip("-").partition("=")
+    name = name.replace("-", "_")
+    flags = known_flags((CONF_DIR,)) | {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
+    same_leaf = sorted(f for f in flags if f.rpartition(".")[2] == name)
+    target = name if name in flags else (same_leaf[0] if same_leaf else nearest(name, flags))
+    if target is None:
+        return f"{first}: no such option; flags are written name=value, lenet-train --help lists them"
+    group = CONF_DIR / target
+    shown = value.lower() if value else "x"
+    if value and group.is_dir():
+        shown = nearest(value, [p.stem for p in group.glob("*.yaml")]) or shown
+    elif value:
+        shown = value
+    return f"{first}: flags have no dashes here; write {target}={shown}"
+
+
+def _quoted(text: str) -> str:
+    parts = text.split("'")
+    return parts[1] if len(parts) > 2 else ""
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "unknown error")

@@ -1,0 +1,44 @@
+"""The name of an experiment: a hash of every setting that can change its result, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from lenet_exp.config.check import value_of
+from lenet_exp.config.schema import Config, knobs
+from lenet_exp.config.targets import effective_keywords, option_class
+
+# Raise it when the same configuration would give other weights; stored golden losses make the tests say so.
+TRAINING_VERSION = 1
+
+
+def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
+    """SHA-256 (hex) over `TRAINING_VERSION`, the data digests and all settings that differ from their neutral value.
+
+    Paths, names, cadences, device and threads do not count; neither do keywords at the class's own default, nor
+    `momentum` where the optimizer has none.
+
+    Args:
+        data_digests: of the images and labels really used, by split.
+    """
+    text = json.dumps(fingerprinted(config, data_digests), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Any]:
+    """What `fingerprint` hashes."""
+    settings: dict[str, Any] = {}
+    for flag, _, f in knobs():
+        value = value_of(config, flag)
+        if not f.metadata["result"] or value == f.metadata["neutral"]:
+            continue
+        settings[flag] = _option(flag, value) if isinstance(value, dict) else value
+    return {"training_version": TRAINING_VERSION, "data": data_digests, "settings": settings}
+
+
+def _option(group: str, option: dict[str, Any]) -> dict[str, Any]:
+    cls = option_class(group, option)
+    named = {"class": f"{cls.__module__}.{cls.__qualname__}", "keywords": effective_keywords(group, option)}
+    return named | ({"monotone": bool(option.get("monotone", False))} if group == "activation" else {})

@@ -1,0 +1,161 @@
+"""Every knob of a run: its type, meaning, unit and range, and whether it can change the result.
+
+Values live in conf/*.yaml, meanings here: a field has no default, so that a value stands in one place.
+This file imports neither torch nor mlflow: `--help` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from typing import Any, get_type_hints
+
+from omegaconf import MISSING
+
+ALWAYS = object()  # a neutral value that no value equals: the field always counts in the fingerprint
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Reader(StrEnum):
+    torchvision = "torchvision"
+    digits = "digits"
+
+
+class Models(StrEnum):
+    all = "all"
+    best = "best"
+    none = "none"
+
+
+def knob(
+    meaning: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    neutral: Any = ALWAYS,
+    result: bool = True,
+) -> Any:
+    """A configuration field.
+
+    Args:
+        meaning: what it does, with its unit; printed by `--help`.
+        ge, gt, le, lt: its range.
+        neutral: the value that leaves a run as if the field did not exist. A field at its neutral value is left out of
+            the fingerprint, so new fields leave old fingerprints as they are.
+        result: whether it can change the trained weights; if not, it never counts in the fingerprint.
+    """
+    limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
+    return field(default=MISSING, metadata={"meaning": meaning, "limits": limits, "neutral": neutral, "result": result})
+
+
+# The data digests stand for the data set in the fingerprint, so none of these fields does.
+@dataclass
+class Dataset:
+    name: str = knob("data set", result=False)
+    reader: Reader = knob("how its files are read", result=False)
+    torchvision_class: str | None = knob("class in torchvision.datasets, for reader=torchvision", result=False)
+    class_names: list[str] = knob("names of the 10 classes", result=False)
+    val_size: int = knob("validation images, taken from the training set by split_seed", ge=1, result=False)
+    train_size: int | None = knob("training images (null: all that validation leaves)", ge=1, result=False)
+
+
+@dataclass
+class Regularization:
+    weight_decay: float = knob("L2 penalty (AdamW: decoupled decay) of all parameters", ge=0, neutral=0.0)
+    dropout_rate: float = knob("share of fc1's and fc2's outputs dropped in training", ge=0, lt=1, neutral=0.0)
+
+
+@dataclass
+class Tracking:
+    uri: str | None = knob("MLflow store (null: mlflow.db in the outputs folder)", result=False)
+    experiment: str = knob("MLflow experiment", result=False)
+    models: Models = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
+    plots: bool = knob("log learning curves and confusion matrix as PNG", result=False)
+    tags: dict[str, Any] = knob("more tags of the run: +tracking.tags.note=first", result=False)
+
+
+@dataclass
+class Sweep:
+    force: bool = knob("train again what is finished already", result=False)
+
+
+@dataclass
+class Config:
+    """One run. `activation` and `optimizer` hold a class (`_target_`) and its keywords; see targets.py."""
+
+    dataset: Dataset = field(default_factory=Dataset)
+    activation: dict[str, Any] = knob("nonlinearity: name, _target_ (a torch.nn.Module), monotone, keywords")
+    optimizer: dict[str, Any] = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, keywords")
+    regularization: Regularization = field(default_factory=Regularization)
+    num_epoch: int = knob("passes over the training set", ge=1)
+    batch_size: int = knob("images a step", ge=1)
+    num_iter_echo: int = knob("iterations between two logged step losses", ge=1, result=False)
+    seed: int = knob("of weights, order, dropout", ge=0, lt=2**63)
+    split_seed: int = knob("of the split into training and validation; its effect is in the data digests",
+                           ge=0, lt=2**63, result=False)  # fmt: skip
+    device: Device = knob("auto (cuda, then mps, then cpu), cpu, cuda, mps", result=False)
+    num_threads: int | None = knob("CPU threads of a run (null: 1 under -m, else all cores)", ge=1, result=False)
+    data_root: str = knob(
+        "folder of the data sets, torchvision's layout; default $$LENET_EXP_DATA, else data", result=False
+    )
+    model_path: str | None = knob("folder for the best model so far as safetensors (null: none)", result=False)
+    tracking: Tracking = field(default_factory=Tracking)
+    sweep: Sweep = field(default_factory=Sweep)
+
+
+# Ranges of keywords that many of torch's optimizers share; torch's own checks come on top.
+OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
+    "lr": {"gt": 0},
+    "momentum": {"ge": 0, "lt": 1},
+    "dampening": {"ge": 0, "le": 1},
+    "alpha": {"ge": 0, "lt": 1},
+    "eps": {"gt": 0},
+    "betas": {"ge": 0, "lt": 1},
+}
+
+
+def knobs(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Field]]:
+    """All leaf fields as (dotted flag, type, dataclass field)."""
+    types = get_type_hints(schema)
+    for f in fields(schema):
+        if is_dataclass(types[f.name]):
+            yield from knobs(types[f.name], f"{prefix}{f.name}.")
+        else:
+            yield prefix + f.name, types[f.name], f
+
+
+def range_text(limits: dict[str, float | None]) -> str:
+    """`{"ge": 0, "lt": 1}` -> `>= 0 and < 1`; empty where there is none."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    bounds = {k: v for k, v in limits.items() if v is not None}
+    return " and ".join(f"{signs[k]} {v:g}" if abs(v) < 1e9 else f"{signs[k]} {v}" for k, v in bounds.items())
+
+
+def within(value: float, limits: dict[str, float | None]) -> bool:
+    """Whether `value` lies in the range; infinite and NaN never do."""
+    ge, gt, le, lt = (limits.get(k) for k in ("ge", "gt", "le", "lt"))
+    return (
+        float("-inf") < value < float("inf")
+        and (ge is None or value >= ge)
+        and (gt is None or value > gt)
+        and (le is None or value <= le)
+        and (lt is None or value < lt)
+    )
+
+
+def describe_knobs() -> str:
+    """One line a flag, for `--help`."""
+    lines = []
+    for name, _, f in knobs():
+        limits = range_text(f.metadata["limits"])
+        lines.append(f"  {name:<29} {f.metadata['meaning']}" + (f"  [{limits}]" if limits else ""))
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""The tensors that training uses: made once a process, shared by its runs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lenet_exp.config.schema import Config, Dataset
+from lenet_exp.data.readers import RawImages, read_training_images
+from lenet_exp.errors import ConfigError
+from lenet_exp.training.seeds import generator
+
+SIDE = 32  # LeNet-5's input
+CHUNK = 4096  # images resized at a time, so that the work space stays small
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Images and labels of a data set, and which of them train and validate.
+
+    Attributes:
+        images: (n, 1, 32, 32) float32 in [-1, 1].
+        labels: (n,) int64.
+        train_index, val_index: (n_train,), (n_val,) int64, disjoint.
+        digests: SHA-256 of the raw pixels and labels of `train` and `validation`, in the split's order.
+        source: folder or function that they were read from.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    images: Tensor
+    labels: Tensor
+    train_index: Tensor
+    val_index: Tensor
+    digests: dict[str, str]
+    source: str
+
+
+def load_training_data(config: Config, device: torch.device) -> TrainingData:
+    """The data of a run on its device. Tensors are shared by all runs of the process.
+
+    Raises:
+        DataError: the data set can't be had.
+        ConfigError: it is too small for `val_size` and `train_size`.
+    """
+    d = config.dataset
+    key = _dataset_key(d)
+    train_index, val_index, digests = _split(key, config.data_root, d.val_size, d.train_size, config.split_seed)
+    images, labels = _tensors(key, config.data_root, device)
+    source = _raw(key, config.data_root).source
+    return TrainingData(
+        d.name, tuple(d.class_names), images, labels, train_index.to(device), val_index.to(device), digests, source
+    )
+
+
+def normalise(images: Tensor, white: int) -> Tensor:
+    """(n, height, width) in [0, white] -> (n, 1, 32, 32) float32 in [-1, 1]: bilinear, (p - 0.5) / 0.5."""
+    out = torch.empty(len(images), 1, SIDE, SIDE)
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK, None].to(torch.float32) / white
+        if part.shape[-2:] != (SIDE, SIDE):
+            part = F.interpolate(part, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+        out[start : start + CHUNK] = (part - 0.5) / 0.5
+    return out.contiguous(memory_format=torch.channels_last)
+
+
+DatasetKey = tuple[str, ...]
+
+
+def _dataset_key(d: Dataset) -> DatasetKey:
+    return (d.name, d.reader.value, d.torchvision_class or "")
+
+
+@lru_cache(maxsize=8)
+def _raw(key: DatasetKey, data_root: str) -> RawImages:
+    name, reader, torchvision_class = key
+    return read_training_images(Dataset(name, reader, torchvision_class or None, [], 1, None), data_root)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=8)
+def _tensors(key: DatasetKey, data_root: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    raw = _raw(key, data_root)
+    return normalise(raw.images, raw.white).to(device), raw.labels.to(device)
+
+
+@lru_cache(maxsize=64)
+def _split(
+    key: DatasetKey, data_root: str, val_size: int, train_size: int | None, split_seed: int
+) -> tuple[Tensor, Tensor, dict[str, str]]:
+    raw = _raw(key, data_root)
+    n = len(raw.labels)
+    if val_size + (train_size or 1) > n:
+        train = "the training set" if train_size is None else f"dataset.train_size={train_size}"
+        raise ConfigError(f"dataset.val_size={val_size}: {key[0]} has {n} images, too few for it and {train}")
+    order = torch.randperm(n, generator=generator(split_seed, "split"))
+    val_index = order[:val_size]
+    train_index = order[val_size : None if train_size is None else val_size + train_size]
+    return train_index, val_index, {"train": _digest(raw, train_index), "validation": _digest(raw, val_index)}
+
+
+def _digest(raw: RawImages, index: Tensor) -> str:
+    digest = hashlib.sha256(f"{tuple(raw.images.shape[1:])} {raw.white}".encode())
+    digest.update(raw.images[index].numpy().tobytes())
+    digest.update(raw.labels[index].numpy().astype("<i8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,99 @@
+"""Reads the training part of a data set as it lies on disk. The test part is opened by prediction alone."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lenet_exp.config.schema import Dataset, Reader
+from lenet_exp.errors import DataError
+
+DIGITS_TEST_SIZE = 297
+
+
+@dataclass(frozen=True)
+class RawImages:
+    """images (n, height, width) uint8 in [0, white]; labels (n,) int64 in [0, 9]; where they come from."""
+
+    images: Tensor
+    labels: Tensor
+    white: int
+    source: str
+
+
+def read_training_images(dataset: Dataset, data_root: str) -> RawImages:
+    """All images that training and validation may use.
+
+    Raises:
+        DataError: files are missing, can't be had or can't be read.
+    """
+    raw = READERS[dataset.reader](dataset, Path(data_root).expanduser().absolute())
+    if raw.labels.numel() == 0 or len(raw.images) != len(raw.labels):
+        raise DataError(
+            f"dataset={dataset.name}: {len(raw.images)} images but {len(raw.labels)} labels in {raw.source}"
+        )
+    low, high = int(raw.labels.min()), int(raw.labels.max())
+    if low < 0 or high > 9:
+        raise DataError(f"dataset={dataset.name}: labels from {low} to {high} in {raw.source}; allowed is 0 to 9")
+    return raw
+
+
+def _read_torchvision(dataset: Dataset, root: Path) -> RawImages:
+    from torchvision import datasets
+
+    cls = getattr(datasets, str(dataset.torchvision_class), None)
+    if not (isinstance(cls, type) and issubclass(cls, datasets.MNIST)):
+        raise DataError(
+            f"dataset.torchvision_class={dataset.torchvision_class}: allowed is MNIST, FashionMNIST, KMNIST or QMNIST"
+        )
+    which = {"what": "train"} if issubclass(cls, datasets.QMNIST) else {"train": True}
+    folder = root / cls.__name__ / "raw"
+    try:
+        loaded = cls(str(root), **which)
+    except RuntimeError as e:
+        if "not found" not in str(e):
+            raise DataError(f"dataset={dataset.name}: {folder} can't be read: {_first_line(e)}") from e
+        loaded = _download(cls, root, which, dataset.name)
+    except (OSError, ValueError, AssertionError, EOFError) as e:
+        raise DataError(f"dataset={dataset.name}: {folder} can't be read: {_first_line(e)}") from e
+    labels = loaded.targets[:, 0] if loaded.targets.ndim == 2 else loaded.targets  # QMNIST: column 0 is the class
+    return RawImages(loaded.data, labels.to(torch.int64), 255, str(folder))
+
+
+def _download(cls: type, root: Path, which: dict, name: str):  # type: ignore[no-untyped-def]
+    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its home page"
+    print(f"dataset={name}: not in {root}; downloading it", file=sys.stderr)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return cls(str(root), download=True, **which)
+    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as e:
+        raise DataError(
+            f"dataset={name}: not found in {root} and the download failed ({_first_line(e)}; tried {mirrors}); "
+            f"put its files into {root / cls.__name__ / 'raw'} or set data_root; dataset=digits needs none"
+        ) from e
+
+
+def _read_digits(dataset: Dataset, root: Path) -> RawImages:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images.astype(np.uint8))[:-DIGITS_TEST_SIZE]
+    labels = torch.from_numpy(bunch.target.astype(np.int64))[:-DIGITS_TEST_SIZE]
+    return RawImages(images, labels, 16, "sklearn.datasets.load_digits")
+
+
+READERS: dict[Reader, Callable[[Dataset, Path], RawImages]] = {
+    Reader.torchvision: _read_torchvision,
+    Reader.digits: _read_digits,
+}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

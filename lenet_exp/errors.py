@@ -1,0 +1,31 @@
+"""What a person can get wrong. Each of these is printed as one line, without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something outside the program has to change; the message is one line that says what. Exit status 2."""
+
+
+class ConfigError(UserError):
+    """A flag, or a combination of flags, is wrong."""
+
+
+class DataError(UserError):
+    """A data set is missing, unreadable or too small."""
+
+
+class StoreError(UserError):
+    """The MLflow store can't be used as it is."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name closest to `name` (case, `-` and `_` ignored), or None where nothing is close."""
+
+    def plain(text: str) -> str:
+        return text.lower().replace("-", "").replace("_", "")
+
+    by_plain = {plain(v): v for v in valid}
+    found = difflib.get_close_matches(plain(name), by_plain, n=1, cutoff=0.6)
+    return by_plain[found[0]] if found else None

@@ -1,0 +1,90 @@
+"""The job frozen before a run and the record kept after it: all that is needed to rebuild and to trust a result."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lenet_exp.config.compose import plain
+from lenet_exp.config.fingerprint import TRAINING_VERSION, fingerprint
+from lenet_exp.config.schema import Config
+from lenet_exp.config.targets import keywords, option_name
+from lenet_exp.data.images import TrainingData
+from lenet_exp.execution import describe_execution, git_state, host, versions
+from lenet_exp.tracking.store import hide_password
+from lenet_exp.training.evaluate import confusion_matrix
+from lenet_exp.training.lane import Best
+from lenet_exp.training.weights import weights_digest
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """The plain configuration as it acts: flags without effect (`momentum` under Adam) left out, no password in it."""
+    values = plain(config)
+    for group in ("activation", "optimizer"):
+        option = values[group]
+        used = keywords(group, option)
+        values[group] = {"name": option_name(option)} | {
+            k: v for k, v in option.items() if k in used or k in {"_target_", "monotone"}
+        }
+    if values["tracking"]["uri"]:
+        values["tracking"]["uri"] = hide_password(values["tracking"]["uri"])
+    return values
+
+
+def freeze(config: Config, data: TrainingData, device: torch.device, name: str) -> dict[str, Any]:
+    """The job as JSON values, before anything is trained."""
+    return {
+        "name": name,
+        "fingerprint": fingerprint(config, data.digests),
+        "training_version": TRAINING_VERSION,
+        "config": effective(config),
+        "data_digests": data.digests,
+        "data_source": data.source,
+        "execution": describe_execution(config, device),
+        "versions": versions(),
+        "git": git_state(),
+        "host": host(),
+        "command": command_line(),
+        "created_ms": time.time_ns() // 1_000_000,
+    }
+
+
+def conclude(
+    job: dict[str, Any],
+    outcome: str,
+    *,
+    epochs: int,
+    seconds: float,
+    best: Best | None = None,
+    data: TrainingData | None = None,
+    reason: str = "",
+) -> dict[str, Any]:
+    """The record: the job, and what came of it.
+
+    Args:
+        outcome: finished, diverged, failed or killed.
+        epochs: how many were trained to their end.
+        reason: why it did not finish, in one line.
+    """
+    truth = data.labels[data.val_index] if data is not None else None
+    return job | {
+        "outcome": outcome,
+        "reason": reason,
+        "epochs": epochs,
+        "seconds": round(seconds, 3),
+        "best_epoch": best.epoch if best else None,
+        "best_val_accuracy": best.val_accuracy if best else None,
+        "weights_digest": weights_digest(best.weights) if best else None,
+        "confusion_matrix": confusion_matrix(truth, best.predictions) if best and truth is not None else None,
+        "ended_ms": time.time_ns() // 1_000_000,
+    }
+
+
+def command_line() -> str:
+    """What was typed, quoted for a shell."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,68 @@
+"""Pictures of a run. No pyplot: nothing global, no window."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+TRAIN, VALIDATION = "#6b7280", "#2563eb"
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG."""
+    FigureCanvasAgg(figure)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=110)
+    return out.getvalue()
+
+
+def curves_figure(epochs: list[dict[str, Any]], title: str) -> Figure:
+    """Loss and accuracy by epoch, training and validation; the best epoch marked."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    x = [e["epoch"] for e in epochs]
+    marker = "." if len(x) < 30 else ""
+    for axes, what in ((left, "loss"), (right, "accuracy")):
+        axes.plot(x, [e[f"train_{what}"] for e in epochs], color=TRAIN, marker=marker, label="training (running mean)")
+        axes.plot(x, [e[f"val_{what}"] for e in epochs], color=VALIDATION, marker=marker, label="validation")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(what)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    best = max(epochs, key=lambda e: (e["val_accuracy"], -e["epoch"]))
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.plot([best["epoch"]], [best["val_accuracy"]], "o", color=VALIDATION, fillstyle="none", markersize=9)
+    right.set_title(f"best {best['val_accuracy']:.2%}, epoch {best['epoch']}", fontsize=10)
+    left.legend(frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def confusion_figure(counts: list[list[int]], class_names: list[str], title: str) -> Figure:
+    """Validation confusion matrix: counts written, errors coloured (the diagonal would drown them)."""
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    share = [[0.0 if i == j else n / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)]
+    top = max(max(row) for row in share) or 1.0
+    shown = axes.imshow(share, cmap="Reds", vmin=0, vmax=top)
+    for i, row in enumerate(counts):
+        for j, n in enumerate(row):
+            if n:
+                color = "white" if share[i][j] > 0.6 * top else "black"
+                weight = "bold" if i == j else "normal"
+                axes.text(j, i, str(n), ha="center", va="center", color=color, fontsize=8, fontweight=weight)
+    ticks = range(len(class_names))
+    slant = max(map(len, class_names)) > 2
+    axes.set_xticks(ticks, class_names, rotation=45 if slant else 0, ha="right" if slant else "center", fontsize=9)
+    axes.set_yticks(ticks, class_names, fontsize=9)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1.0, decimals=1))
+    bar.set_label("share of the true class mistaken", fontsize=9)
+    figure.suptitle(f"{title}: validation", fontsize=11)
+    return figure

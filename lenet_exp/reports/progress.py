@@ -1,0 +1,134 @@
+"""What the terminal shows while runs train: bars on a terminal, plain lines in a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from lenet_exp.training.fit import EpochResult
+
+log = logging.getLogger("lenet_exp")
+console = Console(stderr=True, soft_wrap=True)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log lines above the bars; Rich keeps the two apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(self.format(record), markup=False, highlight=False)
+
+
+def log_to_console() -> None:
+    """Lets `lenet_exp`'s log lines (INFO and above) reach the terminal, once."""
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    if not any(isinstance(h, _ConsoleHandler) for h in log.handlers):
+        handler = _ConsoleHandler(logging.INFO)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+
+
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Appends all log lines to a run's own log."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+class _State(ProgressColumn):
+    """Loss, accuracy, speed: whatever the task has of them."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("state", ""), style="cyan")
+
+
+class Display:
+    """The bars of one process: one for the sweep, one for the run that trains."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._sweep: TaskID | None = None
+        self._run: TaskID | None = None
+        self._epoch_text = ""
+
+    @contextmanager
+    def sweep(self, jobs: int) -> Iterator[None]:
+        """A bar for the whole sweep."""
+        with self._bars() as progress:
+            self._sweep = progress.add_task("sweep", total=jobs, state="")
+            try:
+                yield
+            finally:
+                self._sweep = None
+
+    def job_done(self, line: str) -> None:
+        """One job of the sweep has ended."""
+        if self._progress is not None and self._sweep is not None:
+            self._progress.advance(self._sweep)
+        log.info("%s", line)
+
+    @contextmanager
+    def run(self, name: str, num_epoch: int, steps: int) -> Iterator[None]:
+        """A bar for one run of `num_epoch` epochs with `steps` steps each."""
+        with self._bars() as progress:
+            self._epoch_text = ""
+            self._run = progress.add_task(name, total=num_epoch * steps, state="starting")
+            try:
+                yield
+            finally:
+                progress.remove_task(self._run)
+                self._run = None
+
+    def echo(self, iteration: int, loss: float) -> None:
+        log.debug("iteration %d loss %.6f", iteration, loss)
+        if self._progress is not None and self._run is not None:
+            state = f"loss {loss:.4f}{self._epoch_text}"
+            self._progress.update(self._run, completed=iteration, state=state)
+
+    def epoch(self, result: EpochResult, num_epoch: int, iteration: int) -> None:
+        line = (
+            f"epoch {result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
+            f"validation {result.val_accuracy:.2%}{' (best)' if result.improved else ''}, "
+            f"{result.images_per_second:,.0f} images/s"
+        )
+        # In a file a single run has a line an epoch; in a sweep each job's own log has them.
+        log.log(logging.DEBUG if console.is_terminal or self._sweep is not None else logging.INFO, "%s", line)
+        if self._progress is not None and self._run is not None:
+            speed = f"{result.images_per_second:,.0f} images/s"
+            self._epoch_text = f"  epoch {result.epoch}/{num_epoch}  val {result.val_accuracy:.2%}  {speed}"
+            state = f"loss {result.train_loss:.4f}{self._epoch_text}"
+            self._progress.update(self._run, completed=iteration, state=state)
+
+    @contextmanager
+    def _bars(self) -> Iterator[Progress]:
+        if self._progress is not None:
+            yield self._progress
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _State(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            self._progress = progress
+            try:
+                yield progress
+            finally:
+                self._progress = None
+
+
+display = Display()

@@ -1,0 +1,24 @@
+"""What a single run ends with on the terminal."""
+
+from __future__ import annotations
+
+from lenet_exp.config.schema import Config
+from lenet_exp.reports.sweep_table import at_chance
+from lenet_exp.run import RunResult
+from lenet_exp.tracking.store import store_uri, ui_command
+
+
+def print_run(result: RunResult, config: Config) -> None:
+    """Outcome, accuracy, where the files are and how to open the UI, to stdout."""
+    record = result.record
+    if result.repeated:
+        print("trained before with this very configuration: its result (sweep.force=true trains again)")
+    if record["best_val_accuracy"] is not None:
+        remark = " (at chance: it learned nothing)" if at_chance(record) else ""
+        print(f"best validation accuracy {record['best_val_accuracy']:.2%} in epoch {record['best_epoch']}{remark}")
+    if record["outcome"] != "finished":
+        print(f"{record['outcome']}: {record['reason']}; log: {result.folder / 'run.log'}")
+    print(f"run folder: {result.folder}")
+    if result.mlflow_run_id is not None:
+        print(f"MLflow run: {result.mlflow_run_id}")
+    print(f"look at it: {ui_command(store_uri(config.tracking))}")

@@ -1,0 +1,1 @@
+"""Runs and sweeps on disk: one folder a run, one folder a sweep."""

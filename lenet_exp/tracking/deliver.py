@@ -1,0 +1,241 @@
+"""`deliver`: sends what a run folder holds to MLflow. Idempotent: call it again at any time, nothing is doubled.
+
+Every time stamp is read from the folder, where it was stored once: MLflow takes a point resent with its stamp
+as the same point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.tracking.model import log_model
+from lenet_exp.tracking.params import params
+from lenet_exp.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+EPOCH_METRICS = (
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "lr",
+    "epoch_seconds",
+    "images_per_second",
+)
+STATUS = {"finished": "FINISHED", "killed": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
+BATCH = 1000  # the most metrics that MLflow takes at once
+
+
+def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
+    """Brings MLflow up to what is committed in `folder`.
+
+    Args:
+        parent: MLflow run id of the sweep that the run belongs to.
+        model: whether the best model goes to MLflow too, once the run is finished.
+
+    Returns:
+        The MLflow run's id.
+    """
+    job = folder.job()
+    if job is None:
+        raise ValueError(f"{folder.path} holds no run")
+    state = folder.delivered() or {"mlflow_runs": []}
+    entry = _known_run(state, store)
+    if entry is None:
+        run_id = _find_run(folder, store) or _create_run(folder, job, store, parent)
+        entry = {"store": store.uri, "run_id": run_id, "epochs": 0, "done": False, "model": False}
+        state["mlflow_runs"].append(entry)
+        folder.set_delivered(state)
+        _log_start(job, store, run_id)
+        _close_abandoned(folder, store)
+    run_id = entry["run_id"]
+    if parent is not None:
+        _join_sweep(store, run_id, parent)
+    record = folder.record()
+    if entry["done"] and (entry["model"] or not model or record is None or record["outcome"] != "finished"):
+        return run_id
+    epochs = folder.history()["epochs"]
+    _log_metrics(store, run_id, _points(epochs[entry["epochs"] :]))
+    entry["epochs"] = len(epochs)
+    if record is not None:
+        _log_end(folder, job, record, store, entry, model)
+    folder.set_delivered(state)
+    return run_id
+
+
+def _known_run(state: dict[str, Any], store: Store) -> dict[str, Any] | None:
+    """The entry of this store, if the store still has the run (somebody may have deleted mlflow.db)."""
+    from mlflow.exceptions import MlflowException
+
+    for entry in state["mlflow_runs"]:
+        if entry["store"] == store.uri:
+            try:
+                store.client.get_run(entry["run_id"])
+                return entry
+            except MlflowException:
+                state["mlflow_runs"].remove(entry)
+                return None
+    return None
+
+
+def _find_run(folder: RunFolder, store: Store) -> str | None:
+    """A run that was created for this folder's present try just before a crash."""
+    created = folder.job()["created_ms"]  # type: ignore[index]
+    found = store.client.search_runs(
+        [store.experiment_id], f"tags.run_folder = '{folder.id}' and tags.created_ms = '{created}'", max_results=1
+    )
+    return found[0].info.run_id if found else None
+
+
+def _create_run(folder: RunFolder, job: dict[str, Any], store: Store, parent: str | None) -> str:
+    tags = {
+        "kind": "run",
+        "fingerprint": job["fingerprint"],
+        "run_folder": folder.id,
+        "created_ms": job["created_ms"],
+        "host": job["host"],
+        "mlflow.source.name": job["command"],
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user(),
+        **{f"version.{name}": v for name, v in job["versions"].items()},
+        **job["git"],
+        **job["config"]["tracking"]["tags"],
+    }
+    if parent is not None:
+        tags |= {"mlflow.parentRunId": parent}
+    run = store.client.create_run(
+        store.experiment_id, start_time=job["created_ms"], run_name=job["name"], tags=strings(tags)
+    )
+    return run.info.run_id
+
+
+def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+    store.client.log_batch(run_id, params=[Param(k, v) for k, v in params(job["config"]).items()])
+    inputs = []
+    for split, mlflow_name in (("train", "training"), ("validation", "validation")):
+        dataset = Dataset(
+            job["config"]["dataset"]["name"], job["data_digests"][split][:36], "local", job["data_source"]
+        )
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", mlflow_name)]))
+    store.client.log_inputs(run_id, inputs)
+    with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(job["config"]))) as path:
+        store.client.log_artifact(run_id, str(path))
+
+
+def _log_end(
+    folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, entry: dict[str, Any], model: bool
+) -> None:
+    run_id, finished = entry["run_id"], record["outcome"] == "finished"
+    points: list[Metric] = []
+    if record["best_epoch"] is not None:
+        model_id = None
+        if model and finished and not entry["model"]:
+            model_id = log_model(folder, job, record, store, run_id)
+            entry["model"] = True
+        points = list(_best_points(folder, record, model_id))
+    _log_metrics(store, run_id, points)
+    if not entry["done"]:
+        if job["config"]["tracking"]["plots"] and folder.history()["epochs"]:
+            _log_plots(folder, job, record, store, run_id)
+        store.client.log_artifact(run_id, str(folder.path / "record.json"))
+        store.client.log_artifact(run_id, str(folder.log_file))
+        tags = {"outcome": record["outcome"], "weights_digest": record["weights_digest"], "reason": record["reason"]}
+        set_tags(store, run_id, {k: v for k, v in tags.items() if v})
+        store.client.set_terminated(run_id, STATUS[record["outcome"]], end_time=record["ended_ms"])
+        entry["done"] = True
+
+
+def _log_plots(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> None:
+    from lenet_exp.reports.plots import confusion_figure, curves_figure, png
+
+    pictures = {"learning_curves.png": png(curves_figure(folder.history()["epochs"], job["name"]))}
+    if record["confusion_matrix"]:
+        names = job["config"]["dataset"]["class_names"]
+        pictures["confusion_matrix.png"] = png(confusion_figure(record["confusion_matrix"], names, job["name"]))
+    for name, content in pictures.items():
+        with _artifact(name, content) as path:
+            store.client.log_artifact(run_id, str(path))
+
+
+def _points(epochs: Sequence[dict[str, Any]]) -> Iterator[Metric]:
+    from mlflow.entities import Metric
+
+    for e in epochs:
+        for name in EPOCH_METRICS:
+            yield Metric(name, e[name], e["time_ms"], e["epoch"])
+        for iteration, loss, time_ms in e["step_losses"]:
+            yield Metric("step_loss", loss, time_ms, iteration)
+
+
+def _best_points(folder: RunFolder, record: dict[str, Any], model_id: str | None) -> Iterator[Metric]:
+    """The two final metrics, and with a model the best epoch's metrics once more, linked to it."""
+    from mlflow.entities import Metric
+
+    yield Metric("best_val_accuracy", record["best_val_accuracy"], record["ended_ms"], 0, model_id=model_id)
+    yield Metric("best_epoch", record["best_epoch"], record["ended_ms"], 0, model_id=model_id)
+    if model_id is not None:
+        best = folder.history()["epochs"][record["best_epoch"] - 1]
+        for name in EPOCH_METRICS[:4]:
+            yield Metric(name, best[name], best["time_ms"], best["epoch"], model_id=model_id)
+
+
+def _log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metric]) -> None:
+    waiting = list(points)
+    for start in range(0, len(waiting), BATCH):
+        store.client.log_batch(run_id, metrics=waiting[start : start + BATCH])
+
+
+def _close_abandoned(folder: RunFolder, store: Store) -> None:
+    """MLflow runs of earlier tries of this run would stay RUNNING for ever."""
+    for entry in folder.abandoned():
+        if entry["store"] == store.uri and store.client.get_run(entry["run_id"]).info.status == "RUNNING":
+            set_tags(store, entry["run_id"], {"outcome": "killed"})
+            store.client.set_terminated(entry["run_id"], "KILLED")
+
+
+def _join_sweep(store: Store, run_id: str, parent: str) -> None:
+    """A run made by an earlier sweep or alone belongs to this one too."""
+    tags = store.client.get_run(run_id).data.tags
+    joined = [s for s in tags.get("sweeps", "").split(",") if s]
+    if parent not in joined:
+        set_tags(store, run_id, {"sweeps": ",".join([*joined, parent])})
+    if "mlflow.parentRunId" not in tags:
+        set_tags(store, run_id, {"mlflow.parentRunId": parent})
+
+
+def set_tags(store: Store, run_id: str, tags: dict[str, Any]) -> None:
+    from mlflow.entities import RunTag
+
+    store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(tags).items()])
+
+
+def strings(tags: dict[str, Any]) -> dict[str, str]:
+    """REST takes strings only; MLflow's SQL store would take anything, so the mistake would show late."""
+    return {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in tags.items()}
+
+
+def user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no such user id on this machine, as in some containers
+        return "unknown"
+
+
+@contextlib.contextmanager
+def _artifact(name: str, content: str | bytes) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        yield path

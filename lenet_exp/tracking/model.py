@@ -1,0 +1,78 @@
+"""The best model of a run as an MLflow logged model: pt2 (no pickle), with signature and dynamic batch; and back."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lenet_exp.config.compose import typed
+from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.tracking.params import params
+from lenet_exp.tracking.store import Store
+from lenet_exp.training.lenet5 import LeNet5
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
+EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
+
+
+def log_model(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> str:
+    """Exports the folder's best weights; a model that a crash left half sent is completed. Returns the model's id."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
+    if found and found[0].status == LoggedModelStatus.READY:
+        return found[0].model_id
+    model = found[0] if found else _create(job, record, store, run_id)
+    network = rebuild(job["config"], folder.best_weights() or {})
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model"
+        _save(network, path, model, run_id)
+        store.client.log_model_artifacts(model.model_id, str(path))
+    store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=record["best_epoch"])])
+    return model.model_id
+
+
+def rebuild(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> LeNet5:
+    """The network of a plain configuration, with `weights`, in eval mode on the CPU."""
+    typed_config = typed(config)
+    network = LeNet5(typed_config.activation, typed_config.regularization.dropout_rate)
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def _create(job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> LoggedModel:
+    return store.client.create_logged_model(
+        store.experiment_id,
+        name=f"lenet5-{job['config']['dataset']['name']}",
+        source_run_id=run_id,
+        params=params(job["config"]),
+        tags={"fingerprint": job["fingerprint"], "weights_digest": record["weights_digest"]},
+        model_type="classifier",
+    )
+
+
+def _save(network: LeNet5, path: Path, model: LoggedModel, run_id: str) -> None:
+    import mlflow.pytorch
+    import numpy as np
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10))]),
+    )
+    mlflow.pytorch.save_model(
+        network,
+        str(path),
+        mlflow_model=Model(model_id=model.model_id, run_id=run_id),
+        signature=signature,
+        input_example=np.zeros((EXAMPLE_SIZE, 1, 32, 32), np.float32),
+        pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
+        serialization_format="pt2",
+    )

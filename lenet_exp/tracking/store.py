@@ -1,0 +1,154 @@
+"""Opens the MLflow store that a run's `tracking.*` names; creates the local one once, safely."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lenet_exp.config.schema import Tracking
+from lenet_exp.errors import StoreError
+from lenet_exp.outputs import outputs_dir
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+
+
+class StoreAway(Exception):
+    """The store can't be reached now; what is in the run folders can be delivered later."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store: its address, a client, and the experiment that runs go to."""
+
+    uri: str
+    client: MlflowClient
+    experiment: str
+    experiment_id: str
+
+
+def store_uri(tracking: Tracking) -> str:
+    """`tracking.uri` (which MLFLOW_TRACKING_URI sets by default), else mlflow.db in the outputs folder."""
+    return tracking.uri or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
+
+
+def open_store(tracking: Tracking) -> Store:
+    """Connects, and creates database and experiment where they are missing.
+
+    Raises:
+        StoreError: the database belongs to another MLflow version, or the experiment was deleted.
+        StoreAway: nothing answers.
+    """
+    uri = store_uri(tracking)
+    mlflow = import_mlflow()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        if uri.startswith(SQLITE):
+            _create_sqlite(Path(uri.removeprefix(SQLITE)))
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        return Store(uri, client, tracking.experiment, _experiment_id(client, tracking.experiment, uri))
+    except MlflowException as e:
+        text = str(e)
+        if "out-of-date database schema" in text or "Can't locate revision" in text:
+            raise StoreError(
+                f"tracking.uri={hide_password(uri)}: made by another version of MLflow than {mlflow.__version__}; "
+                f"back it up, then run: mlflow db upgrade {hide_password(uri)}"
+            ) from e
+        raise StoreAway(_first_line(text)) from e
+    except (OSError, SQLAlchemyError) as e:
+        if "Can't locate revision" in str(e):
+            raise StoreError(
+                f"tracking.uri={hide_password(uri)}: made by a newer MLflow than {mlflow.__version__}; "
+                "run: pip install --upgrade mlflow"
+            ) from e
+        raise StoreAway(_first_line(str(e))) from e
+
+
+def import_mlflow():  # type: ignore[no-untyped-def]
+    """mlflow, without telemetry, and with a store that does not answer given up soon instead of after minutes."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    import mlflow
+
+    for noisy in ("mlflow", "alembic", "alembic.runtime.migration"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    return mlflow
+
+
+def hide_password(uri: str) -> str:
+    """The address without the password it may carry, for logs and records."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+
+
+def ui_command(uri: str) -> str:
+    """The line that opens MLflow's UI on a store."""
+    if urlsplit(uri).scheme.startswith("http"):
+        return f"open {hide_password(uri)}"
+    quoted = f"'{uri}'" if re.search(r"[^\w:/.@%+-]", uri) else uri
+    # MLflow's job runners are not needed to look at runs, and take 1.5 GB.
+    return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {hide_password(quoted)}"
+
+
+def _create_sqlite(path: Path) -> None:
+    """Makes the database aside and moves it in place, under a lock: MLflow makes its tables without one."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        aside = path.with_name(f".{path.name}.new")
+        aside.unlink(missing_ok=True)
+        store = SqlAlchemyStore(f"{SQLITE}{aside}", _artifacts_beside(path))
+        store.engine.dispose()
+        os.replace(aside, path)
+
+
+def _artifacts_beside(database: Path) -> str:
+    return (database.absolute().parent / "mlartifacts").as_uri()
+
+
+def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = None
+        if uri.startswith(SQLITE):
+            location = f"{_artifacts_beside(Path(uri.removeprefix(SQLITE)))}/{_path_safe(name)}"
+        elif not urlsplit(uri).scheme.startswith("http"):  # a database server keeps no files
+            location = f"{(outputs_dir() / 'mlartifacts').as_uri()}/{_path_safe(name)}"
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # somebody else was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise StoreError(
+            f"tracking.experiment={name}: it was deleted; choose another name or run: "
+            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+    return found.experiment_id
+
+
+def _path_safe(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name)
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no answer"])[0]

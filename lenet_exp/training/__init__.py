@@ -1,0 +1,1 @@
+"""The network and its training. Nothing here imports Hydra or MLflow."""

@@ -1,0 +1,27 @@
+"""Loss and predictions of a network on images it does not train on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EVAL_BATCH = 1000
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) -> tuple[float, Tensor]:
+    """Mean cross-entropy, and the predicted classes (n,) on the CPU, of `images[index]`; sets eval mode."""
+    model.eval()
+    losses, predictions = [], []
+    for part in index.split(EVAL_BATCH):
+        logits = model(images[part])
+        losses.append(F.cross_entropy(logits, labels[part], reduction="sum"))
+        predictions.append(logits.argmax(1))
+    return float(torch.stack(losses).sum()) / len(index), torch.cat(predictions).cpu()
+
+
+def confusion_matrix(truth: Tensor, predictions: Tensor) -> list[list[int]]:
+    """10 x 10 counts: row = true class, column = predicted class."""
+    counts = torch.bincount(truth.cpu() * 10 + predictions, minlength=100)
+    return counts.reshape(10, 10).tolist()

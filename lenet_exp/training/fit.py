@@ -1,0 +1,143 @@
+"""THE training loop: a generator that yields, for each epoch, one result per lane.
+
+Who listens (run folder, progress, MLflow) is not known here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lenet_exp.data.images import TrainingData
+from lenet_exp.training.evaluate import evaluate
+from lenet_exp.training.lane import Best, Lane
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch of one lane gave.
+
+    Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches. `step_losses` holds
+    (iteration from 1, loss, milliseconds since 1970) every `num_iter_echo` iterations; `time_ms` is the epoch's end.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    epoch_seconds: float
+    images_per_second: float
+    step_losses: list[tuple[int, float, int]]
+    time_ms: int
+    improved: bool
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The loss became NaN or infinite: in which epoch and iteration (both from 1), and the step losses before."""
+
+    epoch: int
+    step: int
+    loss: float
+    step_losses: list[tuple[int, float, int]]
+
+
+Echo = Callable[[int, float], None]  # (iteration, loss), every num_iter_echo iterations
+
+
+def fit(
+    lanes: Sequence[Lane], data: TrainingData, echo: Echo | None = None
+) -> Iterator[list[EpochResult | Divergence]]:
+    """Trains the lanes for `num_epoch` epochs and keeps the best weights of each in `lane.best`.
+
+    Selection: best validation accuracy at the end of an epoch, the earlier one of equals. A lane whose loss is no
+    longer finite yields a `Divergence` and ends.
+
+    Args:
+        lanes: one, for now.
+        data: on the lanes' device.
+        echo: called every `num_iter_echo` iterations.
+    """
+    (lane,) = lanes
+    step = solo_step(lane, data)
+    batch_size, every = lane.config.batch_size, lane.config.num_iter_echo
+    n, device = len(data.train_index), data.images.device
+    steps = math.ceil(n / batch_size)
+    losses = torch.zeros(steps, device=device)
+    weights = torch.full((steps,), batch_size / n, device=device)
+    weights[-1] = (n - batch_size * (steps - 1)) / n
+    for epoch in range(1, lane.config.num_epoch + 1):
+        start = time.perf_counter()
+        lane.model.train()
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        order = data.train_index[torch.randperm(n, generator=lane.order).to(device)]
+        step_losses: list[tuple[int, float, int]] = []
+        first = (epoch - 1) * steps
+        for i, batch in enumerate(order.split(batch_size)):
+            losses[i], hits = step(batch)
+            correct += hits
+            if (first + i + 1) % every == 0:
+                loss = float(losses[i])
+                if not math.isfinite(loss):
+                    break
+                step_losses.append((first + i + 1, loss, _now_ms()))
+                if echo is not None:
+                    echo(first + i + 1, loss)
+        bad = (~losses[: i + 1].isfinite()).nonzero()
+        if len(bad):
+            yield [Divergence(epoch, first + int(bad[0]) + 1, float(losses[int(bad[0])]), step_losses)]
+            return
+        train_loss, train_accuracy = float(losses @ weights), int(correct) / n
+        train_seconds = time.perf_counter() - start
+        val_loss, predictions = evaluate(lane.model, data.images, data.labels, data.val_index)
+        if not math.isfinite(val_loss):  # the last step spoilt the weights
+            yield [Divergence(epoch, first + steps, val_loss, step_losses)]
+            return
+        val_accuracy = float((predictions == data.labels[data.val_index].cpu()).double().mean())
+        improved = lane.best is None or val_accuracy > lane.best.val_accuracy
+        if improved:
+            copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.model.state_dict().items()}
+            lane.best = Best(epoch, val_accuracy, copied, predictions)
+        yield [
+            EpochResult(
+                epoch,
+                train_loss,
+                train_accuracy,
+                val_loss,
+                val_accuracy,
+                lane.optimizer.param_groups[0]["lr"],
+                time.perf_counter() - start,
+                n / train_seconds,
+                step_losses,
+                _now_ms(),
+                improved,
+            )
+        ]
+
+
+def solo_step(lane: Lane, data: TrainingData) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """How one step of one lane is done: a function from a batch's index (n,) to its mean loss and number of hits."""
+    model, optimizer = lane.model, lane.optimizer
+
+    def step(batch: Tensor) -> tuple[Tensor, Tensor]:
+        labels = data.labels[batch]
+        logits = model(data.images[batch])
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    return step
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,102 @@
+"""LeNet-5 (LeCun et al. 1998, section II.B) with max-pooling and a chosen activation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import skip_init
+
+from lenet_exp.config.targets import keywords, option_class
+from lenet_exp.errors import ConfigError
+from lenet_exp.training.activations import Dropout
+
+
+class LeNet5(nn.Module):
+    """conv 6@5x5, max-pool, conv 16@5x5, max-pool, 400-120-84-10; 61,706 parameters (PReLU adds 4).
+
+    Weights are drawn as PyTorch draws them by default, but from `weights`; noise in training comes from `noise`.
+
+    Args:
+        activation: an activation's option (`_target_`, keywords, `monotone`).
+        dropout_rate: after fc1 and fc2, in [0, 1).
+        weights: generator of the initial weights.
+        noise: generator of dropout masks and random slopes, on the device that the network will train on.
+    """
+
+    def __init__(
+        self,
+        activation: dict[str, Any],
+        dropout_rate: float,
+        weights: torch.Generator | None = None,
+        noise: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        weights = weights or torch.Generator()
+        # skip_init: constructing the layers the usual way would draw from torch's global random state.
+        self.conv1 = skip_init(nn.Conv2d, 1, 6, 5)
+        self.act1 = build_activation(activation, weights)
+        self.conv2 = skip_init(nn.Conv2d, 6, 16, 5)
+        self.act2 = build_activation(activation, weights)
+        self.fc1 = skip_init(nn.Linear, 400, 120)
+        self.act3 = build_activation(activation, weights)
+        self.drop1 = Dropout(dropout_rate)
+        self.fc2 = skip_init(nn.Linear, 120, 84)
+        self.act4 = build_activation(activation, weights)
+        self.drop2 = Dropout(dropout_rate)
+        self.fc3 = skip_init(nn.Linear, 84, 10)
+        self.pool_first = bool(activation.get("monotone", False)) and _never_falls(self.act1)
+        for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
+            _initialise(layer, weights)
+        for module in self.modules():
+            if hasattr(module, "generator"):
+                module.generator = noise  # type: ignore[assignment]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, 1, 32, 32), normalised to [-1, 1] -> logits (n, 10)."""
+        x = self._pooled(self.conv1(images), self.act1)
+        x = self._pooled(self.conv2(x), self.act2)
+        x = self.drop1(self.act3(self.fc1(x.flatten(1))))
+        x = self.drop2(self.act4(self.fc2(x)))
+        return self.fc3(x)
+
+    def _pooled(self, x: Tensor, activation: nn.Module) -> Tensor:
+        # Maximum and a monotone function commute; after pooling the activation has a quarter of the work.
+        if self.pool_first:
+            return activation(F.max_pool2d(x, 2))
+        return F.max_pool2d(activation(x), 2)
+
+
+def build_activation(option: dict[str, Any], weights: torch.Generator) -> nn.Module:
+    """A new activation module from its option.
+
+    Raises:
+        ConfigError: the class refuses its keywords.
+    """
+    cls, kwargs = option_class("activation", option), keywords("activation", option)
+    # An activation of one's own may draw initial parameters from global random state: lend it the run's stream.
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(weights.get_state())
+        try:
+            return cls(**kwargs)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as e:
+            shown = ", ".join(f"{k}={v}" for k, v in kwargs.items())
+            raise ConfigError(f"activation: {cls.__name__}({shown}) is refused: {e}") from e
+
+
+def _initialise(layer: nn.Module, weights: torch.Generator) -> None:
+    """PyTorch's default for convolutions and linear layers: U(-b, b) with b = 1 / sqrt(fan_in)."""
+    assert isinstance(layer.weight, Tensor)
+    assert isinstance(layer.bias, Tensor)
+    bound = layer.weight[0].numel() ** -0.5
+    nn.init.uniform_(layer.weight, -bound, bound, generator=weights)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=weights)
+
+
+@torch.no_grad()
+def _never_falls(activation: nn.Module) -> bool:
+    """Guards `monotone: true` against parameters that make it untrue, such as a negative slope."""
+    values = activation(torch.linspace(-20, 20, 4001))
+    return bool((values.diff() >= -1e-6).all())  # one unit in the last place is not a fall

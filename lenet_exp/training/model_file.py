@@ -1,0 +1,42 @@
+"""The best model so far as one file in `model_path`, for people who want a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lenet_exp.errors import ConfigError
+from lenet_exp.training.weights import save_weights
+
+
+class ModelFile:
+    """`<dataset>_epoch<k>_acc<0.9913>_<8 of the run id>.safetensors`, replaced at each improvement.
+
+    The metadata key `record` holds the run's record as JSON.
+
+    Raises:
+        ConfigError: the folder can't be made or written.
+    """
+
+    def __init__(self, folder: str, dataset: str, run_id: str) -> None:
+        self.folder = Path(folder).expanduser().absolute()
+        self._prefix, self._suffix = dataset, f"_{run_id[:8]}.safetensors"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".{run_id}"
+            probe.touch()
+            probe.unlink()
+        except OSError as e:
+            raise ConfigError(f"model_path={folder}: can't be written ({e.strerror}); allowed is a folder") from e
+
+    def replace(self, weights: dict[str, Tensor], epoch: int, accuracy: float, record: dict[str, Any]) -> Path:
+        """Writes the new best model, then removes this run's earlier one."""
+        path = self.folder / f"{self._prefix}_epoch{epoch}_acc{accuracy:.4f}{self._suffix}"
+        save_weights(path, weights, {"record": json.dumps(record)})
+        for old in self.folder.glob(f"{self._prefix}_epoch*_acc*{self._suffix}"):
+            if old != path:
+                old.unlink()
+        return path

@@ -1,0 +1,36 @@
+"""The optimizer an option file names, in its fastest form."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from lenet_exp.config.schema import Config
+from lenet_exp.config.targets import keywords, option_class
+from lenet_exp.errors import ConfigError
+
+
+def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of a run; `fused` where torch has it.
+
+    Raises:
+        ConfigError: torch refuses a value or a combination, or the class has no weight decay and one is asked for.
+    """
+    cls = option_class("optimizer", config.optimizer)
+    kwargs = keywords("optimizer", config.optimizer)
+    accepted = inspect.signature(cls).parameters
+    weight_decay = config.regularization.weight_decay
+    if "weight_decay" in accepted:
+        kwargs["weight_decay"] = weight_decay
+    elif weight_decay:
+        raise ConfigError(f"regularization.weight_decay={weight_decay}: {cls.__name__} has none; allowed is 0")
+    if "fused" in accepted:
+        kwargs["fused"] = True
+    try:
+        return cls(parameters, **kwargs)
+    except (TypeError, ValueError, RuntimeError) as e:
+        shown = ", ".join(f"{k}={v}" for k, v in kwargs.items() if k != "fused")
+        raise ConfigError(f"optimizer: {cls.__name__}({shown}) is refused: {e}") from e

@@ -1,0 +1,32 @@
+"""Weights on disk (safetensors, no pickle) and their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from lenet_exp.files import write_atomic
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """SHA-256 (hex) over names, shapes and bytes, in state-dict order."""
+    digest = hashlib.sha256()
+    for name, tensor in weights.items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes a safetensors file that appears whole or not at all."""
+    write_atomic(path, to_bytes({name: t.contiguous() for name, t in weights.items()}, metadata))
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file."""
+    with safe_open(str(path), framework="pt") as f:
+        return {name: f.get_tensor(name) for name in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
