@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -42,8 +43,18 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over instead of printing nine lines
     signal.signal(signal.SIGTERM, _terminate)
     _refuse_dashes(program)
+
+    @functools.wraps(task)
+    def one_line(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except UserError as e:  # caught here: Hydra would print a line of its own
+            if full_error:
+                raise
+            _fail(program, str(e))
+
     try:
-        hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(task)()
+        hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(one_line)()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as e:
         if full_error or (isinstance(e, ValueError) and not _from_hydra(e)):
             raise

@@ -109,7 +109,7 @@ def _train(
     """Trains to the end, commits what comes, and leaves a record, however it ends."""
     config = lane.config
     steps = math.ceil(len(data.train_index) / config.batch_size)
-    log.debug("%s: run folder %s", job["name"], folder.path)
+    log.log(display.level_alone(), "%s: run folder %s", job["name"], folder.path)
     delivery.live(folder)
     outcome, reason, epochs, start = "finished", "", 0, time.perf_counter()
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import sys
 import types
 from pathlib import Path
@@ -12,8 +10,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lenet_exp.cli import EXIT_FAILED, run_app, set_exit_status
-
-log = logging.getLogger("lenet_exp")
 
 
 def train(cfg: DictConfig) -> float:
@@ -36,16 +32,14 @@ def train(cfg: DictConfig) -> float:
 
 def run_alone(config: Any) -> float:
     """One run with its result on the terminal; a run that did not finish sets the exit status."""
-    from lenet_exp.outputs import outputs_dir
     from lenet_exp.reports.run_summary import print_run
     from lenet_exp.run import run
 
-    log.info("outputs in %s", outputs_dir())
     result = run(config)
     print_run(result, config)
     if result.outcome != "finished":
         set_exit_status(EXIT_FAILED)
-    return result.value if not math.isnan(result.value) else math.nan
+    return result.value
 
 
 def main() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import Field
 from typing import Any
+from urllib.parse import urlsplit
 
 from lenet_exp.config.schema import Config, Reader, knobs, range_text, within
 from lenet_exp.errors import ConfigError
+
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
 
 
 def check_config(config: Config) -> None:
@@ -19,6 +22,7 @@ def check_config(config: Config) -> None:
         raise ConfigError(f"dataset.class_names: {len(config.dataset.class_names)} names; LeNet-5 has 10 outputs")
     if config.dataset.reader is Reader.torchvision and not config.dataset.torchvision_class:
         raise ConfigError("dataset.torchvision_class=null: dataset.reader=torchvision needs a class name")
+    _check_store(config.tracking.uri)
     _check_activation(config)
     _check_optimizer(config)
 
@@ -29,6 +33,14 @@ def _check_range(flag: str, value: Any, f: Field) -> None:
         return
     if not within(value, limits):
         raise ConfigError(f"{flag}={value}: allowed is {range_text(limits) or 'a finite number'}")
+
+
+def _check_store(uri: str | None) -> None:
+    scheme = urlsplit(uri or "").scheme.partition("+")[0]
+    if uri is not None and (scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///"))):
+        raise ConfigError(
+            f"tracking.uri={uri}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://..."
+        )
 
 
 def _check_activation(config: Config) -> None:

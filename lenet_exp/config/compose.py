@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lenet_exp.config.schema import Config, describe_knobs, knobs
 from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.outputs import outputs_dir
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # In a wheel conf/ lies inside the package, in a checkout beside it.
@@ -17,6 +18,7 @@ CONF_DIR = next(
     (d for d in (PACKAGE / "conf", PACKAGE.parent / "conf") if (d / "train.yaml").is_file()), PACKAGE / "conf"
 )
 
+OmegaConf.register_new_resolver("lenet_exp.outputs", lambda: str(outputs_dir()), replace=True)
 OmegaConf.register_new_resolver("lenet_exp.flags", describe_knobs, replace=True)
 
 

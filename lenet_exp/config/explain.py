@@ -33,8 +33,7 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
 def _missing_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     if not group or error.options is None:
-        known = [p.name for p in CONF_DIR.iterdir() if p.is_dir()]
-        hint = nearest(str(error.missing_cfg_file), known)
+        hint = nearest(str(error.missing_cfg_file), _groups())
         return f"{_first_line(str(error))}" + (f"; did you mean {hint}?" if hint else "")
     options = [o for o in error.options if not o.startswith("_")]
     hint = nearest(option, options)
@@ -47,18 +46,20 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _unknown_group(text: str) -> str:
     name = _quoted(text)
-    groups = [p.name for p in CONF_DIR.iterdir() if p.is_dir()]
+    groups = _groups()
     hint = nearest(name.split("@")[0], groups)
     return f"{name}: no such group; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(groups))}")
 
 
 def _unknown_flag(key: str, conf_dirs: tuple[Path, ...]) -> str:
-    known = known_flags(conf_dirs)
+    known = known_flags(conf_dirs) | set(_groups())
     leaf = key.rpartition(".")[2]
     # The ancestor's short names (lr, dropout_rate) are leaves here: the exact leaf is the best guess.
     same_leaf = sorted(f for f in known if f.rpartition(".")[2] == leaf)
     if key in known:
-        return f"{key}: not a flag of the chosen option of {key.partition('.')[0]}"
+        group, _, flag = key.partition(".")
+        having = sorted(f.stem for d in conf_dirs for f in (d / group).glob("*.yaml") if flag in OmegaConf.load(f))
+        return f"{key}: the chosen {group} has no such flag" + (f"; {', '.join(having)} has" if having else "")
     hint = same_leaf[0] if same_leaf else nearest(key, known)
     return f"{key}: no such flag" + (f"; did you mean {hint}?" if hint else "; lenet-train --help lists them")
 
@@ -91,7 +92,7 @@ def explain_arguments(unknown: list[str]) -> str:
     first = unknown[0]
     name, _, value = first.lstrip("-").partition("=")
     name = name.replace("-", "_")
-    flags = known_flags((CONF_DIR,)) | {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
+    flags = known_flags((CONF_DIR,)) | set(_groups())
     same_leaf = sorted(f for f in flags if f.rpartition(".")[2] == name)
     target = name if name in flags else (same_leaf[0] if same_leaf else nearest(name, flags))
     if target is None:
@@ -103,6 +104,10 @@ def explain_arguments(unknown: list[str]) -> str:
     elif value:
         shown = value
     return f"{first}: flags have no dashes here; write {target}={shown}"
+
+
+def _groups() -> list[str]:
+    return sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir())
 
 
 def _quoted(text: str) -> str:

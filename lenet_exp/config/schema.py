@@ -137,7 +137,7 @@ def range_text(limits: dict[str, float | None]) -> str:
     """`{"ge": 0, "lt": 1}` -> `>= 0 and < 1`; empty where there is none."""
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     bounds = {k: v for k, v in limits.items() if v is not None}
-    return " and ".join(f"{signs[k]} {v:g}" if abs(v) < 1e9 else f"{signs[k]} {v}" for k, v in bounds.items())
+    return " and ".join(f"{signs[k]} {'2**63' if v == 2**63 else f'{v:g}'}" for k, v in bounds.items())
 
 
 def within(value: float, limits: dict[str, float | None]) -> bool:

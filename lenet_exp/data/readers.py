@@ -74,6 +74,9 @@ def _download(cls: type, root: Path, which: dict, name: str):  # type: ignore[no
         with contextlib.redirect_stdout(sys.stderr):
             return cls(str(root), download=True, **which)
     except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as e:
+        for empty in (root / cls.__name__ / "raw", root / cls.__name__, root):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
         raise DataError(
             f"dataset={name}: not found in {root} and the download failed ({_first_line(e)}; tried {mirrors}); "
             f"put its files into {root / cls.__name__ / 'raw'} or set data_root; dataset=digits needs none"

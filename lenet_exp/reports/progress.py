@@ -79,6 +79,10 @@ class Display:
             self._progress.advance(self._sweep)
         log.info("%s", line)
 
+    def level_alone(self) -> int:
+        """The level of lines that a run alone prints; in a sweep they go to the run's own log only."""
+        return logging.INFO if self._sweep is None else logging.DEBUG
+
     @contextmanager
     def run(self, name: str, num_epoch: int, steps: int) -> Iterator[None]:
         """A bar for one run of `num_epoch` epochs with `steps` steps each."""
@@ -103,8 +107,8 @@ class Display:
             f"validation {result.val_accuracy:.2%}{' (best)' if result.improved else ''}, "
             f"{result.images_per_second:,.0f} images/s"
         )
-        # In a file a single run has a line an epoch; in a sweep each job's own log has them.
-        log.log(logging.DEBUG if console.is_terminal or self._sweep is not None else logging.INFO, "%s", line)
+        # In a file a single run has a line an epoch; on a terminal the bar tells it.
+        log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
         if self._progress is not None and self._run is not None:
             speed = f"{result.images_per_second:,.0f} images/s"
             self._epoch_text = f"  epoch {result.epoch}/{num_epoch}  val {result.val_accuracy:.2%}  {speed}"
