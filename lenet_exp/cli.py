@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.config.compose import CONF_DIR, free_tags
 from lenet_exp.errors import UserError
 
 EXIT_FAILED = 1
@@ -42,6 +42,7 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over instead of printing nine lines
     signal.signal(signal.SIGTERM, _terminate)
+    sys.argv[1:] = free_tags(sys.argv[1:])
     _refuse_dashes(program)
 
     @functools.wraps(task)

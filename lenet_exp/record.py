@@ -86,5 +86,5 @@ def conclude(
 
 
 def command_line() -> str:
-    """What was typed, quoted for a shell."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """What was typed, quoted for a shell, without the password that a store's address may carry."""
+    return hide_password(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))

@@ -48,6 +48,11 @@ def plain(config: Config) -> dict[str, Any]:
     )
 
 
+def free_tags(overrides: list[str]) -> list[str]:
+    """Tags have names of the user's own, so Hydra's `+` is not asked for: `tracking.tags.note=first`."""
+    return [f"++{o}" if o.startswith("tracking.tags.") else o for o in overrides]
+
+
 def compose(overrides: list[str] | None = None) -> Config:
     """The configuration that `lenet-train <overrides>` would train, checked.
 
@@ -65,7 +70,7 @@ def compose(overrides: list[str] | None = None) -> Config:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            config = typed(hydra_compose("train", overrides=list(overrides or [])))
+            config = typed(hydra_compose("train", overrides=free_tags(overrides or [])))
     except (HydraException, OmegaConfBaseException) as e:
         raise ConfigError(explain_hydra(e)) from e
     check_config(config)

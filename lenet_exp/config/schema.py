@@ -80,7 +80,7 @@ class Tracking:
     experiment: str = knob("MLflow experiment", result=False)
     models: Models = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
     plots: bool = knob("log learning curves and confusion matrix as PNG", result=False)
-    tags: dict[str, Any] = knob("more tags of the run: +tracking.tags.note=first", result=False)
+    tags: dict[str, Any] = knob("more tags of the run: tracking.tags.note=first", result=False)
 
 
 @dataclass

@@ -43,14 +43,13 @@ class SweepFolder:
     def id(self) -> str:
         return self.path.name
 
-    def start(self, command: str, overrides: list[str], jobs: list[Job], tracking: dict[str, Any]) -> None:
+    def start(self, command: str, overrides: list[str], jobs: list[Job]) -> None:
         """Writes down what is going to be done."""
         write_json(
             self.path / "sweep.json",
             {
                 "command": command,
                 "overrides": overrides,
-                "tracking": tracking,
                 "jobs": [{"name": j.name, "swept": j.swept} for j in jobs],
                 "created_ms": time.time_ns() // 1_000_000,
                 "mlflow_run_id": None,

@@ -11,14 +11,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lenet_exp.cli import EXIT_FAILED, set_exit_status
-from lenet_exp.config.compose import CONF_DIR, plain, typed
+from lenet_exp.config.compose import CONF_DIR, typed
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import ConfigError
+from lenet_exp.outputs import outputs_dir
 from lenet_exp.record import command_line
 from lenet_exp.reports.progress import display, log_to_console
 from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.sweeps.plan import SweepFolder, name_jobs
 from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.tracking.parent import Parent
+from lenet_exp.tracking.store import hide_password
 
 log = logging.getLogger("lenet_exp")
 
@@ -46,12 +49,10 @@ def sweep_session(
     named = name_jobs(swept, [list(job) for job in jobs], groups)
     tell_once(configs)
     sweep = SweepFolder(Path(folder).absolute())
-    from lenet_exp.tracking.parent import Parent
-
     parent = Parent(configs[0].tracking)  # first: a store that can't be used leaves nothing behind
-    sweep.start(command_line(), overrides, named, plain(configs[0])["tracking"])
+    sweep.start(command_line(), [hide_password(o) for o in overrides], named)
     sweep.set_mlflow_run(parent.open(sweep, swept))
-    log.info("sweep of %d runs; outputs in %s", len(named), sweep.path.parent.parent)
+    log.info("sweep of %d runs; outputs in %s", len(named), outputs_dir())
     start, outcome = time.perf_counter(), "killed"
     try:
         with display.sweep(len(named)):

@@ -52,15 +52,17 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     state = folder.delivered() or {"mlflow_runs": []}
     entry = _known_run(state, store)
     if entry is None:
-        run_id = _find_run(folder, store) or _create_run(folder, job, store, parent)
-        entry = {"store": store.uri, "run_id": run_id, "epochs": 0, "done": False, "model": False}
+        run_id = _find_run(folder, store) or _create_run(folder, job, store)
+        entry = {"store": store.name, "run_id": run_id, "epochs": 0, "done": False, "model": False, "sweeps": []}
         state["mlflow_runs"].append(entry)
         folder.set_delivered(state)
         _log_start(job, store, run_id)
         _close_abandoned(folder, store)
     run_id = entry["run_id"]
-    if parent is not None:
-        _join_sweep(store, run_id, parent)
+    if parent is not None and parent not in entry["sweeps"]:
+        entry["sweeps"].append(parent)
+        _join_sweep(store, run_id, entry["sweeps"])
+        folder.set_delivered(state)
     record = folder.record()
     if entry["done"] and (entry["model"] or not model or record is None or record["outcome"] != "finished"):
         return run_id
@@ -74,18 +76,23 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
 
 
 def _known_run(state: dict[str, Any], store: Store) -> dict[str, Any] | None:
-    """The entry of this store, if the store still has the run (somebody may have deleted mlflow.db)."""
+    """The entry of this store, if the store still has the run: somebody may have deleted it, or mlflow.db."""
+    entry = next((e for e in state["mlflow_runs"] if e["store"] == store.name), None)
+    if entry is None or _alive(store, entry["run_id"]):
+        return entry
+    state["mlflow_runs"].remove(entry)
+    return None
+
+
+def _alive(store: Store, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
-    for entry in state["mlflow_runs"]:
-        if entry["store"] == store.uri:
-            try:
-                store.client.get_run(entry["run_id"])
-                return entry
-            except MlflowException:
-                state["mlflow_runs"].remove(entry)
-                return None
-    return None
+    try:
+        return store.client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as e:
+        if e.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
 
 
 def _find_run(folder: RunFolder, store: Store) -> str | None:
@@ -97,7 +104,7 @@ def _find_run(folder: RunFolder, store: Store) -> str | None:
     return found[0].info.run_id if found else None
 
 
-def _create_run(folder: RunFolder, job: dict[str, Any], store: Store, parent: str | None) -> str:
+def _create_run(folder: RunFolder, job: dict[str, Any], store: Store) -> str:
     tags = {
         "kind": "run",
         "fingerprint": job["fingerprint"],
@@ -111,8 +118,6 @@ def _create_run(folder: RunFolder, job: dict[str, Any], store: Store, parent: st
         **job["git"],
         **job["config"]["tracking"]["tags"],
     }
-    if parent is not None:
-        tags |= {"mlflow.parentRunId": parent}
     run = store.client.create_run(
         store.experiment_id, start_time=job["created_ms"], run_name=job["name"], tags=strings(tags)
     )
@@ -126,7 +131,10 @@ def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
     inputs = []
     for split, mlflow_name in (("train", "training"), ("validation", "validation")):
         dataset = Dataset(
-            job["config"]["dataset"]["name"], job["data_digests"][split][:36], "local", job["data_source"]
+            job["config"]["dataset"]["name"],
+            job["data_digests"][split][:36],
+            "local",
+            json.dumps({"uri": job["data_source"]}),
         )
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", mlflow_name)]))
     store.client.log_inputs(run_id, inputs)
@@ -200,19 +208,16 @@ def _log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metr
 def _close_abandoned(folder: RunFolder, store: Store) -> None:
     """MLflow runs of earlier tries of this run would stay RUNNING for ever."""
     for entry in folder.abandoned():
-        if entry["store"] == store.uri and store.client.get_run(entry["run_id"]).info.status == "RUNNING":
+        if entry["store"] != store.name or not _alive(store, entry["run_id"]):
+            continue
+        if store.client.get_run(entry["run_id"]).info.status == "RUNNING":
             set_tags(store, entry["run_id"], {"outcome": "killed"})
             store.client.set_terminated(entry["run_id"], "KILLED")
 
 
-def _join_sweep(store: Store, run_id: str, parent: str) -> None:
-    """A run made by an earlier sweep or alone belongs to this one too."""
-    tags = store.client.get_run(run_id).data.tags
-    joined = [s for s in tags.get("sweeps", "").split(",") if s]
-    if parent not in joined:
-        set_tags(store, run_id, {"sweeps": ",".join([*joined, parent])})
-    if "mlflow.parentRunId" not in tags:
-        set_tags(store, run_id, {"mlflow.parentRunId": parent})
+def _join_sweep(store: Store, run_id: str, sweeps: list[str]) -> None:
+    """A run belongs to each sweep that asked for it; MLflow nests it under the first."""
+    set_tags(store, run_id, {"sweeps": ",".join(sweeps), "mlflow.parentRunId": sweeps[0]})
 
 
 def set_tags(store: Store, run_id: str, tags: dict[str, Any]) -> None:

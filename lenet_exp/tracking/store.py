@@ -34,6 +34,11 @@ class Store:
     experiment: str
     experiment_id: str
 
+    @property
+    def name(self) -> str:
+        """The address as it may be written down."""
+        return hide_password(self.uri)
+
 
 def store_uri(tracking: Tracking) -> str:
     """`tracking.uri` (which MLFLOW_TRACKING_URI sets by default), else mlflow.db in the outputs folder."""
