@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,9 +56,9 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         run_id = _find_run(folder, store) or _create_run(folder, job, store)
         entry = {"store": store.name, "run_id": run_id, "epochs": 0, "done": False, "model": False, "sweeps": []}
         state["mlflow_runs"].append(entry)
-        folder.set_delivered(state)
         _log_start(job, store, run_id)
         _close_abandoned(folder, store)
+        folder.set_delivered(state)
     run_id = entry["run_id"]
     if parent is not None and parent not in entry["sweeps"]:
         entry["sweeps"].append(parent)
@@ -129,6 +130,7 @@ def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
 
     store.client.log_batch(run_id, params=[Param(k, v) for k, v in params(job["config"]).items()])
     inputs = []
+    name, source = job["config"]["dataset"]["name"], json.dumps({"uri": job["data_source"]})
     for split, mlflow_name in (("train", "training"), ("validation", "validation")):
         dataset = Dataset(
             job["config"]["dataset"]["name"],
