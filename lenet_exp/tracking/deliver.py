@@ -132,12 +132,7 @@ def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
     inputs = []
     name, source = job["config"]["dataset"]["name"], json.dumps({"uri": job["data_source"]})
     for split, mlflow_name in (("train", "training"), ("validation", "validation")):
-        dataset = Dataset(
-            job["config"]["dataset"]["name"],
-            job["data_digests"][split][:36],
-            "local",
-            json.dumps({"uri": job["data_source"]}),
-        )
+        dataset = Dataset(name, job["data_digests"][split][:36], "local", source)  # MLflow keeps 36 characters
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", mlflow_name)]))
     store.client.log_inputs(run_id, inputs)
     with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(job["config"]))) as path:
