@@ -22,8 +22,11 @@ def png(figure: Figure) -> bytes:
 
 def curves_figure(epochs: list[dict[str, Any]], title: str) -> Figure:
     """Loss and accuracy by epoch, training and validation; the best epoch marked."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    # Margins by hand here and below: a computed layout would double the time of drawing.
+    figure = Figure(figsize=(9, 3.6))
+    left, right = figure.subplots(
+        1, 2, gridspec_kw={"left": 0.07, "right": 0.985, "bottom": 0.14, "top": 0.84, "wspace": 0.22}
+    )
     x = [e["epoch"] for e in epochs]
     marker = "." if len(x) < 30 else ""
     for axes, what in ((left, "loss"), (right, "accuracy")):
@@ -45,8 +48,8 @@ def curves_figure(epochs: list[dict[str, Any]], title: str) -> Figure:
 
 def confusion_figure(counts: list[list[int]], class_names: list[str], title: str) -> Figure:
     """Validation confusion matrix: counts written, errors coloured (the diagonal would drown them)."""
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(6.8, 5.6))
+    axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})
     share = [[0.0 if i == j else n / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)]
     top = max(max(row) for row in share) or 1.0
     shown = axes.imshow(share, cmap="Reds", vmin=0, vmax=top)

@@ -165,10 +165,12 @@ def _log_end(
 def _log_plots(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> None:
     from lenet_exp.reports.plots import confusion_figure, curves_figure, png
 
-    pictures = {"learning_curves.png": png(curves_figure(folder.history()["epochs"], job["name"]))}
+    name, dataset = job["name"], job["config"]["dataset"]["name"]
+    title = name if dataset in name else f"{dataset}: {name}"
+    pictures = {"learning_curves.png": png(curves_figure(folder.history()["epochs"], title))}
     if record["confusion_matrix"]:
         names = job["config"]["dataset"]["class_names"]
-        pictures["confusion_matrix.png"] = png(confusion_figure(record["confusion_matrix"], names, job["name"]))
+        pictures["confusion_matrix.png"] = png(confusion_figure(record["confusion_matrix"], names, title))
     for name, content in pictures.items():
         with _artifact(name, content) as path:
             store.client.log_artifact(run_id, str(path))
