@@ -60,6 +60,9 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
         if full_error or (isinstance(e, ValueError) and not _from_hydra(e)):
             raise
         _fail(program, _explain(e))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_status)
     except KeyboardInterrupt:
         print(f"{program}: stopped", file=sys.stderr)
         sys.exit(130)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def load_run(run_id: str, tracking_uri: str | None) -> LeNet5:
             record_path = client.download_artifacts(run_id, "record.json", scratch)
             record = json.loads(Path(record_path).read_text())
             path = artifacts.download_artifacts(artifact_uri=location, dst_path=f"{scratch}/model", tracking_uri=uri)
-            exported = pytorch.load_model(Path(path).as_posix())  # refuses archives with pickled code
+            with warnings.catch_warnings(action="ignore"):  # torch's, about its own buffers
+                exported = pytorch.load_model(Path(path).as_posix())  # refuses archives with pickled code
     except MlflowException as e:
         raise UserError(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {uri})") from e
     return _checked(f"runs:/{run_id}", record, exported.state_dict())
