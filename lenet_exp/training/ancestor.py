@@ -1,0 +1,142 @@
+"""Reads whole-module pickles of the argparse program that came before, running no code that such a file may carry.
+
+The pickle is first scanned without being executed: any global or opcode that those files don't need is refused by name.
+Only then is it read by torch's weights-only unpickler, in which each class stands for an inert one that has attributes.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lenet_exp.errors import UserError
+from lenet_exp.training.activations import RReLU
+from lenet_exp.training.lenet5 import LeNet5
+
+# What torch.save of such a module writes (protocol 2), and nothing that could look up a name in another way.
+_OPCODES = """
+    PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING BINSTRING
+    EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
+    BINGET LONG_BINGET GLOBAL NEWOBJ REDUCE BUILD BINPERSID
+"""
+OPCODES = frozenset(_OPCODES.split())
+PLAIN = frozenset(
+    {
+        "__builtin__ set",
+        "builtins set",
+        "collections OrderedDict",
+        "torch FloatStorage",
+        "torch._utils _rebuild_parameter",
+        "torch._utils _rebuild_tensor_v2",
+    }
+)
+LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
+# Class in the pickle -> target here and the attributes that are its keywords.
+ACTIVATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "ReLU": ("torch.nn.ReLU", ()),
+    "LeakyReLU": ("torch.nn.LeakyReLU", ("negative_slope",)),
+    "PReLU": ("torch.nn.PReLU", ("num_parameters",)),
+    "RReLU": (f"{RReLU.__module__}.RReLU", ("lower", "upper")),
+    "ELU": ("torch.nn.ELU", ("alpha",)),
+    "SELU": ("torch.nn.SELU", ()),
+    "Tanh": ("torch.nn.Tanh", ()),
+}
+_MODULES = {f"torch.nn.modules.activation {name}": name for name in ACTIVATIONS} | {
+    "lenet5 LeNet5": "LeNet5",
+    "torch.nn.modules.conv Conv2d": "Conv2d",
+    "torch.nn.modules.dropout Dropout": "Dropout",
+    "torch.nn.modules.linear Linear": "Linear",
+    "torch.nn.modules.pooling MaxPool2d": "MaxPool2d",
+}
+MAX_BYTES = 64 * 2**20  # such a file has 0.25 MB
+
+
+class _Inert:
+    """Stands for a class of the pickle: an object with attributes and no behaviour."""
+
+
+_STAND_INS = {dotted: type(name, (_Inert,), {}) for dotted, name in _MODULES.items()}
+
+
+def load_ancestor(path: Path) -> LeNet5:
+    """The network in a `.pkl` file of the ancestor, in eval mode on the CPU.
+
+    Raises:
+        UserError: the file is missing, holds anything else, or isn't a LeNet-5.
+    """
+    content = _read(path)
+    refuse_foreign(content, path)
+    allowed = [(cls, dotted.replace(" ", ".")) for dotted, cls in _STAND_INS.items()]
+    try:
+        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+            module = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return _rebuild(module)
+    except Exception as e:
+        raise UserError(f"trained_model={path}: not a LeNet-5 of the ancestor ({_first_line(e)})") from e
+
+
+def refuse_foreign(content: bytes, path: Path) -> None:
+    """Scans the pickle without executing it.
+
+    Raises:
+        UserError: it names a global, or holds an opcode, that an ancestor's file doesn't have.
+    """
+    allowed = PLAIN | _STAND_INS.keys()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            pickles = [n for n in archive.namelist() if n.endswith(".pkl")]
+            if sum(i.file_size for i in archive.infolist()) > MAX_BYTES:
+                raise UserError(f"trained_model={path}: unpacks to more than {MAX_BYTES >> 20} MiB; refused")
+            if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
+                raise UserError(f"trained_model={path}: holds the pickles {pickles}; allowed is one data.pkl; refused")
+            operations = list(pickletools.genops(archive.read(pickles[0])))
+    except UserError:
+        raise
+    except Exception as e:
+        raise UserError(f"trained_model={path}: not a file of torch.save ({_first_line(e)}); refused") from e
+    for operation, argument, _ in operations:
+        if operation.name == "GLOBAL" and argument not in allowed:
+            raise UserError(f"trained_model={path}: its pickle names {str(argument).replace(' ', '.')}; refused")
+        if operation.name not in OPCODES:
+            raise UserError(f"trained_model={path}: its pickle has the opcode {operation.name}; refused")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"trained_model={path}: larger than {MAX_BYTES >> 20} MiB; refused")
+        return path.read_bytes()
+    except OSError as e:
+        raise UserError(f"trained_model={path}: can't be read ({e.strerror})") from e
+
+
+def _rebuild(module: Any) -> LeNet5:
+    """The network here with the weights and the activation of the inert module."""
+    children: dict[str, Any] = module._modules
+    activation = _activation(children["activation1"])
+    network = LeNet5(activation, dropout_rate=0.0)  # dropout acts in training only
+    weights: dict[str, Tensor] = {}
+    for name in LAYERS:
+        for kind, parameter in children[name]._parameters.items():
+            weights[f"{name}.{kind}"] = parameter.detach()
+    for number in range(1, 5):
+        for kind, parameter in children[f"activation{number}"]._parameters.items():
+            weights[f"act{number}.{kind}"] = parameter.detach()
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def _activation(inert: Any) -> dict[str, Any]:
+    target, names = ACTIVATIONS[type(inert).__name__]
+    keywords = {name: getattr(inert, name) for name in names}
+    return {"_target_": target, "monotone": False, **keywords}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
