@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from lenet_exp.config.compose import compose, typed
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import UserError
 
 if TYPE_CHECKING:
     from lenet_exp.run import RunResult
@@ -35,16 +35,15 @@ def load(model: str, *, tracking_uri: str | None = None) -> LeNet5:
     """The best network of a run, in eval mode on the CPU, its weights checked against the record's digest.
 
     Args:
-        model: `runs:/<MLflow run id>`, or the path of a `.safetensors` file of `model_path`.
+        model: `runs:/<MLflow run id>`, a `.safetensors` file of `model_path`, a registered name such as `lenet5-mnist`
+            (its champion), or `name@alias`.
         tracking_uri: the store; by default MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder.
 
     Raises:
         UserError: there is no such model, or its weights are not those of its record.
     """
-    from lenet_exp.tracking.load import load_file, load_run
+    from lenet_exp.outputs import outputs_dir
+    from lenet_exp.tracking.load import load_model
 
-    if model.startswith("runs:/"):
-        return load_run(model.removeprefix("runs:/").strip("/"), tracking_uri)
-    if model.endswith(".safetensors"):
-        return load_file(model)
-    raise UserError(f"{model}: allowed is runs:/<MLflow run id> or a .safetensors file")
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{outputs_dir() / 'mlflow.db'}"
+    return load_model(model, uri, dataset="").network

@@ -6,7 +6,7 @@ from dataclasses import Field
 from typing import Any
 from urllib.parse import urlsplit
 
-from lenet_exp.config.schema import Config, Reader, knobs, range_text, within
+from lenet_exp.config.schema import Config, PredictConfig, Reader, knobs, range_text, within
 from lenet_exp.errors import ConfigError
 
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
@@ -16,15 +16,22 @@ def check_config(config: Config) -> None:
     """Raises:
     ConfigError: with one line that names the flag, its value and what is allowed.
     """
-    for flag, _, f in knobs():
-        _check_range(flag, value_of(config, flag), f)
+    check_ranges(config)
     if len(config.dataset.class_names) != 10:
         raise ConfigError(f"dataset.class_names: {len(config.dataset.class_names)} names; LeNet-5 has 10 outputs")
     if config.dataset.reader is Reader.torchvision and not config.dataset.torchvision_class:
         raise ConfigError("dataset.torchvision_class=null: dataset.reader=torchvision needs a class name")
-    _check_store(config.tracking.uri)
     _check_activation(config)
     _check_optimizer(config)
+
+
+def check_ranges(config: Config | PredictConfig) -> None:
+    """Raises:
+    ConfigError: a number is out of its range, or the store's address is none.
+    """
+    for flag, _, f in knobs(type(config)):
+        _check_range(flag, value_of(config, flag), f)
+    _check_store(config.tracking.uri)
 
 
 def _check_range(flag: str, value: Any, f: Field) -> None:
@@ -73,7 +80,7 @@ def _check_optimizer(config: Config) -> None:
     build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])
 
 
-def value_of(config: Config, flag: str) -> Any:
+def value_of(config: Config | PredictConfig, flag: str) -> Any:
     node: Any = config
     for part in flag.split("."):
         node = getattr(node, part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,8 +22,16 @@ OmegaConf.register_new_resolver("lenet_exp.outputs", lambda: str(outputs_dir()),
 OmegaConf.register_new_resolver("lenet_exp.flags", describe_knobs, replace=True)
 
 
+ConfigT = TypeVar("ConfigT")
+
+
 def typed(composed: DictConfig | dict[str, Any]) -> Config:
-    """The composed configuration as a `Config`: types converted, unknown keys refused, interpolations resolved.
+    """The composed configuration of a run; see `typed_as`."""
+    return typed_as(Config, composed)
+
+
+def typed_as(schema: type[ConfigT], composed: DictConfig | dict[str, Any]) -> ConfigT:
+    """The composed configuration as an object of `schema`: types converted, unknown keys refused.
 
     Ranges and what torch says of the optimizer are `check.check_config`'s part.
 
@@ -34,10 +42,9 @@ def typed(composed: DictConfig | dict[str, Any]) -> Config:
     task = OmegaConf.masked_copy(given, [str(k) for k in given if k != "hydra"])
     try:
         OmegaConf.set_struct(task, False)
-        config = cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), task)))
+        return cast(ConfigT, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), task)))
     except OmegaConfBaseException as e:
-        raise ConfigError(_explain(e, task)) from e
-    return config
+        raise ConfigError(_explain(e, task, schema)) from e
 
 
 def plain(config: Config) -> dict[str, Any]:
@@ -77,10 +84,10 @@ def compose(overrides: list[str] | None = None) -> Config:
     return config
 
 
-def _explain(error: OmegaConfBaseException, given: DictConfig) -> str:
+def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> str:
     key = error.full_key or ""
     reason = str(error).splitlines()[0]
-    known = {name: kind for name, kind, _ in knobs()}
+    known = {name: kind for name, kind, _ in knobs(schema)}
     if key in known:
         kind = known[key]
         value = OmegaConf.select(OmegaConf.create(OmegaConf.to_container(given)), key)

@@ -75,9 +75,13 @@ class Regularization:
 
 
 @dataclass
-class Tracking:
+class Store:
     uri: str | None = knob("MLflow store (null: mlflow.db in the outputs folder)", result=False)
     experiment: str = knob("MLflow experiment", result=False)
+
+
+@dataclass
+class Tracking(Store):
     models: Models = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
     plots: bool = knob("log learning curves and confusion matrix as PNG", result=False)
     tags: dict[str, Any] = knob("more tags of the run: tracking.tags.note=first", result=False)
@@ -112,6 +116,24 @@ class Config:
     sweep: Sweep = field(default_factory=Sweep)
 
 
+@dataclass
+class PredictConfig:
+    """One prediction: a model, and a test set or pictures."""
+
+    dataset: Dataset = field(default_factory=Dataset)
+    trained_model: str | None = knob(
+        "registered name or name@alias, runs:/<MLflow run id>, a .safetensors file of model_path, or the ancestor's "
+        ".pkl (null: the data set's champion)"
+    )
+    images: list[str] = knob("pictures to classify instead of the test set: images=[a.png,b.jpg]")
+    batch_size: int = knob("images a step; need not divide the set", ge=1)
+    output: str | None = knob("file for the numbers, .json or .csv (null: none)")
+    device: Device = knob("auto (cuda, then mps, then cpu), cpu, cuda, mps")
+    num_threads: int | None = knob("CPU threads (null: all cores)", ge=1)
+    data_root: str = knob("folder of the data sets, torchvision's layout; default $$LENET_EXP_DATA, else data")
+    tracking: Store = field(default_factory=Store)
+
+
 # Ranges of keywords that many of torch's optimizers share; torch's own checks come on top.
 OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
     "lr": {"gt": 0},
@@ -121,6 +143,9 @@ OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
     "eps": {"gt": 0},
     "betas": {"ge": 0, "lt": 1},
 }
+
+
+SCHEMAS: dict[str, type] = {"train": Config, "predict": PredictConfig}
 
 
 def knobs(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Field]]:
@@ -152,10 +177,10 @@ def within(value: float, limits: dict[str, float | None]) -> bool:
     )
 
 
-def describe_knobs() -> str:
-    """One line a flag, for `--help`."""
+def describe_knobs(app: str = "train") -> str:
+    """One line a flag, for `--help` of `lenet-<app>`."""
     lines = []
-    for name, _, f in knobs():
+    for name, _, f in knobs(SCHEMAS[app]):
         limits = range_text(f.metadata["limits"])
         lines.append(f"  {name:<29} {f.metadata['meaning']}" + (f"  [{limits}]" if limits else ""))
     return "\n".join(lines)

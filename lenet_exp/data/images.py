@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lenet_exp.config.schema import Config, Dataset
-from lenet_exp.data.readers import RawImages, read_training_images
+from lenet_exp.data.readers import RawImages, read_images
 from lenet_exp.errors import ConfigError
 from lenet_exp.training.seeds import generator
 
@@ -79,7 +79,7 @@ def _dataset_key(d: Dataset) -> DatasetKey:
 @lru_cache(maxsize=8)
 def _raw(key: DatasetKey, data_root: str) -> RawImages:
     name, reader, torchvision_class = key
-    return read_training_images(Dataset(name, reader, torchvision_class or None, [], 1, None), data_root)  # type: ignore[arg-type]
+    return read_images(Dataset(name, reader, torchvision_class or None, [], 1, None), data_root, "train")  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=8)

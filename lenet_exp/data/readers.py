@@ -1,4 +1,4 @@
-"""Reads the training part of a data set as it lies on disk. The test part is opened by prediction alone."""
+"""Reads a data set as it lies on disk. The test part is asked for by prediction alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,13 +29,16 @@ class RawImages:
     source: str
 
 
-def read_training_images(dataset: Dataset, data_root: str) -> RawImages:
-    """All images that training and validation may use.
+Part = Literal["train", "test"]
+
+
+def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
+    """The images of one part; `train` is all that training and validation may use.
 
     Raises:
         DataError: files are missing, can't be had or can't be read.
     """
-    raw = READERS[dataset.reader](dataset, Path(data_root).expanduser().absolute())
+    raw = READERS[dataset.reader](dataset, Path(data_root).expanduser().absolute(), part)
     if raw.labels.numel() == 0 or len(raw.images) != len(raw.labels):
         raise DataError(
             f"dataset={dataset.name}: {len(raw.images)} images but {len(raw.labels)} labels in {raw.source}"
@@ -45,7 +49,7 @@ def read_training_images(dataset: Dataset, data_root: str) -> RawImages:
     return raw
 
 
-def _read_torchvision(dataset: Dataset, root: Path) -> RawImages:
+def _read_torchvision(dataset: Dataset, root: Path, part: Part) -> RawImages:
     from torchvision import datasets
 
     cls = getattr(datasets, str(dataset.torchvision_class), None)
@@ -53,7 +57,7 @@ def _read_torchvision(dataset: Dataset, root: Path) -> RawImages:
         raise DataError(
             f"dataset.torchvision_class={dataset.torchvision_class}: allowed is MNIST, FashionMNIST, KMNIST or QMNIST"
         )
-    which = {"what": "train"} if issubclass(cls, datasets.QMNIST) else {"train": True}
+    which = {"what": part} if issubclass(cls, datasets.QMNIST) else {"train": part == "train"}
     folder = root / cls.__name__ / "raw"
     try:
         loaded = cls(str(root), **which)
@@ -83,16 +87,17 @@ def _download(cls: type, root: Path, which: dict, name: str):  # type: ignore[no
         ) from e
 
 
-def _read_digits(dataset: Dataset, root: Path) -> RawImages:
+def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = torch.from_numpy(bunch.images.astype(np.uint8))[:-DIGITS_TEST_SIZE]
-    labels = torch.from_numpy(bunch.target.astype(np.int64))[:-DIGITS_TEST_SIZE]
+    rows = slice(None, -DIGITS_TEST_SIZE) if part == "train" else slice(-DIGITS_TEST_SIZE, None)
+    images = torch.from_numpy(bunch.images.astype(np.uint8))[rows]
+    labels = torch.from_numpy(bunch.target.astype(np.int64))[rows]
     return RawImages(images, labels, 16, "sklearn.datasets.load_digits")
 
 
-READERS: dict[Reader, Callable[[Dataset, Path], RawImages]] = {
+READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
     Reader.torchvision: _read_torchvision,
     Reader.digits: _read_digits,
 }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.tracking.champion import crown
 from lenet_exp.tracking.model import log_model
 from lenet_exp.tracking.params import params
 from lenet_exp.tracking.store import Store
@@ -148,6 +149,7 @@ def _log_end(
         model_id = None
         if model and finished and not entry["model"]:
             model_id = log_model(folder, job, record, store, run_id)
+            crown(store, job, record, run_id, model_id)
             entry["model"] = True
         points = list(_best_points(folder, record, model_id))
     _log_metrics(store, run_id, points)

@@ -1,67 +1,145 @@
-"""Networks back from MLflow and from model files. No pickle is loaded; weights are checked against their record."""
+"""Networks back from wherever a trained model may lie. No pickle is run; weights are checked against their record."""
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lenet_exp.errors import StoreError, UserError
-from lenet_exp.outputs import outputs_dir
+from lenet_exp.errors import UserError
+from lenet_exp.tracking.champion import ALIAS, registered_name
 from lenet_exp.tracking.model import rebuild
-from lenet_exp.tracking.store import SQLITE, import_mlflow
+from lenet_exp.tracking.store import connect, hide_password
+from lenet_exp.training.ancestor import load_ancestor
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.weights import load_weights, weights_digest
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-def load_run(run_id: str, tracking_uri: str | None) -> LeNet5:
-    """The logged model of an MLflow run; see `api.load`."""
-    mlflow = import_mlflow()
-    from mlflow import artifacts, pytorch
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network in eval mode on the CPU, the name a person gave it, and what is known of its training.
+
+    Attributes:
+        record: the run's record; None for a model of the ancestor.
+        run_id: the MLflow run that it belongs to, where that is known.
+    """
+
+    network: LeNet5
+    name: str
+    record: dict[str, Any] | None = None
+    run_id: str | None = None
+
+
+def load_model(name: str | None, uri: str, dataset: str) -> TrainedModel:
+    """The model that `trained_model` names.
+
+    Args:
+        name: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, `name@alias`, or None for the champion
+            of the data set.
+        uri: of the MLflow store.
+
+    Raises:
+        UserError: there is no such model, it can't be trusted, or its weights are not those of its record.
+    """
+    if name is None:
+        return load_champion(dataset, uri)
+    if name.startswith("runs:/"):
+        return load_run(name.removeprefix("runs:/").strip("/"), uri)
+    path = Path(name).expanduser()
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix in {".pkl", ".pt", ".pth"}:
+        return TrainedModel(load_ancestor(path), path.name)
+    if "/" in name:
+        raise UserError(
+            f"trained_model={name}: allowed is a registered name, name@alias, runs:/<MLflow run id>, a .safetensors or "
+            "a .pkl file"
+        )
+    model, _, alias = name.partition("@")
+    return load_registered(model, alias or ALIAS, uri)
+
+
+def load_run(run_id: str, uri: str) -> TrainedModel:
+    """The logged model of an MLflow run."""
     from mlflow.exceptions import MlflowException
 
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise StoreError(
-            f"{uri.removeprefix(SQLITE)}: no such MLflow database; give tracking_uri or set LENET_EXP_OUTPUTS"
-        )
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = connect(uri)
     try:
         run = client.get_run(run_id)
         models = run.outputs.model_outputs if run.outputs else []
         if not models:
             raise UserError(f"runs:/{run_id}: the run has no model (outcome {run.data.tags.get('outcome', 'unknown')})")
-        location = client.get_logged_model(models[0].model_id).artifact_location
-        with tempfile.TemporaryDirectory() as scratch:
-            record_path = client.download_artifacts(run_id, "record.json", scratch)
-            record = json.loads(Path(record_path).read_text())
-            path = artifacts.download_artifacts(artifact_uri=location, dst_path=f"{scratch}/model", tracking_uri=uri)
-            with warnings.catch_warnings(action="ignore"):  # torch's, about its own buffers
-                exported = pytorch.load_model(Path(path).as_posix())  # refuses archives with pickled code
+        network, record = _load_logged(client, uri, run_id, models[0].model_id)
     except MlflowException as e:
-        raise UserError(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {uri})") from e
-    return _checked(f"runs:/{run_id}", record, exported.state_dict())
+        raise UserError(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {hide_password(uri)})") from e
+    return TrainedModel(_checked(f"runs:/{run_id}", record, network), f"runs:/{run_id}", record, run_id)
 
 
-def load_file(path: str) -> LeNet5:
-    """A `.safetensors` file of `model_path`; see `api.load`."""
+def load_registered(name: str, alias: str, uri: str) -> TrainedModel:
+    """The version of a registered model that an alias points to."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect(uri)
     try:
-        weights, metadata = load_weights(Path(path).expanduser())
+        version = client.get_model_version_by_alias(name, alias)
+        network, record = _load_logged(client, uri, str(version.run_id), str(version.model_id))
+    except MlflowException as e:
+        raise UserError(f"trained_model={name}@{alias}: {str(e).splitlines()[0]} (store {hide_password(uri)})") from e
+    label = f"{name}@{alias} (version {version.version})"
+    return TrainedModel(_checked(label, record, network), label, record, version.run_id)
+
+
+def load_champion(dataset: str, uri: str) -> TrainedModel:
+    """The champion of a data set."""
+    try:
+        return load_registered(registered_name(dataset), ALIAS, uri)
+    except UserError as e:
+        raise UserError(
+            f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or name "
+            "a model with trained_model="
+        ) from e
+
+
+def load_file(path: Path) -> TrainedModel:
+    """A `.safetensors` file of `model_path`."""
+    try:
+        weights, metadata = load_weights(path.expanduser())
         record = json.loads(metadata["record"])
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
     except Exception as e:  # safetensors raises its own class for a damaged file
         raise UserError(f"{path}: not a model file of lenet_exp ({(str(e).splitlines() or [''])[0]})") from e
-    return _checked(path, record, weights)
+    return TrainedModel(_checked(str(path), record, weights), path.name, record)
+
+
+def _load_logged(
+    client: MlflowClient, uri: str, run_id: str, model_id: str
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights of a logged model and the record of its run."""
+    from mlflow import artifacts, pytorch
+
+    location = client.get_logged_model(model_id).artifact_location
+    with tempfile.TemporaryDirectory() as scratch:
+        record = json.loads(Path(client.download_artifacts(run_id, "record.json", scratch)).read_text())
+        path = artifacts.download_artifacts(artifact_uri=location, dst_path=f"{scratch}/model", tracking_uri=uri)
+        with warnings.catch_warnings(action="ignore"):  # torch's, about its own buffers
+            exported = pytorch.load_model(Path(path).as_posix())  # refuses archives with pickled code
+    return exported.state_dict(), record
 
 
 def _checked(name: str, record: dict[str, Any], weights: dict[str, torch.Tensor]) -> LeNet5:
-    network = rebuild(record["config"], weights)
+    try:
+        network = rebuild(record["config"], weights)
+    except (KeyError, RuntimeError) as e:
+        raise UserError(f"{name}: its weights don't fit its record ({(str(e).splitlines() or [''])[0]})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
     if record.get("weights_digest") not in {None, digest}:
         raise UserError(f"{name}: its weights are not those of its record (digest {digest[:12]})")

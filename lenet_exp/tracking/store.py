@@ -6,12 +6,14 @@ import fcntl
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lenet_exp.config.schema import Tracking
+from lenet_exp.config.schema import Store as StoreAddress
 from lenet_exp.errors import StoreError
 from lenet_exp.outputs import outputs_dir
 
@@ -40,12 +42,12 @@ class Store:
         return hide_password(self.uri)
 
 
-def store_uri(tracking: Tracking) -> str:
+def store_uri(tracking: StoreAddress) -> str:
     """`tracking.uri` (which MLFLOW_TRACKING_URI sets by default), else mlflow.db in the outputs folder."""
     return tracking.uri or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
 
 
-def open_store(tracking: Tracking) -> Store:
+def open_store(tracking: StoreAddress) -> Store:
     """Connects, and creates database and experiment where they are missing.
 
     Raises:
@@ -53,30 +55,49 @@ def open_store(tracking: Tracking) -> Store:
         StoreAway: nothing answers.
     """
     uri = store_uri(tracking)
+    with _explained(uri):
+        if uri.startswith(SQLITE):
+            _create_sqlite(Path(uri.removeprefix(SQLITE)))
+        client = import_mlflow().MlflowClient(tracking_uri=uri)
+        return Store(uri, client, tracking.experiment, _experiment_id(client, tracking.experiment, uri))
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of a store that is there already.
+
+    Raises:
+        StoreError: there is no such database, or it belongs to another MLflow version.
+        StoreAway: nothing answers.
+    """
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        raise StoreError(f"{uri.removeprefix(SQLITE)}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
+    with _explained(uri):
+        client = import_mlflow().MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+        return client
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Says of MLflow's errors whether the store is away or can't be used at all."""
     mlflow = import_mlflow()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        if uri.startswith(SQLITE):
-            _create_sqlite(Path(uri.removeprefix(SQLITE)))
-        client = mlflow.MlflowClient(tracking_uri=uri)
-        return Store(uri, client, tracking.experiment, _experiment_id(client, tracking.experiment, uri))
-    except MlflowException as e:
-        text = str(e)
-        if "out-of-date database schema" in text or "Can't locate revision" in text:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as e:
+        shown, text = hide_password(uri), str(e)
+        if "Can't locate revision" in text:
             raise StoreError(
-                f"tracking.uri={hide_password(uri)}: made by another version of MLflow than {mlflow.__version__}; "
-                f"back it up, then run: mlflow db upgrade {hide_password(uri)}"
+                f"tracking.uri={shown}: made by a newer MLflow than {mlflow.__version__}; run: pip install -U mlflow"
+            ) from e
+        if "out-of-date database schema" in text:
+            raise StoreError(
+                f"tracking.uri={shown}: made by another MLflow version than {mlflow.__version__}; back it up, then run: "
+                f"mlflow db upgrade {shown}"
             ) from e
         raise StoreAway(_first_line(text)) from e
-    except (OSError, SQLAlchemyError) as e:
-        if "Can't locate revision" in str(e):
-            raise StoreError(
-                f"tracking.uri={hide_password(uri)}: made by a newer MLflow than {mlflow.__version__}; "
-                "run: pip install --upgrade mlflow"
-            ) from e
-        raise StoreAway(_first_line(str(e))) from e
 
 
 def import_mlflow():  # type: ignore[no-untyped-def]

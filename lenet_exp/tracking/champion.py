@@ -1,0 +1,84 @@
+"""The champion of a data set: the registered model with the best validation accuracy, and a version only for it."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import TYPE_CHECKING, Any
+
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+ALIAS = "champion"
+
+
+def registered_name(dataset: str) -> str:
+    """`lenet5-mnist`."""
+    return f"lenet5-{dataset}"
+
+
+def crown(store: Store, job: dict[str, Any], record: dict[str, Any], run_id: str, model_id: str) -> bool:
+    """Registers the run's model and moves the alias, if it is better than the present champion.
+
+    Comparable are runs on the default split with the whole training set. One process at a time decides.
+
+    Returns:
+        Whether the run is the champion now.
+    """
+    config = job["config"]
+    if config["split_seed"] != 0 or config["dataset"]["train_size"] is not None:
+        return False
+    name = registered_name(config["dataset"]["name"])
+    outputs_dir().mkdir(parents=True, exist_ok=True)
+    with (outputs_dir() / ".champion.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        present = champion(store, name)
+        if present is not None and not _better(present, record, job):
+            return present.run_id == run_id
+        if present is None:
+            _ensure_registered(store, name)
+        version = store.client.create_model_version(
+            name,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            model_id=model_id,
+            tags={
+                "fingerprint": job["fingerprint"],
+                "best_val_accuracy": str(record["best_val_accuracy"]),
+                "best_epoch": str(record["best_epoch"]),
+                "validation_digest": job["data_digests"]["validation"],
+                "run": run_id,
+            },
+        )
+        store.client.set_registered_model_alias(name, ALIAS, version.version)
+    return True
+
+
+def champion(store: Store, name: str) -> ModelVersion | None:
+    """The present champion's version, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return store.client.get_model_version_by_alias(name, ALIAS)
+    except MlflowException as e:
+        if e.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+
+
+def _better(present: ModelVersion, record: dict[str, Any], job: dict[str, Any]) -> bool:
+    """Whether a record beats the champion on the same validation images."""
+    same_images = present.tags.get("validation_digest") == job["data_digests"]["validation"]
+    return same_images and record["best_val_accuracy"] > float(present.tags.get("best_val_accuracy", "nan"))
+
+
+def _ensure_registered(store: Store, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.create_registered_model(name)
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
