@@ -64,6 +64,7 @@ class Dataset:
     reader: Reader = knob("how its files are read", result=False)
     torchvision_class: str | None = knob("class in torchvision.datasets, for reader=torchvision", result=False)
     class_names: list[str] = knob("names of the 10 classes", result=False)
+    picture_box: int = knob("longest side, in 28x28 pixels, of what one's own pictures show", ge=4, le=28, result=False)
     val_size: int = knob("validation images, taken from the training set by split_seed", ge=1, result=False)
     train_size: int | None = knob("training images (null: all that validation leaves)", ge=1, result=False)
 

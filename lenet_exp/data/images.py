@@ -79,7 +79,7 @@ def _dataset_key(d: Dataset) -> DatasetKey:
 @lru_cache(maxsize=8)
 def _raw(key: DatasetKey, data_root: str) -> RawImages:
     name, reader, torchvision_class = key
-    return read_images(Dataset(name, reader, torchvision_class or None, [], 1, None), data_root, "train")  # type: ignore[arg-type]
+    return read_images(Dataset(name, reader, torchvision_class or None, [], 28, 1, None), data_root, "train")  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=8)

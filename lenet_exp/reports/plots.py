@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torch import Tensor
 
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
@@ -46,8 +47,8 @@ def curves_figure(epochs: list[dict[str, Any]], title: str) -> Figure:
     return figure
 
 
-def confusion_figure(counts: list[list[int]], class_names: list[str], title: str) -> Figure:
-    """Validation confusion matrix: counts written, errors coloured (the diagonal would drown them)."""
+def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
+    """Confusion matrix: counts written, errors coloured (the diagonal would drown them)."""
     figure = Figure(figsize=(6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})
     share = [[0.0 if i == j else n / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)]
@@ -67,5 +68,19 @@ def confusion_figure(counts: list[list[int]], class_names: list[str], title: str
     axes.set_ylabel("true")
     bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1.0, decimals=1))
     bar.set_label("share of the true class mistaken", fontsize=9)
-    figure.suptitle(f"{title}: validation", fontsize=11)
+    figure.suptitle(f"{title}: {part}", fontsize=11)
+    return figure
+
+
+def pictures_figure(shown: list[tuple[Tensor, str]]) -> Figure:
+    """Small images (28, 28) with what the network says of each, five in a row."""
+    columns = min(5, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(1.7 * columns, 2.0 * rows))
+    cells = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"left": 0.02, "right": 0.98, "bottom": 0.02})
+    for axes in cells.flat:
+        axes.set_axis_off()
+    for axes, (image, text) in zip(cells.flat, shown, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(text, fontsize=10)
     return figure

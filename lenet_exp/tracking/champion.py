@@ -41,7 +41,8 @@ def crown(store: Store, job: dict[str, Any], record: dict[str, Any], run_id: str
             _ensure_registered(store, name)
         version = store.client.create_model_version(
             name,
-            source=f"models:/{model_id}",
+            # not models:/<id>: MLflow would look that up in the process's global store
+            source=store.client.get_logged_model(model_id).artifact_location,
             run_id=run_id,
             model_id=model_id,
             tags={

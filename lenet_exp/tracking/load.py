@@ -77,7 +77,8 @@ def load_run(run_id: str, uri: str) -> TrainedModel:
         models = run.outputs.model_outputs if run.outputs else []
         if not models:
             raise UserError(f"runs:/{run_id}: the run has no model (outcome {run.data.tags.get('outcome', 'unknown')})")
-        network, record = _load_logged(client, uri, run_id, models[0].model_id)
+        location = client.get_logged_model(models[0].model_id).artifact_location
+        network, record = _load_logged(client, uri, run_id, location)
     except MlflowException as e:
         raise UserError(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {hide_password(uri)})") from e
     return TrainedModel(_checked(f"runs:/{run_id}", record, network), f"runs:/{run_id}", record, run_id)
@@ -90,7 +91,8 @@ def load_registered(name: str, alias: str, uri: str) -> TrainedModel:
     client = connect(uri)
     try:
         version = client.get_model_version_by_alias(name, alias)
-        network, record = _load_logged(client, uri, str(version.run_id), str(version.model_id))
+        location = client.get_model_version_download_uri(name, version.version)
+        network, record = _load_logged(client, uri, str(version.run_id), location)
     except MlflowException as e:
         raise UserError(f"trained_model={name}@{alias}: {str(e).splitlines()[0]} (store {hide_password(uri)})") from e
     label = f"{name}@{alias} (version {version.version})"
@@ -103,8 +105,8 @@ def load_champion(dataset: str, uri: str) -> TrainedModel:
         return load_registered(registered_name(dataset), ALIAS, uri)
     except UserError as e:
         raise UserError(
-            f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or name "
-            "a model with trained_model="
+            f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or "
+            "name a model with trained_model="
         ) from e
 
 
@@ -121,12 +123,11 @@ def load_file(path: Path) -> TrainedModel:
 
 
 def _load_logged(
-    client: MlflowClient, uri: str, run_id: str, model_id: str
+    client: MlflowClient, uri: str, run_id: str, location: str
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights of a logged model and the record of its run."""
+    """Weights of the logged model at an artifact location and the record of its run."""
     from mlflow import artifacts, pytorch
 
-    location = client.get_logged_model(model_id).artifact_location
     with tempfile.TemporaryDirectory() as scratch:
         record = json.loads(Path(client.download_artifacts(run_id, "record.json", scratch)).read_text())
         path = artifacts.download_artifacts(artifact_uri=location, dst_path=f"{scratch}/model", tracking_uri=uri)

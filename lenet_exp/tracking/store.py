@@ -88,14 +88,10 @@ def _explained(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as e:
         shown, text = hide_password(uri), str(e)
-        if "Can't locate revision" in text:
+        if "out-of-date database schema" in text or "Can't locate revision" in text:
             raise StoreError(
-                f"tracking.uri={shown}: made by a newer MLflow than {mlflow.__version__}; run: pip install -U mlflow"
-            ) from e
-        if "out-of-date database schema" in text:
-            raise StoreError(
-                f"tracking.uri={shown}: made by another MLflow version than {mlflow.__version__}; back it up, then run: "
-                f"mlflow db upgrade {shown}"
+                f"tracking.uri={shown}: made by another MLflow than {mlflow.__version__}; back it up, then run: "
+                f"mlflow db upgrade {shown} (if a newer MLflow made it, install that one instead)"
             ) from e
         raise StoreAway(_first_line(text)) from e
 

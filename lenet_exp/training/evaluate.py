@@ -21,6 +21,13 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) ->
     return float(torch.stack(losses).sum()) / len(index), torch.cat(predictions).cpu()
 
 
+@torch.inference_mode()
+def predict_classes(model: nn.Module, images: Tensor, batch_size: int = EVAL_BATCH) -> Tensor:
+    """The predicted classes (n,) of images (n, 1, 32, 32), on the CPU; sets eval mode."""
+    model.eval()
+    return torch.cat([model(part).argmax(1) for part in images.split(batch_size)]).cpu()
+
+
 def confusion_matrix(truth: Tensor, predictions: Tensor) -> list[list[int]]:
     """10 x 10 counts: row = true class, column = predicted class."""
     counts = torch.bincount(truth.cpu() * 10 + predictions, minlength=100)

@@ -1,0 +1,30 @@
+"""lenet-predict: compose -> find the model -> score the test set, or classify pictures."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from lenet_exp.cli import run_app
+
+
+def predict(cfg: DictConfig) -> float:
+    """Hydra's task. Returns the test accuracy (fraction), NaN for pictures."""
+    from lenet_exp.config.check import check_ranges
+    from lenet_exp.config.compose import typed_as
+    from lenet_exp.config.schema import PredictConfig
+    from lenet_exp.prediction.answer import answer_pictures, answer_test_set
+    from lenet_exp.reports.progress import log_to_console
+
+    log_to_console()
+    config = typed_as(PredictConfig, cfg)
+    check_ranges(config)
+    return answer_pictures(config) if config.images else answer_test_set(config)
+
+
+def main() -> None:
+    """The command lenet-predict."""
+    run_app("lenet-predict", "predict", predict)
+
+
+if __name__ == "__main__":
+    main()

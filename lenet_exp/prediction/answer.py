@@ -1,0 +1,104 @@
+"""What lenet-predict does and prints: a model's figures on the test set, or its word on pictures."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lenet_exp.config.schema import PredictConfig
+from lenet_exp.execution import choose_device, cpu_count
+from lenet_exp.files import write_atomic
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.prediction.export import check_output, pictures_table, score_table, write_output
+from lenet_exp.prediction.pictures import classify, read_picture
+from lenet_exp.prediction.score import Score, score_test_set
+from lenet_exp.reports.plots import confusion_figure, pictures_figure, png
+from lenet_exp.tracking.load import TrainedModel, load_model
+from lenet_exp.tracking.prediction import log_test_result
+from lenet_exp.tracking.store import store_uri
+
+log = logging.getLogger("lenet_exp")
+
+
+def answer_test_set(config: PredictConfig) -> float:
+    """Scores the test set, prints the figures, writes and logs them. Returns the accuracy."""
+    check_output(config.output)
+    device, model = _prepare(config)
+    dataset = config.dataset
+    score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
+    _print_score(model, config, score)
+    figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
+    path = _save(config, model, "confusion_matrix.png", figure)
+    if config.output is not None:
+        about = {"trained_model": model.name, "dataset": dataset.name}
+        write_output(Path(config.output).expanduser(), about | score.as_json(), score_table(score))
+        print(f"numbers: {config.output}")
+    print(f"confusion matrix: {path}")
+    logged = log_test_result(config, model, score, figure)
+    if logged is not None:
+        print(f"logged to MLflow run {logged}")
+    return score.accuracy
+
+
+def answer_pictures(config: PredictConfig) -> float:
+    """Classifies pictures, prints the answers and draws what the network saw."""
+    check_output(config.output)
+    pictures = [read_picture(Path(p).expanduser(), config.dataset.picture_box) for p in config.images]
+    _, model = _prepare(config)
+    names = config.dataset.class_names
+    answers = classify(model.network.cpu(), pictures)
+    for answer in answers:
+        ranked = sorted(range(10), key=lambda i: -answer.probabilities[i])[:3]
+        chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
+        kind = "dark on light" if answer.picture.inverted else "light on dark"
+        print(f"{answer.picture.path}: {names[answer.label]}  ({chances}; taken as {kind})")
+    shown = [(a.picture.frame, f"{names[a.label]} {max(a.probabilities):.0%}") for a in answers]
+    print(f"what the network saw: {_save(config, model, 'pictures.png', png(pictures_figure(shown)))}")
+    if config.output is not None:
+        rows = pictures_table(answers, names)
+        write_output(Path(config.output).expanduser(), {"trained_model": model.name, "images": rows}, rows)
+        print(f"numbers: {config.output}")
+    return math.nan
+
+
+def _prepare(config: PredictConfig) -> tuple[torch.device, TrainedModel]:
+    device = choose_device(config.device)
+    torch.set_num_threads(config.num_threads or cpu_count())
+    model = load_model(config.trained_model, store_uri(config.tracking), config.dataset.name)
+    trained_on = model.record["config"]["dataset"]["name"] if model.record else config.dataset.name
+    if trained_on != config.dataset.name:
+        log.warning("%s was trained on %s, not on %s", model.name, trained_on, config.dataset.name)
+    return device, model
+
+
+def _print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
+    console = Console(width=100, highlight=False)
+    console.print(f"{model.name} on {config.dataset.name}'s test set", markup=False, soft_wrap=True)
+    console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})", markup=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("class")
+    for title in ("precision", "recall", "F1", "images"):
+        table.add_column(title, justify="right")
+    for c in score.classes:
+        table.add_row(c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support))
+    console.print(table)
+    matrix = Table(title="confusion matrix (row: true, column: predicted)", box=SIMPLE_HEAD, pad_edge=False)
+    matrix.add_column("")
+    for name in config.dataset.class_names:
+        matrix.add_column(name[:6], justify="right", no_wrap=True)
+    for name, row in zip(config.dataset.class_names, score.confusion_matrix, strict=True):
+        matrix.add_row(name, *map(str, row))
+    console.print(matrix)
+
+
+def _save(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
+    path = outputs_dir() / "predictions" / f"{config.dataset.name}_{safe}_{name}"
+    write_atomic(path, content)
+    return path

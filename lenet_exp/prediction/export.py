@@ -1,0 +1,63 @@
+"""The figures of a prediction as a file: JSON with everything, or CSV with one row a class or picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lenet_exp.errors import ConfigError
+from lenet_exp.files import write_atomic, write_json
+from lenet_exp.prediction.pictures import Answer
+from lenet_exp.prediction.score import Score
+
+FORMATS = (".json", ".csv")
+Rows = list[dict[str, Any]]
+
+
+def check_output(output: str | None) -> None:
+    """Raises:
+    ConfigError: the file's ending is neither .json nor .csv, or it can't be written there.
+    """
+    if output is None:
+        return
+    path = Path(output).expanduser()
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"output={output}: allowed is a file ending in {' or '.join(FORMATS)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"output={output}: allowed is a file in a folder that exists")
+
+
+def write_output(path: Path, values: dict[str, Any], rows: Rows) -> None:
+    """Writes `values` to a JSON file or `rows` to a CSV file."""
+    if path.suffix == ".json":
+        write_json(path, values)
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())
+
+
+def score_table(score: Score) -> Rows:
+    """One row a class, with its row of the confusion matrix, and a last one for all."""
+    names = [c.name for c in score.classes]
+    rows: Rows = [
+        {"class": c.name, "precision": c.precision, "recall": c.recall, "f1": c.f1, "images": c.support}
+        | {f"predicted {name}": n for name, n in zip(names, counts, strict=True)}
+        for c, counts in zip(score.classes, score.confusion_matrix, strict=True)
+    ]
+    columns = [sum(column) for column in zip(*score.confusion_matrix, strict=True)]
+    total = {"class": "all", "precision": "", "recall": score.accuracy, "f1": "", "images": score.total}
+    return [*rows, total | {f"predicted {name}": n for name, n in zip(names, columns, strict=True)}]
+
+
+def pictures_table(answers: list[Answer], names: list[str]) -> Rows:
+    """One row a picture: class, how it was taken, and the probability of each class."""
+    return [
+        {"image": str(a.picture.path), "class": names[a.label], "dark_on_light": a.picture.inverted}
+        | {f"p({name})": p for name, p in zip(names, a.probabilities, strict=True)}
+        for a in answers
+    ]

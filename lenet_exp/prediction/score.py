@@ -1,0 +1,70 @@
+"""The test set, once: accuracy, per-class figures and the confusion matrix. The only code that opens test data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from sklearn.metrics import precision_recall_fscore_support
+from torch import nn
+
+from lenet_exp.config.schema import Dataset
+from lenet_exp.data.images import normalise
+from lenet_exp.data.readers import read_images
+from lenet_exp.training.evaluate import confusion_matrix, predict_classes
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Figures of one class, fractions; `support` is its number of test images."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model got right on a test set."""
+
+    correct: int
+    total: int
+    classes: list[ClassScore]
+    confusion_matrix: list[list[int]]
+    source: str
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures as JSON values."""
+        return {"accuracy": self.accuracy, **asdict(self)}
+
+
+def score_test_set(
+    network: nn.Module, dataset: Dataset, data_root: str, batch_size: int, device: torch.device
+) -> Score:
+    """Evaluates a network on the whole test set.
+
+    Args:
+        batch_size: images a step; the last step may have fewer.
+
+    Raises:
+        DataError: the test set can't be had.
+    """
+    raw = read_images(dataset, data_root, "test")
+    images = normalise(raw.images, raw.white).to(device)
+    predictions = predict_classes(network.to(device), images, batch_size)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        raw.labels.numpy(), predictions.numpy(), labels=list(range(10)), zero_division=0.0
+    )
+    classes = [
+        ClassScore(name, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
+        for i, name in enumerate(dataset.class_names)
+    ]
+    correct = int((predictions == raw.labels).sum())
+    return Score(correct, len(raw.labels), classes, confusion_matrix(raw.labels, predictions), raw.source)

@@ -1,0 +1,55 @@
+"""Logs what a model got on the test set to the run that made it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_exp.config.schema import PredictConfig
+from lenet_exp.prediction.score import Score
+from lenet_exp.sweeps.run_folder import run_id as folder_id
+from lenet_exp.tracking.load import TrainedModel
+from lenet_exp.tracking.store import SQLITE, connect, hide_password, store_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger("lenet_exp")
+
+
+def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> str | None:
+    """Logs `test_accuracy` and the confusion matrix to the model's run; the run's id, or None where there is none.
+
+    A data set other than the one that the model was trained on is not logged: it would pass for the model's own figure.
+    """
+    if model.record is None or model.record["config"]["dataset"]["name"] != config.dataset.name:
+        return None
+    uri = store_uri(config.tracking)
+    if model.run_id is None and uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return None
+    try:
+        client = connect(uri)
+        run = model.run_id or _run_of(client, model.record)
+        if run is None:
+            return None
+        client.log_metric(run, "test_accuracy", score.accuracy, timestamp=time.time_ns() // 1_000_000)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "test_confusion_matrix.png"
+            path.write_bytes(matrix_png)
+            client.log_artifact(run, str(path))
+        client.log_dict(run, score.as_json(), "test_score.json")
+    except Exception as e:  # the figures are on the terminal; a store that is away must not hide them
+        log.warning("not logged to MLflow (%s): %s", hide_password(uri), (str(e).splitlines() or [""])[0])
+        return None
+    return run
+
+
+def _run_of(client: MlflowClient, record: dict) -> str | None:
+    """The MLflow run of a model file, found by its run folder."""
+    folder = folder_id(record["config"]["tracking"]["experiment"], record["fingerprint"])
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)
+    return found[0].info.run_id if found else None
