@@ -1,0 +1,57 @@
+"""Writes IDX files, the format of MNIST and its relatives, so that a whole data set fits a test."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+
+CODES = {np.dtype("uint8"): 8, np.dtype("int32"): 12}
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    """One IDX file: two zero bytes, type, number of dimensions, each dimension and the values, all big-endian."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(f">HBB{values.ndim}I", 0, CODES[values.dtype], values.ndim, *values.shape)
+    path.write_bytes(header + values.astype(values.dtype.newbyteorder(">")).tobytes())
+
+
+def pictures(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """n noisy 28x28 pictures of ten patterns, and their classes: something that one epoch can learn a little of."""
+    random = np.random.default_rng(seed)
+    patterns = np.random.default_rng(1).integers(0, 200, (10, 7, 7)).repeat(4, 1).repeat(4, 2)
+    labels = random.integers(0, 10, n)
+    images = patterns[labels] + random.integers(0, 56, (n, 28, 28))
+    return images.astype(np.uint8), labels.astype(np.uint8)
+
+
+def write_mnist_like(root: Path, class_name: str, images: np.ndarray, labels: np.ndarray) -> Path:
+    """A training set in MNIST's layout, which KMNIST and FashionMNIST share; returns the folder of its files.
+
+    torchvision asks for the test files too. Here they are no IDX files at all: who opens them fails.
+    """
+    raw = root / class_name / "raw"
+    write_idx(raw / "train-images-idx3-ubyte", images)
+    write_idx(raw / "train-labels-idx1-ubyte", labels)
+    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        (raw / name).write_text("test data, not for training")
+    return raw
+
+
+def write_qmnist(root: Path, images: np.ndarray, labels: np.ndarray) -> Path:
+    """A training set in QMNIST's layout: 8 columns a label (class, hsf, writer, digit, ...), the class first."""
+    raw = root / "QMNIST" / "raw"
+    columns = np.full((len(labels), 8), 1_000_000, np.int32)  # a reader of the wrong column or byte order fails
+    columns[:, 0] = labels
+    write_idx(raw / "qmnist-train-images-idx3-ubyte", images)
+    write_idx(raw / "qmnist-train-labels-idx2-int", columns)
+    for name in ("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"):
+        (raw / name).write_text("test data, not for training")
+    return raw
+
+
+def as_tensors(images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same as (n, 28, 28) uint8 and (n,) int64."""
+    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))

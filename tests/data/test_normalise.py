@@ -1,0 +1,67 @@
+"""From pixels as they lie on disk to what the network sees."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
+
+from lenet_exp.api import compose
+from lenet_exp.data import images
+from lenet_exp.data.images import load_training_data, normalise
+
+CPU = torch.device("cpu")
+
+
+def pixels(shape: tuple[int, ...], white: int, seed: int) -> torch.Tensor:
+    return torch.randint(0, white + 1, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def as_torchvision_does(raw: torch.Tensor, white: int) -> torch.Tensor:
+    p = tv.resize(raw[:, None].float() / white, [32, 32], InterpolationMode.BILINEAR, antialias=True)
+    return (p - 0.5) / 0.5
+
+
+@given(
+    n=st.integers(1, 5),
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    white=st.sampled_from([16, 255]),
+    seed=st.integers(0, 1000),
+)
+def test_equals_torchvisions_bilinear_resize_with_antialias(n, height, width, white, seed):
+    raw = pixels((n, height, width), white, seed)
+    torch.testing.assert_close(normalise(raw, white), as_torchvision_does(raw, white), rtol=0, atol=1e-6)
+
+
+def test_images_of_32_pixels_are_only_scaled():
+    raw = pixels((3, 32, 32), 255, 0)
+    assert torch.equal(normalise(raw, 255), (raw[:, None].float() / 255 - 0.5) / 0.5)
+
+
+def test_black_is_minus_one_and_white_is_one():
+    assert (normalise(torch.zeros(2, 28, 28, dtype=torch.uint8), 255) == -1).all()
+    torch.testing.assert_close(normalise(torch.full((2, 8, 8), 16, dtype=torch.uint8), 16), torch.ones(2, 1, 32, 32))
+
+
+def test_the_work_is_done_in_parts_without_a_trace_in_the_result():
+    raw = pixels((images.CHUNK + 3, 8, 8), 16, 0)
+    whole = normalise(raw, 16)
+    assert torch.equal(whole[: images.CHUNK], normalise(raw[: images.CHUNK], 16))
+    assert torch.equal(whole[images.CHUNK :], normalise(raw[images.CHUNK :], 16))
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "fashion_mnist"])
+def test_real_images_lie_in_minus_one_to_one(dataset, request):
+    where = [] if dataset == "digits" else [f"data_root={request.getfixturevalue('real_data')}"]
+    data = load_training_data(compose([f"dataset={dataset}", *where]), CPU)
+    assert data.images.shape == (len(data.labels), 1, 32, 32)
+    assert data.images.dtype == torch.float32
+    assert data.labels.dtype == torch.int64
+    assert data.images.min() == -1
+    assert 0.99 < data.images.max() <= 1
+    assert data.labels.unique().tolist() == list(range(10))
+    assert data.images.is_contiguous(memory_format=torch.channels_last)
