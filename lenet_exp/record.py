@@ -45,6 +45,7 @@ def freeze(config: Config, data: TrainingData, device: torch.device, name: str) 
         "config": effective(config),
         "data_digests": data.digests,
         "data_source": data.source,
+        "data_files": data.files,
         "execution": describe_execution(config, device),
         "versions": versions(),
         "git": git_state(),

@@ -6,7 +6,7 @@ from dataclasses import Field
 from typing import Any
 from urllib.parse import urlsplit
 
-from lenet_exp.config.schema import Config, PredictConfig, Reader, knobs, range_text, within
+from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, knobs, range_text, within
 from lenet_exp.errors import ConfigError
 
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
@@ -17,10 +17,6 @@ def check_config(config: Config) -> None:
     ConfigError: with one line that names the flag, its value and what is allowed.
     """
     check_ranges(config)
-    if len(config.dataset.class_names) != 10:
-        raise ConfigError(f"dataset.class_names: {len(config.dataset.class_names)} names; LeNet-5 has 10 outputs")
-    if config.dataset.reader is Reader.torchvision and not config.dataset.torchvision_class:
-        raise ConfigError("dataset.torchvision_class=null: dataset.reader=torchvision needs a class name")
     _check_activation(config)
     _check_optimizer(config)
 
@@ -32,6 +28,17 @@ def check_ranges(config: Config | PredictConfig) -> None:
     for flag, _, f in knobs(type(config)):
         _check_range(flag, value_of(config, flag), f)
     _check_store(config.tracking.uri)
+    _check_dataset(config.dataset)
+
+
+def _check_dataset(dataset: Dataset) -> None:
+    names = dataset.class_names
+    if not 1 <= len(names) <= 10 or len(set(names)) != len(names):
+        raise ConfigError(f"dataset.class_names={names}: allowed are 1 to 10 different names")
+    if dataset.reader is Reader.idx and not all(len(dataset.files.get(part, [])) == 2 for part in ("train", "test")):
+        raise ConfigError(
+            f"dataset.files={dataset.files}: allowed is {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}"
+        )
 
 
 def _check_range(flag: str, value: Any, f: Field) -> None:

@@ -24,7 +24,8 @@ class Device(StrEnum):
 
 
 class Reader(StrEnum):
-    torchvision = "torchvision"
+    idx = "idx"
+    pictures = "pictures"
     digits = "digits"
 
 
@@ -61,9 +62,14 @@ def knob(
 @dataclass
 class Dataset:
     name: str = knob("data set", result=False)
-    reader: Reader = knob("how its files are read", result=False)
-    torchvision_class: str | None = knob("class in torchvision.datasets, for reader=torchvision", result=False)
-    class_names: list[str] = knob("names of the 10 classes", result=False)
+    reader: Reader = knob("how it is read: idx (MNIST's format), pictures (a folder a class), digits", result=False)
+    folder: str = knob("its folder in data_root, or an absolute one", result=False)
+    also_in: list[str] = knob("other folders that may have its files", result=False)
+    files: dict[str, list[str]] = knob("idx: file names of images and labels of train and test", result=False)
+    sha256: dict[str, str | None] = knob("digests of the uncompressed files (null: unknown)", result=False)
+    torchvision_class: str | None = knob("class of torchvision.datasets that can download it", result=False)
+    mirrors: list[str] | None = knob("where to download it from (null: torchvision's mirrors)", result=False)
+    class_names: list[str] = knob("names of the classes, 10 at most", result=False)
     picture_box: int = knob("longest side, in 28x28 pixels, of what one's own pictures show", ge=4, le=28, result=False)
     val_size: int = knob("validation images, taken from the training set by split_seed", ge=1, result=False)
     train_size: int | None = knob("training images (null: all that validation leaves)", ge=1, result=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 
 import torch
@@ -29,6 +30,7 @@ class TrainingData:
         train_index, val_index: (n_train,), (n_val,) int64, disjoint.
         digests: SHA-256 of the raw pixels and labels of `train` and `validation`, in the split's order.
         source: folder or function that they were read from.
+        files: SHA-256 of the files read, uncompressed.
     """
 
     name: str
@@ -39,6 +41,7 @@ class TrainingData:
     val_index: Tensor
     digests: dict[str, str]
     source: str
+    files: dict[str, str]
 
 
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
@@ -49,12 +52,20 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
         ConfigError: it is too small for `val_size` and `train_size`.
     """
     d = config.dataset
-    key = _dataset_key(d)
-    train_index, val_index, digests = _split(key, config.data_root, d.val_size, d.train_size, config.split_seed)
-    images, labels = _tensors(key, config.data_root, device)
-    source = _raw(key, config.data_root).source
+    source = _source(d)
+    train_index, val_index, digests = _split(source, config.data_root, d.val_size, d.train_size, config.split_seed)
+    images, labels = _tensors(source, config.data_root, device)
+    raw = _raw(source, config.data_root)
     return TrainingData(
-        d.name, tuple(d.class_names), images, labels, train_index.to(device), val_index.to(device), digests, source
+        d.name,
+        tuple(d.class_names),
+        images,
+        labels,
+        train_index.to(device),
+        val_index.to(device),
+        digests,
+        raw.source,
+        raw.files,
     )
 
 
@@ -69,34 +80,43 @@ def normalise(images: Tensor, white: int) -> Tensor:
     return out.contiguous(memory_format=torch.channels_last)
 
 
-DatasetKey = tuple[str, ...]
+@dataclass(frozen=True)
+class _Source:
+    """A data set on disk; equal where its files and how they are read are."""
+
+    key: str
+    dataset: Dataset = field(compare=False)
 
 
-def _dataset_key(d: Dataset) -> DatasetKey:
-    return (d.name, d.reader.value, d.torchvision_class or "")
+def _source(dataset: Dataset) -> _Source:
+    values = asdict(dataset)
+    for how_used in ("val_size", "train_size", "picture_box", "mirrors"):
+        del values[how_used]
+    return _Source(json.dumps(values, sort_keys=True), dataset)
 
 
 @lru_cache(maxsize=8)
-def _raw(key: DatasetKey, data_root: str) -> RawImages:
-    name, reader, torchvision_class = key
-    return read_images(Dataset(name, reader, torchvision_class or None, [], 28, 1, None), data_root, "train")  # type: ignore[arg-type]
+def _raw(source: _Source, data_root: str) -> RawImages:
+    return read_images(source.dataset, data_root, "train")
 
 
 @lru_cache(maxsize=8)
-def _tensors(key: DatasetKey, data_root: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    raw = _raw(key, data_root)
+def _tensors(source: _Source, data_root: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    raw = _raw(source, data_root)
     return normalise(raw.images, raw.white).to(device), raw.labels.to(device)
 
 
 @lru_cache(maxsize=64)
 def _split(
-    key: DatasetKey, data_root: str, val_size: int, train_size: int | None, split_seed: int
+    source: _Source, data_root: str, val_size: int, train_size: int | None, split_seed: int
 ) -> tuple[Tensor, Tensor, dict[str, str]]:
-    raw = _raw(key, data_root)
+    raw = _raw(source, data_root)
     n = len(raw.labels)
     if val_size + (train_size or 1) > n:
         train = "the training set" if train_size is None else f"dataset.train_size={train_size}"
-        raise ConfigError(f"dataset.val_size={val_size}: {key[0]} has {n} images, too few for it and {train}")
+        raise ConfigError(
+            f"dataset.val_size={val_size}: {source.dataset.name} has {n} images, too few for it and {train}"
+        )
     order = torch.randperm(n, generator=generator(split_seed, "split"))
     val_index = order[:val_size]
     train_index = order[val_size : None if train_size is None else val_size + train_size]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
+import hashlib
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,79 +15,109 @@ import torch
 from torch import Tensor
 
 from lenet_exp.config.schema import Dataset, Reader
+from lenet_exp.data.download import download
+from lenet_exp.data.files import find_folder, read_file
+from lenet_exp.data.idx import parse_idx
 from lenet_exp.errors import DataError
 
+log = logging.getLogger("lenet_exp")
+
 DIGITS_TEST_SIZE = 297
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+Part = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
 class RawImages:
-    """images (n, height, width) uint8 in [0, white]; labels (n,) int64 in [0, 9]; where they come from."""
+    """images (n, height, width) uint8 in [0, white], light on dark; labels (n,) int64 in [0, 9].
+
+    Attributes:
+        source: the folder or function that they come from.
+        files: SHA-256 of each file read.
+    """
 
     images: Tensor
     labels: Tensor
     white: int
     source: str
-
-
-Part = Literal["train", "test"]
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
     """The images of one part; `train` is all that training and validation may use.
 
     Raises:
-        DataError: files are missing, can't be had or can't be read.
+        DataError: files are missing, can't be had, can't be read, or are not what their names say.
     """
     raw = READERS[dataset.reader](dataset, Path(data_root).expanduser().absolute(), part)
     if raw.labels.numel() == 0 or len(raw.images) != len(raw.labels):
         raise DataError(
             f"dataset={dataset.name}: {len(raw.images)} images but {len(raw.labels)} labels in {raw.source}"
         )
-    low, high = int(raw.labels.min()), int(raw.labels.max())
-    if low < 0 or high > 9:
-        raise DataError(f"dataset={dataset.name}: labels from {low} to {high} in {raw.source}; allowed is 0 to 9")
+    low, high, classes = int(raw.labels.min()), int(raw.labels.max()), len(dataset.class_names)
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"dataset={dataset.name}: labels from {low} to {high} in {raw.source}; allowed is 0 to {classes - 1}"
+        )
     return raw
 
 
-def _read_torchvision(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    from torchvision import datasets
+def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
+    names = dataset.files[part]
+    folder = find_folder(dataset, root, names) or download(dataset, root, names)
+    tensors, files = [], {}
+    for name, dimensions in zip(names, ((3,), (1, 2)), strict=True):
+        content, files[name] = read_file(dataset, folder, name)
+        try:
+            tensors.append(parse_idx(content, dimensions))
+        except ValueError as e:
+            raise DataError(f"dataset={dataset.name}: {folder / name} can't be used: {e}") from e
+    images, labels = tensors
+    if images.dtype != torch.uint8:
+        raise DataError(f"dataset={dataset.name}: {folder / names[0]} can't be used: its pixels are no bytes")
+    if not all(dataset.sha256.get(name) for name in names):
+        _tell_unchecked(dataset.name, str(folder))
+    labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
+    return RawImages(images, labels.to(torch.int64), 255, str(folder), files)
 
-    cls = getattr(datasets, str(dataset.torchvision_class), None)
-    if not (isinstance(cls, type) and issubclass(cls, datasets.MNIST)):
+
+def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
+    """<folder>/<part>/<class name>/*.png, all of one size, light on dark."""
+    from PIL import Image
+
+    folder = (root / dataset.folder / part).resolve()
+    if not folder.is_dir():
         raise DataError(
-            f"dataset.torchvision_class={dataset.torchvision_class}: allowed is MNIST, FashionMNIST, KMNIST or QMNIST"
+            f"dataset={dataset.name}: no folder {folder}; set dataset.folder to one that has train/ and test/"
         )
-    which = {"what": part} if issubclass(cls, datasets.QMNIST) else {"train": part == "train"}
-    folder = root / cls.__name__ / "raw"
-    # torchvision prefers the .pt files that its old releases left in `processed`, if they are there: pickle.
-    cls = type(cls.__name__, (cls,), {"_check_legacy_exist": lambda self: False})
-    try:
-        loaded = cls(str(root), **which)
-    except RuntimeError as e:
-        if "not found" not in str(e):
-            raise DataError(f"dataset={dataset.name}: {folder} can't be read: {_first_line(e)}") from e
-        loaded = _download(cls, root, which, dataset.name)
-    except Exception as e:  # a damaged file makes torchvision raise almost anything
-        raise DataError(f"dataset={dataset.name}: {folder} can't be read: {_first_line(e)}") from e
-    labels = loaded.targets[:, 0] if loaded.targets.ndim == 2 else loaded.targets  # QMNIST: column 0 is the class
-    return RawImages(loaded.data, labels.to(torch.int64), 255, str(folder))
-
-
-def _download(cls: type, root: Path, which: dict, name: str):  # type: ignore[no-untyped-def]
-    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its home page"
-    print(f"dataset={name}: not in {root}; downloading it", file=sys.stderr)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return cls(str(root), download=True, **which)
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as e:
-        for empty in (root / cls.__name__ / "raw", root / cls.__name__, root):
-            with contextlib.suppress(OSError):
-                empty.rmdir()
+    found = {p.name for p in folder.iterdir() if p.is_dir()}
+    if found != set(dataset.class_names):
         raise DataError(
-            f"dataset={name}: not found in {root} and the download failed ({_first_line(e)}; tried {mirrors}); "
-            f"put its files into {root / cls.__name__ / 'raw'} or set data_root; dataset=digits needs none"
-        ) from e
+            f"dataset={dataset.name}: {folder} has the classes {', '.join(sorted(found)) or 'none'}; "
+            f"dataset.class_names says {', '.join(dataset.class_names)}"
+        )
+    digest = hashlib.sha256()
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for label, name in enumerate(dataset.class_names):
+        for path in sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in PICTURES):
+            try:
+                with Image.open(path) as picture:
+                    pixels = np.asarray(picture.convert("L"))
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+                raise DataError(f"dataset={dataset.name}: {path} can't be read as a picture: {e}") from e
+            if images and pixels.shape != images[0].shape:
+                raise DataError(
+                    f"dataset={dataset.name}: {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, "
+                    f"others {images[0].shape[1]}x{images[0].shape[0]}; allowed is one size"
+                )
+            digest.update(f"{name}/{path.name}".encode() + pixels.tobytes())
+            images.append(pixels)
+            labels.append(label)
+    if not images:
+        raise DataError(f"dataset={dataset.name}: no pictures in {folder}")
+    pixels_tensor = torch.from_numpy(np.stack(images))
+    return RawImages(pixels_tensor, torch.tensor(labels), 255, str(folder), {part: digest.hexdigest()})
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
@@ -100,10 +131,12 @@ def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 
 READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
-    Reader.torchvision: _read_torchvision,
+    Reader.idx: _read_idx,
+    Reader.pictures: _read_pictures,
     Reader.digits: _read_digits,
 }
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+@cache
+def _tell_unchecked(name: str, folder: str) -> None:
+    log.info("dataset=%s: no digest is known of the files in %s; their structure was checked", name, folder)

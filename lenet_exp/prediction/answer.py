@@ -22,6 +22,7 @@ from lenet_exp.reports.plots import confusion_figure, pictures_figure, png
 from lenet_exp.tracking.load import TrainedModel, load_model
 from lenet_exp.tracking.prediction import log_test_result
 from lenet_exp.tracking.store import store_uri
+from lenet_exp.training.evaluate import named_matrix
 
 log = logging.getLogger("lenet_exp")
 
@@ -51,7 +52,7 @@ def answer_pictures(config: PredictConfig) -> float:
     check_output(config.output)
     pictures = [read_picture(Path(p).expanduser(), config.dataset.picture_box) for p in config.images]
     _, model = _prepare(config)
-    names = config.dataset.class_names
+    names = config.dataset.class_names + [f"output {i}" for i in range(len(config.dataset.class_names), 10)]
     answers = classify(model.network.cpu(), pictures)
     for answer in answers:
         ranked = sorted(range(10), key=lambda i: -answer.probabilities[i])[:3]
@@ -90,9 +91,10 @@ def _print_score(model: TrainedModel, config: PredictConfig, score: Score) -> No
     console.print(table)
     matrix = Table(title="confusion matrix (row: true, column: predicted)", box=SIMPLE_HEAD, pad_edge=False)
     matrix.add_column("")
-    for name in config.dataset.class_names:
+    names, counts = named_matrix(score.confusion_matrix, config.dataset.class_names)
+    for name in names:
         matrix.add_column(name[:6], justify="right", no_wrap=True)
-    for name, row in zip(config.dataset.class_names, score.confusion_matrix, strict=True):
+    for name, row in zip(names, counts, strict=True):
         matrix.add_row(name, *map(str, row))
     console.print(matrix)
 

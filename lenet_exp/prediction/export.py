@@ -11,6 +11,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.files import write_atomic, write_json
 from lenet_exp.prediction.pictures import Answer
 from lenet_exp.prediction.score import Score
+from lenet_exp.training.evaluate import named_matrix
 
 FORMATS = (".json", ".csv")
 Rows = list[dict[str, Any]]
@@ -43,13 +44,13 @@ def write_output(path: Path, values: dict[str, Any], rows: Rows) -> None:
 
 def score_table(score: Score) -> Rows:
     """One row a class, with its row of the confusion matrix, and a last one for all."""
-    names = [c.name for c in score.classes]
+    names, matrix = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
     rows: Rows = [
         {"class": c.name, "precision": c.precision, "recall": c.recall, "f1": c.f1, "images": c.support}
         | {f"predicted {name}": n for name, n in zip(names, counts, strict=True)}
-        for c, counts in zip(score.classes, score.confusion_matrix, strict=True)
+        for c, counts in zip(score.classes, matrix, strict=False)
     ]
-    columns = [sum(column) for column in zip(*score.confusion_matrix, strict=True)]
+    columns = [sum(column) for column in zip(*matrix, strict=True)]
     total = {"class": "all", "precision": "", "recall": score.accuracy, "f1": "", "images": score.total}
     return [*rows, total | {f"predicted {name}": n for name, n in zip(names, columns, strict=True)}]
 

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
+from lenet_exp.training.evaluate import named_matrix
+
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
@@ -49,6 +51,7 @@ def curves_figure(epochs: list[dict[str, Any]], title: str) -> Figure:
 
 def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
     """Confusion matrix: counts written, errors coloured (the diagonal would drown them)."""
+    class_names, counts = named_matrix(counts, class_names)
     figure = Figure(figsize=(6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})
     share = [[0.0 if i == j else n / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)]

@@ -6,7 +6,9 @@ from typing import Any
 
 # Names of things and where results go, not settings of a run; the logged config.yaml has them.
 _NOT_PARAMS = ("tracking", "sweep")
-_NOT_SHOWN = {"_target_", "name", "class_names", "monotone"}
+_NOT_SHOWN = {"_target_", "name", "monotone"}
+# What defines a data set stands under its name; how it is used are settings.
+_DATASET_SHOWN = {"val_size", "train_size"}
 
 
 def params(config: dict[str, Any]) -> dict[str, str]:
@@ -16,7 +18,11 @@ def params(config: dict[str, Any]) -> dict[str, str]:
         if key in _NOT_PARAMS:
             continue
         if isinstance(value, dict):
-            found |= {f"{key}.{k}": _text(v) for k, v in value.items() if k not in _NOT_SHOWN}
+            found |= {
+                f"{key}.{k}": _text(v)
+                for k, v in value.items()
+                if k not in _NOT_SHOWN and (key != "dataset" or k in _DATASET_SHOWN)
+            }
         else:
             found[key] = _text(value)
     return found

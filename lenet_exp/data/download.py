@@ -1,0 +1,110 @@
+"""Downloads a missing data set with torchvision: aside, checked, and moved in place under a lock."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from lenet_exp.config.schema import Dataset
+from lenet_exp.data.files import candidates, find_folder
+from lenet_exp.errors import DataError
+
+log = logging.getLogger("lenet_exp")
+
+
+def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
+    """The folder with the files, after a download if no other process was faster.
+
+    What an interrupted download left behind is removed by the next one; it never counts.
+
+    Raises:
+        DataError: what was tried, and what else can be done.
+    """
+    folder = root / dataset.folder
+    tried = ", ".join(str(c) for c in candidates(dataset, root))
+    help_line = f"put its files ({', '.join(names)}) into {folder} or set data_root; dataset=digits needs no files"
+    if dataset.torchvision_class is None:
+        raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
+    cls = _with_mirrors(dataset)
+    mirrors = ", ".join(_sources(cls))
+    aside = root / f".{dataset.name}.download"
+    made = not root.exists()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / f".{dataset.name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            there = find_folder(dataset, root, names)
+            if there is not None:  # another process was faster
+                return there
+            shutil.rmtree(aside, ignore_errors=True)
+            log.info("dataset=%s: not in %s; downloading it", dataset.name, tried)
+            _fetch(cls, aside)
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in sorted((aside / cls.__name__ / "raw").iterdir()):
+                if file.suffix != ".gz":
+                    os.replace(file, folder / file.name)
+    except Exception as e:  # urllib, sockets, archives and torchvision's own checks all have their own classes
+        if made:
+            _remove_empty(root, dataset)
+        raise DataError(
+            f"dataset={dataset.name}: not found in {tried}, and the download failed ({_reason(e)}; tried {mirrors}); "
+            f"{help_line}"
+        ) from e
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _fetch(cls: type, aside: Path) -> None:
+    """All files of a set, each checked by torchvision against its MD5; with its progress bar on a terminal."""
+    from torchvision import datasets
+
+    parts = ({"what": "train"}, {"what": "test"}) if issubclass(cls, datasets.QMNIST) else ({"train": True},)
+    with contextlib.redirect_stdout(sys.stderr):
+        for part in parts:
+            cls(str(aside), download=True, **part)
+
+
+def _with_mirrors(dataset: Dataset) -> type:
+    """torchvision's class, with the mirrors of `dataset.mirrors` if there are any."""
+    from torchvision import datasets
+
+    cls = getattr(datasets, str(dataset.torchvision_class), None)
+    if not (isinstance(cls, type) and issubclass(cls, datasets.MNIST)) or cls is datasets.EMNIST:
+        raise DataError(
+            f"dataset.torchvision_class={dataset.torchvision_class}: allowed is MNIST, FashionMNIST, KMNIST or QMNIST"
+        )
+    if not dataset.mirrors:
+        return cls
+    mirrors = [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]
+    changed: dict[str, object] = {"mirrors": mirrors}
+    if issubclass(cls, datasets.QMNIST):  # it has whole addresses and one place only
+        changed["resources"] = {
+            part: [(mirrors[0] + url.rpartition("/")[2], md5) for url, md5 in files]
+            for part, files in datasets.QMNIST.resources.items()
+        }
+    return type(cls.__name__, (cls,), changed)
+
+
+def _sources(cls: type) -> list[str]:
+    resources = getattr(cls, "resources", {})
+    if isinstance(resources, dict):
+        return sorted({url.rpartition("/")[0] + "/" for files in resources.values() for url, _ in files})
+    return list(getattr(cls, "mirrors", []))
+
+
+def _remove_empty(root: Path, dataset: Dataset) -> None:
+    """Leaves nothing behind where there was nothing."""
+    (root / f".{dataset.name}.lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        root.rmdir()
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Tried")]
+    return (lines[-1] if lines else type(error).__name__).rstrip(":")

@@ -1,0 +1,66 @@
+"""Finds the files of a data set, reads them once, and refuses what is not what its name says."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from functools import cache
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.config.schema import Dataset
+from lenet_exp.errors import DataError
+
+
+def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
+    """The first folder that has all files, plain or as .gz: under `data_root`, then where a system keeps them."""
+    for folder in candidates(dataset, root):
+        if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names):
+            return folder
+    return None
+
+
+def candidates(dataset: Dataset, root: Path) -> list[Path]:
+    """Where a data set is looked for, in this order."""
+    return [root / dataset.folder, *(Path(p) for p in dataset.also_in)]
+
+
+def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
+    """The uncompressed content of a file, and its SHA-256, which is the known one where one is known.
+
+    Raises:
+        DataError: it can't be read, or its content is not that of the data set.
+    """
+    path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as e:
+        raise DataError(f"dataset={dataset.name}: {path} can't be read: {e}") from e
+    measured = hashlib.sha256(content).hexdigest()
+    expected = dataset.sha256.get(name)
+    if expected is not None and measured != expected:
+        owner = known_digests().get(measured)
+        found = (
+            f"it is {owner}"
+            if owner
+            else f"SHA-256 {measured[:16]}..., {expected[:16]}... is right; {len(content):,} bytes"
+        )
+        raise DataError(
+            f"dataset={dataset.name}: {path} is not the {name} of {dataset.name} ({found}); remove it, or set data_root; "
+            "a set of your own goes by dataset=folder"
+        )
+    return content, measured
+
+
+@cache
+def known_digests() -> dict[str, str]:
+    """SHA-256 -> `name of set/file`, of all files with a known digest, to say what a wrong file really is."""
+    found: dict[str, str] = {}
+    for option in sorted((CONF_DIR / "dataset").glob("*.yaml")):
+        digests = OmegaConf.select(OmegaConf.load(option), "sha256") or {}
+        found |= {digest: f"{option.stem}'s {name}" for name, digest in digests.items() if digest}
+    return found

@@ -1,0 +1,37 @@
+"""The IDX file format of MNIST (LeCun, Cortes, Burges 1998), read strictly."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
+    """The array in an IDX file: uint8 stays, any other integer becomes int64.
+
+    Args:
+        dimensions: how many the array may have.
+
+    Raises:
+        ValueError: header, number of dimensions or length are not as they should be.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
+        raise ValueError(f"no IDX file (it starts with {content[:4].hex() or 'nothing'})")
+    kind, rank = np.dtype(TYPES[content[2]]), content[3]
+    if rank not in dimensions:
+        raise ValueError(f"{rank} dimensions; allowed is {' or '.join(map(str, dimensions))}")
+    start = 4 + 4 * rank
+    shape = [int(n) for n in np.frombuffer(content[4:start].ljust(4 * rank, b"\0"), ">u4")]
+    expected = start + math.prod(shape) * kind.itemsize
+    if len(content) != expected:
+        what = "truncated" if len(content) < expected else "too long"
+        raise ValueError(f"{what}: {len(content):,} bytes, its header tells of {expected:,}")
+    if kind.kind == "f":
+        raise ValueError("floating-point numbers; allowed are whole ones")
+    array = np.frombuffer(content, kind, offset=start).reshape(shape)
+    return torch.from_numpy(array.copy() if kind.itemsize == 1 and kind.kind == "u" else array.astype(np.int64))
