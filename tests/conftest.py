@@ -1,66 +1,92 @@
-"""Fixtures of all tests: a clean environment, an outputs folder, and the real command line."""
+"""What tests of all kinds share: real commands in folders of their own."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import settings
 
-# What a person's shell may have set and a test must not depend on.
-SETTINGS = ("LENET_EXP_OUTPUTS", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+from lenet_exp import cli as command_line
+
+# A person's own settings must not reach the tests; data are found by LENET_EXP_DATA all the same.
+SETTINGS = ("LENET_EXP_OUTPUTS", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "HYDRA_FULL_ERROR")
+
+settings.register_profile("untimed", deadline=None)  # the machine may be busy
+settings.load_profile("untimed")
 
 
-class Cli(Protocol):
-    def __call__(
-        self, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
-    ) -> subprocess.CompletedProcess[str]: ...
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    """The working directory of `cli`; empty at first."""
-    path = tmp_path / "work"
-    path.mkdir()
-    return path
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and the working directory of this test."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
 
 
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A LENET_EXP_OUTPUTS of the test's own, for this process and for `cli`; does not exist at first."""
-    path = tmp_path / "outputs"
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(path))
-    return path
+    """Where this test's runs go."""
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path / "outputs"
 
 
 @pytest.fixture
-def cli(workdir: Path) -> Cli:
-    """`cli("dataset=digits", ...)` runs `python -m lenet_exp.train dataset=digits ...` as a process of its own.
+def cli(folder: Path) -> Callable[..., Ended]:
+    """`cli("dataset=digits", ...)` runs lenet-train as a process of its own in `folder`."""
 
-    It runs in `workdir` (or in `cwd=`), with `env=` on top of the environment, and without LENET_EXP_OUTPUTS unless
-    the test asks for the fixture `outputs`. Returns subprocess's returncode, stdout and stderr, as text.
-    """
-
-    def run(
-        *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "lenet_exp.train", *arguments],
-            cwd=cwd or workdir,
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
+    def run(*arguments: str, program: str = "train", timeout: float = 300, **environment: str) -> Ended:
+        done = subprocess.run(
+            [sys.executable, "-m", f"lenet_exp.{program}", *arguments],
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=timeout,
+            env=os.environ | environment,
         )
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def main(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Ended]]:
+    """`main("dataset=digits", ...)` runs lenet-train in this process, which has torch already."""
+
+    def run(*arguments: str, program: str = "train") -> Ended:
+        entry = import_module(f"lenet_exp.{program}").main
+        monkeypatch.setattr(sys, "argv", [f"lenet-{program}", *arguments])
+        monkeypatch.setattr(command_line, "_status", 0)
+        GlobalHydra.instance().clear()
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            entry()
+        out, err = capfd.readouterr()
+        return Ended(int(left.value.code or 0), out, err)
+
+    yield run
+    os.environ.pop("HYDRA_FULL_ERROR", None)
