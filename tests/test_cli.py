@@ -76,22 +76,22 @@ def is_one_line(text: str, program: str = "lenet-train") -> bool:
 
 
 @pytest.mark.parametrize("typed", MISTAKES)
-def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing_behind(main, folder, typed):
+def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing_behind(main, workdir, typed):
     ended = main(*typed.split())
-    assert ended.status == 2
-    assert ended.out == ""
-    assert is_one_line(ended.err)
-    assert all(words in ended.err for words in MISTAKES[typed]), ended.err
-    assert list(folder.iterdir()) == []
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert is_one_line(ended.stderr)
+    assert all(words in ended.stderr for words in MISTAKES[typed]), ended.stderr
+    assert list(workdir.iterdir()) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
-def test_a_device_that_is_not_there_is_named_before_a_sweep_starts(main, folder):
+def test_a_device_that_is_not_there_is_named_before_a_sweep_starts(main, workdir):
     ended = main("-m", "dataset=digits", "device=cpu,cuda")
-    assert ended.status == 2
-    assert is_one_line(ended.err)
-    assert "device=cuda: not on this machine" in ended.err
-    assert list(folder.iterdir()) == []
+    assert ended.returncode == 2
+    assert is_one_line(ended.stderr)
+    assert "device=cuda: not on this machine" in ended.stderr
+    assert list(workdir.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -110,36 +110,36 @@ def test_a_device_that_is_not_there_is_named_before_a_sweep_starts(main, folder)
         ("optimizer", "_target_: torch.optim.LBFGS\n", "weight_decay"),
     ],
 )
-def test_an_option_file_of_ones_own_that_cannot_work_is_one_line(main, folder, tmp_path, group, content, says):
+def test_an_option_file_of_ones_own_that_cannot_work_is_one_line(main, workdir, tmp_path, group, content, says):
     (tmp_path / "mine" / group).mkdir(parents=True)
     (tmp_path / "mine" / group / "own.yaml").write_text(content)
     ended = main("--config-dir", str(tmp_path / "mine"), f"{group}=own", "dataset=digits")
-    assert ended.status == 2
-    assert is_one_line(ended.err)
-    assert says in ended.err
-    assert list(folder.iterdir()) == []
+    assert ended.returncode == 2
+    assert is_one_line(ended.stderr)
+    assert says in ended.stderr
+    assert list(workdir.iterdir()) == []
 
 
-def test_a_mistake_in_a_process_of_its_own(cli, folder):
+def test_a_mistake_in_a_process_of_its_own(cli, workdir):
     ended = cli("optimizer.lr=-1")
-    assert (ended.status, ended.out) == (2, "")
-    assert is_one_line(ended.err)
-    assert list(folder.iterdir()) == []
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert is_one_line(ended.stderr)
+    assert list(workdir.iterdir()) == []
 
 
 def test_hydra_full_error_gives_the_traceback(cli):
-    ended = cli("batch_size=abc", HYDRA_FULL_ERROR="1")
-    assert ended.status == 1
-    assert "Traceback" in ended.err
+    ended = cli("batch_size=abc", env={"HYDRA_FULL_ERROR": "1"})
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
 
 
-def test_missing_data_are_one_line_that_says_what_was_tried_and_what_else_can_be_done(main, folder):
+def test_missing_data_are_one_line_that_says_what_was_tried_and_what_else_can_be_done(main, workdir):
     ended = main("data_root=nowhere", "dataset=mnist")
-    assert ended.status == 2
-    lines = ended.err.splitlines()
+    assert ended.returncode == 2
+    lines = ended.stderr.splitlines()
     assert lines[-1].startswith("lenet-train: dataset=mnist: not found in ")
     assert all(words in lines[-1] for words in ("nowhere/MNIST/raw", "data_root", "dataset=digits"))
-    assert list(folder.iterdir()) == []
+    assert list(workdir.iterdir()) == []
 
 
 DRIVER = """
@@ -157,20 +157,21 @@ print("heavy:", sorted(heavy), file=sys.stderr)
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--cfg", "job"], ["--cfg", "job", "--resolve"], ["-sc", "query=bash"]]
 )
-def test_looking_imports_nothing_heavy(folder, arguments):
+def test_looking_imports_nothing_heavy(workdir, arguments):
     done = subprocess.run(
         [sys.executable, "-c", DRIVER.format(arguments=arguments)],
         capture_output=True,
         text=True,
+        cwd=workdir,
         env=os.environ | {"COMP_LINE": "lenet-train dataset=", "COMP_POINT": "20"},
     )
     assert done.returncode == 0, done.stderr
     assert "heavy: []" in done.stderr
-    assert list(folder.iterdir()) == []
+    assert list(workdir.iterdir()) == []
 
 
 def test_help_explains_groups_flags_and_examples(cli):
-    text = cli("--help").out
+    text = cli("--help").stdout
     groups = [p.name for p in CONF_DIR.iterdir() if p.is_dir()]
     options = [f.stem for f in CONF_DIR.glob("dataset/*.yaml")]
     assert all(word in text for word in [*groups, *options, "lenet-train -m ", "--config-dir"])
@@ -178,22 +179,24 @@ def test_help_explains_groups_flags_and_examples(cli):
 
 
 def test_completion_offers_the_options_of_a_group(cli):
-    ended = cli("-sc", "query=bash", COMP_LINE="lenet-train activation=", COMP_POINT="23")
-    assert set(ended.out.split()) == {f"activation={f.stem}" for f in CONF_DIR.glob("activation/*.yaml")}
+    ended = cli("-sc", "query=bash", env={"COMP_LINE": "lenet-train activation=", "COMP_POINT": "23"})
+    assert set(ended.stdout.split()) == {f"activation={f.stem}" for f in CONF_DIR.glob("activation/*.yaml")}
 
 
-def test_a_reader_that_closes_the_pipe_early_gets_no_traceback(folder):
-    done = subprocess.run(f"{' '.join(TRAIN)} --help | head -1", shell=True, capture_output=True, text=True)
+def test_a_reader_that_closes_the_pipe_early_gets_no_traceback(workdir):
+    done = subprocess.run(
+        f"{' '.join(TRAIN)} --help | head -1", shell=True, capture_output=True, text=True, cwd=workdir
+    )
     assert done.stdout.startswith("lenet-train")
     assert done.stderr == ""
 
 
-def test_a_run_from_another_directory_with_relative_folders(cli, folder):
-    ended = cli("dataset=digits", "num_epoch=1", "model_path=models", LENET_EXP_OUTPUTS="results")
-    assert ended.status == 0, ended.err
-    assert {p.name for p in folder.iterdir()} == {"results", "models"}
-    assert len(list((folder / "results" / "runs").iterdir())) == 1
-    assert [p.suffix for p in (folder / "models").iterdir()] == [".safetensors"]
+def test_a_run_from_another_directory_with_relative_folders(cli, workdir):
+    ended = cli("dataset=digits", "num_epoch=1", "model_path=models", env={"LENET_EXP_OUTPUTS": "results"})
+    assert ended.returncode == 0, ended.stderr
+    assert {p.name for p in workdir.iterdir()} == {"results", "models"}
+    assert len(list((workdir / "results" / "runs").iterdir())) == 1
+    assert [p.suffix for p in (workdir / "models").iterdir()] == [".safetensors"]
 
 
 @pytest.mark.slow
