@@ -11,11 +11,15 @@ from typing import Protocol
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hypothesis import settings
 
 from lenet_exp import cli as command_line
 
 # What a person's shell may have set and a test must not depend on.
 SETTINGS = ("LENET_EXP_OUTPUTS", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+
+settings.register_profile("untimed", deadline=None)  # the machine may be busy
+settings.load_profile("untimed")
 
 
 class Cli(Protocol):
