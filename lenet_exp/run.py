@@ -61,6 +61,7 @@ def run(
     name: str | None = None,
     default_threads: int | None = None,
     open_delivery: Callable[[Config], Delivery] = lambda config: Delivery(config.tracking),
+    on_start: Callable[[RunFolder], None] = lambda folder: None,
 ) -> RunResult:
     """Trains one configuration, unless its result is there already.
 
@@ -68,6 +69,7 @@ def run(
         name: of the MLflow run; by default data set, activation and optimizer.
         default_threads: for `num_threads=null`; by default all cores.
         open_delivery: connects to MLflow.
+        on_start: is told the run folder before anything is trained, and so knows it however the training ends.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
@@ -90,6 +92,7 @@ def run(
             return RunResult(path, record, delivery.send(folder), repeated=True)
         job = freeze(config, data, device, name)
         folder.start(job)
+        on_start(folder)
         try:
             with log_to_file(folder.log_file):
                 record = _train(folder, job, new_lane(config, device), data, delivery, model_file)
@@ -118,7 +121,7 @@ def _train(
                 if isinstance(result, Divergence):
                     outcome = "diverged"
                     reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
-                    log.info("%s: diverged: %s", job["name"], reason)
+                    log.log(display.level_alone(), "%s: diverged: %s", job["name"], reason)
                     break
                 epochs = result.epoch
                 display.epoch(result, config.num_epoch, epochs * steps)

@@ -28,45 +28,64 @@ def run_job(config: Config, folder: Path, number: int) -> float:
     jobs = sweep.jobs()
     job = jobs[number] if number < len(jobs) else Job(number, f"job {number}", {})
     parent = sweep.plan().get("mlflow_run_id")
-    opened: list[Delivery] = []
+    started: list[RunFolder] = []
 
     def open_delivery(config: Config) -> Delivery:
-        opened.append(Delivery(config.tracking, parent=parent, in_sweep=True))
-        return opened[0]
+        return Delivery(config.tracking, parent=parent, in_sweep=True)
 
-    def end(outcome: str, reason: str, record: dict[str, Any] | None = None, result: RunResult | None = None) -> None:
-        sweep.end_job(number, job_result(outcome, reason, record, result))
+    def end(outcome: str, reason: str, result: RunResult | None = None) -> None:
+        folder = RunFolder(result.folder) if result else next(iter(started), None)
+        sweep.end_job(number, job_result(outcome, reason, folder, result))
 
     try:
-        result = run(config, name=job.name, default_threads=SWEEP_THREADS, open_delivery=open_delivery)
+        result = run(
+            config,
+            name=job.name,
+            default_threads=SWEEP_THREADS,
+            open_delivery=open_delivery,
+            on_start=started.append,
+        )
     except Exception as e:
-        reason = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
+        reason = _one_line(e)
         end("failed", reason)
         display.job_done(f"{job.name}: failed: {reason}")
         return math.nan
     except BaseException as e:
         end("killed", type(e).__name__)
         raise
-    end(result.outcome, result.record["reason"], result.record, result)
+    end(result.outcome, result.record["reason"], result)
     display.job_done(f"{job.name}: {_line(result)}")
     return result.value
 
 
-def job_result(outcome: str, reason: str, record: dict[str, Any] | None, result: RunResult | None) -> dict[str, Any]:
-    """What the table and the parent run need to know of a job."""
+def job_result(outcome: str, reason: str, folder: RunFolder | None, result: RunResult | None) -> dict[str, Any]:
+    """What the table and the parent run need to know of a job.
+
+    Args:
+        folder: None where it failed before it had one.
+        result: None where it failed or was killed.
+    """
+    record = (folder.record() if folder else None) or {}
+    delivered = (folder.delivered() if folder else None) or {"mlflow_runs": []}
+    mlflow_run_id = delivered["mlflow_runs"][-1]["run_id"] if delivered["mlflow_runs"] else None
     return {
         "outcome": outcome,
         "reason": reason,
-        "best_val_accuracy": record["best_val_accuracy"] if record else None,
-        "best_epoch": record["best_epoch"] if record else None,
-        "seconds": record["seconds"] if record else None,
-        "at_chance": at_chance(record) if record else False,
+        "best_val_accuracy": record.get("best_val_accuracy"),
+        "best_epoch": record.get("best_epoch"),
+        "seconds": record.get("seconds"),
+        "at_chance": at_chance(record),
         "repeated": result.repeated if result else False,
-        "folder": str(result.folder) if result else None,
-        "log": str(RunFolder(result.folder).log_file) if result else None,
-        "mlflow_run_id": result.mlflow_run_id if result else None,
+        "folder": str(folder.path) if folder else None,
+        "log": str(folder.log_file) if folder else None,
+        "mlflow_run_id": result.mlflow_run_id if result else mlflow_run_id,
         "ended_ms": time.time_ns() // 1_000_000,
     }
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 def _line(result: RunResult) -> str:

@@ -1,0 +1,93 @@
+"""Fixtures of all tests: a clean environment, an outputs folder, and the real command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import settings
+
+from lenet_exp import cli as command_line
+
+# What a person's shell may have set and a test must not depend on.
+SETTINGS = ("LENET_EXP_OUTPUTS", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+
+settings.register_profile("untimed", deadline=None)  # the machine may be busy
+settings.load_profile("untimed")
+
+
+class Cli(Protocol):
+    def __call__(
+        self, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    """The working directory of `cli`; empty at first."""
+    path = tmp_path / "work"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A LENET_EXP_OUTPUTS of the test's own, for this process and for `cli`; does not exist at first."""
+    path = tmp_path / "outputs"
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(path))
+    return path
+
+
+@pytest.fixture
+def cli(workdir: Path) -> Cli:
+    """`cli("dataset=digits", ...)` runs `python -m lenet_exp.train dataset=digits ...` as a process of its own.
+
+    It runs in `workdir` (or in `cwd=`), with `env=` on top of the environment, and without LENET_EXP_OUTPUTS unless
+    the test asks for the fixture `outputs`. Returns subprocess's returncode, stdout and stderr, as text.
+    """
+
+    def run(
+        *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "lenet_exp.train", *arguments],
+            cwd=cwd or workdir,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture
+def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """The same in this process, which has imported torch already: for many quick cases."""
+    monkeypatch.chdir(workdir)
+
+    def run(*arguments: str, program: str = "train") -> subprocess.CompletedProcess[str]:
+        entry = import_module(f"lenet_exp.{program}").main
+        monkeypatch.setattr(sys, "argv", [f"lenet-{program}", *arguments])
+        monkeypatch.setattr(command_line, "_status", 0)
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # the program sets it for itself
+        GlobalHydra.instance().clear()
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            entry()
+        return subprocess.CompletedProcess(arguments, int(left.value.code or 0), *capfd.readouterr())
+
+    return run

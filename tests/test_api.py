@@ -1,0 +1,120 @@
+"""The Python API: compose, train, load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import lenet_exp
+from lenet_exp.config.schema import Config
+from lenet_exp.data.images import load_training_data
+from lenet_exp.errors import ConfigError, StoreError, UserError
+from lenet_exp.training.evaluate import evaluate
+from lenet_exp.training.weights import load_weights, weights_digest
+
+SMALL = ["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "device=cpu", "tracking.plots=false"]
+NO_MODEL = "tracking.models=none"
+
+
+@pytest.mark.parametrize("how", ["list", "dict", "Config"])
+def test_train_takes_overrides_a_dict_or_a_configuration(how, outputs):
+    from lenet_exp.config.compose import plain
+
+    config = lenet_exp.compose([*SMALL, NO_MODEL])
+    assert isinstance(config, Config)
+    given = {"list": [*SMALL, NO_MODEL], "dict": plain(config), "Config": config}[how]
+    result = lenet_exp.train(given)
+    assert result.outcome == "finished"
+    assert result.value == result.record["best_val_accuracy"] > 0.5
+    assert result.folder.parent == outputs / "runs"
+    assert json.loads((result.folder / "record.json").read_text()) == result.record
+    assert not result.repeated
+    again = lenet_exp.train([*SMALL, NO_MODEL])
+    assert again.repeated
+    assert again.record == result.record
+    assert again.mlflow_run_id == result.mlflow_run_id
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["activation=selu"], ["activation=prelu"], ["activation=rrelu", "regularization.dropout_rate=0.3", "num_epoch=3"]],
+)
+def test_load_gives_the_best_weights_bit_for_bit(overrides, outputs):
+    result = lenet_exp.train([*SMALL, *overrides])
+    network = lenet_exp.load(f"runs:/{result.mlflow_run_id}")
+    assert not network.training
+    state = network.state_dict()
+    (kept,) = result.folder.glob("best-*.safetensors")
+    best, _ = load_weights(kept)
+    assert set(state) == set(best)
+    assert all(torch.equal(state[name], best[name]) for name in best)
+    assert weights_digest(state) == result.record["weights_digest"]
+    data = load_training_data(lenet_exp.compose(SMALL), torch.device("cpu"))
+    _, predictions = evaluate(network, data.images, data.labels, data.val_index)
+    right = (predictions == data.labels[data.val_index]).double().mean()
+    assert float(right) == result.record["best_val_accuracy"]
+
+
+def test_load_takes_the_address_of_a_store(outputs, monkeypatch, tmp_path):
+    result = lenet_exp.train(SMALL)
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
+    name = f"runs:/{result.mlflow_run_id}"
+    with pytest.raises(StoreError, match=r"mlflow\.db: no such MLflow database; give tracking_uri"):
+        lenet_exp.load(name)
+    network = lenet_exp.load(name, tracking_uri=f"sqlite:///{outputs / 'mlflow.db'}")
+    assert weights_digest(network.state_dict()) == result.record["weights_digest"]
+
+
+def test_a_run_that_is_not_there_or_has_no_model_is_one_line(outputs):
+    result = lenet_exp.train([*SMALL, NO_MODEL])
+    with pytest.raises(UserError, match="the run has no model"):
+        lenet_exp.load(f"runs:/{result.mlflow_run_id}")
+    with pytest.raises(UserError, match="not found") as caught:
+        lenet_exp.load("runs:/0123456789abcdef0123456789abcdef")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [["datset=digits"], ["dataset=digit"], ["num_epoch=0"], ["optimizer.lr=x"]])
+def test_what_is_wrong_is_one_line_and_makes_no_run(wrong, outputs):
+    with pytest.raises(ConfigError) as caught:
+        lenet_exp.train([*SMALL, *wrong])
+    assert "\n" not in str(caught.value)
+    assert not outputs.exists()
+
+
+def test_a_diverged_run_has_no_value(outputs):
+    result = lenet_exp.train([*SMALL, "optimizer.lr=1e6"])
+    assert result.outcome == "diverged"
+    assert result.value != result.value
+
+
+BEFORE_AND_AFTER = f"""
+import sys
+import lenet_exp
+assert not {{"torch", "mlflow", "hydra"}} & set(sys.modules), "lenet_exp is not light to import"
+first = lenet_exp.train({[*SMALL, NO_MODEL]})
+import lenet_exp.train
+second = lenet_exp.train({[*SMALL, NO_MODEL, "seed=1"]})
+from lenet_exp import train
+third = train({[*SMALL, NO_MODEL, "seed=1"]})
+assert callable(lenet_exp.train.main)
+print(first.outcome, second.outcome, third.repeated)
+"""
+AFTER_ONLY = f"""
+import lenet_exp.train
+print(lenet_exp.train({[*SMALL, NO_MODEL]}).outcome)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("script", "says"), [(BEFORE_AND_AFTER, "finished finished True"), (AFTER_ONLY, "finished")])
+def test_train_is_the_function_before_and_after_the_module_of_that_name_is_imported(script, says, outputs, tmp_path):
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == says
+    assert Path(outputs / "mlflow.db").is_file()

@@ -1,0 +1,106 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_exp.files import read_json, write_atomic, write_json
+
+TEXTS = st.text()
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS, lambda v: st.lists(v) | st.dictionaries(TEXTS, v), max_leaves=20
+)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff bytes", "text with \u00fcml\u00e4ut\n"])
+def test_content_is_written_and_folders_are_made(content, tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    write_atomic(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert os.listdir(path.parent) == ["file"]
+
+
+def test_content_is_replaced(tmp_path):
+    write_atomic(tmp_path / "file", "a long old text")
+    write_atomic(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
+
+
+@given(value=JSON)
+def test_json_comes_back_as_it_was(value, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    write_json(path, value)
+    assert read_json(path) == value
+
+
+@pytest.mark.parametrize("value", [{"loss": float("nan")}, [float("inf")], {"path": Path("x")}])
+def test_what_is_not_json_is_refused_and_the_old_file_stays(value, tmp_path):
+    write_json(tmp_path / "file.json", "old")
+    with pytest.raises((ValueError, TypeError)):
+        write_json(tmp_path / "file.json", value)
+    assert read_json(tmp_path / "file.json") == "old"
+
+
+def test_no_file_is_none(tmp_path):
+    assert read_json(tmp_path / "nothing.json") is None
+
+
+def test_files_have_the_permissions_that_the_umask_leaves(tmp_path):
+    command = "import os, sys; os.umask(0o027); from lenet_exp.files import write_atomic; from pathlib import Path; "
+    command += "write_atomic(Path(sys.argv[1]), 'x')"
+    subprocess.run([sys.executable, "-c", command, str(tmp_path / "file")], check=True)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from lenet_exp.files import write_atomic
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_atomic(Path(sys.argv[1]), b"n" * 5000)
+except OSError as e:
+    sys.exit(f"refused {e.errno}")
+"""
+
+
+def test_a_write_that_fails_in_the_middle_leaves_the_old_file_and_no_other(tmp_path):
+    (tmp_path / "file").write_bytes(b"o" * 500)
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "file")], capture_output=True, text=True)
+    assert done.stderr.startswith("refused")
+    assert (tmp_path / "file").read_bytes() == b"o" * 500
+    assert os.listdir(tmp_path) == ["file"]
+
+
+WRITE_FOR_EVER = """
+import itertools, sys
+from pathlib import Path
+from lenet_exp.files import write_atomic
+for i in itertools.count():
+    write_atomic(Path(sys.argv[1]), bytes([i % 251]) * 3_000_000)
+    print(i, flush=True)
+"""
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3, 5])
+def test_a_process_killed_while_it_writes_leaves_one_whole_version(writes, tmp_path):
+    path = tmp_path / "file"
+    with subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE) as process:
+        for _ in range(writes):
+            last = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+    content = path.read_bytes()
+    assert len(content) == 3_000_000
+    assert len(set(content)) == 1
+    assert content[0] >= last % 251

@@ -1,0 +1,57 @@
+"""The golden losses: what a few configurations gave when `TRAINING_VERSION` was last raised.
+
+    python -m tests.training.golden        writes golden.json anew; do it after raising TRAINING_VERSION, not before
+
+Other processors round in another way, so the test compares with a tolerance. To see how far that goes here:
+
+    ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE pytest tests/training/test_golden.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lenet_exp.config.fingerprint import TRAINING_VERSION
+from lenet_exp.training.fit import EpochResult
+from tests.training.small import ACTIVATIONS, OPTIMIZERS, train
+
+FILE = Path(__file__).with_name("golden.json")
+STEPS = 10
+# As they come, the adaptive optimizers enlarge differences in rounding too fast to compare across processors.
+TAMED = {
+    "adam": ["optimizer.lr=0.001"],
+    "adamw": ["optimizer.lr=0.001"],
+    "rmsprop": ["optimizer.lr=0.0002", "optimizer.eps=0.001"],
+}
+
+CONFIGURATIONS = {
+    **{name: [f"activation={name}"] for name in ACTIVATIONS},
+    **{name: [f"optimizer={name}", *TAMED.get(name, [])] for name in OPTIMIZERS},
+    "dropout": ["regularization=dropout"],
+    "dropout and rrelu": ["regularization=dropout_weight_decay", "activation=rrelu"],
+    "other seeds": ["seed=1", "split_seed=2", "regularization=none"],
+}
+
+
+def outcome(name: str) -> dict[str, Any]:
+    """The first step losses and the first epoch of a configuration."""
+    _, (result,) = train("num_iter_echo=1", *CONFIGURATIONS[name])
+    assert isinstance(result, EpochResult)
+    return {
+        "step_losses": [loss for _, loss, _ in result.step_losses[:STEPS]],
+        "train_loss": result.train_loss,
+        "train_accuracy": result.train_accuracy,
+        "val_loss": result.val_loss,
+        "val_accuracy": result.val_accuracy,
+    }
+
+
+def main() -> None:
+    golden = {"training_version": TRAINING_VERSION, "outcomes": {name: outcome(name) for name in CONFIGURATIONS}}
+    FILE.write_text(json.dumps(golden, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

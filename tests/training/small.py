@@ -1,0 +1,80 @@
+"""Small real trainings on digits, for tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from lenet_exp.api import compose
+from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.config.schema import Config
+from lenet_exp.data.images import TrainingData, load_training_data
+from lenet_exp.execution import prepare
+from lenet_exp.training.fit import Divergence, EpochResult, fit
+from lenet_exp.training.lane import Lane, new_lane
+from lenet_exp.training.seeds import generator
+from lenet_exp.training.weights import weights_digest
+
+ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))
+OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"))
+N_TRAIN = 1250
+
+
+def configure(*overrides: str) -> Config:
+    """One epoch on digits with batches of 32, unless overridden."""
+    return compose(["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "device=cpu", *overrides])
+
+
+def start(config: Config) -> tuple[Lane, TrainingData]:
+    """What `fit` needs."""
+    device = prepare(config, 1)
+    return new_lane(config, device), load_training_data(config, device)
+
+
+def train(*overrides: str) -> tuple[Lane, list[EpochResult | Divergence]]:
+    """A whole training; the lane after it and the results of its epochs."""
+    lane, data = start(configure(*overrides))
+    return lane, [result for (result,) in fit([lane], data)]
+
+
+def digest(lane: Lane) -> str:
+    """Of the best weights."""
+    assert lane.best is not None
+    return weights_digest(lane.best.weights)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a training done by hand: iteration and epoch from 1, the loss and hit of each image."""
+
+    epoch: int
+    iteration: int
+    losses: torch.Tensor
+    hits: torch.Tensor
+
+
+def by_hand(config: Config) -> Iterator[Step]:
+    """The same training in the plainest way: no listener, no running sum, one image's loss after the other."""
+    lane, data = start(config)
+    order, iteration = generator(config.seed, "order"), 0
+    for epoch in range(1, config.num_epoch + 1):
+        indices = data.train_index[torch.randperm(len(data.train_index), generator=order)]
+        for first in range(0, len(indices), config.batch_size):
+            batch = indices[first : first + config.batch_size]
+            lane.model.train()
+            logits = lane.model(data.images[batch])
+            losses = F.cross_entropy(logits, data.labels[batch], reduction="none")
+            lane.optimizer.zero_grad()
+            losses.mean().backward()
+            lane.optimizer.step()
+            iteration += 1
+            yield Step(epoch, iteration, losses.detach(), logits.argmax(1) == data.labels[batch])
+
+
+def first_divergence(config: Config) -> tuple[int, int]:
+    """Epoch and iteration of the first loss that is not finite, found by hand."""
+    return next((s.epoch, s.iteration) for s in by_hand(config) if not math.isfinite(s.losses.mean()))

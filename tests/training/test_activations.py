@@ -1,0 +1,123 @@
+"""Layers that draw random numbers from a generator of their own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lenet_exp.training.activations import Dropout, RReLU
+from lenet_exp.training.seeds import generator
+
+N = 40_000
+rates = st.floats(0, 0.99)
+ranges = st.tuples(st.floats(0, 2), st.floats(0, 2)).map(sorted)
+
+
+def seeded(layer: nn.Module, seed: int = 0) -> nn.Module:
+    layer.generator = generator(seed, "noise")
+    return layer.train()
+
+
+@settings(max_examples=30)
+@given(rate=rates, seed=st.integers(0, 100))
+def test_dropout_drops_its_share_and_scales_the_rest_so_that_the_mean_stays(rate, seed):
+    out = seeded(Dropout(rate), seed)(torch.ones(N))
+    kept = out[out != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - rate)))
+    within = 5.5 * (N * rate * (1 - rate)) ** 0.5 + 1
+    assert abs(len(kept) - N * (1 - rate)) <= within
+    assert abs(float(out.double().mean()) - 1) <= within / N / (1 - rate)
+
+
+@given(rate=rates)
+def test_dropout_is_the_identity_in_evaluation(rate):
+    x = torch.linspace(-3, 3, 7)
+    assert torch.equal(Dropout(rate).eval()(x), x)
+
+
+def test_dropout_of_nothing_is_the_identity_and_draws_nothing():
+    layer, x = seeded(Dropout(0)), torch.linspace(-3, 3, 7)
+    before = layer.generator.get_state()
+    assert torch.equal(layer(x), x)
+    assert torch.equal(layer.generator.get_state(), before)
+
+
+def test_dropouts_gradient_is_its_mask():
+    layer, x = seeded(Dropout(0.4)), torch.full((1000,), 2.0, requires_grad=True)
+    out = layer(x)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, out.detach() / 2)
+
+
+@pytest.mark.parametrize("make", [lambda: Dropout(0.5), RReLU])
+def test_the_generator_alone_decides_what_is_drawn(make):
+    x = torch.full((1000,), -1.0)
+    layer = seeded(make())
+    first, second = layer(x), layer(x)
+    torch.manual_seed(5)
+    again, other = seeded(make()), seeded(make(), seed=1)
+    assert torch.equal(again(x), first)
+    assert torch.equal(again(x), second)
+    assert not torch.equal(first, second)
+    assert not torch.equal(other(x), first)
+
+
+@settings(max_examples=30)
+@given(bounds=ranges, seed=st.integers(0, 100))
+def test_rrelus_slopes_are_uniform_in_their_range(bounds, seed):
+    lower, upper = bounds
+    slopes = -seeded(RReLU(lower, upper), seed)(torch.full((N,), -1.0)).double()
+    assert slopes.min() >= lower - 1e-6
+    assert slopes.max() <= upper + 1e-6
+    width = upper - lower
+    assert abs(float(slopes.mean()) - (lower + upper) / 2) <= 5.5 * width / (12 * N) ** 0.5 + 1e-6
+    assert abs(float(slopes.var()) - width**2 / 12) <= 5.5 * width**2 / (180 * N) ** 0.5 + 1e-6
+
+
+def test_rrelu_leaves_what_is_not_negative_and_scales_each_negative_by_its_own_slope():
+    x = torch.linspace(-4, 4, 801)
+    out = seeded(RReLU())(x)
+    assert torch.equal(out[x >= 0], x[x >= 0])
+    assert len((out / x)[x < 0].unique()) > 350
+
+
+@given(bounds=ranges)
+def test_rrelu_is_a_leaky_relu_with_the_mean_slope_in_evaluation(bounds):
+    lower, upper = bounds
+    x = torch.linspace(-4, 4, 81)
+    ours = RReLU(lower, upper).eval()(x)
+    torch.testing.assert_close(ours, nn.functional.leaky_relu(x, (lower + upper) / 2))
+    torch.testing.assert_close(ours, nn.RReLU(lower, upper).eval()(x))
+
+
+def test_rrelus_defaults_are_torchs():
+    ours, torchs = RReLU(), nn.RReLU()
+    assert (ours.lower, ours.upper) == (torchs.lower, torchs.upper)
+
+
+def test_rrelus_gradient_is_the_slope_that_was_drawn():
+    x = torch.linspace(-4, 4, 800, requires_grad=True)
+    out = seeded(RReLU())(x)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, (out / x).detach())
+
+
+def test_rrelus_gradient_is_that_of_finite_differences():
+    x = torch.linspace(-4, 4, 24, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: seeded(RReLU())(x), x)
+    assert torch.autograd.gradcheck(lambda x: seeded(Dropout(0.5))(x), x)
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.5), RReLU()])
+def test_what_is_not_a_number_is_not_hidden(layer):
+    seeded(layer, seed=2)
+    assert layer(torch.full((100,), torch.nan)).isnan().all()
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 0.1), (-0.1, 0.3), (float("nan"), 1.0)])
+def test_bounds_that_make_no_range_are_refused(bounds):
+    with pytest.raises(ValueError, match="allowed is 0 <= lower <= upper"):
+        RReLU(*bounds)

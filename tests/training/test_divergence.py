@@ -1,0 +1,51 @@
+"""A loss that becomes NaN or infinite ends a run, and the place is told."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lenet_exp.training.fit import Divergence, EpochResult, fit
+from tests.training.small import configure, first_divergence, start, train
+
+FAST = ["optimizer.lr=1e6"]  # in the first epoch
+LATE = ["activation=relu", "optimizer.maximize=true", "optimizer.lr=0.003", "num_epoch=8"]  # uphill, faster and faster
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 20, 1000])
+@pytest.mark.parametrize("overrides", [FAST, ["optimizer.lr=20", "activation=relu"]])
+def test_it_is_found_in_the_iteration_of_the_first_loss_that_is_not_finite(overrides, every):
+    _, results = train(*overrides, f"num_iter_echo={every}")
+    (end,) = results
+    assert isinstance(end, Divergence)
+    assert (end.epoch, end.step) == first_divergence(configure(*overrides))
+    assert not math.isfinite(end.loss)
+
+
+def test_epochs_before_it_stand_and_iterations_count_from_the_start():
+    lane, results = train(*LATE)
+    *before, end = results
+    assert isinstance(end, Divergence)
+    assert (end.epoch, end.step) == first_divergence(configure(*LATE))
+    assert end.epoch > 1
+    assert end.step > 40 * (end.epoch - 1)
+    assert [r.epoch for r in before if isinstance(r, EpochResult)] == list(range(1, end.epoch))
+    assert lane.best.val_accuracy == max(r.val_accuracy for r in before)
+
+
+def test_losses_before_it_are_kept_and_no_other_is_echoed():
+    lane, data = start(configure(*FAST, "num_iter_echo=1"))
+    echoed = []
+    ((end,),) = fit([lane], data, lambda iteration, loss: echoed.append((iteration, loss)))
+    assert [(i, loss) for i, loss, _ in end.step_losses] == echoed
+    assert [i for i, _ in echoed] == list(range(1, end.step))
+    assert all(math.isfinite(loss) for _, loss in echoed)
+
+
+def test_a_last_step_that_spoils_the_weights_is_seen_in_validation():
+    lane, ((end),) = train("optimizer.lr=1e30", "dataset.train_size=32")
+    assert isinstance(end, Divergence)
+    assert (end.epoch, end.step) == (1, 1)
+    assert not math.isfinite(end.loss)
+    assert lane.best is None
