@@ -64,7 +64,7 @@ def test_load_takes_the_address_of_a_store(outputs, monkeypatch, tmp_path):
     result = lenet_exp.train(SMALL)
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
     name = f"runs:/{result.mlflow_run_id}"
-    with pytest.raises(StoreError, match=r"mlflow\.db: no such MLflow database; give tracking_uri"):
+    with pytest.raises(StoreError, match=r"mlflow\.db: no such MLflow database; set tracking\.uri"):
         lenet_exp.load(name)
     network = lenet_exp.load(name, tracking_uri=f"sqlite:///{outputs / 'mlflow.db'}")
     assert weights_digest(network.state_dict()) == result.record["weights_digest"]

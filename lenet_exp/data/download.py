@@ -49,14 +49,14 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
                 if file.suffix != ".gz":
                     os.replace(file, folder / file.name)
     except Exception as e:  # urllib, sockets, archives and torchvision's own checks all have their own classes
-        if made:
-            _remove_empty(root, dataset)
         raise DataError(
             f"dataset={dataset.name}: not found in {tried}, and the download failed ({_reason(e)}; tried {mirrors}); "
             f"{help_line}"
         ) from e
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        if made:
+            _remove_empty(root, dataset)
     return folder
 
 
@@ -99,10 +99,9 @@ def _sources(cls: type) -> list[str]:
 
 
 def _remove_empty(root: Path, dataset: Dataset) -> None:
-    """Leaves nothing behind where there was nothing."""
-    (root / f".{dataset.name}.lock").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        root.rmdir()
+    """Leaves nothing behind where there was nothing and nothing came."""
+    if [p.name for p in root.glob("*")] == [f".{dataset.name}.lock"]:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:

@@ -23,6 +23,7 @@ from lenet_exp.errors import DataError
 log = logging.getLogger("lenet_exp")
 
 DIGITS_TEST_SIZE = 297
+QMNIST_COLUMNS = 8
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 Part = Literal["train", "test"]
 
@@ -77,6 +78,8 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
         raise DataError(f"dataset={dataset.name}: {folder / names[0]} can't be used: its pixels are no bytes")
     if not all(dataset.sha256.get(name) for name in names):
         _tell_unchecked(dataset.name, str(folder))
+    if labels.ndim == 2 and labels.shape[1] != QMNIST_COLUMNS:
+        raise DataError(f"dataset={dataset.name}: {folder / names[1]} can't be used: labels of 2 dimensions")
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
     return RawImages(images, labels.to(torch.int64), 255, str(folder), files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def load_model(name: str | None, uri: str, dataset: str) -> TrainedModel:
         return load_file(path)
     if path.suffix in {".pkl", ".pt", ".pth"}:
         return TrainedModel(load_ancestor(path), path.name)
-    if "/" in name:
+    if not re.fullmatch(r"[\w.-]+(@[\w.-]+)?", name):
         raise UserError(
             f"trained_model={name}: allowed is a registered name, name@alias, runs:/<MLflow run id>, a .safetensors or "
             "a .pkl file"
