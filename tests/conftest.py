@@ -91,3 +91,13 @@ def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return subprocess.CompletedProcess(arguments, int(left.value.code or 0), *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def real_data() -> str:
+    """The folder with real MNIST and FashionMNIST."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = os.environ.get("LENET_EXP_DATA") or (str(beside) if beside.is_dir() else "")
+    if not root or not (Path(root) / "MNIST" / "raw").is_dir():
+        pytest.skip(f"no real MNIST in LENET_EXP_DATA={root or '(not set)'}")
+    return root

@@ -50,7 +50,7 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
             else f"SHA-256 {measured[:16]}..., {expected[:16]}... is right; {len(content):,} bytes"
         )
         raise DataError(
-            f"dataset={dataset.name}: {path} is not the {name} of {dataset.name} ({found}); remove it or set data_root; "
+            f"dataset={dataset.name}: {path} is not {dataset.name}'s {name} ({found}); remove it or set data_root; "
             "a set of your own goes by dataset=folder"
         )
     return content, measured

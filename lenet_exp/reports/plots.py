@@ -84,6 +84,6 @@ def pictures_figure(shown: list[tuple[Tensor, str]]) -> Figure:
     for axes in cells.flat:
         axes.set_axis_off()
     for axes, (image, text) in zip(cells.flat, shown, strict=False):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_title(text, fontsize=10)
     return figure

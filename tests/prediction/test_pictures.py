@@ -1,0 +1,93 @@
+"""Pictures of one's own: found, turned light on dark, centred, and recognised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lenet_exp.errors import DataError
+from lenet_exp.prediction.pictures import read_picture
+from tests.prediction.drawn import STYLES, draw
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("digit", [1, 4, 8])
+def test_the_drawing_is_light_on_dark_in_a_box_of_20_around_its_centre_of_mass(digit, style, tmp_path):
+    picture = read_picture(draw(digit, STYLES[style], tmp_path / "digit"), 20)
+    frame = picture.frame.numpy().astype(float)
+    assert picture.frame.shape == (28, 28)
+    assert picture.frame.dtype == torch.uint8
+    assert picture.inverted == (style not in {"as in MNIST", "chalk"})
+    rows, columns = np.nonzero((frame > 60).any(1))[0], np.nonzero((frame > 60).any(0))[0]
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 in {18, 19, 20}
+    centre = [np.average(np.arange(28), weights=frame.sum(axis)) for axis in (1, 0)]
+    assert np.abs(np.array(centre) - 13.5).max() <= 1
+    assert frame.max() == 255
+    assert frame[0].max() < 60  # the background is dark
+
+
+def test_a_bigger_box_fills_the_frame(tmp_path):
+    frame = read_picture(draw(0, STYLES["black on white"], tmp_path / "digit"), 28).frame
+    assert (frame.amax(1) > 60).sum() >= 26
+
+
+def test_a_picture_and_its_negative_give_the_same_frame(tmp_path):
+    file = draw(5, STYLES["black on white"], tmp_path / "digit")
+    Image.fromarray(255 - np.asarray(Image.open(file))).save(tmp_path / "negative.png")
+    one, two = read_picture(file, 20), read_picture(tmp_path / "negative.png", 20)
+    assert one.inverted != two.inverted
+    assert torch.equal(one.frame, two.frame)
+
+
+def test_a_photograph_turned_by_its_camera_is_upright(tmp_path):
+    file = draw(7, STYLES["black on white"], tmp_path / "digit")
+    turned = Image.open(file).transpose(Image.Transpose.ROTATE_90)
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # turn by 270 degrees to see it upright
+    turned.save(tmp_path / "turned.png", exif=orientation)
+    difference = read_picture(file, 20).frame.float() - read_picture(tmp_path / "turned.png", 20).frame.float()
+    assert difference.abs().mean() < 3
+
+
+def test_a_white_drawing_on_nothing_is_light_on_dark(tmp_path):
+    alpha = np.zeros((50, 50, 4), np.uint8)
+    alpha[10:40, 22:28] = 255
+    Image.fromarray(alpha).save(tmp_path / "white.png")
+    assert not read_picture(tmp_path / "white.png", 20).inverted
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda p: None, "no such file"),
+        (lambda p: p.write_bytes(b""), "can't be read as a picture"),
+        (lambda p: p.write_text("hello"), "can't be read as a picture"),
+        (lambda p: p.mkdir(), "can't be read as a picture"),
+        (lambda p: Image.new("L", (30, 30), 200).save(p), "nothing stands out"),
+    ],
+)
+def test_what_is_no_picture_of_anything_is_one_line(make, says, tmp_path):
+    path = tmp_path / "x.png"
+    make(path)
+    with pytest.raises(DataError, match=says) as caught:
+        read_picture(path, 20)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_two_epochs_of_mnist_recognise_digits_drawn_by_hand(main, outputs, real_data, tmp_path):
+    assert main(f"data_root={real_data}", "num_epoch=2").returncode == 0
+    files = [
+        draw(digit, style, tmp_path / f"{digit}_{i}") for i, style in enumerate(STYLES.values()) for digit in range(10)
+    ]
+    done = main(f"images={[str(f) for f in files]}", program="predict")
+    assert done.returncode == 0, done.stderr
+    answers = [line.partition(": ")[2][0] for line in done.stdout.splitlines() if str(tmp_path / "") in line][
+        : len(files)
+    ]
+    for start in range(0, len(files), 10):
+        right = sum(a == f.name[0] for a, f in zip(answers[start : start + 10], files[start : start + 10], strict=True))
+        assert right >= 8

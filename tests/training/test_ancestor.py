@@ -1,0 +1,238 @@
+"""Models of the argparse program: read exactly, and nothing that such a file may carry is run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pickletools
+import struct
+import sys
+import types
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lenet_exp.data.images import normalise
+from lenet_exp.data.readers import read_images
+from lenet_exp.errors import UserError
+from lenet_exp.training.ancestor import load_ancestor
+from lenet_exp.training.evaluate import predict_classes
+
+MODELS = Path(
+    os.environ.get("LENET_EXP_ANCESTOR_MODELS") or Path(__file__).resolve().parents[3] / "shared" / "ancestor_models"
+)
+MNIST = MODELS / "MNIST_epoch43_acc0.9913.pkl"
+published = pytest.mark.skipif(not MNIST.is_file(), reason="the ancestor's published models are not here")
+
+
+@published
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "dataset", "correct"),
+    [(MNIST.name, "mnist", 9894), ("FashionMNIST_epoch38_acc0.9094.pkl", "fashion_mnist", 9036)],
+)
+def test_its_published_models_give_exactly_the_published_accuracy(file, dataset, correct, real_data):
+    from lenet_exp.api import compose
+
+    raw = read_images(compose([f"dataset={dataset}"]).dataset, real_data, "test")
+    predictions = predict_classes(load_ancestor(MODELS / file), normalise(raw.images, raw.white), 500)
+    assert int((predictions == raw.labels).sum()) == correct
+
+
+class LeNet5(nn.Module):
+    """As the ancestor had it: attributes conv1..fc3, an activation each, dropout modules or None."""
+
+    def __init__(self, activation, dropout):
+        super().__init__()
+        self.conv1, self.activation1, self.pool1 = nn.Conv2d(1, 6, 5), activation(), nn.MaxPool2d(2)
+        self.conv2, self.activation2, self.pool2 = nn.Conv2d(6, 16, 5), activation(), nn.MaxPool2d(2)
+        self.fc1, self.activation3 = nn.Linear(400, 120), activation()
+        self.fc2, self.activation4 = nn.Linear(120, 84), activation()
+        self.fc3 = nn.Linear(84, 10)
+        self.dropout1 = nn.Dropout(dropout) if dropout else None
+        self.dropout2 = nn.Dropout(dropout) if dropout else None
+
+    def forward(self, x):
+        x = self.pool1(self.activation1(self.conv1(x)))
+        x = self.pool2(self.activation2(self.conv2(x))).flatten(1)
+        x = self.activation3(self.fc1(x))
+        x = self.activation4(self.fc2(self.dropout1(x) if self.dropout1 else x))
+        return self.fc3(self.dropout2(x) if self.dropout2 else x)
+
+
+@pytest.fixture
+def ancestor(monkeypatch):
+    """The class under the name that its pickles have."""
+    module = types.ModuleType("lenet5")
+    module.LeNet5 = LeNet5
+    monkeypatch.setitem(sys.modules, "lenet5", module)
+    monkeypatch.setattr(LeNet5, "__module__", "lenet5")
+    return LeNet5
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "prelu": nn.PReLU,
+    "rrelu": lambda: nn.RReLU(0.1, 0.4),
+    "elu": lambda: nn.ELU(0.7),
+    "selu": nn.SELU,
+    "tanh": nn.Tanh,
+}
+
+
+@pytest.mark.parametrize("dropout", [0, 0.3])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_any_of_its_activations_and_dropout_settings_work(name, dropout, ancestor, tmp_path):
+    network = ancestor(ACTIVATIONS[name], dropout).eval()
+    torch.save(network, tmp_path / "model.pkl")
+    images = torch.rand(5, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(load_ancestor(tmp_path / "model.pkl")(images), network(images))
+
+
+def opcodes(name: str, argument: str) -> bytes:
+    """A pickle that calls `name` (as `module attribute`) with a text, by the old GLOBAL and REDUCE."""
+    text = argument.encode()
+    return b"\x80\x02c" + name.replace(" ", "\n").encode() + b"\nX" + struct.pack("<I", len(text)) + text + b"\x85R."
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
+    """Pickles that would create `marker`, and what the refusal has to name."""
+    touch = f"touch {marker}"
+    code = f"open({str(marker)!r}, 'w')"
+    protocol_4 = pickle.dumps(Call(os.system, touch), protocol=4)
+    inst = b"(X" + struct.pack("<I", len(touch)) + touch.encode() + b"iposix\nsystem\n."
+    build = b"\x80\x02cos\n_wrap_close\n)\x81}X\x06\x00\x00\x00streamX\x01\x00\x00\x00as\x62."
+    return {
+        "os.system": (pickle.dumps(Call(os.system, touch), protocol=2), "posix.system"),
+        "eval": (opcodes("__builtin__ eval", code), "__builtin__.eval"),
+        "exec": (opcodes("builtins exec", code), "builtins.exec"),
+        "getattr": (opcodes("__builtin__ getattr", code), "__builtin__.getattr"),
+        "subprocess": (opcodes("subprocess getoutput", touch), "subprocess.getoutput"),
+        "runpy": (opcodes("runpy run_path", str(marker)), "runpy.run_path"),
+        "import": (opcodes("importlib import_module", "antigravity"), "importlib.import_module"),
+        "torch.load": (opcodes("torch load", str(marker)), "torch.load"),
+        "torch.hub": (opcodes("torch.hub load", "evil/repo"), "torch.hub.load"),
+        "dotted": (opcodes("torch.nn.modules.activation torch.os.system", touch), "torch.os.system"),
+        "a module of another kind": (opcodes("torch.nn.modules.container Sequential", ""), "container.Sequential"),
+        "numpy": (opcodes("numpy load", str(marker)), "numpy.load"),
+        "a name from the stack": (protocol_4, "FRAME"),
+        "a name from the stack, no frame": (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", "SHORT_BINUNICODE"),
+        "an instance opcode": (inst, "INST"),
+        "an extension": (b"\x80\x02\x82\x01.", "EXT1"),
+        "a state for a foreign class": (build, "os._wrap_close"),
+    }
+
+
+def archive(path: Path, *pickles: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as written:
+        for name, content in pickles:
+            written.writestr(name, content)
+        written.writestr("archive/version", "3\n")
+    return path
+
+
+@pytest.mark.parametrize("attack", sorted(attacks(Path("x"))))
+def test_a_pickle_with_anything_else_is_refused_by_name_and_nothing_is_run(attack, tmp_path):
+    marker = tmp_path / "ran"
+    content, named = attacks(marker)[attack]
+    path = archive(tmp_path / "evil.pkl", ("archive/data.pkl", content))
+    with pytest.raises(UserError, match="refused") as caught:
+        load_ancestor(path)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not marker.exists()
+
+
+def test_the_attacks_would_work_where_pickle_is_trusted(tmp_path):
+    marker = tmp_path / "ran"
+    pickle.loads(attacks(marker)["os.system"][0])
+    assert marker.exists()
+
+
+def test_an_attack_hidden_in_a_real_model_is_refused(ancestor, tmp_path):
+    torch.save(ancestor(nn.SELU, 0), tmp_path / "model.pkl")
+    marker = tmp_path / "ran"
+    hidden, _ = attacks(marker)["os.system"]
+    with zipfile.ZipFile(tmp_path / "model.pkl") as model, zipfile.ZipFile(tmp_path / "evil.pkl", "w") as evil:
+        for entry in model.infolist():
+            content = model.read(entry)
+            if entry.filename.endswith("data.pkl"):  # run the call, drop its result, go on as before
+                content = content[:2] + hidden[2:-1] + b"0" + content[2:]
+            evil.writestr(entry.filename, content)
+    with pytest.raises(UserError, match=r"posix\.system; refused"):
+        load_ancestor(tmp_path / "evil.pkl")
+    assert not marker.exists()
+
+
+def test_two_pickles_in_one_file_are_refused(tmp_path):
+    path = archive(tmp_path / "two.pkl", ("archive/data.pkl", b"\x80\x02N."), ("other/data.pkl", b"\x80\x02N."))
+    with pytest.raises(UserError, match="allowed is one"):
+        load_ancestor(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not a file of torch.save"),
+        (b"no zip at all", "not a file of torch.save"),
+        (pickle.dumps(Call(os.system, "true"), protocol=2), "not a file of torch.save"),
+    ],
+)
+def test_what_is_no_archive_is_refused(content, says, tmp_path):
+    (tmp_path / "bad.pkl").write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        load_ancestor(tmp_path / "bad.pkl")
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pkl", "w", zipfile.ZIP_DEFLATED) as written:
+        written.writestr("archive/data.pkl", b"\x80\x02N.")
+        with written.open("archive/data/0", "w") as big:
+            for _ in range(70):
+                big.write(bytes(2**20))
+    assert (tmp_path / "bomb.pkl").stat().st_size < 2**20
+    with pytest.raises(UserError, match="unpacks to more than 64 MiB"):
+        load_ancestor(tmp_path / "bomb.pkl")
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}, [1, 2]])
+def test_harmless_pickles_of_other_things_are_no_model(value, tmp_path):
+    torch.save(value, tmp_path / "other.pkl")
+    with pytest.raises(UserError, match="not a LeNet-5 of the ancestor"):
+        load_ancestor(tmp_path / "other.pkl")
+
+
+def test_a_model_of_another_shape_is_no_model(ancestor, tmp_path):
+    network = ancestor(nn.SELU, 0)
+    network.fc3 = nn.Linear(84, 11)
+    torch.save(network, tmp_path / "model.pkl")
+    with pytest.raises(UserError, match="not a LeNet-5 of the ancestor"):
+        load_ancestor(tmp_path / "model.pkl")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.pkl: can't be read"):
+        load_ancestor(tmp_path / "gone.pkl")
+
+
+@published
+def test_the_scan_sees_all_that_the_published_files_hold():
+    with zipfile.ZipFile(io.BytesIO(MNIST.read_bytes())) as model:
+        operations = pickletools.genops(model.read("archive/data.pkl"))
+    assert sum(operation.name == "GLOBAL" for operation, _, _ in operations) == 10
