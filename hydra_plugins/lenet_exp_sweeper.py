@@ -9,6 +9,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.sweeper import Sweeper
 
+from lenet_exp.errors import ConfigError
+
 
 @dataclass
 class GridSweeperConf:
@@ -32,6 +34,8 @@ class GridSweeper(BasicSweeper, Sweeper):
         given = [*self._parse_config(), *arguments]
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
         (jobs,) = self.split_arguments(overrides, None)
+        if not jobs:
+            raise ConfigError(f"{' '.join(given)}: a sweep over no value; allowed is one or more")
         swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         composed = [loader.load_sweep_config(self.config, list(job)) for job in jobs]
         with sweep_session(self.config.hydra.sweep.dir, given, swept, jobs, composed):

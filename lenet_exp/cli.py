@@ -14,9 +14,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lenet_exp.config.compose import CONF_DIR, free_tags
-from lenet_exp.errors import UserError
+from lenet_exp.errors import UserError, from_hydra
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
@@ -43,7 +44,7 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over instead of printing nine lines
     signal.signal(signal.SIGTERM, _terminate)
     sys.argv[1:] = free_tags(sys.argv[1:])
-    _refuse_dashes(program)
+    _refuse_arguments(program)
 
     @functools.wraps(task)
     def one_line(cfg: DictConfig) -> Any:
@@ -56,8 +57,8 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
 
     try:
         hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(one_line)()
-    except (UserError, HydraException, OmegaConfBaseException, ValueError) as e:
-        if full_error or (isinstance(e, ValueError) and not _from_hydra(e)):
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError) as e:
+        if full_error or (isinstance(e, ValueError | AssertionError) and not from_hydra(e)):
             raise
         _fail(program, _explain(e))
     except BrokenPipeError:  # `| head` has seen enough
@@ -80,24 +81,17 @@ def _explain(error: Exception) -> str:
     return explain_hydra(error)
 
 
-def _from_hydra(error: ValueError) -> bool:
-    """Whether a ValueError is Hydra's own word on the command line and not a bug."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(("hydra.", "omegaconf."))
-
-
-def _refuse_dashes(program: str) -> None:
-    try:
-        _, unknown = get_args_parser().parse_known_args()
-    except SystemExit:
-        return  # argparse said why; Hydra's own parsing will say it again and leave
-    unknown = [a for a in unknown if a.startswith("-")]
-    if unknown:
+def _refuse_arguments(program: str) -> None:
+    parser = get_args_parser()
+    parser.error = functools.partial(_fail, program)  # type: ignore[method-assign]  # its own prints the usage as well
+    _, unknown = parser.parse_known_args()
+    dashed = [a for a in unknown if a.startswith("-")]
+    if dashed:
         from lenet_exp.config.explain import explain_arguments
 
-        _fail(program, explain_arguments(unknown))
+        _fail(program, explain_arguments(dashed))
+    if unknown:  # argparse takes them from one place only
+        _fail(program, f"{unknown[0]}: flags have to stand together, after -m and the other options")
 
 
 def _fail(program: str, line: str) -> NoReturn:

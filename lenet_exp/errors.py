@@ -29,3 +29,11 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     by_plain = {plain(v): v for v in valid}
     found = difflib.get_close_matches(plain(name), by_plain, n=1, cutoff=0.6)
     return by_plain[found[0]] if found else None
+
+
+def from_hydra(error: Exception) -> bool:
+    """Whether a ValueError or AssertionError is Hydra's own word on the overrides and not a bug."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(("hydra.", "omegaconf."))

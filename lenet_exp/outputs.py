@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+from lenet_exp.errors import ConfigError
 
 
 def outputs_dir() -> Path:
     """`$LENET_EXP_OUTPUTS`, else `outputs` in the working directory; absolute, not necessarily existing."""
     return Path(os.environ.get("LENET_EXP_OUTPUTS") or "outputs").expanduser().absolute()
+
+
+def check_outputs() -> None:
+    """Tries whether the outputs folder can be written, and leaves nothing behind.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    folder = outputs_dir()
+    try:
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
+            pass
+    except OSError as e:
+        raise ConfigError(
+            f"outputs folder {folder}: can't be written ({e.strerror}); LENET_EXP_OUTPUTS names another"
+        ) from e

@@ -16,7 +16,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.execution import cpu_count, prepare
-from lenet_exp.outputs import outputs_dir
+from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.record import conclude, freeze
 from lenet_exp.reports.progress import display, log_to_file
 from lenet_exp.sweeps.run_folder import RunFolder, run_id
@@ -76,6 +76,7 @@ def run(
         BaseException: whatever ended the training; the record says `failed`, or `killed` for an interrupt.
     """
     check_config(config)
+    check_outputs()
     device = prepare(config, default_threads or cpu_count())
     data = load_training_data(config, device)
     name = name or f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"

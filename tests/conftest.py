@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -48,6 +49,23 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "outputs"
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An outputs folder with an mlflow.db without runs, for `ready` to copy: MLflow takes seconds to make one."""
+    from lenet_exp.api import compose
+    from lenet_exp.tracking.store import open_store
+
+    path = tmp_path_factory.mktemp("empty")
+    open_store(compose([f"tracking.uri=sqlite:///{path / 'mlflow.db'}", "tracking.experiment=other"]).tracking)
+    return path
+
+
+@pytest.fixture
+def ready(outputs: Path, empty_store: Path) -> Path:
+    """`outputs` with the store made already."""
+    return Path(shutil.copytree(empty_store, outputs))
 
 
 @pytest.fixture

@@ -28,21 +28,30 @@ MISTAKES: dict[str, list[str]] = {
     "dropout_rate=0.1": ["did you mean regularization.dropout_rate?"],
     "datset=mnist": ["did you mean dataset?"],
     "+typo=1": ["typo", "no such flag"],
+    "+lr=0.1": ["lr: no such flag", "did you mean optimizer.lr?"],
+    "+sweep.forced=true": ["did you mean sweep.force?"],
+    "seed=${nope}": ["seed=${nope}", "'nope' not found"],
+    "data_root=${oc.env:NO_SUCH_VARIABLE}": ["data_root=", "NO_SUCH_VARIABLE"],
     "+optimizer.foo=1": ["optimizer.foo", "no such keyword"],
     "+activation.slope=1": ["activation.slope", "no such keyword"],
     "batch_size=abc": ["batch_size=abc", "a whole number"],
     "batch_size=0": ["batch_size=0", ">= 1"],
+    "batch_size=99999999999999999999": ["batch_size=99999999999999999999", "< 2**63"],
     "batch_size=1.5": ["batch_size=1.5", "a whole number"],
     "num_epoch=0": ["num_epoch=0", ">= 1"],
     "num_epoch=null": ["num_epoch", "a whole number"],
     "seed=-1": ["seed=-1", ">= 0"],
     "num_threads=0": ["num_threads=0", ">= 1"],
+    "num_threads=99999": ["num_threads=99999", "<= 1024"],
     "optimizer.lr=-1": ["optimizer.lr=-1", "> 0"],
     "optimizer.lr=0": ["optimizer.lr=0", "> 0"],
     "optimizer.lr=abc": ["optimizer.lr=abc", "a number"],
     "optimizer.lr=nan": ["optimizer.lr=nan", "finite"],
     "optimizer.lr=inf": ["optimizer.lr=inf", "finite"],
     "optimizer.momentum=1": ["optimizer.momentum=1", "< 1"],
+    "optimizer=adam optimizer.momentum=2": ["optimizer.momentum=2", "< 1"],
+    "optimizer=adamw optimizer.momentum=abc": ["optimizer.momentum=abc", "a number"],
+    "optimizer=adm": ["optimizer=adm", "did you mean adam?"],
     "optimizer.nesterov=true optimizer.momentum=0": ["SGD", "Nesterov momentum requires a momentum"],
     "optimizer.nesterov=maybe": ["optimizer.nesterov=maybe", "true or false"],
     "optimizer=adam optimizer.nesterov=true": ["optimizer.nesterov", "sgd has"],
@@ -57,16 +66,30 @@ MISTAKES: dict[str, list[str]] = {
     "dataset=mnist,digits": ["dataset=mnist,digits", "-m"],
     "optimizer.lr=[1,2": ["optimizer.lr=[1,2", "can't be read"],
     "num_epoch": ["num_epoch", "can't be read"],
+    "=3": ["Got int"],
+    "+=": ["can't be read"],
     "device=CUDA": ["device=CUDA", "did you mean cuda?"],
     "device=tpu": ["device=tpu", "auto or cpu or cuda or mps"],
     "tracking.models=some": ["tracking.models=some", "all or best or none"],
     "tracking.uri=foo": ["tracking.uri=foo", "sqlite:///FILE"],
+    "dataset.torchvision_class=CIFAR10": ["dataset.torchvision_class=CIFAR10", "MNIST, FashionMNIST, KMNIST or QMNIST"],
+    "--config-dir": ["--config-dir", "expected one argument"],
+    "--cfg nope": ["'nope'", "'job'"],
+    "dataset=digits -m seed=1,2": ["seed=1,2", "together"],
     "--config-dir /no/such/folder": ["/no/such/folder", "not found"],
     "dataset=digits dataset.val_size=5000": ["dataset.val_size=5000", "1500"],
     "dataset=digits dataset.train_size=1400": ["dataset.train_size=1400"],
     "dataset=digits model_path=/proc/models": ["model_path=/proc/models", "can't be written"],
     "-m optimizer.lr=0.1,-1": ["optimizer.lr=-1", "(job: optimizer.lr=-1)"],
     "-m activation=selu,swish": ["activation=swish"],
+    "-m dataset=digits,FashionMNIST": ["did you mean fashion_mnist?"],
+    "-m seed=1,abc": ["seed=abc", "a whole number", "(job: seed=abc)"],
+    "-m seed=range(0)": ["seed=range(0)", "no value"],
+    "-m +typo=1,2": ["typo: no such flag", "(job: +typo=1)"],
+    "-m optimizer.nesterov=true optimizer.momentum=0.9,0": ["Nesterov", "(job: optimizer.nesterov=True optimizer.mom"],
+    "-m optimizer=sgd,adam optimizer.nesterov=true": ["optimizer.nesterov", "sgd has"],
+    "-m lr=0.1,0.2": ["did you mean optimizer.lr?"],
+    "-m --lr=0.1": ["write optimizer.lr=0.1"],
     "-m dataset=digits tracking.experiment=a,b": ["tracking.experiment", "one value"],
 }
 
@@ -103,21 +126,44 @@ def test_a_device_that_is_not_there_is_named_before_a_sweep_starts(main, workdir
         ("activation", "_target_: torch.optim.SGD\n", "subclass of torch.nn"),
         ("activation", "_target_: os.system\n", "subclass of torch.nn"),
         ("activation", "_target_: torch.nn.GELU\nspeed: 3\n", "no such keyword"),
+        ("activation", "_target_: torch.nn.ELU\nalhpa: 1\n", "did you mean alpha?"),
+        ("activation", "_target_: ..ReLU\n", "can't be imported"),
+        ("activation", "_target_: torch.nn.Linear\n", "refused"),
+        ("activation", "_target_: [torch.nn.ReLU\n", "own.yaml, line 2: no YAML"),
+        ("activation", "", "no _target_"),
         ("activation", "_target_: torch.nn.RReLU\n", "global random state"),
         ("activation", "_target_: torch.nn.GLU\n", "can't be applied"),
         ("activation", "_target_: torch.nn.PReLU\nnum_parameters: 6\n", "can't be applied"),
         ("optimizer", "_target_: torch.nn.ReLU\n", "subclass of torch.optim"),
         ("optimizer", "_target_: torch.optim.LBFGS\n", "weight_decay"),
+        ("optimizer", "_target_: torch.optim.Rprop\n", "weight_decay=0.0005: Rprop has none; allowed is 0"),
+        ("optimizer regularization=none", "_target_: torch.optim.LBFGS\n", "can't be applied to LeNet-5: LBFGS.step"),
+        ("optimizer regularization=none", "_target_: torch.optim.SparseAdam\n", "can't be applied to LeNet-5"),
     ],
 )
-def test_an_option_file_of_ones_own_that_cannot_work_is_one_line(main, workdir, tmp_path, group, content, says):
+@pytest.mark.parametrize("seeds", ["seed=1", "seed=1,2"])
+def test_an_option_file_of_ones_own_that_cannot_work_is_one_line(main, workdir, tmp_path, group, content, says, seeds):
+    group, *more = group.split()
     (tmp_path / "mine" / group).mkdir(parents=True)
     (tmp_path / "mine" / group / "own.yaml").write_text(content)
-    ended = main("--config-dir", str(tmp_path / "mine"), f"{group}=own", "dataset=digits")
+    multirun = ["-m"] if "," in seeds else []
+    ended = main("--config-dir", str(tmp_path / "mine"), *multirun, "dataset=digits", f"{group}=own", seeds, *more)
     assert ended.returncode == 2
     assert is_one_line(ended.stderr)
     assert says in ended.stderr
     assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize("multirun", [[], ["-m", "seed=1,2"]])
+@pytest.mark.parametrize("folder", ["/proc/outputs", "file", "file/outputs"])
+def test_an_outputs_folder_that_cannot_be_written_is_one_line(main, workdir, monkeypatch, folder, multirun):
+    (workdir / "file").touch()
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", folder)
+    ended = main(*multirun, "dataset=digits")
+    assert ended.returncode == 2
+    assert is_one_line(ended.stderr)
+    assert f"{folder}: can't be written" in ended.stderr
+    assert [p.name for p in workdir.iterdir()] == ["file"]
 
 
 def test_a_mistake_in_a_process_of_its_own(cli, workdir):
@@ -168,6 +214,10 @@ def test_looking_imports_nothing_heavy(workdir, arguments):
     assert done.returncode == 0, done.stderr
     assert "heavy: []" in done.stderr
     assert list(workdir.iterdir()) == []
+
+
+def test_the_version_is_said_once(main):
+    assert main("--version").stdout.count("\n") == 1
 
 
 def test_help_explains_groups_flags_and_examples(cli):

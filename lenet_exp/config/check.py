@@ -82,9 +82,16 @@ def _check_activation(config: Config) -> None:
 def _check_optimizer(config: Config) -> None:
     import torch
 
+    from lenet_exp.config.targets import option_name
     from lenet_exp.training.optimizer import build_optimizer
 
-    build_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    optimizer = build_optimizer(config, [parameter])
+    try:
+        optimizer.step()
+    except Exception as e:  # LBFGS wants a closure, SparseAdam sparse gradients
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: can't be applied to LeNet-5: {e}") from e
 
 
 def value_of(config: Config | PredictConfig, flag: str) -> Any:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from yaml import YAMLError
 
 from lenet_exp.config.schema import Config, describe_knobs, knobs
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError, from_hydra, nearest
 from lenet_exp.outputs import outputs_dir
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -78,7 +79,9 @@ def compose(overrides: list[str] | None = None) -> Config:
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = typed(hydra_compose("train", overrides=free_tags(overrides or [])))
-    except (HydraException, OmegaConfBaseException) as e:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError) as e:
+        if isinstance(e, ValueError | AssertionError) and not from_hydra(e):
+            raise
         raise ConfigError(explain_hydra(e)) from e
     check_config(config)
     return config
@@ -88,18 +91,28 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
     key = error.full_key or ""
     reason = str(error).splitlines()[0]
     known = {name: kind for name, kind, _ in knobs(schema)}
+    if isinstance(error, InterpolationResolutionError):
+        return f"{key}={_raw(given, key)}: {reason}"
     if key in known:
-        kind = known[key]
-        value = OmegaConf.select(OmegaConf.create(OmegaConf.to_container(given)), key)
+        kind, value = known[key], _raw(given, key)
         if value == "???":
             return f"{key}: has no value"
         allowed = " or ".join(m.value for m in kind) if hasattr(kind, "__members__") else _type_name(kind)
         hint = nearest(str(value), [m.value for m in kind]) if hasattr(kind, "__members__") else None
         return f"{key}={_show(value)}: allowed is {allowed}" + (f"; did you mean {hint}?" if hint else "")
     if "not in" in reason and key:
-        hint = nearest(key, known)
-        return f"{key}: no such flag" + (f"; did you mean {hint}?" if hint else "; lenet-train --help lists them")
+        from lenet_exp.config.explain import explain_flag
+
+        return explain_flag(key)
     return f"{key}: {reason}" if key and key not in reason else reason
+
+
+def _raw(given: DictConfig, key: str) -> Any:
+    """The value as it was given, interpolations and all."""
+    node: Any = OmegaConf.to_container(given)
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def _type_name(kind: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from yaml import MarkedYAMLError
 
 from lenet_exp.config.compose import CONF_DIR
 from lenet_exp.errors import nearest
@@ -15,7 +16,13 @@ from lenet_exp.errors import nearest
 def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -> str:
     """What was wrong, the value, what is allowed and the nearest valid name, in one line."""
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: can't be read ({_first_line(str(error))}); quote values with special characters"
+        typed = " ".join(str(error.override).split())
+        return f"{typed}: can't be read ({_first_line(str(error))}); quote values with special characters"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: no YAML: {error.problem}"
+    if isinstance(error, AssertionError):
+        return "the overrides can't be read; they are written name=value"
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
@@ -24,7 +31,7 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None) or ""
     if "is not in struct" in text or "is not in struct" in str(cause):
-        return _unknown_flag(key or _quoted(text), conf_dirs)
+        return explain_flag(key or _quoted(text), conf_dirs)
     if "Ambiguous value" in text:
         return f"{_quoted(text) or text.splitlines()[0]}: several values need -m (lenet-train -m ...)"
     return _first_line(text if not key or key in _first_line(text) else f"{key}: {text}")
@@ -51,7 +58,8 @@ def _unknown_group(text: str) -> str:
     return f"{name}: no such group; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(groups))}")
 
 
-def _unknown_flag(key: str, conf_dirs: tuple[Path, ...]) -> str:
+def explain_flag(key: str, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -> str:
+    """One line for a flag that isn't there."""
     known = known_flags(conf_dirs) | set(_groups())
     leaf = key.rpartition(".")[2]
     # The ancestor's short names (lr, dropout_rate) are leaves here: the exact leaf is the best guess.
@@ -61,7 +69,7 @@ def _unknown_flag(key: str, conf_dirs: tuple[Path, ...]) -> str:
         having = sorted(f.stem for d in conf_dirs for f in (d / group).glob("*.yaml") if flag in OmegaConf.load(f))
         return f"{key}: the chosen {group} has no such flag" + (f"; {', '.join(having)} has" if having else "")
     hint = same_leaf[0] if same_leaf else nearest(key, known)
-    return f"{key}: no such flag" + (f"; did you mean {hint}?" if hint else "; lenet-train --help lists them")
+    return f"{key}: no such flag" + (f"; did you mean {hint}?" if hint else "; --help lists them")
 
 
 @cache
@@ -96,7 +104,7 @@ def explain_arguments(unknown: list[str]) -> str:
     same_leaf = sorted(f for f in flags if f.rpartition(".")[2] == name)
     target = name if name in flags else (same_leaf[0] if same_leaf else nearest(name, flags))
     if target is None:
-        return f"{first}: no such option; flags are written name=value, lenet-train --help lists them"
+        return f"{first}: no such option; flags are written name=value, --help lists them"
     group = CONF_DIR / target
     shown = value.lower() if value else "x"
     if value and group.is_dir():

@@ -108,13 +108,15 @@ class Config:
     optimizer: dict[str, Any] = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, keywords")
     regularization: Regularization = field(default_factory=Regularization)
     num_epoch: int = knob("passes over the training set", ge=1)
-    batch_size: int = knob("images a step", ge=1)
+    batch_size: int = knob("images a step", ge=1, lt=2**63)
     num_iter_echo: int = knob("iterations between two logged step losses", ge=1, result=False)
     seed: int = knob("of weights, order, dropout", ge=0, lt=2**63)
     split_seed: int = knob("of the split into training and validation; its effect is in the data digests",
                            ge=0, lt=2**63, result=False)  # fmt: skip
     device: Device = knob("auto (cuda, then mps, then cpu), cpu, cuda, mps", result=False)
-    num_threads: int | None = knob("CPU threads of a run (null: 1 under -m, else all cores)", ge=1, result=False)
+    num_threads: int | None = knob(
+        "CPU threads of a run (null: 1 under -m, else all cores)", ge=1, le=1024, result=False
+    )
     data_root: str = knob(
         "folder of the data sets, torchvision's layout; default $$LENET_EXP_DATA, else data", result=False
     )

@@ -30,7 +30,7 @@ def find_class(target: str, base: type) -> type:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name)
-    except (ImportError, ValueError, AttributeError) as e:
+    except Exception as e:  # a module of a person's own may raise anything
         raise ConfigError(f"_target_={target}: can't be imported ({e})") from e
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"_target_={target}: has to be a subclass of {base.__module__}.{base.__qualname__}")
@@ -48,7 +48,11 @@ def keywords(group: str, option: dict[str, Any]) -> dict[str, Any]:
     skip = {"_target_", "name"} | ({"monotone"} if group == "activation" else set())
     found: dict[str, Any] = {}
     for key, value in option.items():
-        if key in skip or (group == "optimizer" and key == "momentum" and key not in accepted):
+        if key in skip:
+            continue
+        if group == "optimizer" and key == "momentum" and key not in accepted:
+            _checked("optimizer.momentum", value, 0.0)
+            _check_range("optimizer.momentum", value, OPTIMIZER_LIMITS["momentum"])
             continue
         if key in EXECUTION_KEYWORDS | {"params"} or (group == "optimizer" and key == "weight_decay"):
             where = "regularization.weight_decay" if key == "weight_decay" else "the harness itself"

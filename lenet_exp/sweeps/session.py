@@ -14,7 +14,7 @@ from lenet_exp.cli import EXIT_FAILED, set_exit_status
 from lenet_exp.config.compose import CONF_DIR, typed
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import ConfigError
-from lenet_exp.outputs import outputs_dir
+from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.record import command_line
 from lenet_exp.reports.progress import display, log_to_console
 from lenet_exp.reports.sweep_table import print_sweep
@@ -40,11 +40,12 @@ def sweep_session(
         composed: each job's configuration.
 
     Raises:
-        ConfigError: some job is wrong; nothing was started.
+        ConfigError: some job is wrong, or the outputs folder; nothing was started.
         StoreError: the MLflow store can't be used.
     """
     log_to_console()
     configs = check_jobs(jobs, composed)
+    check_outputs()
     groups = {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
     named = name_jobs(swept, [list(job) for job in jobs], groups)
     tell_once(configs)

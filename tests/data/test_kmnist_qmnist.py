@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from tests.data.idx import pictures, write_mnist_like, write_qmnist
 
@@ -19,26 +15,22 @@ CLASS_NAMES = {
 }
 
 
-@pytest.fixture(params=["kmnist", "qmnist"])
-def trained(request, cli, outputs, tmp_path) -> tuple[str, Path, subprocess.CompletedProcess[str], dict[str, Any], Run]:
-    """Data set, folder of its files, what the command left, the run's record, the run in MLflow."""
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["kmnist", "qmnist"])
+def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(dataset, cli, outputs, tmp_path):
     images, labels = pictures(600)
-    if request.param == "kmnist":
+    if dataset == "kmnist":
         raw = write_mnist_like(tmp_path / "data", "KMNIST", images, labels)
     else:
         raw = write_qmnist(tmp_path / "data", images, labels)
     sizes = ["dataset.val_size=100", "batch_size=20", "num_epoch=1", "tracking.models=none"]
-    done = cli(f"dataset={request.param}", f"data_root={tmp_path / 'data'}", *sizes)
+    done = cli(f"dataset={dataset}", f"data_root={tmp_path / 'data'}", *sizes)
     assert done.returncode == 0, done.stderr
     (file,) = outputs.glob("runs/*/record.json")
+    record = json.loads(file.read_text())
     client = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("lenet_exp").experiment_id])
-    return request.param, raw, done, json.loads(file.read_text()), run
 
-
-@pytest.mark.slow
-def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(trained):
-    dataset, raw, done, record, run = trained
     assert "Traceback" not in done.stderr
     assert run.info.run_id in done.stdout
     assert record["outcome"] == run.data.tags["outcome"] == "finished"

@@ -39,8 +39,8 @@ def mlflow_runs(outputs: Path, kind: str = "run") -> list[Run]:
 def test_two_processes_with_equal_configuration_and_threads_give_equal_weights(overrides, cli, tmp_path):
     digests = []
     for name in ("first", "second"):
-        done = cli(*SMALL, *overrides, LENET_EXP_OUTPUTS=str(tmp_path / name))
-        assert done.status == 0, done.err
+        done = cli(*SMALL, *overrides, env={"LENET_EXP_OUTPUTS": str(tmp_path / name)})
+        assert done.returncode == 0, done.stderr
         (record,) = records(tmp_path / name)
         digests.append((record["fingerprint"], record["weights_digest"]))
     assert digests[0] == digests[1]
@@ -48,46 +48,46 @@ def test_two_processes_with_equal_configuration_and_threads_give_equal_weights(o
     assert (run.data.tags["fingerprint"], run.data.tags["weights_digest"]) == digests[0]
 
 
-def test_a_diverged_run_is_failed_in_mlflow_and_says_where(main, outputs):
+def test_a_diverged_run_is_failed_in_mlflow_and_says_where(main, ready):
     done = main(*SMALL, "num_epoch=3", "optimizer.lr=1e6")
     epoch, iteration = first_divergence(configure("optimizer.lr=1e6"))
-    assert done.status == 1
-    (record,) = records(outputs)
+    assert done.returncode == 1
+    (record,) = records(ready)
     assert record["outcome"] == "diverged"
     assert record["reason"] == f"loss nan in epoch {epoch}, iteration {iteration}"
     assert record["epochs"] == 0
     assert record["weights_digest"] is None
-    assert f"diverged: {record['reason']}" in done.out
-    (run,) = mlflow_runs(outputs)
+    assert f"diverged: {record['reason']}" in done.stdout
+    (run,) = mlflow_runs(ready)
     assert run.info.status == "FAILED"
     assert run.data.tags["outcome"] == "diverged"
     assert run.data.tags["reason"] == record["reason"]
     again = main(*SMALL, "num_epoch=3", "optimizer.lr=1e6")
-    assert again.status == 1
-    assert len(mlflow_runs(outputs)) == 1
+    assert again.returncode == 1
+    assert len(mlflow_runs(ready)) == 1
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_late_keeps_the_epochs_before(cli, outputs):
+def test_a_run_that_diverges_late_keeps_the_epochs_before(cli, ready):
     uphill = ["activation=relu", "optimizer.maximize=true", "optimizer.lr=0.003", "num_epoch=8"]
-    assert cli(*SMALL, *uphill).status == 1
+    assert cli(*SMALL, *uphill).returncode == 1
     epoch, iteration = first_divergence(configure(*uphill))
     assert epoch > 1
-    (record,) = records(outputs)
+    (record,) = records(ready)
     assert record["epochs"] == epoch - 1
     assert record["reason"].endswith(f"in epoch {epoch}, iteration {iteration}")
-    (run,) = mlflow_runs(outputs)
-    client = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
+    (run,) = mlflow_runs(ready)
+    client = MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
     assert [p.step for p in client.get_metric_history(run.info.run_id, "val_loss")] == list(range(1, epoch))
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_after_a_run_that_diverged(cli, outputs):
+def test_a_sweep_goes_on_after_a_run_that_diverged(cli, ready):
     done = cli("-m", *SMALL, "num_epoch=1", "optimizer.lr=1e6,0.01,0.02")
-    assert done.status == 1
-    assert "Traceback" not in done.err
-    assert sorted(r["outcome"] for r in records(outputs)) == ["diverged", "finished", "finished"]
-    statuses = {run.data.params["optimizer.lr"]: run.info.status for run in mlflow_runs(outputs)}
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert sorted(r["outcome"] for r in records(ready)) == ["diverged", "finished", "finished"]
+    statuses = {run.data.params["optimizer.lr"]: run.info.status for run in mlflow_runs(ready)}
     assert statuses == {"1000000.0": "FAILED", "0.01": "FINISHED", "0.02": "FINISHED"}
-    (parent,) = mlflow_runs(outputs, "sweep")
+    (parent,) = mlflow_runs(ready, "sweep")
     assert parent.info.status in {"FINISHED", "FAILED"}

@@ -1,0 +1,104 @@
+"""Real commands and a real MLflow server, for tests that share, interrupt or watch them.
+
+`lenet_train` runs the command in this process, which has torch already; `start` gives it a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from hydra.core.global_hydra import GlobalHydra
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from lenet_exp import cli as command_line
+from lenet_exp.train import main
+
+ROOT = Path(__file__).resolve().parent.parent
+MINE = ROOT / "tests" / "sweeps" / "mine"  # option files of one's own, for --config-dir
+SMALL = ("dataset=digits", "batch_size=32")  # 40 iterations an epoch
+SECRET = "hunter2"
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+
+Done = subprocess.CompletedProcess[str]
+
+
+def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
+    """`lenet-train <arguments>` in this process: exit status, stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lenet-train", *arguments])
+        patch.setattr(command_line, "_status", 0)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("HYDRA_FULL_ERROR", "0")
+        for name, value in {"LENET_EXP_OUTPUTS": str(outputs), **environment}.items():
+            patch.setenv(name, value)
+        GlobalHydra.instance().clear()
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+                main()
+        finally:
+            for which, handler in handlers.items():
+                signal.signal(which, handler)
+    return Done(arguments, int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def start(*arguments: str, outputs: Path, program: str = "train", **popen: Any) -> subprocess.Popen[str]:
+    """The same as a process of its own, in an empty environment but for what is needed; `env=` is added."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
+    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop("env", {})
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"lenet_exp.{program}", *arguments], env=environment, **(pipes | popen)
+    )
+
+
+def end(process: subprocess.Popen[str]) -> Done:
+    """Waits for a started command."""
+    out, err = process.communicate(timeout=600)
+    return Done(process.args, process.returncode, out, err)
+
+
+def free_port() -> int:
+    """A loopback port on which nothing answers."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+    """A real `mlflow server` on loopback; its address, once it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    address = f"http://127.0.0.1:{port}"
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command, *stores],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # so that its workers end with it
+        )
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.mount("http://", HTTPAdapter(max_retries=Retry(total=300, backoff_factor=0.05, backoff_max=0.5)))
+            assert session.get(f"{address}/health", timeout=60).status_code == 200
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)

@@ -1,0 +1,96 @@
+"""The best model of a run as an MLflow logged model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import artifacts, pytorch
+from mlflow.entities import LoggedModel
+from mlflow.models import Model
+
+import lenet_exp
+from lenet_exp.config.compose import typed
+from lenet_exp.data.images import TrainingData, load_training_data
+from tests.stores import models
+from tests.tracking.conftest import Tracked
+
+
+@pytest.fixture(scope="module")
+def logged(tracked: Tracked) -> LoggedModel:
+    (model,) = models(tracked.store)
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(tracked: Tracked, logged: LoggedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What MLflow gives back, on disk."""
+    return Path(
+        artifacts.download_artifacts(
+            artifact_uri=logged.artifact_location,
+            dst_path=str(tmp_path_factory.mktemp("model")),
+            tracking_uri=f"sqlite:///{tracked.outputs / 'mlflow.db'}",
+        )
+    )
+
+
+@pytest.fixture
+def network(saved: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """As MLflow itself loads it where pickle is forbidden."""
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    return pytorch.load_model(str(saved))
+
+
+@pytest.fixture(scope="module")
+def data(tracked: Tracked) -> TrainingData:
+    return load_training_data(typed(tracked.folder.job()["config"]), torch.device("cpu"))
+
+
+def test_it_is_ready_named_after_the_data_set_and_belongs_to_the_run(tracked, logged):
+    assert logged.name == "lenet5-digits"
+    assert str(logged.status) == "READY"
+    assert logged.source_run_id == tracked.run.info.run_id
+    ((model_id, step),) = [(o.model_id, o.step) for o in tracked.run.outputs.model_outputs]
+    assert model_id == logged.model_id
+    assert step == tracked.folder.record()["best_epoch"]
+    assert logged.params == tracked.run.data.params
+    assert logged.tags["fingerprint"] == tracked.run.data.tags["fingerprint"]
+    assert logged.tags["weights_digest"] == tracked.run.data.tags["weights_digest"]
+
+
+def test_it_is_a_pt2_file_with_signature_and_example(saved):
+    assert [path.name for path in (saved / "data").iterdir()] == ["model.pt2"]
+    described = Model.load(str(saved))
+    (image,) = described.signature.inputs.inputs
+    (scores,) = described.signature.outputs.inputs
+    assert (image.shape, image.type.name) == ((-1, 1, 32, 32), "float32")
+    assert (scores.shape, scores.type.name) == ((-1, 10), "float32")
+    assert described.load_input_example(str(saved)).shape == (2, 1, 32, 32)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_it_takes_batches_of_any_size_without_pickle(network, tracked, data, batch, monkeypatch):
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tracked.outputs))
+    ours = lenet_exp.load(f"runs:/{tracked.run.info.run_id}")
+    images = data.images[data.val_index[:batch]]
+    with torch.inference_mode():
+        scores = network(images)
+        assert scores.shape == (batch, 10)
+        torch.testing.assert_close(scores, ours(images))
+
+
+def test_its_accuracy_on_the_validation_images_is_the_logged_one(network, tracked, data):
+    with torch.inference_mode():
+        right = network(data.images[data.val_index]).argmax(1) == data.labels[data.val_index]
+    assert float(right.double().mean()) == tracked.run.data.metrics["best_val_accuracy"]
+
+
+def test_the_best_epochs_metrics_are_linked_to_it(tracked, logged):
+    best = tracked.folder.history()["epochs"][tracked.folder.record()["best_epoch"] - 1]
+    linked = {m.key: m.value for m in logged.metrics}
+    assert linked == {
+        "best_val_accuracy": best["val_accuracy"],
+        "best_epoch": best["epoch"],
+        **{name: best[name] for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
+    }

@@ -1,0 +1,177 @@
+"""What MLflow holds of one run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+from omegaconf import OmegaConf
+
+from lenet_exp.config.compose import typed
+from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.execution import git_state, host, versions
+from tests.commands import SMALL, lenet_train
+from tests.stores import client, files, points, runs
+from tests.tracking.conftest import ITERATIONS, Tracked
+
+EPOCHS = 3
+PER_EPOCH = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "epoch_seconds", "images_per_second"}
+
+
+def artifact(tracked: Tracked, name: str, to: Path) -> Path:
+    return Path(tracked.store.download_artifacts(tracked.run.info.run_id, name, str(to)))
+
+
+def test_params_are_the_flags_that_have_an_effect(tracked):
+    assert tracked.run.data.params == {
+        "dataset": "digits",
+        "dataset.reader": "digits",
+        "dataset.torchvision_class": "null",
+        "dataset.val_size": "250",
+        "dataset.train_size": "null",
+        "activation": "selu",
+        "optimizer": "adam",
+        "optimizer.lr": "0.002",
+        "optimizer.betas": "[0.9, 0.999]",
+        "optimizer.eps": "1e-08",
+        "optimizer.amsgrad": "false",
+        "optimizer.decoupled_weight_decay": "false",
+        "optimizer.maximize": "false",
+        "regularization.weight_decay": "0.0005",
+        "regularization.dropout_rate": "0.0",
+        "num_epoch": "3",
+        "batch_size": "32",
+        "num_iter_echo": "30",
+        "seed": "0",
+        "split_seed": "0",
+        "device": "auto",
+        "num_threads": "1",
+        "data_root": tracked.run.data.params["data_root"],
+        "model_path": "null",
+    }
+
+
+def test_metrics_are_those_of_the_committed_epochs_and_no_others(tracked):
+    logged = points(tracked.store, tracked.run.info.run_id)
+    assert set(logged) == PER_EPOCH | {"step_loss", "best_val_accuracy", "best_epoch"}
+    epochs = tracked.folder.history()["epochs"]
+    assert [e["epoch"] for e in epochs] == [1, 2, 3]
+    for name in PER_EPOCH:
+        assert logged[name] == [(e["epoch"], e[name], e["time_ms"]) for e in epochs]
+    assert [step for step, _, _ in logged["step_loss"]] == list(range(30, EPOCHS * ITERATIONS + 1, 30))
+    assert logged["step_loss"] == sorted(tuple(point) for e in epochs for point in e["step_losses"])
+
+
+def test_best_epoch_and_accuracy_are_logged_once(tracked):
+    logged = points(tracked.store, tracked.run.info.run_id)
+    accuracies = [value for _, value, _ in logged["val_accuracy"]]
+    ((_, best, _),) = logged["best_val_accuracy"]
+    ((_, epoch, _),) = logged["best_epoch"]
+    assert best == max(accuracies)
+    assert epoch == accuracies.index(best) + 1
+    assert 0 < best <= 1
+
+
+def test_tags_say_what_it_was_and_what_it_came_to(tracked):
+    record, tags = tracked.folder.record(), tracked.run.data.tags
+    assert tags["kind"] == "run"
+    assert tags["fingerprint"] == record["fingerprint"]
+    assert tags["weights_digest"] == record["weights_digest"]
+    assert tags["outcome"] == "finished"
+    assert tags["host"] == host()
+    assert {name: tags.get(f"version.{name}") for name in versions()} == versions()
+    assert {name: tags.get(name) for name in git_state()} == git_state()
+    assert tags["run_folder"] == tracked.folder.id
+
+
+def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
+    tags = tracked.run.data.tags
+    assert (tags["x"], tags["note"], tags["checked"]) == ("1", "first", "true")
+    assert {type(value) for value in tags.values()} == {str}
+
+
+def test_state_and_times_are_those_of_the_record(tracked):
+    info, record = tracked.run.info, tracked.folder.record()
+    assert info.status == "FINISHED"
+    assert (info.start_time, info.end_time) == (record["created_ms"], record["ended_ms"])
+    assert info.run_name == "digits selu adam"
+
+
+def test_inputs_are_the_two_splits_with_their_digests(tracked):
+    digests = tracked.folder.record()["data_digests"]
+    inputs = {i.tags[0].value: i.dataset for i in tracked.run.inputs.dataset_inputs}
+    assert {name: (d.name, d.digest) for name, d in inputs.items()} == {
+        "training": ("digits", digests["train"][:36]),
+        "validation": ("digits", digests["validation"][:36]),
+    }
+    assert {json.loads(d.source)["uri"] for d in inputs.values()} == {"sklearn.datasets.load_digits"}
+
+
+def test_artifacts(tracked, tmp_path):
+    assert files(tracked.store, tracked.run.info.run_id) == {
+        "config.yaml",
+        "record.json",
+        "run.log",
+        "learning_curves.png",
+        "confusion_matrix.png",
+    }
+    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == tracked.folder.record()
+
+
+def test_the_logged_configuration_is_the_same_experiment_again(tracked, tmp_path):
+    config = typed(OmegaConf.load(artifact(tracked, "config.yaml", tmp_path)))
+    record = tracked.folder.record()
+    assert fingerprint(config, record["data_digests"]) == record["fingerprint"]
+
+
+def test_the_log_has_every_epoch_and_every_step_loss(tracked, tmp_path):
+    log = artifact(tracked, "run.log", tmp_path).read_text()
+    assert log.count("iteration ") == EPOCHS * ITERATIONS // 30
+    for e in tracked.folder.history()["epochs"]:
+        assert f"epoch {e['epoch']}/3: loss {e['train_loss']:.4f}" in log
+        assert f"validation {e['val_accuracy']:.2%}" in log
+
+
+@pytest.mark.parametrize("name", ["learning_curves.png", "confusion_matrix.png"])
+def test_pictures_are_pngs_of_a_readable_size(tracked, tmp_path, name):
+    height, width, _ = imread(artifact(tracked, name, tmp_path)).shape
+    assert height >= 350
+    assert width >= 700
+
+
+def test_the_record_has_the_confusion_matrix_of_the_best_epoch(tracked):
+    record = tracked.folder.record()
+    matrix = record["confusion_matrix"]
+    assert sum(map(sum, matrix)) == 250
+    assert sum(matrix[i][i] for i in range(10)) / 250 == record["best_val_accuracy"]
+
+
+def test_without_plots_and_models_there_are_none(ready):
+    done = lenet_train(*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    store = client(ready)
+    (run,) = runs(store)
+    assert files(store, run.info.run_id) == {"config.yaml", "record.json", "run.log"}
+    assert store.search_logged_models([run.info.experiment_id]) == []
+    assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
+
+
+def test_a_diverged_run_keeps_what_it_learnt_before(ready):
+    # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the second epoch.
+    grows = ("optimizer.lr=0.01", "optimizer.momentum=0", "regularization.weight_decay=201")
+    done = lenet_train(*SMALL, *grows, "num_epoch=4", outputs=ready)
+    assert done.returncode == 1
+    (folder,) = (ready / "runs").iterdir()
+    record = json.loads((folder / "record.json").read_text())
+    assert re.fullmatch(r"loss (nan|inf) in epoch 2, iteration \d\d", record["reason"])
+    assert f"diverged: {record['reason']}; log: {folder / 'run.log'}" in done.stdout
+    store = client(ready)
+    (run,) = runs(store)
+    assert run.info.status == "FAILED"
+    assert (run.data.tags["outcome"], run.data.tags["reason"]) == ("diverged", record["reason"])
+    assert run.data.metrics["best_val_accuracy"] == record["best_val_accuracy"]
+    assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1]
+    assert not run.outputs.model_outputs
