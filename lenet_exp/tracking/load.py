@@ -14,7 +14,7 @@ import torch
 from lenet_exp.errors import StoreError, UserError
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.model import rebuild
-from lenet_exp.tracking.store import SQLITE, import_mlflow
+from lenet_exp.tracking.store import SQLITE, hide_password, import_mlflow
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.weights import load_weights, weights_digest
 
@@ -44,7 +44,7 @@ def load_run(run_id: str, tracking_uri: str | None) -> LeNet5:
             with warnings.catch_warnings(action="ignore"):  # torch's, about its own buffers
                 exported = pytorch.load_model(Path(path).as_posix())  # refuses archives with pickled code
     except MlflowException as e:
-        raise UserError(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {uri})") from e
+        raise UserError(hide_password(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {uri})")) from e
     return _checked(f"runs:/{run_id}", record, exported.state_dict())
 
 
