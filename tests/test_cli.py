@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.api import compose
+from lenet_exp.config.compose import CONF_DIR, plain
 from lenet_exp.config.schema import knobs
+from tests.data.idx import pictures, write_mnist_like
 
 TRAIN = [sys.executable, "-m", "lenet_exp.train"]
 
@@ -241,10 +245,21 @@ def test_a_reader_that_closes_the_pipe_early_gets_no_traceback(workdir):
     assert done.stderr == ""
 
 
-def test_a_run_from_another_directory_with_relative_folders(cli, workdir):
-    ended = cli("dataset=digits", "num_epoch=1", "model_path=models", env={"LENET_EXP_OUTPUTS": "results"})
+def test_what_would_be_trained_is_shown_as_it_would_be_trained(main, workdir):
+    overrides = ["dataset=digits", "optimizer=adam", "optimizer.lr=1e-3", "tracking.tags.note=first"]
+    ended = main(*overrides, "--cfg", "job", "--resolve")
+    assert ended.returncode == 0
+    assert yaml.safe_load(ended.stdout) == plain(compose(overrides))
+    assert list(workdir.iterdir()) == []
+
+
+def test_a_run_from_another_directory_with_relative_folders(cli, workdir, empty_store):
+    shutil.copytree(empty_store, workdir / "results")
+    write_mnist_like(workdir / "sets", "KMNIST", *pictures(200))
+    small = ["dataset=kmnist", "dataset.val_size=50", "batch_size=50", "num_epoch=1", "tracking.models=none"]
+    ended = cli(*small, "model_path=models", env={"LENET_EXP_OUTPUTS": "results", "LENET_EXP_DATA": "sets"})
     assert ended.returncode == 0, ended.stderr
-    assert {p.name for p in workdir.iterdir()} == {"results", "models"}
+    assert {p.name for p in workdir.iterdir()} == {"results", "sets", "models"}
     assert len(list((workdir / "results" / "runs").iterdir())) == 1
     assert [p.suffix for p in (workdir / "models").iterdir()] == [".safetensors"]
 

@@ -36,6 +36,13 @@ def test_content_is_replaced(tmp_path):
     assert (tmp_path / "file").read_text() == "new"
 
 
+def test_who_reads_the_old_file_while_it_is_replaced_reads_it_to_its_end(tmp_path):
+    write_atomic(tmp_path / "file", "old")
+    with (tmp_path / "file").open() as reader:
+        write_atomic(tmp_path / "file", "new")
+        assert reader.read() == "old"
+
+
 @given(value=JSON)
 def test_json_comes_back_as_it_was(value, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "value.json"
@@ -99,6 +106,7 @@ def test_a_process_killed_while_it_writes_leaves_one_whole_version(writes, tmp_p
     with subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE) as process:
         for _ in range(writes):
             last = int(process.stdout.readline())
+            assert len(path.read_bytes()) == 3_000_000  # the next write is under way
         process.send_signal(signal.SIGKILL)
     content = path.read_bytes()
     assert len(content) == 3_000_000

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, knobs, range_text, within
 from lenet_exp.errors import ConfigError
+from lenet_exp.tracking.store import hide_password
 
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
 
@@ -53,7 +54,7 @@ def _check_store(uri: str | None) -> None:
     scheme = urlsplit(uri or "").scheme.partition("+")[0]
     if uri is not None and (scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///"))):
         raise ConfigError(
-            f"tracking.uri={uri}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://..."
+            f"tracking.uri={hide_password(uri)}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://..."
         )
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from lenet_exp.tracking.store import hide_password
 from lenet_exp.training.fit import EpochResult
 
 log = logging.getLogger("lenet_exp")
@@ -24,13 +25,20 @@ class _ConsoleHandler(logging.Handler):
         console.print(self.format(record), markup=False, highlight=False)
 
 
+class _Formatter(logging.Formatter):
+    """Leaves passwords out, also of the addresses in tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_password(super().format(record))
+
+
 def log_to_console() -> None:
     """Lets `lenet_exp`'s log lines (INFO and above) reach the terminal, once."""
     log.setLevel(logging.DEBUG)
     log.propagate = False
     if not any(isinstance(h, _ConsoleHandler) for h in log.handlers):
         handler = _ConsoleHandler(logging.INFO)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Formatter("%(message)s"))
         log.addHandler(handler)
 
 
@@ -38,7 +46,7 @@ def log_to_console() -> None:
 def log_to_file(path: Path) -> Iterator[None]:
     """Appends all log lines to a run's own log."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
         yield

@@ -14,6 +14,8 @@ LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 
 log = logging.getLogger("lenet_exp")
 
+_told: set[str] = set()  # stores that this process's sweep was warned of
+
 
 class Delivery:
     """One store, for the runs of one process.
@@ -21,6 +23,7 @@ class Delivery:
     Args:
         tracking: which store.
         parent: MLflow run id of the sweep, if its runs belong to one.
+        in_sweep: the runs belong to a sweep, which is warned once for all of them.
 
     Raises:
         StoreError: the store answers but can't be used.
@@ -64,12 +67,14 @@ class Delivery:
             self._last = time.monotonic()
 
     def _warn(self, uri: str, error: Exception) -> None:
-        if not self._warned:
+        if not self._warned and not (self._in_sweep and uri in _told):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             log.warning(
                 "tracking.uri=%s: can't be written (%s); nothing is lost: results stay in the outputs folder, "
                 "and starting the same line again delivers them",
                 hide_password(uri),
-                reason,
+                hide_password(reason),
             )
         self._warned = True
+        if self._in_sweep:
+            _told.add(uri)

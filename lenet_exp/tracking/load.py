@@ -81,7 +81,7 @@ def load_run(run_id: str, uri: str) -> TrainedModel:
         location = client.get_logged_model(models[0].model_id).artifact_location
         network, record = _load_logged(client, uri, run_id, location)
     except MlflowException as e:
-        raise UserError(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {hide_password(uri)})") from e
+        raise UserError(hide_password(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {uri})")) from e
     return TrainedModel(_checked(f"runs:/{run_id}", record, network), f"runs:/{run_id}", record, run_id)
 
 
@@ -95,7 +95,7 @@ def load_registered(name: str, alias: str, uri: str) -> TrainedModel:
         location = client.get_model_version_download_uri(name, version.version)
         network, record = _load_logged(client, uri, str(version.run_id), location)
     except MlflowException as e:
-        raise UserError(f"trained_model={name}@{alias}: {str(e).splitlines()[0]} (store {hide_password(uri)})") from e
+        raise UserError(hide_password(f"trained_model={name}@{alias}: {str(e).splitlines()[0]} (store {uri})")) from e
     label = f"{name}@{alias} (version {version.version})"
     return TrainedModel(_checked(label, record, network), label, record, version.run_id)
 

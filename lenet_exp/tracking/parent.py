@@ -14,7 +14,7 @@ from lenet_exp.sweeps.plan import SweepFolder
 from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.deliver import set_tags, strings, user
 from lenet_exp.tracking.delivery import Delivery
-from lenet_exp.tracking.store import store_uri
+from lenet_exp.tracking.store import hide_password, store_uri
 
 log = logging.getLogger("lenet_exp")
 
@@ -33,7 +33,7 @@ class Parent:
         self.uri = store_uri(tracking)
         self.run_id: str | None = None
         self._tags = tracking.tags
-        self._delivery = Delivery(tracking)
+        self._delivery = Delivery(tracking, in_sweep=True)
 
     def open(self, sweep: SweepFolder, swept: list[str]) -> str | None:
         """Makes the run; its id."""
@@ -103,6 +103,7 @@ class Parent:
         try:
             return action()
         except Exception as e:
-            log.warning("the sweep's own MLflow run can't be written: %s", (str(e).splitlines() or [""])[0])
+            reason = hide_password((str(e).splitlines() or [""])[0])
+            log.warning("the sweep's own MLflow run can't be written: %s", reason)
             log.debug("parent run", exc_info=True)
             return None

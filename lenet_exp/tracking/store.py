@@ -109,8 +109,9 @@ def import_mlflow():  # type: ignore[no-untyped-def]
 
 
 def hide_password(uri: str) -> str:
-    """The address without the password it may carry, for logs and records."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    """The address, or a text with addresses in it, without the passwords they may carry; for logs and records."""
+    text = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", uri)
+    return re.sub(r"([?&](?:password|sslpassword)=)[^&\s]*", r"\1***", text)
 
 
 def ui_command(uri: str) -> str:

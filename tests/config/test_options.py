@@ -74,28 +74,28 @@ def test_momentum_is_dropped_where_the_optimizer_has_none(optimizer):
     )
 
 
-def test_a_grid_over_optimizers_and_momentum_runs_and_says_once_what_has_no_effect(cli, outputs):
+def test_a_grid_over_optimizers_and_momentum_runs_and_says_once_what_has_no_effect(main, ready):
     grid = ("dataset=digits", "num_epoch=1", "optimizer=sgd,adam,adamw", "optimizer.momentum=0,0.9")
-    ended = cli("-m", *grid)
+    ended = main("-m", *grid, "tracking.models=none", "tracking.plots=false")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count("optimizer.momentum has no effect for adam, adamw") == 1
-    records = [json.loads(p.read_text()) for p in outputs.glob("runs/*/record.json")]
+    records = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
     trained = sorted((r["config"]["optimizer"]["name"], r["config"]["optimizer"].get("momentum")) for r in records)
     assert trained == [("adam", None), ("adamw", None), ("sgd", 0.0), ("sgd", 0.9)]
 
 
-def test_options_of_ones_own_are_files_in_a_folder_of_ones_own(cli, outputs, tmp_path):
+def test_options_of_ones_own_are_files_in_a_folder_of_ones_own(main, ready, tmp_path):
     mine = tmp_path / "mine"
     for group in ("activation", "optimizer"):
         (mine / group).mkdir(parents=True)
     (mine / "activation" / "gelu.yaml").write_text("_target_: torch.nn.GELU\nmonotone: false\napproximate: tanh\n")
     (mine / "optimizer" / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 0.002\nmomentum_decay: 0.004\n")
-    ended = cli(
+    ended = main(
         "-m", "--config-dir", str(mine), "dataset=digits", "batch_size=32", "num_epoch=2", "activation=gelu,relu",
-        "optimizer=nadam",
+        "optimizer=nadam", "tracking.plots=false",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    records = [json.loads(p.read_text()) for p in outputs.glob("runs/*/record.json")]
+    records = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
     assert {r["config"]["activation"]["name"] for r in records} == {"gelu", "relu"}
     assert {r["config"]["optimizer"]["name"] for r in records} == {"nadam"}
     assert min(r["best_val_accuracy"] for r in records) > 0.8

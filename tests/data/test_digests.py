@@ -93,3 +93,19 @@ def test_two_data_sets_do_not_share_anything(tmp_path):
     write_mnist_like(tmp_path, "KMNIST", IMAGES, LABELS)
     digits = load_training_data(compose(["dataset=digits"]), CPU)
     assert digits.images.data_ptr() != load(tmp_path).images.data_ptr()
+
+
+def test_digits_have_the_digests_they_always_had():
+    digits = load_training_data(compose(["dataset=digits"]), CPU)
+    assert digits.digests == {
+        "train": "3cd42a652988028dd5550222f00ef9cdf3ebbff6dba02e10a22972248d52f177",
+        "validation": "271ca838388c25f5b1ce69e3d70f7cc832707110495d6ce331c3134ccb999125",
+    }
+
+
+def test_mnist_has_the_digests_it_always_had(real_data):
+    mnist = load_training_data(compose(["dataset=mnist", f"data_root={real_data}"]), CPU)
+    assert mnist.digests == {
+        "train": "3a2bc8f4bddca8c641119cb32b121be7f9a53f78e2edcf69a5a1f39c2b4a827a",
+        "validation": "36129fe15a2096963653b402db4bc4ab13986796b1e75e4223c5eeddd41e2782",
+    }
