@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import socket
@@ -30,6 +31,8 @@ MINE = ROOT / "tests" / "sweeps" / "mine"  # option files of one's own, for --co
 SMALL = ("dataset=digits", "batch_size=32")  # 40 iterations an epoch
 SECRET = "hunter2"
 NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of every try to reach a server
 
 Done = subprocess.CompletedProcess[str]
 

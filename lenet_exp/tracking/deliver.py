@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.champion import crown
 from lenet_exp.tracking.model import log_model
-from lenet_exp.tracking.params import params
+from lenet_exp.tracking.params import params, text
 from lenet_exp.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def set_tags(store: Store, run_id: str, tags: dict[str, Any]) -> None:
 
 def strings(tags: dict[str, Any]) -> dict[str, str]:
     """REST takes strings only; MLflow's SQL store would take anything, so the mistake would show late."""
-    return {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in tags.items()}
+    return {str(k): text(v) for k, v in tags.items()}
 
 
 def user() -> str:

@@ -18,17 +18,15 @@ def params(config: dict[str, Any]) -> dict[str, str]:
         if key in _NOT_PARAMS:
             continue
         if isinstance(value, dict):
-            found |= {
-                f"{key}.{k}": _text(v)
-                for k, v in value.items()
-                if k not in _NOT_SHOWN and (key != "dataset" or k in _DATASET_SHOWN)
-            }
+            shown = _DATASET_SHOWN if key == "dataset" else value.keys() - _NOT_SHOWN
+            found |= {f"{key}.{k}": text(v) for k, v in value.items() if k in shown}
         else:
-            found[key] = _text(value)
+            found[key] = text(value)
     return found
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """As one would write it on the command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -99,6 +99,7 @@ def _explained(uri: str) -> Iterator[None]:
 def import_mlflow():  # type: ignore[no-untyped-def]
     """mlflow, without telemetry, and with a store that does not answer given up soon instead of after minutes."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the password
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     import mlflow

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +153,28 @@ def test_a_finished_run_asked_for_again_writes_its_file_without_training(trained
     assert json.loads(metadata["record"])["ended_ms"] == result.record["ended_ms"]
     assert weights_digest(load(str(only_file(tmp_path / "m"))).state_dict()) == result.record["weights_digest"]
     assert set(weights) >= {"conv1.weight", "fc3.bias", "act1.weight"}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_leaves_its_best_model_so_far(outputs, tmp_path):
+    folder = tmp_path / "models"
+    small = ["dataset=digits", "batch_size=32", "num_epoch=100000", "num_threads=1", f"model_path={folder}"]
+    command = [sys.executable, "-m", "lenet_exp.train", *small, *NO_EXTRAS]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        best = set()
+        for line in process.stderr:
+            found = re.search(r"epoch (\d+)/.* validation [\d.]+%( \(best\))?", line)
+            if found and found[2]:
+                best.add(int(found[1]))
+            if found and int(found[1]) == 12:  # the files of the epochs before are written
+                break
+        process.send_signal(signal.SIGKILL)
+    (file,) = (p for p in folder.iterdir() if not p.name.startswith("."))
+    record = json.loads(load_weights(file)[1]["record"])
+    assert record["outcome"] == "running"
+    assert record["best_epoch"] in best or record["best_epoch"] > 12
+    assert record["best_epoch"] >= max(best - {12})
+    network = load(str(file))
+    data = load_training_data(configure(), torch.device("cpu"))
+    _, predictions = evaluate(network, data.images, data.labels, data.val_index)
+    assert float((predictions == data.labels[data.val_index]).double().mean()) == record["best_val_accuracy"]
