@@ -28,8 +28,6 @@ def artifact(tracked: Tracked, name: str, to: Path) -> Path:
 def test_params_are_the_flags_that_have_an_effect(tracked):
     assert tracked.run.data.params == {
         "dataset": "digits",
-        "dataset.reader": "digits",
-        "dataset.torchvision_class": "null",
         "dataset.val_size": "250",
         "dataset.train_size": "null",
         "activation": "selu",
