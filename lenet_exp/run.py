@@ -62,6 +62,7 @@ def run(
     default_threads: int | None = None,
     open_delivery: Callable[[Config], Delivery] = lambda config: Delivery(config.tracking),
     on_start: Callable[[RunFolder], None] = lambda folder: None,
+    force_older: float = math.inf,
 ) -> RunResult:
     """Trains one configuration, unless its result is there already.
 
@@ -70,6 +71,7 @@ def run(
         default_threads: for `num_threads=null`; by default all cores.
         open_delivery: connects to MLflow.
         on_start: is told the run folder before anything is trained, and so knows it however the training ends.
+        force_older: `sweep.force` trains again only what was started before (ms since 1970); by default everything.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
@@ -86,7 +88,8 @@ def run(
     delivery = open_delivery(config)
     with folder.claim():
         record = folder.record()
-        if record is not None and record["outcome"] in {"finished", "diverged"} and not config.sweep.force:
+        forced = config.sweep.force and record is not None and record["created_ms"] < force_older
+        if record is not None and record["outcome"] in {"finished", "diverged"} and not forced:
             weights = folder.best_weights()
             if model_file is not None and weights is not None:
                 model_file.replace(weights, record["best_epoch"], record["best_val_accuracy"], record)

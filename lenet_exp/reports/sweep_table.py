@@ -25,9 +25,9 @@ def ranked(sweep: SweepFolder) -> list[Row]:
 
 
 def at_chance(record: dict[str, Any]) -> bool:
-    """Whether a run's best validation accuracy is no better than naming the most frequent class (within 2 sigma)."""
+    """Whether a run ended no better than naming the most frequent class (best validation accuracy, within 2 sigma)."""
     matrix = record.get("confusion_matrix")
-    if not matrix or record["best_val_accuracy"] is None:
+    if not matrix or record["outcome"] != "finished":
         return False
     n = sum(map(sum, matrix))
     share = max(map(sum, matrix)) / n

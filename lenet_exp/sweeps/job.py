@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.cli import EXIT_FAILED, set_exit_status
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.reports.progress import display
@@ -35,6 +36,8 @@ def run_job(config: Config, folder: Path, number: int) -> float:
 
     def end(outcome: str, reason: str, result: RunResult | None = None) -> None:
         folder = RunFolder(result.folder) if result else next(iter(started), None)
+        if outcome != "finished":
+            set_exit_status(EXIT_FAILED)
         sweep.end_job(number, job_result(outcome, reason, folder, result))
 
     try:
@@ -44,6 +47,7 @@ def run_job(config: Config, folder: Path, number: int) -> float:
             default_threads=SWEEP_THREADS,
             open_delivery=open_delivery,
             on_start=started.append,
+            force_older=sweep.plan().get("created_ms", math.inf),  # duplicates in the sweep are trained once
         )
     except Exception as e:
         reason = _one_line(e)

@@ -76,6 +76,24 @@ def test_any_number_of_images_gives_ten_finite_logits_each(activation, training)
         assert logits.isfinite().all()
 
 
+def test_dropout_follows_fc1_and_fc2_and_nothing_else():
+    model = network(OPTIONS["tanh"], dropout_rate=0.5).train()
+    shares = {}
+    for name in FAN_IN:
+        layer = getattr(model, name)
+        layer.register_forward_pre_hook(
+            lambda module, inputs, name=name: shares.update({name: float((inputs[0] == 0).double().mean())})
+        )
+    model(images(100))
+    assert shares == {
+        "conv1": 0,
+        "conv2": 0,
+        "fc1": 0,
+        "fc2": pytest.approx(0.5, abs=0.03),
+        "fc3": pytest.approx(0.5, abs=0.03),
+    }
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_an_images_logits_do_not_depend_on_its_neighbours(activation):
     model = network(OPTIONS[activation]).eval()

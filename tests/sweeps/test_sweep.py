@@ -1,0 +1,192 @@
+"""One sweep in which everything happens: runs that finish, diverge, learn nothing, and fail."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from lenet_exp.sweeps.plan import SweepFolder
+from tests.commands import MINE, SMALL, Done, lenet_train
+from tests.stores import client, files, models, points, runs
+
+ACTIVATION = "activation=selu,raises"  # `raises` stops in the middle of the second epoch
+LR = "optimizer.lr=0.01,1e-9"  # the second learns nothing
+DECAY = "regularization.weight_decay=5e-4,201"  # with lr 0.01 the second overflows in the second epoch
+LINE = ("-m", f"--config-dir={MINE}", *SMALL, "num_epoch=2", "optimizer.momentum=0", ACTIVATION, LR, DECAY)
+FAILED = ["raises lr=0.01 wd=0.0005", "raises lr=0.01 wd=201", "raises lr=1e-09 wd=0.0005", "raises lr=1e-09 wd=201"]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep's terminal, folder and MLflow runs."""
+
+    outputs: Path
+    done: Done
+    folder: SweepFolder
+    store: MlflowClient
+    parent: Run
+    children: dict[str, Run]
+
+    @property
+    def table(self) -> list[list[str]]:
+        """Rows as `#, activation, lr, weight_decay, best val, epoch, seconds, remark`."""
+        lines = [re.split(r"\s{2,}", line.strip()) for line in self.done.stdout.splitlines()]
+        return [line for line in lines if re.fullmatch(r"\d+", line[0])]
+
+
+@pytest.fixture(scope="module")
+def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    outputs = tmp_path_factory.mktemp("swept") / "outputs"
+    shutil.copytree(empty_store, outputs)
+    done = lenet_train(*LINE, "+tracking.tags.x=1", outputs=outputs)
+    (folder,) = (outputs / "sweeps").iterdir()
+    store = client(outputs)
+    (parent,) = runs(store, "sweep")
+    return Swept(outputs, done, SweepFolder(folder), store, parent, {r.info.run_name: r for r in runs(store)})
+
+
+def test_a_run_that_failed_makes_the_status_1_and_stops_no_other(swept):
+    assert swept.done.returncode == 1
+    results = [swept.folder.result(n) for n in range(8)]
+    outcomes = ["finished", "diverged", "finished", "finished"] + ["failed"] * 4
+    assert [r["outcome"] for r in results] == outcomes
+
+
+def test_the_parent_says_what_was_asked_for(swept):
+    tags = swept.parent.data.tags
+    assert swept.parent.info.run_name == "sweep activation lr weight_decay"
+    assert tags["kind"] == "sweep"
+    assert tags["command"].startswith(f"lenet-train -m --config-dir={MINE} dataset=digits batch_size=32")
+    assert tags["overrides"].split()[-2:] == [DECAY, "+tracking.tags.x=1"]
+    assert tags["swept"] == "activation optimizer.lr regularization.weight_decay"
+    assert tags["x"] == "1"
+    assert files(swept.store, swept.parent.info.run_id) == {"sweep.json"}
+
+
+def test_the_parent_ends_in_a_true_state_with_the_counts(swept):
+    assert (swept.parent.info.status, swept.parent.data.tags["outcome"]) == ("FINISHED", "finished")
+    assert swept.parent.data.metrics == {
+        "runs": 8,
+        "runs_finished": 3,
+        "runs_diverged": 1,
+        "runs_failed": 4,
+        "runs_killed": 0,
+        "runs_missing": 0,
+        "best_val_accuracy": swept.children["selu lr=0.01 wd=0.0005"].data.metrics["best_val_accuracy"],
+    }
+
+
+def test_the_parents_description_is_the_table(swept):
+    text = swept.parent.data.tags["mlflow.note.content"]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
+    assert rows[0] == ["#", "activation", "lr", "weight_decay", "best val", "epoch", "seconds", ""]
+    assert set(rows[1]) == {"---"}
+    assert len(rows) == 2 + 8
+    best = swept.parent.data.metrics["best_val_accuracy"]
+    assert rows[2][:5] == ["1", "selu", "0.01", "0.0005", f"{best:.2%}"]
+    assert [row[-1] for row in rows].count("failed") == 4
+
+
+def test_children_belong_to_the_parent_and_have_short_distinct_names(swept):
+    assert set(swept.children) == {
+        "selu lr=0.01 wd=0.0005",
+        "selu lr=0.01 wd=201",
+        "selu lr=1e-09 wd=0.0005",
+        "selu lr=1e-09 wd=201",
+        *FAILED,
+    }
+    for run in swept.children.values():
+        assert run.data.tags["mlflow.parentRunId"] == swept.parent.info.run_id
+        assert run.data.tags["sweeps"] == swept.parent.info.run_id
+        assert run.data.tags["x"] == "1"
+        assert run.data.params["num_threads"] == "1"
+
+
+def test_every_child_has_the_state_of_its_run(swept):
+    states = {name: (run.info.status, run.data.tags["outcome"]) for name, run in swept.children.items()}
+    assert {states[name] for name in FAILED} == {("FAILED", "failed")}
+    assert states["selu lr=0.01 wd=201"] == ("FAILED", "diverged")
+    assert states["selu lr=0.01 wd=0.0005"] == ("FINISHED", "finished")
+
+
+def test_a_failed_run_keeps_its_first_epoch_and_says_why(swept):
+    run = swept.children[FAILED[0]]
+    assert run.data.tags["reason"].startswith("RuntimeError: broken on purpose,")
+    assert [step for step, _, _ in points(swept.store, run.info.run_id)["val_accuracy"]] == [1]
+    assert "run.log" in files(swept.store, run.info.run_id)
+
+
+def test_the_table_is_best_first_and_failed_last(swept):
+    table = swept.table
+    assert [row[0] for row in table] == list("12345678")
+    accuracies = [float(row[4].rstrip("%")) for row in table[:3]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert table[0][1:4] == ["selu", "0.01", "0.0005"]
+    assert {row[-1] for row in table if row[1] == "raises"} == {"failed"}
+    assert "8 runs: 3 finished, 1 diverged, 4 failed; 8 trained in" in swept.done.stdout
+
+
+def test_a_run_that_learnt_nothing_is_flagged(swept):
+    remarks = {(row[1], row[2]): row[-1] for row in swept.table if row[3] == "0.0005"}
+    assert remarks["selu", "1e-09"] == "at chance: learned nothing"
+    assert "chance" not in remarks["selu", "0.01"]
+
+
+def test_every_failure_is_one_line_with_its_reason_and_its_log(swept):
+    for name in FAILED:
+        (line,) = [text for text in swept.done.stdout.splitlines() if text.startswith(f"failed: {name}: ")]
+        reason, _, log = line.partition("; log: ")
+        assert reason == f"failed: {name}: RuntimeError: broken on purpose, in two lines"
+        assert "Traceback (most recent call last)" in Path(log).read_text()
+        assert "tests/sweeps/layers.py" in Path(log).read_text()
+    (line,) = [text for text in swept.done.stdout.splitlines() if text.startswith("diverged: ")]
+    assert re.fullmatch(r"diverged: selu lr=0.01 wd=201: loss \S+ in epoch 2, iteration \d+; log: \S+/run.log", line)
+
+
+def test_the_last_line_opens_the_ui(swept):
+    last = swept.done.stdout.rstrip().splitlines()[-1]
+    assert last.startswith("compare them: MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri ")
+    assert last.endswith(f"sqlite:///{swept.outputs / 'mlflow.db'}")
+
+
+def test_in_a_file_a_sweep_prints_one_line_a_job_and_no_bars(swept):
+    lines = swept.done.stderr.splitlines()
+    assert lines[0] == f"sweep of 8 runs; outputs in {swept.outputs}"
+    assert len(lines) == 1 + 8
+    assert re.fullmatch(r"selu lr=0.01 wd=0.0005: \d\d\.\d\d% in epoch 2, \d+\.\d s", lines[1])
+    assert lines[5] == "raises lr=0.01 wd=0.0005: failed: RuntimeError: broken on purpose, in two lines"
+    printed = swept.done.stdout + swept.done.stderr
+    assert [c for c in printed if ord(c) < 32 and c != "\n"] == []
+
+
+def test_models_are_those_of_the_finished_runs(swept):
+    finished = {run.info.run_id for run in swept.children.values() if run.info.status == "FINISHED"}
+    assert {model.source_run_id for model in models(swept.store)} == finished
+    assert len(finished) == 3
+
+
+def test_the_plan_is_kept_beside_the_runs(swept):
+    plan = json.loads((swept.folder.path / "sweep.json").read_text())
+    assert [job["name"] for job in plan["jobs"]][:2] == ["selu lr=0.01 wd=0.0005", "selu lr=0.01 wd=201"]
+    assert plan["mlflow_run_id"] == swept.parent.info.run_id
+
+
+def test_a_data_set_that_cannot_be_had_costs_its_own_runs_only(ready, tmp_path):
+    nothing_answers = dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
+    ) | dict.fromkeys(("no_proxy", "NO_PROXY"), "")
+    line = ("-m", "batch_size=32", "num_epoch=1", "dataset=kmnist,digits", f"data_root={tmp_path / 'none'}")
+    done = lenet_train(*line, "tracking.plots=false", outputs=ready, **nothing_answers)
+    assert done.returncode == 1
+    (line,) = [text for text in done.stdout.splitlines() if text.startswith("failed: ")]
+    assert line.startswith(f"failed: kmnist: dataset=kmnist: not found in {tmp_path / 'none'} and the download failed")
+    assert [run.data.params["dataset"] for run in runs(client(ready))] == ["digits"]
+    (parent,) = runs(client(ready), "sweep")
+    assert (parent.data.metrics["runs_failed"], parent.data.metrics["runs_finished"]) == (1, 1)
