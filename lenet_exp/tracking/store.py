@@ -90,8 +90,8 @@ def _explained(uri: str) -> Iterator[None]:
         shown, text = hide_password(uri), str(e)
         if "out-of-date database schema" in text or "Can't locate revision" in text:
             raise StoreError(
-                f"tracking.uri={shown}: made by another MLflow than {mlflow.__version__}; if by a newer one, install that; "
-                f"if by an older one, back it up, then run: mlflow db upgrade {shown}"
+                f"tracking.uri={shown}: made by another MLflow than {mlflow.__version__}; if by a newer, install it; "
+                f"if by an older, back it up, then run: mlflow db upgrade {shown}"
             ) from e
         raise StoreAway(_first_line(text)) from e
 
