@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -104,6 +104,10 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
         from lenet_exp.config.explain import explain_flag
 
         return explain_flag(key)
+    for flag in known:
+        section, dot, _ = flag.partition(".")
+        if dot and not isinstance(_raw(given, section), dict):
+            return f"{section}={_show(_raw(given, section))}: allowed are its flags, such as {flag}=..."
     return f"{key}: {reason}" if key and key not in reason else reason
 
 
@@ -116,6 +120,8 @@ def _raw(given: DictConfig, key: str) -> Any:
 
 
 def _type_name(kind: Any) -> str:
+    if str(kind).startswith(("dict", "list")):
+        return "names with values, as in {a: 1, b: 2}" if str(kind).startswith("dict") else "a list, as in [a, b]"
     names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
     text = getattr(kind, "__name__", None) or str(kind)
     optional = "None" in str(kind)
@@ -124,4 +130,4 @@ def _type_name(kind: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    return str(OmegaConf.to_container(value)) if isinstance(value, DictConfig | ListConfig) else str(value)
+    return "null" if value is None else str(value)

@@ -77,7 +77,7 @@ def test_every_image_trains_once_an_epoch_in_another_order_each_time():
 
 
 def batches_of(*overrides: str) -> torch.Tensor:
-    lane, data = start(configure("num_epoch=2", *overrides))
+    lane, data = start(configure(*overrides))
     seen = []
     lane.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
     for _ in fit([lane], data):
