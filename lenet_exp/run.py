@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -77,6 +78,7 @@ def run(
         ConfigError, DataError, StoreError: before anything is trained.
         BaseException: whatever ended the training; the record says `failed`, or `killed` for an interrupt.
     """
+    config = copy.deepcopy(config)  # the threads that are chosen below belong to this run, not to the caller
     check_config(config)
     check_outputs()
     device = prepare(config, default_threads or cpu_count())

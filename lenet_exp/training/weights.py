@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from safetensors import safe_open
@@ -10,6 +11,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from lenet_exp.files import write_atomic
+
+ORDER = "order"
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
@@ -23,10 +26,13 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
 
 def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes a safetensors file that appears whole or not at all."""
+    metadata = metadata | {ORDER: json.dumps(list(weights))}  # the format has an order of its own
     write_atomic(path, to_bytes({name: t.contiguous() for name, t in weights.items()}, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file."""
+    """The tensors, in the order they were saved in, and the metadata of a safetensors file."""
     with safe_open(str(path), framework="pt") as f:
-        return {name: f.get_tensor(name) for name in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
+        metadata = dict(f.metadata() or {})
+        names = json.loads(metadata.pop(ORDER, "null")) or list(f.keys())
+        return {name: f.get_tensor(name) for name in names}, metadata

@@ -96,3 +96,13 @@ def test_the_digest_does_not_depend_on_how_weights_lie_in_memory():
 def test_the_digest_is_sha_256_over_names_shapes_and_bytes():
     by_hand = hashlib.sha256(b"w (2,) torch.float32" + struct.pack("<2f", 1, 2) + b"b () torch.int64" + bytes(8))
     assert weights_digest({"w": torch.tensor([1.0, 2.0]), "b": torch.tensor(0)}) == by_hand.hexdigest()
+
+
+def test_the_digest_of_a_file_is_that_of_the_weights_saved(tmp_path):
+    """The format sorts its tensors; the digest goes by state-dict order."""
+    weights = {name: torch.full((2,), float(i)) for i, name in enumerate(("z.weight", "a.bias", "m.weight"))}
+    save_weights(tmp_path / "w.safetensors", weights, {})
+    loaded, metadata = load_weights(tmp_path / "w.safetensors")
+    assert list(loaded) == list(weights)
+    assert weights_digest(loaded) == weights_digest(weights)
+    assert metadata == {}
