@@ -55,7 +55,7 @@ def confusion_figure(counts: list[list[int]], class_names: list[str], title: str
     figure = Figure(figsize=(6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})
     share = [[0.0 if i == j else n / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)]
-    top = max(max(row) for row in share) or 1.0
+    top = max(max(row) for row in share) or 0.01
     shown = axes.imshow(share, cmap="Reds", vmin=0, vmax=top)
     for i, row in enumerate(counts):
         for j, n in enumerate(row):
@@ -69,7 +69,7 @@ def confusion_figure(counts: list[list[int]], class_names: list[str], title: str
     axes.set_yticks(ticks, class_names, fontsize=9)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1.0, decimals=1))
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1.0, decimals=1 if top < 0.1 else 0))
     bar.set_label("share of the true class mistaken", fontsize=9)
     figure.suptitle(f"{title}: {part}", fontsize=11)
     return figure

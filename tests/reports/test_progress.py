@@ -1,0 +1,123 @@
+"""What the terminal shows while runs train: bars on a terminal, plain lines in a file."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.commands import MINE, SMALL, lenet_train, start
+
+QUICK = (*SMALL, "num_threads=1", "tracking.plots=false", "tracking.models=none")
+EPOCH = r"epoch %d/%d: loss \d\.\d{4}, accuracy \d+\.\d\d%%, validation \d+\.\d\d%%( \(best\))?, [\d,]+ images/s"
+
+
+def control_characters(text: str) -> set[str]:
+    return {c for c in text if ord(c) < 32 and c != "\n"}
+
+
+def test_in_a_file_a_run_prints_a_line_an_epoch_and_its_result(ready):
+    done = lenet_train(*QUICK, "num_epoch=2", outputs=ready)
+    (folder,) = (ready / "runs").iterdir()
+    first, *epochs = done.stderr.splitlines()
+    assert first == f"digits selu sgd: run folder {folder}"
+    assert [bool(re.fullmatch(EPOCH % (n, 2), line)) for n, line in enumerate(epochs, 1)] == [True, True]
+    best, where, mlflow, look = done.stdout.splitlines()
+    assert re.fullmatch(r"best validation accuracy \d\d\.\d\d% in epoch [12]", best)
+    assert where == f"run folder: {folder}"
+    assert re.fullmatch(r"MLflow run: [0-9a-f]{32}", mlflow)
+    assert look.endswith(f"mlflow ui --backend-store-uri sqlite:///{ready / 'mlflow.db'}")
+    assert control_characters(done.stdout + done.stderr) == set()
+
+
+def test_a_run_that_was_trained_before_says_so(ready):
+    for _ in "ab":
+        done = lenet_train(*QUICK, "num_epoch=1", outputs=ready)
+    assert done.returncode == 0
+    assert done.stdout.startswith("trained before with this very configuration: its result (sweep.force=true")
+    assert "epoch 1/1" not in done.stderr
+
+
+def test_a_run_that_learnt_nothing_says_so(ready):
+    done = lenet_train(*QUICK, "num_epoch=1", "optimizer.lr=1e-9", outputs=ready)
+    assert done.returncode == 0
+    assert "(at chance: it learned nothing)" in done.stdout.splitlines()[0]
+
+
+def test_step_losses_are_in_the_log_and_not_on_the_terminal(ready):
+    done = lenet_train(*QUICK, "num_epoch=1", "num_iter_echo=10", outputs=ready)
+    (log,) = (ready / "runs").glob("*/run.log")
+    steps = re.findall(r"iteration (\d+) loss \d+\.\d{6}$", log.read_text(), re.MULTILINE)
+    assert steps == ["10", "20", "30", "40"]
+    assert "iteration" not in done.stdout + done.stderr
+
+
+def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
+    """Exit status, and what a terminal of 120 columns was sent."""
+    terminal, theirs = pty.openpty()
+    size = {"COLUMNS": "120", "LINES": "40", "TERM": "xterm-256color"}
+    process = start(*arguments, outputs=outputs, stdin=theirs, stdout=theirs, stderr=theirs, text=False, env=size)
+    os.close(theirs)
+    sent = b""
+    while select.select([terminal], [], [], 300)[0]:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux's way to say that nobody holds the other end
+            break
+        if not part:
+            break
+        sent += part
+    os.close(terminal)
+    return process.wait(60), sent.decode()
+
+
+@pytest.mark.slow
+def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
+    status, sent = on_a_terminal(*QUICK, "num_epoch=12", outputs=ready)
+    assert status == 0, sent
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
+    assert "━" in plain
+    assert re.search(r"loss \d\.\d{4}  epoch \d+/12  val \d+\.\d\d%  [\d,]+ images/s", plain)
+    assert re.search(r"\d:\d\d:\d\d", plain)  # time left
+    assert "\x1b[?25h" in sent  # the cursor is back
+    assert not re.search(r"^epoch 1/12:", plain, re.MULTILINE)
+    after = plain.partition("best validation accuracy")
+    assert after[1]
+    assert "━" not in after[2]
+
+
+@pytest.mark.slow
+def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready):
+    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=8", "activation=selu,raises")
+    status, sent = on_a_terminal(*line, outputs=ready)
+    assert status == 1, sent
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
+    assert re.search(r"sweep [━╸╺ ]+ +50%", plain)
+    assert re.search(r"selu [━╸╺ ]+ +\d+% +loss", plain)
+    assert re.search(r"selu: \d\d\.\d\d% in epoch \d, \d+\.\d s", plain)
+    assert re.search(r"raises: failed: RuntimeError: broken on purpose, in two lines", plain)
+    assert "2 runs: 1 finished, 1 failed" in plain
+    assert "━" not in plain.partition("best val")[2]
+
+
+@pytest.mark.slow
+def test_a_file_gets_plain_lines_from_a_process_of_its_own(ready, tmp_path):
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        process = start("-m", *QUICK, "num_epoch=2", "seed=0,1", outputs=ready, stdout=out, stderr=err)
+        assert process.wait(300) == 0
+    printed = (tmp_path / "out").read_text(), (tmp_path / "err").read_text()
+    assert control_characters("".join(printed)) == set()
+    assert len(printed[1].splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_seen_enough_is_no_error(ready):
+    process = start(*QUICK, "num_epoch=2", outputs=ready, stderr=subprocess.PIPE)
+    process.stdout.close()  # as `| head -0` does
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait(300) == 0
