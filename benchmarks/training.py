@@ -1,0 +1,170 @@
+"""An epoch costs next to nothing beside its arithmetic: fit / bare <= 1.1; ancestor / fit >= 4.
+
+Three ways to train one epoch (batch 256, SELU, SGD 0.01, momentum 0.9, weight decay 5e-4) and validate once:
+  ancestor  as ordinary scripts do: DataLoader, transforms by sample, contiguous, activation before pooling
+  bare      a loop tuned by hand that does nothing else: tensors in memory, channels-last, pooling first, fused SGD
+  fit       lenet_exp.training.fit.fit, the loop behind lenet-train
+
+    python -m benchmarks.training
+
+Data: $LENET_EXP_DATA, else `data`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, random_split
+from torchvision import datasets, transforms
+
+from benchmarks.measure import interleave, keep, parser, positive, show_ratio, show_seconds
+from lenet_exp.config.compose import compose
+from lenet_exp.config.schema import Config
+from lenet_exp.data.images import TrainingData, load_training_data
+from lenet_exp.execution import cpu_count
+from lenet_exp.training.evaluate import EVAL_BATCH
+from lenet_exp.training.fit import fit
+from lenet_exp.training.lane import new_lane
+
+BATCH = 256
+SGD: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
+
+
+class Net(nn.Module):
+    """LeNet-5 with SELU, written down plainly."""
+
+    def __init__(self, *, pool_first: bool) -> None:
+        super().__init__()
+        self.pool_first = pool_first
+        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in (self.conv1, self.conv2):
+            x = conv(x)
+            x = F.selu(F.max_pool2d(x, 2)) if self.pool_first else F.max_pool2d(F.selu(x), 2)
+        x = F.selu(self.fc1(x.flatten(1)))
+        return self.fc3(F.selu(self.fc2(x)))
+
+
+class Ancestor:
+    """The ordinary script; with `fraction` < 1 only the first batches are timed, and the time is scaled."""
+
+    def __init__(self, images: datasets.MNIST, val_size: int, fraction: float) -> None:
+        train, val = random_split(images, [len(images) - val_size, val_size])
+        self.train = DataLoader(train, batch_size=BATCH, shuffle=True)
+        self.val = DataLoader(val, batch_size=BATCH)
+        self.fraction = fraction
+
+    def epoch(self) -> float:
+        model = Net(pool_first=False)
+        optimizer = torch.optim.SGD(model.parameters(), **SGD)
+
+        def train(images: Tensor, labels: Tensor) -> None:
+            optimizer.zero_grad()
+            F.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+
+        seconds = self._pass(self.train, train)
+        model.eval()
+        correct = 0
+
+        def validate(images: Tensor, labels: Tensor) -> None:
+            nonlocal correct
+            correct += int((model(images).argmax(1) == labels).sum())
+
+        with torch.no_grad():
+            return seconds + self._pass(self.val, validate)
+
+    def _pass(self, loader: DataLoader, step) -> float:  # type: ignore[no-untyped-def]
+        batches = math.ceil(len(loader) * self.fraction)
+        start = time.perf_counter()
+        for i, (images, labels) in enumerate(loader, 1):
+            step(images, labels)
+            if i == batches:
+                break
+        return (time.perf_counter() - start) * len(loader) / batches
+
+
+def bare_epoch(data: TrainingData, train_images: Tensor, train_labels: Tensor) -> float:
+    """Nothing but arithmetic, and the accuracy on validation data."""
+    model = Net(pool_first=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
+    start = time.perf_counter()
+    for batch in torch.randperm(len(train_labels)).split(BATCH):
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(train_images[batch]), train_labels[batch]).backward()
+        optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        for part in data.val_index.split(EVAL_BATCH):
+            int((model(data.images[part]).argmax(1) == data.labels[part]).sum())
+    return time.perf_counter() - start
+
+
+def fit_epoch(config: Config, data: TrainingData) -> float:
+    lane = new_lane(config, torch.device("cpu"))
+    start = time.perf_counter()
+    for _ in fit([lane], data):
+        pass
+    return time.perf_counter() - start
+
+
+def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
+    """The data set as ordinary scripts open it; leaves with one line where it is not there."""
+    cls = getattr(datasets, str(config.dataset.torchvision_class))
+    # Resized as float: only so do the ancestor's published models give their published accuracies exactly.
+    steps = [transforms.ToTensor(), transforms.Resize(32, antialias=True), transforms.Normalize(0.5, 0.5)]
+    try:
+        return cls(config.data_root, train=True, transform=transforms.Compose(steps))
+    except (RuntimeError, OSError):
+        sys.exit(
+            f"benchmarks.{benchmark}: {config.dataset.name} is not in {config.data_root}; set LENET_EXP_DATA to the "
+            f"folder that holds it, or fetch it: lenet-train dataset={config.dataset.name} num_epoch=1"
+        )
+
+
+def main() -> None:
+    options = parser(__doc__, repeats=5)
+    options.add_argument("--dataset", default="mnist", choices=["mnist", "fashion_mnist", "kmnist", "qmnist"])
+    options.add_argument("--threads", type=positive, default=cpu_count(), help="default: all cores")
+    options.add_argument("--ancestor-fraction", type=fraction, default=1.0, help="time this share of its epoch, scaled")
+    asked = options.parse_args()
+
+    config = compose([f"dataset={asked.dataset}", "num_epoch=1"])
+    ancestor = Ancestor(torchvision_images(config, "training"), config.dataset.val_size, asked.ancestor_fraction)
+    data = load_training_data(config, torch.device("cpu"))
+    train_images, train_labels = data.images[data.train_index], data.labels[data.train_index]
+    torch.set_num_threads(asked.threads)
+    ways = {
+        "ancestor": ancestor.epoch,
+        "bare": lambda: bare_epoch(data, train_images, train_labels),
+        "fit": lambda: fit_epoch(config, data),
+    }
+    seconds = interleave(ways, asked.repeats)
+    show_seconds(seconds, "seconds an epoch")
+    if asked.ancestor_fraction < 1:
+        print(f"ancestor: {asked.ancestor_fraction:g} of an epoch was timed, and scaled to a whole one")
+    show_ratio("fit / bare", seconds["fit"], seconds["bare"], "<= 1.1")
+    show_ratio("ancestor / fit", seconds["ancestor"], seconds["fit"], ">= 4")
+    print(f"{asked.dataset}, {asked.threads} threads, {asked.repeats} rounds")
+    keep(asked, "training", seconds)
+
+
+def fraction(text: str) -> float:
+    """A number in (0, 1]."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: allowed is > 0 and <= 1")
+    return number
+
+
+if __name__ == "__main__":
+    main()
