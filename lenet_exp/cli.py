@@ -84,12 +84,17 @@ def _explain(error: Exception) -> str:
 def _refuse_arguments(program: str) -> None:
     parser = get_args_parser()
     parser.error = functools.partial(_fail, program)  # type: ignore[method-assign]  # its own prints the usage as well
-    _, unknown = parser.parse_known_args()
+    parsed, unknown = parser.parse_known_args()
     dashed = [a for a in unknown if a.startswith("-")]
     if dashed:
         from lenet_exp.config.explain import explain_arguments
 
         _fail(program, explain_arguments(dashed))
+    groups = {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
+    for override in parsed.overrides:
+        name, _, value = override.partition("=")
+        if name in groups and value.startswith("["):  # Hydra would merge the options of a list, silently
+            _fail(program, f"{override}: allowed is one option; several need -m: {name}={value.strip('[]')}")
     if unknown:  # argparse takes them from one place only
         _fail(program, f"{unknown[0]}: flags have to stand together, after -m and the other options")
 

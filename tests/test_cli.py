@@ -71,6 +71,7 @@ MISTAKES: dict[str, list[str]] = {
     "regularization.weight_decay=-1": ["regularization.weight_decay=-1", ">= 0"],
     "activation=rrelu activation.lower=0.5": ["RReLU", "lower"],
     "activation.monotone=perhaps": ["activation.monotone=perhaps", "true or false"],
+    "dataset=[mnist,digits]": ["dataset=[mnist,digits]", "-m: dataset=mnist,digits"],
     "dataset=mnist,digits": ["dataset=mnist,digits", "-m"],
     "optimizer.lr=[1,2": ["optimizer.lr=[1,2", "can't be read"],
     "num_epoch": ["num_epoch", "can't be read"],
