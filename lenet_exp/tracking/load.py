@@ -15,13 +15,14 @@ import torch
 from lenet_exp.errors import UserError
 from lenet_exp.tracking.champion import ALIAS, registered_name
 from lenet_exp.tracking.model import rebuild
-from lenet_exp.tracking.store import connect, hide_password
+from lenet_exp.tracking.store import SQLITE, connect, hide_password
 from lenet_exp.training.ancestor import load_ancestor
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.weights import load_weights, weights_digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -91,24 +92,34 @@ def load_registered(name: str, alias: str, uri: str) -> TrainedModel:
 
     client = connect(uri)
     try:
-        version = client.get_model_version_by_alias(name, alias)
-        location = client.get_model_version_download_uri(name, version.version)
-        network, record = _load_logged(client, uri, str(version.run_id), location)
+        return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias)
     except MlflowException as e:
         raise UserError(hide_password(f"trained_model={name}@{alias}: {str(e).splitlines()[0]} (store {uri})")) from e
-    label = f"{name}@{alias} (version {version.version})"
-    return TrainedModel(_checked(label, record, network), label, record, version.run_id)
 
 
 def load_champion(dataset: str, uri: str) -> TrainedModel:
     """The champion of a data set."""
+    from mlflow.exceptions import MlflowException
+
+    missing = (
+        f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or name a "
+        "model with trained_model="
+    )
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        raise UserError(missing)
+    client = connect(uri)
     try:
-        return load_registered(registered_name(dataset), ALIAS, uri)
-    except UserError as e:
-        raise UserError(
-            f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or "
-            "name a model with trained_model="
-        ) from e
+        version = client.get_model_version_by_alias(registered_name(dataset), ALIAS)
+    except MlflowException as e:
+        raise UserError(missing) from e
+    return _load_version(client, uri, version, ALIAS)
+
+
+def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str) -> TrainedModel:
+    location = client.get_model_version_download_uri(version.name, version.version)
+    weights, record = _load_logged(client, uri, str(version.run_id), location)
+    label = f"{version.name}@{alias} (version {version.version})"
+    return TrainedModel(_checked(label, record, weights), label, record, version.run_id)
 
 
 def load_file(path: Path) -> TrainedModel:

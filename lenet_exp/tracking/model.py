@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lenet_exp.config.compose import typed
 from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.params import params
 from lenet_exp.tracking.store import Store
@@ -39,9 +38,11 @@ def log_model(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], st
 
 
 def rebuild(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> LeNet5:
-    """The network of a plain configuration, with `weights`, in eval mode on the CPU."""
-    typed_config = typed(config)
-    network = LeNet5(typed_config.activation, typed_config.regularization.dropout_rate)
+    """The network of a plain configuration, with `weights`, in eval mode on the CPU.
+
+    Only what makes the network is read: a record of an older release may lack flags that came later.
+    """
+    network = LeNet5(config["activation"], config["regularization"]["dropout_rate"])
     network.load_state_dict(weights)
     return network.eval()
 
