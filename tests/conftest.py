@@ -16,6 +16,10 @@ from hypothesis import settings
 
 from lenet_exp import cli as command_line
 
+# Tests run side by side: a thread that spins while it waits takes the core that the others need (several times slower).
+# Read by OpenMP when torch is imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # What a person's shell may have set and a test must not depend on.
 SETTINGS = ("LENET_EXP_OUTPUTS", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 
