@@ -128,6 +128,7 @@ def _create_run(folder: RunFolder, job: dict[str, Any], store: Store) -> str:
 
 def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+    from mlflow.exceptions import MlflowException
 
     store.client.log_batch(run_id, params=[Param(k, v) for k, v in params(job["config"]).items()])
     inputs = []
@@ -135,7 +136,10 @@ def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
     for split, mlflow_name in (("train", "training"), ("validation", "validation")):
         dataset = Dataset(name, job["data_digests"][split][:36], "local", source)  # MLflow keeps 36 characters
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", mlflow_name)]))
-    store.client.log_inputs(run_id, inputs)
+    try:
+        store.client.log_inputs(run_id, inputs)
+    except MlflowException:  # another process named the same new data set at this moment; now MLflow finds it
+        store.client.log_inputs(run_id, inputs)
     with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(job["config"]))) as path:
         store.client.log_artifact(run_id, str(path))
 
