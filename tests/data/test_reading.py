@@ -141,11 +141,16 @@ def test_a_data_set_that_can_not_be_had_says_where_to_put_it(cli, outputs, tmp_p
         name: nobody for proxy in ("http_proxy", "https_proxy", "all_proxy") for name in (proxy, proxy.upper())
     }
     nowhere = tmp_path / "nowhere"
-    done = cli("dataset=fashion_mnist", f"data_root={nowhere}", env={**no_network, "no_proxy": "", "NO_PROXY": ""})
+    done = cli(
+        "dataset=fashion_mnist",
+        "dataset.also_in=[]",
+        f"data_root={nowhere}",
+        env={**no_network, "no_proxy": "", "NO_PROXY": ""},
+    )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"lenet-train: dataset=fashion_mnist: not found in {nowhere} and the download failed")
+    assert last.startswith(f"lenet-train: dataset=fashion_mnist: not found in {nowhere}/FashionMNIST/raw, and")
     assert str(nowhere / "FashionMNIST" / "raw") in last
     assert not nowhere.exists()
     assert not outputs.exists()
