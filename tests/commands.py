@@ -30,7 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent
 MINE = ROOT / "tests" / "sweeps" / "mine"  # option files of one's own, for --config-dir
 SMALL = ("dataset=digits", "batch_size=32")  # 40 iterations an epoch
 SECRET = "hunter2"
-NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9") | {
+    "no_proxy": "",
+    "NO_PROXY": "",
+}
 
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of every try to reach a server
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lenet_exp.sweeps.plan import SweepFolder
-from tests.commands import MINE, SMALL, Done, lenet_train
+from tests.commands import MINE, NO_NETWORK, SMALL, Done, lenet_train
 from tests.stores import client, files, models, points, runs
 
 ACTIVATION = "activation=selu,raises"  # `raises` stops in the middle of the second epoch
@@ -179,11 +179,8 @@ def test_the_plan_is_kept_beside_the_runs(swept):
 
 
 def test_a_data_set_that_cannot_be_had_costs_its_own_runs_only(ready, tmp_path):
-    nothing_answers = dict.fromkeys(
-        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
-    ) | dict.fromkeys(("no_proxy", "NO_PROXY"), "")
     line = ("-m", "batch_size=32", "num_epoch=1", "dataset=kmnist,digits", f"data_root={tmp_path / 'none'}")
-    done = lenet_train(*line, "tracking.plots=false", outputs=ready, **nothing_answers)
+    done = lenet_train(*line, "tracking.plots=false", outputs=ready, **NO_NETWORK)
     assert done.returncode == 1
     (line,) = [text for text in done.stdout.splitlines() if text.startswith("failed: ")]
     assert line.startswith(f"failed: kmnist: dataset=kmnist: not found in {tmp_path / 'none'}")
