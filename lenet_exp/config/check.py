@@ -36,6 +36,12 @@ def _check_dataset(dataset: Dataset) -> None:
     names = dataset.class_names
     if not 1 <= len(names) <= 10 or len(set(names)) != len(names):
         raise ConfigError(f"dataset.class_names={names}: allowed are 1 to 10 different names")
+    for name, digest in dataset.sha256.items():
+        if not isinstance(digest, str | None):  # OmegaConf lets lists into a dict of texts
+            raise ConfigError(f"dataset.sha256.{name}={digest}: allowed is a text or null")
+    for part, names_of_files in dataset.files.items():
+        if not all(isinstance(n, str) for n in names_of_files):
+            raise ConfigError(f"dataset.files.{part}={names_of_files}: allowed are file names")
     if dataset.reader is Reader.idx and not all(len(dataset.files.get(part, [])) == 2 for part in ("train", "test")):
         raise ConfigError(
             f"dataset.files={dataset.files}: allowed is {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -135,7 +135,8 @@ class Display:
             _State(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        with progress if console.is_terminal else nullcontext():  # old releases of Rich print a line when they stop
             self._progress = progress
             try:
                 yield progress
