@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lenet_exp.config.compose import CONF_DIR, free_tags
+from lenet_exp.config.compose import CONF_DIR, config_groups, free_tags
 from lenet_exp.errors import UserError, from_hydra
 
 EXIT_FAILED = 1
@@ -41,6 +41,10 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
     0 fine; 1 a run failed or diverged; 2 what was asked for is wrong (one line on stderr); 130, 143 on SIGINT, SIGTERM.
     """
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # OpenMP's threads spin while they wait; by default so long that one busy neighbour makes a run 40 times slower.
+        # Read when torch is imported; the weights' bits don't depend on it.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over instead of printing nine lines
     signal.signal(signal.SIGTERM, _terminate)
     sys.argv[1:] = free_tags(sys.argv[1:])
@@ -90,10 +94,9 @@ def _refuse_arguments(program: str) -> None:
         from lenet_exp.config.explain import explain_arguments
 
         _fail(program, explain_arguments(dashed))
-    groups = {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
     for override in parsed.overrides:
         name, _, value = override.partition("=")
-        if name in groups and value.startswith("["):  # Hydra would merge the options of a list, silently
+        if name in config_groups() and value.startswith("["):  # Hydra would merge the options of a list, silently
             _fail(program, f"{override}: allowed is one option; several need -m: {name}={value.strip('[]')}")
     if unknown:  # argparse takes them from one place only
         _fail(program, f"{unknown[0]}: flags have to stand together, after -m and the other options")

@@ -16,6 +16,7 @@ from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.data.images import TrainingData, load_training_data
+from lenet_exp.errors import first_line
 from lenet_exp.execution import cpu_count, prepare
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.record import conclude, freeze
@@ -139,7 +140,7 @@ def _train(
                 if committed:
                     delivery.live(folder)
     except Exception as e:
-        outcome, reason = "failed", f"{type(e).__name__}: {_first_line(e)}"
+        outcome, reason = "failed", f"{type(e).__name__}: {first_line(e)}"
         log.debug("%s: failed", job["name"], exc_info=True)
         raise
     except BaseException as e:
@@ -166,7 +167,3 @@ def _so_far(lane: Lane) -> dict[str, Any]:
     best = lane.best
     assert best is not None
     return {"outcome": "running", "best_epoch": best.epoch, "best_val_accuracy": best.val_accuracy}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

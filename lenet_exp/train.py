@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lenet_exp.cli import EXIT_FAILED, run_app, set_exit_status
+from lenet_exp.errors import UserError
 
 
 def train(cfg: DictConfig) -> float:
@@ -32,10 +34,18 @@ def train(cfg: DictConfig) -> float:
 
 def run_alone(config: Any) -> float:
     """One run with its result on the terminal; a run that did not finish sets the exit status."""
-    from lenet_exp.reports.run_summary import print_run
+    from lenet_exp.reports.run_summary import print_failure, print_run
     from lenet_exp.run import run
 
-    result = run(config)
+    started: list[Any] = []
+    try:
+        result = run(config, on_start=started.append)
+    except Exception as e:
+        if isinstance(e, UserError) or not started:
+            raise
+        print_failure(e, started[0])  # the traceback is in its log
+        set_exit_status(EXIT_FAILED)
+        return math.nan
     print_run(result, config)
     if result.outcome != "finished":
         set_exit_status(EXIT_FAILED)

@@ -26,6 +26,11 @@ OmegaConf.register_new_resolver("lenet_exp.flags", describe_knobs, replace=True)
 ConfigT = TypeVar("ConfigT")
 
 
+def config_groups() -> list[str]:
+    """The folders of conf/: dataset, activation and so on."""
+    return sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir())
+
+
 def typed(composed: DictConfig | dict[str, Any]) -> Config:
     """The composed configuration of a run; see `typed_as`."""
     return typed_as(Config, composed)

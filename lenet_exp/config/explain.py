@@ -9,7 +9,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from yaml import MarkedYAMLError
 
-from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.config.compose import CONF_DIR, config_groups
 from lenet_exp.errors import nearest
 
 
@@ -40,7 +40,7 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
 def _missing_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     if not group or error.options is None:
-        hint = nearest(str(error.missing_cfg_file), _groups())
+        hint = nearest(str(error.missing_cfg_file), config_groups())
         return f"{_first_line(str(error))}" + (f"; did you mean {hint}?" if hint else "")
     options = [o for o in error.options if not o.startswith("_")]
     hint = nearest(option, options)
@@ -53,14 +53,14 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _unknown_group(text: str) -> str:
     name = _quoted(text)
-    groups = _groups()
+    groups = config_groups()
     hint = nearest(name.split("@")[0], groups)
     return f"{name}: no such group; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(groups))}")
 
 
 def explain_flag(key: str, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -> str:
     """One line for a flag that isn't there."""
-    known = known_flags(conf_dirs) | set(_groups())
+    known = known_flags(conf_dirs) | set(config_groups())
     leaf = key.rpartition(".")[2]
     # The ancestor's short names (lr, dropout_rate) are leaves here: the exact leaf is the best guess.
     same_leaf = sorted(f for f in known if f.rpartition(".")[2] == leaf)
@@ -100,7 +100,7 @@ def explain_arguments(unknown: list[str]) -> str:
     first = unknown[0]
     name, _, value = first.lstrip("-").partition("=")
     name = name.replace("-", "_")
-    flags = known_flags((CONF_DIR,)) | set(_groups())
+    flags = known_flags((CONF_DIR,)) | set(config_groups())
     same_leaf = sorted(f for f in flags if f.rpartition(".")[2] == name)
     target = name if name in flags else (same_leaf[0] if same_leaf else nearest(name, flags))
     if target is None:
@@ -112,10 +112,6 @@ def explain_arguments(unknown: list[str]) -> str:
     elif value:
         shown = value
     return f"{first}: flags have no dashes here; write {target}={shown}"
-
-
-def _groups() -> list[str]:
-    return sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir())
 
 
 def _quoted(text: str) -> str:

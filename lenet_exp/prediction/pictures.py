@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from lenet_exp.data.images import normalise
-from lenet_exp.errors import DataError
+from lenet_exp.errors import DataError, first_line
 
 FRAME = 28  # as in MNIST; LeNet-5's 32x32 is made of it like that of the training images
 MAX_PIXELS = 100_000_000
@@ -85,7 +85,7 @@ def _read_gray(path: Path) -> np.ndarray:
     except FileNotFoundError as e:
         raise DataError(f"images={path}: no such file") from e
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise DataError(f"images={path}: can't be read as a picture ({(str(e).splitlines() or [''])[0]})") from e
+        raise DataError(f"images={path}: can't be read as a picture ({first_line(e)})") from e
     # What is transparent shows white paper, unless the drawing itself is white.
     alpha = np.asarray(upright)[..., 3]
     drawn = np.asarray(upright.convert("L"))[alpha > 0]

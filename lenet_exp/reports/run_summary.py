@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from lenet_exp.config.schema import Config
+from lenet_exp.errors import first_line
 from lenet_exp.reports.sweep_table import at_chance
 from lenet_exp.run import RunResult
+from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.store import store_uri, ui_command
 
 
@@ -22,3 +24,8 @@ def print_run(result: RunResult, config: Config) -> None:
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")
     print(f"look at it: {ui_command(store_uri(config.tracking))}")
+
+
+def print_failure(error: Exception, folder: RunFolder) -> None:
+    """One line of a run that an error ended in training."""
+    print(f"failed: {type(error).__name__}: {first_line(error)}; log with the traceback: {folder.log_file}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lenet_exp.cli import EXIT_FAILED, set_exit_status
-from lenet_exp.config.compose import CONF_DIR, typed
+from lenet_exp.config.compose import config_groups, typed
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import check_outputs, outputs_dir
@@ -46,8 +46,7 @@ def sweep_session(
     log_to_console()
     configs = check_jobs(jobs, composed)
     check_outputs()
-    groups = {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
-    named = name_jobs(swept, [list(job) for job in jobs], groups)
+    named = name_jobs(swept, [list(job) for job in jobs], set(config_groups()))
     tell_once(configs)
     sweep = SweepFolder(Path(folder).absolute())
     parent = Parent(configs[0].tracking)  # first: a store that can't be used leaves nothing behind

@@ -6,6 +6,7 @@ import logging
 import time
 
 from lenet_exp.config.schema import Models, Tracking
+from lenet_exp.errors import first_line
 from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.deliver import deliver
 from lenet_exp.tracking.store import Store, StoreAway, hide_password, open_store, store_uri
@@ -68,7 +69,7 @@ class Delivery:
 
     def _warn(self, uri: str, error: Exception) -> None:
         if not self._warned and not (self._in_sweep and uri in _told):
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             log.warning(
                 "tracking.uri=%s: can't be written (%s); nothing is lost: results stay in the outputs folder, "
                 "and starting the same line again delivers them",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lenet_exp.errors import UserError
+from lenet_exp.errors import UserError, first_line
 from lenet_exp.tracking.champion import ALIAS, registered_name
 from lenet_exp.tracking.model import rebuild
 from lenet_exp.tracking.store import SQLITE, connect, hide_password
@@ -82,7 +82,7 @@ def load_run(run_id: str, uri: str) -> TrainedModel:
         location = client.get_logged_model(models[0].model_id).artifact_location
         network, record = _load_logged(client, uri, run_id, location)
     except MlflowException as e:
-        raise UserError(hide_password(f"runs:/{run_id}: {str(e).splitlines()[0]} (store {uri})")) from e
+        raise UserError(hide_password(f"runs:/{run_id}: {first_line(e)} (store {uri})")) from e
     return TrainedModel(_checked(f"runs:/{run_id}", record, network), f"runs:/{run_id}", record, run_id)
 
 
@@ -94,7 +94,7 @@ def load_registered(name: str, alias: str, uri: str) -> TrainedModel:
     try:
         return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias)
     except MlflowException as e:
-        raise UserError(hide_password(f"trained_model={name}@{alias}: {str(e).splitlines()[0]} (store {uri})")) from e
+        raise UserError(hide_password(f"trained_model={name}@{alias}: {first_line(e)} (store {uri})")) from e
 
 
 def load_champion(dataset: str, uri: str) -> TrainedModel:
@@ -130,7 +130,7 @@ def load_file(path: Path) -> TrainedModel:
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
     except Exception as e:  # safetensors raises its own class for a damaged file
-        raise UserError(f"{path}: not a model file of lenet_exp ({(str(e).splitlines() or [''])[0]})") from e
+        raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
     return TrainedModel(_checked(str(path), record, weights), path.name, record)
 
 
@@ -152,7 +152,7 @@ def _checked(name: str, record: dict[str, Any], weights: dict[str, torch.Tensor]
     try:
         network = rebuild(record["config"], weights)
     except (KeyError, RuntimeError) as e:
-        raise UserError(f"{name}: its weights don't fit its record ({(str(e).splitlines() or [''])[0]})") from e
+        raise UserError(f"{name}: its weights don't fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
     if record.get("weights_digest") not in {None, digest}:
         raise UserError(f"{name}: its weights are not those of its record (digest {digest[:12]})")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lenet_exp.config.schema import Tracking
+from lenet_exp.errors import first_line
 from lenet_exp.execution import git_state, host, versions
 from lenet_exp.reports.sweep_table import markdown
 from lenet_exp.sweeps.plan import SweepFolder
@@ -103,7 +104,7 @@ class Parent:
         try:
             return action()
         except Exception as e:
-            reason = hide_password((str(e).splitlines() or [""])[0])
+            reason = hide_password(first_line(e))
             log.warning("the sweep's own MLflow run can't be written: %s", reason)
             log.debug("parent run", exc_info=True)
             return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.config.schema import PredictConfig
+from lenet_exp.errors import first_line
 from lenet_exp.prediction.score import Score
 from lenet_exp.sweeps.run_folder import run_id as folder_id
 from lenet_exp.tracking.load import TrainedModel
@@ -42,7 +43,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
             client.log_artifact(run, str(path))
         client.log_dict(run, score.as_json(), "test_score.json")
     except Exception as e:  # the figures are on the terminal; a store that is away must not hide them
-        log.warning("not logged to MLflow (%s): %s", hide_password(uri), (str(e).splitlines() or [""])[0])
+        log.warning("not logged to MLflow (%s): %s", hide_password(uri), first_line(e))
         return None
     return run
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lenet_exp.config.schema import Store as StoreAddress
-from lenet_exp.errors import StoreError
+from lenet_exp.errors import StoreError, first_line
 from lenet_exp.outputs import outputs_dir
 
 if TYPE_CHECKING:
@@ -66,15 +66,17 @@ def connect(uri: str) -> MlflowClient:
     """A client of a store that is there already.
 
     Raises:
-        StoreError: there is no such database, or it belongs to another MLflow version.
-        StoreAway: nothing answers.
+        StoreError: there is no such database, it belongs to another MLflow version, or nothing answers.
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         raise StoreError(f"{uri.removeprefix(SQLITE)}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
-    with _explained(uri):
-        client = import_mlflow().MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-        return client
+    try:
+        with _explained(uri):
+            client = import_mlflow().MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
+            return client
+    except StoreAway as e:
+        raise StoreError(f"tracking.uri={hide_password(uri)}: can't be reached ({hide_password(str(e))})") from e
 
 
 @contextmanager
@@ -93,7 +95,7 @@ def _explained(uri: str) -> Iterator[None]:
                 f"tracking.uri={shown}: made by another MLflow than {mlflow.__version__}; if by a newer, install it; "
                 f"if by an older, back it up, then run: mlflow db upgrade {shown}"
             ) from e
-        raise StoreAway(_first_line(text)) from e
+        raise StoreAway(first_line(e)) from e
 
 
 def import_mlflow():  # type: ignore[no-untyped-def]
@@ -172,7 +174,3 @@ def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
 
 def _path_safe(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no answer"])[0]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lenet_exp.errors import UserError
+from lenet_exp.errors import UserError, first_line
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
 
@@ -78,7 +78,7 @@ def load_ancestor(path: Path) -> LeNet5:
             module = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return _rebuild(module)
     except Exception as e:
-        raise UserError(f"trained_model={path}: not a LeNet-5 of the ancestor ({_first_line(e)})") from e
+        raise UserError(f"trained_model={path}: not a LeNet-5 of the ancestor ({first_line(e)})") from e
 
 
 def refuse_foreign(content: bytes, path: Path) -> None:
@@ -99,7 +99,7 @@ def refuse_foreign(content: bytes, path: Path) -> None:
     except UserError:
         raise
     except Exception as e:
-        raise UserError(f"trained_model={path}: not a file of torch.save ({_first_line(e)}); refused") from e
+        raise UserError(f"trained_model={path}: not a file of torch.save ({first_line(e)}); refused") from e
     for operation, argument, _ in operations:
         if operation.name == "GLOBAL" and argument not in allowed:
             raise UserError(f"trained_model={path}: its pickle names {str(argument).replace(' ', '.')}; refused")
@@ -136,7 +136,3 @@ def _activation(inert: Any) -> dict[str, Any]:
     target, names = ACTIVATIONS[type(inert).__name__]
     keywords = {name: getattr(inert, name) for name in names}
     return {"_target_": target, "monotone": False, **keywords}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

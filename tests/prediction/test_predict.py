@@ -95,6 +95,7 @@ WRONG = {
     "dataset=digits batch_size=0": "batch_size=0",
     "dataset=digits output=x.txt": "output=x.txt: allowed is a file ending in .json or .csv",
     "dataset=digits output=no/such/x.csv": "a folder that exists",
+    "dataset=digits tracking.uri=http://127.0.0.1:9": "tracking.uri=http://127.0.0.1:9: can't be reached",
     "images=[gone.png]": "images=gone.png: no such file",
     "dataset=digit": "did you mean digits?",
     "--trained_model=x": "write trained_model=x",
