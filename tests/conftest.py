@@ -21,7 +21,7 @@ from lenet_exp import cli as command_line
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What a person's shell may have set and a test must not depend on.
-SETTINGS = ("LENET_EXP_OUTPUTS", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+SETTINGS = ("LENET_EXP_OUTPUTS", "LENET_EXP_DATA", "HYDRA_FULL_ERROR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 
 settings.register_profile("untimed", deadline=None)  # the machine may be busy
 settings.load_profile("untimed")

@@ -10,6 +10,7 @@ from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, knob
 from lenet_exp.errors import ConfigError
 from lenet_exp.tracking.store import hide_password
 
+TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those whose files are in MNIST's format
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
 
 
@@ -36,6 +37,11 @@ def _check_dataset(dataset: Dataset) -> None:
     names = dataset.class_names
     if not 1 <= len(names) <= 10 or len(set(names)) != len(names):
         raise ConfigError(f"dataset.class_names={names}: allowed are 1 to 10 different names")
+    if dataset.torchvision_class not in (None, *TORCHVISION_CLASSES):
+        *others, last = TORCHVISION_CLASSES
+        raise ConfigError(
+            f"dataset.torchvision_class={dataset.torchvision_class}: allowed is {', '.join(others)} or {last}, or null"
+        )
     for name, digest in dataset.sha256.items():
         if not isinstance(digest, str | None):  # OmegaConf lets lists into a dict of texts
             raise ConfigError(f"dataset.sha256.{name}={digest}: allowed is a text or null")

@@ -74,11 +74,7 @@ def _with_mirrors(dataset: Dataset) -> type:
     """torchvision's class, with the mirrors of `dataset.mirrors` if there are any."""
     from torchvision import datasets
 
-    cls = getattr(datasets, str(dataset.torchvision_class), None)
-    if not (isinstance(cls, type) and issubclass(cls, datasets.MNIST)) or cls is datasets.EMNIST:
-        raise DataError(
-            f"dataset.torchvision_class={dataset.torchvision_class}: allowed is MNIST, FashionMNIST, KMNIST or QMNIST"
-        )
+    cls: type = getattr(datasets, str(dataset.torchvision_class))
     if not dataset.mirrors:
         return cls
     mirrors = [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]

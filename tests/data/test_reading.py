@@ -116,11 +116,6 @@ def test_pickles_of_an_old_torchvision_are_left_alone(content, tmp_path):
     assert torch.equal(load(tmp_path).labels, torch.from_numpy(LABELS.astype(np.int64)))
 
 
-def test_a_class_that_is_no_mnist_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"dataset\.torchvision_class=CIFAR10: allowed is"):
-        load_training_data(compose(["dataset.torchvision_class=CIFAR10", f"data_root={tmp_path}"]), torch.device("cpu"))
-
-
 @pytest.mark.parametrize("file", [IMAGE_FILE, LABEL_FILE])
 def test_through_the_command_line_it_is_status_2_and_no_run(file, main, outputs, tmp_path):
     raw = write_mnist_like(tmp_path / "data", "KMNIST", IMAGES, LABELS)
