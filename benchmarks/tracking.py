@@ -68,6 +68,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
     from lenet_exp.data.images import load_training_data
     from lenet_exp.execution import choose_device
     from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.sweeps.commits import Commits
     from lenet_exp.sweeps.run_folder import RunFolder
     from lenet_exp.tracking import deliver
     from lenet_exp.tracking.delivery import Delivery
@@ -84,14 +85,16 @@ def measure(models: str, epochs: int) -> dict[str, float]:
         clock = Clock()
         for name in ("freeze", "conclude"):
             clock.time(lenet_run, name, "record")
-        for name in ("start", "commit", "flush", "finish"):
+        for name in ("start", "finish"):
             clock.time(RunFolder, name, "run folder")
+        for name in ("write", "write_results"):
+            clock.time(Commits, name, "commits")
         clock.time(Delivery, "live", "live: curves")
         clock.time(Delivery, "send", "final: metrics, tags, files")
         clock.time(deliver, "_log_plots", "final: plots")
         clock.time(deliver, "log_model", EXPORT)
         start = time.perf_counter()
-        result = lenet_run.run(config, open_delivery=lambda _: delivery)
+        result = lenet_run.run(config, delivery=delivery)
         parts = {TOTAL: time.perf_counter() - start, **clock.seconds}
         assert result.outcome == "finished"
         assert result.mlflow_run_id is not None
@@ -99,7 +102,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
         if EXPORT in parts:
             before = clock.seconds[EXPORT]
             again = compose([f"tracking.models={models}", "num_epoch=1", "seed=1"])
-            lenet_run.run(again, open_delivery=lambda _: delivery)
+            lenet_run.run(again, delivery=delivery)
             parts[EXPORT_AGAIN] = clock.seconds[EXPORT] - before
         return parts
 

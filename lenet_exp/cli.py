@@ -11,13 +11,16 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lenet_exp.config.compose import CONF_DIR, config_groups, free_tags
 from lenet_exp.errors import UserError, from_hydra
+from lenet_exp.stopping import Terminated, raise_terminated
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
@@ -31,10 +34,6 @@ def set_exit_status(status: int) -> None:
     _status = max(_status, status)
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
 def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -> NoReturn:
     """Composes `conf/<config_name>.yaml` with the command line and runs `task`; leaves with the exit status.
 
@@ -46,7 +45,7 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
         # Read when torch is imported; the weights' bits don't depend on it.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over instead of printing nine lines
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, raise_terminated)
     sys.argv[1:] = free_tags(sys.argv[1:])
     _refuse_arguments(program)
 
@@ -55,7 +54,7 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
         try:
             return task(cfg)
         except UserError as e:  # caught here: Hydra would print a line of its own
-            if full_error:
+            if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper will raise it
                 raise
             _fail(program, str(e))
 
@@ -105,7 +104,3 @@ def _refuse_arguments(program: str) -> None:
 def _fail(program: str, line: str) -> NoReturn:
     print(f"{program}: {' '.join(line.split())}", file=sys.stderr)
     sys.exit(EXIT_WRONG)
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated

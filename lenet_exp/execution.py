@@ -24,29 +24,27 @@ def cpu_count() -> int:
 
 
 def choose_device(device: Device) -> torch.device:
-    """The torch device for a `device` flag.
+    """The torch device for a `device` flag; CUDA is told to repeat its bits.
 
     Raises:
         ConfigError: this machine has no such device.
     """
     have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device is Device.auto:
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if have[name]))
+        return choose_device(next(d for d in (Device.cuda, Device.mps, Device.cpu) if have[d.value]))
     if not have[device.value]:
         allowed = ", ".join(["auto", *(name for name, there in have.items() if there)])
         raise ConfigError(f"device={device.value}: not on this machine; allowed is {allowed}")
+    if device is Device.cuda:
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
     return torch.device(device.value)
 
 
-def prepare(config: Config, default_threads: int) -> torch.device:
-    """Sets the number of threads (also in `config`, so that the record has it) and returns the device."""
-    device = choose_device(config.device)
-    config.num_threads = config.num_threads or default_threads
+def use_threads(config: Config, *defaults: int | None) -> None:
+    """Sets the number of threads: `num_threads`, else the first default that is one. `config` keeps it."""
+    config.num_threads = next(n for n in (config.num_threads, *defaults) if n)
     torch.set_num_threads(config.num_threads)
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-    return device
 
 
 def describe_execution(config: Config, device: torch.device) -> dict[str, str | int]:

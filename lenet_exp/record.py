@@ -61,6 +61,7 @@ def conclude(
     *,
     epochs: int,
     seconds: float,
+    resumed: int = 0,
     best: Best | None = None,
     data: TrainingData | None = None,
     reason: str = "",
@@ -70,6 +71,8 @@ def conclude(
     Args:
         outcome: finished, diverged, failed or killed.
         epochs: how many were trained to their end.
+        seconds: of training, those before an interruption as well.
+        resumed: how often the run went on after an interruption.
         reason: why it did not finish, in one line.
     """
     truth = data.labels[data.val_index] if data is not None else None
@@ -78,12 +81,18 @@ def conclude(
         "reason": reason,
         "epochs": epochs,
         "seconds": round(seconds, 3),
+        "resumed": resumed,
         "best_epoch": best.epoch if best else None,
         "best_val_accuracy": best.val_accuracy if best else None,
         "weights_digest": weights_digest(best.weights) if best else None,
         "confusion_matrix": confusion_matrix(truth, best.predictions) if best and truth is not None else None,
         "ended_ms": time.time_ns() // 1_000_000,
     }
+
+
+def same_bits(job: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether one can go on where the other stopped: equal execution and torch, on which the bits depend."""
+    return job["execution"] == other["execution"] and job["versions"].get("torch") == other["versions"].get("torch")
 
 
 def command_line() -> str:

@@ -15,14 +15,17 @@ from lenet_exp.config.check import check_config
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
-from lenet_exp.data.images import TrainingData, load_training_data
+from lenet_exp.data.images import TrainingData, data_digests, load_training_data
 from lenet_exp.errors import first_line
-from lenet_exp.execution import cpu_count, prepare
+from lenet_exp.execution import choose_device, cpu_count, use_threads
 from lenet_exp.outputs import check_outputs, outputs_dir
-from lenet_exp.record import conclude, freeze
+from lenet_exp.record import conclude, freeze, same_bits
 from lenet_exp.reports.progress import display, log_to_file
+from lenet_exp.stopping import asked, graceful
+from lenet_exp.sweeps.commits import Commits
 from lenet_exp.sweeps.run_folder import RunFolder, run_id
-from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.adopt import adopt_one
+from lenet_exp.tracking.delivery import Deliverer, Delivery
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.model_file import ModelFile
@@ -37,7 +40,7 @@ class RunResult:
     Attributes:
         folder: the run folder.
         record: as `record.conclude` makes it; the outcome, the best accuracy and epoch, the digests are there.
-        mlflow_run_id: None where the store was away.
+        mlflow_run_id: None where the store was away, or where somebody else delivers.
         repeated: it had been trained before, and only its result was returned.
     """
 
@@ -62,18 +65,21 @@ def run(
     *,
     name: str | None = None,
     default_threads: int | None = None,
-    open_delivery: Callable[[Config], Delivery] = lambda config: Delivery(config.tracking),
+    folder_id: str | None = None,
+    delivery: Deliverer | None = None,
     on_start: Callable[[RunFolder], None] = lambda folder: None,
-    force_older: float = math.inf,
+    force_before: float | None = None,
 ) -> RunResult:
-    """Trains one configuration, unless its result is there already.
+    """Trains one configuration to its end, from where an earlier try stopped; or returns the result that is there.
 
     Args:
         name: of the MLflow run; by default data set, activation and optimizer.
-        default_threads: for `num_threads=null`; by default all cores.
-        open_delivery: connects to MLflow.
-        on_start: is told the run folder before anything is trained, and so knows it however the training ends.
-        force_older: `sweep.force` trains again only what was started before (ms since 1970); by default everything.
+        default_threads: for `num_threads=null`; by default all cores, or what the earlier try had.
+        folder_id: the run folder's name; by default that of experiment and fingerprint.
+        delivery: who sends it to MLflow; by default this process.
+        on_start: is told the run folder once it is ready and before anything is trained.
+        force_before: trains again what was started before this time (ms since 1970); by default everything if
+            `sweep.force`, else nothing.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
@@ -82,88 +88,138 @@ def run(
     config = copy.deepcopy(config)  # the threads that are chosen below belong to this run, not to the caller
     check_config(config)
     check_outputs()
-    device = prepare(config, default_threads or cpu_count())
-    data = load_training_data(config, device)
+    if force_before is None:
+        force_before = math.inf if config.sweep.force else 0.0
+    device = choose_device(config.device)
     name = name or f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"
-    path = outputs_dir() / "runs" / run_id(config.tracking.experiment, fingerprint(config, data.digests))
-    folder = RunFolder(path)
+    what = fingerprint(config, data_digests(config))
+    folder_id = folder_id or run_id(config.tracking.experiment, what)
+    folder = RunFolder(outputs_dir() / "runs" / folder_id)
     model_file = ModelFile(config.model_path, config.dataset.name, folder.id) if config.model_path else None
-    delivery = open_delivery(config)
+    delivery = delivery or Delivery(config.tracking)
     with folder.claim():
-        record = folder.record()
-        forced = config.sweep.force and record is not None and record["created_ms"] < force_older
-        if record is not None and record["outcome"] in {"finished", "diverged"} and not forced:
+        if isinstance(delivery, Delivery) and not config.sweep.force:
+            adopt_one(folder, what, delivery)
+        earlier, record = folder.job(), folder.result()
+        if earlier is not None and earlier["created_ms"] < force_before:
+            earlier = record = None
+        if record is not None:
             weights = folder.best_weights()
             if model_file is not None and weights is not None:
                 model_file.replace(weights, record["best_epoch"], record["best_val_accuracy"], record)
-            return RunResult(path, record, delivery.send(folder), repeated=True)
-        job = freeze(config, data, device, name)
-        folder.start(job)
-        on_start(folder)
-        try:
-            with log_to_file(folder.log_file):
-                record = _train(folder, job, new_lane(config, device), data, delivery, model_file)
-        finally:
-            mlflow_run_id = delivery.send(folder)
-        return RunResult(path, record, mlflow_run_id, repeated=False)
+            return RunResult(folder.path, record, delivery.send(folder), repeated=True)
+        use_threads(config, (earlier or {}).get("execution", {}).get("num_threads"), default_threads or cpu_count())
+        data = load_training_data(config, device)
+        job, lane = freeze(config, data, device, name), new_lane(config, device)
+        with graceful():
+            try:
+                with log_to_file(folder.log_file):
+                    job, commits = _begin(folder, earlier, job, lane)
+                    on_start(folder)
+                    record = _Training(folder, job, lane, data, commits, delivery, model_file).to_its_end()
+            finally:
+                mlflow_run_id = delivery.send(folder)
+    return RunResult(folder.path, record, mlflow_run_id, repeated=False)
 
 
-def _train(
-    folder: RunFolder,
-    job: dict[str, Any],
-    lane: Lane,
-    data: TrainingData,
-    delivery: Delivery,
-    model_file: ModelFile | None,
-) -> dict[str, Any]:
-    """Trains to the end, commits what comes, and leaves a record, however it ends."""
-    config = lane.config
-    steps = math.ceil(len(data.train_index) / config.batch_size)
-    log.log(display.level_alone(), "%s: run folder %s", job["name"], folder.path)
-    delivery.live(folder)
-    outcome, reason, epochs, start = "finished", "", 0, time.perf_counter()
-    try:
-        with display.run(job["name"], config.num_epoch, steps):
-            for (result,) in fit([lane], data, display.echo):
-                if isinstance(result, Divergence):
-                    outcome = "diverged"
-                    reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
-                    log.log(display.level_alone(), "%s: diverged: %s", job["name"], reason)
-                    break
-                epochs = result.epoch
-                display.epoch(result, config.num_epoch, epochs * steps)
-                best = lane.best
-                assert best is not None
-                committed = folder.commit(result, best, final=epochs == config.num_epoch)
-                if model_file is not None and result.improved:
-                    model_file.replace(best.weights, best.epoch, best.val_accuracy, job | _so_far(lane))
-                if committed:
-                    delivery.live(folder)
-    except Exception as e:
-        outcome, reason = "failed", f"{type(e).__name__}: {first_line(e)}"
-        log.debug("%s: failed", job["name"], exc_info=True)
-        raise
-    except BaseException as e:
-        outcome, reason = "killed", type(e).__name__
-        raise
-    finally:
-        folder.flush(lane.best)
-        record = conclude(
-            job,
-            outcome,
-            epochs=epochs,
-            seconds=time.perf_counter() - start,
-            best=lane.best,
-            data=data,
-            reason=reason,
+def _begin(
+    folder: RunFolder, earlier: dict[str, Any] | None, job: dict[str, Any], lane: Lane
+) -> tuple[dict[str, Any], Commits]:
+    """Goes on where an earlier try stopped, if the bits will be the same; otherwise starts over."""
+    if earlier is None:
+        return job, folder.start(job)
+    if same_bits(earlier, job):
+        commits = folder.go_on()
+        if commits.restore(lane):
+            log.info("%s: goes on in epoch %d after %d steps", job["name"], lane.position.epoch, lane.position.steps)
+            return earlier, commits
+        if folder.has_no_points():
+            return earlier, commits
+    else:
+        log.info(
+            "%s: was begun with %s, torch %s; now %s, torch %s: it starts over, since its bits would differ",
+            job["name"],
+            earlier["execution"],
+            earlier["versions"].get("torch"),
+            job["execution"],
+            job["versions"].get("torch"),
         )
-        folder.finish(record)
-    if model_file is not None and lane.best is not None:
-        model_file.replace(lane.best.weights, lane.best.epoch, lane.best.val_accuracy, record)
-    return record
+    return job, folder.start(job)
 
 
-def _so_far(lane: Lane) -> dict[str, Any]:
-    best = lane.best
-    assert best is not None
-    return {"outcome": "running", "best_epoch": best.epoch, "best_val_accuracy": best.val_accuracy}
+@dataclass
+class _Training:
+    """A training from where the lane stands; its listeners are the folder, the terminal, MLflow and `model_path`."""
+
+    folder: RunFolder
+    job: dict[str, Any]
+    lane: Lane
+    data: TrainingData
+    commits: Commits
+    delivery: Deliverer
+    model_file: ModelFile | None
+
+    def __post_init__(self) -> None:
+        self.num_epoch = self.lane.config.num_epoch
+        self.steps = math.ceil(len(self.data.train_index) / self.lane.config.batch_size)
+        self.start = time.perf_counter() - self.commits.seconds
+
+    def to_its_end(self) -> dict[str, Any]:
+        """Trains, commits what comes, and leaves a record, however it ends."""
+        name = self.job["name"]
+        log.log(display.level_alone(), "%s: run folder %s", name, self.folder.path)
+        self.delivery.live(self.folder)
+        outcome, reason = "failed", ""
+        try:
+            with display.run(name, self.num_epoch, self.steps):
+                outcome, reason = self._epochs()
+        except Exception as e:
+            reason = f"{type(e).__name__}: {first_line(e)}"
+            log.debug("%s: failed", name, exc_info=True)
+            raise
+        except BaseException as e:
+            outcome, reason = "killed", type(e).__name__
+            raise
+        finally:
+            best = self.lane.best
+            self.commits.write_results(best)
+            record = conclude(
+                self.job,
+                outcome,
+                epochs=self.lane.position.epoch - 1,
+                seconds=time.perf_counter() - self.start,
+                resumed=self.commits.resumed,
+                best=best,
+                data=self.data,
+                reason=reason,
+            )
+            self.folder.finish(record)
+        if self.model_file is not None and best is not None:
+            self.model_file.replace(best.weights, best.epoch, best.val_accuracy, record)
+        return record
+
+    def _epochs(self) -> tuple[str, str]:
+        """Outcome and, where it did not finish, the reason."""
+        for (result,) in fit([self.lane], self.data, display.echo, stop=lambda: asked() is not None):
+            if isinstance(result, Divergence):
+                reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
+                log.log(display.level_alone(), "%s: diverged: %s", self.job["name"], reason)
+                return "diverged", reason
+            display.epoch(result, self.num_epoch, result.epoch * self.steps)
+            self.commits.add(result)
+            best = self.lane.best
+            assert best is not None
+            if self.model_file is not None and result.improved:
+                so_far = {"outcome": "running", "best_epoch": best.epoch, "best_val_accuracy": best.val_accuracy}
+                self.model_file.replace(best.weights, best.epoch, best.val_accuracy, self.job | so_far)
+            if result.epoch < self.num_epoch and self.commits.due():
+                self._commit()
+                self.delivery.live(self.folder)
+        which = asked()
+        if which is None or self.lane.position.epoch > self.num_epoch:
+            return "finished", ""
+        self._commit()
+        return "killed", which.name
+
+    def _commit(self) -> None:
+        self.commits.write(self.lane, time.perf_counter() - self.start)

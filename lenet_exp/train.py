@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import sys
 import types
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from lenet_exp.cli import EXIT_FAILED, run_app, set_exit_status
-from lenet_exp.errors import UserError
+from lenet_exp.errors import ConfigError, UserError
 
 
 def train(cfg: DictConfig) -> float:
-    """Hydra's task: one run, alone or as a job of a sweep. Returns the best validation accuracy, NaN without one."""
+    """Hydra's task: one run, alone or of another sweeper than ours. Its best validation accuracy, or NaN."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -23,23 +22,37 @@ def train(cfg: DictConfig) -> float:
     from lenet_exp.reports.progress import log_to_console
 
     log_to_console()
-    hydra = HydraConfig.get()
     config = typed(cfg)
-    if hydra.mode == RunMode.MULTIRUN:
-        from lenet_exp.sweeps.job import run_job
-
-        return run_job(config, Path(hydra.sweep.dir).absolute(), hydra.job.num)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return run_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
+    if config.sweep.resume is not None:
+        raise ConfigError(f"sweep.resume={config.sweep.resume}: goes on with a sweep, and needs -m")
+    if config.sweep.dry_run:
+        estimate_alone(config)
+        return math.nan
     return run_alone(config)
 
 
-def run_alone(config: Any) -> float:
+def estimate_alone(config: Any) -> None:
+    """What the run would take."""
+    from lenet_exp.config.check import check_config
+    from lenet_exp.execution import cpu_count
+    from lenet_exp.sweeps.estimate import print_estimate
+    from lenet_exp.sweeps.freeze import freeze_jobs
+
+    check_config(config)
+    config.num_threads = config.num_threads or cpu_count()
+    print_estimate(freeze_jobs([], [[]], [config]), config)
+
+
+def run_alone(config: Any, *, name: str | None = None, default_threads: int | None = None) -> float:
     """One run with its result on the terminal; a run that did not finish sets the exit status."""
     from lenet_exp.reports.run_summary import print_failure, print_run
     from lenet_exp.run import run
 
     started: list[Any] = []
     try:
-        result = run(config, on_start=started.append)
+        result = run(config, name=name, default_threads=default_threads, on_start=started.append)
     except Exception as e:
         if isinstance(e, UserError) or not started:
             raise

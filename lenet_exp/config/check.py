@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import Field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -71,23 +73,30 @@ def _check_store(uri: str | None) -> None:
 
 
 def _check_activation(config: Config) -> None:
+    monotone = config.activation.get("monotone", False)
+    if not isinstance(monotone, bool):
+        raise ConfigError(f"activation.monotone={monotone}: allowed is true or false")
+    _try_network(json.dumps([config.activation, config.regularization.dropout_rate], sort_keys=True, default=str))
+
+
+# The jobs of a sweep differ in few options, so what was tried once is known: errors are not cached.
+@lru_cache(maxsize=1024)
+def _try_network(options: str) -> None:
     import torch
 
     from lenet_exp.config.targets import option_name
     from lenet_exp.training.lenet5 import LeNet5
 
-    monotone = config.activation.get("monotone", False)
-    if not isinstance(monotone, bool):
-        raise ConfigError(f"activation.monotone={monotone}: allowed is true or false")
-    model = LeNet5(config.activation, config.regularization.dropout_rate, noise=torch.Generator())
+    activation, dropout_rate = json.loads(options)
+    model = LeNet5(activation, dropout_rate, noise=torch.Generator())
     state = torch.random.get_rng_state()
     try:
         model.train()(torch.linspace(-1, 1, 2 * 32 * 32).reshape(2, 1, 32, 32))
     except Exception as e:
-        raise ConfigError(f"activation={option_name(config.activation)}: can't be applied in LeNet-5: {e}") from e
+        raise ConfigError(f"activation={option_name(activation)}: can't be applied in LeNet-5: {e}") from e
     if not torch.equal(state, torch.random.get_rng_state()):
         raise ConfigError(
-            f"activation={option_name(config.activation)}: draws from global random state, so its runs can't be "
+            f"activation={option_name(activation)}: draws from global random state, so its runs can't be "
             "repeated; give the class a `generator` attribute to draw from (see lenet_exp/training/activations.py)"
         )
 
@@ -97,6 +106,7 @@ def _check_optimizer(config: Config) -> None:
 
     from lenet_exp.config.targets import option_name
     from lenet_exp.training.optimizer import build_optimizer
+    from lenet_exp.training.snapshot import optimizer_state
 
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
@@ -105,6 +115,13 @@ def _check_optimizer(config: Config) -> None:
         optimizer.step()
     except Exception as e:  # LBFGS wants a closure, SparseAdam sparse gradients
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: can't be applied to LeNet-5: {e}") from e
+    try:
+        optimizer_state(optimizer)
+    except TypeError as e:
+        raise ConfigError(
+            f"optimizer={option_name(config.optimizer)}: a stopped run could not go on, since {e}; "
+            "allowed are tensors, numbers and texts"
+        ) from e
 
 
 def value_of(config: Config | PredictConfig, flag: str) -> Any:

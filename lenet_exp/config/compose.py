@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import operator
+from collections.abc import Hashable
+from dataclasses import asdict
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -44,21 +50,40 @@ def typed_as(schema: type[ConfigT], composed: DictConfig | dict[str, Any]) -> Co
     Raises:
         ConfigError: a flag is unknown, has the wrong type or has no value.
     """
-    given = OmegaConf.create(composed) if isinstance(composed, dict) else composed
-    task = OmegaConf.masked_copy(given, [str(k) for k in given if k != "hydra"])
+    task = OmegaConf.create(composed) if isinstance(composed, dict) else composed
+    if "hydra" in task:
+        task = OmegaConf.masked_copy(task, [str(k) for k in task if k != "hydra"])
     try:
         OmegaConf.set_struct(task, False)
-        return cast(ConfigT, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), task)))
+        config = cast(
+            ConfigT,
+            OmegaConf.to_object(OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)),
+        )
     except OmegaConfBaseException as e:
         raise ConfigError(_explain(e, task, schema)) from e
+    for flag, kind, _ in knobs(schema):
+        value = operator.attrgetter(flag)(config)
+        if str(kind).startswith("list[str]") and not all(isinstance(item, str) for item in value or []):
+            raise ConfigError(f"{flag}={value}: allowed is a list of texts")  # OmegaConf lets lists into it
+    return config
+
+
+@cache
+def _structured(schema: Hashable) -> DictConfig:
+    return OmegaConf.structured(schema)
 
 
 def plain(config: Config) -> dict[str, Any]:
     """The configuration as plain dicts, lists, strings and numbers, fit for YAML and JSON; `typed` reads it back."""
-    return cast(
-        dict[str, Any],
-        OmegaConf.to_container(OmegaConf.structured(config), resolve=True, enum_to_str=True),
-    )
+    return cast(dict[str, Any], _plain_value(asdict(config)))
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain_value(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_value(v) for v in value]
+    return value.value if isinstance(value, Enum) else value
 
 
 def free_tags(overrides: list[str]) -> list[str]:

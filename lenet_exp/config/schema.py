@@ -96,7 +96,15 @@ class Tracking(Store):
 
 @dataclass
 class Sweep:
+    workers: int | None = knob("runs side by side (null: cores / num_threads)", ge=1, le=4096, result=False)
+    retries: int = knob("tries more for a run whose process died", ge=0, le=1000, result=False)
+    fail_fast: bool = knob("start no more runs after the first that failed", result=False)
+    max_failures: int | None = knob("start no more runs after so many failures in a row", ge=1, result=False)
+    time_limit: float | None = knob("seconds a run may take before it counts as failed", gt=0, result=False)
     force: bool = knob("train again what is finished already", result=False)
+    resume: str | None = knob("go on with an earlier sweep: last, its MLflow run id, or its folder", result=False)
+    dry_run: bool = knob("say what would be trained, how long and how much disk it takes, and train nothing",
+                         result=False)  # fmt: skip
 
 
 @dataclass
@@ -115,7 +123,10 @@ class Config:
                            ge=0, lt=2**63, result=False)  # fmt: skip
     device: Device = knob("auto (cuda, then mps, then cpu), cpu, cuda, mps", result=False)
     num_threads: int | None = knob(
-        "CPU threads of a run (null: 1 under -m, else all cores)", ge=1, le=1024, result=False
+        "CPU threads of a run (null: 1 under -m, else all cores; a run that goes on keeps its number)",
+        ge=1,
+        le=1024,
+        result=False,
     )
     data_root: str = knob(
         "folder of the data sets, torchvision's layout; default $$LENET_EXP_DATA, else data", result=False

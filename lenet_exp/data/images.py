@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from lenet_exp.config.schema import Config, Dataset
 from lenet_exp.data.readers import RawImages, read_images
+from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
 from lenet_exp.training.seeds import generator
 
@@ -53,9 +55,15 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
     """
     d = config.dataset
     source = _source(d)
-    train_index, val_index, digests = _split(source, config.data_root, d.val_size, d.train_size, config.split_seed)
-    images, labels = _tensors(source, config.data_root, device)
-    raw = _raw(source, config.data_root)
+    known = _SHARED.get((source.key, config.data_root))
+    if known is None:
+        images, labels = _tensors(source, config.data_root, device)
+        raw = _raw(source, config.data_root)
+        where, files = raw.source, raw.files
+    else:
+        images, labels = known.tensors(device)
+        where, files = known.source, known.files
+    train_index, val_index = _split(len(labels), d.val_size, d.train_size, config.split_seed)
     return TrainingData(
         d.name,
         tuple(d.class_names),
@@ -63,10 +71,48 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
         labels,
         train_index.to(device),
         val_index.to(device),
-        digests,
-        raw.source,
-        raw.files,
+        data_digests(config),
+        where,
+        files,
     )
+
+
+def data_digests(config: Config) -> dict[str, str]:
+    """SHA-256 of the raw pixels and labels of `train` and `validation`, as in `TrainingData`.
+
+    Raises:
+        DataError, ConfigError: as `load_training_data`.
+    """
+    d, source = config.dataset, _source(config.dataset)
+    split = (d.val_size, d.train_size, config.split_seed)
+    known = _SHARED.get((source.key, config.data_root))
+    if known is not None:
+        return known.digests[split]
+    return _split_digests(source, config.data_root, *split)
+
+
+def share(configs: Iterable[Config]) -> tuple[list[SharedSet], list[int]]:
+    """The data sets of these configurations in memory that other processes may map: descriptions and descriptors.
+
+    A process that inherits the file descriptors calls `use_shared` with the descriptions. The memory is freed when the
+    last process that has it ends, however it ends.
+    """
+    sets: dict[tuple[str, str], SharedSet] = {}
+    for config in configs:
+        d, source = config.dataset, _source(config.dataset)
+        key = (source.key, config.data_root)
+        if key not in sets:
+            raw = _raw(source, config.data_root)
+            images = to_shared_memory(normalise(raw.images, raw.white))
+            sets[key] = SharedSet(key, images, to_shared_memory(raw.labels), raw.source, raw.files, {})
+        sets[key].digests[d.val_size, d.train_size, config.split_seed] = data_digests(config)
+    shared = list(sets.values())
+    return shared, [t.descriptor for s in shared for t in (s.images, s.labels)]
+
+
+def use_shared(sets: Iterable[SharedSet]) -> None:
+    """Lets this process take these data sets from shared memory instead of reading them."""
+    _SHARED.update({s.key: s for s in sets})
 
 
 def normalise(images: Tensor, white: int) -> Tensor:
@@ -77,7 +123,31 @@ def normalise(images: Tensor, white: int) -> Tensor:
         if part.shape[-2:] != (SIDE, SIDE):
             part = F.interpolate(part, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
         out[start : start + CHUNK] = (part - 0.5) / 0.5
-    return out.contiguous(memory_format=torch.channels_last)
+    return out
+
+
+@dataclass(frozen=True)
+class SharedSet:
+    """A data set in shared memory: what `load_training_data` needs of it, and the digests of the splits in use."""
+
+    key: tuple[str, str]
+    images: SharedTensor
+    labels: SharedTensor
+    source: str
+    files: dict[str, str]
+    digests: dict[tuple[int, int | None, int], dict[str, str]]
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Images and labels, mapped once a process and device."""
+        return _mapped(self.images, device), _mapped(self.labels, device)
+
+
+_SHARED: dict[tuple[str, str], SharedSet] = {}
+
+
+@lru_cache(maxsize=32)
+def _mapped(shared: SharedTensor, device: torch.device) -> Tensor:
+    return from_shared_memory(shared).to(device)
 
 
 @dataclass(frozen=True)
@@ -107,9 +177,9 @@ def _tensors(source: _Source, data_root: str, device: torch.device) -> tuple[Ten
 
 
 @lru_cache(maxsize=64)
-def _split(
+def _split_digests(
     source: _Source, data_root: str, val_size: int, train_size: int | None, split_seed: int
-) -> tuple[Tensor, Tensor, dict[str, str]]:
+) -> dict[str, str]:
     raw = _raw(source, data_root)
     n = len(raw.labels)
     if val_size + (train_size or 1) > n:
@@ -117,10 +187,15 @@ def _split(
         raise ConfigError(
             f"dataset.val_size={val_size}: {source.dataset.name} has {n} images, too few for it and {train}"
         )
+    train_index, val_index = _split(n, val_size, train_size, split_seed)
+    return {"train": _digest(raw, train_index), "validation": _digest(raw, val_index)}
+
+
+@lru_cache(maxsize=64)
+def _split(n: int, val_size: int, train_size: int | None, split_seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of training and validation images."""
     order = torch.randperm(n, generator=generator(split_seed, "split"))
-    val_index = order[:val_size]
-    train_index = order[val_size : None if train_size is None else val_size + train_size]
-    return train_index, val_index, {"train": _digest(raw, train_index), "validation": _digest(raw, val_index)}
+    return order[val_size : None if train_size is None else val_size + train_size], order[:val_size]
 
 
 def _digest(raw: RawImages, index: Tensor) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -70,6 +70,7 @@ class Display:
         self._sweep: TaskID | None = None
         self._run: TaskID | None = None
         self._epoch_text = ""
+        self._jobs: dict[str, TaskID] = {}
 
     @contextmanager
     def sweep(self, jobs: int) -> Iterator[None]:
@@ -79,6 +80,7 @@ class Display:
             try:
                 yield
             finally:
+                self.running([])
                 self._sweep = None
 
     def job_done(self, line: str) -> None:
@@ -86,6 +88,17 @@ class Display:
         if self._progress is not None and self._sweep is not None:
             self._progress.advance(self._sweep)
         log.info("%s", line)
+
+    def running(self, jobs: Sequence[tuple[str, int, int]]) -> None:
+        """The jobs that other processes train now: name, epochs done, epochs in all."""
+        if self._progress is None or not console.is_terminal:
+            return
+        for name in self._jobs.keys() - {name for name, _, _ in jobs}:
+            self._progress.remove_task(self._jobs.pop(name))
+        for name, epochs, num_epoch in jobs:
+            if name not in self._jobs:
+                self._jobs[name] = self._progress.add_task(name, total=num_epoch, state="")
+            self._progress.update(self._jobs[name], completed=epochs, state=f"epoch {epochs}/{num_epoch}")
 
     def level_alone(self) -> int:
         """The level of lines that a run alone prints; in a sweep they go to the run's own log only."""

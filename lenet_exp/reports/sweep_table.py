@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,17 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lenet_exp.sweeps.plan import Job, SweepFolder
+from lenet_exp.sweeps.results import JobResult
+from lenet_exp.sweeps.sweep_folder import SweepFolder
 from lenet_exp.tracking.store import ui_command
 
-Row = tuple[Job, dict[str, Any]]
-MISSING = {"outcome": "not started", "reason": "the sweep ended before", "best_val_accuracy": None, "repeated": False}
+OUTCOMES = ("finished", "diverged", "failed", "killed", "running", "not started")
 
 
-def ranked(sweep: SweepFolder) -> list[Row]:
-    """Jobs with their results, best validation accuracy first; those without a result last."""
-    rows = [(job, sweep.result(job.number) or MISSING) for job in sweep.jobs()]
-    return sorted(rows, key=lambda row: _order(row[1]))
+def ranked(results: Sequence[JobResult]) -> list[JobResult]:
+    """Best validation accuracy first; those that did not finish last."""
+    return sorted(results, key=lambda r: (r.outcome != "finished", -_accuracy(r)))
 
 
 def at_chance(record: dict[str, Any]) -> bool:
@@ -34,10 +34,10 @@ def at_chance(record: dict[str, Any]) -> bool:
     return record["best_val_accuracy"] <= share + 2 * math.sqrt(share * (1 - share) / n)
 
 
-def print_sweep(sweep: SweepFolder, uri: str, seconds: float) -> None:
+def print_sweep(results: Sequence[JobResult], uri: str, seconds: float, sweep: SweepFolder) -> None:
     """Prints the table to stdout, in full width where it isn't a terminal."""
-    rows = ranked(sweep)
-    swept = list(rows[0][0].swept) if rows else []
+    rows = ranked(results)
+    swept = list(rows[0].job.swept) if rows else []
     console = Console(width=None if sys.stdout.isatty() else 200)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
@@ -46,55 +46,54 @@ def print_sweep(sweep: SweepFolder, uri: str, seconds: float) -> None:
     for title in ("best val", "epoch", "seconds"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("")
-    for rank, (job, result) in enumerate(rows, 1):
-        table.add_row(str(rank), *(job.swept[f] for f in swept), *_cells(result), Text(_remark(result), style="yellow"))
+    for rank, result in enumerate(rows, 1):
+        values = (result.job.swept[f] for f in swept)
+        table.add_row(str(rank), *values, *_cells(result), Text(_remark(result), style="yellow"))
     console.print(table)
-    counts = [f"{sum(r['outcome'] == o for _, r in rows)} {o}" for o in _outcomes(rows)]
-    trained = sum(not r["repeated"] for _, r in rows if r is not MISSING)
-    again = sum(r["repeated"] for _, r in rows)
+    counts = [f"{n} {o}" for o in OUTCOMES if (n := sum(r.outcome == o for r in rows))]
+    again = sum(r.repeated for r in rows)
+    trained = sum(r.outcome != "not started" for r in rows) - again
     had = f" ({again} had been trained before)" if again else ""
     console.print(f"{len(rows)} runs: {', '.join(counts)}; {trained} trained{had} in {seconds:.1f} s", highlight=False)
-    for job, result in rows:
-        if result["outcome"] not in {"finished", "not started"}:
-            where = f"; log: {result['log']}" if result["log"] else ""
-            console.print(f"{result['outcome']}: {job.name}: {result['reason']}{where}", markup=False, soft_wrap=True)
+    for result in rows:
+        if result.outcome not in {"finished", "not started"}:
+            where = f"; log: {result.log}" if result.log else ""
+            line = f"{result.outcome}: {result.job.name}: {result.reason}{where}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if any(r.outcome in {"killed", "failed", "not started"} for r in rows):
+        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", highlight=False)
     console.print(f"compare them: {ui_command(uri)}", markup=False, highlight=False, soft_wrap=True)
 
 
-def markdown(sweep: SweepFolder) -> str:
+def markdown(results: Sequence[JobResult], command: str) -> str:
     """The same for MLflow's description of the sweep; the first 100 rows."""
-    rows = ranked(sweep)
-    swept = list(rows[0][0].swept) if rows else []
+    rows = ranked(results)
+    swept = list(rows[0].job.swept) if rows else []
     head = ["#", *(flag.rpartition(".")[2] for flag in swept), "best val", "epoch", "seconds", ""]
-    lines = [f"`{sweep.plan()['command']}`", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    for rank, (job, result) in enumerate(rows[:100], 1):
-        cells = [str(rank), *(job.swept[f] for f in swept), *_cells(result), _remark(result)]
+    lines = [f"`{command}`", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for rank, result in enumerate(rows[:100], 1):
+        cells = [str(rank), *(result.job.swept[f] for f in swept), *_cells(result), _remark(result)]
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
     if len(rows) > 100:
         lines.append(f"\n{len(rows) - 100} more")
     return "\n".join(lines)
 
 
-def _cells(result: dict[str, Any]) -> list[str]:
-    if result["best_val_accuracy"] is None:
+def _accuracy(result: JobResult) -> float:
+    return (result.record or {}).get("best_val_accuracy") or 0.0
+
+
+def _cells(result: JobResult) -> list[str]:
+    record = result.record
+    if record is None or record["best_val_accuracy"] is None:
         return ["-", "-", "-"]
-    return [f"{result['best_val_accuracy']:.2%}", str(result["best_epoch"]), f"{result['seconds']:.1f}"]
+    return [f"{record['best_val_accuracy']:.2%}", str(record["best_epoch"]), f"{record['seconds']:.1f}"]
 
 
-def _remark(result: dict[str, Any]) -> str:
-    remarks = [] if result["outcome"] == "finished" else [result["outcome"]]
-    if result.get("at_chance"):
+def _remark(result: JobResult) -> str:
+    remarks = [] if result.outcome == "finished" else [result.outcome]
+    if at_chance(result.record or {}):
         remarks.append("at chance: learned nothing")
-    if result["repeated"]:
+    if result.repeated:
         remarks.append("trained before")
     return ", ".join(remarks)
-
-
-def _outcomes(rows: list[Row]) -> list[str]:
-    present = {r["outcome"] for _, r in rows}
-    return [o for o in ("finished", "diverged", "failed", "killed", "not started") if o in present]
-
-
-def _order(result: dict[str, Any]) -> tuple[bool, float]:
-    finished = result["outcome"] == "finished"
-    return (not finished, -(result["best_val_accuracy"] or 0.0))

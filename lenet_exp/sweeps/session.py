@@ -1,4 +1,4 @@
-"""A sweep from start to end: checks every job, opens the parent run, ends it in a true state, prints the table."""
+"""A sweep from start to end: what is missing is trained, and however it ends the parent run's state is true."""
 
 from __future__ import annotations
 
@@ -6,106 +6,181 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from lenet_exp.cli import EXIT_FAILED, set_exit_status
-from lenet_exp.config.compose import config_groups, typed
 from lenet_exp.config.schema import Config, Models
-from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import check_outputs, outputs_dir
-from lenet_exp.record import command_line
-from lenet_exp.reports.progress import display, log_to_console
 from lenet_exp.reports.sweep_table import print_sweep
-from lenet_exp.sweeps.plan import SweepFolder, name_jobs
-from lenet_exp.sweeps.run_folder import RunFolder
-from lenet_exp.tracking.parent import Parent
-from lenet_exp.tracking.store import hide_password
+from lenet_exp.sweeps import job as job_module
+from lenet_exp.sweeps.freeze import FrozenJob, frozen_uri, sweep_key
+from lenet_exp.sweeps.job import one_line
+from lenet_exp.sweeps.owner import own
+from lenet_exp.sweeps.results import JobResult, give_up, job_results
+from lenet_exp.sweeps.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.sweeps.watch import Watch
+from lenet_exp.tracking.adopt import adopt
+from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.parent import close_parent, open_parent
+
+OWN_RUN = "the sweep's own MLflow run"
 
 log = logging.getLogger("lenet_exp")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a sweep was asked for, beside its jobs; kept in sweep.json."""
+
+    command: str
+    overrides: list[str]
+    swept: list[str]
+
+
+class Session:
+    """One start of a sweep; `sweep_session` makes it."""
+
+    def __init__(self, sweep: SweepFolder, jobs: list[FrozenJob], config: Config, delivery: Delivery) -> None:
+        self.sweep = sweep
+        self.jobs = jobs
+        self.config = config
+        self.delivery = delivery
+        self.started_ms = sweep.plan()["started_ms"]
+
+    def missing(self) -> list[FrozenJob]:
+        """The jobs that have to be trained, each run once."""
+        forced_ms = self.sweep.plan()["forced_ms"]
+        found: dict[str, FrozenJob] = {}
+        for job in self.jobs:
+            record = job.folder.result()
+            if record is None or record["created_ms"] < forced_ms or _lacks_model_file(job):
+                found.setdefault(job.run, job)
+        return list(found.values())
+
+    def lost(self, number: int, reason: str) -> None:
+        """A job's process died too often, or took too long: it counts as failed."""
+        job = self.jobs[number]
+        error = None
+        with own(job.folder.path, job.name):
+            record = job.folder.record()
+            if record is not None and record["outcome"] == "killed":  # stopped by its time limit
+                job.folder.finish(record | {"outcome": "failed", "reason": reason})
+            elif record is None and not give_up(job.folder, "failed", reason):
+                error = reason
+        self.sweep.end_job(number, error)
+
+    def tell_failures(self, numbers: Sequence[int], errors: Sequence[Exception | None]) -> None:
+        """Keeps what a launcher says of jobs that failed before they could say it themselves."""
+        ended = set(self.sweep.ended())
+        for number, error in zip(numbers, errors, strict=False):
+            if error is not None and number not in ended:
+                self.sweep.end_job(number, one_line(error))
+
+    def results(self) -> list[JobResult]:
+        return job_results(self.sweep, self.jobs, self.started_ms)
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Around launching jobs in other processes."""
+        job_module.deliver_here(job_module.LeftToOthers())
+        with Watch(self.sweep, self.jobs, self.delivery):
+            yield
+
+    @contextmanager
+    def in_this_process(self) -> Iterator[None]:
+        """Around launching jobs in this process."""
+        job_module.deliver_here(self.delivery)
+        yield
+
+
 @contextmanager
-def sweep_session(
-    folder: str, overrides: list[str], swept: list[str], jobs: Sequence[Sequence[str]], composed: Sequence[DictConfig]
-) -> Iterator[None]:
-    """Surrounds the launching of a sweep's jobs.
+def sweep_session(jobs: list[FrozenJob], config: Config, asked: Asked) -> Iterator[Session]:
+    """Opens the sweep of these jobs; with the same jobs again, the same one goes on.
 
     Args:
-        folder: `hydra.sweep.dir`; jobs find the sweep there.
-        overrides: as typed.
-        swept: the flags with several values.
-        jobs: each job's overrides.
-        composed: each job's configuration.
+        config: of one of the jobs; its `sweep.*` and `tracking.*` are the sweep's.
 
     Raises:
-        ConfigError: some job is wrong, or the outputs folder; nothing was started.
+        ConfigError: the outputs folder can't be written; nothing was started.
         StoreError: the MLflow store can't be used.
     """
-    log_to_console()
-    configs = check_jobs(jobs, composed)
     check_outputs()
-    named = name_jobs(swept, [list(job) for job in jobs], set(config_groups()))
-    tell_once(configs)
-    sweep = SweepFolder(Path(folder).absolute())
-    parent = Parent(configs[0].tracking)  # first: a store that can't be used leaves nothing behind
-    sweep.start(command_line(), [hide_password(o) for o in overrides], named)
-    sweep.set_mlflow_run(parent.open(sweep, swept))
-    log.info("sweep of %d runs; outputs in %s", len(named), outputs_dir())
-    start, outcome = time.perf_counter(), "killed"
-    try:
-        with display.sweep(len(named)):
-            yield
-        outcome = "finished"
-    except Exception:
-        outcome = "failed"
-        raise
-    finally:
-        if configs[0].tracking.models is Models.best:
-            parent.log_best_model(_best_folder(sweep))
-        parent.close(sweep, outcome)
-        results = [sweep.result(job.number) for job in named]
-        if any(r is None or r["outcome"] != "finished" for r in results):
-            set_exit_status(EXIT_FAILED)
-        print_sweep(sweep, parent.uri, time.perf_counter() - start)
-
-
-def check_jobs(jobs: Sequence[Sequence[str]], composed: Sequence[DictConfig]) -> list[Config]:
-    """The typed configuration of every job.
-
-    Raises:
-        ConfigError: of the first job that is wrong, with its overrides.
-    """
-    from lenet_exp.config.check import check_config
-    from lenet_exp.execution import choose_device
-
-    configs = []
-    for overrides, cfg in zip(jobs, composed, strict=True):
+    sweep = SweepFolder(outputs_dir() / "sweeps" / sweep_key(config.tracking.experiment, jobs))
+    delivery = Delivery(config.tracking, in_sweep=True)  # first: a store that can't be used leaves nothing behind
+    with sweep.claim():
+        again = bool(sweep.plan())
+        if not again:
+            _name_the_old(asked, config.tracking.experiment)
+        forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
+        sweep.start(jobs, {"forced_ms": forced_ms, "runs": len(jobs)} | _kept(asked, config, sweep))
+        delivery.parent = delivery.attempt(
+            "the sweep's own MLflow run", lambda store: open_parent(store, sweep, config)
+        )
+        session = Session(sweep, jobs, config, delivery)
+        start, outcome = time.perf_counter(), "killed"
         try:
-            config = typed(cfg)
-            check_config(config)
-            choose_device(config.device)
-        except ConfigError as e:
-            raise ConfigError(f"{e} (job: {' '.join(overrides)})" if len(jobs) > 1 else str(e)) from e
-        configs.append(config)
-    stores = {(c.tracking.uri, c.tracking.experiment) for c in configs}
-    if len(stores) > 1:
-        raise ConfigError("tracking.uri, tracking.experiment: a sweep goes to one place; allowed is one value")
-    return configs
+            _begin(session, again)
+            yield session
+            results = session.results()
+            outcome = "finished" if all(r.outcome != "not started" for r in results) else "failed"
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            _end(session, outcome, time.perf_counter() - start)
 
 
-def tell_once(configs: Sequence[Config]) -> None:
-    """Says which optimizers have no momentum where the sweep gives them one."""
-    from lenet_exp.config.targets import keywords, option_name
+def _begin(session: Session, again: bool) -> None:
+    if session.delivery.store is not None:
+        adopt(session.jobs, session.delivery)
+    done = [job for job in session.jobs if job.folder.result() is not None]
+    had = f"; {len(done)} of them trained before" if done and not session.config.sweep.force else ""
+    goes_on = f" (goes on with {session.sweep.id})" if again else ""
+    log.info("sweep of %d runs%s%s; outputs in %s", len(session.jobs), had, goes_on, outputs_dir())
+    for job in {job.run: job for job in done}.values():  # so that they are found under this parent
+        session.delivery.send(job.folder)
 
-    deaf = {option_name(c.optimizer) for c in configs if "momentum" not in keywords("optimizer", c.optimizer)}
-    swept = {c.optimizer.get("momentum") for c in configs}
-    if deaf and len(swept) > 1:
-        log.info("optimizer.momentum has no effect for %s", ", ".join(sorted(deaf)))
+
+def _end(session: Session, outcome: str, seconds: float) -> None:
+    sweep, delivery = session.sweep, session.delivery
+    results = session.results()
+    runs = {r.job.run: r for r in results if r.record is not None}
+    for n, result in enumerate(runs.values()):
+        if delivery.send(result.job.folder, at_once=n == 0) is None:
+            break  # the store is away
+    if session.config.tracking.models is Models.best:
+        best = max((r for r in runs.values() if r.outcome == "finished"), key=lambda r: r.value, default=None)
+        if best is not None:
+            delivery.send(best.job.folder, model=True)
+    sweep.save({"outcome": outcome})
+    delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results, outcome))
+    if any(r.outcome != "finished" for r in results):
+        set_exit_status(EXIT_FAILED)
+    print_sweep(results, delivery.uri, seconds, sweep)
 
 
-def _best_folder(sweep: SweepFolder) -> RunFolder | None:
-    results = [r for job in sweep.jobs() if (r := sweep.result(job.number)) and r["outcome"] == "finished"]
-    best = max(results, key=lambda r: r["best_val_accuracy"], default=None)
-    return RunFolder(Path(best["folder"])) if best else None
+def _kept(asked: Asked, config: Config, sweep: SweepFolder) -> dict[str, Any]:
+    """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes."""
+    where = {"experiment": config.tracking.experiment, "tracking_uri": frozen_uri(config.tracking.uri)}
+    line = {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
+    return where if sweep.plan() and not asked.overrides else line | where
+
+
+def _name_the_old(asked: Asked, experiment: str) -> None:
+    """Says so where the same line meant other jobs before: something in conf/, the data or the program changed."""
+    for old in all_sweeps(outputs_dir()):
+        plan = old.plan()
+        if plan["experiment"] == experiment and plan["overrides"] == asked.overrides:
+            run = next(iter(plan["mlflow_runs"].values()), "none")
+            log.info("this line meant other jobs before: sweep %s, MLflow run %s; it is a new sweep now", old.id, run)
+            return
+
+
+def _lacks_model_file(job: FrozenJob) -> bool:
+    """Whether a finished job's `model_path` still has to be served."""
+    path, record = job.config["model_path"], job.folder.result()
+    if not path or record is None or record["best_epoch"] is None:
+        return False
+    return not any(Path(path).glob(f"*_epoch{record['best_epoch']}_*_{job.run[:8]}.safetensors"))

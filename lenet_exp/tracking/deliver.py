@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.sweeps.run_folder import ENDED, RunFolder
 from lenet_exp.tracking.champion import crown
 from lenet_exp.tracking.model import log_model
 from lenet_exp.tracking.params import params, text
@@ -55,8 +55,9 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     entry = _known_run(state, store)
     if entry is None:
         run_id = _find_run(folder, store) or _create_run(folder, job, store)
-        entry = {"store": store.name, "run_id": run_id, "epochs": 0, "done": False, "model": False, "sweeps": []}
+        entry = {"store": store.name, "run_id": run_id, "epochs": 0, "ended_ms": None, "model": False, "sweeps": []}
         state["mlflow_runs"].append(entry)
+        store.seen.add(run_id)
         _log_start(job, store, run_id)
         _close_abandoned(folder, store)
         folder.set_delivered(state)
@@ -66,35 +67,52 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         _join_sweep(store, run_id, entry["sweeps"])
         folder.set_delivered(state)
     record = folder.record()
-    if entry["done"] and (entry["model"] or not model or record is None or record["outcome"] != "finished"):
+    ended_ms = record["ended_ms"] if record is not None else None
+    want_model = model and record is not None and record["outcome"] == "finished" and not entry["model"]
+    if record is not None and entry["ended_ms"] == ended_ms and not want_model:
         return run_id
+    if record is None and entry["ended_ms"] is not None:  # it was killed, and goes on
+        store.client.update_run(run_id, status="RUNNING")
+        entry["ended_ms"] = None
     epochs = folder.history()["epochs"]
     _log_metrics(store, run_id, _points(epochs[entry["epochs"] :]))
-    entry["epochs"] = len(epochs)
+    entry["epochs"] = max(entry["epochs"], len(epochs))
     if record is not None:
         _log_end(folder, job, record, store, entry, model)
     folder.set_delivered(state)
     return run_id
 
 
+def delivered_run(folder: RunFolder, store: Store) -> str | None:
+    """The MLflow run that the folder's run has in this store, as far as the folder knows."""
+    entries = (folder.delivered() or {}).get("mlflow_runs", [])
+    return next((e["run_id"] for e in entries if e["store"] == store.name), None)
+
+
 def _known_run(state: dict[str, Any], store: Store) -> dict[str, Any] | None:
     """The entry of this store, if the store still has the run: somebody may have deleted it, or mlflow.db."""
     entry = next((e for e in state["mlflow_runs"] if e["store"] == store.name), None)
-    if entry is None or _alive(store, entry["run_id"]):
+    if entry is None or alive(store, entry["run_id"]):
         return entry
     state["mlflow_runs"].remove(entry)
     return None
 
 
-def _alive(store: Store, run_id: str) -> bool:
+def alive(store: Store, run_id: str) -> bool:
+    """Whether the store has the run; asked once a process and run."""
     from mlflow.exceptions import MlflowException
 
+    if run_id in store.seen:
+        return True
     try:
-        return store.client.get_run(run_id).info.lifecycle_stage == "active"
+        active = store.client.get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException as e:
         if e.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
+    if active:
+        store.seen.add(run_id)
+    return active
 
 
 def _find_run(folder: RunFolder, store: Store) -> str | None:
@@ -147,25 +165,30 @@ def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
 def _log_end(
     folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, entry: dict[str, Any], model: bool
 ) -> None:
-    run_id, finished = entry["run_id"], record["outcome"] == "finished"
-    points: list[Metric] = []
-    if record["best_epoch"] is not None:
+    run_id, outcome = entry["run_id"], record["outcome"]
+    if outcome in ENDED and record["best_epoch"] is not None:  # a killed run goes on, perhaps to a better one
         model_id = None
-        if model and finished and not entry["model"]:
+        if model and outcome == "finished" and not entry["model"]:
             model_id = log_model(folder, job, record, store, run_id)
             crown(store, job, record, run_id, model_id)
             entry["model"] = True
-        points = list(_best_points(folder, record, model_id))
-    _log_metrics(store, run_id, points)
-    if not entry["done"]:
-        if job["config"]["tracking"]["plots"] and folder.history()["epochs"]:
-            _log_plots(folder, job, record, store, run_id)
-        store.client.log_artifact(run_id, str(folder.path / "record.json"))
+        _log_metrics(store, run_id, list(_best_points(folder, record, model_id)))
+    if entry["ended_ms"] == record["ended_ms"]:
+        return
+    if job["config"]["tracking"]["plots"] and folder.history()["epochs"] and outcome != "killed":
+        _log_plots(folder, job, record, store, run_id)
+    store.client.log_artifact(run_id, str(folder.path / "record.json"))
+    if folder.log_file.exists():
         store.client.log_artifact(run_id, str(folder.log_file))
-        tags = {"outcome": record["outcome"], "weights_digest": record["weights_digest"], "reason": record["reason"]}
-        set_tags(store, run_id, {k: v for k, v in tags.items() if v})
-        store.client.set_terminated(run_id, STATUS[record["outcome"]], end_time=record["ended_ms"])
-        entry["done"] = True
+    tags = {"outcome": outcome, "weights_digest": record["weights_digest"], "reason": record["reason"]}
+    set_tags(store, run_id, {k: v for k, v in tags.items() if v or entry.get("reason")} | _resumed(record))
+    entry["reason"] = record["reason"]
+    store.client.set_terminated(run_id, STATUS[outcome], end_time=record["ended_ms"])
+    entry["ended_ms"] = record["ended_ms"]
+
+
+def _resumed(record: dict[str, Any]) -> dict[str, Any]:
+    return {"resumed": record["resumed"]} if record.get("resumed") else {}
 
 
 def _log_plots(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> None:
@@ -213,7 +236,7 @@ def _log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metr
 def _close_abandoned(folder: RunFolder, store: Store) -> None:
     """MLflow runs of earlier tries of this run would stay RUNNING for ever."""
     for entry in folder.abandoned():
-        if entry["store"] != store.name or not _alive(store, entry["run_id"]):
+        if entry["store"] != store.name or not alive(store, entry["run_id"]):
             continue
         if store.client.get_run(entry["run_id"]).info.status == "RUNNING":
             set_tags(store, entry["run_id"], {"outcome": "killed"})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.errors import first_line
@@ -13,9 +16,31 @@ from lenet_exp.tracking.store import Store, StoreAway, hide_password, open_store
 
 LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 
+AWAY_SECONDS = 60.0  # so long a store that failed is left alone: each try may take its time-out
+
 log = logging.getLogger("lenet_exp")
 
-_told: set[str] = set()  # stores that this process's sweep was warned of
+T = TypeVar("T")
+
+
+class Deliverer(Protocol):
+    """Sends a run's folder to MLflow, during the training and after it."""
+
+    def live(self, folder: RunFolder) -> None:
+        """Sends what is committed, if the last sending is long enough ago."""
+
+    def send(self, folder: RunFolder) -> str | None:
+        """Sends what is committed; the MLflow run's id, or None where that failed."""
+
+
+class LeftToOthers:
+    """For the workers of a sweep: the sweep's own process delivers for all, and they never import mlflow."""
+
+    def live(self, folder: RunFolder) -> None:
+        pass
+
+    def send(self, folder: RunFolder) -> str | None:
+        return None
 
 
 class Delivery:
@@ -23,59 +48,89 @@ class Delivery:
 
     Args:
         tracking: which store.
-        parent: MLflow run id of the sweep, if its runs belong to one.
-        in_sweep: the runs belong to a sweep, which is warned once for all of them.
+        in_sweep: the runs belong to a sweep: its best model alone is sent for `tracking.models=best`, when it is known,
+            and a store that is away is asked again only now and then.
 
     Raises:
         StoreError: the store answers but can't be used.
     """
 
-    def __init__(self, tracking: Tracking, *, parent: str | None = None, in_sweep: bool = False) -> None:
-        self.parent = parent
-        self._models = tracking.models
-        self._in_sweep = in_sweep
-        self._last = 0.0
-        self._warned = False
+    def __init__(self, tracking: Tracking, *, in_sweep: bool = False) -> None:
+        self.uri = store_uri(tracking)
+        self.parent: str | None = None  # MLflow run id of the sweep
         self.store: Store | None = None
-        try:
-            self.store = open_store(tracking)
-        except StoreAway as e:
-            self._warn(store_uri(tracking), e)
+        self._tracking = tracking
+        self._in_sweep = in_sweep
+        self._last: dict[str, float] = {}
+        self._failed_at = -math.inf
+        self._warned = False
+        self._connect()
 
     def live(self, folder: RunFolder) -> None:
         """Sends what is committed, if the last sending is long enough ago."""
-        if time.monotonic() - self._last >= LIVE_SECONDS and not self._warned:
-            self.send(folder, model=False)
+        if time.monotonic() - self._last.get(folder.id, 0.0) >= LIVE_SECONDS and self._is_back():
+            self._send(folder, model=False)
 
-    def send(self, folder: RunFolder, *, model: bool | None = None) -> str | None:
+    def send(self, folder: RunFolder, *, model: bool | None = None, at_once: bool = False) -> str | None:
         """Sends what is committed; the MLflow run's id, or None where that failed.
 
         Args:
-            model: whether the best model is sent too; by default as `tracking.models` says (`best` is for the sweep's
-                end to decide).
+            model: whether the best model is sent too; by default as `tracking.models` says.
+            at_once: also to a store that was away a moment ago.
         """
-        if self.store is None:
+        if not (self._is_back() or at_once or not self._in_sweep):
             return None
         if model is None:
-            model = self._models is Models.all or (self._models is Models.best and not self._in_sweep)
+            models = self._tracking.models
+            model = models is Models.all or (models is Models.best and not self._in_sweep)
+        return self._send(folder, model=model)
+
+    def attempt(self, what: str, action: Callable[[Store], T]) -> T | None:
+        """Another piece of bookkeeping; None where it failed, which is said."""
+        if self.store is None and not self._connect():
+            return None
+        assert self.store is not None
         try:
-            return deliver(folder, self.store, parent=self.parent, model=model)
+            return action(self.store)
+        except Exception as e:
+            log.warning("%s can't be written: %s", what, hide_password(first_line(e)))
+            log.debug("bookkeeping failed", exc_info=True)
+            return None
+
+    def _send(self, folder: RunFolder, *, model: bool) -> str | None:
+        if self.store is None and not self._connect():
+            return None
+        assert self.store is not None
+        try:
+            with folder.delivering():
+                sent = deliver(folder, self.store, parent=self.parent, model=model)
         except Exception as e:  # training must not die of its bookkeeping
-            self._warn(self.store.uri, e)
+            self._warn(e)
             log.debug("delivery failed", exc_info=True)
             return None
         finally:
-            self._last = time.monotonic()
+            self._last[folder.id] = time.monotonic()
+        self._failed_at = -math.inf
+        return sent
 
-    def _warn(self, uri: str, error: Exception) -> None:
-        if not self._warned and not (self._in_sweep and uri in _told):
-            reason = first_line(error)
+    def _connect(self) -> bool:
+        try:
+            self.store = open_store(self._tracking)
+        except StoreAway as e:
+            self._warn(e)
+        return self.store is not None
+
+    def _is_back(self) -> bool:
+        """Whether it is worth asking: the store did not fail lately."""
+        return time.monotonic() - self._failed_at >= AWAY_SECONDS
+
+    def _warn(self, error: Exception) -> None:
+        self._failed_at = time.monotonic()
+        if not self._warned:
             log.warning(
                 "tracking.uri=%s: can't be written (%s); nothing is lost: results stay in the outputs folder, "
                 "and starting the same line again delivers them",
-                hide_password(uri),
-                hide_password(reason),
+                hide_password(self.uri),
+                hide_password(first_line(error)),
             )
         self._warned = True
-        if self._in_sweep:
-            _told.add(uri)

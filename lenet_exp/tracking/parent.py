@@ -2,109 +2,89 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
-from lenet_exp.config.schema import Tracking
-from lenet_exp.errors import first_line
+from lenet_exp.config.schema import Config
 from lenet_exp.execution import git_state, host, versions
 from lenet_exp.reports.sweep_table import markdown
-from lenet_exp.sweeps.plan import SweepFolder
-from lenet_exp.sweeps.run_folder import RunFolder
-from lenet_exp.tracking.deliver import set_tags, strings, user
-from lenet_exp.tracking.delivery import Delivery
-from lenet_exp.tracking.store import hide_password, store_uri
-
-log = logging.getLogger("lenet_exp")
+from lenet_exp.sweeps.results import JobResult
+from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.tracking.deliver import alive, delivered_run, set_tags, strings, user
+from lenet_exp.tracking.store import Store
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 OUTCOMES = ("finished", "diverged", "failed", "killed")
 
 
-class Parent:
-    """The parent run of one sweep; where the store is away, it does nothing.
+def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
+    """The sweep's run in this store: the one it has, RUNNING again, or a new one. Its id."""
+    plan = sweep.plan()
+    run_id = plan["mlflow_runs"].get(store.name)
+    if run_id is not None and alive(store, run_id):
+        store.client.update_run(run_id, status="RUNNING")
+    else:
+        run_id = _create(store, sweep, plan, config)
+        sweep.save({"mlflow_runs": plan["mlflow_runs"] | {store.name: run_id}})
+    set_tags(store, run_id, {"outcome": "running", "owner": f"{host()}", "starts": plan["starts"]})
+    return run_id
 
-    Raises:
-        StoreError: the store answers but can't be used.
+
+def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult], outcome: str) -> None:
+    """Counts, jobs, leaderboard and state.
+
+    Args:
+        outcome: of the sweep itself: finished (whatever its runs came to), failed or killed.
     """
+    from mlflow.entities import Metric
 
-    def __init__(self, tracking: Tracking) -> None:
-        self.uri = store_uri(tracking)
-        self.run_id: str | None = None
-        self._tags = tracking.tags
-        self._delivery = Delivery(tracking, in_sweep=True)
+    plan = sweep.plan()
+    run_id = plan["mlflow_runs"].get(store.name)
+    if run_id is None:
+        return
+    counts = Counter(r.outcome for r in results)
+    values = {f"runs_{name}": counts[name] for name in OUTCOMES}
+    values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
+    finished = [r.value for r in results if r.outcome == "finished"]
+    best = {"best_val_accuracy": max(finished)} if finished else {}
+    now, step = time.time_ns() // 1_000_000, plan["starts"]  # one point a start, however often the sweep went on
+    store.client.log_batch(run_id, metrics=[Metric(k, v, now, step) for k, v in (values | best).items()])
+    store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
+    set_tags(store, run_id, {"outcome": outcome, "mlflow.note.content": markdown(results, plan["command"])})
+    store.client.set_terminated(run_id, STATUS[outcome])
 
-    def open(self, sweep: SweepFolder, swept: list[str]) -> str | None:
-        """Makes the run; its id."""
-        self.run_id = self._try(lambda: self._create(sweep, swept))
-        self._delivery.parent = self.run_id
-        return self.run_id
 
-    def close(self, sweep: SweepFolder, outcome: str) -> None:
-        """Counts, leaderboard and state.
+def _create(store: Store, sweep: SweepFolder, plan: dict[str, Any], config: Config) -> str:
+    tags: dict[str, Any] = {
+        "kind": "sweep",
+        "sweep_folder": str(sweep.path),
+        "sweep": sweep.id,
+        "command": plan["command"],
+        "overrides": " ".join(plan["overrides"]),
+        "swept": " ".join(plan["swept"]),
+        "host": host(),
+        "mlflow.source.name": plan["command"],
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user(),
+        **{f"version.{name}": v for name, v in versions().items()},
+        **git_state(),
+        **config.tracking.tags,
+    }
+    name = "sweep " + (" ".join(s.rpartition(".")[2] for s in plan["swept"]) or "of one")
+    run = store.client.create_run(store.experiment_id, start_time=plan["created_ms"], run_name=name, tags=strings(tags))
+    store.client.log_dict(run.info.run_id, plan, "sweep.json")
+    return run.info.run_id
 
-        Args:
-            outcome: of the sweep itself: finished (whatever its runs came to), failed or killed.
-        """
-        self._try(lambda: self._end(sweep, outcome))
 
-    def log_best_model(self, best: RunFolder | None) -> None:
-        """For `tracking.models=best`."""
-        if best is not None:
-            self._delivery.send(best, model=True)
-
-    def _create(self, sweep: SweepFolder, swept: list[str]) -> str:
-        store, plan = self._delivery.store, sweep.plan()
-        assert store is not None
-        tags: dict[str, Any] = {
-            "kind": "sweep",
-            "sweep_folder": sweep.id,
-            "command": plan["command"],
-            "overrides": " ".join(plan["overrides"]),
-            "swept": " ".join(swept),
-            "host": host(),
-            "mlflow.source.name": plan["command"],
-            "mlflow.source.type": "LOCAL",
-            "mlflow.user": user(),
-            **{f"version.{name}": v for name, v in versions().items()},
-            **git_state(),
-            **self._tags,
-        }
-        name = "sweep " + (" ".join(s.rpartition(".")[2] for s in swept) or "of one")
-        run = store.client.create_run(
-            store.experiment_id, start_time=plan["created_ms"], run_name=name, tags=strings(tags)
-        )
-        store.client.log_dict(run.info.run_id, plan, "sweep.json")
-        return run.info.run_id
-
-    def _end(self, sweep: SweepFolder, outcome: str) -> None:
-        from mlflow.entities import Metric
-
-        store = self._delivery.store
-        if store is None or self.run_id is None:
-            return
-        results = [sweep.result(job.number) for job in sweep.jobs()]
-        counts = Counter(r["outcome"] for r in results if r is not None)
-        finished = [r for r in results if r is not None and r["outcome"] == "finished"]
-        now = max([r["ended_ms"] for r in results if r is not None] or [sweep.plan()["created_ms"]])
-        points = [Metric(f"runs_{name}", counts[name], now, 0) for name in OUTCOMES]
-        points += [Metric("runs", len(results), now, 0), Metric("runs_missing", results.count(None), now, 0)]
-        if finished:
-            points.append(Metric("best_val_accuracy", max(r["best_val_accuracy"] for r in finished), now, 0))
-        store.client.log_batch(self.run_id, metrics=points)
-        set_tags(store, self.run_id, {"outcome": outcome, "mlflow.note.content": markdown(sweep)})
-        store.client.set_terminated(self.run_id, STATUS[outcome])
-
-    def _try(self, action: Callable[[], str | None]) -> str | None:
-        """Bookkeeping must not end a sweep."""
-        if self._delivery.store is None:
-            return None
-        try:
-            return action()
-        except Exception as e:
-            reason = hide_password(first_line(e))
-            log.warning("the sweep's own MLflow run can't be written: %s", reason)
-            log.debug("parent run", exc_info=True)
-            return None
+def _listed(result: JobResult, store: Store) -> dict[str, Any]:
+    job, record = result.job, result.record or {}
+    return {
+        "name": job.name,
+        "swept": job.swept,
+        "fingerprint": job.fingerprint,
+        "outcome": result.outcome,
+        "best_val_accuracy": record.get("best_val_accuracy"),
+        "mlflow_run_id": delivered_run(job.folder, store),
+    }

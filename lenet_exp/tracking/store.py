@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -29,12 +29,13 @@ class StoreAway(Exception):
 
 @dataclass(frozen=True)
 class Store:
-    """An open store: its address, a client, and the experiment that runs go to."""
+    """An open store: its address, a client, the experiment that runs go to, and runs known to be there."""
 
     uri: str
     client: MlflowClient
     experiment: str
     experiment_id: str
+    seen: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lenet_exp.data.images import TrainingData
 from lenet_exp.training.evaluate import evaluate
-from lenet_exp.training.lane import Best, Lane
+from lenet_exp.training.lane import Best, Lane, Position
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,12 @@ Echo = Callable[[int, float], None]  # (iteration, loss), every num_iter_echo it
 
 
 def fit(
-    lanes: Sequence[Lane], data: TrainingData, echo: Echo | None = None
+    lanes: Sequence[Lane],
+    data: TrainingData,
+    echo: Echo | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[EpochResult | Divergence]]:
-    """Trains the lanes for `num_epoch` epochs and keeps the best weights of each in `lane.best`.
+    """Trains the lanes from where they stand to `num_epoch` epochs and keeps the best weights of each in `lane.best`.
 
     Selection: best validation accuracy at the end of an epoch, the earlier one of equals. A lane whose loss is no
     longer finite yields a `Divergence` and ends.
@@ -65,6 +68,8 @@ def fit(
         lanes: one, for now.
         data: on the lanes' device.
         echo: called every `num_iter_echo` iterations.
+        stop: asked after each step; if it says so, the training ends there, and `lane.position` says where. Going on
+            from it gives the same bits as never having stopped.
     """
     (lane,) = lanes
     step = solo_step(lane, data)
@@ -74,24 +79,34 @@ def fit(
     losses = torch.zeros(steps, device=device)
     weights = torch.full((steps,), batch_size / n, device=device)
     weights[-1] = (n - batch_size * (steps - 1)) / n
-    for epoch in range(1, lane.config.num_epoch + 1):
-        start = time.perf_counter()
-        lane.model.train()
-        correct = torch.zeros((), dtype=torch.int64, device=device)
+    for epoch in range(lane.position.epoch, lane.config.num_epoch + 1):
+        at, start = lane.position, time.perf_counter() - lane.position.seconds
+        if at.order is not None:
+            lane.order.set_state(at.order)
+        order_state = lane.order.get_state()
         order = data.train_index[torch.randperm(n, generator=lane.order).to(device)]
-        step_losses: list[tuple[int, float, int]] = []
-        first = (epoch - 1) * steps
-        for i, batch in enumerate(order.split(batch_size)):
-            losses[i], hits = step(batch)
+        losses[: at.steps] = at.losses.to(device)
+        correct = torch.full((), at.correct, dtype=torch.int64, device=device)
+        step_losses, done, first = list(at.step_losses), at.steps, (epoch - 1) * steps
+        lane.model.train()
+        for batch in order.split(batch_size)[at.steps :]:
+            losses[done], hits = step(batch)
             correct += hits
-            if (first + i + 1) % every == 0:
-                loss = float(losses[i])
+            done += 1
+            if (first + done) % every == 0:
+                loss = float(losses[done - 1])
                 if not math.isfinite(loss):
                     break
-                step_losses.append((first + i + 1, loss, _now_ms()))
+                step_losses.append((first + done, loss, _now_ms()))
                 if echo is not None:
-                    echo(first + i + 1, loss)
-        bad = (~losses[: i + 1].isfinite()).nonzero()
+                    echo(first + done, loss)
+            if stop():
+                seconds = time.perf_counter() - start
+                lane.position = Position(
+                    epoch, done, losses[:done].cpu(), int(correct), tuple(step_losses), seconds, order_state
+                )
+                return
+        bad = (~losses[:done].isfinite()).nonzero()
         if len(bad):
             yield [Divergence(epoch, first + int(bad[0]) + 1, float(losses[int(bad[0])]), step_losses)]
             return
@@ -106,6 +121,7 @@ def fit(
         if improved:
             copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.model.state_dict().items()}
             lane.best = Best(epoch, val_accuracy, copied, predictions)
+        lane.position = Position(epoch + 1)
         yield [
             EpochResult(
                 epoch,

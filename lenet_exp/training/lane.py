@@ -1,4 +1,4 @@
-"""One run inside a training: its network, optimizer, generators and the best weights so far."""
+"""One run inside a training: its network, optimizer, generators, where it stands, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -23,24 +23,48 @@ class Best:
     predictions: Tensor
 
 
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands: in `epoch` (from 1), after `steps` of its steps, and what those gave.
+
+    Attributes:
+        losses: (steps,) mean loss of each batch.
+        correct: hits among the images so far.
+        step_losses: as in `EpochResult`.
+        seconds: spent in this epoch.
+        order: state of the order generator at the epoch's start; None at the start of an epoch.
+    """
+
+    epoch: int = 1
+    steps: int = 0
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    correct: int = 0
+    step_losses: tuple[tuple[int, float, int], ...] = ()
+    seconds: float = 0.0
+    order: Tensor | None = None
+
+
 @dataclass
 class Lane:
-    """A run's state in training."""
+    """A run's state in training. `order` draws the order of the images, `noise` dropout masks and random slopes."""
 
     config: Config
     model: LeNet5
     optimizer: torch.optim.Optimizer
     order: torch.Generator
-    best: Best | None = field(default=None)
+    noise: torch.Generator
+    best: Best | None = None
+    position: Position = field(default_factory=Position)
 
 
 def new_lane(config: Config, device: torch.device) -> Lane:
     """The lane at the start of training; everything random in it comes from `config.seed`."""
+    noise = generator(config.seed, "noise", device)
     model = LeNet5(
         config.activation,
         config.regularization.dropout_rate,
         weights=generator(config.seed, "weights"),
-        noise=generator(config.seed, "noise", device),
+        noise=noise,
     ).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    return Lane(config, model, build_optimizer(config, model.parameters()), generator(config.seed, "order"))
+    return Lane(config, model, build_optimizer(config, model.parameters()), generator(config.seed, "order"), noise)

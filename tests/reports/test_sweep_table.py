@@ -8,81 +8,114 @@ from typing import Any
 import pytest
 
 from lenet_exp.reports.sweep_table import at_chance, markdown, print_sweep, ranked
-from lenet_exp.sweeps.plan import Job, SweepFolder
+from lenet_exp.sweeps.freeze import FrozenJob
+from lenet_exp.sweeps.results import JobResult
+from lenet_exp.sweeps.sweep_folder import SweepFolder
 
 URI = "sqlite:////somewhere/mlflow.db"
+SWEEP = SweepFolder(Path("/runs/sweeps/0123456789abcdef"))
+COMMAND = "lenet-train -m 'x=1|2'"
 
 
-def result(outcome: str = "finished", best: float | None = None, **more: Any) -> dict[str, Any]:
-    given = {"outcome": outcome, "reason": "", "best_val_accuracy": best, "best_epoch": 1, "seconds": 1.25}
-    return given | {"at_chance": False, "repeated": False, "log": None} | more
+def result(number: int, outcome: str = "finished", best: float | None = None, **more: Any) -> JobResult:
+    """Of a job of two flags; with a record, unless it never started or `record=False`."""
+    job = FrozenJob(
+        number, f"a{number} lr=0.{number}", {"activation": f"a{number}", "optimizer.lr": f"0.{number}"}, [], {}, "", ""
+    )
+    record = {"outcome": outcome, "best_val_accuracy": best, "best_epoch": best and 1, "seconds": 1.25}
+    record["confusion_matrix"] = more.get("matrix")
+    has_record = more.get("record", outcome != "not started")
+    return JobResult(job, outcome, more.get("reason", ""), record if has_record else None, more.get("repeated", False))
+
+
+@pytest.fixture(autouse=True)
+def _outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", "/outputs")
 
 
 @pytest.fixture
-def sweep(tmp_path: Path) -> SweepFolder:
-    """Six jobs of two flags; the last one never started."""
-    jobs = [Job(n, f"a{n} lr=0.{n}", {"activation": f"a{n}", "optimizer.lr": f"0.{n}"}) for n in range(6)]
-    sweep = SweepFolder(tmp_path)
-    sweep.start("lenet-train -m 'x=1|2'", [], jobs)
-    sweep.end_job(0, result(best=0.5))
-    sweep.end_job(1, result("failed", reason="RuntimeError: [red]no[/red] markup", log="/runs/1/run.log"))
-    sweep.end_job(2, result(best=0.9, repeated=True))
-    sweep.end_job(3, result("diverged", best=0.95, reason="loss nan in epoch 2, iteration 41", log="/runs/3/run.log"))
-    sweep.end_job(4, result(best=0.1, at_chance=True))
-    return sweep
+def results() -> list[JobResult]:
+    """Eight jobs; the last one never started."""
+    return [
+        result(0, best=0.5),
+        result(1, "failed", reason="RuntimeError: [red]no[/red] markup"),
+        result(2, best=0.9, repeated=True),
+        result(3, "diverged", best=0.95, reason="loss nan in epoch 2, iteration 41"),
+        result(4, best=0.1, matrix=[[25] + [0] * 9] * 10),
+        result(5, "killed", best=0.8, reason="SIGINT"),
+        result(6, "failed", reason="DataError: gone", record=False),
+        result(7, "not started", reason="the sweep ended before"),
+    ]
 
 
-def test_finished_runs_come_first_the_best_first_and_those_without_a_result_last(sweep):
-    assert [job.number for job, _ in ranked(sweep)] == [2, 0, 4, 3, 1, 5]
+def table(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def test_the_terminal_gets_every_row_the_reasons_and_the_way_to_the_ui(sweep, capsys):
-    print_sweep(sweep, URI, 12.34)
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+def test_finished_runs_come_first_the_best_first_and_those_without_a_result_last(results):
+    assert [r.job.number for r in ranked(results)] == [2, 0, 4, 3, 5, 1, 6, 7]
+
+
+def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, capsys):
+    print_sweep(results, URI, 12.34, SWEEP)
+    lines = table(capsys.readouterr().out)
     assert lines[0].split() == ["#", "activation", "lr", "best", "val", "epoch", "seconds"]
-    rows = [line.split(maxsplit=6) for line in lines[2:8]]
+    rows = [line.split(maxsplit=6) for line in lines[2:10]]
     assert rows == [
         ["1", "a2", "0.2", "90.00%", "1", "1.2", "trained before"],
         ["2", "a0", "0.0", "50.00%", "1", "1.2"],
         ["3", "a4", "0.4", "10.00%", "1", "1.2", "at chance: learned nothing"],
         ["4", "a3", "0.3", "95.00%", "1", "1.2", "diverged"],
-        ["5", "a1", "0.1", "-", "-", "-", "failed"],
-        ["6", "a5", "0.5", "-", "-", "-", "not started"],
+        ["5", "a5", "0.5", "80.00%", "1", "1.2", "killed"],
+        ["6", "a1", "0.1", "-", "-", "-", "failed"],
+        ["7", "a6", "0.6", "-", "-", "-", "failed"],
+        ["8", "a7", "0.7", "-", "-", "-", "not started"],
     ]
-    assert lines[8:] == [
-        "6 runs: 3 finished, 1 diverged, 1 failed, 1 not started; 4 trained (1 had been trained before) in 12.3 s",
-        "diverged: a3 lr=0.3: loss nan in epoch 2, iteration 41; log: /runs/3/run.log",
-        "failed: a1 lr=0.1: RuntimeError: [red]no[/red] markup; log: /runs/1/run.log",
+    log = "/outputs/runs/run.log"
+    assert lines[10:] == [
+        "8 runs: 3 finished, 1 diverged, 2 failed, 1 killed, 1 not started; "
+        "6 trained (1 had been trained before) in 12.3 s",
+        f"diverged: a3 lr=0.3: loss nan in epoch 2, iteration 41; log: {log}",
+        f"killed: a5 lr=0.5: SIGINT; log: {log}",
+        f"failed: a1 lr=0.1: RuntimeError: [red]no[/red] markup; log: {log}",
+        "failed: a6 lr=0.6: DataError: gone",
+        "the same line again goes on; or: lenet-train -m sweep.resume=0123456789abcdef",
         f"compare them: MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {URI}",
     ]
 
 
-def test_a_long_reason_stays_one_line(sweep, capsys):
-    sweep.end_job(1, result("failed", reason="word " * 100, log="/runs/1/run.log"))
-    print_sweep(sweep, URI, 1.0)
+@pytest.mark.parametrize(
+    ("outcome", "goes_on"),
+    [("finished", False), ("diverged", False), ("failed", True), ("killed", True), ("not started", True)],
+)
+def test_how_to_go_on_is_said_where_something_can_go_on(capsys, outcome, goes_on):
+    print_sweep([result(0, best=0.5), result(1, outcome, best=0.4)], URI, 1.0, SWEEP)
+    assert ("the same line again goes on" in capsys.readouterr().out) is goes_on
+
+
+def test_a_long_reason_stays_one_line(capsys):
+    print_sweep([result(1, "failed", reason="word " * 100)], URI, 1.0, SWEEP)
     (line,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith("failed: ")]
-    assert line.endswith("log: /runs/1/run.log")
+    assert line.endswith("log: /outputs/runs/run.log")
 
 
-def test_the_description_is_a_markdown_table(sweep):
-    lines = markdown(sweep).splitlines()
+def test_the_description_is_a_markdown_table(results):
+    lines = markdown(results, COMMAND).splitlines()
     assert lines[0] == "`lenet-train -m 'x=1|2'`"
-    table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 2 + 6
-    assert {line.count("|") for line in table} == {8}
-    assert table[2] == "| 1 | a2 | 0.2 | 90.00% | 1 | 1.2 | trained before |"
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + 8
+    assert {line.count("|") for line in rows} == {8}
+    assert rows[2] == "| 1 | a2 | 0.2 | 90.00% | 1 | 1.2 | trained before |"
 
 
-def test_a_pipe_in_a_value_does_not_break_the_description(tmp_path):
-    sweep = SweepFolder(tmp_path)
-    sweep.start("x", [], [Job(0, "n", {"tracking.tags.note": "a|b"})])
-    assert markdown(sweep).splitlines()[-1].startswith("| 1 | a\\|b | ")
+def test_a_pipe_in_a_value_does_not_break_the_description():
+    job = FrozenJob(0, "n", {"tracking.tags.note": "a|b"}, [], {}, "", "")
+    text = markdown([JobResult(job, "not started", "", None, False)], COMMAND)
+    assert text.splitlines()[-1].startswith("| 1 | a\\|b | ")
 
 
-def test_the_description_of_a_huge_sweep_is_cut(tmp_path):
-    sweep = SweepFolder(tmp_path)
-    sweep.start("x", [], [Job(n, f"seed={n}", {"seed": str(n)}) for n in range(130)])
-    text = markdown(sweep)
+def test_the_description_of_a_huge_sweep_is_cut():
+    text = markdown([result(n, "not started") for n in range(130)], COMMAND)
     assert sum(line.startswith("|") for line in text.splitlines()) == 2 + 100
     assert text.splitlines()[-1] == "30 more"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-REACHED, GO = "LENET_EXP_TEST_REACHED", "LENET_EXP_TEST_GO"  # name two named pipes
+from lenet_exp.stopping import asked
+
+REACHED = "LENET_EXP_TEST_REACHED"  # names a named pipe
 REAL_BATCH = 3  # the check before training has a smaller one
 
 
@@ -38,8 +41,13 @@ class Raises(_Counts):
 class Waits(_Counts):
     waited = False
 
+    def __init__(self, after: int = 60, stubborn: bool = False) -> None:
+        super().__init__(after)
+        self.stubborn = stubborn
+
     def act(self) -> None:
         if REACHED in os.environ and not Waits.waited:
             Waits.waited = True
             Path(os.environ[REACHED]).write_text("here")  # waits for the reader
-            Path(os.environ[GO]).read_text()  # waits until it is interrupted, or let go
+            while self.stubborn or asked() is None:
+                time.sleep(0.02)

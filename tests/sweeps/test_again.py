@@ -13,7 +13,8 @@ import pytest
 from tests.commands import MINE, SMALL, Done, lenet_train
 from tests.stores import client, everything, models, points, runs
 
-LINE = ("-m", *SMALL, "num_epoch=1", "tracking.plots=false", "optimizer=sgd,adam", "optimizer.momentum=0,0.9")
+QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "hydra/launcher=basic")
+LINE = ("-m", *QUICK, "optimizer=sgd,adam", "optimizer.momentum=0,0.9")
 
 
 @dataclass(frozen=True)
@@ -51,35 +52,45 @@ def test_duplicates_are_trained_once_and_count_all_the_same(stages):
     assert [run.info.run_name for run in first.children] == ["sgd mom=0", "sgd mom=0.9", "adam mom=0"]
     assert first.parents[0].data.metrics["runs_finished"] == 4
     assert first.done.stderr.count("optimizer.momentum has no effect for adam") == 1
-    assert "adam mom=0.9: " in first.done.stderr
+    told = [line.partition(": ")[0] for line in first.done.stderr.splitlines()[3:]]
+    assert told == ["sgd mom=0", "sgd mom=0.9", "adam mom=0"]
 
 
 def test_the_same_line_again_trains_nothing(stages):
     again = stages["again"]
     assert counts(again) == "4 runs: 4 finished; 0 trained (4 had been trained before)"
+    assert "the same line again goes on" not in again.done.stdout
     assert len(again.children) == 3
     for run in again.children:
-        assert again.held[run.info.run_id][4] == stages["first"].held[run.info.run_id][4]  # not one point more
-    assert again.done.stderr.count("trained before") == 4
+        assert again.held[run.info.run_id] == stages["first"].held[run.info.run_id]  # not one point more
+    assert "sweep of 4 runs; 4 of them trained before (goes on with " in again.done.stderr
 
 
-def test_the_results_are_found_under_both_parents_and_nested_under_the_first(stages):
-    (old, new) = (parent.info.run_id for parent in stages["again"].parents)
-    assert old == stages["first"].parents[0].info.run_id
-    for run in stages["again"].children:
-        assert run.data.tags["sweeps"].split(",") == [old, new]
-        assert run.data.tags["mlflow.parentRunId"] == old
-    assert stages["again"].parents[1].data.metrics["runs_finished"] == 4
-    best = [parent.data.metrics["best_val_accuracy"] for parent in stages["again"].parents]
-    assert best[0] == best[1]
+def test_the_same_line_again_is_the_same_sweep_with_the_same_mlflow_run(stages):
+    (before,), (after,) = stages["first"].parents, stages["again"].parents
+    assert after.info.run_id == before.info.run_id
+    assert (before.data.tags["starts"], after.data.tags["starts"]) == ("1", "2")
+    assert (after.info.status, after.data.tags["outcome"]) == ("FINISHED", "finished")
+    assert after.data.metrics == before.data.metrics
+    steps = {tuple(step for step, _, _ in p) for p in stages["again"].held[after.info.run_id][4].values()}
+    assert steps == {(1, 2)}  # one point a start
 
 
-def test_another_seed_trains_only_what_is_new(stages):
+def test_another_seed_is_another_sweep_and_trains_only_what_is_new(stages):
     more = stages["more"]
     assert counts(more) == "8 runs: 8 finished; 3 trained (5 had been trained before)"
     assert len(more.children) == 6
-    newest = more.parents[-1].info.run_id
-    assert all(newest in run.data.tags["sweeps"] for run in more.children)
+    assert len(more.parents) == 2
+    assert more.parents[1].data.metrics["runs_finished"] == 8
+
+
+def test_results_are_found_under_both_sweeps_that_asked_and_nested_under_the_first(stages):
+    (old, new) = (parent.info.run_id for parent in stages["more"].parents)
+    known = {run.info.run_id for run in stages["first"].children}
+    for run in stages["more"].children:
+        asked = [old, new] if run.info.run_id in known else [new]
+        assert run.data.tags["sweeps"].split(",") == asked
+        assert run.data.tags["mlflow.parentRunId"] == asked[0]
 
 
 def test_force_trains_again_and_comes_to_the_same_weights(stages):
@@ -90,25 +101,51 @@ def test_force_trains_again_and_comes_to_the_same_weights(stages):
     assert len({run.data.tags["fingerprint"] for run in forced} & set(before)) == len(forced) == 3
     for run in forced:
         assert run.data.tags["weights_digest"] == before[run.data.tags["fingerprint"]]
-        assert run.data.tags["mlflow.parentRunId"] == stages["force"].parents[-1].info.run_id
+        assert run.data.tags["mlflow.parentRunId"] == stages["first"].parents[0].info.run_id
     assert {run.info.status for run in stages["force"].children} == {"FINISHED"}
+    assert len(stages["force"].parents) == 2
 
 
-def test_a_failed_run_is_tried_again_and_replaces_its_first_try(ready):
+def test_the_same_sweep_in_another_order_trains_what_is_missing(ready):
+    assert lenet_train("-m", *QUICK, "seed=0,1", outputs=ready).returncode == 0
+    (second,) = [run for run in runs(client(ready)) if run.data.params["seed"] == "1"]
+    shutil.rmtree(ready / "runs" / second.data.tags["run_folder"])
+    done = lenet_train("-m", *QUICK, "seed=1,0", outputs=ready)
+    assert "2 runs: 2 finished; 1 trained (1 had been trained before)" in done.stdout
+    assert len(runs(client(ready), "sweep")) == 1
+
+
+def test_the_same_sweep_with_a_model_path_serves_it(ready, tmp_path):
+    for more in ((), (f"model_path={tmp_path / 'models'}",)):
+        assert lenet_train("-m", *QUICK, "seed=0,1", *more, outputs=ready).returncode == 0
+    assert len(list((tmp_path / "models").glob("*.safetensors"))) == 2
+
+
+def test_a_failed_run_goes_on_from_its_last_commit_in_the_same_mlflow_run(ready):
     line = ("-m", f"--config-dir={MINE}", *SMALL, "num_epoch=2", "tracking.plots=false", "activation=raises,relu")
-    first, second = (lenet_train(*line, outputs=ready) for _ in "ab")
-    assert (first.returncode, second.returncode) == (1, 1)
-    assert "2 runs: 1 finished, 1 failed; 1 trained (1 had been trained before)" in second.stdout
-    tries = [run for run in runs(client(ready)) if run.data.params["activation"] == "raises"]
-    assert [run.info.status for run in tries] == ["FAILED", "FAILED"]
-    assert len({run.data.tags["mlflow.parentRunId"] for run in tries}) == 2
-    for run in tries:
-        assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_loss"]] == [1]
+    first = lenet_train(*line, outputs=ready)
+    assert first.returncode == 1
+    assert "2 runs: 1 finished, 1 failed; 2 trained in" in first.stdout
+    failed = {run.info.run_name: run for run in runs(client(ready))}["raises"]
+    assert (failed.info.status, failed.data.tags["outcome"]) == ("FAILED", "failed")
+    assert "best_val_accuracy" not in failed.data.metrics
+    again = lenet_train(*line, outputs=ready)  # the layer counts its batches anew, and so comes to the end
+    assert again.returncode == 0, again.stderr
+    assert "2 runs: 2 finished; 1 trained (1 had been trained before)" in again.stdout
+    ended = {run.info.run_name: run for run in runs(client(ready))}
+    assert set(ended) == {"raises", "relu"}
+    run = ended["raises"]
+    assert run.info.run_id == failed.info.run_id
+    assert run.info.status == "FINISHED"
+    assert (run.data.tags["outcome"], run.data.tags["reason"], run.data.tags["resumed"]) == ("finished", "", "1")
+    assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_loss"]] == [1, 2]
+    assert run.data.tags["weights_digest"] == ended["relu"].data.tags["weights_digest"]  # the layer is a ReLU
+    assert [model.source_run_id for model in models(client(ready))].count(run.info.run_id) == 1
 
 
 @pytest.mark.parametrize(("which", "number"), [("all", 2), ("best", 1), ("none", 0)])
 def test_models_go_to_mlflow_as_asked(ready, which, number):
-    line = ("-m", *SMALL, "num_epoch=1", "tracking.plots=false", "optimizer.lr=0.01,0.0001", f"tracking.models={which}")
+    line = ("-m", *QUICK, "optimizer.lr=0.01,0.0001", f"tracking.models={which}")
     for _ in "ab":  # and none is added when the line is typed again
         done = lenet_train(*line, outputs=ready)
         assert done.returncode == 0, done.stderr
@@ -119,12 +156,12 @@ def test_models_go_to_mlflow_as_asked(ready, which, number):
         (model,) = [m for m in logged if m.source_run_id == best.info.run_id]
         linked = {m.key: m.value for m in model.metrics}
         assert linked["val_accuracy"] == best.data.metrics["best_val_accuracy"]
-    (parent, _) = runs(client(ready), "sweep")
+    (parent,) = runs(client(ready), "sweep")
     assert parent.data.metrics["best_val_accuracy"] == best.data.metrics["best_val_accuracy"]
 
 
 def test_a_run_alone_is_its_own_best(ready):
-    done = lenet_train(*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=best", outputs=ready)
+    done = lenet_train(*QUICK, "tracking.models=best", outputs=ready)
     assert done.returncode == 0, done.stderr
     assert len(models(client(ready))) == 1
 

@@ -21,8 +21,8 @@ def test_hydras_basic_sweeper(ready):
 
 def test_hydras_basic_sweeper_tells_of_a_failure(ready):
     done = lenet_train("-m", "hydra/sweeper=basic", *QUICK, "dataset.val_size=250,2000", outputs=ready)
-    assert done.returncode == 1
-    assert "dataset.val_size=2000" in done.stderr
+    assert done.returncode == 2
+    assert "dataset.val_size=2000: digits has 1500 images" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(runs(client(ready))) == 1
 

@@ -1,20 +1,25 @@
-"""A run on disk: what is committed is whole, and one process at a time owns it."""
+"""A run on disk: who owns it, what a start leaves of the try before, and what stays at the end."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from lenet_exp.files import write_json
-from lenet_exp.sweeps import run_folder
+from lenet_exp.execution import host
+from lenet_exp.sweeps.commits import Commits
+from lenet_exp.sweeps.owner import Owner, owner_of
 from lenet_exp.sweeps.run_folder import RunFolder, run_id
-from lenet_exp.training.fit import EpochResult
 from lenet_exp.training.lane import Best
+
+JOB = {"name": "n", "config": {}, "fingerprint": "f", "created_ms": 1}
+BEST = Best(2, 0.2, {"w": torch.full((3,), 2.0)}, torch.zeros(2, dtype=torch.int64))
 
 
 @pytest.fixture
@@ -24,14 +29,12 @@ def folder(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def result(epoch: int, *, improved: bool = True) -> EpochResult:
-    return EpochResult(
-        epoch, 1.0, 0.5, 1.0, 0.1 * epoch, 0.01, 2.0, 100.0, [(epoch, 1.0, epoch)], 1000 * epoch, improved
-    )
+def record(outcome: str) -> dict[str, Any]:
+    return JOB | {"outcome": outcome, "reason": "", "best_epoch": 2, "best_val_accuracy": 0.2}
 
 
-def best(epoch: int) -> Best:
-    return Best(epoch, 0.1 * epoch, {"w": torch.full((3,), float(epoch))}, torch.zeros(2, dtype=torch.int64))
+def content(folder: RunFolder) -> list[str]:
+    return sorted(path.name for path in folder.path.iterdir())
 
 
 def test_the_name_is_of_the_experiment_and_the_fingerprint():
@@ -41,61 +44,61 @@ def test_the_name_is_of_the_experiment_and_the_fingerprint():
     assert run_id("a", "c" * 64) == names[0]
 
 
-def test_a_commit_keeps_history_and_the_best_weights_only(folder, monkeypatch):
-    monkeypatch.setattr(run_folder, "COMMIT_SECONDS", 0.0)
-    assert folder.commit(result(1), best(1), final=False)
-    assert folder.commit(result(2), best(2), final=False)
-    assert folder.commit(result(3, improved=False), best(2), final=True)
-    read = RunFolder(folder.path)
-    assert [e["epoch"] for e in read.history()["epochs"]] == [1, 2, 3]
-    assert read.history()["best"] == {"epoch": 2, "val_accuracy": 0.2, "weights": "best-2.safetensors"}
-    assert read.best_weights()["w"].tolist() == [2.0] * 3
-    assert sorted(path.name for path in folder.path.iterdir()) == ["best-2.safetensors", "history.json"]
+def test_the_same_fingerprint_under_another_execution_has_another_name():
+    names = [run_id("a", "c" * 64, *execution) for execution in ((), ("cpu", 1), ("cpu", 2), ("cuda", 1))]
+    assert len(set(names)) == 4
 
 
-def test_short_epochs_are_committed_together(folder, monkeypatch):
-    monkeypatch.setattr(run_folder, "COMMIT_SECONDS", 1e9)
-    assert not folder.commit(result(1), best(1), final=False)
-    assert not folder.commit(result(2), best(2), final=False)
-    assert RunFolder(folder.path).history()["epochs"] == []
-    assert folder.commit(result(3), best(3), final=True)
-    assert [e["epoch"] for e in RunFolder(folder.path).history()["epochs"]] == [1, 2, 3]
-    assert RunFolder(folder.path).history()["best"]["epoch"] == 3
-
-
-def test_what_was_held_back_is_flushed_at_the_end(folder):
-    folder.commit(result(1), best(1), final=False)
-    folder.commit(result(2), best(2), final=False)
-    folder.flush(best(2))
-    assert [e["epoch"] for e in RunFolder(folder.path).history()["epochs"]] == [1, 2]
-
-
-def test_a_crash_between_weights_and_history_leaves_the_commit_before(folder, monkeypatch):
-    monkeypatch.setattr(run_folder, "COMMIT_SECONDS", 0.0)
-    folder.commit(result(1), best(1), final=False)
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "write_json", killed)
-        with pytest.raises(KeyboardInterrupt):
-            folder.commit(result(2), best(2), final=False)
-    read = RunFolder(folder.path)
-    assert [e["epoch"] for e in read.history()["epochs"]] == [1]
-    assert read.best_weights()["w"].tolist() == [1.0] * 3
-
-
-def test_starting_anew_empties_the_folder_but_remembers_its_mlflow_runs(folder):
-    entry = {"store": "sqlite:///x", "run_id": "1" * 32}
-    folder.set_delivered({"mlflow_runs": [entry]})
-    write_json(folder.path / "history.json", {"epochs": [], "best": None})
-    (folder.path / "rest").mkdir()
-    folder.start({"name": "n", "config": {}, "fingerprint": "f"})
-    assert folder.abandoned() == [entry]
+def test_starting_anew_empties_the_folder_but_remembers_its_log_and_its_mlflow_runs(folder):
+    entries = [{"store": "sqlite:///x", "run_id": str(n) * 32} for n in range(2)]
+    for entry in entries:
+        folder.start(JOB)
+        folder.set_delivered({"mlflow_runs": [entry]})
+        Commits(folder.path).write_results(BEST)
+        folder.log_file.write_text("a line\n")
+        (folder.path / "rest").mkdir()
+    folder.start(JOB | {"name": "m"})
+    assert folder.abandoned() == entries
     assert folder.delivered() is None
-    assert folder.job()["name"] == "n"
-    assert sorted(path.name for path in folder.path.iterdir()) == ["abandoned.json", "job.json"]
+    assert folder.job()["name"] == "m"
+    assert content(folder) == ["abandoned.json", "job.json", "run.log"]
+
+
+@pytest.mark.parametrize("outcome", ["killed", "failed"])
+def test_a_run_that_was_killed_or_failed_has_no_result_and_can_go_on(folder, outcome):
+    folder.start(JOB).write_results(BEST)
+    folder.finish(record(outcome))
+    assert folder.record() == record(outcome)
+    assert folder.result() is None
+    folder.go_on()
+    assert folder.record() is None
+    assert folder.job() == JOB
+    assert folder.best_weights()["w"].tolist() == [2.0] * 3
+    assert content(folder) == ["best-2.safetensors", "history.json", "job.json"]
+
+
+@pytest.mark.parametrize("outcome", ["finished", "diverged"])
+def test_a_result_keeps_its_record_its_history_and_its_best_model(folder, outcome):
+    folder.start(JOB).write_results(BEST)
+    (folder.path / "state-3-0.safetensors").write_bytes(b"of a commit")
+    folder.finish(record(outcome))
+    assert folder.result() == folder.record() == folder.job() == record(outcome)
+    assert folder.best_weights()["w"].tolist() == [2.0] * 3
+    assert content(folder) == ["best-2.safetensors", "history.json", "record.json"]
+
+
+@pytest.mark.parametrize("name", ["record.json", "job.json", "delivered.json"])
+def test_a_file_that_is_damaged_counts_as_none(folder, name):
+    (folder.path / name).write_text('{"outcome": "fini')
+    assert [folder.record(), folder.result(), folder.job(), folder.delivered()] == [None] * 4
+
+
+def test_it_knows_whether_mlflow_has_points_of_it(folder):
+    assert folder.has_no_points()
+    folder.set_delivered({"mlflow_runs": [{"store": "a", "run_id": "1", "epochs": 0}]})
+    assert folder.has_no_points()
+    folder.set_delivered({"mlflow_runs": [{"epochs": 0}, {"epochs": 1}]})
+    assert not folder.has_no_points()
 
 
 def test_a_claim_shuts_others_out_until_its_process_dies(folder):
@@ -105,11 +108,14 @@ def test_a_claim_shuts_others_out_until_its_process_dies(folder):
         [sys.executable, "-c", code, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert other.stdout.readline() == "mine\n"
+    assert owner_of(folder.path) == Owner(host(), other.pid)
     with (folder.path / "lock").open() as lock:
         with pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         other.kill()
         other.wait()
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel freed it
+    assert owner_of(folder.path) is None
     with folder.claim():
-        assert (folder.path / "lock").exists()
+        assert owner_of(folder.path) == Owner(host(), os.getpid())
+    assert owner_of(folder.path) is None

@@ -12,7 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lenet_exp.sweeps.plan import SweepFolder
+from lenet_exp.sweeps.results import JobResult, job_results
+from lenet_exp.sweeps.sweep_folder import SweepFolder
 from tests.commands import MINE, NO_NETWORK, SMALL, Done, lenet_train
 from tests.stores import client, files, models, points, runs
 
@@ -35,6 +36,12 @@ class Swept:
     children: dict[str, Run]
 
     @property
+    def results(self) -> list[JobResult]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LENET_EXP_OUTPUTS", str(self.outputs))
+            return job_results(self.folder, self.folder.jobs(), self.folder.plan()["started_ms"])
+
+    @property
     def table(self) -> list[list[str]]:
         """Rows as `#, activation, lr, weight_decay, best val, epoch, seconds, remark`."""
         lines = [re.split(r"\s{2,}", line.strip()) for line in self.done.stdout.splitlines()]
@@ -54,9 +61,8 @@ def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
 
 def test_a_run_that_failed_makes_the_status_1_and_stops_no_other(swept):
     assert swept.done.returncode == 1
-    results = [swept.folder.result(n) for n in range(8)]
     outcomes = ["finished", "diverged", "finished", "finished"] + ["failed"] * 4
-    assert [r["outcome"] for r in results] == outcomes
+    assert [r.outcome for r in swept.results] == outcomes
 
 
 def test_the_parent_says_what_was_asked_for(swept):
@@ -67,7 +73,8 @@ def test_the_parent_says_what_was_asked_for(swept):
     assert tags["overrides"].split()[-2:] == [DECAY, "+tracking.tags.x=1"]
     assert tags["swept"] == "activation optimizer.lr regularization.weight_decay"
     assert tags["x"] == "1"
-    assert files(swept.store, swept.parent.info.run_id) == {"sweep.json"}
+    assert tags["sweep"] == swept.folder.id
+    assert files(swept.store, swept.parent.info.run_id) == {"sweep.json", "jobs.json"}
 
 
 def test_the_parent_ends_in_a_true_state_with_the_counts(swept):
@@ -118,7 +125,7 @@ def test_every_child_has_the_state_of_its_run(swept):
 
 def test_a_failed_run_keeps_its_first_epoch_and_says_why(swept):
     run = swept.children[FAILED[0]]
-    assert run.data.tags["reason"].startswith("RuntimeError: broken on purpose,")
+    assert run.data.tags["reason"] == "RuntimeError: broken on purpose,"
     assert [step for step, _, _ in points(swept.store, run.info.run_id)["val_accuracy"]] == [1]
     assert "run.log" in files(swept.store, run.info.run_id)
 
@@ -143,15 +150,16 @@ def test_every_failure_is_one_line_with_its_reason_and_its_log(swept):
     for name in FAILED:
         (line,) = [text for text in swept.done.stdout.splitlines() if text.startswith(f"failed: {name}: ")]
         reason, _, log = line.partition("; log: ")
-        assert reason == f"failed: {name}: RuntimeError: broken on purpose, in two lines"
+        assert reason == f"failed: {name}: RuntimeError: broken on purpose,"
         assert "Traceback (most recent call last)" in Path(log).read_text()
         assert "tests/sweeps/layers.py" in Path(log).read_text()
     (line,) = [text for text in swept.done.stdout.splitlines() if text.startswith("diverged: ")]
     assert re.fullmatch(r"diverged: selu lr=0.01 wd=201: loss \S+ in epoch 2, iteration \d+; log: \S+/run.log", line)
 
 
-def test_the_last_line_opens_the_ui(swept):
-    last = swept.done.stdout.rstrip().splitlines()[-1]
+def test_the_last_lines_say_how_to_go_on_and_how_to_open_the_ui(swept):
+    go_on, last = swept.done.stdout.rstrip().splitlines()[-2:]
+    assert go_on == f"the same line again goes on; or: lenet-train -m sweep.resume={swept.folder.id}"
     assert last.startswith("compare them: MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri ")
     assert last.endswith(f"sqlite:///{swept.outputs / 'mlflow.db'}")
 
@@ -159,9 +167,12 @@ def test_the_last_line_opens_the_ui(swept):
 def test_in_a_file_a_sweep_prints_one_line_a_job_and_no_bars(swept):
     lines = swept.done.stderr.splitlines()
     assert lines[0] == f"sweep of 8 runs; outputs in {swept.outputs}"
+    ends = dict(line.split(": ", 1) for line in lines[1:])
     assert len(lines) == 1 + 8
-    assert re.fullmatch(r"selu lr=0.01 wd=0.0005: \d\d\.\d\d% in epoch 2, \d+\.\d s", lines[1])
-    assert lines[5] == "raises lr=0.01 wd=0.0005: failed: RuntimeError: broken on purpose, in two lines"
+    assert set(ends) == set(swept.children)
+    assert re.fullmatch(r"\d\d\.\d\d% in epoch 2, \d+\.\d s", ends["selu lr=0.01 wd=0.0005"])
+    assert re.fullmatch(r"diverged: loss \S+ in epoch 2, iteration \d+", ends["selu lr=0.01 wd=201"])
+    assert {ends[name] for name in FAILED} == {"failed: RuntimeError: broken on purpose,"}
     printed = swept.done.stdout + swept.done.stderr
     assert [c for c in printed if ord(c) < 32 and c != "\n"] == []
 
@@ -174,17 +185,45 @@ def test_models_are_those_of_the_finished_runs(swept):
 
 def test_the_plan_is_kept_beside_the_runs(swept):
     plan = json.loads((swept.folder.path / "sweep.json").read_text())
-    assert [job["name"] for job in plan["jobs"]][:2] == ["selu lr=0.01 wd=0.0005", "selu lr=0.01 wd=201"]
-    assert plan["mlflow_run_id"] == swept.parent.info.run_id
+    assert [job.name for job in swept.folder.jobs()][:2] == ["selu lr=0.01 wd=0.0005", "selu lr=0.01 wd=201"]
+    assert list(plan["mlflow_runs"].values()) == [swept.parent.info.run_id]
+    assert plan["overrides"][-2:] == [DECAY, "+tracking.tags.x=1"]
+    assert (plan["starts"], plan["outcome"]) == (1, "finished")
 
 
-def test_a_data_set_that_cannot_be_had_costs_its_own_runs_only(ready, tmp_path):
-    line = ("-m", "batch_size=32", "num_epoch=1", "dataset=kmnist,digits", f"data_root={tmp_path / 'none'}")
+def test_mlflow_has_the_list_of_the_jobs_with_their_runs(swept):
+    path = swept.store.download_artifacts(swept.parent.info.run_id, "jobs.json")
+    listed = json.loads(Path(path).read_text())["jobs"]
+    assert [(job["name"], job["outcome"]) for job in listed] == [(r.job.name, r.outcome) for r in swept.results]
+    for job in listed:
+        run = swept.children[job["name"]]
+        assert job["mlflow_run_id"] == run.info.run_id
+        assert job["fingerprint"] == run.data.tags["fingerprint"]
+        assert job["swept"]["activation"] == run.data.params["activation"]
+
+
+def nothing_was_started(outputs: Path) -> bool:
+    store = client(outputs)
+    started = [] if store.get_experiment_by_name("lenet_exp") is None else [*runs(store), *runs(store, "sweep")]
+    return not started and not (outputs / "runs").exists() and not (outputs / "sweeps").exists()
+
+
+def test_a_data_set_that_cannot_be_had_refuses_the_sweep_before_anything_is_trained(ready, tmp_path):
+    line = ("-m", "batch_size=32", "num_epoch=1", "dataset=digits,kmnist", f"data_root={tmp_path / 'none'}")
     done = lenet_train(*line, "tracking.plots=false", outputs=ready, **NO_NETWORK)
-    assert done.returncode == 1
-    (line,) = [text for text in done.stdout.splitlines() if text.startswith("failed: ")]
-    assert line.startswith(f"failed: kmnist: dataset=kmnist: not found in {tmp_path / 'none'}")
-    assert "download failed" in line
-    assert [run.data.params["dataset"] for run in runs(client(ready))] == ["digits"]
-    (parent,) = runs(client(ready), "sweep")
-    assert (parent.data.metrics["runs_failed"], parent.data.metrics["runs_finished"]) == (1, 1)
+    assert (done.returncode, done.stdout) == (2, "")
+    (said,) = [text for text in done.stderr.splitlines() if text.startswith("lenet-train: ")]
+    assert said.startswith(f"lenet-train: dataset=kmnist: not found in {tmp_path / 'none'}")
+    assert "download failed" in said
+    assert "(job: batch_size=32 num_epoch=1 dataset=kmnist " in said
+    assert "Traceback" not in done.stderr
+    assert nothing_was_started(ready)
+
+
+def test_a_validation_set_that_is_too_large_refuses_the_sweep(ready):
+    done = lenet_train("-m", *SMALL, "num_epoch=1", "dataset.val_size=250,2000", outputs=ready)
+    assert (done.returncode, done.stdout) == (2, "")
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("lenet-train: dataset.val_size=2000: digits has 1500 images, too few")
+    assert said.endswith("(job: dataset=digits batch_size=32 num_epoch=1 dataset.val_size=2000)")
+    assert nothing_was_started(ready)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lenet_exp.api import compose
+from lenet_exp.files import write_json
 from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking import deliver as delivery
 from lenet_exp.tracking.deliver import deliver
@@ -31,12 +32,43 @@ def folder(tracked: Tracked, ready: Path) -> RunFolder:
     return RunFolder(copy)
 
 
+CONCLUSION = {
+    "outcome",
+    "reason",
+    "epochs",
+    "seconds",
+    "resumed",
+    "best_epoch",
+    "best_val_accuracy",
+    "weights_digest",
+    "confusion_matrix",
+    "ended_ms",
+}  # what a record has and a frozen job has not
+
+
 def cut(folder: RunFolder, epochs: int) -> None:
     """As if only so many epochs had been trained until now."""
-    history = folder.history()
+    history, job = folder.history(), folder.job()
     history["epochs"] = history["epochs"][:epochs]
-    (folder.path / "history.json").write_text(json.dumps(history))
+    write_json(folder.path / "history.json", history)
+    write_json(folder.path / "job.json", {name: value for name, value in job.items() if name not in CONCLUSION})
     (folder.path / "record.json").unlink(missing_ok=True)
+
+
+def contents(folder: RunFolder) -> dict[str, str]:
+    return {name: (folder.path / name).read_text() for name in ("history.json", "record.json")}
+
+
+def put_back(folder: RunFolder, whole: dict[str, str]) -> None:
+    """As if the training had come to its end."""
+    for name, content in whole.items():
+        (folder.path / name).write_text(content)
+    (folder.path / "job.json").unlink(missing_ok=True)
+
+
+def restart(store: Store) -> Store:
+    """The store as another process opens it."""
+    return replace(store, seen=set())
 
 
 def test_again_it_changes_nothing(folder, store, ready):
@@ -66,12 +98,11 @@ def test_a_crash_right_after_the_run_was_created(folder, store, ready):
 
 
 def test_a_crash_after_the_points_and_before_the_note_of_it(folder, store, ready):
-    whole = {name: (folder.path / name).read_text() for name in ("history.json", "record.json")}
+    whole = contents(folder)
     cut(folder, 1)
     run_id = deliver(folder, store)
     noted = (folder.path / "delivered.json").read_text()
-    for name, content in whole.items():
-        (folder.path / name).write_text(content)
+    put_back(folder, whole)
     deliver(folder, store)
     before = everything(client(ready))
     (folder.path / "delivered.json").write_text(noted)  # as it was before epochs 2 and 3 were sent
@@ -98,21 +129,63 @@ def _away(*_: object) -> None:
 
 
 def test_what_is_committed_is_seen_while_the_run_trains(folder, store, ready):
-    record = (folder.path / "record.json").read_text()
-    history = (folder.path / "history.json").read_text()
+    whole = contents(folder)
     for epochs in (1, 2):
-        (folder.path / "history.json").write_text(history)
+        put_back(folder, whole)
         cut(folder, epochs)
         run_id = deliver(folder, store)
         (run,) = runs(client(ready))
         assert run.info.status == "RUNNING"
         assert [step for step, _, _ in points(client(ready), run_id)["train_loss"]] == list(range(1, epochs + 1))
         assert files(client(ready), run_id) == {"config.yaml"}
-    (folder.path / "history.json").write_text(history)
-    (folder.path / "record.json").write_text(record)
+    put_back(folder, whole)
     assert deliver(folder, store) == run_id
     assert client(ready).get_run(run_id).info.status == "FINISHED"
     assert [step for step, _, _ in points(client(ready), run_id)["train_loss"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("again", [lambda store: store, restart], ids=["the same process", "another process"])
+def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, ready, again):
+    whole, record = contents(folder), folder.record()
+    cut(folder, 1)
+    ending = {"outcome": "killed", "reason": "SIGINT", "epochs": 1, "ended_ms": record["created_ms"] + 1}
+    folder.finish(record | ending)
+    run_id = deliver(folder, store)
+    killed = client(ready).get_run(run_id)
+    assert (killed.info.status, killed.info.end_time) == ("KILLED", record["created_ms"] + 1)
+    assert (killed.data.tags["outcome"], killed.data.tags["reason"]) == ("killed", "SIGINT")
+    assert set(points(client(ready), run_id)) & {"best_val_accuracy", "best_epoch"} == set()
+    assert models(client(ready)) == []
+    folder.go_on()
+    assert deliver(folder, again(store)) == run_id
+    assert client(ready).get_run(run_id).info.status == "RUNNING"
+    put_back(folder, whole)
+    write_json(folder.path / "record.json", record | {"resumed": 1})
+    assert deliver(folder, again(store)) == run_id
+    (run,) = runs(client(ready))
+    assert (run.info.status, run.info.end_time) == ("FINISHED", record["ended_ms"])
+    assert {name: run.data.tags[name] for name in ("outcome", "reason", "resumed")} == {
+        "outcome": "finished",
+        "reason": "",
+        "resumed": "1",
+    }
+    logged = points(client(ready), run_id)
+    assert [step for step, _, _ in logged["val_loss"]] == [1, 2, 3]
+    assert logged["best_val_accuracy"] == [(0, record["best_val_accuracy"], record["ended_ms"])]
+    assert len(models(client(ready))) == 1
+
+
+def test_a_run_that_starts_over_is_another_mlflow_run_and_the_one_before_is_closed(folder, store, ready):
+    whole = contents(folder)
+    cut(folder, 1)
+    before, job = deliver(folder, store), folder.job()
+    folder.start(job | {"created_ms": job["created_ms"] + 1})
+    after = deliver(folder, store)
+    states = {run.info.run_id: (run.info.status, run.data.tags.get("outcome")) for run in runs(client(ready))}
+    assert states == {before: ("KILLED", "killed"), after: ("RUNNING", None)}
+    put_back(folder, whole)
+    assert deliver(folder, store, model=False) == after
+    assert [step for step, _, _ in points(client(ready), after)["val_loss"]] == [1, 2, 3]
 
 
 def test_the_model_can_follow_later(folder, store, ready):
@@ -144,7 +217,7 @@ def test_a_run_belongs_to_every_sweep_that_asked_for_it_and_is_nested_under_the_
 def test_a_run_that_somebody_deleted_in_mlflow_is_delivered_anew(folder, store, ready):
     old = deliver(folder, store)
     store.client.delete_run(old)
-    new = deliver(folder, store)
+    new = deliver(folder, restart(store))
     (run,) = runs(client(ready))
     assert run.info.run_id == new != old
     assert run.info.status == "FINISHED"

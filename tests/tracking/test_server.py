@@ -49,10 +49,11 @@ def test_a_sweep_over_rest_with_tags_that_are_no_strings(server, tmp_path):
     again = end(start(*line, outputs=tmp_path))
     assert again.returncode == 0, again.stderr
     after = everything(store)
-    assert {k: points(store, k) for k in before if not k.startswith("m-")} == {
-        k: v[4] for k, v in before.items() if not k.startswith("m-")
-    }
-    assert len(set(after) - set(before)) == 1  # the second parent
+    parent_before = before.pop(parent.info.run_id)
+    assert set(after) == {*before, parent.info.run_id}  # the same parent
+    assert {k: v for k, v in after.items() if k in before} == before
+    assert {len(p) for p in parent_before[4].values()} == {1}
+    assert {len(p) for p in after[parent.info.run_id][4].values()} == {2}  # one point a start
 
 
 def test_what_was_trained_while_the_server_was_away_is_delivered_by_the_same_line(tmp_path):

@@ -13,7 +13,7 @@ from lenet_exp.api import compose
 from lenet_exp.config.compose import CONF_DIR
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
-from lenet_exp.execution import prepare
+from lenet_exp.execution import choose_device, use_threads
 from lenet_exp.training.fit import Divergence, EpochResult, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.seeds import generator
@@ -31,7 +31,8 @@ def configure(*overrides: str) -> Config:
 
 def start(config: Config) -> tuple[Lane, TrainingData]:
     """What `fit` needs."""
-    device = prepare(config, 1)
+    device = choose_device(config.device)
+    use_threads(config, 1)
     return new_lane(config, device), load_training_data(config, device)
 
 

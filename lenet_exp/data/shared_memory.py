@@ -1,0 +1,44 @@
+"""Tensors in memory that several processes map: the kernel frees it with the last of them, even on kill -9."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SharedTensor:
+    """A tensor behind an open file descriptor, which a process has to inherit to map it."""
+
+    descriptor: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def to_shared_memory(tensor: Tensor) -> SharedTensor:
+    """Copies a dense tensor, in the order of its shape, to new memory behind an inheritable descriptor."""
+    content = tensor.contiguous().numpy()
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("lenet_exp", 0)
+    else:
+        with tempfile.TemporaryFile() as unnamed:
+            descriptor = os.dup(unnamed.fileno())
+    os.set_inheritable(descriptor, True)
+    os.ftruncate(descriptor, max(content.nbytes, 1))
+    with mmap.mmap(descriptor, 0) as memory:
+        memory[: content.nbytes] = content.tobytes()
+    return SharedTensor(descriptor, tuple(tensor.shape), tensor.dtype)
+
+
+def from_shared_memory(shared: SharedTensor) -> Tensor:
+    """The tensor, mapped and not copied; a write to it stays in this process."""
+    memory = mmap.mmap(shared.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    count = 1
+    for size in shared.shape:
+        count *= size
+    return torch.frombuffer(memory, dtype=shared.dtype, count=count).reshape(shared.shape)

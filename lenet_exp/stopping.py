@@ -1,0 +1,78 @@
+"""SIGINT and SIGTERM: the first asks work to come to a clean end, the second ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_asked: signal.Signals | None = None
+_depth = 0
+_before_leaving: list[Callable[[], None]] = []
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def raise_terminated(signum: int, frame: object) -> NoReturn:
+    """A handler of SIGTERM for where nothing has to come to an end first."""
+    raise Terminated
+
+
+def asked() -> signal.Signals | None:
+    """The signal that asked, inside `graceful`; None while there was none."""
+    return _asked
+
+
+@contextmanager
+def graceful() -> Iterator[None]:
+    """Inside, a first SIGINT or SIGTERM is only noted (see `asked`); a second one ends the process with 130 or 143.
+
+    On leaving, what was asked for is raised: KeyboardInterrupt or Terminated. In other threads than the main one, which
+    get no signals, nothing changes.
+    """
+    global _asked, _depth
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.signal(s, _note) for s in SIGNALS} if _depth == 0 else {}
+    _depth += 1
+    try:
+        yield
+        if _asked is not None:
+            raise KeyboardInterrupt if _asked is signal.SIGINT else Terminated
+    finally:
+        _depth -= 1
+        if _depth == 0:
+            _asked = None
+            for which, handler in before.items():
+                signal.signal(which, handler)
+
+
+@contextmanager
+def before_leaving(action: Callable[[], None]) -> Iterator[None]:
+    """`action` is called if the process is ended at once meanwhile."""
+    _before_leaving.append(action)
+    try:
+        yield
+    finally:
+        _before_leaving.remove(action)
+
+
+def _note(signum: int, frame: object) -> None:
+    global _asked
+    if _asked is None:
+        _asked = signal.Signals(signum)
+        return
+    for action in reversed(_before_leaving):
+        action()
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h\n")  # the bars had hidden the cursor
+    os._exit(128 + signum)

@@ -1,0 +1,58 @@
+"""lenet-sweep: what sweeps are there, what runs where, stop one gently."""
+
+from __future__ import annotations
+
+from lenet_exp.config.literal import parse, run_command
+from lenet_exp.errors import ConfigError, nearest
+
+USAGE = """
+lenet-sweep: looks after sweeps from another terminal.
+
+  lenet-sweep list                 the sweeps in the outputs folder, the latest first
+  lenet-sweep status [sweep=last]  what runs where and at which epoch, what failed, how long it will take
+  lenet-sweep stop [sweep=last]    asks a sweep to stop: its runs finish their step, commit, and can go on later
+
+sweep= takes last, a sweep's id (or its first digits), its MLflow run id, or its folder.
+All three first repair what a process that was killed left behind: runs and sweeps that MLflow shows as RUNNING.
+The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep: lenet-train -m sweep.resume=last
+"""
+
+ACTIONS = ("list", "status", "stop")
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of `lenet-sweep <arguments>`."""
+    action = arguments[0] if arguments else "(nothing)"
+    if action not in ACTIONS:
+        hint = nearest(action, ACTIONS)
+        raise ConfigError(f"{action}: allowed is list, status or stop" + (f"; did you mean {hint}?" if hint else ""))
+    values = parse(arguments[1:], {} if action == "list" else {"sweep": "last"})
+    from lenet_exp.outputs import outputs_dir
+    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.sweep_status import print_list, print_status
+    from lenet_exp.sweeps.repair import repair
+    from lenet_exp.sweeps.resume import find_sweep
+    from lenet_exp.sweeps.stop import stop_sweep
+    from lenet_exp.sweeps.sweep_folder import all_sweeps
+
+    log_to_console()
+    if action == "list":
+        for sweep in all_sweeps(outputs_dir()):
+            repair(sweep)
+        print_list(all_sweeps(outputs_dir()))
+        return 0
+    sweep = find_sweep(str(values["sweep"]))
+    repair(sweep)
+    if action == "status":
+        print_status(sweep)
+        return 0
+    return stop_sweep(sweep)
+
+
+def main() -> None:
+    """The command lenet-sweep."""
+    run_command("lenet-sweep", USAGE, run)
+
+
+if __name__ == "__main__":
+    main()

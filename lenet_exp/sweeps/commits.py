@@ -1,0 +1,166 @@
+"""What a run can go on from: commits, each one atomic step.
+
+history.json             epochs so far, the best one, and the two newest commits; written last, so it is the commit
+state-<epoch>-<steps>.safetensors   network, optimizer, generators, position
+best-<epoch>.safetensors            the best weights
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from lenet_exp.files import read_json, write_json
+from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.lane import Best, Lane
+from lenet_exp.training.snapshot import restore, snapshot
+from lenet_exp.training.weights import load_weights, save_weights
+
+COMMIT_SECONDS = 2.0  # at most so often, so that runs with very short epochs don't spend their time on fsync
+KEPT = 2  # the newest, and the one before in case that one is damaged
+
+log = logging.getLogger("lenet_exp")
+
+
+class Damaged(Exception):
+    """A commit can't be used; the message says why."""
+
+
+class Commits:
+    """Reads and writes the commits in one run folder, whose owner the process has to be."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds = 0.0  # of training before this process took over
+        self.resumed = 0  # how often the run went on after an interruption
+        self._epochs: list[dict[str, Any]] = []
+        self._commits: list[dict[str, Any]] = []
+        self._written_at = 0.0
+
+    def add(self, result: EpochResult) -> None:
+        """Holds an epoch's result for the next `write`; one that is in the history already keeps its time stamps."""
+        if result.epoch > len(self._epochs):
+            self._epochs.append(asdict(result))
+
+    def due(self) -> bool:
+        """Whether the last write is long enough ago."""
+        return time.monotonic() - self._written_at >= COMMIT_SECONDS
+
+    def write(self, lane: Lane, seconds: float) -> None:
+        """Commits where the lane stands, after so many seconds of training in all."""
+        at = lane.position
+        tensors, values = snapshot(lane)
+        state = self.path / f"state-{at.epoch}-{at.steps}.safetensors"
+        save_weights(state, tensors, {"values": json.dumps(values)})
+        best = self._write_best(lane.best)
+        commit = {"state": state.name, "sha256": _sha256(state), "best": best, "seconds": seconds}
+        self._commits = [commit, *(c for c in self._commits if c["state"] != state.name)][:KEPT]
+        self._write_history(best)
+        self._remove({c["state"] for c in self._commits} | {c["best"]["weights"] for c in self._commits if c["best"]})
+        self._written_at = time.monotonic()
+
+    def write_results(self, best: Best | None) -> None:
+        """Commits the results alone, at the end of a training: there is nothing to go on to."""
+        self._write_history(self._write_best(best))
+
+    def restore(self, lane: Lane) -> bool:
+        """Puts a new lane where the newest usable commit is; False where there is none, and then the folder has none.
+
+        Says so in the log where a commit was damaged.
+        """
+        try:
+            history = read_json(self.path / "history.json")
+        except ValueError:
+            log.warning("%s: history.json is damaged; the run starts over", self.path)
+            history = None
+        for commit in (history or {}).get("commits", []):
+            try:
+                best = self._restore(lane, commit)
+            except Damaged as e:
+                log.warning("%s: a commit is damaged (%s); trying the one before", self.path, e)
+                continue
+            lane.best = best
+            self._epochs, self._commits = history["epochs"], [commit]
+            self.seconds, self.resumed = commit["seconds"], history["resumed"] + 1
+            return True
+        if history is not None:
+            log.info("%s: no commit to go on from; the run starts over", self.path)
+        self._epochs, self._commits = [], []
+        return False
+
+    def clean(self) -> None:
+        """Leaves the history and the best model: the run has come to its end."""
+        history = read_json(self.path / "history.json")
+        if history is None:
+            return
+        self._commits = []
+        write_json(self.path / "history.json", history | {"commits": []})
+        self._remove({history["best"]["weights"]} if history["best"] else set())
+
+    def _write_best(self, best: Best | None) -> dict[str, Any] | None:
+        if best is None:
+            return None
+        weights = self.path / f"best-{best.epoch}.safetensors"
+        known = next((c["best"] for c in self._commits if c["best"] and c["best"]["weights"] == weights.name), None)
+        if known is not None:
+            return known
+        save_weights(weights, best.weights, {"epoch": str(best.epoch)})
+        return {
+            "epoch": best.epoch,
+            "val_accuracy": best.val_accuracy,
+            "weights": weights.name,
+            "sha256": _sha256(weights),
+        }
+
+    def _write_history(self, best: dict[str, Any] | None) -> None:
+        history = {"epochs": self._epochs, "best": best, "commits": self._commits, "resumed": self.resumed}
+        write_json(self.path / "history.json", history)
+
+    def _remove(self, keep: set[str]) -> None:
+        for old in (*self.path.glob("state-*.safetensors"), *self.path.glob("best-*.safetensors")):
+            if old.name not in keep:
+                old.unlink(missing_ok=True)
+
+    def _restore(self, lane: Lane, commit: dict[str, Any]) -> Best | None:
+        tensors, metadata = self._load(commit["state"], commit["sha256"])
+        best = None
+        if commit["best"] is not None:
+            weights, _ = self._load(commit["best"]["weights"], commit["best"]["sha256"])
+            predictions = tensors["best_predictions"].to(torch.int64)
+            best = Best(commit["best"]["epoch"], commit["best"]["val_accuracy"], weights, predictions)
+        try:
+            restore(lane, tensors, json.loads(metadata["values"]))
+        except (KeyError, ValueError, RuntimeError, TypeError) as e:
+            raise Damaged(f"{commit['state']} is of another program: {e}") from e
+        return best
+
+    def _load(self, name: str, sha256: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+        try:
+            if _sha256(self.path / name) != sha256:
+                raise Damaged(f"{name} is not what was written")
+            return load_weights(self.path / name)
+        except (OSError, SafetensorError) as e:
+            raise Damaged(f"{name}: {e}") from e
+
+
+def read_history(path: Path) -> dict[str, Any]:
+    """A run folder's history: `epochs`, the committed epochs' results in order; `best`: epoch, val_accuracy, weights
+    file, or None. Empty where nothing is committed, or where it can't be read."""
+    try:
+        return read_json(path / "history.json") or {"epochs": [], "best": None}
+    except ValueError:
+        return {"epochs": [], "best": None}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

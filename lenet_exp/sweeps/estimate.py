@@ -1,0 +1,92 @@
+"""sweep.dry_run: what a sweep would train, how long it would take and how much disk."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lenet_exp.config.compose import typed
+from lenet_exp.config.schema import Config
+from lenet_exp.data.images import load_training_data
+from lenet_exp.execution import choose_device, cpu_count
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.sweeps.freeze import SWEEP_THREADS, FrozenJob, sweep_key
+from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.training.fit import solo_step
+from lenet_exp.training.lane import new_lane
+
+TIMED_STEPS = 12
+RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, where there is none yet to be measured
+
+
+def print_estimate(jobs: Sequence[FrozenJob], config: Config) -> None:
+    """Prints it; nothing is trained and nothing written."""
+    unique = {job.run: job for job in jobs}
+    todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.result() is None}
+    begun = sum(bool(job.folder.history()["epochs"]) for job in todo.values())
+    key = sweep_key(config.tracking.experiment, jobs)
+    goes_on = " (goes on)" if SweepFolder(outputs_dir() / "sweeps" / key).plan() else ""
+    print(f"sweep {key}{goes_on}: {len(jobs)} jobs")
+    print(f"  {len(unique) - len(todo)} done already, {len(jobs) - len(unique)} duplicates, {len(todo)} to train")
+    if begun:
+        print(f"  {begun} of them have begun and go on where they stopped")
+    if not todo:
+        return
+    threads = max(job.config["num_threads"] or SWEEP_THREADS for job in todo.values())
+    workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
+    seconds = sum(_seconds(list(todo.values()))) / workers
+    print(f"  about {_duration(seconds)} with {workers} workers of {threads} threads (timed over a few steps)")
+    print(f"  about {len(todo) * _run_bytes(outputs_dir()) / 1e6:,.0f} MB of disk in {outputs_dir()}")
+
+
+def _seconds(jobs: Sequence[FrozenJob]) -> list[float]:
+    """Each job's time; one job of each kind is timed."""
+    kinds: dict[str, list[FrozenJob]] = defaultdict(list)
+    for job in jobs:
+        c = job.config
+        kinds[str([c["dataset"]["name"], c["activation"], c["optimizer"]["_target_"], c["batch_size"]])].append(job)
+    found = []
+    for kind in kinds.values():
+        per_image = _seconds_an_image(typed(kind[0].config))
+        for job in kind:
+            left = job.config["num_epoch"] - len(job.folder.history()["epochs"])
+            data = load_training_data(typed(job.config), torch.device("cpu"))
+            found.append(per_image * left * (len(data.train_index) + len(data.val_index) / 3))  # no gradients there
+    return found
+
+
+def _seconds_an_image(config: Config) -> float:
+    device = choose_device(config.device)
+    torch.set_num_threads(config.num_threads or SWEEP_THREADS)
+    data, lane = load_training_data(config, device), new_lane(config, device)
+    step, times = solo_step(lane, data), []
+    for n in range(TIMED_STEPS):
+        first = n * config.batch_size % max(1, len(data.train_index) - config.batch_size)
+        batch = data.train_index[first : first + config.batch_size]
+        start = time.perf_counter()
+        float(step(batch)[0])
+        times.append((time.perf_counter() - start) / len(batch))
+    return statistics.median(times[2:])
+
+
+def _run_bytes(outputs: Path) -> float:
+    """The mean of the runs that are there, with their artifacts."""
+    runs = [d for d in (outputs / "runs").glob("*") if (d / "record.json").exists()]
+    if not runs:
+        return RUN_BYTES
+    files = [f for folder in ("runs", "mlartifacts") for f in (outputs / folder).rglob("*") if f.is_file()]
+    database = outputs / "mlflow.db"
+    total = sum(f.stat().st_size for f in files) + (database.stat().st_size if database.exists() else 0)
+    return total / len(runs)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

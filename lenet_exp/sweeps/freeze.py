@@ -1,0 +1,172 @@
+"""The jobs of a sweep, frozen: composed, checked, named by what they train, independent of conf/ from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lenet_exp.config.compose import config_groups, plain, typed
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import ConfigError
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.sweeps.names import job_name, swept_values
+from lenet_exp.sweeps.run_folder import RunFolder, run_id
+from lenet_exp.tracking.store import SQLITE, hide_password
+
+log = logging.getLogger("lenet_exp")
+
+SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
+
+
+@dataclass(frozen=True)
+class FrozenJob:
+    """One job of a sweep.
+
+    Attributes:
+        number: from 0.
+        name: short; says what differs.
+        swept: the values of the swept flags.
+        overrides: as Hydra composed it from.
+        config: plain; `typed` reads it back.
+        fingerprint: of what it trains.
+        run: name of its run folder. Jobs with the same one are trained once.
+    """
+
+    number: int
+    name: str
+    swept: dict[str, str]
+    overrides: list[str]
+    config: dict[str, Any]
+    fingerprint: str
+    run: str
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(outputs_dir() / "runs" / self.run)
+
+
+def check_jobs(jobs: Sequence[Sequence[str]], composed: Sequence[DictConfig]) -> list[Config]:
+    """The typed configuration of every job.
+
+    Raises:
+        ConfigError: of the first job that is wrong, with its overrides.
+    """
+    from lenet_exp.config.check import check_config
+    from lenet_exp.execution import choose_device
+
+    configs = []
+    for overrides, cfg in zip(jobs, composed, strict=True):
+        try:
+            config = typed(cfg)
+            check_config(config)
+            choose_device(config.device)
+        except ConfigError as e:
+            raise ConfigError(f"{e} (job: {' '.join(overrides)})" if len(jobs) > 1 else str(e)) from e
+        configs.append(config)
+    if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
+        raise ConfigError("tracking.uri, tracking.experiment: a sweep goes to one place; allowed is one value")
+    if len({tuple(asdict(c.sweep).items()) for c in configs}) > 1:
+        raise ConfigError("sweep.*: these flags are of the sweep as a whole; allowed is one value")
+    return configs
+
+
+def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[FrozenJob]:
+    """Freezes checked jobs. Reads their data sets, whose digests are part of the fingerprints.
+
+    Raises:
+        DataError, ConfigError: a job's data can't be had; with the job's overrides.
+    """
+    from lenet_exp.config.fingerprint import fingerprint
+    from lenet_exp.data.images import data_digests
+    from lenet_exp.errors import UserError
+
+    fingerprints = []
+    for overrides, config in zip(jobs, configs, strict=True):
+        try:
+            fingerprints.append(fingerprint(config, data_digests(config)))
+        except UserError as e:
+            raise type(e)(f"{e} (job: {' '.join(overrides)})" if len(jobs) > 1 else str(e)) from e
+    groups, found = set(config_groups()), []
+    runs = _run_ids(configs, fingerprints)
+    for number, (overrides, config) in enumerate(zip(jobs, configs, strict=True)):
+        values = swept_values(swept, list(overrides))
+        found.append(
+            FrozenJob(
+                number,
+                job_name(number, values, groups),
+                values,
+                [hide_password(o) for o in overrides],
+                _frozen(config),
+                fingerprints[number],
+                runs[number],
+            )
+        )
+    return found
+
+
+def tell_once(configs: Sequence[Config]) -> None:
+    """Says which optimizers have no momentum where the sweep gives them one."""
+    from lenet_exp.config.targets import keywords, option_name
+
+    deaf = {option_name(c.optimizer) for c in configs if "momentum" not in keywords("optimizer", c.optimizer)}
+    swept = {c.optimizer.get("momentum") for c in configs}
+    if deaf and len(swept) > 1:
+        log.info("optimizer.momentum has no effect for %s", ", ".join(sorted(deaf)))
+
+
+def sweep_key(experiment: str, jobs: Sequence[FrozenJob]) -> str:
+    """The name of a sweep's folder: 16 hex digits of what it trains and where it goes."""
+    text = "\n".join([experiment, *sorted(job.run for job in jobs)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:
+    """A run folder's name for each job.
+
+    A fingerprint that the sweep asks for under several executions (device, threads) is trained under each: the first
+    has the usual folder, unless that holds a run of another of them already; the others have folders of their own.
+    """
+    from lenet_exp.execution import choose_device
+
+    executions = [(choose_device(c.device).type, c.num_threads or SWEEP_THREADS) for c in configs]
+    several = Counter(f for f, _ in set(zip(fingerprints, executions, strict=True)))
+    usual: dict[str, tuple[str, int]] = {}
+    found = []
+    for config, fingerprint, execution in zip(configs, fingerprints, executions, strict=True):
+        experiment = config.tracking.experiment
+        if several[fingerprint] == 1:
+            found.append(run_id(experiment, fingerprint))
+            continue
+        if fingerprint not in usual:
+            usual[fingerprint] = _execution_of(run_id(experiment, fingerprint)) or execution
+        found.append(run_id(experiment, fingerprint, *([] if usual[fingerprint] == execution else execution)))
+    return found
+
+
+def _execution_of(run: str) -> tuple[str, int] | None:
+    job = RunFolder(outputs_dir() / "runs" / run).job()
+    return (job["execution"]["device"], job["execution"]["num_threads"]) if job else None
+
+
+def _frozen(config: Config) -> dict[str, Any]:
+    """The plain configuration, good in any directory, and without a password."""
+    values = plain(config)
+    values["data_root"] = str(Path(config.data_root).expanduser().absolute())
+    if config.model_path:
+        values["model_path"] = str(Path(config.model_path).expanduser().absolute())
+    values["tracking"]["uri"] = frozen_uri(config.tracking.uri)
+    return values
+
+
+def frozen_uri(uri: str | None) -> str | None:
+    """A store's address as it may be kept."""
+    if uri is not None and uri.startswith(SQLITE):
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
+    return None if uri is None else hide_password(uri)

@@ -1,0 +1,43 @@
+"""Short names of a sweep's jobs that say what differs."""
+
+from __future__ import annotations
+
+# MLflow shows about 15 characters of a name.
+SHORT = {
+    "batch_size": "batch",
+    "dropout_rate": "drop",
+    "learning_rate": "lr",
+    "momentum": "mom",
+    "negative_slope": "slope",
+    "num_epoch": "epochs",
+    "num_threads": "threads",
+    "split_seed": "split",
+    "train_size": "n",
+    "weight_decay": "wd",
+}
+
+
+def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
+    """The values that one job has of the swept flags.
+
+    Args:
+        swept: the flags with several values.
+        overrides: the job's own, `flag=value`.
+    """
+    values = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
+    return {flag.lstrip("+"): values.get(flag.lstrip("+"), "") for flag in swept}
+
+
+def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
+    """A name from the swept values.
+
+    Args:
+        groups: the flags that are config groups; their value says enough by itself (`relu`).
+    """
+    parts = [value if flag in groups else f"{_short(flag)}={value}" for flag, value in values.items()]
+    return " ".join(parts) or f"job {number}"
+
+
+def _short(flag: str) -> str:
+    leaf = flag.rpartition(".")[2]
+    return SHORT.get(leaf, leaf)

@@ -1,0 +1,131 @@
+"""Who owns a run or a sweep: one process at a time, until it lets go or dies.
+
+On one machine a flock decides, which the kernel frees even on kill -9. A network file system may keep a flock from
+other machines; for those the owner leaves its name in owner.json and touches it every few seconds, and an owner of
+another machine counts as alive while that is fresh by the file system's own clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from lenet_exp.execution import host
+from lenet_exp.files import read_json, write_json
+
+HEARTBEAT_SECONDS = 10.0
+DEAD_SECONDS = 60.0  # without a heartbeat for so long, an owner of another machine counts as dead
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A living owner: the process `pid` on `host`."""
+
+    host: str
+    pid: int
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host == host()
+
+
+@contextmanager
+def own(folder: Path, what: str) -> Iterator[None]:
+    """Owns `folder`; waits while somebody else does, and says so.
+
+    Args:
+        what: it is, for that line.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        said = False
+        while not _take(folder, lock):
+            if not said:
+                log.info("waiting: another process has %s (%s)", what, _who(owner_of(folder), folder))
+                said = True
+            time.sleep(0.2)
+        write_json(folder / "owner.json", {"host": host(), "pid": os.getpid()})
+        with _heartbeat(folder / "owner.json"):
+            try:
+                yield
+            finally:
+                (folder / "owner.json").unlink(missing_ok=True)
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """The living owner of `folder`, or None."""
+    try:
+        lock = (folder / "lock").open("a")
+    except OSError:
+        return None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _named(folder) or Owner(host(), 0)
+        return _elsewhere(folder)
+
+
+def _take(folder: Path, lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    if _elsewhere(folder) is None:
+        return True
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    return False
+
+
+def _named(folder: Path) -> Owner | None:
+    try:
+        named = read_json(folder / "owner.json")
+    except ValueError:
+        return None
+    return Owner(named["host"], named["pid"]) if named else None
+
+
+def _elsewhere(folder: Path) -> Owner | None:
+    """An owner on another machine whose flock may not be seen here."""
+    owner = _named(folder)
+    if owner is None or owner.here:
+        return None
+    with contextlib.suppress(FileNotFoundError), tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as now:
+        beat = (folder / "owner.json").stat().st_mtime
+        return owner if os.fstat(now.fileno()).st_mtime - beat < DEAD_SECONDS else None
+    return None
+
+
+def _who(owner: Owner | None, folder: Path) -> str:
+    return f"process {owner.pid} on {owner.host}; {folder}" if owner else str(folder)
+
+
+@contextmanager
+def _heartbeat(file: Path) -> Iterator[None]:
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(file)
+
+    thread = threading.Thread(target=beat, name=f"heartbeat of {file}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

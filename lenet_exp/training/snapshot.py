@@ -1,0 +1,98 @@
+"""A lane's state as tensors and JSON values, from which its training goes on bit for bit. No pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lenet_exp.training.lane import Lane, Position
+
+Plain = int | float | bool | str | None
+
+
+def snapshot(lane: Lane) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Network, optimizer, generators and position of a lane; not the best weights, which have a file of their own.
+
+    Raises:
+        TypeError: the optimizer keeps something else than tensors and plain values.
+    """
+    at = lane.position
+    tensors = {f"model.{name}": t.detach() for name, t in lane.model.state_dict().items()}
+    tensors |= {"order": lane.order.get_state(), "noise": lane.noise.get_state(), "losses": at.losses}
+    if at.order is not None:
+        tensors["epoch_order"] = at.order
+    if lane.best is not None:
+        tensors["best_predictions"] = lane.best.predictions.to(torch.uint8)
+    kept, plain = optimizer_state(lane.optimizer)
+    return tensors | kept, {
+        "epoch": at.epoch,
+        "steps": at.steps,
+        "correct": at.correct,
+        "step_losses": at.step_losses,
+        "seconds": at.seconds,
+        "optimizer": plain,
+    }
+
+
+def restore(lane: Lane, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Puts a new lane where `snapshot` was taken; the best weights are not touched.
+
+    Raises:
+        KeyError, ValueError, RuntimeError, TypeError: it is of another network or optimizer.
+    """
+    model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    lane.model.load_state_dict(model)
+    _restore_optimizer(lane.optimizer, tensors, values["optimizer"])
+    lane.order.set_state(tensors["order"])
+    lane.noise.set_state(tensors["noise"])
+    lane.position = Position(
+        values["epoch"],
+        values["steps"],
+        tensors["losses"],
+        values["correct"],
+        tuple((int(i), float(loss), int(ms)) for i, loss, ms in values["step_losses"]),
+        values["seconds"],
+        tensors.get("epoch_order"),
+    )
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Its tensors, named `optimizer.<parameter>.<name>`, and its plain values.
+
+    Raises:
+        TypeError: it keeps something else.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {"state": {}, "groups": []}
+    state = optimizer.state_dict()
+    for index, entry in state["state"].items():
+        plain["state"][str(index)] = {}
+        for name, value in entry.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value.detach()
+            elif isinstance(value, Plain):
+                plain["state"][str(index)][name] = value
+            else:
+                raise TypeError(f"{type(optimizer).__name__} keeps `{name}` as {type(value).__name__}")
+    for group in state["param_groups"]:
+        plain["groups"].append({k: v for k, v in group.items() if isinstance(v, Plain)})
+    return tensors, plain
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in plain["state"].items()}
+    for name, value in tensors.items():
+        if not name.startswith("optimizer."):
+            continue
+        _, index, key = name.split(".", 2)
+        like = parameters[int(index)]
+        if value.shape == like.shape and key != "step":
+            # Fused optimizers walk parameter and buffers in memory order, so the layouts have to be equal.
+            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
+        state[int(index)][key] = value.clone()
+    groups = optimizer.state_dict()["param_groups"]
+    merged = [present | kept for present, kept in zip(groups, plain["groups"], strict=True)]
+    optimizer.load_state_dict({"state": state, "param_groups": merged})

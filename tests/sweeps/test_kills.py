@@ -1,0 +1,21 @@
+"""kill -9 at random moments, the same line again each time: in the end nothing shows of it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from benchmarks.kills import LINE, batter, differences, run_calmly
+
+EPOCHS = 60
+KILLS = 20
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_no_trace(tmp_path):
+    line = (*LINE, f"num_epoch={EPOCHS}")
+    calm = run_calmly(line, tmp_path / "calm")
+    assert len(calm) == 24
+    batter(line, tmp_path / "battered", KILLS, random.Random(1))
+    assert differences(tmp_path / "battered", calm, EPOCHS) == []

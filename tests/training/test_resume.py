@@ -1,0 +1,95 @@
+"""A training that was stopped anywhere goes on to the bits of one that never was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lenet_exp.training.fit import EpochResult, fit
+from lenet_exp.training.lane import Best, Lane
+from lenet_exp.training.snapshot import restore, snapshot
+from lenet_exp.training.weights import load_weights, save_weights
+from tests.training.small import OPTIMIZERS, configure, digest, start
+
+LINE = ("num_epoch=3", "dataset.train_size=300", "batch_size=64")  # 5 steps an epoch
+STEPS = 15
+RANDOM = ("activation=rrelu", "regularization.dropout_rate=0.3")
+
+
+def through_files(lane: Lane, path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """What is restored has been on disk."""
+    tensors, values = snapshot(lane)
+    save_weights(path, tensors, {"values": json.dumps(values)})
+    read, metadata = load_weights(path)
+    return read, json.loads(metadata["values"])
+
+
+def train(overrides: tuple[str, ...], stops: tuple[int, ...], path: Path) -> tuple[Lane, list[EpochResult]]:
+    """Trains with a stop after each of these steps (counted over the whole training), going on in a new lane."""
+    results: list[EpochResult] = []
+    lane, data = start(configure(*LINE, *overrides))
+    done = 0
+    for at in (*stops, None):
+        seen = done
+
+        def stop(at: int | None = at) -> bool:
+            nonlocal seen
+            seen += 1
+            return seen == at
+
+        results += [result for (result,) in fit([lane], data, stop=stop)]
+        if at is None:
+            break
+        assert seen == at
+        done = at
+        tensors, values = through_files(lane, path)
+        best, (lane, _) = lane.best, start(lane.config)
+        restore(lane, tensors, values)
+        if best is not None:
+            lane.best = Best(best.epoch, best.val_accuracy, best.weights, tensors["best_predictions"].to(torch.int64))
+    return lane, results
+
+
+def numbers(result: EpochResult) -> tuple:
+    """What does not depend on the clock."""
+    losses = [(iteration, loss) for iteration, loss, _ in result.step_losses]
+    return result.epoch, result.train_loss, result.train_accuracy, result.val_loss, result.val_accuracy, losses
+
+
+def same(one: tuple[Lane, list[EpochResult]], other: tuple[Lane, list[EpochResult]]) -> None:
+    assert [numbers(r) for r in one[1]] == [numbers(r) for r in other[1]]
+    assert digest(one[0]) == digest(other[0])
+    for a, b in zip(one[0].model.state_dict().values(), other[0].model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("more", [RANDOM, ("activation=prelu",)], ids=["rrelu-dropout", "prelu"])
+def test_stopped_twice_with_each_optimizer(optimizer, more, tmp_path):
+    line = (f"optimizer={optimizer}", "optimizer.lr=0.003", "num_iter_echo=2", *more)
+    same(train(line, (3, 9), tmp_path / "state"), train(line, (), tmp_path / "state"))
+
+
+def test_an_optimizer_that_keeps_more(tmp_path):
+    line = ("optimizer=adam", "optimizer.lr=0.003", "optimizer.amsgrad=true")
+    same(train(line, (7,), tmp_path / "state"), train(line, (), tmp_path / "state"))
+
+
+@settings(max_examples=15)
+@given(stops=st.sets(st.integers(1, STEPS), max_size=4))
+def test_stopped_anywhere(stops, tmp_path_factory):
+    path = tmp_path_factory.mktemp("stopped") / "state"
+    same(train(RANDOM, tuple(sorted(stops)), path), train(RANDOM, (), path))
+
+
+def test_an_optimizer_whose_state_cannot_be_kept_is_named():
+    lane, data = start(configure(*LINE))
+    next(fit([lane], data))
+    next(iter(lane.optimizer.state.values()))["odd"] = [1, 2]
+    with pytest.raises(TypeError, match="SGD keeps `odd` as list"):
+        snapshot(lane)
