@@ -1,0 +1,163 @@
+"""A sweep that is typed again costs little more than Hydra's composing, and a long one does not grow.
+
+For 10, 100 and 1,000 jobs that are finished: the time of the whole command after its imports, and what one more job
+adds to it, each over the time that Hydra spends on composing (goal 1.3). Before, the memory of the sweep's process and
+its workers while they train those 1,000 short runs (what is their own: neither files nor shared memory).
+
+    python -m benchmarks.bookkeeping --plot memory.png
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from benchmarks.kills import environment, started_by
+from benchmarks.measure import keep, parser, positive, show_ratio
+
+SHORT = (
+    "dataset=digits",
+    "dataset.train_size=32",
+    "batch_size=32",
+    "num_epoch=1",
+    "num_threads=1",
+    "tracking.plots=false",
+    "tracking.models=none",
+)
+GOAL = 1.3
+
+
+def main() -> None:
+    """Prints ratios and memory."""
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--jobs", type=positive, nargs="+", default=[10, 100, 1000], help="default 10 100 1000")
+    options.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the memory there")
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        outputs = Path(scratch)
+        memory = train(max(asked.jobs), outputs)
+        show_memory(memory)
+        if asked.plot:
+            plot(memory, asked.plot)
+        rerun(1, outputs)
+        alone = [rerun(1, outputs)[0] for _ in range(asked.repeats)]
+        ratios: dict[int, list[tuple[float, float]]] = {}
+        for jobs in asked.jobs:
+            rerun(jobs, outputs)  # the first time, it is a new sweep of old runs
+            times = [rerun(jobs, outputs) for _ in range(asked.repeats)]
+            ratios[jobs] = times
+            whole, composing = ([t[i] for t in times] for i in (0, 1))
+            print(f"{jobs} jobs: {median(whole):.2f} s, {median(composing) / jobs * 1000:.0f} ms of composing a job")
+            show_ratio(f"{jobs} jobs, all finished: whole / composing", whole, composing, f"<= {GOAL}")
+            each = [(w - a) / (jobs - 1) for w, a in zip(whole, alone, strict=True)]
+            composed = [c / jobs for c in composing]
+            show_ratio(f"{jobs} jobs, all finished: one more job / composing it", each, composed, f"<= {GOAL}")
+    keep(asked, "bookkeeping", {"rerun": ratios, "memory": memory})
+
+
+def line(jobs: int) -> list[str]:
+    return ["-m", *SHORT, f"seed=range({jobs})"]
+
+
+def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
+    """Trains short runs in a process of its own; (seconds, MB) by process, sampled every half second."""
+    command = [sys.executable, "-m", "lenet_exp.train", *line(jobs)]
+    memory: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    sweep = subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    start, names = time.monotonic(), {sweep.pid: "sweep"}
+    while sweep.poll() is None:
+        for pid in started_by(sweep.pid):
+            names.setdefault(pid, f"worker {len(names)}")
+        for pid, name in names.items():
+            with contextlib.suppress(OSError):
+                memory[name].append((time.monotonic() - start, own_megabytes(pid)))
+        time.sleep(0.5)
+    if sweep.returncode:
+        sys.exit(f"benchmarks.bookkeeping: the sweep ended with status {sweep.returncode}")
+    return dict(memory)
+
+
+def own_megabytes(pid: int) -> float:
+    """Resident memory that is the process's own: neither files nor what is shared with others."""
+    fields = dict(
+        row.split(":", 1) for row in Path(f"/proc/{pid}/status").read_text().splitlines() if row.startswith("Rss")
+    )
+    return float(fields.get("RssAnon", "0 kB").split()[0]) / 1024
+
+
+def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
+    """Medians of the second quarter and of the last quarter of each process's life."""
+    for name, samples in memory.items():
+        values = [mb for _, mb in samples]
+        n = len(values)
+        if n >= 8:
+            early, late = median(values[n // 4 : n // 2]), median(values[3 * n // 4 :])
+            print(f"{name}: {early:.0f} MB in the second quarter, {late:.0f} MB in the last")
+
+
+def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, samples in memory.items():
+        axes.plot(*zip(*samples, strict=True), label=name)
+    axes.set(xlabel="seconds", ylabel="own memory, MB", ylim=(0, None), title="short runs in one sweep")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def rerun(jobs: int, outputs: Path) -> tuple[float, float]:
+    """The same line in this process: seconds in all, and seconds of Hydra's composing."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from lenet_exp import cli
+    from lenet_exp.train import main as lenet_train
+
+    GlobalHydra.instance().clear()
+    cli._status = 0
+    os.environ["LENET_EXP_OUTPUTS"] = str(outputs)
+    sys.argv = ["lenet-train", *line(jobs)]
+    quiet = io.StringIO()
+    with composing() as spent, contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        start = time.perf_counter()
+        with contextlib.suppress(SystemExit):
+            lenet_train()
+        seconds = time.perf_counter() - start
+    if f"{jobs} runs: {jobs} finished; 0 trained" not in quiet.getvalue():
+        sys.exit(f"benchmarks.bookkeeping: not all were finished:\n{quiet.getvalue()}")
+    return seconds, sum(spent)
+
+
+@contextlib.contextmanager
+def composing() -> Iterator[list[float]]:
+    """Times each job's composing by Hydra."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    original, spent = ConfigLoaderImpl.load_sweep_config, []
+
+    def timed(*arguments: object) -> object:
+        start = time.perf_counter()
+        try:
+            return original(*arguments)  # type: ignore[arg-type]
+        finally:
+            spent.append(time.perf_counter() - start)
+
+    ConfigLoaderImpl.load_sweep_config = timed  # type: ignore[method-assign, assignment]
+    try:
+        yield spent
+    finally:
+        ConfigLoaderImpl.load_sweep_config = original  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""A sweep that is killed (kill -9) again and again, and typed again each time, ends as if nothing had happened.
+
+Each kill comes at a random moment and takes the sweep's own process, one of its workers, or all of them. In the end
+there are as many FINISHED runs as jobs and none RUNNING, no point of a curve is doubled, and every weights digest is
+that of a sweep that nobody disturbed.
+
+    python -m benchmarks.kills --kills 100 --log kills.log
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.measure import parser, positive
+
+LINE = (
+    "dataset=digits",
+    "batch_size=32",
+    "optimizer=sgd,adam",
+    "activation=selu,prelu,rrelu",
+    "regularization.dropout_rate=0,0.3",
+    "seed=0,1",
+    "tracking.plots=false",
+)
+JOBS = 24
+VICTIMS = ("sweep", "worker", "all")
+
+
+def main() -> None:
+    """Prints what was killed and what was found; status 1 where something was not as it should be."""
+    options = parser(__doc__, repeats=1)
+    options.add_argument("--kills", type=positive, default=100, help="how often (default 100)")
+    options.add_argument("--epochs", type=positive, default=100, help="epochs a run (default 100)")
+    options.add_argument("--seed", type=int, default=0, help="of the victims and moments (default 0)")
+    options.add_argument("--log", type=Path, metavar="FILE", help="write what was killed there, too")
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, (asked.log or Path(os.devnull)).open("w") as log:
+
+        def tell(line: str) -> None:
+            print(line, flush=True)
+            print(line, file=log, flush=True)
+
+        line = (*LINE, f"num_epoch={asked.epochs}")
+        calm = run_calmly(line, Path(scratch) / "calm")
+        batter(line, Path(scratch) / "battered", asked.kills, random.Random(asked.seed), tell)
+        wrong = differences(Path(scratch) / "battered", calm, asked.epochs)
+        tell("\n".join(wrong) or f"{JOBS} runs FINISHED, none RUNNING, no point doubled, all weights digests equal")
+    sys.exit(1 if wrong else 0)
+
+
+def run_calmly(line: tuple[str, ...], outputs: Path) -> dict[str, str]:
+    """Runs the sweep undisturbed; each run's weights digest, by its fingerprint."""
+    subprocess.run(_command(line), env=environment(outputs), check=True, stdout=subprocess.DEVNULL)
+    return digests(outputs)
+
+
+def batter(
+    line: tuple[str, ...], outputs: Path, kills: int, rng: random.Random, tell: Callable[[str], None] = print
+) -> None:
+    """Starts the sweep until it is done, and kills something `kills` times meanwhile."""
+    done = 0
+    while True:
+        sweep = subprocess.Popen(
+            _command(line), env=environment(outputs), stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        while done < kills:
+            victim = rng.choice(VICTIMS)
+            if not _wait(sweep, rng.uniform(0, 1.5), training=rng.random() < 0.9):
+                break
+            struck = _kill(sweep, victim)
+            done += bool(struck)
+            tell(f"kill {done}: {victim}, processes {struck}, {_finished(outputs)} of {JOBS} runs finished")
+            if victim != "worker":
+                break
+        if done >= kills or sweep.poll() is not None:
+            sweep.wait()
+        if sweep.poll() == 0:
+            if done < kills:
+                raise RuntimeError(f"the sweep ended after {done} of {kills} kills; give it more epochs")
+            return
+
+
+def differences(outputs: Path, calm: dict[str, str], epochs: int) -> list[str]:
+    """What is not as in an undisturbed sweep, a line each; empty if all is well."""
+    from mlflow import MlflowClient
+
+    store = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
+    experiment = store.get_experiment_by_name("lenet_exp")
+    assert experiment is not None
+    found = store.search_runs([experiment.experiment_id], "tags.kind = 'run'", max_results=1000)
+    states = Counter(run.info.status for run in found)
+    wrong = [] if states == {"FINISHED": JOBS} else [f"runs: {dict(states)}"]
+    parents = store.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
+    if [p.info.status for p in parents] != ["FINISHED"]:
+        wrong.append(f"sweeps: {[p.info.status for p in parents]}")
+    for run in found:
+        for name in run.data.metrics:
+            points = store.get_metric_history(run.info.run_id, name)
+            steps = Counter(p.step for p in points)
+            if max(steps.values()) > 1:
+                wrong.append(f"{run.info.run_name}: {name} has {max(steps.values())} points at one step")
+            if name == "val_accuracy" and sorted(steps) != list(range(1, epochs + 1)):
+                wrong.append(f"{run.info.run_name}: {len(steps)} of {epochs} epochs")
+    battered = digests(outputs)
+    wrong += [f"{what}: other weights" for what in calm if battered.get(what) != calm[what]]
+    left = [f for folder in (outputs / "runs").iterdir() for f in folder.glob("state-*")]
+    return wrong + [f"left behind: {f}" for f in left]
+
+
+def digests(outputs: Path) -> dict[str, str]:
+    """The weights digest of each finished run, by its fingerprint."""
+    records = [json.loads(path.read_text()) for path in (outputs / "runs").glob("*/record.json")]
+    return {r["fingerprint"]: r["weights_digest"] for r in records if r["outcome"] == "finished"}
+
+
+def _command(line: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-m", "lenet_exp.train", "-m", *line]
+
+
+def environment(outputs: Path) -> dict[str, str]:
+    """Of a process whose outputs go to a folder of their own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "HYDRA_"))}
+    root = str(Path(__file__).resolve().parent.parent)
+    return environment | {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": root}
+
+
+def _wait(sweep: subprocess.Popen[bytes], seconds: float, *, training: bool) -> bool:
+    """Waits until the sweep trains (if `training`), and some seconds more; False if it ended meanwhile."""
+    while training and sweep.poll() is None and not started_by(sweep.pid):
+        time.sleep(0.05)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and sweep.poll() is None:
+        time.sleep(0.02)
+    return sweep.poll() is None
+
+
+def started_by(process: int) -> list[int]:
+    """The processes that another one has started and that are alive."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == process and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def _kill(sweep: subprocess.Popen[bytes], victim: str) -> list[int]:
+    """The process ids that were killed."""
+    workers = started_by(sweep.pid)
+    struck = {"sweep": [sweep.pid], "worker": workers[:1], "all": [sweep.pid, *workers]}[victim]
+    for pid in struck:
+        try:
+            os.killpg(pid, signal.SIGKILL)  # each is a process group of its own
+        except ProcessLookupError:
+            os.kill(sweep.pid, 0) if pid != sweep.pid else None
+    if sweep.pid in struck:
+        sweep.wait()
+    return struck
+
+
+def _finished(outputs: Path) -> int:
+    return sum(1 for _ in (outputs / "runs").glob("*/record.json"))
+
+
+if __name__ == "__main__":
+    main()
