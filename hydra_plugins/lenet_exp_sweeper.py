@@ -137,7 +137,8 @@ class GridSweeper(BasicSweeper, Sweeper):
             marked = [[*job.overrides, f"frozen_job={offsets[job.number]}"] for job in missing]
             launcher = self._make_launcher(session, missing)
             here = isinstance(launcher, BasicLauncher)
-            with display.sweep(len(missing)), session.in_this_process() if here else session.elsewhere():
+            bar = display.sweep(len(missing), sum(job.config["num_epoch"] for job in missing))
+            with bar, session.in_this_process() if here else session.elsewhere():
                 returns = self._launch(launcher, marked)
                 session.tell_failures([job.number for job in missing], [_error(r) for r in returns])
             return [returns]

@@ -16,7 +16,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import keywords, option_name
 from lenet_exp.data.images import TrainingData
 from lenet_exp.execution import describe_execution, git_state, host, versions
-from lenet_exp.tracking.store import hide_password
+from lenet_exp.tracking.store import frozen_uri, hide_password
 from lenet_exp.training.evaluate import confusion_matrix
 from lenet_exp.training.lane import Best
 from lenet_exp.training.weights import weights_digest
@@ -31,8 +31,7 @@ def effective(config: Config) -> dict[str, Any]:
         values[group] = {"name": option_name(option)} | {
             k: v for k, v in option.items() if k in used or k in {"_target_", "monotone"}
         }
-    if values["tracking"]["uri"]:
-        values["tracking"]["uri"] = hide_password(values["tracking"]["uri"])
+    values["tracking"]["uri"] = frozen_uri(values["tracking"]["uri"])
     return values
 
 
@@ -97,4 +96,7 @@ def same_bits(job: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def command_line() -> str:
     """What was typed, quoted for a shell, without the password that a store's address may carry."""
-    return hide_password(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    program = Path(sys.argv[0])
+    module = program.suffix == ".py" and program.parent.name == "lenet_exp"
+    start = ["python", "-m", f"lenet_exp.{program.stem}"] if module else [program.name]
+    return hide_password(shlex.join([*start, *sys.argv[1:]]))

@@ -30,15 +30,14 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.reports.progress import log_to_console
     from lenet_exp.reports.sweep_status import print_list, print_status
-    from lenet_exp.sweeps.repair import repair
+    from lenet_exp.sweeps.repair import repair, repair_all
     from lenet_exp.sweeps.resume import find_sweep
     from lenet_exp.sweeps.stop import stop_sweep
     from lenet_exp.sweeps.sweep_folder import all_sweeps
 
     log_to_console()
     if action == "list":
-        for sweep in all_sweeps(outputs_dir()):
-            repair(sweep)
+        repair_all(outputs_dir())
         print_list(all_sweeps(outputs_dir()))
         return 0
     sweep = find_sweep(str(values["sweep"]))

@@ -12,6 +12,8 @@ from yaml import MarkedYAMLError
 from lenet_exp.config.compose import CONF_DIR, config_groups
 from lenet_exp.errors import nearest
 
+EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options that another package brings, which an extra of ours installs
+
 
 def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -> str:
     """What was wrong, the value, what is allowed and the nearest valid name, in one line."""
@@ -42,6 +44,8 @@ def _missing_option(error: MissingConfigException) -> str:
     if not group or error.options is None:
         hint = nearest(str(error.missing_cfg_file), config_groups())
         return f"{_first_line(str(error))}" + (f"; did you mean {hint}?" if hint else "")
+    if f"{group}={option}" in EXTRAS:
+        return f"{group}={option}: not installed; pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in error.options if not o.startswith("_")]
     hint = nearest(option, options)
     return (

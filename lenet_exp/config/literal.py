@@ -23,8 +23,8 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
         key, sign, value = argument.partition("=")
         if not sign or key not in known:
             hint = nearest(key.lstrip("-"), known)
-            allowed = ", ".join(f"{k}=" for k in known)
-            raise ConfigError(f"{argument}: allowed is {allowed}" + (f"; did you mean {hint}=?" if hint else ""))
+            allowed = "allowed is " + ", ".join(f"{k}=" for k in known) if known else "nothing is allowed here"
+            raise ConfigError(f"{argument}: {allowed}" + (f"; did you mean {hint}=?" if hint else ""))
         values[key] = value
     return values
 

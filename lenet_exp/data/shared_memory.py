@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -37,8 +38,8 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
 
 def from_shared_memory(shared: SharedTensor) -> Tensor:
     """The tensor, mapped and not copied; a write to it stays in this process."""
+    count = math.prod(shared.shape)
+    if count == 0:
+        return torch.empty(shared.shape, dtype=shared.dtype)
     memory = mmap.mmap(shared.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    count = 1
-    for size in shared.shape:
-        count *= size
     return torch.frombuffer(memory, dtype=shared.dtype, count=count).reshape(shared.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -63,7 +64,7 @@ class _State(ProgressColumn):
 
 
 class Display:
-    """The bars of one process: one for the sweep, one for the run that trains."""
+    """The bars of one process: one for the sweep, by its epochs, and one for each run that trains."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -71,23 +72,29 @@ class Display:
         self._run: TaskID | None = None
         self._epoch_text = ""
         self._jobs: dict[str, TaskID] = {}
+        self._num_jobs = 0
+        self._ended: Counter[str] = Counter()
+        self._epochs_ended = 0
 
     @contextmanager
-    def sweep(self, jobs: int) -> Iterator[None]:
-        """A bar for the whole sweep."""
+    def sweep(self, jobs: int, epochs: int) -> Iterator[None]:
+        """A bar for a whole sweep of so many runs with so many epochs in all."""
+        self._num_jobs, self._ended, self._epochs_ended = jobs, Counter(), 0
         with self._bars() as progress:
-            self._sweep = progress.add_task("sweep", total=jobs, state="")
+            self._sweep = progress.add_task("sweep", total=epochs, state=self._counts())
             try:
                 yield
             finally:
                 self.running([])
+                progress.remove_task(self._sweep)
                 self._sweep = None
 
-    def job_done(self, line: str) -> None:
-        """One job of the sweep has ended."""
-        if self._progress is not None and self._sweep is not None:
-            self._progress.advance(self._sweep)
-        log.info("%s", line)
+    def job_done(self, name: str, outcome: str, line: str, num_epoch: int) -> None:
+        """A run of the sweep has ended; `line` says how."""
+        self._ended[outcome] += 1
+        self._epochs_ended += num_epoch
+        self._advance(0)
+        log.info("%s: %s", name, line)
 
     def running(self, jobs: Sequence[tuple[str, int, int]]) -> None:
         """The jobs that other processes train now: name, epochs done, epochs in all."""
@@ -99,6 +106,17 @@ class Display:
             if name not in self._jobs:
                 self._jobs[name] = self._progress.add_task(name, total=num_epoch, state="")
             self._progress.update(self._jobs[name], completed=epochs, state=f"epoch {epochs}/{num_epoch}")
+        self._advance(sum(epochs for _, epochs, _ in jobs))
+
+    def _advance(self, epochs_running: int) -> None:
+        """Moves the sweep's bar; `epochs_running`: those of the runs that have not ended."""
+        if self._progress is not None and self._sweep is not None:
+            done = self._epochs_ended + epochs_running
+            self._progress.update(self._sweep, completed=done, state=self._counts())
+
+    def _counts(self) -> str:
+        failed = [f", {n} {outcome}" for outcome, n in sorted(self._ended.items()) if outcome != "finished"]
+        return f"{self._ended.total()}/{self._num_jobs} runs{''.join(failed)}"
 
     def level_alone(self) -> int:
         """The level of lines that a run alone prints; in a sweep they go to the run's own log only."""
@@ -135,6 +153,7 @@ class Display:
             self._epoch_text = f"  epoch {result.epoch}/{num_epoch}  val {result.val_accuracy:.2%}  {speed}"
             state = f"loss {result.train_loss:.4f}{self._epoch_text}"
             self._progress.update(self._run, completed=iteration, state=state)
+            self._advance(result.epoch)
 
     @contextmanager
     def _bars(self) -> Iterator[Progress]:
@@ -148,7 +167,13 @@ class Display:
             _State(),
             TimeRemainingColumn(),
         )
-        progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        progress = Progress(
+            *columns,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=300,  # seconds; an epoch may take several
+        )
         with progress if console.is_terminal else nullcontext():  # old releases of Rich print a line when they stop
             self._progress = progress
             try:

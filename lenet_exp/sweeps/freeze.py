@@ -18,7 +18,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.sweeps.names import job_name, swept_values
 from lenet_exp.sweeps.run_folder import RunFolder, run_id
-from lenet_exp.tracking.store import SQLITE, hide_password
+from lenet_exp.tracking.store import frozen_uri, hide_password
 
 log = logging.getLogger("lenet_exp")
 
@@ -163,10 +163,3 @@ def _frozen(config: Config) -> dict[str, Any]:
         values["model_path"] = str(Path(config.model_path).expanduser().absolute())
     values["tracking"]["uri"] = frozen_uri(config.tracking.uri)
     return values
-
-
-def frozen_uri(uri: str | None) -> str | None:
-    """A store's address as it may be kept."""
-    if uri is not None and uri.startswith(SQLITE):
-        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
-    return None if uri is None else hide_password(uri)

@@ -11,7 +11,7 @@ from lenet_exp.errors import UserError
 from lenet_exp.reports.progress import display
 from lenet_exp.run import run
 from lenet_exp.sweeps.freeze import SWEEP_THREADS
-from lenet_exp.sweeps.results import ended_line
+from lenet_exp.sweeps.results import ended
 from lenet_exp.sweeps.sweep_folder import SweepFolder
 from lenet_exp.tracking.delivery import Deliverer, LeftToOthers
 
@@ -62,7 +62,8 @@ def run_job(folder: Path, offset: int) -> float:
         raise
     finally:
         sweep.end_job(job.number, error)
-        display.job_done(f"{job.name}: {ended_line(job, error, sweep.plan()['started_ms'])}")
+        outcome, line = ended(job, error, sweep.plan()["started_ms"])
+        display.job_done(job.name, outcome, line, config.num_epoch)
     return result.value
 
 

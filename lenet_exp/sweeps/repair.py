@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from lenet_exp.config.compose import typed
-from lenet_exp.sweeps.freeze import FrozenJob
+from lenet_exp.config.compose import typed_as
+from lenet_exp.config.schema import Tracking
 from lenet_exp.sweeps.owner import owner_of
 from lenet_exp.sweeps.results import give_up, job_results
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.sweeps.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.tracking.parent import close_parent
 
 log = logging.getLogger("lenet_exp")
 
 
+def repair_all(outputs: Path) -> None:
+    """Repairs every sweep in an outputs folder, and the runs that belong to none."""
+    looked_after: set[str] = set()  # by a sweep that lives
+    for sweep in all_sweeps(outputs):
+        repair(sweep)
+        if sweep.owner() is not None:
+            looked_after.update(job.run for job in sweep.jobs())
+    for path in sorted((outputs / "runs").glob("*/delivered.json")):
+        folder = RunFolder(path.parent)
+        job = folder.job()
+        if folder.id not in looked_after and job is not None and _looks_running(folder):
+            _close([folder], _delivery(job["config"], None))
+            log.info("run %s: its process died; MLflow shows that now", folder.path)
+
+
 def repair(sweep: SweepFolder) -> bool:
-    """Ends a sweep whose process died, and its runs, as killed. They can go on. Whether there was anything to do."""
+    """Ends a sweep whose process died, and its runs. They can go on. Whether there was anything to do."""
     plan = sweep.plan()
     if plan["outcome"] != "running" or sweep.owner() is not None:
         return False
     with sweep.claim():
+        if sweep.plan()["outcome"] != "running":  # meanwhile another process went on with it
+            return False
         jobs = list({job.run: job for job in sweep.jobs()}.values())
-        delivery = _delivery(jobs[0], plan["tracking_uri"])
-        for job in jobs:
-            _bury(job, delivery)
+        delivery = _delivery(jobs[0].config, plan["tracking_uri"])
+        _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
         sweep.save({"outcome": "killed"})
         results = job_results(sweep, sweep.jobs(), plan["started_ms"])
         if delivery is not None:
@@ -35,19 +55,28 @@ def repair(sweep: SweepFolder) -> bool:
     return True
 
 
-def _bury(job: FrozenJob, delivery: Delivery | None) -> None:
-    folder = job.folder
-    if folder.result() is not None or folder.job() is None or owner_of(folder.path) is not None:
-        return
-    with folder.claim():
-        buried = give_up(folder, "killed", "its process died")
-    if buried and delivery is not None:
-        delivery.send(folder)
+def _looks_running(folder: RunFolder) -> bool:
+    """Whether a run has no living owner, but has not ended, or its end has not reached MLflow."""
+    if folder.job() is None or owner_of(folder.path) is not None:
+        return False
+    record = folder.record()
+    entries = (folder.delivered() or {}).get("mlflow_runs", [])
+    return record is None or any(entry["ended_ms"] != record["ended_ms"] for entry in entries)
 
 
-def _delivery(job: FrozenJob, tracking_uri: str | None) -> Delivery | None:
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
+def _close(folders: Iterable[RunFolder], delivery: Delivery | None) -> None:
+    for folder in folders:
+        with folder.claim():
+            give_up(folder, "killed", "its process died")
+        if delivery is not None:
+            delivery.send(folder)
+
+
+def _delivery(config: dict[str, Any], uri: str | None) -> Delivery | None:
+    """To where the job said, or to `uri`; None where that needs a password, which is never kept."""
+    tracking = typed_as(Tracking, config["tracking"])
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or uri or tracking.uri
     if uri is not None and "***" in uri:
         log.warning("tracking.uri=%s: its password was not kept; set MLFLOW_TRACKING_URI", uri)
         return None
-    return Delivery(replace(typed(job.config).tracking, uri=uri), in_sweep=True)
+    return Delivery(replace(tracking, uri=uri), in_sweep=True)

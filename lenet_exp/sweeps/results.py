@@ -62,17 +62,18 @@ def job_results(sweep: SweepFolder, jobs: Sequence[FrozenJob], since_ms: int) ->
     return found
 
 
-def ended_line(job: FrozenJob, error: str | None, since_ms: int) -> str:
-    """What a job came to, for the terminal."""
+def ended(job: FrozenJob, error: str | None, since_ms: int) -> tuple[str, str]:
+    """What a job came to, for the terminal: its outcome and a line."""
     record = job.folder.record()
     if error is not None:
-        return f"failed: {error}"
+        return "failed", f"failed: {error}"
     if record is None:
-        return "ended without a record"
+        return "failed", "ended without a record"
     if record["outcome"] != "finished":
-        return f"{record['outcome']}: {record['reason']}"
+        return record["outcome"], f"{record['outcome']}: {record['reason']}"
     best = f"{record['best_val_accuracy']:.2%} in epoch {record['best_epoch']}"
-    return f"{best}, trained before" if record["ended_ms"] < since_ms else f"{best}, {record['seconds']:.1f} s"
+    how = "trained before" if record["ended_ms"] < since_ms else f"{record['seconds']:.1f} s"
+    return "finished", f"{best}, {how}"
 
 
 def give_up(folder: RunFolder, outcome: str, reason: str) -> bool:

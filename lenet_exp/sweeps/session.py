@@ -15,7 +15,7 @@ from lenet_exp.config.schema import Config, Models
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.sweeps import job as job_module
-from lenet_exp.sweeps.freeze import FrozenJob, frozen_uri, sweep_key
+from lenet_exp.sweeps.freeze import FrozenJob, sweep_key
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.owner import own
 from lenet_exp.sweeps.results import JobResult, give_up, job_results
@@ -24,6 +24,7 @@ from lenet_exp.sweeps.watch import Watch
 from lenet_exp.tracking.adopt import adopt
 from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.tracking.parent import close_parent, open_parent
+from lenet_exp.tracking.store import frozen_uri
 
 OWN_RUN = "the sweep's own MLflow run"
 

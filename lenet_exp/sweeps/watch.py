@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lenet_exp.reports.progress import display
 from lenet_exp.sweeps.freeze import FrozenJob
-from lenet_exp.sweeps.results import ended_line
+from lenet_exp.sweeps.results import ended
 from lenet_exp.sweeps.sweep_folder import SweepFolder
 from lenet_exp.tracking.delivery import Delivery
 
@@ -61,7 +61,7 @@ class Watch:
                 continue
             self._told.add(number)
             job = self._jobs[number]
-            line = ended_line(job, self._sweep.error(number), self._sweep.plan()["started_ms"])
-            display.job_done(f"{job.name}: {line}")
+            outcome, line = ended(job, self._sweep.error(number), self._sweep.plan()["started_ms"])
+            display.job_done(job.name, outcome, line, job.config["num_epoch"])
             if job.folder.record() is not None and not self._stop.is_set():
                 self._delivery.send(job.folder)

@@ -48,6 +48,13 @@ def store_uri(tracking: StoreAddress) -> str:
     return tracking.uri or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
 
 
+def frozen_uri(uri: str | None) -> str | None:
+    """A store's address as it may be kept: good in any directory, without a password."""
+    if uri is not None and uri.startswith(SQLITE):
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
+    return None if uri is None else hide_password(uri)
+
+
 def open_store(tracking: StoreAddress) -> Store:
     """Connects, and creates database and experiment where they are missing.
 

@@ -92,15 +92,26 @@ def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
 
 
 @pytest.mark.slow
-def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready):
-    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=8", "activation=selu,raises")
-    status, sent = on_a_terminal(*line, outputs=ready)
+@pytest.mark.parametrize(
+    ("launcher", "run"), [("local", r"epoch \d/12"), ("basic", r"loss \d\.\d{4}  epoch \d+/12  val \d+\.\d\d%")]
+)
+def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready, launcher, run):
+    line = (
+        "-m",
+        f"--config-dir={MINE}",
+        *QUICK,
+        "num_epoch=12",
+        "activation=raises,selu",
+        f"hydra/launcher={launcher}",
+    )
+    status, sent = on_a_terminal(*line, "sweep.workers=1", outputs=ready)
     assert status == 1, sent
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
-    assert re.search(r"sweep [━╸╺ ]+ +50%", plain)
-    assert re.search(r"selu [━╸╺ ]+ +\d+% +loss", plain)
-    assert re.search(r"selu: \d\d\.\d\d% in epoch \d, \d+\.\d s", plain)
-    assert re.search(r"raises: failed: RuntimeError: broken on purpose, in two lines", plain)
+    assert re.search(r"sweep [━╸╺ ]+ +\d+% 0/2 runs", plain)
+    assert re.search(r"sweep [━╸╺ ]+ +\d+% 1/2 runs, 1 failed +\d:\d\d:\d\d", plain)  # time left
+    assert re.search(rf"selu [━╸╺ ]+ +\d+% {run}", plain)
+    assert re.search(r"selu: \d\d\.\d\d% in epoch \d+, \d+\.\d s", plain)
+    assert re.search(r"raises: failed: RuntimeError: broken on purpose,", plain)
     assert "2 runs: 1 finished, 1 failed" in plain
     assert "━" not in plain.partition("best val")[2]
 
@@ -112,7 +123,9 @@ def test_a_file_gets_plain_lines_from_a_process_of_its_own(ready, tmp_path):
         assert process.wait(300) == 0
     printed = (tmp_path / "out").read_text(), (tmp_path / "err").read_text()
     assert control_characters("".join(printed)) == set()
-    assert len(printed[1].splitlines()) == 3
+    sweep, *ended = printed[1].splitlines()
+    assert sweep.startswith("sweep of 2 runs; outputs in ")
+    assert sorted(text.partition(":")[0] for text in ended) == ["seed=0", "seed=1"]
 
 
 @pytest.mark.slow

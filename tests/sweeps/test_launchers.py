@@ -29,7 +29,6 @@ def test_hydras_basic_sweeper_tells_of_a_failure(ready):
 
 @pytest.mark.slow
 def test_joblib(ready):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install hydra-joblib-launcher")
     line = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SMALL, "num_epoch=2", "seed=0,1,2,3")
     done = end(start(*line, outputs=ready))
     assert done.returncode == 0, done.stderr
@@ -42,16 +41,3 @@ def test_joblib(ready):
     again = end(start(*line, outputs=ready))
     assert again.returncode == 0, again.stderr
     assert "0 trained (4 had been trained before)" in again.stdout
-
-
-@pytest.mark.slow
-def test_joblib_and_one_after_the_other_come_to_the_same_weights(ready, tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install hydra-joblib-launcher")
-    line = ("-m", *QUICK, "seed=0,1", "activation=rrelu", "regularization.dropout_rate=0.3")
-    side_by_side = end(start(*line, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", outputs=ready))
-    assert side_by_side.returncode == 0, side_by_side.stderr
-    first = {run.data.params["seed"]: run.data.tags["weights_digest"] for run in runs(client(ready))}
-    one_by_one = lenet_train(*line, "sweep.force=true", outputs=ready)
-    assert one_by_one.returncode == 0, one_by_one.stderr
-    again = {run.data.params["seed"]: run.data.tags["weights_digest"] for run in runs(client(ready))[2:]}
-    assert again == first

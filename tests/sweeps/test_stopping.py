@@ -98,8 +98,9 @@ def test_the_same_line_again_goes_on_with_a_stopped_run_in_the_same_mlflow_run(s
     again = end(start(*WAITS, outputs=ready))
     assert again.returncode == 0, again.stderr
     assert "trained before" not in again.stdout
-    steps = {signal.SIGINT: 21, signal.SIGKILL: 0}[which]  # it came to the end of its step; or to no commit there
-    assert f"digits waits sgd: goes on in epoch 2 after {steps} steps" in again.stderr
+    # It came to the end of its step; or to no commit there.
+    steps = {signal.SIGINT: range(1, 40), signal.SIGKILL: [0]}[which]
+    assert any(f"digits waits sgd: goes on in epoch 2 after {n} steps" in again.stderr for n in steps)
     assert "epoch 1/3" not in again.stderr
     (run,) = runs(client(ready))
     assert run.info.run_id == first.info.run_id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -44,8 +43,6 @@ def test_workers_are_sessions_of_their_own_with_one_thread_and_without_mlflow(re
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_the_weights_do_not_depend_on_launcher_order_or_number_of_workers(launcher, ready, tmp_path):
-    if launcher == "joblib":
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'lenet_exp[joblib]'")
     line = ("num_epoch=2", "activation=rrelu,selu", "regularization.dropout_rate=0.3")
     local = sweep(*line, "seed=0,1", "sweep.workers=3", outputs=ready, folder=tmp_path)
     assert local.returncode == 0, local.stderr
@@ -139,15 +136,3 @@ def test_two_sweeps_that_overlap_train_each_run_once(ready):
     assert sorted(run.data.params["seed"] for run in found) == ["0", "1", "2", "3", "4"]
     shared = [run for run in found if run.data.params["seed"] in {"1", "2", "3"}]
     assert all(len(run.data.tags["sweeps"].split(",")) == 2 for run in shared)
-
-
-def test_eight_first_starts_at_once_on_a_store_that_does_not_exist(tmp_path):
-    processes = [
-        start(*SMALL, *QUIET, "num_epoch=1", "num_threads=1", f"seed={n}", outputs=tmp_path / "outputs")
-        for n in range(8)
-    ]
-    done = [end(process) for process in processes]
-    assert [d.returncode for d in done] == [0] * 8, "\n".join(d.stderr for d in done)
-    assert not any("can't be written" in d.stderr for d in done)
-    assert [run.info.status for run in runs(client(tmp_path / "outputs"))] == ["FINISHED"] * 8
-    assert os.listdir(tmp_path) == ["outputs"]

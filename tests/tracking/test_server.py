@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 import lenet_exp
+from lenet_exp.training.weights import weights_digest
 from tests.commands import SECRET, SMALL, end, free_port, mlflow_server, start
 from tests.stores import everything, files, models, points, runs
 from tests.tracking.test_store import leaks
@@ -54,6 +55,38 @@ def test_a_sweep_over_rest_with_tags_that_are_no_strings(server, tmp_path):
     assert {k: v for k, v in after.items() if k in before} == before
     assert {len(p) for p in parent_before[4].values()} == {1}
     assert {len(p) for p in after[parent.info.run_id][4].values()} == {2}  # one point a start
+
+
+def test_what_others_finished_in_a_shared_store_is_not_trained_again(server, tmp_path):
+    """Another outputs folder, as on another machine: the result, its place under the new parent, and its model."""
+    line = (*LINE, "seed=10,11", f"tracking.uri={server}", "tracking.experiment=shared")
+    assert end(start("-m", *line, outputs=tmp_path / "theirs")).returncode == 0
+    store = MlflowClient(server)
+    before = {run.info.run_id: run.data.tags["weights_digest"] for run in runs(store, experiment="shared")}
+    models_at = tmp_path / "models"
+    done = end(start("-m", *line, "seed=10,11,12", f"model_path={models_at}", outputs=tmp_path / "mine"))
+    assert done.returncode == 0, done.stderr
+    assert "2 runs had been finished by others in this store" in done.stderr
+    assert "3 runs: 3 finished; 1 trained (2 had been trained before)" in done.stdout
+    after = runs(store, experiment="shared")
+    assert len(after) == 3
+    first, second = (run.info.run_id for run in runs(store, "sweep", experiment="shared"))
+    for run in after:
+        both = run.info.run_id in before
+        assert run.data.tags["sweeps"] == (f"{first},{second}" if both else second)
+    found = {weights_digest(lenet_exp.load(str(file)).state_dict()) for file in models_at.glob("*.safetensors")}
+    assert found == {run.data.tags["weights_digest"] for run in after}
+
+
+def test_a_single_run_that_others_finished_is_not_trained_again(server, tmp_path):
+    line = (*LINE, f"tracking.uri={server}", "tracking.experiment=alone")
+    assert end(start(*line, outputs=tmp_path / "theirs")).returncode == 0
+    (before,) = runs(MlflowClient(server), experiment="alone")
+    done = end(start(*line, f"model_path={tmp_path / 'models'}", outputs=tmp_path / "mine"))
+    assert done.returncode == 0, done.stderr
+    assert "trained before" in done.stdout
+    assert [run.info.run_id for run in runs(MlflowClient(server), experiment="alone")] == [before.info.run_id]
+    assert len(list((tmp_path / "models").glob("*.safetensors"))) == 1
 
 
 def test_what_was_trained_while_the_server_was_away_is_delivered_by_the_same_line(tmp_path):

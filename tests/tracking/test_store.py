@@ -103,6 +103,7 @@ def test_eight_first_starts_at_once(tmp_path):
     found = runs(client(outputs))
     assert sorted(run.data.params["seed"] for run in found) == [str(seed) for seed in range(8)]
     assert {run.info.status for run in found} == {"FINISHED"}
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,97 @@
+"""A data set's tensor is mapped by each worker, not copied."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cloudpickle
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_exp.data import images
+from lenet_exp.data.images import data_digests, load_training_data, share, use_shared
+from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def unshared(monkeypatch):
+    monkeypatch.setattr(images, "_SHARED", {})
+
+
+@given(
+    shape=st.lists(st.integers(0, 5), max_size=4),
+    dtype=st.sampled_from([torch.float32, torch.int64, torch.uint8]),
+)
+def test_what_is_mapped_is_what_was_shared(shape, dtype):
+    tensor = torch.arange(torch.Size(shape).numel()).reshape(shape).to(dtype)
+    shared = to_shared_memory(tensor)
+    try:
+        mapped = from_shared_memory(shared)
+        assert mapped.dtype == dtype
+        assert torch.equal(mapped, tensor)
+    finally:
+        os.close(shared.descriptor)
+
+
+def test_a_write_stays_in_its_process():
+    shared = to_shared_memory(torch.zeros(3))
+    from_shared_memory(shared).fill_(1.0)
+    assert torch.equal(from_shared_memory(shared), torch.zeros(3))
+    os.close(shared.descriptor)
+
+
+def test_training_data_are_the_same_from_shared_memory(digits, unshared):
+    read, digests = load_training_data(digits, CPU), data_digests(digits)
+    sets, descriptors = share([digits, digits])
+    assert len(sets) == 1
+    assert len(descriptors) == 2
+    use_shared(sets)
+    mapped = load_training_data(digits, CPU)
+    assert mapped.images.data_ptr() == load_training_data(digits, CPU).images.data_ptr()
+    assert mapped.images.data_ptr() != read.images.data_ptr()
+    for name in ("images", "labels", "train_index", "val_index"):
+        assert torch.equal(getattr(mapped, name), getattr(read, name))
+    assert (mapped.digests, mapped.source, mapped.files) == (read.digests, read.source, read.files)
+    assert data_digests(digits) == digests
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def test_another_process_maps_it_and_reads_no_file(digits):
+    """It shows the memory as the kernel does: mappings of a memfd, and no page of them copied."""
+    sets, descriptors = share([digits])
+    code = (
+        "import sys, torch, cloudpickle\n"
+        "from lenet_exp.data import images\n"
+        "sets, config = cloudpickle.loads(sys.stdin.buffer.read())\n"
+        "images.read_images = None\n"
+        "images.use_shared(sets)\n"
+        "data = images.load_training_data(config, torch.device('cpu'))\n"
+        "total = float(data.images.sum())\n"
+        "maps = open('/proc/self/smaps').read().split('memfd:lenet_exp')\n"
+        "print(len(maps) - 1, *(sum(int(l.split()[1]) for l in m.splitlines() if l.startswith('Anonymous'))\n"
+        "      for m in [maps[1].split('VmFlags')[0]]), total)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=cloudpickle.dumps((sets, digits)),
+        pass_fds=descriptors,
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    mappings, copied_kb, total = done.stdout.split()
+    assert int(mappings) == 2  # images and labels
+    assert int(copied_kb) == 0
+    assert float(total) == pytest.approx(float(load_training_data(digits, CPU).images.sum()), rel=1e-6)
+    for descriptor in descriptors:
+        os.close(descriptor)

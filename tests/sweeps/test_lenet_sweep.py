@@ -1,0 +1,142 @@
+"""lenet-sweep: from another terminal, what is there, what runs where; stop it; repair what kill -9 left."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.execution import host
+from lenet_exp.sweeps.owner import owner_of
+from tests.commands import MINE, SMALL, Done, end, lenet_train, start
+from tests.stores import client, points, runs
+from tests.sweeps.layers import REACHED
+
+QUICK = (*SMALL, "tracking.plots=false", "tracking.models=none")
+WAITS = (f"--config-dir={MINE}", *QUICK, "num_epoch=3", "num_threads=1", "activation=waits")
+
+
+@contextmanager
+def waiting(*arguments: str, outputs: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command whose training waits in its second epoch for a signal."""
+    reached = tmp_path / "reached"
+    os.mkfifo(reached)
+    process = start(*arguments, outputs=outputs, env={REACHED: str(reached)})
+    pipe = os.open(reached, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert select.select([pipe], [], [], 300)[0], "training did not get there"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(pipe)
+        reached.unlink()
+
+
+def lenet_sweep(*arguments: str, outputs: Path) -> Done:
+    return end(start(*arguments, outputs=outputs, program="sweep"))
+
+
+def test_without_sweeps_the_list_says_how_to_start_one(main, outputs):
+    done = main("list", program="sweep")
+    assert (done.returncode, done.stdout) == (0, "no sweeps here yet; lenet-train -m ... starts one\n")
+    assert not outputs.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ([], "(nothing): allowed is list, status or stop"),
+        (["Status"], "Status: allowed is list, status or stop; did you mean status?"),
+        (["list", "sweep=last"], "sweep=last: nothing is allowed here"),
+        (["status", "--sweep=last"], "--sweep=last: allowed is sweep=; did you mean sweep=?"),
+        (["status"], "last: no such sweep in {outputs}; allowed is last, a sweep's id or its MLflow run id"),
+        (["stop", "sweep=abcd"], "abcd: no such sweep in {outputs}"),
+    ],
+)
+def test_a_mistake_is_one_line(main, outputs, typed, says):
+    done = main(*typed, program="sweep")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"lenet-sweep: {says.format(outputs=outputs)}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not outputs.exists()
+
+
+def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
+    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=relu,raises", "hydra/launcher=basic")
+    assert lenet_train(*line, outputs=ready).returncode == 1
+    (folder,) = (ready / "sweeps").iterdir()
+    listed = main("list", program="sweep").stdout.strip().splitlines()
+    assert listed[0].split() == ["sweep", "started", "state", "done", "command"]
+    assert re.match(rf" ?{folder.name} +\d{{4}}-\d\d-\d\d \d\d:\d\d +finished +1/2 +lenet-train -m ", listed[2])
+    told = main("status", f"sweep={folder.name[:6]}", program="sweep").stdout.splitlines()
+    assert told[0] == f"sweep {folder.name}: finished"
+    assert told[1].startswith("lenet-train -m --config-dir=")
+    assert told[2] == "1 finished, 1 failed"
+    assert told[3].startswith("failed: raises: RuntimeError: broken on purpose,; log: ")
+    assert len(told) == 4
+    stopped = main("stop", program="sweep")
+    assert stopped.returncode == 2
+    assert stopped.stderr == f"lenet-sweep: sweep {folder.name} is not running\n"
+
+
+@pytest.mark.slow
+def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_path):
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1,2")
+    with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
+        (folder,) = (ready / "sweeps").iterdir()
+        (row,) = [text for text in lenet_sweep("list", outputs=ready).stdout.splitlines() if folder.name in text]
+        assert re.search(
+            rf"running \({re.escape(host())}, process {process.pid}\) +0/3 +python -m lenet_exp.train", row
+        )
+        told = lenet_sweep("status", outputs=ready).stdout
+        assert "2 not started, 1 running" in told
+        assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)
+        stop = lenet_sweep("stop", outputs=ready)
+        assert stop.returncode == 0
+        assert stop.stdout == f"sweep {folder.name} has stopped; to go on: lenet-train -m sweep.resume={folder.name}\n"
+        done = end(process)
+    assert done.returncode == 143
+    assert "3 runs: 1 killed, 2 not started" in done.stdout
+    assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {"KILLED"}
+    on = end(start("-m", f"sweep.resume={folder.name}", outputs=ready))
+    assert on.returncode == 0, on.stderr
+    assert "3 runs: 3 finished; 3 trained" in on.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("-m", *WAITS, "seed=0,1", "sweep.workers=1"), WAITS], ids=["sweep", "run"])
+def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tmp_path, arguments):
+    """Nothing is repaired while its process lives."""
+    with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:
+        assert lenet_sweep("list", outputs=ready).stderr == ""
+        kinds = ("run", "sweep") if "-m" in arguments else ("run",)
+        assert {run.info.status for kind in kinds for run in runs(client(ready), kind)} <= {"RUNNING"}
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (folder,) = (ready / "runs").iterdir()
+    deadline = time.monotonic() + 60
+    while owner_of(folder) is not None:  # its worker commits what it has, and leaves
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    done = lenet_sweep("list", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("its process died") == 1
+    for kind in kinds:
+        (run,) = runs(client(ready), kind)
+        assert (run.info.status, run.data.tags["outcome"]) == ("KILLED", "killed")
+    assert lenet_sweep("list", outputs=ready).stderr == ""  # nothing is left to do
+    again = end(start(*arguments, outputs=ready))
+    assert again.returncode == 0, again.stderr
+    for run in runs(client(ready)):
+        assert run.info.status == "FINISHED"
+        assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]

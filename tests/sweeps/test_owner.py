@@ -1,0 +1,144 @@
+"""Who owns a folder: one process at a time, on this machine and on another."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.execution import host
+from lenet_exp.files import write_json
+from lenet_exp.sweeps import owner as owner_module
+from lenet_exp.sweeps.owner import Owner, own, owner_of
+
+HOLD = (
+    "import sys; from pathlib import Path; from lenet_exp.sweeps.owner import own\n"
+    "with own(Path(sys.argv[1]), 'it'):\n    print('mine', flush=True)\n    sys.stdin.read()"
+)
+
+
+def holder(folder: Path) -> subprocess.Popen[str]:
+    """Another process that owns the folder until its stdin ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "mine\n"
+    return process
+
+
+def elsewhere(folder: Path, seconds_ago: float) -> Owner:
+    """Makes the folder look as if another machine, whose flock is not seen here, had touched it so long ago."""
+    folder.mkdir(exist_ok=True)
+    (folder / "lock").touch()
+    write_json(folder / "owner.json", {"host": "another", "pid": 7})
+    then = time.time() - seconds_ago
+    os.utime(folder / "owner.json", (then, then))
+    return Owner("another", 7)
+
+
+def test_nobody_owns_what_nobody_took(tmp_path):
+    assert owner_of(tmp_path) is None
+    assert owner_of(tmp_path / "missing") is None
+    assert list(tmp_path.iterdir()) in ([], [tmp_path / "lock"])
+
+
+def test_an_owner_is_named_and_let_go_of(tmp_path):
+    with own(tmp_path, "it"):
+        assert owner_of(tmp_path) == Owner(host(), os.getpid())
+        assert owner_of(tmp_path).here
+    assert owner_of(tmp_path) is None
+    assert not (tmp_path / "owner.json").exists()
+
+
+def test_a_second_one_waits_and_says_for_whom(tmp_path, caplog):
+    other = holder(tmp_path)
+    taken = threading.Event()
+
+    def take() -> None:
+        with own(tmp_path, "this very run"):
+            taken.set()
+
+    thread = threading.Thread(target=take)
+    with caplog.at_level(logging.INFO, logger="lenet_exp"):
+        logging.getLogger("lenet_exp").addHandler(caplog.handler)
+        thread.start()
+        assert not taken.wait(1.0)
+        other.communicate("")
+        assert taken.wait(30)
+        thread.join()
+        logging.getLogger("lenet_exp").removeHandler(caplog.handler)
+    said = f"waiting: another process has this very run (process {other.pid} on {host()}; {tmp_path})"
+    assert said in caplog.messages
+
+
+def test_the_kernel_frees_it_when_its_owner_is_killed(tmp_path):
+    other = holder(tmp_path)
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert (tmp_path / "owner.json").exists()  # it had no time to tidy up
+    assert owner_of(tmp_path) is None
+    with own(tmp_path, "it"):
+        assert owner_of(tmp_path) == Owner(host(), os.getpid())
+
+
+@pytest.mark.parametrize(("seconds_ago", "alive"), [(1.0, True), (45.0, True), (90.0, False)])
+def test_an_owner_on_another_machine_lives_while_its_heart_beats(tmp_path, seconds_ago, alive):
+    owner = elsewhere(tmp_path, seconds_ago)
+    assert owner_of(tmp_path) == (owner if alive else None)
+    assert not owner.here
+
+
+def test_it_is_taken_over_when_the_other_machine_is_silent_for_a_minute(tmp_path, monkeypatch):
+    monkeypatch.setattr(owner_module, "DEAD_SECONDS", 1.0)
+    elsewhere(tmp_path, 0.0)
+    start = time.monotonic()
+    with own(tmp_path, "it"):
+        assert time.monotonic() - start > 0.5
+        assert owner_of(tmp_path) == Owner(host(), os.getpid())
+
+
+def test_an_owner_shows_that_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(owner_module, "HEARTBEAT_SECONDS", 0.05)
+    with own(tmp_path, "it"):
+        os.utime(tmp_path / "owner.json", (1, 1))
+        deadline = time.monotonic() + 30
+        while (tmp_path / "owner.json").stat().st_mtime < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_damaged_name_does_not_matter_on_one_machine(tmp_path):
+    (tmp_path / "owner.json").write_text("{")
+    assert owner_of(tmp_path) is None
+    with own(tmp_path, "it"):
+        (tmp_path / "owner.json").write_text("{")
+        assert owner_of(tmp_path) == Owner(host(), 0)
+
+
+def test_looking_does_not_get_in_the_way_of_taking(tmp_path):
+    """owner_of holds the lock for a moment; whoever wants it just waits."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            owner_of(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for thread in lookers:
+        thread.start()
+    try:
+        for _ in range(20):
+            with own(tmp_path, "it"):
+                assert owner_of(tmp_path) == Owner(host(), os.getpid())
+    finally:
+        stop.set()
+        for thread in lookers:
+            thread.join()

@@ -1,0 +1,96 @@
+"""SIGINT and SIGTERM in a process of one's own: noted first, at once the second time."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.stopping import Terminated, asked, graceful
+
+ROOT = Path(__file__).resolve().parent.parent
+RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+
+
+def work(inside: Callable[[], None]) -> None:
+    with graceful():
+        inside()
+
+
+@pytest.mark.parametrize("which", RAISED)
+def test_a_first_signal_is_noted_and_raised_on_leaving(which):
+    seen = []
+
+    def inside() -> None:
+        seen.append(asked())
+        signal.raise_signal(which)
+        seen.extend([asked(), "the rest of the work"])
+
+    before = signal.getsignal(which)
+    with pytest.raises(RAISED[which]):
+        work(inside)
+    assert seen == [None, which, "the rest of the work"]
+    assert asked() is None
+    assert signal.getsignal(which) == before
+
+
+def test_the_outer_one_raises_too():
+    seen = []
+
+    def inside() -> None:
+        with pytest.raises(Terminated):
+            work(lambda: signal.raise_signal(signal.SIGTERM))
+        seen.append(asked())
+
+    with pytest.raises(Terminated):
+        work(inside)
+    assert seen == [signal.SIGTERM]
+
+
+def test_an_error_of_the_work_is_not_hidden():
+    def inside() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        work(inside)
+    assert asked() is None
+
+
+def test_another_thread_gets_no_signals_and_changes_nothing():
+    handler = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def look() -> None:
+        work(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [handler]
+
+
+@pytest.mark.parametrize(("which", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_the_process_at_once_after_what_has_to_be_done(which, status):
+    code = (
+        "import time; from lenet_exp.stopping import asked, before_leaving, graceful\n"
+        "with graceful(), before_leaving(lambda: print('second', flush=True)):\n"
+        "    with before_leaving(lambda: print('first', flush=True)):\n"
+        "        print('ready', flush=True)\n"
+        "        while asked() is None: time.sleep(0.01)\n"
+        "        print('noted', flush=True)\n"
+        "        time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(which)
+    assert process.stdout.readline() == "noted\n"
+    process.send_signal(which)
+    assert process.stdout.read() == "first\nsecond\n"
+    assert process.wait(30) == status
