@@ -40,6 +40,9 @@ NO_RESULT = {
     "tracking.tags.note": texts,
     "tracking.uri": st.sampled_from(["sqlite:///a.db", "http://127.0.0.1:5000"]),
     "sweep.force": st.booleans(),
+    "sweep.workers": st.integers(1, 64),
+    "sweep.retries": st.integers(0, 10),
+    "sweep.time_limit": st.floats(1, 1e6),
     "dataset.name": texts,
     "split_seed": st.integers(0, 2**62),  # it changes the digests, which count
 }
