@@ -95,13 +95,15 @@ def own_megabytes(pid: int) -> float:
 
 
 def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
-    """Medians of the second quarter and of the last quarter of each process's life."""
+    """Medians of the second and of the last quarter of the time in which workers train, for each process."""
+    training = [at for name, samples in memory.items() if name != "sweep" for at, _ in samples]
+    first, last = min(training), max(training)
     for name, samples in memory.items():
-        values = [mb for _, mb in samples]
+        values = [mb for at, mb in samples if first <= at <= last]
         n = len(values)
         if n >= 8:
             early, late = median(values[n // 4 : n // 2]), median(values[3 * n // 4 :])
-            print(f"{name}: {early:.0f} MB in the second quarter, {late:.0f} MB in the last")
+            print(f"{name}: {early:.0f} MB in the second quarter of the training, {late:.0f} MB in the last")
 
 
 def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:

@@ -69,4 +69,4 @@ def keep(options: argparse.Namespace, benchmark: str, seconds: Any) -> None:
     if options.json is not None:
         asked = {name: value for name, value in vars(options).items() if name != "json"}
         numbers = {"benchmark": benchmark, "options": asked, "machine": machine, "seconds": seconds}
-        options.json.write_text(json.dumps(numbers, indent=1) + "\n")
+        options.json.write_text(json.dumps(numbers, indent=1, default=str) + "\n")

@@ -95,7 +95,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         if not jobs:
             raise ConfigError(f"{' '.join(given)}: a sweep over no value; allowed is one or more")
         swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-        composed = [loader.load_sweep_config(self.config, list(job)) for job in jobs]
+        composed = (loader.load_sweep_config(self.config, list(job)) for job in jobs)  # one at a time: they are large
         configs = check_jobs(jobs, composed)
         tell_once(configs)
         frozen = freeze_jobs(swept, jobs, configs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class FrozenJob:
         return RunFolder(outputs_dir() / "runs" / self.run)
 
 
-def check_jobs(jobs: Sequence[Sequence[str]], composed: Sequence[DictConfig]) -> list[Config]:
+def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) -> list[Config]:
     """The typed configuration of every job.
 
     Raises:
