@@ -25,6 +25,8 @@ from lenet_exp.stopping import Terminated, raise_terminated
 EXIT_FAILED = 1
 EXIT_WRONG = 2
 
+COMPOSABLE = {"augmentation"}  # groups whose options go together: augmentation=[shift,flip]
+
 _status = 0
 
 
@@ -95,7 +97,7 @@ def _refuse_arguments(program: str) -> None:
         _fail(program, explain_arguments(dashed))
     for override in parsed.overrides:
         name, _, value = override.partition("=")
-        if name in config_groups() and value.startswith("["):  # Hydra would merge the options of a list, silently
+        if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them, silently
             _fail(program, f"{override}: allowed is one option; several need -m: {name}={value.strip('[]')}")
     if unknown:  # argparse takes them from one place only
         _fail(program, f"{unknown[0]}: flags have to stand together, after -m and the other options")

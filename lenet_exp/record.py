@@ -61,6 +61,7 @@ def conclude(
     epochs: int,
     seconds: float,
     resumed: int = 0,
+    stopped_early: bool = False,
     best: Best | None = None,
     data: TrainingData | None = None,
     reason: str = "",
@@ -72,6 +73,7 @@ def conclude(
         epochs: how many were trained to their end.
         seconds: of training, those before an interruption as well.
         resumed: how often the run went on after an interruption.
+        stopped_early: whether `training.patience` ended it, after `epochs`.
         reason: why it did not finish, in one line.
     """
     truth = data.labels[data.val_index] if data is not None else None
@@ -81,6 +83,7 @@ def conclude(
         "epochs": epochs,
         "seconds": round(seconds, 3),
         "resumed": resumed,
+        "stopped_early": stopped_early,
         "best_epoch": best.epoch if best else None,
         "best_val_accuracy": best.val_accuracy if best else None,
         "weights_digest": weights_digest(best.weights) if best else None,

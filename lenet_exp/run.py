@@ -20,12 +20,14 @@ from lenet_exp.errors import first_line
 from lenet_exp.execution import choose_device, cpu_count, use_threads
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.record import conclude, freeze, same_bits
+from lenet_exp.reports.augmented import augmented_picture
 from lenet_exp.reports.progress import display, log_to_file
 from lenet_exp.stopping import asked, graceful
 from lenet_exp.sweeps.commits import Commits
 from lenet_exp.sweeps.run_folder import RunFolder, run_id
 from lenet_exp.tracking.adopt import adopt_one
 from lenet_exp.tracking.delivery import Deliverer, Delivery
+from lenet_exp.training.augmentation import augments
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.model_file import ModelFile
@@ -115,6 +117,8 @@ def run(
             try:
                 with log_to_file(folder.log_file):
                     job, commits = _begin(folder, earlier, job, lane)
+                    if config.tracking.plots and augments(config.augmentation):
+                        folder.keep_picture(augmented_picture(data, config.augmentation, config.seed))
                     on_start(folder)
                     record = _Training(folder, job, lane, data, commits, delivery, model_file).to_its_end()
             finally:
@@ -189,6 +193,7 @@ class _Training:
                 epochs=self.lane.position.epoch - 1,
                 seconds=time.perf_counter() - self.start,
                 resumed=self.commits.resumed,
+                stopped_early=self.lane.stopped_early,
                 best=best,
                 data=self.data,
                 reason=reason,
@@ -212,14 +217,19 @@ class _Training:
             if self.model_file is not None and result.improved:
                 so_far = {"outcome": "running", "best_epoch": best.epoch, "best_val_accuracy": best.val_accuracy}
                 self.model_file.replace(best.weights, best.epoch, best.val_accuracy, self.job | so_far)
-            if result.epoch < self.num_epoch and self.commits.due():
+            if not self._ended() and self.commits.due():
                 self._commit()
                 self.delivery.live(self.folder)
         which = asked()
-        if which is None or self.lane.position.epoch > self.num_epoch:
+        if which is None or self._ended():
+            if self.lane.stopped_early:
+                log.info("%s: stopped early, after epoch %d", self.job["name"], self.lane.position.epoch - 1)
             return "finished", ""
         self._commit()
         return "killed", which.name
+
+    def _ended(self) -> bool:
+        return self.lane.position.epoch > self.num_epoch or self.lane.stopped_early
 
     def _commit(self) -> None:
         self.commits.write(self.lane, time.perf_counter() - self.start)

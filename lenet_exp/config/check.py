@@ -8,12 +8,13 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, knobs, range_text, within
+from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, Shape, knobs, range_text, value_of, within
 from lenet_exp.errors import ConfigError
 from lenet_exp.tracking.store import hide_password
 
 TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those whose files are in MNIST's format
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
+_WARM = "for a warm-up alone: schedule=linear schedule.final=1"
 
 
 def check_config(config: Config) -> None:
@@ -21,6 +22,7 @@ def check_config(config: Config) -> None:
     ConfigError: with one line that names the flag, its value and what is allowed.
     """
     check_ranges(config)
+    _check_schedule(config)
     _check_activation(config)
     _check_optimizer(config)
 
@@ -70,6 +72,14 @@ def _check_store(uri: str | None) -> None:
         raise ConfigError(
             f"tracking.uri={hide_password(uri)}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://..."
         )
+
+
+def _check_schedule(config: Config) -> None:
+    s = config.schedule
+    if s.shape is Shape.constant and s.warmup:
+        raise ConfigError(f"schedule.warmup={s.warmup}: allowed is 0 with schedule=constant; {_WARM}")
+    if s.shape is Shape.step and not s.final:
+        raise ConfigError(f"schedule.final={s.final}: allowed is > 0 with schedule=step, whose falls are equal ratios")
 
 
 def _check_activation(config: Config) -> None:
@@ -122,10 +132,3 @@ def _check_optimizer(config: Config) -> None:
             f"optimizer={option_name(config.optimizer)}: a stopped run could not go on, since {e}; "
             "allowed are tensors, numbers and texts"
         ) from e
-
-
-def value_of(config: Config | PredictConfig, flag: str) -> Any:
-    node: Any = config
-    for part in flag.split("."):
-        node = getattr(node, part)
-    return node

@@ -27,7 +27,7 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
         return "the overrides can't be read; they are written name=value"
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _missing_option(error)
+        return _missing_option(error, conf_dirs)
     if "No match in the defaults list" in text:
         return _unknown_group(text)
     cause = error.__cause__ or error
@@ -39,14 +39,16 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
     return _first_line(text if not key or key in _first_line(text) else f"{key}: {text}")
 
 
-def _missing_option(error: MissingConfigException) -> str:
+def _missing_option(error: MissingConfigException, conf_dirs: tuple[Path, ...]) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
-    if not group or error.options is None:
+    # Hydra doesn't tell the options where several were asked for: augmentation=[shift,flip].
+    found = error.options or [file.stem for d in conf_dirs for file in (d / group).glob("*.yaml")]
+    if not group or not found:
         hint = nearest(str(error.missing_cfg_file), config_groups())
         return f"{_first_line(str(error))}" + (f"; did you mean {hint}?" if hint else "")
     if f"{group}={option}" in EXTRAS:
         return f"{group}={option}: not installed; pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
-    options = [o for o in error.options if not o.startswith("_")]
+    options = [o for o in found if not o.startswith("_")]
     hint = nearest(option, options)
     return (
         f"{group}={option}: no such option; "
@@ -94,7 +96,7 @@ def known_flags(conf_dirs: tuple[Path, ...]) -> frozenset[str]:
         for file in conf_dir.rglob("*.yaml"):
             loaded = OmegaConf.load(file)
             group = file.parent.relative_to(conf_dir).as_posix()
-            if isinstance(loaded, DictConfig) and not group.startswith("hydra"):
+            if isinstance(loaded, DictConfig) and not group.startswith(("hydra", "experiment")):
                 walk(loaded, "" if group == "." else f"{group.replace('/', '.')}.")
     return frozenset(found)
 

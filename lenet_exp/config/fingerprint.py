@@ -6,8 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from lenet_exp.config.check import value_of
-from lenet_exp.config.schema import Config, knobs
+from lenet_exp.config.schema import Config, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective_keywords, option_class
 
 # Raise it when the same configuration would give other weights; stored golden losses make the tests say so.
@@ -18,7 +17,7 @@ def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
     """SHA-256 (hex) over `TRAINING_VERSION`, the data digests and all settings that differ from their neutral value.
 
     Paths, names, cadences, device and threads do not count; neither do keywords at the class's own default, nor
-    `momentum` where the optimizer has none.
+    flags without effect, such as `momentum` where the optimizer has none or `schedule.drops` without drops.
 
     Args:
         data_digests: of the images and labels really used, by split.
@@ -32,7 +31,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Any
     settings: dict[str, Any] = {}
     for flag, _, f in knobs():
         value = value_of(config, flag)
-        if not f.metadata["result"] or value == f.metadata["neutral"]:
+        if not f.metadata["result"] or value == f.metadata["neutral"] or not has_effect(config, f):
             continue
         settings[flag] = _option(flag, value) if isinstance(value, dict) else value
     return {"training_version": TRAINING_VERSION, "data": data_digests, "settings": settings}

@@ -29,6 +29,14 @@ class Reader(StrEnum):
     digits = "digits"
 
 
+class Shape(StrEnum):
+    constant = "constant"
+    one_cycle = "one_cycle"
+    linear = "linear"
+    cosine = "cosine"
+    step = "step"
+
+
 class Models(StrEnum):
     all = "all"
     best = "best"
@@ -44,6 +52,7 @@ def knob(
     lt: float | None = None,
     neutral: Any = ALWAYS,
     result: bool = True,
+    only_with: str | None = None,
 ) -> Any:
     """A configuration field.
 
@@ -53,9 +62,12 @@ def knob(
         neutral: the value that leaves a run as if the field did not exist. A field at its neutral value is left out of
             the fingerprint, so new fields leave old fingerprints as they are.
         result: whether it can change the trained weights; if not, it never counts in the fingerprint.
+        only_with: a flag without which this one has no effect: `other` has to be at another value than its neutral
+            one, `other=value` at this value.
     """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
-    return field(default=MISSING, metadata={"meaning": meaning, "limits": limits, "neutral": neutral, "result": result})
+    metadata = {"meaning": meaning, "limits": limits, "neutral": neutral, "result": result, "only_with": only_with}
+    return field(default=MISSING, metadata=metadata)
 
 
 # The data digests stand for the data set in the fingerprint, so none of these fields does.
@@ -79,6 +91,49 @@ class Dataset:
 class Regularization:
     weight_decay: float = knob("L2 penalty (AdamW: decoupled decay) of all parameters", ge=0, neutral=0.0)
     dropout_rate: float = knob("share of fc1's and fc2's outputs dropped in training", ge=0, lt=1, neutral=0.0)
+
+
+@dataclass
+class Schedule:
+    """How the learning rate goes over the steps of a training; see training/schedule.py."""
+
+    shape: Shape = knob("after the warm-up: constant, one_cycle, linear, cosine, step", neutral=Shape.constant)
+    warmup: float = knob("share of the steps in which the lr rises", ge=0, lt=1, neutral=0.0)
+    start: float = knob("lr at the first step, as a share of optimizer.lr", ge=0, le=1, only_with="schedule.warmup")
+    final: float = knob("lr after the last step, as a share of optimizer.lr", ge=0, le=1, only_with="schedule.shape")
+    drops: int = knob("step: number of equal falls on the way to final", ge=1, only_with="schedule.shape=step")
+
+
+@dataclass
+class Augmentation:
+    """Random changes of the training images, on batches; see training/augmentation.py. Pixels are those of 32x32."""
+
+    shift: int = knob("farthest move along each axis, in pixels", ge=0, lt=32, neutral=0)
+    rotate: float = knob("largest rotation to either side, in degrees", ge=0, le=180, neutral=0.0)
+    scale: float = knob("largest change of size, as a share", ge=0, lt=1, neutral=0.0)
+    shear: float = knob("largest horizontal shear, in pixels a pixel", ge=0, le=2, neutral=0.0)
+    elastic: float = knob("mean length of random local moves, in pixels", ge=0, le=16, neutral=0.0)
+    elastic_sigma: float = knob("width of the neighbourhood that moves together, in pixels", ge=1, le=32,
+                                only_with="augmentation.elastic")  # fmt: skip
+    flip: float = knob("share of images mirrored left to right", ge=0, le=1, neutral=0.0)
+    erase: float = knob("share of images of which a rectangle is erased", ge=0, le=1, neutral=0.0)
+    erase_size: int = knob("its longest side, in pixels", ge=1, le=32, only_with="augmentation.erase")
+
+
+@dataclass
+class Training:
+    label_smoothing: float = knob("share of each label spread over all classes", ge=0, lt=1, neutral=0.0)
+    clip_norm: float | None = knob("largest norm of a step's gradient (null: any)", gt=0, neutral=None)
+    ema_decay: float | None = knob(
+        "per step, of the moving average of the weights that is validated and saved (null: the weights themselves)",
+        ge=0,
+        lt=1,
+        neutral=None,
+    )
+    patience: int | None = knob(
+        "epochs without a better validation accuracy before the run stops (null: never)", ge=1, neutral=None
+    )
+    min_delta: float = knob("by how much it has to be better, as a fraction", ge=0, lt=1, only_with="training.patience")
 
 
 @dataclass
@@ -115,10 +170,13 @@ class Config:
     activation: dict[str, Any] = knob("nonlinearity: name, _target_ (a torch.nn.Module), monotone, keywords")
     optimizer: dict[str, Any] = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, keywords")
     regularization: Regularization = field(default_factory=Regularization)
+    schedule: Schedule = field(default_factory=Schedule)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    training: Training = field(default_factory=Training)
     num_epoch: int = knob("passes over the training set", ge=1)
     batch_size: int = knob("images a step", ge=1, lt=2**63)
     num_iter_echo: int = knob("iterations between two logged step losses", ge=1, result=False)
-    seed: int = knob("of weights, order, dropout", ge=0, lt=2**63)
+    seed: int = knob("of weights, order, dropout, augmentation", ge=0, lt=2**63)
     split_seed: int = knob("of the split into training and validation; its effect is in the data digests",
                            ge=0, lt=2**63, result=False)  # fmt: skip
     device: Device = knob("auto (cuda, then mps, then cpu), cpu, cuda, mps", result=False)
@@ -176,6 +234,23 @@ def knobs(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, F
             yield from knobs(types[f.name], f"{prefix}{f.name}.")
         else:
             yield prefix + f.name, types[f.name], f
+
+
+def value_of(config: Any, flag: str) -> Any:
+    """The value of a dotted flag in a configuration or a plain one (dicts)."""
+    for part in flag.split("."):
+        config = config[part] if isinstance(config, dict) else getattr(config, part)
+    return config
+
+
+def has_effect(config: Any, f: Field) -> bool:
+    """Whether the value of a field of `Config` can matter, as the flag that it goes `only_with` is set."""
+    if f.metadata["only_with"] is None:
+        return True
+    flag, _, wanted = f.metadata["only_with"].partition("=")
+    value = value_of(config, flag)
+    other = next(field for name, _, field in knobs() if name == flag)
+    return value == wanted if wanted else value != other.metadata["neutral"]
 
 
 def range_text(limits: dict[str, float | None]) -> str:

@@ -38,7 +38,8 @@ def print_sweep(results: Sequence[JobResult], uri: str, seconds: float, sweep: S
     """Prints the table to stdout, in full width where it isn't a terminal."""
     rows = ranked(results)
     swept = list(rows[0].job.swept) if rows else []
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    # markup=False: `[affine,flip]` is a value here.
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
     for flag in swept:
@@ -91,8 +92,10 @@ def _cells(result: JobResult) -> list[str]:
 
 
 def _remark(result: JobResult) -> str:
-    remarks = [] if result.outcome == "finished" else [result.outcome]
-    if at_chance(result.record or {}):
+    remarks, record = [] if result.outcome == "finished" else [result.outcome], result.record or {}
+    if record.get("stopped_early"):
+        remarks.append(f"stopped early, after epoch {record['epochs']}")
+    if at_chance(record):
         remarks.append("at chance: learned nothing")
     if result.repeated:
         remarks.append("trained before")

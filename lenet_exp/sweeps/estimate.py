@@ -50,7 +50,8 @@ def _seconds(jobs: Sequence[FrozenJob]) -> list[float]:
     kinds: dict[str, list[FrozenJob]] = defaultdict(list)
     for job in jobs:
         c = job.config
-        kinds[str([c["dataset"]["name"], c["activation"], c["optimizer"]["_target_"], c["batch_size"]])].append(job)
+        kind = [c["dataset"]["name"], c["activation"], c["optimizer"]["_target_"], c["batch_size"], c["augmentation"]]
+        kinds[str([*kind, c["training"]])].append(job)
     found = []
     for kind in kinds.values():
         per_image = _seconds_an_image(typed(kind[0].config))
@@ -65,12 +66,12 @@ def _seconds_an_image(config: Config) -> float:
     device = choose_device(config.device)
     torch.set_num_threads(config.num_threads or SWEEP_THREADS)
     data, lane = load_training_data(config, device), new_lane(config, device)
-    step, times = solo_step(lane, data), []
+    step, times = solo_step(lane, data, TIMED_STEPS), []
     for n in range(TIMED_STEPS):
         first = n * config.batch_size % max(1, len(data.train_index) - config.batch_size)
         batch = data.train_index[first : first + config.batch_size]
         start = time.perf_counter()
-        float(step(batch)[0])
+        float(step(batch, n)[0])
         times.append((time.perf_counter() - start) / len(batch))
     return statistics.median(times[2:])
 

@@ -2,6 +2,7 @@
 
 job.json              frozen configuration, fingerprint, name; written first, part of the record in the end
 history.json, state-*, best-*   what has been committed (commits.py)
+augmentation.png      what augmentation makes of a few training images, if it is on
 record.json           outcome and all that is needed to rebuild the result; written last
 run.log               the run's log, with the traceback if it failed
 delivered.json        what MLflow has got
@@ -22,7 +23,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lenet_exp.files import read_json, write_json
+from lenet_exp.files import read_json, write_atomic, write_json
 from lenet_exp.sweeps.commits import Commits, read_history
 from lenet_exp.sweeps.owner import own
 from lenet_exp.training.weights import load_weights
@@ -52,6 +53,10 @@ class RunFolder:
     @property
     def log_file(self) -> Path:
         return self.path / "run.log"
+
+    @property
+    def picture(self) -> Path:
+        return self.path / "augmentation.png"
 
     @contextmanager
     def claim(self) -> Iterator[None]:
@@ -91,6 +96,10 @@ class RunFolder:
             write_json(self.path / "job.json", self.record())
         record.unlink(missing_ok=True)
         return Commits(self.path)
+
+    def keep_picture(self, png: bytes) -> None:
+        """Keeps what augmentation makes of the images: it is drawn where the data are, and delivered elsewhere."""
+        write_atomic(self.picture, png)
 
     def job(self) -> dict[str, Any] | None:
         return _read(self.path / "job.json") or self.record()

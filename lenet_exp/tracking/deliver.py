@@ -181,14 +181,15 @@ def _log_end(
     if folder.log_file.exists():
         store.client.log_artifact(run_id, str(folder.log_file))
     tags = {"outcome": outcome, "weights_digest": record["weights_digest"], "reason": record["reason"]}
-    set_tags(store, run_id, {k: v for k, v in tags.items() if v or entry.get("reason")} | _resumed(record))
+    set_tags(store, run_id, {k: v for k, v in tags.items() if v or entry.get("reason")} | _how(record))
     entry["reason"] = record["reason"]
     store.client.set_terminated(run_id, STATUS[outcome], end_time=record["ended_ms"])
     entry["ended_ms"] = record["ended_ms"]
 
 
-def _resumed(record: dict[str, Any]) -> dict[str, Any]:
-    return {"resumed": record["resumed"]} if record.get("resumed") else {}
+def _how(record: dict[str, Any]) -> dict[str, Any]:
+    tags = {"resumed": record["resumed"]} if record.get("resumed") else {}
+    return tags | ({"stopped_early": record["epochs"]} if record.get("stopped_early") else {})
 
 
 def _log_plots(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> None:
@@ -200,6 +201,8 @@ def _log_plots(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], s
     if record["confusion_matrix"]:
         names = job["config"]["dataset"]["class_names"]
         pictures["confusion_matrix.png"] = png(confusion_figure(record["confusion_matrix"], names, title))
+    if folder.picture.exists():
+        store.client.log_artifact(run_id, str(folder.picture))
     for name, content in pictures.items():
         with _artifact(name, content) as path:
             store.client.log_artifact(run_id, str(path))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lenet_exp.config.schema import has_effect, knobs
+
 # Names of things and where results go, not settings of a run; the logged config.yaml has them.
 _NOT_PARAMS = ("tracking", "sweep")
 _NOT_SHOWN = {"_target_", "name", "monotone"}
@@ -12,7 +14,11 @@ _DATASET_SHOWN = {"val_size", "train_size"}
 
 
 def params(config: dict[str, Any]) -> dict[str, str]:
-    """Effective flags as strings; `config` is a plain one, as in a record (`momentum` already dropped where unused)."""
+    """Effective flags as strings, those without effect left out.
+
+    Args:
+        config: a plain one, as in a record; `momentum` is already dropped where the optimizer has none.
+    """
     found = {group: str(config[group]["name"]) for group in ("dataset", "activation", "optimizer")}
     for key, value in config.items():
         if key in _NOT_PARAMS:
@@ -22,7 +28,8 @@ def params(config: dict[str, Any]) -> dict[str, str]:
             found |= {f"{key}.{k}": text(v) for k, v in value.items() if k in shown}
         else:
             found[key] = text(value)
-    return found
+    mute = {flag for flag, _, f in knobs() if f.metadata["only_with"] and not has_effect(config, f)}
+    return {flag: value for flag, value in found.items() if flag not in mute}
 
 
 def text(value: Any) -> str:

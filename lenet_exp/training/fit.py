@@ -11,19 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lenet_exp.config.schema import Shape
 from lenet_exp.data.images import TrainingData
+from lenet_exp.training.augmentation import augment, augments
+from lenet_exp.training.average import follow
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.lane import Best, Lane, Position
+from lenet_exp.training.schedule import lr_factor
 
 
 @dataclass(frozen=True)
 class EpochResult:
     """What one epoch of one lane gave.
 
-    Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches. `step_losses` holds
+    Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches, of what is minimised
+    (augmented images, smoothed labels); `lr` is that of the epoch's last step. `step_losses` holds
     (iteration from 1, loss, milliseconds since 1970) every `num_iter_echo` iterations; `time_ms` is the epoch's end.
     """
 
@@ -62,7 +67,7 @@ def fit(
     """Trains the lanes from where they stand to `num_epoch` epochs and keeps the best weights of each in `lane.best`.
 
     Selection: best validation accuracy at the end of an epoch, the earlier one of equals. A lane whose loss is no
-    longer finite yields a `Divergence` and ends.
+    longer finite yields a `Divergence` and ends; one that `stopped_early` ends after the epoch that decided it.
 
     Args:
         lanes: one, for now.
@@ -72,14 +77,16 @@ def fit(
             from it gives the same bits as never having stopped.
     """
     (lane,) = lanes
-    step = solo_step(lane, data)
     batch_size, every = lane.config.batch_size, lane.config.num_iter_echo
     n, device = len(data.train_index), data.images.device
     steps = math.ceil(n / batch_size)
+    step = solo_step(lane, data, steps * lane.config.num_epoch)
     losses = torch.zeros(steps, device=device)
     weights = torch.full((steps,), batch_size / n, device=device)
     weights[-1] = (n - batch_size * (steps - 1)) / n
     for epoch in range(lane.position.epoch, lane.config.num_epoch + 1):
+        if lane.stopped_early:
+            return
         at, start = lane.position, time.perf_counter() - lane.position.seconds
         if at.order is not None:
             lane.order.set_state(at.order)
@@ -90,7 +97,7 @@ def fit(
         step_losses, done, first = list(at.step_losses), at.steps, (epoch - 1) * steps
         lane.model.train()
         for batch in order.split(batch_size)[at.steps :]:
-            losses[done], hits = step(batch)
+            losses[done], hits = step(batch, first + done)
             correct += hits
             done += 1
             if (first + done) % every == 0:
@@ -112,15 +119,16 @@ def fit(
             return
         train_loss, train_accuracy = float(losses @ weights), int(correct) / n
         train_seconds = time.perf_counter() - start
-        val_loss, predictions = evaluate(lane.model, data.images, data.labels, data.val_index)
+        val_loss, predictions = evaluate(lane.judged, data.images, data.labels, data.val_index)
         if not math.isfinite(val_loss):  # the last step spoilt the weights
             yield [Divergence(epoch, first + steps, val_loss, step_losses)]
             return
         val_accuracy = float((predictions == data.labels[data.val_index].cpu()).double().mean())
         improved = lane.best is None or val_accuracy > lane.best.val_accuracy
         if improved:
-            copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.model.state_dict().items()}
+            copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.judged.state_dict().items()}
             lane.best = Best(epoch, val_accuracy, copied, predictions)
+        lane.note_accuracy(epoch, val_accuracy)
         lane.position = Position(epoch + 1)
         yield [
             EpochResult(
@@ -139,17 +147,31 @@ def fit(
         ]
 
 
-def solo_step(lane: Lane, data: TrainingData) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """How one step of one lane is done: a function from a batch's index (n,) to its mean loss and number of hits."""
-    model, optimizer = lane.model, lane.optimizer
+def solo_step(lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+    """How one step of one lane is done: a function from a batch's index (n,) and the step (from 0, of `steps` in the
+    whole training) to the batch's mean loss and number of hits."""
+    model, optimizer, average = lane.model, lane.optimizer, lane.average
+    options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
+    peak = lane.lr
+    changing, augmenting = schedule.shape is not Shape.constant, augments(augmentation)
+    parameters = list(model.parameters())
 
-    def step(batch: Tensor) -> tuple[Tensor, Tensor]:
-        labels = data.labels[batch]
-        logits = model(data.images[batch])
-        loss = F.cross_entropy(logits, labels)
+    def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        images, labels = data.images[batch], data.labels[batch]
+        if augmenting:
+            images = augment(images, augmentation, lane.distortions)
+        if changing:
+            for group in optimizer.param_groups:
+                group["lr"] = peak * lr_factor(schedule, number, steps)
+        logits = model(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if options.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, options.clip_norm)
         optimizer.step()
+        if average is not None and options.ema_decay is not None:
+            follow(average, model, options.ema_decay, number + 1)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
     return step

@@ -46,25 +46,68 @@ class Position:
 
 @dataclass
 class Lane:
-    """A run's state in training. `order` draws the order of the images, `noise` dropout masks and random slopes."""
+    """A run's state in training.
+
+    Attributes:
+        lr: the optimizer's, before a schedule changes it.
+        order, noise, distortions: generators of the order of the images, of dropout masks and random slopes, and of
+            augmentation.
+        average: the network whose weights follow the model's, if `training.ema_decay` is set.
+        progress: the last epoch (from 1) whose validation accuracy was better by `training.min_delta`, and it.
+    """
 
     config: Config
     model: LeNet5
     optimizer: torch.optim.Optimizer
+    lr: float
     order: torch.Generator
     noise: torch.Generator
+    distortions: torch.Generator
+    average: LeNet5 | None = None
     best: Best | None = None
+    progress: tuple[int, float] | None = None
     position: Position = field(default_factory=Position)
+
+    @property
+    def judged(self) -> LeNet5:
+        """The network that is validated and saved."""
+        return self.average or self.model
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether validation has not improved for `training.patience` epochs."""
+        patience, last = self.config.training.patience, self.position.epoch - 1
+        return patience is not None and self.progress is not None and last - self.progress[0] >= patience
+
+    def note_accuracy(self, epoch: int, val_accuracy: float) -> None:
+        """Early stopping's part of an epoch's result."""
+        if self.progress is None or val_accuracy > self.progress[1] + self.config.training.min_delta:
+            self.progress = (epoch, val_accuracy)
 
 
 def new_lane(config: Config, device: torch.device) -> Lane:
     """The lane at the start of training; everything random in it comes from `config.seed`."""
     noise = generator(config.seed, "noise", device)
+    model = _network(config, device, noise)
+    average = None if config.training.ema_decay is None else _network(config, device, noise)
+    optimizer = build_optimizer(config, model.parameters())
+    return Lane(
+        config,
+        model,
+        optimizer,
+        optimizer.param_groups[0]["lr"],
+        generator(config.seed, "order"),
+        noise,
+        generator(config.seed, "augmentation", device),
+        average,
+    )
+
+
+def _network(config: Config, device: torch.device, noise: torch.Generator) -> LeNet5:
     model = LeNet5(
         config.activation,
         config.regularization.dropout_rate,
         weights=generator(config.seed, "weights"),
         noise=noise,
     ).to(device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    return Lane(config, model, build_optimizer(config, model.parameters()), generator(config.seed, "order"), noise)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it

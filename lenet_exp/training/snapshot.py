@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lenet_exp.training.augmentation import augments
 from lenet_exp.training.lane import Lane, Position
 
 Plain = int | float | bool | str | None
 
 
 def snapshot(lane: Lane) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Network, optimizer, generators and position of a lane; not the best weights, which have a file of their own.
+    """Network, average, optimizer, generators and position of a lane; the best weights have a file of their own.
 
     Raises:
         TypeError: the optimizer keeps something else than tensors and plain values.
@@ -21,6 +22,10 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], dict[str, Any]]:
     at = lane.position
     tensors = {f"model.{name}": t.detach() for name, t in lane.model.state_dict().items()}
     tensors |= {"order": lane.order.get_state(), "noise": lane.noise.get_state(), "losses": at.losses}
+    if augments(lane.config.augmentation):
+        tensors["distortions"] = lane.distortions.get_state()
+    if lane.average is not None:
+        tensors |= {f"average.{name}": t.detach() for name, t in lane.average.state_dict().items()}
     if at.order is not None:
         tensors["epoch_order"] = at.order
     if lane.best is not None:
@@ -32,6 +37,7 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "correct": at.correct,
         "step_losses": at.step_losses,
         "seconds": at.seconds,
+        "progress": lane.progress,
         "optimizer": plain,
     }
 
@@ -42,8 +48,12 @@ def restore(lane: Lane, tensors: dict[str, Tensor], values: dict[str, Any]) -> N
     Raises:
         KeyError, ValueError, RuntimeError, TypeError: it is of another network or optimizer.
     """
-    model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    lane.model.load_state_dict(model)
+    lane.model.load_state_dict(_named("model.", tensors))
+    if lane.average is not None:
+        lane.average.load_state_dict(_named("average.", tensors))
+    if augments(lane.config.augmentation):
+        lane.distortions.set_state(tensors["distortions"])
+    lane.progress = tuple(values["progress"]) if values["progress"] else None
     _restore_optimizer(lane.optimizer, tensors, values["optimizer"])
     lane.order.set_state(tensors["order"])
     lane.noise.set_state(tensors["noise"])
@@ -56,6 +66,10 @@ def restore(lane: Lane, tensors: dict[str, Tensor], values: dict[str, Any]) -> N
         values["seconds"],
         tensors.get("epoch_order"),
     )
+
+
+def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

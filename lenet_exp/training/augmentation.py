@@ -1,0 +1,116 @@
+"""Random changes of whole batches of training images, drawn from a generator of the run.
+
+Uncovered and erased pixels get the background's value. All geometric changes but whole-pixel shifts and flips are one
+bilinear resampling.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lenet_exp.config.schema import Augmentation
+from lenet_exp.training.seeds import generator
+
+BACKGROUND = -1.0  # of images in [-1, 1], light on dark
+CONTROL = 16  # points along each axis that the smooth field of `elastic` is drawn at
+
+
+def augments(options: Augmentation) -> bool:
+    """Whether any of it is on."""
+    return _resamples(options) or any((options.shift, options.flip, options.erase))
+
+
+def augment(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
+    """New images in place of a batch (n, 1, side, side) in [-1, 1]; each image is changed in its own way.
+
+    With `rotate`, `scale`, `shear` or `elastic`, shifts are of fractions of a pixel, else of whole pixels.
+
+    Args:
+        rng: on the images' device.
+    """
+    if _resamples(options):
+        images = _resample(images, options, rng)
+    elif options.shift:
+        images = _shift(images, options.shift, rng)
+    if options.flip:
+        mirrored = _uniform(rng, len(images), 1, 1, 1) < options.flip
+        images = torch.where(mirrored, images.flip(-1), images)
+    if options.erase:
+        images = _erase(images, options, rng)
+    return images
+
+
+def sample(images: Tensor, options: Augmentation, seed: int, versions: int = 8) -> Tensor:
+    """What augmentation makes of some images (n, 1, side, side): (n, 1 + versions, side, side), each image first."""
+    rng = generator(seed, "sample", images.device)
+    changed = [augment(images, options, rng) for _ in range(versions)]
+    return torch.cat([images, *changed], dim=1)
+
+
+def _resamples(options: Augmentation) -> bool:
+    return any((options.rotate, options.scale, options.shear, options.elastic))
+
+
+def _shift(images: Tensor, farthest: int, rng: torch.Generator) -> Tensor:
+    """By whole pixels: one of the windows of the padded image."""
+    n, _, side, _ = images.shape
+    padded = F.pad(images.reshape(n, side, side), (farthest,) * 4, value=BACKGROUND)
+    windows = padded.unfold(1, side, 1).unfold(2, side, 1)
+    by = torch.randint(2 * farthest + 1, (2, n), generator=rng, device=images.device)
+    return windows[torch.arange(n, device=images.device), by[0], by[1]].unsqueeze(1)
+
+
+def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
+    """Affine and elastic (Simard, Steinkraus and Platt 2003) changes in one bilinear look-up."""
+    n, side = len(images), images.shape[-1]
+    angle, size, shear, dx, dy = (2 * _uniform(rng, 5, n) - 1).unbind()
+    angle = angle * math.radians(options.rotate)
+    size = 1 + size * options.scale
+    shear, dx, dy = shear * options.shear, dx * options.shift * 2 / side, dy * options.shift * 2 / side
+    cos, sin = angle.cos() / size, angle.sin() / size
+    # Where each pixel of the new image comes from: rotation and size, then shear, in coordinates from -1 to 1.
+    rows = torch.stack([cos + shear * sin, shear * cos - sin, dx, sin, cos, dy], dim=1).reshape(n, 2, 3)
+    grid = F.affine_grid(rows, [n, 1, side, side], align_corners=False)
+    if options.elastic:
+        grid = grid + _field(n, side, options, rng)
+    # Outside of the image grid_sample finds 0, so the background has to be 0 meanwhile.
+    return F.grid_sample(images - BACKGROUND, grid, align_corners=False).add_(BACKGROUND)
+
+
+def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Tensor:
+    """Smooth random moves (n, side, side, 2), in half-widths of the image; `elastic` pixels long (root mean square)."""
+    smooth = _gaussian(side, options.elastic_sigma, rng.device)
+    noise = torch.randn(n, 2, CONTROL, CONTROL, generator=rng, device=rng.device)
+    # Two components of variance 1/2 each make a mean square length of 1.
+    return (smooth @ noise @ smooth.T).permute(0, 2, 3, 1) * (options.elastic * 2 / side * math.sqrt(0.5))
+
+
+@cache
+def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
+    """Weights (side, CONTROL) of the control points for each pixel; squares sum to 1, so noise keeps its variance."""
+    pixels = torch.arange(side, device=device, dtype=torch.float32)
+    points = (torch.arange(CONTROL, device=device, dtype=torch.float32) + 0.5) * side / CONTROL - 0.5
+    weights = (-((pixels[:, None] - points) ** 2) / (2 * sigma**2)).exp()
+    return F.normalize(weights, dim=1)
+
+
+def _erase(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
+    """Random erasing (Zhong et al. 2020): a rectangle with sides of 1 to `erase_size` pixels."""
+    n, side = len(images), images.shape[-1]
+    chosen, *places = _uniform(rng, 5, n).unbind()
+    height, width = (1 + (u * options.erase_size).floor() for u in places[:2])
+    top, left = ((u * (side - length + 1)).floor() for u, length in zip(places[2:], (height, width), strict=True))
+    pixels = torch.arange(side, device=images.device)
+    rows = (pixels >= top[:, None]) & (pixels < (top + height)[:, None])
+    columns = (pixels >= left[:, None]) & (pixels < (left + width)[:, None])
+    erased = rows[:, :, None] & columns[:, None, :] & (chosen < options.erase)[:, None, None]
+    return images.masked_fill(erased.unsqueeze(1), BACKGROUND)
+
+
+def _uniform(rng: torch.Generator, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=rng, device=rng.device)

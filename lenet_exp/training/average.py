@@ -1,0 +1,20 @@
+"""An exponential moving average of a network's weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Moves `average` towards `model` after a step (from 1): average = d * average + (1 - d) * model.
+
+    d is min(decay, (1 + step) / (10 + step)): an average of few steps forgets the initial weights sooner (as in
+    TensorFlow's ExponentialMovingAverage). Buffers are copied.
+    """
+    now = min(decay, (1 + step) / (10 + step))
+    get_ema_multi_avg_fn(now)(list(average.parameters()), list(model.parameters()), 0)
+    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(new)

@@ -1,0 +1,48 @@
+"""The learning rate of each step: a pure function of the step, so that a stopped run needs no scheduler's state.
+
+The values are those of torch's schedulers, stepped once a batch: LinearLR (warm-up and `linear`), CosineAnnealingLR,
+MultiStepLR, OneCycleLR. The tests compare them.
+"""
+
+from __future__ import annotations
+
+import math
+
+from lenet_exp.config.schema import Schedule, Shape
+
+
+def lr_factor(schedule: Schedule, step: int, steps: int) -> float:
+    """The learning rate as a share of `optimizer.lr`, in [0, 1].
+
+    `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period) and `step` rise on a line from `start` for
+    the first `warmup * steps` steps, and would be at `final` one step after the last. `one_cycle` (Smith and Topin
+    2018; with cosines and a constant momentum) is at `final` in the last step.
+
+    Args:
+        step: from 0.
+        steps: of the whole training.
+    """
+    if schedule.shape is Shape.constant:
+        return 1.0
+    if schedule.shape is Shape.one_cycle:
+        top = schedule.warmup * steps - 1
+        if step <= top:
+            return _cosine(schedule.start, 1.0, step / top if top > 0 else 1.0)
+        return _cosine(1.0, schedule.final, (step - top) / (steps - 1 - top) if schedule.warmup else _rest(step, steps))
+    warmup = round(schedule.warmup * steps)
+    if step < warmup:
+        return schedule.start + (1 - schedule.start) * step / warmup
+    done = (step - warmup) / (steps - warmup)
+    if schedule.shape is Shape.linear:
+        return 1 + (schedule.final - 1) * done
+    if schedule.shape is Shape.cosine:
+        return _cosine(1.0, schedule.final, done)
+    return schedule.final ** (math.floor(done * (schedule.drops + 1)) / schedule.drops)
+
+
+def _rest(step: int, steps: int) -> float:
+    return step / (steps - 1) if steps > 1 else 0.0
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
