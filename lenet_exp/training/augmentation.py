@@ -74,20 +74,29 @@ def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Te
     shear, dx, dy = shear * options.shear, dx * options.shift * 2 / side, dy * options.shift * 2 / side
     cos, sin = angle.cos() / size, angle.sin() / size
     # Where each pixel of the new image comes from: rotation and size, then shear, in coordinates from -1 to 1.
-    rows = torch.stack([cos + shear * sin, shear * cos - sin, dx, sin, cos, dy], dim=1).reshape(n, 2, 3)
-    grid = F.affine_grid(rows, [n, 1, side, side], align_corners=False)
+    # One product of matrices and planes of x and y: F.affine_grid takes eight times as long.
+    rows = torch.stack([cos + shear * sin, shear * cos - sin, dx, sin, cos, dy], dim=1).reshape(2 * n, 3)
+    places = (rows @ _coordinates(side, images.device)).reshape(n, 2, side, side)
     if options.elastic:
-        grid = grid + _field(n, side, options, rng)
+        places += _field(n, side, options, rng)
     # Outside of the image grid_sample finds 0, so the background has to be 0 meanwhile.
+    grid = places.permute(0, 2, 3, 1)
     return F.grid_sample(images - BACKGROUND, grid, align_corners=False).add_(BACKGROUND)
 
 
 def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Smooth random moves (n, side, side, 2), in half-widths of the image; `elastic` pixels long (root mean square)."""
+    """Smooth random moves (n, 2, side, side), in half-widths of the image; `elastic` pixels long (root mean square)."""
     smooth = _gaussian(side, options.elastic_sigma, rng.device)
     noise = torch.randn(n, 2, CONTROL, CONTROL, generator=rng, device=rng.device)
     # Two components of variance 1/2 each make a mean square length of 1.
-    return (smooth @ noise @ smooth.T).permute(0, 2, 3, 1) * (options.elastic * 2 / side * math.sqrt(0.5))
+    return smooth @ noise @ smooth.T * (options.elastic * 2 / side * math.sqrt(0.5))
+
+
+@cache
+def _coordinates(side: int, device: torch.device) -> Tensor:
+    """x, y and 1 of each pixel (3, side * side); the image's edges are at -1 and 1."""
+    line = (2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1
+    return torch.stack([line.repeat(side), line.repeat_interleave(side), torch.ones(side**2, device=device)])
 
 
 @cache

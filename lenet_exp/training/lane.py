@@ -75,9 +75,11 @@ class Lane:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether validation has not improved for `training.patience` epochs."""
+        """Whether validation had not improved for `training.patience` epochs with some still to come."""
         patience, last = self.config.training.patience, self.position.epoch - 1
-        return patience is not None and self.progress is not None and last - self.progress[0] >= patience
+        if patience is None or self.progress is None or last >= self.config.num_epoch:
+            return False
+        return last - self.progress[0] >= patience
 
     def note_accuracy(self, epoch: int, val_accuracy: float) -> None:
         """Early stopping's part of an epoch's result."""

@@ -26,6 +26,18 @@ RESULT = {
     "optimizer.momentum": st.floats(0, 0.99, allow_subnormal=False),
     "regularization.weight_decay": st.floats(0, 1, allow_subnormal=False),
     "regularization.dropout_rate": st.floats(0, 0.9, allow_subnormal=False),
+    "schedule": st.sampled_from(["constant", "one_cycle", "linear", "cosine", "step"]),
+    "augmentation.shift": st.integers(0, 31),
+    "augmentation.rotate": st.floats(0, 180, allow_subnormal=False),
+    "augmentation.scale": st.floats(0, 0.9, allow_subnormal=False),
+    "augmentation.shear": st.floats(0, 2, allow_subnormal=False),
+    "augmentation.elastic": st.floats(0, 16, allow_subnormal=False),
+    "augmentation.flip": st.floats(0, 1, allow_subnormal=False),
+    "augmentation.erase": st.floats(0, 1, allow_subnormal=False),
+    "training.label_smoothing": st.floats(0, 0.9, allow_subnormal=False),
+    "training.clip_norm": st.floats(0.1, 10),
+    "training.ema_decay": st.floats(0, 0.999, allow_subnormal=False),
+    "training.patience": st.integers(1, 100),
 }
 texts = st.text("abcdefgh0123456789_", min_size=1, max_size=12).map(lambda t: f"x{t}")
 NO_RESULT = {
@@ -66,7 +78,7 @@ def test_a_setting_that_can_change_the_result_counts(result, data):
     flag = data.draw(st.sampled_from(sorted(RESULT)))
     before = compose(lines(result))
     now = plain(before)
-    for part in flag.split("."):
+    for part in ("schedule.shape" if flag == "schedule" else flag).split("."):
         now = now[part]
     other = data.draw(RESULT[flag].filter(lambda value: value != now))
     assert fingerprint(compose([*lines(result), f"{flag}={other}"]), DIGESTS) != fingerprint(before, DIGESTS)
@@ -90,6 +102,12 @@ SAME = [
     (["regularization=none"], ["regularization.weight_decay=0"]),
     (["regularization=dropout_weight_decay"], ["regularization.dropout_rate=0.5"]),
     ([], ["seed=0", "dataset=mnist", "activation=selu"]),
+    ([], ["schedule=constant", "augmentation=none", "experiment=ancestor"]),
+    ([], ["schedule.final=0.5", "schedule.start=0.5", "schedule.drops=3"]),
+    ([], ["augmentation.elastic_sigma=2", "augmentation.erase_size=3", "training.min_delta=0.1"]),
+    (["schedule=linear"], ["schedule=linear", "schedule.drops=7", "schedule.start=0.5"]),
+    (["augmentation=[shift,flip]"], ["augmentation=[flip,shift]"]),
+    (["augmentation=[shift,flip]"], ["augmentation.shift=2", "augmentation.flip=0.5"]),
 ]
 OTHER = [
     ([], ["activation=relu"]),
@@ -100,6 +118,14 @@ OTHER = [
     (["optimizer=adam"], ["optimizer=adam", "optimizer.betas=[0.8,0.999]"]),
     ([], ["optimizer.nesterov=true"]),
     ([], ["regularization=dropout_weight_decay"]),
+    (["schedule=linear"], ["schedule=cosine"]),
+    (["schedule=linear"], ["schedule=linear", "schedule.final=0.1"]),
+    (["schedule=linear"], ["schedule=linear", "schedule.warmup=0.1"]),
+    (["schedule=step"], ["schedule=step", "schedule.drops=1"]),
+    (["schedule=one_cycle"], ["schedule=one_cycle", "schedule.start=0.1"]),
+    (["augmentation=elastic"], ["augmentation=elastic", "augmentation.elastic_sigma=3"]),
+    (["augmentation=erase"], ["augmentation=erase", "augmentation.erase_size=3"]),
+    (["training.patience=3"], ["training.patience=3", "training.min_delta=0.01"]),
 ]
 
 

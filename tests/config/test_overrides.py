@@ -12,7 +12,7 @@ from lenet_exp.config.explain import known_flags
 from lenet_exp.errors import ConfigError, nearest
 
 KNOWN = sorted(known_flags((CONF_DIR,)))
-GROUPS = ["dataset", "activation", "optimizer", "regularization"]
+GROUPS = ["dataset", "activation", "optimizer", "regularization", "schedule", "augmentation", "experiment"]
 TARGETS = ["activation._target_", "optimizer._target_"]
 MORE = ["tracking.tags.note", "hydra.job", "no_such_flag", ""]
 CLASSES = ["torch.nn.Identity", "torch.optim.SGD", "torch.nn.functional.relu", "..a"]

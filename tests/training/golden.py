@@ -31,6 +31,11 @@ CONFIGURATIONS = {
     **{name: [f"optimizer={name}", *TAMED.get(name, [])] for name in OPTIMIZERS},
     "dropout": ["regularization=dropout"],
     "dropout and rrelu": ["regularization=dropout_weight_decay", "activation=rrelu"],
+    "one cycle": ["schedule=one_cycle"],
+    "cosine, averaged": ["schedule=cosine", "schedule.warmup=0.1", "training.ema_decay=0.9"],
+    "linear, smoothed, clipped": ["schedule=linear", "training.label_smoothing=0.1", "training.clip_norm=1"],
+    "affine": ["augmentation=affine"],
+    "everything drawn": ["augmentation=[shift,elastic,flip,erase]", "schedule=step"],
     "other seeds": ["seed=1", "split_seed=2", "regularization=none"],
 }
 

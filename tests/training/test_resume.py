@@ -18,6 +18,15 @@ from tests.training.small import OPTIMIZERS, configure, digest, start
 
 LINE = ("num_epoch=3", "dataset.train_size=300", "batch_size=64")  # 5 steps an epoch
 STEPS = 15
+EVERY_OPTION = (
+    "schedule=one_cycle",
+    "augmentation=[affine,elastic,flip,erase]",
+    "training.label_smoothing=0.1",
+    "training.clip_norm=1",
+    "training.ema_decay=0.9",
+    "training.patience=1",
+    "regularization.dropout_rate=0.3",
+)
 RANDOM = ("activation=rrelu", "regularization.dropout_rate=0.3")
 
 
@@ -85,6 +94,29 @@ def test_an_optimizer_that_keeps_more(tmp_path):
 def test_stopped_anywhere(stops, tmp_path_factory):
     path = tmp_path_factory.mktemp("stopped") / "state"
     same(train(RANDOM, tuple(sorted(stops)), path), train(RANDOM, (), path))
+
+
+@settings(max_examples=15)
+@given(stops=st.sets(st.integers(1, STEPS), max_size=4))
+def test_stopped_anywhere_with_every_option(stops, tmp_path_factory):
+    path = tmp_path_factory.mktemp("stopped") / "state"
+    one, other = train(EVERY_OPTION, tuple(sorted(stops)), path), train(EVERY_OPTION, (), path)
+    same(one, other)
+    for a, b in zip(one[0].average.state_dict().values(), other[0].average.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine", "step"])
+def test_stopped_twice_with_each_schedule(shape, tmp_path):
+    line = (f"schedule={shape}", "schedule.warmup=0.2")
+    same(train(line, (3, 9), tmp_path / "state"), train(line, (), tmp_path / "state"))
+
+
+def test_early_stop_remembers_over_an_interruption_what_was_better(tmp_path):
+    line = ("optimizer.lr=1e-9", "training.patience=2", "num_epoch=9")
+    interrupted = train(line, (7, 12), tmp_path / "state")
+    same(interrupted, train(line, (), tmp_path / "state"))
+    assert len(interrupted[1]) == 3
 
 
 def test_an_optimizer_whose_state_cannot_be_kept_is_named():

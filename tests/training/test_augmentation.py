@@ -1,0 +1,210 @@
+"""What each option does to images, and that only training images are changed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lenet_exp.api import compose
+from lenet_exp.training.augmentation import BACKGROUND, augment, augments, sample
+from lenet_exp.training.evaluate import predict_classes
+from lenet_exp.training.fit import fit
+from lenet_exp.training.seeds import generator
+from tests.training.small import configure, digest, start, train
+
+N = 400
+OPTIONS = ("shift", "affine", "elastic", "flip", "erase")
+
+
+def changed(images: Tensor, *overrides: str, seed: int = 0) -> Tensor:
+    return augment(images, compose(list(overrides)).augmentation, generator(seed, "augmentation"))
+
+
+def blank(n: int = N) -> Tensor:
+    return torch.full((n, 1, 32, 32), BACKGROUND)
+
+
+def dot(row: int, column: int, n: int = N) -> Tensor:
+    images = blank(n)
+    images[:, 0, row - 1 : row + 2, column - 1 : column + 2] = 1.0
+    return images
+
+
+def centres(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column (n,) of the centre of mass of what is not background."""
+    mass = images[:, 0] - BACKGROUND
+    line = torch.arange(32.0)
+    total = mass.sum((1, 2))
+    return (mass.sum(2) * line).sum(1) / total, (mass.sum(1) * line).sum(1) / total
+
+
+def noise(n: int = N) -> Tensor:
+    return torch.rand(n, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_none_changes_nothing():
+    options = compose([]).augmentation
+    assert not augments(options)
+    images = noise()
+    assert augment(images, options, generator(0, "augmentation")) is images
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_each_option_is_on_and_leaves_an_empty_image_empty(option):
+    assert augments(compose([f"augmentation={option}"]).augmentation)
+    torch.testing.assert_close(changed(blank(), f"augmentation={option}"), blank())
+
+
+@pytest.mark.parametrize("option", [*OPTIONS, "[affine,elastic,flip,erase]"])
+def test_images_stay_in_range_and_a_new_batch_is_made(option):
+    images = noise()
+    before = images.clone()
+    new = changed(images, f"augmentation={option}")
+    assert new.shape == images.shape
+    assert not torch.equal(new, images)
+    assert torch.equal(images, before)
+    assert float(new.min()) >= -1 - 1e-5
+    assert float(new.max()) <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("option", [*OPTIONS, "[affine,elastic,flip,erase]"])
+def test_the_generator_alone_decides(option):
+    one, same, other = (changed(noise(), f"augmentation={option}", seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_shift_moves_by_every_whole_number_of_pixels_up_to_it():
+    images, shifted = noise(), changed(noise(), "augmentation.shift=2")
+    seen = set()
+    for image, new in zip(images, shifted, strict=True):
+        moves = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if torch.equal(new, moved(image, dy, dx))]
+        assert len(moves) == 1
+        seen.add(moves[0])
+    assert len(seen) == 25
+
+
+def moved(image: Tensor, dy: int, dx: int) -> Tensor:
+    new = torch.full_like(image, BACKGROUND)
+    new[:, max(dy, 0) : 32 + min(dy, 0), max(dx, 0) : 32 + min(dx, 0)] = image[
+        :, max(-dy, 0) : 32 + min(-dy, 0), max(-dx, 0) : 32 + min(-dx, 0)
+    ]
+    return new
+
+
+def test_flip_mirrors_its_share_left_to_right():
+    images, flipped = noise(), changed(noise(), "augmentation.flip=0.25")
+    mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
+    same = (flipped == images).flatten(1).all(1)
+    assert bool((mirrored ^ same).all())
+    assert 0.15 < float(mirrored.double().mean()) < 0.35
+
+
+def test_rotation_turns_about_the_centre_up_to_its_angle_to_both_sides():
+    rows, columns = centres(changed(dot(16, 26), "augmentation.rotate=30"))
+    angles = torch.atan2(15.5 - rows, columns - 15.5) * 180 / math.pi
+    start = math.degrees(math.atan2(-0.5, 10.5))
+    assert -31 < float(angles.min()) - start < -27
+    assert 27 < float(angles.max()) - start < 31
+    distances = torch.hypot(rows - 15.5, columns - 15.5)
+    torch.testing.assert_close(distances, torch.full((N,), math.hypot(0.5, 10.5)), atol=0.15, rtol=0)
+
+
+def test_scale_changes_distances_from_the_centre_by_its_share():
+    rows, columns = centres(changed(dot(16, 24), "augmentation.scale=0.2"))
+    shares = torch.hypot(rows - 15.5, columns - 15.5) / math.hypot(0.5, 8.5)
+    assert 0.78 < float(shares.min()) < 0.84
+    assert 1.16 < float(shares.max()) < 1.22
+
+
+def test_shear_moves_rows_sideways_by_their_distance_from_the_centre():
+    rows, columns = centres(changed(dot(26, 16), "augmentation.shear=0.3"))
+    torch.testing.assert_close(rows, torch.full((N,), 26.0), atol=0.1, rtol=0)
+    assert 2.8 < float((columns - 16).abs().max()) < 3.3
+    _, middle = centres(changed(dot(15, 16), "augmentation.shear=0.3"))
+    assert float((middle - 16).abs().max()) < 0.3
+
+
+def test_a_shift_together_with_a_rotation_is_one_of_fractions():
+    rows, columns = centres(changed(dot(16, 16), "augmentation.shift=3", "augmentation.rotate=1"))
+    for moves in (rows - 16, columns - 16):
+        assert 2.7 < float(moves.abs().max()) < 3.2
+        assert float((moves - moves.round()).abs().max()) > 0.3
+
+
+@pytest.mark.parametrize("sigma", [2.0, 4.0])
+@pytest.mark.parametrize("length", [0.5, 1.5])
+def test_elastic_moves_pixels_by_its_length_and_neighbours_alike(length, sigma):
+    ramp = torch.linspace(-1, 1, 32)
+    overrides = [f"augmentation.elastic={length}", f"augmentation.elastic_sigma={sigma}"]
+    across = changed(ramp.expand(N, 1, 32, 32), *overrides)[:, 0] - ramp
+    down = changed(ramp[:, None].expand(N, 1, 32, 32), *overrides)[:, 0] - ramp[:, None]
+    moves = torch.stack([across, down])[..., 8:24, 8:24] * 31 / 2  # in pixels; away from the uncovered edge
+    assert float(moves.square().sum(0).mean().sqrt()) == pytest.approx(length, rel=0.05)
+    neighbours = float((moves[..., 1:] - moves[..., :-1]).square().mean().sqrt())
+    assert neighbours == pytest.approx(length / math.sqrt(2) / (sigma * math.sqrt(2)), rel=0.15)
+
+
+def test_erase_empties_one_rectangle_of_its_share_of_images():
+    erased = changed(torch.ones(N, 1, 32, 32), "augmentation.erase=0.5", "augmentation.erase_size=9")
+    holes = [(image[0] == BACKGROUND).nonzero() for image in erased]
+    holes = [hole for hole in holes if len(hole)]
+    assert 0.4 < len(holes) / N < 0.6
+    sides = [hole.max(0).values - hole.min(0).values + 1 for hole in holes]
+    assert all(len(hole) == int(side.prod()) for hole, side in zip(holes, sides, strict=True))
+    assert {int(s) for side in sides for s in side} == set(range(1, 10))
+    assert {int(hole.min()) for hole in holes} >= {0}
+    assert {int(hole.max()) for hole in holes} >= {31}
+    assert float(erased.max()) == 1.0
+
+
+def test_options_compose_on_the_command_line():
+    options = compose(["augmentation=[shift,flip]"]).augmentation
+    assert (options.shift, options.flip, options.rotate, options.erase) == (2, 0.5, 0.0, 0.0)
+
+
+ALL = ("augmentation=[affine,elastic,flip,erase]",)
+
+
+def test_only_training_images_are_changed():
+    lane, data = start(configure(*ALL, "training.ema_decay=0.9"))
+    before = data.images.clone()
+    seen = []
+    lane.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]) if model.training else None)
+    (result,) = next(fit([lane], data))
+    assert torch.equal(data.images, before)
+    assert not torch.equal(
+        torch.cat(seen).sum((1, 2, 3)).sort().values, before[data.train_index].sum((1, 2, 3)).sort().values
+    )
+    lane.judged.load_state_dict(lane.best.weights)
+    assert torch.equal(predict_classes(lane.judged, data.images[data.val_index]), lane.best.predictions)
+    assert result.val_accuracy == lane.best.val_accuracy
+
+
+def test_it_has_a_stream_of_its_own():
+    """Turning it on changes neither the order of images nor the masks of dropout."""
+
+    def batches(*overrides: str) -> tuple[Tensor, Tensor]:
+        lane, data = start(configure("regularization.dropout_rate=0.5", *overrides))
+        for _ in fit([lane], data):
+            pass
+        return lane.order.get_state(), lane.noise.get_state()
+
+    for one, other in zip(batches(), batches(*ALL), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    assert digest(train(*ALL)[0]) == digest(train(*ALL)[0])
+    assert digest(train(*ALL, "seed=1")[0]) != digest(train(*ALL)[0])
+
+
+def test_a_sample_shows_each_image_and_then_its_versions():
+    images = noise(3)
+    shown = sample(images, compose(["augmentation=shift"]).augmentation, seed=0, versions=4)
+    assert shown.shape == (3, 5, 32, 32)
+    assert torch.equal(shown[:, :1], images)
+    assert len({str(version.tolist()) for version in shown[0, 1:]}) > 1

@@ -1,0 +1,117 @@
+"""The learning rate of each step, against torch's schedulers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR
+
+from lenet_exp.config.schema import Schedule, Shape
+from lenet_exp.training.fit import fit
+from lenet_exp.training.schedule import lr_factor
+from tests.training.small import configure, start, train
+
+STEPS = 40
+
+
+def ours(schedule: Schedule, steps: int = STEPS) -> list[float]:
+    return [lr_factor(schedule, step, steps) for step in range(steps)]
+
+
+def stepped(optimizer: torch.optim.Optimizer, scheduler: LRScheduler, steps: int = STEPS) -> list[float]:
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def sgd() -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+
+
+@pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("warmup", [0, 8])
+def test_linear_is_torchs(warmup, final):
+    optimizer = sgd()
+    falling = LinearLR(optimizer, 1.0, final, STEPS - warmup)
+    scheduler: LRScheduler = falling
+    if warmup:
+        optimizer = sgd()
+        rising, falling = LinearLR(optimizer, 0.04, 1.0, warmup), LinearLR(optimizer, 1.0, final, STEPS - warmup)
+        scheduler = SequentialLR(optimizer, [rising, falling], [warmup])
+    schedule = Schedule(Shape.linear, warmup / STEPS, 0.04, final, 1)
+    assert ours(schedule) == pytest.approx(stepped(optimizer, scheduler))
+
+
+@pytest.mark.parametrize("final", [0.0, 0.1])
+def test_cosine_is_torchs(final):
+    optimizer = sgd()
+    scheduler = CosineAnnealingLR(optimizer, STEPS, final)
+    assert ours(Schedule(Shape.cosine, 0.0, 0.04, final, 1)) == pytest.approx(stepped(optimizer, scheduler))
+
+
+def test_cosine_after_a_warm_up_is_the_same_over_the_steps_that_are_left():
+    warm = ours(Schedule(Shape.cosine, 0.25, 0.5, 0.0, 1))
+    assert warm[:10] == pytest.approx([0.5 + 0.05 * step for step in range(10)])
+    assert warm[10:] == pytest.approx(ours(Schedule(Shape.cosine, 0.0, 0.5, 0.0, 1), 30))
+
+
+def test_step_is_torchs_with_equal_ratios():
+    optimizer = sgd()
+    scheduler = MultiStepLR(optimizer, [10, 20, 30], 0.001 ** (1 / 3))
+    assert ours(Schedule(Shape.step, 0.0, 0.04, 0.001, 3)) == pytest.approx(stepped(optimizer, scheduler))
+
+
+@pytest.mark.parametrize("warmup", [0.3, 0.5])
+def test_one_cycle_is_torchs(warmup):
+    optimizer = sgd()
+    scheduler = OneCycleLR(optimizer, 1.0, STEPS, pct_start=warmup, cycle_momentum=False)
+    expected = []
+    for step in range(STEPS):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step < STEPS - 1:
+            scheduler.step()
+    assert ours(Schedule(Shape.one_cycle, warmup, 1 / 25, 1 / 25 / 1e4, 1)) == pytest.approx(expected)
+
+
+schedules = st.builds(
+    Schedule,
+    st.sampled_from(list(Shape)),
+    st.floats(0, 0.999),
+    st.floats(0, 1),
+    st.floats(1e-6, 1),
+    st.integers(1, 5),
+)
+
+
+@given(schedules, st.integers(1, 300), st.data())
+def test_the_factor_is_a_share_whatever_the_schedule(schedule, steps, data):
+    step = data.draw(st.integers(0, steps - 1))
+    assert -1e-9 <= lr_factor(schedule, step, steps) <= 1 + 1e-9
+
+
+@given(schedules, st.integers(1, 300))
+def test_it_rises_and_then_falls(schedule, steps):
+    factors = ours(schedule, steps)
+    top = factors.index(max(factors))
+    assert factors[: top + 1] == pytest.approx(sorted(factors[: top + 1]))
+    assert factors[top:] == pytest.approx(sorted(factors[top:], reverse=True))
+
+
+def test_a_training_uses_it_in_each_step():
+    lane, data = start(configure("num_epoch=2", "batch_size=250", "schedule=linear", "schedule.warmup=0.2"))
+    used = []
+    lane.optimizer.register_step_post_hook(lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"]))
+    results = [result for (result,) in fit([lane], data)]
+    assert used == pytest.approx([0.01 * f for f in ours(lane.config.schedule, 10)])
+    assert [r.lr for r in results] == [used[4], used[9]]
+
+
+def test_a_constant_lr_by_way_of_a_schedule_gives_the_same_bits():
+    constant, linear = train(), train("schedule=linear", "schedule.final=1")
+    assert [r.val_loss for r in constant[1]] == [r.val_loss for r in linear[1]]

@@ -1,0 +1,132 @@
+"""Label smoothing, clipping, averaging and early stop, each against its definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lenet_exp.training.average import follow
+from lenet_exp.training.fit import fit
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.seeds import generator
+from tests.training.small import configure, digest, start, train
+
+
+def network(seed: int) -> LeNet5:
+    return LeNet5({"_target_": "torch.nn.SELU"}, 0.0, weights=generator(seed, "weights"))
+
+
+def test_smoothed_labels_are_what_is_minimised_and_not_what_is_validated():
+    lane, data = start(configure("training.label_smoothing=0.2", "num_iter_echo=1"))
+    fresh, _ = start(lane.config)
+    order = data.train_index[torch.randperm(len(data.train_index), generator=generator(0, "order"))][:32]
+    logits = fresh.model(data.images[order]).detach()
+    target = F.one_hot(data.labels[order], 10) * 0.8 + 0.02
+    (result,) = next(fit([lane], data))
+    assert result.step_losses[0][1] == pytest.approx(float(-(target * logits.log_softmax(1)).sum(1).mean()), rel=1e-5)
+    images, labels = data.images[data.val_index], data.labels[data.val_index]
+    with torch.no_grad():
+        assert result.val_loss == pytest.approx(float(F.cross_entropy(lane.model.eval()(images), labels)), rel=1e-5)
+
+
+def test_no_steps_gradient_is_longer_than_clip_norm():
+    def norms(*overrides: str) -> list[float]:
+        lane, data = start(configure(*overrides))
+        found: list[float] = []
+
+        def note(optimizer, *_):
+            grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
+            found.append(float(torch.stack([g.norm() for g in grads]).norm()))
+
+        lane.optimizer.register_step_pre_hook(note)
+        for _ in fit([lane], data):
+            pass
+        return found
+
+    free, clipped = norms(), norms("training.clip_norm=0.5")
+    assert max(free) > 1
+    assert max(clipped) <= 0.5 + 1e-5
+    assert clipped[0] == pytest.approx(min(free[0], 0.5), rel=1e-4)
+
+
+def test_a_norm_that_is_never_reached_changes_no_bit():
+    assert digest(train("training.clip_norm=1e9")[0]) == digest(train()[0])
+
+
+def test_the_average_follows_by_its_definition():
+    average, model = network(0), network(1)
+    start_at = {name: p.detach().clone() for name, p in average.named_parameters()}
+    follow(average, model, decay=0.9, step=1000)
+    for name, p in average.named_parameters():
+        torch.testing.assert_close(p, 0.9 * start_at[name] + 0.1 * model.get_parameter(name), atol=1e-7, rtol=1e-5)
+
+
+def test_the_average_forgets_its_beginning_sooner_while_it_is_young():
+    average, model = network(0), network(1)
+    before = average.fc3.weight.detach().clone()
+    follow(average, model, decay=0.999, step=1)
+    torch.testing.assert_close(average.fc3.weight, 2 / 11 * before + 9 / 11 * model.fc3.weight)
+
+
+def test_the_average_is_what_is_validated_and_saved_and_the_training_goes_on_as_without_it():
+    lane, results = train("num_epoch=2", "training.ema_decay=0.95", "activation=prelu")
+    plain, plain_results = train("num_epoch=2", "activation=prelu")
+    assert [r.train_loss for r in results] == [r.train_loss for r in plain_results]
+    for name, weights in lane.model.state_dict().items():
+        assert torch.equal(weights, plain.model.state_dict()[name])
+    assert [r.val_loss for r in results] != [r.val_loss for r in plain_results]
+    assert lane.average is not None
+    if lane.best.epoch == 2:
+        for name, weights in lane.average.state_dict().items():
+            assert torch.equal(weights, lane.best.weights[name])
+    by_hand, data = start(lane.config)
+    steps, reference = 0, {n: p.detach().double() for n, p in by_hand.model.named_parameters()}
+
+    def note(*_):
+        nonlocal steps
+        steps += 1
+        decay = min(0.95, (1 + steps) / (10 + steps))
+        for n, p in by_hand.model.named_parameters():
+            reference[n] = decay * reference[n] + (1 - decay) * p.detach().double()
+
+    by_hand.optimizer.register_step_post_hook(note)
+    for _ in fit([by_hand], data):
+        pass
+    for name, p in lane.average.named_parameters():
+        torch.testing.assert_close(p.detach().double(), reference[name], atol=1e-5, rtol=1e-4)
+
+
+def test_patience_ends_a_run_that_does_not_get_better():
+    # An lr this small changes no prediction, so nothing gets better after the first epoch.
+    lane, results = train("num_epoch=9", "optimizer.lr=1e-9", "training.patience=3")
+    assert [r.epoch for r in results] == [1, 2, 3, 4]
+    assert lane.stopped_early
+    assert lane.best.epoch == 1
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_patience_counts_from_the_last_epoch_that_was_better(patience):
+    line = ("num_epoch=12", "optimizer.lr=0.05", "dataset.train_size=200")
+    accuracies = [r.val_accuracy for r in train(*line)[1]]
+    best, waited = 0, 0
+    for epoch, accuracy in enumerate(accuracies, 1):
+        waited = 0 if accuracy > max(accuracies[:best], default=0) else waited + 1
+        best = epoch if waited == 0 else best
+        if waited == patience:
+            break
+    lane, results = train(*line, f"training.patience={patience}")
+    assert [r.val_accuracy for r in results] == accuracies[:epoch]
+    assert lane.stopped_early == (epoch < 12)
+
+
+def test_less_than_min_delta_does_not_count_as_better_but_the_best_is_kept():
+    lane, results = train("num_epoch=9", "training.patience=2", "training.min_delta=0.9")
+    assert [r.epoch for r in results] == [1, 2, 3]
+    assert lane.best.epoch == max(results, key=lambda r: r.val_accuracy).epoch
+
+
+def test_a_run_that_ends_with_its_last_epoch_did_not_stop_early():
+    lane, results = train("num_epoch=4", "optimizer.lr=1e-9", "training.patience=3")
+    assert len(results) == 4
+    assert not lane.stopped_early
