@@ -23,16 +23,29 @@ from pathlib import Path
 
 from benchmarks.measure import parser, positive
 
-LINE = (
-    "dataset=digits",
-    "batch_size=32",
-    "optimizer=sgd,adam",
-    "activation=selu,prelu,rrelu",
-    "regularization.dropout_rate=0,0.3",
-    "seed=0,1",
-    "tracking.plots=false",
-)
-JOBS = 24
+DIGITS = ("dataset=digits", "batch_size=32", "tracking.plots=false")
+LINES = {
+    "network": (
+        *DIGITS,
+        "optimizer=sgd,adam",
+        "activation=selu,prelu,rrelu",
+        "regularization.dropout_rate=0,0.3",
+        "seed=0,1",
+    ),
+    "options": (
+        *DIGITS,
+        "schedule=linear,cosine,one_cycle,step",
+        "schedule.warmup=0.1",
+        "augmentation=[shift,flip],affine,[elastic,erase]",
+        "training.ema_decay=null,0.95",
+        "training.label_smoothing=0.1",
+        "training.clip_norm=1",
+        "training.patience=20",
+        "optimizer.nesterov=true",
+        "regularization.dropout_rate=0.2",
+    ),
+}
+JOBS = 24  # of each
 VICTIMS = ("sweep", "worker", "all")
 
 
@@ -41,6 +54,7 @@ def main() -> None:
     options = parser(__doc__, repeats=1)
     options.add_argument("--kills", type=positive, default=100, help="how often (default 100)")
     options.add_argument("--epochs", type=positive, default=100, help="epochs a run (default 100)")
+    options.add_argument("--line", choices=LINES, default="network", help="what is swept (default network)")
     options.add_argument("--seed", type=int, default=0, help="of the victims and moments (default 0)")
     options.add_argument("--log", type=Path, metavar="FILE", help="write what was killed there, too")
     asked = options.parse_args()
@@ -50,18 +64,18 @@ def main() -> None:
             print(line, flush=True)
             print(line, file=log, flush=True)
 
-        line = (*LINE, f"num_epoch={asked.epochs}")
+        line = (*LINES[asked.line], f"num_epoch={asked.epochs}")
         calm = run_calmly(line, Path(scratch) / "calm")
         batter(line, Path(scratch) / "battered", asked.kills, random.Random(asked.seed), tell)
-        wrong = differences(Path(scratch) / "battered", calm, asked.epochs)
+        wrong = differences(Path(scratch) / "battered", calm)
         tell("\n".join(wrong) or f"{JOBS} runs FINISHED, none RUNNING, no point doubled, all weights digests equal")
     sys.exit(1 if wrong else 0)
 
 
-def run_calmly(line: tuple[str, ...], outputs: Path) -> dict[str, str]:
-    """Runs the sweep undisturbed; each run's weights digest, by its fingerprint."""
+def run_calmly(line: tuple[str, ...], outputs: Path) -> dict[str, tuple[str, int]]:
+    """Runs the sweep undisturbed; what came of it."""
     subprocess.run(_command(line), env=environment(outputs), check=True, stdout=subprocess.DEVNULL)
-    return digests(outputs)
+    return results(outputs)
 
 
 def batter(
@@ -90,7 +104,7 @@ def batter(
             return
 
 
-def differences(outputs: Path, calm: dict[str, str], epochs: int) -> list[str]:
+def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
     """What is not as in an undisturbed sweep, a line each; empty if all is well."""
     from mlflow import MlflowClient
 
@@ -104,6 +118,7 @@ def differences(outputs: Path, calm: dict[str, str], epochs: int) -> list[str]:
     if [p.info.status for p in parents] != ["FINISHED"]:
         wrong.append(f"sweeps: {[p.info.status for p in parents]}")
     for run in found:
+        _, epochs = calm[run.data.tags["fingerprint"]]
         for name in run.data.metrics:
             points = store.get_metric_history(run.info.run_id, name)
             steps = Counter(p.step for p in points)
@@ -111,16 +126,16 @@ def differences(outputs: Path, calm: dict[str, str], epochs: int) -> list[str]:
                 wrong.append(f"{run.info.run_name}: {name} has {max(steps.values())} points at one step")
             if name == "val_accuracy" and sorted(steps) != list(range(1, epochs + 1)):
                 wrong.append(f"{run.info.run_name}: {len(steps)} of {epochs} epochs")
-    battered = digests(outputs)
-    wrong += [f"{what}: other weights" for what in calm if battered.get(what) != calm[what]]
+    battered = results(outputs)
+    wrong += [f"{what}: other weights or epochs" for what in calm if battered.get(what) != calm[what]]
     left = [f for folder in (outputs / "runs").iterdir() for f in folder.glob("state-*")]
     return wrong + [f"left behind: {f}" for f in left]
 
 
-def digests(outputs: Path) -> dict[str, str]:
-    """The weights digest of each finished run, by its fingerprint."""
+def results(outputs: Path) -> dict[str, tuple[str, int]]:
+    """The weights digest and the number of epochs of each finished run, by its fingerprint."""
     records = [json.loads(path.read_text()) for path in (outputs / "runs").glob("*/record.json")]
-    return {r["fingerprint"]: r["weights_digest"] for r in records if r["outcome"] == "finished"}
+    return {r["fingerprint"]: (r["weights_digest"], r["epochs"]) for r in records if r["outcome"] == "finished"}
 
 
 def _command(line: tuple[str, ...]) -> list[str]:

@@ -6,6 +6,7 @@ import fcntl
 from typing import TYPE_CHECKING, Any
 
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.tracking.shipped import log_shipped
 from lenet_exp.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def registered_name(dataset: str) -> str:
 def crown(store: Store, job: dict[str, Any], record: dict[str, Any], run_id: str, model_id: str) -> bool:
     """Registers the run's model and moves the alias, if it is better than the present champion.
 
+    The first to beat is the model that the package ships for the data set, if there is one: it becomes version 1.
     Comparable are runs on the default split with the whole training set. One process at a time decides.
 
     Returns:
@@ -35,26 +37,35 @@ def crown(store: Store, job: dict[str, Any], record: dict[str, Any], run_id: str
     with (outputs_dir() / ".champion.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         present = champion(store, name)
-        if present is not None and not _better(present, record, job):
-            return present.run_id == run_id
         if present is None:
             _ensure_registered(store, name)
-        version = store.client.create_model_version(
-            name,
-            # not models:/<id>: MLflow would look that up in the process's global store
-            source=store.client.get_logged_model(model_id).artifact_location,
-            run_id=run_id,
-            model_id=model_id,
-            tags={
-                "fingerprint": job["fingerprint"],
-                "best_val_accuracy": str(record["best_val_accuracy"]),
-                "best_epoch": str(record["best_epoch"]),
-                "validation_digest": job["data_digests"]["validation"],
-                "run": run_id,
-            },
-        )
-        store.client.set_registered_model_alias(name, ALIAS, version.version)
+            shipped = log_shipped(store, config["dataset"]["name"])
+            if shipped is not None:
+                present = _register(store, name, *shipped)
+        if present is not None and not _better(present, record, job):
+            return present.run_id == run_id
+        _register(store, name, record, run_id, model_id)
     return True
+
+
+def _register(store: Store, name: str, record: dict[str, Any], run_id: str, model_id: str) -> ModelVersion:
+    """A new version, which becomes the champion."""
+    version = store.client.create_model_version(
+        name,
+        # not models:/<id>: MLflow would look that up in the process's global store
+        source=store.client.get_logged_model(model_id).artifact_location,
+        run_id=run_id,
+        model_id=model_id,
+        tags={
+            "fingerprint": record["fingerprint"],
+            "best_val_accuracy": str(record["best_val_accuracy"]),
+            "best_epoch": str(record["best_epoch"]),
+            "validation_digest": record["data_digests"]["validation"],
+            "run": run_id,
+        },
+    )
+    store.client.set_registered_model_alias(name, ALIAS, version.version)
+    return version
 
 
 def champion(store: Store, name: str) -> ModelVersion | None:

@@ -169,7 +169,7 @@ def _log_end(
     if outcome in ENDED and record["best_epoch"] is not None:  # a killed run goes on, perhaps to a better one
         model_id = None
         if model and outcome == "finished" and not entry["model"]:
-            model_id = log_model(folder, job, record, store, run_id)
+            model_id = log_model(folder.best_weights() or {}, job, record, store, run_id)
             crown(store, job, record, run_id, model_id)
             entry["model"] = True
         _log_metrics(store, run_id, list(_best_points(folder, record, model_id)))

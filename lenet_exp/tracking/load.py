@@ -6,7 +6,7 @@ import json
 import re
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import torch
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.tracking.champion import ALIAS, registered_name
 from lenet_exp.tracking.model import rebuild
+from lenet_exp.tracking.shipped import shipped_file
 from lenet_exp.tracking.store import SQLITE, connect, hide_password
 from lenet_exp.training.ancestor import load_ancestor
 from lenet_exp.training.lenet5 import LeNet5
@@ -98,21 +99,29 @@ def load_registered(name: str, alias: str, uri: str) -> TrainedModel:
 
 
 def load_champion(dataset: str, uri: str) -> TrainedModel:
-    """The champion of a data set."""
+    """The champion of a data set: the registered one, else the model that the package ships."""
     from mlflow.exceptions import MlflowException
 
-    missing = (
-        f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or name a "
-        "model with trained_model="
-    )
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise UserError(missing)
+        return _load_shipped(dataset, uri)
     client = connect(uri)
     try:
         version = client.get_model_version_by_alias(registered_name(dataset), ALIAS)
     except MlflowException as e:
-        raise UserError(missing) from e
+        if e.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise UserError(hide_password(f"dataset={dataset}: {first_line(e)} (store {uri})")) from e
+        return _load_shipped(dataset, uri)
     return _load_version(client, uri, version, ALIAS)
+
+
+def _load_shipped(dataset: str, uri: str) -> TrainedModel:
+    path = shipped_file(dataset)
+    if path is None:
+        raise UserError(
+            f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or "
+            "name a model with trained_model="
+        )
+    return replace(load_file(path), name=f"{registered_name(dataset)} (shipped with lenet_exp)")
 
 
 def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str) -> TrainedModel:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.params import params
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.lenet5 import LeNet5
@@ -19,15 +18,17 @@ if TYPE_CHECKING:
 EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
 
 
-def log_model(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> str:
-    """Exports the folder's best weights; a model that a crash left half sent is completed. Returns the model's id."""
+def log_model(
+    weights: dict[str, torch.Tensor], job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str
+) -> str:
+    """Exports a run's best weights; a model that a crash left half sent is completed. Returns the model's id."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
     if found and found[0].status == LoggedModelStatus.READY:
         return found[0].model_id
     model = found[0] if found else _create(job, record, store, run_id)
-    network = rebuild(job["config"], folder.best_weights() or {})
+    network = rebuild(job["config"], weights)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
         _save(network, path, model, run_id)

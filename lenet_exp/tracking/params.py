@@ -28,7 +28,7 @@ def params(config: dict[str, Any]) -> dict[str, str]:
             found |= {f"{key}.{k}": text(v) for k, v in value.items() if k in shown}
         else:
             found[key] = text(value)
-    mute = {flag for flag, _, f in knobs() if f.metadata["only_with"] and not has_effect(config, f)}
+    mute = {flag for flag, _, f in knobs() if flag in found and not has_effect(config, f)}
     return {flag: value for flag, value in found.items() if flag not in mute}
 
 

@@ -1,0 +1,69 @@
+"""Augmentation costs little beside a step: shift and flip less than 5 %, affine less than 25 %, with one thread.
+
+Times steps of the default training (batch 256) with and without an option, all in turn, on scikit-learn's digits: what
+a step costs does not hang on what the images show.
+
+    python -m benchmarks.options
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from benchmarks.measure import interleave, keep, parser, positive, show_ratio, show_seconds
+from lenet_exp.config.compose import compose
+from lenet_exp.data.images import load_training_data
+from lenet_exp.training.fit import solo_step
+from lenet_exp.training.lane import new_lane
+
+WITHOUT = "without"
+OPTIONS = {
+    "shift and flip": ("augmentation=[shift,flip]", 1.05),
+    "affine": ("augmentation=affine", 1.25),
+    "elastic": ("augmentation=elastic", None),
+    "affine and elastic": ("augmentation=[affine,elastic]", None),
+    "erase": ("augmentation=erase", None),
+    "cosine": ("schedule=cosine", None),
+    "label smoothing": ("training.label_smoothing=0.1", None),
+    "clipping": ("training.clip_norm=1", None),
+    "average": ("training.ema_decay=0.999", None),
+}
+
+
+class Steps:
+    """Steps of a training with some option; each call times a few of them."""
+
+    def __init__(self, overrides: list[str], number: int) -> None:
+        config = compose(["dataset=digits", "batch_size=256", *overrides])
+        self.data = load_training_data(config, torch.device("cpu"))
+        self.step = solo_step(new_lane(config, torch.device("cpu")), self.data, 10**6)
+        self.number, self.done = number, 0
+
+    def __call__(self) -> float:
+        batches = self.data.train_index[torch.randperm(len(self.data.train_index))].split(256)[:-1]
+        start = time.perf_counter()
+        for _ in range(self.number):
+            float(self.step(batches[self.done % len(batches)], self.done)[0])
+            self.done += 1
+        return (time.perf_counter() - start) / self.number * 1000
+
+
+def main() -> None:
+    options = parser(__doc__, repeats=15)
+    options.add_argument("--threads", type=positive, default=1, help="default 1")
+    options.add_argument("--steps", type=positive, default=20, help="that are timed at a time (default 20)")
+    asked = options.parse_args()
+    torch.set_num_threads(asked.threads)
+    ways = {name: Steps([override], asked.steps) for name, (override, _) in OPTIONS.items()}
+    milliseconds = interleave({WITHOUT: Steps([], asked.steps), **ways}, asked.repeats)
+    show_seconds(milliseconds, "milliseconds a step")
+    for name, (_, most) in OPTIONS.items():
+        goal = f"<= {most}" if most else "none"
+        show_ratio(f"{name} / {WITHOUT}", milliseconds[name], milliseconds[WITHOUT], goal)
+    keep(asked, "options", milliseconds)
+
+
+if __name__ == "__main__":
+    main()

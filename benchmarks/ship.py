@@ -1,0 +1,46 @@
+"""Makes the models that the package ships: the best of the runs of `benchmarks.results`, by validation accuracy.
+
+    python -m benchmarks.ship
+
+Writes lenet_exp/champions/<data set>.safetensors with the run's record, in which paths and names of this machine are
+replaced. Run it where benchmarks.results ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+
+from benchmarks.results import EXPERIMENT
+from lenet_exp.api import compose
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.tracking.shipped import SHIPPED
+from lenet_exp.tracking.store import open_store
+from lenet_exp.training.weights import save_weights, weights_digest
+
+BEST = {"mnist": "mnist_best", "fashion_mnist": "fashion_best"}
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
+    for dataset, recipe in BEST.items():
+        query = f"tags.recipe = '{recipe}' and params.dataset = '{dataset}' and attributes.status = 'FINISHED'"
+        found = store.client.search_runs([store.experiment_id], query, order_by=["metrics.best_val_accuracy DESC"])
+        folder = RunFolder(outputs_dir() / "runs" / found[0].data.tags["run_folder"])
+        record, weights = folder.record(), folder.best_weights()
+        assert record is not None
+        assert weights is not None
+        assert weights_digest(weights) == record["weights_digest"]
+        record["config"]["data_root"], record["config"]["tracking"]["uri"] = "data", None
+        record |= {"data_source": record["config"]["dataset"]["folder"], "host": "", "command": f"experiment={recipe}"}
+        SHIPPED.mkdir(exist_ok=True)
+        save_weights(SHIPPED / f"{dataset}.safetensors", weights, {"record": json.dumps(record)})
+        logging.info("%s: %s, seed %s, %.4f", dataset, recipe, record["config"]["seed"], record["best_val_accuracy"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The models that the package ships, one a data set: the champions that the first runs have to beat."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lenet_exp.tracking.model import log_model
+from lenet_exp.tracking.params import params
+from lenet_exp.tracking.store import Store
+from lenet_exp.training.weights import load_weights
+
+SHIPPED = Path(__file__).resolve().parent.parent / "champions"
+
+
+def shipped_file(dataset: str) -> Path | None:
+    """The data set's model, in the format of `model_path`."""
+    path = SHIPPED / f"{dataset}.safetensors"
+    return path if path.exists() else None
+
+
+def log_shipped(store: Store, dataset: str) -> tuple[dict[str, Any], str, str] | None:
+    """Makes an MLflow run (tag `kind`: shipped) of the data set's shipped model, once a store.
+
+    Returns:
+        Its record, the run's id and the logged model's; None where none is shipped.
+    """
+    path = shipped_file(dataset)
+    if path is None:
+        return None
+    weights, metadata = load_weights(path)
+    record = json.loads(metadata["record"])
+    query = f"tags.kind = 'shipped' and tags.fingerprint = '{record['fingerprint']}'"
+    found = store.client.search_runs([store.experiment_id], query, max_results=1)
+    run_id = found[0].info.run_id if found else _create_run(store, record)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "record.json").write_text(metadata["record"])
+        store.client.log_artifact(run_id, f"{scratch}/record.json")
+    model_id = log_model(weights, record, record, store, run_id)
+    store.client.set_terminated(run_id, "FINISHED", end_time=record["ended_ms"])
+    return record, run_id, model_id
+
+
+def _create_run(store: Store, record: dict[str, Any]) -> str:
+    from mlflow.entities import Metric, Param
+
+    tags = {
+        "kind": "shipped",
+        "fingerprint": record["fingerprint"],
+        "weights_digest": record["weights_digest"],
+        "outcome": record["outcome"],
+    }
+    name = f"{record['config']['dataset']['name']}, shipped with lenet_exp"
+    run = store.client.create_run(store.experiment_id, start_time=record["created_ms"], run_name=name, tags=tags)
+    metrics = [Metric(name, record[name], record["ended_ms"], 0) for name in ("best_val_accuracy", "best_epoch")]
+    values = [Param(k, v) for k, v in params(record["config"]).items()]
+    store.client.log_batch(run.info.run_id, metrics=metrics, params=values)
+    return run.info.run_id
