@@ -40,6 +40,19 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
         "optimizer.maximize": "false",
         "regularization.weight_decay": "0.0005",
         "regularization.dropout_rate": "0.0",
+        "schedule.shape": "constant",
+        "schedule.warmup": "0.0",
+        "augmentation.shift": "0",
+        "augmentation.rotate": "0.0",
+        "augmentation.scale": "0.0",
+        "augmentation.shear": "0.0",
+        "augmentation.elastic": "0.0",
+        "augmentation.flip": "0.0",
+        "augmentation.erase": "0.0",
+        "training.label_smoothing": "0.0",
+        "training.clip_norm": "null",
+        "training.ema_decay": "null",
+        "training.patience": "null",
         "num_epoch": "3",
         "batch_size": "32",
         "num_iter_echo": "30",
@@ -173,3 +186,24 @@ def test_a_diverged_run_keeps_what_it_learnt_before(ready):
     assert run.data.metrics["best_val_accuracy"] == record["best_val_accuracy"]
     assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1]
     assert not run.outputs.model_outputs
+
+
+def test_a_run_with_augmentation_that_stopped_early_says_both(ready, tmp_path):
+    line = ("num_epoch=9", "optimizer.lr=1e-9", "training.patience=2", "augmentation=[shift,erase]")
+    assert lenet_train(*SMALL, *line, outputs=ready).returncode == 0
+    store = client(ready)
+    (run,) = runs(store)
+    assert run.data.tags["stopped_early"] == "3"
+    assert run.data.params["training.min_delta"] == "0.0"
+    assert run.data.params["augmentation.erase_size"] == "12"
+    assert "augmentation.elastic_sigma" not in run.data.params
+    record = json.loads(Path(store.download_artifacts(run.info.run_id, "record.json", str(tmp_path))).read_text())
+    assert (record["stopped_early"], record["epochs"], record["best_epoch"]) == (True, 3, 1)
+    picture = imread(store.download_artifacts(run.info.run_id, "augmentation.png", str(tmp_path)))
+    assert picture.shape[0] > 8 * 32
+    assert picture.shape[1] > 9 * 32
+
+
+def test_without_augmentation_there_is_no_picture_of_it(tracked):
+    assert "augmentation.png" not in files(tracked.store, tracked.run.info.run_id)
+    assert "stopped_early" not in tracked.run.data.tags
