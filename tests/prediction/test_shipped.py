@@ -82,7 +82,7 @@ def test_the_first_run_has_to_beat_it(main, ready, real_data, monkeypatch):
     better = record | {"best_val_accuracy": 0.9999}
     model = run.outputs.model_outputs[0].model_id
     assert crown(store, job, better, run.info.run_id, model)
-    assert champion(store, "lenet5-mnist").version == "2"
+    assert str(champion(store, "lenet5-mnist").version) == "2"
 
 
 def test_pictures_are_answered_without_training(main, workdir, outputs):
