@@ -94,3 +94,8 @@ def test_the_flag_table_has_every_flag_of_the_ancestor():
 def test_every_option_is_named(group):
     (listed,) = re.findall(rf"`{group}` \((.*?)\)[,.]", README.partition("## Flags")[2], re.DOTALL)
     assert sorted(re.split(r",\s+", listed)) == sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml"))
+
+
+def test_the_results_are_those_that_were_measured():
+    """`python -m benchmarks.results --output benchmarks/results.md` writes them; nobody types numbers by hand."""
+    assert (ROOT / "benchmarks" / "results.md").read_text() in README
