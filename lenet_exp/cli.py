@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lenet_exp.config.compose import CONF_DIR, config_groups, free_tags
-from lenet_exp.errors import UserError, from_hydra
+from lenet_exp.errors import PLAIN_ERRORS, UserError, from_hydra
 from lenet_exp.stopping import Terminated, raise_terminated
 
 EXIT_FAILED = 1
@@ -62,8 +62,8 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
 
     try:
         hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(one_line)()
-    except (UserError, HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError) as e:
-        if full_error or (isinstance(e, ValueError | AssertionError) and not from_hydra(e)):
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
+        if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
         _fail(program, _explain(e))
     except BrokenPipeError:  # `| head` has seen enough

@@ -31,8 +31,12 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     return by_plain[found[0]] if found else None
 
 
+# What Hydra raises besides its own classes where it trips over odd overrides.
+PLAIN_ERRORS = (ValueError, AssertionError, TypeError, AttributeError)
+
+
 def from_hydra(error: Exception) -> bool:
-    """Whether a ValueError or AssertionError is Hydra's own word on the overrides and not a bug."""
+    """Whether one of `PLAIN_ERRORS` is Hydra's own word on the overrides and not a bug."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

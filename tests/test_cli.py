@@ -76,6 +76,7 @@ MISTAKES: dict[str, list[str]] = {
     "schedule=step schedule.final=0": ["schedule.final=0", "> 0 with schedule=step"],
     "schedule=[linear,step]": ["schedule=[linear,step]", "-m: schedule=linear,step"],
     "augmentation=[shift,flp]": ["augmentation=flp", "did you mean flip?"],
+    "augmentation=[null]": ["the overrides can't be read"],
     "augmentation.shift=2.5": ["augmentation.shift=2.5", "a whole number"],
     "augmentation.flip=2": ["augmentation.flip=2", "<= 1"],
     "training.ema_decay=1": ["training.ema_decay=1", "< 1"],

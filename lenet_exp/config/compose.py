@@ -16,7 +16,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from yaml import YAMLError
 
 from lenet_exp.config.schema import Config, describe_knobs, knobs
-from lenet_exp.errors import ConfigError, from_hydra, nearest
+from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
 from lenet_exp.outputs import outputs_dir
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -109,8 +109,8 @@ def compose(overrides: list[str] | None = None) -> Config:
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = typed(hydra_compose("train", overrides=free_tags(overrides or [])))
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError) as e:
-        if isinstance(e, ValueError | AssertionError) and not from_hydra(e):
+    except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
+        if isinstance(e, PLAIN_ERRORS) and not from_hydra(e):
             raise
         raise ConfigError(explain_hydra(e)) from e
     check_config(config)

@@ -23,7 +23,7 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: no YAML: {error.problem}"
-    if isinstance(error, AssertionError):
+    if type(error) in {AssertionError, TypeError, AttributeError}:  # Hydra tripped; OmegaConf's own are subclasses
         return "the overrides can't be read; they are written name=value"
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

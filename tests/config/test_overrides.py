@@ -42,6 +42,12 @@ def test_any_override_is_a_configuration_or_one_line(given_overrides):
     assert typed(plain(config)) == config if config else len(line.splitlines()) == 1
 
 
+@pytest.mark.parametrize("given_override", ["dataset=[null]", "augmentation=[null]"])
+def test_what_hydra_trips_over_is_one_line_too(given_override):
+    with pytest.raises(ConfigError, match="the overrides can't be read"):
+        compose([given_override])
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
