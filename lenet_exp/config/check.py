@@ -121,6 +121,8 @@ def _check_optimizer(config: Config) -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     optimizer = build_optimizer(config, [parameter])
+    if "lr" not in optimizer.param_groups[0]:
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: keeps no lr, which schedules and curves need")
     try:
         optimizer.step()
     except Exception as e:  # LBFGS wants a closure, SparseAdam sparse gradients

@@ -6,10 +6,11 @@ This file imports neither torch nor mlflow: `--help` reads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
-from typing import Any, get_type_hints
+from functools import cache
+from typing import Any, cast, get_type_hints
 
 from omegaconf import MISSING
 
@@ -226,14 +227,20 @@ OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
 SCHEMAS: dict[str, type] = {"train": Config, "predict": PredictConfig}
 
 
-def knobs(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Field]]:
+def knobs(schema: type = Config) -> tuple[tuple[str, Any, Field], ...]:
     """All leaf fields as (dotted flag, type, dataclass field)."""
-    types = get_type_hints(schema)
-    for f in fields(schema):
+    return _knobs(cast(Hashable, schema))
+
+
+@cache  # a sweep asks several times a job
+def _knobs(schema: Hashable) -> tuple[tuple[str, Any, Field], ...]:
+    types, found = get_type_hints(schema), []
+    for f in fields(cast(type, schema)):
         if is_dataclass(types[f.name]):
-            yield from knobs(types[f.name], f"{prefix}{f.name}.")
+            found += [(f"{f.name}.{flag}", *more) for flag, *more in knobs(types[f.name])]
         else:
-            yield prefix + f.name, types[f.name], f
+            found.append((f.name, types[f.name], f))
+    return tuple(found)
 
 
 def value_of(config: Any, flag: str) -> Any:

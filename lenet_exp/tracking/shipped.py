@@ -35,6 +35,7 @@ def log_shipped(store: Store, dataset: str) -> tuple[dict[str, Any], str, str] |
     query = f"tags.kind = 'shipped' and tags.fingerprint = '{record['fingerprint']}'"
     found = store.client.search_runs([store.experiment_id], query, max_results=1)
     run_id = found[0].info.run_id if found else _create_run(store, record)
+    _log_numbers(store, run_id, record)
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "record.json").write_text(metadata["record"])
         store.client.log_artifact(run_id, f"{scratch}/record.json")
@@ -44,8 +45,6 @@ def log_shipped(store: Store, dataset: str) -> tuple[dict[str, Any], str, str] |
 
 
 def _create_run(store: Store, record: dict[str, Any]) -> str:
-    from mlflow.entities import Metric, Param
-
     tags = {
         "kind": "shipped",
         "fingerprint": record["fingerprint"],
@@ -54,7 +53,13 @@ def _create_run(store: Store, record: dict[str, Any]) -> str:
     }
     name = f"{record['config']['dataset']['name']}, shipped with lenet_exp"
     run = store.client.create_run(store.experiment_id, start_time=record["created_ms"], run_name=name, tags=tags)
+    return run.info.run_id
+
+
+def _log_numbers(store: Store, run_id: str, record: dict[str, Any]) -> None:
+    """Again, if a crash came in between: the same points and params are none twice."""
+    from mlflow.entities import Metric, Param
+
     metrics = [Metric(name, record[name], record["ended_ms"], 0) for name in ("best_val_accuracy", "best_epoch")]
     values = [Param(k, v) for k, v in params(record["config"]).items()]
-    store.client.log_batch(run.info.run_id, metrics=metrics, params=values)
-    return run.info.run_id
+    store.client.log_batch(run_id, metrics=metrics, params=values)

@@ -25,10 +25,10 @@ def lr_factor(schedule: Schedule, step: int, steps: int) -> float:
     if schedule.shape is Shape.constant:
         return 1.0
     if schedule.shape is Shape.one_cycle:
-        top = schedule.warmup * steps - 1
+        top = max(schedule.warmup * steps - 1, 0)
         if step <= top:
-            return _cosine(schedule.start, 1.0, step / top if top > 0 else 1.0)
-        return _cosine(1.0, schedule.final, (step - top) / (steps - 1 - top) if schedule.warmup else _rest(step, steps))
+            return _cosine(schedule.start, 1.0, step / top if top else 1.0)
+        return _cosine(1.0, schedule.final, (step - top) / (steps - 1 - top))
     warmup = round(schedule.warmup * steps)
     if step < warmup:
         return schedule.start + (1 - schedule.start) * step / warmup
@@ -38,10 +38,6 @@ def lr_factor(schedule: Schedule, step: int, steps: int) -> float:
     if schedule.shape is Shape.cosine:
         return _cosine(1.0, schedule.final, done)
     return schedule.final ** (math.floor(done * (schedule.drops + 1)) / schedule.drops)
-
-
-def _rest(step: int, steps: int) -> float:
-    return step / (steps - 1) if steps > 1 else 0.0
 
 
 def _cosine(start: float, end: float, done: float) -> float:
