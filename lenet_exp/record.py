@@ -60,6 +60,7 @@ def conclude(
     *,
     epochs: int,
     seconds: float,
+    seconds_to_best: float | None = None,
     resumed: int = 0,
     stopped_early: bool = False,
     best: Best | None = None,
@@ -72,6 +73,7 @@ def conclude(
         outcome: finished, diverged, failed or killed.
         epochs: how many were trained to their end.
         seconds: of training, those before an interruption as well.
+        seconds_to_best: of them, those to the end of the best epoch.
         resumed: how often the run went on after an interruption.
         stopped_early: whether `training.patience` ended it, after `epochs`.
         reason: why it did not finish, in one line.
@@ -82,6 +84,7 @@ def conclude(
         "reason": reason,
         "epochs": epochs,
         "seconds": round(seconds, 3),
+        "seconds_to_best": None if seconds_to_best is None else round(seconds_to_best, 3),
         "resumed": resumed,
         "stopped_early": stopped_early,
         "best_epoch": best.epoch if best else None,

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lenet_exp.config.check import check_config
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import Config
@@ -21,15 +23,17 @@ from lenet_exp.execution import choose_device, cpu_count, use_threads
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.record import conclude, freeze, same_bits
 from lenet_exp.reports.augmented import augmented_picture
+from lenet_exp.reports.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.progress import display, log_to_file
 from lenet_exp.stopping import asked, graceful
 from lenet_exp.sweeps.commits import Commits
-from lenet_exp.sweeps.run_folder import RunFolder, run_id
+from lenet_exp.sweeps.run_folder import ENDED, RunFolder, run_id
 from lenet_exp.tracking.adopt import adopt_one
 from lenet_exp.tracking.delivery import Deliverer, Delivery
+from lenet_exp.tracking.model import rebuild
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.fit import Divergence, fit
-from lenet_exp.training.lane import Lane, new_lane
+from lenet_exp.training.lane import Best, Lane, new_lane
 from lenet_exp.training.model_file import ModelFile
 
 log = logging.getLogger("lenet_exp")
@@ -118,7 +122,8 @@ def run(
                 with log_to_file(folder.log_file):
                     job, commits = _begin(folder, earlier, job, lane)
                     if config.tracking.plots and augments(config.augmentation):
-                        folder.keep_picture(augmented_picture(data, config.augmentation, config.seed))
+                        picture = augmented_picture(data, config.augmentation, config.seed)
+                        folder.keep_picture("augmentation", picture)
                     on_start(folder)
                     record = _Training(folder, job, lane, data, commits, delivery, model_file).to_its_end()
             finally:
@@ -192,16 +197,31 @@ class _Training:
                 outcome,
                 epochs=self.lane.position.epoch - 1,
                 seconds=time.perf_counter() - self.start,
+                seconds_to_best=self.commits.seconds_to(best.epoch) if best else None,
                 resumed=self.commits.resumed,
                 stopped_early=self.lane.stopped_early,
                 best=best,
                 data=self.data,
                 reason=reason,
             )
+            if outcome in ENDED and best is not None and self.lane.config.tracking.plots:
+                self._show_mistakes(best)
             self.folder.finish(record)
         if self.model_file is not None and best is not None:
             self.model_file.replace(best.weights, best.epoch, best.val_accuracy, record)
         return record
+
+    def _show_mistakes(self, best: Best) -> None:
+        """Draws what the best weights got wrong, in a network of its own: the lane stays as it is."""
+        try:
+            network = rebuild(self.job["config"], best.weights).to(self.data.images.device)
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
+            picture = mistakes_picture(find_mistakes(network, self.data), self.data, self.job["name"])
+        except Exception as e:  # the result is worth more than a picture of it
+            log.warning("%s: mistakes.png could not be drawn (%s)", self.job["name"], first_line(e))
+            return
+        if picture is not None:
+            self.folder.keep_picture("mistakes", picture)
 
     def _epochs(self) -> tuple[str, str]:
         """Outcome and, where it did not finish, the reason."""

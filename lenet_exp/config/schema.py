@@ -146,7 +146,7 @@ class Store:
 @dataclass
 class Tracking(Store):
     models: Models = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
-    plots: bool = knob("log learning curves and confusion matrix as PNG", result=False)
+    plots: bool = knob("log pictures: curves, confusion matrix, mistakes, comparisons", result=False)
     tags: dict[str, Any] = knob("more tags of the run: tracking.tags.note=first", result=False)
 
 

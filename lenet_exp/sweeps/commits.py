@@ -51,6 +51,10 @@ class Commits:
         if result.epoch > len(self._epochs):
             self._epochs.append(asdict(result))
 
+    def seconds_to(self, epoch: int) -> float:
+        """Seconds of training to the end of an epoch (from 1)."""
+        return sum(e["epoch_seconds"] for e in self._epochs[:epoch])
+
     def due(self) -> bool:
         """Whether the last write is long enough ago."""
         return time.monotonic() - self._written_at >= COMMIT_SECONDS

@@ -88,6 +88,7 @@ def give_up(folder: RunFolder, outcome: str, reason: str) -> bool:
         outcome,
         epochs=len(history["epochs"]),
         seconds=sum(e["epoch_seconds"] for e in history["epochs"]),
+        seconds_to_best=sum(e["epoch_seconds"] for e in history["epochs"][: best["epoch"]]) if best["epoch"] else None,
         resumed=history.get("resumed", 0),
         reason=reason,
     )

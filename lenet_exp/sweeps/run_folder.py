@@ -3,6 +3,7 @@
 job.json              frozen configuration, fingerprint, name; written first, part of the record in the end
 history.json, state-*, best-*   what has been committed (commits.py)
 augmentation.png      what augmentation makes of a few training images, if it is on
+mistakes.png          the worst mistakes of the best weights on validation images, if there are any
 record.json           outcome and all that is needed to rebuild the result; written last
 run.log               the run's log, with the traceback if it failed
 delivered.json        what MLflow has got
@@ -54,10 +55,6 @@ class RunFolder:
     def log_file(self) -> Path:
         return self.path / "run.log"
 
-    @property
-    def picture(self) -> Path:
-        return self.path / "augmentation.png"
-
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Owns the run; waits while another process does."""
@@ -97,9 +94,13 @@ class RunFolder:
         record.unlink(missing_ok=True)
         return Commits(self.path)
 
-    def keep_picture(self, png: bytes) -> None:
-        """Keeps what augmentation makes of the images: it is drawn where the data are, and delivered elsewhere."""
-        write_atomic(self.picture, png)
+    def keep_picture(self, name: str, png: bytes) -> None:
+        """Keeps `<name>.png`: it is drawn where the data are, and delivered elsewhere."""
+        write_atomic(self.path / f"{name}.png", png)
+
+    def pictures(self) -> list[Path]:
+        """The pictures that were kept."""
+        return sorted(self.path.glob("*.png"))
 
     def job(self) -> dict[str, Any] | None:
         return _read(self.path / "job.json") or self.record()

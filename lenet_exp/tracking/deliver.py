@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from lenet_exp.sweeps.run_folder import ENDED, RunFolder
 from lenet_exp.tracking.champion import crown
+from lenet_exp.tracking.class_accuracy import class_points
 from lenet_exp.tracking.model import log_model
 from lenet_exp.tracking.params import params, text
 from lenet_exp.tracking.store import Store
@@ -26,16 +27,18 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 EPOCH_METRICS = (
+    "val_accuracy",  # the first is what MLflow's comparison of runs shows at first
+    "val_loss",
     "train_loss",
     "train_accuracy",
-    "val_loss",
-    "val_accuracy",
     "lr",
     "epoch_seconds",
     "images_per_second",
 )
+BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
 STATUS = {"finished": "FINISHED", "killed": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
 BATCH = 1000  # the most metrics that MLflow takes at once
+DIGEST = 36  # characters that MLflow keeps of a data set's digest
 
 
 def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
@@ -131,7 +134,8 @@ def _create_run(folder: RunFolder, job: dict[str, Any], store: Store) -> str:
         "run_folder": folder.id,
         "created_ms": job["created_ms"],
         "host": job["host"],
-        "mlflow.source.name": job["command"],
+        "command": job["command"],
+        "mlflow.source.name": program(job["command"]),
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user(),
         **{f"version.{name}": v for name, v in job["versions"].items()},
@@ -152,7 +156,7 @@ def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
     inputs = []
     name, source = job["config"]["dataset"]["name"], json.dumps({"uri": job["data_source"]})
     for split, mlflow_name in (("train", "training"), ("validation", "validation")):
-        dataset = Dataset(name, job["data_digests"][split][:36], "local", source)  # MLflow keeps 36 characters
+        dataset = Dataset(name, job["data_digests"][split][:DIGEST], "local", source)
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", mlflow_name)]))
     try:
         store.client.log_inputs(run_id, inputs)
@@ -172,7 +176,7 @@ def _log_end(
             model_id = log_model(folder.best_weights() or {}, job, record, store, run_id)
             crown(store, job, record, run_id, model_id)
             entry["model"] = True
-        _log_metrics(store, run_id, list(_best_points(folder, record, model_id)))
+        _log_metrics(store, run_id, [*_best_points(folder, job, record, model_id), *class_points(job, record)])
     if entry["ended_ms"] == record["ended_ms"]:
         return
     if job["config"]["tracking"]["plots"] and folder.history()["epochs"] and outcome != "killed":
@@ -181,13 +185,14 @@ def _log_end(
     if folder.log_file.exists():
         store.client.log_artifact(run_id, str(folder.log_file))
     tags = {"outcome": outcome, "weights_digest": record["weights_digest"], "reason": record["reason"]}
-    set_tags(store, run_id, {k: v for k, v in tags.items() if v or entry.get("reason")} | _how(record))
+    set_tags(store, run_id, {k: v for k, v in tags.items() if v or entry.get("reason")} | _course_tags(record))
     entry["reason"] = record["reason"]
     store.client.set_terminated(run_id, STATUS[outcome], end_time=record["ended_ms"])
     entry["ended_ms"] = record["ended_ms"]
 
 
-def _how(record: dict[str, Any]) -> dict[str, Any]:
+def _course_tags(record: dict[str, Any]) -> dict[str, Any]:
+    """The tags of a run that did not go from its first to its last epoch in one piece."""
     tags = {"resumed": record["resumed"]} if record.get("resumed") else {}
     return tags | ({"stopped_early": record["epochs"]} if record.get("stopped_early") else {})
 
@@ -201,8 +206,8 @@ def _log_plots(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], s
     if record["confusion_matrix"]:
         names = job["config"]["dataset"]["class_names"]
         pictures["confusion_matrix.png"] = png(confusion_figure(record["confusion_matrix"], names, title))
-    if folder.picture.exists():
-        store.client.log_artifact(run_id, str(folder.picture))
+    for path in folder.pictures():
+        store.client.log_artifact(run_id, str(path))
     for name, content in pictures.items():
         with _artifact(name, content) as path:
             store.client.log_artifact(run_id, str(path))
@@ -218,16 +223,26 @@ def _points(epochs: Sequence[dict[str, Any]]) -> Iterator[Metric]:
             yield Metric("step_loss", loss, time_ms, iteration)
 
 
-def _best_points(folder: RunFolder, record: dict[str, Any], model_id: str | None) -> Iterator[Metric]:
-    """The two final metrics, and with a model the best epoch's metrics once more, linked to it."""
+def _best_points(
+    folder: RunFolder, job: dict[str, Any], record: dict[str, Any], model_id: str | None
+) -> Iterator[Metric]:
+    """The final metrics, and with a model the best epoch's metrics once more, linked to it and to their data."""
     from mlflow.entities import Metric
 
-    yield Metric("best_val_accuracy", record["best_val_accuracy"], record["ended_ms"], 0, model_id=model_id)
-    yield Metric("best_epoch", record["best_epoch"], record["ended_ms"], 0, model_id=model_id)
+    def linked(split: str) -> dict[str, Any]:
+        if model_id is None:
+            return {}
+        name, digest = job["config"]["dataset"]["name"], job["data_digests"][split][:DIGEST]
+        return {"model_id": model_id, "dataset_name": name, "dataset_digest": digest}
+
+    for name in BEST_METRICS:
+        if record.get(name) is not None:  # records of older releases lack some
+            yield Metric(name, record[name], record["ended_ms"], 0, **linked("validation"))
     if model_id is not None:
         best = folder.history()["epochs"][record["best_epoch"] - 1]
         for name in EPOCH_METRICS[:4]:
-            yield Metric(name, best[name], best["time_ms"], best["epoch"], model_id=model_id)
+            split = "train" if name.startswith("train") else "validation"
+            yield Metric(name, best[name], best["time_ms"], best["epoch"], **linked(split))
 
 
 def _log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metric]) -> None:
@@ -260,6 +275,14 @@ def set_tags(store: Store, run_id: str, tags: dict[str, Any]) -> None:
 def strings(tags: dict[str, Any]) -> dict[str, str]:
     """REST takes strings only; MLflow's SQL store would take anything, so the mistake would show late."""
     return {str(k): text(v) for k, v in tags.items()}
+
+
+def program(command: str) -> str:
+    """The command of a command line: MLflow shows it in a column, and the whole line stands in the tag `command`."""
+    words = command.split()
+    if words[:2] == ["python", "-m"]:
+        return words[2].replace("lenet_exp.", "lenet-")
+    return words[0].strip("'") or "python"  # an interactive one has no name
 
 
 def user() -> str:

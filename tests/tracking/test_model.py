@@ -92,5 +92,13 @@ def test_the_best_epochs_metrics_are_linked_to_it(tracked, logged):
     assert linked == {
         "best_val_accuracy": best["val_accuracy"],
         "best_epoch": best["epoch"],
+        "seconds_to_best": tracked.folder.record()["seconds_to_best"],
         **{name: best[name] for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
     }
+
+
+def test_its_metrics_name_the_data_they_were_measured_on(tracked, logged):
+    digests = tracked.folder.job()["data_digests"]
+    for metric in logged.metrics:
+        split = "train" if metric.key.startswith("train_") else "validation"
+        assert (metric.dataset_name, metric.dataset_digest) == ("digits", digests[split][:36])

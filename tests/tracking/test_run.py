@@ -67,7 +67,8 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
 
 def test_metrics_are_those_of_the_committed_epochs_and_no_others(tracked):
     logged = points(tracked.store, tracked.run.info.run_id)
-    assert set(logged) == PER_EPOCH | {"step_loss", "best_val_accuracy", "best_epoch"}
+    of_classes = {f"class_accuracy/{digit}" for digit in range(10)}
+    assert set(logged) == PER_EPOCH | {"step_loss", "best_val_accuracy", "best_epoch", "seconds_to_best"} | of_classes
     epochs = tracked.folder.history()["epochs"]
     assert [e["epoch"] for e in epochs] == [1, 2, 3]
     for name in PER_EPOCH:
@@ -83,6 +84,8 @@ def test_best_epoch_and_accuracy_are_logged_once(tracked):
     ((_, epoch, _),) = logged["best_epoch"]
     assert best == max(accuracies)
     assert epoch == accuracies.index(best) + 1
+    ((_, seconds, _),) = logged["seconds_to_best"]
+    assert seconds == pytest.approx(sum(value for _, value, _ in logged["epoch_seconds"][: int(epoch)]), abs=0.001)
     assert 0 < best <= 1
 
 
@@ -96,6 +99,7 @@ def test_tags_say_what_it_was_and_what_it_came_to(tracked):
     assert {name: tags.get(f"version.{name}") for name in versions()} == versions()
     assert {name: tags.get(name) for name in git_state()} == git_state()
     assert tags["run_folder"] == tracked.folder.id
+    assert (tags["mlflow.source.name"], tags["command"]) == ("lenet-train", record["command"])
 
 
 def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
@@ -128,6 +132,7 @@ def test_artifacts(tracked, tmp_path):
         "run.log",
         "learning_curves.png",
         "confusion_matrix.png",
+        "mistakes.png",
     }
     assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == tracked.folder.record()
 
@@ -146,7 +151,7 @@ def test_the_log_has_every_epoch_and_every_step_loss(tracked, tmp_path):
         assert f"validation {e['val_accuracy']:.2%}" in log
 
 
-@pytest.mark.parametrize("name", ["learning_curves.png", "confusion_matrix.png"])
+@pytest.mark.parametrize("name", ["learning_curves.png", "confusion_matrix.png", "mistakes.png"])
 def test_pictures_are_pngs_of_a_readable_size(tracked, tmp_path, name):
     height, width, _ = imread(artifact(tracked, name, tmp_path)).shape
     assert height >= 350
@@ -166,6 +171,7 @@ def test_without_plots_and_models_there_are_none(ready):
     store = client(ready)
     (run,) = runs(store)
     assert files(store, run.info.run_id) == {"config.yaml", "record.json", "run.log"}
+    assert list((ready / "runs").rglob("*.png")) == []
     assert store.search_logged_models([run.info.experiment_id]) == []
     assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
 
@@ -184,6 +190,8 @@ def test_a_diverged_run_keeps_what_it_learnt_before(ready):
     assert run.info.status == "FAILED"
     assert (run.data.tags["outcome"], run.data.tags["reason"]) == ("diverged", record["reason"])
     assert run.data.metrics["best_val_accuracy"] == record["best_val_accuracy"]
+    assert "class_accuracy/0" in run.data.metrics
+    assert "mistakes.png" in files(store, run.info.run_id)
     assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1]
     assert not run.outputs.model_outputs
 

@@ -1,0 +1,129 @@
+"""The worst mistakes of a network on the validation images. Without matplotlib: workers draw them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from lenet_exp.data.images import TrainingData
+from lenet_exp.training.evaluate import EVAL_BATCH
+
+MOST = 25
+COLUMNS = 5
+ENLARGED = 4  # how many times larger than it is an image is shown
+TILE = 180  # width of an image with its caption, in pixels
+MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42  # around the sheet; between rows; height of a caption's line and of the title
+PAPER, INK, TRUTH, WRONG = "#ffffff", "#111827", "#4b5563", "#b91c1c"
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image that was taken for another class.
+
+    Attributes:
+        index: of the image in the data set's tensors.
+        confidence: the probability that the network gives the class it said, in (0, 1].
+    """
+
+    index: int
+    truth: int
+    said: int
+    confidence: float
+
+
+def find_mistakes(network: nn.Module, data: TrainingData) -> list[Mistake]:
+    """All mistakes on the validation images, those of the highest confidence first; the network is in eval mode."""
+    index = data.val_index
+    probabilities = _probabilities(network, data.images, index)
+    confidence, said = probabilities.max(1)
+    truth = data.labels[index].cpu()
+    wrong = (said != truth).nonzero()[:, 0]
+    wrong = wrong[confidence[wrong].argsort(descending=True, stable=True)]
+    columns = (index.cpu()[wrong], truth[wrong], said[wrong], confidence[wrong])
+    return [Mistake(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def mistakes_picture(mistakes: Sequence[Mistake], data: TrainingData, name: str) -> bytes | None:
+    """PNG of up to 25 mistakes in the order given, five in a row, each with truth, answer and confidence; or None.
+
+    Args:
+        mistakes: all of them; how many there are is in the title.
+        name: of the run, for the title.
+    """
+    if not mistakes:
+        return None
+    shown, side = mistakes[:MOST], data.images.shape[-1] * ENLARGED
+    rows, step = -(-len(shown) // COLUMNS), side + 6 + 2 * LINE + GAP
+    size = (2 * MARGIN + COLUMNS * TILE, MARGIN + TITLE + rows * step)
+    sheet = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(sheet)
+    title = f"{name}: {_how_many(len(mistakes), len(data.val_index))}"
+    pen.text((size[0] / 2, MARGIN), _fitting(title, size[0] - 2 * MARGIN, _font(15)), INK, _font(15), anchor="ma")
+    images = data.images[[m.index for m in shown]].cpu()
+    for i, (mistake, image) in enumerate(zip(shown, images, strict=True)):
+        centre, top = MARGIN + (i % COLUMNS + 0.5) * TILE, MARGIN + TITLE + i // COLUMNS * step
+        sheet.paste(_enlarged(image), (round(centre - side / 2), top))
+        truth, said = (_class_name(label, data.class_names) for label in (mistake.truth, mistake.said))
+        confidence = f", {mistake.confidence:.1%}".replace("%", " %")
+        for line, (start, text, end, color) in enumerate(
+            (("truth ", truth, "", TRUTH), ("said ", said, confidence, WRONG))
+        ):
+            room = TILE - 8 - _font(13).getlength(start + end)
+            caption = start + _fitting(text, room, _font(13)) + end
+            pen.text((centre, top + side + 6 + line * LINE), caption, color, _font(13), anchor="ma")
+    out = io.BytesIO()
+    sheet.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+@torch.inference_mode()
+def _probabilities(network: nn.Module, images: Tensor, index: Tensor) -> Tensor:
+    """(n, 10) on the CPU, of `images[index]`; in the batches of `evaluate`, so that its answers are the same."""
+    network.eval()
+    return torch.cat([network(images[part]).softmax(1) for part in index.split(EVAL_BATCH)]).cpu()
+
+
+def _how_many(mistakes: int, images: int) -> str:
+    counted = f"{mistakes:,} mistake{'s' if mistakes != 1 else ''} on {images:,} validation images"
+    return counted if mistakes <= MOST else f"the {MOST} most confident of {counted}"
+
+
+def _enlarged(image: Tensor) -> Image.Image:
+    """An image (1, side, side) in [-1, 1], enlarged."""
+    pixels = ((image[0] + 1) / 2 * 255).clamp(0, 255).round().to(torch.uint8).numpy()
+    small = Image.fromarray(pixels)
+    return small.resize((small.width * ENLARGED, small.height * ENLARGED), Image.Resampling.NEAREST)
+
+
+def _class_name(label: int, names: Sequence[str]) -> str:
+    return names[label] if label < len(names) else f"output {label}"
+
+
+def _fitting(text: str, room: float, font: Font) -> str:
+    """The text, cut where it would be wider than there is room."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f"{text}…") > room:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
+@cache
+def _font(size: int) -> Font:
+    """The font of the other pictures: matplotlib's, which is not imported for it. Pillow's own has ASCII only."""
+    spec = find_spec("matplotlib")
+    try:
+        folder = Path(spec.origin).parent if spec and spec.origin else Path()
+        return ImageFont.truetype(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    except (OSError, ImportError):  # another layout of matplotlib, or a Pillow without FreeType
+        return ImageFont.load_default(size)

@@ -1,0 +1,67 @@
+"""The validation accuracy of each class as metrics of the run."""
+
+from __future__ import annotations
+
+import pytest
+from mlflow import MlflowClient
+
+from lenet_exp.tracking.class_accuracy import class_points, metric_names
+from tests.stores import client, points
+
+FASHION = ["T-shirt/top", "Trouser", "Ankle boot"]
+
+
+def record(*matrix: list[int]) -> dict[str, object]:
+    return {"confusion_matrix": [*matrix, *([0] * 10 for _ in range(10 - len(matrix)))], "ended_ms": 7}
+
+
+def logged(names: list[str], of: dict[str, object]) -> dict[str, tuple[float, int, int]]:
+    job = {"config": {"dataset": {"class_names": names}}}
+    return {m.key: (m.value, m.timestamp, m.step) for m in class_points(job, of)}
+
+
+def test_they_are_the_diagonal_over_the_rows_of_the_records_matrix(tracked):
+    matrix, ended = tracked.folder.record()["confusion_matrix"], tracked.folder.record()["ended_ms"]
+    stored = points(tracked.store, tracked.run.info.run_id)
+    for label in range(10):
+        assert stored[f"class_accuracy/{label}"] == [(0, matrix[label][label] / sum(matrix[label]), ended)]
+
+
+def test_classes_without_validation_images_have_none():
+    rows = ([3, 1, *[0] * 8], [0] * 10, [0, 0, 5, *[0] * 7])
+    assert logged(FASHION, record(*rows)) == {
+        "class_accuracy/T-shirt_top": (0.75, 7, 0),
+        "class_accuracy/Ankle boot": (1.0, 7, 0),
+    }
+
+
+@pytest.mark.parametrize("of", [{"ended_ms": 7}, {"confusion_matrix": None, "ended_ms": 7}])
+def test_a_record_without_a_matrix_gives_none(of):
+    assert logged(FASHION, of) == {}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        FASHION,
+        ["a/b", "a_b", "a:b", "a b"],
+        ["..", ".", "/", "//"],
+        ["é", "の", "a\\b", "50 %", "#1"],
+        ["x" * 300, "x" * 300 + "y"],
+        [" a", "a "],
+    ],
+)
+def test_mlflow_takes_them_and_no_two_are_one(names, ready):
+    store: MlflowClient = client(ready)
+    run_id = store.create_run("0").info.run_id
+    assert len(set(metric_names(names))) == len(names)
+    assert not any("/" in name for name in metric_names(names))
+    rows = [[0] * 10 for _ in names]
+    for label, row in enumerate(rows):
+        row[label], row[9] = 1, 1
+    for _ in range(2):  # again, it is the same
+        job = {"config": {"dataset": {"class_names": names}}}
+        store.log_batch(run_id, metrics=list(class_points(job, record(*rows))))
+    stored = points(store, run_id)
+    assert set(stored) == {f"class_accuracy/{name}" for name in metric_names(names)}
+    assert all(len(found) == 1 for found in stored.values())
