@@ -15,7 +15,7 @@ from lenet_exp.config.schema import PredictConfig
 from lenet_exp.execution import choose_device, cpu_count
 from lenet_exp.files import write_atomic
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.prediction.export import check_output, pictures_table, score_table, write_output
+from lenet_exp.prediction.figures import check_output, pictures_table, score_table, write_output
 from lenet_exp.prediction.pictures import classify, read_picture
 from lenet_exp.prediction.score import Score, score_test_set
 from lenet_exp.reports.plots import confusion_figure, pictures_figure, png

@@ -132,15 +132,15 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
 
 
 def load_file(path: Path) -> TrainedModel:
-    """A `.safetensors` file of `model_path`."""
+    """A `.safetensors` file of `model_path` or of lenet-export; one made of a model without a record has none."""
     try:
         weights, metadata = load_weights(path.expanduser())
-        record = json.loads(metadata["record"])
+        known = json.loads(metadata.get("record") or metadata["network"])
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
     except Exception as e:  # safetensors raises its own class for a damaged file
         raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
-    return TrainedModel(_checked(str(path), record, weights), path.name, record)
+    return TrainedModel(_checked(str(path), known, weights), path.name, known if "record" in metadata else None)
 
 
 def _load_logged(

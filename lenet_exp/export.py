@@ -1,0 +1,112 @@
+"""lenet-export: a trained model as a file for other programs."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from lenet_exp.config.literal import parse, run_command
+from lenet_exp.errors import ConfigError, UserError, nearest
+
+USAGE = """
+lenet-export: writes a trained model as a file that other programs read, and tries the file before it counts.
+
+  lenet-export format=onnx                        the champion of MNIST as lenet5-mnist.onnx (needs lenet_exp[onnx])
+  lenet-export format=pt2 dataset=fashion_mnist   a data set's champion for torch.export.load
+  lenet-export format=safetensors trained_model=runs:/<MLflow run id> output=/tmp/model.safetensors
+
+format=         onnx, pt2 or safetensors
+trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or the ancestor's .pkl
+                (default: the champion of dataset=)
+dataset=        whose champion (default: mnist)
+output=         the file (default: lenet5-<data set>.<format> in the working directory)
+tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
+
+Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10). The record of the training is in the
+file's metadata. lenet-predict and lenet_exp.load take the .safetensors file as trained_model=.
+"""
+
+FORMATS = ("onnx", "pt2", "safetensors")  # as in prediction/portable.py, which imports torch
+FLAGS: dict[str, str | None] = {
+    "trained_model": None,
+    "format": None,
+    "output": None,
+    "dataset": "mnist",
+    "tracking.uri": None,
+}
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of `lenet-export <arguments>`."""
+    values = parse(arguments, FLAGS)
+    chosen, name, output = values["format"] or "", values["trained_model"], values["output"]
+    if chosen not in FORMATS:
+        hint = _did_you_mean(nearest(chosen, FORMATS))
+        raise ConfigError(f"format={chosen}: allowed is onnx, pt2 or safetensors{hint}")
+    path = Path(output).expanduser() if output is not None else None
+    if path is not None:
+        _check_output(path, chosen)
+
+    from lenet_exp.prediction.portable import BATCHES, TOLERANCE, check_format, write_portable
+    from lenet_exp.tracking.load import load_model
+    from lenet_exp.tracking.store import default_uri
+
+    check_format(chosen)
+    uri = values["tracking.uri"] or default_uri()
+    try:
+        model = load_model(name, uri, str(values["dataset"]))
+    except UserError as e:
+        hint = "" if name else _did_you_mean(_other_dataset(str(values["dataset"])))
+        raise ConfigError(f"{e}{hint}") from e
+    if path is None:
+        known = model.record["config"]["dataset"]["name"] if model.record else None
+        # The ancestor's files name their data set themselves.
+        stem = f"lenet5-{known}" if known else Path(model.name).stem
+        path = Path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}")
+        _check_output(path, chosen)
+    difference, allowed = write_portable(model, chosen, path)
+    *others, last = BATCHES
+    batches = f"batches of {', '.join(map(str, others))} and {last} images"
+    print(f"{model.name} as {chosen}: {path.absolute()} ({path.stat().st_size / 1000:.0f} kB)")
+    if difference == 0:
+        print(f"read back, it answers {batches} bit for bit as the model does")
+    else:
+        print(f"read back, it answers {batches} as the model does: a logit differs by {difference:.1e} at most")
+        print(f"(allowed: {allowed:.1e}, {TOLERANCE:g} of the largest logit)")
+    return 0
+
+
+def _check_output(path: Path, chosen: str) -> None:
+    """Raises:
+    ConfigError: the file's ending is not that of the format, or it can't be written there.
+    """
+    if path.suffix != f".{chosen}":
+        raise ConfigError(f"output={path}: allowed is a file ending in .{chosen} with format={chosen}")
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir():
+        raise ConfigError(f"output={path}: allowed is a file in a folder that exists")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"output={path}: its folder can't be written")
+
+
+def _other_dataset(name: str) -> str | None:
+    """The data set that was probably meant, as `dataset=mnist`; sets of one's own have other names."""
+    from lenet_exp.config.compose import CONF_DIR
+
+    options = [p.stem for p in (CONF_DIR / "dataset").glob("*.yaml")]
+    hint = None if name in options else nearest(name, options)
+    return f"dataset={hint}" if hint else None
+
+
+def _did_you_mean(hint: str | None) -> str:
+    return f"; did you mean {hint}?" if hint else ""
+
+
+def main() -> None:
+    """The command lenet-export."""
+    run_command("lenet-export", USAGE, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""A trained network as a file for other programs: ONNX, PT2 or safetensors.
+
+A file counts as written once it was read back by its format's own reader and answered as the network does. Its input
+is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n; its output `logits` (n, 10). What is known of the training
+stands in its metadata.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lenet_exp.config.targets import option_name
+from lenet_exp.errors import ConfigError, UserError, first_line
+from lenet_exp.files import write_atomic
+from lenet_exp.tracking.load import TrainedModel, load_file
+from lenet_exp.training.ancestor import ACTIVATIONS
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.weights import save_weights, weights_digest
+
+BATCHES = (1, 2, 7)  # sizes with which a file is tried
+TOLERANCE = 1e-4  # of the largest logit; another runtime adds in another order
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+FACTS = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
+
+Answer = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a network is written, and read back by whoever will use the file.
+
+    Attributes:
+        tolerance: the largest difference of a logit that is allowed, as a share of the largest logit.
+    """
+
+    write: Callable[[LeNet5, dict[str, str], Path], None]
+    read: Callable[[Path], Answer]
+    tolerance: float
+
+
+def check_format(name: str) -> None:
+    """Raises:
+    ConfigError: what the format needs is not installed.
+    """
+    missing = [package for package in ONNX_PACKAGES if find_spec(package) is None] if name == "onnx" else []
+    if missing:
+        raise ConfigError(f"format=onnx: needs {', '.join(missing)}; run: pip install 'lenet_exp[onnx]'")
+
+
+def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, float]:
+    """Writes the model in the format `name` to `path`, which appears whole and tried, or not at all.
+
+    Returns:
+        The largest difference of a logit between the file and the network, and how large it might have been.
+
+    Raises:
+        UserError: the network can't be written so, the file answers otherwise, or it can't be written there.
+    """
+    chosen = FORMATS[name]
+    with tempfile.TemporaryDirectory() as scratch:
+        aside = Path(scratch) / f"model.{name}"
+        try:
+            with _quiet():
+                chosen.write(model.network, metadata(model), aside)
+                answer = chosen.read(aside)
+                difference, allowed = _compare(model.network, answer, chosen.tolerance)
+        except Exception as e:  # of torch, onnx, onnxscript or onnxruntime: an activation of one's own may not go
+            raise UserError(f"{model.name}: can't be exported as {name} ({first_line(e)})") from e
+        if not difference <= allowed:  # NaN is no answer either
+            raise UserError(
+                f"{model.name}: exported as {name}, a logit differs by {difference:.2g}; allowed is {allowed:.2g}; not "
+                "written"
+            )
+        content = aside.read_bytes()
+    try:
+        write_atomic(path, content)
+    except OSError as e:
+        raise UserError(f"output={path}: can't be written ({e.strerror})") from e
+    return difference, allowed
+
+
+def metadata(model: TrainedModel) -> dict[str, str]:
+    """What goes into the file: the record as JSON, and for people its main facts.
+
+    A model without a record (the ancestor's) has `network` instead, which says how to rebuild it.
+    """
+    facts = {
+        "model": model.name,
+        "input": "images (n, 1, 32, 32) float32 in [-1, 1]: 28x28 resized bilinearly, (p - 0.5) / 0.5",
+        "output": "logits (n, 10)",
+    }
+    if model.record is None:
+        digest = weights_digest(model.network.state_dict())
+        network = {"config": _rebuildable(model.network), "weights_digest": digest}
+        return facts | {"network": json.dumps(network), "weights_digest": digest}
+    config = model.record["config"]
+    known = {name: str(model.record[name]) for name in FACTS if model.record.get(name) is not None}
+    names = {"class_names": json.dumps(config["dataset"]["class_names"])} if "class_names" in config["dataset"] else {}
+    about = {"dataset": config["dataset"]["name"], "activation": option_name(config["activation"])}
+    return facts | about | names | known | {"record": json.dumps(model.record)}
+
+
+def _rebuildable(network: LeNet5) -> dict[str, Any]:
+    """The part of a configuration that makes a network of the ancestor."""
+    target, names = ACTIVATIONS[type(network.act1).__name__]
+    activation = {"_target_": target, "monotone": False} | {n: getattr(network.act1, n) for n in names}
+    return {"activation": activation, "regularization": {"dropout_rate": 0.0}}
+
+
+@torch.inference_mode()
+def _compare(network: LeNet5, answer: Answer, tolerance: float) -> tuple[float, float]:
+    """The largest difference of a logit, and how large it may be."""
+    generator = torch.Generator().manual_seed(0)
+    largest, scale = torch.zeros(()), torch.zeros(())
+    for n in BATCHES:
+        images = torch.rand(n, 1, 32, 32, generator=generator) * 2 - 1
+        expected, got = network(images), answer(images)
+        if got.shape != expected.shape:
+            raise ValueError(f"{n} images gave logits of shape {tuple(got.shape)}")
+        largest = torch.maximum(largest, (got - expected).abs().max())  # keeps NaN
+        scale = torch.maximum(scale, expected.abs().max())
+    return float(largest), tolerance * float(scale)
+
+
+def _write_onnx(network: LeNet5, facts: dict[str, str], path: Path) -> None:
+    import onnx
+
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(2, 1, 32, 32),),  # 1 image would freeze the batch
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: "n"},),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    proto = program.model_proto
+    graph = proto.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")  # they name the source files of this machine
+    onnx.helper.set_model_props(proto, facts)
+    onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString())
+
+
+def _read_onnx(path: Path) -> Answer:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def answer(images: Tensor) -> Tensor:
+        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        return torch.from_numpy(logits)
+
+    return answer
+
+
+def _write_pt2(network: LeNet5, facts: dict[str, str], path: Path) -> None:
+    batch = torch.export.Dim("n")
+    exported = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=({0: batch},), strict=False)
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it names the source files of this machine
+    torch.export.save(exported, path, extra_files={"metadata.json": json.dumps(facts, indent=1)})
+
+
+def _read_pt2(path: Path) -> Answer:
+    return torch.export.load(path).module()
+
+
+def _write_safetensors(network: LeNet5, facts: dict[str, str], path: Path) -> None:
+    save_weights(path, network.state_dict(), facts)
+
+
+def _read_safetensors(path: Path) -> Answer:
+    return load_file(path).network
+
+
+FORMATS = {
+    "onnx": Format(_write_onnx, _read_onnx, TOLERANCE),
+    "pt2": Format(_write_pt2, _read_pt2, TOLERANCE),
+    "safetensors": Format(_write_safetensors, _read_safetensors, 0.0),
+}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Neither warnings nor progress of the exporters: what matters is said by the comparison."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

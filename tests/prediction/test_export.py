@@ -1,0 +1,247 @@
+"""lenet-export: files that other programs read, tried before they count."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from torch import Tensor, nn
+
+from lenet_exp.errors import UserError
+from lenet_exp.export import FORMATS
+from lenet_exp.prediction import portable
+from lenet_exp.prediction.portable import write_portable
+from lenet_exp.tracking.load import TrainedModel, load_file
+from lenet_exp.tracking.shipped import shipped_file
+from lenet_exp.training.ancestor import ACTIVATIONS
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.weights import load_weights
+from tests.training.test_ancestor import MNIST as PUBLISHED
+from tests.training.test_ancestor import published
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_onnx = pytest.mark.skipif(
+    not all(find_spec(package) for package in portable.ONNX_PACKAGES), reason="lenet_exp[onnx] is not installed"
+)
+EVERY = [pytest.param("onnx", marks=needs_onnx), "pt2", "safetensors"]
+
+
+def onnx_answers(path: Path, images: Tensor) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (given,), (got,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.shape[1:], given.type) == ("images", [1, 32, 32], "tensor(float)")
+    assert (got.name, got.shape[1:]) == ("logits", [10])
+    return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+READERS: dict[str, Callable[[Path, Tensor], Tensor]] = {
+    "onnx": onnx_answers,
+    "pt2": lambda path, images: torch.export.load(path).module()(images),
+    "safetensors": lambda path, images: load_file(path).network(images),
+}
+
+
+def onnx_metadata(path: Path) -> dict[str, str]:
+    import onnx
+
+    return {p.key: p.value for p in onnx.load(path).metadata_props}
+
+
+def pt2_metadata(path: Path) -> dict[str, str]:
+    extra = {"metadata.json": ""}
+    torch.export.load(path, extra_files=extra)
+    return json.loads(extra["metadata.json"])
+
+
+METADATA = {"onnx": onnx_metadata, "pt2": pt2_metadata, "safetensors": lambda path: load_weights(path)[1]}
+
+
+def without_record(activation: str = "Tanh") -> TrainedModel:
+    """As it comes from one of the ancestor's files."""
+    target, names = ACTIVATIONS[activation]
+    values = {"negative_slope": 0.2, "num_parameters": 1, "lower": 0.1, "upper": 0.4, "alpha": 0.7}
+    option = {"_target_": target, "monotone": False} | {name: values[name] for name in names}
+    network = LeNet5(option, 0.0, weights=torch.Generator().manual_seed(3))
+    return TrainedModel(network.eval(), "some.pkl")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_file_answers_as_the_model_does_and_has_its_record(name, main, workdir, outputs):
+    done = main(f"format={name}", program="export")
+    assert (done.returncode, done.stderr) == (0, "")
+    path = workdir / f"lenet5-mnist.{name}"
+    assert list(workdir.iterdir()) == [path]
+    assert f"lenet5-mnist (shipped with lenet_exp) as {name}: {path} " in done.stdout
+    assert "batches of 1, 2 and 7 images" in done.stdout
+    shipped = load_file(shipped_file("mnist"))
+    images = torch.rand(64, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        for n in (1, 3, 64):
+            expected, got = shipped.network(images[:n]), READERS[name](path, images[:n])
+            torch.testing.assert_close(got, expected, rtol=0, atol=0 if name == "safetensors" else 1e-4)
+    metadata = METADATA[name](path)
+    assert json.loads(metadata["record"]) == shipped.record
+    assert metadata["fingerprint"] == shipped.record["fingerprint"]
+    assert metadata["weights_digest"] == shipped.record["weights_digest"]
+    assert float(metadata["best_val_accuracy"]) == shipped.record["best_val_accuracy"]
+    assert json.loads(metadata["class_names"]) == list("0123456789")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_file_names_no_path_of_this_machine(name, tmp_path):
+    path = tmp_path / f"model.{name}"
+    write_portable(without_record(), name, path)
+    content = path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            content = b"".join(archive.read(member) for member in archive.namelist())
+    for here in {str(ROOT), str(tmp_path), sys.prefix}:
+        assert here.encode() not in content
+
+
+def test_lenet_predict_takes_what_was_exported(main, workdir, outputs):
+    assert main("dataset=digits", "batch_size=32", "num_epoch=3", "num_threads=1").returncode == 0
+    client = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("lenet_exp").experiment_id])
+    assert main("format=safetensors", "dataset=digits", program="export").returncode == 0
+    line = (f"trained_model=runs:/{run.info.run_id}", "format=safetensors", "output=again.safetensors")
+    assert main(*line, program="export").returncode == 0
+    files = ("lenet5-digits.safetensors", "again.safetensors")
+    names = [f"runs:/{run.info.run_id}", *files]
+    figures = [main("dataset=digits", f"trained_model={n}", program="predict").stdout.splitlines()[1] for n in names]
+    assert figures[0].startswith("accuracy 0.")
+    assert set(figures) == {figures[0]}
+    first, second = (load_weights(workdir / file) for file in files)
+    assert first[1]["record"] == second[1]["record"]
+    assert all(torch.equal(first[0][n], second[0][n]) for n in first[0])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_model_without_a_record_has_none_afterwards_either(activation, tmp_path):
+    model = without_record(activation)
+    for n in range(2):
+        path = tmp_path / f"{n}.safetensors"
+        assert write_portable(model, "safetensors", path)[0] == 0
+        model = load_file(path)
+        assert model.record is None
+    images = torch.rand(5, 1, 32, 32) * 2 - 1
+    with torch.inference_mode():
+        assert torch.equal(model.network(images), without_record(activation).network(images))
+
+
+@published
+def test_a_model_of_the_ancestor_is_named_as_its_file(main, workdir, outputs):
+    assert main("format=safetensors", f"trained_model={PUBLISHED}", program="export").returncode == 0
+    (written,) = workdir.iterdir()
+    assert written.name == f"{PUBLISHED.stem}.safetensors"
+    done = main("dataset=digits", f"trained_model={written}", program="predict")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "pt2"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_can_be_exported(activation, name, tmp_path):
+    path, model = tmp_path / f"model.{name}", without_record(activation)
+    difference, allowed = write_portable(model, name, path)
+    assert difference <= allowed < 1e-3
+    images = torch.rand(4, 1, 32, 32) * 2 - 1
+    with torch.inference_mode():
+        torch.testing.assert_close(READERS[name](path, images), model.network(images), rtol=0, atol=1e-4)
+
+
+WRONG = {
+    "": "format=: allowed is onnx, pt2 or safetensors",
+    "format=ONNX": "did you mean onnx?",
+    "format=pt2 output=x.onnx": "output=x.onnx: allowed is a file ending in .pt2 with format=pt2",
+    "format=pt2 output=no/such/x.pt2": "a file in a folder that exists",
+    "format=pt2 output=/proc/x.pt2": "output=/proc/x.pt2",
+    "format=pt2 dataset=digits": "train one (lenet-train dataset=digits), or name a model with trained_model=",
+    "format=pt2 dataset=FashionMNIST": "did you mean dataset=fashion_mnist?",
+    "format=pt2 trained_model=gone.safetensors": "gone.safetensors: no such file",
+    "format=pt2 trained_model=lenet5-other": "no such MLflow database",
+    "format=pt2 tracking.uri=http://127.0.0.1:9": "tracking.uri=http://127.0.0.1:9: can't be reached",
+    "format=pt2 trained_modle=x": "did you mean trained_model=?",
+}
+
+
+@pytest.mark.parametrize("typed", WRONG)
+def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(typed, main, workdir, outputs):
+    done = main(*typed.split(), program="export")
+    assert done.returncode == 2
+    assert done.stderr.startswith("lenet-export: ")
+    assert done.stderr.count("\n") == 1
+    assert WRONG[typed] in done.stderr
+    assert list(workdir.iterdir()) == []
+    assert not outputs.exists()
+
+
+@pytest.mark.parametrize("package", portable.ONNX_PACKAGES)
+def test_without_the_extra_it_is_named(package, main, workdir, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    done = main("format=onnx", program="export")
+    assert done.returncode == 2
+    assert package in done.stderr
+    assert done.stderr.endswith("run: pip install 'lenet_exp[onnx]'\n")
+    assert done.stderr.count("\n") == 1
+    assert list(workdir.iterdir()) == []
+
+
+class Chooses(nn.Module):
+    """What it does depends on the values: no graph holds that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.tanh() if float(x.sum()) > 0 else x.relu()
+
+
+DRAWN = np.random.default_rng(0)
+
+
+class Drifts(nn.Module):
+    """Another function each time: what was exported is not what answers later."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + DRAWN.random()
+
+
+@pytest.mark.parametrize(
+    ("activation", "name", "says"),
+    [
+        (Chooses, "pt2", "can't be exported as pt2"),
+        pytest.param(Chooses, "onnx", "can't be exported as onnx", marks=needs_onnx),
+        (Drifts, "pt2", "a logit differs by"),
+        pytest.param(Drifts, "onnx", "a logit differs by", marks=needs_onnx),
+    ],
+)
+def test_a_file_that_would_not_answer_as_the_model_is_not_written(activation, name, says, tmp_path):
+    path = tmp_path / f"model.{name}"
+    path.write_text("here before")
+    model = without_record()
+    model.network.act3 = activation()
+    with pytest.raises(UserError, match=says) as caught:
+        write_portable(model, name, path)
+    assert "\n" not in str(caught.value)
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["here before"]
+
+
+def test_weights_that_are_not_those_of_the_record_are_refused(tmp_path):
+    model = replace(without_record(), record=load_file(shipped_file("mnist")).record)
+    with pytest.raises(UserError, match="its weights are not those of its record"):
+        write_portable(model, "safetensors", tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_knows_every_format():
+    assert set(FORMATS) == set(portable.FORMATS)
