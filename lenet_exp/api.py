@@ -1,10 +1,10 @@
-"""The Python API: `lenet_exp.compose`, `lenet_exp.train`, `lenet_exp.load`."""
+"""The Python API: `lenet_exp.compose`, `lenet_exp.train`, `lenet_exp.compare`, `lenet_exp.load`."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
+from lenet_exp.compare import compare
 from lenet_exp.config.compose import compose, typed
 from lenet_exp.config.schema import Config
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lenet_exp.run import RunResult
     from lenet_exp.training.lenet5 import LeNet5
 
-__all__ = ["compose", "load", "train"]
+__all__ = ["compare", "compose", "load", "train"]
 
 
 def train(config: Config | dict[str, Any] | list[str]) -> RunResult:
@@ -42,8 +42,7 @@ def load(model: str, *, tracking_uri: str | None = None) -> LeNet5:
     Raises:
         UserError: there is no such model, or its weights are not those of its record.
     """
-    from lenet_exp.outputs import outputs_dir
     from lenet_exp.tracking.load import load_model
+    from lenet_exp.tracking.store import default_uri
 
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{outputs_dir() / 'mlflow.db'}"
-    return load_model(model, uri, dataset="").network
+    return load_model(model, tracking_uri or default_uri(), dataset="").network

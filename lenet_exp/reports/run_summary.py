@@ -7,7 +7,7 @@ from lenet_exp.errors import first_line
 from lenet_exp.reports.sweep_table import at_chance
 from lenet_exp.run import RunResult
 from lenet_exp.sweeps.run_folder import RunFolder
-from lenet_exp.tracking.store import store_uri, ui_command
+from lenet_exp.tracking.store import default_uri, hide_password, store_uri
 
 
 def print_run(result: RunResult, config: Config) -> None:
@@ -23,7 +23,8 @@ def print_run(result: RunResult, config: Config) -> None:
     print(f"run folder: {result.folder}")
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")
-    print(f"look at it: {ui_command(store_uri(config.tracking))}")
+    uri = store_uri(config.tracking)
+    print(f"look at it: lenet-ui sweep=none{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}")
 
 
 def print_failure(error: Exception, folder: RunFolder) -> None:

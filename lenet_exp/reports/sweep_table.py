@@ -1,20 +1,19 @@
-"""The table a sweep ends with: best first, what went wrong and where its log is, and how to open the UI."""
+"""What a sweep ends with: the table, best first, what went wrong and where its log is, and how to look at it."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.reports.leaderboard import print_comparison, print_verdict, wide_console
 from lenet_exp.sweeps.results import JobResult
 from lenet_exp.sweeps.sweep_folder import SweepFolder
-from lenet_exp.tracking.store import ui_command
 
 OUTCOMES = ("finished", "diverged", "failed", "killed", "running", "not started")
 
@@ -34,12 +33,45 @@ def at_chance(record: dict[str, Any]) -> bool:
     return record["best_val_accuracy"] <= share + 2 * math.sqrt(share * (1 - share) / n)
 
 
-def print_sweep(results: Sequence[JobResult], uri: str, seconds: float, sweep: SweepFolder) -> None:
-    """Prints the table to stdout, in full width where it isn't a terminal."""
+def print_sweep(
+    results: Sequence[JobResult],
+    seconds: float,
+    sweep: SweepFolder,
+    comparisons: Sequence[Comparison] = (),
+) -> None:
+    """Prints it to stdout, in full width where it isn't a terminal.
+
+    Args:
+        comparisons: of these results. Where there are several seeds, they are the table; otherwise each run is a row.
+    """
     rows = ranked(results)
+    console = wide_console()
+    if any(comparison.most_seeds > 1 for comparison in comparisons):
+        for comparison in comparisons:
+            print_comparison(comparison)
+    else:
+        console.print(_table(rows))
+        for comparison in comparisons:
+            print_verdict(comparison)
+    counts = [f"{n} {o}" for o in OUTCOMES if (n := sum(r.outcome == o for r in rows))]
+    again = sum(r.repeated for r in rows)
+    trained = sum(r.outcome != "not started" for r in rows) - again
+    had = f" ({again} had been trained before)" if again else ""
+    console.print(f"{len(rows)} runs: {', '.join(counts)}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
+    for result in rows:
+        if at_chance(result.record or {}):
+            console.print(f"at chance: {result.job.name}: it learned nothing", soft_wrap=True)
+        if result.outcome not in {"finished", "not started"}:
+            where = f"; log: {result.log}" if result.log else ""
+            line = f"{result.outcome}: {result.job.name}: {result.reason}{where}"
+            console.print(line, soft_wrap=True)
+    if any(r.outcome in {"killed", "failed", "not started"} for r in rows):
+        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
+    console.print(f"look at them: lenet-ui sweep={sweep.id}", soft_wrap=True)
+
+
+def _table(rows: Sequence[JobResult]) -> Table:
     swept = list(rows[0].job.swept) if rows else []
-    # markup=False: `[affine,flip]` is a value here.
-    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
     for flag in swept:
@@ -50,34 +82,7 @@ def print_sweep(results: Sequence[JobResult], uri: str, seconds: float, sweep: S
     for rank, result in enumerate(rows, 1):
         values = (result.job.swept[f] for f in swept)
         table.add_row(str(rank), *values, *_cells(result), Text(_remark(result), style="yellow"))
-    console.print(table)
-    counts = [f"{n} {o}" for o in OUTCOMES if (n := sum(r.outcome == o for r in rows))]
-    again = sum(r.repeated for r in rows)
-    trained = sum(r.outcome != "not started" for r in rows) - again
-    had = f" ({again} had been trained before)" if again else ""
-    console.print(f"{len(rows)} runs: {', '.join(counts)}; {trained} trained{had} in {seconds:.1f} s", highlight=False)
-    for result in rows:
-        if result.outcome not in {"finished", "not started"}:
-            where = f"; log: {result.log}" if result.log else ""
-            line = f"{result.outcome}: {result.job.name}: {result.reason}{where}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if any(r.outcome in {"killed", "failed", "not started"} for r in rows):
-        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", highlight=False)
-    console.print(f"compare them: {ui_command(uri)}", markup=False, highlight=False, soft_wrap=True)
-
-
-def markdown(results: Sequence[JobResult], command: str) -> str:
-    """The same for MLflow's description of the sweep; the first 100 rows."""
-    rows = ranked(results)
-    swept = list(rows[0].job.swept) if rows else []
-    head = ["#", *(flag.rpartition(".")[2] for flag in swept), "best val", "epoch", "seconds", ""]
-    lines = [f"`{command}`", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    for rank, result in enumerate(rows[:100], 1):
-        cells = [str(rank), *(result.job.swept[f] for f in swept), *_cells(result), _remark(result)]
-        lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
-    if len(rows) > 100:
-        lines.append(f"\n{len(rows) - 100} more")
-    return "\n".join(lines)
+    return table
 
 
 def _accuracy(result: JobResult) -> float:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.cli import EXIT_FAILED, set_exit_status
+from lenet_exp.comparison.compare import compare_runs
+from lenet_exp.comparison.runs import from_results
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.reports.sweep_table import print_sweep
@@ -25,6 +27,7 @@ from lenet_exp.tracking.adopt import adopt
 from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.tracking.parent import close_parent, open_parent
 from lenet_exp.tracking.store import frozen_uri
+from lenet_exp.tracking.sweep_report import report_sweep
 
 OWN_RUN = "the sweep's own MLflow run"
 
@@ -159,7 +162,10 @@ def _end(session: Session, outcome: str, seconds: float) -> None:
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results, outcome))
     if any(r.outcome != "finished" for r in results):
         set_exit_status(EXIT_FAILED)
-    print_sweep(results, delivery.uri, seconds, sweep)
+    comparisons = compare_runs(from_results(results), sweep.plan()["swept"])
+    print_sweep(results, seconds, sweep, comparisons)
+    with_pictures = session.config.tracking.plots and outcome == "finished"
+    delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
 
 
 def _kept(asked: Asked, config: Config, sweep: SweepFolder) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from typing import Any
 
 from lenet_exp.config.schema import Config
 from lenet_exp.execution import git_state, host, versions
-from lenet_exp.reports.sweep_table import markdown
 from lenet_exp.sweeps.results import JobResult
 from lenet_exp.sweeps.sweep_folder import SweepFolder
-from lenet_exp.tracking.deliver import alive, delivered_run, set_tags, strings, user
+from lenet_exp.tracking.deliver import alive, delivered_run, program, set_tags, strings, user
 from lenet_exp.tracking.store import Store
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -33,7 +32,7 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
 
 
 def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult], outcome: str) -> None:
-    """Counts, jobs, leaderboard and state.
+    """Counts, jobs and state.
 
     Args:
         outcome: of the sweep itself: finished (whatever its runs came to), failed or killed.
@@ -52,7 +51,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult],
     now, step = time.time_ns() // 1_000_000, plan["starts"]  # one point a start, however often the sweep went on
     store.client.log_batch(run_id, metrics=[Metric(k, v, now, step) for k, v in (values | best).items()])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
-    set_tags(store, run_id, {"outcome": outcome, "mlflow.note.content": markdown(results, plan["command"])})
+    set_tags(store, run_id, {"outcome": outcome})
     store.client.set_terminated(run_id, STATUS[outcome])
 
 
@@ -65,14 +64,16 @@ def _create(store: Store, sweep: SweepFolder, plan: dict[str, Any], config: Conf
         "overrides": " ".join(plan["overrides"]),
         "swept": " ".join(plan["swept"]),
         "host": host(),
-        "mlflow.source.name": plan["command"],
+        "mlflow.source.name": program(plan["command"]),
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user(),
         **{f"version.{name}": v for name, v in versions().items()},
         **git_state(),
         **config.tracking.tags,
     }
-    name = "sweep " + (" ".join(s.rpartition(".")[2] for s in plan["swept"]) or "of one")
+    runs = "1 run" if plan["runs"] == 1 else f"{plan['runs']} runs"
+    swept = " ".join(flag.rpartition(".")[2] for flag in plan["swept"])
+    name = f"{swept} ({runs})" if swept else runs
     run = store.client.create_run(store.experiment_id, start_time=plan["created_ms"], run_name=name, tags=strings(tags))
     store.client.log_dict(run.info.run_id, plan, "sweep.json")
     return run.info.run_id

@@ -48,6 +48,11 @@ def store_uri(tracking: StoreAddress) -> str:
     return tracking.uri or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
 
 
+def default_uri() -> str:
+    """Where commands that are no Hydra apps look: MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
+
+
 def frozen_uri(uri: str | None) -> str | None:
     """A store's address as it may be kept: good in any directory, without a password."""
     if uri is not None and uri.startswith(SQLITE):
@@ -123,15 +128,6 @@ def hide_password(uri: str) -> str:
     """The address, or a text with addresses in it, without the passwords they may carry; for logs and records."""
     text = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", uri)
     return re.sub(r"([?&](?:password|sslpassword)=)[^&\s]*", r"\1***", text)
-
-
-def ui_command(uri: str) -> str:
-    """The line that opens MLflow's UI on a store."""
-    if urlsplit(uri).scheme.startswith("http"):
-        return f"open {hide_password(uri)}"
-    quoted = f"'{uri}'" if re.search(r"[^\w:/.@%+-]", uri) else uri
-    # MLflow's job runners are not needed to look at runs, and take 1.5 GB.
-    return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {hide_password(quoted)}"
 
 
 def _create_sqlite(path: Path) -> None:

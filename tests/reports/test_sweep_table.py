@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lenet_exp.reports.sweep_table import at_chance, markdown, print_sweep, ranked
+from lenet_exp.comparison.compare import compare_runs
+from lenet_exp.comparison.words import verdict
+from lenet_exp.reports.sweep_table import at_chance, print_sweep, ranked
 from lenet_exp.sweeps.freeze import FrozenJob
 from lenet_exp.sweeps.results import JobResult
 from lenet_exp.sweeps.sweep_folder import SweepFolder
+from tests.comparison.made_up import made, many
 
-URI = "sqlite:////somewhere/mlflow.db"
 SWEEP = SweepFolder(Path("/runs/sweeps/0123456789abcdef"))
-COMMAND = "lenet-train -m 'x=1|2'"
 
 
 def result(number: int, outcome: str = "finished", best: float | None = None, **more: Any) -> JobResult:
@@ -57,7 +59,7 @@ def test_finished_runs_come_first_the_best_first_and_those_without_a_result_last
 
 
 def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, capsys):
-    print_sweep(results, URI, 12.34, SWEEP)
+    print_sweep(results, 12.34, SWEEP)
     lines = table(capsys.readouterr().out)
     assert lines[0].split() == ["#", "activation", "lr", "best", "val", "epoch", "seconds"]
     rows = [line.split(maxsplit=6) for line in lines[2:10]]
@@ -75,12 +77,13 @@ def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, 
     assert lines[10:] == [
         "8 runs: 3 finished, 1 diverged, 2 failed, 1 killed, 1 not started; "
         "6 trained (1 had been trained before) in 12.3 s",
+        "at chance: a4 lr=0.4: it learned nothing",
         f"diverged: a3 lr=0.3: loss nan in epoch 2, iteration 41; log: {log}",
         f"killed: a5 lr=0.5: SIGINT; log: {log}",
         f"failed: a1 lr=0.1: RuntimeError: [red]no[/red] markup; log: {log}",
         "failed: a6 lr=0.6: DataError: gone",
         "the same line again goes on; or: lenet-train -m sweep.resume=0123456789abcdef",
-        f"compare them: MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {URI}",
+        "look at them: lenet-ui sweep=0123456789abcdef",
     ]
 
 
@@ -89,35 +92,32 @@ def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, 
     [("finished", False), ("diverged", False), ("failed", True), ("killed", True), ("not started", True)],
 )
 def test_how_to_go_on_is_said_where_something_can_go_on(capsys, outcome, goes_on):
-    print_sweep([result(0, best=0.5), result(1, outcome, best=0.4)], URI, 1.0, SWEEP)
+    print_sweep([result(0, best=0.5), result(1, outcome, best=0.4)], 1.0, SWEEP)
     assert ("the same line again goes on" in capsys.readouterr().out) is goes_on
 
 
 def test_a_long_reason_stays_one_line(capsys):
-    print_sweep([result(1, "failed", reason="word " * 100)], URI, 1.0, SWEEP)
+    print_sweep([result(1, "failed", reason="word " * 100)], 1.0, SWEEP)
     (line,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith("failed: ")]
     assert line.endswith("log: /outputs/runs/run.log")
 
 
-def test_the_description_is_a_markdown_table(results):
-    lines = markdown(results, COMMAND).splitlines()
-    assert lines[0] == "`lenet-train -m 'x=1|2'`"
-    rows = [line for line in lines if line.startswith("|")]
-    assert len(rows) == 2 + 8
-    assert {line.count("|") for line in rows} == {8}
-    assert rows[2] == "| 1 | a2 | 0.2 | 90.00% | 1 | 1.2 | trained before |"
+def test_one_run_a_configuration_is_a_row_a_run_and_the_verdict(results, capsys):
+    (comparison,) = compare_runs([made(0, 0.9, activation="selu"), made(0, 0.8, activation="relu")])
+    print_sweep(results, 1.0, SWEEP, [comparison])
+    out = capsys.readouterr().out
+    assert len([line for line in table(out) if re.match(r"\d+ +a\d", line)]) == 8
+    assert verdict(comparison) in out
 
 
-def test_a_pipe_in_a_value_does_not_break_the_description():
-    job = FrozenJob(0, "n", {"tracking.tags.note": "a|b"}, [], {}, "", "")
-    text = markdown([JobResult(job, "not started", "", None, False)], COMMAND)
-    assert text.splitlines()[-1].startswith("| 1 | a\\|b | ")
-
-
-def test_the_description_of_a_huge_sweep_is_cut():
-    text = markdown([result(n, "not started") for n in range(130)], COMMAND)
-    assert sum(line.startswith("|") for line in text.splitlines()) == 2 + 100
-    assert text.splitlines()[-1] == "30 more"
+def test_several_seeds_are_a_row_a_configuration(results, capsys):
+    (comparison,) = compare_runs([*many([0.9, 0.91], activation="selu"), made(0, 0.8, activation="relu")])
+    print_sweep(results, 1.0, SWEEP, [comparison])
+    lines = table(capsys.readouterr().out)
+    assert lines[0] == "mnist: 3 runs, 2 configurations (3 finished)"
+    assert [line.split()[:3] for line in lines[3:5]] == [["1", "selu", "90.50"], ["2", "relu", "80.00"]]
+    assert verdict(comparison) in lines
+    assert "at chance: a4 lr=0.4: it learned nothing" in lines
 
 
 def record(right: int, outcome: str = "finished", n: int = 250) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_sweep_that_is_stopped_leaves_nothing_running(stopped, ready, which, l
         "runs_killed": 1,
         "runs_missing": 2,
     }
-    assert "| killed |" in parent.data.tags["mlflow.note.content"]
+    assert "1 killed, 2 not started" in parent.data.tags["mlflow.note.content"]
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGKILL])

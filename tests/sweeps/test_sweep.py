@@ -67,14 +67,16 @@ def test_a_run_that_failed_makes_the_status_1_and_stops_no_other(swept):
 
 def test_the_parent_says_what_was_asked_for(swept):
     tags = swept.parent.data.tags
-    assert swept.parent.info.run_name == "sweep activation lr weight_decay"
+    assert swept.parent.info.run_name == "activation lr weight_decay (8 runs)"
     assert tags["kind"] == "sweep"
     assert tags["command"].startswith(f"lenet-train -m --config-dir={MINE} dataset=digits batch_size=32")
     assert tags["overrides"].split()[-2:] == [DECAY, "+tracking.tags.x=1"]
     assert tags["swept"] == "activation optimizer.lr regularization.weight_decay"
     assert tags["x"] == "1"
     assert tags["sweep"] == swept.folder.id
-    assert files(swept.store, swept.parent.info.run_id) == {"sweep.json", "jobs.json"}
+    assert files(swept.store, swept.parent.info.run_id) == {"sweep.json", "jobs.json", "leaderboard.csv"} | {
+        f"{name}.png" for name in ("leaderboard", "learning_curves", "heat_map", "parallel_coordinates")
+    } | {"accuracy_and_seconds.png"}
 
 
 def test_the_parent_ends_in_a_true_state_with_the_counts(swept):
@@ -90,15 +92,19 @@ def test_the_parent_ends_in_a_true_state_with_the_counts(swept):
     }
 
 
-def test_the_parents_description_is_the_table(swept):
+def test_the_parents_description_is_the_leaderboard(swept):
     text = swept.parent.data.tags["mlflow.note.content"]
+    assert text.startswith("**selu lr=0.01 wd=0.0005 is first with ")
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
-    assert rows[0] == ["#", "activation", "lr", "weight_decay", "best val", "epoch", "seconds", ""]
+    assert rows[0][:5] == ["#", "activation", "lr", "weight_decay", "best val, %"]
     assert set(rows[1]) == {"---"}
     assert len(rows) == 2 + 8
-    best = swept.parent.data.metrics["best_val_accuracy"]
-    assert rows[2][:5] == ["1", "selu", "0.01", "0.0005", f"{best:.2%}"]
-    assert [row[-1] for row in rows].count("failed") == 4
+    best = swept.children["selu lr=0.01 wd=0.0005"]
+    link = f"#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
+    accuracy = best.data.metrics["best_val_accuracy"]
+    assert rows[2][:5] == ["1", "selu", "0.01", "0.0005", f"[{accuracy * 100:.2f}]({link})"]
+    assert [row[-1] for row in rows].count("1 failed") == 4
+    assert f"`{swept.folder.plan()['command']}`" in text
 
 
 def test_children_belong_to_the_parent_and_have_short_distinct_names(swept):
@@ -160,8 +166,7 @@ def test_every_failure_is_one_line_with_its_reason_and_its_log(swept):
 def test_the_last_lines_say_how_to_go_on_and_how_to_open_the_ui(swept):
     go_on, last = swept.done.stdout.rstrip().splitlines()[-2:]
     assert go_on == f"the same line again goes on; or: lenet-train -m sweep.resume={swept.folder.id}"
-    assert last.startswith("compare them: MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri ")
-    assert last.endswith(f"sqlite:///{swept.outputs / 'mlflow.db'}")
+    assert last == f"look at them: lenet-ui sweep={swept.folder.id}"
 
 
 def test_in_a_file_a_sweep_prints_one_line_a_job_and_no_bars(swept):

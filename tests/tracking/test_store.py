@@ -10,7 +10,7 @@ import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.errors import StoreError
-from lenet_exp.tracking.store import SQLITE, hide_password, open_store, store_uri, ui_command
+from lenet_exp.tracking.store import SQLITE, hide_password, open_store, store_uri
 from tests.commands import SECRET, SMALL, end, free_port, lenet_train, start
 from tests.stores import client, runs
 
@@ -159,15 +159,3 @@ def leaks(folder: Path) -> list[Path]:
 )
 def test_hide_password(uri, shown):
     assert hide_password(uri) == shown
-
-
-@pytest.mark.parametrize(
-    ("uri", "command"),
-    [
-        ("http://me:pw@host:5000", "open http://me:***@host:5000"),
-        ("sqlite:////a/b.db", "mlflow ui --backend-store-uri sqlite:////a/b.db"),
-        ("sqlite:////a b/c.db", "mlflow ui --backend-store-uri 'sqlite:////a b/c.db'"),
-    ],
-)
-def test_ui_command(uri, command):
-    assert ui_command(uri).endswith(command)

@@ -1,0 +1,90 @@
+"""How long 1,000 runs take to compare, from their folders and from MLflow's store, once the imports are done.
+
+Trains 1,000 short runs first (200 configurations of five seeds, one step each). Beside it: how long MLflow itself takes
+to list the same runs, without comparing anything.
+
+    python -m benchmarks.compare
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.kills import environment
+from benchmarks.measure import interleave, keep, parser, positive, show_ratio, show_seconds
+
+LINE = (
+    "-m",
+    "dataset=digits",
+    "dataset.train_size=32",
+    "batch_size=32",
+    "num_epoch=1",
+    "tracking.plots=false",
+    "tracking.models=none",
+    "activation=relu,selu,tanh,elu",
+    "optimizer.momentum=0,0.9",
+    "seed=range(5)",
+)
+GOAL = 5.0
+
+
+def main() -> None:
+    """Prints seconds, and their ratio to MLflow's own listing."""
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--rates", type=positive, default=25, help="learning rates: 40 runs each (default 25)")
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        outputs = Path(scratch)
+        train(asked.rates, outputs)
+        os.environ["LENET_EXP_OUTPUTS"] = scratch
+        ways: dict[str, Callable[[], float]] = {
+            "folders": lambda: timed("sweep=last"),
+            "folders, HTML": lambda: timed("sweep=last", f"output={scratch}/report.html"),
+            "store": lambda: timed("filter="),
+            "MLflow's listing": lambda: listing(outputs),
+        }
+        seconds = interleave(ways, asked.repeats)
+    show_seconds(seconds, f"{40 * asked.rates} runs")
+    for way in ("folders", "folders, HTML", "store"):
+        show_ratio(f"{way} / MLflow's listing", seconds[way], seconds["MLflow's listing"], f"< {GOAL:.0f} s")
+    keep(asked, "compare", seconds)
+
+
+def train(rates: int, outputs: Path) -> None:
+    swept = ",".join(f"{0.001 * (i + 1):.3f}" for i in range(rates))
+    command = [sys.executable, "-m", "lenet_exp.train", *LINE, f"optimizer.lr={swept}"]
+    done = subprocess.run(command, env=environment(outputs), capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"benchmarks.compare: the sweep ended with status {done.returncode}\n{done.stderr[-2000:]}")
+
+
+def timed(*arguments: str) -> float:
+    """`lenet-compare <arguments>` in this process: seconds."""
+    from lenet_exp.compare import run
+
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        run(list(arguments))
+    return time.perf_counter() - start
+
+
+def listing(outputs: Path) -> float:
+    """Seconds for one page of MLflow's runs."""
+    from lenet_exp.tracking.store import connect
+
+    start = time.perf_counter()
+    client = connect(f"sqlite:///{outputs / 'mlflow.db'}")
+    client.search_runs(["1"], "tags.kind = 'run'", max_results=1000)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

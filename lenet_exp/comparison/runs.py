@@ -1,0 +1,76 @@
+"""One run as a comparison sees it, wherever it was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lenet_exp.record import effective
+from lenet_exp.sweeps.results import JobResult
+from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.tracking.params import params
+
+# Flags that no comparison is about: where things lie and how often something is told.
+_SILENT = {"data_root", "model_path", "num_iter_echo"}
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run's flags and what it came to.
+
+    Attributes:
+        id: of the run folder or of the MLflow run.
+        flags: as `params` gives them, without the seed.
+        outcome: finished, diverged, failed, killed, running, or `not started`.
+        best_val_accuracy: a fraction; None unless an epoch was finished.
+        seconds_to_best: of training, to the end of the best epoch; None where that is not known.
+        curve: gives the validation accuracy of each epoch.
+    """
+
+    id: str
+    flags: dict[str, str]
+    seed: int
+    outcome: str
+    best_val_accuracy: float | None
+    best_epoch: int | None
+    seconds_to_best: float | None
+    curve: Callable[[], Sequence[float]]
+
+
+def split_seed_off(shown: dict[str, str]) -> tuple[dict[str, str], int]:
+    """The flags that make a configuration, and the seed."""
+    return {k: v for k, v in shown.items() if k != "seed" and k not in _SILENT}, int(shown["seed"])
+
+
+def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
+    """The runs of a sweep, each once, from their run folders."""
+    runs = {result.job.run: result for result in results}
+    return [_from_result(result) for result in runs.values()]
+
+
+def _from_result(result: JobResult) -> ComparedRun:
+    from lenet_exp.config.compose import typed
+
+    record = result.record
+    config = record["config"] if record is not None else effective(typed(result.job.config))
+    flags, seed = split_seed_off(params(config))
+    folder = result.job.folder  # now: it depends on the outputs folder
+    return ComparedRun(
+        result.job.run,
+        flags,
+        seed,
+        result.outcome,
+        record["best_val_accuracy"] if record is not None else None,
+        record["best_epoch"] if record is not None else None,
+        _seconds_to_best(record, folder) if record is not None else None,
+        lambda: [e["val_accuracy"] for e in folder.history()["epochs"]],
+    )
+
+
+def _seconds_to_best(record: dict[str, Any], folder: RunFolder) -> float | None:
+    if record["best_epoch"] is None:
+        return None
+    if record.get("seconds_to_best") is None:  # a record of an older release
+        return sum(e["epoch_seconds"] for e in folder.history()["epochs"][: record["best_epoch"]]) or None
+    return record["seconds_to_best"]

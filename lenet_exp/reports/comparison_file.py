@@ -1,0 +1,63 @@
+"""A comparison as a file: one HTML page, Markdown, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.words import next_step, verdict
+from lenet_exp.files import write_atomic
+from lenet_exp.reports.leaderboard import markdown, records
+
+
+def write_comparison(path: Path, comparisons: Sequence[Comparison], title: str) -> None:
+    """Writes them in the format of the file's ending; the file is there as a whole or not at all."""
+    if path.suffix == ".html":
+        from lenet_exp.reports.comparison_page import page
+
+        write_atomic(path, page(comparisons, title))
+    elif path.suffix == ".md":
+        write_atomic(path, f"# {title}\n\n" + "\n".join(markdown(c) for c in comparisons))
+    elif path.suffix == ".csv":
+        write_atomic(path, _csv([row for c in comparisons for row in records(c)]))
+    else:
+        write_atomic(path, json.dumps([_json(c) for c in comparisons], indent=2) + "\n")
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows({k: "" if _unknown(v) else v for k, v in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def _json(comparison: Comparison) -> dict[str, Any]:
+    found = comparison.effects
+    return {
+        "dataset": comparison.dataset,
+        "verdict": verdict(comparison),
+        "next": next_step(comparison),
+        "groups": [{k: None if _unknown(v) else v for k, v in row.items()} for row in records(comparison)],
+        "effects": [
+            {
+                "flag": e.flag,
+                "share_of_variance": None if _unknown(e.share) else e.share,
+                "importance": e.importance,
+                "levels": [{k: None if _unknown(v) else v for k, v in vars(level).items()} for level in e.levels],
+            }
+            for e in found.flags
+        ],
+        "seeds_share_of_variance": None if _unknown(found.seeds) else found.seeds,
+    }
+
+
+def _unknown(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

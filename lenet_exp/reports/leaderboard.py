@@ -1,0 +1,202 @@
+"""A comparison as a table: for the terminal, Markdown, and as records for everything else."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.effects import Effect
+from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.words import against_leader, next_step, outcomes, verdict
+
+TERMINAL_ROWS, MARKDOWN_ROWS = 50, 100
+AGAINST = "the leader against it"
+UNFINISHED = ("diverged", "failed", "killed", "running", "not started")
+
+
+def _no_link(group: Group) -> None:
+    return None
+
+
+def records(comparison: Comparison) -> list[dict[str, Any]]:
+    """One dict a group: flags as strings, numbers as numbers (fractions, seconds; NaN where there is none)."""
+    found = []
+    for position, group in enumerate(comparison.groups):
+        lead = comparison.lead(position)
+        low, high = group.interval
+        row: dict[str, Any] = {"dataset": comparison.dataset, "rank": position + 1}
+        row |= dict(zip(comparison.flags, comparison.values(group), strict=True))
+        row |= {
+            "n": group.n,
+            "mean": group.mean,
+            "sd": group.sd,
+            "low": low,
+            "high": high,
+            "best_epoch": group.best_epoch,
+            "seconds_to_best": group.seconds_to_best,
+            "runs": len(group.runs),
+        }
+        row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in UNFINISHED}
+        row |= {
+            "behind": lead.points if lead else math.nan,
+            "behind_low": lead.low if lead else math.nan,
+            "behind_high": lead.high if lead else math.nan,
+            "p": lead.p if lead else math.nan,
+            "test": lead.test if lead else "",
+            "differs": lead.differs if lead else None,
+            "verdict": remark(comparison, position),
+        }
+        found.append(row)
+    return found
+
+
+def remark(comparison: Comparison, position: int) -> str:
+    """How the leader stands against the group at a position, and how many of its runs did not finish."""
+    group, lead = comparison.groups[position], comparison.lead(position)
+    said = [against_leader(lead)] if lead else []
+    if set(group.outcomes) - {"finished"}:
+        said.append(outcomes([group]))
+    return "; ".join(said)
+
+
+def heads(comparison: Comparison) -> list[str]:
+    """The titles of a table's columns."""
+    flags = [short(flag) for flag in comparison.flags]
+    return ["#", *flags, "best val, %", "95 %", "n", "epoch", "seconds", AGAINST]
+
+
+def cells(comparison: Comparison, position: int) -> list[str]:
+    """One row."""
+    group = comparison.groups[position]
+    return [
+        str(position + 1),
+        *comparison.values(group),
+        accuracy(group),
+        interval(group),
+        str(group.n),
+        _number(group.best_epoch, ".0f"),
+        _number(group.seconds_to_best, ".1f"),
+        remark(comparison, position),
+    ]
+
+
+def accuracy(group: Group) -> str:
+    """`90.92 ± 0.21`; without the spread for one seed."""
+    if not group.n:
+        return "-"
+    return f"{group.mean * 100:.2f}" + (f" ± {group.sd * 100:.2f}" if group.n > 1 else "")
+
+
+def interval(group: Group) -> str:
+    """`90.66 to 91.18`; for one seed `-`."""
+    low, high = group.interval
+    return "-" if math.isnan(low) else f"{low * 100:.2f} to {high * 100:.2f}"
+
+
+def short(flag: str) -> str:
+    """A flag's last part, but for those that say nothing without the first."""
+    group, _, leaf = flag.rpartition(".")
+    return leaf if group in {"optimizer", "regularization", "activation", "training", "augmentation"} else flag
+
+
+def effect_lines(comparison: Comparison) -> list[str]:
+    """One line a flag, with its levels, and one for luck."""
+    found = comparison.effects
+    lines = [_effect_line(effect) for effect in found.flags]
+    if lines and not math.isnan(found.seeds) and comparison.most_seeds > 1:
+        rest = "the shares overlap, since not all combinations have as many runs"
+        if found.together is not None:
+            rest = f"what flags do together {max(found.together, 0.0):.0%}"
+        lines.append(f"seeds {found.seeds:.0%} of the variance; {rest}")
+    return lines
+
+
+def _effect_line(effect: Effect) -> str:
+    levels = []
+    for level in effect.levels:
+        lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
+        levels.append(f"{level.value} {_signed(level.effect)}{lost}")
+    share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
+    importance = "" if effect.importance is None else f" (fANOVA {effect.importance:.0%})"
+    return f"{effect.flag}{share}{importance}: {'; '.join(levels)}"
+
+
+def wide_console() -> Console:
+    """stdout; where it isn't a terminal, wide enough for all columns. `[affine,flip]` is a value there, not markup."""
+    return Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Prints the table, the verdict, what to do next and the effects to stdout."""
+    console = wide_console()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in heads(comparison):
+        left = title in {*map(short, comparison.flags), AGAINST}
+        table.add_column(title, justify="left" if left else "right", no_wrap=title != AGAINST)
+    for position in range(min(len(comparison.groups), TERMINAL_ROWS)):
+        table.add_row(*cells(comparison, position))
+    console.print(title_of(comparison))
+    console.print(table)
+    if len(comparison.groups) > TERMINAL_ROWS:
+        console.print(f"{len(comparison.groups) - TERMINAL_ROWS} more; lenet-compare output=report.csv has them")
+    print_verdict(comparison)
+    for line in effect_lines(comparison):
+        console.print(f"  {line}", soft_wrap=True)
+
+
+def print_verdict(comparison: Comparison) -> None:
+    """Prints what won, whether it is luck, and what to do next, if there was something to compare."""
+    if len(comparison.groups) < 2:
+        return
+    wide_console().print(verdict(comparison), soft_wrap=True)
+    if (step := next_step(comparison)) is not None:
+        wide_console().print(f"next: {step}", soft_wrap=True)
+
+
+def title_of(comparison: Comparison) -> str:
+    """`mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
+    many = len(comparison.groups)
+    configurations = "1 configuration" if many == 1 else f"{many} configurations"
+    return f"{comparison.dataset}: {comparison.num_runs} runs, {configurations} ({outcomes(comparison.groups)})"
+
+
+def markdown(comparison: Comparison, rows: int = MARKDOWN_ROWS, links: Callable[[Group], str | None] = _no_link) -> str:
+    """Verdict, leaderboard and effects.
+
+    Args:
+        rows: of the leaderboard, at most.
+        links: where a group's accuracy leads to.
+    """
+    lines = [f"**{verdict(comparison)}**", ""]
+    if (step := next_step(comparison)) is not None:
+        lines += [f"Next: {step}", ""]
+    lines += [f"{title_of(comparison)}", "", _row(heads(comparison)), "|" + " --- |" * len(heads(comparison))]
+    for position, group in enumerate(comparison.groups[:rows]):
+        values, link = cells(comparison, position), links(group)
+        if link is not None:
+            at = 1 + len(comparison.flags)
+            values[at] = f"[{values[at]}]({link})"
+        lines.append(_row(values))
+    if len(comparison.groups) > rows:
+        lines += ["", f"{len(comparison.groups) - rows} more"]
+    found = effect_lines(comparison)
+    return "\n".join([*lines, "", *(f"- {line}" for line in found)]).rstrip() + "\n"
+
+
+def _row(values: list[str]) -> str:
+    return "| " + " | ".join(v.replace("|", "\\|") for v in values) + " |"
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _signed(effect: float) -> str:
+    return "-" if math.isnan(effect) else f"{effect * 100:+.2f}"

@@ -1,0 +1,75 @@
+"""Runs of a store for a comparison, by MLflow's own filter syntax."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lenet_exp.comparison.runs import ComparedRun, split_seed_off
+from lenet_exp.errors import ConfigError, StoreError, first_line
+from lenet_exp.tracking.store import connect, hide_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PAGE = 1000
+RUNNING = {"RUNNING": "running", "SCHEDULED": "running", "KILLED": "killed", "FAILED": "failed", "FINISHED": "finished"}
+
+log = logging.getLogger("lenet_exp")
+
+
+def search(uri: str, experiment: str, filter_string: str) -> list[ComparedRun]:
+    """The runs (never sweeps) of an experiment that a filter finds, oldest first.
+
+    Raises:
+        ConfigError: MLflow does not understand the filter.
+        StoreError: there is no such store or experiment.
+    """
+    client = connect(uri)
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        names = ", ".join(e.name for e in client.search_experiments())
+        raise StoreError(f"experiment={experiment}: not in {hide_password(uri)}; there are {names}")
+    query = " and ".join(part for part in (filter_string.strip(), "tags.kind = 'run'") if part)
+    runs: list[Run] = []
+    token = None
+    while True:
+        try:
+            page = client.search_runs([found.experiment_id], query, max_results=PAGE, page_token=token)
+        except MlflowException as e:
+            raise ConfigError(
+                f"filter={filter_string}: {first_line(e)}; such as: metrics.best_val_accuracy > 0.9 and "
+                "params.activation = 'selu'"
+            ) from e
+        runs += page
+        token = page.token
+        if not token:
+            break
+    known = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
+    if len(known) < len(runs):
+        log.warning("%d runs without dataset and seed left out", len(runs) - len(known))
+    return [_compared(run, client) for run in reversed(known)]
+
+
+def _compared(run: Run, client: MlflowClient) -> ComparedRun:
+    flags, seed = split_seed_off(run.data.params)
+    metrics, run_id = run.data.metrics, run.info.run_id
+
+    def curve() -> Sequence[float]:
+        history = client.get_metric_history(run_id, "val_accuracy")
+        return [m.value for m in sorted(history, key=lambda m: m.step)]
+
+    return ComparedRun(
+        run.data.tags.get("run_folder", run_id),
+        flags,
+        seed,
+        RUNNING[run.info.status] if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
+        metrics.get("best_val_accuracy"),
+        int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
+        metrics.get("seconds_to_best"),
+        curve,
+    )

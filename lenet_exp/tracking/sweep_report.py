@@ -1,0 +1,78 @@
+"""A sweep's report on its MLflow run: the leaderboard as the description, and the comparison's pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import Group
+from lenet_exp.reports.leaderboard import markdown
+from lenet_exp.sweeps.results import JobResult
+from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.tracking.deliver import delivered_run, set_tags
+from lenet_exp.tracking.store import Store
+
+ROWS = 20  # of each leaderboard in the description
+LONGEST = 7900  # characters that MLflow keeps of a description
+
+
+def report_sweep(
+    store: Store,
+    sweep: SweepFolder,
+    results: Sequence[JobResult],
+    comparisons: Sequence[Comparison],
+    with_pictures: bool,
+) -> None:
+    """Brings description and pictures up to what the runs came to; what stands there already is not made again."""
+    plan = sweep.plan()
+    run_id, shown = plan["mlflow_runs"].get(store.name), plan.get("shown", {})
+    if run_id is None:
+        return
+    state = json.dumps([[r.job.run, r.outcome, r.value] for r in results] + [with_pictures])
+    digest = hashlib.sha256(state.encode()).hexdigest()
+    if shown.get(run_id) == digest:
+        return
+    set_tags(store, run_id, {"mlflow.note.content": _description(comparisons, plan["command"], _links(store, results))})
+    if with_pictures:
+        _log_pictures(store, run_id, comparisons)
+    sweep.save({"shown": shown | {run_id: digest}})
+
+
+def _description(comparisons: Sequence[Comparison], command: str, links: Callable[[Group], str | None]) -> str:
+    """As many rows of each leaderboard as MLflow keeps."""
+    text = ""
+    for rows in range(ROWS, -1, -4):
+        text = "\n".join([*(markdown(c, rows, links) for c in comparisons), f"`{command}`\n"])
+        if len(text) <= LONGEST:
+            break
+    return text[:LONGEST]
+
+
+def _links(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
+    """From a group to its best run's page."""
+    folders = {r.job.run: r.job.folder for r in results}
+
+    def link(group: Group) -> str | None:
+        best = max(group.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
+        run_id = delivered_run(folders[best.id], store) if best is not None else None
+        return f"#/experiments/{store.experiment_id}/runs/{run_id}" if run_id else None
+
+    return link
+
+
+def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison]) -> None:
+    from lenet_exp.reports.comparison_file import write_comparison
+    from lenet_exp.reports.comparison_plots import figures
+    from lenet_exp.reports.plots import png
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for comparison in comparisons:
+            start = f"{comparison.dataset}_" if len(comparisons) > 1 else ""
+            for name, figure in figures(comparison).items():
+                (Path(scratch) / f"{start}{name}.png").write_bytes(png(figure))
+        write_comparison(Path(scratch) / "leaderboard.csv", comparisons, "")
+        store.client.log_artifacts(run_id, scratch)

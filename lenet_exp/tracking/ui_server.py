@@ -1,0 +1,148 @@
+"""MLflow's UI on a port of this machine, for as long as a context lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from lenet_exp.errors import ConfigError, StoreError
+from lenet_exp.tracking.store import SQLITE, hide_password
+
+HOST = "127.0.0.1"
+START_SECONDS = 300.0  # a busy machine takes long to import MLflow twice
+END_SECONDS = 15.0
+WORDS = 2000  # characters of what the server said last, for an error
+# Of MLflow's settings the server gets those of artifact stores and databases. Another prefix, host or store, set for
+# something else, would make it a server that the links don't fit.
+KEPT_SETTINGS = ("MLFLOW_S3_", "MLFLOW_BOTO_", "MLFLOW_GCS_", "MLFLOW_SQLALCHEMYSTORE_")
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on this port, or on a free one if it is taken.
+
+    Raises:
+        ConfigError: the port may not be used.
+    """
+    try:
+        listening = socket.create_server((HOST, port))
+    except OSError as e:
+        if e.errno != errno.EADDRINUSE:
+            raise ConfigError(f"port={port}: can't be used ({e.strerror}); allowed is 1024 to 65535") from e
+        listening = socket.create_server((HOST, 0))
+    # Accepted connections inherit it. uvicorn takes a socket that it was given for one of Unix, and would not set it.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+class Server:
+    """MLflow's server process and what it says."""
+
+    def __init__(self, process: subprocess.Popen[str], address: str) -> None:
+        self.address = address
+        self._process = process
+        self._said: deque[str] = deque(maxlen=200)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_until_up(self) -> None:
+        """Returns when it answers. Nobody else can: the socket was bound before the server was started.
+
+        Raises:
+            StoreError: it ended instead, or did not answer in time.
+        """
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise self._ended()
+            with contextlib.suppress(OSError), direct.open(f"{self.address}/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+            time.sleep(0.1)
+        raise StoreError(f"MLflow's server did not answer in {START_SECONDS:g} s; it said last: {self._last_words()}")
+
+    def wait(self) -> None:
+        """Returns never.
+
+        Raises:
+            StoreError: the server ended.
+        """
+        self._process.wait()
+        raise self._ended()
+
+    def _ended(self) -> StoreError:
+        self._reader.join(2)
+        return StoreError(f"MLflow's server ended; it said last: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = [line for line in self._said if line]
+        errors = [line for line in lines if re.search(r"error", line, re.IGNORECASE)]
+        return hide_password((errors or lines or ["nothing"])[-1])[-WORDS:]
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._said.append(line.strip())
+
+
+@contextlib.contextmanager
+def serving(uri: str, listening: socket.socket) -> Iterator[Server]:
+    """MLflow's server of the store `uri` on a socket of `listen`; on leaving, it and all that it started have ended."""
+    port = listening.getsockname()[1]
+    command = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    # The socket is the server's stdin, so that it passes through `mlflow server` to uvicorn.
+    command += ["--uvicorn-opts", "--fd 0 --timeout-graceful-shutdown 2"]
+    if uri.startswith(SQLITE):
+        database = Path(uri.removeprefix(SQLITE)).absolute()
+        command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
+    theirs, mine = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lenet_exp.tracking.ui_process", str(theirs), *command],
+            stdin=listening.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=_environment(uri),
+            pass_fds=(theirs,),
+            start_new_session=True,  # a Ctrl-C on the terminal reaches lenet-ui alone
+        )
+        os.close(theirs)
+        listening.close()  # so that a server that ended refuses, instead of never answering
+        try:
+            yield Server(process, f"http://{HOST}:{port}")
+        finally:
+            _end(process)
+    finally:
+        os.close(mine)
+
+
+def _environment(uri: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_") or k.startswith(KEPT_SETTINGS)}
+    return kept | {
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument: everybody sees those, and it may hold a password
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners take 1.5 GB and are not needed to look at runs
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    for which in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, which)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)

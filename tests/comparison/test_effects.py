@@ -1,0 +1,98 @@
+"""What a flag does by itself, and its share of the variance."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_exp.comparison.effects import effects
+from lenet_exp.comparison.group import grouped
+from tests.comparison.made_up import made, many
+
+FLAGS = ["activation", "optimizer.lr"]
+ACTIVATIONS, LRS, SEEDS = ("selu", "relu"), ("0.01", "0.1", "1"), range(4)
+
+
+def grid(accuracy):
+    return grouped(
+        [
+            made(seed, accuracy(a, lr, seed), activation=a, optimizer__lr=lr)
+            for a, lr, seed in itertools.product(ACTIVATIONS, LRS, SEEDS)
+        ]
+    )
+
+
+def test_effects_are_distances_from_the_mean_of_all():
+    step = {"selu": 0.01, "relu": -0.01}
+    rate = {"0.01": 0.0, "0.1": 0.03, "1": -0.03}
+    found = effects(grid(lambda a, lr, seed: 0.9 + step[a] + rate[lr]), FLAGS)
+    assert [e.flag for e in found.flags] == ["optimizer.lr", "activation"]  # what explains most comes first
+    levels = {e.flag: {level.value: level.effect for level in e.levels} for e in found.flags}
+    assert levels["activation"] == pytest.approx(step)
+    assert levels["optimizer.lr"] == pytest.approx(rate)
+    assert [level.value for level in found.flags[0].levels] == ["0.1", "0.01", "1"]
+    shares = {e.flag: e.share for e in found.flags}
+    assert shares["activation"] == pytest.approx(0.0001 / (0.0001 + 0.0006), rel=1e-6)
+    assert found.seeds == pytest.approx(0, abs=1e-9)
+    assert found.together == pytest.approx(0, abs=1e-9)
+
+
+@given(st.lists(st.floats(0.1, 1.0), min_size=24, max_size=24).filter(lambda v: np.std(v) > 1e-3))
+def test_the_shares_of_a_full_grid_add_up_to_one(values):
+    given_values = iter(values)
+    found = effects(grid(lambda a, lr, seed: next(given_values)), FLAGS)
+    assert found.together is not None
+    assert found.together >= -1e-9
+    assert sum(e.share for e in found.flags) + found.seeds + found.together == pytest.approx(1)
+
+
+def test_what_only_two_flags_do_together_is_no_effect_of_either():
+    found = effects(grid(lambda a, lr, seed: 0.9 + 0.01 * (1 if (a == "selu") == (lr == "0.1") else -1)), FLAGS)
+    assert {e.flag: round(e.share, 9) for e in found.flags}["activation"] < 0.2
+    assert found.together > 0.5
+
+
+def test_luck_is_the_seeds_share():
+    found = effects(grid(lambda a, lr, seed: 0.9 + 0.01 * seed), FLAGS)
+    assert found.seeds == pytest.approx(1)
+
+
+def test_shares_of_a_grid_with_holes_are_not_said_to_add_up():
+    groups = grouped([*many([0.9, 0.91], activation="selu"), *many([0.8], activation="relu")])
+    found = effects(groups, ["activation"])
+    assert found.together is None
+    assert 0 < found.flags[0].share < 1
+
+
+def test_unfinished_runs_are_counted_where_they_belong():
+    groups = grouped([*many([0.9, 0.91]), made(0, None, "diverged", activation="relu")])
+    levels = {level.value: level for level in effects(groups, ["activation"]).flags[0].levels}
+    assert (levels["relu"].finished, levels["relu"].runs) == (0, 1)
+    assert np.isnan(levels["relu"].mean)
+    assert levels["selu"].effect == 0
+
+
+def test_many_numbers_are_put_into_ranges():
+    groups = grouped([made(0, 0.9 + i / 1000, optimizer__lr=str(0.001 * (i + 1))) for i in range(20)])
+    (effect,) = effects(groups, ["optimizer.lr"]).flags
+    assert [level.runs for level in effect.levels] == [5, 5, 5, 5]
+    assert effect.levels[0].value == "0.0152 to 0.02"
+
+
+def test_nothing_that_varies_has_no_share():
+    found = effects(grouped(many([0.9, 0.9])), [])
+    assert found.flags == []
+    assert np.isnan(found.seeds)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna (the extra `importance`) is not there")
+def test_optunas_importance_is_there_where_optuna_is():
+    found = effects(grid(lambda a, lr, seed: 0.9 + (0.05 if lr == "0.1" else 0)), FLAGS)
+    importance = {e.flag: e.importance for e in found.flags}
+    assert importance["optimizer.lr"] > 0.8
+    assert sum(importance.values()) == pytest.approx(1)

@@ -1,0 +1,175 @@
+"""Leaderboard, files and pictures of a comparison."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.words import verdict
+from lenet_exp.reports.comparison_file import write_comparison
+from lenet_exp.reports.comparison_plots import figures
+from lenet_exp.reports.leaderboard import markdown, print_comparison, records
+from lenet_exp.reports.plots import png
+from tests.comparison.made_up import made, many
+
+TITLE = "lenet-train -m 'activation=selu,relu' <b>"
+ALL_PICTURES = {"leaderboard", "learning_curves", "heat_map", "parallel_coordinates", "accuracy_and_seconds"}
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    """Two flags over three seeds, and a configuration that always diverged."""
+    (found,) = compare_runs(
+        [
+            *many([0.91, 0.92, 0.914], activation="selu", optimizer__lr="0.1"),
+            *many([0.90, 0.908, 0.905], activation="relu", optimizer__lr="0.1"),
+            *many([0.88, 0.886, 0.881], activation="selu", optimizer__lr="0.01"),
+            *many([0.87, 0.88, 0.872], activation="a|b", optimizer__lr="0.01"),
+            made(0, 0.1, "diverged", activation="relu", optimizer__lr="0.01"),
+        ]
+    )
+    return found
+
+
+def test_records_have_every_group_with_numbers_as_numbers(comparison):
+    rows = records(comparison)
+    assert [(r["rank"], r["activation"], r["optimizer.lr"]) for r in rows] == [
+        (1, "selu", "0.1"),
+        (2, "relu", "0.1"),
+        (3, "selu", "0.01"),
+        (4, "a|b", "0.01"),
+        (5, "relu", "0.01"),
+    ]
+    assert rows[0]["mean"] == pytest.approx((0.91 + 0.92 + 0.914) / 3)
+    assert rows[2]["differs"] is True
+    assert rows[2]["behind_low"] > 0
+    assert (rows[4]["n"], rows[4]["diverged"], rows[4]["differs"]) == (0, 1, None)
+
+
+def test_the_terminal_says_what_won(comparison, capsys):
+    print_comparison(comparison)
+    out = capsys.readouterr().out
+    assert "mnist: 13 runs, 5 configurations (12 finished, 1 diverged)" in out
+    assert verdict(comparison) in out
+    assert re.search(r"1 +selu +0.1 +91.47 ± 0.50 +90.22 to 92.72 +3 +3 +1.5", out)
+    assert re.search(r"^  optimizer.lr \d+% of the variance", out, re.MULTILINE)
+
+
+def test_markdown_is_a_table_that_no_value_breaks(comparison):
+    text = markdown(comparison)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 5
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
+    assert "a\\|b" in text
+    assert text.startswith(f"**{verdict(comparison)}**")
+
+
+def test_markdown_is_cut_and_says_so(comparison):
+    text = markdown(comparison, rows=2, links=lambda group: "#/x" if group.n else None)
+    assert [line for line in text.splitlines() if line.startswith("| 3")] == []
+    assert "\n3 more\n" in text
+    assert "[91.47 ± 0.50](#/x)" in text
+
+
+def test_csv_has_a_row_a_group(comparison, tmp_path):
+    write_comparison(tmp_path / "x.csv", [comparison], TITLE)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
+    assert len(rows) == 5
+    assert float(rows[0]["mean"]) == records(comparison)[0]["mean"]
+    assert (rows[4]["mean"], rows[4]["diverged"]) == ("", "1")
+
+
+def test_json_is_json_without_nan(comparison, tmp_path):
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    write_comparison(tmp_path / "x.json", [comparison], TITLE)
+    (found,) = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
+    assert found["verdict"] == verdict(comparison)
+    assert found["groups"][4]["mean"] is None
+    assert {e["flag"] for e in found["effects"]} == {"activation", "optimizer.lr"}
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [v or "" for k, v in attrs if k in {"src", "href", "xlink:href", "data", "action"}]
+        self.ids += [v or "" for k, v in attrs if k == "id"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page(path: Path) -> _Page:
+    parser = _Page()
+    parser.feed(path.read_text())
+    return parser
+
+
+def test_the_page_needs_nothing_from_outside_and_no_script(comparison, tmp_path):
+    write_comparison(tmp_path / "x.html", [comparison], TITLE)
+    found = page(tmp_path / "x.html")
+    assert "script" not in found.tags
+    assert "link" not in found.tags
+    inside = [address for address in found.addresses if not address.startswith("data:image/png;base64,")]
+    assert len(found.addresses) - len(inside) == 1  # the heat map's colours
+    assert inside
+    assert {f"#{name}" for name in found.ids} >= set(inside)
+    assert not re.findall(r"url\((?!#)|@import", (tmp_path / "x.html").read_text())
+    assert found.tags.count("svg") == len(ALL_PICTURES)
+    assert TITLE in found.text  # escaped, so that it is text
+
+
+def test_two_data_sets_on_a_page_have_ids_of_their_own(comparison, tmp_path):
+    (other,) = compare_runs(
+        [*many([0.9, 0.8], dataset="digits"), *many([0.7, 0.6], dataset="digits", activation="relu")]
+    )
+    write_comparison(tmp_path / "x.html", [comparison, other], TITLE)
+    ids = page(tmp_path / "x.html").ids
+    assert len(ids) == len(set(ids))
+
+
+def test_every_picture_is_drawn_and_is_a_picture(comparison):
+    drawn = figures(comparison)
+    assert set(drawn) == ALL_PICTURES
+    for figure in drawn.values():
+        with Image.open(io.BytesIO(png(figure))) as picture:
+            assert picture.width > 900
+            assert len(picture.convert("L").getcolors(256) or []) > 10
+
+
+def test_pictures_that_have_nothing_to_show_are_left_out():
+    (one,) = compare_runs(many([0.9, 0.91]))
+    assert set(figures(one)) == {"leaderboard", "learning_curves"}
+    (none,) = compare_runs([made(0, None, "failed")])
+    assert figures(none) == {}
+    (flat,) = compare_runs([made(0, 0.5, activation="selu"), made(0, 0.5, activation="relu")])
+    assert {"leaderboard", "accuracy_and_seconds"} <= set(figures(flat))
+
+
+def test_hundreds_of_groups_fit_on_the_pictures():
+    (found,) = compare_runs(
+        [
+            made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a)
+            for i in range(1, 151)
+            for a in ("selu", "relu")
+        ]
+    )
+    drawn = figures(found)
+    assert set(drawn) == ALL_PICTURES - {"heat_map"}
+    assert all(figure.get_size_inches()[1] < 14 for figure in drawn.values())

@@ -1,0 +1,148 @@
+"""lenet-compare and lenet_exp.compare on a real sweep."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import lenet_exp
+from lenet_exp.errors import ConfigError, UserError
+from tests.commands import SMALL, lenet_train
+from tests.stores import client, files, runs
+
+LINE = ("-m", *SMALL, "num_epoch=2", "activation=selu,relu", "optimizer.lr=0.01", "seed=0,1")
+MORE = ("-m", *SMALL, "num_epoch=2", "activation=tanh", "optimizer.lr=0.01", "seed=0,1")
+
+
+@pytest.fixture(scope="module")
+def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs folder of two sweeps, the second with another activation."""
+    outputs = tmp_path_factory.mktemp("compared") / "outputs"
+    shutil.copytree(empty_store, outputs)
+    for line in (LINE, MORE):
+        done = lenet_train(*line, outputs=outputs)
+        assert done.returncode == 0, done.stderr
+    return outputs
+
+
+@pytest.fixture
+def here(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(swept))
+    return swept
+
+
+def sweeps(outputs: Path) -> list[str]:
+    """MLflow run ids, oldest first."""
+    return [run.info.run_id for run in runs(client(outputs), "sweep")]
+
+
+def test_a_sweep_ends_with_the_comparison_and_shows_it_in_mlflow(here):
+    first = runs(client(here), "sweep")[0]
+    table = lenet_exp.compare(sweep=first.info.run_id)
+    text = first.data.tags["mlflow.note.content"]
+    for row in table.itertuples():
+        assert f"[{row.mean * 100:.2f} ± {row.sd * 100:.2f}](#/experiments/" in text
+    assert {"leaderboard.png", "learning_curves.png", "leaderboard.csv"} <= files(client(here), first.info.run_id)
+
+
+def test_a_finished_sweep_that_is_typed_again_is_not_drawn_again(here, tmp_path):
+    outputs = Path(shutil.copytree(here, tmp_path / "outputs"))
+    drawn = {path: path.stat().st_mtime_ns for path in here.glob("mlartifacts/*/*/artifacts/leaderboard.*")}
+    assert len(drawn) == 4
+    done = lenet_train(*MORE, outputs=outputs)
+    assert "2 runs: 2 finished; 0 trained (2 had been trained before)" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
+    before, after = (runs(client(where), "sweep")[-1].data.tags["mlflow.note.content"] for where in (here, outputs))
+    assert after == before
+
+
+def test_the_last_sweep_is_the_default_and_the_numbers_are_mlflows(here):
+    table = lenet_exp.compare()
+    assert list(table["n"]) == [2]
+    values = [
+        run.data.metrics["best_val_accuracy"] for run in runs(client(here)) if run.data.params["activation"] == "tanh"
+    ]
+    assert table["mean"][0] == pytest.approx(sum(values) / 2)
+
+
+def test_several_sweeps_and_a_filter_over_the_store_give_the_same(here):
+    together = lenet_exp.compare(sweep=sweeps(here))
+    assert sorted(together["activation"]) == ["relu", "selu", "tanh"]
+    found = lenet_exp.compare(filter="")
+    pd.testing.assert_frame_equal(found, together, check_like=True)
+
+
+def test_a_filter_is_mlflows(here):
+    table = lenet_exp.compare(filter="params.activation = 'selu' and metrics.best_val_accuracy > 0")
+    assert list(table["n"]) == [2]
+
+
+def test_a_sweep_that_is_not_here_is_found_in_the_store(here, tmp_path, monkeypatch):
+    first = sweeps(here)[0]
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path))
+    table = lenet_exp.compare(sweep=first, tracking_uri=f"sqlite:///{here / 'mlflow.db'}")
+    assert sorted(table["activation"]) == ["relu", "selu"]
+
+
+def test_a_sweep_of_another_outputs_folder_is_found_by_its_folder(here, tmp_path, monkeypatch):
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path))
+    for folder in (here / "sweeps").iterdir():
+        assert len(lenet_exp.compare(sweep=str(folder))) in {1, 2}
+
+
+def test_the_command_prints_and_writes(here, main, tmp_path):
+    for ending in ("html", "md", "csv", "json"):
+        done = main(f"sweep={','.join(sweeps(here))}", f"output={tmp_path}/report.{ending}", program="compare")
+        assert done.returncode == 0, done.stderr
+        assert "digits: 6 runs, 3 configurations (6 finished)" in done.stdout
+        assert f"written: {tmp_path}/report.{ending}" in done.stdout
+    rows = list(csv.DictReader((tmp_path / "report.csv").open()))
+    assert len(rows) == 3
+    (found,) = json.loads((tmp_path / "report.json").read_text())
+    assert [group["activation"] for group in found["groups"]] == [row["activation"] for row in rows]
+    assert (tmp_path / "report.html").read_text().count("<svg") >= 3
+    assert (tmp_path / "report.md").read_text().count("\n| ") == 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep=nope"], "nope: no such sweep in"),
+        (["sweep=last", "filter=x"], "sweep= and filter=: allowed is one of them"),
+        (["filter=metrics.acc >"], "filter=metrics.acc >: "),
+        (["filter=metrics.best_val_accuracy > 2"], "filter=metrics.best_val_accuracy > 2: no run of lenet_exp is so"),
+        (["filter=", "experiment=other2"], "experiment=other2: not in"),
+        (["filter=", "tracking.uri=sqlite:////no/such.db"], "/no/such.db: no such MLflow database"),
+        (["output=x.pdf"], "output=x.pdf: allowed is a file ending in .html, .md, .csv, .json"),
+        (["output=/no/such/x.md"], "output=/no/such/x.md: allowed is a file in a folder that exists"),
+        (
+            ["swep=last"],
+            "swep=last: allowed is sweep=, filter=, output=, tracking.uri=, experiment=; did you mean sweep=?",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(here, main, arguments, said):
+    done = main(*arguments, program="compare")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"lenet-compare: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_nothing_trained_yet_is_one_line(tmp_path, monkeypatch, main):
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path))
+    done = main(program="compare")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no such sweep" in done.stderr
+
+
+def test_in_python_a_mistake_is_an_error(here):
+    with pytest.raises(ConfigError, match="allowed is one of them"):
+        lenet_exp.compare(sweep="last", filter="x")
+    with pytest.raises(UserError, match="no such sweep"):
+        lenet_exp.compare(sweep="nope")
