@@ -18,6 +18,7 @@ from lenet_exp.comparison.words import against_leader, next_step, outcomes, verd
 
 TERMINAL_ROWS, MARKDOWN_ROWS = 50, 100
 AGAINST = "the leader against it"
+LEAST_WORDS = 26  # width of that column; the words wrap
 UNFINISHED = ("diverged", "failed", "killed", "running", "not started")
 
 
@@ -136,12 +137,15 @@ def wide_console() -> Console:
 def print_comparison(comparison: Comparison) -> None:
     """Prints the table, the verdict, what to do next and the effects to stdout."""
     console = wide_console()
+    titles = heads(comparison)
+    rows = [cells(comparison, position) for position in range(min(len(comparison.groups), TERMINAL_ROWS))]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in heads(comparison):
-        left = title in {*map(short, comparison.flags), AGAINST}
-        table.add_column(title, justify="left" if left else "right", no_wrap=title != AGAINST)
-    for position in range(min(len(comparison.groups), TERMINAL_ROWS)):
-        table.add_row(*cells(comparison, position))
+    shown = _fitting(titles, rows, console.width)
+    for i in shown:
+        left = titles[i] == AGAINST or 1 <= i <= len(comparison.flags)
+        table.add_column(titles[i], justify="left" if left else "right", no_wrap=titles[i] != AGAINST)
+    for row in rows:
+        table.add_row(*(row[i] for i in shown))
     console.print(title_of(comparison))
     console.print(table)
     if len(comparison.groups) > TERMINAL_ROWS:
@@ -149,6 +153,17 @@ def print_comparison(comparison: Comparison) -> None:
     print_verdict(comparison)
     for line in effect_lines(comparison):
         console.print(f"  {line}", soft_wrap=True)
+
+
+def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
+    """The columns that fit side by side; a terminal that is too narrow for all goes without the less important."""
+    shown = list(range(len(titles)))
+    taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
+    taken[titles.index(AGAINST)] = LEAST_WORDS
+    for title in ("seconds", "epoch", "95 %"):
+        if sum(taken[i] for i in shown) > width:
+            shown.remove(titles.index(title))
+    return shown
 
 
 def print_verdict(comparison: Comparison) -> None:

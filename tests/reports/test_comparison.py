@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.words import verdict
@@ -61,6 +62,17 @@ def test_the_terminal_says_what_won(comparison, capsys):
     assert verdict(comparison) in out
     assert re.search(r"1 +selu +0.1 +91.47 ± 0.50 +90.22 to 92.72 +3 +3 +1.5", out)
     assert re.search(r"^  optimizer.lr \d+% of the variance", out, re.MULTILINE)
+
+
+def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, capsys, monkeypatch):
+    monkeypatch.setattr("lenet_exp.reports.leaderboard.wide_console", lambda: Console(width=80, markup=False))
+    print_comparison(comparison)
+    lines = capsys.readouterr().out.split(verdict(comparison))[0].splitlines()
+    assert max(map(len, lines)) <= 80
+    head = next(line for line in lines if "activation" in line)
+    assert "best val, %" in head
+    assert "seconds" not in head
+    assert "91.47 ± 0.50" in "\n".join(lines)
 
 
 def test_markdown_is_a_table_that_no_value_breaks(comparison):
