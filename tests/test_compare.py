@@ -44,7 +44,7 @@ def sweeps(outputs: Path) -> list[str]:
 def test_a_sweep_ends_with_the_comparison_and_shows_it_in_mlflow(here):
     first = runs(client(here), "sweep")[0]
     table = lenet_exp.compare(sweep=first.info.run_id)
-    text = first.data.tags["mlflow.note.content"]
+    text = first.data.tags["mlflow.note.content"].replace("\N{NO-BREAK SPACE}", " ")
     for row in table.itertuples():
         assert f"[{row.mean * 100:.2f} ± {row.sd * 100:.2f}](#/experiments/" in text
     assert {"leaderboard.png", "learning_curves.png", "leaderboard.csv"} <= files(client(here), first.info.run_id)

@@ -17,6 +17,7 @@ from lenet_exp.tracking.deliver import delivered_run, set_tags
 from lenet_exp.tracking.store import Store
 
 ROWS = 20  # of each leaderboard in the description
+NO_BREAK = "\N{NO-BREAK SPACE}"
 LONGEST = 7900  # characters that MLflow keeps of a description
 
 
@@ -46,10 +47,21 @@ def _description(comparisons: Sequence[Comparison], command: str, links: Callabl
     """As many rows of each leaderboard as MLflow keeps."""
     text = ""
     for rows in range(ROWS, -1, -4):
-        text = "\n".join([*(markdown(c, rows, links) for c in comparisons), f"`{command}`\n"])
+        tables = [_spaced(markdown(c, rows, links)) for c in comparisons]
+        text = "\n".join([*tables, f"`{command}`\n"])
         if len(text) <= LONGEST:
             break
     return text[:LONGEST]
+
+
+def _spaced(text: str) -> str:
+    """MLflow's page leaves no room between the columns of a table, and breaks `90.92 ± 0.21` in two lines."""
+    rows = []
+    for line in text.splitlines():
+        if line.startswith("| ") and not line.startswith("| ---"):
+            line = line.replace(" ± ", f"{NO_BREAK}±{NO_BREAK}").replace(" |", f"{2 * NO_BREAK} |")
+        rows.append(line)
+    return "\n".join(rows) + "\n"
 
 
 def _links(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
