@@ -62,6 +62,7 @@ def run(arguments: list[str]) -> int:
 
 def _show(values: dict[str, str | None], browser: bool, port: int) -> None:
     from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.stopping import graceful
     from lenet_exp.tracking.store import connect, hide_password
     from lenet_exp.tracking.ui_server import HOST, listen, serving
 
@@ -79,12 +80,13 @@ def _show(values: dict[str, str | None], browser: bool, port: int) -> None:
     if port and taken != port:
         print(f"port {port} is in use; taken instead: {taken}", file=sys.stderr)
     print(f"MLflow's UI of {hide_password(uri)} starts ...", file=sys.stderr)
-    with serving(uri, listening) as server:
+    # Noted, and not raised: an exception that arrives in the middle of a library may be lost there.
+    with graceful(), serving(uri, listening) as server:
         links = _links(client, f"http://{HOST}:{taken}", parent, experiment)
-        server.wait_until_up()
-        _print(links, browser)
-        print("Ctrl-C ends it", flush=True)
-        server.wait()
+        if server.wait_until_up():
+            _print(links, browser)
+            print("Ctrl-C ends it", flush=True)
+            server.wait_until_asked()
 
 
 def _links(client: MlflowClient, address: str, parent: Run | None, experiment: str | None) -> list[Link]:

@@ -24,7 +24,7 @@ def print_run(result: RunResult, config: Config) -> None:
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")
     uri = store_uri(config.tracking)
-    print(f"look at it: lenet-ui sweep=none{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}")
+    print(f"look at it: lenet-ui sweep=all{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}")
 
 
 def print_failure(error: Exception, folder: RunFolder) -> None:

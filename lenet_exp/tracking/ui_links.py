@@ -86,7 +86,7 @@ class View:
             "compareRunSections": [
                 {"uuid": section, "name": "Model metrics", "display": True, "isReordered": True, "columns": 2}
             ],
-            "isAccordionReordered": True,  # else sections of other metrics, such as class_accuracy/0, come first
+            "isAccordionReordered": True,  # else sections of other metrics, such as mine/x, come first
             "runsHiddenMode": "FIRST_20_RUNS",
         }
 

@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lenet_exp.errors import ConfigError, StoreError
+from lenet_exp.stopping import asked
 from lenet_exp.tracking.store import SQLITE, hide_password
 
 HOST = "127.0.0.1"
 START_SECONDS = 300.0  # a busy machine takes long to import MLflow twice
 END_SECONDS = 15.0
+POLL_SECONDS = 0.2
 WORDS = 2000  # characters of what the server said last, for an error
 # Of MLflow's settings the server gets those of artifact stores and databases. Another prefix, host or store, set for
 # something else, would make it a server that the links don't fit.
@@ -56,8 +58,10 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait_until_up(self) -> None:
-        """Returns when it answers. Nobody else can: the socket was bound before the server was started.
+    def wait_until_up(self) -> bool:
+        """Whether it answers; False where a signal asked to stop first, inside `stopping.graceful`.
+
+        Nobody else can answer: the socket was bound before the server was started.
 
         Raises:
             StoreError: it ended instead, or did not answer in time.
@@ -65,22 +69,26 @@ class Server:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
+            if asked() is not None:
+                return False
             if self._process.poll() is not None:
                 raise self._ended()
             with contextlib.suppress(OSError), direct.open(f"{self.address}/health", timeout=5) as answer:
                 if answer.status == 200:
-                    return
-            time.sleep(0.1)
+                    return True
+            time.sleep(POLL_SECONDS)
         raise StoreError(f"MLflow's server did not answer in {START_SECONDS:g} s; it said last: {self._last_words()}")
 
-    def wait(self) -> None:
-        """Returns never.
+    def wait_until_asked(self) -> None:
+        """Returns when a signal asked to stop, inside `stopping.graceful`.
 
         Raises:
             StoreError: the server ended.
         """
-        self._process.wait()
-        raise self._ended()
+        while asked() is None:
+            if self._process.poll() is not None:
+                raise self._ended()
+            time.sleep(POLL_SECONDS)
 
     def _ended(self) -> StoreError:
         self._reader.join(2)

@@ -24,14 +24,14 @@ def test_they_are_the_diagonal_over_the_rows_of_the_records_matrix(tracked):
     matrix, ended = tracked.folder.record()["confusion_matrix"], tracked.folder.record()["ended_ms"]
     stored = points(tracked.store, tracked.run.info.run_id)
     for label in range(10):
-        assert stored[f"class_accuracy/{label}"] == [(0, matrix[label][label] / sum(matrix[label]), ended)]
+        assert stored[f"val_accuracy_{label}"] == [(0, matrix[label][label] / sum(matrix[label]), ended)]
 
 
 def test_classes_without_validation_images_have_none():
     rows = ([3, 1, *[0] * 8], [0] * 10, [0, 0, 5, *[0] * 7])
     assert logged(FASHION, record(*rows)) == {
-        "class_accuracy/T-shirt_top": (0.75, 7, 0),
-        "class_accuracy/Ankle boot": (1.0, 7, 0),
+        "val_accuracy_T-shirt_top": (0.75, 7, 0),
+        "val_accuracy_Ankle boot": (1.0, 7, 0),
     }
 
 
@@ -63,5 +63,5 @@ def test_mlflow_takes_them_and_no_two_are_one(names, ready):
         job = {"config": {"dataset": {"class_names": names}}}
         store.log_batch(run_id, metrics=list(class_points(job, record(*rows))))
     stored = points(store, run_id)
-    assert set(stored) == {f"class_accuracy/{name}" for name in metric_names(names)}
+    assert set(stored) == {f"val_accuracy_{name}" for name in metric_names(names)}
     assert all(len(found) == 1 for found in stored.values())

@@ -67,7 +67,7 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
 
 def test_metrics_are_those_of_the_committed_epochs_and_no_others(tracked):
     logged = points(tracked.store, tracked.run.info.run_id)
-    of_classes = {f"class_accuracy/{digit}" for digit in range(10)}
+    of_classes = {f"val_accuracy_{digit}" for digit in range(10)}
     assert set(logged) == PER_EPOCH | {"step_loss", "best_val_accuracy", "best_epoch", "seconds_to_best"} | of_classes
     epochs = tracked.folder.history()["epochs"]
     assert [e["epoch"] for e in epochs] == [1, 2, 3]
@@ -190,7 +190,7 @@ def test_a_diverged_run_keeps_what_it_learnt_before(ready):
     assert run.info.status == "FAILED"
     assert (run.data.tags["outcome"], run.data.tags["reason"]) == ("diverged", record["reason"])
     assert run.data.metrics["best_val_accuracy"] == record["best_val_accuracy"]
-    assert "class_accuracy/0" in run.data.metrics
+    assert "val_accuracy_0" in run.data.metrics
     assert "mistakes.png" in files(store, run.info.run_id)
     assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1]
     assert not run.outputs.model_outputs

@@ -1,0 +1,110 @@
+"""Real Chromium on the pages of a real sweep that a real `lenet-ui` serves.
+
+Screenshots of the pages are kept in outputs/screenshots of the repository, for people to look at.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.browser.served import Served, lenet_ui
+from tests.commands import ROOT, end, start
+from tests.stores import client, runs
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SCREENSHOTS = ROOT / "outputs" / "screenshots"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# A first visit opens MLflow's assistant, which one closes. It takes a quarter of the screen.
+CLOSED = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+LINE = "dataset=digits batch_size=32 num_epoch=3 activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1"
+WAIT = 120_000  # milliseconds, on a busy machine
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the store holds of it."""
+
+    outputs: Path
+    store: MlflowClient
+    parent: Run
+    runs: list[Run]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A browser of this machine."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=executable, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page with a browser profile of its own, none of whose requests may leave the machine."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(WAIT)
+    context.add_init_script(CLOSED)
+    asked: set[str] = set()
+    context.on("request", lambda request: asked.add(request.url))
+    page = context.new_page()
+    page.on("websocket", lambda socket: asked.add(socket.url))
+    yield page
+    context.close()
+    hosts = {urlsplit(url.removeprefix("blob:")).hostname for url in asked if not url.startswith("data:")}
+    assert hosts == {"127.0.0.1"}
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A small one; at a learning rate of 0.1 some of its runs diverge."""
+    outputs = tmp_path_factory.mktemp("browser") / "outputs"
+    done = end(start("-m", *LINE.split(), outputs=outputs))
+    assert done.returncode in (0, 1), done.stderr
+    store = client(outputs)
+    (parent,) = runs(store, "sweep")
+    return Sweep(outputs, store, parent, runs(store))
+
+
+@pytest.fixture(scope="session")
+def served(sweep: Sweep) -> Iterator[Served]:
+    with lenet_ui(outputs=sweep.outputs) as served:
+        yield served
+
+
+@pytest.fixture
+def screenshot(page: Page, request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Keeps a picture of the page under this name."""
+
+    def take(name: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.wait_for_timeout(1500)  # what fades in or is drawn late is for people's eyes only
+        page.screenshot(path=SCREENSHOTS / f"{re.sub(r'[^a-z0-9_]', '_', name)}.png")
+
+    return take

@@ -1,0 +1,70 @@
+"""A real `lenet-ui` process and what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.commands import end, start
+
+LAST_LINE = "Ctrl-C ends it"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A `lenet-ui` that is up.
+
+    Attributes:
+        links: the pages' addresses by what they show: `runs`, `curves`, `sweep`, `compared`.
+    """
+
+    process: subprocess.Popen[str]
+    links: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        parts = urlsplit(self.links["runs"])
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+@contextlib.contextmanager
+def lenet_ui(*arguments: str, outputs: Path, **popen: Any) -> Iterator[Served]:
+    """`lenet-ui <arguments>`, on a free port unless they say otherwise; Ctrl-C ends it if it still runs."""
+    port = [] if any(a.startswith("port=") for a in arguments) else ["port=0"]
+    process = start(*arguments, *port, outputs=outputs, program="ui", **popen)
+    try:
+        yield Served(process, read_links(process))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        end(process)
+
+
+def read_links(process: subprocess.Popen[str]) -> dict[str, str]:
+    """Waits until they are printed."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.strip())
+        if lines[-1] == LAST_LINE:
+            return links_in("\n".join(lines))
+    raise AssertionError(f"lenet-ui ended: {lines}; {end(process).stderr}")
+
+
+def links_in(text: str) -> dict[str, str]:
+    """The links that lenet-ui printed, by a word of what they show."""
+    found = dict(re.findall(r"^(.*):\n\s*(http\S+)$", text, re.MULTILINE))
+    return {
+        word: url for word in ("runs", "curves", "sweep", "compared") for shows, url in found.items() if word in shows
+    }

@@ -1,0 +1,125 @@
+"""The pages that one looks at after a sweep, in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.served import lenet_ui
+from tests.browser.table import rows
+from tests.stores import models
+
+pytestmark = pytest.mark.slow
+
+SWEPT = ("activation", "optimizer.lr", "seed")
+TRAINING = "workflowType=machine_learning"
+
+
+@pytest.fixture
+def experiment(served, sweep) -> str:
+    """The address of the experiment's pages."""
+    return f"{served.address}/#/experiments/{sweep.parent.info.experiment_id}"
+
+
+@pytest.fixture
+def best(sweep):
+    """The run with the best validation accuracy of those that finished."""
+    return max(
+        (run for run in sweep.runs if run.info.status == "FINISHED"), key=lambda r: r.data.metrics["best_val_accuracy"]
+    )
+
+
+def test_the_table_of_a_sweep_is_flat_and_best_first_with_what_was_swept(page, served, sweep, screenshot):
+    page.goto(served.links["runs"])
+    table = rows(page)
+    accuracies = sorted((r.data.metrics["best_val_accuracy"] for r in sweep.runs if r.data.metrics), reverse=True)
+    without = len(sweep.runs) - len(accuracies)
+    shown = [row["metrics.best_val_accuracy"] for row in table]
+    assert [float(value) for value in shown[: len(accuracies)]] == pytest.approx(accuracies, abs=1e-6)
+    assert shown[len(accuracies) :] == ["-"] * without
+    swept = {tuple(run.data.params[flag] for flag in SWEPT) for run in sweep.runs}
+    assert {tuple(row[f"params.{flag}"] for flag in SWEPT) for row in table} == swept
+    others = ["metrics.best_val_accuracy", "metrics.best_epoch", "duration", "tags.outcome"]
+    assert list(table[0]) == [*(f"params.{flag}" for flag in SWEPT), *others]
+    assert page.get_by_test_id("saved-views-trigger").inner_text() == "activation lr seed (8 runs)"
+    screenshot("table")
+
+
+def test_the_curves_of_a_sweep_start_with_parallel_coordinates_and_validation_accuracy(page, served, sweep, screenshot):
+    page.goto(served.links["curves"])
+    cards = page.get_by_test_id("experiment-view-compare-runs-card")
+    cards.nth(1).locator(".scatterlayer .trace").first.wait_for()
+    titles = [text.splitlines()[0] for text in cards.all_inner_texts()[:3]]
+    assert titles == ["Parallel Coordinates", "val_accuracy", "val_loss"]
+    axes = " ".join(cards.nth(0).locator(".dimension").all_text_contents())
+    assert all(flag in axes for flag in SWEPT)
+    with_curves = sum("val_accuracy" in run.data.metrics for run in sweep.runs)
+    assert cards.nth(1).locator(".scatterlayer .trace").count() >= with_curves
+    screenshot("curves")
+
+
+def test_the_sweep_has_a_report_and_its_runs(page, served, sweep, screenshot):
+    page.goto(served.links["sweep"])
+    page.get_by_role("heading", name="activation lr seed (8 runs)").wait_for()
+    page.get_by_test_id("key-value-Child runs").get_by_role("link").first.wait_for()
+    children = page.get_by_test_id("key-value-Child runs").get_by_role("link").all_inner_texts()
+    assert set(children) == {run.info.run_name for run in sweep.runs}
+    assert page.get_by_test_id("key-value-Source").inner_text().split() == ["Source", "lenet-train"]
+    description = page.get_by_test_id("note-editor-preview-content")
+    assert description.locator("table tr").count() > 1
+    screenshot("sweep")
+    page.get_by_test_id("show-comment-toggle").click()
+    screenshot("sweep_report")
+
+
+def test_runs_are_compared_by_what_was_swept(page, served, sweep, screenshot):
+    page.goto(served.links["compared"])
+    page.locator(".parcoords .axis-title").first.wait_for()
+    assert page.locator(".parcoords .axis-title").all_text_contents() == [*SWEPT, "val_accuracy"]
+    screenshot("compare")
+
+
+@pytest.mark.parametrize("name", ["learning_curves.png", "confusion_matrix.png", "mistakes.png"])
+def test_pictures_are_shown(page, experiment, best, screenshot, name):
+    """The artifacts lie in file:// locations, which a browser can't read by itself."""
+    page.goto(f"{experiment}/runs/{best.info.run_id}/artifacts/{name}?{TRAINING}")
+    page.wait_for_function("[...document.images].some(i => i.src.startsWith('blob:') && i.naturalWidth > 300)")
+    screenshot(name.removesuffix(".png"))
+
+
+@pytest.mark.parametrize("name", ["leaderboard.png", "parallel_coordinates.png"])
+def test_pictures_of_a_sweep_are_shown(page, experiment, sweep, screenshot, name):
+    page.goto(f"{experiment}/runs/{sweep.parent.info.run_id}/artifacts/{name}?{TRAINING}")
+    page.wait_for_function("[...document.images].some(i => i.src.startsWith('blob:') && i.naturalWidth > 300)")
+    screenshot(f"sweep_{name.removesuffix('.png')}")
+
+
+def test_a_run_says_where_it_belongs_and_starts_with_validation_accuracy(page, experiment, best, screenshot):
+    page.goto(f"{experiment}/runs/{best.info.run_id}?{TRAINING}")
+    page.get_by_role("heading", name=best.info.run_name).wait_for()
+    page.get_by_role("link", name="activation lr seed (8 runs)").wait_for()
+    page.get_by_role("link", name="val_accuracy", exact=True).wait_for()
+    metrics = [text for text in page.get_by_role("link").all_inner_texts() if text in best.data.metrics]
+    assert metrics[0] == "val_accuracy"
+    screenshot("run")
+
+
+def test_a_model_names_its_data(page, experiment, sweep, best, screenshot):
+    (model,) = [m for m in models(sweep.store) if m.source_run_id == best.info.run_id]
+    page.goto(f"{experiment}/models/{model.model_id}?{TRAINING}")
+    page.get_by_role("heading", name="lenet5-digits").wait_for()
+    row = page.get_by_role("row").filter(has_text="best_val_accuracy")
+    assert "digits (#" in row.inner_text()
+    assert best.info.run_name in row.inner_text()
+    screenshot("model")
+
+
+def test_all_runs_of_an_experiment_are_listed_best_first(page, sweep, screenshot):
+    with lenet_ui("sweep=all", outputs=sweep.outputs) as served:
+        page.goto(served.links["runs"])
+        names = [
+            f"params.{name}" for name in ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
+        ]
+        table = rows(page)
+        assert list(table[0])[: len(names)] == names
+        assert len(table) == len(sweep.runs)
+        screenshot("experiment")
