@@ -112,10 +112,12 @@ def effect_lines(comparison: Comparison) -> list[str]:
     found = comparison.effects
     lines = [_effect_line(effect) for effect in found.flags]
     if lines and not math.isnan(found.seeds) and comparison.most_seeds > 1:
-        rest = "the shares overlap, since not all combinations have as many runs"
-        if found.together is not None:
-            rest = f"what flags do together {max(found.together, 0.0):.0%}"
-        lines.append(f"seeds {found.seeds:.0%} of the variance; {rest}")
+        rest = ""
+        if found.together is None:
+            rest = "; the shares overlap, since not all combinations have as many runs"
+        elif len(found.flags) > 1:
+            rest = f"; what flags do together {max(found.together, 0.0):.0%}"
+        lines.append(f"seeds {found.seeds:.0%} of the variance{rest}")
     return lines
 
 
