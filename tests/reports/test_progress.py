@@ -31,7 +31,7 @@ def test_in_a_file_a_run_prints_a_line_an_epoch_and_its_result(ready):
     assert re.fullmatch(r"best validation accuracy \d\d\.\d\d% in epoch [12]", best)
     assert where == f"run folder: {folder}"
     assert re.fullmatch(r"MLflow run: [0-9a-f]{32}", mlflow)
-    assert look.endswith(f"mlflow ui --backend-store-uri sqlite:///{ready / 'mlflow.db'}")
+    assert look == "look at it: lenet-ui sweep=all"
     assert control_characters(done.stdout + done.stderr) == set()
 
 
