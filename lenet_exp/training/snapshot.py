@@ -43,11 +43,22 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def restore(lane: Lane, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    """Puts a new lane where `snapshot` was taken; the best weights are not touched.
+    """Puts a lane where `snapshot` was taken; the best weights are not touched.
 
     Raises:
-        KeyError, ValueError, RuntimeError, TypeError: it is of another network or optimizer.
+        KeyError, ValueError, RuntimeError, TypeError: it is of another network, optimizer or release; the lane is as
+            it was.
     """
+    before, plain = snapshot(lane)
+    before = {name: t.clone() for name, t in before.items()}
+    try:
+        _put(lane, tensors, values)
+    except Exception:
+        _put(lane, before, plain)
+        raise
+
+
+def _put(lane: Lane, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     lane.model.load_state_dict(_named("model.", tensors))
     if lane.average is not None:
         lane.average.load_state_dict(_named("average.", tensors))
