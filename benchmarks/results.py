@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import keep, parser, positive
 from lenet_exp.api import compose
+from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.data.images import data_digests
 from lenet_exp.tracking.store import open_store
 
 if TYPE_CHECKING:
@@ -98,11 +100,15 @@ def train(recipe: str, dataset: str, asked: argparse.Namespace) -> None:
 def read(recipe: str, dataset: str, n: int) -> Reached:
     """What MLflow has of a recipe's runs, after the test set has been opened for those where it was not yet."""
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
-    query = f"tags.recipe = '{recipe}' and params.dataset = '{dataset}' and attributes.status = 'FINISHED'"
+    seeds = range(FIRST_SEED, FIRST_SEED + n)
+    # As the recipe is now: the store may hold runs of what it was before.
+    configs = [compose([f"experiment={recipe}", f"dataset={dataset}", f"seed={seed}"]) for seed in seeds]
+    fingerprints = {fingerprint(config, data_digests(config)) for config in configs}
 
     def runs() -> list[Run]:
+        query = f"tags.recipe = '{recipe}' and tags.kind = 'run' and attributes.status = 'FINISHED'"
         found = store.client.search_runs([store.experiment_id], query)
-        return [r for r in found if FIRST_SEED <= int(r.data.params["seed"]) < FIRST_SEED + n]
+        return [run for run in found if run.data.tags["fingerprint"] in fingerprints]
 
     for run in runs():
         if "test_accuracy" not in run.data.metrics:

@@ -28,7 +28,11 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     for dataset, recipe in BEST.items():
-        query = f"tags.recipe = '{recipe}' and params.dataset = '{dataset}' and attributes.status = 'FINISHED'"
+        epochs = compose([f"experiment={recipe}"]).num_epoch  # as the recipe is now
+        query = (
+            f"tags.recipe = '{recipe}' and params.dataset = '{dataset}' and params.num_epoch = '{epochs}' and "
+            "attributes.status = 'FINISHED'"
+        )
         found = store.client.search_runs([store.experiment_id], query, order_by=["metrics.best_val_accuracy DESC"])
         folder = RunFolder(outputs_dir() / "runs" / found[0].data.tags["run_folder"])
         record, weights = folder.record(), folder.best_weights()
