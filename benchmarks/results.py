@@ -5,7 +5,7 @@ again. Selection is on validation data; the seeds (100 to 104) are none that a r
 
     python -m benchmarks.results --output benchmarks/results.md
 
-Takes about an hour and a half on two cores. Data: $LENET_EXP_DATA, else `data`; outputs: $LENET_EXP_OUTPUTS, else
+Takes about an hour on two cores. Data: $LENET_EXP_DATA, else `data`; outputs: $LENET_EXP_OUTPUTS, else
 `outputs`.
 """
 
