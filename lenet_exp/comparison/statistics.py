@@ -38,6 +38,11 @@ class Difference:
     high: float = math.nan
     differs: bool = False
 
+    @property
+    def ahead(self) -> bool:
+        """Whether the leader is better; over common seeds alone it may be worse than its mean says."""
+        return self.differs and self.points > 0
+
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % confidence interval of the mean (Student's t); NaN for fewer than two values."""

@@ -20,8 +20,11 @@ def against_leader(lead: Difference) -> str:
     """How the leader stands against one other group."""
     if lead.test == "none":
         return _untested(lead)
-    if lead.differs:
+    if lead.ahead:
         return f"ahead by {_points(lead.points)} points ({_points(lead.low)} to {_points(lead.high)})"
+    if lead.differs:
+        by = f"{_points(-lead.points)} points ({_points(-lead.high)} to {_points(-lead.low)})"
+        return f"behind it by {by}, over {lead.n} common seeds"
     return f"can't be told apart with n={lead.n}; {_how_many(seeds_needed(lead))}"
 
 
@@ -36,8 +39,8 @@ def verdict(comparison: Comparison) -> str:
         reached = f"{percent(leader.mean)} ± {leader.sd * 100:.2f} (n={leader.n})"
     if not comparison.leads:
         return f"{name}: {reached}."
-    beaten = [g for g, lead in _pairs(comparison) if lead.differs]
-    equal = [g for g, lead in _pairs(comparison) if not lead.differs]
+    beaten = [g for g, lead in _pairs(comparison) if lead.ahead]
+    equal = [g for g, lead in _pairs(comparison) if not lead.ahead]
     if not equal:
         return f"{name} wins: {reached}, ahead of {_all(len(beaten))}."
     first = f"{name} is first with {reached}"
@@ -51,12 +54,12 @@ def verdict(comparison: Comparison) -> str:
 
 def next_step(comparison: Comparison) -> str | None:
     """What to run to know more; None where all is told apart."""
-    open_leads = [lead for lead in comparison.leads if not lead.differs]
+    open_leads = [lead for lead in comparison.leads if not lead.ahead]
     if not open_leads:
         return None
     if all(lead.test == "none" for lead in open_leads):
         return "several seeds would tell, five for instance: 'seed=range(5)'"
-    needed = seeds_needed(max((d for d in open_leads if d.test != "none"), key=lambda d: d.points / d.spread))
+    needed = seeds_needed(max((d for d in open_leads if d.test != "none"), key=lambda d: abs(d.points) / d.spread))
     if needed is None:
         return "their difference, if there is any, is too small for 1,000 seeds"
     return f"about {needed} seeds would tell the widest of these gaps, if it is what it seems: 'seed=range({needed})'"
@@ -84,7 +87,9 @@ def _untested(lead: Difference) -> str:
 
 
 def _ahead_or_equal(lead: Difference) -> str:
-    return "equal" if lead.points == 0 else f"{_points(lead.points)} points more"
+    return (
+        "equal" if lead.points == 0 else f"{_points(abs(lead.points))} points {'more' if lead.points > 0 else 'less'}"
+    )
 
 
 def _why_untested(comparison: Comparison) -> str:

@@ -116,6 +116,15 @@ def test_a_difference_beyond_any_number_of_seeds_is_said_so():
     assert "too small for 1,000 seeds" in next_step(found)
 
 
+def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
+    # The other is better on both seeds that they share; on others the leader made up for it.
+    leader = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
+    (found,) = compare_runs([*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")])
+    assert (found.leads[0].differs, found.leads[0].ahead) == (True, False)
+    assert against_leader(found.leads[0]).startswith("behind it by 1.00 points (")
+    assert "wins" not in verdict(found)
+
+
 def test_no_finished_run_is_no_leader():
     (found,) = compare_runs([made(0, None, "failed"), made(1, 0.3, "diverged")])
     assert found.leader is None
