@@ -197,7 +197,7 @@ class _Training:
                 outcome,
                 epochs=self.lane.position.epoch - 1,
                 seconds=time.perf_counter() - self.start,
-                seconds_to_best=self.commits.seconds_to(best.epoch) if best else None,
+                seconds_to_best=self.commits.seconds_to(best.epoch if best else None),
                 resumed=self.commits.resumed,
                 stopped_early=self.lane.stopped_early,
                 best=best,

@@ -110,7 +110,7 @@ def _print(links: list[Link], browser: bool) -> None:
 def _sweep(uri: str | None, which: str | None, experiment: str | None) -> SweepFolder | None:
     """The sweep in the outputs folder; None where none was asked for and there is none, or the store may have it."""
     from lenet_exp.outputs import outputs_dir
-    from lenet_exp.sweeps.resume import find_sweep
+    from lenet_exp.sweeps.resume import find_sweep, is_mlflow_run_id
     from lenet_exp.sweeps.sweep_folder import all_sweeps
     from lenet_exp.tracking.store import hide_password
 
@@ -120,7 +120,7 @@ def _sweep(uri: str | None, which: str | None, experiment: str | None) -> SweepF
         try:
             return find_sweep(str(which))
         except ConfigError:
-            if _is_run_id(str(which)):
+            if is_mlflow_run_id(str(which)):
                 return None
             raise
     for sweep in all_sweeps(outputs_dir()):
@@ -140,12 +140,11 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     Raises:
         ConfigError: the sweep's store needs a password that was not kept.
     """
-    from lenet_exp.outputs import outputs_dir
-    from lenet_exp.tracking.store import SQLITE, hide_password
+    from lenet_exp.tracking.store import SQLITE, default_uri, hide_password
 
     environment = os.environ.get("MLFLOW_TRACKING_URI")
     if uri or sweep is None:
-        return uri or environment or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
+        return uri or default_uri()
     kept = sweep.plan()["tracking_uri"]
     if kept is None:
         return f"{SQLITE}{sweep.path.parents[1] / 'mlflow.db'}"
@@ -164,12 +163,13 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
     """
     from mlflow.exceptions import MlflowException
 
+    from lenet_exp.sweeps.resume import is_mlflow_run_id
     from lenet_exp.tracking.store import hide_password
 
     runs = sweep.plan()["mlflow_runs"] if sweep is not None else {}
     # The name of a store may have changed since: a folder that was moved, another name of a server.
     known = [runs[hide_password(uri)]] if hide_password(uri) in runs else list(runs.values())
-    if sweep is None and which is not None and _is_run_id(which):
+    if sweep is None and which is not None and is_mlflow_run_id(which):
         known = [which]
     for run_id in known:
         try:
@@ -192,10 +192,6 @@ def _experiment(client: MlflowClient, name: str) -> str:
     hint = nearest(name, names)
     there = f"there are {', '.join(names[:5])}" if names else "there is none"
     raise ConfigError(f"experiment={name}: not in the store; {there}" + (f"; did you mean {hint}?" if hint else ""))
-
-
-def _is_run_id(which: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
 
 def _yes_or_no(flag: str, value: str | None) -> bool:

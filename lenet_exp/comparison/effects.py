@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -72,7 +72,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     importance = _importance(with_runs, flags)
     found = []
     for flag in flags:
-        level_of = _levels(sorted({g.flags.get(flag, "-") for g in groups}), flag)
+        level_of = _levels({g.flags.get(flag, "-") for g in groups})
         between = _between(with_runs, flag, level_of)
         share = between / total if total else math.nan
         found.append(Effect(flag, _means(groups, flag, level_of), share, importance.get(flag)))
@@ -91,7 +91,7 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _levels(values: Sequence[str], flag: str) -> Callable[[str], str]:
+def _levels(values: Iterable[str]) -> Callable[[str], str]:
     """Each value by itself, or the range that it lies in."""
     numbers = sorted(n for n in map(number, values) if n is not None)
     if len(numbers) <= MANY:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lenet_exp.record import effective
+from lenet_exp.sweeps.commits import seconds_to
 from lenet_exp.sweeps.results import JobResult
 from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.params import params
@@ -69,8 +70,6 @@ def _from_result(result: JobResult) -> ComparedRun:
 
 
 def _seconds_to_best(record: dict[str, Any], folder: RunFolder) -> float | None:
-    if record["best_epoch"] is None:
-        return None
-    if record.get("seconds_to_best") is None:  # a record of an older release
-        return sum(e["epoch_seconds"] for e in folder.history()["epochs"][: record["best_epoch"]]) or None
-    return record["seconds_to_best"]
+    if "seconds_to_best" in record:
+        return record["seconds_to_best"]
+    return seconds_to(folder.history()["epochs"], record["best_epoch"])  # a record of an older release

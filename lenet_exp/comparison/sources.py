@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,8 @@ from pathlib import Path
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.errors import ConfigError
 from lenet_exp.sweeps.results import job_results
-from lenet_exp.sweeps.resume import find_sweep
+from lenet_exp.sweeps.resume import find_sweep, is_mlflow_run_id
 from lenet_exp.sweeps.sweep_folder import SweepFolder
-
-MLFLOW_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str], str]:
@@ -32,7 +29,7 @@ def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tu
         try:
             sweep = find_sweep(name.strip())
         except ConfigError:
-            if not MLFLOW_RUN_ID.fullmatch(name.strip()):
+            if not is_mlflow_run_id(name.strip()):
                 raise
             found, flags = runs_of_filter(f"tags.sweeps LIKE '%{name.strip()}%'", uri, experiment)
             if not found:

@@ -13,13 +13,12 @@ from rich.table import Table
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
-from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.group import OUTCOMES, Group
 from lenet_exp.comparison.words import against_leader, next_step, outcomes, verdict
 
 TERMINAL_ROWS, MARKDOWN_ROWS = 50, 100
 AGAINST = "the leader against it"
 LEAST_WORDS = 26  # width of that column; the words wrap
-UNFINISHED = ("diverged", "failed", "killed", "running", "not started")
 
 
 def _no_link(group: Group) -> None:
@@ -44,7 +43,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
             "seconds_to_best": group.seconds_to_best,
             "runs": len(group.runs),
         }
-        row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in UNFINISHED}
+        row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in OUTCOMES[1:]}
         row |= {
             "behind": lead.points if lead else math.nan,
             "behind_low": lead.low if lead else math.nan,

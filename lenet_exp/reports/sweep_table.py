@@ -11,11 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import OUTCOMES
 from lenet_exp.reports.leaderboard import print_comparison, print_verdict, wide_console
 from lenet_exp.sweeps.results import JobResult
 from lenet_exp.sweeps.sweep_folder import SweepFolder
-
-OUTCOMES = ("finished", "diverged", "failed", "killed", "running", "not started")
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:

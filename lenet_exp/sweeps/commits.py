@@ -51,9 +51,9 @@ class Commits:
         if result.epoch > len(self._epochs):
             self._epochs.append(asdict(result))
 
-    def seconds_to(self, epoch: int) -> float:
+    def seconds_to(self, epoch: int | None) -> float | None:
         """Seconds of training to the end of an epoch (from 1)."""
-        return sum(e["epoch_seconds"] for e in self._epochs[:epoch])
+        return seconds_to(self._epochs, epoch)
 
     def due(self) -> bool:
         """Whether the last write is long enough ago."""
@@ -154,6 +154,13 @@ class Commits:
             return load_weights(self.path / name)
         except (OSError, SafetensorError) as e:
             raise Damaged(f"{name}: {e}") from e
+
+
+def seconds_to(epochs: list[dict[str, Any]], epoch: int | None) -> float | None:
+    """Seconds of training to the end of an epoch (from 1) of a history; None where it does not have that epoch."""
+    if epoch is None or len(epochs) < epoch:
+        return None
+    return sum(e["epoch_seconds"] for e in epochs[:epoch])
 
 
 def read_history(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lenet_exp.record import conclude
+from lenet_exp.sweeps.commits import seconds_to
 from lenet_exp.sweeps.freeze import FrozenJob
 from lenet_exp.sweeps.owner import owner_of
 from lenet_exp.sweeps.run_folder import RunFolder
@@ -88,7 +89,7 @@ def give_up(folder: RunFolder, outcome: str, reason: str) -> bool:
         outcome,
         epochs=len(history["epochs"]),
         seconds=sum(e["epoch_seconds"] for e in history["epochs"]),
-        seconds_to_best=sum(e["epoch_seconds"] for e in history["epochs"][: best["epoch"]]) if best["epoch"] else None,
+        seconds_to_best=seconds_to(history["epochs"], best["epoch"]),
         resumed=history.get("resumed", 0),
         reason=reason,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def frozen_sweep(given: Config) -> tuple[SweepFolder, list[FrozenJob], Config]:
         raise ConfigError(f"tracking.uri={uri}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
     config = typed(jobs[0].config)
     return sweep, jobs, replace(config, sweep=given.sweep, tracking=replace(config.tracking, uri=uri))
+
+
+def is_mlflow_run_id(which: str) -> bool:
+    """Whether it may name a sweep that only the store knows."""
+    return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
 
 def find_sweep(which: str) -> SweepFolder:
