@@ -18,8 +18,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.measure import parser, positive
 
@@ -45,7 +47,6 @@ LINES = {
         "regularization.dropout_rate=0.2",
     ),
 }
-JOBS = 24  # of each
 VICTIMS = ("sweep", "worker", "all")
 
 
@@ -65,42 +66,65 @@ def main() -> None:
             print(line, file=log, flush=True)
 
         line = (*LINES[asked.line], f"num_epoch={asked.epochs}")
-        calm = run_calmly(line, Path(scratch) / "calm")
-        batter(line, Path(scratch) / "battered", asked.kills, random.Random(asked.seed), tell)
+        rng = random.Random(asked.seed)
+        calm = run_calmly(partial(start, line), Path(scratch) / "calm")
+        batter(partial(start, line), Path(scratch) / "battered", rng.choices(VICTIMS, k=asked.kills), rng, tell)
         wrong = differences(Path(scratch) / "battered", calm)
-        tell("\n".join(wrong) or f"{JOBS} runs FINISHED, none RUNNING, no point doubled, all weights digests equal")
+        tell(
+            "\n".join(wrong) or f"{len(calm)} runs FINISHED, none RUNNING, no point doubled, all weights digests equal"
+        )
     sys.exit(1 if wrong else 0)
 
 
-def run_calmly(line: tuple[str, ...], outputs: Path) -> dict[str, tuple[str, int]]:
+class Process(Protocol):
+    """As much of subprocess.Popen as is needed."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int: ...
+
+
+def start(line: tuple[str, ...], outputs: Path) -> Process:
+    """`lenet-train -m <line>` as a session of its own."""
+    command = [sys.executable, "-m", "lenet_exp.train", "-m", *line]
+    return subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def run_calmly(start: Callable[[Path], Process], outputs: Path) -> dict[str, tuple[str, int]]:
     """Runs the sweep undisturbed; what came of it."""
-    subprocess.run(_command(line), env=environment(outputs), check=True, stdout=subprocess.DEVNULL)
+    status = start(outputs).wait()
+    if status != 0:
+        raise RuntimeError(f"the sweep ended with status {status}")
     return results(outputs)
 
 
 def batter(
-    line: tuple[str, ...], outputs: Path, kills: int, rng: random.Random, tell: Callable[[str], None] = print
+    start: Callable[[Path], Process],
+    outputs: Path,
+    victims: Sequence[str],
+    rng: random.Random,
+    tell: Callable[[str], None] = print,
 ) -> None:
-    """Starts the sweep until it is done, and kills something `kills` times meanwhile."""
+    """Starts the sweep until it is done, and kills `victims` one after the other meanwhile."""
     done = 0
     while True:
-        sweep = subprocess.Popen(
-            _command(line), env=environment(outputs), stdout=subprocess.DEVNULL, start_new_session=True
-        )
-        while done < kills:
-            victim = rng.choice(VICTIMS)
+        sweep = start(outputs)
+        while done < len(victims):
             if not _wait(sweep, rng.uniform(0, 1.5), training=rng.random() < 0.9):
                 break
+            victim = victims[done]
             struck = _kill(sweep, victim)
             done += bool(struck)
-            tell(f"kill {done}: {victim}, processes {struck}, {_finished(outputs)} of {JOBS} runs finished")
+            tell(f"kill {done}: {victim}, processes {struck}, {_finished(outputs)} runs finished")
             if victim != "worker":
                 break
-        if done >= kills or sweep.poll() is not None:
+        if done >= len(victims) or sweep.poll() is not None:
             sweep.wait()
         if sweep.poll() == 0:
-            if done < kills:
-                raise RuntimeError(f"the sweep ended after {done} of {kills} kills; give it more epochs")
+            if done < len(victims):
+                raise RuntimeError(f"the sweep ended after {done} of {len(victims)} kills; give it more epochs")
             return
 
 
@@ -113,7 +137,7 @@ def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
     assert experiment is not None
     found = store.search_runs([experiment.experiment_id], "tags.kind = 'run'", max_results=1000)
     states = Counter(run.info.status for run in found)
-    wrong = [] if states == {"FINISHED": JOBS} else [f"runs: {dict(states)}"]
+    wrong = [] if states == {"FINISHED": len(calm)} else [f"runs: {dict(states)}"]
     parents = store.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
     if [p.info.status for p in parents] != ["FINISHED"]:
         wrong.append(f"sweeps: {[p.info.status for p in parents]}")
@@ -138,10 +162,6 @@ def results(outputs: Path) -> dict[str, tuple[str, int]]:
     return {r["fingerprint"]: (r["weights_digest"], r["epochs"]) for r in records if r["outcome"] == "finished"}
 
 
-def _command(line: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "lenet_exp.train", "-m", *line]
-
-
 def environment(outputs: Path) -> dict[str, str]:
     """Of a process whose outputs go to a folder of their own."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "HYDRA_"))}
@@ -149,7 +169,7 @@ def environment(outputs: Path) -> dict[str, str]:
     return environment | {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": root}
 
 
-def _wait(sweep: subprocess.Popen[bytes], seconds: float, *, training: bool) -> bool:
+def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
     """Waits until the sweep trains (if `training`), and some seconds more; False if it ended meanwhile."""
     while training and sweep.poll() is None and not started_by(sweep.pid):
         time.sleep(0.05)
@@ -172,7 +192,7 @@ def started_by(process: int) -> list[int]:
     return found
 
 
-def _kill(sweep: subprocess.Popen[bytes], victim: str) -> list[int]:
+def _kill(sweep: Process, victim: str) -> list[int]:
     """The process ids that were killed."""
     workers = started_by(sweep.pid)
     struck = {"sweep": [sweep.pid], "worker": workers[:1], "all": [sweep.pid, *workers]}[victim]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import os
 import signal
 import sys
@@ -41,6 +43,7 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
 
     0 fine; 1 a run failed or diverged; 2 what was asked for is wrong (one line on stderr); 130, 143 on SIGINT, SIGTERM.
     """
+    atexit.register(gc.freeze)  # or Python looks for cycles in all of torch and mlflow before it ends: over a second
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     if "OMP_WAIT_POLICY" not in os.environ:
         # OpenMP's threads spin while they wait; by default so long that one busy neighbour makes a run 40 times slower.

@@ -25,6 +25,19 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise
 
 
+def remove_left_aside(folder: Path, *, keep: str = "", only: str = "") -> None:
+    """Removes what a killed `write_atomic` left in a folder. Whoever calls is the only one who writes those files.
+
+    Args:
+        keep: the name of a file that others write.
+        only: the name of the only file meant; by default all.
+    """
+    for aside in folder.iterdir():
+        name = aside.name[1:-9]  # of `.<name>.<8 characters>`
+        if aside.name.startswith(".") and aside.name[-9:-8] == "." and name != keep and name == (only or name):
+            aside.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """As `write_atomic`, for a value of dicts, lists, strings, numbers; NaN is refused (not JSON)."""
     write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

@@ -110,6 +110,7 @@ def run(
         if earlier is not None and earlier["created_ms"] < force_before:
             earlier = record = None
         if record is not None:
+            folder.tidy()
             weights = folder.best_weights()
             if model_file is not None and weights is not None:
                 model_file.replace(weights, record["best_epoch"], record["best_val_accuracy"], record)

@@ -1,6 +1,7 @@
 """Real commands and a real MLflow server, for tests that share, interrupt or watch them.
 
-`lenet_train` runs the command in this process, which has torch already; `start` gives it a process of its own.
+`lenet_train` runs the command in this process, which has torch already; `start` gives it a process of its own, forked
+from one that has imported everything (tests/warm.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from urllib3.util import Retry
 
 from lenet_exp import cli as command_line
 from lenet_exp.train import main
+from tests.warm import Process
 
 ROOT = Path(__file__).resolve().parent.parent
 MINE = ROOT / "tests" / "sweeps" / "mine"  # option files of one's own, for --config-dir
@@ -61,17 +63,18 @@ def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
     return Done(arguments, int(left.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def start(*arguments: str, outputs: Path, program: str = "train", **popen: Any) -> subprocess.Popen[str]:
-    """The same as a process of its own, in an empty environment but for what is needed; `env=` is added."""
+def start(*arguments: str, outputs: Path, program: str = "train", module: str | None = None, **process: Any) -> Process:
+    """The same as a process of its own, in an empty environment but for what is needed; `env=` is added.
+
+    Args:
+        module: whose `main` is called; by default that of the program.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
-    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop("env", {})
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(
-        [sys.executable, "-m", f"lenet_exp.{program}", *arguments], env=environment, **(pipes | popen)
-    )
+    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | process.pop("env", {})
+    return Process(module or f"lenet_exp.{program}", arguments, env=environment, **process)
 
 
-def end(process: subprocess.Popen[str]) -> Done:
+def end(process: Process) -> Done:
     """Waits for a started command."""
     out, err = process.communicate(timeout=600)
     return Done(process.args, process.returncode, out, err)

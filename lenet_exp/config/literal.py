@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
 
 def run_command(program: str, usage: str, main: Callable[[list[str]], int]) -> NoReturn:
     """Runs `main` with the arguments; what a person got wrong is one line and status 2."""
+    atexit.register(gc.freeze)  # as in cli.run_app
     arguments = sys.argv[1:]
     if any(a in {"-h", "--help"} for a in arguments):
         print(usage.strip())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import queue
 import signal
@@ -21,6 +23,7 @@ GRACE_SECONDS = 30.0  # after the pool's process died, a job has so long to come
 
 def main() -> None:
     """Takes jobs from the pipe until it closes, or until SIGTERM."""
+    atexit.register(gc.freeze)  # nothing of what the jobs imported has to be collected
     signal.signal(signal.SIGTERM, raise_terminated)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe = Connection(int(sys.argv[1]))

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import IO
 
 from lenet_exp.execution import host
-from lenet_exp.files import read_json, write_json
+from lenet_exp.files import read_json, remove_left_aside, write_json
 
 HEARTBEAT_SECONDS = 10.0
+DELIVERED = "delivered.json"  # the one file that another process than the owner may write
 DEAD_SECONDS = 60.0  # without a heartbeat for so long, an owner of another machine counts as dead
 
 log = logging.getLogger("lenet_exp")
@@ -57,6 +58,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
                 log.info("waiting: another process has %s (%s)", what, _who(owner_of(folder), folder))
                 said = True
             time.sleep(0.2)
+        remove_left_aside(folder, keep=DELIVERED)
         write_json(folder / "owner.json", {"host": host(), "pid": os.getpid()})
         with _heartbeat(folder / "owner.json"):
             try:

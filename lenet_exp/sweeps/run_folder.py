@@ -24,9 +24,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lenet_exp.files import read_json, write_atomic, write_json
+from lenet_exp.files import read_json, remove_left_aside, write_atomic, write_json
 from lenet_exp.sweeps.commits import Commits, read_history
-from lenet_exp.sweeps.owner import own
+from lenet_exp.sweeps.owner import DELIVERED, own
 from lenet_exp.training.weights import load_weights
 
 ENDED = {"finished", "diverged"}  # outcomes that are results: the same configuration would give them again
@@ -67,6 +67,7 @@ class RunFolder:
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            remove_left_aside(self.path, only=DELIVERED)
             yield
         finally:
             os.close(descriptor)
@@ -116,9 +117,17 @@ class RunFolder:
     def finish(self, record: dict[str, Any]) -> None:
         """Ends the run: after this it counts as what `record["outcome"]` says."""
         write_json(self.path / "record.json", record)
-        if record["outcome"] in ENDED:
+        self.tidy()
+
+    def untidy(self) -> bool:
+        """Whether it has a result, but its process died before it had removed what is not needed any more."""
+        return (self.path / "job.json").exists() and self.result() is not None
+
+    def tidy(self) -> None:
+        """Removes the commits of a run that has a result."""
+        if self.untidy():
             Commits(self.path).clean()
-            (self.path / "job.json").unlink(missing_ok=True)
+            (self.path / "job.json").unlink()  # last, since it says that there is something to do
 
     def record(self) -> dict[str, Any] | None:
         return _read(self.path / "record.json")
@@ -129,10 +138,10 @@ class RunFolder:
         return record if record is not None and record["outcome"] in ENDED else None
 
     def delivered(self) -> dict[str, Any] | None:
-        return _read(self.path / "delivered.json")
+        return _read(self.path / DELIVERED)
 
     def set_delivered(self, delivered: dict[str, Any]) -> None:
-        write_json(self.path / "delivered.json", delivered)
+        write_json(self.path / DELIVERED, delivered)
 
     def has_no_points(self) -> bool:
         """Whether MLflow has none of its points yet, so that a new start would draw none twice."""

@@ -144,6 +144,9 @@ def _begin(session: Session, again: bool) -> None:
     goes_on = f" (goes on with {session.sweep.id})" if again else ""
     log.info("sweep of %d runs%s%s; outputs in %s", len(session.jobs), had, goes_on, outputs_dir())
     for job in {job.run: job for job in done}.values():  # so that they are found under this parent
+        if job.folder.untidy():
+            with job.folder.claim():
+                job.folder.tidy()
         session.delivery.send(job.folder)
 
 

@@ -25,7 +25,8 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
     if run_id is not None and alive(store, run_id):
         store.client.update_run(run_id, status="RUNNING")
     else:
-        run_id = _create(store, sweep, plan, config)
+        run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
+        store.client.log_dict(run_id, plan, "sweep.json")
         sweep.save({"mlflow_runs": plan["mlflow_runs"] | {store.name: run_id}})
     set_tags(store, run_id, {"outcome": "running", "owner": f"{host()}", "starts": plan["starts"]})
     return run_id
@@ -55,6 +56,13 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult],
     store.client.set_terminated(run_id, STATUS[outcome])
 
 
+def _find(store: Store, sweep: SweepFolder, plan: dict[str, Any]) -> str | None:
+    """A run that was created for this sweep just before a crash."""
+    wanted = f"tags.sweep = '{sweep.id}' and attributes.start_time = {plan['created_ms']}"
+    found = store.client.search_runs([store.experiment_id], wanted, max_results=1)
+    return found[0].info.run_id if found else None
+
+
 def _create(store: Store, sweep: SweepFolder, plan: dict[str, Any], config: Config) -> str:
     tags: dict[str, Any] = {
         "kind": "sweep",
@@ -75,7 +83,6 @@ def _create(store: Store, sweep: SweepFolder, plan: dict[str, Any], config: Conf
     swept = " ".join(flag.rpartition(".")[2] for flag in plan["swept"])
     name = f"{swept} ({runs})" if swept else runs
     run = store.client.create_run(store.experiment_id, start_time=plan["created_ms"], run_name=name, tags=strings(tags))
-    store.client.log_dict(run.info.run_id, plan, "sweep.json")
     return run.info.run_id
 
 

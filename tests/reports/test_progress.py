@@ -61,7 +61,7 @@ def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
     """Exit status, and what a terminal of 120 columns was sent."""
     terminal, theirs = pty.openpty()
     size = {"COLUMNS": "120", "LINES": "40", "TERM": "xterm-256color"}
-    process = start(*arguments, outputs=outputs, stdin=theirs, stdout=theirs, stderr=theirs, text=False, env=size)
+    process = start(*arguments, outputs=outputs, stdin=theirs, stdout=theirs, stderr=theirs, env=size)
     os.close(theirs)
     sent = b""
     while select.select([terminal], [], [], 300)[0]:

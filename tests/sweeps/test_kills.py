@@ -1,25 +1,162 @@
-"""kill -9 at random moments, the same line again each time: in the end nothing shows of it."""
+"""kill -9 anywhere, the same line again: in the end nothing shows of it.
+
+At every point where a run or a sweep writes something (tests/sweeps/strikes.py), and at random while workers train.
+`python -m benchmarks.kills` does the latter a hundred times.
+"""
 
 from __future__ import annotations
 
 import random
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.kills import JOBS, LINES, batter, differences, run_calmly
+from benchmarks.kills import VICTIMS, batter, differences, run_calmly
+from tests.commands import SMALL, Done, end, start
+from tests.stores import client, files, models, points, runs
+from tests.sweeps.strikes import STRIKE, TRACE
+from tests.warm import Process
 
-# Epochs, kills, and how early a run may stop: enough for each kill to come into the middle of something.
-SIZES = {"network": (60, 20, None), "options": (25, 10, 8)}
+QUICK = (*SMALL, "num_threads=1", "tracking.plots=false")
+RUN = (*QUICK, "num_epoch=3", "tracking.models=none")
+MODEL = (*QUICK, "num_epoch=1")
+SWEEP = ("-m", "hydra/launcher=basic", *QUICK, "num_epoch=1", "tracking.models=none", "seed=0,1")
+EPOCHS = 20
+OPTIONS = (
+    *SMALL,
+    "tracking.plots=false",
+    "tracking.models=none",
+    f"num_epoch={EPOCHS}",
+    "activation=selu,prelu,rrelu",
+    "optimizer=sgd,adam",
+    "regularization.dropout_rate=0.2",
+    "schedule=one_cycle",
+    "augmentation=[shift,flip,elastic,erase]",
+    "training.ema_decay=0.95",
+    "training.label_smoothing=0.1",
+    "training.clip_norm=1",
+    "training.patience=5",
+)
+MEASURED = {"epoch_seconds", "images_per_second", "seconds_to_best"}  # of them only the steps are compared
+PARTS = 4  # of the points, side by side
+
+
+class Calm:
+    """A line that nobody disturbs: the points it comes by, and what it leaves."""
+
+    def __init__(self, line: tuple[str, ...], folder: Path, empty_store: Path) -> None:
+        self.line = line
+        self._folder = folder
+        self._empty = empty_store
+        trace = folder / "trace"
+        done = self._start(folder / "outputs", **{TRACE: str(trace)})
+        assert done.returncode == 0, done.stderr
+        self.points = trace.read_text().splitlines()
+        self.left = left(folder / "outputs")
+
+    def struck(self, number: int) -> dict[str, Any]:
+        """What is left when it was killed at a point and typed again."""
+        outputs = self._folder / f"struck-{number}"
+        assert self._start(outputs, **{STRIKE: str(number)}).returncode == -9
+        again = self._start(outputs)
+        assert again.returncode == 0, again.stderr
+        found = left(outputs)
+        shutil.rmtree(outputs)
+        return found
+
+    def _start(self, outputs: Path, **environment: str) -> Done:
+        if not outputs.exists():
+            shutil.copytree(self._empty, outputs)
+        return end(start(*self.line, outputs=outputs, module="tests.sweeps.strikes", env=environment))
+
+
+def left(outputs: Path) -> dict[str, Any]:
+    """All that may not depend on accidents: states, digests, curves, artifacts, models, files of the folders."""
+    store = client(outputs)
+    found: dict[str, Any] = {"models": len(models(store))}
+    for kind in ("run", "sweep"):
+        for run in runs(store, kind):
+            assert run.info.run_name not in found  # none twice
+            curves = points(store, run.info.run_id)
+            found[run.info.run_name] = (
+                run.info.status,
+                {tag: run.data.tags.get(tag) for tag in ("fingerprint", "weights_digest", "outcome")},
+                "mlflow.parentRunId" in run.data.tags,
+                {
+                    name: [(step, None if name in MEASURED else value) for step, value, _ in curve]
+                    for name, curve in curves.items()
+                }
+                if kind == "run"
+                else {name: curve[-1][1] for name, curve in curves.items()},  # of a sweep a point a start
+                files(store, run.info.run_id),
+            )
+    kept = [path for kind in ("runs", "sweeps") for path in (outputs / kind).rglob("*") if path.name != "owner.json"]
+    found["files"] = sorted(str(p.relative_to(outputs)) for p in kept if p.parent.name != "ended")  # of the last start
+    return found
+
+
+@pytest.fixture(scope="module")
+def calm(empty_store, tmp_path_factory):
+    """`calm(line)`; each line is run once."""
+    known: dict[tuple[str, ...], Calm] = {}
+
+    def run(line: tuple[str, ...]) -> Calm:
+        if line not in known:
+            known[line] = Calm(line, tmp_path_factory.mktemp("calm"), empty_store)
+        return known[line]
+
+    return run
+
+
+def differing(line: Calm, numbers: list[int]) -> list[str]:
+    """The points at which a kill shows in the end."""
+    assert numbers
+    return [f"{n}: {line.points[n]}" for n in numbers if line.struck(n) != line.left]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", LINES)
-def test_kills_leave_no_trace(sweep, tmp_path):
-    epochs, kills, patience = SIZES[sweep]
-    line = (*LINES[sweep], f"num_epoch={epochs}", *([f"training.patience={patience}"] if patience else []))
-    calm = run_calmly(line, tmp_path / "calm")
-    assert len(calm) == JOBS
-    if patience:
-        assert min(trained for _, trained in calm.values()) < epochs  # patience has ended some
-    batter(line, tmp_path / "battered", kills, random.Random(1))
-    assert differences(tmp_path / "battered", calm) == []
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(calm, part):
+    """Before, in and after each commit and each delivery, at the start and at the end."""
+    run = calm(RUN)
+    assert {"replace state-N-N.safetensors", "replace history.json", "replace delivered.json"} <= set(run.points)
+    assert differing(run, list(range(len(run.points)))[part::PARTS]) == []
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_its_model_is_delivered_has_it_once(calm):
+    run = calm(MODEL)
+    assert run.left["models"] == 1
+    of_the_model = [n for n, point in enumerate(run.points) if "model" in point or "log_outputs" in point]
+    assert differing(run, [*of_the_model, of_the_model[-1] + 1]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_a_sweep_killed_at_any_point_of_its_own_ends_as_if_nothing_had_happened(calm, part):
+    sweep, run = calm(SWEEP), calm(RUN)
+    first_job = sweep.points.index("replace job.json")
+    own = [n for n, point in enumerate(sweep.points) if n < first_job or point not in run.points]
+    after_the_last_run = len(sweep.points) - sweep.points[::-1].index("unlink N")
+    assert {"replace jobs.jsonl", "replace sweep.json"} <= {sweep.points[n] for n in own}
+    assert differing(sweep, sorted({*own, *range(after_the_last_run, len(sweep.points))})[part::2]) == []
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_processes_are_killed_again_and_again_ends_as_if_nothing_had_happened(empty_store, tmp_path):
+    """With all options for training, and at random moments of runs that train side by side."""
+
+    def sweep(outputs: Path) -> Process:
+        if not outputs.exists():
+            shutil.copytree(empty_store, outputs)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return start("-m", *OPTIONS, outputs=outputs, start_new_session=True, **quiet)
+
+    undisturbed = run_calmly(sweep, tmp_path / "calm")
+    assert len(undisturbed) == 6
+    assert min(trained for _, trained in undisturbed.values()) < EPOCHS  # patience has ended some
+    batter(sweep, tmp_path / "battered", VICTIMS * 2, random.Random(1))
+    assert differences(tmp_path / "battered", undisturbed) == []
