@@ -63,18 +63,25 @@ def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
     return Done(arguments, int(left.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def start(*arguments: str, outputs: Path, program: str = "train", module: str | None = None, **process: Any) -> Process:
+def start(
+    *arguments: str, outputs: Path, program: str = "train", module: str | None = None, cold: bool = False, **popen: Any
+) -> Process | subprocess.Popen[str]:
     """The same as a process of its own, in an empty environment but for what is needed; `env=` is added.
 
     Args:
         module: whose `main` is called; by default that of the program.
+        cold: in a new interpreter, where it matters what the imports do.
     """
+    module = module or f"lenet_exp.{program}"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
-    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | process.pop("env", {})
-    return Process(module or f"lenet_exp.{program}", arguments, env=environment, **process)
+    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop("env", {})
+    if not cold:
+        return Process(module, arguments, env=environment, **popen)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, text=True, **(pipes | popen))
 
 
-def end(process: Process) -> Done:
+def end(process: Process | subprocess.Popen[str]) -> Done:
     """Waits for a started command."""
     out, err = process.communicate(timeout=600)
     return Done(process.args, process.returncode, out, err)

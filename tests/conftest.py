@@ -28,6 +28,20 @@ settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.
 settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that all cores are busy to the end; and each slow test has to say how long it takes."""
+
+    def seconds(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("slow")
+        if marker is None:
+            return 0.0
+        if "seconds" not in marker.kwargs:
+            raise pytest.UsageError(f"{item.nodeid}: say what it costs: @pytest.mark.slow(seconds=...)")
+        return float(marker.kwargs["seconds"])
+
+    items.sort(key=seconds, reverse=True)
+
+
 class Cli(Protocol):
     def __call__(
         self, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None

@@ -124,7 +124,7 @@ print(lenet_exp.train({[*SMALL, NO_MODEL]}).outcome)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=15)
 @pytest.mark.parametrize(("script", "says"), [(BEFORE_AND_AFTER, "finished finished True"), (AFTER_ONLY, "finished")])
 def test_train_is_the_function_before_and_after_the_module_of_that_name_is_imported(script, says, outputs, tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)

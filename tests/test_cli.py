@@ -285,7 +285,7 @@ def test_a_run_from_another_directory_with_relative_folders(cli, workdir, empty_
     assert [p.suffix for p in (workdir / "models").iterdir()] == [".safetensors"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=16)
 def test_an_installed_wheel_works_without_the_checkout(tmp_path):
     root = CONF_DIR.parent
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

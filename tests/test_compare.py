@@ -15,8 +15,9 @@ from lenet_exp.errors import ConfigError, UserError
 from tests.commands import SMALL, lenet_train
 from tests.stores import client, files, runs
 
-LINE = ("-m", *SMALL, "num_epoch=2", "activation=selu,relu", "optimizer.lr=0.01", "seed=0,1")
-MORE = ("-m", *SMALL, "num_epoch=2", "activation=tanh", "optimizer.lr=0.01", "seed=0,1")
+HERE = "hydra/launcher=basic"  # in the test's own process
+LINE = ("-m", HERE, *SMALL, "num_epoch=2", "activation=selu,relu", "optimizer.lr=0.01", "seed=0,1")
+MORE = ("-m", HERE, *SMALL, "num_epoch=2", "activation=tanh", "optimizer.lr=0.01", "seed=0,1")
 
 
 @pytest.fixture(scope="module")

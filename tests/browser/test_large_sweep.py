@@ -13,7 +13,7 @@ from lenet_exp.tracking.store import Store, open_store
 from tests.browser.served import lenet_ui
 from tests.browser.table import rows
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=20)
 
 RUNS, EPOCHS = 200, 10
 METRICS = ("val_accuracy", "val_loss", "train_loss", "train_accuracy", "lr", "epoch_seconds", "images_per_second")

@@ -8,7 +8,7 @@ from tests.browser.served import lenet_ui
 from tests.browser.table import rows
 from tests.stores import models
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=11)
 
 SWEPT = ("activation", "optimizer.lr", "seed")
 TRAINING = "workflowType=machine_learning"

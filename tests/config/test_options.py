@@ -76,7 +76,7 @@ def test_momentum_is_dropped_where_the_optimizer_has_none(optimizer):
 
 def test_a_grid_over_optimizers_and_momentum_runs_and_says_once_what_has_no_effect(main, ready):
     grid = ("dataset=digits", "num_epoch=1", "optimizer=sgd,adam,adamw", "optimizer.momentum=0,0.9")
-    ended = main("-m", *grid, "tracking.models=none", "tracking.plots=false")
+    ended = main("-m", "hydra/launcher=basic", *grid, "tracking.models=none", "tracking.plots=false")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count("optimizer.momentum has no effect for adam, adamw") == 1
     records = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
@@ -91,8 +91,8 @@ def test_options_of_ones_own_are_files_in_a_folder_of_ones_own(main, ready, tmp_
     (mine / "activation" / "gelu.yaml").write_text("_target_: torch.nn.GELU\nmonotone: false\napproximate: tanh\n")
     (mine / "optimizer" / "nadam.yaml").write_text("_target_: torch.optim.NAdam\nlr: 0.002\nmomentum_decay: 0.004\n")
     ended = main(
-        "-m", "--config-dir", str(mine), "dataset=digits", "batch_size=32", "num_epoch=2", "activation=gelu,relu",
-        "optimizer=nadam", "tracking.plots=false",
+        "-m", "--config-dir", str(mine), "hydra/launcher=basic", "dataset=digits", "batch_size=32", "num_epoch=2",
+        "activation=gelu,relu", "optimizer=nadam", "tracking.plots=false",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     records = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]

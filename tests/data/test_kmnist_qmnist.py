@@ -15,9 +15,9 @@ CLASS_NAMES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=11)
 @pytest.mark.parametrize("dataset", ["kmnist", "qmnist"])
-def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(dataset, cli, outputs, tmp_path):
+def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(dataset, cli, ready, tmp_path):
     images, labels = pictures(600)
     if dataset == "kmnist":
         raw = write_mnist_like(tmp_path / "data", "KMNIST", images, labels)
@@ -26,9 +26,9 @@ def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(dataset, cli,
     sizes = ["dataset.val_size=100", "batch_size=20", "num_epoch=1", "tracking.models=none"]
     done = cli(f"dataset={dataset}", f"data_root={tmp_path / 'data'}", *sizes)
     assert done.returncode == 0, done.stderr
-    (file,) = outputs.glob("runs/*/record.json")
+    (file,) = ready.glob("runs/*/record.json")
     record = json.loads(file.read_text())
-    client = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("lenet_exp").experiment_id])
 
     assert "Traceback" not in done.stderr

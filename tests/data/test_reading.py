@@ -129,7 +129,7 @@ def test_through_the_command_line_it_is_status_2_and_no_run(file, main, outputs,
     assert not outputs.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=2)
 def test_a_data_set_that_can_not_be_had_says_where_to_put_it(cli, outputs, tmp_path):
     nobody = "http://127.0.0.1:9"
     no_network = {
@@ -186,7 +186,7 @@ def spied(root: Path, outputs: Path, tmp_path: Path, *arguments: str) -> list[tu
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 @pytest.mark.parametrize("dataset", ["kmnist", "qmnist"])
 def test_training_reads_the_training_files_and_nothing_else_and_writes_nothing(dataset, outputs, tmp_path):
     root = tmp_path / "data"
@@ -224,7 +224,7 @@ def test_a_folder_without_write_permission_serves(tmp_path):
             folder.chmod(0o755)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=7)
 def test_training_on_real_mnist_never_opens_its_test_files(real_data, outputs, tmp_path):
     small = ["dataset=mnist", "dataset.train_size=2000", "tracking.models=none", "tracking.plots=false"]
     seen = spied(Path(real_data), outputs, tmp_path, *small)

@@ -12,7 +12,7 @@ from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.champion import champion, crown
 from lenet_exp.tracking.store import open_store
 
-SMALL = ("dataset=digits", "batch_size=32", "num_threads=1")
+SMALL = ("dataset=digits", "batch_size=32", "num_threads=1", "tracking.plots=false")
 
 
 def versions(outputs):
@@ -25,9 +25,9 @@ def champions_run(outputs):
     return client.get_model_version_by_alias("lenet5-digits", "champion").run_id
 
 
-def test_only_a_better_run_becomes_champion(main, outputs):
+def test_only_a_better_run_becomes_champion(main, ready):
     assert main(*SMALL, "num_epoch=3").returncode == 0
-    (first,) = versions(outputs)
+    (first,) = versions(ready)
     assert first.tags["best_epoch"] in {"1", "2", "3"}
     assert {"fingerprint", "run", "best_val_accuracy", "best_epoch"} <= set(first.tags)
     main(*SMALL, "num_epoch=1")  # worse
@@ -35,26 +35,26 @@ def test_only_a_better_run_becomes_champion(main, outputs):
     main(*SMALL, "num_epoch=8", "split_seed=1")  # other validation images
     main(*SMALL, "num_epoch=8", "dataset.train_size=1200")  # not the whole training set
     main(*SMALL, "num_epoch=8", "tracking.models=none")  # no model to register
-    assert len(versions(outputs)) == 1
+    assert len(versions(ready)) == 1
     assert main(*SMALL, "num_epoch=10").returncode == 0
-    first, second = versions(outputs)
+    first, second = versions(ready)
     assert float(second.tags["best_val_accuracy"]) > float(first.tags["best_val_accuracy"])
-    assert champions_run(outputs) == second.run_id != first.run_id
+    assert champions_run(ready) == second.run_id != first.run_id
 
 
-def test_a_sweep_makes_a_handful_of_versions_and_the_best_run_is_champion(main, outputs):
-    assert main("-m", *SMALL, "num_epoch=1,2,3", "seed=0,1").returncode == 0
-    client = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
+def test_a_sweep_makes_a_handful_of_versions_and_the_best_run_is_champion(main, ready):
+    assert main("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1,2,3", "seed=0,1").returncode == 0
+    client = MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("lenet_exp").experiment_id], "tags.kind = 'run'")
     best = max(r.data.metrics["best_val_accuracy"] for r in runs)
-    assert client.get_run(champions_run(outputs)).data.metrics["best_val_accuracy"] == best
-    accuracies = [float(v.tags["best_val_accuracy"]) for v in versions(outputs)]
+    assert client.get_run(champions_run(ready)).data.metrics["best_val_accuracy"] == best
+    accuracies = [float(v.tags["best_val_accuracy"]) for v in versions(ready)]
     assert accuracies == sorted(set(accuracies))
 
 
-def test_of_many_writers_one_at_a_time_decides(main, outputs):
+def test_of_many_writers_one_at_a_time_decides(main, ready):
     assert main(*SMALL, "num_epoch=2").returncode == 0
-    (path,) = (outputs / "runs").iterdir()
+    (path,) = (ready / "runs").iterdir()
     folder = RunFolder(path)
     job, record = folder.job(), folder.record()
     store = open_store(compose(list(SMALL)).tracking)
@@ -63,6 +63,6 @@ def test_of_many_writers_one_at_a_time_decides(main, outputs):
     better = [record | {"best_val_accuracy": 0.9 + i / 100} for i in (3, 3, 5, 1, 5, 2)]
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda r: crown(store, job, r, present.run_id, model.model_id), better))
-    accuracies = [float(v.tags["best_val_accuracy"]) for v in versions(outputs)]
+    accuracies = [float(v.tags["best_val_accuracy"]) for v in versions(ready)]
     assert accuracies == sorted(set(accuracies))
     assert accuracies[-1] == pytest.approx(max(0.95, record["best_val_accuracy"]))

@@ -150,7 +150,7 @@ def test_a_model_of_the_ancestor_is_named_as_its_file(main, workdir, outputs):
 
 
 @needs_onnx
-@pytest.mark.slow
+@pytest.mark.slow(seconds=2)
 @pytest.mark.parametrize("name", ["onnx", "pt2"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_can_be_exported(activation, name, tmp_path):

@@ -77,7 +77,7 @@ def test_what_is_no_picture_of_anything_is_one_line(make, says, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=18)
 def test_two_epochs_of_mnist_recognise_digits_drawn_by_hand(main, outputs, real_data, tmp_path):
     assert main(f"data_root={real_data}", "num_epoch=2").returncode == 0
     files = [

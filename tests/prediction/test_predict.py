@@ -142,7 +142,7 @@ def opened(program: str, root: str, outputs: Path, cwd: Path, *arguments: str) -
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=12)
 def test_the_test_set_is_opened_by_prediction_and_by_nothing_else(outputs, workdir, real_data):
     small = ("num_epoch=1", "dataset.train_size=512", "dataset.val_size=500", "model_path=models")
     assert "t10k" not in opened("train", real_data, outputs, workdir, *small)

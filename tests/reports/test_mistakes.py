@@ -214,7 +214,7 @@ def test_a_run_draws_those_of_its_best_weights_even_if_it_diverged_later(ready):
     assert folder.pictures()[0].read_bytes() == of_the_best_weights(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=6)
 def test_a_run_that_was_interrupted_draws_the_same_picture_in_the_end(ready, tmp_path):
     line = (f"--config-dir={MINE}", *SMALL, "num_epoch=3", "num_threads=1", "activation=waits")
     reached = tmp_path / "reached"

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import select
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,7 +60,7 @@ def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
     """Exit status, and what a terminal of 120 columns was sent."""
     terminal, theirs = pty.openpty()
     size = {"COLUMNS": "120", "LINES": "40", "TERM": "xterm-256color"}
-    process = start(*arguments, outputs=outputs, stdin=theirs, stdout=theirs, stderr=theirs, env=size)
+    process = start(*arguments, outputs=outputs, cold=True, stdin=theirs, stdout=theirs, stderr=theirs, env=size)
     os.close(theirs)
     sent = b""
     while select.select([terminal], [], [], 300)[0]:
@@ -76,7 +75,7 @@ def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
     return process.wait(60), sent.decode()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=2)
 def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
     status, sent = on_a_terminal(*QUICK, "num_epoch=12", outputs=ready)
     assert status == 0, sent
@@ -91,7 +90,7 @@ def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
     assert "━" not in after[2]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 @pytest.mark.parametrize(
     ("launcher", "run"), [("local", r"epoch \d/12"), ("basic", r"loss \d\.\d{4}  epoch \d+/12  val \d+\.\d\d%")]
 )
@@ -116,7 +115,7 @@ def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready, launcher, run):
     assert "━" not in plain.partition("best val")[2]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 def test_a_file_gets_plain_lines_from_a_process_of_its_own(ready, tmp_path):
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
         process = start("-m", *QUICK, "num_epoch=2", "seed=0,1", outputs=ready, stdout=out, stderr=err)
@@ -128,9 +127,9 @@ def test_a_file_gets_plain_lines_from_a_process_of_its_own(ready, tmp_path):
     assert sorted(text.partition(":")[0] for text in ended) == ["seed=0", "seed=1"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=1)
 def test_a_reader_that_has_seen_enough_is_no_error(ready):
-    process = start(*QUICK, "num_epoch=2", outputs=ready, stderr=subprocess.PIPE)
+    process = start(*QUICK, "num_epoch=2", outputs=ready, cold=True)
     process.stdout.close()  # as `| head -0` does
     assert "Traceback" not in process.stderr.read()
     assert process.wait(300) == 0

@@ -122,7 +122,7 @@ def test_the_same_sweep_with_a_model_path_serves_it(ready, tmp_path):
 
 
 def test_a_failed_run_goes_on_from_its_last_commit_in_the_same_mlflow_run(ready):
-    line = ("-m", f"--config-dir={MINE}", *SMALL, "num_epoch=2", "tracking.plots=false", "activation=raises,relu")
+    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=raises,relu")
     first = lenet_train(*line, outputs=ready)
     assert first.returncode == 1
     assert "2 runs: 1 finished, 1 failed; 2 trained in" in first.stdout

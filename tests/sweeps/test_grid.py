@@ -15,7 +15,7 @@ OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"
 RATES = ["0", "0.3"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=49)
 def test_fifty_six_runs_under_one_parent(ready):
     done = end(
         start(
@@ -26,6 +26,7 @@ def test_fifty_six_runs_under_one_parent(ready):
             f"optimizer={','.join(OPTIMIZERS)}",
             f"regularization.dropout_rate={','.join(RATES)}",
             "tracking.models=best",
+            "tracking.plots=false",
             outputs=ready,
         )
     )

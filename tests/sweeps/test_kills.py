@@ -117,7 +117,7 @@ def differing(line: Calm, numbers: list[int]) -> list[str]:
     return [f"{n}: {line.points[n]}" for n in numbers if line.struck(n) != line.left]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=19)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(calm, part):
     """Before, in and after each commit and each delivery, at the start and at the end."""
@@ -126,7 +126,7 @@ def test_a_run_killed_at_any_point_ends_as_if_nothing_had_happened(calm, part):
     assert differing(run, list(range(len(run.points)))[part::PARTS]) == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=19)
 def test_a_run_killed_while_its_model_is_delivered_has_it_once(calm):
     run = calm(MODEL)
     assert run.left["models"] == 1
@@ -134,7 +134,7 @@ def test_a_run_killed_while_its_model_is_delivered_has_it_once(calm):
     assert differing(run, [*of_the_model, of_the_model[-1] + 1]) == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=28)
 @pytest.mark.parametrize("part", range(2))
 def test_a_sweep_killed_at_any_point_of_its_own_ends_as_if_nothing_had_happened(calm, part):
     sweep, run = calm(SWEEP), calm(RUN)
@@ -145,7 +145,7 @@ def test_a_sweep_killed_at_any_point_of_its_own_ends_as_if_nothing_had_happened(
     assert differing(sweep, sorted({*own, *range(after_the_last_run, len(sweep.points))})[part::2]) == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=61)
 def test_a_sweep_whose_processes_are_killed_again_and_again_ends_as_if_nothing_had_happened(empty_store, tmp_path):
     """With all options for training, and at random moments of runs that train side by side."""
 

@@ -27,7 +27,7 @@ def test_hydras_basic_sweeper_tells_of_a_failure(ready):
     assert len(runs(client(ready))) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=11)
 def test_joblib(ready):
     line = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SMALL, "num_epoch=2", "seed=0,1,2,3")
     done = end(start(*line, outputs=ready))

@@ -89,7 +89,7 @@ def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
     assert stopped.stderr == f"lenet-sweep: sweep {folder.name} is not running\n"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=17)
 def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_path):
     line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1,2")
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
@@ -113,7 +113,7 @@ def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_pa
     assert "3 runs: 3 finished; 3 trained" in on.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=9)
 @pytest.mark.parametrize("arguments", [("-m", *WAITS, "seed=0,1", "sweep.workers=1"), WAITS], ids=["sweep", "run"])
 def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tmp_path, arguments):
     """Nothing is repaired while its process lives."""

@@ -16,7 +16,7 @@ from tests.commands import MINE, SMALL, Done, end, start
 from tests.stores import client, models, points, runs
 from tests.sweeps.layers import REACHED
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=7)
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 WAITS = (f"--config-dir={MINE}", *SMALL, "num_epoch=3", "num_threads=1", "activation=waits", "tracking.plots=false")

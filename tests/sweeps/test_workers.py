@@ -11,17 +11,17 @@ from tests.commands import MINE, SMALL, Done, end, start
 from tests.stores import client, points, runs
 from tests.sweeps.spies import FOLDER
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=25)
 
 QUIET = ("tracking.plots=false", "tracking.models=none")
 LINE = ("-m", f"--config-dir={MINE}", *SMALL, *QUIET)
 
 
-def sweep(*arguments: str, outputs: Path, folder: Path, deaths: int = 0) -> Done:
+def sweep(*arguments: str, outputs: Path, folder: Path, deaths: int = 0, module: str | None = None) -> Done:
     """Runs a line whose activation `dies` ends its process `deaths` times in all."""
     for n in range(deaths):
         (folder / f"die-{n}").touch()
-    return end(start(*LINE, *arguments, outputs=outputs, env={FOLDER: str(folder)}))
+    return end(start(*LINE, *arguments, outputs=outputs, module=module, env={FOLDER: str(folder)}))
 
 
 def digests(outputs: Path) -> dict[str, str]:
@@ -89,9 +89,12 @@ def test_one_death_is_made_good_without_a_word_and_the_weights_are_the_same(read
     assert digests(ready) == digests(tmp_path / "calm")
 
 
+@pytest.mark.slow(seconds=16)
 def test_a_run_over_its_time_limit_fails_and_the_others_go_on(ready, tmp_path):
     line = ("activation=dies", "activation.how=hang", "activation.after=10", "num_epoch=1", "seed=range(2)")
-    done = sweep(*line, "sweep.time_limit=8", "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=1)
+    impatient = "tests.sweeps.impatient"
+    limits = ("sweep.time_limit=8", "sweep.workers=1")
+    done = sweep(*line, *limits, outputs=ready, folder=tmp_path, deaths=1, module=impatient)
     assert done.returncode == 1
     assert "failed: seed=0: over the time limit of 8 s" in done.stdout
     assert "2 runs: 1 finished, 1 failed" in done.stdout

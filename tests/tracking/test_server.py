@@ -13,7 +13,7 @@ from tests.commands import SECRET, SMALL, end, free_port, mlflow_server, start
 from tests.stores import everything, files, models, points, runs
 from tests.tracking.test_store import leaks
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=18)
 
 LINE = (*SMALL, "num_epoch=2", "num_threads=1")
 

@@ -93,7 +93,7 @@ def test_the_experiment_is_another_with_its_own_artifacts(ready):
     assert location == (ready / "mlartifacts" / "with_space_and_slash").as_uri()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=18)
 def test_eight_first_starts_at_once(tmp_path):
     outputs = tmp_path / "outputs"
     started = [start(*QUICK, f"seed={seed}", "num_threads=1", outputs=outputs) for seed in range(8)]
@@ -106,7 +106,7 @@ def test_eight_first_starts_at_once(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=9)
 def test_the_same_run_started_twice_at_once_is_trained_once(tmp_path, empty_store):
     outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
     started = [start(*SMALL, "num_epoch=20", "tracking.plots=false", "num_threads=1", outputs=outputs) for _ in "ab"]

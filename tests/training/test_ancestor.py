@@ -30,7 +30,7 @@ published = pytest.mark.skipif(not MNIST.is_file(), reason="the ancestor's publi
 
 
 @published
-@pytest.mark.slow
+@pytest.mark.slow(seconds=1)
 @pytest.mark.parametrize(
     ("file", "dataset", "correct"),
     [(MNIST.name, "mnist", 9894), ("FashionMNIST_epoch38_acc0.9094.pkl", "fashion_mnist", 9036)],

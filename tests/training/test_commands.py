@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,14 @@ def mlflow_runs(outputs: Path, kind: str = "run") -> list[Run]:
     return client.search_runs(experiments, f"tags.kind = '{kind}'")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=14)
 @pytest.mark.parametrize(
     "overrides", [["num_epoch=3"], ["num_epoch=2", "activation=rrelu", "regularization=dropout_weight_decay"]]
 )
-def test_two_processes_with_equal_configuration_and_threads_give_equal_weights(overrides, cli, tmp_path):
+def test_two_processes_with_equal_configuration_and_threads_give_equal_weights(overrides, cli, tmp_path, empty_store):
     digests = []
     for name in ("first", "second"):
+        shutil.copytree(empty_store, tmp_path / name)
         done = cli(*SMALL, *overrides, env={"LENET_EXP_OUTPUTS": str(tmp_path / name)})
         assert done.returncode == 0, done.stderr
         (record,) = records(tmp_path / name)
@@ -67,7 +69,7 @@ def test_a_diverged_run_is_failed_in_mlflow_and_says_where(main, ready):
     assert len(mlflow_runs(ready)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 def test_a_run_that_diverges_late_keeps_the_epochs_before(cli, ready):
     uphill = ["activation=relu", "optimizer.maximize=true", "optimizer.lr=0.003", "num_epoch=8"]
     assert cli(*SMALL, *uphill).returncode == 1
@@ -81,7 +83,7 @@ def test_a_run_that_diverges_late_keeps_the_epochs_before(cli, ready):
     assert [p.step for p in client.get_metric_history(run.info.run_id, "val_loss")] == list(range(1, epoch))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=8)
 def test_a_sweep_goes_on_after_a_run_that_diverged(cli, ready):
     done = cli("-m", *SMALL, "num_epoch=1", "optimizer.lr=1e6,0.01,0.02")
     assert done.returncode == 1

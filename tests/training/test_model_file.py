@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,7 @@ from lenet_exp.run import RunResult
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.model_file import ModelFile
 from lenet_exp.training.weights import load_weights, save_weights, weights_digest
+from tests.commands import start
 from tests.conftest import SETTINGS
 from tests.training.small import configure
 
@@ -155,20 +153,20 @@ def test_a_finished_run_asked_for_again_writes_its_file_without_training(trained
     assert set(weights) >= {"conv1.weight", "fc3.bias", "act1.weight"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=6)
 def test_a_run_that_is_killed_leaves_its_best_model_so_far(outputs, tmp_path):
     folder = tmp_path / "models"
     small = ["dataset=digits", "batch_size=32", "num_epoch=100000", "num_threads=1", f"model_path={folder}"]
-    command = [sys.executable, "-m", "lenet_exp.train", *small, *NO_EXTRAS]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        best = set()
-        for line in process.stderr:
-            found = re.search(r"epoch (\d+)/.* validation [\d.]+%( \(best\))?", line)
-            if found and found[2]:
-                best.add(int(found[1]))
-            if found and int(found[1]) == 12:  # the files of the epochs before are written
-                break
-        process.send_signal(signal.SIGKILL)
+    process = start(*small, *NO_EXTRAS, outputs=outputs)
+    best = set()
+    for line in process.stderr:
+        found = re.search(r"epoch (\d+)/.* validation [\d.]+%( \(best\))?", line)
+        if found and found[2]:
+            best.add(int(found[1]))
+        if found and int(found[1]) == 12:  # the files of the epochs before are written
+            break
+    process.kill()
+    process.wait()
     (file,) = (p for p in folder.iterdir() if not p.name.startswith("."))
     record = json.loads(load_weights(file)[1]["record"])
     assert record["outcome"] == "running"
