@@ -70,7 +70,7 @@ def line(jobs: int) -> list[str]:
 
 def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
     """Trains short runs in a process of its own; (seconds, MB) by process, sampled every half second."""
-    command = [sys.executable, "-m", "lenet_exp.train", *line(jobs)]
+    command = [sys.executable, "-m", "lenet_exp", "train", *line(jobs)]
     memory: dict[str, list[tuple[float, float]]] = defaultdict(list)
     sweep = subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     start, names = time.monotonic(), {sweep.pid: "sweep"}
@@ -122,11 +122,9 @@ def rerun(jobs: int, outputs: Path) -> tuple[float, float]:
     """The same line in this process: seconds in all, and seconds of Hydra's composing."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from lenet_exp import cli
-    from lenet_exp.train import main as lenet_train
+    from lenet_exp.commands.train import main as lenet_train
 
     GlobalHydra.instance().clear()
-    cli._status = 0
     os.environ["LENET_EXP_OUTPUTS"] = str(outputs)
     sys.argv = ["lenet-train", *line(jobs)]
     quiet = io.StringIO()

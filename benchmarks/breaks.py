@@ -36,7 +36,7 @@ COMMITS = "tests/sweeps/test_commits.py"
 DELIVER = "tests/tracking/test_deliver.py"
 BREAKS = {
     "commit": Break(  # the history, which is the commit, before the state that it names is whole
-        "lenet_exp/sweeps/commits.py",
+        "lenet_exp/folders/commits.py",
         '        save_weights(state, tensors, {"values": json.dumps(values)})\n',
         '        state.write_bytes(b"")\n'
         "        self._write_history(lane.best and self._write_best(lane.best))\n"
@@ -44,7 +44,7 @@ BREAKS = {
         (COMMITS, KILLS),
     ),
     "flock": Break(
-        "lenet_exp/sweeps/owner.py",
+        "lenet_exp/folders/owner.py",
         "        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except",
         "        pass\n    except",
         ("tests/sweeps/test_owner.py", "tests/sweeps/test_run_folder.py", "tests/sweeps/test_workers.py"),
@@ -68,12 +68,12 @@ BREAKS = {
         (KILLS,),
     ),
     "digest": Break(
-        "lenet_exp/sweeps/commits.py",
+        "lenet_exp/folders/commits.py",
         "if _sha256(self.path / name) != sha256:",
         "if False:",
         (COMMITS,),
     ),
-    "tidy": Break("lenet_exp/sweeps/run_folder.py", "        if self.untidy():\n", "        if False:\n", (KILLS,)),
+    "tidy": Break("lenet_exp/folders/run_folder.py", "        if self.untidy():\n", "        if False:\n", (KILLS,)),
 }
 
 

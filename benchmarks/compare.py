@@ -60,7 +60,7 @@ def main() -> None:
 
 def train(rates: int, outputs: Path) -> None:
     swept = ",".join(f"{0.001 * (i + 1):.3f}" for i in range(rates))
-    command = [sys.executable, "-m", "lenet_exp.train", *LINE, f"optimizer.lr={swept}"]
+    command = [sys.executable, "-m", "lenet_exp", "train", *LINE, f"optimizer.lr={swept}"]
     done = subprocess.run(command, env=environment(outputs), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"benchmarks.compare: the sweep ended with status {done.returncode}\n{done.stderr[-2000:]}")
@@ -68,7 +68,7 @@ def train(rates: int, outputs: Path) -> None:
 
 def timed(*arguments: str) -> float:
     """`lenet-compare <arguments>` in this process: seconds."""
-    from lenet_exp.compare import run
+    from lenet_exp.commands.compare import run
 
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):

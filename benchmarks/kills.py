@@ -88,7 +88,7 @@ class Process(Protocol):
 
 def start(line: tuple[str, ...], outputs: Path) -> Process:
     """`lenet-train -m <line>` as a session of its own."""
-    command = [sys.executable, "-m", "lenet_exp.train", "-m", *line]
+    command = [sys.executable, "-m", "lenet_exp", "train", "-m", *line]
     return subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, start_new_session=True)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lenet_exp.execution import cpu_count, cpu_model, versions
+from lenet_exp.machine import cpu_count, cpu_model, versions
 
 Seconds = dict[str, list[float]]
 

@@ -14,8 +14,8 @@ import logging
 
 from benchmarks.results import EXPERIMENT
 from lenet_exp.api import compose
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.shipped import SHIPPED
 from lenet_exp.tracking.store import open_store
 from lenet_exp.training.weights import save_weights, weights_digest

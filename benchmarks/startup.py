@@ -48,7 +48,7 @@ def main() -> None:
         empty.write_text(EMPTY_APP)
         ways: dict[str, Callable[[], float]] = {}
         for name, arguments in QUESTIONS.items():
-            for app, start in (("lenet-train", ["-m", "lenet_exp.train"]), ("empty app", [str(empty)])):
+            for app, start in (("lenet-train", ["-m", "lenet_exp", "train"]), ("empty app", [str(empty)])):
                 ways[f"{app} {name}"] = partial(seconds_of, [sys.executable, *start, *arguments], folder)
         seconds = interleave(ways, asked.repeats)
     show_seconds(seconds, "seconds a process")

@@ -1,8 +1,8 @@
 """Tracking takes less than 3 % of a default MNIST run's time, start-up and creation of the store left out.
 
-Each run is trained by lenet_exp.run.run in a process of its own, with the data loaded, mlflow imported and the store
-created before the clock starts. Counted is the time inside Delivery.live and send, and inside what makes the record
-and writes the run folder.
+Each run is trained by lenet_exp.runs.run.run in a process of its own, with the data loaded, mlflow imported and the
+store created before the clock starts. Counted is the time inside Delivery.live and send, and inside what makes the
+record and writes the run folder.
 
     python -m benchmarks.tracking                      # three runs of 50 epochs
     python -m benchmarks.tracking --models all none    # with and without the model in MLflow, in turn
@@ -64,14 +64,14 @@ class Clock:
 
 def measure(models: str, epochs: int) -> dict[str, float]:
     """One run in this process: its whole time, and by part that of tracking."""
-    from lenet_exp import run as lenet_run
     from lenet_exp.data.images import load_training_data
-    from lenet_exp.execution import choose_device
+    from lenet_exp.folders.commits import Commits
+    from lenet_exp.folders.run_folder import RunFolder
     from lenet_exp.reports.progress import log_to_console
-    from lenet_exp.sweeps.commits import Commits
-    from lenet_exp.sweeps.run_folder import RunFolder
+    from lenet_exp.runs import run as lenet_run
     from lenet_exp.tracking import deliver
     from lenet_exp.tracking.delivery import Delivery
+    from lenet_exp.training.execution import choose_device
 
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     with tempfile.TemporaryDirectory() as outputs:

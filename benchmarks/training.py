@@ -28,7 +28,7 @@ from benchmarks.measure import interleave, keep, parser, positive, show_ratio, s
 from lenet_exp.config.compose import compose
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
-from lenet_exp.execution import cpu_count
+from lenet_exp.machine import cpu_count
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import new_lane

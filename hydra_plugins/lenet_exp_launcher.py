@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from lenet_exp.sweeps import local_launcher
+from lenet_exp.executors import local_launcher
 
 
 @dataclass

@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_exp.errors import ConfigError, first_line
-from lenet_exp.sweeps.local_launcher import LocalLauncher, NotStarted
+from lenet_exp.executors.local_launcher import LocalLauncher, NotStarted
 
 log = logging.getLogger("lenet_exp")
 
@@ -82,10 +82,10 @@ class GridSweeper(BasicSweeper, Sweeper):
         return self._start(given)
 
     def _start(self, given: list[str]) -> Any:
-        from lenet_exp.record import command_line
-        from lenet_exp.sweeps.freeze import check_jobs, freeze_jobs, tell_once
+        from lenet_exp.addresses import hide_password
+        from lenet_exp.machine import command_line
+        from lenet_exp.runs.jobs import check_jobs, freeze_jobs, tell_once
         from lenet_exp.sweeps.session import Asked
-        from lenet_exp.tracking.store import hide_password
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -105,8 +105,8 @@ class GridSweeper(BasicSweeper, Sweeper):
     def _resume(self, given: list[str]) -> Any:
         import os
 
-        from lenet_exp.record import command_line
-        from lenet_exp.sweeps.freeze import check_jobs
+        from lenet_exp.machine import command_line
+        from lenet_exp.runs.jobs import check_jobs
         from lenet_exp.sweeps.resume import frozen_sweep
         from lenet_exp.sweeps.session import Asked
 
@@ -144,15 +144,12 @@ class GridSweeper(BasicSweeper, Sweeper):
             return [returns]
 
     def _launch(self, launcher: Launcher, marked: list[list[str]]) -> Sequence[JobReturn]:
-        from lenet_exp.cli import EXIT_FAILED, set_exit_status
-
         try:
             return launcher.launch(marked, initial_job_idx=0)
         except Exception as e:
             if isinstance(launcher, LocalLauncher):
                 raise
             log.error("%s gave up: %s: %s", type(launcher).__name__, type(e).__name__, first_line(e))
-            set_exit_status(EXIT_FAILED)
             return []
 
     def _make_launcher(self, session: Any, missing: Sequence[Any]) -> Any:

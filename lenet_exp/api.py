@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lenet_exp.compare import compare
-from lenet_exp.config.compose import compose, typed
+from lenet_exp.config import compose as composing
 from lenet_exp.config.schema import Config
 
 if TYPE_CHECKING:
-    from lenet_exp.run import RunResult
+    import pandas as pd
+
+    from lenet_exp.folders.results import RunResult
     from lenet_exp.training.lenet5 import LeNet5
 
 __all__ = ["compare", "compose", "load", "train"]
+
+
+def compose(overrides: list[str] | None = None) -> Config:
+    """The configuration that `lenet-train <overrides>` would train, checked.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    from lenet_exp.training.check import check_config
+
+    config = composing.compose(overrides)
+    check_config(config)
+    return config
 
 
 def train(config: Config | dict[str, Any] | list[str]) -> RunResult:
@@ -24,11 +38,39 @@ def train(config: Config | dict[str, Any] | list[str]) -> RunResult:
     Raises:
         UserError: the configuration is wrong, or the data or the store can't be used.
     """
-    from lenet_exp.run import run
+    from lenet_exp.runs.run import run
 
     if isinstance(config, list):
-        config = compose(config)
-    return run(typed(config) if isinstance(config, dict) else config)
+        config = composing.compose(config)
+    return run(composing.typed(config) if isinstance(config, dict) else config)
+
+
+def compare(
+    *,
+    sweep: str | list[str] | None = None,
+    filter: str | None = None,  # as the command names it
+    tracking_uri: str | None = None,
+    experiment: str = "lenet_exp",
+) -> pd.DataFrame:
+    """The leaderboard of a sweep, of several, or of the runs that a filter finds; see `lenet-compare --help`.
+
+    Returns:
+        One row a group (a configuration without its seed), best first within its data set: `dataset`, `rank`, the flags
+        that differ, `n`, `mean`, `sd`, `low` and `high` (95 % interval) of the best validation accuracy as fractions,
+        `best_epoch` and `seconds_to_best` (means), counts of outcomes, and how the leader stands against it: `behind`
+        with `behind_low`, `behind_high`, `differs` and `verdict`.
+
+    Raises:
+        UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
+    """
+    import pandas as pd
+
+    from lenet_exp.commands.sources import find
+    from lenet_exp.reports.leaderboard import records
+
+    which = ",".join(sweep) if isinstance(sweep, list) else sweep
+    comparisons, _ = find(which, filter, tracking_uri, experiment)
+    return pd.DataFrame([row for comparison in comparisons for row in records(comparison)])
 
 
 def load(model: str, *, tracking_uri: str | None = None) -> LeNet5:
@@ -42,7 +84,7 @@ def load(model: str, *, tracking_uri: str | None = None) -> LeNet5:
     Raises:
         UserError: there is no such model, or its weights are not those of its record.
     """
+    from lenet_exp.addresses import default_uri
     from lenet_exp.tracking.load import load_model
-    from lenet_exp.tracking.store import default_uri
 
     return load_model(model, tracking_uri or default_uri(), dataset="").network

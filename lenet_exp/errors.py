@@ -20,6 +20,10 @@ class StoreError(UserError):
     """The MLflow store can't be used as it is."""
 
 
+class RunsFailed(Exception):
+    """Runs failed or diverged, which has been said: the command has done its work and ends with status 1."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name closest to `name` (case, `-` and `_` ignored), or None where nothing is close."""
 

@@ -24,8 +24,7 @@ from hydra.core.global_hydra import GlobalHydra
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from lenet_exp import cli as command_line
-from lenet_exp.train import main
+from lenet_exp.commands.train import main
 from tests.warm import Process
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +47,6 @@ def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["lenet-train", *arguments])
-        patch.setattr(command_line, "_status", 0)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("HYDRA_FULL_ERROR", "0")
         for name, value in {"LENET_EXP_OUTPUTS": str(outputs), **environment}.items():
@@ -69,16 +67,17 @@ def start(
     """The same as a process of its own, in an empty environment but for what is needed; `env=` is added.
 
     Args:
-        module: whose `main` is called; by default that of the program.
+        module: whose `main` is called instead of the program's.
         cold: in a new interpreter, where it matters what the imports do.
     """
-    module = module or f"lenet_exp.{program}"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
     environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop("env", {})
     if not cold:
-        return Process(module, arguments, env=environment, **popen)
+        module = module or f"lenet_exp.commands.{program}"
+        return Process(module, [f"lenet-{program}", *arguments], env=environment, **popen)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, text=True, **(pipes | popen))
+    command = [sys.executable, "-m", "lenet_exp", program, *arguments]
+    return subprocess.Popen(command, env=environment, text=True, **(pipes | popen))
 
 
 def end(process: Process | subprocess.Popen[str]) -> Done:

@@ -14,8 +14,6 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 
-from lenet_exp import cli as command_line
-
 # Tests run side by side: a thread that spins while it waits takes the core that the others need (several times slower).
 # Read by OpenMP when torch is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -89,7 +87,7 @@ def ready(outputs: Path, empty_store: Path) -> Path:
 
 @pytest.fixture
 def cli(workdir: Path) -> Cli:
-    """`cli("dataset=digits", ...)` runs `python -m lenet_exp.train dataset=digits ...` as a process of its own.
+    """`cli("dataset=digits", ...)` runs `python -m lenet_exp train dataset=digits ...` as a process of its own.
 
     It runs in `workdir` (or in `cwd=`), with `env=` on top of the environment, and without LENET_EXP_OUTPUTS unless
     the test asks for the fixture `outputs`. Returns subprocess's returncode, stdout and stderr, as text.
@@ -99,7 +97,7 @@ def cli(workdir: Path) -> Cli:
         *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "lenet_exp.train", *arguments],
+            [sys.executable, "-m", "lenet_exp", "train", *arguments],
             cwd=cwd or workdir,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -117,9 +115,8 @@ def main(workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(workdir)
 
     def run(*arguments: str, program: str = "train") -> subprocess.CompletedProcess[str]:
-        entry = import_module(f"lenet_exp.{program}").main
+        entry = import_module(f"lenet_exp.commands.{program}").main
         monkeypatch.setattr(sys, "argv", [f"lenet-{program}", *arguments])
-        monkeypatch.setattr(command_line, "_status", 0)
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)  # the program sets it for itself
         GlobalHydra.instance().clear()
         capfd.readouterr()

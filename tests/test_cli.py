@@ -13,11 +13,12 @@ import torch
 import yaml
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import CONF_DIR, plain
+from lenet_exp.config.compose import plain
+from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.schema import knobs
 from tests.data.idx import pictures, write_mnist_like
 
-TRAIN = [sys.executable, "-m", "lenet_exp.train"]
+TRAIN = [sys.executable, "-m", "lenet_exp", "train"]
 
 # What was typed -> what its one line has to say.
 MISTAKES: dict[str, list[str]] = {
@@ -215,9 +216,9 @@ def test_missing_data_are_one_line_that_says_what_was_tried_and_what_else_can_be
 
 DRIVER = """
 import runpy, sys
-sys.argv[1:] = {arguments!r}
+sys.argv[1:] = ["train", *{arguments!r}]
 try:
-    runpy.run_module("lenet_exp.train", run_name="__main__", alter_sys=True)
+    runpy.run_module("lenet_exp", run_name="__main__", alter_sys=True)
 except SystemExit as left:
     assert not left.code, left.code
 heavy = {{"torch", "mlflow", "pandas", "numpy", "matplotlib", "sklearn", "torchvision"}} & set(sys.modules)

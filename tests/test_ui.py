@@ -60,9 +60,8 @@ def test_help_and_mistakes_are_quick_and_short(main):
 
 
 def test_help_imports_neither_mlflow_nor_torch(tmp_path):
-    code = (
-        "import sys; sys.argv[1:] = ['--help']; from lenet_exp.ui import main\ntry: main()\nexcept SystemExit: pass\n"
-    )
+    code = "import sys; sys.argv[1:] = ['--help']; from lenet_exp.commands.ui import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
     code += "assert not {'mlflow', 'torch', 'hydra'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
 

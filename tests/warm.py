@@ -44,7 +44,7 @@ class Process:
     def __init__(
         self,
         module: str,
-        arguments: Sequence[str],
+        arguments: Sequence[str],  # as sys.argv
         *,
         env: Mapping[str, str],
         cwd: Path | str | None = None,
@@ -53,7 +53,7 @@ class Process:
         stderr: int | IO[Any] = subprocess.PIPE,
         start_new_session: bool = False,
     ) -> None:
-        self.args = [module, *arguments]
+        self.args = list(arguments)
         self.returncode: int | None = None
         theirs: list[int] = []
         self.stdin = _end(stdin, theirs, "w")
@@ -190,7 +190,7 @@ def _serve(server: socket.socket) -> dict[str, Any] | None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Runs `python -m <module> <arguments>` here."""
+    """Calls the module's `main` here."""
     if request["session"]:
         os.setsid()
     os.environ.clear()
@@ -203,9 +203,8 @@ def _become(request: dict[str, Any]) -> None:
         stream = open(number, "w" if number else "r", buffering=1 if number == 2 or os.isatty(number) else -1)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    module = importlib.import_module(request["module"])
-    sys.argv = [str(module.__file__), *request["arguments"]]
-    module.main()
+    sys.argv = request["arguments"]
+    importlib.import_module(request["module"]).main()
 
 
 def _import_all() -> None:
@@ -215,7 +214,7 @@ def _import_all() -> None:
         except ImportError:  # of another release, or not installed
             continue
     for file in sorted((ROOT / "lenet_exp").rglob("*.py")):
-        if "pool" not in file.parts and file.stem != "__init__":
+        if "pool" not in file.parts and not file.stem.startswith("__"):
             importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
 
 

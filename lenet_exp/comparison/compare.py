@@ -10,8 +10,8 @@ from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import Group, grouped
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import Difference, differences
-from lenet_exp.config.compose import config_groups
-from lenet_exp.sweeps.names import job_name
+from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.names import job_name
 
 
 @dataclass(frozen=True)

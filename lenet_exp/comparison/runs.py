@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lenet_exp.record import effective
-from lenet_exp.sweeps.commits import seconds_to
-from lenet_exp.sweeps.results import JobResult
-from lenet_exp.sweeps.run_folder import RunFolder
-from lenet_exp.tracking.params import params
+from lenet_exp.config.effective import effective
+from lenet_exp.config.params import params
+from lenet_exp.folders.commits import seconds_to
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.run_folder import RunFolder
 
 # Flags that no comparison is about: where things lie and how often something is told.
 _SILENT = {"data_root", "model_path", "num_iter_echo"}

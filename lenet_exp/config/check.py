@@ -1,30 +1,29 @@
-"""Everything that can be known to be wrong before anything is trained: ranges, cross-field rules, torch's own rules."""
+"""Ranges and cross-field rules."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import Field
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, Shape, knobs, range_text, value_of, within
 from lenet_exp.errors import ConfigError
-from lenet_exp.tracking.store import hide_password
 
 TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those whose files are in MNIST's format
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
 _WARM = "for a warm-up alone: schedule=linear schedule.final=1"
 
 
-def check_config(config: Config) -> None:
-    """Raises:
-    ConfigError: with one line that names the flag, its value and what is allowed.
+def check_flags(config: Config) -> None:
+    """What needs neither data nor torch's classes; `training.check.check_config` has the rest.
+
+    Raises:
+        ConfigError: with one line that names the flag, its value and what is allowed.
     """
     check_ranges(config)
     _check_schedule(config)
-    _check_activation(config)
-    _check_optimizer(config)
+    _check_monotone(config)
 
 
 def check_ranges(config: Config | PredictConfig) -> None:
@@ -82,55 +81,7 @@ def _check_schedule(config: Config) -> None:
         raise ConfigError(f"schedule.final={s.final}: allowed is > 0 with schedule=step, whose falls are equal ratios")
 
 
-def _check_activation(config: Config) -> None:
+def _check_monotone(config: Config) -> None:
     monotone = config.activation.get("monotone", False)
     if not isinstance(monotone, bool):
         raise ConfigError(f"activation.monotone={monotone}: allowed is true or false")
-    _try_network(json.dumps([config.activation, config.regularization.dropout_rate], sort_keys=True, default=str))
-
-
-# The jobs of a sweep differ in few options, so what was tried once is known: errors are not cached.
-@lru_cache(maxsize=1024)
-def _try_network(options: str) -> None:
-    import torch
-
-    from lenet_exp.config.targets import option_name
-    from lenet_exp.training.lenet5 import LeNet5
-
-    activation, dropout_rate = json.loads(options)
-    model = LeNet5(activation, dropout_rate, noise=torch.Generator())
-    state = torch.random.get_rng_state()
-    try:
-        model.train()(torch.linspace(-1, 1, 2 * 32 * 32).reshape(2, 1, 32, 32))
-    except Exception as e:
-        raise ConfigError(f"activation={option_name(activation)}: can't be applied in LeNet-5: {e}") from e
-    if not torch.equal(state, torch.random.get_rng_state()):
-        raise ConfigError(
-            f"activation={option_name(activation)}: draws from global random state, so its runs can't be "
-            "repeated; give the class a `generator` attribute to draw from (see lenet_exp/training/activations.py)"
-        )
-
-
-def _check_optimizer(config: Config) -> None:
-    import torch
-
-    from lenet_exp.config.targets import option_name
-    from lenet_exp.training.optimizer import build_optimizer
-    from lenet_exp.training.snapshot import optimizer_state
-
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    parameter.grad = torch.zeros(1)
-    optimizer = build_optimizer(config, [parameter])
-    if "lr" not in optimizer.param_groups[0]:
-        raise ConfigError(f"optimizer={option_name(config.optimizer)}: keeps no lr, which schedules and curves need")
-    try:
-        optimizer.step()
-    except Exception as e:  # LBFGS wants a closure, SparseAdam sparse gradients
-        raise ConfigError(f"optimizer={option_name(config.optimizer)}: can't be applied to LeNet-5: {e}") from e
-    try:
-        optimizer_state(optimizer)
-    except TypeError as e:
-        raise ConfigError(
-            f"optimizer={option_name(config.optimizer)}: a stopped run could not go on, since {e}; "
-            "allowed are tensors, numbers and texts"
-        ) from e

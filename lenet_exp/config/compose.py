@@ -1,4 +1,4 @@
-"""Finds conf/, and turns what Hydra composed into a typed, checked `Config`."""
+"""Turns what Hydra composed into a typed `Config`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,24 @@ from collections.abc import Hashable
 from dataclasses import asdict
 from enum import Enum
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
+from lenet_exp.config.check import check_flags
+from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.explain import explain_flag, explain_hydra
 from lenet_exp.config.schema import Config, describe_knobs, knobs
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
 from lenet_exp.outputs import outputs_dir
-
-PACKAGE = Path(__file__).resolve().parent.parent
-# In a wheel conf/ lies inside the package, in a checkout beside it.
-CONF_DIR = next(
-    (d for d in (PACKAGE / "conf", PACKAGE.parent / "conf") if (d / "train.yaml").is_file()), PACKAGE / "conf"
-)
 
 OmegaConf.register_new_resolver("lenet_exp.outputs", lambda: str(outputs_dir()), replace=True)
 OmegaConf.register_new_resolver("lenet_exp.flags", describe_knobs, replace=True)
 
 
 ConfigT = TypeVar("ConfigT")
-
-
-def config_groups() -> list[str]:
-    """The folders of conf/: dataset, activation and so on."""
-    return sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir())
 
 
 def typed(composed: DictConfig | dict[str, Any]) -> Config:
@@ -92,7 +83,7 @@ def free_tags(overrides: list[str]) -> list[str]:
 
 
 def compose(overrides: list[str] | None = None) -> Config:
-    """The configuration that `lenet-train <overrides>` would train, checked.
+    """The configuration that `lenet-train <overrides>` would train, its flags checked.
 
     Raises:
         ConfigError: an override is wrong.
@@ -102,9 +93,6 @@ def compose(overrides: list[str] | None = None) -> Config:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    from lenet_exp.config.check import check_config
-    from lenet_exp.config.explain import explain_hydra
-
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -113,7 +101,7 @@ def compose(overrides: list[str] | None = None) -> Config:
         if isinstance(e, PLAIN_ERRORS) and not from_hydra(e):
             raise
         raise ConfigError(explain_hydra(e)) from e
-    check_config(config)
+    check_flags(config)
     return config
 
 
@@ -131,8 +119,6 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
         hint = nearest(str(value), [m.value for m in kind]) if hasattr(kind, "__members__") else None
         return f"{key}={_show(value)}: allowed is {allowed}" + (f"; did you mean {hint}?" if hint else "")
     if "not in" in reason and key:
-        from lenet_exp.config.explain import explain_flag
-
         return explain_flag(key)
     for flag in known:
         section, dot, _ = flag.partition(".")

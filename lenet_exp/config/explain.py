@@ -9,7 +9,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from yaml import MarkedYAMLError
 
-from lenet_exp.config.compose import CONF_DIR, config_groups
+from lenet_exp.config.conf_dir import CONF_DIR, config_groups
 from lenet_exp.errors import nearest
 
 EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options that another package brings, which an extra of ours installs

@@ -16,7 +16,7 @@ from lenet_exp.config.schema import Config, Dataset
 from lenet_exp.data.readers import RawImages, read_images
 from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
-from lenet_exp.training.seeds import generator
+from lenet_exp.seeds import generator
 
 SIDE = 32  # LeNet-5's input
 CHUNK = 4096  # images resized at a time, so that the work space stays small

@@ -11,18 +11,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from lenet_exp.addresses import store_uri
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.execution import choose_device, cpu_count
 from lenet_exp.files import write_atomic
+from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.figures import check_output, pictures_table, score_table, write_output
 from lenet_exp.prediction.pictures import classify, read_picture
-from lenet_exp.prediction.score import Score, score_test_set
+from lenet_exp.prediction.score import score_test_set
 from lenet_exp.reports.plots import confusion_figure, pictures_figure, png
 from lenet_exp.tracking.load import TrainedModel, load_model
 from lenet_exp.tracking.prediction import log_test_result
-from lenet_exp.tracking.store import store_uri
 from lenet_exp.training.evaluate import named_matrix
+from lenet_exp.training.execution import choose_device
+from lenet_exp.training.score import Score
 
 log = logging.getLogger("lenet_exp")
 
@@ -71,7 +73,7 @@ def answer_pictures(config: PredictConfig) -> float:
 def _prepare(config: PredictConfig) -> tuple[torch.device, TrainedModel]:
     device = choose_device(config.device)
     torch.set_num_threads(config.num_threads or cpu_count())
-    model = load_model(config.trained_model, store_uri(config.tracking), config.dataset.name)
+    model = load_model(config.trained_model, store_uri(config.tracking.uri), config.dataset.name)
     trained_on = model.record["config"]["dataset"]["name"] if model.record else config.dataset.name
     if trained_on != config.dataset.name:
         log.warning("%s was trained on %s, not on %s", model.name, trained_on, config.dataset.name)

@@ -10,8 +10,8 @@ from typing import Any
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import write_atomic, write_json
 from lenet_exp.prediction.pictures import Answer
-from lenet_exp.prediction.score import Score
 from lenet_exp.training.evaluate import named_matrix
+from lenet_exp.training.score import Score
 
 FORMATS = (".json", ".csv")
 Rows = list[dict[str, Any]]

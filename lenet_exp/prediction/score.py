@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
@@ -13,36 +10,7 @@ from lenet_exp.config.schema import Dataset
 from lenet_exp.data.images import normalise
 from lenet_exp.data.readers import read_images
 from lenet_exp.training.evaluate import confusion_matrix, predict_classes
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """Figures of one class, fractions; `support` is its number of test images."""
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a model got right on a test set."""
-
-    correct: int
-    total: int
-    classes: list[ClassScore]
-    confusion_matrix: list[list[int]]
-    source: str
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.total
-
-    def as_json(self) -> dict[str, Any]:
-        """All figures as JSON values."""
-        return {"accuracy": self.accuracy, **asdict(self)}
+from lenet_exp.training.score import ClassScore, Score
 
 
 def score_test_set(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from lenet_exp.tracking.store import hide_password
+from lenet_exp.addresses import hide_password
 from lenet_exp.training.fit import EpochResult
 
 log = logging.getLogger("lenet_exp")

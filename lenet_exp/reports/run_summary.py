@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from lenet_exp.addresses import default_uri, hide_password, store_uri
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import first_line
+from lenet_exp.folders.results import RunResult
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.sweep_table import at_chance
-from lenet_exp.run import RunResult
-from lenet_exp.sweeps.run_folder import RunFolder
-from lenet_exp.tracking.store import default_uri, hide_password, store_uri
 
 
 def print_run(result: RunResult, config: Config) -> None:
@@ -23,7 +23,7 @@ def print_run(result: RunResult, config: Config) -> None:
     print(f"run folder: {result.folder}")
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")
-    uri = store_uri(config.tracking)
+    uri = store_uri(config.tracking.uri)
     print(f"look at it: lenet-ui sweep=all{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}")
 
 

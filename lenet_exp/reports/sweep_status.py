@@ -12,9 +12,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from lenet_exp.sweeps.owner import owner_of
-from lenet_exp.sweeps.results import JobResult, job_results
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.folders.owner import owner_of
+from lenet_exp.folders.results import JobResult, job_results
+from lenet_exp.folders.sweep_folder import SweepFolder
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:

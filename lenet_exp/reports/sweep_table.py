@@ -12,9 +12,9 @@ from rich.text import Text
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import OUTCOMES
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.leaderboard import print_comparison, print_verdict, wide_console
-from lenet_exp.sweeps.results import JobResult
-from lenet_exp.sweeps.sweep_folder import SweepFolder
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:

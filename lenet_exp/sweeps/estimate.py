@@ -14,10 +14,11 @@ import torch
 from lenet_exp.config.compose import typed
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
-from lenet_exp.execution import choose_device, cpu_count
+from lenet_exp.folders.job import FrozenJob, sweep_key
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.sweeps.freeze import SWEEP_THREADS, FrozenJob, sweep_key
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.fit import solo_step
 from lenet_exp.training.lane import new_lane
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lenet_exp.config.compose import typed
 from lenet_exp.errors import UserError
+from lenet_exp.folders.results import ended
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
-from lenet_exp.run import run
-from lenet_exp.sweeps.freeze import SWEEP_THREADS
-from lenet_exp.sweeps.results import ended
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery import Deliverer, LeftToOthers
+from lenet_exp.training.execution import SWEEP_THREADS
 
 log = logging.getLogger("lenet_exp")
 

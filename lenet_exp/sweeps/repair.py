@@ -11,10 +11,10 @@ from typing import Any
 
 from lenet_exp.config.compose import typed_as
 from lenet_exp.config.schema import Tracking
-from lenet_exp.sweeps.owner import owner_of
-from lenet_exp.sweeps.results import give_up, job_results
-from lenet_exp.sweeps.run_folder import RunFolder
-from lenet_exp.sweeps.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.owner import owner_of
+from lenet_exp.folders.results import give_up, job_results
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.tracking.parent import close_parent
 

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.cli import EXIT_FAILED, set_exit_status
+from lenet_exp.addresses import frozen_uri
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.runs import from_results
 from lenet_exp.config.schema import Config, Models
+from lenet_exp.errors import RunsFailed
+from lenet_exp.folders.job import FrozenJob, sweep_key
+from lenet_exp.folders.owner import own
+from lenet_exp.folders.results import JobResult, give_up, job_results
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.sweeps import job as job_module
-from lenet_exp.sweeps.freeze import FrozenJob, sweep_key
 from lenet_exp.sweeps.job import one_line
-from lenet_exp.sweeps.owner import own
-from lenet_exp.sweeps.results import JobResult, give_up, job_results
-from lenet_exp.sweeps.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.tracking.adopt import adopt
 from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.tracking.parent import close_parent, open_parent
-from lenet_exp.tracking.store import frozen_uri
 from lenet_exp.tracking.sweep_report import report_sweep
 
 OWN_RUN = "the sweep's own MLflow run"
@@ -109,6 +109,7 @@ def sweep_session(jobs: list[FrozenJob], config: Config, asked: Asked) -> Iterat
     Raises:
         ConfigError: the outputs folder can't be written; nothing was started.
         StoreError: the MLflow store can't be used.
+        RunsFailed: at the end, where a run did not finish.
     """
     check_outputs()
     sweep = SweepFolder(outputs_dir() / "sweeps" / sweep_key(config.tracking.experiment, jobs))
@@ -123,7 +124,7 @@ def sweep_session(jobs: list[FrozenJob], config: Config, asked: Asked) -> Iterat
             "the sweep's own MLflow run", lambda store: open_parent(store, sweep, config)
         )
         session = Session(sweep, jobs, config, delivery)
-        start, outcome = time.perf_counter(), "killed"
+        start, outcome, all_finished = time.perf_counter(), "killed", False
         try:
             _begin(session, again)
             yield session
@@ -133,7 +134,9 @@ def sweep_session(jobs: list[FrozenJob], config: Config, asked: Asked) -> Iterat
             outcome = "failed"
             raise
         finally:
-            _end(session, outcome, time.perf_counter() - start)
+            all_finished = _end(session, outcome, time.perf_counter() - start)
+    if not all_finished:
+        raise RunsFailed
 
 
 def _begin(session: Session, again: bool) -> None:
@@ -150,7 +153,8 @@ def _begin(session: Session, again: bool) -> None:
         session.delivery.send(job.folder)
 
 
-def _end(session: Session, outcome: str, seconds: float) -> None:
+def _end(session: Session, outcome: str, seconds: float) -> bool:
+    """Delivers the rest, closes the parent run and prints the table; whether all runs finished."""
     sweep, delivery = session.sweep, session.delivery
     results = session.results()
     runs = {r.job.run: r for r in results if r.record is not None}
@@ -163,12 +167,11 @@ def _end(session: Session, outcome: str, seconds: float) -> None:
             delivery.send(best.job.folder, model=True)
     sweep.save({"outcome": outcome})
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results, outcome))
-    if any(r.outcome != "finished" for r in results):
-        set_exit_status(EXIT_FAILED)
     comparisons = compare_runs(from_results(results), sweep.plan()["swept"])
     print_sweep(results, seconds, sweep, comparisons)
     with_pictures = session.config.tracking.plots and outcome == "finished"
     delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
+    return all(r.outcome == "finished" for r in results)
 
 
 def _kept(asked: Asked, config: Config, sweep: SweepFolder) -> dict[str, Any]:

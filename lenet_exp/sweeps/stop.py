@@ -8,7 +8,7 @@ import signal
 import time
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_folder import SweepFolder
 
 WAIT_SECONDS = 120.0
 

@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.results import ended
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
-from lenet_exp.sweeps.freeze import FrozenJob
-from lenet_exp.sweeps.results import ended
-from lenet_exp.sweeps.sweep_folder import SweepFolder
 from lenet_exp.tracking.delivery import Delivery
 
 TICK_SECONDS = 0.5

@@ -9,8 +9,9 @@ from functools import partial
 from lenet_exp.config.compose import typed
 from lenet_exp.config.schema import Sweep
 from lenet_exp.data.images import SharedSet, share, use_shared
-from lenet_exp.sweeps.freeze import SWEEP_THREADS, FrozenJob
-from lenet_exp.sweeps.local_launcher import LocalLauncher
+from lenet_exp.executors.local_launcher import LocalLauncher
+from lenet_exp.folders.job import FrozenJob
+from lenet_exp.training.execution import SWEEP_THREADS
 
 log = logging.getLogger("lenet_exp")
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lenet_exp.addresses import SQLITE
 from lenet_exp.files import write_json
-from lenet_exp.sweeps.freeze import FrozenJob
-from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery import Delivery
-from lenet_exp.tracking.store import SQLITE, Store
+from lenet_exp.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

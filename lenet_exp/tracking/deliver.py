@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from lenet_exp.sweeps.run_folder import ENDED, RunFolder
+from lenet_exp.config.params import params, text
+from lenet_exp.folders.run_folder import ENDED, RunFolder
 from lenet_exp.tracking.champion import crown
 from lenet_exp.tracking.class_accuracy import class_points
 from lenet_exp.tracking.model import log_model
-from lenet_exp.tracking.params import params, text
 from lenet_exp.tracking.store import Store
 
 if TYPE_CHECKING:

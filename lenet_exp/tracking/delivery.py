@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from lenet_exp.addresses import hide_password, store_uri
 from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.errors import first_line
-from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.deliver import deliver
-from lenet_exp.tracking.store import Store, StoreAway, hide_password, open_store, store_uri
+from lenet_exp.tracking.store import Store, StoreAway, open_store
 
 LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 
@@ -56,7 +57,7 @@ class Delivery:
     """
 
     def __init__(self, tracking: Tracking, *, in_sweep: bool = False) -> None:
-        self.uri = store_uri(tracking)
+        self.uri = store_uri(tracking.uri)
         self.parent: str | None = None  # MLflow run id of the sweep
         self.store: Store | None = None
         self._tracking = tracking

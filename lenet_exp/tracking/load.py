@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.tracking.champion import ALIAS, registered_name
 from lenet_exp.tracking.model import rebuild
 from lenet_exp.tracking.shipped import shipped_file
-from lenet_exp.tracking.store import SQLITE, connect, hide_password
+from lenet_exp.tracking.store import connect
 from lenet_exp.training.ancestor import load_ancestor
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.weights import load_weights, weights_digest

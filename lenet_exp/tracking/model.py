@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lenet_exp.tracking.params import params
+from lenet_exp.config.params import params
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.lenet5 import LeNet5
 

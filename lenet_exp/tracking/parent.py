@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lenet_exp.config.schema import Config
-from lenet_exp.execution import git_state, host, versions
-from lenet_exp.sweeps.results import JobResult
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import git_state, host, versions
 from lenet_exp.tracking.deliver import alive, delivered_run, program, set_tags, strings, user
 from lenet_exp.tracking.store import Store
 

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lenet_exp.addresses import SQLITE, hide_password, store_uri
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.errors import first_line
-from lenet_exp.prediction.score import Score
-from lenet_exp.sweeps.run_folder import run_id as folder_id
+from lenet_exp.folders.run_folder import run_id as folder_id
 from lenet_exp.tracking.load import TrainedModel
-from lenet_exp.tracking.store import SQLITE, connect, hide_password, store_uri
+from lenet_exp.tracking.store import connect
+from lenet_exp.training.score import Score
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +29,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
     """
     if model.record is None or model.record["config"]["dataset"]["name"] != config.dataset.name:
         return None
-    uri = store_uri(config.tracking)
+    uri = store_uri(config.tracking.uri)
     if model.run_id is None and uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return None
     try:

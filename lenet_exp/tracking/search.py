@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lenet_exp.addresses import hide_password
 from lenet_exp.comparison.runs import ComparedRun, split_seed_off
 from lenet_exp.errors import ConfigError, StoreError, first_line
-from lenet_exp.tracking.store import connect, hide_password
+from lenet_exp.tracking.store import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.config.params import params
 from lenet_exp.tracking.model import log_model
-from lenet_exp.tracking.params import params
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.weights import load_weights
 

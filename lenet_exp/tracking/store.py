@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lenet_exp.addresses import SQLITE, hide_password, store_uri
 from lenet_exp.config.schema import Store as StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.outputs import outputs_dir
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-SQLITE = "sqlite:///"
 
 
 class StoreAway(Exception):
@@ -43,23 +42,6 @@ class Store:
         return hide_password(self.uri)
 
 
-def store_uri(tracking: StoreAddress) -> str:
-    """`tracking.uri` (which MLFLOW_TRACKING_URI sets by default), else mlflow.db in the outputs folder."""
-    return tracking.uri or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
-
-
-def default_uri() -> str:
-    """Where commands that are no Hydra apps look: MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
-
-
-def frozen_uri(uri: str | None) -> str | None:
-    """A store's address as it may be kept: good in any directory, without a password."""
-    if uri is not None and uri.startswith(SQLITE):
-        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
-    return None if uri is None else hide_password(uri)
-
-
 def open_store(tracking: StoreAddress) -> Store:
     """Connects, and creates database and experiment where they are missing.
 
@@ -67,7 +49,7 @@ def open_store(tracking: StoreAddress) -> Store:
         StoreError: the database belongs to another MLflow version, or the experiment was deleted.
         StoreAway: nothing answers.
     """
-    uri = store_uri(tracking)
+    uri = store_uri(tracking.uri)
     with _explained(uri):
         if uri.startswith(SQLITE):
             _create_sqlite(Path(uri.removeprefix(SQLITE)))
@@ -122,12 +104,6 @@ def import_mlflow():  # type: ignore[no-untyped-def]
     for noisy in ("mlflow", "alembic", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     return mlflow
-
-
-def hide_password(uri: str) -> str:
-    """The address, or a text with addresses in it, without the passwords they may carry; for logs and records."""
-    text = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", uri)
-    return re.sub(r"([?&](?:password|sslpassword)=)[^&\s]*", r"\1***", text)
 
 
 def _create_sqlite(path: Path) -> None:

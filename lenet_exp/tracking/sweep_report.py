@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.leaderboard import markdown
-from lenet_exp.sweeps.results import JobResult
-from lenet_exp.sweeps.sweep_folder import SweepFolder
 from lenet_exp.tracking.deliver import delivered_run, set_tags
 from lenet_exp.tracking.store import Store
 

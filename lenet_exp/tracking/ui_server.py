@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.stopping import asked
-from lenet_exp.tracking.store import SQLITE, hide_password
 
 HOST = "127.0.0.1"
 START_SECONDS = 300.0  # a busy machine takes long to import MLflow twice

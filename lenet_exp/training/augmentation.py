@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lenet_exp.config.schema import Augmentation
-from lenet_exp.training.seeds import generator
+from lenet_exp.seeds import generator
 
 BACKGROUND = -1.0  # of images in [-1, 1], light on dark
 CONTROL = 16  # points along each axis that the smooth field of `elastic` is drawn at

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lenet_exp.config.schema import Config
+from lenet_exp.seeds import generator
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.optimizer import build_optimizer
-from lenet_exp.training.seeds import generator
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.config.literal import parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError
 
 KNOWN = {"sweep": "last", "output": None}
@@ -73,7 +73,7 @@ def test_how_a_command_ends(typed, main, status, out, err, monkeypatch, capsys):
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback():
     code = (
-        "from lenet_exp.config.literal import run_command\n"
+        "from lenet_exp.commands.literal import run_command\n"
         "run_command('lenet-x', '', lambda a: [print('line') for _ in range(100_000)] and 0)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -162,9 +162,10 @@ def hook(event, args):
         mode, flags = (args[1], args[2]) if event == "open" else (None, 0)
         seen.append([event, path, mode if isinstance(mode, str) else None, flags if isinstance(flags, int) else 0])
 report = sys.argv.pop(1)
+sys.argv.insert(1, "train")
 sys.addaudithook(hook)
 try:
-    runpy.run_module("lenet_exp.train", run_name="__main__", alter_sys=True)
+    runpy.run_module("lenet_exp", run_name="__main__", alter_sys=True)
 finally:
     json.dump(list(seen), open(report, "w"))
 """

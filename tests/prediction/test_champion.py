@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from lenet_exp.api import compose
-from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.champion import champion, crown
 from lenet_exp.tracking.store import open_store
 

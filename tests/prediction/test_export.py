@@ -16,8 +16,8 @@ import torch
 from mlflow import MlflowClient
 from torch import Tensor, nn
 
+from lenet_exp.commands.export import FORMATS
 from lenet_exp.errors import UserError
-from lenet_exp.export import FORMATS
 from lenet_exp.prediction import portable
 from lenet_exp.prediction.portable import write_portable
 from lenet_exp.tracking.load import TrainedModel, load_file

@@ -15,7 +15,7 @@ from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import load_training_data
-from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.champion import champion, crown
 from lenet_exp.tracking.load import load_champion, load_file
 from lenet_exp.tracking.shipped import shipped_file

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from lenet_exp.data.images import TrainingData, load_training_data
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.mistakes import (
     COLUMNS,
     ENLARGED,
@@ -30,7 +31,6 @@ from lenet_exp.reports.mistakes import (
     find_mistakes,
     mistakes_picture,
 )
-from lenet_exp.sweeps.run_folder import RunFolder
 from lenet_exp.tracking.model import rebuild
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import Lane
@@ -187,7 +187,7 @@ def test_neither_the_network_nor_random_state_changes(trained):
 
 def test_workers_need_no_matplotlib_for_it():
     code = """
-import sys, torch, lenet_exp.run
+import sys, torch, lenet_exp.runs.run
 from lenet_exp.reports.mistakes import Mistake, mistakes_picture
 from tests.training.small import configure, start
 _, data = start(configure())

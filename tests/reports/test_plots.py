@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from omegaconf import OmegaConf
 
-from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.reports.plots import TRAIN, VALIDATION, confusion_figure, curves_figure, png
 
 FASHION = list(OmegaConf.load(CONF_DIR / "dataset" / "fashion_mnist.yaml").class_names)

@@ -10,10 +10,10 @@ import pytest
 
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.words import verdict
+from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.sweep_table import at_chance, print_sweep, ranked
-from lenet_exp.sweeps.freeze import FrozenJob
-from lenet_exp.sweeps.results import JobResult
-from lenet_exp.sweeps.sweep_folder import SweepFolder
 from tests.comparison.made_up import made, many
 
 SWEEP = SweepFolder(Path("/runs/sweeps/0123456789abcdef"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_exp import train
+from lenet_exp.commands import train
 from lenet_exp.pool import pool
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import mlflow
 
-from lenet_exp import train
-from lenet_exp.sweeps import commits
+from lenet_exp.commands import train
+from lenet_exp.folders import commits
 from lenet_exp.tracking import delivery
 
 TRACE = "LENET_EXP_TEST_TRACE"  # a file to which the points are written, a line each

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lenet_exp.execution import choose_device
-from lenet_exp.sweeps import commits as commits_module
-from lenet_exp.sweeps.commits import Commits, read_history
+from lenet_exp.folders import commits as commits_module
+from lenet_exp.folders.commits import Commits, read_history
+from lenet_exp.training.execution import choose_device
 from lenet_exp.training.fit import EpochResult, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.weights import load_weights

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.config.conf_dir import CONF_DIR
 from tests.commands import SMALL, end, start
 from tests.stores import client, models, runs
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.execution import host
-from lenet_exp.sweeps.owner import owner_of
+from lenet_exp.folders.owner import owner_of
+from lenet_exp.machine import host
 from tests.commands import MINE, SMALL, Done, end, lenet_train, start
 from tests.stores import client, points, runs
 from tests.sweeps.layers import REACHED
@@ -95,9 +95,7 @@ def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_pa
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
         (folder,) = (ready / "sweeps").iterdir()
         (row,) = [text for text in lenet_sweep("list", outputs=ready).stdout.splitlines() if folder.name in text]
-        assert re.search(
-            rf"running \({re.escape(host())}, process {process.pid}\) +0/3 +python -m lenet_exp.train", row
-        )
+        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/3 +lenet-train -m", row)
         told = lenet_sweep("status", outputs=ready).stdout
         assert "2 not started, 1 running" in told
         assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)

@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 from hydra.version import _UNSPECIFIED_, VersionBase
 
-from lenet_exp.sweeps.local_launcher import LocalLauncher
+from lenet_exp.executors.local_launcher import LocalLauncher
 
 
 @pytest.fixture(autouse=True)

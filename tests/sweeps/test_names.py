@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.sweeps.names import job_name, swept_values
+from lenet_exp.config.names import job_name, swept_values
 
 GROUPS = {"dataset", "activation", "optimizer", "regularization"}
 SHOWN = 15  # characters that MLflow shows of a name

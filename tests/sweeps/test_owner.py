@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.execution import host
 from lenet_exp.files import write_json
-from lenet_exp.sweeps import owner as owner_module
-from lenet_exp.sweeps.owner import Owner, own, owner_of
+from lenet_exp.folders import owner as owner_module
+from lenet_exp.folders.owner import Owner, own, owner_of
+from lenet_exp.machine import host
 
 HOLD = (
-    "import sys; from pathlib import Path; from lenet_exp.sweeps.owner import own\n"
+    "import sys; from pathlib import Path; from lenet_exp.folders.owner import own\n"
     "with own(Path(sys.argv[1]), 'it'):\n    print('mine', flush=True)\n    sys.stdin.read()"
 )
 

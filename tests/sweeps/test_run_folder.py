@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from lenet_exp.execution import host
-from lenet_exp.sweeps.commits import Commits
-from lenet_exp.sweeps.owner import Owner, owner_of
-from lenet_exp.sweeps.run_folder import RunFolder, run_id
+from lenet_exp.folders.commits import Commits
+from lenet_exp.folders.owner import Owner, owner_of
+from lenet_exp.folders.run_folder import RunFolder, run_id
+from lenet_exp.machine import host
 from lenet_exp.training.lane import Best
 
 JOB = {"name": "n", "config": {}, "fingerprint": "f", "created_ms": 1}
@@ -102,7 +102,7 @@ def test_it_knows_whether_mlflow_has_points_of_it(folder):
 
 
 def test_a_claim_shuts_others_out_until_its_process_dies(folder):
-    code = "import sys; from pathlib import Path; from lenet_exp.sweeps.run_folder import RunFolder\n"
+    code = "import sys; from pathlib import Path; from lenet_exp.folders.run_folder import RunFolder\n"
     code += "with RunFolder(Path(sys.argv[1])).claim():\n    print('mine', flush=True)\n    sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.sweeps.owner import owner_of
+from lenet_exp.folders.owner import owner_of
 from tests.commands import MINE, SMALL, Done, end, start
 from tests.stores import client, models, points, runs
 from tests.sweeps.layers import REACHED

@@ -12,8 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lenet_exp.sweeps.results import JobResult, job_results
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.folders.results import JobResult, job_results
+from lenet_exp.folders.sweep_folder import SweepFolder
 from tests.commands import MINE, NO_NETWORK, SMALL, Done, lenet_train
 from tests.stores import client, files, models, points, runs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.sweeps.freeze import FrozenJob, sweep_key
-from lenet_exp.sweeps.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.job import FrozenJob, sweep_key
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 
 ASKED: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
 

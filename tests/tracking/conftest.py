@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.folders.run_folder import RunFolder
 from tests.commands import SMALL, Done, lenet_train
 from tests.stores import client, runs
 

@@ -10,7 +10,7 @@ import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.files import write_json
-from lenet_exp.sweeps.run_folder import RunFolder
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking import deliver as delivery
 from lenet_exp.tracking.deliver import deliver
 from lenet_exp.tracking.store import Store, open_store

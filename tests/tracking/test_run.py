@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
-from lenet_exp.execution import git_state, host, versions
+from lenet_exp.machine import git_state, host, versions
 from tests.commands import SMALL, lenet_train
 from tests.stores import client, files, points, runs
 from tests.tracking.conftest import ITERATIONS, Tracked

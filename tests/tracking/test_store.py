@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lenet_exp.addresses import SQLITE, hide_password, store_uri
 from lenet_exp.api import compose
 from lenet_exp.errors import StoreError
-from lenet_exp.tracking.store import SQLITE, hide_password, open_store, store_uri
+from lenet_exp.tracking.store import open_store
 from tests.commands import SECRET, SMALL, end, free_port, lenet_train, start
 from tests.stores import client, runs
 
@@ -34,14 +35,14 @@ def test_a_relative_outputs_folder_becomes_absolute(tmp_path, monkeypatch, empty
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LENET_EXP_OUTPUTS", "here")
     shutil.copytree(empty_store, "here")
-    assert store_uri(compose().tracking) == f"{SQLITE}{tmp_path}/here/mlflow.db"
+    assert store_uri(compose().tracking.uri) == f"{SQLITE}{tmp_path}/here/mlflow.db"
 
 
 def test_the_flag_wins_over_the_environment_and_that_over_the_default(ready, monkeypatch):
-    assert store_uri(compose().tracking) == f"{SQLITE}{ready / 'mlflow.db'}"
+    assert store_uri(compose().tracking.uri) == f"{SQLITE}{ready / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5001")
-    assert store_uri(compose().tracking) == "http://127.0.0.1:5001"
-    assert store_uri(compose(["tracking.uri=http://127.0.0.1:5002"]).tracking) == "http://127.0.0.1:5002"
+    assert store_uri(compose().tracking.uri) == "http://127.0.0.1:5001"
+    assert store_uri(compose(["tracking.uri=http://127.0.0.1:5002"]).tracking.uri) == "http://127.0.0.1:5002"
 
 
 def test_runs_really_go_where_the_environment_or_the_flag_says(ready, tmp_path, empty_store):

@@ -10,13 +10,13 @@ import torch
 from torch.nn import functional as F
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import CONF_DIR
+from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
-from lenet_exp.execution import choose_device, use_threads
+from lenet_exp.seeds import generator
+from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.fit import Divergence, EpochResult, fit
 from lenet_exp.training.lane import Lane, new_lane
-from lenet_exp.training.seeds import generator
 from lenet_exp.training.weights import weights_digest
 
 ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))

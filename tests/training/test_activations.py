@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lenet_exp.seeds import generator
 from lenet_exp.training.activations import Dropout, RReLU
-from lenet_exp.training.seeds import generator
 
 N = 40_000
 rates = st.floats(0, 0.99)

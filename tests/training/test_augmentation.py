@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lenet_exp.api import compose
+from lenet_exp.seeds import generator
 from lenet_exp.training.augmentation import BACKGROUND, augment, augments, sample
 from lenet_exp.training.evaluate import predict_classes
 from lenet_exp.training.fit import fit
-from lenet_exp.training.seeds import generator
 from tests.training.small import configure, digest, start, train
 
 N = 400

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.seeds import generator
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.seeds import generator
 from tests.training.small import ACTIVATIONS, configure, start
 
 OPTIONS = {name: configure(f"activation={name}").activation for name in ACTIVATIONS}

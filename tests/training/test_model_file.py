@@ -13,7 +13,7 @@ import lenet_exp
 from lenet_exp.api import load, train
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.run import RunResult
+from lenet_exp.folders.results import RunResult
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.model_file import ModelFile
 from lenet_exp.training.weights import load_weights, save_weights, weights_digest

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.training.seeds import generator
+from lenet_exp.seeds import generator
 
 SEEDS = st.integers(0, 2**63 - 1)
 STREAMS = ["weights", "order", "noise", "split"]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lenet_exp.seeds import generator
 from lenet_exp.training.average import follow
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.seeds import generator
 from tests.training.small import configure, digest, start, train
 
 

@@ -7,11 +7,36 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.errors import ConfigError
-from lenet_exp.sweeps.results import job_results
-from lenet_exp.sweeps.resume import find_sweep, is_mlflow_run_id
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
+from lenet_exp.folders.results import job_results
+from lenet_exp.folders.sweep_folder import SweepFolder
+
+
+def find(
+    sweep: str | None, filter_string: str | None, uri: str | None, experiment: str
+) -> tuple[list[Comparison], str]:
+    """The comparisons of what was asked for, and what that is called.
+
+    Raises:
+        UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
+    """
+    from lenet_exp.commands.sources import runs_of_filter, runs_of_sweeps
+
+    if sweep is not None and filter_string is not None:
+        raise ConfigError("sweep= and filter=: allowed is one of them")
+    if filter_string is not None:
+        runs, swept, title = (
+            *runs_of_filter(filter_string, uri, experiment),
+            filter_string or f"all runs of {experiment}",
+        )
+    else:
+        runs, swept, title = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
+    if not runs:
+        raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")
+    return compare_runs(runs, swept), title
 
 
 def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str], str]:
@@ -52,8 +77,8 @@ def runs_of(sweep: SweepFolder) -> list[ComparedRun]:
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:
     """The runs that a filter finds in the store, and no swept flags."""
+    from lenet_exp.addresses import default_uri
     from lenet_exp.tracking.search import search
-    from lenet_exp.tracking.store import default_uri
 
     return search(uri or default_uri(), experiment, filter_string), []
 

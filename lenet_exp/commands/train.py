@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
-import types
 from typing import Any
 
 from omegaconf import DictConfig
 
-from lenet_exp.cli import EXIT_FAILED, run_app, set_exit_status
-from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.commands.app import run_app
+from lenet_exp.errors import ConfigError, RunsFailed, UserError
 
 
 def train(cfg: DictConfig) -> float:
@@ -35,10 +33,10 @@ def train(cfg: DictConfig) -> float:
 
 def estimate_alone(config: Any) -> None:
     """What the run would take."""
-    from lenet_exp.config.check import check_config
-    from lenet_exp.execution import cpu_count
+    from lenet_exp.machine import cpu_count
+    from lenet_exp.runs.jobs import freeze_jobs
     from lenet_exp.sweeps.estimate import print_estimate
-    from lenet_exp.sweeps.freeze import freeze_jobs
+    from lenet_exp.training.check import check_config
 
     check_config(config)
     config.num_threads = config.num_threads or cpu_count()
@@ -46,9 +44,13 @@ def estimate_alone(config: Any) -> None:
 
 
 def run_alone(config: Any, *, name: str | None = None, default_threads: int | None = None) -> float:
-    """One run with its result on the terminal; a run that did not finish sets the exit status."""
+    """One run with its result on the terminal.
+
+    Raises:
+        RunsFailed: it did not finish.
+    """
     from lenet_exp.reports.run_summary import print_failure, print_run
-    from lenet_exp.run import run
+    from lenet_exp.runs.run import run
 
     started: list[Any] = []
     try:
@@ -57,11 +59,10 @@ def run_alone(config: Any, *, name: str | None = None, default_threads: int | No
         if isinstance(e, UserError) or not started:
             raise
         print_failure(e, started[0])  # the traceback is in its log
-        set_exit_status(EXIT_FAILED)
-        return math.nan
+        raise RunsFailed from e
     print_run(result, config)
     if result.outcome != "finished":
-        set_exit_status(EXIT_FAILED)
+        raise RunsFailed
     return result.value
 
 
@@ -69,17 +70,6 @@ def main() -> None:
     """The command lenet-train."""
     run_app("lenet-train", "train", train)
 
-
-class _CallableModule(types.ModuleType):
-    """`lenet_exp.train` is this module, for `python -m lenet_exp.train`, and the function of the Python API as well."""
-
-    def __call__(self, config: Any) -> Any:
-        from lenet_exp.api import train as train_config
-
-        return train_config(config)
-
-
-sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     main()

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from lenet_exp.config.compose import plain
+from lenet_exp.config.effective import effective
 from lenet_exp.config.fingerprint import TRAINING_VERSION, fingerprint
 from lenet_exp.config.schema import Config
-from lenet_exp.config.targets import keywords, option_name
 from lenet_exp.data.images import TrainingData
-from lenet_exp.execution import describe_execution, git_state, host, versions
-from lenet_exp.tracking.store import frozen_uri, hide_password
+from lenet_exp.machine import command_line, git_state, host, versions
 from lenet_exp.training.evaluate import confusion_matrix
+from lenet_exp.training.execution import describe_execution
 from lenet_exp.training.lane import Best
 from lenet_exp.training.weights import weights_digest
-
-
-def effective(config: Config) -> dict[str, Any]:
-    """The plain configuration as it acts: flags without effect (`momentum` under Adam) left out, no password in it."""
-    values = plain(config)
-    for group in ("activation", "optimizer"):
-        option = values[group]
-        used = keywords(group, option)
-        values[group] = {"name": option_name(option)} | {
-            k: v for k, v in option.items() if k in used or k in {"_target_", "monotone"}
-        }
-    values["tracking"]["uri"] = frozen_uri(values["tracking"]["uri"])
-    return values
 
 
 def freeze(config: Config, data: TrainingData, device: torch.device, name: str) -> dict[str, Any]:
@@ -98,11 +81,3 @@ def conclude(
 def same_bits(job: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether one can go on where the other stopped: equal execution and torch, on which the bits depend."""
     return job["execution"] == other["execution"] and job["versions"].get("torch") == other["versions"].get("torch")
-
-
-def command_line() -> str:
-    """What was typed, quoted for a shell, without the password that a store's address may carry."""
-    program = Path(sys.argv[0])
-    module = program.suffix == ".py" and program.parent.name == "lenet_exp"
-    start = ["python", "-m", f"lenet_exp.{program.stem}"] if module else [program.name]
-    return hide_password(shlex.join([*start, *sys.argv[1:]]))

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from lenet_exp.config.literal import parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, UserError, nearest
 
 USAGE = """
@@ -48,9 +48,9 @@ def run(arguments: list[str]) -> int:
     if path is not None:
         _check_output(path, chosen)
 
+    from lenet_exp.addresses import default_uri
     from lenet_exp.prediction.portable import BATCHES, TOLERANCE, check_format, write_portable
     from lenet_exp.tracking.load import load_model
-    from lenet_exp.tracking.store import default_uri
 
     check_format(chosen)
     uri = values["tracking.uri"] or default_uri()
@@ -92,7 +92,7 @@ def _check_output(path: Path, chosen: str) -> None:
 
 def _other_dataset(name: str) -> str | None:
     """The data set that was probably meant, as `dataset=mnist`; sets of one's own have other names."""
-    from lenet_exp.config.compose import CONF_DIR
+    from lenet_exp.config.conf_dir import CONF_DIR
 
     options = [p.stem for p in (CONF_DIR / "dataset").glob("*.yaml")]
     hint = None if name in options else nearest(name, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_exp.config.literal import parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, nearest
 
 USAGE = """
@@ -27,13 +27,13 @@ def run(arguments: list[str]) -> int:
         hint = nearest(action, ACTIONS)
         raise ConfigError(f"{action}: allowed is list, status or stop" + (f"; did you mean {hint}?" if hint else ""))
     values = parse(arguments[1:], {} if action == "list" else {"sweep": "last"})
+    from lenet_exp.folders.find import find_sweep
+    from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.reports.progress import log_to_console
     from lenet_exp.reports.sweep_status import print_list, print_status
     from lenet_exp.sweeps.repair import repair, repair_all
-    from lenet_exp.sweeps.resume import find_sweep
     from lenet_exp.sweeps.stop import stop_sweep
-    from lenet_exp.sweeps.sweep_folder import all_sweeps
 
     log_to_console()
     if action == "list":

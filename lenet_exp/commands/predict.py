@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from lenet_exp.cli import run_app
+from lenet_exp.commands.app import run_app
 
 
 def predict(cfg: DictConfig) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import gc
+import math
 import os
 import signal
 import sys
@@ -20,22 +21,15 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lenet_exp.config.compose import CONF_DIR, config_groups, free_tags
-from lenet_exp.errors import PLAIN_ERRORS, UserError, from_hydra
+from lenet_exp.config.compose import free_tags
+from lenet_exp.config.conf_dir import CONF_DIR, config_groups
+from lenet_exp.errors import PLAIN_ERRORS, RunsFailed, UserError, from_hydra
 from lenet_exp.stopping import Terminated, raise_terminated
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
 
 COMPOSABLE = {"augmentation"}  # groups whose options go together: augmentation=[shift,flip]
-
-_status = 0
-
-
-def set_exit_status(status: int) -> None:
-    """What the process will leave with, unless something worse comes; a sweep goes on after a failed run."""
-    global _status
-    _status = max(_status, status)
 
 
 def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -> NoReturn:
@@ -54,10 +48,16 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
     sys.argv[1:] = free_tags(sys.argv[1:])
     _refuse_arguments(program)
 
+    status = 0
+
     @functools.wraps(task)
     def one_line(cfg: DictConfig) -> Any:
+        nonlocal status
         try:
             return task(cfg)
+        except RunsFailed:  # caught here, too: Hydra would print a line of its own
+            status = EXIT_FAILED
+            return math.nan
         except UserError as e:  # caught here: Hydra would print a line of its own
             if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper will raise it
                 raise
@@ -69,16 +69,18 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
         _fail(program, _explain(e))
+    except RunsFailed:  # of a sweep
+        sys.exit(EXIT_FAILED)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_status)
+        sys.exit(status)
     except KeyboardInterrupt:
         print(f"{program}: stopped", file=sys.stderr)
         sys.exit(130)
     except Terminated:
         print(f"{program}: terminated", file=sys.stderr)
         sys.exit(143)
-    sys.exit(_status)
+    sys.exit(status)
 
 
 def _explain(error: Exception) -> str:

@@ -8,14 +8,14 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from lenet_exp.config.literal import parse, run_command
+from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from lenet_exp.sweeps.sweep_folder import SweepFolder
+    from lenet_exp.folders.sweep_folder import SweepFolder
     from lenet_exp.tracking.ui_links import Link
 
 USAGE = """
@@ -61,9 +61,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _show(values: dict[str, str | None], browser: bool, port: int) -> None:
+    from lenet_exp.addresses import hide_password
     from lenet_exp.reports.progress import log_to_console
     from lenet_exp.stopping import graceful
-    from lenet_exp.tracking.store import connect, hide_password
+    from lenet_exp.tracking.store import connect
     from lenet_exp.tracking.ui_server import HOST, listen, serving
 
     log_to_console()
@@ -109,10 +110,10 @@ def _print(links: list[Link], browser: bool) -> None:
 
 def _sweep(uri: str | None, which: str | None, experiment: str | None) -> SweepFolder | None:
     """The sweep in the outputs folder; None where none was asked for and there is none, or the store may have it."""
+    from lenet_exp.addresses import hide_password
+    from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
+    from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.outputs import outputs_dir
-    from lenet_exp.sweeps.resume import find_sweep, is_mlflow_run_id
-    from lenet_exp.sweeps.sweep_folder import all_sweeps
-    from lenet_exp.tracking.store import hide_password
 
     if which == ALL:
         return None
@@ -140,7 +141,7 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     Raises:
         ConfigError: the sweep's store needs a password that was not kept.
     """
-    from lenet_exp.tracking.store import SQLITE, default_uri, hide_password
+    from lenet_exp.addresses import SQLITE, default_uri, hide_password
 
     environment = os.environ.get("MLFLOW_TRACKING_URI")
     if uri or sweep is None:
@@ -163,8 +164,8 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
     """
     from mlflow.exceptions import MlflowException
 
-    from lenet_exp.sweeps.resume import is_mlflow_run_id
-    from lenet_exp.tracking.store import hide_password
+    from lenet_exp.addresses import hide_password
+    from lenet_exp.folders.find import is_mlflow_run_id
 
     runs = sweep.plan()["mlflow_runs"] if sweep is not None else {}
     # The name of a store may have changed since: a folder that was moved, another name of a server.

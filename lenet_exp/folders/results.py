@@ -1,18 +1,46 @@
-"""What the jobs of a sweep came to, read from their run folders."""
+"""What runs and the jobs of a sweep came to, read from their run folders."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lenet_exp.record import conclude
-from lenet_exp.sweeps.commits import seconds_to
-from lenet_exp.sweeps.freeze import FrozenJob
-from lenet_exp.sweeps.owner import owner_of
-from lenet_exp.sweeps.run_folder import RunFolder
-from lenet_exp.sweeps.sweep_folder import SweepFolder
+from lenet_exp.folders.commits import seconds_to
+from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.owner import owner_of
+from lenet_exp.folders.record import conclude
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import SweepFolder
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        folder: the run folder.
+        record: as `record.conclude` makes it; the outcome, the best accuracy and epoch, the digests are there.
+        mlflow_run_id: None where the store was away, or where somebody else delivers.
+        repeated: it had been trained before, and only its result was returned.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    mlflow_run_id: str | None
+    repeated: bool
+
+    @property
+    def outcome(self) -> str:
+        """finished, diverged, failed or killed."""
+        return self.record["outcome"]
+
+    @property
+    def value(self) -> float:
+        """Best validation accuracy as a fraction, what a sweep optimises; NaN unless the run finished."""
+        return self.record["best_val_accuracy"] if self.outcome == "finished" else math.nan
 
 
 @dataclass(frozen=True)

@@ -8,62 +8,36 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from lenet_exp.config.check import check_config
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.data.images import TrainingData, data_digests, load_training_data
 from lenet_exp.errors import first_line
-from lenet_exp.execution import choose_device, cpu_count, use_threads
+from lenet_exp.folders.commits import Commits
+from lenet_exp.folders.record import conclude, freeze, same_bits
+from lenet_exp.folders.results import RunResult
+from lenet_exp.folders.run_folder import ENDED, RunFolder, run_id
+from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import check_outputs, outputs_dir
-from lenet_exp.record import conclude, freeze, same_bits
 from lenet_exp.reports.augmented import augmented_picture
 from lenet_exp.reports.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.progress import display, log_to_file
 from lenet_exp.stopping import asked, graceful
-from lenet_exp.sweeps.commits import Commits
-from lenet_exp.sweeps.run_folder import ENDED, RunFolder, run_id
 from lenet_exp.tracking.adopt import adopt_one
 from lenet_exp.tracking.delivery import Deliverer, Delivery
 from lenet_exp.tracking.model import rebuild
 from lenet_exp.training.augmentation import augments
+from lenet_exp.training.check import check_config
+from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Best, Lane, new_lane
 from lenet_exp.training.model_file import ModelFile
 
 log = logging.getLogger("lenet_exp")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run came to.
-
-    Attributes:
-        folder: the run folder.
-        record: as `record.conclude` makes it; the outcome, the best accuracy and epoch, the digests are there.
-        mlflow_run_id: None where the store was away, or where somebody else delivers.
-        repeated: it had been trained before, and only its result was returned.
-    """
-
-    folder: Path
-    record: dict[str, Any]
-    mlflow_run_id: str | None
-    repeated: bool
-
-    @property
-    def outcome(self) -> str:
-        """finished, diverged, failed or killed."""
-        return self.record["outcome"]
-
-    @property
-    def value(self) -> float:
-        """Best validation accuracy as a fraction, what a sweep optimises; NaN unless the run finished."""
-        return self.record["best_val_accuracy"] if self.outcome == "finished" else math.nan
 
 
 def run(

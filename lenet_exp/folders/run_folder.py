@@ -25,8 +25,8 @@ from typing import Any
 from torch import Tensor
 
 from lenet_exp.files import read_json, remove_left_aside, write_atomic, write_json
-from lenet_exp.sweeps.commits import Commits, read_history
-from lenet_exp.sweeps.owner import DELIVERED, own
+from lenet_exp.folders.commits import Commits, read_history
+from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.training.weights import load_weights
 
 ENDED = {"finished", "diverged"}  # outcomes that are results: the same configuration would give them again

@@ -1,55 +1,28 @@
-"""The jobs of a sweep, frozen: composed, checked, named by what they train, independent of conf/ from then on."""
+"""Makes jobs: composed configurations are checked, named and frozen, all before the first one starts."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from lenet_exp.config.compose import config_groups, plain, typed
+from lenet_exp.addresses import frozen_uri, hide_password
+from lenet_exp.config.compose import plain, typed
+from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.sweeps.names import job_name, swept_values
-from lenet_exp.sweeps.run_folder import RunFolder, run_id
-from lenet_exp.tracking.store import frozen_uri, hide_password
+from lenet_exp.training.execution import SWEEP_THREADS
 
 log = logging.getLogger("lenet_exp")
-
-SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
-
-
-@dataclass(frozen=True)
-class FrozenJob:
-    """One job of a sweep.
-
-    Attributes:
-        number: from 0.
-        name: short; says what differs.
-        swept: the values of the swept flags.
-        overrides: as Hydra composed it from.
-        config: plain; `typed` reads it back.
-        fingerprint: of what it trains.
-        run: name of its run folder. Jobs with the same one are trained once.
-    """
-
-    number: int
-    name: str
-    swept: dict[str, str]
-    overrides: list[str]
-    config: dict[str, Any]
-    fingerprint: str
-    run: str
-
-    @property
-    def folder(self) -> RunFolder:
-        return RunFolder(outputs_dir() / "runs" / self.run)
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) -> list[Config]:
@@ -58,8 +31,8 @@ def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) ->
     Raises:
         ConfigError: of the first job that is wrong, with its overrides.
     """
-    from lenet_exp.config.check import check_config
-    from lenet_exp.execution import choose_device
+    from lenet_exp.training.check import check_config
+    from lenet_exp.training.execution import choose_device
 
     configs = []
     for overrides, cfg in zip(jobs, composed, strict=True):
@@ -121,19 +94,13 @@ def tell_once(configs: Sequence[Config]) -> None:
         log.info("optimizer.momentum has no effect for %s", ", ".join(sorted(deaf)))
 
 
-def sweep_key(experiment: str, jobs: Sequence[FrozenJob]) -> str:
-    """The name of a sweep's folder: 16 hex digits of what it trains and where it goes."""
-    text = "\n".join([experiment, *sorted(job.run for job in jobs)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:
     """A run folder's name for each job.
 
     A fingerprint that the sweep asks for under several executions (device, threads) is trained under each: the first
     has the usual folder, unless that holds a run of another of them already; the others have folders of their own.
     """
-    from lenet_exp.execution import choose_device
+    from lenet_exp.training.execution import choose_device
 
     executions = [(choose_device(c.device).type, c.num_threads or SWEEP_THREADS) for c in configs]
     several = Counter(f for f, _ in set(zip(fingerprints, executions, strict=True)))

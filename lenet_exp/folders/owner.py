@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from lenet_exp.execution import host
 from lenet_exp.files import read_json, remove_left_aside, write_json
+from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
 DELIVERED = "delivered.json"  # the one file that another process than the owner may write

@@ -56,16 +56,16 @@ class LocalLauncher(Launcher):
         self._config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from lenet_exp.sweeps.hydra_worker import run_hydra_job
+        from lenet_exp.executors.hydra_worker import run_hydra_job
 
         self._config = config
         self._job = partial(run_hydra_job, hydra_context, config, task_function)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from lenet_exp.execution import cpu_count
+        from lenet_exp.executors.hydra_worker import prepare_worker, run_here
+        from lenet_exp.machine import cpu_count
         from lenet_exp.pool.pool import Pool
         from lenet_exp.stopping import asked, before_leaving, graceful
-        from lenet_exp.sweeps.hydra_worker import prepare_worker, run_here
 
         assert self._config is not None
         assert self._job is not None

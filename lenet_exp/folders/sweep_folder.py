@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.files import read_json, write_atomic, write_json
-from lenet_exp.sweeps.freeze import FrozenJob
-from lenet_exp.sweeps.owner import Owner, own, owner_of
+from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.owner import Owner, own, owner_of
 
 
 class SweepFolder:

@@ -1,0 +1,26 @@
+"""`python -m lenet_exp train ...`: any command without its script."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from lenet_exp.errors import nearest
+
+COMMANDS = ("train", "predict", "compare", "export", "sweep", "ui")
+
+
+def main() -> None:
+    """Runs the command that the first argument names, as `lenet-<name>` would."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "(nothing)"
+    if name not in COMMANDS:
+        hint = nearest(name, COMMANDS)
+        end = f"; did you mean {hint}?" if hint else ""
+        print(f"python -m lenet_exp: {name}: allowed is {', '.join(COMMANDS)}{end}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv[:2] = [f"lenet-{name}"]
+    import_module(f"lenet_exp.commands.{name}").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Makes jobs, opens their runs and trains them."""

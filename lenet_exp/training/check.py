@@ -1,0 +1,65 @@
+"""All that can be known to be wrong before anything is trained: flags, and what torch says of network and optimizer."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import torch
+
+from lenet_exp.config.check import check_flags
+from lenet_exp.config.schema import Config
+from lenet_exp.config.targets import option_name
+from lenet_exp.errors import ConfigError
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.optimizer import build_optimizer
+from lenet_exp.training.snapshot import optimizer_state
+
+
+def check_config(config: Config) -> None:
+    """Raises:
+    ConfigError: with one line that names the flag, its value and what is allowed.
+    """
+    check_flags(config)
+    _check_activation(config)
+    _check_optimizer(config)
+
+
+def _check_activation(config: Config) -> None:
+    _try_network(json.dumps([config.activation, config.regularization.dropout_rate], sort_keys=True, default=str))
+
+
+# The jobs of a sweep differ in few options, so what was tried once is known: errors are not cached.
+@lru_cache(maxsize=1024)
+def _try_network(options: str) -> None:
+    activation, dropout_rate = json.loads(options)
+    model = LeNet5(activation, dropout_rate, noise=torch.Generator())
+    state = torch.random.get_rng_state()
+    try:
+        model.train()(torch.linspace(-1, 1, 2 * 32 * 32).reshape(2, 1, 32, 32))
+    except Exception as e:
+        raise ConfigError(f"activation={option_name(activation)}: can't be applied in LeNet-5: {e}") from e
+    if not torch.equal(state, torch.random.get_rng_state()):
+        raise ConfigError(
+            f"activation={option_name(activation)}: draws from global random state, so its runs can't be "
+            "repeated; give the class a `generator` attribute to draw from (see lenet_exp/training/activations.py)"
+        )
+
+
+def _check_optimizer(config: Config) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    optimizer = build_optimizer(config, [parameter])
+    if "lr" not in optimizer.param_groups[0]:
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: keeps no lr, which schedules and curves need")
+    try:
+        optimizer.step()
+    except Exception as e:  # LBFGS wants a closure, SparseAdam sparse gradients
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: can't be applied to LeNet-5: {e}") from e
+    try:
+        optimizer_state(optimizer)
+    except TypeError as e:
+        raise ConfigError(
+            f"optimizer={option_name(config.optimizer)}: a stopped run could not go on, since {e}; "
+            "allowed are tensors, numbers and texts"
+        ) from e

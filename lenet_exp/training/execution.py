@@ -1,0 +1,47 @@
+"""How a run is executed: device and threads. Part of the record, not of the fingerprint."""
+
+from __future__ import annotations
+
+import torch
+
+from lenet_exp.config.schema import Config, Device
+from lenet_exp.errors import ConfigError
+from lenet_exp.machine import cpu_count, cpu_model
+
+SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
+
+
+def choose_device(device: Device) -> torch.device:
+    """The torch device for a `device` flag; CUDA is told to repeat its bits.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device is Device.auto:
+        return choose_device(next(d for d in (Device.cuda, Device.mps, Device.cpu) if have[d.value]))
+    if not have[device.value]:
+        allowed = ", ".join(["auto", *(name for name, there in have.items() if there)])
+        raise ConfigError(f"device={device.value}: not on this machine; allowed is {allowed}")
+    if device is Device.cuda:
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    return torch.device(device.value)
+
+
+def use_threads(config: Config, *defaults: int | None) -> None:
+    """Sets the number of threads: `num_threads`, else the first default that is one. `config` keeps it."""
+    config.num_threads = next(n for n in (config.num_threads, *defaults) if n)
+    torch.set_num_threads(config.num_threads)
+
+
+def describe_execution(config: Config, device: torch.device) -> dict[str, str | int]:
+    """What the weights' bits may depend on besides the fingerprint."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
+    return {
+        "device": device.type,
+        "device_model": name,
+        "num_threads": config.num_threads or cpu_count(),
+        "kernel": "eager",
+        "stack": "solo",
+    }

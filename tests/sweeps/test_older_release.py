@@ -1,0 +1,79 @@
+"""An outputs folder of an older release goes on: a sweep that was killed half-way under 0.1.0.
+
+release_0.1/ is what that release left of its line: seed 0 finished, seed 1 killed after a commit, seed 2 not started.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lenet_exp.api import compose
+from lenet_exp.machine import versions
+from lenet_exp.tracking.store import open_store
+from lenet_exp.training.execution import describe_execution
+from tests.commands import SMALL, lenet_train
+from tests.stores import client, points, runs
+
+OLD = Path(__file__).parent / "release_0.1"
+LINE = ("-m", *SMALL, "num_epoch=12", "seed=0,1,2", "sweep.workers=1", "tracking.plots=false")
+
+
+def change(path: Path, **values: Any) -> dict[str, Any]:
+    """Sets values of a JSON file; what it held."""
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps(held | values))
+    return held
+
+
+@pytest.fixture
+def begun(ready: Path) -> dict[str, str]:
+    """The folder, as if it had been written on this machine, and MLflow's runs of it by name."""
+    for folder in ("runs", "sweeps"):
+        shutil.copytree(OLD / folder, ready / folder)
+    store = open_store(compose().tracking)
+    here = describe_execution(compose(["num_threads=1", "device=cpu"]), torch.device("cpu"))
+    known = {}
+    for name in ("job.json", "record.json"):
+        for path in ready.glob(f"runs/*/{name}"):
+            job = change(path, execution=here, versions=versions())
+            tags = {"kind": "run", "run_folder": path.parent.name, "created_ms": str(job["created_ms"])}
+            run = store.client.create_run(store.experiment_id, run_name=job["name"], tags=tags)
+            known[job["name"]] = run.info.run_id
+            entry = {"store": store.name, "run_id": run.info.run_id, "epochs": 0, "ended_ms": None}
+            entries = [entry | {"model": False, "sweeps": []}]
+            (path.parent / "delivered.json").write_text(json.dumps({"mlflow_runs": entries}))
+    (plan,) = ready.glob("sweeps/*/sweep.json")
+    parent = store.client.create_run(store.experiment_id, tags={"kind": "sweep", "sweep": plan.parent.name})
+    change(plan, mlflow_runs={store.name: parent.info.run_id})
+    return known | {"sweep": parent.info.run_id}
+
+
+def test_a_sweep_that_was_killed_under_0_1_0_is_finished_in_the_same_mlflow_runs(begun, ready):
+    done = lenet_train(*LINE, outputs=ready)
+    assert done.returncode == 0, done.stderr
+    assert "3 runs: 3 finished; 2 trained (1 had been trained before)" in done.stdout
+    store = client(ready)
+    (parent,) = runs(store, "sweep")
+    assert parent.info.run_id == begun["sweep"]
+    assert parent.info.status == "FINISHED"
+    children = {run.info.run_name: run for run in runs(store)}
+    assert set(children) == {"seed=0", "seed=1", "seed=2"}
+    assert {name: children[name].info.run_id for name in ("seed=0", "seed=1")} == {
+        name: begun[name] for name in ("seed=0", "seed=1")
+    }
+    assert {name: run.data.tags.get("resumed") for name, run in children.items()} == {
+        "seed=0": None,
+        "seed=1": "1",
+        "seed=2": None,
+    }
+    for run in children.values():
+        assert run.info.status == "FINISHED"
+        assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == list(range(1, 13))
+    assert len(list((ready / "sweeps").iterdir())) == 1
+    assert len(list((ready / "runs").iterdir())) == 3
