@@ -32,22 +32,20 @@ class Break:
 
 
 KILLS = "tests/sweeps/test_kills.py"
-COMMITS = "tests/sweeps/test_commits.py"
+COMMITS = "tests/folders/test_commits.py"
 DELIVER = "tests/tracking/test_deliver.py"
 BREAKS = {
-    "commit": Break(  # the history, which is the commit, before the state that it names is whole
+    "commit": Break(  # what the present history names is gone before the next one stands
         "lenet_exp/folders/commits.py",
-        '        save_weights(state, tensors, {"values": json.dumps(values)})\n',
-        '        state.write_bytes(b"")\n'
-        "        self._write_history(lane.best and self._write_best(lane.best))\n"
-        '        save_weights(state, tensors, {"values": json.dumps(values)})\n',
+        "        self._write_history(best)\n        self._remove(",
+        "        self._remove({state.name})\n        self._write_history(best)\n        self._remove(",
         (COMMITS, KILLS),
     ),
     "flock": Break(
         "lenet_exp/folders/owner.py",
         "        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except",
         "        pass\n    except",
-        ("tests/sweeps/test_owner.py", "tests/sweeps/test_run_folder.py", "tests/sweeps/test_workers.py"),
+        ("tests/folders/test_owner.py", "tests/folders/test_run_folder.py", "tests/sweeps/test_workers.py"),
     ),
     "stamps": Break(
         "lenet_exp/tracking/deliver.py",
@@ -57,8 +55,8 @@ BREAKS = {
     ),
     "lookup": Break(
         "lenet_exp/tracking/deliver.py",
-        "_find_run(folder, store) or _create_run(folder, job, store)",
-        "_create_run(folder, job, store)",
+        "_find_run(folder, begun, store) or _create_run(folder, begun, store)",
+        "_create_run(folder, begun, store)",
         (DELIVER, KILLS),
     ),
     "parent": Break(

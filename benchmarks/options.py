@@ -15,7 +15,7 @@ import torch
 from benchmarks.measure import interleave, keep, parser, positive, show_ratio, show_seconds
 from lenet_exp.config.compose import compose
 from lenet_exp.data.images import load_training_data
-from lenet_exp.training.fit import solo_step
+from lenet_exp.training.engine import TorchEngine
 from lenet_exp.training.lane import new_lane
 
 WITHOUT = "without"
@@ -38,7 +38,7 @@ class Steps:
     def __init__(self, overrides: list[str], number: int) -> None:
         config = compose(["dataset=digits", "batch_size=256", *overrides])
         self.data = load_training_data(config, torch.device("cpu"))
-        self.step = solo_step(new_lane(config, torch.device("cpu")), self.data, 10**6)
+        self.step = TorchEngine().stepper(new_lane(config, torch.device("cpu")), self.data, 10**6)
         self.number, self.done = number, 0
 
     def __call__(self) -> float:

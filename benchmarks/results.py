@@ -26,7 +26,7 @@ from lenet_exp.data.images import data_digests
 from lenet_exp.tracking.store import open_store
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 EXPERIMENT = "results"
 FIRST_SEED = 100
@@ -138,8 +138,8 @@ def table(reached: dict[tuple[str, str], Reached], datasets: list[str]) -> list[
     return lines
 
 
-def _seconds(history: list) -> float:
-    return sum(point.value for point in history)
+def _seconds(history: list[Metric]) -> float:
+    return float(sum(point.value for point in history))
 
 
 def _spread(values: list[float]) -> str:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 
 from benchmarks.results import EXPERIMENT
 from lenet_exp.api import compose
+from lenet_exp.folders.records import record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.shipped import SHIPPED
@@ -38,12 +40,13 @@ def main() -> None:
         record, weights = folder.record(), folder.best_weights()
         assert record is not None
         assert weights is not None
-        assert weights_digest(weights) == record["weights_digest"]
-        record["config"]["data_root"], record["config"]["tracking"]["uri"] = "data", None
-        record |= {"data_source": record["config"]["dataset"]["folder"], "host": "", "command": f"experiment={recipe}"}
+        assert weights_digest(weights) == record.weights_digest
+        record.config["data_root"], record.config["tracking"]["uri"] = "data", None
+        source = record.config["dataset"]["folder"]
+        record = replace(record, data_source=source, host="", command=f"experiment={recipe}")
         SHIPPED.mkdir(exist_ok=True)
-        save_weights(SHIPPED / f"{dataset}.safetensors", weights, {"record": json.dumps(record)})
-        logging.info("%s: %s, seed %s, %.4f", dataset, recipe, record["config"]["seed"], record["best_val_accuracy"])
+        save_weights(SHIPPED / f"{dataset}.safetensors", weights, {"record": json.dumps(record_json(record))})
+        logging.info("%s: %s, seed %s, %.4f", dataset, recipe, record.config["seed"], record.best_val_accuracy)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,11 @@ def measure(models: str, epochs: int) -> dict[str, float]:
     from lenet_exp.data.images import load_training_data
     from lenet_exp.folders.commits import Commits
     from lenet_exp.folders.run_folder import RunFolder
+    from lenet_exp.machine import cpu_count
     from lenet_exp.reports.progress import log_to_console
     from lenet_exp.runs import run as lenet_run
+    from lenet_exp.runs import training
+    from lenet_exp.runs.jobs import lone_job
     from lenet_exp.tracking import deliver
     from lenet_exp.tracking.delivery import Delivery
     from lenet_exp.training.execution import choose_device
@@ -83,8 +86,8 @@ def measure(models: str, epochs: int) -> dict[str, float]:
         log_to_console()
 
         clock = Clock()
-        for name in ("freeze", "conclude"):
-            clock.time(lenet_run, name, "record")
+        clock.time(lenet_run, "begin", "record")
+        clock.time(training, "conclude", "record")
         for name in ("start", "finish"):
             clock.time(RunFolder, name, "run folder")
         for name in ("write", "write_results"):
@@ -94,7 +97,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
         clock.time(deliver, "_log_plots", "final: plots")
         clock.time(deliver, "log_model", EXPORT)
         start = time.perf_counter()
-        result = lenet_run.run(config, delivery=delivery)
+        result = lenet_run.run(lone_job(config), delivery, default_threads=cpu_count())
         parts = {TOTAL: time.perf_counter() - start, **clock.seconds}
         assert result.outcome == "finished"
         assert result.mlflow_run_id is not None
@@ -102,7 +105,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
         if EXPORT in parts:
             before = clock.seconds[EXPORT]
             again = compose([f"tracking.models={models}", "num_epoch=1", "seed=1"])
-            lenet_run.run(again, delivery=delivery)
+            lenet_run.run(lone_job(again), delivery, default_threads=cpu_count())
             parts[EXPORT_AGAIN] = clock.seconds[EXPORT] - before
         return parts
 

@@ -16,7 +16,7 @@ import argparse
 import math
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class Net(nn.Module):
             x = conv(x)
             x = F.selu(F.max_pool2d(x, 2)) if self.pool_first else F.max_pool2d(F.selu(x), 2)
         x = F.selu(self.fc1(x.flatten(1)))
-        return self.fc3(F.selu(self.fc2(x)))
+        return cast(Tensor, self.fc3(F.selu(self.fc2(x))))
 
 
 class Ancestor:
@@ -83,7 +83,7 @@ class Ancestor:
         with torch.no_grad():
             return seconds + self._pass(self.val, validate)
 
-    def _pass(self, loader: DataLoader, step) -> float:  # type: ignore[no-untyped-def]
+    def _pass(self, loader: DataLoader[Any], step) -> float:  # type: ignore[no-untyped-def]
         batches = math.ceil(len(loader) * self.fraction)
         start = time.perf_counter()
         for i, (images, labels) in enumerate(loader, 1):

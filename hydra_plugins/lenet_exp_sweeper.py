@@ -1,26 +1,18 @@
 """Hydra's grid sweeper, but all jobs are composed, checked and frozen before the first starts, and the sweep lasts."""
 
 import copy
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lenet_exp.errors import ConfigError, first_line
-from lenet_exp.executors.local_launcher import LocalLauncher, NotStarted
-
-log = logging.getLogger("lenet_exp")
+from lenet_exp.errors import ConfigError
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
 
@@ -33,35 +25,6 @@ class GridSweeperConf:
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="lenet_exp")
-
-
-class FrozenLoader:
-    """Gives a launcher frozen jobs where it asks for composed ones, so that conf/ is read once a sweep.
-
-    A job's overrides have one more, `frozen_job=<its offset in jobs.jsonl>`.
-    """
-
-    def __init__(self, sweep_folder: str) -> None:
-        self.sweep_folder = sweep_folder
-
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        *overrides, marker = sweep_overrides
-        config = copy.deepcopy(master_config)  # keeps the types of the node `hydra`
-        with open_dict(config):
-            for key in [key for key in config if key != "hydra"]:
-                del config[key]
-            config.frozen_job = {"folder": self.sweep_folder, "offset": int(marker.partition("=")[2])}
-            config.hydra.overrides.task = overrides
-        return config
-
-
-def run_frozen_job(cfg: DictConfig) -> float:
-    """Hydra's task in a sweep of ours."""
-    from pathlib import Path
-
-    from lenet_exp.sweeps.job import run_job
-
-    return run_job(Path(cfg.frozen_job.folder), cfg.frozen_job.offset)
 
 
 class GridSweeper(BasicSweeper, Sweeper):
@@ -103,8 +66,6 @@ class GridSweeper(BasicSweeper, Sweeper):
         return self._run(frozen, configs[0], asked)
 
     def _resume(self, given: list[str]) -> Any:
-        import os
-
         from lenet_exp.machine import command_line
         from lenet_exp.runs.jobs import check_jobs
         from lenet_exp.sweeps.resume import frozen_sweep
@@ -116,8 +77,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         if other:
             raise ConfigError(f"{other[0]}: a sweep that is resumed has its jobs already; allowed are sweep.* flags")
         (typed_config,) = check_jobs([given], [self.hydra_context.config_loader.load_sweep_config(self.config, given)])
-        sweep, jobs, config = frozen_sweep(typed_config)
-        os.environ["LENET_EXP_OUTPUTS"] = str(sweep.path.parent.parent)  # wherever this was typed
+        jobs, config = frozen_sweep(typed_config)
         return self._run(jobs, config, Asked(command_line(), [], []))
 
     def _run(self, jobs: list[Any], config: Any, asked: Any) -> Any:
@@ -125,37 +85,23 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.sweeps.estimate import print_estimate
         from lenet_exp.sweeps.session import sweep_session
 
-        assert self.config is not None
         if config.sweep.dry_run:
             print_estimate(jobs, config)
             return []
         with sweep_session(jobs, config, asked) as session:
             missing = session.missing()
-            if not missing:
-                return []
-            offsets = session.sweep.offsets()
-            marked = [[*job.overrides, f"frozen_job={offsets[job.number]}"] for job in missing]
-            launcher = self._make_launcher(session, missing)
-            here = isinstance(launcher, BasicLauncher)
-            bar = display.sweep(len(missing), sum(job.config["num_epoch"] for job in missing))
-            with bar, session.in_this_process() if here else session.elsewhere():
-                returns = self._launch(launcher, marked)
-                session.tell_failures([job.number for job in missing], [_error(r) for r in returns])
-            return [returns]
+            if missing:
+                with display.sweep(len(missing), sum(job.config["num_epoch"] for job in missing)):
+                    self._train(session, missing)
+        return []
 
-    def _launch(self, launcher: Launcher, marked: list[list[str]]) -> Sequence[JobReturn]:
-        try:
-            return launcher.launch(marked, initial_job_idx=0)
-        except Exception as e:
-            if isinstance(launcher, LocalLauncher):
-                raise
-            log.error("%s gave up: %s: %s", type(launcher).__name__, type(e).__name__, first_line(e))
-            return []
-
-    def _make_launcher(self, session: Any, missing: Sequence[Any]) -> Any:
+    def _train(self, session: Any, missing: list[Any]) -> None:
+        """By the executor of a launcher of ours, else as Hydra launches jobs."""
         from hydra.core.plugins import Plugins
 
-        from lenet_exp.sweeps.workers import prepare_workers, tell_promises
+        from lenet_exp.executors.executor import GivesExecutor
+        from lenet_exp.sweeps.job import task_of
+        from lenet_exp.sweeps.launching import FrozenLoader, here, launch
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -163,20 +109,11 @@ class GridSweeper(BasicSweeper, Sweeper):
         with open_dict(config):
             config.hydra.sweep.dir = str(session.sweep.path)
             config.sweep = OmegaConf.structured(session.config.sweep)
-        loader = cast(ConfigLoader, FrozenLoader(str(session.sweep.path)))
+        loader = cast(ConfigLoader, FrozenLoader(session.sweep.path))
         context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=run_frozen_job, config=config
-        )
-        tell_promises(launcher, session.config.sweep)
-        if isinstance(launcher, LocalLauncher):
-            launcher.return_configs = False
-            launcher.output = session.sweep.path / "workers.log"
-            launcher.on_lost = lambda index, reason: session.lost(missing[index].number, reason)
-            prepare_workers(launcher, missing)
-        return launcher
-
-
-def _error(done: JobReturn) -> Exception | None:
-    failed = done.status is not JobStatus.COMPLETED and not isinstance(done._return_value, NotStarted)
-    return done._return_value if failed else None
+        task = task_of(session.delivery if here(config) else None)
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+        if isinstance(launcher, GivesExecutor):
+            session.train(missing, launcher, OmegaConf.to_container(config.hydra.job.env_set) or {})
+        else:
+            launch(launcher, session, missing, in_this_process=here(config))

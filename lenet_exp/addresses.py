@@ -11,9 +11,9 @@ from lenet_exp.outputs import outputs_dir
 SQLITE = "sqlite:///"
 
 
-def store_uri(uri: str | None) -> str:
+def store_uri(uri: str | None, outputs: Path | None = None) -> str:
     """`uri`, which is `tracking.uri` (by default MLFLOW_TRACKING_URI), else mlflow.db in the outputs folder."""
-    return uri or f"{SQLITE}{outputs_dir() / 'mlflow.db'}"
+    return uri or f"{SQLITE}{(outputs or outputs_dir()) / 'mlflow.db'}"
 
 
 def default_uri() -> str:

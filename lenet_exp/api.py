@@ -38,11 +38,11 @@ def train(config: Config | dict[str, Any] | list[str]) -> RunResult:
     Raises:
         UserError: the configuration is wrong, or the data or the store can't be used.
     """
-    from lenet_exp.runs.run import run
+    from lenet_exp.runs.run import run_alone
 
     if isinstance(config, list):
         config = composing.compose(config)
-    return run(composing.typed(config) if isinstance(config, dict) else config)
+    return run_alone(composing.typed(config) if isinstance(config, dict) else config)
 
 
 def compare(

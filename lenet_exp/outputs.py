@@ -14,13 +14,12 @@ def outputs_dir() -> Path:
     return Path(os.environ.get("LENET_EXP_OUTPUTS") or "outputs").expanduser().absolute()
 
 
-def check_outputs() -> None:
-    """Tries whether the outputs folder can be written, and leaves nothing behind.
+def check_outputs(folder: Path) -> None:
+    """Tries whether an outputs folder can be written, and leaves nothing behind.
 
     Raises:
         ConfigError: it can't.
     """
-    folder = outputs_dir()
     try:
         there = next(p for p in (folder, *folder.parents) if p.exists())
         with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):

@@ -14,6 +14,7 @@ import lenet_exp
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, StoreError, UserError
+from lenet_exp.folders.records import record_json
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.weights import load_weights, weights_digest
 
@@ -43,9 +44,9 @@ def test_train_takes_overrides_a_dict_or_a_configuration(seed, how, store):
     given = {"list": overrides, "dict": plain(config), "Config": config}[how]
     result = lenet_exp.train(given)
     assert result.outcome == "finished"
-    assert result.value == result.record["best_val_accuracy"] > 0.5
+    assert result.value == result.record.best_val_accuracy > 0.5
     assert result.folder.parent == store / "runs"
-    assert json.loads((result.folder / "record.json").read_text()) == result.record
+    assert json.loads((result.folder / "record.json").read_text()) == record_json(result.record)
     assert not result.repeated
     again = lenet_exp.train(overrides)
     assert again.repeated
@@ -66,11 +67,11 @@ def test_load_gives_the_best_weights_bit_for_bit(overrides, store):
     best, _ = load_weights(kept)
     assert set(state) == set(best)
     assert all(torch.equal(state[name], best[name]) for name in best)
-    assert weights_digest(state) == result.record["weights_digest"]
+    assert weights_digest(state) == result.record.weights_digest
     data = load_training_data(lenet_exp.compose(SMALL), torch.device("cpu"))
     _, predictions = evaluate(network, data.images, data.labels, data.val_index)
     right = (predictions == data.labels[data.val_index]).double().mean()
-    assert float(right) == result.record["best_val_accuracy"]
+    assert float(right) == result.record.best_val_accuracy
 
 
 def test_load_takes_the_address_of_a_store(store, monkeypatch, tmp_path):
@@ -80,7 +81,7 @@ def test_load_takes_the_address_of_a_store(store, monkeypatch, tmp_path):
     with pytest.raises(StoreError, match=r"mlflow\.db: no such MLflow database; set tracking\.uri"):
         lenet_exp.load(name)
     network = lenet_exp.load(name, tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
-    assert weights_digest(network.state_dict()) == result.record["weights_digest"]
+    assert weights_digest(network.state_dict()) == result.record.weights_digest
 
 
 def test_a_run_that_is_not_there_or_has_no_model_is_one_line(store):

@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
         hint = "" if name else _did_you_mean(_other_dataset(str(values["dataset"])))
         raise ConfigError(f"{e}{hint}") from e
     if path is None:
-        known = model.record["config"]["dataset"]["name"] if model.record else None
+        known = model.record.dataset if model.record else None
         # The ancestor's files name their data set themselves.
         stem = f"lenet5-{known}" if known else Path(model.name).stem
         path = Path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.runs import ComparedRun, from_results
@@ -23,8 +20,6 @@ def find(
     Raises:
         UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
     """
-    from lenet_exp.commands.sources import runs_of_filter, runs_of_sweeps
-
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter=: allowed is one of them")
     if filter_string is not None:
@@ -61,9 +56,9 @@ def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tu
                 raise
             titles.append(f"sweep {name.strip()}")
         else:
-            plan = sweep.plan()
-            found, flags = runs_of(sweep), [flag.lstrip("+") for flag in plan["swept"]]
-            titles.append(plan["command"])
+            plan = sweep.started()
+            found, flags = runs_of(sweep), [flag.lstrip("+") for flag in plan.swept]
+            titles.append(plan.command)
         runs |= {run.id: run for run in found}
         swept |= dict.fromkeys(flags)
     return list(runs.values()), list(swept), "; ".join(titles)
@@ -71,8 +66,7 @@ def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tu
 
 def runs_of(sweep: SweepFolder) -> list[ComparedRun]:
     """The runs of one sweep, from their run folders."""
-    with _outputs_of(sweep):
-        return from_results(job_results(sweep, sweep.jobs(), since_ms=0))
+    return from_results(job_results(sweep, sweep.jobs(), since_ms=0))
 
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:
@@ -81,17 +75,3 @@ def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tupl
     from lenet_exp.tracking.search import search
 
     return search(uri or default_uri(), experiment, filter_string), []
-
-
-@contextmanager
-def _outputs_of(sweep: SweepFolder) -> Iterator[None]:
-    """Jobs look for their run folders in the outputs folder; the sweep may be named by a folder in another."""
-    before, outputs = os.environ.get("LENET_EXP_OUTPUTS"), Path(sweep.path).parent.parent
-    os.environ["LENET_EXP_OUTPUTS"] = str(outputs)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["LENET_EXP_OUTPUTS"]
-        else:
-            os.environ["LENET_EXP_OUTPUTS"] = before

@@ -22,39 +22,37 @@ def train(cfg: DictConfig) -> float:
     log_to_console()
     config = typed(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return run_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
+        return train_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
     if config.sweep.resume is not None:
         raise ConfigError(f"sweep.resume={config.sweep.resume}: goes on with a sweep, and needs -m")
     if config.sweep.dry_run:
         estimate_alone(config)
         return math.nan
-    return run_alone(config)
+    return train_alone(config)
 
 
 def estimate_alone(config: Any) -> None:
     """What the run would take."""
     from lenet_exp.machine import cpu_count
-    from lenet_exp.runs.jobs import freeze_jobs
+    from lenet_exp.runs.jobs import lone_job
     from lenet_exp.sweeps.estimate import print_estimate
-    from lenet_exp.training.check import check_config
 
-    check_config(config)
     config.num_threads = config.num_threads or cpu_count()
-    print_estimate(freeze_jobs([], [[]], [config]), config)
+    print_estimate([lone_job(config)], config)
 
 
-def run_alone(config: Any, *, name: str | None = None, default_threads: int | None = None) -> float:
+def train_alone(config: Any, *, name: str | None = None, default_threads: int | None = None) -> float:
     """One run with its result on the terminal.
 
     Raises:
         RunsFailed: it did not finish.
     """
     from lenet_exp.reports.run_summary import print_failure, print_run
-    from lenet_exp.runs.run import run
+    from lenet_exp.runs.run import run_alone
 
     started: list[Any] = []
     try:
-        result = run(config, name=name, default_threads=default_threads, on_start=started.append)
+        result = run_alone(config, name=name, default_threads=default_threads, on_start=started.append)
     except Exception as e:
         if isinstance(e, UserError) or not started:
             raise

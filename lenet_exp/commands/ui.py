@@ -125,8 +125,8 @@ def _sweep(uri: str | None, which: str | None, experiment: str | None) -> SweepF
                 return None
             raise
     for sweep in all_sweeps(outputs_dir()):
-        plan = sweep.plan()
-        if experiment in (None, plan["experiment"]) and (not uri or hide_password(uri) in plan["mlflow_runs"]):
+        plan = sweep.started()
+        if experiment in (None, plan.experiment) and (not uri or hide_password(uri) in plan.mlflow_runs):
             return sweep
     if which == LAST:
         asked = f" with experiment={experiment}" if experiment else ""
@@ -146,7 +146,7 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     environment = os.environ.get("MLFLOW_TRACKING_URI")
     if uri or sweep is None:
         return uri or default_uri()
-    kept = sweep.plan()["tracking_uri"]
+    kept = sweep.started().tracking_uri
     if kept is None:
         return f"{SQLITE}{sweep.path.parents[1] / 'mlflow.db'}"
     if "***" not in kept:
@@ -167,7 +167,7 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
     from lenet_exp.addresses import hide_password
     from lenet_exp.folders.find import is_mlflow_run_id
 
-    runs = sweep.plan()["mlflow_runs"] if sweep is not None else {}
+    runs = sweep.started().mlflow_runs if sweep is not None else {}
     # The name of a store may have changed since: a folder that was moved, another name of a server.
     known = [runs[hide_password(uri)]] if hide_password(uri) in runs else list(runs.values())
     if sweep is None and which is not None and is_mlflow_run_id(which):

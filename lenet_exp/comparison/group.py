@@ -10,8 +10,7 @@ from functools import cached_property
 
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import mean_interval
-
-OUTCOMES = ("finished", "diverged", "failed", "killed", "running", "not started")
+from lenet_exp.folders.records import Outcome
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Group:
     def outcomes(self) -> dict[str, int]:
         """How many runs ended how; those that are none are left out."""
         counts = Counter(run.outcome for run in self.runs)
-        return {outcome: counts[outcome] for outcome in [*OUTCOMES, *counts] if counts[outcome]}
+        return {outcome: counts[outcome] for outcome in [*Outcome, *counts] if counts[outcome]}
 
     def curves(self) -> list[Sequence[float]]:
         """Validation accuracy by epoch of each finished run."""

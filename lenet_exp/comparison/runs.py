@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lenet_exp.config.effective import effective
 from lenet_exp.config.params import params
-from lenet_exp.folders.commits import seconds_to
+from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.run_folder import RunFolder
 
@@ -54,7 +53,7 @@ def _from_result(result: JobResult) -> ComparedRun:
     from lenet_exp.config.compose import typed
 
     record = result.record
-    config = record["config"] if record is not None else effective(typed(result.job.config))
+    config = record.config if record is not None else effective(typed(result.job.config))
     flags, seed = split_seed_off(params(config))
     folder = result.job.folder  # now: it depends on the outputs folder
     return ComparedRun(
@@ -62,14 +61,14 @@ def _from_result(result: JobResult) -> ComparedRun:
         flags,
         seed,
         result.outcome,
-        record["best_val_accuracy"] if record is not None else None,
-        record["best_epoch"] if record is not None else None,
+        record.best_val_accuracy if record is not None else None,
+        record.best_epoch if record is not None else None,
         _seconds_to_best(record, folder) if record is not None else None,
-        lambda: [e["val_accuracy"] for e in folder.history()["epochs"]],
+        lambda: [e.val_accuracy for e in folder.history().epochs],
     )
 
 
-def _seconds_to_best(record: dict[str, Any], folder: RunFolder) -> float | None:
-    if "seconds_to_best" in record:
-        return record["seconds_to_best"]
-    return seconds_to(folder.history()["epochs"], record["best_epoch"])  # a record of an older release
+def _seconds_to_best(record: Record, folder: RunFolder) -> float | None:
+    if record.seconds_to_best is not None:
+        return record.seconds_to_best
+    return folder.history().seconds_to(record.best_epoch)  # a record of an older release

@@ -57,7 +57,7 @@ def _check_dataset(dataset: Dataset) -> None:
         )
 
 
-def _check_range(flag: str, value: Any, f: Field) -> None:
+def _check_range(flag: str, value: Any, f: Field[Any]) -> None:
     limits = f.metadata["limits"]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return

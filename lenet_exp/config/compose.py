@@ -61,7 +61,7 @@ def typed_as(schema: type[ConfigT], composed: DictConfig | dict[str, Any]) -> Co
 
 @cache
 def _structured(schema: Hashable) -> DictConfig:
-    return OmegaConf.structured(schema)
+    return cast(DictConfig, OmegaConf.structured(schema))
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -227,13 +227,13 @@ OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
 SCHEMAS: dict[str, type] = {"train": Config, "predict": PredictConfig}
 
 
-def knobs(schema: type = Config) -> tuple[tuple[str, Any, Field], ...]:
+def knobs(schema: type = Config) -> tuple[tuple[str, Any, Field[Any]], ...]:
     """All leaf fields as (dotted flag, type, dataclass field)."""
     return _knobs(cast(Hashable, schema))
 
 
 @cache  # a sweep asks several times a job
-def _knobs(schema: Hashable) -> tuple[tuple[str, Any, Field], ...]:
+def _knobs(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
     types, found = get_type_hints(schema), []
     for f in fields(cast(type, schema)):
         if is_dataclass(types[f.name]):
@@ -250,14 +250,14 @@ def value_of(config: Any, flag: str) -> Any:
     return config
 
 
-def has_effect(config: Any, f: Field) -> bool:
+def has_effect(config: Any, f: Field[Any]) -> bool:
     """Whether the value of a field of `Config` can matter, as the flag that it goes `only_with` is set."""
     if f.metadata["only_with"] is None:
         return True
     flag, _, wanted = f.metadata["only_with"].partition("=")
     value = value_of(config, flag)
     other = next(field for name, _, field in knobs() if name == flag)
-    return value == wanted if wanted else value != other.metadata["neutral"]
+    return bool(value == wanted if wanted else value != other.metadata["neutral"])
 
 
 def range_text(limits: dict[str, float | None]) -> str:

@@ -20,7 +20,6 @@ def prepare_worker(
     argv: list[str],
     singletons: dict[Any, Any],
     job: Callable[[int, list[str]], JobReturn],
-    prepare: Callable[[], object] | None,
 ) -> None:
     """In a new worker: what all of its jobs share."""
     global _job
@@ -28,19 +27,15 @@ def prepare_worker(
     setup_globals()
     Singleton.set_state(singletons)
     _job = job
-    if prepare is not None:
-        prepare()
 
 
-def run_here(index: int, overrides: list[str], return_configs: bool) -> JobReturn:
+def run_here(index: int, overrides: list[str]) -> JobReturn:
     """In a worker: one job."""
     assert _job is not None
     done = _job(index, overrides)
     if done.status is not JobStatus.COMPLETED and isinstance(done._return_value, BaseException):
         text = "".join(traceback.format_exception(done._return_value))
         done._return_value.add_note(f"in a worker: {text}")  # the traceback itself does not travel
-    if not return_configs:
-        done.cfg = done.hydra_cfg = None
     return done
 
 

@@ -7,12 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from lenet_exp.executors.executor import Executor, Work
 
 log = logging.getLogger("hydra_plugins.lenet_exp_launcher")  # shown as hydra.hydra_logging says
 
@@ -30,13 +34,7 @@ class NotStarted(Exception):
 class LocalLauncher(Launcher):
     """Runs jobs in a `Pool`.
 
-    Attributes:
-        cores_per_job: `workers=null` divides the machine's cores by it.
-        prepare: called once in each worker.
-        inherit: file descriptors that the workers keep open.
-        output: file for what the workers print.
-        on_lost: is told the index of a job that was lost, and why.
-        return_configs: whether each `JobReturn` holds the job's configuration; without, a long sweep stays small.
+    `launch` serves Hydra's own sweeper and other apps; a sweep of ours drives the `executor`.
     """
 
     def __init__(
@@ -46,14 +44,16 @@ class LocalLauncher(Launcher):
         self.retries = retries
         self.time_limit = time_limit
         self.max_failures = 1 if fail_fast else max_failures
-        self.cores_per_job = 1
-        self.prepare: Callable[[], object] | None = None
-        self.inherit: Sequence[int] = ()
-        self.output: Path | None = None
-        self.on_lost: Callable[[int, str], None] = lambda index, reason: None
-        self.return_configs = True
         self._job: Callable[[int, list[str]], JobReturn] | None = None
         self._config: DictConfig | None = None
+
+    def executor(self, work: Work) -> Executor:
+        """The pool for a sweep of ours, which drives it without Hydra's `launch`."""
+        from lenet_exp.executors.pool import PoolExecutor
+        from lenet_exp.machine import cpu_count
+
+        workers = self.workers or max(1, cpu_count() // work.cores)
+        return PoolExecutor(work, workers, retries=self.retries, time_limit=self.time_limit)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from lenet_exp.executors.hydra_worker import run_hydra_job
@@ -72,11 +72,11 @@ class LocalLauncher(Launcher):
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        workers = self.workers or max(1, cpu_count() // self.cores_per_job)
+        workers = self.workers or cpu_count()
         log.info("Launching %d jobs with %d workers", len(job_overrides), workers)
         returns = [JobReturn(overrides=o, status=JobStatus.FAILED, _return_value=NotStarted()) for o in job_overrides]
         failures = 0
-        prepare = partial(prepare_worker, list(sys.argv), Singleton.get_state(), self._job, self.prepare)
+        prepare = partial(prepare_worker, list(sys.argv), Singleton.get_state(), self._job)
         with (
             graceful(),
             Pool(
@@ -84,14 +84,12 @@ class LocalLauncher(Launcher):
                 retries=self.retries,
                 time_limit=self.time_limit,
                 prepare=prepare,
-                inherit=self.inherit,
-                output=self.output,
             ) as pool,
             before_leaving(pool.kill),
         ):
             for index, overrides in enumerate(job_overrides):
                 log.info("\t#%d : %s", initial_job_idx + index, " ".join(filter_overrides(overrides)))
-                pool.submit(index, run_here, initial_job_idx + index, list(overrides), self.return_configs)
+                pool.submit(index, run_here, initial_job_idx + index, list(overrides))
             left = len(job_overrides)
             while left:
                 if asked() is not None:
@@ -104,7 +102,6 @@ class LocalLauncher(Launcher):
                 left -= 1
                 if done.lost is not None:
                     returns[done.job].return_value = JobLost(done.lost)
-                    self.on_lost(initial_job_idx + done.job, done.lost)
                 elif done.error is not None:
                     returns[done.job].return_value = done.error
                 else:

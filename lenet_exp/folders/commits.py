@@ -11,15 +11,15 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from lenet_exp.files import read_json, write_json
+from lenet_exp.folders.records import BestWeights, Commit, History, history_of, to_json
 from lenet_exp.training.fit import EpochResult
 from lenet_exp.training.lane import Best, Lane
 from lenet_exp.training.snapshot import restore, snapshot
@@ -42,18 +42,18 @@ class Commits:
         self.path = path
         self.seconds = 0.0  # of training before this process took over
         self.resumed = 0  # how often the run went on after an interruption
-        self._epochs: list[dict[str, Any]] = []
-        self._commits: list[dict[str, Any]] = []
+        self._epochs: list[EpochResult] = []
+        self._commits: list[Commit] = []
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
         """Holds an epoch's result for the next `write`; one that is in the history already keeps its time stamps."""
         if result.epoch > len(self._epochs):
-            self._epochs.append(asdict(result))
+            self._epochs.append(result)
 
     def seconds_to(self, epoch: int | None) -> float | None:
         """Seconds of training to the end of an epoch (from 1)."""
-        return seconds_to(self._epochs, epoch)
+        return History(self._epochs).seconds_to(epoch)
 
     def due(self) -> bool:
         """Whether the last write is long enough ago."""
@@ -66,10 +66,10 @@ class Commits:
         state = self.path / f"state-{at.epoch}-{at.steps}.safetensors"
         save_weights(state, tensors, {"values": json.dumps(values)})
         best = self._write_best(lane.best)
-        commit = {"state": state.name, "sha256": _sha256(state), "best": best, "seconds": seconds}
-        self._commits = [commit, *(c for c in self._commits if c["state"] != state.name)][:KEPT]
+        commit = Commit(state.name, _sha256(state), best, seconds)
+        self._commits = [commit, *(c for c in self._commits if c.state != state.name)][:KEPT]
         self._write_history(best)
-        self._remove({c["state"] for c in self._commits} | {c["best"]["weights"] for c in self._commits if c["best"]})
+        self._remove({c.state for c in self._commits} | {c.best.weights for c in self._commits if c.best})
         self._written_at = time.monotonic()
 
     def write_results(self, best: Best | None) -> None:
@@ -82,19 +82,20 @@ class Commits:
         Says so in the log where a commit was damaged.
         """
         try:
-            history = read_json(self.path / "history.json")
+            history = _read(self.path)
         except ValueError:
             log.warning("%s: history.json is damaged; the run starts over", self.path)
             history = None
-        for commit in (history or {}).get("commits", []):
+        for commit in history.commits if history is not None else []:
             try:
                 best = self._restore(lane, commit)
             except Damaged as e:
                 log.warning("%s: a commit is damaged (%s); trying the one before", self.path, e)
                 continue
             lane.best = best
-            self._epochs, self._commits = history["epochs"], [commit]
-            self.seconds, self.resumed = commit["seconds"], history["resumed"] + 1
+            assert history is not None
+            self._epochs, self._commits = history.epochs, [commit]
+            self.seconds, self.resumed = commit.seconds, history.resumed + 1
             return True
         if history is not None:
             log.info("%s: no commit to go on from; the run starts over", self.path)
@@ -103,48 +104,42 @@ class Commits:
 
     def clean(self) -> None:
         """Leaves the history and the best model: the run has come to its end."""
-        history = read_json(self.path / "history.json")
+        history = _read(self.path)
         if history is None:
             return
         self._commits = []
-        write_json(self.path / "history.json", history | {"commits": []})
-        self._remove({history["best"]["weights"]} if history["best"] else set())
+        write_history(self.path, replace(history, commits=[]))
+        self._remove({history.best.weights} if history.best else set())
 
-    def _write_best(self, best: Best | None) -> dict[str, Any] | None:
+    def _write_best(self, best: Best | None) -> BestWeights | None:
         if best is None:
             return None
         weights = self.path / f"best-{best.epoch}.safetensors"
-        known = next((c["best"] for c in self._commits if c["best"] and c["best"]["weights"] == weights.name), None)
+        known = next((c.best for c in self._commits if c.best and c.best.weights == weights.name), None)
         if known is not None:
             return known
         save_weights(weights, best.weights, {"epoch": str(best.epoch)})
-        return {
-            "epoch": best.epoch,
-            "val_accuracy": best.val_accuracy,
-            "weights": weights.name,
-            "sha256": _sha256(weights),
-        }
+        return BestWeights(best.epoch, best.val_accuracy, weights.name, _sha256(weights))
 
-    def _write_history(self, best: dict[str, Any] | None) -> None:
-        history = {"epochs": self._epochs, "best": best, "commits": self._commits, "resumed": self.resumed}
-        write_json(self.path / "history.json", history)
+    def _write_history(self, best: BestWeights | None) -> None:
+        write_history(self.path, History(self._epochs, best, self._commits, self.resumed))
 
     def _remove(self, keep: set[str]) -> None:
         for old in (*self.path.glob("state-*.safetensors"), *self.path.glob("best-*.safetensors")):
             if old.name not in keep:
                 old.unlink(missing_ok=True)
 
-    def _restore(self, lane: Lane, commit: dict[str, Any]) -> Best | None:
-        tensors, metadata = self._load(commit["state"], commit["sha256"])
+    def _restore(self, lane: Lane, commit: Commit) -> Best | None:
+        tensors, metadata = self._load(commit.state, commit.sha256)
         best = None
-        if commit["best"] is not None:
-            weights, _ = self._load(commit["best"]["weights"], commit["best"]["sha256"])
+        if commit.best is not None:
+            weights, _ = self._load(commit.best.weights, commit.best.sha256)
             predictions = tensors["best_predictions"].to(torch.int64)
-            best = Best(commit["best"]["epoch"], commit["best"]["val_accuracy"], weights, predictions)
+            best = Best(commit.best.epoch, commit.best.val_accuracy, weights, predictions)
         try:
             restore(lane, tensors, json.loads(metadata["values"]))
         except (KeyError, ValueError, RuntimeError, TypeError) as e:
-            raise Damaged(f"{commit['state']} is of another program: {e}") from e
+            raise Damaged(f"{commit.state} is of another program: {e}") from e
         return best
 
     def _load(self, name: str, sha256: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -156,20 +151,24 @@ class Commits:
             raise Damaged(f"{name}: {e}") from e
 
 
-def seconds_to(epochs: list[dict[str, Any]], epoch: int | None) -> float | None:
-    """Seconds of training to the end of an epoch (from 1) of a history; None where it does not have that epoch."""
-    if epoch is None or len(epochs) < epoch:
-        return None
-    return sum(e["epoch_seconds"] for e in epochs[:epoch])
-
-
-def read_history(path: Path) -> dict[str, Any]:
-    """A run folder's history: `epochs`, the committed epochs' results in order; `best`: epoch, val_accuracy, weights
-    file, or None. Empty where nothing is committed, or where it can't be read."""
+def read_history(path: Path) -> History:
+    """A run folder's history; empty where nothing is committed, or where it can't be read."""
     try:
-        return read_json(path / "history.json") or {"epochs": [], "best": None}
+        return _read(path) or History()
     except ValueError:
-        return {"epochs": [], "best": None}
+        return History()
+
+
+def write_history(path: Path, history: History) -> None:
+    write_json(path / "history.json", to_json(history))
+
+
+def _read(path: Path) -> History | None:
+    """Raises:
+    ValueError: it is damaged.
+    """
+    value = read_json(path / "history.json")
+    return None if value is None else history_of(value)
 
 
 def _sha256(path: Path) -> str:

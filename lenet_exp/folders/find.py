@@ -26,8 +26,8 @@ def find_sweep(which: str) -> SweepFolder:
         return SweepFolder(path.absolute())
     sweeps = all_sweeps(outputs_dir())
     for sweep in sweeps:
-        plan = sweep.plan()
-        if which == "last" or (len(which) >= 4 and sweep.id.startswith(which)) or which in plan["mlflow_runs"].values():
+        plan = sweep.started()
+        if which == "last" or (len(which) >= 4 and sweep.id.startswith(which)) or which in plan.mlflow_runs.values():
             return sweep
     raise ConfigError(
         f"{which}: no such sweep in {outputs_dir()}; allowed is last, a sweep's id or its MLflow run id"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from lenet_exp.folders.commits import seconds_to
-from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.conclude import conclude
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
-from lenet_exp.folders.record import conclude
+from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 
@@ -22,25 +21,25 @@ class RunResult:
 
     Attributes:
         folder: the run folder.
-        record: as `record.conclude` makes it; the outcome, the best accuracy and epoch, the digests are there.
+        record: the outcome, the best accuracy and epoch, the digests are there.
         mlflow_run_id: None where the store was away, or where somebody else delivers.
         repeated: it had been trained before, and only its result was returned.
     """
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
     mlflow_run_id: str | None
     repeated: bool
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> Outcome:
         """finished, diverged, failed or killed."""
-        return self.record["outcome"]
+        return self.record.outcome or Outcome.running
 
     @property
     def value(self) -> float:
         """Best validation accuracy as a fraction, what a sweep optimises; NaN unless the run finished."""
-        return self.record["best_val_accuracy"] if self.outcome == "finished" else math.nan
+        return _accuracy(self.record)
 
 
 @dataclass(frozen=True)
@@ -54,72 +53,79 @@ class JobResult:
         repeated: it had been trained before, or stands in the sweep a second time.
     """
 
-    job: FrozenJob
-    outcome: str
+    job: Job
+    outcome: Outcome
     reason: str
-    record: dict[str, Any] | None
+    record: Record | None
     repeated: bool
 
     @property
     def value(self) -> float:
         """Best validation accuracy, NaN unless it finished."""
-        return self.record["best_val_accuracy"] if self.record and self.outcome == "finished" else math.nan
+        return _accuracy(self.record) if self.outcome is Outcome.finished else math.nan
 
     @property
     def log(self) -> str | None:
         return str(self.job.folder.log_file) if self.record else None
 
 
-def job_results(sweep: SweepFolder, jobs: Sequence[FrozenJob], since_ms: int) -> list[JobResult]:
+def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[JobResult]:
     """The present result of each job; `since_ms`: what ended before had been trained before."""
     found, seen = [], set()
     active = set(sweep.active())
     for job in jobs:
         record = job.folder.record()
-        error = sweep.error(job.number) if record is None or record["outcome"] not in {"finished", "diverged"} else None
-        if record is not None and (error is None or record["outcome"] != "killed"):
-            outcome, reason = record["outcome"], record["reason"]
+        error = sweep.error(job.number) if record is None or not record.is_result else None
+        if record is not None and record.outcome is not None and (error is None or record.outcome != Outcome.killed):
+            outcome, reason = record.outcome, record.reason
         elif error is not None:
-            outcome, reason = "failed", error
+            outcome, reason = Outcome.failed, error
         elif job.number in active and owner_of(job.folder.path) is not None:
-            outcome, reason = "running", ""
+            outcome, reason = Outcome.running, ""
         else:
-            outcome, reason = "not started", "the sweep ended before"
-        repeated = outcome == "finished" and record is not None and record["ended_ms"] < since_ms
+            outcome, reason = Outcome.not_started, "the sweep ended before"
+        repeated = outcome is Outcome.finished and record is not None and record.ended_ms < since_ms
         found.append(JobResult(job, outcome, reason, record, repeated or job.run in seen))
         seen.add(job.run)
     return found
 
 
-def ended(job: FrozenJob, error: str | None, since_ms: int) -> tuple[str, str]:
+def ended(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:
     """What a job came to, for the terminal: its outcome and a line."""
     record = job.folder.record()
     if error is not None:
-        return "failed", f"failed: {error}"
-    if record is None:
-        return "failed", "ended without a record"
-    if record["outcome"] != "finished":
-        return record["outcome"], f"{record['outcome']}: {record['reason']}"
-    best = f"{record['best_val_accuracy']:.2%} in epoch {record['best_epoch']}"
-    how = "trained before" if record["ended_ms"] < since_ms else f"{record['seconds']:.1f} s"
-    return "finished", f"{best}, {how}"
+        return Outcome.failed, f"failed: {error}"
+    if record is None or record.outcome is None:
+        return Outcome.failed, "ended without a record"
+    if record.outcome is not Outcome.finished:
+        return record.outcome, f"{record.outcome}: {record.reason}"
+    how = "trained before" if record.ended_ms < since_ms else f"{record.seconds:.1f} s"
+    return Outcome.finished, f"{record.best_val_accuracy:.2%} in epoch {record.best_epoch}, {how}"
 
 
-def give_up(folder: RunFolder, outcome: str, reason: str) -> bool:
+def give_up(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
     """Concludes a run whose process died; whether there was one. The caller owns the folder."""
-    job = folder.job()
-    if job is None or folder.record() is not None:
+    begun = folder.begun()
+    if begun is None or folder.record() is not None:
         return False
     history = folder.history()
-    best = history["best"] or {"epoch": None, "val_accuracy": None}
+    best = history.best
     record = conclude(
-        job,
+        begun,
         outcome,
-        epochs=len(history["epochs"]),
-        seconds=sum(e["epoch_seconds"] for e in history["epochs"]),
-        seconds_to_best=seconds_to(history["epochs"], best["epoch"]),
-        resumed=history.get("resumed", 0),
+        epochs=len(history.epochs),
+        seconds=sum(e.epoch_seconds for e in history.epochs),
+        seconds_to_best=history.seconds_to(best.epoch if best else None),
+        resumed=history.resumed,
         reason=reason,
     )
-    folder.finish(record | {"best_epoch": best["epoch"], "best_val_accuracy": best["val_accuracy"]})
+    if best is not None:
+        record = replace(record, best_epoch=best.epoch, best_val_accuracy=best.val_accuracy)
+    folder.finish(record)
     return True
+
+
+def _accuracy(record: Record | None) -> float:
+    """Of a run that finished; NaN otherwise."""
+    finished = record is not None and record.outcome is Outcome.finished and record.best_val_accuracy is not None
+    return record.best_val_accuracy if finished else math.nan  # type: ignore[union-attr, return-value]

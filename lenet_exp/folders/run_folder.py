@@ -17,19 +17,30 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from lenet_exp.files import read_json, remove_left_aside, write_atomic, write_json
 from lenet_exp.folders.commits import Commits, read_history
 from lenet_exp.folders.owner import DELIVERED, own
+from lenet_exp.folders.records import (
+    Delivered,
+    DeliveredRun,
+    History,
+    Record,
+    delivered_of,
+    delivered_runs_of,
+    record_json,
+    record_of,
+    to_json,
+)
 from lenet_exp.training.weights import load_weights
 
-ENDED = {"finished", "diverged"}  # outcomes that are results: the same configuration would give them again
+T = TypeVar("T")
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
@@ -72,26 +83,23 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
-    def start(self, job: dict[str, Any]) -> Commits:
-        """Empties the folder but for the log, and freezes the job.
-
-        Args:
-            job: JSON values; `name`, `config` and `fingerprint` are among them.
-        """
-        abandoned = [*self.abandoned(), *(self.delivered() or {}).get("mlflow_runs", [])]
+    def start(self, begun: Record) -> Commits:
+        """Empties the folder but for the log, and keeps what the run begins with."""
+        abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
         for old in self.path.iterdir():
             if old.name not in {"lock", "owner.json", "run.log"}:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         if abandoned:
-            write_json(self.path / "abandoned.json", abandoned)
-        write_json(self.path / "job.json", job)
+            write_json(self.path / "abandoned.json", [to_json(run) for run in abandoned])
+        write_json(self.path / "job.json", record_json(begun))
         return Commits(self.path)
 
     def go_on(self) -> Commits:
         """Takes back the end of a run that was killed or failed."""
         record = self.path / "record.json"
-        if not (self.path / "job.json").exists() and record.exists():
-            write_json(self.path / "job.json", self.record())
+        ended = self.record()
+        if not (self.path / "job.json").exists() and ended is not None:
+            write_json(self.path / "job.json", record_json(ended))
         record.unlink(missing_ok=True)
         return Commits(self.path)
 
@@ -103,20 +111,21 @@ class RunFolder:
         """The pictures that were kept."""
         return sorted(self.path.glob("*.png"))
 
-    def job(self) -> dict[str, Any] | None:
-        return _read(self.path / "job.json") or self.record()
+    def begun(self) -> Record | None:
+        """What the present try began with; None where there is no run."""
+        return _read(self.path / "job.json", record_of) or self.record()
 
-    def history(self) -> dict[str, Any]:
-        """`epochs`: the committed epochs' results in order; `best`: epoch, val_accuracy, weights file, or None."""
+    def history(self) -> History:
+        """What is committed; empty where nothing is."""
         return read_history(self.path)
 
     def best_weights(self) -> dict[str, Tensor] | None:
-        best = self.history()["best"]
-        return load_weights(self.path / best["weights"])[0] if best else None
+        best = self.history().best
+        return load_weights(self.path / best.weights)[0] if best else None
 
-    def finish(self, record: dict[str, Any]) -> None:
-        """Ends the run: after this it counts as what `record["outcome"]` says."""
-        write_json(self.path / "record.json", record)
+    def finish(self, record: Record) -> None:
+        """Ends the run: after this it counts as what `record.outcome` says."""
+        write_json(self.path / "record.json", record_json(record))
         self.tidy()
 
     def untidy(self) -> bool:
@@ -129,31 +138,34 @@ class RunFolder:
             Commits(self.path).clean()
             (self.path / "job.json").unlink()  # last, since it says that there is something to do
 
-    def record(self) -> dict[str, Any] | None:
-        return _read(self.path / "record.json")
+    def record(self) -> Record | None:
+        return _read(self.path / "record.json", record_of)
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Record | None:
         """The record, if it is a result: finished or diverged."""
         record = self.record()
-        return record if record is not None and record["outcome"] in ENDED else None
+        return record if record is not None and record.is_result else None
 
-    def delivered(self) -> dict[str, Any] | None:
-        return _read(self.path / DELIVERED)
+    def delivered(self) -> Delivered:
+        """What MLflow has got; nothing where that is not known."""
+        return _read(self.path / DELIVERED, delivered_of) or Delivered()
 
-    def set_delivered(self, delivered: dict[str, Any]) -> None:
-        write_json(self.path / DELIVERED, delivered)
+    def set_delivered(self, delivered: Delivered) -> None:
+        write_json(self.path / DELIVERED, to_json(delivered))
 
     def has_no_points(self) -> bool:
         """Whether MLflow has none of its points yet, so that a new start would draw none twice."""
-        return all(entry["epochs"] == 0 for entry in (self.delivered() or {}).get("mlflow_runs", []))
+        return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
-    def abandoned(self) -> list[dict[str, str]]:
-        return _read(self.path / "abandoned.json") or []
+    def abandoned(self) -> list[DeliveredRun]:
+        """The MLflow runs of tries that were given up."""
+        return _read(self.path / "abandoned.json", delivered_runs_of) or []
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, of: Callable[[Any], T]) -> T | None:
     """A damaged file counts as none: the run is trained again."""
     try:
-        return read_json(path)
+        value = read_json(path)
+        return None if value is None else of(value)
     except ValueError:
         return None

@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lenet_exp.files import read_json, write_atomic, write_json
-from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner, own, owner_of
+from lenet_exp.folders.records import Outcome, SweepPlan, plan_of, to_json
+
+log = logging.getLogger("lenet_exp")
 
 
 class SweepFolder:
@@ -34,6 +38,11 @@ class SweepFolder:
     def id(self) -> str:
         return self.path.name
 
+    @property
+    def outputs(self) -> Path:
+        """The outputs folder that it lies in; so do the runs of its jobs."""
+        return self.path.parent.parent
+
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Owns the sweep; waits while another process runs it."""
@@ -44,40 +53,56 @@ class SweepFolder:
         """The process that runs it now."""
         return owner_of(self.path)
 
-    def start(self, jobs: Sequence[FrozenJob], asked: dict[str, Any]) -> None:
+    def start(self, jobs: Sequence[Job], **asked: Any) -> SweepPlan:
         """Freezes the jobs and counts the start.
 
         Args:
             jobs: the same runs as at an earlier start, but perhaps with another `model_path` and the like.
-            asked: what sweep.json keeps.
+            asked: fields of `SweepPlan` that change.
         """
-        write_atomic(self.path / "jobs.jsonl", "".join(json.dumps(asdict(job)) + "\n" for job in jobs))
-        plan = self.plan()
-        new: dict[str, Any] = {"created_ms": _now_ms(), "starts": 0, "mlflow_runs": {}}
-        plan = new | plan | asked
-        self.save(plan | {"starts": plan["starts"] + 1, "started_ms": _now_ms(), "outcome": "running"})
+        write_atomic(self.path / "jobs.jsonl", "".join(json.dumps(job.as_json()) + "\n" for job in jobs))
+        plan = replace(self.plan() or SweepPlan(created_ms=_now_ms()), **asked)
+        plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
+        self._write(plan)
         (self.path / "workers.log").unlink(missing_ok=True)
         for folder in ("active", "ended"):
             (self.path / folder).mkdir(exist_ok=True)
             for old in (self.path / folder).iterdir():
                 old.unlink()
+        return plan
 
-    def plan(self) -> dict[str, Any]:
-        return read_json(self.path / "sweep.json") or {}
+    def plan(self) -> SweepPlan | None:
+        """What was asked for; None before the first start."""
+        value = read_json(self.path / "sweep.json")
+        return None if value is None else plan_of(value)
 
-    def save(self, changed: dict[str, Any]) -> None:
-        """Changes entries of sweep.json."""
-        write_json(self.path / "sweep.json", self.plan() | changed)
+    def started(self) -> SweepPlan:
+        """The same of a sweep that was started.
 
-    def jobs(self) -> list[FrozenJob]:
+        Raises:
+            ValueError: it was not.
+        """
+        plan = self.plan()
+        if plan is None:
+            raise ValueError(f"{self.path}: no sweep was started here")
+        return plan
+
+    def save(self, **changed: Any) -> None:
+        """Changes fields of sweep.json."""
+        self._write(replace(self.started(), **changed))
+
+    def _write(self, plan: SweepPlan) -> None:
+        write_json(self.path / "sweep.json", to_json(plan))
+
+    def jobs(self) -> list[Job]:
         """All frozen jobs."""
-        return [FrozenJob(**json.loads(line)) for line in self._lines()]
+        return [self._job(line) for line in self._lines()]
 
-    def job_at(self, offset: int) -> FrozenJob:
+    def job_at(self, offset: int) -> Job:
         """The job whose line starts at this byte of jobs.jsonl."""
         with (self.path / "jobs.jsonl").open("rb") as f:
             f.seek(offset)
-            return FrozenJob(**json.loads(f.readline()))
+            return self._job(f.readline())
 
     def offsets(self) -> list[int]:
         """Where each job's line starts."""
@@ -103,8 +128,15 @@ class SweepFolder:
         """The jobs that ended since the last start."""
         return _numbers(self.path / "ended")
 
+    def has_ended(self, number: int) -> bool:
+        return (self.path / "ended" / str(number)).exists()
+
     def error(self, number: int) -> str | None:
-        return read_json(self.path / "ended" / str(number))
+        said = read_json(self.path / "ended" / str(number))
+        return None if said is None else str(said)
+
+    def _job(self, line: str | bytes) -> Job:
+        return Job(**json.loads(line), outputs=self.outputs)
 
     def _lines(self) -> list[str]:
         return (self.path / "jobs.jsonl").read_text().splitlines(keepends=True)
@@ -112,8 +144,14 @@ class SweepFolder:
 
 def all_sweeps(outputs: Path) -> list[SweepFolder]:
     """The sweeps in an outputs folder, the one started last first."""
-    found = [SweepFolder(path.parent) for path in (outputs / "sweeps").glob("*/sweep.json")]
-    return sorted(found, key=lambda sweep: sweep.plan()["started_ms"], reverse=True)
+    found = []
+    for path in (outputs / "sweeps").glob("*/sweep.json"):
+        sweep = SweepFolder(path.parent)
+        try:
+            found.append((sweep.started().started_ms, sweep))
+        except ValueError as e:
+            log.warning("%s can't be read (%s); the sweep is left out", path, e)
+    return [sweep for _, sweep in sorted(found, key=lambda item: item[0], reverse=True)]
 
 
 def _numbers(folder: Path) -> list[int]:

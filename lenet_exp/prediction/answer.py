@@ -74,7 +74,7 @@ def _prepare(config: PredictConfig) -> tuple[torch.device, TrainedModel]:
     device = choose_device(config.device)
     torch.set_num_threads(config.num_threads or cpu_count())
     model = load_model(config.trained_model, store_uri(config.tracking.uri), config.dataset.name)
-    trained_on = model.record["config"]["dataset"]["name"] if model.record else config.dataset.name
+    trained_on = model.record.dataset if model.record else config.dataset.name
     if trained_on != config.dataset.name:
         log.warning("%s was trained on %s, not on %s", model.name, trained_on, config.dataset.name)
     return device, model

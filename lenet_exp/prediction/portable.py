@@ -25,6 +25,7 @@ from torch import Tensor
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import write_atomic
+from lenet_exp.folders.records import record_json
 from lenet_exp.tracking.load import TrainedModel, load_file
 from lenet_exp.training.ancestor import ACTIVATIONS
 from lenet_exp.training.lenet5 import LeNet5
@@ -106,11 +107,11 @@ def metadata(model: TrainedModel) -> dict[str, str]:
         digest = weights_digest(model.network.state_dict())
         network = {"config": _rebuildable(model.network), "weights_digest": digest}
         return facts | {"network": json.dumps(network), "weights_digest": digest}
-    config = model.record["config"]
-    known = {name: str(model.record[name]) for name in FACTS if model.record.get(name) is not None}
+    config = model.record.config
+    known = {name: str(getattr(model.record, name)) for name in FACTS if getattr(model.record, name) is not None}
     names = {"class_names": json.dumps(config["dataset"]["class_names"])} if "class_names" in config["dataset"] else {}
-    about = {"dataset": config["dataset"]["name"], "activation": option_name(config["activation"])}
-    return facts | about | names | known | {"record": json.dumps(model.record)}
+    about = {"dataset": model.record.dataset, "activation": option_name(config["activation"])}
+    return facts | about | names | known | {"record": json.dumps(record_json(model.record))}
 
 
 def _rebuildable(network: LeNet5) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
-from lenet_exp.comparison.group import OUTCOMES, Group
+from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.words import against_leader, next_step, outcomes, verdict
+from lenet_exp.folders.records import Outcome
 
 TERMINAL_ROWS, MARKDOWN_ROWS = 50, 100
 AGAINST = "the leader against it"
@@ -43,7 +44,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
             "seconds_to_best": group.seconds_to_best,
             "runs": len(group.runs),
         }
-        row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in OUTCOMES[1:]}
+        row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in list(Outcome)[1:]}
         row |= {
             "behind": lead.points if lead else math.nan,
             "behind_low": lead.low if lead else math.nan,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from lenet_exp.training.evaluate import named_matrix
+from lenet_exp.training.fit import EpochResult
 
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
@@ -23,27 +24,28 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def curves_figure(epochs: list[dict[str, Any]], title: str) -> Figure:
+def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
     """Loss and accuracy by epoch, training and validation; the best epoch marked."""
     # Margins by hand here and below: a computed layout would double the time of drawing.
     figure = Figure(figsize=(9, 3.6))
     left, right = figure.subplots(
         1, 2, gridspec_kw={"left": 0.07, "right": 0.985, "bottom": 0.14, "top": 0.84, "wspace": 0.22}
     )
-    x = [e["epoch"] for e in epochs]
+    x = [e.epoch for e in epochs]
     marker = "." if len(x) < 30 else ""
     for axes, what in ((left, "loss"), (right, "accuracy")):
-        axes.plot(x, [e[f"train_{what}"] for e in epochs], color=TRAIN, marker=marker, label="training (running mean)")
-        axes.plot(x, [e[f"val_{what}"] for e in epochs], color=VALIDATION, marker=marker, label="validation")
+        train, validation = ([getattr(e, f"{part}_{what}") for e in epochs] for part in ("train", "val"))
+        axes.plot(x, train, color=TRAIN, marker=marker, label="training (running mean)")
+        axes.plot(x, validation, color=VALIDATION, marker=marker, label="validation")
         axes.set_xlabel("epoch")
         axes.set_ylabel(what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    best = max(epochs, key=lambda e: (e["val_accuracy"], -e["epoch"]))
+    best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch))
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    right.plot([best["epoch"]], [best["val_accuracy"]], "o", color=VALIDATION, fillstyle="none", markersize=9)
-    right.set_title(f"best {best['val_accuracy']:.2%}, epoch {best['epoch']}", fontsize=10)
+    right.plot([best.epoch], [best.val_accuracy], "o", color=VALIDATION, fillstyle="none", markersize=9)
+    right.set_title(f"best {best.val_accuracy:.2%}, epoch {best.epoch}", fontsize=10)
     left.legend(frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lenet_exp.addresses import default_uri, hide_password, store_uri
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import first_line
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.sweep_table import at_chance
@@ -15,11 +16,11 @@ def print_run(result: RunResult, config: Config) -> None:
     record = result.record
     if result.repeated:
         print("trained before with this very configuration: its result (sweep.force=true trains again)")
-    if record["best_val_accuracy"] is not None:
+    if record.best_val_accuracy is not None:
         remark = " (at chance: it learned nothing)" if at_chance(record) else ""
-        print(f"best validation accuracy {record['best_val_accuracy']:.2%} in epoch {record['best_epoch']}{remark}")
-    if record["outcome"] != "finished":
-        print(f"{record['outcome']}: {record['reason']}; log: {result.folder / 'run.log'}")
+        print(f"best validation accuracy {record.best_val_accuracy:.2%} in epoch {record.best_epoch}{remark}")
+    if result.outcome is not Outcome.finished:
+        print(f"{result.outcome}: {record.reason}; log: {result.folder / 'run.log'}")
     print(f"run folder: {result.folder}")
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")

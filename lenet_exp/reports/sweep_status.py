@@ -26,23 +26,23 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
     for title in ("sweep", "started", "state", "done", "command"):
         table.add_column(title, no_wrap=title != "command", overflow="fold")
     for sweep in sweeps:
-        plan = sweep.plan()
+        plan = sweep.started()
         jobs = sweep.jobs()
         done = sum(job.folder.result() is not None for job in jobs)
-        started = datetime.fromtimestamp(plan["started_ms"] / 1000)
-        state = _state(sweep, plan["outcome"])
-        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, f"{done}/{len(jobs)}", plan["command"])
+        started = datetime.fromtimestamp(plan.started_ms / 1000)
+        state = _state(sweep, plan.outcome)
+        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, f"{done}/{len(jobs)}", plan.command)
     _console().print(table)
 
 
 def print_status(sweep: SweepFolder) -> None:
     """The jobs that run, what failed, the counts, and the time left."""
-    plan = sweep.plan()
-    results = job_results(sweep, sweep.jobs(), plan["started_ms"])
+    plan = sweep.started()
+    results = job_results(sweep, sweep.jobs(), plan.started_ms)
     counts = Counter(r.outcome for r in results)
     console = _console()
-    console.print(f"sweep {sweep.id}: {_state(sweep, plan['outcome'])}", highlight=False)
-    console.print(plan["command"], markup=False, highlight=False, soft_wrap=True)
+    console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}", highlight=False)
+    console.print(plan.command, markup=False, highlight=False, soft_wrap=True)
     console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()), highlight=False)
     running = [r for r in results if r.outcome == "running"]
     if running:
@@ -56,7 +56,7 @@ def print_status(sweep: SweepFolder) -> None:
         if result.outcome in {"failed", "diverged"}:
             line = f"{result.outcome}: {result.job.name}: {result.reason}; log: {result.job.folder.log_file}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-    left = _time_left(results, plan["started_ms"])
+    left = _time_left(results, plan.started_ms)
     if sweep.owner() is not None and left is not None:
         console.print(f"about {left / 60:.0f} min left", highlight=False)
 
@@ -68,19 +68,19 @@ def _state(sweep: SweepFolder, outcome: str) -> str:
 
 def _running(result: JobResult) -> tuple[str, str, str, str]:
     history = result.job.folder.history()
-    best = f"{history['best']['val_accuracy']:.2%}" if history["best"] else "-"
+    best = f"{history.best.val_accuracy:.2%}" if history.best else "-"
     owner = owner_of(result.job.folder.path)
     where = f"{owner.host}, process {owner.pid}" if owner else "-"
-    return result.job.name, f"{len(history['epochs'])}/{result.job.config['num_epoch']}", best, where
+    return result.job.name, f"{len(history.epochs)}/{result.job.config['num_epoch']}", best, where
 
 
 def _time_left(results: Sequence[JobResult], started_ms: int) -> float | None:
     """Seconds, from how many epochs this start has trained so far."""
     trained = left = 0
     for r in {r.job.run: r for r in results}.values():
-        epochs = r.job.folder.history()["epochs"]
-        trained += sum(e["time_ms"] >= started_ms for e in epochs)
-        left += 0 if r.outcome in {"finished", "diverged"} else r.job.config["num_epoch"] - len(epochs)
+        epochs = r.job.folder.history().epochs
+        trained += sum(e.time_ms >= started_ms for e in epochs)
+        left += 0 if r.outcome.is_result else r.job.config["num_epoch"] - len(epochs)
     return (time.time() - started_ms / 1000) * left / trained if trained else None
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.group import OUTCOMES
+from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.leaderboard import print_comparison, print_verdict, wide_console
@@ -22,14 +21,16 @@ def ranked(results: Sequence[JobResult]) -> list[JobResult]:
     return sorted(results, key=lambda r: (r.outcome != "finished", -_accuracy(r)))
 
 
-def at_chance(record: dict[str, Any]) -> bool:
+def at_chance(record: Record | None) -> bool:
     """Whether a run ended no better than naming the most frequent class (best validation accuracy, within 2 sigma)."""
-    matrix = record.get("confusion_matrix")
-    if not matrix or record["outcome"] != "finished":
+    if record is None or record.outcome is not Outcome.finished:
+        return False
+    matrix, accuracy = record.confusion_matrix, record.best_val_accuracy
+    if not matrix or accuracy is None:
         return False
     n = sum(map(sum, matrix))
     share = max(map(sum, matrix)) / n
-    return record["best_val_accuracy"] <= share + 2 * math.sqrt(share * (1 - share) / n)
+    return accuracy <= share + 2 * math.sqrt(share * (1 - share) / n)
 
 
 def print_sweep(
@@ -52,13 +53,13 @@ def print_sweep(
         console.print(_table(rows))
         for comparison in comparisons:
             print_verdict(comparison)
-    counts = [f"{n} {o}" for o in OUTCOMES if (n := sum(r.outcome == o for r in rows))]
+    counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
     again = sum(r.repeated for r in rows)
     trained = sum(r.outcome != "not started" for r in rows) - again
     had = f" ({again} had been trained before)" if again else ""
     console.print(f"{len(rows)} runs: {', '.join(counts)}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
     for result in rows:
-        if at_chance(result.record or {}):
+        if at_chance(result.record):
             console.print(f"at chance: {result.job.name}: it learned nothing", soft_wrap=True)
         if result.outcome not in {"finished", "not started"}:
             where = f"; log: {result.log}" if result.log else ""
@@ -85,20 +86,21 @@ def _table(rows: Sequence[JobResult]) -> Table:
 
 
 def _accuracy(result: JobResult) -> float:
-    return (result.record or {}).get("best_val_accuracy") or 0.0
+    return (result.record.best_val_accuracy if result.record else None) or 0.0
 
 
 def _cells(result: JobResult) -> list[str]:
     record = result.record
-    if record is None or record["best_val_accuracy"] is None:
+    if record is None or record.best_val_accuracy is None:
         return ["-", "-", "-"]
-    return [f"{record['best_val_accuracy']:.2%}", str(record["best_epoch"]), f"{record['seconds']:.1f}"]
+    return [f"{record.best_val_accuracy:.2%}", str(record.best_epoch), f"{record.seconds:.1f}"]
 
 
 def _remark(result: JobResult) -> str:
-    remarks, record = [] if result.outcome == "finished" else [result.outcome], result.record or {}
-    if record.get("stopped_early"):
-        remarks.append(f"stopped early, after epoch {record['epochs']}")
+    record = result.record
+    remarks = [] if result.outcome is Outcome.finished else [str(result.outcome)]
+    if record is not None and record.stopped_early:
+        remarks.append(f"stopped early, after epoch {record.epochs}")
     if at_chance(record):
         remarks.append("at chance: learned nothing")
     if result.repeated:

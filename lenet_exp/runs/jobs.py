@@ -14,15 +14,38 @@ from omegaconf import DictConfig
 from lenet_exp.addresses import frozen_uri, hide_password
 from lenet_exp.config.compose import plain, typed
 from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import ConfigError
-from lenet_exp.folders.job import FrozenJob
+from lenet_exp.config.targets import keywords, option_name
+from lenet_exp.data.images import data_digests
+from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.training.execution import SWEEP_THREADS
+from lenet_exp.training.check import check_config
+from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 
 log = logging.getLogger("lenet_exp")
+
+
+def lone_job(config: Config, name: str | None = None) -> Job:
+    """The job of a run that is of no sweep.
+
+    Args:
+        name: by default data set, activation and optimizer.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        DataError: its data can't be had.
+    """
+    check_config(config)
+    choose_device(config.device)
+    name = name or f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"
+    what = fingerprint(config, data_digests(config))
+    values = plain(config)
+    values["tracking"]["uri"] = frozen_uri(config.tracking.uri)
+    return Job(0, name, {}, [], values, what, run_id(config.tracking.experiment, what))
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) -> list[Config]:
@@ -31,9 +54,6 @@ def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) ->
     Raises:
         ConfigError: of the first job that is wrong, with its overrides.
     """
-    from lenet_exp.training.check import check_config
-    from lenet_exp.training.execution import choose_device
-
     configs = []
     for overrides, cfg in zip(jobs, composed, strict=True):
         try:
@@ -50,16 +70,12 @@ def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) ->
     return configs
 
 
-def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[FrozenJob]:
+def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[Job]:
     """Freezes checked jobs. Reads their data sets, whose digests are part of the fingerprints.
 
     Raises:
         DataError, ConfigError: a job's data can't be had; with the job's overrides.
     """
-    from lenet_exp.config.fingerprint import fingerprint
-    from lenet_exp.data.images import data_digests
-    from lenet_exp.errors import UserError
-
     fingerprints = []
     for overrides, config in zip(jobs, configs, strict=True):
         try:
@@ -71,7 +87,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
     for number, (overrides, config) in enumerate(zip(jobs, configs, strict=True)):
         values = swept_values(swept, list(overrides))
         found.append(
-            FrozenJob(
+            Job(
                 number,
                 job_name(number, values, groups),
                 values,
@@ -86,8 +102,6 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
 
 def tell_once(configs: Sequence[Config]) -> None:
     """Says which optimizers have no momentum where the sweep gives them one."""
-    from lenet_exp.config.targets import keywords, option_name
-
     deaf = {option_name(c.optimizer) for c in configs if "momentum" not in keywords("optimizer", c.optimizer)}
     swept = {c.optimizer.get("momentum") for c in configs}
     if deaf and len(swept) > 1:
@@ -100,26 +114,24 @@ def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str
     A fingerprint that the sweep asks for under several executions (device, threads) is trained under each: the first
     has the usual folder, unless that holds a run of another of them already; the others have folders of their own.
     """
-    from lenet_exp.training.execution import choose_device
-
     executions = [(choose_device(c.device).type, c.num_threads or SWEEP_THREADS) for c in configs]
     several = Counter(f for f, _ in set(zip(fingerprints, executions, strict=True)))
     usual: dict[str, tuple[str, int]] = {}
     found = []
-    for config, fingerprint, execution in zip(configs, fingerprints, executions, strict=True):
+    for config, what, execution in zip(configs, fingerprints, executions, strict=True):
         experiment = config.tracking.experiment
-        if several[fingerprint] == 1:
-            found.append(run_id(experiment, fingerprint))
+        if several[what] == 1:
+            found.append(run_id(experiment, what))
             continue
-        if fingerprint not in usual:
-            usual[fingerprint] = _execution_of(run_id(experiment, fingerprint)) or execution
-        found.append(run_id(experiment, fingerprint, *([] if usual[fingerprint] == execution else execution)))
+        if what not in usual:
+            usual[what] = _execution_of(run_id(experiment, what)) or execution
+        found.append(run_id(experiment, what, *([] if usual[what] == execution else execution)))
     return found
 
 
 def _execution_of(run: str) -> tuple[str, int] | None:
-    job = RunFolder(outputs_dir() / "runs" / run).job()
-    return (job["execution"]["device"], job["execution"]["num_threads"]) if job else None
+    begun = RunFolder(outputs_dir() / "runs" / run).begun()
+    return (str(begun.execution["device"]), int(begun.execution["num_threads"])) if begun else None
 
 
 def _frozen(config: Config) -> dict[str, Any]:

@@ -14,25 +14,25 @@ import torch
 from lenet_exp.config.compose import typed
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
-from lenet_exp.folders.job import FrozenJob, sweep_key
+from lenet_exp.folders.job import Job, sweep_key
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
-from lenet_exp.outputs import outputs_dir
+from lenet_exp.training.engine import TorchEngine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
-from lenet_exp.training.fit import solo_step
 from lenet_exp.training.lane import new_lane
 
 TIMED_STEPS = 12
 RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, where there is none yet to be measured
 
 
-def print_estimate(jobs: Sequence[FrozenJob], config: Config) -> None:
+def print_estimate(jobs: Sequence[Job], config: Config) -> None:
     """Prints it; nothing is trained and nothing written."""
     unique = {job.run: job for job in jobs}
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.result() is None}
-    begun = sum(bool(job.folder.history()["epochs"]) for job in todo.values())
+    begun = sum(bool(job.folder.history().epochs) for job in todo.values())
     key = sweep_key(config.tracking.experiment, jobs)
-    goes_on = " (goes on)" if SweepFolder(outputs_dir() / "sweeps" / key).plan() else ""
+    outputs = jobs[0].outputs
+    goes_on = " (goes on)" if SweepFolder(outputs / "sweeps" / key).plan() else ""
     print(f"sweep {key}{goes_on}: {len(jobs)} jobs")
     print(f"  {len(unique) - len(todo)} done already, {len(jobs) - len(unique)} duplicates, {len(todo)} to train")
     if begun:
@@ -43,12 +43,12 @@ def print_estimate(jobs: Sequence[FrozenJob], config: Config) -> None:
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     seconds = sum(_seconds(list(todo.values()))) / workers
     print(f"  about {_duration(seconds)} with {workers} workers of {threads} threads (timed over a few steps)")
-    print(f"  about {len(todo) * _run_bytes(outputs_dir()) / 1e6:,.0f} MB of disk in {outputs_dir()}")
+    print(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
 
 
-def _seconds(jobs: Sequence[FrozenJob]) -> list[float]:
+def _seconds(jobs: Sequence[Job]) -> list[float]:
     """Each job's time; one job of each kind is timed."""
-    kinds: dict[str, list[FrozenJob]] = defaultdict(list)
+    kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
         kind = [c["dataset"]["name"], c["activation"], c["optimizer"]["_target_"], c["batch_size"], c["augmentation"]]
@@ -57,7 +57,7 @@ def _seconds(jobs: Sequence[FrozenJob]) -> list[float]:
     for kind in kinds.values():
         per_image = _seconds_an_image(typed(kind[0].config))
         for job in kind:
-            left = job.config["num_epoch"] - len(job.folder.history()["epochs"])
+            left = job.config["num_epoch"] - len(job.folder.history().epochs)
             data = load_training_data(typed(job.config), torch.device("cpu"))
             found.append(per_image * left * (len(data.train_index) + len(data.val_index) / 3))  # no gradients there
     return found
@@ -67,7 +67,7 @@ def _seconds_an_image(config: Config) -> float:
     device = choose_device(config.device)
     torch.set_num_threads(config.num_threads or SWEEP_THREADS)
     data, lane = load_training_data(config, device), new_lane(config, device)
-    step, times = solo_step(lane, data, TIMED_STEPS), []
+    step, times = TorchEngine().stepper(lane, data, TIMED_STEPS), []
     for n in range(TIMED_STEPS):
         first = n * config.batch_size % max(1, len(data.train_index) - config.batch_size)
         batch = data.train_index[first : first + config.batch_size]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from lenet_exp.config.compose import typed
+from omegaconf import DictConfig
+
 from lenet_exp.errors import UserError
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
@@ -17,26 +21,18 @@ from lenet_exp.training.execution import SWEEP_THREADS
 
 log = logging.getLogger("lenet_exp")
 
-_delivery: Deliverer = LeftToOthers()
 
+def run_job(sweep: SweepFolder, job: Job, delivery: Deliverer) -> float:
+    """Runs a job of a sweep; its best validation accuracy, NaN where it did not finish.
 
-def deliver_here(delivery: Deliverer) -> None:
-    """Lets the jobs of this process deliver: it is the sweep's own."""
-    global _delivery
-    _delivery = delivery
-
-
-def run_job(folder: Path, offset: int) -> float:
-    """Runs a frozen job of the sweep in `folder`; its best validation accuracy, NaN where it diverged.
+    Args:
+        delivery: who sends it to MLflow.
 
     Raises:
         Exception: it failed; what it was stands in the record, or else in the sweep folder.
     """
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    sweep = SweepFolder(folder)
-    job = sweep.job_at(offset)
-    config = typed(job.config)
     started = False
 
     def on_start(_: object) -> None:
@@ -46,15 +42,8 @@ def run_job(folder: Path, offset: int) -> float:
 
     error = None
     try:
-        result = run(
-            config,
-            name=job.name,
-            default_threads=SWEEP_THREADS,
-            folder_id=job.run,
-            delivery=_delivery,
-            on_start=on_start,
-            force_before=sweep.plan()["forced_ms"],
-        )
+        forced_ms = sweep.started().forced_ms
+        result = run(job, delivery, default_threads=SWEEP_THREADS, forced_ms=forced_ms, on_start=on_start)
     except Exception as e:
         error = None if started else one_line(e)
         if error is not None and not isinstance(e, UserError):
@@ -62,12 +51,27 @@ def run_job(folder: Path, offset: int) -> float:
         raise
     finally:
         sweep.end_job(job.number, error)
-        outcome, line = ended(job, error, sweep.plan()["started_ms"])
-        display.job_done(job.name, outcome, line, config.num_epoch)
+        outcome, line = ended(job, error, sweep.started().started_ms)
+        display.job_done(job.name, outcome, line, job.config["num_epoch"])
     return result.value
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error as a reason."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def task_of(delivery: Deliverer | None) -> Callable[[DictConfig], float]:
+    """Hydra's task in a sweep of ours.
+
+    Args:
+        delivery: who sends the runs to MLflow where they are trained in this process; otherwise this process follows
+            their folders.
+    """
+    return partial(_run, delivery=delivery) if delivery is not None else _run
+
+
+def _run(cfg: DictConfig, delivery: Deliverer | None = None) -> float:
+    sweep = SweepFolder(Path(cfg.sweep_job.sweep))
+    return run_job(sweep, sweep.job_at(cfg.sweep_job.line), delivery or LeftToOthers())

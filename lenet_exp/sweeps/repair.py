@@ -12,6 +12,7 @@ from typing import Any
 from lenet_exp.config.compose import typed_as
 from lenet_exp.config.schema import Tracking
 from lenet_exp.folders.owner import owner_of
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import give_up, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -30,53 +31,52 @@ def repair_all(outputs: Path) -> None:
             looked_after.update(job.run for job in sweep.jobs())
     for path in sorted((outputs / "runs").glob("*/delivered.json")):
         folder = RunFolder(path.parent)
-        job = folder.job()
-        if folder.id not in looked_after and job is not None and _looks_running(folder):
-            _close([folder], _delivery(job["config"], None))
+        begun = folder.begun()
+        if folder.id not in looked_after and begun is not None and _looks_running(folder):
+            _close([folder], _delivery(begun.config, None, outputs))
             log.info("run %s: its process died; MLflow shows that now", folder.path)
 
 
 def repair(sweep: SweepFolder) -> bool:
     """Ends a sweep whose process died, and its runs. They can go on. Whether there was anything to do."""
-    plan = sweep.plan()
-    if plan["outcome"] != "running" or sweep.owner() is not None:
+    plan = sweep.started()
+    if plan.outcome is not Outcome.running or sweep.owner() is not None:
         return False
     with sweep.claim():
-        if sweep.plan()["outcome"] != "running":  # meanwhile another process went on with it
+        if sweep.started().outcome is not Outcome.running:  # meanwhile another process went on with it
             return False
         jobs = list({job.run: job for job in sweep.jobs()}.values())
-        delivery = _delivery(jobs[0].config, plan["tracking_uri"])
+        delivery = _delivery(jobs[0].config, plan.tracking_uri, sweep.outputs)
         _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
-        sweep.save({"outcome": "killed"})
-        results = job_results(sweep, sweep.jobs(), plan["started_ms"])
+        sweep.save(outcome=Outcome.killed)
+        results = job_results(sweep, sweep.jobs(), plan.started_ms)
         if delivery is not None:
-            delivery.attempt("the sweep's own MLflow run", lambda s: close_parent(s, sweep, results, "killed"))
+            delivery.attempt("the sweep's own MLflow run", lambda s: close_parent(s, sweep, results, Outcome.killed))
     log.info("sweep %s: its process died; it and its runs are marked as killed now, and can go on", sweep.id)
     return True
 
 
 def _looks_running(folder: RunFolder) -> bool:
     """Whether a run has no living owner, but has not ended, or its end has not reached MLflow."""
-    if folder.job() is None or owner_of(folder.path) is not None:
+    if folder.begun() is None or owner_of(folder.path) is not None:
         return False
     record = folder.record()
-    entries = (folder.delivered() or {}).get("mlflow_runs", [])
-    return record is None or any(entry["ended_ms"] != record["ended_ms"] for entry in entries)
+    return record is None or any(run.ended_ms != record.ended_ms for run in folder.delivered().mlflow_runs)
 
 
 def _close(folders: Iterable[RunFolder], delivery: Delivery | None) -> None:
     for folder in folders:
         with folder.claim():
-            give_up(folder, "killed", "its process died")
+            give_up(folder, Outcome.killed, "its process died")
         if delivery is not None:
             delivery.send(folder)
 
 
-def _delivery(config: dict[str, Any], uri: str | None) -> Delivery | None:
+def _delivery(config: dict[str, Any], uri: str | None, outputs: Path) -> Delivery | None:
     """To where the job said, or to `uri`; None where that needs a password, which is never kept."""
     tracking = typed_as(Tracking, config["tracking"])
     uri = os.environ.get("MLFLOW_TRACKING_URI") or uri or tracking.uri
     if uri is not None and "***" in uri:
         log.warning("tracking.uri=%s: its password was not kept; set MLFLOW_TRACKING_URI", uri)
         return None
-    return Delivery(replace(tracking, uri=uri), in_sweep=True)
+    return Delivery(replace(tracking, uri=uri), outputs, in_sweep=True)

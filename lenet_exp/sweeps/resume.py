@@ -8,20 +8,19 @@ from lenet_exp.config.compose import typed
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep
-from lenet_exp.folders.job import FrozenJob
-from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.job import Job
 
 
-def frozen_sweep(given: Config) -> tuple[SweepFolder, list[FrozenJob], Config]:
-    """The sweep that `given.sweep.resume` names, its jobs, and its configuration with what was given now.
+def frozen_sweep(given: Config) -> tuple[list[Job], Config]:
+    """The jobs of the sweep that `given.sweep.resume` names, and its configuration with what was given now.
 
     Raises:
         ConfigError: there is no such sweep, or its store needs a password that was not kept.
     """
     sweep = find_sweep(str(given.sweep.resume))
-    jobs, kept = sweep.jobs(), sweep.plan()["tracking_uri"]
+    jobs, kept = sweep.jobs(), sweep.started().tracking_uri
     uri = given.tracking.uri or kept
     if uri is not None and "***" in uri:
         raise ConfigError(f"tracking.uri={uri}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
     config = typed(jobs[0].config)
-    return sweep, jobs, replace(config, sweep=given.sweep, tracking=replace(config.tracking, uri=uri))
+    return jobs, replace(config, sweep=given.sweep, tracking=replace(config.tracking, uri=uri))

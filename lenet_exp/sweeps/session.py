@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,19 @@ from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.runs import from_results
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import RunsFailed
-from lenet_exp.folders.job import FrozenJob, sweep_key
+from lenet_exp.executors.executor import GivesExecutor
+from lenet_exp.folders.job import Job, sweep_key
 from lenet_exp.folders.owner import own
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, give_up, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.outputs import check_outputs, outputs_dir
+from lenet_exp.outputs import check_outputs
+from lenet_exp.pool.pool import Done
 from lenet_exp.reports.sweep_table import print_sweep
-from lenet_exp.sweeps import job as job_module
+from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.watch import Watch
-from lenet_exp.tracking.adopt import adopt
+from lenet_exp.sweeps.workers import work_of
 from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.tracking.parent import close_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
@@ -46,20 +49,20 @@ class Asked:
 class Session:
     """One start of a sweep; `sweep_session` makes it."""
 
-    def __init__(self, sweep: SweepFolder, jobs: list[FrozenJob], config: Config, delivery: Delivery) -> None:
+    def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config, delivery: Delivery) -> None:
         self.sweep = sweep
         self.jobs = jobs
         self.config = config
         self.delivery = delivery
-        self.started_ms = sweep.plan()["started_ms"]
+        self.started_ms = sweep.started().started_ms
 
-    def missing(self) -> list[FrozenJob]:
+    def missing(self) -> list[Job]:
         """The jobs that have to be trained, each run once."""
-        forced_ms = self.sweep.plan()["forced_ms"]
-        found: dict[str, FrozenJob] = {}
+        forced_ms = self.sweep.started().forced_ms
+        found: dict[str, Job] = {}
         for job in self.jobs:
             record = job.folder.result()
-            if record is None or record["created_ms"] < forced_ms or _lacks_model_file(job):
+            if record is None or record.created_ms < forced_ms or _lacks_model_file(job):
                 found.setdefault(job.run, job)
         return list(found.values())
 
@@ -69,38 +72,46 @@ class Session:
         error = None
         with own(job.folder.path, job.name):
             record = job.folder.record()
-            if record is not None and record["outcome"] == "killed":  # stopped by its time limit
-                job.folder.finish(record | {"outcome": "failed", "reason": reason})
-            elif record is None and not give_up(job.folder, "failed", reason):
+            if record is not None and record.outcome is Outcome.killed:  # stopped by its time limit
+                job.folder.finish(replace(record, outcome=Outcome.failed, reason=reason))
+            elif record is None and not give_up(job.folder, Outcome.failed, reason):
                 error = reason
         self.sweep.end_job(number, error)
 
-    def tell_failures(self, numbers: Sequence[int], errors: Sequence[Exception | None]) -> None:
-        """Keeps what a launcher says of jobs that failed before they could say it themselves."""
-        ended = set(self.sweep.ended())
-        for number, error in zip(numbers, errors, strict=False):
-            if error is not None and number not in ended:
-                self.sweep.end_job(number, one_line(error))
+    def tell_failure(self, number: int, error: BaseException) -> None:
+        """Keeps what is heard of a job that failed, unless it could say so itself."""
+        if not self.sweep.has_ended(number):
+            self.sweep.end_job(number, one_line(error))
+
+    def train(self, jobs: Sequence[Job], launcher: GivesExecutor, environment: Mapping[str, str]) -> None:
+        """Trains jobs by the executor of a launcher of ours.
+
+        Args:
+            environment: what its processes have besides this one's.
+        """
+
+        def on_done(done: Done) -> None:
+            if done.lost is not None:
+                self.lost(done.job, done.lost)
+            elif done.error is not None:
+                self.tell_failure(done.job, done.error)
+
+        executor = launcher.executor(work_of(self.sweep, jobs, environment))
+        with self.watching():
+            drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
 
     def results(self) -> list[JobResult]:
         return job_results(self.sweep, self.jobs, self.started_ms)
 
     @contextmanager
-    def elsewhere(self) -> Iterator[None]:
-        """Around launching jobs in other processes."""
-        job_module.deliver_here(job_module.LeftToOthers())
+    def watching(self) -> Iterator[None]:
+        """Around training in other processes: delivers for them, and tells the terminal."""
         with Watch(self.sweep, self.jobs, self.delivery):
             yield
 
-    @contextmanager
-    def in_this_process(self) -> Iterator[None]:
-        """Around launching jobs in this process."""
-        job_module.deliver_here(self.delivery)
-        yield
-
 
 @contextmanager
-def sweep_session(jobs: list[FrozenJob], config: Config, asked: Asked) -> Iterator[Session]:
+def sweep_session(jobs: list[Job], config: Config, asked: Asked) -> Iterator[Session]:
     """Opens the sweep of these jobs; with the same jobs again, the same one goes on.
 
     Args:
@@ -111,27 +122,29 @@ def sweep_session(jobs: list[FrozenJob], config: Config, asked: Asked) -> Iterat
         StoreError: the MLflow store can't be used.
         RunsFailed: at the end, where a run did not finish.
     """
-    check_outputs()
-    sweep = SweepFolder(outputs_dir() / "sweeps" / sweep_key(config.tracking.experiment, jobs))
-    delivery = Delivery(config.tracking, in_sweep=True)  # first: a store that can't be used leaves nothing behind
+    outputs = jobs[0].outputs
+    check_outputs(outputs)
+    sweep = SweepFolder(outputs / "sweeps" / sweep_key(config.tracking.experiment, jobs))
+    # First: a store that can't be used leaves nothing behind.
+    delivery = Delivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
-        again = bool(sweep.plan())
+        again = sweep.plan() is not None
         if not again:
-            _name_the_old(asked, config.tracking.experiment)
+            _name_the_old(asked, config.tracking.experiment, outputs)
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
-        sweep.start(jobs, {"forced_ms": forced_ms, "runs": len(jobs)} | _kept(asked, config, sweep))
+        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **_kept(asked, config, again))
         delivery.parent = delivery.attempt(
             "the sweep's own MLflow run", lambda store: open_parent(store, sweep, config)
         )
         session = Session(sweep, jobs, config, delivery)
-        start, outcome, all_finished = time.perf_counter(), "killed", False
+        start, outcome, all_finished = time.perf_counter(), Outcome.killed, False
         try:
             _begin(session, again)
             yield session
             results = session.results()
-            outcome = "finished" if all(r.outcome != "not started" for r in results) else "failed"
+            outcome = Outcome.finished if all(r.outcome is not Outcome.not_started for r in results) else Outcome.failed
         except Exception:
-            outcome = "failed"
+            outcome = Outcome.failed
             raise
         finally:
             all_finished = _end(session, outcome, time.perf_counter() - start)
@@ -141,11 +154,11 @@ def sweep_session(jobs: list[FrozenJob], config: Config, asked: Asked) -> Iterat
 
 def _begin(session: Session, again: bool) -> None:
     if session.delivery.store is not None:
-        adopt(session.jobs, session.delivery)
+        session.delivery.adopt_all(session.jobs)
     done = [job for job in session.jobs if job.folder.result() is not None]
     had = f"; {len(done)} of them trained before" if done and not session.config.sweep.force else ""
     goes_on = f" (goes on with {session.sweep.id})" if again else ""
-    log.info("sweep of %d runs%s%s; outputs in %s", len(session.jobs), had, goes_on, outputs_dir())
+    log.info("sweep of %d runs%s%s; outputs in %s", len(session.jobs), had, goes_on, session.sweep.outputs)
     for job in {job.run: job for job in done}.values():  # so that they are found under this parent
         if job.folder.untidy():
             with job.folder.claim():
@@ -153,7 +166,7 @@ def _begin(session: Session, again: bool) -> None:
         session.delivery.send(job.folder)
 
 
-def _end(session: Session, outcome: str, seconds: float) -> bool:
+def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     """Delivers the rest, closes the parent run and prints the table; whether all runs finished."""
     sweep, delivery = session.sweep, session.delivery
     results = session.results()
@@ -162,38 +175,38 @@ def _end(session: Session, outcome: str, seconds: float) -> bool:
         if delivery.send(result.job.folder, at_once=n == 0) is None:
             break  # the store is away
     if session.config.tracking.models is Models.best:
-        best = max((r for r in runs.values() if r.outcome == "finished"), key=lambda r: r.value, default=None)
+        best = max((r for r in runs.values() if r.outcome is Outcome.finished), key=lambda r: r.value, default=None)
         if best is not None:
             delivery.send(best.job.folder, model=True)
-    sweep.save({"outcome": outcome})
+    sweep.save(outcome=outcome)
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results, outcome))
-    comparisons = compare_runs(from_results(results), sweep.plan()["swept"])
+    comparisons = compare_runs(from_results(results), sweep.started().swept)
     print_sweep(results, seconds, sweep, comparisons)
-    with_pictures = session.config.tracking.plots and outcome == "finished"
+    with_pictures = session.config.tracking.plots and outcome is Outcome.finished
     delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
-    return all(r.outcome == "finished" for r in results)
+    return all(r.outcome in {Outcome.finished, Outcome.pruned} for r in results)
 
 
-def _kept(asked: Asked, config: Config, sweep: SweepFolder) -> dict[str, Any]:
+def _kept(asked: Asked, config: Config, again: bool) -> dict[str, Any]:
     """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes."""
     where = {"experiment": config.tracking.experiment, "tracking_uri": frozen_uri(config.tracking.uri)}
     line = {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
-    return where if sweep.plan() and not asked.overrides else line | where
+    return where if again and not asked.overrides else line | where
 
 
-def _name_the_old(asked: Asked, experiment: str) -> None:
+def _name_the_old(asked: Asked, experiment: str, outputs: Path) -> None:
     """Says so where the same line meant other jobs before: something in conf/, the data or the program changed."""
-    for old in all_sweeps(outputs_dir()):
-        plan = old.plan()
-        if plan["experiment"] == experiment and plan["overrides"] == asked.overrides:
-            run = next(iter(plan["mlflow_runs"].values()), "none")
+    for old in all_sweeps(outputs):
+        plan = old.started()
+        if plan.experiment == experiment and plan.overrides == asked.overrides:
+            run = next(iter(plan.mlflow_runs.values()), "none")
             log.info("this line meant other jobs before: sweep %s, MLflow run %s; it is a new sweep now", old.id, run)
             return
 
 
-def _lacks_model_file(job: FrozenJob) -> bool:
+def _lacks_model_file(job: Job) -> bool:
     """Whether a finished job's `model_path` still has to be served."""
     path, record = job.config["model_path"], job.folder.result()
-    if not path or record is None or record["best_epoch"] is None:
+    if not path or record is None or record.best_epoch is None:
         return False
-    return not any(Path(path).glob(f"*_epoch{record['best_epoch']}_*_{job.run[:8]}.safetensors"))
+    return not any(Path(path).glob(f"*_epoch{record.best_epoch}_*_{job.run[:8]}.safetensors"))

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
@@ -24,7 +24,7 @@ class Watch:
         jobs: all of the sweep's.
     """
 
-    def __init__(self, sweep: SweepFolder, jobs: Sequence[FrozenJob], delivery: Delivery) -> None:
+    def __init__(self, sweep: SweepFolder, jobs: Sequence[Job], delivery: Delivery) -> None:
         self._sweep = sweep
         self._jobs = jobs
         self._delivery = delivery
@@ -50,7 +50,7 @@ class Watch:
 
     def _look(self) -> None:
         running = [self._jobs[n] for n in self._sweep.active()]
-        display.running([(job.name, len(job.folder.history()["epochs"]), job.config["num_epoch"]) for job in running])
+        display.running([(job.name, len(job.folder.history().epochs), job.config["num_epoch"]) for job in running])
         self._look_at_ended()
         for job in running:
             self._delivery.live(job.folder)
@@ -61,7 +61,7 @@ class Watch:
                 continue
             self._told.add(number)
             job = self._jobs[number]
-            outcome, line = ended(job, self._sweep.error(number), self._sweep.plan()["started_ms"])
+            outcome, line = ended(job, self._sweep.error(number), self._sweep.started().started_ms)
             display.job_done(job.name, outcome, line, job.config["num_epoch"])
             if job.folder.record() is not None and not self._stop.is_set():
                 self._delivery.send(job.folder)

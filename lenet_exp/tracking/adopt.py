@@ -7,68 +7,65 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import SQLITE
-from lenet_exp.files import write_json
-from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.commits import write_history
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import (
+    BestWeights,
+    Delivered,
+    DeliveredRun,
+    History,
+    Outcome,
+    Record,
+    record_of,
+)
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1000
+FINISHED = "tags.kind = 'run' and tags.outcome = 'finished' and attributes.status = 'FINISHED'"
 
 log = logging.getLogger("lenet_exp")
 
 
-def adopt(jobs: Sequence[FrozenJob], delivery: Delivery) -> None:
-    """Before a sweep: learns which delivered runs the store still has, and takes over what others finished there.
-
-    One paged query for the former, and for a store shared with others one more for the latter.
-    """
-    delivery.attempt("what the store has", lambda store: _learn(jobs, store))
-    delivery.attempt("runs of others", lambda store: _take_over(jobs, store))
-
-
-def adopt_one(folder: RunFolder, fingerprint: str, delivery: Delivery) -> None:
-    """The same for a single run whose folder the caller owns."""
-
-    def take(store: Store) -> None:
-        if _shared(store):
-            query = f"tags.kind = 'run' and tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'"
-            for run in store.client.search_runs([store.experiment_id], query, max_results=1):
-                _write(folder, run, store)
-
-    if folder.job() is None:
-        delivery.attempt("runs of others", take)
+def take_over_one(folder: RunFolder, fingerprint: str, store: Store) -> None:
+    """Takes over a run that others finished, if the folder, which the caller owns, has none."""
+    if _shared(store) and folder.begun() is None:
+        query = f"{FINISHED} and tags.fingerprint = '{fingerprint}'"
+        for run in store.client.search_runs([store.experiment_id], query, max_results=1):
+            _write(folder, run, store)
 
 
-def _learn(jobs: Sequence[FrozenJob], store: Store) -> None:
+def learn(jobs: Sequence[Job], store: Store) -> None:
+    """Which delivered runs the store still has, by one paged query."""
     known = []
     for run in {job.run: job for job in jobs}.values():
-        entries = (run.folder.delivered() or {}).get("mlflow_runs", [])
-        known += [e["run_id"] for e in entries if e["store"] == store.name]
+        entry = run.folder.delivered().of(store.name)
+        known += [entry.run_id] if entry is not None else []
     for start in range(0, len(known), PAGE):
         names = ", ".join(f"'{run_id}'" for run_id in known[start : start + PAGE])
         found = store.client.search_runs([store.experiment_id], f"attributes.run_id IN ({names})", max_results=PAGE)
         store.seen.update(run.info.run_id for run in found)
 
 
-def _take_over(jobs: Sequence[FrozenJob], store: Store) -> None:
+def take_over(jobs: Sequence[Job], store: Store) -> None:
+    """Takes over the runs of a sweep that others finished, by one more query; nothing where nobody shares the store."""
     if not _shared(store):
         return
-    wanted = {job.fingerprint: job for job in reversed(jobs) if job.folder.job() is None}
+    wanted = {job.fingerprint: job for job in reversed(jobs) if job.folder.begun() is None}
     if not wanted:
         return
     taken = 0
-    for run in _pages(store, "tags.kind = 'run' and attributes.status = 'FINISHED'"):
+    for run in _pages(store, FINISHED):
         job = wanted.pop(run.data.tags.get("fingerprint", ""), None)
         if job is not None:
             with job.folder.claim():
-                if job.folder.job() is None:
+                if job.folder.begun() is None:
                     taken += _write(job.folder, run, store)
         if not wanted:
             break
@@ -94,31 +91,36 @@ def _write(folder: RunFolder, run: Run, store: Store) -> bool:
     """Makes the run folder of a run that was trained elsewhere: its record, and that MLflow has it."""
     with tempfile.TemporaryDirectory() as scratch:
         path = store.client.download_artifacts(run.info.run_id, "record.json", scratch)
-        record: dict[str, Any] = json.loads(Path(path).read_text())
-    if record["fingerprint"] != run.data.tags["fingerprint"] or record["outcome"] != "finished":
+        try:
+            record = record_of(json.loads(Path(path).read_text()))
+        except ValueError as e:
+            log.warning("MLflow run %s: its record.json can't be read (%s); it is not taken over", run.info.run_id, e)
+            return False
+    if record.fingerprint != run.data.tags["fingerprint"] or record.outcome is not Outcome.finished:
         return False
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
-    entry = {"store": store.name, "run_id": run.info.run_id, "epochs": record["epochs"], "model": True}
-    folder.set_delivered({"mlflow_runs": [entry | {"ended_ms": record["ended_ms"], "sweeps": sweeps}]})
-    if record["config"].get("tracking", {}).get("models") != "none":
+    delivered = DeliveredRun(store.name, run.info.run_id, record.epochs, record.ended_ms, model=True, sweeps=sweeps)
+    folder.set_delivered(Delivered([delivered]))
+    if record.config.get("tracking", {}).get("models") != "none":
         _fetch_weights(folder, record, run.info.run_id, store)
-    write_json(folder.path / "record.json", record)
+    folder.finish(record)
     store.seen.add(run.info.run_id)
     return True
 
 
-def _fetch_weights(folder: RunFolder, record: dict[str, Any], run_id: str, store: Store) -> None:
+def _fetch_weights(folder: RunFolder, record: Record, run_id: str, store: Store) -> None:
     """The best weights from the logged model, checked against the record's digest; for `model_path`."""
     from lenet_exp.errors import UserError
     from lenet_exp.tracking.load import load_model
     from lenet_exp.training.weights import save_weights
 
     try:
-        network = load_model(f"runs:/{run_id}", store.uri, record["config"]["dataset"]["name"]).network
+        network = load_model(f"runs:/{run_id}", store.uri, record.dataset).network
     except UserError as e:
         log.debug("no weights of %s: %s", run_id, e)
         return
-    name = f"best-{record['best_epoch']}.safetensors"
-    save_weights(folder.path / name, network.state_dict(), {"epoch": str(record["best_epoch"])})
-    best = {"epoch": record["best_epoch"], "val_accuracy": record["best_val_accuracy"], "weights": name}
-    write_json(folder.path / "history.json", {"epochs": [], "best": best, "commits": [], "resumed": 0})
+    if record.best_epoch is None or record.best_val_accuracy is None:
+        return
+    name = f"best-{record.best_epoch}.safetensors"
+    save_weights(folder.path / name, network.state_dict(), {"epoch": str(record.best_epoch)})
+    write_history(folder.path, History(best=BestWeights(record.best_epoch, record.best_val_accuracy, name)))

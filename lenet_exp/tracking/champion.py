@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lenet_exp.outputs import outputs_dir
+from lenet_exp.folders.records import Record
 from lenet_exp.tracking.shipped import log_shipped
 from lenet_exp.tracking.store import Store
 
@@ -20,7 +20,7 @@ def registered_name(dataset: str) -> str:
     return f"lenet5-{dataset}"
 
 
-def crown(store: Store, job: dict[str, Any], record: dict[str, Any], run_id: str, model_id: str) -> bool:
+def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
     """Registers the run's model and moves the alias, if it is better than the present champion.
 
     The first to beat is the model that the package ships for the data set, if there is one: it becomes version 1.
@@ -29,26 +29,26 @@ def crown(store: Store, job: dict[str, Any], record: dict[str, Any], run_id: str
     Returns:
         Whether the run is the champion now.
     """
-    config = job["config"]
+    config = record.config
     if config["split_seed"] != 0 or config["dataset"]["train_size"] is not None:
         return False
-    name = registered_name(config["dataset"]["name"])
-    outputs_dir().mkdir(parents=True, exist_ok=True)
-    with (outputs_dir() / ".champion.lock").open("a") as lock:
+    name = registered_name(record.dataset)
+    store.outputs.mkdir(parents=True, exist_ok=True)
+    with (store.outputs / ".champion.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         present = champion(store, name)
         if present is None:
             _ensure_registered(store, name)
-            shipped = log_shipped(store, config["dataset"]["name"])
+            shipped = log_shipped(store, record.dataset)
             if shipped is not None:
                 present = _register(store, name, *shipped)
-        if present is not None and not _better(present, record, job):
+        if present is not None and not _better(present, record):
             return present.run_id == run_id
         _register(store, name, record, run_id, model_id)
     return True
 
 
-def _register(store: Store, name: str, record: dict[str, Any], run_id: str, model_id: str) -> ModelVersion:
+def _register(store: Store, name: str, record: Record, run_id: str, model_id: str) -> ModelVersion:
     """A new version, which becomes the champion."""
     version = store.client.create_model_version(
         name,
@@ -57,10 +57,10 @@ def _register(store: Store, name: str, record: dict[str, Any], run_id: str, mode
         run_id=run_id,
         model_id=model_id,
         tags={
-            "fingerprint": record["fingerprint"],
-            "best_val_accuracy": str(record["best_val_accuracy"]),
-            "best_epoch": str(record["best_epoch"]),
-            "validation_digest": record["data_digests"]["validation"],
+            "fingerprint": record.fingerprint,
+            "best_val_accuracy": str(record.best_val_accuracy),
+            "best_epoch": str(record.best_epoch),
+            "validation_digest": record.data_digests["validation"],
             "run": run_id,
         },
     )
@@ -80,10 +80,10 @@ def champion(store: Store, name: str) -> ModelVersion | None:
         raise
 
 
-def _better(present: ModelVersion, record: dict[str, Any], job: dict[str, Any]) -> bool:
+def _better(present: ModelVersion, record: Record) -> bool:
     """Whether a record beats the champion on the same validation images."""
-    same_images = present.tags.get("validation_digest") == job["data_digests"]["validation"]
-    return same_images and record["best_val_accuracy"] > float(present.tags.get("best_val_accuracy", "nan"))
+    same_images = present.tags.get("validation_digest") == record.data_digests["validation"]
+    return same_images and (record.best_val_accuracy or 0.0) > float(present.tags.get("best_val_accuracy", "nan"))
 
 
 def _ensure_registered(store: Store, name: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lenet_exp.folders.records import Record
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -12,14 +14,14 @@ if TYPE_CHECKING:
 LONGEST = 200  # MLflow allows 250 characters in all
 
 
-def class_points(job: dict[str, Any], record: dict[str, Any]) -> Iterator[Metric]:
+def class_points(record: Record) -> Iterator[Metric]:
     """One point for each class that has validation images, of the best epoch; none without a confusion matrix."""
     from mlflow.entities import Metric
 
-    names = metric_names(job["config"]["dataset"]["class_names"])
-    for label, (name, counts) in enumerate(zip(names, record.get("confusion_matrix") or [], strict=False)):
+    names = metric_names(record.config["dataset"]["class_names"])
+    for label, (name, counts) in enumerate(zip(names, record.confusion_matrix or [], strict=False)):
         if sum(counts):
-            yield Metric(f"val_accuracy_{name}", counts[label] / sum(counts), record["ended_ms"], 0)
+            yield Metric(f"val_accuracy_{name}", counts[label] / sum(counts), record.ended_ms, 0)
 
 
 def metric_names(class_names: Sequence[str]) -> list[str]:

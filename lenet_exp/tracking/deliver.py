@@ -10,18 +10,21 @@ import contextlib
 import getpass
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
 from lenet_exp.config.params import params, text
-from lenet_exp.folders.run_folder import ENDED, RunFolder
+from lenet_exp.folders.records import DeliveredRun, Outcome, Record
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.champion import crown
 from lenet_exp.tracking.class_accuracy import class_points
 from lenet_exp.tracking.model import log_model
 from lenet_exp.tracking.store import Store
+from lenet_exp.training.fit import EpochResult
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -36,7 +39,13 @@ EPOCH_METRICS = (
     "images_per_second",
 )
 BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
-STATUS = {"finished": "FINISHED", "killed": "KILLED", "diverged": "FAILED", "failed": "FAILED"}
+STATUS = {
+    Outcome.finished: "FINISHED",
+    Outcome.killed: "KILLED",
+    Outcome.pruned: "FINISHED",
+    Outcome.diverged: "FAILED",
+    Outcome.failed: "FAILED",
+}
 BATCH = 1000  # the most metrics that MLflow takes at once
 DIGEST = 36  # characters that MLflow keeps of a data set's digest
 
@@ -51,54 +60,43 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     Returns:
         The MLflow run's id.
     """
-    job = folder.job()
-    if job is None:
+    begun = folder.begun()
+    if begun is None:
         raise ValueError(f"{folder.path} holds no run")
-    state = folder.delivered() or {"mlflow_runs": []}
-    entry = _known_run(state, store)
+    delivered = folder.delivered()
+    entry = delivered.of(store.name)
+    if entry is not None and not alive(store, entry.run_id):  # somebody deleted it, or mlflow.db
+        entry = None
     if entry is None:
-        run_id = _find_run(folder, store) or _create_run(folder, job, store)
-        entry = {"store": store.name, "run_id": run_id, "epochs": 0, "ended_ms": None, "model": False, "sweeps": []}
-        state["mlflow_runs"].append(entry)
-        store.seen.add(run_id)
-        _log_start(job, store, run_id)
+        entry = DeliveredRun(store.name, _find_run(folder, begun, store) or _create_run(folder, begun, store))
+        store.seen.add(entry.run_id)
+        _log_start(begun, store, entry.run_id)
         _close_abandoned(folder, store)
-        folder.set_delivered(state)
-    run_id = entry["run_id"]
-    if parent is not None and parent not in entry["sweeps"]:
-        entry["sweeps"].append(parent)
-        _join_sweep(store, run_id, entry["sweeps"])
-        folder.set_delivered(state)
+        folder.set_delivered(delivered.having(entry))
+    if parent is not None and parent not in entry.sweeps:
+        entry = replace(entry, sweeps=[*entry.sweeps, parent])
+        _join_sweep(store, entry.run_id, entry.sweeps)
+        folder.set_delivered(delivered.having(entry))
     record = folder.record()
-    ended_ms = record["ended_ms"] if record is not None else None
-    want_model = model and record is not None and record["outcome"] == "finished" and not entry["model"]
-    if record is not None and entry["ended_ms"] == ended_ms and not want_model:
-        return run_id
-    if record is None and entry["ended_ms"] is not None:  # it was killed, and goes on
-        store.client.update_run(run_id, status="RUNNING")
-        entry["ended_ms"] = None
-    epochs = folder.history()["epochs"]
-    _log_metrics(store, run_id, _points(epochs[entry["epochs"] :]))
-    entry["epochs"] = max(entry["epochs"], len(epochs))
+    want_model = model and record is not None and record.outcome is Outcome.finished and not entry.model
+    if record is not None and entry.ended_ms == record.ended_ms and not want_model:
+        return entry.run_id
+    if record is None and entry.ended_ms is not None:  # it was killed, and goes on
+        store.client.update_run(entry.run_id, status="RUNNING")
+        entry = replace(entry, ended_ms=None)
+    epochs = folder.history().epochs
+    _log_metrics(store, entry.run_id, _points(epochs[entry.epochs :]))
+    entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
     if record is not None:
-        _log_end(folder, job, record, store, entry, model)
-    folder.set_delivered(state)
-    return run_id
+        entry = _log_end(folder, record, store, entry, want_model)
+    folder.set_delivered(delivered.having(entry))
+    return entry.run_id
 
 
 def delivered_run(folder: RunFolder, store: Store) -> str | None:
     """The MLflow run that the folder's run has in this store, as far as the folder knows."""
-    entries = (folder.delivered() or {}).get("mlflow_runs", [])
-    return next((e["run_id"] for e in entries if e["store"] == store.name), None)
-
-
-def _known_run(state: dict[str, Any], store: Store) -> dict[str, Any] | None:
-    """The entry of this store, if the store still has the run: somebody may have deleted it, or mlflow.db."""
-    entry = next((e for e in state["mlflow_runs"] if e["store"] == store.name), None)
-    if entry is None or alive(store, entry["run_id"]):
-        return entry
-    state["mlflow_runs"].remove(entry)
-    return None
+    entry = folder.delivered().of(store.name)
+    return entry.run_id if entry is not None else None
 
 
 def alive(store: Store, run_id: str) -> bool:
@@ -118,94 +116,94 @@ def alive(store: Store, run_id: str) -> bool:
     return active
 
 
-def _find_run(folder: RunFolder, store: Store) -> str | None:
+def _find_run(folder: RunFolder, begun: Record, store: Store) -> str | None:
     """A run that was created for this folder's present try just before a crash."""
-    created = folder.job()["created_ms"]  # type: ignore[index]
-    found = store.client.search_runs(
-        [store.experiment_id], f"tags.run_folder = '{folder.id}' and tags.created_ms = '{created}'", max_results=1
-    )
+    wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
+    found = store.client.search_runs([store.experiment_id], wanted, max_results=1)
     return found[0].info.run_id if found else None
 
 
-def _create_run(folder: RunFolder, job: dict[str, Any], store: Store) -> str:
+def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
     tags = {
         "kind": "run",
-        "fingerprint": job["fingerprint"],
+        "fingerprint": begun.fingerprint,
         "run_folder": folder.id,
-        "created_ms": job["created_ms"],
-        "host": job["host"],
-        "command": job["command"],
-        "mlflow.source.name": program(job["command"]),
+        "created_ms": begun.created_ms,
+        "host": begun.host,
+        "command": begun.command,
+        "mlflow.source.name": program(begun.command),
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user(),
-        **{f"version.{name}": v for name, v in job["versions"].items()},
-        **job["git"],
-        **job["config"]["tracking"]["tags"],
+        **{f"version.{name}": v for name, v in begun.versions.items()},
+        **begun.git,
+        **begun.config["tracking"]["tags"],
     }
     run = store.client.create_run(
-        store.experiment_id, start_time=job["created_ms"], run_name=job["name"], tags=strings(tags)
+        store.experiment_id, start_time=begun.created_ms, run_name=begun.name, tags=strings(tags)
     )
-    return run.info.run_id
+    return str(run.info.run_id)
 
 
-def _log_start(job: dict[str, Any], store: Store, run_id: str) -> None:
+def _log_start(begun: Record, store: Store, run_id: str) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
     from mlflow.exceptions import MlflowException
 
-    store.client.log_batch(run_id, params=[Param(k, v) for k, v in params(job["config"]).items()])
+    store.client.log_batch(run_id, params=[Param(k, v) for k, v in params(begun.config).items()])
     inputs = []
-    name, source = job["config"]["dataset"]["name"], json.dumps({"uri": job["data_source"]})
+    source = json.dumps({"uri": begun.data_source})
     for split, mlflow_name in (("train", "training"), ("validation", "validation")):
-        dataset = Dataset(name, job["data_digests"][split][:DIGEST], "local", source)
+        dataset = Dataset(begun.dataset, begun.data_digests[split][:DIGEST], "local", source)
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", mlflow_name)]))
     try:
         store.client.log_inputs(run_id, inputs)
     except MlflowException:  # another process named the same new data set at this moment; now MLflow finds it
         store.client.log_inputs(run_id, inputs)
-    with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(job["config"]))) as path:
+    with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(begun.config))) as path:
         store.client.log_artifact(run_id, str(path))
 
 
-def _log_end(
-    folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, entry: dict[str, Any], model: bool
-) -> None:
-    run_id, outcome = entry["run_id"], record["outcome"]
-    if outcome in ENDED and record["best_epoch"] is not None:  # a killed run goes on, perhaps to a better one
+def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
+    """Sends the end of a run; what its store has then."""
+    run_id = entry.run_id
+    if record.is_result and record.best_epoch is not None:  # a killed run goes on, perhaps to a better one
         model_id = None
-        if model and outcome == "finished" and not entry["model"]:
-            model_id = log_model(folder.best_weights() or {}, job, record, store, run_id)
-            crown(store, job, record, run_id, model_id)
-            entry["model"] = True
-        _log_metrics(store, run_id, [*_best_points(folder, job, record, model_id), *class_points(job, record)])
-    if entry["ended_ms"] == record["ended_ms"]:
-        return
-    if job["config"]["tracking"]["plots"] and folder.history()["epochs"] and outcome != "killed":
-        _log_plots(folder, job, record, store, run_id)
+        if want_model:
+            model_id = log_model(folder.best_weights() or {}, record, store, run_id)
+            crown(store, record, run_id, model_id)
+            entry = replace(entry, model=True)
+        _log_metrics(store, run_id, [*_best_points(folder, record, model_id), *class_points(record)])
+    if entry.ended_ms == record.ended_ms:
+        return entry
+    if record.config["tracking"]["plots"] and folder.history().epochs and record.outcome is not Outcome.killed:
+        _log_plots(folder, record, store, run_id)
     store.client.log_artifact(run_id, str(folder.path / "record.json"))
     if folder.log_file.exists():
         store.client.log_artifact(run_id, str(folder.log_file))
-    tags = {"outcome": outcome, "weights_digest": record["weights_digest"], "reason": record["reason"]}
-    set_tags(store, run_id, {k: v for k, v in tags.items() if v or entry.get("reason")} | _course_tags(record))
-    entry["reason"] = record["reason"]
-    store.client.set_terminated(run_id, STATUS[outcome], end_time=record["ended_ms"])
-    entry["ended_ms"] = record["ended_ms"]
+    tags: dict[str, object] = {
+        "outcome": record.outcome,
+        "weights_digest": record.weights_digest,
+        "reason": record.reason,
+    }
+    set_tags(store, run_id, {**{k: v for k, v in tags.items() if v or entry.reason}, **_course_tags(record)})
+    assert record.outcome is not None
+    store.client.set_terminated(run_id, STATUS[record.outcome], end_time=record.ended_ms)
+    return replace(entry, reason=record.reason, ended_ms=record.ended_ms)
 
 
-def _course_tags(record: dict[str, Any]) -> dict[str, Any]:
+def _course_tags(record: Record) -> dict[str, int]:
     """The tags of a run that did not go from its first to its last epoch in one piece."""
-    tags = {"resumed": record["resumed"]} if record.get("resumed") else {}
-    return tags | ({"stopped_early": record["epochs"]} if record.get("stopped_early") else {})
+    tags = {"resumed": record.resumed} if record.resumed else {}
+    return tags | ({"stopped_early": record.epochs} if record.stopped_early else {})
 
 
-def _log_plots(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> None:
+def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> None:
     from lenet_exp.reports.plots import confusion_figure, curves_figure, png
 
-    name, dataset = job["name"], job["config"]["dataset"]["name"]
-    title = name if dataset in name else f"{dataset}: {name}"
-    pictures = {"learning_curves.png": png(curves_figure(folder.history()["epochs"], title))}
-    if record["confusion_matrix"]:
-        names = job["config"]["dataset"]["class_names"]
-        pictures["confusion_matrix.png"] = png(confusion_figure(record["confusion_matrix"], names, title))
+    title = record.name if record.dataset in record.name else f"{record.dataset}: {record.name}"
+    pictures = {"learning_curves.png": png(curves_figure(folder.history().epochs, title))}
+    if record.confusion_matrix:
+        names = record.config["dataset"]["class_names"]
+        pictures["confusion_matrix.png"] = png(confusion_figure(record.confusion_matrix, names, title))
     for path in folder.pictures():
         store.client.log_artifact(run_id, str(path))
     for name, content in pictures.items():
@@ -213,36 +211,35 @@ def _log_plots(folder: RunFolder, job: dict[str, Any], record: dict[str, Any], s
             store.client.log_artifact(run_id, str(path))
 
 
-def _points(epochs: Sequence[dict[str, Any]]) -> Iterator[Metric]:
+def _points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
     from mlflow.entities import Metric
 
     for e in epochs:
         for name in EPOCH_METRICS:
-            yield Metric(name, e[name], e["time_ms"], e["epoch"])
-        for iteration, loss, time_ms in e["step_losses"]:
+            yield Metric(name, getattr(e, name), e.time_ms, e.epoch)
+        for iteration, loss, time_ms in e.step_losses:
             yield Metric("step_loss", loss, time_ms, iteration)
 
 
-def _best_points(
-    folder: RunFolder, job: dict[str, Any], record: dict[str, Any], model_id: str | None
-) -> Iterator[Metric]:
+def _best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iterator[Metric]:
     """The final metrics, and with a model the best epoch's metrics once more, linked to it and to their data."""
     from mlflow.entities import Metric
 
-    def linked(split: str) -> dict[str, Any]:
+    def linked(split: str) -> dict[str, str]:
         if model_id is None:
             return {}
-        name, digest = job["config"]["dataset"]["name"], job["data_digests"][split][:DIGEST]
-        return {"model_id": model_id, "dataset_name": name, "dataset_digest": digest}
+        digest = record.data_digests[split][:DIGEST]
+        return {"model_id": model_id, "dataset_name": record.dataset, "dataset_digest": digest}
 
     for name in BEST_METRICS:
-        if record.get(name) is not None:  # records of older releases lack some
-            yield Metric(name, record[name], record["ended_ms"], 0, **linked("validation"))
-    if model_id is not None:
-        best = folder.history()["epochs"][record["best_epoch"] - 1]
+        value = getattr(record, name)
+        if value is not None:  # records of older releases lack some
+            yield Metric(name, value, record.ended_ms, 0, **linked("validation"))
+    if model_id is not None and record.best_epoch is not None:
+        best = folder.history().epochs[record.best_epoch - 1]
         for name in EPOCH_METRICS[:4]:
             split = "train" if name.startswith("train") else "validation"
-            yield Metric(name, best[name], best["time_ms"], best["epoch"], **linked(split))
+            yield Metric(name, getattr(best, name), best.time_ms, best.epoch, **linked(split))
 
 
 def _log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metric]) -> None:
@@ -254,11 +251,11 @@ def _log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metr
 def _close_abandoned(folder: RunFolder, store: Store) -> None:
     """MLflow runs of earlier tries of this run would stay RUNNING for ever."""
     for entry in folder.abandoned():
-        if entry["store"] != store.name or not alive(store, entry["run_id"]):
+        if entry.store != store.name or not alive(store, entry.run_id):
             continue
-        if store.client.get_run(entry["run_id"]).info.status == "RUNNING":
-            set_tags(store, entry["run_id"], {"outcome": "killed"})
-            store.client.set_terminated(entry["run_id"], "KILLED")
+        if store.client.get_run(entry.run_id).info.status == "RUNNING":
+            set_tags(store, entry.run_id, {"outcome": Outcome.killed})
+            store.client.set_terminated(entry.run_id, "KILLED")
 
 
 def _join_sweep(store: Store, run_id: str, sweeps: list[str]) -> None:
@@ -266,13 +263,13 @@ def _join_sweep(store: Store, run_id: str, sweeps: list[str]) -> None:
     set_tags(store, run_id, {"sweeps": ",".join(sweeps), "mlflow.parentRunId": sweeps[0]})
 
 
-def set_tags(store: Store, run_id: str, tags: dict[str, Any]) -> None:
+def set_tags(store: Store, run_id: str, tags: Mapping[str, object]) -> None:
     from mlflow.entities import RunTag
 
     store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(tags).items()])
 
 
-def strings(tags: dict[str, Any]) -> dict[str, str]:
+def strings(tags: Mapping[str, object]) -> dict[str, str]:
     """REST takes strings only; MLflow's SQL store would take anything, so the mistake would show late."""
     return {str(k): text(v) for k, v in tags.items()}
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from lenet_exp.addresses import hide_password, store_uri
 from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.errors import first_line
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.adopt import learn, take_over, take_over_one
 from lenet_exp.tracking.deliver import deliver
 from lenet_exp.tracking.store import Store, StoreAway, open_store
 
@@ -27,6 +30,9 @@ T = TypeVar("T")
 class Deliverer(Protocol):
     """Sends a run's folder to MLflow, during the training and after it."""
 
+    def adopt(self, folder: RunFolder, fingerprint: str) -> None:
+        """Takes over a run that others finished in a store that they share, if the folder has none."""
+
     def live(self, folder: RunFolder) -> None:
         """Sends what is committed, if the last sending is long enough ago."""
 
@@ -36,6 +42,9 @@ class Deliverer(Protocol):
 
 class LeftToOthers:
     """For the workers of a sweep: the sweep's own process delivers for all, and they never import mlflow."""
+
+    def adopt(self, folder: RunFolder, fingerprint: str) -> None:
+        pass
 
     def live(self, folder: RunFolder) -> None:
         pass
@@ -49,6 +58,7 @@ class Delivery:
 
     Args:
         tracking: which store.
+        outputs: the outputs folder of the runs; by default that of this process.
         in_sweep: the runs belong to a sweep: its best model alone is sent for `tracking.models=best`, when it is known,
             and a store that is away is asked again only now and then.
 
@@ -56,8 +66,9 @@ class Delivery:
         StoreError: the store answers but can't be used.
     """
 
-    def __init__(self, tracking: Tracking, *, in_sweep: bool = False) -> None:
-        self.uri = store_uri(tracking.uri)
+    def __init__(self, tracking: Tracking, outputs: Path | None = None, *, in_sweep: bool = False) -> None:
+        self.uri = store_uri(tracking.uri, outputs)
+        self._outputs = outputs
         self.parent: str | None = None  # MLflow run id of the sweep
         self.store: Store | None = None
         self._tracking = tracking
@@ -66,6 +77,16 @@ class Delivery:
         self._failed_at = -math.inf
         self._warned = False
         self._connect()
+
+    def adopt(self, folder: RunFolder, fingerprint: str) -> None:
+        """Takes over a run that others finished in a store that they share; of a sweep, `adopt_all` has done so."""
+        if not self._in_sweep:
+            self.attempt("runs of others", lambda store: take_over_one(folder, fingerprint, store))
+
+    def adopt_all(self, jobs: Sequence[Job]) -> None:
+        """Before a sweep: learns which of its runs the store has, and takes over what others finished there."""
+        self.attempt("what the store has", lambda store: learn(jobs, store))
+        self.attempt("runs of others", lambda store: take_over(jobs, store))
 
     def live(self, folder: RunFolder) -> None:
         """Sends what is committed, if the last sending is long enough ago."""
@@ -116,7 +137,7 @@ class Delivery:
 
     def _connect(self) -> bool:
         try:
-            self.store = open_store(self._tracking)
+            self.store = open_store(self._tracking, self._outputs)
         except StoreAway as e:
             self._warn(e)
         return self.store is not None

@@ -14,6 +14,7 @@ import torch
 
 from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.errors import UserError, first_line
+from lenet_exp.folders.records import Record, record_of
 from lenet_exp.tracking.champion import ALIAS, registered_name
 from lenet_exp.tracking.model import rebuild
 from lenet_exp.tracking.shipped import shipped_file
@@ -38,7 +39,7 @@ class TrainedModel:
 
     network: LeNet5
     name: str
-    record: dict[str, Any] | None = None
+    record: Record | None = None
     run_id: str | None = None
 
 
@@ -82,10 +83,10 @@ def load_run(run_id: str, uri: str) -> TrainedModel:
         if not models:
             raise UserError(f"runs:/{run_id}: the run has no model (outcome {run.data.tags.get('outcome', 'unknown')})")
         location = client.get_logged_model(models[0].model_id).artifact_location
-        network, record = _load_logged(client, uri, run_id, location)
+        weights, record = _load_logged(client, uri, run_id, location)
     except MlflowException as e:
         raise UserError(hide_password(f"runs:/{run_id}: {first_line(e)} (store {uri})")) from e
-    return TrainedModel(_checked(f"runs:/{run_id}", record, network), f"runs:/{run_id}", record, run_id)
+    return TrainedModel(_of_record(f"runs:/{run_id}", record, weights), f"runs:/{run_id}", record, run_id)
 
 
 def load_registered(name: str, alias: str, uri: str) -> TrainedModel:
@@ -129,41 +130,50 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
     location = client.get_model_version_download_uri(version.name, version.version)
     weights, record = _load_logged(client, uri, str(version.run_id), location)
     label = f"{version.name}@{alias} (version {version.version})"
-    return TrainedModel(_checked(label, record, weights), label, record, version.run_id)
+    return TrainedModel(_of_record(label, record, weights), label, record, version.run_id)
 
 
 def load_file(path: Path) -> TrainedModel:
     """A `.safetensors` file of `model_path` or of lenet-export; one made of a model without a record has none."""
     try:
         weights, metadata = load_weights(path.expanduser())
-        known = json.loads(metadata.get("record") or metadata["network"])
+        record = record_of(json.loads(metadata["record"])) if "record" in metadata else None
+        known = json.loads(metadata["network"] if record is None else "{}")
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
     except Exception as e:  # safetensors raises its own class for a damaged file
         raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
-    return TrainedModel(_checked(str(path), known, weights), path.name, known if "record" in metadata else None)
+    if record is not None:
+        return TrainedModel(_of_record(str(path), record, weights), path.name, record)
+    return TrainedModel(_checked(str(path), known["config"], known.get("weights_digest"), weights), path.name)
 
 
-def _load_logged(
-    client: MlflowClient, uri: str, run_id: str, location: str
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _load_logged(client: MlflowClient, uri: str, run_id: str, location: str) -> tuple[dict[str, torch.Tensor], Record]:
     """Weights of the logged model at an artifact location and the record of its run."""
     from mlflow import artifacts, pytorch
 
     with tempfile.TemporaryDirectory() as scratch:
-        record = json.loads(Path(client.download_artifacts(run_id, "record.json", scratch)).read_text())
+        record = record_of(json.loads(Path(client.download_artifacts(run_id, "record.json", scratch)).read_text()))
         path = artifacts.download_artifacts(artifact_uri=location, dst_path=f"{scratch}/model", tracking_uri=uri)
         with warnings.catch_warnings(action="ignore"):  # torch's, about its own buffers
             exported = pytorch.load_model(Path(path).as_posix())  # refuses archives with pickled code
     return exported.state_dict(), record
 
 
-def _checked(name: str, record: dict[str, Any], weights: dict[str, torch.Tensor]) -> LeNet5:
+def _of_record(name: str, record: Record, weights: dict[str, torch.Tensor]) -> LeNet5:
+    return _checked(name, record.config, record.weights_digest, weights)
+
+
+def _checked(name: str, config: dict[str, Any], known: str | None, weights: dict[str, torch.Tensor]) -> LeNet5:
+    """Args:
+    config: plain, of the network at least.
+    known: the weights' digest; None where it is not known.
+    """
     try:
-        network = rebuild(record["config"], weights)
+        network = rebuild(config, weights)
     except (KeyError, RuntimeError) as e:
         raise UserError(f"{name}: its weights don't fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
-    if record.get("weights_digest") not in {None, digest}:
+    if known not in {None, digest}:
         raise UserError(f"{name}: its weights are not those of its record (digest {digest[:12]})")
     return network

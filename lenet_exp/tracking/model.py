@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lenet_exp.config.params import params
+from lenet_exp.folders.records import Record
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.lenet5 import LeNet5
 
@@ -18,23 +19,21 @@ if TYPE_CHECKING:
 EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
 
 
-def log_model(
-    weights: dict[str, torch.Tensor], job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str
-) -> str:
+def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, run_id: str) -> str:
     """Exports a run's best weights; a model that a crash left half sent is completed. Returns the model's id."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
     if found and found[0].status == LoggedModelStatus.READY:
         return found[0].model_id
-    model = found[0] if found else _create(job, record, store, run_id)
-    network = rebuild(job["config"], weights)
+    model = found[0] if found else _create(record, store, run_id)
+    network = rebuild(record.config, weights)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
         _save(network, path, model, run_id)
         store.client.log_model_artifacts(model.model_id, str(path))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=record["best_epoch"])])
+    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=record.best_epoch or 0)])
     return model.model_id
 
 
@@ -48,13 +47,13 @@ def rebuild(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> LeNet5:
     return network.eval()
 
 
-def _create(job: dict[str, Any], record: dict[str, Any], store: Store, run_id: str) -> LoggedModel:
+def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
     return store.client.create_logged_model(
         store.experiment_id,
-        name=f"lenet5-{job['config']['dataset']['name']}",
+        name=f"lenet5-{record.dataset}",
         source_run_id=run_id,
-        params=params(job["config"]),
-        tags={"fingerprint": job["fingerprint"], "weights_digest": record["weights_digest"]},
+        params=params(record.config),
+        tags={"fingerprint": record.fingerprint, "weights_digest": record.weights_digest or ""},
         model_type="classifier",
     )
 

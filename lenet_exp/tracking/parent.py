@@ -8,31 +8,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from lenet_exp.config.schema import Config
+from lenet_exp.folders.records import Outcome, SweepPlan, to_json
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import git_state, host, versions
 from lenet_exp.tracking.deliver import alive, delivered_run, program, set_tags, strings, user
 from lenet_exp.tracking.store import Store
 
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
-OUTCOMES = ("finished", "diverged", "failed", "killed")
+STATUS = {Outcome.finished: "FINISHED", Outcome.failed: "FAILED", Outcome.killed: "KILLED"}
+COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 
 
 def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
     """The sweep's run in this store: the one it has, RUNNING again, or a new one. Its id."""
-    plan = sweep.plan()
-    run_id = plan["mlflow_runs"].get(store.name)
+    plan = sweep.started()
+    run_id = plan.mlflow_runs.get(store.name)
     if run_id is not None and alive(store, run_id):
         store.client.update_run(run_id, status="RUNNING")
     else:
         run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
-        store.client.log_dict(run_id, plan, "sweep.json")
-        sweep.save({"mlflow_runs": plan["mlflow_runs"] | {store.name: run_id}})
-    set_tags(store, run_id, {"outcome": "running", "owner": f"{host()}", "starts": plan["starts"]})
+        store.client.log_dict(run_id, to_json(plan), "sweep.json")
+        sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
+    set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts})
     return run_id
 
 
-def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult], outcome: str) -> None:
+def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult], outcome: Outcome) -> None:
     """Counts, jobs and state.
 
     Args:
@@ -40,59 +41,60 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult],
     """
     from mlflow.entities import Metric
 
-    plan = sweep.plan()
-    run_id = plan["mlflow_runs"].get(store.name)
+    plan = sweep.started()
+    run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
     counts = Counter(r.outcome for r in results)
-    values = {f"runs_{name}": counts[name] for name in OUTCOMES}
+    values = {f"runs_{name}": counts[name] for name in COUNTED}
+    values |= {"runs_pruned": counts[Outcome.pruned]} if counts[Outcome.pruned] else {}
     values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
-    finished = [r.value for r in results if r.outcome == "finished"]
+    finished = [r.value for r in results if r.outcome is Outcome.finished]
     best = {"best_val_accuracy": max(finished)} if finished else {}
-    now, step = time.time_ns() // 1_000_000, plan["starts"]  # one point a start, however often the sweep went on
+    now, step = time.time_ns() // 1_000_000, plan.starts  # one point a start, however often the sweep went on
     store.client.log_batch(run_id, metrics=[Metric(k, v, now, step) for k, v in (values | best).items()])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
     set_tags(store, run_id, {"outcome": outcome})
     store.client.set_terminated(run_id, STATUS[outcome])
 
 
-def _find(store: Store, sweep: SweepFolder, plan: dict[str, Any]) -> str | None:
+def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
     """A run that was created for this sweep just before a crash."""
-    wanted = f"tags.sweep = '{sweep.id}' and attributes.start_time = {plan['created_ms']}"
+    wanted = f"tags.sweep = '{sweep.id}' and attributes.start_time = {plan.created_ms}"
     found = store.client.search_runs([store.experiment_id], wanted, max_results=1)
     return found[0].info.run_id if found else None
 
 
-def _create(store: Store, sweep: SweepFolder, plan: dict[str, Any], config: Config) -> str:
+def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -> str:
     tags: dict[str, Any] = {
         "kind": "sweep",
         "sweep_folder": str(sweep.path),
         "sweep": sweep.id,
-        "command": plan["command"],
-        "overrides": " ".join(plan["overrides"]),
-        "swept": " ".join(plan["swept"]),
+        "command": plan.command,
+        "overrides": " ".join(plan.overrides),
+        "swept": " ".join(plan.swept),
         "host": host(),
-        "mlflow.source.name": program(plan["command"]),
+        "mlflow.source.name": program(plan.command),
         "mlflow.source.type": "LOCAL",
         "mlflow.user": user(),
         **{f"version.{name}": v for name, v in versions().items()},
         **git_state(),
         **config.tracking.tags,
     }
-    runs = "1 run" if plan["runs"] == 1 else f"{plan['runs']} runs"
-    swept = " ".join(flag.rpartition(".")[2] for flag in plan["swept"])
+    runs = "1 run" if plan.runs == 1 else f"{plan.runs} runs"
+    swept = " ".join(flag.rpartition(".")[2] for flag in plan.swept)
     name = f"{swept} ({runs})" if swept else runs
-    run = store.client.create_run(store.experiment_id, start_time=plan["created_ms"], run_name=name, tags=strings(tags))
-    return run.info.run_id
+    run = store.client.create_run(store.experiment_id, start_time=plan.created_ms, run_name=name, tags=strings(tags))
+    return str(run.info.run_id)
 
 
 def _listed(result: JobResult, store: Store) -> dict[str, Any]:
-    job, record = result.job, result.record or {}
+    job, record = result.job, result.record
     return {
         "name": job.name,
         "swept": job.swept,
         "fingerprint": job.fingerprint,
         "outcome": result.outcome,
-        "best_val_accuracy": record.get("best_val_accuracy"),
+        "best_val_accuracy": record.best_val_accuracy if record is not None else None,
         "mlflow_run_id": delivered_run(job.folder, store),
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.addresses import SQLITE, hide_password, store_uri
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.errors import first_line
+from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import run_id as folder_id
 from lenet_exp.tracking.load import TrainedModel
 from lenet_exp.tracking.store import connect
@@ -27,7 +28,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
 
     A data set other than the one that the model was trained on is not logged: it would pass for the model's own figure.
     """
-    if model.record is None or model.record["config"]["dataset"]["name"] != config.dataset.name:
+    if model.record is None or model.record.dataset != config.dataset.name:
         return None
     uri = store_uri(config.tracking.uri)
     if model.run_id is None and uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
@@ -49,9 +50,9 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
     return run
 
 
-def _run_of(client: MlflowClient, record: dict) -> str | None:
+def _run_of(client: MlflowClient, record: Record) -> str | None:
     """The MLflow run of a model file, found by its run folder."""
-    folder = folder_id(record["config"]["tracking"]["experiment"], record["fingerprint"])
+    folder = folder_id(record.config["tracking"]["experiment"], record.fingerprint)
     experiments = [e.experiment_id for e in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)
     return found[0].info.run_id if found else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from lenet_exp.config.params import params
+from lenet_exp.folders.records import Record, record_of
 from lenet_exp.tracking.model import log_model
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.weights import load_weights
@@ -21,7 +21,7 @@ def shipped_file(dataset: str) -> Path | None:
     return path if path.exists() else None
 
 
-def log_shipped(store: Store, dataset: str) -> tuple[dict[str, Any], str, str] | None:
+def log_shipped(store: Store, dataset: str) -> tuple[Record, str, str] | None:
     """Makes an MLflow run (tag `kind`: shipped) of the data set's shipped model, once a store.
 
     Returns:
@@ -31,35 +31,35 @@ def log_shipped(store: Store, dataset: str) -> tuple[dict[str, Any], str, str] |
     if path is None:
         return None
     weights, metadata = load_weights(path)
-    record = json.loads(metadata["record"])
-    query = f"tags.kind = 'shipped' and tags.fingerprint = '{record['fingerprint']}'"
+    record = record_of(json.loads(metadata["record"]))
+    query = f"tags.kind = 'shipped' and tags.fingerprint = '{record.fingerprint}'"
     found = store.client.search_runs([store.experiment_id], query, max_results=1)
     run_id = found[0].info.run_id if found else _create_run(store, record)
     _log_numbers(store, run_id, record)
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "record.json").write_text(metadata["record"])
         store.client.log_artifact(run_id, f"{scratch}/record.json")
-    model_id = log_model(weights, record, record, store, run_id)
-    store.client.set_terminated(run_id, "FINISHED", end_time=record["ended_ms"])
+    model_id = log_model(weights, record, store, run_id)
+    store.client.set_terminated(run_id, "FINISHED", end_time=record.ended_ms)
     return record, run_id, model_id
 
 
-def _create_run(store: Store, record: dict[str, Any]) -> str:
+def _create_run(store: Store, record: Record) -> str:
     tags = {
         "kind": "shipped",
-        "fingerprint": record["fingerprint"],
-        "weights_digest": record["weights_digest"],
-        "outcome": record["outcome"],
+        "fingerprint": record.fingerprint,
+        "weights_digest": record.weights_digest,
+        "outcome": record.outcome,
     }
-    name = f"{record['config']['dataset']['name']}, shipped with lenet_exp"
-    run = store.client.create_run(store.experiment_id, start_time=record["created_ms"], run_name=name, tags=tags)
-    return run.info.run_id
+    name = f"{record.dataset}, shipped with lenet_exp"
+    run = store.client.create_run(store.experiment_id, start_time=record.created_ms, run_name=name, tags=tags)
+    return str(run.info.run_id)
 
 
-def _log_numbers(store: Store, run_id: str, record: dict[str, Any]) -> None:
+def _log_numbers(store: Store, run_id: str, record: Record) -> None:
     """Again, if a crash came in between: the same points and params are none twice."""
     from mlflow.entities import Metric, Param
 
-    metrics = [Metric(name, record[name], record["ended_ms"], 0) for name in ("best_val_accuracy", "best_epoch")]
-    values = [Param(k, v) for k, v in params(record["config"]).items()]
+    metrics = [Metric(name, getattr(record, name), record.ended_ms, 0) for name in ("best_val_accuracy", "best_epoch")]
+    values = [Param(k, v) for k, v in params(record.config).items()]
     store.client.log_batch(run_id, metrics=metrics, params=values)

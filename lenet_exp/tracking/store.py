@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,12 +29,14 @@ class StoreAway(Exception):
 
 @dataclass(frozen=True)
 class Store:
-    """An open store: its address, a client, the experiment that runs go to, and runs known to be there."""
+    """An open store: its address, a client, the experiment that runs go to, the outputs folder whose runs they are, and
+    runs known to be there."""
 
     uri: str
     client: MlflowClient
     experiment: str
     experiment_id: str
+    outputs: Path
     seen: set[str] = field(default_factory=set)
 
     @property
@@ -42,19 +45,24 @@ class Store:
         return hide_password(self.uri)
 
 
-def open_store(tracking: StoreAddress) -> Store:
+def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
     """Connects, and creates database and experiment where they are missing.
+
+    Args:
+        outputs: the outputs folder, if it is not that of this process.
 
     Raises:
         StoreError: the database belongs to another MLflow version, or the experiment was deleted.
         StoreAway: nothing answers.
     """
-    uri = store_uri(tracking.uri)
+    outputs = outputs or outputs_dir()
+    uri = store_uri(tracking.uri, outputs)
     with _explained(uri):
         if uri.startswith(SQLITE):
             _create_sqlite(Path(uri.removeprefix(SQLITE)))
         client = import_mlflow().MlflowClient(tracking_uri=uri)
-        return Store(uri, client, tracking.experiment, _experiment_id(client, tracking.experiment, uri))
+        experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
+        return Store(uri, client, tracking.experiment, experiment_id, outputs)
 
 
 def connect(uri: str) -> MlflowClient:
@@ -67,7 +75,7 @@ def connect(uri: str) -> MlflowClient:
         raise StoreError(f"{uri.removeprefix(SQLITE)}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
     try:
         with _explained(uri):
-            client = import_mlflow().MlflowClient(tracking_uri=uri)
+            client: MlflowClient = import_mlflow().MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
             return client
     except StoreAway as e:
@@ -93,7 +101,7 @@ def _explained(uri: str) -> Iterator[None]:
         raise StoreAway(first_line(e)) from e
 
 
-def import_mlflow():  # type: ignore[no-untyped-def]
+def import_mlflow() -> ModuleType:
     """mlflow, without telemetry, and with a store that does not answer given up soon instead of after minutes."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the password
@@ -128,7 +136,7 @@ def _artifacts_beside(database: Path) -> str:
     return (database.absolute().parent / "mlartifacts").as_uri()
 
 
-def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
+def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -137,7 +145,7 @@ def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
         if uri.startswith(SQLITE):
             location = f"{_artifacts_beside(Path(uri.removeprefix(SQLITE)))}/{_path_safe(name)}"
         elif not urlsplit(uri).scheme.startswith("http"):  # a database server keeps no files
-            location = f"{(outputs_dir() / 'mlartifacts').as_uri()}/{_path_safe(name)}"
+            location = f"{(outputs / 'mlartifacts').as_uri()}/{_path_safe(name)}"
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:

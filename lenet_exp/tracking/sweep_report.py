@@ -29,18 +29,18 @@ def report_sweep(
     with_pictures: bool,
 ) -> None:
     """Brings description and pictures up to what the runs came to; what stands there already is not made again."""
-    plan = sweep.plan()
-    run_id, shown = plan["mlflow_runs"].get(store.name), plan.get("shown", {})
+    plan = sweep.started()
+    run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
     state = json.dumps([[r.job.run, r.outcome, r.value] for r in results] + [with_pictures])
     digest = hashlib.sha256(state.encode()).hexdigest()
-    if shown.get(run_id) == digest:
+    if plan.shown.get(run_id) == digest:
         return
-    set_tags(store, run_id, {"mlflow.note.content": _description(comparisons, plan["command"], _links(store, results))})
+    set_tags(store, run_id, {"mlflow.note.content": _description(comparisons, plan.command, _links(store, results))})
     if with_pictures:
         _log_pictures(store, run_id, comparisons)
-    sweep.save({"shown": shown | {run_id: digest}})
+    sweep.save(shown=plan.shown | {run_id: digest})
 
 
 def _description(comparisons: Sequence[Comparison], command: str, links: Callable[[Group], str | None]) -> str:

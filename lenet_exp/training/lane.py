@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -112,4 +113,4 @@ def _network(config: Config, device: torch.device, noise: torch.Generator) -> Le
         weights=generator(config.seed, "weights"),
         noise=noise,
     ).to(device)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    return cast(LeNet5, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack it

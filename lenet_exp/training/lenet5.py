@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,12 +60,12 @@ class LeNet5(nn.Module):
         x = self._pooled(self.conv2(x), self.act2)
         x = self.drop1(self.act3(self.fc1(x.flatten(1))))
         x = self.drop2(self.act4(self.fc2(x)))
-        return self.fc3(x)
+        return cast(Tensor, self.fc3(x))
 
     def _pooled(self, x: Tensor, activation: nn.Module) -> Tensor:
         # Maximum and a monotone function commute; after pooling the activation has a quarter of the work.
         if self.pool_first:
-            return activation(F.max_pool2d(x, 2))
+            return cast(Tensor, activation(F.max_pool2d(x, 2)))
         return F.max_pool2d(activation(x), 2)
 
 
@@ -80,7 +80,7 @@ def build_activation(option: dict[str, Any], weights: torch.Generator) -> nn.Mod
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(weights.get_state())
         try:
-            return cls(**kwargs)
+            return cast(nn.Module, cls(**kwargs))
         except (TypeError, ValueError, AssertionError, RuntimeError) as e:
             shown = ", ".join(f"{k}={v}" for k, v in kwargs.items())
             raise ConfigError(f"activation: {cls.__name__}({shown}) is refused: {e}") from e

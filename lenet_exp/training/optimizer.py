@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
     if "fused" in accepted:
         kwargs["fused"] = True
     try:
-        return cls(parameters, **kwargs)
+        return cast(torch.optim.Optimizer, cls(parameters, **kwargs))
     except (TypeError, ValueError, RuntimeError) as e:
         shown = ", ".join(f"{k}={v}" for k, v in kwargs.items() if k != "fused")
         raise ConfigError(f"optimizer: {cls.__name__}({shown}) is refused: {e}") from e

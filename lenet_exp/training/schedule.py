@@ -37,7 +37,7 @@ def lr_factor(schedule: Schedule, step: int, steps: int) -> float:
         return 1 + (schedule.final - 1) * done
     if schedule.shape is Shape.cosine:
         return _cosine(1.0, schedule.final, done)
-    return schedule.final ** (math.floor(done * (schedule.drops + 1)) / schedule.drops)
+    return float(schedule.final ** (math.floor(done * (schedule.drops + 1)) / schedule.drops))
 
 
 def _cosine(start: float, end: float, done: float) -> float:

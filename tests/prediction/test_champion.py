@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
@@ -55,14 +56,13 @@ def test_a_sweep_makes_a_handful_of_versions_and_the_best_run_is_champion(main, 
 def test_of_many_writers_one_at_a_time_decides(main, ready):
     assert main(*SMALL, "num_epoch=2").returncode == 0
     (path,) = (ready / "runs").iterdir()
-    folder = RunFolder(path)
-    job, record = folder.job(), folder.record()
+    record = RunFolder(path).record()
     store = open_store(compose(list(SMALL)).tracking)
     present = champion(store, "lenet5-digits")
     (model,) = store.client.search_logged_models([store.experiment_id])
-    better = [record | {"best_val_accuracy": 0.9 + i / 100} for i in (3, 3, 5, 1, 5, 2)]
+    better = [replace(record, best_val_accuracy=0.9 + i / 100) for i in (3, 3, 5, 1, 5, 2)]
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda r: crown(store, job, r, present.run_id, model.model_id), better))
+        list(pool.map(lambda r: crown(store, r, present.run_id, model.model_id), better))
     accuracies = [float(v.tags["best_val_accuracy"]) for v in versions(ready)]
     assert accuracies == sorted(set(accuracies))
-    assert accuracies[-1] == pytest.approx(max(0.95, record["best_val_accuracy"]))
+    assert accuracies[-1] == pytest.approx(max(0.95, record.best_val_accuracy))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lenet_exp.commands.export import FORMATS
 from lenet_exp.errors import UserError
+from lenet_exp.folders.records import record_json
 from lenet_exp.prediction import portable
 from lenet_exp.prediction.portable import write_portable
 from lenet_exp.tracking.load import TrainedModel, load_file
@@ -91,10 +92,10 @@ def test_a_file_answers_as_the_model_does_and_has_its_record(name, main, workdir
             expected, got = shipped.network(images[:n]), READERS[name](path, images[:n])
             torch.testing.assert_close(got, expected, rtol=0, atol=0 if name == "safetensors" else 1e-4)
     metadata = METADATA[name](path)
-    assert json.loads(metadata["record"]) == shipped.record
-    assert metadata["fingerprint"] == shipped.record["fingerprint"]
-    assert metadata["weights_digest"] == shipped.record["weights_digest"]
-    assert float(metadata["best_val_accuracy"]) == shipped.record["best_val_accuracy"]
+    assert json.loads(metadata["record"]) == record_json(shipped.record)
+    assert metadata["fingerprint"] == shipped.record.fingerprint
+    assert metadata["weights_digest"] == shipped.record.weights_digest
+    assert float(metadata["best_val_accuracy"]) == shipped.record.best_val_accuracy
     assert json.loads(metadata["class_names"]) == list("0123456789")
 
 

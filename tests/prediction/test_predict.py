@@ -125,9 +125,9 @@ SPY = """
 import runpy, sys
 opened = set()
 sys.addaudithook(lambda event, args: opened.add(str(args[0])) if event == "open" else None)
-sys.argv[1:] = {arguments!r}
+sys.argv[1:] = [{program!r}, *{arguments!r}]
 try:
-    runpy.run_module("lenet_exp.{program}", run_name="__main__", alter_sys=True)
+    runpy.run_module("lenet_exp", run_name="__main__", alter_sys=True)
 except SystemExit as left:
     assert not left.code, left.code
 print("opened:", sorted(p for p in opened if "ubyte" in p))

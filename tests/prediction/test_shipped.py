@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -29,11 +30,11 @@ SHIPPED = ("mnist", "fashion_mnist")
 def test_its_record_is_that_of_its_weights_and_names_no_machine(dataset):
     path = shipped_file(dataset)
     record = load_file(path).record  # the digest of the weights is checked there
-    config = typed(record["config"])
-    assert fingerprint(config, record["data_digests"]) == record["fingerprint"]
-    assert (record["outcome"], record["config"]["dataset"]["name"]) == ("finished", dataset)
-    assert (config.data_root, config.tracking.uri, config.model_path, record["host"]) == ("data", None, None, "")
-    assert "/" not in "".join(record["data_files"])
+    config = typed(record.config)
+    assert fingerprint(config, record.data_digests) == record.fingerprint
+    assert (record.outcome, record.dataset) == ("finished", dataset)
+    assert (config.data_root, config.tracking.uri, config.model_path, record.host) == ("data", None, None, "")
+    assert "/" not in "".join(record.data_files)
 
 
 @pytest.mark.parametrize("dataset", SHIPPED)
@@ -43,7 +44,7 @@ def test_its_validation_accuracy_is_what_its_record_says(dataset, real_data):
     data = load_training_data(config, torch.device("cpu"))
     right = predict_classes(model.network, data.images[data.val_index]) == data.labels[data.val_index]
     # Another processor rounds in another way: an image or two of 10,000.
-    assert float(right.double().mean()) == pytest.approx(model.record["best_val_accuracy"], abs=3e-4)
+    assert float(right.double().mean()) == pytest.approx(model.record.best_val_accuracy, abs=3e-4)
 
 
 @pytest.mark.parametrize("dataset", SHIPPED)
@@ -60,7 +61,7 @@ def test_the_first_run_has_to_beat_it(main, ready, real_data, monkeypatch):
     client = MlflowClient(uri)
     (version,) = client.search_model_versions("name = 'lenet5-mnist'")
     shipped = load_file(shipped_file("mnist"))
-    assert version.tags["best_val_accuracy"] == str(shipped.record["best_val_accuracy"])
+    assert version.tags["best_val_accuracy"] == str(shipped.record.best_val_accuracy)
     experiment = client.get_experiment_by_name("lenet_exp").experiment_id
     (run,) = client.search_runs([experiment], "tags.kind = 'run'")
     (of_shipped,) = client.search_runs([experiment], "tags.kind = 'shipped'")
@@ -77,11 +78,10 @@ def test_the_first_run_has_to_beat_it(main, ready, real_data, monkeypatch):
     np.testing.assert_allclose(answers, expected, atol=1e-4)
 
     (path,) = (ready / "runs").iterdir()
-    job, record = RunFolder(path).job(), RunFolder(path).record()
     store = open_store(compose([]).tracking)
-    better = record | {"best_val_accuracy": 0.9999}
+    better = replace(RunFolder(path).record(), best_val_accuracy=0.9999)
     model = run.outputs.model_outputs[0].model_id
-    assert crown(store, job, better, run.info.run_id, model)
+    assert crown(store, better, run.info.run_id, model)
     assert str(champion(store, "lenet5-mnist").version) == "2"
 
 

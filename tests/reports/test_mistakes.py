@@ -200,8 +200,8 @@ print({m.partition(".")[0] for m in sys.modules} & {"matplotlib", "mlflow"})
 
 def of_the_best_weights(folder: RunFolder) -> bytes | None:
     """What a run's picture has to be."""
-    job, data = folder.job(), load_training_data(configure(), torch.device("cpu"))
-    return mistakes_picture(find_mistakes(rebuild(job["config"], folder.best_weights()), data), data, job["name"])
+    begun, data = folder.begun(), load_training_data(configure(), torch.device("cpu"))
+    return mistakes_picture(find_mistakes(rebuild(begun.config, folder.best_weights()), data), data, begun.name)
 
 
 def test_a_run_draws_those_of_its_best_weights_even_if_it_diverged_later(ready):
@@ -209,7 +209,7 @@ def test_a_run_draws_those_of_its_best_weights_even_if_it_diverged_later(ready):
     grows = ("optimizer.lr=0.01", "optimizer.momentum=0", "regularization.weight_decay=201", "num_threads=1")
     assert lenet_train(*SMALL, *grows, "num_epoch=4", outputs=ready).returncode == 1
     folder = RunFolder(next((ready / "runs").iterdir()))
-    assert folder.record()["outcome"] == "diverged"
+    assert folder.record().outcome == "diverged"
     assert [p.name for p in folder.pictures()] == ["mistakes.png"]
     assert folder.pictures()[0].read_bytes() == of_the_best_weights(folder)
 
@@ -235,7 +235,7 @@ def test_a_run_that_was_interrupted_draws_the_same_picture_in_the_end(ready, tmp
     assert end(start_command(*line, outputs=calm)).returncode == 0
     (other,) = (calm / "runs").iterdir()
     first, second = RunFolder(path), RunFolder(other)
-    assert first.record()["resumed"] == 1
-    assert first.record()["weights_digest"] == second.record()["weights_digest"]
+    assert first.record().resumed == 1
+    assert first.record().weights_digest == second.record().weights_digest
     assert [p.read_bytes() for p in first.pictures()] == [p.read_bytes() for p in second.pictures()]
     assert [p.name for p in first.pictures()] == ["mistakes.png"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,23 @@ from omegaconf import OmegaConf
 
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.reports.plots import TRAIN, VALIDATION, confusion_figure, curves_figure, png
+from lenet_exp.training.fit import EpochResult
 
 FASHION = list(OmegaConf.load(CONF_DIR / "dataset" / "fashion_mnist.yaml").class_names)
 DIGITS = [str(i) for i in range(10)]
+NOT_DRAWN: dict[str, Any] = {
+    "lr": 0.01,
+    "epoch_seconds": 1.0,
+    "images_per_second": 1250.0,
+    "step_losses": [],
+    "time_ms": 1,
+    "improved": True,
+}
 
 
-def epochs(accuracies: list[float]) -> list[dict[str, float]]:
+def epochs(accuracies: list[float]) -> list[EpochResult]:
     return [
-        {"epoch": i, "train_loss": 2 / i, "val_loss": 3 / i, "train_accuracy": a / 2, "val_accuracy": a}
+        EpochResult(i, train_loss=2 / i, val_loss=3 / i, train_accuracy=a / 2, val_accuracy=a, **NOT_DRAWN)
         for i, a in enumerate(accuracies, 1)
     ]
 

@@ -10,24 +10,26 @@ import pytest
 
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.words import verdict
-from lenet_exp.folders.job import FrozenJob
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.sweep_table import at_chance, print_sweep, ranked
 from tests.comparison.made_up import made, many
+from tests.records import a_record
 
 SWEEP = SweepFolder(Path("/runs/sweeps/0123456789abcdef"))
 
 
 def result(number: int, outcome: str = "finished", best: float | None = None, **more: Any) -> JobResult:
     """Of a job of two flags; with a record, unless it never started or `record=False`."""
-    job = FrozenJob(
+    job = Job(
         number, f"a{number} lr=0.{number}", {"activation": f"a{number}", "optimizer.lr": f"0.{number}"}, [], {}, "", ""
     )
-    record = {"outcome": outcome, "best_val_accuracy": best, "best_epoch": best and 1, "seconds": 1.25}
-    record["confusion_matrix"] = more.get("matrix")
+    known = {"best_val_accuracy": best, "best_epoch": best and 1, "confusion_matrix": more.get("matrix")}
     has_record = more.get("record", outcome != "not started")
-    return JobResult(job, outcome, more.get("reason", ""), record if has_record else None, more.get("repeated", False))
+    record = a_record(outcome=Outcome(outcome), seconds=1.25, **known) if has_record else None
+    return JobResult(job, Outcome(outcome), more.get("reason", ""), record, more.get("repeated", False))
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +122,7 @@ def test_several_seeds_are_a_row_a_configuration(results, capsys):
     assert "at chance: a4 lr=0.4: it learned nothing" in lines
 
 
-def record(right: int, outcome: str = "finished", n: int = 250) -> dict[str, Any]:
+def record(right: int, outcome: Outcome = Outcome.finished, n: int = 250) -> Record:
     """Ten equal classes, `right` of `n` validation images named rightly."""
     each = n // 10
     matrix = [[0] * 10 for _ in range(10)]
@@ -128,7 +130,7 @@ def record(right: int, outcome: str = "finished", n: int = 250) -> dict[str, Any
         hits = right // 10 + (i < right % 10)
         matrix[i][i] = hits
         matrix[i][(i + 1) % 10] = each - hits
-    return {"outcome": outcome, "confusion_matrix": matrix, "best_val_accuracy": right / n}
+    return a_record(outcome=outcome, confusion_matrix=matrix, best_val_accuracy=right / n)
 
 
 @pytest.mark.parametrize(("right", "flagged"), [(20, True), (25, True), (34, True), (35, False), (60, False)])
@@ -139,6 +141,7 @@ def test_chance_is_two_standard_deviations_above_the_most_frequent_class(right, 
 
 def test_only_a_finished_run_can_be_at_chance():
     assert at_chance(record(25))
-    assert not at_chance(record(25, "diverged"))
-    assert not at_chance({"outcome": "finished", "confusion_matrix": None, "best_val_accuracy": None})
-    assert not at_chance({})
+    assert not at_chance(record(25, Outcome.diverged))
+    assert not at_chance(a_record(outcome=Outcome.finished, confusion_matrix=None, best_val_accuracy=None))
+    assert not at_chance(a_record())
+    assert not at_chance(None)

@@ -39,7 +39,7 @@ class Swept:
     def results(self) -> list[JobResult]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LENET_EXP_OUTPUTS", str(self.outputs))
-            return job_results(self.folder, self.folder.jobs(), self.folder.plan()["started_ms"])
+            return job_results(self.folder, self.folder.jobs(), self.folder.started().started_ms)
 
     @property
     def table(self) -> list[list[str]]:
@@ -104,7 +104,7 @@ def test_the_parents_description_is_the_leaderboard(swept):
     accuracy = best.data.metrics["best_val_accuracy"]
     assert rows[2][:5] == ["1", "selu", "0.01", "0.0005", f"[{accuracy * 100:.2f}]({link})"]
     assert [row[-1] for row in rows].count("1 failed") == 4
-    assert f"`{swept.folder.plan()['command']}`" in text
+    assert f"`{swept.folder.started().command}`" in text
 
 
 def test_children_belong_to_the_parent_and_have_short_distinct_names(swept):

@@ -10,6 +10,8 @@ import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.files import write_json
+from lenet_exp.folders.commits import write_history
+from lenet_exp.folders.records import Outcome, record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking import deliver as delivery
 from lenet_exp.tracking.deliver import deliver
@@ -32,26 +34,11 @@ def folder(tracked: Tracked, ready: Path) -> RunFolder:
     return RunFolder(copy)
 
 
-CONCLUSION = {
-    "outcome",
-    "reason",
-    "epochs",
-    "seconds",
-    "resumed",
-    "best_epoch",
-    "best_val_accuracy",
-    "weights_digest",
-    "confusion_matrix",
-    "ended_ms",
-}  # what a record has and a frozen job has not
-
-
 def cut(folder: RunFolder, epochs: int) -> None:
     """As if only so many epochs had been trained until now."""
-    history, job = folder.history(), folder.job()
-    history["epochs"] = history["epochs"][:epochs]
-    write_json(folder.path / "history.json", history)
-    write_json(folder.path / "job.json", {name: value for name, value in job.items() if name not in CONCLUSION})
+    history, begun = folder.history(), folder.begun()
+    write_history(folder.path, replace(history, epochs=history.epochs[:epochs]))
+    write_json(folder.path / "job.json", record_json(begun.begun))
     (folder.path / "record.json").unlink(missing_ok=True)
 
 
@@ -89,7 +76,7 @@ def test_without_its_own_notes_it_finds_the_run_again_and_doubles_nothing(folder
 
 
 def test_a_crash_right_after_the_run_was_created(folder, store, ready):
-    created = delivery._create_run(folder, folder.job(), store)  # then kill -9
+    created = delivery._create_run(folder, folder.begun(), store)  # then kill -9
     assert deliver(folder, store) == created
     (run,) = runs(client(ready))
     assert run.info.status == "FINISHED"
@@ -148,11 +135,11 @@ def test_what_is_committed_is_seen_while_the_run_trains(folder, store, ready):
 def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, ready, again):
     whole, record = contents(folder), folder.record()
     cut(folder, 1)
-    ending = {"outcome": "killed", "reason": "SIGINT", "epochs": 1, "ended_ms": record["created_ms"] + 1}
-    folder.finish(record | ending)
+    ended_ms = record.created_ms + 1
+    folder.finish(replace(record, outcome=Outcome.killed, reason="SIGINT", epochs=1, ended_ms=ended_ms))
     run_id = deliver(folder, store)
     killed = client(ready).get_run(run_id)
-    assert (killed.info.status, killed.info.end_time) == ("KILLED", record["created_ms"] + 1)
+    assert (killed.info.status, killed.info.end_time) == ("KILLED", ended_ms)
     assert (killed.data.tags["outcome"], killed.data.tags["reason"]) == ("killed", "SIGINT")
     assert set(points(client(ready), run_id)) & {"best_val_accuracy", "best_epoch"} == set()
     assert models(client(ready)) == []
@@ -160,10 +147,10 @@ def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, rea
     assert deliver(folder, again(store)) == run_id
     assert client(ready).get_run(run_id).info.status == "RUNNING"
     put_back(folder, whole)
-    write_json(folder.path / "record.json", record | {"resumed": 1})
+    write_json(folder.path / "record.json", record_json(replace(record, resumed=1)))
     assert deliver(folder, again(store)) == run_id
     (run,) = runs(client(ready))
-    assert (run.info.status, run.info.end_time) == ("FINISHED", record["ended_ms"])
+    assert (run.info.status, run.info.end_time) == ("FINISHED", record.ended_ms)
     assert {name: run.data.tags[name] for name in ("outcome", "reason", "resumed")} == {
         "outcome": "finished",
         "reason": "",
@@ -171,15 +158,15 @@ def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, rea
     }
     logged = points(client(ready), run_id)
     assert [step for step, _, _ in logged["val_loss"]] == [1, 2, 3]
-    assert logged["best_val_accuracy"] == [(0, record["best_val_accuracy"], record["ended_ms"])]
+    assert logged["best_val_accuracy"] == [(0, record.best_val_accuracy, record.ended_ms)]
     assert len(models(client(ready))) == 1
 
 
 def test_a_run_that_starts_over_is_another_mlflow_run_and_the_one_before_is_closed(folder, store, ready):
     whole = contents(folder)
     cut(folder, 1)
-    before, job = deliver(folder, store), folder.job()
-    folder.start(job | {"created_ms": job["created_ms"] + 1})
+    before, begun = deliver(folder, store), folder.begun()
+    folder.start(replace(begun, created_ms=begun.created_ms + 1))
     after = deliver(folder, store)
     states = {run.info.run_id: (run.info.status, run.data.tags.get("outcome")) for run in runs(client(ready))}
     assert states == {before: ("KILLED", "killed"), after: ("RUNNING", None)}
@@ -199,7 +186,7 @@ def test_the_model_can_follow_later(folder, store, ready):
     after = client(ready).get_run(run_id)
     assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
     assert points(client(ready), run_id)["best_val_accuracy"] == [
-        (0, folder.record()["best_val_accuracy"], folder.record()["ended_ms"])
+        (0, folder.record().best_val_accuracy, folder.record().ended_ms)
     ]
 
 

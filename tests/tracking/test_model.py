@@ -44,7 +44,7 @@ def network(saved: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def data(tracked: Tracked) -> TrainingData:
-    return load_training_data(typed(tracked.folder.job()["config"]), torch.device("cpu"))
+    return load_training_data(typed(tracked.folder.begun().config), torch.device("cpu"))
 
 
 def test_it_is_ready_named_after_the_data_set_and_belongs_to_the_run(tracked, logged):
@@ -53,7 +53,7 @@ def test_it_is_ready_named_after_the_data_set_and_belongs_to_the_run(tracked, lo
     assert logged.source_run_id == tracked.run.info.run_id
     ((model_id, step),) = [(o.model_id, o.step) for o in tracked.run.outputs.model_outputs]
     assert model_id == logged.model_id
-    assert step == tracked.folder.record()["best_epoch"]
+    assert step == tracked.folder.record().best_epoch
     assert logged.params == tracked.run.data.params
     assert logged.tags["fingerprint"] == tracked.run.data.tags["fingerprint"]
     assert logged.tags["weights_digest"] == tracked.run.data.tags["weights_digest"]
@@ -87,18 +87,18 @@ def test_its_accuracy_on_the_validation_images_is_the_logged_one(network, tracke
 
 
 def test_the_best_epochs_metrics_are_linked_to_it(tracked, logged):
-    best = tracked.folder.history()["epochs"][tracked.folder.record()["best_epoch"] - 1]
+    best = tracked.folder.history().epochs[tracked.folder.record().best_epoch - 1]
     linked = {m.key: m.value for m in logged.metrics}
     assert linked == {
-        "best_val_accuracy": best["val_accuracy"],
-        "best_epoch": best["epoch"],
-        "seconds_to_best": tracked.folder.record()["seconds_to_best"],
-        **{name: best[name] for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
+        "best_val_accuracy": best.val_accuracy,
+        "best_epoch": best.epoch,
+        "seconds_to_best": tracked.folder.record().seconds_to_best,
+        **{name: getattr(best, name) for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
     }
 
 
 def test_its_metrics_name_the_data_they_were_measured_on(tracked, logged):
-    digests = tracked.folder.job()["data_digests"]
+    digests = tracked.folder.begun().data_digests
     for metric in logged.metrics:
         split = "train" if metric.key.startswith("train_") else "validation"
         assert (metric.dataset_name, metric.dataset_digest) == ("digits", digests[split][:36])

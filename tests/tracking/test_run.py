@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.folders.records import record_json
 from lenet_exp.machine import git_state, host, versions
 from tests.commands import SMALL, lenet_train
 from tests.stores import client, files, points, runs
@@ -69,12 +70,12 @@ def test_metrics_are_those_of_the_committed_epochs_and_no_others(tracked):
     logged = points(tracked.store, tracked.run.info.run_id)
     of_classes = {f"val_accuracy_{digit}" for digit in range(10)}
     assert set(logged) == PER_EPOCH | {"step_loss", "best_val_accuracy", "best_epoch", "seconds_to_best"} | of_classes
-    epochs = tracked.folder.history()["epochs"]
-    assert [e["epoch"] for e in epochs] == [1, 2, 3]
+    epochs = tracked.folder.history().epochs
+    assert [e.epoch for e in epochs] == [1, 2, 3]
     for name in PER_EPOCH:
-        assert logged[name] == [(e["epoch"], e[name], e["time_ms"]) for e in epochs]
+        assert logged[name] == [(e.epoch, getattr(e, name), e.time_ms) for e in epochs]
     assert [step for step, _, _ in logged["step_loss"]] == list(range(30, EPOCHS * ITERATIONS + 1, 30))
-    assert logged["step_loss"] == sorted(tuple(point) for e in epochs for point in e["step_losses"])
+    assert logged["step_loss"] == sorted(point for e in epochs for point in e.step_losses)
 
 
 def test_best_epoch_and_accuracy_are_logged_once(tracked):
@@ -92,14 +93,14 @@ def test_best_epoch_and_accuracy_are_logged_once(tracked):
 def test_tags_say_what_it_was_and_what_it_came_to(tracked):
     record, tags = tracked.folder.record(), tracked.run.data.tags
     assert tags["kind"] == "run"
-    assert tags["fingerprint"] == record["fingerprint"]
-    assert tags["weights_digest"] == record["weights_digest"]
+    assert tags["fingerprint"] == record.fingerprint
+    assert tags["weights_digest"] == record.weights_digest
     assert tags["outcome"] == "finished"
     assert tags["host"] == host()
     assert {name: tags.get(f"version.{name}") for name in versions()} == versions()
     assert {name: tags.get(name) for name in git_state()} == git_state()
     assert tags["run_folder"] == tracked.folder.id
-    assert (tags["mlflow.source.name"], tags["command"]) == ("lenet-train", record["command"])
+    assert (tags["mlflow.source.name"], tags["command"]) == ("lenet-train", record.command)
 
 
 def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
@@ -111,12 +112,12 @@ def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
 def test_state_and_times_are_those_of_the_record(tracked):
     info, record = tracked.run.info, tracked.folder.record()
     assert info.status == "FINISHED"
-    assert (info.start_time, info.end_time) == (record["created_ms"], record["ended_ms"])
+    assert (info.start_time, info.end_time) == (record.created_ms, record.ended_ms)
     assert info.run_name == "digits selu adam"
 
 
 def test_inputs_are_the_two_splits_with_their_digests(tracked):
-    digests = tracked.folder.record()["data_digests"]
+    digests = tracked.folder.record().data_digests
     inputs = {i.tags[0].value: i.dataset for i in tracked.run.inputs.dataset_inputs}
     assert {name: (d.name, d.digest) for name, d in inputs.items()} == {
         "training": ("digits", digests["train"][:36]),
@@ -134,21 +135,21 @@ def test_artifacts(tracked, tmp_path):
         "confusion_matrix.png",
         "mistakes.png",
     }
-    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == tracked.folder.record()
+    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_json(tracked.folder.record())
 
 
 def test_the_logged_configuration_is_the_same_experiment_again(tracked, tmp_path):
     config = typed(OmegaConf.load(artifact(tracked, "config.yaml", tmp_path)))
     record = tracked.folder.record()
-    assert fingerprint(config, record["data_digests"]) == record["fingerprint"]
+    assert fingerprint(config, record.data_digests) == record.fingerprint
 
 
 def test_the_log_has_every_epoch_and_every_step_loss(tracked, tmp_path):
     log = artifact(tracked, "run.log", tmp_path).read_text()
     assert log.count("iteration ") == EPOCHS * ITERATIONS // 30
-    for e in tracked.folder.history()["epochs"]:
-        assert f"epoch {e['epoch']}/3: loss {e['train_loss']:.4f}" in log
-        assert f"validation {e['val_accuracy']:.2%}" in log
+    for e in tracked.folder.history().epochs:
+        assert f"epoch {e.epoch}/3: loss {e.train_loss:.4f}" in log
+        assert f"validation {e.val_accuracy:.2%}" in log
 
 
 @pytest.mark.parametrize("name", ["learning_curves.png", "confusion_matrix.png", "mistakes.png"])
@@ -160,9 +161,9 @@ def test_pictures_are_pngs_of_a_readable_size(tracked, tmp_path, name):
 
 def test_the_record_has_the_confusion_matrix_of_the_best_epoch(tracked):
     record = tracked.folder.record()
-    matrix = record["confusion_matrix"]
+    matrix = record.confusion_matrix
     assert sum(map(sum, matrix)) == 250
-    assert sum(matrix[i][i] for i in range(10)) / 250 == record["best_val_accuracy"]
+    assert sum(matrix[i][i] for i in range(10)) / 250 == record.best_val_accuracy
 
 
 def test_without_plots_and_models_there_are_none(ready):

@@ -5,32 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.folders.job import FrozenJob, sweep_key
+from lenet_exp.folders.job import Job, sweep_key
+from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 
 ASKED: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
 
 
-def job(number: int, run: str = "") -> FrozenJob:
+def job(number: int, run: str = "") -> Job:
     name, overrides = f"seed={number} é", [f"seed={number}", "+tracking.tags.note=é\u2028"]
-    return FrozenJob(number, name, {"seed": str(number)}, overrides, {"seed": number}, "f" * 64, run or f"{number:032}")
+    return Job(number, name, {"seed": str(number)}, overrides, {"seed": number}, "f" * 64, run or f"{number:032}")
 
 
 def test_a_sweep_folder_gives_back_what_was_written(tmp_path):
     jobs = [job(n) for n in range(3)]
-    SweepFolder(tmp_path).start(jobs, ASKED)
-    SweepFolder(tmp_path).save({"mlflow_runs": {"here": "0" * 32}})
+    SweepFolder(tmp_path).start(jobs, **ASKED)
+    SweepFolder(tmp_path).save(mlflow_runs={"here": "0" * 32})
     sweep = SweepFolder(tmp_path)
     assert sweep.jobs() == jobs
     assert [sweep.job_at(offset) for offset in sweep.offsets()] == jobs
     plan = sweep.plan()
-    assert {name: plan[name] for name in ASKED} == ASKED
-    assert (plan["mlflow_runs"], plan["starts"], plan["outcome"]) == ({"here": "0" * 32}, 1, "running")
+    assert {name: getattr(plan, name) for name in ASKED} == ASKED
+    assert (plan.mlflow_runs, plan.starts, plan.outcome) == ({"here": "0" * 32}, 1, "running")
 
 
 def test_a_job_is_active_until_it_ends_and_its_error_is_kept(tmp_path):
     sweep = SweepFolder(tmp_path)
-    sweep.start([job(n) for n in range(11)], ASKED)
+    sweep.start([job(n) for n in range(11)], **ASKED)
     for number in (10, 2):
         sweep.begin_job(number)
     assert (sweep.active(), sweep.ended()) == ([2, 10], [])
@@ -43,27 +44,27 @@ def test_a_job_is_active_until_it_ends_and_its_error_is_kept(tmp_path):
 def test_the_next_start_has_its_own_order_and_forgets_what_happened(tmp_path):
     sweep = SweepFolder(tmp_path)
     jobs = [job(n) for n in range(2)]
-    sweep.start(jobs, ASKED)
-    created = sweep.plan()["created_ms"]
+    sweep.start(jobs, **ASKED)
+    created = sweep.started().created_ms
     sweep.begin_job(0)
     sweep.end_job(1, "an error")
     (sweep.path / "workers.log").write_text("old")
-    sweep.save({"mlflow_runs": {"here": "1"}, "outcome": "killed"})
-    sweep.start(list(reversed(jobs)), ASKED | {"command": "lenet-train -m seed=2,1"})
+    sweep.save(mlflow_runs={"here": "1"}, outcome=Outcome.killed)
+    sweep.start(list(reversed(jobs)), **ASKED | {"command": "lenet-train -m seed=2,1"})
     assert sweep.jobs() == list(reversed(jobs))
     assert (sweep.active(), sweep.ended(), sweep.error(1)) == ([], [], None)
     assert not (sweep.path / "workers.log").exists()
     plan = sweep.plan()
-    assert (plan["starts"], plan["outcome"], plan["created_ms"]) == (2, "running", created)
-    assert (plan["mlflow_runs"], plan["command"]) == ({"here": "1"}, "lenet-train -m seed=2,1")
+    assert (plan.starts, plan.outcome, plan.created_ms) == (2, "running", created)
+    assert (plan.mlflow_runs, plan.command) == ({"here": "1"}, "lenet-train -m seed=2,1")
 
 
 def test_sweeps_are_found_the_one_started_last_first(tmp_path):
     assert all_sweeps(tmp_path) == []
     sweeps = {name: SweepFolder(tmp_path / "sweeps" / name) for name in "abc"}
     for at, name in enumerate("bca"):
-        sweeps[name].start([job(0)], ASKED)
-        sweeps[name].save({"started_ms": at})
+        sweeps[name].start([job(0)], **ASKED)
+        sweeps[name].save(started_ms=at)
     (tmp_path / "sweeps" / "of no sweep").mkdir()
     assert [sweep.id for sweep in all_sweeps(tmp_path)] == ["a", "c", "b"]
 
@@ -76,3 +77,12 @@ def test_the_key_is_of_the_experiment_and_of_the_runs_in_any_order():
     assert sweep_key("e", [one]) != key
     assert Path(key).name == key
     assert len(key) == 16
+
+
+def test_a_damaged_sweep_is_left_out_of_the_list_and_the_others_are_there(tmp_path, caplog):
+    for name in ("whole", "cut", "foreign"):
+        SweepFolder(tmp_path / "sweeps" / name).start([job(0)], **ASKED)
+    (tmp_path / "sweeps" / "cut" / "sweep.json").write_text('{"created')
+    (tmp_path / "sweeps" / "foreign" / "sweep.json").write_text('{"created_ms": 1, "outcome": "lost"}')
+    assert [sweep.id for sweep in all_sweeps(tmp_path)] == ["whole"]
+    assert caplog.text.count("can't be read") == 2

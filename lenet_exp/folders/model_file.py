@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.records import Record, record_json
 from lenet_exp.training.weights import save_weights
 
 
@@ -32,10 +32,10 @@ class ModelFile:
         except OSError as e:
             raise ConfigError(f"model_path={folder}: can't be written ({e.strerror}); allowed is a folder") from e
 
-    def replace(self, weights: dict[str, Tensor], epoch: int, accuracy: float, record: dict[str, Any]) -> Path:
+    def replace(self, weights: dict[str, Tensor], record: Record) -> Path:
         """Writes the new best model, then removes this run's earlier one."""
-        path = self.folder / f"{self._prefix}_epoch{epoch}_acc{accuracy:.4f}{self._suffix}"
-        save_weights(path, weights, {"record": json.dumps(record)})
+        path = self.folder / f"{self._prefix}_epoch{record.best_epoch}_acc{record.best_val_accuracy:.4f}{self._suffix}"
+        save_weights(path, weights, {"record": json.dumps(record_json(record))})
         for old in self.folder.glob(f"{self._prefix}_epoch*_acc*{self._suffix}"):
             if old != path:
                 old.unlink()

@@ -13,12 +13,14 @@ import lenet_exp
 from lenet_exp.api import load, train
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.folders.model_file import ModelFile
+from lenet_exp.folders.records import Outcome, Record, record_json, record_of
 from lenet_exp.folders.results import RunResult
 from lenet_exp.training.evaluate import evaluate
-from lenet_exp.training.model_file import ModelFile
 from lenet_exp.training.weights import load_weights, save_weights, weights_digest
 from tests.commands import start
 from tests.conftest import SETTINGS
+from tests.records import a_record
 from tests.training.small import configure
 
 RUN_ID = "0123456789abcdef0123456789abcdef"
@@ -26,32 +28,36 @@ NO_EXTRAS = ["tracking.models=none", "tracking.plots=false"]
 WEIGHTS = {"w": torch.arange(4.0)}
 
 
+def of_epoch(epoch: int, accuracy: float, outcome: Outcome = Outcome.running) -> Record:
+    return a_record(outcome=outcome, best_epoch=epoch, best_val_accuracy=accuracy)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
 def test_its_name_tells_data_set_epoch_accuracy_and_run(tmp_path):
-    path = ModelFile(str(tmp_path), "digits", RUN_ID).replace(WEIGHTS, 7, 0.99134, {"best_epoch": 7})
+    path = ModelFile(str(tmp_path), "digits", RUN_ID).replace(WEIGHTS, of_epoch(7, 0.99134))
     assert path == tmp_path / "digits_epoch7_acc0.9913_01234567.safetensors"
     weights, metadata = load_weights(path)
     assert torch.equal(weights["w"], WEIGHTS["w"])
-    assert json.loads(metadata["record"]) == {"best_epoch": 7}
+    assert record_of(json.loads(metadata["record"])) == of_epoch(7, 0.99134)
 
 
 def test_each_improvement_replaces_the_runs_own_file_and_no_other(tmp_path):
-    theirs = ModelFile(str(tmp_path), "digits", "f" * 32).replace(WEIGHTS, 1, 0.5, {})
+    theirs = ModelFile(str(tmp_path), "digits", "f" * 32).replace(WEIGHTS, of_epoch(1, 0.5))
     (tmp_path / "notes.txt").write_text("mine")
     mine = ModelFile(str(tmp_path), "digits", RUN_ID)
     for epoch in (1, 2, 10):
-        path = mine.replace(WEIGHTS, epoch, epoch / 10, {})
+        path = mine.replace(WEIGHTS, of_epoch(epoch, epoch / 10))
         assert names(tmp_path) == sorted([theirs.name, "notes.txt", path.name])
 
 
 def test_replacing_with_the_same_name_brings_the_new_record(tmp_path):
     file = ModelFile(str(tmp_path), "digits", RUN_ID)
-    file.replace(WEIGHTS, 1, 0.5, {"outcome": "running"})
-    path = file.replace(WEIGHTS, 1, 0.5, {"outcome": "finished"})
-    assert json.loads(load_weights(path)[1]["record"]) == {"outcome": "finished"}
+    file.replace(WEIGHTS, of_epoch(1, 0.5))
+    path = file.replace(WEIGHTS, of_epoch(1, 0.5, Outcome.finished))
+    assert json.loads(load_weights(path)[1]["record"])["outcome"] == "finished"
     assert names(tmp_path) == [path.name]
 
 
@@ -86,15 +92,15 @@ def only_file(folder: Path) -> Path:
 def test_a_run_leaves_one_file_of_its_best_epoch(trained):
     result, folder = trained
     found = re.fullmatch(r"digits_epoch(\d+)_acc(0\.\d{4}|1\.0000)_([0-9a-f]{8})\.safetensors", only_file(folder).name)
-    assert int(found[1]) == result.record["best_epoch"]
-    assert found[2] == f"{result.record['best_val_accuracy']:.4f}"
+    assert int(found[1]) == result.record.best_epoch
+    assert found[2] == f"{result.record.best_val_accuracy:.4f}"
     assert found[3] == result.folder.name[:8]
 
 
 def test_its_metadata_is_the_runs_record(trained):
     result, folder = trained
     record = json.loads(load_weights(only_file(folder))[1]["record"])
-    assert record == result.record == json.loads((result.folder / "record.json").read_text())
+    assert record == record_json(result.record) == json.loads((result.folder / "record.json").read_text())
     assert record["outcome"] == "finished"
 
 
@@ -102,11 +108,11 @@ def test_loaded_it_has_the_validation_accuracy_of_its_record(trained):
     result, folder = trained
     network = load(str(only_file(folder)))
     assert not network.training
-    assert weights_digest(network.state_dict()) == result.record["weights_digest"]
+    assert weights_digest(network.state_dict()) == result.record.weights_digest
     data = load_training_data(configure(), torch.device("cpu"))
     _, predictions = evaluate(network, data.images, data.labels, data.val_index)
     right = (predictions == data.labels[data.val_index]).double().mean()
-    assert float(right) == result.record["best_val_accuracy"]
+    assert float(right) == result.record.best_val_accuracy
 
 
 def test_weights_that_are_not_those_of_the_record_are_refused(trained, tmp_path):
@@ -148,8 +154,8 @@ def test_a_finished_run_asked_for_again_writes_its_file_without_training(trained
     again = train(configure("num_epoch=4", "activation=prelu", f"model_path={tmp_path / 'm'}", *NO_EXTRAS))
     assert again.repeated
     weights, metadata = load_weights(only_file(tmp_path / "m"))
-    assert json.loads(metadata["record"])["ended_ms"] == result.record["ended_ms"]
-    assert weights_digest(load(str(only_file(tmp_path / "m"))).state_dict()) == result.record["weights_digest"]
+    assert json.loads(metadata["record"])["ended_ms"] == result.record.ended_ms
+    assert weights_digest(load(str(only_file(tmp_path / "m"))).state_dict()) == result.record.weights_digest
     assert set(weights) >= {"conv1.weight", "fc3.bias", "act1.weight"}
 
 

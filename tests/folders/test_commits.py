@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from lenet_exp.folders import commits as commits_module
 from lenet_exp.folders.commits import Commits, read_history
+from lenet_exp.folders.records import History
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.fit import EpochResult, fit
 from lenet_exp.training.lane import Lane, new_lane
@@ -81,25 +82,25 @@ def test_the_newest_commit_is_what_a_training_goes_on_from(tmp_path, uninterrupt
     assert (commits.seconds, commits.resumed) == (3.0, 1)
     assert weights_to_the_end(lane, commits) == uninterrupted
     commits.write_results(lane.best)
-    assert [e["epoch"] for e in read_history(tmp_path)["epochs"]] == [1, 2, 3, 4, 5, 6]
-    assert read_history(tmp_path)["resumed"] == 1
+    assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
+    assert read_history(tmp_path).resumed == 1
 
 
 def test_two_commits_are_kept_with_the_best_weights_that_they_name(tmp_path):
     committed(tmp_path, 4)
     history = read_history(tmp_path)
-    assert [c["state"] for c in history["commits"]] == ["state-5-0.safetensors", "state-4-0.safetensors"]
-    best = {c["best"]["weights"] for c in history["commits"]}
+    assert [c.state for c in history.commits] == ["state-5-0.safetensors", "state-4-0.safetensors"]
+    best = {c.best.weights for c in history.commits}
     assert content(tmp_path) == {"history.json", "state-5-0.safetensors", "state-4-0.safetensors"} | best
 
 
 def test_the_best_is_that_of_the_best_epoch_so_far(tmp_path):
     lane = committed(tmp_path, 4)
     history, best = read_history(tmp_path), lane.best
-    accuracies = [e["val_accuracy"] for e in history["epochs"]]
-    assert history["best"]["epoch"] == best.epoch == accuracies.index(max(accuracies)) + 1
-    assert history["best"]["val_accuracy"] == max(accuracies)
-    stored = load_file(tmp_path / history["best"]["weights"])
+    accuracies = [e.val_accuracy for e in history.epochs]
+    assert history.best.epoch == best.epoch == accuracies.index(max(accuracies)) + 1
+    assert history.best.val_accuracy == max(accuracies)
+    stored = load_file(tmp_path / history.best.weights)
     assert all(torch.equal(stored[name], tensor) for name, tensor in best.weights.items())
 
 
@@ -111,7 +112,7 @@ def test_how_often_a_training_went_on_is_counted(tmp_path):
         assert commits.resumed == times
         list(train(lane, commits, times + 1))
         commits.write(lane, 1.0)
-    assert read_history(tmp_path)["resumed"] == 3
+    assert read_history(tmp_path).resumed == 3
 
 
 def test_short_epochs_are_committed_together(tmp_path, monkeypatch):
@@ -120,10 +121,10 @@ def test_short_epochs_are_committed_together(tmp_path, monkeypatch):
     commits.write(lane, 0.0)
     for _ in train(lane, commits, 3):
         assert not commits.due()
-    assert read_history(tmp_path)["epochs"] == []
+    assert read_history(tmp_path).epochs == []
     commits.write_results(lane.best)
-    assert [e["epoch"] for e in read_history(tmp_path)["epochs"]] == [1, 2, 3]
-    assert read_history(tmp_path)["best"]["epoch"] == lane.best.epoch
+    assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3]
+    assert read_history(tmp_path).best.epoch == lane.best.epoch
 
 
 def test_long_epochs_are_committed_each(tmp_path, monkeypatch):
@@ -149,7 +150,7 @@ def test_a_crash_in_a_commit_leaves_the_one_before(tmp_path, monkeypatch, uninte
         patch.setattr(commits_module, where, killed)
         with pytest.raises(KeyboardInterrupt):
             commits.write(lane, 3.0)
-    assert [e["epoch"] for e in read_history(tmp_path)["epochs"]] == [1, 2]
+    assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2]
     again, after = fresh(), Commits(tmp_path)
     assert after.restore(again)
     assert again.position.epoch == 3
@@ -160,16 +161,16 @@ def test_a_crash_in_a_commit_leaves_the_one_before(tmp_path, monkeypatch, uninte
 def test_where_the_newest_state_is_damaged_the_one_before_is_used(tmp_path, caplog, uninterrupted, how):
     committed(tmp_path, 4)
     how(tmp_path / "state-5-0.safetensors")
-    times = [e["time_ms"] for e in read_history(tmp_path)["epochs"]]
+    times = [e.time_ms for e in read_history(tmp_path).epochs]
     lane, commits = fresh(), Commits(tmp_path)
     assert commits.restore(lane)
     assert lane.position.epoch == 4
     assert "a commit is damaged (state-5-0.safetensors" in caplog.text
     assert weights_to_the_end(lane, commits) == uninterrupted
     commits.write_results(lane.best)
-    epochs = read_history(tmp_path)["epochs"]
-    assert [e["epoch"] for e in epochs] == [1, 2, 3, 4, 5, 6]
-    assert [e["time_ms"] for e in epochs[:4]] == times  # MLflow may have them: a point sent again is the same point
+    epochs = read_history(tmp_path).epochs
+    assert [e.epoch for e in epochs] == [1, 2, 3, 4, 5, 6]
+    assert [e.time_ms for e in epochs[:4]] == times  # MLflow may have them: a point sent again is the same point
 
 
 def test_a_damaged_state_is_gone_with_the_next_commit(tmp_path):
@@ -186,13 +187,13 @@ def test_a_damaged_state_is_gone_with_the_next_commit(tmp_path):
 
 def test_where_the_best_weights_are_damaged_a_commit_is_not_used(tmp_path, caplog):
     committed(tmp_path, 2)
-    newest, before = read_history(tmp_path)["commits"]
-    assert newest["best"] != before["best"]  # the second epoch was better
-    damage(tmp_path / newest["best"]["weights"])
+    newest, before = read_history(tmp_path).commits
+    assert newest.best != before.best  # the second epoch was better
+    damage(tmp_path / newest.best.weights)
     lane = fresh()
     assert Commits(tmp_path).restore(lane)
     assert (lane.position.epoch, lane.best.epoch) == (2, 1)
-    assert f"a commit is damaged ({newest['best']['weights']}" in caplog.text
+    assert f"a commit is damaged ({newest.best.weights}" in caplog.text
 
 
 def test_where_no_commit_can_be_used_the_run_starts_over_and_says_so(tmp_path, caplog, uninterrupted):
@@ -206,21 +207,21 @@ def test_where_no_commit_can_be_used_the_run_starts_over_and_says_so(tmp_path, c
     assert (lane.position.epoch, commits.resumed) == (1, 0)
     assert weights_to_the_end(lane, commits) == uninterrupted
     commits.write_results(lane.best)
-    assert [e["epoch"] for e in read_history(tmp_path)["epochs"]] == [1, 2, 3, 4, 5, 6]
+    assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("content", ["", '{"epochs": [', "\x00\x00"])
 def test_where_the_history_is_damaged_the_run_starts_over_and_says_so(tmp_path, caplog, content):
     committed(tmp_path, 2)
     (tmp_path / "history.json").write_text(content)
-    assert read_history(tmp_path) == {"epochs": [], "best": None}
+    assert read_history(tmp_path) == History()
     lane, commits = fresh(), Commits(tmp_path)
     assert not commits.restore(lane)
     assert "history.json is damaged; the run starts over" in caplog.text
     assert lane.position.epoch == 1
     list(train(lane, commits, 1))
     commits.write(lane, 1.0)
-    assert [e["epoch"] for e in read_history(tmp_path)["epochs"]] == [1]
+    assert [e.epoch for e in read_history(tmp_path).epochs] == [1]
     assert len(list(tmp_path.glob("state-*"))) == 1  # those of before are gone
 
 
@@ -250,17 +251,17 @@ def test_a_folder_without_history_has_no_commit(tmp_path, caplog):
     lane = fresh()
     assert not Commits(tmp_path).restore(lane)
     assert caplog.text == ""
-    assert read_history(tmp_path) == {"epochs": [], "best": None}
+    assert read_history(tmp_path) == History()
 
 
 def test_at_the_end_nothing_but_the_history_and_the_best_model_stays(tmp_path):
     lane = committed(tmp_path, 3)
     best = f"best-{lane.best.epoch}.safetensors"
-    epochs = read_history(tmp_path)["epochs"]
+    epochs = read_history(tmp_path).epochs
     Commits(tmp_path).clean()
     assert content(tmp_path) == {"history.json", best}
     history = read_history(tmp_path)
-    assert (history["epochs"], history["best"]["weights"], history["commits"]) == (epochs, best, [])
+    assert (history.epochs, history.best.weights, history.commits) == (epochs, best, [])
 
 
 def test_a_run_that_never_came_to_a_result_leaves_its_history_only(tmp_path):
@@ -268,4 +269,4 @@ def test_a_run_that_never_came_to_a_result_leaves_its_history_only(tmp_path):
     commits.write(lane, 0.0)
     commits.clean()
     assert content(tmp_path) == {"history.json"}
-    assert read_history(tmp_path)["best"] is None
+    assert read_history(tmp_path).best is None

@@ -6,19 +6,21 @@ import fcntl
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from lenet_exp.folders.commits import Commits
 from lenet_exp.folders.owner import Owner, owner_of
+from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.machine import host
 from lenet_exp.training.lane import Best
+from tests.records import a_record
 
-JOB = {"name": "n", "config": {}, "fingerprint": "f", "created_ms": 1}
+BEGUN = a_record(name="n", created_ms=1)
 BEST = Best(2, 0.2, {"w": torch.full((3,), 2.0)}, torch.zeros(2, dtype=torch.int64))
 
 
@@ -29,8 +31,8 @@ def folder(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def record(outcome: str) -> dict[str, Any]:
-    return JOB | {"outcome": outcome, "reason": "", "best_epoch": 2, "best_val_accuracy": 0.2}
+def record(outcome: str) -> Record:
+    return replace(BEGUN, outcome=Outcome(outcome), reason="", best_epoch=2, best_val_accuracy=0.2)
 
 
 def content(folder: RunFolder) -> list[str]:
@@ -50,39 +52,39 @@ def test_the_same_fingerprint_under_another_execution_has_another_name():
 
 
 def test_starting_anew_empties_the_folder_but_remembers_its_log_and_its_mlflow_runs(folder):
-    entries = [{"store": "sqlite:///x", "run_id": str(n) * 32} for n in range(2)]
+    entries = [DeliveredRun("sqlite:///x", str(n) * 32) for n in range(2)]
     for entry in entries:
-        folder.start(JOB)
-        folder.set_delivered({"mlflow_runs": [entry]})
+        folder.start(BEGUN)
+        folder.set_delivered(Delivered([entry]))
         Commits(folder.path).write_results(BEST)
         folder.log_file.write_text("a line\n")
         (folder.path / "rest").mkdir()
-    folder.start(JOB | {"name": "m"})
+    folder.start(replace(BEGUN, name="m"))
     assert folder.abandoned() == entries
-    assert folder.delivered() is None
-    assert folder.job()["name"] == "m"
+    assert folder.delivered() == Delivered()
+    assert folder.begun().name == "m"
     assert content(folder) == ["abandoned.json", "job.json", "run.log"]
 
 
 @pytest.mark.parametrize("outcome", ["killed", "failed"])
 def test_a_run_that_was_killed_or_failed_has_no_result_and_can_go_on(folder, outcome):
-    folder.start(JOB).write_results(BEST)
+    folder.start(BEGUN).write_results(BEST)
     folder.finish(record(outcome))
     assert folder.record() == record(outcome)
     assert folder.result() is None
     folder.go_on()
     assert folder.record() is None
-    assert folder.job() == JOB
+    assert folder.begun() == BEGUN
     assert folder.best_weights()["w"].tolist() == [2.0] * 3
     assert content(folder) == ["best-2.safetensors", "history.json", "job.json"]
 
 
 @pytest.mark.parametrize("outcome", ["finished", "diverged"])
 def test_a_result_keeps_its_record_its_history_and_its_best_model(folder, outcome):
-    folder.start(JOB).write_results(BEST)
+    folder.start(BEGUN).write_results(BEST)
     (folder.path / "state-3-0.safetensors").write_bytes(b"of a commit")
     folder.finish(record(outcome))
-    assert folder.result() == folder.record() == folder.job() == record(outcome)
+    assert folder.result() == folder.record() == folder.begun() == record(outcome)
     assert folder.best_weights()["w"].tolist() == [2.0] * 3
     assert content(folder) == ["best-2.safetensors", "history.json", "record.json"]
 
@@ -90,14 +92,15 @@ def test_a_result_keeps_its_record_its_history_and_its_best_model(folder, outcom
 @pytest.mark.parametrize("name", ["record.json", "job.json", "delivered.json"])
 def test_a_file_that_is_damaged_counts_as_none(folder, name):
     (folder.path / name).write_text('{"outcome": "fini')
-    assert [folder.record(), folder.result(), folder.job(), folder.delivered()] == [None] * 4
+    assert [folder.record(), folder.result(), folder.begun()] == [None] * 3
+    assert folder.delivered() == Delivered()
 
 
 def test_it_knows_whether_mlflow_has_points_of_it(folder):
     assert folder.has_no_points()
-    folder.set_delivered({"mlflow_runs": [{"store": "a", "run_id": "1", "epochs": 0}]})
+    folder.set_delivered(Delivered([DeliveredRun("a", "1", epochs=0)]))
     assert folder.has_no_points()
-    folder.set_delivered({"mlflow_runs": [{"epochs": 0}, {"epochs": 1}]})
+    folder.set_delivered(Delivered([DeliveredRun("a", "1", epochs=0), DeliveredRun("b", "2", epochs=1)]))
     assert not folder.has_no_points()
 
 

@@ -1,0 +1,74 @@
+"""Where the jobs of a sweep run side by side: the processes of this machine, or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from lenet_exp.folders.job import Job
+from lenet_exp.pool.pool import Done
+
+
+class Executor(Protocol):
+    """Runs jobs; use it as a context, whose end lets go of all that it holds."""
+
+    @property
+    def capacity(self) -> int:
+        """How many jobs run at once; more may be submitted, and wait."""
+
+    @property
+    def running(self) -> set[int]:
+        """The numbers of the jobs that run now."""
+
+    def submit(self, job: Job) -> None:
+        """Queues a job."""
+
+    def next_done(self, timeout: float) -> Done | None:
+        """Waits for the next job to end, and names it by its number; None after `timeout` seconds, or where nothing
+        is left to wait for."""
+
+    def stop(self) -> None:
+        """Starts no more jobs and asks the running ones to come to an end; `next_done` still tells of them."""
+
+    def kill(self) -> None:
+        """Ends everything at once; what was committed stays."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an executor needs to know of the jobs that it will get.
+
+    Attributes:
+        task: what is done with a job, wherever it runs.
+        prepare: called once in each process, before its first job.
+        inherit: file descriptors that processes of this machine keep open.
+        cores: of one job.
+        jobs: how many there are.
+        output: file for what the processes print.
+    """
+
+    task: Callable[[Job], float]
+    prepare: Callable[[], object]
+    inherit: Sequence[int]
+    cores: int
+    jobs: int
+    output: Path
+
+
+@runtime_checkable
+class GivesExecutor(Protocol):
+    """A launcher of ours: a sweep drives its executor. Of others, Hydra's `launch` is called."""
+
+    max_failures: int | None
+
+    def executor(self, work: Work) -> Executor:
+        """A new one."""

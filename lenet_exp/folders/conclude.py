@@ -1,0 +1,44 @@
+"""The record of a run that has ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from lenet_exp.data.images import TrainingData
+from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.training.evaluate import confusion_matrix
+from lenet_exp.training.lane import Best
+from lenet_exp.training.weights import weights_digest
+
+
+def conclude(
+    begun: Record,
+    outcome: Outcome,
+    *,
+    epochs: int,
+    seconds: float,
+    seconds_to_best: float | None = None,
+    resumed: int = 0,
+    stopped_early: bool = False,
+    best: Best | None = None,
+    data: TrainingData | None = None,
+    reason: str = "",
+) -> Record:
+    """The record of a run that ended now; the fields are explained in `Record`."""
+    truth = data.labels[data.val_index] if data is not None else None
+    return replace(
+        begun,
+        outcome=outcome,
+        reason=reason,
+        epochs=epochs,
+        seconds=round(seconds, 3),
+        seconds_to_best=None if seconds_to_best is None else round(seconds_to_best, 3),
+        resumed=resumed,
+        stopped_early=stopped_early,
+        best_epoch=best.epoch if best else None,
+        best_val_accuracy=best.val_accuracy if best else None,
+        weights_digest=weights_digest(best.weights) if best else None,
+        confusion_matrix=confusion_matrix(truth, best.predictions) if best and truth is not None else None,
+        ended_ms=time.time_ns() // 1_000_000,
+    )

@@ -1,0 +1,299 @@
+"""What the folders hold, as values: a frozen dataclass for each kind of file, read from JSON and written as JSON here.
+
+Keys that another release added are kept (`other`); what an older one did not write has its default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
+from typing import Any, TypeVar, cast
+
+from lenet_exp.training.fit import EpochResult
+
+T = TypeVar("T")
+
+
+class Outcome(StrEnum):
+    """How a run ended, or that it has not; a sweep's own is running, finished, failed or killed.
+
+    A pruned run ended well, but is no result: who asks for its configuration goes on from its commit.
+    """
+
+    finished = "finished"
+    diverged = "diverged"
+    failed = "failed"
+    killed = "killed"
+    pruned = "pruned"
+    running = "running"
+    not_started = "not started"
+
+    @property
+    def is_result(self) -> bool:
+        """Whether the same configuration would come to it again, so that it is not trained again."""
+        return self in RESULTS
+
+
+RESULTS = frozenset({Outcome.finished, Outcome.diverged})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is kept of a run: `job.json` while it has no outcome, `record.json` from then on.
+
+    Attributes:
+        config: the configuration as it acts (`config.effective`).
+        data_digests: SHA-256 of the images and labels used, by split; `data_files`: of each file read.
+        execution: device, threads and whatever else the bits depend on.
+        created_ms, ended_ms: milliseconds since 1970.
+        outcome: None while it trains.
+        reason: why it did not finish, in one line.
+        epochs: how many were trained to their end.
+        seconds: of training, those before an interruption as well; `seconds_to_best`: to the end of the best epoch.
+        resumed: how often it went on after an interruption.
+        stopped_early: whether `training.patience` ended it, after `epochs`.
+        best_val_accuracy: a fraction, of `best_epoch` (from 1), whose weights `weights_digest` names.
+        confusion_matrix: of the validation images: rows are true classes, columns predicted ones.
+    """
+
+    name: str = ""
+    fingerprint: str
+    training_version: int = 1
+    config: dict[str, Any]
+    data_digests: dict[str, str] = field(default_factory=dict)
+    data_source: str = ""
+    data_files: dict[str, str] = field(default_factory=dict)
+    execution: dict[str, str | int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    git: dict[str, str] = field(default_factory=dict)
+    host: str = ""
+    command: str = ""
+    created_ms: int = 0
+    outcome: Outcome | None = None
+    reason: str = ""
+    epochs: int = 0
+    seconds: float = 0.0
+    seconds_to_best: float | None = None
+    resumed: int = 0
+    stopped_early: bool = False
+    best_epoch: int | None = None
+    best_val_accuracy: float | None = None
+    weights_digest: str | None = None
+    confusion_matrix: list[list[int]] | None = None
+    ended_ms: int = 0
+    other: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        return str(self.config["dataset"]["name"])
+
+    @property
+    def is_result(self) -> bool:
+        return self.outcome is not None and self.outcome.is_result
+
+    @property
+    def begun(self) -> Record:
+        """The same before it had an outcome."""
+        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Record(**{name: value for name, value in known.items() if name not in CONCLUSION})
+
+    def same_bits(self, other: Record) -> bool:
+        """Whether one can go on where the other stopped: equal execution and torch, on which the bits depend."""
+        return self.execution == other.execution and self.versions.get("torch") == other.versions.get("torch")
+
+
+_NAMES = [f.name for f in fields(Record)]
+CONCLUSION = frozenset(_NAMES[_NAMES.index("outcome") : _NAMES.index("other")])  # what a run has once it has ended
+
+
+@dataclass(frozen=True)
+class BestWeights:
+    """The best epoch so far, and the file of its weights; files of older releases have no digest."""
+
+    epoch: int
+    val_accuracy: float
+    weights: str
+    sha256: str = ""
+    other: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Where a training can go on: the file of its state, the best weights then, and seconds of training until then."""
+
+    state: str
+    sha256: str
+    best: BestWeights | None
+    seconds: float
+    other: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class History:
+    """history.json: the committed epochs in order, the best of them, and the newest commits first."""
+
+    epochs: list[EpochResult] = field(default_factory=list)
+    best: BestWeights | None = None
+    commits: list[Commit] = field(default_factory=list)
+    resumed: int = 0
+    other: dict[str, Any] = field(default_factory=dict)
+
+    def seconds_to(self, epoch: int | None) -> float | None:
+        """Seconds of training to the end of an epoch (from 1); None where it does not have that epoch."""
+        if epoch is None or len(self.epochs) < epoch:
+            return None
+        return sum(e.epoch_seconds for e in self.epochs[:epoch])
+
+
+@dataclass(frozen=True)
+class DeliveredRun:
+    """What one store has got of a run.
+
+    Attributes:
+        store: its address, without a password.
+        epochs: how many it has.
+        ended_ms: the end that it knows of; None while it shows the run as running.
+        model: whether it has the best model.
+        sweeps: the MLflow runs of the sweeps that asked for it.
+    """
+
+    store: str
+    run_id: str
+    epochs: int = 0
+    ended_ms: int | None = None
+    model: bool = False
+    sweeps: list[str] = field(default_factory=list)
+    reason: str = ""
+    other: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """delivered.json: one entry a store."""
+
+    mlflow_runs: list[DeliveredRun] = field(default_factory=list)
+    other: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, store: str) -> DeliveredRun | None:
+        return next((run for run in self.mlflow_runs if run.store == store), None)
+
+    def having(self, run: DeliveredRun) -> Delivered:
+        """With this entry for its store."""
+        return replace(self, mlflow_runs=[*self.without(run.store).mlflow_runs, run])
+
+    def without(self, store: str) -> Delivered:
+        return replace(self, mlflow_runs=[run for run in self.mlflow_runs if run.store != store])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """sweep.json: what was asked for, and how it stands.
+
+    Attributes:
+        created_ms, started_ms: its first start and its last one, in milliseconds since 1970.
+        starts: how often it was started.
+        mlflow_runs: its own MLflow run, by store.
+        forced_ms: results from before are trained again (`sweep.force`).
+        runs: jobs.
+        tracking_uri: without a password; None: mlflow.db in the outputs folder.
+        outcome: running, finished, failed or killed.
+        shown: by MLflow run, a digest of what its description shows.
+    """
+
+    created_ms: int
+    starts: int = 0
+    mlflow_runs: dict[str, str] = field(default_factory=dict)
+    forced_ms: int = 0
+    runs: int = 0
+    command: str = ""
+    overrides: list[str] = field(default_factory=list)
+    swept: list[str] = field(default_factory=list)
+    experiment: str = ""
+    tracking_uri: str | None = None
+    started_ms: int = 0
+    outcome: Outcome = Outcome.running
+    shown: dict[str, str] = field(default_factory=dict)
+    other: dict[str, Any] = field(default_factory=dict)
+
+
+def record_of(value: Any) -> Record:
+    """Raises:
+    ValueError: it is no record.
+    """
+    record = _of(Record, value)
+    return replace(record, outcome=Outcome(record.outcome)) if record.outcome is not None else record
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """A run that has not ended has no conclusion."""
+    value: dict[str, Any] = _json(record)
+    return value if record.outcome is not None else {k: v for k, v in value.items() if k not in CONCLUSION}
+
+
+def history_of(value: Any) -> History:
+    """Raises:
+    ValueError: it is no history.
+    """
+    history = _of(History, value)
+    try:
+        epochs = [_of(EpochResult, e) for e in history.epochs]
+        epochs = [replace(e, step_losses=[(i, loss, at) for i, loss, at in e.step_losses]) for e in epochs]
+        commits = [_of(Commit, c) for c in history.commits]
+        commits = [replace(c, best=_best_of(c.best)) for c in commits]
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"no history: {e}") from e
+    return replace(history, epochs=epochs, best=_best_of(history.best), commits=commits)
+
+
+def delivered_of(value: Any) -> Delivered:
+    """Raises:
+    ValueError: it is none.
+    """
+    delivered = _of(Delivered, value)
+    return replace(delivered, mlflow_runs=delivered_runs_of(delivered.mlflow_runs))
+
+
+def delivered_runs_of(value: Any) -> list[DeliveredRun]:
+    """As `delivered_of`."""
+    if not isinstance(value, list):
+        raise ValueError("no list of MLflow runs")
+    return [_of(DeliveredRun, run) for run in value]
+
+
+def plan_of(value: Any) -> SweepPlan:
+    """Raises:
+    ValueError: it is no plan of a sweep.
+    """
+    plan = _of(SweepPlan, value)
+    return replace(plan, outcome=Outcome(plan.outcome))
+
+
+def to_json(value: History | Delivered | SweepPlan | DeliveredRun) -> dict[str, Any]:
+    """As the file holds it."""
+    return cast(dict[str, Any], _json(value))
+
+
+def _best_of(value: Any) -> BestWeights | None:
+    return None if value is None else _of(BestWeights, value)
+
+
+def _of(kind: type[T], value: Any) -> T:
+    if not isinstance(value, dict):
+        raise ValueError(f"no {kind.__name__}")
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    known = {k: v for k, v in value.items() if k in names - {"other"}}
+    if "other" in names:
+        known["other"] = {k: v for k, v in value.items() if k not in names}
+    try:
+        return kind(**known)
+    except TypeError as e:
+        raise ValueError(f"no {kind.__name__}: {e}") from e
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_json(v) for v in value]
+    if not is_dataclass(value):
+        return value
+    found = {f.name: _json(getattr(value, f.name)) for f in fields(value)}
+    return {**found.pop("other", {}), **found}

@@ -1,0 +1,37 @@
+"""The record of a run that begins: all that is needed to rebuild what it will come to."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from lenet_exp.config.effective import effective
+from lenet_exp.config.fingerprint import TRAINING_VERSION
+from lenet_exp.config.schema import Config
+from lenet_exp.data.images import TrainingData
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Record
+from lenet_exp.machine import command_line, git_state, host, versions
+from lenet_exp.training.execution import describe_execution
+
+
+def begin(job: Job, config: Config, data: TrainingData, device: torch.device) -> Record:
+    """Args:
+    config: the job's, with the number of threads that was chosen.
+    """
+    return Record(
+        name=job.name,
+        fingerprint=job.fingerprint,
+        training_version=TRAINING_VERSION,
+        config=effective(config),
+        data_digests=data.digests,
+        data_source=data.source,
+        data_files=data.files,
+        execution=describe_execution(config, device),
+        versions=versions(),
+        git=git_state(),
+        host=host(),
+        command=command_line(),
+        created_ms=time.time_ns() // 1_000_000,
+    )

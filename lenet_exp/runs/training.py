@@ -1,0 +1,134 @@
+"""A run in training: `fit`, and who listens to it: the run folder, the terminal, MLflow and `model_path`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from lenet_exp.data.images import TrainingData
+from lenet_exp.errors import first_line
+from lenet_exp.folders.commits import Commits
+from lenet_exp.folders.conclude import conclude
+from lenet_exp.folders.model_file import ModelFile
+from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.reports.mistakes import find_mistakes, mistakes_picture
+from lenet_exp.reports.progress import display
+from lenet_exp.stopping import asked
+from lenet_exp.tracking.delivery import Deliverer
+from lenet_exp.tracking.model import rebuild
+from lenet_exp.training.fit import Divergence, EpochResult, fit, steps_an_epoch
+from lenet_exp.training.lane import Best, Lane
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass
+class Training:
+    """A training from where the lane stands; its listeners are the folder, the terminal, MLflow and `model_path`.
+
+    Attributes:
+        prune: is told each epoch's result but the last; True ends the run as `pruned`. It can go on.
+    """
+
+    folder: RunFolder
+    begun: Record
+    lane: Lane
+    data: TrainingData
+    commits: Commits
+    delivery: Deliverer
+    model_file: ModelFile | None
+    prune: Callable[[EpochResult], bool] = lambda result: False
+
+    def __post_init__(self) -> None:
+        self.num_epoch = self.lane.config.num_epoch
+        self.steps = steps_an_epoch(self.lane, self.data)
+        self.start = time.perf_counter() - self.commits.seconds
+
+    def to_its_end(self) -> Record:
+        """Trains, commits what comes, and leaves a record, however it ends."""
+        name = self.begun.name
+        log.log(display.level_alone(), "%s: run folder %s", name, self.folder.path)
+        self.delivery.live(self.folder)
+        outcome, reason = Outcome.failed, ""
+        try:
+            with display.run(name, self.num_epoch, self.steps):
+                outcome, reason = self._epochs()
+        except Exception as e:
+            reason = f"{type(e).__name__}: {first_line(e)}"
+            log.debug("%s: failed", name, exc_info=True)
+            raise
+        except BaseException as e:
+            outcome, reason = Outcome.killed, type(e).__name__
+            raise
+        finally:
+            best = self.lane.best
+            self.commits.write_results(best)
+            record = conclude(
+                self.begun,
+                outcome,
+                epochs=self.lane.position.epoch - 1,
+                seconds=time.perf_counter() - self.start,
+                seconds_to_best=self.commits.seconds_to(best.epoch if best else None),
+                resumed=self.commits.resumed,
+                stopped_early=self.lane.stopped_early,
+                best=best,
+                data=self.data,
+                reason=reason,
+            )
+            if outcome.is_result and best is not None and self.lane.config.tracking.plots:
+                self._show_mistakes(best)
+            self.folder.finish(record)
+        if self.model_file is not None and best is not None:
+            self.model_file.replace(best.weights, record)
+        return record
+
+    def _show_mistakes(self, best: Best) -> None:
+        """Draws what the best weights got wrong, in a network of its own: the lane stays as it is."""
+        try:
+            network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
+            picture = mistakes_picture(find_mistakes(network, self.data), self.data, self.begun.name)
+        except Exception as e:  # the result is worth more than a picture of it
+            log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))
+            return
+        if picture is not None:
+            self.folder.keep_picture("mistakes", picture)
+
+    def _epochs(self) -> tuple[Outcome, str]:
+        """Outcome and, where it did not finish, the reason."""
+        for (result,) in fit([self.lane], self.data, display.echo, stop=lambda: asked() is not None):
+            if isinstance(result, Divergence):
+                reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
+                log.log(display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
+                return Outcome.diverged, reason
+            display.epoch(result, self.num_epoch, result.epoch * self.steps)
+            self.commits.add(result)
+            best = self.lane.best
+            assert best is not None
+            if self.model_file is not None and result.improved:
+                so_far = replace(self.begun, outcome=Outcome.running, best_epoch=best.epoch)
+                self.model_file.replace(best.weights, replace(so_far, best_val_accuracy=best.val_accuracy))
+            if not self._ended() and self.commits.due():
+                self._commit()
+                self.delivery.live(self.folder)
+            if not self._ended() and self.prune(result):
+                self._commit()
+                return Outcome.pruned, f"after epoch {result.epoch}"
+        which = asked()
+        if which is None or self._ended():
+            if self.lane.stopped_early:
+                log.info("%s: stopped early, after epoch %d", self.begun.name, self.lane.position.epoch - 1)
+            return Outcome.finished, ""
+        self._commit()
+        return Outcome.killed, which.name
+
+    def _ended(self) -> bool:
+        return self.lane.position.epoch > self.num_epoch or self.lane.stopped_early
+
+    def _commit(self) -> None:
+        self.commits.write(self.lane, time.perf_counter() - self.start)

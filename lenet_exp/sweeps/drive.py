@@ -1,0 +1,55 @@
+"""Drives an executor: gives it jobs while there are any, and hears how each ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from lenet_exp.executors.executor import Executor
+from lenet_exp.folders.job import Job
+from lenet_exp.pool.pool import Done
+from lenet_exp.stopping import asked, before_leaving, graceful
+
+TICK_SECONDS = 0.2
+
+log = logging.getLogger("lenet_exp")
+
+
+def drive(
+    executor: Executor, jobs: Iterable[Job], *, max_failures: int | None, on_done: Callable[[Done], None]
+) -> None:
+    """Runs the jobs. They are asked for one at a time, when a place is free, so they may be made as it goes.
+
+    Args:
+        max_failures: after so many in a row no more are started, and the running ones are asked to end; None: any.
+        on_done: is told how each ended, but for those that end because others failed.
+
+    Raises:
+        KeyboardInterrupt, Terminated: a signal asked for the end, and the running jobs have come to theirs.
+    """
+    waiting, flying, failures, gave_up = iter(jobs), set[int](), 0, False
+    with graceful(), executor, before_leaving(executor.kill):
+        while True:
+            stopping = gave_up or asked() is not None
+            if stopping:
+                executor.stop()
+                flying &= executor.running
+            while not stopping and len(flying) < executor.capacity:
+                job = next(waiting, None)
+                if job is None:
+                    break
+                executor.submit(job)
+                flying.add(job.number)
+            if not flying:
+                return
+            done = executor.next_done(TICK_SECONDS)
+            if done is None:
+                continue
+            flying.discard(done.job)
+            if gave_up:
+                continue
+            on_done(done)
+            failures = failures + 1 if done.lost is not None or done.error is not None else 0
+            if max_failures is not None and failures >= max_failures:
+                log.debug("%d failures in a row: no more jobs are started", failures)
+                gave_up = True

@@ -1,0 +1,86 @@
+"""Records as JSON: what is read comes back as it was, with keys and gaps of other releases; others are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_exp.folders.records import (
+    CONCLUSION,
+    Outcome,
+    SweepPlan,
+    delivered_of,
+    history_of,
+    plan_of,
+    record_json,
+    record_of,
+    to_json,
+)
+
+OLD = Path(__file__).resolve().parents[1] / "sweeps" / "release_0.1"
+FILES = {
+    "job.json": (record_of, record_json),
+    "record.json": (record_of, record_json),
+    "history.json": (history_of, to_json),
+    "delivered.json": (delivered_of, to_json),
+    "sweep.json": (plan_of, to_json),
+}
+NEW_KEYS = st.dictionaries(st.text(min_size=1).map(lambda key: f"new {key}"), st.integers() | st.text(), max_size=3)
+NO_RECORDS = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers()) | st.just({})
+
+
+def within(value: object, more: object) -> bool:
+    """Whether `more` has all of `value`, at every depth."""
+    if isinstance(value, dict) and isinstance(more, dict):
+        return all(key in more and within(value[key], more[key]) for key in value)
+    if isinstance(value, list) and isinstance(more, list):
+        return len(value) == len(more) and all(map(within, value, more))
+    return value == more
+
+
+def held(name: str) -> dict[str, object]:
+    return json.loads(next(OLD.rglob(name)).read_text())
+
+
+@pytest.mark.parametrize("name", FILES)
+@given(more=NEW_KEYS)
+def test_a_file_of_0_1_0_comes_back_with_all_its_keys_and_those_of_a_later_release(name, more):
+    of, to = FILES[name]
+    value = {**held(name), **more}
+    again = json.loads(json.dumps(to(of(value))))
+    assert within(value, again)
+    assert of(again) == of(value)
+
+
+@pytest.mark.parametrize("name", ["job.json", "record.json", "sweep.json"])
+@given(value=NO_RECORDS)
+def test_what_is_no_record_is_a_value_error(name, value):
+    with pytest.raises(ValueError, match="no "):
+        FILES[name][0](value)
+
+
+@given(value=st.none() | st.integers() | st.text() | st.just({"epochs": 1}) | st.just({"epochs": [1]}))
+def test_what_is_no_history_is_a_value_error(value):
+    with pytest.raises(ValueError, match="no "):
+        history_of(value)
+
+
+def test_an_outcome_that_this_release_does_not_know_is_a_value_error():
+    with pytest.raises(ValueError, match="lost in space"):
+        record_of(held("record.json") | {"outcome": "lost in space"})
+
+
+def test_a_run_that_has_not_ended_is_written_without_a_conclusion():
+    ended = record_of(held("record.json"))
+    assert set(record_json(ended)) >= CONCLUSION
+    assert not set(record_json(ended.begun)) & CONCLUSION
+    assert record_of(record_json(ended.begun)) == ended.begun
+
+
+def test_outcomes_are_their_words():
+    assert [str(outcome) for outcome in Outcome if outcome.is_result] == ["finished", "diverged"]
+    assert json.dumps(to_json(SweepPlan(created_ms=1, outcome=Outcome.not_started))["outcome"]) == '"not started"'

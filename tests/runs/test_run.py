@@ -1,0 +1,71 @@
+"""Opening a run: the result that is there, the commit that is there, or a new start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.errors import DataError
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.results import RunResult
+from lenet_exp.runs.jobs import lone_job
+from lenet_exp.runs.run import run
+from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.training.fit import EpochResult
+from tests.commands import SMALL, lenet_train
+from tests.stores import client, models, points, runs
+
+LINE = (*SMALL, "num_epoch=4", "num_threads=1", "tracking.plots=false")
+
+
+def trained(prune: Callable[[EpochResult], bool] = lambda result: False) -> RunResult:
+    config = compose(list(LINE))
+    return run(lone_job(config), Delivery(config.tracking), default_threads=1, prune=prune)
+
+
+def test_a_pruned_run_ended_well_but_is_no_result_and_goes_on_where_it_was_pruned(ready: Path, tmp_path, monkeypatch):
+    pruned = trained(lambda result: result.epoch == 2)
+    assert (pruned.outcome, pruned.record.reason, pruned.record.epochs) == (Outcome.pruned, "after epoch 2", 2)
+    assert pruned.value != pruned.value  # NaN: nothing to optimise
+    (first,) = runs(client(ready))
+    assert (first.info.status, first.data.tags["outcome"]) == ("FINISHED", "pruned")
+    assert models(client(ready)) == []
+    assert client(ready).search_registered_models() == []
+
+    whole = trained()
+    assert (whole.outcome, whole.repeated, whole.record.resumed) == (Outcome.finished, False, 1)
+    (after,) = runs(client(ready))
+    assert after.info.run_id == first.info.run_id
+    assert after.data.tags["outcome"] == "finished"
+    assert [step for step, _, _ in points(client(ready), after.info.run_id)["val_accuracy"]] == [1, 2, 3, 4]
+
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "calm"))
+    assert trained().record.weights_digest == whole.record.weights_digest
+
+
+def test_the_last_epoch_cannot_be_pruned(ready):
+    assert trained(lambda result: result.epoch == 4).outcome is Outcome.finished
+
+
+@pytest.mark.parametrize(("asked", "said"), [("num_threads=2", True), ("num_threads=1", False), ("seed=0", False)])
+def test_a_result_that_was_trained_otherwise_than_asked_is_returned_and_that_is_said(ready, asked, said):
+    line = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
+    assert lenet_train(*line, "num_threads=1", outputs=ready).returncode == 0
+    again = lenet_train(*line, asked, outputs=ready)
+    assert "trained before" in again.stdout
+    told = "its result was trained with num_threads=1; sweep.force=true trains again"
+    assert (told in again.stderr) is said
+
+
+def test_data_that_changed_since_the_job_was_made_are_no_longer_its_data(ready, caplog):
+    caplog.set_level(logging.INFO)
+    config = compose(list(LINE))
+    job = lone_job(config)
+    job.config["split_seed"] = 1
+    with pytest.raises(DataError, match="has changed since the sweep was started"):
+        run(job, Delivery(config.tracking), default_threads=1)
+    assert runs(client(ready)) == []
