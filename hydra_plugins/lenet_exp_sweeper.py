@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, RunsFailed
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
 
@@ -40,9 +40,13 @@ class GridSweeper(BasicSweeper, Sweeper):
         assert self.config is not None
         log_to_console()
         given = [*self._parse_config(), *arguments]
-        if any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given):
-            return self._resume(given)
-        return self._start(given)
+        resumed = any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given)
+        try:
+            return self._resume(given) if resumed else self._start(given)
+        except RunsFailed:  # Hydra tells its callbacks only of a sweep that returns
+            assert self.hydra_context is not None
+            self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=None)
+            raise
 
     def _start(self, given: list[str]) -> Any:
         from lenet_exp.addresses import hide_password
@@ -114,6 +118,6 @@ class GridSweeper(BasicSweeper, Sweeper):
         task = task_of(session.delivery if here(config) else None)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
         if isinstance(launcher, GivesExecutor):
-            session.train(missing, launcher, OmegaConf.to_container(config.hydra.job.env_set) or {})
+            session.train(missing, launcher, OmegaConf.to_container(config.hydra.job.env_set, resolve=True))
         else:
             launch(launcher, session, missing, in_this_process=here(config))

@@ -59,7 +59,7 @@ def train_alone(config: Any, *, name: str | None = None, default_threads: int | 
         print_failure(e, started[0])  # the traceback is in its log
         raise RunsFailed from e
     print_run(result, config)
-    if result.outcome != "finished":
+    if not result.outcome.ended_well:
         raise RunsFailed
     return result.value
 

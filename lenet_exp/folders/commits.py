@@ -104,7 +104,11 @@ class Commits:
 
     def clean(self) -> None:
         """Leaves the history and the best model: the run has come to its end."""
-        history = _read(self.path)
+        try:
+            history = _read(self.path)
+        except ValueError:
+            log.warning("%s: history.json is damaged; its commits are left", self.path)
+            return
         if history is None:
             return
         self._commits = []

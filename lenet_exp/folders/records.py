@@ -33,6 +33,10 @@ class Outcome(StrEnum):
         """Whether the same configuration would come to it again, so that it is not trained again."""
         return self in RESULTS
 
+    @property
+    def ended_well(self) -> bool:
+        return self in {Outcome.finished, Outcome.pruned}
+
 
 RESULTS = frozenset({Outcome.finished, Outcome.diverged})
 

@@ -33,7 +33,7 @@ class RunResult:
 
     @property
     def outcome(self) -> Outcome:
-        """finished, diverged, failed or killed."""
+        """finished, diverged, failed, killed or pruned; running while it trains."""
         return self.record.outcome or Outcome.running
 
     @property
@@ -47,7 +47,7 @@ class JobResult:
     """What one job came to.
 
     Attributes:
-        outcome: finished, diverged, failed, killed, running, or `not started`.
+        outcome: any that there is.
         reason: why it did not finish, in one line.
         record: the run's, where there is one.
         repeated: it had been trained before, or stands in the sweep a second time.

@@ -29,6 +29,8 @@ def _no_link(group: Group) -> None:
 def records(comparison: Comparison) -> list[dict[str, Any]]:
     """One dict a group: flags as strings, numbers as numbers (fractions, seconds; NaN where there is none)."""
     found = []
+    pruned = any(group.outcomes.get(Outcome.pruned) for group in comparison.groups)
+    told = [outcome for outcome in list(Outcome)[1:] if pruned or outcome is not Outcome.pruned]
     for position, group in enumerate(comparison.groups):
         lead = comparison.lead(position)
         low, high = group.interval
@@ -44,7 +46,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
             "seconds_to_best": group.seconds_to_best,
             "runs": len(group.runs),
         }
-        row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in list(Outcome)[1:]}
+        row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in told}
         row |= {
             "behind": lead.points if lead else math.nan,
             "behind_low": lead.low if lead else math.nan,

@@ -61,11 +61,11 @@ def print_sweep(
     for result in rows:
         if at_chance(result.record):
             console.print(f"at chance: {result.job.name}: it learned nothing", soft_wrap=True)
-        if result.outcome not in {"finished", "not started"}:
+        if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
             where = f"; log: {result.log}" if result.log else ""
             line = f"{result.outcome}: {result.job.name}: {result.reason}{where}"
             console.print(line, soft_wrap=True)
-    if any(r.outcome in {"killed", "failed", "not started"} for r in rows):
+    if any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
         console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
     console.print(f"look at them: lenet-ui sweep={sweep.id}", soft_wrap=True)
 

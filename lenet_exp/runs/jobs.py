@@ -39,6 +39,7 @@ def lone_job(config: Config, name: str | None = None) -> Job:
         ConfigError: the configuration is wrong.
         DataError: its data can't be had.
     """
+    config = typed(plain(config))  # numbers of the types that the flags have: 1 and 1.0 are the same run
     check_config(config)
     choose_device(config.device)
     name = name or f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"

@@ -111,7 +111,10 @@ def run(
         use_threads(config, threads if isinstance(threads, int) else None, default_threads)
         data = load_training_data(config, device)
         if fingerprint(config, data.digests) != job.fingerprint:
-            raise DataError(f"dataset={config.dataset.name}: {data.source} has changed since the sweep was started")
+            raise DataError(
+                f"dataset={config.dataset.name}: data ({data.source}) or program have changed since this job was made; "
+                "the same line, without sweep.resume=, makes it anew"
+            )
         lane = new_lane(config, device)
         with graceful():
             try:

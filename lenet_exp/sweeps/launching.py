@@ -46,7 +46,7 @@ def here(config: DictConfig) -> bool:
 
 
 def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this_process: bool) -> None:
-    """Calls the launcher; one that gives up is no error, since the same line goes on."""
+    """Calls the launcher. One that gives up is said, and the sweep comes to its end with status 1."""
     _tell_promises(launcher, session.config.sweep)
     offsets = session.sweep.offsets()
     marked = [[*job.overrides, f"job_line={offsets[job.number]}"] for job in jobs]
@@ -55,6 +55,7 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
             returns: Sequence[JobReturn] = launcher.launch(marked, initial_job_idx=0)
         except Exception as e:
             log.error("%s gave up: %s: %s", type(launcher).__name__, type(e).__name__, first_line(e))
+            session.launcher_gave_up = True
             returns = []
         for job, done in zip(jobs, returns, strict=False):
             if done.status is not JobStatus.COMPLETED:

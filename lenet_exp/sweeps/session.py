@@ -55,6 +55,7 @@ class Session:
         self.config = config
         self.delivery = delivery
         self.started_ms = sweep.started().started_ms
+        self.launcher_gave_up = False
 
     def missing(self) -> list[Job]:
         """The jobs that have to be trained, each run once."""
@@ -148,7 +149,7 @@ def sweep_session(jobs: list[Job], config: Config, asked: Asked) -> Iterator[Ses
             raise
         finally:
             all_finished = _end(session, outcome, time.perf_counter() - start)
-    if not all_finished:
+    if not all_finished or session.launcher_gave_up:
         raise RunsFailed
 
 
@@ -184,7 +185,7 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     print_sweep(results, seconds, sweep, comparisons)
     with_pictures = session.config.tracking.plots and outcome is Outcome.finished
     delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
-    return all(r.outcome in {Outcome.finished, Outcome.pruned} for r in results)
+    return all(r.outcome.ended_well for r in results)
 
 
 def _kept(asked: Asked, config: Config, again: bool) -> dict[str, Any]:

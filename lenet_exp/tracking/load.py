@@ -138,14 +138,15 @@ def load_file(path: Path) -> TrainedModel:
     try:
         weights, metadata = load_weights(path.expanduser())
         record = record_of(json.loads(metadata["record"])) if "record" in metadata else None
-        known = json.loads(metadata["network"] if record is None else "{}")
+        known = json.loads(metadata["network"]) if record is None else {}
+        config = known["config"] if record is None else {}
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
     except Exception as e:  # safetensors raises its own class for a damaged file
         raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
     if record is not None:
         return TrainedModel(_of_record(str(path), record, weights), path.name, record)
-    return TrainedModel(_checked(str(path), known["config"], known.get("weights_digest"), weights), path.name)
+    return TrainedModel(_checked(str(path), config, known.get("weights_digest"), weights), path.name)
 
 
 def _load_logged(client: MlflowClient, uri: str, run_id: str, location: str) -> tuple[dict[str, torch.Tensor], Record]:
@@ -153,7 +154,11 @@ def _load_logged(client: MlflowClient, uri: str, run_id: str, location: str) -> 
     from mlflow import artifacts, pytorch
 
     with tempfile.TemporaryDirectory() as scratch:
-        record = record_of(json.loads(Path(client.download_artifacts(run_id, "record.json", scratch)).read_text()))
+        kept = Path(client.download_artifacts(run_id, "record.json", scratch)).read_text()
+        try:
+            record = record_of(json.loads(kept))
+        except ValueError as e:
+            raise UserError(f"runs:/{run_id}: its record.json can't be read ({first_line(e)})") from e
         path = artifacts.download_artifacts(artifact_uri=location, dst_path=f"{scratch}/model", tracking_uri=uri)
         with warnings.catch_warnings(action="ignore"):  # torch's, about its own buffers
             exported = pytorch.load_model(Path(path).as_posix())  # refuses archives with pickled code

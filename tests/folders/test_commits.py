@@ -270,3 +270,9 @@ def test_a_run_that_never_came_to_a_result_leaves_its_history_only(tmp_path):
     commits.clean()
     assert content(tmp_path) == {"history.json"}
     assert read_history(tmp_path).best is None
+
+
+def test_a_damaged_history_does_not_keep_a_run_from_being_opened(tmp_path, caplog):
+    (tmp_path / "history.json").write_text("{")
+    Commits(tmp_path).clean()
+    assert "history.json is damaged" in caplog.text

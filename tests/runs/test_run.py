@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import lenet_exp
 from lenet_exp.api import compose
 from lenet_exp.errors import DataError
 from lenet_exp.folders.records import Outcome
@@ -47,6 +49,14 @@ def test_a_pruned_run_ended_well_but_is_no_result_and_goes_on_where_it_was_prune
     assert trained().record.weights_digest == whole.record.weights_digest
 
 
+def test_numbers_of_another_type_than_the_flags_name_the_same_run(ready):
+    config = compose([*LINE, "training.clip_norm=1", "augmentation.rotate=10"])
+    whole = replace(config, training=replace(config.training, clip_norm=1), augmentation=config.augmentation)
+    whole.augmentation.rotate = 10
+    assert lenet_exp.train(whole).outcome is Outcome.finished
+    assert lenet_exp.train(config).repeated
+
+
 def test_the_last_epoch_cannot_be_pruned(ready):
     assert trained(lambda result: result.epoch == 4).outcome is Outcome.finished
 
@@ -66,6 +76,6 @@ def test_data_that_changed_since_the_job_was_made_are_no_longer_its_data(ready, 
     config = compose(list(LINE))
     job = lone_job(config)
     job.config["split_seed"] = 1
-    with pytest.raises(DataError, match="has changed since the sweep was started"):
+    with pytest.raises(DataError, match="have changed since this job was made"):
         run(job, Delivery(config.tracking), default_threads=1)
     assert runs(client(ready)) == []

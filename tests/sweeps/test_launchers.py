@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.commands import SMALL, end, lenet_train, start
+from tests.commands import MINE, SMALL, end, lenet_train, start
 from tests.stores import client, runs
+from tests.sweeps.spies import FOLDER
 
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 
@@ -41,3 +42,30 @@ def test_joblib(ready):
     again = end(start(*line, outputs=ready))
     assert again.returncode == 0, again.stderr
     assert "0 trained (4 had been trained before)" in again.stdout
+
+
+CALLBACK = """
+from hydra.experimental.callback import Callback
+
+
+class Tells(Callback):
+    def on_multirun_end(self, config, **kwargs):
+        print("the sweep has ended")
+"""
+
+
+@pytest.mark.parametrize(("last", "status"), [("selu", 0), ("raises", 1)])
+def test_a_callback_of_the_users_hears_of_the_end_of_every_sweep(ready, tmp_path, monkeypatch, last, status):
+    (tmp_path / "tells.py").write_text(CALLBACK)
+    monkeypatch.syspath_prepend(tmp_path)
+    line = ("-m", f"--config-dir={MINE}", "hydra/launcher=basic", *QUICK, "num_epoch=2", f"activation=relu,{last}")
+    done = lenet_train(*line, "+hydra.callbacks.tells._target_=tells.Tells", outputs=ready)
+    assert done.returncode == status, done.stderr
+    assert done.stdout.count("the sweep has ended") == 1
+
+
+def test_what_hydra_sets_in_the_environment_of_jobs_reaches_the_workers(ready, tmp_path):
+    line = ("-m", f"--config-dir={MINE}", *QUICK, "activation=spy", "seed=0,1", "sweep.workers=1")
+    done = lenet_train(*line, f"+hydra.job.env_set.{FOLDER}=${{oc.env:SPIED}}", outputs=ready, SPIED=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("spy-*.json"))) == 1
