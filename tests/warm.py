@@ -1,4 +1,4 @@
-"""Commands as processes of their own that need not import torch and mlflow again: eight seconds of a core each time.
+"""Commands as processes of their own that need not import torch and mlflow again: several seconds of a core each time.
 
 One process imports everything and does nothing else; each command is forked from it. What a fork shares with a new
 interpreter is all that a test of kills, signals, files and stores looks at: a process of its own with its environment,

@@ -1,7 +1,7 @@
 """kill -9 at a chosen point of a command: right before it makes a file appear or go, or tells the store something.
 
-`main` is lenet-train, with a commit and a delivery after each epoch. Between two points nothing happens that outlives
-the process, so a kill at each of them is a kill at every moment.
+`main` is lenet-train, with a commit and a delivery after each epoch. Not among the points: the middle of a call of the
+store, lines added to a log, and the empty files that say which job is active.
 """
 
 from __future__ import annotations
