@@ -1,7 +1,7 @@
 """Tracking takes less than 3 % of a default MNIST run's time, start-up and creation of the store left out.
 
 Each run is trained by lenet_exp.runs.run.run in a process of its own, with the data loaded, mlflow imported and the
-store created before the clock starts. Counted is the time inside Delivery.live and send, and inside what makes the
+store created before the clock starts. Counted is the time inside StoreDelivery.live and send, and inside what makes the
 record and writes the run folder.
 
     python -m benchmarks.tracking                      # three runs of 50 epochs
@@ -73,7 +73,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
     from lenet_exp.runs import training
     from lenet_exp.runs.jobs import lone_job
     from lenet_exp.tracking import deliver
-    from lenet_exp.tracking.delivery import Delivery
+    from lenet_exp.tracking.delivery import StoreDelivery
     from lenet_exp.training.execution import choose_device
 
     os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -81,7 +81,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
         os.environ["LENET_EXP_OUTPUTS"] = outputs
         config = compose([f"tracking.models={models}", f"num_epoch={epochs}"])
         load_training_data(config, choose_device(config.device))
-        delivery = Delivery(config.tracking)
+        delivery = StoreDelivery(config.tracking)
         assert delivery.store is not None
         log_to_console()
 
@@ -92,8 +92,8 @@ def measure(models: str, epochs: int) -> dict[str, float]:
             clock.time(RunFolder, name, "run folder")
         for name in ("write", "write_results"):
             clock.time(Commits, name, "commits")
-        clock.time(Delivery, "live", "live: curves")
-        clock.time(Delivery, "send", "final: metrics, tags, files")
+        clock.time(StoreDelivery, "live", "live: curves")
+        clock.time(StoreDelivery, "send", "final: metrics, tags, files")
         clock.time(deliver, "_log_plots", "final: plots")
         clock.time(deliver, "log_model", EXPORT)
         start = time.perf_counter()

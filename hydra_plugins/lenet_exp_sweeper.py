@@ -105,7 +105,7 @@ class GridSweeper(BasicSweeper, Sweeper):
 
         from lenet_exp.executors.executor import GivesExecutor
         from lenet_exp.sweeps.job import task_of
-        from lenet_exp.sweeps.launching import FrozenLoader, here, launch
+        from lenet_exp.sweeps.launching import JobLoader, here, launch
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -113,7 +113,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         with open_dict(config):
             config.hydra.sweep.dir = str(session.sweep.path)
             config.sweep = OmegaConf.structured(session.config.sweep)
-        loader = cast(ConfigLoader, FrozenLoader(session.sweep.path))
+        loader = cast(ConfigLoader, JobLoader(session.sweep.path))
         context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
         task = task_of(session.delivery if here(config) else None)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)

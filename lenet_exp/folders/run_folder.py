@@ -73,7 +73,7 @@ class RunFolder:
             yield
 
     @contextmanager
-    def delivering(self) -> Iterator[None]:
+    def delivery_lock(self) -> Iterator[None]:
         """One process of this machine at a time delivers; that is not always the one that trains."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:

@@ -27,7 +27,7 @@ from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
-from lenet_exp.tracking.delivery import Deliverer, Delivery
+from lenet_exp.tracking.delivery import Delivery, StoreDelivery
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.fit import EpochResult
@@ -63,14 +63,14 @@ def run_alone(
     job = lone_job(config, name)
     check_outputs(job.outputs)
     _model_file(job)  # what can't be written is said before a store is made
-    delivery = Delivery(config.tracking, job.outputs)
+    delivery = StoreDelivery(config.tracking, job.outputs)
     forced_ms = math.inf if config.sweep.force else 0.0
     return run(job, delivery, default_threads=default_threads or cpu_count(), forced_ms=forced_ms, on_start=on_start)
 
 
 def run(
     job: Job,
-    delivery: Deliverer,
+    delivery: Delivery,
     *,
     default_threads: int,
     forced_ms: float = 0.0,

@@ -19,7 +19,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.progress import display
 from lenet_exp.stopping import asked
-from lenet_exp.tracking.delivery import Deliverer
+from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.tracking.model import rebuild
 from lenet_exp.training.fit import Divergence, EpochResult, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane
@@ -40,7 +40,7 @@ class Training:
     lane: Lane
     data: TrainingData
     commits: Commits
-    delivery: Deliverer
+    delivery: Delivery
     model_file: ModelFile | None
     prune: Callable[[EpochResult], bool] = lambda result: False
 

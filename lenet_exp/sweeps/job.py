@@ -16,13 +16,13 @@ from lenet_exp.folders.results import ended
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery import Deliverer, LeftToOthers
+from lenet_exp.tracking.delivery import Delivery, LeftToOthers
 from lenet_exp.training.execution import SWEEP_THREADS
 
 log = logging.getLogger("lenet_exp")
 
 
-def run_job(sweep: SweepFolder, job: Job, delivery: Deliverer) -> float:
+def run_job(sweep: SweepFolder, job: Job, delivery: Delivery) -> float:
     """Runs a job of a sweep; its best validation accuracy, NaN where it did not finish.
 
     Args:
@@ -62,7 +62,7 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-def task_of(delivery: Deliverer | None) -> Callable[[DictConfig], float]:
+def task_of(delivery: Delivery | None) -> Callable[[DictConfig], float]:
     """Hydra's task in a sweep of ours.
 
     Args:
@@ -72,6 +72,6 @@ def task_of(delivery: Deliverer | None) -> Callable[[DictConfig], float]:
     return partial(_run, delivery=delivery) if delivery is not None else _run
 
 
-def _run(cfg: DictConfig, delivery: Deliverer | None = None) -> float:
+def _run(cfg: DictConfig, delivery: Delivery | None = None) -> float:
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))
     return run_job(sweep, sweep.job_at(cfg.sweep_job.line), delivery or LeftToOthers())

@@ -20,7 +20,7 @@ from lenet_exp.sweeps.session import Session
 log = logging.getLogger("lenet_exp")
 
 
-class FrozenLoader:
+class JobLoader:
     """Gives a launcher frozen jobs where it asks for composed ones, so that conf/ is read once a sweep.
 
     A job's overrides have one more, `job_line=<where its line begins in jobs.jsonl>`.

@@ -16,7 +16,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import give_up, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent
 
 log = logging.getLogger("lenet_exp")
@@ -64,7 +64,7 @@ def _looks_running(folder: RunFolder) -> bool:
     return record is None or any(run.ended_ms != record.ended_ms for run in folder.delivered().mlflow_runs)
 
 
-def _close(folders: Iterable[RunFolder], delivery: Delivery | None) -> None:
+def _close(folders: Iterable[RunFolder], delivery: StoreDelivery | None) -> None:
     for folder in folders:
         with folder.claim():
             give_up(folder, Outcome.killed, "its process died")
@@ -72,11 +72,11 @@ def _close(folders: Iterable[RunFolder], delivery: Delivery | None) -> None:
             delivery.send(folder)
 
 
-def _delivery(config: dict[str, Any], uri: str | None, outputs: Path) -> Delivery | None:
+def _delivery(config: dict[str, Any], uri: str | None, outputs: Path) -> StoreDelivery | None:
     """To where the job said, or to `uri`; None where that needs a password, which is never kept."""
     tracking = typed_as(Tracking, config["tracking"])
     uri = os.environ.get("MLFLOW_TRACKING_URI") or uri or tracking.uri
     if uri is not None and "***" in uri:
         log.warning("tracking.uri=%s: its password was not kept; set MLFLOW_TRACKING_URI", uri)
         return None
-    return Delivery(replace(tracking, uri=uri), outputs, in_sweep=True)
+    return StoreDelivery(replace(tracking, uri=uri), outputs, in_sweep=True)

@@ -28,7 +28,7 @@ from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
-from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
 
@@ -49,7 +49,7 @@ class Asked:
 class Session:
     """One start of a sweep; `sweep_session` makes it."""
 
-    def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config, delivery: Delivery) -> None:
+    def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config, delivery: StoreDelivery) -> None:
         self.sweep = sweep
         self.jobs = jobs
         self.config = config
@@ -127,7 +127,7 @@ def sweep_session(jobs: list[Job], config: Config, asked: Asked) -> Iterator[Ses
     check_outputs(outputs)
     sweep = SweepFolder(outputs / "sweeps" / sweep_key(config.tracking.experiment, jobs))
     # First: a store that can't be used leaves nothing behind.
-    delivery = Delivery(config.tracking, outputs, in_sweep=True)
+    delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
         again = sweep.plan() is not None
         if not again:

@@ -10,7 +10,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
-from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.delivery import StoreDelivery
 
 TICK_SECONDS = 0.5
 
@@ -24,7 +24,7 @@ class Watch:
         jobs: all of the sweep's.
     """
 
-    def __init__(self, sweep: SweepFolder, jobs: Sequence[Job], delivery: Delivery) -> None:
+    def __init__(self, sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:
         self._sweep = sweep
         self._jobs = jobs
         self._delivery = delivery

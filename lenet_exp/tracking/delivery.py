@@ -27,7 +27,7 @@ log = logging.getLogger("lenet_exp")
 T = TypeVar("T")
 
 
-class Deliverer(Protocol):
+class Delivery(Protocol):
     """Sends a run's folder to MLflow, during the training and after it."""
 
     def adopt(self, folder: RunFolder, fingerprint: str) -> None:
@@ -53,7 +53,7 @@ class LeftToOthers:
         return None
 
 
-class Delivery:
+class StoreDelivery:
     """One store, for the runs of one process.
 
     Args:
@@ -124,7 +124,7 @@ class Delivery:
             return None
         assert self.store is not None
         try:
-            with folder.delivering():
+            with folder.delivery_lock():
                 sent = deliver(folder, self.store, parent=self.parent, model=model)
         except Exception as e:  # training must not die of its bookkeeping
             self._warn(e)

@@ -16,7 +16,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.training.fit import EpochResult
 from tests.commands import SMALL, lenet_train
 from tests.stores import client, models, points, runs
@@ -26,7 +26,7 @@ LINE = (*SMALL, "num_epoch=4", "num_threads=1", "tracking.plots=false")
 
 def trained(prune: Callable[[EpochResult], bool] = lambda result: False) -> RunResult:
     config = compose(list(LINE))
-    return run(lone_job(config), Delivery(config.tracking), default_threads=1, prune=prune)
+    return run(lone_job(config), StoreDelivery(config.tracking), default_threads=1, prune=prune)
 
 
 def test_a_pruned_run_ended_well_but_is_no_result_and_goes_on_where_it_was_pruned(ready: Path, tmp_path, monkeypatch):
@@ -77,5 +77,5 @@ def test_data_that_changed_since_the_job_was_made_are_no_longer_its_data(ready, 
     job = lone_job(config)
     job.config["split_seed"] = 1
     with pytest.raises(DataError, match="have changed since this job was made"):
-        run(job, Delivery(config.tracking), default_threads=1)
+        run(job, StoreDelivery(config.tracking), default_threads=1)
     assert runs(client(ready)) == []
