@@ -41,12 +41,12 @@ def main() -> None:
         assert record is not None
         assert weights is not None
         assert weights_digest(weights) == record.weights_digest
-        record.config["data_root"], record.config["tracking"]["uri"] = "data", None
-        source = record.config["dataset"]["folder"]
+        record.config.data_root, record.config.tracking.uri = "data", None
+        source = record.config.dataset.folder
         record = replace(record, data_source=source, host="", command=f"experiment={recipe}")
         SHIPPED.mkdir(exist_ok=True)
         save_weights(SHIPPED / f"{dataset}.safetensors", weights, {"record": json.dumps(record_json(record))})
-        logging.info("%s: %s, seed %s, %.4f", dataset, recipe, record.config["seed"], record.best_val_accuracy)
+        logging.info("%s: %s, seed %s, %.4f", dataset, recipe, record.config.seed, record.best_val_accuracy)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         with sweep_session(jobs, config, asked) as session:
             missing = session.missing()
             if missing:
-                with display.sweep(len(missing), sum(job.config["num_epoch"] for job in missing)):
+                with display.sweep(len(missing), sum(job.config.num_epoch for job in missing)):
                     self._train(session, missing)
         return []
 

@@ -36,7 +36,7 @@ def store(shared, monkeypatch) -> Path:
 
 @pytest.mark.parametrize(("seed", "how"), [(0, "list"), (1, "dict"), (2, "Config")])
 def test_train_takes_overrides_a_dict_or_a_configuration(seed, how, store):
-    from lenet_exp.config.compose import plain
+    from lenet_exp.config.plain import plain
 
     overrides = [*SMALL, NO_MODEL, f"seed={seed}"]
     config = lenet_exp.compose(overrides)

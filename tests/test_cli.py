@@ -13,8 +13,8 @@ import torch
 import yaml
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import plain
 from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import knobs
 from tests.data.idx import pictures, write_mnist_like
 

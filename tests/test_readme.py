@@ -11,8 +11,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import plain
 from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.plain import plain
 from tests.commands import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -70,8 +70,8 @@ def runs_of(sweep: SweepFolder) -> list[ComparedRun]:
 
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:
-    """The runs that a filter finds in the store, and no swept flags."""
+    """The runs that a filter finds in the store, and the flags that their sweeps swept."""
     from lenet_exp.addresses import default_uri
     from lenet_exp.tracking.search import search
 
-    return search(uri or default_uri(), experiment, filter_string), []
+    return search(uri or default_uri(), experiment, filter_string)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import Group, grouped
-from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.comparison.runs import EXECUTION, ComparedRun
 from lenet_exp.comparison.statistics import Difference, differences
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
@@ -66,11 +66,13 @@ def compare_runs(runs: Sequence[ComparedRun], swept: Sequence[str] = ()) -> list
     """Comparisons by data set, in the order in which the data sets come.
 
     Args:
-        swept: flags to name first.
+        swept: flags to name first. How a run was executed makes a configuration only where it is one of them.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
+    without = EXECUTION.difference(swept)
     for run in runs:
-        by_dataset.setdefault(run.flags["dataset"], []).append(run)
+        flags = {flag: value for flag, value in run.flags.items() if flag not in without}
+        by_dataset.setdefault(run.flags["dataset"], []).append(replace(run, flags=flags))
     return [_compare(dataset, its, swept) for dataset, its in by_dataset.items()]
 
 

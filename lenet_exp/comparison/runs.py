@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from lenet_exp.config.effective import effective
-from lenet_exp.config.params import params
+from lenet_exp.config.params import params, text
+from lenet_exp.config.schema import ALWAYS, knobs
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.run_folder import RunFolder
 
 # Flags that no comparison is about: where things lie and how often something is told.
 _SILENT = {"data_root", "model_path", "num_iter_echo"}
+EXECUTION = {"device", "num_threads", "engine"}
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class ComparedRun:
 
     Attributes:
         id: of the run folder or of the MLflow run.
-        flags: as `params` gives them, without the seed.
+        flags: as `params` gives them, without the seed, and with what an older release did not know at its neutral
+            value.
         outcome: finished, diverged, failed, killed, running, or `not started`.
         best_val_accuracy: a fraction; None unless an epoch was finished.
         seconds_to_best: of training, to the end of the best epoch; None where that is not known.
@@ -39,8 +43,14 @@ class ComparedRun:
 
 
 def split_seed_off(shown: dict[str, str]) -> tuple[dict[str, str], int]:
-    """The flags that make a configuration, and the seed."""
-    return {k: v for k, v in shown.items() if k != "seed" and k not in _SILENT}, int(shown["seed"])
+    """The flags of a run as `ComparedRun` has them, and the seed."""
+    known = shown | {flag: value for flag, value in _neutral().items() if flag not in shown}
+    return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT}, int(shown["seed"])
+
+
+@cache
+def _neutral() -> dict[str, str]:
+    return {flag: text(f.metadata["neutral"]) for flag, _, f in knobs() if f.metadata["neutral"] is not ALWAYS}
 
 
 def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
@@ -50,10 +60,8 @@ def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
 
 
 def _from_result(result: JobResult) -> ComparedRun:
-    from lenet_exp.config.compose import typed
-
     record = result.record
-    config = record.config if record is not None else effective(typed(result.job.config))
+    config = record.config if record is not None else effective(result.job.config)
     flags, seed = split_seed_off(params(config))
     folder = result.job.folder  # now: it depends on the outputs folder
     return ComparedRun(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Hashable
-from dataclasses import asdict
-from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -17,7 +15,7 @@ from yaml import YAMLError
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.explain import explain_flag, explain_hydra
-from lenet_exp.config.schema import Config, describe_knobs, knobs
+from lenet_exp.config.schema import ALWAYS, Config, describe_knobs, knobs
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
 from lenet_exp.outputs import outputs_dir
 
@@ -61,20 +59,12 @@ def typed_as(schema: type[ConfigT], composed: DictConfig | dict[str, Any]) -> Co
 
 @cache
 def _structured(schema: Hashable) -> DictConfig:
-    return cast(DictConfig, OmegaConf.structured(schema))
-
-
-def plain(config: Config) -> dict[str, Any]:
-    """The configuration as plain dicts, lists, strings and numbers, fit for YAML and JSON; `typed` reads it back."""
-    return cast(dict[str, Any], _plain_value(asdict(config)))
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain_value(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain_value(v) for v in value]
-    return value.value if isinstance(value, Enum) else value
+    """With neutral values where they exist: what an older release's config.yaml lacks."""
+    node = cast(DictConfig, OmegaConf.structured(schema))
+    for flag, _, f in knobs(cast(type, schema)):
+        if f.metadata["neutral"] is not ALWAYS:
+            OmegaConf.update(node, flag, f.metadata["neutral"])
+    return node
 
 
 def free_tags(overrides: list[str]) -> list[str]:

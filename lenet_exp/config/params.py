@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from omegaconf import MISSING
 
-from lenet_exp.config.schema import has_effect, knobs
+from lenet_exp.config.plain import plain
+from lenet_exp.config.schema import Config, has_effect, knobs
 
 # Names of things and where results go, not settings of a run; the logged config.yaml has them.
 _NOT_PARAMS = ("tracking", "sweep")
@@ -13,14 +14,15 @@ _NOT_SHOWN = {"_target_", "name", "monotone"}
 _DATASET_SHOWN = {"val_size", "train_size"}
 
 
-def params(config: dict[str, Any]) -> dict[str, str]:
-    """Effective flags as strings, those without effect left out.
+def params(config: Config) -> dict[str, str]:
+    """Effective flags as strings, those without effect left out, and those that an older record lacks.
 
     Args:
-        config: a plain one, as in a record; `momentum` is already dropped where the optimizer has none.
+        config: an effective one, as in a record.
     """
-    found = {group: str(config[group]["name"]) for group in ("dataset", "activation", "optimizer")}
-    for key, value in config.items():
+    found = {"dataset": config.dataset.name, "activation": str(config.activation["name"])}
+    found["optimizer"] = str(config.optimizer["name"])
+    for key, value in plain(config).items():
         if key in _NOT_PARAMS:
             continue
         if isinstance(value, dict):
@@ -29,10 +31,10 @@ def params(config: dict[str, Any]) -> dict[str, str]:
         else:
             found[key] = text(value)
     mute = {flag for flag, _, f in knobs() if flag in found and not has_effect(config, f)}
-    return {flag: value for flag, value in found.items() if flag not in mute}
+    return {flag: value for flag, value in found.items() if flag not in mute and value != MISSING}
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """As one would write it on the command line."""
     if value is None:
         return "null"

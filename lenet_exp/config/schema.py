@@ -14,6 +14,7 @@ from typing import Any, cast, get_type_hints
 
 from omegaconf import MISSING
 
+Option = dict[str, Any]  # an option file's content, as Hydra composes it: a class and its keywords
 ALWAYS = object()  # a neutral value that no value equals: the field always counts in the fingerprint
 
 
@@ -22,6 +23,11 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
+
+
+class EngineName(StrEnum):
+    auto = "auto"
+    torch = "torch"
 
 
 class Reader(StrEnum):
@@ -147,7 +153,7 @@ class Store:
 class Tracking(Store):
     models: Models = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
     plots: bool = knob("log pictures: curves, confusion matrix, mistakes, comparisons", result=False)
-    tags: dict[str, Any] = knob("more tags of the run: tracking.tags.note=first", result=False)
+    tags: Option = knob("more tags of the run: tracking.tags.note=first", result=False)
 
 
 @dataclass
@@ -168,8 +174,8 @@ class Config:
     """One run. `activation` and `optimizer` hold a class (`_target_`) and its keywords; see targets.py."""
 
     dataset: Dataset = field(default_factory=Dataset)
-    activation: dict[str, Any] = knob("nonlinearity: name, _target_ (a torch.nn.Module), monotone, keywords")
-    optimizer: dict[str, Any] = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, keywords")
+    activation: Option = knob("nonlinearity: name, _target_ (a torch.nn.Module), monotone, keywords")
+    optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, keywords")
     regularization: Regularization = field(default_factory=Regularization)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -181,6 +187,9 @@ class Config:
     split_seed: int = knob("of the split into training and validation; its effect is in the data digests",
                            ge=0, lt=2**63, result=False)  # fmt: skip
     device: Device = knob("auto (cuda, then mps, then cpu), cpu, cuda, mps", result=False)
+    engine: EngineName = knob(
+        "what does the steps: auto (torch, for now), torch", neutral=EngineName.auto, result=False
+    )
     num_threads: int | None = knob(
         "CPU threads of a run (null: 1 under -m, else all cores; a run that goes on keeps its number)",
         ge=1,

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lenet_exp.files import read_json, write_json
-from lenet_exp.folders.records import BestWeights, Commit, History, history_of, to_json
+from lenet_exp.folders.records import BestWeights, Commit, History, history_of
+from lenet_exp.folders.stored import to_json
 from lenet_exp.training.fit import EpochResult
 from lenet_exp.training.lane import Best, Lane
 from lenet_exp.training.snapshot import restore, snapshot

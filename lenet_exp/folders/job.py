@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.config.plain import from_plain
+from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.stored import Stored, stored_of, to_json
 from lenet_exp.outputs import outputs_dir
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Stored):
     """One job of a sweep.
 
     Attributes:
@@ -21,9 +24,10 @@ class Job:
         name: short; says what differs.
         swept: the values of the swept flags.
         overrides: as Hydra composed it from.
-        config: plain; `typed` reads it back.
+        config: as it was asked for: `engine=auto` stays so.
         fingerprint: of what it trains.
         run: name of its run folder. Jobs with the same one are trained once.
+        engine: what will do its steps.
         outputs: the outputs folder; not kept, since the sweep's folder, which hands out jobs, lies in it.
     """
 
@@ -31,18 +35,30 @@ class Job:
     name: str
     swept: dict[str, str]
     overrides: list[str]
-    config: dict[str, Any]
+    config: Config
     fingerprint: str
     run: str
+    engine: EngineName = EngineName.torch
     outputs: Path = field(default_factory=outputs_dir, compare=False)
 
     @property
     def folder(self) -> RunFolder:
         return RunFolder(self.outputs / "runs" / self.run)
 
-    def as_json(self) -> dict[str, Any]:
-        """A line of jobs.jsonl."""
-        return {key: value for key, value in asdict(self).items() if key != "outputs"}
+
+def job_of(value: Any, outputs: Path) -> Job:
+    """The job that a line of jobs.jsonl holds, in this outputs folder.
+
+    Raises:
+        ValueError: it is none.
+    """
+    job = stored_of(Job, value)
+    return replace(job, config=from_plain(job.config), engine=EngineName(job.engine), outputs=outputs)
+
+
+def job_json(job: Job) -> Any:
+    """As a line of jobs.jsonl holds it."""
+    return {key: value for key, value in to_json(job).items() if key != "outputs"}
 
 
 def sweep_key(experiment: str, jobs: Sequence[Job]) -> str:

@@ -1,17 +1,15 @@
-"""What the folders hold, as values: a frozen dataclass for each kind of file, read from JSON and written as JSON here.
-
-Keys that another release added are kept (`other`); what an older one did not write has its default.
-"""
+"""What the folders hold, as values: a frozen dataclass for each kind of file, read from JSON and written so here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any
 
+from lenet_exp.config.plain import from_plain
+from lenet_exp.config.schema import Config, EngineName
+from lenet_exp.folders.stored import Stored, dataclass_of, stored_of, to_json
 from lenet_exp.training.fit import EpochResult
-
-T = TypeVar("T")
 
 
 class Outcome(StrEnum):
@@ -42,7 +40,7 @@ RESULTS = frozenset({Outcome.finished, Outcome.diverged})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Stored):
     """What is kept of a run: `job.json` while it has no outcome, `record.json` from then on.
 
     Attributes:
@@ -63,7 +61,7 @@ class Record:
     name: str = ""
     fingerprint: str
     training_version: int = 1
-    config: dict[str, Any]
+    config: Config
     data_digests: dict[str, str] = field(default_factory=dict)
     data_source: str = ""
     data_files: dict[str, str] = field(default_factory=dict)
@@ -85,11 +83,10 @@ class Record:
     weights_digest: str | None = None
     confusion_matrix: list[list[int]] | None = None
     ended_ms: int = 0
-    other: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dataset(self) -> str:
-        return str(self.config["dataset"]["name"])
+        return self.config.dataset.name
 
     @property
     def is_result(self) -> bool:
@@ -98,49 +95,58 @@ class Record:
     @property
     def begun(self) -> Record:
         """The same before it had an outcome."""
-        known = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Record(**{name: value for name, value in known.items() if name not in CONCLUSION})
+        return Record(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in CONCLUSION})
+
+    @property
+    def engine(self) -> EngineName:
+        """What did its steps; before there was a choice, torch."""
+        return EngineName(str(self.execution.get("engine", "torch")))
 
     def same_bits(self, other: Record) -> bool:
-        """Whether one can go on where the other stopped: equal execution and torch, on which the bits depend."""
-        return self.execution == other.execution and self.versions.get("torch") == other.versions.get("torch")
+        """Whether one can go on where the other stopped: equal execution and torch, on which the bits depend.
+
+        What only one of them knows, since an older release did not write it, counts as equal.
+        """
+        both = self.execution.keys() & other.execution.keys()
+        return (
+            self.engine == other.engine
+            and all(self.execution[key] == other.execution[key] for key in both)
+            and self.versions.get("torch") == other.versions.get("torch")
+        )
 
 
 _NAMES = [f.name for f in fields(Record)]
-CONCLUSION = frozenset(_NAMES[_NAMES.index("outcome") : _NAMES.index("other")])  # what a run has once it has ended
+CONCLUSION = frozenset(_NAMES[_NAMES.index("outcome") :])  # what a run has once it has ended
 
 
 @dataclass(frozen=True)
-class BestWeights:
+class BestWeights(Stored):
     """The best epoch so far, and the file of its weights; files of older releases have no digest."""
 
     epoch: int
     val_accuracy: float
     weights: str
     sha256: str = ""
-    other: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Commit:
+class Commit(Stored):
     """Where a training can go on: the file of its state, the best weights then, and seconds of training until then."""
 
     state: str
     sha256: str
     best: BestWeights | None
     seconds: float
-    other: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class History:
+class History(Stored):
     """history.json: the committed epochs in order, the best of them, and the newest commits first."""
 
     epochs: list[EpochResult] = field(default_factory=list)
     best: BestWeights | None = None
     commits: list[Commit] = field(default_factory=list)
     resumed: int = 0
-    other: dict[str, Any] = field(default_factory=dict)
 
     def seconds_to(self, epoch: int | None) -> float | None:
         """Seconds of training to the end of an epoch (from 1); None where it does not have that epoch."""
@@ -150,7 +156,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class DeliveredRun:
+class DeliveredRun(Stored):
     """What one store has got of a run.
 
     Attributes:
@@ -168,15 +174,13 @@ class DeliveredRun:
     model: bool = False
     sweeps: list[str] = field(default_factory=list)
     reason: str = ""
-    other: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Delivered:
+class Delivered(Stored):
     """delivered.json: one entry a store."""
 
     mlflow_runs: list[DeliveredRun] = field(default_factory=list)
-    other: dict[str, Any] = field(default_factory=dict)
 
     def of(self, store: str) -> DeliveredRun | None:
         return next((run for run in self.mlflow_runs if run.store == store), None)
@@ -190,7 +194,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepPlan:
+class SweepPlan(Stored):
     """sweep.json: what was asked for, and how it stands.
 
     Attributes:
@@ -217,20 +221,20 @@ class SweepPlan:
     started_ms: int = 0
     outcome: Outcome = Outcome.running
     shown: dict[str, str] = field(default_factory=dict)
-    other: dict[str, Any] = field(default_factory=dict)
 
 
 def record_of(value: Any) -> Record:
     """Raises:
     ValueError: it is no record.
     """
-    record = _of(Record, value)
-    return replace(record, outcome=Outcome(record.outcome)) if record.outcome is not None else record
+    record = stored_of(Record, value)
+    outcome = None if record.outcome is None else Outcome(record.outcome)
+    return replace(record, outcome=outcome, config=from_plain(record.config))
 
 
-def record_json(record: Record) -> dict[str, Any]:
+def record_json(record: Record) -> Any:
     """A run that has not ended has no conclusion."""
-    value: dict[str, Any] = _json(record)
+    value = to_json(record)
     return value if record.outcome is not None else {k: v for k, v in value.items() if k not in CONCLUSION}
 
 
@@ -238,11 +242,11 @@ def history_of(value: Any) -> History:
     """Raises:
     ValueError: it is no history.
     """
-    history = _of(History, value)
+    history = stored_of(History, value)
     try:
-        epochs = [_of(EpochResult, e) for e in history.epochs]
+        epochs = [dataclass_of(EpochResult, e) for e in history.epochs]
         epochs = [replace(e, step_losses=[(i, loss, at) for i, loss, at in e.step_losses]) for e in epochs]
-        commits = [_of(Commit, c) for c in history.commits]
+        commits = [stored_of(Commit, c) for c in history.commits]
         commits = [replace(c, best=_best_of(c.best)) for c in commits]
     except (TypeError, ValueError) as e:
         raise ValueError(f"no history: {e}") from e
@@ -253,7 +257,7 @@ def delivered_of(value: Any) -> Delivered:
     """Raises:
     ValueError: it is none.
     """
-    delivered = _of(Delivered, value)
+    delivered = stored_of(Delivered, value)
     return replace(delivered, mlflow_runs=delivered_runs_of(delivered.mlflow_runs))
 
 
@@ -261,43 +265,16 @@ def delivered_runs_of(value: Any) -> list[DeliveredRun]:
     """As `delivered_of`."""
     if not isinstance(value, list):
         raise ValueError("no list of MLflow runs")
-    return [_of(DeliveredRun, run) for run in value]
+    return [stored_of(DeliveredRun, run) for run in value]
 
 
 def plan_of(value: Any) -> SweepPlan:
     """Raises:
     ValueError: it is no plan of a sweep.
     """
-    plan = _of(SweepPlan, value)
+    plan = stored_of(SweepPlan, value)
     return replace(plan, outcome=Outcome(plan.outcome))
 
 
-def to_json(value: History | Delivered | SweepPlan | DeliveredRun) -> dict[str, Any]:
-    """As the file holds it."""
-    return cast(dict[str, Any], _json(value))
-
-
 def _best_of(value: Any) -> BestWeights | None:
-    return None if value is None else _of(BestWeights, value)
-
-
-def _of(kind: type[T], value: Any) -> T:
-    if not isinstance(value, dict):
-        raise ValueError(f"no {kind.__name__}")
-    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    known = {k: v for k, v in value.items() if k in names - {"other"}}
-    if "other" in names:
-        known["other"] = {k: v for k, v in value.items() if k not in names}
-    try:
-        return kind(**known)
-    except TypeError as e:
-        raise ValueError(f"no {kind.__name__}: {e}") from e
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_json(v) for v in value]
-    if not is_dataclass(value):
-        return value
-    found = {f.name: _json(getattr(value, f.name)) for f in fields(value)}
-    return {**found.pop("other", {}), **found}
+    return None if value is None else stored_of(BestWeights, value)

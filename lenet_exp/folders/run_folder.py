@@ -36,8 +36,8 @@ from lenet_exp.folders.records import (
     delivered_runs_of,
     record_json,
     record_of,
-    to_json,
 )
+from lenet_exp.folders.stored import to_json
 from lenet_exp.training.weights import load_weights
 
 T = TypeVar("T")

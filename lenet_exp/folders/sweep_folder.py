@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.files import read_json, write_atomic, write_json
-from lenet_exp.folders.job import Job
+from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
-from lenet_exp.folders.records import Outcome, SweepPlan, plan_of, to_json
+from lenet_exp.folders.records import Outcome, SweepPlan, plan_of
+from lenet_exp.folders.stored import to_json
 
 log = logging.getLogger("lenet_exp")
 
@@ -60,7 +61,7 @@ class SweepFolder:
             jobs: the same runs as at an earlier start, but perhaps with another `model_path` and the like.
             asked: fields of `SweepPlan` that change.
         """
-        write_atomic(self.path / "jobs.jsonl", "".join(json.dumps(job.as_json()) + "\n" for job in jobs))
+        write_atomic(self.path / "jobs.jsonl", "".join(json.dumps(job_json(job)) + "\n" for job in jobs))
         plan = replace(self.plan() or SweepPlan(created_ms=_now_ms()), **asked)
         plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
         self._write(plan)
@@ -136,7 +137,7 @@ class SweepFolder:
         return None if said is None else str(said)
 
     def _job(self, line: str | bytes) -> Job:
-        return Job(**json.loads(line), outputs=self.outputs)
+        return job_of(json.loads(line), self.outputs)
 
     def _lines(self) -> list[str]:
         return (self.path / "jobs.jsonl").read_text().splitlines(keepends=True)

@@ -109,9 +109,9 @@ def metadata(model: TrainedModel) -> dict[str, str]:
         return facts | {"network": json.dumps(network), "weights_digest": digest}
     config = model.record.config
     known = {name: str(getattr(model.record, name)) for name in FACTS if getattr(model.record, name) is not None}
-    names = {"class_names": json.dumps(config["dataset"]["class_names"])} if "class_names" in config["dataset"] else {}
-    about = {"dataset": model.record.dataset, "activation": option_name(config["activation"])}
-    return facts | about | names | known | {"record": json.dumps(record_json(model.record))}
+    about = {"dataset": model.record.dataset, "activation": option_name(config.activation)}
+    about["class_names"] = json.dumps(config.dataset.class_names)
+    return facts | about | known | {"record": json.dumps(record_json(model.record))}
 
 
 def _rebuildable(network: LeNet5) -> dict[str, Any]:

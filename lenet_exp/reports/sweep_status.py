@@ -71,7 +71,7 @@ def _running(result: JobResult) -> tuple[str, str, str, str]:
     best = f"{history.best.val_accuracy:.2%}" if history.best else "-"
     owner = owner_of(result.job.folder.path)
     where = f"{owner.host}, process {owner.pid}" if owner else "-"
-    return result.job.name, f"{len(history.epochs)}/{result.job.config['num_epoch']}", best, where
+    return result.job.name, f"{len(history.epochs)}/{result.job.config.num_epoch}", best, where
 
 
 def _time_left(results: Sequence[JobResult], started_ms: int) -> float | None:
@@ -80,7 +80,7 @@ def _time_left(results: Sequence[JobResult], started_ms: int) -> float | None:
     for r in {r.job.run: r for r in results}.values():
         epochs = r.job.folder.history().epochs
         trained += sum(e.time_ms >= started_ms for e in epochs)
-        left += 0 if r.outcome.is_result else r.job.config["num_epoch"] - len(epochs)
+        left += 0 if r.outcome.is_result else r.job.config.num_epoch - len(epochs)
     return (time.time() - started_ms / 1000) * left / trained if trained else None
 
 

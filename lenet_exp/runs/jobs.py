@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from lenet_exp.addresses import frozen_uri, hide_password
-from lenet_exp.config.compose import plain, typed
+from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.names import job_name, swept_values
-from lenet_exp.config.schema import Config
+from lenet_exp.config.plain import plain
+from lenet_exp.config.schema import Config, EngineName, Tracking
 from lenet_exp.config.targets import keywords, option_name
 from lenet_exp.data.images import data_digests
 from lenet_exp.errors import ConfigError, UserError
@@ -24,6 +24,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.training.check import check_config
+from lenet_exp.training.engine import choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 
 log = logging.getLogger("lenet_exp")
@@ -44,9 +45,8 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     choose_device(config.device)
     name = name or f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"
     what = fingerprint(config, data_digests(config))
-    values = plain(config)
-    values["tracking"]["uri"] = frozen_uri(config.tracking.uri)
-    return Job(0, name, {}, [], values, what, run_id(config.tracking.experiment, what))
+    kept = replace(config, tracking=_kept(config.tracking))
+    return Job(0, name, {}, [], kept, what, run_id(config.tracking.experiment, what), choose_engine(config.engine))
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) -> list[Config]:
@@ -96,6 +96,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
                 _frozen(config),
                 fingerprints[number],
                 runs[number],
+                choose_engine(config.engine),
             )
         )
     return found
@@ -112,12 +113,16 @@ def tell_once(configs: Sequence[Config]) -> None:
 def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:
     """A run folder's name for each job.
 
-    A fingerprint that the sweep asks for under several executions (device, threads) is trained under each: the first
-    has the usual folder, unless that holds a run of another of them already; the others have folders of their own.
+    A fingerprint that the sweep asks for under several executions (device, threads, engine) is trained under each:
+    the first has the usual folder, unless that holds a run of another of them already; the others have folders of
+    their own.
     """
-    executions = [(choose_device(c.device).type, c.num_threads or SWEEP_THREADS) for c in configs]
+    executions = [
+        (choose_device(c.device).type, c.num_threads or SWEEP_THREADS, *_named(choose_engine(c.engine)))
+        for c in configs
+    ]
     several = Counter(f for f, _ in set(zip(fingerprints, executions, strict=True)))
-    usual: dict[str, tuple[str, int]] = {}
+    usual: dict[str, tuple[object, ...]] = {}
     found = []
     for config, what, execution in zip(configs, fingerprints, executions, strict=True):
         experiment = config.tracking.experiment
@@ -130,16 +135,27 @@ def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str
     return found
 
 
-def _execution_of(run: str) -> tuple[str, int] | None:
+def _execution_of(run: str) -> tuple[object, ...] | None:
     begun = RunFolder(outputs_dir() / "runs" / run).begun()
-    return (str(begun.execution["device"]), int(begun.execution["num_threads"])) if begun else None
+    if begun is None:
+        return None
+    return (begun.execution["device"], begun.execution["num_threads"], *_named(begun.engine))
 
 
-def _frozen(config: Config) -> dict[str, Any]:
-    """The plain configuration, good in any directory, and without a password."""
-    values = plain(config)
-    values["data_root"] = str(Path(config.data_root).expanduser().absolute())
-    if config.model_path:
-        values["model_path"] = str(Path(config.model_path).expanduser().absolute())
-    values["tracking"]["uri"] = frozen_uri(config.tracking.uri)
-    return values
+def _named(engine: str) -> list[str]:
+    """An engine in the name of a run; once there was torch alone, and nothing was named."""
+    return [] if engine == EngineName.torch else [engine]
+
+
+def _frozen(config: Config) -> Config:
+    """The configuration, good in any directory, and without a password."""
+    return replace(
+        config,
+        data_root=str(Path(config.data_root).expanduser().absolute()),
+        model_path=config.model_path and str(Path(config.model_path).expanduser().absolute()),
+        tracking=_kept(config.tracking),
+    )
+
+
+def _kept(tracking: Tracking) -> Tracking:
+    return replace(tracking, uri=frozen_uri(tracking.uri))

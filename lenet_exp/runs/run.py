@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
-from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
-from lenet_exp.config.schema import Config, Device
+from lenet_exp.config.schema import Config, Device, EngineName
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
 from lenet_exp.folders.commits import Commits
@@ -91,7 +91,7 @@ def run(
         DataError: the data are not there, or no more those that the job was made with.
         BaseException: whatever ended the training; the record says `failed`, or `killed` for an interrupt.
     """
-    config, folder = typed(job.config), job.folder
+    config, folder = replace(job.config, engine=job.engine), job.folder
     device = choose_device(config.device)
     model_file = _model_file(job)
     with folder.claim():
@@ -105,10 +105,11 @@ def run(
             weights = folder.best_weights()
             if model_file is not None and weights is not None:
                 model_file.replace(weights, record)
-            _tell_other_execution(config, device, record)
+            _tell_other_execution(job.config, device, record)
             return RunResult(folder.path, record, delivery.send(folder), repeated=True)
         threads = earlier.execution.get("num_threads") if earlier is not None else None
-        use_threads(config, threads if isinstance(threads, int) else None, default_threads)
+        threads = use_threads(config.num_threads, threads if isinstance(threads, int) else None, default_threads)
+        config = replace(config, num_threads=threads)
         data = load_training_data(config, device)
         if fingerprint(config, data.digests) != job.fingerprint:
             raise DataError(
@@ -131,8 +132,8 @@ def run(
 
 
 def _model_file(job: Job) -> ModelFile | None:
-    path = job.config["model_path"]
-    return ModelFile(path, job.config["dataset"]["name"], job.run) if path else None
+    path = job.config.model_path
+    return ModelFile(path, job.config.dataset.name, job.run) if path else None
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
@@ -140,7 +141,10 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device is not Device.auto:
         asked["device"] = device.type
-    was = {key: record.execution.get(key) for key, value in asked.items() if value is not None}
+    if config.engine is not EngineName.auto:
+        asked["engine"] = config.engine.value
+    had = record.execution | {"engine": record.engine.value}
+    was = {key: had.get(key) for key, value in asked.items() if value is not None}
     other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
     if other:
         log.info("%s: its result was trained with %s; sweep.force=true trains again", record.name, ", ".join(other))

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 
-from lenet_exp.config.compose import typed
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job, sweep_key
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
-from lenet_exp.training.engine import TorchEngine
+from lenet_exp.training.engine import engine_of
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
 
@@ -39,7 +38,7 @@ def print_estimate(jobs: Sequence[Job], config: Config) -> None:
         print(f"  {begun} of them have begun and go on where they stopped")
     if not todo:
         return
-    threads = max(job.config["num_threads"] or SWEEP_THREADS for job in todo.values())
+    threads = max(job.config.num_threads or SWEEP_THREADS for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     seconds = sum(_seconds(list(todo.values()))) / workers
     print(f"  about {_duration(seconds)} with {workers} workers of {threads} threads (timed over a few steps)")
@@ -51,14 +50,14 @@ def _seconds(jobs: Sequence[Job]) -> list[float]:
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
-        kind = [c["dataset"]["name"], c["activation"], c["optimizer"]["_target_"], c["batch_size"], c["augmentation"]]
-        kinds[str([*kind, c["training"]])].append(job)
+        kind = [c.dataset.name, c.activation, c.optimizer["_target_"], c.batch_size, c.augmentation, c.training]
+        kinds[str([*kind, job.engine])].append(job)
     found = []
     for kind in kinds.values():
-        per_image = _seconds_an_image(typed(kind[0].config))
+        per_image = _seconds_an_image(kind[0].config)
         for job in kind:
-            left = job.config["num_epoch"] - len(job.folder.history().epochs)
-            data = load_training_data(typed(job.config), torch.device("cpu"))
+            left = job.config.num_epoch - len(job.folder.history().epochs)
+            data = load_training_data(job.config, torch.device("cpu"))
             found.append(per_image * left * (len(data.train_index) + len(data.val_index) / 3))  # no gradients there
     return found
 
@@ -67,7 +66,7 @@ def _seconds_an_image(config: Config) -> float:
     device = choose_device(config.device)
     torch.set_num_threads(config.num_threads or SWEEP_THREADS)
     data, lane = load_training_data(config, device), new_lane(config, device)
-    step, times = TorchEngine().stepper(lane, data, TIMED_STEPS), []
+    step, times = engine_of(config).stepper(lane, data, TIMED_STEPS), []
     for n in range(TIMED_STEPS):
         first = n * config.batch_size % max(1, len(data.train_index) - config.batch_size)
         batch = data.train_index[first : first + config.batch_size]

@@ -52,7 +52,7 @@ def run_job(sweep: SweepFolder, job: Job, delivery: Delivery) -> float:
     finally:
         sweep.end_job(job.number, error)
         outcome, line = ended(job, error, sweep.started().started_ms)
-        display.job_done(job.name, outcome, line, job.config["num_epoch"])
+        display.job_done(job.name, outcome, line, job.config.num_epoch)
     return result.value
 
 

@@ -7,9 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from lenet_exp.config.compose import typed_as
 from lenet_exp.config.schema import Tracking
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome
@@ -33,7 +31,7 @@ def repair_all(outputs: Path) -> None:
         folder = RunFolder(path.parent)
         begun = folder.begun()
         if folder.id not in looked_after and begun is not None and _looks_running(folder):
-            _close([folder], _delivery(begun.config, None, outputs))
+            _close([folder], _delivery(begun.config.tracking, None, outputs))
             log.info("run %s: its process died; MLflow shows that now", folder.path)
 
 
@@ -46,7 +44,7 @@ def repair(sweep: SweepFolder) -> bool:
         if sweep.started().outcome is not Outcome.running:  # meanwhile another process went on with it
             return False
         jobs = list({job.run: job for job in sweep.jobs()}.values())
-        delivery = _delivery(jobs[0].config, plan.tracking_uri, sweep.outputs)
+        delivery = _delivery(jobs[0].config.tracking, plan.tracking_uri, sweep.outputs)
         _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
         sweep.save(outcome=Outcome.killed)
         results = job_results(sweep, sweep.jobs(), plan.started_ms)
@@ -72,9 +70,8 @@ def _close(folders: Iterable[RunFolder], delivery: StoreDelivery | None) -> None
             delivery.send(folder)
 
 
-def _delivery(config: dict[str, Any], uri: str | None, outputs: Path) -> StoreDelivery | None:
+def _delivery(tracking: Tracking, uri: str | None, outputs: Path) -> StoreDelivery | None:
     """To where the job said, or to `uri`; None where that needs a password, which is never kept."""
-    tracking = typed_as(Tracking, config["tracking"])
     uri = os.environ.get("MLFLOW_TRACKING_URI") or uri or tracking.uri
     if uri is not None and "***" in uri:
         log.warning("tracking.uri=%s: its password was not kept; set MLFLOW_TRACKING_URI", uri)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenet_exp.config.compose import typed
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep
@@ -22,5 +21,5 @@ def frozen_sweep(given: Config) -> tuple[list[Job], Config]:
     uri = given.tracking.uri or kept
     if uri is not None and "***" in uri:
         raise ConfigError(f"tracking.uri={uri}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
-    config = typed(jobs[0].config)
+    config = jobs[0].config
     return jobs, replace(config, sweep=given.sweep, tracking=replace(config.tracking, uri=uri))

@@ -207,7 +207,7 @@ def _name_the_old(asked: Asked, experiment: str, outputs: Path) -> None:
 
 def _lacks_model_file(job: Job) -> bool:
     """Whether a finished job's `model_path` still has to be served."""
-    path, record = job.config["model_path"], job.folder.result()
+    path, record = job.config.model_path, job.folder.result()
     if not path or record is None or record.best_epoch is None:
         return False
     return not any(Path(path).glob(f"*_epoch{record.best_epoch}_*_{job.run[:8]}.safetensors"))

@@ -50,7 +50,7 @@ class Watch:
 
     def _look(self) -> None:
         running = [self._jobs[n] for n in self._sweep.active()]
-        display.running([(job.name, len(job.folder.history().epochs), job.config["num_epoch"]) for job in running])
+        display.running([(job.name, len(job.folder.history().epochs), job.config.num_epoch) for job in running])
         self._look_at_ended()
         for job in running:
             self._delivery.live(job.folder)
@@ -62,6 +62,6 @@ class Watch:
             self._told.add(number)
             job = self._jobs[number]
             outcome, line = ended(job, self._sweep.error(number), self._sweep.started().started_ms)
-            display.job_done(job.name, outcome, line, job.config["num_epoch"])
+            display.job_done(job.name, outcome, line, job.config.num_epoch)
             if job.folder.record() is not None and not self._stop.is_set():
                 self._delivery.send(job.folder)

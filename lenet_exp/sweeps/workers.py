@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from lenet_exp.config.compose import typed
 from lenet_exp.data.images import SharedSet, share, use_shared
 from lenet_exp.executors.executor import Work
 from lenet_exp.folders.job import Job
@@ -24,13 +23,13 @@ def work_of(sweep: SweepFolder, jobs: Sequence[Job], environment: Mapping[str, s
     Args:
         environment: what `hydra.job.env_set` sets in them.
     """
-    distinct = {str([job.config[flag] for flag in ("dataset", "data_root", "split_seed")]): job for job in jobs}
-    sets, descriptors = share(typed(job.config) for job in distinct.values())
+    configs = [job.config for job in jobs]
+    sets, descriptors = share({str((c.dataset, c.data_root, c.split_seed)): c for c in configs}.values())
     return Work(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment), sets),
         inherit=descriptors,
-        cores=max(job.config["num_threads"] or SWEEP_THREADS for job in jobs),
+        cores=max(job.config.num_threads or SWEEP_THREADS for job in jobs),
         jobs=len(jobs),
         output=sweep.path / "workers.log",
     )

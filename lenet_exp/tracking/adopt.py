@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import SQLITE
+from lenet_exp.config.schema import Models
 from lenet_exp.folders.commits import write_history
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import (
@@ -101,7 +102,7 @@ def _write(folder: RunFolder, run: Run, store: Store) -> bool:
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
     delivered = DeliveredRun(store.name, run.info.run_id, record.epochs, record.ended_ms, model=True, sweeps=sweeps)
     folder.set_delivered(Delivered([delivered]))
-    if record.config.get("tracking", {}).get("models") != "none":
+    if record.config.tracking.models is not Models.none:
         _fetch_weights(folder, record, run.info.run_id, store)
     folder.finish(record)
     store.seen.add(run.info.run_id)

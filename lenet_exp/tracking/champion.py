@@ -30,7 +30,7 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
         Whether the run is the champion now.
     """
     config = record.config
-    if config["split_seed"] != 0 or config["dataset"]["train_size"] is not None:
+    if config.split_seed != 0 or config.dataset.train_size is not None:
         return False
     name = registered_name(record.dataset)
     store.outputs.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ def class_points(record: Record) -> Iterator[Metric]:
     """One point for each class that has validation images, of the best epoch; none without a confusion matrix."""
     from mlflow.entities import Metric
 
-    names = metric_names(record.config["dataset"]["class_names"])
+    names = metric_names(record.config.dataset.class_names)
     for label, (name, counts) in enumerate(zip(names, record.confusion_matrix or [], strict=False)):
         if sum(counts):
             yield Metric(f"val_accuracy_{name}", counts[label] / sum(counts), record.ended_ms, 0)

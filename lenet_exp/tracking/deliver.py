@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from lenet_exp.config.params import params, text
+from lenet_exp.config.plain import plain
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.champion import crown
@@ -136,7 +137,7 @@ def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
         "mlflow.user": user(),
         **{f"version.{name}": v for name, v in begun.versions.items()},
         **begun.git,
-        **begun.config["tracking"]["tags"],
+        **begun.config.tracking.tags,
     }
     run = store.client.create_run(
         store.experiment_id, start_time=begun.created_ms, run_name=begun.name, tags=strings(tags)
@@ -158,7 +159,7 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
         store.client.log_inputs(run_id, inputs)
     except MlflowException:  # another process named the same new data set at this moment; now MLflow finds it
         store.client.log_inputs(run_id, inputs)
-    with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(begun.config))) as path:
+    with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(begun.config)))) as path:
         store.client.log_artifact(run_id, str(path))
 
 
@@ -174,7 +175,7 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
         _log_metrics(store, run_id, [*_best_points(folder, record, model_id), *class_points(record)])
     if entry.ended_ms == record.ended_ms:
         return entry
-    if record.config["tracking"]["plots"] and folder.history().epochs and record.outcome is not Outcome.killed:
+    if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
         _log_plots(folder, record, store, run_id)
     store.client.log_artifact(run_id, str(folder.path / "record.json"))
     if folder.log_file.exists():
@@ -202,7 +203,7 @@ def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> 
     title = record.name if record.dataset in record.name else f"{record.dataset}: {record.name}"
     pictures = {"learning_curves.png": png(curves_figure(folder.history().epochs, title))}
     if record.confusion_matrix:
-        names = record.config["dataset"]["class_names"]
+        names = record.config.dataset.class_names
         pictures["confusion_matrix.png"] = png(confusion_figure(record.confusion_matrix, names, title))
     for path in folder.pictures():
         store.client.log_artifact(run_id, str(path))

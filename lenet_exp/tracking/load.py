@@ -8,11 +8,13 @@ import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lenet_exp.addresses import SQLITE, hide_password
+from lenet_exp.config.plain import from_plain
+from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.tracking.champion import ALIAS, registered_name
@@ -139,7 +141,7 @@ def load_file(path: Path) -> TrainedModel:
         weights, metadata = load_weights(path.expanduser())
         record = record_of(json.loads(metadata["record"])) if "record" in metadata else None
         known = json.loads(metadata["network"]) if record is None else {}
-        config = known["config"] if record is None else {}
+        config = from_plain(known["config"]) if record is None else record.config
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
     except Exception as e:  # safetensors raises its own class for a damaged file
@@ -169,9 +171,9 @@ def _of_record(name: str, record: Record, weights: dict[str, torch.Tensor]) -> L
     return _checked(name, record.config, record.weights_digest, weights)
 
 
-def _checked(name: str, config: dict[str, Any], known: str | None, weights: dict[str, torch.Tensor]) -> LeNet5:
+def _checked(name: str, config: Config, known: str | None, weights: dict[str, torch.Tensor]) -> LeNet5:
     """Args:
-    config: plain, of the network at least.
+    config: of the network at least.
     known: the weights' digest; None where it is not known.
     """
     try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lenet_exp.config.params import params
+from lenet_exp.config.schema import Config
 from lenet_exp.folders.records import Record
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.lenet5 import LeNet5
@@ -37,12 +38,10 @@ def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, ru
     return model.model_id
 
 
-def rebuild(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> LeNet5:
-    """The network of a plain configuration, with `weights`, in eval mode on the CPU.
-
-    Only what makes the network is read: a record of an older release may lack flags that came later.
-    """
-    network = LeNet5(config["activation"], config["regularization"]["dropout_rate"])
+def rebuild(config: Config, weights: dict[str, torch.Tensor]) -> LeNet5:
+    """The network of a configuration, of which only activation and dropout are asked, with `weights`, in eval mode on
+    the CPU."""
+    network = LeNet5(config.activation, config.regularization.dropout_rate)
     network.load_state_dict(weights)
     return network.eval()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from lenet_exp.config.schema import Config
-from lenet_exp.folders.records import Outcome, SweepPlan, to_json
+from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import git_state, host, versions
 from lenet_exp.tracking.deliver import alive, delivered_run, program, set_tags, strings, user
@@ -66,7 +66,7 @@ def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
 
 
 def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -> str:
-    tags: dict[str, Any] = {
+    tags = {
         "kind": "sweep",
         "sweep_folder": str(sweep.path),
         "sweep": sweep.id,
@@ -88,7 +88,7 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
     return str(run.info.run_id)
 
 
-def _listed(result: JobResult, store: Store) -> dict[str, Any]:
+def _listed(result: JobResult, store: Store) -> dict[str, object]:
     job, record = result.job, result.record
     return {
         "name": job.name,

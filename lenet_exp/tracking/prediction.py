@@ -52,7 +52,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:
     """The MLflow run of a model file, found by its run folder."""
-    folder = folder_id(record.config["tracking"]["experiment"], record.fingerprint)
+    folder = folder_id(record.config.tracking.experiment, record.fingerprint)
     experiments = [e.experiment_id for e in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)
     return found[0].info.run_id if found else None

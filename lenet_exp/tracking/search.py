@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import hide_password
@@ -21,8 +21,9 @@ RUNNING = {"RUNNING": "running", "SCHEDULED": "running", "KILLED": "killed", "FA
 log = logging.getLogger("lenet_exp")
 
 
-def search(uri: str, experiment: str, filter_string: str) -> list[ComparedRun]:
-    """The runs (never sweeps) of an experiment that a filter finds, oldest first.
+def search(uri: str, experiment: str, filter_string: str) -> tuple[list[ComparedRun], list[str]]:
+    """The runs (never sweeps) of an experiment that a filter finds, oldest first, and the flags that were swept in the
+    sweeps that asked for them.
 
     Raises:
         ConfigError: MLflow does not understand the filter.
@@ -36,24 +37,32 @@ def search(uri: str, experiment: str, filter_string: str) -> list[ComparedRun]:
         names = ", ".join(e.name for e in client.search_experiments())
         raise StoreError(f"experiment={experiment}: not in {hide_password(uri)}; there are {names}")
     query = " and ".join(part for part in (filter_string.strip(), "tags.kind = 'run'") if part)
-    runs: list[Run] = []
-    token = None
-    while True:
-        try:
-            page = client.search_runs([found.experiment_id], query, max_results=PAGE, page_token=token)
-        except MlflowException as e:
-            raise ConfigError(
-                f"filter={filter_string}: {first_line(e)}; such as: metrics.best_val_accuracy > 0.9 and "
-                "params.activation = 'selu'"
-            ) from e
-        runs += page
-        token = page.token
-        if not token:
-            break
+    try:
+        runs = list(_pages(client, found.experiment_id, query))
+    except MlflowException as e:
+        raise ConfigError(
+            f"filter={filter_string}: {first_line(e)}; such as: metrics.best_val_accuracy > 0.9 and "
+            "params.activation = 'selu'"
+        ) from e
     known = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
     if len(known) < len(runs):
         log.warning("%d runs without dataset and seed left out", len(runs) - len(known))
-    return [_compared(run, client) for run in reversed(known)]
+    sweeps = {sweep for run in known for sweep in run.data.tags.get("sweeps", "").split(",")}
+    swept: dict[str, None] = {}
+    for parent in _pages(client, found.experiment_id, "tags.kind = 'sweep'"):
+        if parent.info.run_id in sweeps:
+            swept |= dict.fromkeys(flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split())
+    return [_compared(run, client) for run in reversed(known)], list(swept)
+
+
+def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _compared(run: Run, client: MlflowClient) -> ComparedRun:

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lenet_exp.config.schema import Shape
+from lenet_exp.config.schema import Config, EngineName, Shape
 from lenet_exp.data.images import TrainingData
 from lenet_exp.training.augmentation import augment, augments
 from lenet_exp.training.average import follow
@@ -64,3 +64,16 @@ class TorchEngine:
     def judge(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
         """As of `Engine`."""
         return evaluate(lane.judged, data.images, data.labels, data.val_index)
+
+
+ENGINES: dict[EngineName, type[Engine]] = {EngineName.torch: TorchEngine}
+
+
+def choose_engine(asked: EngineName) -> EngineName:
+    """The engine for an `engine` flag, chosen when a job is made; `auto` is torch."""
+    return EngineName.torch if asked is EngineName.auto else asked
+
+
+def engine_of(config: Config) -> Engine:
+    """The engine of a run."""
+    return ENGINES[choose_engine(config.engine)]()

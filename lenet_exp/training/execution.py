@@ -1,4 +1,4 @@
-"""How a run is executed: device and threads. Part of the record, not of the fingerprint."""
+"""How a run is executed: device, threads and engine. Part of the record, not of the fingerprint."""
 
 from __future__ import annotations
 
@@ -29,19 +29,25 @@ def choose_device(device: Device) -> torch.device:
     return torch.device(device.value)
 
 
-def use_threads(config: Config, *defaults: int | None) -> None:
-    """Sets the number of threads: `num_threads`, else the first default that is one. `config` keeps it."""
-    config.num_threads = next(n for n in (config.num_threads, *defaults) if n)
-    torch.set_num_threads(config.num_threads)
+def use_threads(*wanted: int | None) -> int:
+    """Sets the number of threads: the first that is one."""
+    threads = next(n for n in wanted if n)
+    torch.set_num_threads(threads)
+    return threads
 
 
 def describe_execution(config: Config, device: torch.device) -> dict[str, str | int]:
-    """What the weights' bits may depend on besides the fingerprint."""
+    """What the weights' bits may depend on besides the fingerprint.
+
+    Args:
+        config: with the engine and the number of threads that were chosen.
+    """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
     return {
         "device": device.type,
         "device_model": name,
         "num_threads": config.num_threads or cpu_count(),
+        "engine": config.engine.value,
         "kernel": "eager",
         "stack": "solo",
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from lenet_exp.data.images import TrainingData
-from lenet_exp.training.engine import Engine, Step, TorchEngine
+from lenet_exp.training.engine import Engine, Step, engine_of
 from lenet_exp.training.lane import Best, Lane, Position
 
 
@@ -57,7 +57,6 @@ def fit(
     data: TrainingData,
     echo: Echo | None = None,
     stop: Callable[[], bool] = lambda: False,
-    engine: Engine | None = None,
 ) -> Iterator[list[EpochResult | Divergence]]:
     """Trains the lanes from where they stand to `num_epoch` epochs and keeps the best weights of each in `lane.best`.
 
@@ -71,10 +70,9 @@ def fit(
         echo: called every `num_iter_echo` iterations.
         stop: asked after each step; if it says so, the training ends there, and `lane.position` says where. Going on
             from it gives the same bits as never having stopped.
-        engine: by default torch.
     """
     (lane,) = lanes
-    engine = engine or TorchEngine()
+    engine = engine_of(lane.config)
     step = engine.stepper(lane, data, steps_an_epoch(lane, data) * lane.config.num_epoch)
     while lane.position.epoch <= lane.config.num_epoch and not lane.stopped_early:
         start = time.perf_counter() - lane.position.seconds

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.comparison.runs import ComparedRun, split_seed_off
 from lenet_exp.comparison.words import against_leader, next_step, verdict
 from tests.comparison.made_up import made, many
 
@@ -167,3 +167,19 @@ def test_a_flag_is_a_column_where_groups_differ_in_having_it_alone():
     (found,) = compare_runs([*many(SELU), *many(TANH, augmentation__rotate="10.0")])
     assert found.flags == ["augmentation.rotate"]
     assert {found.name(g) for g in found.groups} == {"rotate=10.0", "mnist"}
+
+
+def test_how_runs_were_executed_makes_configurations_only_where_it_was_swept():
+    runs = [*many(SELU, num_threads="1", engine="torch"), *many({7: 0.9}, num_threads="2")]  # engine: an older run
+    (found,) = compare_runs(runs)
+    assert [group.n for group in found.groups] == [len(SELU) + 1]
+    (found,) = compare_runs(runs, swept=["num_threads"])
+    assert found.flags == ["num_threads"]
+    assert sorted(group.n for group in found.groups) == [1, len(SELU)]
+
+
+def test_a_flag_that_an_older_release_did_not_know_is_at_its_neutral_value():
+    now = {"dataset": "mnist", "regularization.dropout_rate": "0.0", "augmentation.flip": "0.0", "seed": "3"}
+    old = {flag: value for flag, value in now.items() if flag != "augmentation.flip"}
+    assert split_seed_off(old) == split_seed_off(now)
+    assert split_seed_off(now | {"augmentation.flip": "0.5"}) != split_seed_off(old)

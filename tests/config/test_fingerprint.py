@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import plain, typed
+from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.config.plain import plain
 
 DIGESTS = {"train": "a" * 64, "validation": "b" * 64}
 few = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))

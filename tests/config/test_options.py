@@ -7,8 +7,9 @@ import json
 import pytest
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import plain, typed
+from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.plain import plain
 from lenet_exp.config.targets import keywords
 
 OPTIONS = [(f.parent.name, f.stem) for f in sorted(CONF_DIR.glob("*/*.yaml"))]

@@ -7,9 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import plain, typed
+from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.explain import known_flags
+from lenet_exp.config.plain import plain
 from lenet_exp.errors import ConfigError, nearest
 
 KNOWN = sorted(known_flags((CONF_DIR,)))

@@ -18,8 +18,8 @@ from lenet_exp.folders.records import (
     plan_of,
     record_json,
     record_of,
-    to_json,
 )
+from lenet_exp.folders.stored import to_json
 
 OLD = Path(__file__).resolve().parents[1] / "sweeps" / "release_0.1"
 FILES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.config.schema import Config
 from lenet_exp.folders.job import Job, sweep_key
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -14,7 +15,7 @@ ASKED: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["se
 
 def job(number: int, run: str = "") -> Job:
     name, overrides = f"seed={number} é", [f"seed={number}", "+tracking.tags.note=é\u2028"]
-    return Job(number, name, {"seed": str(number)}, overrides, {"seed": number}, "f" * 64, run or f"{number:032}")
+    return Job(number, name, {"seed": str(number)}, overrides, Config(seed=number), "f" * 64, run or f"{number:032}")
 
 
 def test_a_sweep_folder_gives_back_what_was_written(tmp_path):

@@ -13,7 +13,6 @@ from mlflow import MlflowClient
 from PIL import Image, ImageDraw
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.run_folder import RunFolder
@@ -30,7 +29,7 @@ SHIPPED = ("mnist", "fashion_mnist")
 def test_its_record_is_that_of_its_weights_and_names_no_machine(dataset):
     path = shipped_file(dataset)
     record = load_file(path).record  # the digest of the weights is checked there
-    config = typed(record.config)
+    config = record.config
     assert fingerprint(config, record.data_digests) == record.fingerprint
     assert (record.outcome, record.dataset) == ("finished", dataset)
     assert (config.data_root, config.tracking.uri, config.model_path, record.host) == ("data", None, None, "")

@@ -171,12 +171,11 @@ def test_an_output_without_a_class_is_named_by_its_number(trained):
 
 def test_neither_the_network_nor_random_state_changes(trained):
     lane, data = trained
-    config = {"activation": lane.config.activation, "regularization": {"dropout_rate": 0.0}}
     before = weights_digest(lane.model.state_dict())
     states = [g.get_state() for g in (lane.order, lane.noise, lane.distortions)]
     drawn = torch.get_rng_state()
     lane.model.train()
-    mistakes_picture(find_mistakes(rebuild(config, lane.best.weights), data), data, "a run")
+    mistakes_picture(find_mistakes(rebuild(lane.config, lane.best.weights), data), data, "a run")
     assert lane.model.training
     assert weights_digest(lane.model.state_dict()) == before
     after = [g.get_state() for g in (lane.order, lane.noise, lane.distortions)]

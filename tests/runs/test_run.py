@@ -75,7 +75,7 @@ def test_data_that_changed_since_the_job_was_made_are_no_longer_its_data(ready, 
     caplog.set_level(logging.INFO)
     config = compose(list(LINE))
     job = lone_job(config)
-    job.config["split_seed"] = 1
+    job.config.split_seed = 1
     with pytest.raises(DataError, match="have changed since this job was made"):
         run(job, StoreDelivery(config.tracking), default_threads=1)
     assert runs(client(ready)) == []

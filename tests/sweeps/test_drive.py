@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lenet_exp.config.schema import Config
 from lenet_exp.folders.job import Job
 from lenet_exp.pool.pool import Done
 from lenet_exp.sweeps.drive import drive
@@ -58,7 +59,7 @@ class Scripted:
 
 
 def jobs(n: int) -> list[Job]:
-    return [Job(number, f"job {number}", {}, [], {}, "f", str(number), Path("outputs")) for number in range(n)]
+    return [Job(number, f"job {number}", {}, [], Config(), "f", str(number), Path("outputs")) for number in range(n)]
 
 
 def driven(script: list[str], capacity: int, max_failures: int | None = None) -> tuple[Scripted, list[Done]]:

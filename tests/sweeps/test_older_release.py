@@ -38,6 +38,7 @@ def begun(ready: Path) -> dict[str, str]:
         shutil.copytree(OLD / folder, ready / folder)
     store = open_store(compose().tracking)
     here = describe_execution(compose(["num_threads=1", "device=cpu"]), torch.device("cpu"))
+    del here["engine"]  # there was no choice
     known = {}
     for name in ("job.json", "record.json"):
         for path in ready.glob(f"runs/*/{name}"):

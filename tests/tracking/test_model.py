@@ -11,7 +11,6 @@ from mlflow.entities import LoggedModel
 from mlflow.models import Model
 
 import lenet_exp
-from lenet_exp.config.compose import typed
 from lenet_exp.data.images import TrainingData, load_training_data
 from tests.stores import models
 from tests.tracking.conftest import Tracked
@@ -44,7 +43,7 @@ def network(saved: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def data(tracked: Tracked) -> TrainingData:
-    return load_training_data(typed(tracked.folder.begun().config), torch.device("cpu"))
+    return load_training_data(tracked.folder.begun().config, torch.device("cpu"))
 
 
 def test_it_is_ready_named_after_the_data_set_and_belongs_to_the_run(tracked, logged):

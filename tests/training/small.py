@@ -32,7 +32,7 @@ def configure(*overrides: str) -> Config:
 def start(config: Config) -> tuple[Lane, TrainingData]:
     """What `fit` needs."""
     device = choose_device(config.device)
-    use_threads(config, 1)
+    config.num_threads = use_threads(config.num_threads, 1)
     return new_lane(config, device), load_training_data(config, device)
 
 
