@@ -98,9 +98,9 @@ class Record(Stored):
         return Record(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in CONCLUSION})
 
     @property
-    def engine(self) -> EngineName:
+    def engine(self) -> str:
         """What did its steps; before there was a choice, torch."""
-        return EngineName(str(self.execution.get("engine", "torch")))
+        return str(self.execution.get("engine", EngineName.torch))
 
     def same_bits(self, other: Record) -> bool:
         """Whether one can go on where the other stopped: equal execution and torch, on which the bits depend.

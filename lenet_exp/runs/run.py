@@ -143,7 +143,7 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
         asked["device"] = device.type
     if config.engine is not EngineName.auto:
         asked["engine"] = config.engine.value
-    had = record.execution | {"engine": record.engine.value}
+    had = record.execution | {"engine": record.engine}
     was = {key: had.get(key) for key, value in asked.items() if value is not None}
     other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
     if other:

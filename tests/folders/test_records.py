@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from lenet_exp.folders.records import (
     record_of,
 )
 from lenet_exp.folders.stored import to_json
+from tests.records import a_record
 
 OLD = Path(__file__).resolve().parents[1] / "sweeps" / "release_0.1"
 FILES = {
@@ -84,3 +86,11 @@ def test_a_run_that_has_not_ended_is_written_without_a_conclusion():
 def test_outcomes_are_their_words():
     assert [str(outcome) for outcome in Outcome if outcome.is_result] == ["finished", "diverged"]
     assert json.dumps(to_json(SweepPlan(created_ms=1, outcome=Outcome.not_started))["outcome"]) == '"not started"'
+
+
+def test_bits_are_the_same_under_an_equal_execution_and_what_only_one_of_them_knows_counts_as_equal():
+    one = a_record(execution={"device": "cpu", "num_threads": 1}, versions={"torch": "2"})
+    assert one.same_bits(replace(one, execution=one.execution | {"capability": "avx2", "engine": "torch"}))
+    assert not one.same_bits(replace(one, execution=one.execution | {"num_threads": 2}))
+    assert not one.same_bits(replace(one, execution=one.execution | {"engine": "abacus"}))
+    assert not one.same_bits(replace(one, versions={"torch": "3"}))

@@ -14,6 +14,7 @@ from lenet_exp.api import compose
 from lenet_exp.errors import DataError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery import StoreDelivery
@@ -69,6 +70,29 @@ def test_a_result_that_was_trained_otherwise_than_asked_is_returned_and_that_is_
     assert "trained before" in again.stdout
     told = "its result was trained with num_threads=1; sweep.force=true trains again"
     assert (told in again.stderr) is said
+
+
+@pytest.mark.parametrize(("asked", "said"), [("engine=torch", True), ("engine=auto", False)])
+def test_a_result_of_another_engine_is_returned_and_that_is_said_where_one_was_asked_for(ready, asked, said):
+    line = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
+    assert lenet_train(*line, outputs=ready).returncode == 0
+    (run,) = runs(client(ready))
+    assert run.data.params["engine"] == "torch"
+    folder = RunFolder(ready / "runs" / run.data.tags["run_folder"])
+    record = folder.record()
+    assert record.execution["engine"] == record.engine == "torch"
+    folder.finish(replace(record, execution=record.execution | {"engine": "abacus"}))
+    again = lenet_train(*line, asked, outputs=ready)
+    assert "trained before" in again.stdout
+    assert ("its result was trained with engine=abacus; sweep.force=true trains again" in again.stderr) is said
+
+
+def test_engines_that_are_swept_and_come_to_the_same_one_are_one_run(ready):
+    line = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", "hydra/launcher=basic")
+    done = lenet_train("-m", *line, "engine=auto,torch", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    assert len(runs(client(ready))) == 1
+    assert "engine=native: allowed is auto or torch" in lenet_train(*line, "engine=native", outputs=ready).stderr
 
 
 def test_data_that_changed_since_the_job_was_made_are_no_longer_its_data(ready, caplog):
