@@ -50,6 +50,7 @@ class GridSweeper(BasicSweeper, Sweeper):
 
     def _start(self, given: list[str]) -> Any:
         from lenet_exp.addresses import hide_password
+        from lenet_exp.folders.sweep_folder import sweep_of
         from lenet_exp.machine import command_line
         from lenet_exp.runs.jobs import check_jobs, freeze_jobs, tell_once
         from lenet_exp.sweeps.session import Asked
@@ -67,7 +68,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         tell_once(configs)
         frozen = freeze_jobs(swept, jobs, configs)
         asked = Asked(command_line(), [hide_password(o) for o in given if not o.startswith("sweep.")], swept)
-        return self._run(frozen, configs[0], asked)
+        return self._run(sweep_of(configs[0].tracking.experiment, frozen), frozen, configs[0], asked)
 
     def _resume(self, given: list[str]) -> Any:
         from lenet_exp.machine import command_line
@@ -81,18 +82,18 @@ class GridSweeper(BasicSweeper, Sweeper):
         if other:
             raise ConfigError(f"{other[0]}: a sweep that is resumed has its jobs already; allowed are sweep.* flags")
         (typed_config,) = check_jobs([given], [self.hydra_context.config_loader.load_sweep_config(self.config, given)])
-        jobs, config = frozen_sweep(typed_config)
-        return self._run(jobs, config, Asked(command_line(), [], []))
+        sweep, jobs, config = frozen_sweep(typed_config)
+        return self._run(sweep, jobs, config, Asked(command_line(), [], []))
 
-    def _run(self, jobs: list[Any], config: Any, asked: Any) -> Any:
+    def _run(self, sweep: Any, jobs: list[Any], config: Any, asked: Any) -> Any:
         from lenet_exp.reports.progress import display
         from lenet_exp.sweeps.estimate import print_estimate
         from lenet_exp.sweeps.session import sweep_session
 
         if config.sweep.dry_run:
-            print_estimate(jobs, config)
+            print_estimate(sweep, jobs, config)
             return []
-        with sweep_session(jobs, config, asked) as session:
+        with sweep_session(sweep, jobs, config, asked) as session:
             missing = session.missing()
             if missing:
                 with display.sweep(len(missing), sum(job.config.num_epoch for job in missing)):
@@ -118,6 +119,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         task = task_of(session.delivery if here(config) else None)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
         if isinstance(launcher, GivesExecutor):
-            session.train(missing, launcher, OmegaConf.to_container(config.hydra.job.env_set, resolve=True))
+            environment = OmegaConf.to_container(config.hydra.job.env_set, resolve=True)
+            session.train(missing, launcher, environment, like=missing)
         else:
             launch(launcher, session, missing, in_this_process=here(config))

@@ -38,7 +38,7 @@ def estimate_alone(config: Any) -> None:
     from lenet_exp.sweeps.estimate import print_estimate
 
     config.num_threads = config.num_threads or cpu_count()
-    print_estimate([lone_job(config)], config)
+    print_estimate(None, [lone_job(config)], config)
 
 
 def train_alone(config: Any, *, name: str | None = None, default_threads: int | None = None) -> float:

@@ -52,7 +52,7 @@ class Work:
         prepare: called once in each process, before its first job.
         inherit: file descriptors that processes of this machine keep open.
         cores: of one job.
-        jobs: how many there are.
+        jobs: how many there are; None: as many as there will be.
         output: file for what the processes print.
     """
 
@@ -60,7 +60,7 @@ class Work:
     prepare: Callable[[], object]
     inherit: Sequence[int]
     cores: int
-    jobs: int
+    jobs: int | None
     output: Path
 
 

@@ -18,7 +18,7 @@ class PoolExecutor:
     """
 
     def __init__(self, work: Work, workers: int, *, retries: int, time_limit: float | None) -> None:
-        self.capacity = min(workers, work.jobs)
+        self.capacity = workers if work.jobs is None else min(workers, work.jobs)
         self._task = work.task
         self._pool = Pool(
             self.capacity,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,9 +57,3 @@ def job_of(value: Any, outputs: Path) -> Job:
 def job_json(job: Job) -> Any:
     """As a line of jobs.jsonl holds it."""
     return {key: value for key, value in to_json(job).items() if key != "outputs"}
-
-
-def sweep_key(experiment: str, jobs: Sequence[Job]) -> str:
-    """The name of a sweep's folder: 16 hex digits of what it trains and where it goes."""
-    text = "\n".join([experiment, *sorted(job.run for job in jobs)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """A sweep on disk: outputs/sweeps/<key>/. The same line again has the same key, and so goes on here.
 
-jobs.jsonl     the frozen jobs, one a line
-sweep.json     what was asked for, the MLflow run, how often it was started
+jobs.jsonl     the frozen jobs, one a line; a sweep may get more while it runs
+sweep.json     what was asked for, how many jobs there are, the MLflow run, how often it was started
 active/<n>     job n is in training now
 ended/<n>      job n has come to an end (JSON: why it failed before it had a record, or null)
 workers.log    what the workers printed
@@ -11,8 +11,10 @@ lock, owner.json
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,7 +63,7 @@ class SweepFolder:
             jobs: the same runs as at an earlier start, but perhaps with another `model_path` and the like.
             asked: fields of `SweepPlan` that change.
         """
-        write_atomic(self.path / "jobs.jsonl", "".join(json.dumps(job_json(job)) + "\n" for job in jobs))
+        write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
         plan = replace(self.plan() or SweepPlan(created_ms=_now_ms()), **asked)
         plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
         self._write(plan)
@@ -71,6 +73,14 @@ class SweepFolder:
             for old in (self.path / folder).iterdir():
                 old.unlink()
         return plan
+
+    def add(self, job: Job) -> None:
+        """Freezes one more job while the sweep runs; its number is the next one."""
+        with (self.path / "jobs.jsonl").open("ab") as f:
+            f.write(_line(job))
+            f.flush()
+            os.fsync(f.fileno())
+        self.save(runs=job.number + 1)  # after the line: what is counted is there
 
     def plan(self) -> SweepPlan | None:
         """What was asked for; None before the first start."""
@@ -143,6 +153,12 @@ class SweepFolder:
         return (self.path / "jobs.jsonl").read_text().splitlines(keepends=True)
 
 
+def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
+    """The sweep of jobs that are all known: its name is 16 hex digits of what it trains and where it goes."""
+    text = "\n".join([experiment, *sorted(job.run for job in jobs)])
+    return SweepFolder(jobs[0].outputs / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
 def all_sweeps(outputs: Path) -> list[SweepFolder]:
     """The sweeps in an outputs folder, the one started last first."""
     found = []
@@ -153,6 +169,10 @@ def all_sweeps(outputs: Path) -> list[SweepFolder]:
         except ValueError as e:
             log.warning("%s can't be read (%s); the sweep is left out", path, e)
     return [sweep for _, sweep in sorted(found, key=lambda item: item[0], reverse=True)]
+
+
+def _line(job: Job) -> bytes:
+    return json.dumps(job_json(job)).encode() + b"\n"
 
 
 def _numbers(folder: Path) -> list[int]:

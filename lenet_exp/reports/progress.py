@@ -89,6 +89,13 @@ class Display:
                 progress.remove_task(self._sweep)
                 self._sweep = None
 
+    def more(self, jobs: int, epochs: int) -> None:
+        """The sweep has got more runs."""
+        self._num_jobs += jobs
+        if self._progress is not None and self._sweep is not None:
+            total = self._progress.tasks[self._progress.task_ids.index(self._sweep)].total or 0
+            self._progress.update(self._sweep, total=total + epochs, state=self._counts())
+
     def job_done(self, name: str, outcome: str, line: str, num_epoch: int) -> None:
         """A run of the sweep has ended; `line` says how."""
         self._ended[outcome] += 1

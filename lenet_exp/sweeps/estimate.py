@@ -13,7 +13,7 @@ import torch
 
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
-from lenet_exp.folders.job import Job, sweep_key
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.training.engine import engine_of
@@ -24,15 +24,18 @@ TIMED_STEPS = 12
 RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, where there is none yet to be measured
 
 
-def print_estimate(jobs: Sequence[Job], config: Config) -> None:
-    """Prints it; nothing is trained and nothing written."""
+def print_estimate(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> None:
+    """Prints it; nothing is trained and nothing written.
+
+    Args:
+        sweep: None for a run alone.
+    """
     unique = {job.run: job for job in jobs}
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.result() is None}
     begun = sum(bool(job.folder.history().epochs) for job in todo.values())
-    key = sweep_key(config.tracking.experiment, jobs)
     outputs = jobs[0].outputs
-    goes_on = " (goes on)" if SweepFolder(outputs / "sweeps" / key).plan() else ""
-    print(f"sweep {key}{goes_on}: {len(jobs)} jobs")
+    goes_on = " (goes on)" if sweep is not None and sweep.plan() else ""
+    print(f"sweep {sweep.id}{goes_on}: {len(jobs)} jobs" if sweep is not None else "1 run")
     print(f"  {len(unique) - len(todo)} done already, {len(jobs) - len(unique)} duplicates, {len(todo)} to train")
     if begun:
         print(f"  {begun} of them have begun and go on where they stopped")

@@ -8,10 +8,11 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import SweepFolder
 
 
-def frozen_sweep(given: Config) -> tuple[list[Job], Config]:
-    """The jobs of the sweep that `given.sweep.resume` names, and its configuration with what was given now.
+def frozen_sweep(given: Config) -> tuple[SweepFolder, list[Job], Config]:
+    """The sweep that `given.sweep.resume` names, its jobs, and its configuration with what was given now.
 
     Raises:
         ConfigError: there is no such sweep, or its store needs a password that was not kept.
@@ -22,4 +23,4 @@ def frozen_sweep(given: Config) -> tuple[list[Job], Config]:
     if uri is not None and "***" in uri:
         raise ConfigError(f"tracking.uri={uri}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
     config = jobs[0].config
-    return jobs, replace(config, sweep=given.sweep, tracking=replace(config.tracking, uri=uri))
+    return sweep, jobs, replace(config, sweep=given.sweep, tracking=replace(config.tracking, uri=uri))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +16,21 @@ from lenet_exp.comparison.runs import from_results
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.executor import GivesExecutor
-from lenet_exp.folders.job import Job, sweep_key
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, give_up, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import check_outputs
 from lenet_exp.pool.pool import Done
+from lenet_exp.reports.progress import display
 from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
 from lenet_exp.tracking.delivery import StoreDelivery
-from lenet_exp.tracking.parent import close_parent, open_parent
+from lenet_exp.tracking.parent import close_parent, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
 
 OWN_RUN = "the sweep's own MLflow run"
@@ -56,6 +57,7 @@ class Session:
         self.delivery = delivery
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
+        self.grew = False
 
     def missing(self) -> list[Job]:
         """The jobs that have to be trained, each run once."""
@@ -79,16 +81,29 @@ class Session:
                 error = reason
         self.sweep.end_job(number, error)
 
+    def add(self, job: Job) -> Job:
+        """One more job, while the sweep runs: it has the next number, and parent and terminal count it."""
+        job = replace(job, number=len(self.jobs))
+        self.sweep.add(job)
+        self.jobs.append(job)
+        self.grew = True
+        display.more(1, job.config.num_epoch)
+        return job
+
     def tell_failure(self, number: int, error: BaseException) -> None:
         """Keeps what is heard of a job that failed, unless it could say so itself."""
         if not self.sweep.has_ended(number):
             self.sweep.end_job(number, one_line(error))
 
-    def train(self, jobs: Sequence[Job], launcher: GivesExecutor, environment: Mapping[str, str]) -> None:
+    def train(
+        self, jobs: Iterable[Job], launcher: GivesExecutor, environment: Mapping[str, str], *, like: Sequence[Job]
+    ) -> None:
         """Trains jobs by the executor of a launcher of ours.
 
         Args:
+            jobs: asked for one at a time, when a place is free; so they may be made, and `add`ed, as it goes.
             environment: what its processes have besides this one's.
+            like: jobs with their data sets and threads; where all are known, these are they.
         """
 
         def on_done(done: Done) -> None:
@@ -97,7 +112,7 @@ class Session:
             elif done.error is not None:
                 self.tell_failure(done.job, done.error)
 
-        executor = launcher.executor(work_of(self.sweep, jobs, environment))
+        executor = launcher.executor(work_of(self.sweep, like, environment, all_known=jobs is like))
         with self.watching():
             drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
 
@@ -112,10 +127,12 @@ class Session:
 
 
 @contextmanager
-def sweep_session(jobs: list[Job], config: Config, asked: Asked) -> Iterator[Session]:
-    """Opens the sweep of these jobs; with the same jobs again, the same one goes on.
+def sweep_session(sweep: SweepFolder, jobs: list[Job], config: Config, asked: Asked) -> Iterator[Session]:
+    """Opens a sweep; one that was started goes on.
 
     Args:
+        sweep: its folder, whose name is its identity: whoever makes the jobs says it.
+        jobs: those that are known at the start.
         config: of one of the jobs; its `sweep.*` and `tracking.*` are the sweep's.
 
     Raises:
@@ -123,9 +140,8 @@ def sweep_session(jobs: list[Job], config: Config, asked: Asked) -> Iterator[Ses
         StoreError: the MLflow store can't be used.
         RunsFailed: at the end, where a run did not finish.
     """
-    outputs = jobs[0].outputs
+    outputs = sweep.outputs
     check_outputs(outputs)
-    sweep = SweepFolder(outputs / "sweeps" / sweep_key(config.tracking.experiment, jobs))
     # First: a store that can't be used leaves nothing behind.
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
@@ -181,6 +197,8 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
             delivery.send(best.job.folder, model=True)
     sweep.save(outcome=outcome)
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results, outcome))
+    if session.grew:
+        delivery.attempt(OWN_RUN, lambda store: name_parent(store, sweep))
     comparisons = compare_runs(from_results(results), sweep.started().swept)
     print_sweep(results, seconds, sweep, comparisons)
     with_pictures = session.config.tracking.plots and outcome is Outcome.finished

@@ -17,11 +17,12 @@ from lenet_exp.tracking.delivery import LeftToOthers
 from lenet_exp.training.execution import SWEEP_THREADS
 
 
-def work_of(sweep: SweepFolder, jobs: Sequence[Job], environment: Mapping[str, str]) -> Work:
+def work_of(sweep: SweepFolder, jobs: Sequence[Job], environment: Mapping[str, str], *, all_known: bool) -> Work:
     """Loads each data set of these jobs once, for all processes.
 
     Args:
         environment: what `hydra.job.env_set` sets in them.
+        all_known: whether there will be no other jobs.
     """
     configs = [job.config for job in jobs]
     sets, descriptors = share({str((c.dataset, c.data_root, c.split_seed)): c for c in configs}.values())
@@ -30,7 +31,7 @@ def work_of(sweep: SweepFolder, jobs: Sequence[Job], environment: Mapping[str, s
         prepare=partial(_prepare, list(sys.argv), dict(environment), sets),
         inherit=descriptors,
         cores=max(job.config.num_threads or SWEEP_THREADS for job in jobs),
-        jobs=len(jobs),
+        jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
     )
 

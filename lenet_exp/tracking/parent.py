@@ -58,6 +58,18 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult],
     store.client.set_terminated(run_id, STATUS[outcome])
 
 
+def name_parent(store: Store, sweep: SweepFolder) -> None:
+    """Names the sweep's run anew: it got more runs than it began with."""
+    plan = sweep.started()
+    store.client.update_run(plan.mlflow_runs[store.name], name=_name(plan))
+
+
+def _name(plan: SweepPlan) -> str:
+    runs = "1 run" if plan.runs == 1 else f"{plan.runs} runs"
+    swept = " ".join(flag.rpartition(".")[2] for flag in plan.swept)
+    return f"{swept} ({runs})" if swept else runs
+
+
 def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
     """A run that was created for this sweep just before a crash."""
     wanted = f"tags.sweep = '{sweep.id}' and attributes.start_time = {plan.created_ms}"
@@ -81,10 +93,9 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
         **git_state(),
         **config.tracking.tags,
     }
-    runs = "1 run" if plan.runs == 1 else f"{plan.runs} runs"
-    swept = " ".join(flag.rpartition(".")[2] for flag in plan.swept)
-    name = f"{swept} ({runs})" if swept else runs
-    run = store.client.create_run(store.experiment_id, start_time=plan.created_ms, run_name=name, tags=strings(tags))
+    run = store.client.create_run(
+        store.experiment_id, start_time=plan.created_ms, run_name=_name(plan), tags=strings(tags)
+    )
     return str(run.info.run_id)
 
 

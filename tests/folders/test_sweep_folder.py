@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.config.schema import Config
-from lenet_exp.folders.job import Job, sweep_key
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
-from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
 
 ASKED: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
 
@@ -72,12 +72,12 @@ def test_sweeps_are_found_the_one_started_last_first(tmp_path):
 
 def test_the_key_is_of_the_experiment_and_of_the_runs_in_any_order():
     one, other = job(0), job(1)
-    key = sweep_key("e", [one, other])
-    assert sweep_key("e", [other, one]) == key
-    assert sweep_key("f", [one, other]) != key
-    assert sweep_key("e", [one]) != key
-    assert Path(key).name == key
-    assert len(key) == 16
+    sweep = sweep_of("e", [one, other])
+    assert sweep_of("e", [other, one]).path == sweep.path
+    assert sweep_of("f", [one, other]).path != sweep.path
+    assert sweep_of("e", [one]).path != sweep.path
+    assert sweep.path.parent == one.outputs / "sweeps"
+    assert len(sweep.id) == 16
 
 
 def test_a_damaged_sweep_is_left_out_of_the_list_and_the_others_are_there(tmp_path, caplog):
