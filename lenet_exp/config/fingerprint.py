@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from lenet_exp.config.schema import Config, has_effect, knobs, value_of
+from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective_keywords, option_class
 
 # Raise it when the same configuration would give other weights; stored golden losses make the tests say so.
@@ -37,7 +37,7 @@ def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Any
     return {"training_version": TRAINING_VERSION, "data": data_digests, "settings": settings}
 
 
-def _option(group: str, option: dict[str, Any]) -> dict[str, Any]:
+def _option(group: str, option: Option) -> Option:
     cls = option_class(group, option)
     named = {"class": f"{cls.__module__}.{cls.__qualname__}", "keywords": effective_keywords(group, option)}
     return named | ({"monotone": bool(option.get("monotone", False))} if group == "activation" else {})

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lenet_exp.config.schema import OPTIMIZER_LIMITS, range_text, within
+from lenet_exp.config.schema import OPTIMIZER_LIMITS, Option, range_text, within
 from lenet_exp.errors import ConfigError, nearest
 
 # Keywords that say how an optimizer's step is executed; the harness picks the fastest that the device has.
@@ -37,7 +37,7 @@ def find_class(target: str, base: type) -> type:
     return found
 
 
-def keywords(group: str, option: dict[str, Any]) -> dict[str, Any]:
+def keywords(group: str, option: Option) -> Option:
     """The keywords an option file hands to its class, checked; `momentum` is dropped where the class has none.
 
     Raises:
@@ -46,7 +46,7 @@ def keywords(group: str, option: dict[str, Any]) -> dict[str, Any]:
     cls = option_class(group, option)
     accepted = inspect.signature(cls).parameters
     skip = {"_target_", "name"} | ({"monotone"} if group == "activation" else set())
-    found: dict[str, Any] = {}
+    found: Option = {}
     for key, value in option.items():
         if key in skip:
             continue
@@ -69,7 +69,7 @@ def keywords(group: str, option: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def option_class(group: str, option: dict[str, Any]) -> type:
+def option_class(group: str, option: Option) -> type:
     """The class of an `activation` or `optimizer` option."""
     target = option.get("_target_")
     if not isinstance(target, str):
@@ -77,12 +77,12 @@ def option_class(group: str, option: dict[str, Any]) -> type:
     return find_class(target, torch.nn.Module if group == "activation" else torch.optim.Optimizer)
 
 
-def option_name(option: dict[str, Any]) -> str:
+def option_name(option: Option) -> str:
     """The option's name as a person chose it; a file of one's own may leave it out."""
     return str(option.get("name") or str(option["_target_"]).rpartition(".")[2].lower())
 
 
-def effective_keywords(group: str, option: dict[str, Any]) -> dict[str, Any]:
+def effective_keywords(group: str, option: Option) -> Option:
     """Those keywords that differ from the class's own defaults, numbers as floats: what can change the result."""
     accepted = inspect.signature(option_class(group, option)).parameters
     given = {key: _canonical(value) for key, value in keywords(group, option).items()}

@@ -78,13 +78,13 @@ def _with_mirrors(dataset: Dataset) -> type:
     if not dataset.mirrors:
         return cls
     mirrors = [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]
-    changed: dict[str, object] = {"mirrors": mirrors}
+    changed = type(cls.__name__, (cls,), {"mirrors": mirrors})
     if issubclass(cls, datasets.QMNIST):  # it has whole addresses and one place only
-        changed["resources"] = {
+        changed.resources = {  # type: ignore[attr-defined]
             part: [(mirrors[0] + url.rpartition("/")[2], md5) for url, md5 in files]
             for part, files in datasets.QMNIST.resources.items()
         }
-    return type(cls.__name__, (cls,), changed)
+    return changed
 
 
 def _sources(cls: type) -> list[str]:

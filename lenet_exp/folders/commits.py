@@ -8,7 +8,6 @@ best-<epoch>.safetensors            the best weights
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from dataclasses import replace
@@ -65,7 +64,7 @@ class Commits:
         at = lane.position
         tensors, values = snapshot(lane)
         state = self.path / f"state-{at.epoch}-{at.steps}.safetensors"
-        save_weights(state, tensors, {"values": json.dumps(values)})
+        save_weights(state, tensors, {"values": values})
         best = self._write_best(lane.best)
         commit = Commit(state.name, _sha256(state), best, seconds)
         self._commits = [commit, *(c for c in self._commits if c.state != state.name)][:KEPT]
@@ -142,7 +141,7 @@ class Commits:
             predictions = tensors["best_predictions"].to(torch.int64)
             best = Best(commit.best.epoch, commit.best.val_accuracy, weights, predictions)
         try:
-            restore(lane, tensors, json.loads(metadata["values"]))
+            restore(lane, tensors, metadata["values"])
         except (KeyError, ValueError, RuntimeError, TypeError) as e:
             raise Damaged(f"{commit.state} is of another program: {e}") from e
         return best

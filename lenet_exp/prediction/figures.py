@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import write_atomic, write_json
@@ -14,7 +13,7 @@ from lenet_exp.training.evaluate import named_matrix
 from lenet_exp.training.score import Score
 
 FORMATS = (".json", ".csv")
-Rows = list[dict[str, Any]]
+Rows = list[dict[str, object]]
 
 
 def check_output(output: str | None) -> None:
@@ -30,7 +29,7 @@ def check_output(output: str | None) -> None:
         raise ConfigError(f"output={output}: allowed is a file in a folder that exists")
 
 
-def write_output(path: Path, values: dict[str, Any], rows: Rows) -> None:
+def write_output(path: Path, values: object, rows: Rows) -> None:
     """Writes `values` to a JSON file or `rows` to a CSV file."""
     if path.suffix == ".json":
         write_json(path, values)

@@ -8,12 +8,11 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.words import next_step, verdict
 from lenet_exp.files import write_atomic
-from lenet_exp.reports.leaderboard import markdown, records
+from lenet_exp.reports.leaderboard import Cell, markdown, records
 
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison], title: str) -> None:
@@ -30,7 +29,7 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], title: str) 
         write_atomic(path, json.dumps([_json(c) for c in comparisons], indent=2) + "\n")
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[dict[str, Cell]]) -> str:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
@@ -39,7 +38,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def _json(comparison: Comparison) -> dict[str, Any]:
+def _json(comparison: Comparison) -> dict[str, object]:
     found = comparison.effects
     return {
         "dataset": comparison.dataset,
@@ -59,5 +58,5 @@ def _json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _unknown(value: Any) -> bool:
+def _unknown(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -17,6 +16,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.words import against_leader, next_step, outcomes, verdict
 from lenet_exp.folders.records import Outcome
 
+Cell = str | float | bool | None
 TERMINAL_ROWS, MARKDOWN_ROWS = 50, 100
 AGAINST = "the leader against it"
 LEAST_WORDS = 26  # width of that column; the words wrap
@@ -26,7 +26,7 @@ def _no_link(group: Group) -> None:
     return None
 
 
-def records(comparison: Comparison) -> list[dict[str, Any]]:
+def records(comparison: Comparison) -> list[dict[str, Cell]]:
     """One dict a group: flags as strings, numbers as numbers (fractions, seconds; NaN where there is none)."""
     found = []
     pruned = any(group.outcomes.get(Outcome.pruned) for group in comparison.groups)
@@ -34,7 +34,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
     for position, group in enumerate(comparison.groups):
         lead = comparison.lead(position)
         low, high = group.interval
-        row: dict[str, Any] = {"dataset": comparison.dataset, "rank": position + 1}
+        row: dict[str, Cell] = {"dataset": comparison.dataset, "rank": position + 1}
         row |= dict(zip(comparison.flags, comparison.values(group), strict=True))
         row |= {
             "n": group.n,

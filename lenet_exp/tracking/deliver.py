@@ -180,11 +180,7 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
     store.client.log_artifact(run_id, str(folder.path / "record.json"))
     if folder.log_file.exists():
         store.client.log_artifact(run_id, str(folder.log_file))
-    tags: dict[str, object] = {
-        "outcome": record.outcome,
-        "weights_digest": record.weights_digest,
-        "reason": record.reason,
-    }
+    tags = {"outcome": record.outcome, "weights_digest": record.weights_digest, "reason": record.reason}
     set_tags(store, run_id, {**{k: v for k, v in tags.items() if v or entry.reason}, **_course_tags(record)})
     assert record.outcome is not None
     store.client.set_terminated(run_id, STATUS[record.outcome], end_time=record.ended_ms)

@@ -60,10 +60,10 @@ class View:
         packed = base64.b64encode(zlib.compress(_json(state).encode())).decode()
         return _json({"name": self.name, "createdAt": self.created_ms, "state": f"deflate;{packed}"} | state)
 
-    def searched(self) -> dict[str, Any]:
+    def searched(self) -> dict[str, str | bool]:
         return {"searchFilter": self.search, "orderByKey": f"metrics.`{BEST}`", "orderByAsc": False}
 
-    def _table(self) -> dict[str, Any]:
+    def _table(self) -> dict[str, list[str] | dict[str, int]]:
         shown = [f"params.`{name}`" for name in self.params]
         shown += [f"metrics.`{BEST}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
         names_in_table = {"attributes.`Duration`": "duration"}

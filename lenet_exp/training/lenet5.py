@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
+from lenet_exp.config.schema import Option
 from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.errors import ConfigError
 from lenet_exp.training.activations import Dropout
@@ -28,7 +29,7 @@ class LeNet5(nn.Module):
 
     def __init__(
         self,
-        activation: dict[str, Any],
+        activation: Option,
         dropout_rate: float,
         weights: torch.Generator | None = None,
         noise: torch.Generator | None = None,
@@ -69,7 +70,7 @@ class LeNet5(nn.Module):
         return F.max_pool2d(activation(x), 2)
 
 
-def build_activation(option: dict[str, Any], weights: torch.Generator) -> nn.Module:
+def build_activation(option: Option, weights: torch.Generator) -> nn.Module:
     """A new activation module from its option.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,6 @@ class Score:
     def accuracy(self) -> float:
         return self.correct / self.total
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All figures as JSON values."""
         return {"accuracy": self.accuracy, **asdict(self)}

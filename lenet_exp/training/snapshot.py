@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from lenet_exp.training.lane import Lane, Position
 Plain = int | float | bool | str | None
 
 
-def snapshot(lane: Lane) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Network, average, optimizer, generators and position of a lane; the best weights have a file of their own.
+def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
+    """Network, average, optimizer, generators and position of a lane, as tensors and JSON; the best weights have a
+    file of their own.
 
     Raises:
         TypeError: the optimizer keeps something else than tensors and plain values.
@@ -30,42 +32,44 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors["epoch_order"] = at.order
     if lane.best is not None:
         tensors["best_predictions"] = lane.best.predictions.to(torch.uint8)
-    kept, plain = optimizer_state(lane.optimizer)
-    return tensors | kept, {
+    kept = optimizer_state(lane.optimizer)
+    values = {
         "epoch": at.epoch,
         "steps": at.steps,
         "correct": at.correct,
         "step_losses": at.step_losses,
         "seconds": at.seconds,
         "progress": lane.progress,
-        "optimizer": plain,
+        "optimizer": {"state": kept.state, "groups": kept.groups},
     }
+    return tensors | kept.tensors, json.dumps(values)
 
 
-def restore(lane: Lane, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+def restore(lane: Lane, tensors: dict[str, Tensor], values: str) -> None:
     """Puts a lane where `snapshot` was taken; the best weights are not touched.
 
     Raises:
         KeyError, ValueError, RuntimeError, TypeError: it is of another network, optimizer or release; the lane is as
             it was.
     """
-    before, plain = snapshot(lane)
+    before, then = snapshot(lane)
     before = {name: t.clone() for name, t in before.items()}
     try:
         _put(lane, tensors, values)
     except Exception:
-        _put(lane, before, plain)
+        _put(lane, before, then)
         raise
 
 
-def _put(lane: Lane, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+def _put(lane: Lane, tensors: dict[str, Tensor], text: str) -> None:
+    values = json.loads(text)
     lane.model.load_state_dict(_named("model.", tensors))
     if lane.average is not None:
         lane.average.load_state_dict(_named("average.", tensors))
     if augments(lane.config.augmentation):
         lane.distortions.set_state(tensors["distortions"])
     lane.progress = tuple(values["progress"]) if values["progress"] else None
-    _restore_optimizer(lane.optimizer, tensors, values["optimizer"])
+    _restore_optimizer(lane.optimizer, OptimizerState(tensors, **values["optimizer"]))
     lane.order.set_state(tensors["order"])
     lane.noise.set_state(tensors["noise"])
     lane.position = Position(
@@ -83,33 +87,38 @@ def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Its tensors, named `optimizer.<parameter>.<name>`, and its plain values.
+@dataclass(frozen=True)
+class OptimizerState:
+    """Its tensors, named `optimizer.<parameter>.<name>`, the plain values of each parameter, and of each group."""
 
-    Raises:
-        TypeError: it keeps something else.
+    tensors: dict[str, Tensor]
+    state: dict[str, dict[str, Plain]]
+    groups: list[dict[str, Plain]]
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
+    """Raises:
+    TypeError: it keeps something else than tensors and plain values.
     """
-    tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {"state": {}, "groups": []}
-    state = optimizer.state_dict()
+    found, state = OptimizerState({}, {}, []), optimizer.state_dict()
     for index, entry in state["state"].items():
-        plain["state"][str(index)] = {}
+        plain = found.state.setdefault(str(index), {})
         for name, value in entry.items():
             if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value.detach()
+                found.tensors[f"optimizer.{index}.{name}"] = value.detach()
             elif isinstance(value, Plain):
-                plain["state"][str(index)][name] = value
+                plain[name] = value
             else:
                 raise TypeError(f"{type(optimizer).__name__} keeps `{name}` as {type(value).__name__}")
     for group in state["param_groups"]:
-        plain["groups"].append({k: v for k, v in group.items() if isinstance(v, Plain)})
-    return tensors, plain
+        found.groups.append({k: v for k, v in group.items() if isinstance(v, Plain)})
+    return found
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: OptimizerState) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in plain["state"].items()}
-    for name, value in tensors.items():
+    state: dict[int, dict[str, Plain | Tensor]] = {int(index): {**values} for index, values in kept.state.items()}
+    for name, value in kept.tensors.items():
         if not name.startswith("optimizer."):
             continue
         _, index, key = name.split(".", 2)
@@ -119,5 +128,5 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
             value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         state[int(index)][key] = value.clone()
     groups = optimizer.state_dict()["param_groups"]
-    merged = [present | kept for present, kept in zip(groups, plain["groups"], strict=True)]
+    merged = [present | kept for present, kept in zip(groups, kept.groups, strict=True)]
     optimizer.load_state_dict({"state": state, "param_groups": merged})
