@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from lenet_exp.errors import ConfigError, UserError, nearest
-
-EXIT_WRONG = 2
+from lenet_exp.commands.ending import run_to_its_end
+from lenet_exp.errors import ConfigError, nearest
 
 
 def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, str | None]:
@@ -32,22 +28,13 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
 
 
 def run_command(program: str, usage: str, main: Callable[[list[str]], int]) -> NoReturn:
-    """Runs `main` with the arguments; what a person got wrong is one line and status 2."""
-    atexit.register(gc.freeze)  # as in cli.run_app
-    arguments = sys.argv[1:]
-    if any(a in {"-h", "--help"} for a in arguments):
-        print(usage.strip())
-        sys.exit(0)
-    try:
-        status = main(arguments)
-        sys.stdout.flush()
-    except UserError as e:
-        print(f"{program}: {' '.join(str(e).split())}", file=sys.stderr)
-        status = EXIT_WRONG
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    except KeyboardInterrupt:
-        print(f"{program}: stopped", file=sys.stderr)
-        status = 130
-    sys.exit(status)
+    """Runs `main` with the arguments, or prints `usage`; leaves with the exit status."""
+
+    def work() -> int:
+        arguments = sys.argv[1:]
+        if any(a in {"-h", "--help"} for a in arguments):
+            print(usage.strip())
+            return 0
+        return main(arguments)
+
+    run_to_its_end(program, work)

@@ -1,0 +1,63 @@
+"""How a command ends: what a person got wrong is one line, and the exit status is true."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from lenet_exp.commands.streams import guard, leave_alone
+from lenet_exp.errors import RunsFailed, UserError
+from lenet_exp.stopping import Terminated, raise_terminated
+
+EXIT_FAILED = 1
+EXIT_WRONG = 2
+
+
+def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
+    """Runs `work` and leaves with its exit status.
+
+    0 fine; 1 a run failed or diverged, or standard output could not be written; 2 what was asked for is wrong (one line
+    on stderr); 130, 143 on SIGINT, SIGTERM.
+
+    Args:
+        full_error: shows the traceback of what was wrong instead of the line.
+    """
+    atexit.register(gc.freeze)  # or Python looks for cycles in all of torch and mlflow before it ends: over a second
+    signal.signal(signal.SIGTERM, raise_terminated)
+    out, err = guard()
+    try:
+        status = work()
+    except UserError as e:
+        if full_error:
+            raise
+        status = wrong(program, str(e))
+    except RunsFailed:
+        status = EXIT_FAILED
+    except SystemExit as e:  # Hydra's own, after --help
+        status = e.code if isinstance(e.code, int) else int(e.code is not None)
+    except KeyboardInterrupt:
+        status = _say(f"{program}: stopped", 130)
+    except Terminated:
+        status = _say(f"{program}: terminated", 143)
+    out.flush()
+    if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` has seen enough
+        _say(f"{program}: standard output can't be written ({out.error.strerror})", EXIT_FAILED)
+        status = status or EXIT_FAILED
+    err.flush()
+    leave_alone(out, 1)
+    leave_alone(err, 2)
+    sys.exit(status)
+
+
+def wrong(program: str, line: str) -> int:
+    """Prints what was wrong; the exit status for it."""
+    return _say(f"{program}: {' '.join(line.split())}", EXIT_WRONG)
+
+
+def _say(line: str, status: int) -> int:
+    print(line, file=sys.stderr)
+    return status
