@@ -8,6 +8,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -32,6 +33,10 @@ class GridSweeper(BasicSweeper, Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
+        if "sweep" not in config or "dataset" not in config:
+            raise CompactHydraException(
+                "hydra/sweeper=grid: is lenet-train's own; this program takes hydra/sweeper=basic"
+            )
         self.config = config  # the launcher is made when the sweep's folder is known
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -50,8 +55,10 @@ class GridSweeper(BasicSweeper, Sweeper):
 
     def _start(self, given: list[str]) -> Any:
         from lenet_exp.addresses import hide_password
+        from lenet_exp.config.grid import check_size
         from lenet_exp.folders.sweep_folder import sweep_of
         from lenet_exp.machine import command_line
+        from lenet_exp.reports.progress import display
         from lenet_exp.runs.jobs import check_jobs, freeze_jobs, tell_once
         from lenet_exp.sweeps.session import Asked
 
@@ -59,11 +66,13 @@ class GridSweeper(BasicSweeper, Sweeper):
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
+        check_size(overrides, self.config.sweep.max_jobs)
         (jobs,) = self.split_arguments(overrides, None)
         if not jobs:
             raise ConfigError(f"{' '.join(given)}: a sweep over no value; allowed is one or more")
         swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-        composed = (loader.load_sweep_config(self.config, list(job)) for job in jobs)  # one at a time: they are large
+        # one at a time: they are large
+        composed = (loader.load_sweep_config(self.config, list(job)) for job in display.told(jobs, "composing"))
         configs = check_jobs(jobs, composed)
         tell_once(configs)
         frozen = freeze_jobs(swept, jobs, configs)

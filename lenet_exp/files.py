@@ -8,6 +8,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.errors import ConfigError
+
+
+def user_path(text: str) -> Path:
+    """A path as a person writes it, with `~` for their home.
+
+    Raises:
+        ConfigError: it names the home of a user that there is not, or holds what no path can.
+    """
+    try:
+        if "\0" in text:
+            raise RuntimeError("it has a NUL character")
+        return Path(text).expanduser()
+    except RuntimeError as e:
+        raise ConfigError(f"{text!r}: allowed is a path ({e})") from e
+
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes aside, fsyncs and renames, so that after a crash the old or the new content is there."""

@@ -7,11 +7,12 @@ import tempfile
 from pathlib import Path
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.files import user_path
 
 
 def outputs_dir() -> Path:
     """`$LENET_EXP_OUTPUTS`, else `outputs` in the working directory; absolute, not necessarily existing."""
-    return Path(os.environ.get("LENET_EXP_OUTPUTS") or "outputs").expanduser().absolute()
+    return user_path(os.environ.get("LENET_EXP_OUTPUTS") or "outputs").absolute()
 
 
 def check_outputs(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError
+from lenet_exp.files import user_path
 
 USAGE = """
 lenet-compare: runs grouped by configuration, compared over their seeds.
@@ -58,7 +59,7 @@ def run(arguments: list[str]) -> int:
 def _output(output: str | None) -> Path | None:
     if output is None:
         return None
-    path = Path(output).expanduser().absolute()
+    path = user_path(output).absolute()
     if path.suffix not in FORMATS:
         raise ConfigError(f"output={output}: allowed is a file ending in {', '.join(FORMATS)}")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

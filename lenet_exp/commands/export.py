@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, UserError, nearest
+from lenet_exp.files import user_path
 
 USAGE = """
 lenet-export: writes a trained model as a file that other programs read, and tries the file before it counts.
@@ -44,7 +45,7 @@ def run(arguments: list[str]) -> int:
     if chosen not in FORMATS:
         hint = _did_you_mean(nearest(chosen, FORMATS))
         raise ConfigError(f"format={chosen}: allowed is onnx, pt2 or safetensors{hint}")
-    path = Path(output).expanduser() if output is not None else None
+    path = user_path(output) if output is not None else None
     if path is not None:
         _check_output(path, chosen)
 

@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, Shape, knobs, range_text, value_of, within
 from lenet_exp.errors import ConfigError
+from lenet_exp.machine import cpu_count
 
 TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those whose files are in MNIST's format
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
+MOST_THREADS_A_CORE = 4
 _WARM = "for a warm-up alone: schedule=linear schedule.final=1"
 
 
@@ -32,6 +34,7 @@ def check_ranges(config: Config | PredictConfig) -> None:
     """
     for flag, _, f in knobs(type(config)):
         _check_range(flag, value_of(config, flag), f)
+    _check_threads(config.num_threads)
     _check_store(config.tracking.uri)
     _check_dataset(config.dataset)
 
@@ -63,6 +66,13 @@ def _check_range(flag: str, value: Any, f: Field[Any]) -> None:
         return
     if not within(value, limits):
         raise ConfigError(f"{flag}={value}: allowed is {range_text(limits) or 'a finite number'}")
+
+
+def _check_threads(threads: int | None) -> None:
+    """Far more than there are cores only waits, and at some number torch hangs or crashes."""
+    most = MOST_THREADS_A_CORE * cpu_count()
+    if threads is not None and threads > most:
+        raise ConfigError(f"num_threads={threads}: allowed is <= {most} on this machine ({cpu_count()} cores)")
 
 
 def _check_store(uri: str | None) -> None:

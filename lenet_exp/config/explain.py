@@ -19,7 +19,9 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
     """What was wrong, the value, what is allowed and the nearest valid name, in one line."""
     if isinstance(error, OverrideParseException):
         typed = " ".join(str(error.override).split())
-        return f"{typed}: can't be read ({_first_line(str(error))}); quote values with special characters"
+        name, _, value = typed.partition("=")
+        how = f"""'{name}="{value}"'""" if value and '"' not in value and "'" not in value else "quoted"
+        return f"{typed}: can't be read; a value with special characters is written {how}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: no YAML: {error.problem}"

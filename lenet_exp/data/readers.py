@@ -20,6 +20,7 @@ from lenet_exp.data.download import download
 from lenet_exp.data.files import find_folder, read_file
 from lenet_exp.data.idx import parse_idx
 from lenet_exp.errors import DataError
+from lenet_exp.files import user_path
 
 log = logging.getLogger("lenet_exp")
 
@@ -51,7 +52,7 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
     Raises:
         DataError: files are missing, can't be had, can't be read, or are not what their names say.
     """
-    raw = READERS[dataset.reader](dataset, Path(data_root).expanduser().absolute(), part)
+    raw = READERS[dataset.reader](dataset, user_path(data_root).absolute(), part)
     if raw.labels.numel() == 0 or len(raw.images) != len(raw.labels):
         raise DataError(
             f"dataset={dataset.name}: {len(raw.images)} images but {len(raw.labels)} labels in {raw.source}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.files import user_path
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 
@@ -21,7 +21,7 @@ def find_sweep(which: str) -> SweepFolder:
     Raises:
         ConfigError: there is none.
     """
-    path = Path(which).expanduser()
+    path = user_path(which)
     if which != "last" and (path / "sweep.json").exists():
         return SweepFolder(path.absolute())
     sweeps = all_sweeps(outputs_dir())

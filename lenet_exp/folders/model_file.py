@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_json
 from lenet_exp.training.weights import save_weights
 
@@ -22,7 +23,7 @@ class ModelFile:
     """
 
     def __init__(self, folder: str, dataset: str, run_id: str) -> None:
-        self.folder = Path(folder).expanduser().absolute()
+        self.folder = user_path(folder).absolute()
         self._prefix, self._suffix = dataset, f"_{run_id[:8]}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lenet_exp.addresses import store_uri
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.files import write_atomic
+from lenet_exp.files import user_path, write_atomic
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.figures import check_output, pictures_table, score_table, write_output
@@ -40,7 +40,7 @@ def answer_test_set(config: PredictConfig) -> float:
     path = _save(config, model, "confusion_matrix.png", figure)
     if config.output is not None:
         about = {"trained_model": model.name, "dataset": dataset.name}
-        write_output(Path(config.output).expanduser(), about | score.as_json(), score_table(score))
+        write_output(user_path(config.output), about | score.as_json(), score_table(score))
         print(f"numbers: {config.output}")
     print(f"confusion matrix: {path}")
     logged = log_test_result(config, model, score, figure)
@@ -52,7 +52,7 @@ def answer_test_set(config: PredictConfig) -> float:
 def answer_pictures(config: PredictConfig) -> float:
     """Classifies pictures, prints the answers and draws what the network saw."""
     check_output(config.output)
-    pictures = [read_picture(Path(p).expanduser(), config.dataset.picture_box) for p in config.images]
+    pictures = [read_picture(user_path(p), config.dataset.picture_box) for p in config.images]
     _, model = _prepare(config)
     names = config.dataset.class_names + [f"output {i}" for i in range(len(config.dataset.class_names), 10)]
     answers = classify(model.network.cpu(), pictures)
@@ -65,7 +65,7 @@ def answer_pictures(config: PredictConfig) -> float:
     print(f"what the network saw: {_save(config, model, 'pictures.png', png(pictures_figure(shown)))}")
     if config.output is not None:
         rows = pictures_table(answers, names)
-        write_output(Path(config.output).expanduser(), {"trained_model": model.name, "images": rows}, rows)
+        write_output(user_path(config.output), {"trained_model": model.name, "images": rows}, rows)
         print(f"numbers: {config.output}")
     return math.nan
 

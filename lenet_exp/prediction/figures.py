@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.files import write_atomic, write_json
+from lenet_exp.files import user_path, write_atomic, write_json
 from lenet_exp.prediction.pictures import Answer
 from lenet_exp.training.evaluate import named_matrix
 from lenet_exp.training.score import Score
@@ -22,7 +22,7 @@ def check_output(output: str | None) -> None:
     """
     if output is None:
         return
-    path = Path(output).expanduser()
+    path = user_path(output)
     if path.suffix not in FORMATS:
         raise ConfigError(f"output={output}: allowed is a file ending in {' or '.join(FORMATS)}")
     if path.is_dir() or not path.absolute().parent.is_dir():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -14,6 +17,11 @@ from rich.text import Text
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.training.fit import EpochResult
+
+PATIENCE_SECONDS = 2.0  # of silence
+LINE_SECONDS = 30.0  # between lines where there is no terminal
+
+T = TypeVar("T")
 
 log = logging.getLogger("lenet_exp")
 console = Console(stderr=True, soft_wrap=True)
@@ -88,6 +96,24 @@ class Display:
                 self.running([])
                 progress.remove_task(self._sweep)
                 self._sweep = None
+
+    def told(self, items: Sequence[T], what: str) -> Iterator[T]:
+        """Yields the items; where that takes longer than 2 s, the terminal says how far it is."""
+        start, said = time.monotonic(), -math.inf
+        with ExitStack() as stack:
+            for n, item in enumerate(items):
+                now = time.monotonic()
+                if console.is_terminal and now - start > PATIENCE_SECONDS:
+                    if said < 0:
+                        bars = stack.enter_context(self._bars())
+                        bar = bars.add_task(what, total=len(items), state="")
+                        stack.callback(bars.remove_task, bar)
+                        said = now
+                    bars.update(bar, completed=n, state=f"{n:,} of {len(items):,} jobs")
+                elif now - start > PATIENCE_SECONDS and now - said > LINE_SECONDS:
+                    log.info("%s: %d of %d jobs", what, n, len(items))
+                    said = now
+                yield item
 
     def more(self, jobs: int, epochs: int) -> None:
         """The sweep has got more runs."""

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -20,6 +19,7 @@ from lenet_exp.config.schema import Config, EngineName, Tracking
 from lenet_exp.config.targets import keywords, option_name
 from lenet_exp.data.images import data_digests
 from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
@@ -151,8 +151,8 @@ def _frozen(config: Config) -> Config:
     """The configuration, good in any directory, and without a password."""
     return replace(
         config,
-        data_root=str(Path(config.data_root).expanduser().absolute()),
-        model_path=config.model_path and str(Path(config.model_path).expanduser().absolute()),
+        data_root=str(user_path(config.data_root).absolute()),
+        model_path=config.model_path and str(user_path(config.model_path).absolute()),
         tracking=_kept(config.tracking),
     )
 

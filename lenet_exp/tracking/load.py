@@ -16,6 +16,7 @@ from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
+from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.tracking.champion import ALIAS, registered_name
 from lenet_exp.tracking.model import rebuild
@@ -60,7 +61,7 @@ def load_model(name: str | None, uri: str, dataset: str) -> TrainedModel:
         return load_champion(dataset, uri)
     if name.startswith("runs:/"):
         return load_run(name.removeprefix("runs:/").strip("/"), uri)
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix == ".safetensors":
         return load_file(path)
     if path.suffix in {".pkl", ".pt", ".pth"}:
@@ -138,7 +139,7 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
 def load_file(path: Path) -> TrainedModel:
     """A `.safetensors` file of `model_path` or of lenet-export; one made of a model without a record has none."""
     try:
-        weights, metadata = load_weights(path.expanduser())
+        weights, metadata = load_weights(path)
         record = record_of(json.loads(metadata["record"])) if "record" in metadata else None
         known = json.loads(metadata["network"]) if record is None else {}
         config = from_plain(known["config"]) if record is None else record.config
