@@ -36,15 +36,18 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 # What Hydra raises besides its own classes where it trips over odd overrides.
-PLAIN_ERRORS = (ValueError, AssertionError, TypeError, AttributeError)
+PLAIN_ERRORS = (ValueError, AssertionError, TypeError, AttributeError, KeyError, OSError, RuntimeError)
 
 
-def from_hydra(error: Exception) -> bool:
-    """Whether one of `PLAIN_ERRORS` is Hydra's own word on the overrides and not a bug."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+def from_hydra(error: BaseException) -> bool:
+    """Whether one of `PLAIN_ERRORS` is Hydra's own word on the overrides and not a bug: it, or what it called last, and
+    nothing of ours, raised it."""
+    last, trace = "", error.__traceback__
+    while trace is not None:
+        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        last = package if package in {"hydra", "omegaconf", "lenet_exp", "hydra_plugins"} else last
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(("hydra.", "omegaconf."))
+    return last in {"hydra", "omegaconf"}
 
 
 def first_line(error: Exception) -> str:

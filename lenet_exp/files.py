@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,26 @@ def user_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as e:
         raise ConfigError(f"{text!r}: allowed is a path ({e})") from e
+
+
+def write_asked(path: Path, content: bytes | str) -> None:
+    """As `write_atomic`, of a file that a person asked for by `output=`.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    try:
+        write_atomic(path, content)
+    except OSError as e:
+        raise ConfigError(f"output={path}: can't be written ({e.strerror})") from e
+
+
+def check_regular(path: Path) -> None:
+    """Raises:
+    OSError: it is no regular file: a pipe would block, a device never end.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -62,6 +84,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The value in a JSON file, or None where there is no such file."""
     try:
+        check_regular(path)
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None

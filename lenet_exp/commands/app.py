@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lenet_exp.commands.ending import EXIT_FAILED, run_to_its_end, wrong
+from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_to_its_end, wrong
 from lenet_exp.config.compose import free_tags
 from lenet_exp.config.conf_dir import CONF_DIR, config_groups
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
@@ -63,6 +63,8 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         from lenet_exp.config.explain import explain_hydra
 
         raise ConfigError(explain_hydra(e)) from e
+    except SystemExit as e:  # Hydra has said why: `--cfg job -p nope`
+        status = EXIT_WRONG if e.code == EXIT_FAILED and from_hydra(e) else int(e.code or 0)
     return status
 
 

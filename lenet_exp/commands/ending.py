@@ -16,6 +16,8 @@ from lenet_exp.stopping import Terminated, raise_terminated
 EXIT_FAILED = 1
 EXIT_WRONG = 2
 
+LONGEST_WORD = 300  # of a message; who typed a longer one knows it by its beginning
+
 
 def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
     """Runs `work` and leaves with its exit status.
@@ -55,7 +57,8 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
 
 def wrong(program: str, line: str) -> int:
     """Prints what was wrong; the exit status for it."""
-    return _say(f"{program}: {' '.join(line.split())}", EXIT_WRONG)
+    words = (word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}..." for word in line.split())
+    return _say(f"{program}: {' '.join(words)}", EXIT_WRONG)
 
 
 def _say(line: str, status: int) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import Field
 from typing import Any
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, Shape, knobs, range_text, value_of, within
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, nearest
 from lenet_exp.machine import cpu_count
 
 TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those whose files are in MNIST's format
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
 MOST_THREADS_A_CORE = 4
+DEVICES = ("auto", "cpu", "cuda", "mps")
 _WARM = "for a warm-up alone: schedule=linear schedule.final=1"
 
 
@@ -34,6 +36,7 @@ def check_ranges(config: Config | PredictConfig) -> None:
     """
     for flag, _, f in knobs(type(config)):
         _check_range(flag, value_of(config, flag), f)
+    _check_device(config.device)
     _check_threads(config.num_threads)
     _check_store(config.tracking.uri)
     _check_dataset(config.dataset)
@@ -66,6 +69,13 @@ def _check_range(flag: str, value: Any, f: Field[Any]) -> None:
         return
     if not within(value, limits):
         raise ConfigError(f"{flag}={value}: allowed is {range_text(limits) or 'a finite number'}")
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
+        near = nearest(device, DEVICES)
+        hint = f"; did you mean {near}?" if near else ""
+        raise ConfigError(f"device={device}: allowed is auto, cpu, cuda, cuda:<number> or mps{hint}")
 
 
 def _check_threads(threads: int | None) -> None:

@@ -25,6 +25,10 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: no YAML: {error.problem}"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, KeyError):  # a name that the environment does not have
+        return f"{error.args[0]}: there is no such name"
     if type(error) in {AssertionError, TypeError, AttributeError}:  # Hydra tripped; OmegaConf's own are subclasses
         return "the overrides can't be read; they are written name=value"
     text = str(error)
@@ -38,7 +42,8 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
         return explain_flag(key or _quoted(text), conf_dirs)
     if "Ambiguous value" in text:
         return f"{_quoted(text) or text.splitlines()[0]}: several values need -m (lenet-train -m ...)"
-    return _first_line(text if not key or key in _first_line(text) else f"{key}: {text}")
+    line = _first_line(text if not key or key in _first_line(text) else f"{key}: {text}")
+    return line if cause is error else f"{line} ({_first_line(str(cause))})"
 
 
 def _missing_option(error: MissingConfigException, conf_dirs: tuple[Path, ...]) -> str:

@@ -15,14 +15,8 @@ from typing import Any, cast, get_type_hints
 from omegaconf import MISSING
 
 Option = dict[str, Any]  # an option file's content, as Hydra composes it: a class and its keywords
+DEVICE = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:<number>, mps"
 ALWAYS = object()  # a neutral value that no value equals: the field always counts in the fingerprint
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
 
 
 class EngineName(StrEnum):
@@ -187,7 +181,7 @@ class Config:
     seed: int = knob("of weights, order, dropout, augmentation", ge=0, lt=2**63)
     split_seed: int = knob("of the split into training and validation; its effect is in the data digests",
                            ge=0, lt=2**63, result=False)  # fmt: skip
-    device: Device = knob("auto (cuda, then mps, then cpu), cpu, cuda, mps", result=False)
+    device: str = knob(DEVICE, result=False)
     engine: EngineName = knob(
         "what does the steps: auto (torch, for now), torch", neutral=EngineName.auto, result=False
     )
@@ -217,7 +211,7 @@ class PredictConfig:
     images: list[str] = knob("pictures to classify instead of the test set: images=[a.png,b.jpg]")
     batch_size: int = knob("images a step; need not divide the set", ge=1)
     output: str | None = knob("file for the numbers, .json or .csv (null: none)")
-    device: Device = knob("auto (cuda, then mps, then cpu), cpu, cuda, mps")
+    device: str = knob(DEVICE)
     num_threads: int | None = knob("CPU threads (null: all cores)", ge=1)
     data_root: str = knob("folder of the data sets, torchvision's layout; default $$LENET_EXP_DATA, else data")
     tracking: Store = field(default_factory=Store)

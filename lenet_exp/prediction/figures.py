@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.files import user_path, write_atomic, write_json
+from lenet_exp.files import user_path, write_asked
 from lenet_exp.prediction.pictures import Answer
 from lenet_exp.training.evaluate import named_matrix
 from lenet_exp.training.score import Score
@@ -32,13 +33,13 @@ def check_output(output: str | None) -> None:
 def write_output(path: Path, values: object, rows: Rows) -> None:
     """Writes `values` to a JSON file or `rows` to a CSV file."""
     if path.suffix == ".json":
-        write_json(path, values)
+        write_asked(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
         return
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomic(path, text.getvalue())
+    write_asked(path, text.getvalue())
 
 
 def score_table(score: Score) -> Rows:

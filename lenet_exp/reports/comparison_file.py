@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.words import next_step, verdict
-from lenet_exp.files import write_atomic
+from lenet_exp.files import write_asked
 from lenet_exp.reports.leaderboard import Cell, markdown, records
 
 
@@ -20,13 +20,13 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], title: str) 
     if path.suffix == ".html":
         from lenet_exp.reports.comparison_page import page
 
-        write_atomic(path, page(comparisons, title))
+        write_asked(path, page(comparisons, title))
     elif path.suffix == ".md":
-        write_atomic(path, f"# {title}\n\n" + "\n".join(markdown(c) for c in comparisons))
+        write_asked(path, f"# {title}\n\n" + "\n".join(markdown(c) for c in comparisons))
     elif path.suffix == ".csv":
-        write_atomic(path, _csv([row for c in comparisons for row in records(c)]))
+        write_asked(path, _csv([row for c in comparisons for row in records(c)]))
     else:
-        write_atomic(path, json.dumps([_json(c) for c in comparisons], indent=2) + "\n")
+        write_asked(path, json.dumps([_json(c) for c in comparisons], indent=2) + "\n")
 
 
 def _csv(rows: Sequence[dict[str, Cell]]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from lenet_exp.config.fingerprint import fingerprint
-from lenet_exp.config.schema import Config, Device, EngineName
+from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
 from lenet_exp.folders.commits import Commits
@@ -139,7 +139,7 @@ def _model_file(job: Job) -> ModelFile | None:
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
     """Says so where a result was trained otherwise than is explicitly asked for: its bits may differ."""
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
-    if config.device is not Device.auto:
+    if config.device != "auto":
         asked["device"] = device.type
     if config.engine is not EngineName.auto:
         asked["engine"] = config.engine.value

@@ -33,10 +33,12 @@ def _check_activation(config: Config) -> None:
 @lru_cache(maxsize=1024)
 def _try_network(options: str) -> None:
     activation, dropout_rate = json.loads(options)
-    model = LeNet5(activation, dropout_rate, noise=torch.Generator())
     state = torch.random.get_rng_state()
     try:
+        model = LeNet5(activation, dropout_rate, noise=torch.Generator())
         model.train()(torch.linspace(-1, 1, 2 * 32 * 32).reshape(2, 1, 32, 32))
+    except ConfigError:
+        raise
     except Exception as e:
         raise ConfigError(f"activation={option_name(activation)}: can't be applied in LeNet-5: {e}") from e
     if not torch.equal(state, torch.random.get_rng_state()):

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import torch
 
-from lenet_exp.config.schema import Config, Device
+from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_count, cpu_model
 
 SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
 
 
-def choose_device(device: Device) -> torch.device:
+def choose_device(device: str) -> torch.device:
     """The torch device for a `device` flag; CUDA is told to repeat its bits.
 
     Raises:
         ConfigError: this machine has no such device.
     """
     have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device is Device.auto:
-        return choose_device(next(d for d in (Device.cuda, Device.mps, Device.cpu) if have[d.value]))
-    if not have[device.value]:
-        allowed = ", ".join(["auto", *(name for name, there in have.items() if there)])
-        raise ConfigError(f"device={device.value}: not on this machine; allowed is {allowed}")
-    if device is Device.cuda:
+    if device == "auto":
+        return choose_device(next(name for name in ("cuda", "mps", "cpu") if have[name]))
+    kind, _, number = device.partition(":")
+    if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
+        allowed = ["auto", *(name for name, there in have.items() if there)]
+        allowed += [f"cuda:{n}" for n in range(torch.cuda.device_count())]
+        raise ConfigError(f"device={device}: not on this machine; allowed is {', '.join(allowed)}")
+    if kind == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
-    return torch.device(device.value)
+    return torch.device(device)
 
 
 def use_threads(*wanted: int | None) -> int:

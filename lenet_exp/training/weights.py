@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from lenet_exp.files import write_atomic
+from lenet_exp.files import check_regular, write_atomic
 
 ORDER = "order"
 
@@ -32,6 +32,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors, in the order they were saved in, and the metadata of a safetensors file."""
+    check_regular(path)
     with safe_open(str(path), framework="pt") as f:
         metadata = dict(f.metadata() or {})
         names = json.loads(metadata.pop(ORDER, "null")) or list(f.keys())
