@@ -80,6 +80,8 @@ def _refuse_arguments() -> None:
         from lenet_exp.config.explain import explain_arguments
 
         _refuse(explain_arguments(dashed))
+    if parsed.experimental_rerun is not None:  # argparse takes it shortened, too
+        _refuse("--experimental-rerun: not allowed: it unpickles its file, and so runs what stands in there")
     for override in parsed.overrides:
         name, _, value = override.partition("=")
         if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them, silently
