@@ -73,18 +73,20 @@ def compare(
     return pd.DataFrame([row for comparison in comparisons for row in records(comparison)])
 
 
-def load(model: str, *, tracking_uri: str | None = None) -> LeNet5:
+def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> LeNet5:
     """The best network of a run, in eval mode on the CPU, its weights checked against the record's digest.
 
     Args:
         model: `runs:/<MLflow run id>`, a `.safetensors` file of `model_path`, a registered name such as `lenet5-mnist`
             (its champion), or `name@alias`.
         tracking_uri: the store; by default MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder.
+        trust: a class of your own, or a module with all in it, that the model may name as its activation. Torch's and
+            this package's activations may be named anyway; others would run code that the model's file chose.
 
     Raises:
-        UserError: there is no such model, or its weights are not those of its record.
+        UserError: there is no such model, its weights are not those of its record, or its activation is not trusted.
     """
     from lenet_exp.addresses import default_uri
     from lenet_exp.tracking.load import load_model
 
-    return load_model(model, tracking_uri or default_uri(), dataset="").network
+    return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network

@@ -22,6 +22,7 @@ trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safeten
                 (default: the champion of dataset=)
 dataset=        whose champion (default: mnist)
 output=         the file (default: lenet5-<data set>.<format> in the working directory)
+trust=          class or module of your own that the model may name as its activation, as in trust=mine.Swish
 tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
 Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10). The record of the training is in the
@@ -34,6 +35,7 @@ FLAGS: dict[str, str | None] = {
     "format": None,
     "output": None,
     "dataset": "mnist",
+    "trust": None,
     "tracking.uri": None,
 }
 
@@ -56,7 +58,7 @@ def run(arguments: list[str]) -> int:
     check_format(chosen)
     uri = values["tracking.uri"] or default_uri()
     try:
-        model = load_model(name, uri, str(values["dataset"]))
+        model = load_model(name, uri, str(values["dataset"]), values["trust"])
     except UserError as e:
         hint = "" if name else _did_you_mean(_other_dataset(str(values["dataset"])))
         raise ConfigError(f"{e}{hint}") from e

@@ -73,7 +73,7 @@ def answer_pictures(config: PredictConfig) -> float:
 def _prepare(config: PredictConfig) -> tuple[torch.device, TrainedModel]:
     device = choose_device(config.device)
     torch.set_num_threads(config.num_threads or cpu_count())
-    model = load_model(config.trained_model, store_uri(config.tracking.uri), config.dataset.name)
+    model = load_model(config.trained_model, store_uri(config.tracking.uri), config.dataset.name, config.trust)
     trained_on = model.record.dataset if model.record else config.dataset.name
     if trained_on != config.dataset.name:
         log.warning("%s was trained on %s, not on %s", model.name, trained_on, config.dataset.name)

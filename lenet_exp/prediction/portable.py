@@ -44,11 +44,12 @@ class Format:
     """How a network is written, and read back by whoever will use the file.
 
     Attributes:
+        read: what the file answers; it is told the class of the activation, which was trusted when the model was found.
         tolerance: the largest difference of a logit that is allowed, as a share of the largest logit.
     """
 
     write: Callable[[LeNet5, dict[str, str], Path], None]
-    read: Callable[[Path], Answer]
+    read: Callable[[Path, str | None], Answer]
     tolerance: float
 
 
@@ -76,7 +77,7 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
         try:
             with _quiet():
                 chosen.write(model.network, metadata(model), aside)
-                answer = chosen.read(aside)
+                answer = chosen.read(aside, _target(model))
                 difference, allowed = _compare(model.network, answer, chosen.tolerance)
         except Exception as e:  # of torch, onnx, onnxscript or onnxruntime: an activation of one's own may not go
             raise UserError(f"{model.name}: can't be exported as {name} ({first_line(e)})") from e
@@ -112,6 +113,10 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     about = {"dataset": model.record.dataset, "activation": option_name(config.activation)}
     about["class_names"] = json.dumps(config.dataset.class_names)
     return facts | about | known | {"record": json.dumps(record_json(model.record))}
+
+
+def _target(model: TrainedModel) -> str | None:
+    return None if model.record is None else str(model.record.config.activation["_target_"])
 
 
 def _rebuildable(network: LeNet5) -> dict[str, Any]:
@@ -158,7 +163,7 @@ def _write_onnx(network: LeNet5, facts: dict[str, str], path: Path) -> None:
     path.write_bytes(proto.SerializeToString())
 
 
-def _read_onnx(path: Path) -> Answer:
+def _read_onnx(path: Path, _: str | None) -> Answer:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -180,16 +185,16 @@ def _write_pt2(network: LeNet5, facts: dict[str, str], path: Path) -> None:
     torch.export.save(exported, path, extra_files={"metadata.json": json.dumps(facts, indent=1)})
 
 
-def _read_pt2(path: Path) -> Answer:
-    return torch.export.load(path).module()
+def _read_pt2(path: Path, _: str | None) -> Answer:
+    return torch.export.load(path).module()  # it unpickles: only for the file that was written a moment ago
 
 
 def _write_safetensors(network: LeNet5, facts: dict[str, str], path: Path) -> None:
     save_weights(path, network.state_dict(), facts)
 
 
-def _read_safetensors(path: Path) -> Answer:
-    return load_file(path).network
+def _read_safetensors(path: Path, trust: str | None) -> Answer:
+    return load_file(path, trust).network
 
 
 FORMATS = {

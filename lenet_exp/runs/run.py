@@ -96,7 +96,7 @@ def run(
     model_file = _model_file(job)
     with folder.claim():
         if not forced_ms:
-            delivery.adopt(folder, job.fingerprint)
+            delivery.adopt(job)
         earlier, record = folder.begun(), folder.result()
         if earlier is not None and earlier.created_ms < forced_ms:
             earlier = record = None

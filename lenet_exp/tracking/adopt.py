@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import SQLITE
 from lenet_exp.config.schema import Models
+from lenet_exp.errors import UserError
 from lenet_exp.folders.commits import write_history
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import (
@@ -20,10 +20,12 @@ from lenet_exp.folders.records import (
     History,
     Outcome,
     Record,
-    record_of,
 )
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.logged import logged_model, read_record
 from lenet_exp.tracking.store import Store
+from lenet_exp.training.trust import check_activation
+from lenet_exp.training.weights import save_weights, weights_digest
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,12 +36,12 @@ FINISHED = "tags.kind = 'run' and tags.outcome = 'finished' and attributes.statu
 log = logging.getLogger("lenet_exp")
 
 
-def take_over_one(folder: RunFolder, fingerprint: str, store: Store) -> None:
-    """Takes over a run that others finished, if the folder, which the caller owns, has none."""
-    if _shared(store) and folder.begun() is None:
-        query = f"{FINISHED} and tags.fingerprint = '{fingerprint}'"
+def take_over_one(job: Job, store: Store) -> None:
+    """Takes over a run that others finished, if the job's folder, which the caller owns, has none."""
+    if _shared(store) and job.folder.begun() is None:
+        query = f"{FINISHED} and tags.fingerprint = '{job.fingerprint}'"
         for run in store.client.search_runs([store.experiment_id], query, max_results=1):
-            _write(folder, run, store)
+            _write(job, run, store)
 
 
 def learn(jobs: Sequence[Job], store: Store) -> None:
@@ -67,7 +69,7 @@ def take_over(jobs: Sequence[Job], store: Store) -> None:
         if job is not None:
             with job.folder.claim():
                 if job.folder.begun() is None:
-                    taken += _write(job.folder, run, store)
+                    taken += _write(job, run, store)
         if not wanted:
             break
     if taken:
@@ -88,40 +90,42 @@ def _pages(store: Store, query: str) -> Iterator[Run]:
             return
 
 
-def _write(folder: RunFolder, run: Run, store: Store) -> bool:
+def _write(job: Job, run: Run, store: Store) -> bool:
     """Makes the run folder of a run that was trained elsewhere: its record, and that MLflow has it."""
     with tempfile.TemporaryDirectory() as scratch:
         path = store.client.download_artifacts(run.info.run_id, "record.json", scratch)
         try:
-            record = record_of(json.loads(Path(path).read_text()))
-        except ValueError as e:
+            record = read_record(Path(path))
+            # Later it may be rebuilt for another store: it may name what the job itself names, and nothing else.
+            check_activation("its network", record.config.activation, str(job.config.activation["_target_"]))
+        except (ValueError, UserError) as e:
             log.warning("MLflow run %s: its record.json can't be read (%s); it is not taken over", run.info.run_id, e)
             return False
     if record.fingerprint != run.data.tags["fingerprint"] or record.outcome is not Outcome.finished:
         return False
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
     delivered = DeliveredRun(store.name, run.info.run_id, record.epochs, record.ended_ms, model=True, sweeps=sweeps)
+    folder = job.folder
     folder.set_delivered(Delivered([delivered]))
     if record.config.tracking.models is not Models.none:
-        _fetch_weights(folder, record, run.info.run_id, store)
+        _fetch_weights(folder, record, run, store)
     folder.finish(record)
     store.seen.add(run.info.run_id)
     return True
 
 
-def _fetch_weights(folder: RunFolder, record: Record, run_id: str, store: Store) -> None:
+def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) -> None:
     """The best weights from the logged model, checked against the record's digest; for `model_path`."""
-    from lenet_exp.errors import UserError
-    from lenet_exp.tracking.load import load_model
-    from lenet_exp.training.weights import save_weights
-
     try:
-        network = load_model(f"runs:/{run_id}", store.uri, record.dataset).network
+        weights, _ = logged_model(store.client, store.uri, run)
     except UserError as e:
-        log.debug("no weights of %s: %s", run_id, e)
+        log.debug("no weights of %s: %s", run.info.run_id, e)
+        return
+    if weights_digest(weights) != record.weights_digest:
+        log.warning("MLflow run %s: its weights are not those of its record, and are not kept", run.info.run_id)
         return
     if record.best_epoch is None or record.best_val_accuracy is None:
         return
     name = f"best-{record.best_epoch}.safetensors"
-    save_weights(folder.path / name, network.state_dict(), {"epoch": str(record.best_epoch)})
+    save_weights(folder.path / name, weights, {"epoch": str(record.best_epoch)})
     write_history(folder.path, History(best=BestWeights(record.best_epoch, record.best_val_accuracy, name)))

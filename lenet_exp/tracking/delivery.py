@@ -30,8 +30,8 @@ T = TypeVar("T")
 class Delivery(Protocol):
     """Sends a run's folder to MLflow, during the training and after it."""
 
-    def adopt(self, folder: RunFolder, fingerprint: str) -> None:
-        """Takes over a run that others finished in a store that they share, if the folder has none."""
+    def adopt(self, job: Job) -> None:
+        """Takes over a run that others finished in a store that they share, if the job's folder has none."""
 
     def live(self, folder: RunFolder) -> None:
         """Sends what is committed, if the last sending is long enough ago."""
@@ -43,7 +43,7 @@ class Delivery(Protocol):
 class LeftToOthers:
     """For the workers of a sweep: the sweep's own process delivers for all, and they never import mlflow."""
 
-    def adopt(self, folder: RunFolder, fingerprint: str) -> None:
+    def adopt(self, job: Job) -> None:
         pass
 
     def live(self, folder: RunFolder) -> None:
@@ -78,10 +78,10 @@ class StoreDelivery:
         self._warned = False
         self._connect()
 
-    def adopt(self, folder: RunFolder, fingerprint: str) -> None:
+    def adopt(self, job: Job) -> None:
         """Takes over a run that others finished in a store that they share; of a sweep, `adopt_all` has done so."""
         if not self._in_sweep:
-            self.attempt("runs of others", lambda store: take_over_one(folder, fingerprint, store))
+            self.attempt("runs of others", lambda store: take_over_one(job, store))
 
     def adopt_all(self, jobs: Sequence[Job]) -> None:
         """Before a sweep: learns which of its runs the store has, and takes over what others finished there."""

@@ -1,11 +1,12 @@
-"""Networks back from wherever a trained model may lie. No pickle is run; weights are checked against their record."""
+"""Networks back from wherever a trained model may lie. Tensors and JSON are read, and no code is run.
+
+Weights are checked against their record; a class that the record names, before it is imported (training/trust.py).
+"""
 
 from __future__ import annotations
 
 import json
 import re
-import tempfile
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +20,14 @@ from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.tracking.champion import ALIAS, registered_name
+from lenet_exp.tracking.logged import logged_model, model_at, read_weights
 from lenet_exp.tracking.model import rebuild
 from lenet_exp.tracking.shipped import shipped_file
 from lenet_exp.tracking.store import connect
 from lenet_exp.training.ancestor import load_ancestor
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.weights import load_weights, weights_digest
+from lenet_exp.training.trust import check_activation, check_trust
+from lenet_exp.training.weights import weights_digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,24 +49,26 @@ class TrainedModel:
     run_id: str | None = None
 
 
-def load_model(name: str | None, uri: str, dataset: str) -> TrainedModel:
+def load_model(name: str | None, uri: str, dataset: str, trust: str | None = None) -> TrainedModel:
     """The model that `trained_model` names.
 
     Args:
         name: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, `name@alias`, or None for the champion
             of the data set.
         uri: of the MLflow store.
+        trust: a class, or a module, that the model may name as its activation besides torch's and this package's.
 
     Raises:
         UserError: there is no such model, it can't be trusted, or its weights are not those of its record.
     """
+    check_trust(trust)
     if name is None:
-        return load_champion(dataset, uri)
+        return load_champion(dataset, uri, trust)
     if name.startswith("runs:/"):
-        return load_run(name.removeprefix("runs:/").strip("/"), uri)
+        return load_run(name.removeprefix("runs:/").strip("/"), uri, trust)
     path = user_path(name)
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return load_file(path, trust)
     if path.suffix in {".pkl", ".pt", ".pth"}:
         return TrainedModel(load_ancestor(path), path.name)
     if not re.fullmatch(r"[\w.-]+(@[\w.-]+)?", name):
@@ -72,38 +77,33 @@ def load_model(name: str | None, uri: str, dataset: str) -> TrainedModel:
             "a .pkl file"
         )
     model, _, alias = name.partition("@")
-    return load_registered(model, alias or ALIAS, uri)
+    return load_registered(model, alias or ALIAS, uri, trust)
 
 
-def load_run(run_id: str, uri: str) -> TrainedModel:
+def load_run(run_id: str, uri: str, trust: str | None = None) -> TrainedModel:
     """The logged model of an MLflow run."""
     from mlflow.exceptions import MlflowException
 
     client = connect(uri)
     try:
-        run = client.get_run(run_id)
-        models = run.outputs.model_outputs if run.outputs else []
-        if not models:
-            raise UserError(f"runs:/{run_id}: the run has no model (outcome {run.data.tags.get('outcome', 'unknown')})")
-        location = client.get_logged_model(models[0].model_id).artifact_location
-        weights, record = _load_logged(client, uri, run_id, location)
-    except MlflowException as e:
+        weights, record = logged_model(client, uri, client.get_run(run_id))
+    except (MlflowException, OSError) as e:
         raise UserError(hide_password(f"runs:/{run_id}: {first_line(e)} (store {uri})")) from e
-    return TrainedModel(_of_record(f"runs:/{run_id}", record, weights), f"runs:/{run_id}", record, run_id)
+    return TrainedModel(_of_record(f"runs:/{run_id}", record, weights, trust), f"runs:/{run_id}", record, run_id)
 
 
-def load_registered(name: str, alias: str, uri: str) -> TrainedModel:
+def load_registered(name: str, alias: str, uri: str, trust: str | None = None) -> TrainedModel:
     """The version of a registered model that an alias points to."""
     from mlflow.exceptions import MlflowException
 
     client = connect(uri)
     try:
-        return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias)
-    except MlflowException as e:
+        return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust)
+    except (MlflowException, OSError) as e:
         raise UserError(hide_password(f"trained_model={name}@{alias}: {first_line(e)} (store {uri})")) from e
 
 
-def load_champion(dataset: str, uri: str) -> TrainedModel:
+def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedModel:
     """The champion of a data set: the registered one, else the model that the package ships."""
     from mlflow.exceptions import MlflowException
 
@@ -116,7 +116,10 @@ def load_champion(dataset: str, uri: str) -> TrainedModel:
         if e.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise UserError(hide_password(f"dataset={dataset}: {first_line(e)} (store {uri})")) from e
         return _load_shipped(dataset, uri)
-    return _load_version(client, uri, version, ALIAS)
+    try:
+        return _load_version(client, uri, version, ALIAS, trust)
+    except (MlflowException, OSError) as e:
+        raise UserError(hide_password(f"dataset={dataset}: {first_line(e)} (store {uri})")) from e
 
 
 def _load_shipped(dataset: str, uri: str) -> TrainedModel:
@@ -129,59 +132,47 @@ def _load_shipped(dataset: str, uri: str) -> TrainedModel:
     return replace(load_file(path), name=f"{registered_name(dataset)} (shipped with lenet_exp)")
 
 
-def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str) -> TrainedModel:
+def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: str | None) -> TrainedModel:
     location = client.get_model_version_download_uri(version.name, version.version)
-    weights, record = _load_logged(client, uri, str(version.run_id), location)
+    weights, record = model_at(client, uri, client.get_run(str(version.run_id)), location)
     label = f"{version.name}@{alias} (version {version.version})"
-    return TrainedModel(_of_record(label, record, weights), label, record, version.run_id)
+    return TrainedModel(_of_record(label, record, weights, trust), label, record, version.run_id)
 
 
-def load_file(path: Path) -> TrainedModel:
+def load_file(path: Path, trust: str | None = None) -> TrainedModel:
     """A `.safetensors` file of `model_path` or of lenet-export; one made of a model without a record has none."""
     try:
-        weights, metadata = load_weights(path)
+        weights, metadata = read_weights(path)
         record = record_of(json.loads(metadata["record"])) if "record" in metadata else None
         known = json.loads(metadata["network"]) if record is None else {}
         config = from_plain(known["config"]) if record is None else record.config
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
-    except Exception as e:  # safetensors raises its own class for a damaged file
+    except Exception as e:  # whatever may stand in a file of that name
         raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
-    if record is not None:
-        return TrainedModel(_of_record(str(path), record, weights), path.name, record)
-    return TrainedModel(_checked(str(path), config, known.get("weights_digest"), weights), path.name)
+    digest = known.get("weights_digest") if record is None else record.weights_digest
+    return TrainedModel(_checked(str(path), config, digest, weights, trust), path.name, record)
 
 
-def _load_logged(client: MlflowClient, uri: str, run_id: str, location: str) -> tuple[dict[str, torch.Tensor], Record]:
-    """Weights of the logged model at an artifact location and the record of its run."""
-    from mlflow import artifacts, pytorch
-
-    with tempfile.TemporaryDirectory() as scratch:
-        kept = Path(client.download_artifacts(run_id, "record.json", scratch)).read_text()
-        try:
-            record = record_of(json.loads(kept))
-        except ValueError as e:
-            raise UserError(f"runs:/{run_id}: its record.json can't be read ({first_line(e)})") from e
-        path = artifacts.download_artifacts(artifact_uri=location, dst_path=f"{scratch}/model", tracking_uri=uri)
-        with warnings.catch_warnings(action="ignore"):  # torch's, about its own buffers
-            exported = pytorch.load_model(Path(path).as_posix())  # refuses archives with pickled code
-    return exported.state_dict(), record
+def _of_record(name: str, record: Record, weights: dict[str, torch.Tensor], trust: str | None) -> LeNet5:
+    return _checked(name, record.config, record.weights_digest, weights, trust)
 
 
-def _of_record(name: str, record: Record, weights: dict[str, torch.Tensor]) -> LeNet5:
-    return _checked(name, record.config, record.weights_digest, weights)
-
-
-def _checked(name: str, config: Config, known: str | None, weights: dict[str, torch.Tensor]) -> LeNet5:
+def _checked(
+    name: str, config: Config, known: str | None, weights: dict[str, torch.Tensor], trust: str | None
+) -> LeNet5:
     """Args:
     config: of the network at least.
     known: the weights' digest; None where it is not known.
     """
     try:
+        check_activation(name, config.activation, trust)
         network = rebuild(config, weights)
-    except (KeyError, RuntimeError) as e:
+    except UserError:
+        raise
+    except Exception as e:  # an activation of one's own may raise anything
         raise UserError(f"{name}: its weights don't fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
-    if known not in {None, digest}:
+    if known is not None and known != digest:
         raise UserError(f"{name}: its weights are not those of its record (digest {digest[:12]})")
     return network

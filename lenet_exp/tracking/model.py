@@ -1,7 +1,12 @@
-"""The best model of a run as an MLflow logged model: pt2 (no pickle), with signature and dynamic batch; and back."""
+"""The best model of a run as an MLflow logged model.
+
+weights.safetensors   what this program reads (logged.py): tensors, and the record as metadata, as in `model_path`
+data/model.pt2, ...   what MLflow's own serving reads, with signature and dynamic batch
+"""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +15,16 @@ import torch
 
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import Config
-from lenet_exp.folders.records import Record
+from lenet_exp.folders.records import Record, record_json
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.weights import save_weights
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
+WEIGHTS = "weights.safetensors"
+EXPORTED = "data/model.pt2"
 EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
 
 
@@ -32,6 +40,7 @@ def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, ru
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
         _save(network, path, model, run_id)
+        save_weights(path / WEIGHTS, network.state_dict(), {"record": json.dumps(record_json(record))})
         store.client.log_model_artifacts(model.model_id, str(path))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=record.best_epoch or 0)])

@@ -1,0 +1,62 @@
+"""Which class a model that is loaded may name as its activation. Judged by the name, before anything is imported.
+
+A model's record is a file like any other: whoever wrote it chose the name, and to import a module is to run it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch.nn.modules import activation as torch_activations
+
+from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.training.activations import RReLU
+
+OURS = f"{RReLU.__module__}.{RReLU.__qualname__}"
+THEIRS = frozenset(torch_activations.__all__) - {"MultiheadAttention"}  # of any size, and no activation
+TRUSTED = frozenset(
+    {f"{module}.{name}" for module in ("torch.nn", torch_activations.__name__) for name in THEIRS}
+    | {"torch.nn.Identity", OURS}
+)
+NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+WORD = re.compile(r"\w{1,32}", re.ASCII)  # GELU's approximate=tanh
+LARGEST = 10**6  # a whole number may be a size, as PReLU's num_parameters
+NO_KEYWORDS = {"_target_", "name", "monotone"}
+
+
+def check_trust(trust: str | None) -> None:
+    """Raises:
+    ConfigError: what a person trusts is no name of a class or module.
+    """
+    if trust is not None and not NAME.fullmatch(trust):
+        raise ConfigError(f"trust={trust}: allowed is a class or a module, as in trust=package.module.Class")
+
+
+def check_activation(of: str, option: Any, trust: str | None) -> None:
+    """Refuses an activation that a file names and nobody trusts.
+
+    Args:
+        of: the model, for the message.
+        trust: a class, or a module with all in it, that the user trusts besides torch's and this package's activations.
+
+    Raises:
+        UserError: the class is another, or a keyword is neither a number, true, false, null nor a plain word.
+    """
+    target = option.get("_target_") if isinstance(option, dict) else None
+    if not (isinstance(target, str) and NAME.fullmatch(target)):
+        raise UserError(f"{of}: its record names no class as its activation")
+    if target not in TRUSTED and not (trust is not None and f"{target}.".startswith(f"{trust}.")):
+        raise UserError(
+            f"{of}: its activation is {target}, neither lenet_exp's nor torch's; to load it runs the code of that "
+            f"module: if you trust it, add trust={target}"
+        )
+    for key, value in option.items():
+        if key not in NO_KEYWORDS and not all(map(_plain, value if isinstance(value, list) else [value])):
+            raise UserError(f"{of}: the keyword {key!r:.40} of its activation is no number or plain word")
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= LARGEST
+    return value is None or isinstance(value, bool | float) or (isinstance(value, str) and bool(WORD.fullmatch(value)))

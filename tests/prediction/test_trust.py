@@ -1,0 +1,181 @@
+"""A model's file names a class: torch's and ours are taken, others on the user's word, not imported before it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import lenet_exp
+from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.tracking.load import load_file
+from lenet_exp.tracking.shipped import shipped_file
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.trust import TRUSTED, check_activation
+from lenet_exp.training.weights import load_weights, save_weights
+from tests.commands import end, start
+
+SWISH = "from torch import nn\nclass Swish(nn.SiLU): pass\n"
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on sys.path with packages that say so when they are imported."""
+    folder = tmp_path / "packages"
+    for name in ("evil", "mine"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"open({str(tmp_path / f'{name} ran')!r}, 'w')\n{SWISH}")
+        (folder / name / "sub.py").write_text(SWISH)
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    for module in [m for m in sys.modules if m.partition(".")[0] in {"evil", "mine"}]:
+        del sys.modules[module]
+
+
+def model_file(path: Path, activation: Any) -> Path:
+    """The shipped model of MNIST as if it had been trained with another activation."""
+    weights, metadata = load_weights(shipped_file("mnist"))
+    record = json.loads(metadata["record"])
+    record["config"]["activation"] = activation
+    save_weights(path, weights, {"record": json.dumps(record)})
+    return path
+
+
+@pytest.mark.parametrize("target", ["evil.Swish", "evil.sub.Swish", "evil.sub.Nothing", "evil"])
+@pytest.mark.parametrize("program", ["predict", "export", "python"])
+def test_a_class_of_others_is_refused_before_anything_is_imported(program, target, packages, main, workdir):
+    path = model_file(workdir / "model.safetensors", {"_target_": target, "monotone": False})
+    if program == "python":
+        with pytest.raises(UserError) as caught:
+            lenet_exp.load(str(path))
+        said = f"{caught.value}\n"
+    else:
+        flags = ["format=pt2"] if program == "export" else ["dataset=digits"]
+        done = main(f"trained_model={path}", *flags, program=program)
+        assert done.returncode == 2
+        said = done.stderr
+    assert said.count("\n") == 1
+    assert f"its activation is {target}, " in said
+    assert said.endswith(f"if you trust it, add trust={target}\n")
+    assert not (packages.parent / "evil ran").exists()
+    assert not {"evil", "evil.sub"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("trust", ["mine.sub.Swish", "mine.sub", "mine"])
+def test_on_the_users_word_it_is_taken(trust, packages, workdir):
+    path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False})
+    assert type(lenet_exp.load(str(path), trust=trust).act1).__name__ == "Swish"
+
+
+@pytest.mark.parametrize("trust", ["mine.sub.Swi", "min", "mine.sub.Swish.x", "mine.subs", "evil"])
+def test_the_word_for_another_class_is_not_for_this_one(trust, packages, workdir):
+    path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False})
+    with pytest.raises(UserError, match=r"add trust=mine\.sub\.Swish$"):
+        lenet_exp.load(str(path), trust=trust)
+    assert not (packages.parent / "mine ran").exists()
+
+
+@pytest.mark.parametrize("trust", ["", ".", "a..b", "a.b;c", "../x", "a b", "a\n"])
+def test_a_word_that_is_no_name_is_one_line(trust):
+    with pytest.raises(ConfigError, match="allowed is a class or a module"):
+        lenet_exp.load(str(shipped_file("mnist")), trust=trust)
+
+
+@pytest.mark.slow(seconds=3)
+def test_commands_take_the_word(packages, workdir, outputs):
+    path = model_file(workdir / "model.safetensors", {"_target_": "mine.Swish", "monotone": False})
+    line = (f"trained_model={path}", "trust=mine.Swish")
+    done = end(start(*line, "dataset=digits", program="predict", outputs=outputs, cwd=packages))
+    assert (done.returncode, done.stderr) == (0, "model.safetensors was trained on mnist, not on digits\n")
+    done = end(start(*line, "format=safetensors", program="export", outputs=outputs, cwd=packages))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load_file(packages / "lenet5-mnist.safetensors", "mine").record is not None
+
+
+def test_every_shipped_activation_and_those_of_torch_may_be_named():
+    options = [yaml.safe_load(file.read_text()) for file in (CONF_DIR / "activation").glob("*.yaml")]
+    options += [{"_target_": "torch.nn.GELU", "approximate": "tanh"}, {"_target_": "torch.nn.modules.activation.Mish"}]
+    for option in options:
+        check_activation("a model", option, None)
+        LeNet5(option, 0.0)
+
+
+def test_what_may_be_named_is_there_already_and_an_activation():
+    for target in TRUSTED:
+        module, _, name = target.rpartition(".")
+        found = getattr(sys.modules[module], name)
+        assert issubclass(found, nn.Module)
+        assert not issubclass(found, nn.MultiheadAttention)
+
+
+NO_ACTIVATIONS = [
+    "os.system",
+    "torch.nn.Linear",
+    "torch.nn.modules.module.torch",
+    "torch.hub.load",
+    "torch.nn.ReLU.__init__",
+    "torch.nn.modules.activation.Tensor",
+    "torch.nn",
+    "builtins.exec",
+    "",
+    "ReLU",
+    "torch.nn.ReLU\n",
+    "\x1b[2Jevil.X",
+    None,
+    3,
+    ["torch.nn.ReLU"],
+]
+
+
+@pytest.mark.parametrize("target", NO_ACTIVATIONS, ids=repr)
+def test_what_is_no_activation_is_refused(target):
+    with pytest.raises(UserError, match=r"its activation is|names no class") as caught:
+        check_activation("a model", {"_target_": target}, None)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("option", [None, [], "torch.nn.ReLU", {}])
+def test_what_is_no_option_is_refused(option):
+    with pytest.raises(UserError, match="names no class"):
+        check_activation("a model", option, None)
+
+
+@pytest.mark.parametrize("value", [10**12, "/etc/passwd", "a b", "x" * 33, {"a": 1}, [1, "/"], [[1]]], ids=repr)
+def test_a_keyword_that_is_no_number_or_plain_word_is_refused(value):
+    with pytest.raises(UserError, match="the keyword 'num_parameters' of its activation"):
+        check_activation("a model", {"_target_": "torch.nn.PReLU", "num_parameters": value}, None)
+
+
+HOSTILE: dict[str, Any] = {
+    "keyword": {"_target_": "torch.nn.SELU", "slope": 1.0},
+    "size": {"_target_": "torch.nn.PReLU", "num_parameters": 10**6},
+    "applied": {"_target_": "torch.nn.Softmax", "dim": 9, "monotone": True},
+    "needs more": {"_target_": "torch.nn.Threshold"},
+    "NaN": {"_target_": "torch.nn.ELU", "alpha": float("nan")},
+}
+
+
+@pytest.mark.parametrize("which", HOSTILE)
+def test_an_option_that_makes_no_network_is_one_line(which, workdir):
+    path = model_file(workdir / "model.safetensors", HOSTILE[which])
+    with pytest.raises(UserError) as caught:
+        lenet_exp.load(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [None, [], {}, {"activation": {"_target_": "torch.nn.SELU"}, "regularization": 3}])
+@pytest.mark.parametrize("key", ["network", "record"])
+def test_a_configuration_that_is_none_is_one_line(key, config, workdir):
+    weights = {"w": torch.zeros(1)}
+    about = {"config": config} | ({"fingerprint": "0"} if key == "record" else {})
+    save_weights(workdir / "m.safetensors", weights, {key: json.dumps(about)})
+    with pytest.raises(UserError) as caught:
+        lenet_exp.load(str(workdir / "m.safetensors"))
+    assert "\n" not in str(caught.value)
