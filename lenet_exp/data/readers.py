@@ -19,6 +19,7 @@ from lenet_exp.config.schema import Dataset, Reader
 from lenet_exp.data.download import download
 from lenet_exp.data.files import find_folder, read_file
 from lenet_exp.data.idx import parse_idx
+from lenet_exp.data.pictures import open_picture
 from lenet_exp.errors import DataError
 from lenet_exp.files import user_path
 
@@ -88,8 +89,6 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
     """<folder>/<part>/<class name>/*.png, all of one size, light on dark."""
-    from PIL import Image
-
     folder = (root / dataset.folder / part).resolve()
     if not folder.is_dir():
         raise DataError(
@@ -107,9 +106,9 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
     for label, name in enumerate(dataset.class_names):
         for path in sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in PICTURES):
             try:
-                with Image.open(path) as picture:
+                with open_picture(path) as picture:
                     pixels = np.asarray(picture.convert("L"))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+            except (OSError, ValueError) as e:
                 raise DataError(f"dataset={dataset.name}: {path} can't be read as a picture: {e}") from e
             if images and pixels.shape != images[0].shape:
                 raise DataError(

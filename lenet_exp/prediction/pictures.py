@@ -11,10 +11,10 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from lenet_exp.data.images import normalise
+from lenet_exp.data.pictures import open_picture
 from lenet_exp.errors import DataError, first_line
 
 FRAME = 28  # as in MNIST; LeNet-5's 32x32 is made of it like that of the training images
-MAX_PIXELS = 100_000_000
 INK = 0.25  # share of the picture's contrast from which a pixel counts as drawn
 
 
@@ -76,15 +76,11 @@ def classify(network: nn.Module, pictures: list[Picture]) -> list[Answer]:
 
 def _read_gray(path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise DataError(
-                    f"images={path}: {opened.width}x{opened.height}; allowed are {MAX_PIXELS // 10**6} million"
-                )
+        with open_picture(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
     except FileNotFoundError as e:
         raise DataError(f"images={path}: no such file") from e
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+    except ValueError as e:
         raise DataError(f"images={path}: can't be read as a picture ({first_line(e)})") from e
     # What is transparent shows white paper, unless the drawing itself is white.
     alpha = np.asarray(upright)[..., 3]
