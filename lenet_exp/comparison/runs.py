@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from lenet_exp.config.effective import effective
 from lenet_exp.config.params import params, text
-from lenet_exp.config.schema import ALWAYS, knobs
+from lenet_exp.config.schema import ALWAYS, Config, knobs
+from lenet_exp.config.targets import option_name
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.training.trust import foreign_class
 
 # Flags that no comparison is about: where things lie and how often something is told.
 _SILENT = {"data_root", "model_path", "num_iter_echo"}
@@ -61,7 +63,7 @@ def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
 
 def _from_result(result: JobResult) -> ComparedRun:
     record = result.record
-    config = record.config if record is not None else effective(result.job.config)
+    config = record.config if record is not None else _acting(result.job.config)
     flags, seed = split_seed_off(params(config))
     folder = result.job.folder  # now: it depends on the outputs folder
     return ComparedRun(
@@ -74,6 +76,14 @@ def _from_result(result: JobResult) -> ComparedRun:
         _seconds_to_best(record, folder) if record is not None else None,
         lambda: [e.val_accuracy for e in folder.history().epochs],
     )
+
+
+def _acting(config: Config) -> Config:
+    """As it acts; a class of somebody else's module is not asked which keywords it has: a file named it."""
+    if foreign_class(config) is None:
+        return effective(config)
+    named = [{"name": option_name(option)} | option for option in (config.activation, config.optimizer)]
+    return replace(config, activation=named[0], optimizer=named[1])
 
 
 def _seconds_to_best(record: Record, folder: RunFolder) -> float | None:

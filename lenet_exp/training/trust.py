@@ -1,15 +1,18 @@
-"""Which class a model that is loaded may name as its activation. Judged by the name, before anything is imported.
+"""Which class a file may name: a model's record its activation, a sweep's job its optimizer, too. Judged by the name.
 
-A model's record is a file like any other: whoever wrote it chose the name, and to import a module is to run it.
+Whoever wrote the file chose the name, and to import a module is to run it: nothing is imported before it is judged.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
+from torch import optim
 from torch.nn.modules import activation as torch_activations
 
+from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.training.activations import RReLU
 
@@ -18,6 +21,12 @@ THEIRS = frozenset(torch_activations.__all__) - {"MultiheadAttention"}  # of any
 TRUSTED = frozenset(
     {f"{module}.{name}" for module in ("torch.nn", torch_activations.__name__) for name in THEIRS}
     | {"torch.nn.Identity", OURS}
+)
+OPTIMIZERS = frozenset(
+    f"{module}.{name}"
+    for name, cls in vars(optim).items()
+    if isinstance(cls, type) and issubclass(cls, optim.Optimizer)
+    for module in ("torch.optim", cls.__module__)
 )
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 WORD = re.compile(r"\w{1,32}", re.ASCII)  # GELU's approximate=tanh
@@ -54,6 +63,19 @@ def check_activation(of: str, option: Any, trust: str | None) -> None:
     for key, value in option.items():
         if key not in NO_KEYWORDS and not all(map(_plain, value if isinstance(value, list) else [value])):
             raise UserError(f"{of}: the keyword {key!r:.40} of its activation is no number or plain word")
+
+
+def foreign_class(config: Config) -> str | None:
+    """The first class of a configuration that would have to be imported from somebody else's module."""
+    for option, known in ((config.activation, TRUSTED), (config.optimizer, OPTIMIZERS)):
+        target = _target(option)
+        if target not in known and target.rpartition(".")[0] not in sys.modules:
+            return target
+    return None
+
+
+def _target(option: Option) -> str:
+    return str(option.get("_target_") if isinstance(option, dict) else option)
 
 
 def _plain(value: Any) -> bool:

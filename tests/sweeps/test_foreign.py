@@ -1,0 +1,70 @@
+"""A sweep folder of somebody else names classes: looking at it and resuming it import none of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import SMALL, Done, lenet_train
+
+LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.plots=false", "tracking.models=none")
+
+
+@pytest.fixture(scope="module")
+def theirs(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An outputs folder of others, with a sweep of two runs."""
+    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("theirs") / "outputs"))
+    assert lenet_train(*LINE, outputs=outputs).returncode == 0
+    return outputs
+
+
+@pytest.fixture(params=["job", "record"])
+def hostile(request, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its sweep, changed: a job that has not run, or a run, names a class of a module that says when it is imported."""
+    copy = Path(shutil.copytree(theirs, tmp_path / "theirs"))
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    (sweep,) = (copy / "sweeps").iterdir()
+    first, second = (json.loads(line) for line in (sweep / "jobs.jsonl").read_text().splitlines())
+    run = copy / "runs" / second["run"]
+    if request.param == "job":
+        second["config"]["optimizer"]["_target_"] = "evil.SELU"
+        (sweep / "jobs.jsonl").write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+        shutil.rmtree(run)
+    else:
+        record = json.loads((run / "record.json").read_text())
+        record["config"]["activation"]["_target_"] = "evil.SELU"
+        (run / "record.json").write_text(json.dumps(record))
+    return sweep
+
+
+def said(done: Done, tmp_path: Path) -> str:
+    assert "evil" not in sys.modules
+    assert not (tmp_path / "ran").exists()
+    return done.stderr
+
+
+def test_comparing_it_imports_nothing(hostile, main, tmp_path, outputs):
+    done = main(f"sweep={hostile}", program="compare")
+    assert done.returncode == 0, done.stderr
+    assert said(done, tmp_path) == ""
+
+
+@pytest.mark.parametrize("flags", [[], ["sweep.dry_run=true"]], ids=["train", "estimate"])
+def test_resuming_it_is_refused_in_one_line(flags, hostile, tmp_path, outputs):
+    done = lenet_train("-m", f"sweep.resume={hostile}", "hydra/launcher=basic", *flags, outputs=outputs)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "its jobs name evil.SELU, neither lenet_exp's nor torch's" in said(done, tmp_path)
+    assert f"set LENET_EXP_OUTPUTS={hostile.parent.parent}" in done.stderr
+
+
+def test_one_that_names_torchs_classes_is_resumed(theirs, tmp_path):
+    (sweep,) = (theirs / "sweeps").iterdir()
+    done = lenet_train("-m", f"sweep.resume={sweep}", "hydra/launcher=basic", outputs=tmp_path / "mine")
+    assert done.returncode == 0, done.stderr
