@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import SQLITE
+from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.config.schema import Models
-from lenet_exp.errors import UserError
+from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.commits import write_history
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import (
@@ -92,15 +92,22 @@ def _pages(store: Store, query: str) -> Iterator[Run]:
 
 def _write(job: Job, run: Run, store: Store) -> bool:
     """Makes the run folder of a run that was trained elsewhere: its record, and that MLflow has it."""
+    from mlflow.exceptions import MlflowException
+
     with tempfile.TemporaryDirectory() as scratch:
-        path = store.client.download_artifacts(run.info.run_id, "record.json", scratch)
         try:
-            record = read_record(Path(path))
-            # Later it may be rebuilt for another store: it may name what the job itself names, and nothing else.
-            check_activation("its network", record.config.activation, str(job.config.activation["_target_"]))
-        except (ValueError, UserError) as e:
-            log.warning("MLflow run %s: its record.json can't be read (%s); it is not taken over", run.info.run_id, e)
+            record = read_record(Path(store.client.download_artifacts(run.info.run_id, "record.json", scratch)))
+        except (ValueError, OSError, MlflowException) as e:
+            reason = hide_password(first_line(e))
+            log.warning(
+                "MLflow run %s: its record.json can't be read (%s); it is not taken over", run.info.run_id, reason
+            )
             return False
+    try:  # the record will be the folder's: whoever rebuilds its network imports what it names
+        check_activation("its model", record.config.activation, str(job.config.activation["_target_"]))
+    except UserError:
+        log.warning("MLflow run %s: its record names another activation; it is not taken over", run.info.run_id)
+        return False
     if record.fingerprint != run.data.tags["fingerprint"] or record.outcome is not Outcome.finished:
         return False
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
@@ -116,9 +123,11 @@ def _write(job: Job, run: Run, store: Store) -> bool:
 
 def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) -> None:
     """The best weights from the logged model, checked against the record's digest; for `model_path`."""
+    from mlflow.exceptions import MlflowException
+
     try:
         weights, _ = logged_model(store.client, store.uri, run)
-    except UserError as e:
+    except (UserError, OSError, MlflowException) as e:
         log.debug("no weights of %s: %s", run.info.run_id, e)
         return
     if weights_digest(weights) != record.weights_digest:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,19 @@ import torch
 from mlflow import MlflowClient, pytorch
 
 import lenet_exp
+from lenet_exp.api import compose
 from lenet_exp.errors import UserError
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.runs.jobs import lone_job
+from lenet_exp.tracking.adopt import take_over_one
 from lenet_exp.tracking.model import EXPORTED, WEIGHTS
+from lenet_exp.tracking.store import open_store
 from lenet_exp.training.weights import load_weights, save_weights, weights_digest
 from tests.commands import SMALL, lenet_train
 from tests.stores import client, models, runs
 from tests.training.test_ancestor import Call
+
+LINE = [*SMALL, "num_epoch=1", "num_threads=1", "activation=prelu", "tracking.plots=false"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,7 @@ class Logged:
 def untouched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Logged:
     """A run of PReLU, whose activation has weights of its own."""
     outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("tampering") / "outputs"))
-    line = (*SMALL, "num_epoch=1", "num_threads=1", "activation=prelu", "tracking.plots=false")
-    assert lenet_train(*line, outputs=outputs).returncode == 0
+    assert lenet_train(*LINE, outputs=outputs).returncode == 0
     (run,), (model,) = runs(client(outputs)), models(client(outputs))
     files = (Path(uri.removeprefix("file://")) for uri in (run.info.artifact_uri, model.artifact_location))
     return Logged(outputs, run.info.run_id, *files)
@@ -214,3 +219,58 @@ def test_only_the_weights_and_the_record_are_fetched(logged, main, monkeypatch):
     assert (
         MlflowClient(f"sqlite:///{logged.outputs / 'mlflow.db'}").get_run(logged.run_id).data.metrics["test_accuracy"]
     )
+
+
+def adopt(logged: Logged, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """The run's folder in another outputs folder, after a look at the store as if it were a server that both share."""
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    tracking = replace(compose(LINE).tracking, uri=f"sqlite:///{logged.outputs / 'mlflow.db'}")
+    job = lone_job(compose(LINE))
+    take_over_one(job, replace(open_store(tracking), uri="http://shared"))
+    return job.folder
+
+
+def test_what_is_adopted_has_the_weights_of_its_record(logged, tmp_path, monkeypatch):
+    folder = adopt(logged, tmp_path / "mine", monkeypatch)
+    assert weights_digest(folder.best_weights()) == folder.result().weights_digest
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.__name__)
+def test_adopting_a_changed_artifact_runs_nothing(attack, logged, tmp_path, monkeypatch):
+    (logged.model_files / WEIGHTS).unlink()
+    attack(logged, tmp_path / "ran")
+    folder = adopt(logged, tmp_path / "mine", monkeypatch)
+    assert weights_digest(folder.best_weights()) == folder.result().weights_digest
+    assert not (tmp_path / "ran").exists()
+
+
+def test_replaced_weights_are_not_adopted(logged, tmp_path, monkeypatch, caplog):
+    weights, metadata = load_weights(logged.model_files / WEIGHTS)
+    save_weights(logged.model_files / WEIGHTS, weights | {"fc3.bias": weights["fc3.bias"] + 1}, metadata)
+    folder = adopt(logged, tmp_path / "mine", monkeypatch)
+    assert folder.result() is not None
+    assert folder.best_weights() is None
+    assert "its weights are not those of its record, and are not kept" in caplog.text
+
+
+@pytest.mark.parametrize("gone", ["record.json", "model"])
+def test_a_run_whose_files_are_gone_is_said_or_adopted_without_weights(gone, logged, tmp_path, monkeypatch, caplog):
+    if gone == "model":
+        shutil.rmtree(logged.model_files)
+    else:
+        (logged.run_files / gone).unlink()
+    folder = adopt(logged, tmp_path / "mine", monkeypatch)
+    assert (folder.result() is None) == (gone == "record.json") == ("record.json can't be read" in caplog.text)
+    assert folder.best_weights() is None
+
+
+def test_a_record_that_names_another_class_is_not_adopted(logged, tmp_path, monkeypatch, caplog):
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = logged.run_files / "record.json"
+    record = json.loads(path.read_text())
+    record["config"]["activation"]["_target_"] = "evil.SELU"
+    path.write_text(json.dumps(record))
+    assert adopt(logged, tmp_path / "mine", monkeypatch).begun() is None
+    assert "its record names another activation; it is not taken over" in caplog.text
+    assert not (tmp_path / "ran").exists()
