@@ -64,8 +64,7 @@ def read_record(path: Path) -> Record:
     Raises:
         ValueError: it is too large, or no record.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+    _check_size(path.stat().st_size)
     try:
         return record_of(json.loads(path.read_bytes()))
     except RecursionError as e:
@@ -81,12 +80,16 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
     """
     if path.exists() and not path.is_file():  # a pipe would never end
         raise ValueError("no file")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+    _check_size(path.stat().st_size)
     try:
         return load_weights(path)
     except Exception as e:  # safetensors has a class of its own for what is damaged
         raise ValueError(first_line(e)) from e
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
 
 
 def _weights(uri: str, location: str, record: Record, scratch: Path, name: str) -> Weights:
@@ -97,8 +100,10 @@ def _weights(uri: str, location: str, record: Record, scratch: Path, name: str) 
         return Path(artifacts.download_artifacts(f"{location}/{file}", dst_path=str(scratch), tracking_uri=uri))
 
     listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
-    if any(Path(entry.path).name == WEIGHTS for entry in listed):  # a damaged one is said, not passed over
+    there = next((entry for entry in listed if Path(entry.path).name == WEIGHTS), None)
+    if there is not None:  # a damaged one is said, not passed over
         try:
+            _check_size(there.file_size or 0)
             return read_weights(fetched(WEIGHTS))[0]
         except (ValueError, OSError) as e:
             raise UserError(f"{name}: its {WEIGHTS} can't be read ({first_line(e)})") from e
@@ -106,12 +111,13 @@ def _weights(uri: str, location: str, record: Record, scratch: Path, name: str) 
         return read_exported(fetched(EXPORTED))
     except (ValueError, OSError, MlflowException) as e:
         found = _in_run_folders(record)
-        if found is None:
-            raise UserError(
-                f"{name}: its model has no {WEIGHTS}, its {EXPORTED} can't be read ({first_line(e)}), and no run "
-                f"folder of {outputs_dir()} has its weights"
-            ) from e
-        return found
+        if found is not None:
+            return found
+        wrong = "fetched" if isinstance(e, MlflowException) else f"read ({first_line(e)})"  # theirs has many lines
+        raise UserError(
+            f"{name}: its model has no {WEIGHTS}, its {EXPORTED} can't be {wrong}, and no run folder of "
+            f"{outputs_dir()} has its weights"
+        ) from e
 
 
 def _in_run_folders(record: Record) -> Weights | None:

@@ -22,6 +22,7 @@ from lenet_exp.errors import UserError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.tracking.adopt import take_over_one
+from lenet_exp.tracking.logged import MAX_BYTES
 from lenet_exp.tracking.model import EXPORTED, WEIGHTS
 from lenet_exp.tracking.store import open_store
 from lenet_exp.training.weights import load_weights, save_weights, weights_digest
@@ -189,6 +190,15 @@ def test_a_record_that_is_none_is_one_line(content, logged, main):
     assert "its record.json can't be read" in said
 
 
+def test_files_that_are_too_large_are_one_line(logged, main):
+    for path in (logged.model_files / WEIGHTS, logged.run_files / "record.json"):
+        with path.open("r+b") as file:
+            file.truncate(MAX_BYTES + 1)  # a hole: it takes no disk
+        status, _, said = predict(main, logged)
+        assert (status, said.count("\n")) == (2, 1)
+        assert f"its {path.name} can't be read (larger than 64 MiB)" in said
+
+
 def test_the_logged_file_is_a_model_file_with_the_runs_record(logged, main):
     _, metadata = load_weights(logged.model_files / WEIGHTS)
     assert json.loads(metadata["record"]) == json.loads((logged.run_files / "record.json").read_text())
@@ -204,7 +214,7 @@ def test_an_older_model_whose_archive_is_gone_is_found_in_its_run_folder_or_said
     (folder.path / folder.history().best.weights).unlink()
     status, _, said = predict(main, logged)
     assert (status, said.count("\n")) == (2, 1)
-    assert f"its model has no {WEIGHTS}, its {EXPORTED} can't be read" in said
+    assert f"its model has no {WEIGHTS}, its {EXPORTED} can't be fetched" in said
 
 
 def test_only_the_weights_and_the_record_are_fetched(logged, main, monkeypatch):
