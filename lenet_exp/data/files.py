@@ -14,6 +14,9 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import DataError
 
+MAX_BYTES = 2**30  # of an unpacked file; MNIST's largest has 47 MB
+CHUNK = 2**24
+
 
 def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
     """The first folder that has all files, plain or as .gz: under `data_root`, then where a system keeps them."""
@@ -36,9 +39,8 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
     """
     path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as e:
+        content = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, ValueError, zlib.error) as e:
         raise DataError(f"dataset={dataset.name}: {path} can't be read: {e}") from e
     measured = hashlib.sha256(content).hexdigest()
     expected = dataset.sha256.get(name)
@@ -54,6 +56,20 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
             "a set of your own goes by dataset=folder"
         )
     return content, measured
+
+
+def _unpacked(path: Path) -> bytes:
+    """Raises:
+    ValueError: it unpacks to more than any data set has: 1 MB can unpack to 1 GB.
+    """
+    parts, left = [], MAX_BYTES
+    with gzip.open(path) as file:
+        while part := file.read(CHUNK):
+            parts.append(part)
+            left -= len(part)
+            if left < 0:
+                raise ValueError(f"it unpacks to more than {MAX_BYTES >> 20} MiB")
+    return b"".join(parts)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,18 @@ def test_a_damaged_gz_file_is_named(mnist):
     (mnist / f"{TRAIN_LABELS}.gz").write_bytes(content[:-100])
     with pytest.raises(DataError, match=re.escape(f"{TRAIN_LABELS}.gz can't be read")):
         read_images(dataset("dataset=mnist"), str(mnist.parents[1]), "train")
+
+
+def test_a_gz_file_that_unpacks_to_too_much_is_named_and_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("lenet_exp.data.files.MAX_BYTES", 2**20)
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    for name in (TRAIN_IMAGES, TRAIN_LABELS):
+        (tmp_path / "MNIST" / "raw" / f"{name}.gz").write_bytes(gzip.compress(bytes(2**26)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=re.escape(f"{TRAIN_IMAGES}.gz can't be read: it unpacks to more than 1 MiB")):
+        read_images(dataset("dataset=mnist"), str(tmp_path), "train")
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
 
 
 def test_gz_files_serve_as_they_are(mnist):
