@@ -17,6 +17,7 @@ import pytest
 from lenet_exp.api import compose
 from lenet_exp.tracking.store import open_store
 from lenet_exp.tracking.ui_links import MOST_COLUMNS, View, _differing
+from lenet_exp.tracking.ui_server import listen, serving
 from tests.browser.served import lenet_ui, links_in, read_links
 from tests.commands import ROOT, SMALL, end, free_port, lenet_train, mlflow_server, start
 from tests.stores import runs
@@ -106,6 +107,19 @@ def test_the_longest_view_fits_in_a_tag_of_the_oldest_mlflow():
     params = [f"regularization.a_long_name_of_a_flag_{i}" for i in range(MOST_COLUMNS)]
     saved = View(f"sweep-{'0' * 32}", "name " * 40, 10**13, f'tags.sweeps LIKE "%{"0" * 32}%"', params).saved()
     assert len(saved) <= 5000
+
+
+@pytest.mark.slow(seconds=5)
+def test_a_file_of_the_working_directory_is_not_imported_by_the_server(ready, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("mlflow", "uvicorn", "flask", "sklearn", "torch", "secrets"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n")
+    monkeypatch.chdir(here)
+    with serving(f"sqlite:///{ready / 'mlflow.db'}", listen(0)) as server:
+        server.wait_until_up()
+        assert health(server.address) == 200
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.slow(seconds=6)

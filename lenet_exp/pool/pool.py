@@ -171,7 +171,8 @@ class Pool:
         with theirs, contextlib.ExitStack() as stack:
             output = stack.enter_context(self._output.open("ab")) if self._output else None
             process = subprocess.Popen(
-                [sys.executable, "-m", "lenet_exp.pool.worker", str(theirs.fileno())],
+                # -P: with -m alone, a torch.py that lies in the working directory would be imported first
+                [sys.executable, "-P", "-m", "lenet_exp.pool.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

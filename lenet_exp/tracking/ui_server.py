@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -111,7 +112,9 @@ def serving(uri: str, listening: socket.socket) -> Iterator[Server]:
     port = listening.getsockname()[1]
     command = ["--host", HOST, "--port", str(port), "--workers", "1"]
     # The socket is the server's stdin, so that it passes through `mlflow server` to uvicorn.
-    command += ["--uvicorn-opts", "--fd 0 --timeout-graceful-shutdown 2"]
+    # By default uvicorn imports from the working directory first.
+    here = shlex.quote(str(Path(__file__).resolve().parents[2]))
+    command += ["--uvicorn-opts", f"--fd 0 --timeout-graceful-shutdown 2 --app-dir {here}"]
     if uri.startswith(SQLITE):
         database = Path(uri.removeprefix(SQLITE)).absolute()
         command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
@@ -144,6 +147,7 @@ def _environment(uri: str) -> dict[str, str]:
         "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument: everybody sees those, and it may hold a password
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners take 1.5 GB and are not needed to look at runs
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONSAFEPATH": "1",  # nor do Python's own -m
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
     }
 

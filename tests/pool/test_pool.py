@@ -36,6 +36,14 @@ def run(*jobs: tuple[Callable[..., Any], ...], workers: int = 1, **options: Any)
     return found
 
 
+def test_a_file_of_the_working_directory_is_not_imported_by_a_worker(tmp_path, monkeypatch):
+    for name in ("cloudpickle", "gc", "queue", "torch"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n")
+    monkeypatch.chdir(tmp_path)
+    assert run((tasks.double, 4))[0].value == 8
+    assert not (tmp_path / "ran").exists()
+
+
 def wait_until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not holds():
