@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import sys
 import zipfile
@@ -197,6 +198,15 @@ def test_files_that_are_too_large_are_one_line(logged, main):
         status, _, said = predict(main, logged)
         assert (status, said.count("\n")) == (2, 1)
         assert f"its {path.name} can't be read (larger than 64 MiB)" in said
+
+
+@pytest.mark.parametrize("where", ["local", "logged"])
+def test_a_pipe_is_one_line_and_blocks_nothing(where, logged, main, workdir):
+    path = (logged.model_files if where == "logged" else workdir) / WEIGHTS
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    status, _, said = predict(main, logged, "" if where == "logged" else str(path))
+    assert (status, said.count("\n")) == (2, 1)
 
 
 def test_the_logged_file_is_a_model_file_with_the_runs_record(logged, main):
