@@ -25,7 +25,7 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: no YAML: {error.problem}"
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.strerror:  # some of Hydra's own are OSErrors
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, KeyError):  # a name that the environment does not have
         return f"{error.args[0]}: there is no such name"

@@ -43,7 +43,7 @@ RESULT = {
 texts = st.text("abcdefgh0123456789_", min_size=1, max_size=12).map(lambda t: f"x{t}")
 NO_RESULT = {
     "num_iter_echo": st.integers(1, 1000),
-    "num_threads": st.integers(1, 64),
+    "num_threads": st.integers(1, 4),
     "device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
     "data_root": texts,
     "model_path": texts,
