@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -98,21 +97,21 @@ class Display:
                 self._sweep = None
 
     def told(self, items: Sequence[T], what: str) -> Iterator[T]:
-        """Yields the items; where that takes longer than 2 s, the terminal says how far it is."""
-        start, said = time.monotonic(), -math.inf
+        """Yields the items; where that takes long, it is said how far it is: by a bar after 2 s, without a terminal by
+        a line every 30 s."""
+        said, bar = time.monotonic(), None
         with ExitStack() as stack:
             for n, item in enumerate(items):
-                now = time.monotonic()
-                if console.is_terminal and now - start > PATIENCE_SECONDS:
-                    if said < 0:
-                        bars = stack.enter_context(self._bars())
-                        bar = bars.add_task(what, total=len(items), state="")
-                        stack.callback(bars.remove_task, bar)
-                        said = now
+                silent = time.monotonic() - said
+                if bar is None and silent > PATIENCE_SECONDS and console.is_terminal:
+                    bars = stack.enter_context(self._bars())
+                    bar = bars.add_task(what, total=len(items))
+                    stack.callback(bars.remove_task, bar)
+                if bar is not None:
                     bars.update(bar, completed=n, state=f"{n:,} of {len(items):,} jobs")
-                elif now - start > PATIENCE_SECONDS and now - said > LINE_SECONDS:
+                elif silent > LINE_SECONDS:
                     log.info("%s: %d of %d jobs", what, n, len(items))
-                    said = now
+                    said = time.monotonic()
                 yield item
 
     def more(self, jobs: int, epochs: int) -> None:
