@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from omegaconf import DictConfig
 
 from lenet_exp.commands.app import run_app
@@ -21,8 +23,19 @@ def predict(cfg: DictConfig) -> float:
     return answer_pictures(config) if config.images else answer_test_set(config)
 
 
+def with_lists(overrides: list[str]) -> list[str]:
+    """`images=scan.png` and `images=*.png` mean a list, and need no quotes but the shell's."""
+    return [_as_list(o) if o.startswith("images=") and not o.startswith("images=[") else o for o in overrides]
+
+
+def _as_list(override: str) -> str:
+    name = override.partition("=")[2].strip("'\"").replace("\\", "\\\\").replace('"', '\\"')
+    return f'images=["{name}"]'
+
+
 def main() -> None:
     """The command lenet-predict."""
+    sys.argv[1:] = with_lists(sys.argv[1:])
     run_app("lenet-predict", "predict", predict)
 
 

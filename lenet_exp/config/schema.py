@@ -209,7 +209,7 @@ class PredictConfig:
         ".pkl (null: the data set's champion)"
     )
     trust: str | None = knob("class or module of your own that the model may name as its activation (null: none)")
-    images: list[str] = knob("pictures to classify instead of the test set: images=[a.png,b.jpg]")
+    images: list[str] = knob("pictures to classify instead of the test set: a file, a folder, *.png, or a list of them")
     batch_size: int = knob("images a step; need not divide the set", ge=1)
     output: str | None = knob("file for the numbers, .json or .csv (null: none)")
     device: str = knob(DEVICE)

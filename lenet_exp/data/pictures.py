@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lenet_exp.files import check_regular
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -26,6 +28,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
     from PIL import Image, UnidentifiedImageError
 
     try:
+        check_regular(path)
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"{opened.width}x{opened.height}; allowed are {MAX_PIXELS // 10**6} million pixels")

@@ -13,11 +13,12 @@ from rich.table import Table
 
 from lenet_exp.addresses import store_uri
 from lenet_exp.config.schema import PredictConfig
+from lenet_exp.errors import DataError, RunsFailed
 from lenet_exp.files import user_path, write_atomic
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.figures import check_output, pictures_table, score_table, write_output
-from lenet_exp.prediction.pictures import classify, read_picture
+from lenet_exp.prediction.pictures import Picture, classify, find_pictures, read_picture
 from lenet_exp.prediction.score import score_test_set
 from lenet_exp.reports.plots import confusion_figure, pictures_figure, png
 from lenet_exp.tracking.load import TrainedModel, load_model
@@ -50,9 +51,15 @@ def answer_test_set(config: PredictConfig) -> float:
 
 
 def answer_pictures(config: PredictConfig) -> float:
-    """Classifies pictures, prints the answers and draws what the network saw."""
+    """Classifies pictures, prints the answers and draws what the network saw.
+
+    Raises:
+        DataError: there is no such picture, or none that can be read.
+        RunsFailed: at the end, where some can't be read.
+    """
     check_output(config.output)
-    pictures = [read_picture(user_path(p), config.dataset.picture_box) for p in config.images]
+    paths = [path for name in config.images for path in find_pictures(name)]
+    pictures, wrong = _read(paths, config.dataset.picture_box)
     _, model = _prepare(config)
     names = config.dataset.class_names + [f"output {i}" for i in range(len(config.dataset.class_names), 10)]
     answers = classify(model.network.cpu(), pictures)
@@ -67,7 +74,26 @@ def answer_pictures(config: PredictConfig) -> float:
         rows = pictures_table(answers, names)
         write_output(user_path(config.output), {"trained_model": model.name, "images": rows}, rows)
         print(f"numbers: {config.output}")
+    if wrong:
+        raise RunsFailed
     return math.nan
+
+
+def _read(paths: list[Path], box: int) -> tuple[list[Picture], list[DataError]]:
+    """The pictures, and what is wrong with the others, which has been said unless it is the only one."""
+    pictures: list[Picture] = []
+    wrong: list[DataError] = []
+    for path in paths:
+        try:
+            pictures.append(read_picture(path, box))
+        except DataError as e:
+            wrong.append(e)
+    if not pictures:
+        more = f" (and {len(wrong) - 1} others)" if len(wrong) > 1 else ""
+        raise DataError(f"{wrong[0]}{more}")
+    for what in wrong:
+        log.warning("%s; it is left out", what)
+    return pictures, wrong
 
 
 def _prepare(config: PredictConfig) -> tuple[torch.device, TrainedModel]:

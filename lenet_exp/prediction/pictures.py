@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from lenet_exp.data.images import normalise
 from lenet_exp.data.pictures import open_picture
 from lenet_exp.errors import DataError, first_line
+from lenet_exp.files import user_path
 
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
 FRAME = 28  # as in MNIST; LeNet-5's 32x32 is made of it like that of the training images
 INK = 0.25  # share of the picture's contrast from which a pixel counts as drawn
 
@@ -39,6 +42,24 @@ class Answer:
     picture: Picture
     label: int
     probabilities: list[float]
+
+
+def find_pictures(name: str) -> list[Path]:
+    """The files that a person means: one, those of a folder, or those that a pattern matches.
+
+    Raises:
+        DataError: there are none.
+    """
+    path = user_path(name)
+    found = [path]
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    elif not path.exists():
+        found = sorted(Path(p) for p in glob.glob(str(path)))
+    if not found:
+        what = "a folder without pictures" if path.is_dir() else "no such file"
+        raise DataError(f"images={name}: {what}; allowed is a picture, a folder of them, or a pattern (*.png)")
+    return found
 
 
 def read_picture(path: Path, box: int) -> Picture:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickletools
 import zipfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lenet_exp.errors import UserError, first_line
+from lenet_exp.files import check_regular
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
 
@@ -54,6 +56,8 @@ _MODULES = {f"torch.nn.modules.activation {name}": name for name in ACTIVATIONS}
     "torch.nn.modules.linear Linear": "Linear",
     "torch.nn.modules.pooling MaxPool2d": "MaxPool2d",
 }
+MAX_PICKLE_BYTES = 2**20  # its pickle has 3.4 kB
+MAX_OPCODES = 50_000  # and 1,358 opcodes
 MAX_BYTES = 64 * 2**20  # such a file has 0.25 MB
 
 
@@ -95,7 +99,11 @@ def refuse_foreign(content: bytes, path: Path) -> None:
                 raise UserError(f"trained_model={path}: unpacks to more than {MAX_BYTES >> 20} MiB; refused")
             if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
                 raise UserError(f"trained_model={path}: holds the pickles {pickles}; allowed is one data.pkl; refused")
-            operations = list(pickletools.genops(archive.read(pickles[0])))
+            if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
+                raise UserError(f"trained_model={path}: its pickle has more than {MAX_PICKLE_BYTES >> 20} MiB; refused")
+            operations = list(islice(pickletools.genops(archive.read(pickles[0])), MAX_OPCODES + 1))
+            if len(operations) > MAX_OPCODES:
+                raise UserError(f"trained_model={path}: its pickle has more than {MAX_OPCODES} opcodes; refused")
     except UserError:
         raise
     except Exception as e:
@@ -109,6 +117,7 @@ def refuse_foreign(content: bytes, path: Path) -> None:
 
 def _read(path: Path) -> bytes:
     try:
+        check_regular(path)
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"trained_model={path}: larger than {MAX_BYTES >> 20} MiB; refused")
         return path.read_bytes()

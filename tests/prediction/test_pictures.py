@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -91,3 +94,43 @@ def test_two_epochs_of_mnist_recognise_digits_drawn_by_hand(main, outputs, real_
     for start in range(0, len(files), 10):
         right = sum(a == f.name[0] for a, f in zip(answers[start : start + 10], files[start : start + 10], strict=True))
         assert right >= 8
+
+
+@pytest.fixture
+def drawings(workdir):
+    """A folder with a drawing, a scan of nothing, and a text."""
+    folder = workdir / "scans"
+    folder.mkdir()
+    draw(7, STYLES["black on white"], folder / "seven")
+    Image.new("L", (30, 30), 200).save(folder / "empty.png")
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+@pytest.mark.parametrize("named", ["scans", "scans/*.png", "[scans/seven.png,scans/empty.png]"])
+def test_pictures_are_named_alone_by_a_folder_or_a_pattern_and_an_empty_one_stops_no_other(named, drawings, main):
+    done = main(f"images={named}", program="predict")
+    assert done.returncode == 1
+    assert "scans/seven.png: 7" in done.stdout
+    assert "scans/empty.png: nothing stands out from its background; it is left out" in done.stderr
+    assert "notes.txt" not in done.stdout + done.stderr
+
+
+def test_a_single_picture_needs_no_list(drawings, main):
+    done = main("images=scans/seven.png", program="predict")
+    assert (done.returncode, "scans/seven.png: 7" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("named", ["nope.png", "*.jpg", "scans/*.jpg", "", 'it\'s "this".png', "a\\b.png"])
+def test_no_such_picture_is_one_line(named, drawings, main):
+    done = main(f"images={named}", program="predict")
+    assert done.returncode == 2
+    assert done.stderr.startswith("lenet-predict: images=")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_pipe_or_device_in_place_of_a_picture_blocks_nothing(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
+        with pytest.raises(DataError, match="not a regular file"):
+            read_picture(path, 20)

@@ -236,3 +236,19 @@ def test_the_scan_sees_all_that_the_published_files_hold():
     with zipfile.ZipFile(io.BytesIO(MNIST.read_bytes())) as model:
         operations = pickletools.genops(model.read("archive/data.pkl"))
     assert sum(operation.name == "GLOBAL" for operation, _, _ in operations) == 10
+
+
+@pytest.mark.parametrize(
+    ("pickle", "says"),
+    [(b"\x80\x02" + b"N0" * 30_000 + b"N.", "50000 opcodes"), (b"\x80\x02N." + bytes(2**21), "more than 1 MiB")],
+)
+def test_a_pickle_of_more_than_a_network_is_refused_before_it_fills_the_memory(pickle, says, tmp_path):
+    path = archive(tmp_path / "long.pkl", ("archive/data.pkl", pickle))
+    with pytest.raises(UserError, match=says):
+        load_ancestor(path)
+
+
+def test_a_pipe_in_place_of_a_model_blocks_nothing(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pkl")
+    with pytest.raises(UserError, match=r"pipe\.pkl: can't be read"):
+        load_ancestor(tmp_path / "pipe.pkl")
