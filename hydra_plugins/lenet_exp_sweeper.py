@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_exp.errors import ConfigError, RunsFailed
+from lenet_exp.waiting import say_waiting
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
 
@@ -40,6 +41,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         self.config = config  # the launcher is made when the sweep's folder is known
 
     def sweep(self, arguments: list[str]) -> Any:
+        say_waiting("loading torch")
         from lenet_exp.reports.progress import log_to_console
 
         assert self.config is not None

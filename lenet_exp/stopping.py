@@ -70,6 +70,8 @@ def _note(signum: int, frame: object) -> None:
     global _asked
     if _asked is None:
         _asked = signal.Signals(signum)
+        if sys.stderr is not None and sys.stderr.isatty():
+            os.write(2, b"\r\x1b[Kstopping: what is trained is committed first; once more ends it at once\n")
         return
     for action in reversed(_before_leaving):
         action()

@@ -16,6 +16,7 @@ from lenet_exp.api import compose
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import knobs
+from lenet_exp.machine import versions
 from tests.data.idx import pictures, write_mnist_like
 
 TRAIN = [sys.executable, "-m", "lenet_exp", "train"]
@@ -243,8 +244,9 @@ def test_looking_imports_nothing_heavy(workdir, arguments):
     assert list(workdir.iterdir()) == []
 
 
-def test_the_version_is_said_once(main):
-    assert main("--version").stdout.count("\n") == 1
+@pytest.mark.parametrize("program", ["train", "predict", "compare", "sweep", "ui", "export"])
+def test_the_version_is_lenet_exps(main, program):
+    assert main("--version", program=program).stdout == f"lenet-{program} {versions()['lenet_exp']}\n"
 
 
 def test_help_explains_groups_flags_and_examples(cli):

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from lenet_exp.commands.streams import guard, leave_alone
 from lenet_exp.errors import RunsFailed, UserError
+from lenet_exp.machine import versions
 from lenet_exp.stopping import Terminated, raise_terminated
 
 EXIT_FAILED = 1
@@ -32,6 +33,9 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
     signal.signal(signal.SIGTERM, raise_terminated)
     out, err = guard()
     try:
+        if "--version" in sys.argv[1:]:
+            print(f"{program} {versions()['lenet_exp']}")
+            sys.exit(0)
         status = work()
     except UserError as e:
         if full_error:

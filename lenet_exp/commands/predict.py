@@ -7,10 +7,12 @@ import sys
 from omegaconf import DictConfig
 
 from lenet_exp.commands.app import run_app
+from lenet_exp.waiting import say_waiting
 
 
 def predict(cfg: DictConfig) -> float:
     """Hydra's task. Returns the test accuracy (fraction), NaN for pictures."""
+    say_waiting("loading torch")
     from lenet_exp.config.check import check_ranges
     from lenet_exp.config.compose import typed_as
     from lenet_exp.config.schema import PredictConfig

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from lenet_exp.commands.app import run_app
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
+from lenet_exp.waiting import say_waiting
 
 
 def train(cfg: DictConfig) -> float:
@@ -16,6 +17,7 @@ def train(cfg: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    say_waiting("loading torch")
     from lenet_exp.config.compose import typed
     from lenet_exp.reports.progress import log_to_console
 

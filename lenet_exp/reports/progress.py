@@ -12,11 +12,13 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.training.fit import EpochResult
 
+NAME = 24  # characters of a run's name beside its bar
 PATIENCE_SECONDS = 2.0  # of silence
 LINE_SECONDS = 30.0  # between lines where there is no terminal
 
@@ -67,7 +69,7 @@ class _State(ProgressColumn):
     """Loss, accuracy, speed: whatever the task has of them."""
 
     def render(self, task: Task) -> Text:
-        return Text(task.fields.get("state", ""), style="cyan")
+        return Text(task.fields.get("state", ""), style="cyan", no_wrap=True, overflow="ellipsis")
 
 
 class Display:
@@ -137,7 +139,7 @@ class Display:
         for name, epochs, num_epoch in jobs:
             if name not in self._jobs:
                 self._jobs[name] = self._progress.add_task(name, total=num_epoch, state="")
-            self._progress.update(self._jobs[name], completed=epochs, state=f"epoch {epochs}/{num_epoch}")
+            self._progress.update(self._jobs[name], completed=epochs, state=f"{epochs}/{num_epoch} done")
         self._advance(sum(epochs for _, epochs, _ in jobs))
 
     def _advance(self, epochs_running: int) -> None:
@@ -169,8 +171,7 @@ class Display:
     def echo(self, iteration: int, loss: float) -> None:
         log.debug("iteration %d loss %.6f", iteration, loss)
         if self._progress is not None and self._run is not None:
-            state = f"loss {loss:.4f}{self._epoch_text}"
-            self._progress.update(self._run, completed=iteration, state=state)
+            self._progress.update(self._run, completed=iteration, state=f"{self._epoch_text}step loss {loss:.4f}")
 
     def epoch(self, result: EpochResult, num_epoch: int, iteration: int) -> None:
         line = (
@@ -181,10 +182,8 @@ class Display:
         # In a file a single run has a line an epoch; on a terminal the bar tells it.
         log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
         if self._progress is not None and self._run is not None:
-            speed = f"{result.images_per_second:,.0f} images/s"
-            self._epoch_text = f"  epoch {result.epoch}/{num_epoch}  val {result.val_accuracy:.2%}  {speed}"
-            state = f"loss {result.train_loss:.4f}{self._epoch_text}"
-            self._progress.update(self._run, completed=iteration, state=state)
+            self._epoch_text = f"{result.epoch}/{num_epoch} done  val {result.val_accuracy:.2%}  "
+            self._progress.update(self._run, completed=iteration, state=self._epoch_text)
             self._advance(result.epoch)
 
     @contextmanager
@@ -193,8 +192,8 @@ class Display:
             yield self._progress
             return
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=NAME)),
+            BarColumn(bar_width=min(24, console.width // 8)),
             TextColumn("{task.percentage:>3.0f}%"),
             _State(),
             TimeRemainingColumn(),

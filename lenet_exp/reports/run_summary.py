@@ -19,6 +19,10 @@ def print_run(result: RunResult, config: Config) -> None:
     if record.best_val_accuracy is not None:
         remark = " (at chance: it learned nothing)" if at_chance(record) else ""
         print(f"best validation accuracy {record.best_val_accuracy:.2%} in epoch {record.best_epoch}{remark}")
+    if record.epochs:
+        epochs = RunFolder(result.folder).history().epochs
+        loss = f", training loss {epochs[-1].train_loss:.4f}" if epochs else ""
+        print(f"{record.epochs} {'epoch' if record.epochs == 1 else 'epochs'} in {record.seconds:.1f} s{loss}")
     if result.outcome is not Outcome.finished:
         print(f"{result.outcome}: {record.reason}; log: {result.folder / 'run.log'}")
     print(f"run folder: {result.folder}")

@@ -26,8 +26,9 @@ def test_in_a_file_a_run_prints_a_line_an_epoch_and_its_result(ready):
     first, *epochs = done.stderr.splitlines()
     assert first == f"digits selu sgd: run folder {folder}"
     assert [bool(re.fullmatch(EPOCH % (n, 2), line)) for n, line in enumerate(epochs, 1)] == [True, True]
-    best, where, mlflow, look = done.stdout.splitlines()
+    best, course, where, mlflow, look = done.stdout.splitlines()
     assert re.fullmatch(r"best validation accuracy \d\d\.\d\d% in epoch [12]", best)
+    assert re.fullmatch(r"2 epochs in \d+\.\d s, training loss \d\.\d{4}", course)
     assert where == f"run folder: {folder}"
     assert re.fullmatch(r"MLflow run: [0-9a-f]{32}", mlflow)
     assert look == "look at it: lenet-ui sweep=all"
@@ -57,9 +58,9 @@ def test_step_losses_are_in_the_log_and_not_on_the_terminal(ready):
 
 
 def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
-    """Exit status, and what a terminal of 120 columns was sent."""
+    """Exit status, and what a terminal of 80 columns was sent."""
     terminal, theirs = pty.openpty()
-    size = {"COLUMNS": "120", "LINES": "40", "TERM": "xterm-256color"}
+    size = {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
     process = start(*arguments, outputs=outputs, cold=True, stdin=theirs, stdout=theirs, stderr=theirs, env=size)
     os.close(theirs)
     sent = b""
@@ -81,7 +82,10 @@ def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
     assert status == 0, sent
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
     assert "━" in plain
-    assert re.search(r"loss \d\.\d{4}  epoch \d+/12  val \d+\.\d\d%  [\d,]+ images/s", plain)
+    assert re.search(r"\d+/12 done  val \d+\.\d\d%  step loss \d\.\d{4}", plain)
+    bars = [line for line in re.split(r"[\r\n]", plain) if "━" in line]
+    assert max(map(len, bars)) <= 80
+    assert plain.startswith("loading torch ...")
     assert re.search(r"\d:\d\d:\d\d", plain)  # time left
     assert "\x1b[?25h" in sent  # the cursor is back
     assert not re.search(r"^epoch 1/12:", plain, re.MULTILINE)
@@ -91,9 +95,7 @@ def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
 
 
 @pytest.mark.slow(seconds=5)
-@pytest.mark.parametrize(
-    ("launcher", "run"), [("local", r"epoch \d/12"), ("basic", r"loss \d\.\d{4}  epoch \d+/12  val \d+\.\d\d%")]
-)
+@pytest.mark.parametrize(("launcher", "run"), [("local", r"\d/12 done"), ("basic", r"\d+/12 done  val \d+\.\d\d%")])
 def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready, launcher, run):
     line = (
         "-m",
