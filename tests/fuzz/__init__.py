@@ -1,0 +1,1 @@
+"""Whatever is typed or found on disk: an answer or one line, soon."""
