@@ -12,30 +12,12 @@ TRAIN = sorted(known_flags((CONF_DIR,)) - {"tracking.uri"})  # stores have tests
 PREDICT = sorted({flag for flag, _, _ in knobs(PredictConfig)} - {"tracking.uri"})
 GROUPS = ["dataset", "activation", "optimizer", "regularization", "schedule", "augmentation", "experiment"]
 HYDRA = [
-    "hydra",
-    "hydra.run.dir",
-    "hydra.sweep.dir",
-    "hydra.sweep.subdir",
-    "hydra.output_subdir",
-    "hydra.job.name",
-    "hydra.job.id",
-    "hydra.mode",
-    "hydra.job.env_copy",
-    "hydra.job.env_set",
-    "hydra.job.chdir",
-    "hydra.verbose",
-    "hydra.searchpath",
-    "hydra.callbacks",
-    "hydra.help",
-    "hydra/launcher",
-    "hydra/sweeper",
-    "hydra.launcher.workers",
-    "hydra.sweeper.params",
-    "hydra.sweeper.max_batch_size",
-    "hydra.hydra_logging",
-    "hydra.job_logging",
+    "hydra", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.name",
+    "hydra.job.id", "hydra.job.env_copy", "hydra.job.env_set", "hydra.job.chdir", "hydra.mode", "hydra.verbose",
+    "hydra.searchpath", "hydra.callbacks", "hydra.help", "hydra/launcher", "hydra/sweeper", "hydra.launcher.workers",
+    "hydra.sweeper.params", "hydra.sweeper.max_batch_size", "hydra.hydra_logging", "hydra.job_logging",
     "hydra.overrides",
-]
+]  # fmt: skip
 ODD_FLAGS = ["no_such_flag", "", "=", "a.b.c", "seed.x", "dataset@x", "é", "x" * 5000, "_target_", "hydra.launcher.no"]
 OPTIONS = [
     "mnist",
