@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -18,6 +19,12 @@ class DataError(UserError):
 
 class StoreError(UserError):
     """The MLflow store can't be used as it is."""
+
+
+class DamagedError(UserError):
+    """A file of a run or sweep is not what was written there; the message names it and says what to do."""
+
+    path: Path
 
 
 class RunsFailed(Exception):

@@ -78,7 +78,12 @@ def remove_left_aside(folder: Path, *, keep: str = "", only: str = "") -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """As `write_atomic`, for a value of dicts, lists, strings, numbers; NaN is refused (not JSON)."""
-    write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """As `write_json` writes it."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

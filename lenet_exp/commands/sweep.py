@@ -28,24 +28,23 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(f"{action}: allowed is list, status or stop" + (f"; did you mean {hint}?" if hint else ""))
     values = parse(arguments[1:], {} if action == "list" else {"sweep": "last"})
     from lenet_exp.folders.find import find_sweep
-    from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.reports.progress import log_to_console
     from lenet_exp.reports.sweep_status import print_list, print_status
-    from lenet_exp.sweeps.repair import repair, repair_all
+    from lenet_exp.sweeps.repair import repair, repair_all, repair_or_say
     from lenet_exp.sweeps.stop import stop_sweep
 
     log_to_console()
     if action == "list":
-        repair_all(outputs_dir())
-        print_list(all_sweeps(outputs_dir()))
+        print_list(repair_all(outputs_dir()))
         return 0
     sweep = find_sweep(str(values["sweep"]))
+    if action == "stop":
+        repair_or_say(sweep)
+        return stop_sweep(sweep)
     repair(sweep)
-    if action == "status":
-        print_status(sweep)
-        return 0
-    return stop_sweep(sweep)
+    print_status(sweep)
+    return 0
 
 
 def main() -> None:

@@ -17,8 +17,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lenet_exp.files import read_json, write_json
+from lenet_exp.files import json_text, read_json, write_json
+from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.records import BestWeights, Commit, History, history_of
+from lenet_exp.folders.seal import AGAIN
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.fit import EpochResult
 from lenet_exp.training.lane import Best, Lane
@@ -156,15 +158,19 @@ class Commits:
 
 
 def read_history(path: Path) -> History:
-    """A run folder's history; empty where nothing is committed, or where it can't be read."""
-    try:
-        return _read(path) or History()
-    except ValueError:
-        return History()
+    """A run folder's history; empty where nothing is committed, or where it is damaged, which is said."""
+    return read_or_none(path / "history.json", history_of, AGAIN) or History()
 
 
 def write_history(path: Path, history: History) -> None:
     write_json(path / "history.json", to_json(history))
+
+
+def rewrite_history(path: Path) -> None:
+    """Writes a history as this release does; one that is damaged becomes an empty one, which is said."""
+    file, history = path / "history.json", read_history(path)
+    if file.exists() and file.read_bytes() != json_text(to_json(history)).encode():
+        write_history(path, history)
 
 
 def _read(path: Path) -> History | None:

@@ -24,6 +24,9 @@ def find_sweep(which: str) -> SweepFolder:
     path = user_path(which)
     if which != "last" and (path / "sweep.json").exists():
         return SweepFolder(path.absolute())
+    named = [p.parent for p in (outputs_dir() / "sweeps").glob("*/sweep.json") if p.parent.name.startswith(which)]
+    if len(which) >= 4 and len(named) == 1:  # damaged or not: whoever reads it will say so
+        return SweepFolder(named[0])
     sweeps = all_sweeps(outputs_dir())
     for sweep in sweeps:
         plan = sweep.started()

@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from lenet_exp.files import read_json, remove_left_aside, write_json
+from lenet_exp.files import remove_left_aside, write_json
+from lenet_exp.folders.damage import read_or_none
+from lenet_exp.folders.shapes import check_fields
 from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
@@ -93,11 +95,14 @@ def _take(folder: Path, lock: IO[str]) -> bool:
 
 
 def _named(folder: Path) -> Owner | None:
-    try:
-        named = read_json(folder / "owner.json")
-    except ValueError:
-        return None
-    return Owner(named["host"], named["pid"]) if named else None
+    return read_or_none(folder / "owner.json", _owner, "who owns the folder is not known")
+
+
+def _owner(value: Any) -> Owner:
+    if not isinstance(value, dict):
+        raise ValueError("no Owner")
+    check_fields(Owner, value)
+    return Owner(value["host"], value["pid"])
 
 
 def _elsewhere(folder: Path) -> Owner | None:

@@ -56,6 +56,7 @@ class Record(Stored):
         stopped_early: whether `training.patience` ended it, after `epochs`.
         best_val_accuracy: a fraction, of `best_epoch` (from 1), whose weights `weights_digest` names.
         confusion_matrix: of the validation images: rows are true classes, columns predicted ones.
+        digest, history_digest: of all the rest of record.json, and of history.json (`seal`); None in older releases.
     """
 
     name: str = ""
@@ -83,6 +84,8 @@ class Record(Stored):
     weights_digest: str | None = None
     confusion_matrix: list[list[int]] | None = None
     ended_ms: int = 0
+    history_digest: str | None = field(default=None, compare=False)
+    digest: str | None = field(default=None, compare=False)
 
     @property
     def dataset(self) -> str:

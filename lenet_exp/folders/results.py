@@ -83,7 +83,7 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
         elif job.number in active and owner_of(job.folder.path) is not None:
             outcome, reason = Outcome.running, ""
         else:
-            outcome, reason = Outcome.not_started, "the sweep ended before"
+            outcome, reason = Outcome.not_started, job.folder.lost_record() or "the sweep ended before"
         repeated = outcome is Outcome.finished and record is not None and record.ended_ms < since_ms
         found.append(JobResult(job, outcome, reason, record, repeated or job.run in seen))
         seen.add(job.run)

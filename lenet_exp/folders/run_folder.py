@@ -17,15 +17,16 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
-from lenet_exp.files import read_json, remove_left_aside, write_atomic, write_json
-from lenet_exp.folders.commits import Commits, read_history
+from lenet_exp.files import remove_left_aside, write_atomic, write_json
+from lenet_exp.folders.commits import Commits, read_history, rewrite_history
+from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
     Delivered,
@@ -37,10 +38,9 @@ from lenet_exp.folders.records import (
     record_json,
     record_of,
 )
+from lenet_exp.folders.seal import AGAIN, sealed, unbroken
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.weights import load_weights
-
-T = TypeVar("T")
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
@@ -86,6 +86,7 @@ class RunFolder:
     def start(self, begun: Record) -> Commits:
         """Empties the folder but for the log, and keeps what the run begins with."""
         abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
+        (self.path / "record.json").unlink(missing_ok=True)  # first: it does not stand without its history
         for old in self.path.iterdir():
             if old.name not in {"lock", "owner.json", "run.log"}:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -113,7 +114,7 @@ class RunFolder:
 
     def begun(self) -> Record | None:
         """What the present try began with; None where there is no run."""
-        return _read(self.path / "job.json", record_of) or self.record()
+        return read_or_none(self.path / "job.json", record_of, AGAIN) or self.record()
 
     def history(self) -> History:
         """What is committed; empty where nothing is."""
@@ -123,10 +124,13 @@ class RunFolder:
         best = self.history().best
         return load_weights(self.path / best.weights)[0] if best else None
 
-    def finish(self, record: Record) -> None:
-        """Ends the run: after this it counts as what `record.outcome` says."""
-        write_json(self.path / "record.json", record_json(record))
+    def finish(self, record: Record) -> Record:
+        """Ends the run: after this it counts as what `record.outcome` says. The record as it is kept."""
+        rewrite_history(self.path)  # as this release writes it, so that its digest stays
+        value = sealed(record_json(record), self.path / "history.json")
+        write_json(self.path / "record.json", value)
         self.tidy()
+        return record_of(value)
 
     def untidy(self) -> bool:
         """Whether it has a result, but its process died before it had removed what is not needed any more."""
@@ -139,7 +143,18 @@ class RunFolder:
             (self.path / "job.json").unlink()  # last, since it says that there is something to do
 
     def record(self) -> Record | None:
-        return _read(self.path / "record.json", record_of)
+        """None where there is none, or where it is damaged or was changed, which is said."""
+        path = self.path / "record.json"
+
+        def of(value: Any) -> Record | None:
+            value = unbroken(value, path)
+            return None if value is None else record_of(value)
+
+        return read_or_none(path, of, AGAIN)
+
+    def lost_record(self) -> str | None:
+        """Why a run that had ended has no record any more; None where that is not so."""
+        return "its record is damaged" if (self.path / "record.json").exists() and self.record() is None else None
 
     def result(self) -> Record | None:
         """The record, if it is a result: finished or diverged."""
@@ -148,7 +163,7 @@ class RunFolder:
 
     def delivered(self) -> Delivered:
         """What MLflow has got; nothing where that is not known."""
-        return _read(self.path / DELIVERED, delivered_of) or Delivered()
+        return read_or_none(self.path / DELIVERED, delivered_of, "MLflow is asked for what it has") or Delivered()
 
     def set_delivered(self, delivered: Delivered) -> None:
         write_json(self.path / DELIVERED, to_json(delivered))
@@ -159,13 +174,5 @@ class RunFolder:
 
     def abandoned(self) -> list[DeliveredRun]:
         """The MLflow runs of tries that were given up."""
-        return _read(self.path / "abandoned.json", delivered_runs_of) or []
-
-
-def _read(path: Path, of: Callable[[Any], T]) -> T | None:
-    """A damaged file counts as none: the run is trained again."""
-    try:
-        value = read_json(path)
-        return None if value is None else of(value)
-    except ValueError:
-        return None
+        what_now = "MLflow runs of tries that were given up may stay RUNNING"
+        return read_or_none(self.path / "abandoned.json", delivered_runs_of, what_now) or []

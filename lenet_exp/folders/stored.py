@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config
+from lenet_exp.folders.shapes import check_fields
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Stored")
@@ -20,7 +21,7 @@ class Stored:
 
 
 def stored_of(kind: type[S], value: Any) -> S:
-    """Reads a `kind`; values of its fields are taken as they are.
+    """Reads a `kind`; what becomes a dataclass or an enum is taken as it is.
 
     Raises:
         ValueError: it is none.
@@ -34,11 +35,11 @@ def stored_of(kind: type[S], value: Any) -> S:
 
 
 def dataclass_of(kind: type[T], value: Any) -> T:
-    """The same of a class that keeps no other keys."""
-    try:
-        return kind(**value)
-    except TypeError as e:
-        raise ValueError(f"no {kind.__name__}: {e}") from e
+    """The same of a class that does not keep other keys."""
+    if not isinstance(value, dict):
+        raise ValueError(f"no {kind.__name__}")
+    check_fields(kind, value)
+    return kind(**{f.name: value[f.name] for f in fields(kind) if f.name in value})  # type: ignore[arg-type]
 
 
 def to_json(value: Any) -> Any:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -22,13 +21,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.files import read_json, write_atomic, write_json
+from lenet_exp.errors import DamagedError, first_line
+from lenet_exp.files import write_atomic, write_json
+from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan, plan_of
 from lenet_exp.folders.stored import to_json
 
-log = logging.getLogger("lenet_exp")
+AGAIN = "the line that started the sweep makes it again"
 
 
 class SweepFolder:
@@ -63,8 +64,11 @@ class SweepFolder:
             jobs: the same runs as at an earlier start, but perhaps with another `model_path` and the like.
             asked: fields of `SweepPlan` that change.
         """
+        kept = self.kept_plan()
+        if kept is not None and kept.runs > len(jobs):
+            self._write(replace(kept, runs=len(jobs)))  # first: fewer lines than are counted would be damage
         write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
-        plan = replace(self.plan() or SweepPlan(created_ms=_now_ms()), **asked)
+        plan = replace(kept or SweepPlan(created_ms=_now_ms()), **asked)
         plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
         self._write(plan)
         (self.path / "workers.log").unlink(missing_ok=True)
@@ -83,19 +87,27 @@ class SweepFolder:
         self.save(runs=job.number + 1)  # after the line: what is counted is there
 
     def plan(self) -> SweepPlan | None:
-        """What was asked for; None before the first start."""
-        value = read_json(self.path / "sweep.json")
-        return None if value is None else plan_of(value)
+        """What was asked for; None before the first start.
+
+        Raises:
+            DamagedError: it can't be read.
+        """
+        return read(self.path / "sweep.json", plan_of, AGAIN)
+
+    def kept_plan(self) -> SweepPlan | None:
+        """The same for a new start, which makes a damaged one again."""
+        return read_or_none(self.path / "sweep.json", plan_of, "it is made again")
 
     def started(self) -> SweepPlan:
         """The same of a sweep that was started.
 
         Raises:
-            ValueError: it was not.
+            FileNotFoundError: it was not.
+            DamagedError: what was asked for can't be read.
         """
         plan = self.plan()
         if plan is None:
-            raise ValueError(f"{self.path}: no sweep was started here")
+            raise FileNotFoundError(f"{self.path}: no sweep was started here")
         return plan
 
     def save(self, **changed: Any) -> None:
@@ -106,8 +118,18 @@ class SweepFolder:
         write_json(self.path / "sweep.json", to_json(plan))
 
     def jobs(self) -> list[Job]:
-        """All frozen jobs."""
-        return [self._job(line) for line in self._lines()]
+        """All frozen jobs.
+
+        Raises:
+            DamagedError: some are missing, or can't be read.
+        """
+        plan, lines = self.plan(), self._lines()  # in this order: jobs may be added meanwhile
+        runs = plan.runs if plan is not None else 0
+        if len(lines) > runs and not lines[-1].endswith("\n"):
+            del lines[-1]  # the sweep was killed while it added a job
+        if len(lines) < runs:
+            raise self._damaged(f"it has {len(lines)} of {runs} jobs")
+        return [self._job(line) for line in lines]
 
     def job_at(self, offset: int) -> Job:
         """The job whose line starts at this byte of jobs.jsonl."""
@@ -143,14 +165,28 @@ class SweepFolder:
         return (self.path / "ended" / str(number)).exists()
 
     def error(self, number: int) -> str | None:
-        said = read_json(self.path / "ended" / str(number))
-        return None if said is None else str(said)
+        """Why a job failed before it had a record; None where it did not."""
+        try:
+            return read(self.path / "ended" / str(number), _text, "why the job failed is lost")
+        except DamagedError as e:
+            say(e)
+            return str(e)
 
     def _job(self, line: str | bytes) -> Job:
-        return job_of(json.loads(line), self.outputs)
+        try:
+            return job_of(json.loads(line), self.outputs)
+        except ValueError as e:
+            raise self._damaged(first_line(e)) from e
 
     def _lines(self) -> list[str]:
-        return (self.path / "jobs.jsonl").read_text().splitlines(keepends=True)
+        try:
+            return (self.path / "jobs.jsonl").read_bytes().decode().splitlines(keepends=True)
+        except (OSError, ValueError) as e:
+            raise self._damaged(first_line(e)) from e
+
+    def _damaged(self, why: str) -> DamagedError:
+        plan = self.kept_plan()
+        return damaged(self.path / "jobs.jsonl", why, f"{AGAIN}: {plan.command}" if plan else AGAIN)
 
 
 def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
@@ -160,14 +196,16 @@ def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
 
 
 def all_sweeps(outputs: Path) -> list[SweepFolder]:
-    """The sweeps in an outputs folder, the one started last first."""
+    """The sweeps in an outputs folder, the one started last first; one whose sweep.json is damaged is said."""
     found = []
     for path in (outputs / "sweeps").glob("*/sweep.json"):
         sweep = SweepFolder(path.parent)
         try:
             found.append((sweep.started().started_ms, sweep))
-        except ValueError as e:
-            log.warning("%s can't be read (%s); the sweep is left out", path, e)
+        except DamagedError as e:
+            say(e)
+        except FileNotFoundError:  # it was removed meanwhile
+            continue
     return [sweep for _, sweep in sorted(found, key=lambda item: item[0], reverse=True)]
 
 
@@ -179,6 +217,12 @@ def _numbers(folder: Path) -> list[int]:
     with contextlib.suppress(FileNotFoundError):
         return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
     return []
+
+
+def _text(value: Any) -> str | None:
+    if not isinstance(value, str | None):
+        raise ValueError("no text")
+    return value
 
 
 def _now_ms() -> int:

@@ -137,7 +137,7 @@ def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str
 
 def _execution_of(run: str) -> tuple[object, ...] | None:
     begun = RunFolder(outputs_dir() / "runs" / run).begun()
-    if begun is None:
+    if begun is None or not {"device", "num_threads"} <= begun.execution.keys():
         return None
     return (begun.execution["device"], begun.execution["num_threads"], *_named(begun.engine))
 

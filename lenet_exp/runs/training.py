@@ -82,7 +82,7 @@ class Training:
             )
             if outcome.is_result and best is not None and self.lane.config.tracking.plots:
                 self._show_mistakes(best)
-            self.folder.finish(record)
+            record = self.folder.finish(record)
         if self.model_file is not None and best is not None:
             self.model_file.replace(best.weights, record)
         return record

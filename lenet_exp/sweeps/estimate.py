@@ -34,7 +34,7 @@ def print_estimate(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.result() is None}
     begun = sum(bool(job.folder.history().epochs) for job in todo.values())
     outputs = jobs[0].outputs
-    goes_on = " (goes on)" if sweep is not None and sweep.plan() else ""
+    goes_on = " (goes on)" if sweep is not None and sweep.kept_plan() else ""
     print(f"sweep {sweep.id}{goes_on}: {len(jobs)} jobs" if sweep is not None else "1 run")
     print(f"  {len(unique) - len(todo)} done already, {len(jobs) - len(unique)} duplicates, {len(todo)} to train")
     if begun:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lenet_exp.config.schema import Tracking
+from lenet_exp.errors import DamagedError, UserError
+from lenet_exp.folders.damage import say
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import give_up, job_results
@@ -20,19 +22,37 @@ from lenet_exp.tracking.parent import close_parent
 log = logging.getLogger("lenet_exp")
 
 
-def repair_all(outputs: Path) -> None:
-    """Repairs every sweep in an outputs folder, and the runs that belong to none."""
+def repair_all(outputs: Path) -> list[SweepFolder]:
+    """Repairs every sweep in an outputs folder, and the runs that belong to none; the sweeps that can be read."""
     looked_after: set[str] = set()  # by a sweep that lives
-    for sweep in all_sweeps(outputs):
-        repair(sweep)
+    whole = [sweep for sweep in all_sweeps(outputs) if repair_or_say(sweep)]
+    for sweep in whole:
         if sweep.owner() is not None:
             looked_after.update(job.run for job in sweep.jobs())
     for path in sorted((outputs / "runs").glob("*/delivered.json")):
         folder = RunFolder(path.parent)
         begun = folder.begun()
         if folder.id not in looked_after and begun is not None and _looks_running(folder):
-            _close([folder], _delivery(begun.config.tracking, None, outputs))
+            try:
+                _close([folder], _delivery(begun.config.tracking, None, outputs))
+            except UserError as e:  # its store can't be used
+                log.warning("run %s: MLflow can't be told that its process died: %s", folder.path, e)
+                continue
             log.info("run %s: its process died; MLflow shows that now", folder.path)
+    return whole
+
+
+def repair_or_say(sweep: SweepFolder) -> bool:
+    """Repairs a sweep; one that can't be concerns itself alone and is said. Whether its folder can be read."""
+    try:
+        repair(sweep)
+        sweep.jobs()
+    except DamagedError as e:
+        say(e)
+        return False
+    except UserError as e:
+        log.warning("sweep %s: can't be repaired: %s", sweep.id, e)
+    return True
 
 
 def repair(sweep: SweepFolder) -> bool:

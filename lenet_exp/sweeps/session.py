@@ -145,7 +145,7 @@ def sweep_session(sweep: SweepFolder, jobs: list[Job], config: Config, asked: As
     # First: a store that can't be used leaves nothing behind.
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
-        again = sweep.plan() is not None
+        again = sweep.kept_plan() is not None
         if not again:
             _name_the_old(asked, config.tracking.experiment, outputs)
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.config.schema import Models
 from lenet_exp.errors import UserError, first_line
+from lenet_exp.files import read_json
 from lenet_exp.folders.commits import write_history
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import (
@@ -22,6 +23,7 @@ from lenet_exp.folders.records import (
     Record,
 )
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.seal import broken
 from lenet_exp.tracking.logged import logged_model, read_record
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.trust import check_activation
@@ -96,9 +98,11 @@ def _write(job: Job, run: Run, store: Store) -> bool:
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            record = read_record(Path(store.client.download_artifacts(run.info.run_id, "record.json", scratch)))
+            path = Path(store.client.download_artifacts(run.info.run_id, "record.json", scratch))
+            record, reason = read_record(path), broken(read_json(path))
         except (ValueError, OSError, MlflowException) as e:
             reason = hide_password(first_line(e))
+        if reason is not None:
             log.warning(
                 "MLflow run %s: its record.json can't be read (%s); it is not taken over", run.info.run_id, reason
             )
@@ -137,4 +141,5 @@ def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) ->
         return
     name = f"best-{record.best_epoch}.safetensors"
     save_weights(folder.path / name, weights, {"epoch": str(record.best_epoch)})
-    write_history(folder.path, History(best=BestWeights(record.best_epoch, record.best_val_accuracy, name)))
+    best = BestWeights(record.best_epoch, record.best_val_accuracy, name)
+    write_history(folder.path, History(best=best))

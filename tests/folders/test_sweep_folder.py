@@ -85,4 +85,4 @@ def test_a_damaged_sweep_is_left_out_of_the_list_and_the_others_are_there(tmp_pa
     (tmp_path / "sweeps" / "cut" / "sweep.json").write_text('{"created')
     (tmp_path / "sweeps" / "foreign" / "sweep.json").write_text('{"created_ms": 1, "outcome": "lost"}')
     assert [sweep.id for sweep in all_sweeps(tmp_path)] == ["whole"]
-    assert caplog.text.count("can't be read") == 2
+    assert caplog.text.count("sweep.json is damaged (") == 2

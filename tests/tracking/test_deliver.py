@@ -147,7 +147,7 @@ def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, rea
     assert deliver(folder, again(store)) == run_id
     assert client(ready).get_run(run_id).info.status == "RUNNING"
     put_back(folder, whole)
-    write_json(folder.path / "record.json", record_json(replace(record, resumed=1)))
+    folder.finish(replace(record, resumed=1))
     assert deliver(folder, again(store)) == run_id
     (run,) = runs(client(ready))
     assert (run.info.status, run.info.end_time) == ("FINISHED", record.ended_ms)

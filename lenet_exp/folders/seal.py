@@ -1,0 +1,71 @@
+"""Digests of a run's result, so that damage and edits of record.json and history.json are noticed.
+
+They guard against accidents, not against forgery: whoever edits a record can compute them, too. Records of older
+releases have none and are believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lenet_exp.errors import first_line
+from lenet_exp.files import read_json
+from lenet_exp.folders.damage import damaged
+
+AGAIN = "the run is trained again when it is asked for"
+
+
+def sealed(value: dict[str, Any], history: Path) -> dict[str, Any]:
+    """What record.json holds: a record's value with the digest of the history beside it, and one of all that."""
+    value = value | {"history_digest": _history_digest(history)}
+    return value | {"digest": _digest(value, "digest")}
+
+
+def unbroken(value: Any, record: Path) -> Any:
+    """The value of a record.json, if it and its history are what was written; None where it is gone meanwhile.
+
+    Raises:
+        ValueError: the record is not.
+        DamagedError: the history is not.
+    """
+    history = record.with_name("history.json")
+    while isinstance(value, dict) and value.get("digest") is not None:
+        changed, other = broken(value), _other_history(value, history)
+        if changed is None and other is None:
+            return value
+        again = read_json(record)  # another process may have begun the run anew
+        if again == value:
+            raise ValueError(changed) if changed is not None else damaged(history, str(other), AGAIN)
+        value = again
+    return value
+
+
+def broken(value: Any) -> str | None:
+    """Why the value of a record by itself can't be believed; None where it can."""
+    if not isinstance(value, dict) or value.get("digest") in (None, _digest(value, "digest")):
+        return None
+    return "it was changed after it had been written"
+
+
+def _other_history(value: dict[str, Any], path: Path) -> str | None:
+    """Why the history is not that of a record; None where it is."""
+    try:
+        same = value.get("history_digest") == _history_digest(path)
+    except ValueError as e:
+        return first_line(e)
+    return None if same else "it is not the one of record.json"
+
+
+def _history_digest(path: Path) -> str | None:
+    """Of what stays of a history: its commits are removed after the record has been written."""
+    value = read_json(path)
+    return None if value is None else _digest(value, "commits")
+
+
+def _digest(value: Any, without: str) -> str:
+    if isinstance(value, dict):
+        value = {k: v for k, v in value.items() if k != without}
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

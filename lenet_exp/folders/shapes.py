@@ -1,0 +1,50 @@
+"""Whether what a JSON file holds has the types of the dataclass that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+
+def check_fields(kind: type, values: Mapping[str, Any]) -> None:
+    """Raises:
+    ValueError: a field without a default is missing, or one has a value of another type.
+    """
+    for f in fields(kind):
+        if f.name not in values:
+            if f.default is MISSING and f.default_factory is MISSING:
+                raise ValueError(f"no {kind.__name__}: {f.name} is missing")
+        elif not _fits(values[f.name], _types(kind)[f.name]):
+            raise ValueError(f"no {kind.__name__}: {f.name} is {values[f.name]!r:.60}")
+
+
+@cache
+def _types(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if wanted is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if wanted in (None, NoneType):
+        return value is None
+    if origin is list:
+        return isinstance(value, list) and all(_fits(v, inner[0]) for v in value)
+    if origin is tuple:
+        return isinstance(value, list | tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(v, inner[1]) for v in value.values())
+    if is_dataclass(wanted):
+        return isinstance(value, dict | wanted)
+    if issubclass(wanted, Enum):
+        return isinstance(value, str)
+    if isinstance(value, bool) or wanted is bool:
+        return isinstance(value, bool) and wanted is bool
+    return isinstance(value, int | float if wanted is float else wanted)

@@ -1,0 +1,177 @@
+"""Any damaged file of one sweep or run concerns that one alone: one line names it, and all commands go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lenet_exp
+from lenet_exp.errors import UserError
+from lenet_exp.folders import damage
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import host
+from tests.commands import MINE, SMALL, Done, lenet_train
+from tests.conftest import Cli
+
+BASIC = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false", "tracking.models=none")
+LINE = (f"--config-dir={MINE}", *BASIC, "activation=relu,raises")
+OTHER = (*BASIC, "activation=tanh,selu")
+
+
+def other_types(value: Any) -> Any:
+    """The same with a number where there was a text or a list, and a text where there was something else."""
+    if isinstance(value, dict):
+        return {k: 7 if isinstance(v, str | list | dict) else "seven" for k, v in value.items()}
+    return 7 if value is None else [7]
+
+
+def every_line(text: str, change: Callable[[Any], Any]) -> str:
+    return "".join(json.dumps(change(json.loads(line))) + "\n" for line in text.splitlines())
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda held: b"",
+    "truncated": lambda held: held[: len(held) // 2],
+    "NUL": lambda held: bytes(len(held)),
+    "{}": lambda held: b"{}\n",
+    "[]": lambda held: b"[]\n",
+    "other types": lambda held: (
+        every_line(held.decode(), other_types).encode()
+        if held.count(b"}\n{")
+        else json.dumps(other_types(json.loads(held))).encode()
+    ),
+}
+# Where each file lies: of the sweep, of the run that finished, of the run that failed after a commit.
+FILES = {
+    "sweep.json": "sweep",
+    "jobs.jsonl": "sweep",
+    "ended/1": "sweep",
+    "record.json": "finished",
+    "history.json": "finished",
+    "delivered.json": "finished",
+    "job.json": "failed",
+    "abandoned.json": "finished",
+    "owner.json": "finished",
+}
+
+
+@pytest.fixture(scope="module")
+def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sweeps; of the first one run finished, and one failed in its second epoch."""
+    outputs = tmp_path_factory.mktemp("whole") / "outputs"
+    shutil.copytree(empty_store, outputs)
+    assert lenet_train(*LINE, outputs=outputs).returncode == 1
+    assert lenet_train(*OTHER, outputs=outputs).returncode == 0
+    return outputs
+
+
+class Copy:
+    """A copy of those, to be damaged."""
+
+    def __init__(self, outputs: Path) -> None:
+        self.outputs = outputs
+        sweeps = [SweepFolder(path.parent) for path in outputs.glob("sweeps/*/sweep.json")]
+        (self.sweep,) = [sweep for sweep in sweeps if "raises" in sweep.started().command]
+        (self.other,) = [sweep for sweep in sweeps if sweep.id != self.sweep.id]
+        finished, failed = self.sweep.jobs()
+        self.folders = {"sweep": self.sweep.path, "finished": finished.folder.path, "failed": failed.folder.path}
+        (self.folders["finished"] / "abandoned.json").write_text('[{"store": "s", "run_id": "r"}]')
+        (self.folders["finished"] / "owner.json").write_text(json.dumps({"host": host(), "pid": 1}))
+
+    def damage(self, name: str, how: str) -> Path:
+        file = self.folders[FILES[name]] / name
+        file.write_bytes(DAMAGES[how](file.read_bytes()))
+        return file
+
+
+@pytest.fixture
+def copy(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "outputs"))
+    return Copy(Path(shutil.copytree(swept, tmp_path / "outputs")))
+
+
+def lines_of(done: Done, file: Path) -> list[str]:
+    assert "Traceback" not in done.stderr
+    return [line for line in done.stderr.splitlines() if str(file) in line]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_every_reader_goes_on_and_one_line_names_what_is_damaged(copy: Copy, main: Cli, name: str, how: str):
+    file, of_sweep = copy.damage(name, how), name in {"sweep.json", "jobs.jsonl"}
+    said = {}
+    for reader, (program, *arguments) in {
+        "list": ("sweep", "list"),
+        "status": ("sweep", "status", f"sweep={copy.sweep.id}"),
+        "compare": ("compare", f"sweep={copy.sweep.id}"),
+        "status of the other": ("sweep", "status", f"sweep={copy.other.id}"),
+        "compare of the other": ("compare", f"sweep={copy.other.id}"),
+    }.items():
+        damage._said.clear()  # as in a process of its own
+        done = main(*arguments, program=program)
+        assert done.returncode == (2 if of_sweep and reader in {"status", "compare"} else 0), done.stderr
+        assert copy.other.id in done.stdout or reader not in {"list", "status of the other"}
+        said[reader] = len(lines_of(done, file))
+    assert set(said.values()) <= {0, 1}
+    assert said["status of the other"] == said["compare of the other"] == 0
+    if name in {"sweep.json", "jobs.jsonl", "record.json", "history.json"}:
+        assert said["list"] == said["status"] == said["compare"] == 1
+    if of_sweep:
+        with pytest.raises(UserError, match=f"{name} is damaged "):
+            lenet_exp.compare(sweep=copy.sweep.id)
+    else:
+        table = lenet_exp.compare(sweep=copy.sweep.id)
+        assert dict(zip(table["activation"], table["n"], strict=True))["relu"] == (
+            name not in {"record.json", "history.json"}
+        )
+
+
+@pytest.mark.parametrize("kept", [1, 1.5, 2], ids=["at a line's end", "within a line", "not at all"])
+def test_jobs_that_are_cut_off_are_missed(copy: Copy, main: Cli, kept: float):
+    lines = (copy.sweep.path / "jobs.jsonl").read_text().splitlines(keepends=True)
+    half = lines[1][: int(len(lines[1]) * (kept - 1))]
+    (copy.sweep.path / "jobs.jsonl").write_text(lines[0] + half)
+    done = main("status", f"sweep={copy.sweep.id}", program="sweep")
+    assert done.returncode == (0 if kept == 2 else 2)
+    if kept < 2:
+        assert done.stderr.startswith(f"lenet-sweep: {copy.sweep.path}/jobs.jsonl is damaged (")
+        assert done.stderr.endswith(
+            f"); the line that started the sweep makes it again: {copy.sweep.started().command}\n"
+        )
+        assert ("it has 1 of 2 jobs" in done.stderr) is (kept == 1)
+
+
+def test_more_jobs_than_were_asked_for_are_no_damage(copy: Copy):
+    """They may be added while a sweep runs."""
+    copy.sweep.save(runs=1)
+    assert len(copy.sweep.jobs()) == 2
+
+
+def train_again(copy: Copy) -> Done:
+    damage._said.clear()
+    return lenet_train(*LINE, outputs=copy.outputs)
+
+
+AGAIN = {
+    "sweep.json": "2 runs: 2 finished; 1 trained (1 had been trained before)",
+    "jobs.jsonl": "2 runs: 2 finished; 1 trained (1 had been trained before)",
+    "record.json": "2 runs: 2 finished; 2 trained",
+    "history.json": "2 runs: 2 finished; 2 trained",
+    "job.json": "2 runs: 2 finished; 1 trained (1 had been trained before)",
+    "delivered.json": "2 runs: 2 finished; 1 trained (1 had been trained before)",
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_the_same_line_again_says_what_is_damaged_and_makes_it_anew(copy: Copy, name: str):
+    file = copy.damage(name, "truncated")
+    done = train_again(copy)
+    print(done.stdout, done.stderr)
+    assert len(lines_of(done, file)) == (name != "jobs.jsonl")  # it is written anew, unread
+    assert AGAIN[name] in done.stdout
+    assert lines_of(train_again(copy), file) == []
