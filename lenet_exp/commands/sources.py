@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
@@ -10,6 +11,9 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.sweep_table import believed
+
+log = logging.getLogger("lenet_exp")
 
 
 def find(
@@ -66,7 +70,10 @@ def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tu
 
 def runs_of(sweep: SweepFolder) -> list[ComparedRun]:
     """The runs of one sweep, from their run folders."""
-    return from_results(job_results(sweep, sweep.jobs(), since_ms=0))
+    results = job_results(sweep, sweep.jobs(), since_ms=0)
+    if (line := believed(results)) is not None:
+        log.info("%s", line)
+    return from_results(results)
 
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:

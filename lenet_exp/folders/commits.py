@@ -68,7 +68,7 @@ class Commits:
         state = self.path / f"state-{at.epoch}-{at.steps}.safetensors"
         save_weights(state, tensors, {"values": values})
         best = self._write_best(lane.best)
-        commit = Commit(state.name, _sha256(state), best, seconds)
+        commit = Commit(state.name, file_sha256(state), best, seconds)
         self._commits = [commit, *(c for c in self._commits if c.state != state.name)][:KEPT]
         self._write_history(best)
         self._remove({c.state for c in self._commits} | {c.best.weights for c in self._commits if c.best})
@@ -125,7 +125,7 @@ class Commits:
         if known is not None:
             return known
         save_weights(weights, best.weights, {"epoch": str(best.epoch)})
-        return BestWeights(best.epoch, best.val_accuracy, weights.name, _sha256(weights))
+        return BestWeights(best.epoch, best.val_accuracy, weights.name, file_sha256(weights))
 
     def _write_history(self, best: BestWeights | None) -> None:
         write_history(self.path, History(self._epochs, best, self._commits, self.resumed))
@@ -150,7 +150,7 @@ class Commits:
 
     def _load(self, name: str, sha256: str) -> tuple[dict[str, Tensor], dict[str, str]]:
         try:
-            if _sha256(self.path / name) != sha256:
+            if file_sha256(self.path / name) != sha256:
                 raise Damaged(f"{name} is not what was written")
             return load_weights(self.path / name)
         except (OSError, SafetensorError) as e:
@@ -181,6 +181,6 @@ def _read(path: Path) -> History | None:
     return None if value is None else history_of(value)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

@@ -209,6 +209,7 @@ class SweepPlan(Stored):
         tracking_uri: without a password; None: mlflow.db in the outputs folder.
         outcome: running, finished, failed or killed.
         shown: by MLflow run, a digest of what its description shows.
+        remade: it was damaged, and a start made it again.
     """
 
     created_ms: int
@@ -224,6 +225,7 @@ class SweepPlan(Stored):
     started_ms: int = 0
     outcome: Outcome = Outcome.running
     shown: dict[str, str] = field(default_factory=dict)
+    remade: bool = False
 
 
 def record_of(value: Any) -> Record:

@@ -22,11 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
 
+from lenet_exp.errors import first_line
 from lenet_exp.files import remove_left_aside, write_atomic, write_json
-from lenet_exp.folders.commits import Commits, read_history, rewrite_history
-from lenet_exp.folders.damage import read_or_none
+from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrite_history
+from lenet_exp.folders.damage import damaged, read_or_none, say
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
     Delivered,
@@ -121,8 +123,15 @@ class RunFolder:
         return read_history(self.path)
 
     def best_weights(self) -> dict[str, Tensor] | None:
+        """None where there are none, or where their file can't be read, which is said."""
         best = self.history().best
-        return load_weights(self.path / best.weights)[0] if best else None
+        if best is None:
+            return None
+        try:
+            return load_weights(self.path / best.weights)[0]
+        except (OSError, SafetensorError) as e:
+            say(damaged(self.path / best.weights, first_line(e), "sweep.force=true trains the run again"))
+            return None
 
     def finish(self, record: Record) -> Record:
         """Ends the run: after this it counts as what `record.outcome` says. The record as it is kept."""
@@ -160,6 +169,17 @@ class RunFolder:
         """The record, if it is a result: finished or diverged."""
         record = self.record()
         return record if record is not None and record.is_result else None
+
+    def whole_result(self) -> Record | None:
+        """The same, if the file of its best weights is what was written, or was removed; damage is said."""
+        result = self.result()
+        best = self.history().best if result is not None else None
+        if best is None or not best.sha256 or not (self.path / best.weights).exists():
+            return result
+        if file_sha256(self.path / best.weights) == best.sha256:
+            return result
+        say(damaged(self.path / best.weights, "it is not what was written", AGAIN))
+        return None
 
     def delivered(self) -> Delivered:
         """What MLflow has got; nothing where that is not known."""

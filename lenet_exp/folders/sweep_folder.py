@@ -68,7 +68,8 @@ class SweepFolder:
         if kept is not None and kept.runs > len(jobs):
             self._write(replace(kept, runs=len(jobs)))  # first: fewer lines than are counted would be damage
         write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
-        plan = replace(kept or SweepPlan(created_ms=_now_ms()), **asked)
+        lost = kept is None and (self.path / "sweep.json").exists()
+        plan = replace(kept or SweepPlan(created_ms=_now_ms(), remade=lost), **asked)
         plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
         self._write(plan)
         (self.path / "workers.log").unlink(missing_ok=True)

@@ -33,6 +33,13 @@ def at_chance(record: Record | None) -> bool:
     return accuracy <= share + 2 * math.sqrt(share * (1 - share) / n)
 
 
+def believed(results: Sequence[JobResult]) -> str | None:
+    """Says how many runs have records of an older release, which nothing guards; None for none."""
+    records = {r.job.run: r.record for r in results if r.record is not None}
+    old = sum(record.digest is None for record in records.values())
+    return f"{old} of {len(records)} runs without a digest, of an older release: believed as they are" if old else None
+
+
 def print_sweep(
     results: Sequence[JobResult],
     seconds: float,
@@ -49,6 +56,8 @@ def print_sweep(
     if any(comparison.most_seeds > 1 for comparison in comparisons):
         for comparison in comparisons:
             print_comparison(comparison)
+        if (line := believed(rows)) is not None:
+            console.print(line)
     else:
         console.print(_table(rows))
         for comparison in comparisons:
@@ -105,4 +114,6 @@ def _remark(result: JobResult) -> str:
         remarks.append("at chance: learned nothing")
     if result.repeated:
         remarks.append("trained before")
+    if record is not None and record.digest is None:
+        remarks.append("no digest (older release)")
     return ", ".join(remarks)

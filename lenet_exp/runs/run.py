@@ -97,7 +97,7 @@ def run(
     with folder.claim():
         if not forced_ms:
             delivery.adopt(job)
-        earlier, record = folder.begun(), folder.result()
+        earlier, record = folder.begun(), folder.whole_result()
         if earlier is not None and earlier.created_ms < forced_ms:
             earlier = record = None
         if record is not None:

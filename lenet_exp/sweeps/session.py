@@ -64,7 +64,7 @@ class Session:
         forced_ms = self.sweep.started().forced_ms
         found: dict[str, Job] = {}
         for job in self.jobs:
-            record = job.folder.result()
+            record = job.folder.whole_result()
             if record is None or record.created_ms < forced_ms or _lacks_model_file(job):
                 found.setdefault(job.run, job)
         return list(found.values())
@@ -172,7 +172,7 @@ def sweep_session(sweep: SweepFolder, jobs: list[Job], config: Config, asked: As
 def _begin(session: Session, again: bool) -> None:
     if session.delivery.store is not None:
         session.delivery.adopt_all(session.jobs)
-    done = [job for job in session.jobs if job.folder.result() is not None]
+    done = [job for job in session.jobs if job.folder.whole_result() is not None]
     had = f"; {len(done)} of them trained before" if done and not session.config.sweep.force else ""
     goes_on = f" (goes on with {session.sweep.id})" if again else ""
     log.info("sweep of %d runs%s%s; outputs in %s", len(session.jobs), had, goes_on, session.sweep.outputs)

@@ -71,10 +71,12 @@ def _name(plan: SweepPlan) -> str:
 
 
 def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
-    """A run that was created for this sweep just before a crash."""
-    wanted = f"tags.sweep = '{sweep.id}' and attributes.start_time = {plan.created_ms}"
-    found = store.client.search_runs([store.experiment_id], wanted, max_results=1)
-    return found[0].info.run_id if found else None
+    """A run that was created for this sweep just before a crash, or before sweep.json was damaged."""
+    wanted = f"tags.sweep = '{sweep.id}'" + ("" if plan.remade else f" and attributes.start_time = {plan.created_ms}")
+    for run in store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]):
+        if not plan.remade or run.data.tags.get("sweep_folder") == str(sweep.path):
+            return str(run.info.run_id)
+    return None
 
 
 def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -> str:

@@ -26,7 +26,8 @@ def result(number: int, outcome: str = "finished", best: float | None = None, **
     job = Job(
         number, f"a{number} lr=0.{number}", {"activation": f"a{number}", "optimizer.lr": f"0.{number}"}, [], {}, "", ""
     )
-    known = {"best_val_accuracy": best, "best_epoch": best and 1, "confusion_matrix": more.get("matrix")}
+    known = {"digest": more.get("digest", "d"), "confusion_matrix": more.get("matrix")}
+    known |= {"best_val_accuracy": best, "best_epoch": best and 1}
     has_record = more.get("record", outcome != "not started")
     record = a_record(outcome=Outcome(outcome), seconds=1.25, **known) if has_record else None
     return JobResult(job, Outcome(outcome), more.get("reason", ""), record, more.get("repeated", False))
@@ -110,6 +111,15 @@ def test_one_run_a_configuration_is_a_row_a_run_and_the_verdict(results, capsys)
     out = capsys.readouterr().out
     assert len([line for line in table(out) if re.match(r"\d+ +a\d", line)]) == 8
     assert verdict(comparison) in out
+
+
+def test_runs_of_an_older_release_whose_records_have_no_digest_are_marked(results, capsys):
+    results[0] = result(0, best=0.5, digest=None)
+    print_sweep(results, 1.0, SWEEP)
+    assert [line.split(maxsplit=6)[0] for line in table(capsys.readouterr().out) if "no digest" in line] == ["2"]
+    (comparison,) = compare_runs(many([0.9, 0.91], activation="selu"))
+    print_sweep(results[:1], 1.0, SWEEP, [comparison])
+    assert "1 of 1 runs without a digest, of an older release: believed as they are" in capsys.readouterr().out
 
 
 def test_several_seeds_are_a_row_a_configuration(results, capsys):

@@ -17,6 +17,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
 from tests.commands import MINE, SMALL, Done, lenet_train
 from tests.conftest import Cli
+from tests.stores import client, runs
 
 BASIC = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false", "tracking.models=none")
 LINE = (f"--config-dir={MINE}", *BASIC, "activation=relu,raises")
@@ -57,6 +58,8 @@ FILES = {
     "job.json": "failed",
     "abandoned.json": "finished",
     "owner.json": "finished",
+    "best": "finished",
+    "state": "failed",
 }
 
 
@@ -84,7 +87,8 @@ class Copy:
         (self.folders["finished"] / "owner.json").write_text(json.dumps({"host": host(), "pid": 1}))
 
     def damage(self, name: str, how: str) -> Path:
-        file = self.folders[FILES[name]] / name
+        folder = self.folders[FILES[name]]
+        file = folder / name if "." in name or "/" in name else sorted(folder.glob(f"{name}-*"))[-1]
         file.write_bytes(DAMAGES[how](file.read_bytes()))
         return file
 
@@ -101,7 +105,7 @@ def lines_of(done: Done, file: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name not in {"best", "state"}])
 def test_every_reader_goes_on_and_one_line_names_what_is_damaged(copy: Copy, main: Cli, name: str, how: str):
     file, of_sweep = copy.damage(name, how), name in {"sweep.json", "jobs.jsonl"}
     said = {}
@@ -157,21 +161,81 @@ def train_again(copy: Copy) -> Done:
     return lenet_train(*LINE, outputs=copy.outputs)
 
 
-AGAIN = {
-    "sweep.json": "2 runs: 2 finished; 1 trained (1 had been trained before)",
-    "jobs.jsonl": "2 runs: 2 finished; 1 trained (1 had been trained before)",
-    "record.json": "2 runs: 2 finished; 2 trained",
-    "history.json": "2 runs: 2 finished; 2 trained",
-    "job.json": "2 runs: 2 finished; 1 trained (1 had been trained before)",
-    "delivered.json": "2 runs: 2 finished; 1 trained (1 had been trained before)",
+AGAIN = {  # how many runs are trained again; the one that had failed is in any case
+    "sweep.json": 1,
+    "jobs.jsonl": 1,
+    "record.json": 2,
+    "history.json": 2,
+    "best": 2,
+    "job.json": 1,
+    "delivered.json": 1,
 }
 
 
 @pytest.mark.parametrize("name", AGAIN)
 def test_the_same_line_again_says_what_is_damaged_and_makes_it_anew(copy: Copy, name: str):
     file = copy.damage(name, "truncated")
+    for parent in runs(client(copy.outputs), "sweep"):
+        if parent.data.tags["sweep"] == copy.sweep.id:
+            client(copy.outputs).set_tag(parent.info.run_id, "sweep_folder", str(copy.sweep.path))
     done = train_again(copy)
-    print(done.stdout, done.stderr)
     assert len(lines_of(done, file)) == (name != "jobs.jsonl")  # it is written anew, unread
-    assert AGAIN[name] in done.stdout
-    assert lines_of(train_again(copy), file) == []
+    assert f"2 runs: 2 finished; {AGAIN[name]} trained" in done.stdout
+    assert "; 0 trained (2 had been trained before)" in (again := train_again(copy)).stdout
+    assert lines_of(again, file) == []
+    assert len(runs(client(copy.outputs), "sweep")) == 2  # no other one of the same sweep
+    assert {run.info.status for run in runs(client(copy.outputs))} == {"FINISHED"}
+
+
+def test_a_damaged_commit_is_said_and_its_run_starts_over(copy: Copy):
+    file = copy.damage("state", "NUL")
+    done = train_again(copy)
+    assert done.returncode == 1
+    assert "2 runs: 1 finished, 1 failed; 1 trained" in done.stdout  # at the same place as the first time
+    (line,) = [text for text in done.stderr.splitlines() if file.name in text]
+    assert line == f"{file.parent}: a commit is damaged ({file.name} is not what was written); trying the one before"
+
+
+def edit(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_an_edited_accuracy_is_not_believed(copy: Copy, main: Cli):
+    """Nor is one of the history."""
+    edit(copy.folders["finished"] / "record.json", best_val_accuracy=0.999)
+    done = main(f"sweep={copy.sweep.id}", program="compare")
+    assert done.stderr.startswith(
+        f"{copy.folders['finished']}/record.json is damaged (it was changed after it had been"
+    )
+    assert "99.90" not in done.stdout
+    assert "1 not started, 1 failed" in done.stdout
+    train_again(copy)
+    history = json.loads((copy.folders["finished"] / "history.json").read_text())
+    edit(copy.folders["finished"] / "history.json", epochs=[e | {"val_accuracy": 0.999} for e in history["epochs"]])
+    damage._said.clear()
+    done = main(f"sweep={copy.sweep.id}", program="compare")
+    assert done.stderr.count("history.json is damaged (it is not the one of record.json)") == 1
+
+
+def test_a_record_of_an_older_release_is_believed_and_marked(copy: Copy, main: Cli):
+    file = copy.folders["finished"] / "record.json"
+    held = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in held.items() if k not in {"digest", "history_digest"}}))
+    done = main(f"sweep={copy.sweep.id}", program="compare")
+    assert done.stderr == "1 of 2 runs without a digest, of an older release: believed as they are\n"
+    assert "1 finished, 1 failed" in done.stdout
+    assert "no digest" in train_again(copy).stdout
+
+
+def test_the_ui_of_a_folder_with_a_damaged_sweep_shows_the_others(copy: Copy, main: Cli, monkeypatch):
+    from lenet_exp.commands import ui
+
+    (copy.sweep.path / "sweep.json").write_text("{}")
+    shown = []
+    monkeypatch.setattr(ui, "_links", lambda client, address, parent, experiment: shown.append(parent) or [])
+    monkeypatch.setattr(ui, "_store", lambda uri, sweep: "http://127.0.0.1:9")
+    monkeypatch.setattr("lenet_exp.tracking.store.connect", lambda uri: client(copy.outputs))
+    done = main(program="ui")
+    assert done.returncode == 0, done.stderr
+    assert len(lines_of(done, copy.sweep.path / "sweep.json")) == 1
+    assert shown[0].data.tags["sweep"] == copy.other.id
