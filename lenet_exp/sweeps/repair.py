@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lenet_exp.config.schema import Tracking
 from lenet_exp.errors import DamagedError, UserError
 from lenet_exp.folders.damage import say
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import give_up, job_results
@@ -18,6 +20,8 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent
+
+LEAVING_SECONDS = 5.0  # so long a process that was ended may take to be gone
 
 log = logging.getLogger("lenet_exp")
 
@@ -64,7 +68,7 @@ def repair(sweep: SweepFolder) -> bool:
         if sweep.started().outcome is not Outcome.running:  # meanwhile another process went on with it
             return False
         jobs = list({job.run: job for job in sweep.jobs()}.values())
-        delivery = _delivery(jobs[0].config.tracking, plan.tracking_uri, sweep.outputs)
+        delivery = _delivery(jobs[0].config.tracking, plan.tracking_uri, sweep.outputs) if jobs else None
         _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
         sweep.save(outcome=Outcome.killed)
         results = job_results(sweep, sweep.jobs(), plan.started_ms)
@@ -72,6 +76,26 @@ def repair(sweep: SweepFolder) -> bool:
             delivery.attempt("the sweep's own MLflow run", lambda s: close_parent(s, sweep, results, Outcome.killed))
     log.info("sweep %s: its process died; it and its runs are marked as killed now, and can go on", sweep.id)
     return True
+
+
+def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:
+    """When a launcher has returned or given up: closes the runs whose process died, says which ones still train."""
+    begun = {job.run: job for job in jobs if job.folder.record() is None and job.folder.begun() is not None}
+    ours = {jobs[n].run for n in sweep.active() if n < len(jobs)}
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while living := {run: owner for run, job in begun.items() if (owner := owner_of(job.folder.path)) is not None}:
+        if not ours & living.keys() or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    for run in ours & living.keys():
+        log.warning(
+            "%s: still trains, in process %d on %s, which nobody watches any more; it commits and ends on SIGTERM, and "
+            "lenet-sweep list tells MLflow of its end",
+            begun[run].name,
+            living[run].pid,
+            living[run].host,
+        )
+    _close([job.folder for run, job in begun.items() if run not in living], delivery)
 
 
 def _looks_running(folder: RunFolder) -> bool:

@@ -27,6 +27,7 @@ from lenet_exp.reports.progress import display
 from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.job import one_line
+from lenet_exp.sweeps.repair import settle
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
 from lenet_exp.tracking.delivery import StoreDelivery
@@ -58,6 +59,7 @@ class Session:
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
         self.grew = False
+        self._settled = False
 
     def missing(self) -> list[Job]:
         """The jobs that have to be trained, each run once."""
@@ -119,6 +121,17 @@ class Session:
     def results(self) -> list[JobResult]:
         return job_results(self.sweep, self.jobs, self.started_ms)
 
+    def settle(self) -> None:
+        """Once nothing is launched any more: no run is left as if its process lived."""
+        if not self._settled:
+            self._settled = True
+            settle(self.sweep, self.jobs, self.delivery)
+
+    def is_unfinished(self) -> bool:
+        """Whether the launcher left jobs behind, whatever the others came to."""
+        left = {Outcome.not_started, Outcome.running}
+        return self.launcher_gave_up or any(r.outcome in left for r in self.results())
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Around training in other processes: delivers for them, and tells the terminal."""
@@ -158,8 +171,8 @@ def sweep_session(sweep: SweepFolder, jobs: list[Job], config: Config, asked: As
         try:
             _begin(session, again)
             yield session
-            results = session.results()
-            outcome = Outcome.finished if all(r.outcome is not Outcome.not_started for r in results) else Outcome.failed
+            session.settle()
+            outcome = Outcome.failed if session.is_unfinished() else Outcome.finished
         except Exception:
             outcome = Outcome.failed
             raise
@@ -185,6 +198,7 @@ def _begin(session: Session, again: bool) -> None:
 
 def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     """Delivers the rest, closes the parent run and prints the table; whether all runs finished."""
+    session.settle()
     sweep, delivery = session.sweep, session.delivery
     results = session.results()
     runs = {r.job.run: r for r in results if r.record is not None}

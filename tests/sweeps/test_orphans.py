@@ -1,0 +1,145 @@
+"""Launchers of others: when one returns or gives up, dead runs are closed in MLflow, and those that live are said."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.folders.owner import owner_of
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import host
+from tests.commands import MINE, SMALL, end, start
+from tests.stores import client, runs
+from tests.sweeps.layers import REACHED
+
+LINE = (*SMALL, "num_epoch=3", "num_threads=1", "activation=waits", "tracking.plots=false", "tracking.models=none")
+SLOPPY = '''
+"""Starts a process for each job, and gives up when one of them dies, as submitit's local executor does."""
+
+import os
+
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import run_job
+from hydra.plugins.launcher import Launcher
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="sloppy", node={"_target_": "hydra_plugins.sloppy_launcher.SloppyLauncher"}
+)
+
+
+class SloppyLauncher(Launcher):
+    def setup(self, *, hydra_context, task_function, config):
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides, initial_job_idx):
+        for overrides in job_overrides:
+            if os.fork() == 0:
+                for stream in (1, 2):  # its output is its own
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+                torch.set_num_threads(1)
+                try:
+                    config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+                    run_job(self.task, config, "hydra.sweep.dir", None, self.context)
+                finally:
+                    os._exit(0)
+        _, status = os.wait()
+        raise RuntimeError(f"a job ended with status {status}")
+'''
+
+
+@contextmanager
+def two_waiting(
+    *arguments: str, outputs: Path, tmp_path: Path
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
+    """A sweep two of whose runs wait in their second epoch; the sweep, and the processes of those by name."""
+    os.mkfifo(tmp_path / "reached")
+    process = start(
+        "-m",
+        f"--config-dir={MINE}",
+        *arguments,
+        outputs=outputs,
+        cwd=tmp_path,
+        env={REACHED: str(tmp_path / "reached")},
+    )
+    running: dict[str, int] = {}
+    try:
+        pipe, said = os.open(tmp_path / "reached", os.O_RDONLY | os.O_NONBLOCK), b""
+        while said != b"herehere":
+            assert process.poll() is None, process.communicate()
+            assert select.select([pipe], [], [], 60)[0], "training did not get there"
+            said += os.read(pipe, 8)
+            time.sleep(0.02)
+        os.close(pipe)
+        (sweep,) = [SweepFolder(path) for path in (outputs / "sweeps").iterdir()]
+        jobs = sweep.jobs()
+        running = {jobs[n].name: owner_of(jobs[n].folder.path).pid for n in sweep.active()}
+        yield process, running
+    finally:
+        for pid in (process.pid, *running.values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_until_left(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while owner_of(folder) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow(seconds=9)
+def test_a_run_that_is_killed_under_joblib_does_not_stay_running(ready, tmp_path):
+    line = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *LINE, "seed=0,1,2")
+    with two_waiting(*line, outputs=ready, tmp_path=tmp_path) as (process, running):
+        assert sorted(running) == ["seed=0", "seed=1"]
+        os.kill(running["seed=0"], signal.SIGKILL)
+        done = end(process)
+    assert done.returncode == 1
+    assert "JoblibLauncher gave up: TerminatedWorkerError" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "3 runs: 2 killed, 1 not started" in done.stdout
+    assert "killed: seed=0: its process died; log: " in done.stdout
+    assert {run.info.run_name: run.info.status for run in runs(client(ready))} == {
+        "seed=0": "KILLED",
+        "seed=1": "KILLED",
+    }
+    assert {run.data.tags["outcome"] for run in runs(client(ready))} == {"killed"}
+    (parent,) = runs(client(ready), "sweep")
+    assert (parent.info.status, parent.data.metrics["runs_killed"]) == ("FAILED", 2)
+
+
+@pytest.mark.slow(seconds=10)
+def test_a_run_that_outlives_its_launcher_is_said_and_is_closed_later(ready, tmp_path):
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "sloppy_launcher.py").write_text(SLOPPY)
+    with two_waiting("hydra/launcher=sloppy", *LINE, "seed=0,1", outputs=ready, tmp_path=tmp_path) as (
+        process,
+        running,
+    ):
+        os.kill(running["seed=0"], signal.SIGKILL)
+        done = end(process)
+        assert done.returncode == 1
+        assert "SloppyLauncher gave up: RuntimeError: a job ended with status 9" in done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if "still trains" in line]
+        assert line.startswith(
+            f"seed=1: still trains, in process {running['seed=1']} on {host()}, which nobody watches"
+        )
+        assert "2 runs: 1 killed, 1 running" in done.stdout
+        found = {run.info.run_name: run for run in runs(client(ready))}
+        assert {name: run.info.status for name, run in found.items()} == {"seed=0": "KILLED", "seed=1": "RUNNING"}
+        assert {run.info.status for run in runs(client(ready), "sweep")} == {"FAILED"}
+        os.kill(running["seed=1"], signal.SIGTERM)
+        wait_until_left(ready / "runs" / found["seed=1"].data.tags["run_folder"])
+    assert end(start("list", outputs=ready, program="sweep")).returncode == 0
+    assert {run.info.status for run in runs(client(ready))} == {"KILLED"}
