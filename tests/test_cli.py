@@ -48,6 +48,7 @@ MISTAKES: dict[str, list[str]] = {
     "num_epoch=null": ["num_epoch=null", "a whole number"],
     "dataset.class_names=3": ["dataset.class_names=3", "a list"],
     "tracking.tags=3": ["tracking.tags=3", "names with values"],
+    "tracking.tags.kind=sweep": ["tracking.tags.kind=sweep", "the program's own", "fingerprint"],
     "tracking=null": ["tracking=null", "tracking.uri"],
     "sweep=3": ["sweep=3", "sweep.workers"],
     "seed=-1": ["seed=-1", ">= 0"],

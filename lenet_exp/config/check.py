@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, Shape, knobs, range_text, value_of, within
+from lenet_exp.config.tags import check_tags
 from lenet_exp.errors import ConfigError, nearest
 from lenet_exp.machine import cpu_count
 
@@ -28,6 +29,7 @@ def check_flags(config: Config) -> None:
     check_ranges(config)
     _check_schedule(config)
     _check_monotone(config)
+    check_tags(config.tracking.tags)
 
 
 def check_ranges(config: Config | PredictConfig) -> None:

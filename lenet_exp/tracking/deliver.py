@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from lenet_exp.config.params import params, text
 from lenet_exp.config.plain import plain
+from lenet_exp.config.tags import checked, merged
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.champion import crown
@@ -125,7 +126,7 @@ def _find_run(folder: RunFolder, begun: Record, store: Store) -> str | None:
 
 
 def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
-    tags = {
+    own = {
         "kind": "run",
         "fingerprint": begun.fingerprint,
         "run_folder": folder.id,
@@ -137,10 +138,12 @@ def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
         "mlflow.user": user(),
         **{f"version.{name}": v for name, v in begun.versions.items()},
         **begun.git,
-        **begun.config.tracking.tags,
     }
     run = store.client.create_run(
-        store.experiment_id, start_time=begun.created_ms, run_name=begun.name, tags=strings(tags)
+        store.experiment_id,
+        start_time=begun.created_ms,
+        run_name=begun.name,
+        tags=strings(merged(own, begun.config.tracking.tags)),
     )
     return str(run.info.run_id)
 
@@ -261,9 +264,10 @@ def _join_sweep(store: Store, run_id: str, sweeps: list[str]) -> None:
 
 
 def set_tags(store: Store, run_id: str, tags: Mapping[str, object]) -> None:
+    """Tags of the program's own."""
     from mlflow.entities import RunTag
 
-    store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(tags).items()])
+    store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(checked(tags)).items()])
 
 
 def strings(tags: Mapping[str, object]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lenet_exp.config.schema import Config
+from lenet_exp.config.tags import merged
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
@@ -80,7 +81,7 @@ def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
 
 
 def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -> str:
-    tags = {
+    own = {
         "kind": "sweep",
         "sweep_folder": str(sweep.path),
         "sweep": sweep.id,
@@ -93,10 +94,12 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
         "mlflow.user": user(),
         **{f"version.{name}": v for name, v in versions().items()},
         **git_state(),
-        **config.tracking.tags,
     }
     run = store.client.create_run(
-        store.experiment_id, start_time=plan.created_ms, run_name=_name(plan), tags=strings(tags)
+        store.experiment_id,
+        start_time=plan.created_ms,
+        run_name=_name(plan),
+        tags=strings(merged(own, config.tracking.tags)),
     )
     return str(run.info.run_id)
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.config.tags import is_own
 from lenet_exp.folders.records import record_json
 from lenet_exp.machine import git_state, host, versions
 from tests.commands import SMALL, lenet_train
@@ -108,6 +109,7 @@ def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
     tags = tracked.run.data.tags
     assert (tags["x"], tags["note"], tags["checked"]) == ("1", "first", "true")
     assert {type(value) for value in tags.values()} == {str}
+    assert {name for name in tags if not is_own(name)} == {"x", "note", "checked"}
 
 
 def test_state_and_times_are_those_of_the_record(tracked):
