@@ -12,6 +12,7 @@ from pathlib import Path
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.words import next_step, verdict
 from lenet_exp.files import write_asked
+from lenet_exp.reports.escape import inline
 from lenet_exp.reports.leaderboard import Cell, markdown, records
 
 
@@ -22,7 +23,7 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], title: str) 
 
         write_asked(path, page(comparisons, title))
     elif path.suffix == ".md":
-        write_asked(path, f"# {title}\n\n" + "\n".join(markdown(c) for c in comparisons))
+        write_asked(path, f"# {inline(title)}\n\n" + "\n".join(markdown(c) for c in comparisons))
     elif path.suffix == ".csv":
         write_asked(path, _csv([row for c in comparisons for row in records(c)]))
     else:

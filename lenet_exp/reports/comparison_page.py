@@ -96,4 +96,4 @@ def _svg(figure: Figure, name: str) -> str:
     ids = re.sub(r"[^\w-]", "-", name)
     text = re.sub(r'\bid="', f'id="{ids}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{ids}-", text)
-    return re.sub(r"<svg ", f'<svg role="img" aria-label="{escape(name)}" ', text, count=1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(name)}" ', 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.group import Group
+from lenet_exp.reports.escape import no_math
 
 LEADERS, CURVES, LINES, NAMED = 20, 10, 200, 5  # groups that a picture can hold
 CELLS = 24  # values that a heat map can hold in a row
@@ -27,6 +29,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     """The pictures that this comparison has something for, by name."""
     if comparison.leader is None:
         return {}
+    comparison = _without_math(comparison)
     found: dict[str, Callable[[Comparison], Figure | None]] = {
         "leaderboard": leaderboard_figure,
         "learning_curves": curves_figure,
@@ -36,6 +39,14 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     }
     drawn = {name: draw(comparison) for name, draw in found.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _without_math(comparison: Comparison) -> Comparison:
+    flags = list(map(no_math, comparison.flags))
+    groups = [
+        replace(group, flags={no_math(k): no_math(v) for k, v in group.flags.items()}) for group in comparison.groups
+    ]
+    return replace(comparison, dataset=no_math(comparison.dataset), groups=groups, flags=flags)
 
 
 def leaderboard_figure(comparison: Comparison) -> Figure:

@@ -15,6 +15,7 @@ from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.words import against_leader, next_step, outcomes, verdict
 from lenet_exp.folders.records import Outcome
+from lenet_exp.reports.escape import as_line, inline
 
 Cell = str | float | bool | None
 TERMINAL_ROWS, MARKDOWN_ROWS = 50, 100
@@ -193,12 +194,13 @@ def markdown(comparison: Comparison, rows: int = MARKDOWN_ROWS, links: Callable[
         rows: of the leaderboard, at most.
         links: where a group's accuracy leads to.
     """
-    lines = [f"**{verdict(comparison)}**", ""]
+    lines = [f"**{inline(verdict(comparison))}**", ""]
     if (step := next_step(comparison)) is not None:
-        lines += [f"Next: {step}", ""]
-    lines += [f"{title_of(comparison)}", "", _row(heads(comparison)), "|" + " --- |" * len(heads(comparison))]
+        lines += [f"Next: {inline(step)}", ""]
+    titles = list(map(inline, heads(comparison)))
+    lines += [as_line(title_of(comparison)), "", _row(titles), "|" + " --- |" * len(titles)]
     for position, group in enumerate(comparison.groups[:rows]):
-        values, link = cells(comparison, position), links(group)
+        values, link = list(map(inline, cells(comparison, position))), links(group)
         if link is not None:
             at = 1 + len(comparison.flags)
             values[at] = f"[{values[at]}]({link})"
@@ -206,11 +208,11 @@ def markdown(comparison: Comparison, rows: int = MARKDOWN_ROWS, links: Callable[
     if len(comparison.groups) > rows:
         lines += ["", f"{len(comparison.groups) - rows} more"]
     found = effect_lines(comparison)
-    return "\n".join([*lines, "", *(f"- {line}" for line in found)]).rstrip() + "\n"
+    return "\n".join([*lines, "", *(f"- {as_line(effect)}" for effect in found)]).rstrip() + "\n"
 
 
 def _row(values: list[str]) -> str:
-    return "| " + " | ".join(v.replace("|", "\\|") for v in values) + " |"
+    return "| " + " | ".join(values) + " |"
 
 
 def _number(value: float, form: str) -> str:

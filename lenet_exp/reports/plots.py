@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
+from lenet_exp.reports.escape import no_math
 from lenet_exp.training.evaluate import named_matrix
 from lenet_exp.training.fit import EpochResult
 
@@ -47,13 +48,13 @@ def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
     right.plot([best.epoch], [best.val_accuracy], "o", color=VALIDATION, fillstyle="none", markersize=9)
     right.set_title(f"best {best.val_accuracy:.2%}, epoch {best.epoch}", fontsize=10)
     left.legend(frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(no_math(title), fontsize=11)
     return figure
 
 
 def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
     """Confusion matrix: counts written, errors coloured (the diagonal would drown them)."""
-    class_names, counts = named_matrix(counts, class_names)
+    class_names, counts = named_matrix(counts, list(map(no_math, class_names)))
     figure = Figure(figsize=(6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})
     share = [[0.0 if i == j else n / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)]
@@ -73,7 +74,7 @@ def confusion_figure(counts: list[list[int]], class_names: list[str], title: str
     axes.set_ylabel("true")
     bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1.0, decimals=1 if top < 0.1 else 0))
     bar.set_label("share of the true class mistaken", fontsize=9)
-    figure.suptitle(f"{title}: {part}", fontsize=11)
+    figure.suptitle(no_math(f"{title}: {part}"), fontsize=11)
     return figure
 
 
@@ -87,5 +88,5 @@ def pictures_figure(shown: list[tuple[Tensor, str]]) -> Figure:
         axes.set_axis_off()
     for axes, (image, text) in zip(cells.flat, shown, strict=False):
         axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(text, fontsize=10)
+        axes.set_title(no_math(text), fontsize=10)
     return figure

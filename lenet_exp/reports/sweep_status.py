@@ -85,4 +85,5 @@ def _time_left(results: Sequence[JobResult], started_ms: int) -> float | None:
 
 
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 200)
+    """`[affine,flip]` in a command is a value, not markup."""
+    return Console(width=None if sys.stdout.isatty() else 200, markup=False)

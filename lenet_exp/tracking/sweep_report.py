@@ -7,11 +7,13 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.escape import code
 from lenet_exp.reports.leaderboard import markdown
 from lenet_exp.tracking.deliver import delivered_run, set_tags
 from lenet_exp.tracking.store import Store
@@ -48,7 +50,7 @@ def _description(comparisons: Sequence[Comparison], command: str, links: Callabl
     text = ""
     for rows in range(ROWS, -1, -4):
         tables = [_spaced(markdown(c, rows, links)) for c in comparisons]
-        text = "\n".join([*tables, f"`{command}`\n"])
+        text = "\n".join([*tables, f"{code(command)}\n"])
         if len(text) <= LONGEST:
             break
     return text[:LONGEST]
@@ -71,7 +73,7 @@ def _links(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str 
     def link(group: Group) -> str | None:
         best = max(group.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
         run_id = delivered_run(folders[best.id], store) if best is not None else None
-        return f"#/experiments/{store.experiment_id}/runs/{run_id}" if run_id else None
+        return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}" if run_id else None
 
     return link
 
