@@ -12,7 +12,7 @@ from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.config.schema import Models
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import read_json
-from lenet_exp.folders.commits import write_history
+from lenet_exp.folders.commits import file_sha256, write_history
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import (
     BestWeights,
@@ -142,4 +142,5 @@ def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) ->
     name = f"best-{record.best_epoch}.safetensors"
     save_weights(folder.path / name, weights, {"epoch": str(record.best_epoch)})
     best = BestWeights(record.best_epoch, record.best_val_accuracy, name)
+    best = BestWeights(record.best_epoch, record.best_val_accuracy, name, file_sha256(folder.path / name))
     write_history(folder.path, History(best=best))

@@ -124,8 +124,7 @@ def _in_run_folders(record: Record) -> Weights | None:
         folder = RunFolder(path.parent)
         kept = folder.record()
         if kept is not None and kept.weights_digest == record.weights_digest:
-            try:
-                return folder.best_weights()
-            except Exception:  # damaged: perhaps another folder has them
-                continue
+            weights = folder.best_weights()
+            if weights is not None:  # else damaged: perhaps another folder has them
+                return weights
     return None
