@@ -123,12 +123,14 @@ class RunFolder:
         return read_history(self.path)
 
     def best_weights(self) -> dict[str, Tensor] | None:
-        """None where there are none, or where their file can't be read, which is said."""
+        """None where there are none (any more), or where their file can't be read, which is said."""
         best = self.history().best
         if best is None:
             return None
         try:
             return load_weights(self.path / best.weights)[0]
+        except FileNotFoundError:
+            return None
         except (OSError, SafetensorError) as e:
             say(damaged(self.path / best.weights, first_line(e), "sweep.force=true trains the run again"))
             return None

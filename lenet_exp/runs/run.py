@@ -105,6 +105,8 @@ def run(
             weights = folder.best_weights()
             if model_file is not None and weights is not None:
                 model_file.replace(weights, record)
+            elif model_file is not None and record.best_epoch is not None:
+                log.warning("%s: its weights are gone, so model_path has none; sweep.force=true trains again", job.name)
             _tell_other_execution(job.config, device, record)
             return RunResult(folder.path, record, delivery.send(folder), repeated=True)
         threads = earlier.execution.get("num_threads") if earlier is not None else None

@@ -284,12 +284,20 @@ def test_a_run_whose_files_are_gone_is_said_or_adopted_without_weights(gone, log
     assert folder.best_weights() is None
 
 
+def test_an_edited_record_is_not_adopted(logged, tmp_path, monkeypatch, caplog):
+    path = logged.run_files / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"best_val_accuracy": 0.999}))
+    assert adopt(logged, tmp_path / "mine", monkeypatch).begun() is None
+    assert "record.json can't be read (it was changed after it had been written); it is not taken over" in caplog.text
+
+
 def test_a_record_that_names_another_class_is_not_adopted(logged, tmp_path, monkeypatch, caplog):
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom torch.nn import SELU\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     path = logged.run_files / "record.json"
     record = json.loads(path.read_text())
     record["config"]["activation"]["_target_"] = "evil.SELU"
+    del record["digest"]  # as in an older release: it is no guard against who can leave it out
     path.write_text(json.dumps(record))
     assert adopt(logged, tmp_path / "mine", monkeypatch).begun() is None
     assert "its record names another activation; it is not taken over" in caplog.text
