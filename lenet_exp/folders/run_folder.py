@@ -88,8 +88,7 @@ class RunFolder:
     def start(self, begun: Record) -> Commits:
         """Empties the folder but for the log, and keeps what the run begins with."""
         abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
-        (self.path / "record.json").unlink(missing_ok=True)  # first: it does not stand without its history
-        for old in self.path.iterdir():
+        for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):  # it needs its history
             if old.name not in {"lock", "owner.json", "run.log"}:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         if abandoned:

@@ -99,6 +99,10 @@ def copy(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
     return Copy(Path(shutil.copytree(swept, tmp_path / "outputs")))
 
 
+def edit(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
 def lines_of(done: Done, file: Path) -> list[str]:
     assert "Traceback" not in done.stderr
     return [line for line in done.stderr.splitlines() if str(file) in line]
@@ -150,6 +154,28 @@ def test_jobs_that_are_cut_off_are_missed(copy: Copy, main: Cli, kept: float):
         assert ("it has 1 of 2 jobs" in done.stderr) is (kept == 1)
 
 
+def test_keys_of_a_newer_release_and_files_of_jobs_that_are_none_are_no_damage(copy: Copy, main: Cli):
+    edit(copy.sweep.path / "sweep.json", shape="new", more={"deep": [1]})
+    jobs = (copy.sweep.path / "jobs.jsonl").read_text()
+    (copy.sweep.path / "jobs.jsonl").write_text(every_line(jobs, lambda job: job | {"priority": 1}))
+    edit(copy.folders["failed"] / "job.json", shape="new")
+    for name in ("active/99", "active/x", "ended/99"):
+        (copy.sweep.path / name).write_text("{")
+    for program, arguments in (("sweep", ["list"]), ("sweep", ["status"]), ("compare", [f"sweep={copy.sweep.id}"])):
+        done = main(*arguments, program=program)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_new_sweep_starts_beside_one_that_is_damaged(copy: Copy):
+    file = copy.damage("sweep.json", "empty")
+    damage._said.clear()
+    done = lenet_train(*BASIC, "activation=elu", outputs=copy.outputs)
+    assert (done.returncode, len(lines_of(done, file))) == (0, 1)
+    resumed = lenet_train("-m", f"sweep.resume={copy.sweep.id}", outputs=copy.outputs)
+    assert (resumed.returncode, resumed.stderr.count("\n")) == (2, 1)
+    assert f"{file} is damaged (Expecting value: line 1 column 1 (char 0)); the line that started" in resumed.stderr
+
+
 def test_more_jobs_than_were_asked_for_are_no_damage(copy: Copy):
     """They may be added while a sweep runs."""
     copy.sweep.save(runs=1)
@@ -194,10 +220,6 @@ def test_a_damaged_commit_is_said_and_its_run_starts_over(copy: Copy):
     assert "2 runs: 1 finished, 1 failed; 1 trained" in done.stdout  # at the same place as the first time
     (line,) = [text for text in done.stderr.splitlines() if file.name in text]
     assert line == f"{file.parent}: a commit is damaged ({file.name} is not what was written); trying the one before"
-
-
-def edit(file: Path, **values: object) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def test_an_edited_accuracy_is_not_believed(copy: Copy, main: Cli):

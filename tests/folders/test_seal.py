@@ -1,0 +1,100 @@
+"""Digests of a record and its history: what is edited is noticed, what another process does meanwhile is not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lenet_exp.folders.commits import Commits
+from lenet_exp.folders.records import Outcome, history_of
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.seal import broken, unbroken
+from lenet_exp.training.lane import Best
+from tests.records import a_record
+
+BEGUN = a_record(name="n", created_ms=1)
+RECORD = replace(BEGUN, outcome=Outcome.finished, best_epoch=2, best_val_accuracy=0.2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run that finished."""
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.start(BEGUN).write_results(Best(2, 0.2, {"w": torch.ones(3)}, torch.zeros(2, dtype=torch.int64)))
+    folder.finish(RECORD)
+    return folder
+
+
+def held(folder: RunFolder, name: str = "record.json") -> dict[str, object]:
+    return json.loads((folder.path / name).read_text())
+
+
+def edit(folder: RunFolder, name: str, **values: object) -> None:
+    (folder.path / name).write_text(json.dumps(held(folder, name) | values))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("record.json", {"best_val_accuracy": 0.99}),
+        ("record.json", {"outcome": "diverged"}),
+        ("record.json", {"added": 1}),
+        ("record.json", {"history_digest": None}),
+        ("history.json", {"resumed": 3}),
+        ("history.json", {"epochs": [1]}),
+    ],
+)
+def test_an_edit_is_noticed_and_said_once(folder, caplog, name, values):
+    edit(folder, name, **values)
+    assert [folder.record(), folder.result(), folder.begun(), folder.whole_result()] == [None] * 4
+    assert folder.lost_record() == "its record is damaged"
+    assert len([line for line in caplog.messages if f"{folder.path / name} is damaged" in line]) == 1
+
+
+def test_the_order_of_keys_and_the_commits_do_not_count(folder):
+    value = held(folder)
+    (folder.path / "record.json").write_text(json.dumps(dict(reversed(value.items()))))
+    edit(folder, "history.json", commits=[{"state": "s", "sha256": "", "best": None, "seconds": 1.0}])
+    assert folder.record() == RECORD
+
+
+def test_a_record_without_a_digest_is_believed(folder):
+    value = {k: v for k, v in held(folder).items() if k not in {"digest", "history_digest"}}
+    (folder.path / "record.json").write_text(json.dumps(value | {"best_val_accuracy": 0.3}))
+    assert folder.record() == replace(RECORD, best_val_accuracy=0.3)
+    assert folder.record().digest is None
+
+
+def test_a_run_that_another_process_begins_anew_meanwhile_is_no_damage(folder):
+    value = held(folder)
+    folder.start(BEGUN)  # after record.json was read, and before history.json is
+    assert unbroken(value, folder.path / "record.json") is None
+
+
+def test_a_record_alone_says_whether_it_was_changed(folder):
+    assert broken(held(folder)) is None
+    assert broken(held(folder) | {"best_val_accuracy": 1}) == "it was changed after it had been written"
+
+
+def test_damaged_weights_make_the_result_one_that_is_trained_again(folder, caplog):
+    best = folder.path / "best-2.safetensors"
+    best.write_bytes(best.read_bytes()[:-1] + b"x")
+    assert folder.result() == RECORD
+    assert folder.whole_result() is None
+    assert f"{best} is damaged (it is not what was written)" in caplog.text
+    best.unlink()
+    assert folder.whole_result() == RECORD
+
+
+def test_a_history_as_an_older_release_wrote_it_is_written_anew_before_it_gets_its_digest(folder):
+    edit(folder, "history.json", best={"epoch": 2, "val_accuracy": 0.2, "weights": "best-2.safetensors"})
+    folder.finish(RECORD)
+    assert held(folder, "history.json")["best"]["sha256"] == ""
+    Commits(folder.path).clean()
+    assert folder.record() == RECORD
+    assert history_of(held(folder, "history.json")).best.epoch == 2
