@@ -192,7 +192,11 @@ class Display:
             yield self._progress
             return
         columns = (
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=NAME)),
+            TextColumn(
+                "{task.description}",
+                markup=False,  # `[shift,flip]` is part of a name
+                table_column=Column(no_wrap=True, overflow="ellipsis", max_width=NAME),
+            ),
             BarColumn(bar_width=min(24, console.width // 8)),
             TextColumn("{task.percentage:>3.0f}%"),
             _State(),

@@ -87,7 +87,7 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
         if not ours & living.keys() or time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    for run in ours & living.keys():
+    for run in (run for run in begun if run in ours and run in living):
         log.warning(
             "%s: still trains, in process %d on %s, which nobody watches any more; it commits and ends on SIGTERM, and "
             "lenet-sweep list tells MLflow of its end",

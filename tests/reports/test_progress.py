@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -9,7 +10,9 @@ import select
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from lenet_exp.reports import progress
 from tests.commands import MINE, SMALL, lenet_train, start
 
 QUICK = (*SMALL, "num_threads=1", "tracking.plots=false", "tracking.models=none")
@@ -55,6 +58,14 @@ def test_step_losses_are_in_the_log_and_not_on_the_terminal(ready):
     steps = re.findall(r"iteration (\d+) loss \d+\.\d{6}$", log.read_text(), re.MULTILINE)
     assert steps == ["10", "20", "30", "40"]
     assert "iteration" not in done.stdout + done.stderr
+
+
+def test_a_name_in_brackets_is_no_markup_to_the_bars(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=out, force_terminal=True, width=100))
+    with progress.Display().run("[shift,flip] [/x]", 1, 1):
+        pass
+    assert "[shift,flip] [/x]" in out.getvalue()
 
 
 def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
