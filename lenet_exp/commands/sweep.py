@@ -14,6 +14,7 @@ lenet-sweep: looks after sweeps from another terminal.
 
 sweep= takes last, a sweep's id (or its first digits), its MLflow run id, or its folder.
 All three first repair what a process that was killed left behind: runs and sweeps that MLflow shows as RUNNING.
+What MLflow has not got yet of those that ended is delivered by lenet-sync.
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep: lenet-train -m sweep.resume=last
 """
 
@@ -34,6 +35,7 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.reports.sweep_status import print_list, print_status
     from lenet_exp.sweeps.repair import repair, repair_all
     from lenet_exp.sweeps.stop import stop_sweep
+    from lenet_exp.sweeps.stores import Stores
 
     log_to_console()
     if action == "list":
@@ -41,7 +43,7 @@ def run(arguments: list[str]) -> int:
         print_list(all_sweeps(outputs_dir()))
         return 0
     sweep = find_sweep(str(values["sweep"]))
-    repair(sweep)
+    repair(sweep, Stores(sweep.outputs))
     if action == "status":
         print_status(sweep)
         return 0

@@ -38,7 +38,7 @@ def check_ranges(config: Config | PredictConfig) -> None:
         _check_range(flag, value_of(config, flag), f)
     _check_device(config.device)
     _check_threads(config.num_threads)
-    _check_store(config.tracking.uri)
+    check_store(config.tracking.uri)
     _check_dataset(config.dataset)
 
 
@@ -85,7 +85,7 @@ def _check_threads(threads: int | None) -> None:
         raise ConfigError(f"num_threads={threads}: allowed is <= {most} on this machine ({cpu_count()} cores)")
 
 
-def _check_store(uri: str | None) -> None:
+def check_store(uri: str | None) -> None:
     scheme = urlsplit(uri or "").scheme.partition("+")[0]
     if uri is not None and (scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///"))):
         raise ConfigError(
