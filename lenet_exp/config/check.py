@@ -16,6 +16,7 @@ TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those who
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LONGEST_NAME = 200  # MLflow takes 500 characters of an experiment, 256 of a model, and a file system 255 of a file
 _WARM = "for a warm-up alone: schedule=linear schedule.final=1"
 
 
@@ -39,7 +40,26 @@ def check_ranges(config: Config | PredictConfig) -> None:
     _check_device(config.device)
     _check_threads(config.num_threads)
     check_store(config.tracking.uri)
+    check_name("dataset.name", config.dataset.name)
+    _check_experiment(config.tracking.experiment)
     _check_dataset(config.dataset)
+
+
+def check_name(flag: str, name: str) -> None:
+    """A name becomes part of paths, and of the name of a model in MLflow's registry.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name) > LONGEST_NAME:
+        raise ConfigError(
+            f"{flag}={name}: allowed are letters, digits, _, -, + and spaces inside, {LONGEST_NAME} at most"
+        )
+
+
+def _check_experiment(name: str) -> None:
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise ConfigError(f"tracking.experiment={name}: allowed is a name of 1 to {LONGEST_NAME} characters")
 
 
 def _check_dataset(dataset: Dataset) -> None:
@@ -86,11 +106,22 @@ def _check_threads(threads: int | None) -> None:
 
 
 def check_store(uri: str | None) -> None:
-    scheme = urlsplit(uri or "").scheme.partition("+")[0]
-    if uri is not None and (scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///"))):
-        raise ConfigError(
-            f"tracking.uri={hide_password(uri)}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://..."
-        )
+    """Raises:
+    ConfigError: the address of a store is none.
+    """
+    if uri is None:
+        return
+    shown = f"tracking.uri={hide_password(uri)}"
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is no number, or too large; brackets that are no address
+        raise ConfigError(f"{shown}: allowed is a host, and a port from 1 to 65535") from None
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
+        raise ConfigError(f"{shown}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://...")
+    if (scheme.startswith("http") and (not host or re.search(r"\s", uri))) or port == 0:
+        raise ConfigError(f"{shown}: allowed is {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
 
 
 def _check_schedule(config: Config) -> None:

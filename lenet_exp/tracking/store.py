@@ -66,12 +66,14 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
     uri = store_uri(tracking.uri, outputs)
     check_store(uri)
     database = sqlite_path(uri)
-    with _explained(uri), without_stray_folders(uri):
+    with _explained(uri), without_stray_folders(uri) as quoted:
         if database is not None:
             _create_sqlite(database)
         check_answers(uri, REQUEST_SECONDS)
         client = import_mlflow().MlflowClient(tracking_uri=uri)
         experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
+        if quoted:
+            client.search_registered_models(max_results=1)
         return Store(uri, client, tracking.experiment, experiment_id, outputs)
 
 
@@ -86,10 +88,12 @@ def connect(uri: str) -> MlflowClient:
         raise StoreError(f"{database}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
     check_store(uri, write=False)
     try:
-        with _explained(uri), without_stray_folders(uri):
+        with _explained(uri), without_stray_folders(uri) as quoted:
             check_answers(uri, REQUEST_SECONDS)
             client: MlflowClient = import_mlflow().MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
+            if quoted:
+                client.search_registered_models(max_results=1)
             return client
     except StoreAway as e:
         raise StoreError(f"tracking.uri={hide_password(uri)}: can't be reached ({hide_password(str(e))})") from e

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,19 +41,16 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
         if database.is_dir():
             _refuse(uri, "is a folder; allowed is a file")
         if database.exists():
-            with database.open("rb") as f:
+            with database.open("r+b" if write else "rb") as f:
                 header = f.read(len(HEADER))
             if header and header != HEADER:
                 _refuse(uri, "is no SQLite database")
-            wanted = database
-        else:
-            wanted = next(parent for parent in database.parents if parent.exists())
-            if not wanted.is_dir():
-                _refuse(uri, f"{wanted} is no folder")
+        if write:  # SQLite keeps its journal beside the file
+            there = next(parent for parent in database.parents if parent.exists())
+            with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
+                pass
     except OSError as e:
-        _refuse(uri, f"can't be read ({e.strerror})")
-    if write and not os.access(wanted, os.W_OK):
-        _refuse(uri, f"{wanted} can't be written")
+        _refuse(uri, f"can't be {'written' if write else 'read'} ({e.strerror})")
 
 
 def _check_driver(uri: str) -> None:
@@ -105,15 +103,18 @@ def check_answers(uri: str, seconds: float) -> None:
 
 
 @contextmanager
-def without_stray_folders(uri: str) -> Iterator[None]:
-    """MLflow makes the parents of an SQLite file by its address as it stands, quoted characters and all."""
+def without_stray_folders(uri: str) -> Iterator[bool]:
+    """MLflow makes the parents of an SQLite file by its address as it stands, quoted characters and all.
+
+    It does so when it opens the store, and once more for the registry. Yields whether there are such characters.
+    """
     database, written = sqlite_path(uri), Path(uri.removeprefix(SQLITE)).absolute()
     if database in (None, written):
-        yield
+        yield False
         return
     stray = [parent for parent in written.parents if not parent.exists()]
     try:
-        yield
+        yield True
     finally:
         for folder in stray:
             with suppress(OSError):
