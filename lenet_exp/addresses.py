@@ -67,5 +67,7 @@ def frozen_uri(uri: str | None) -> str | None:
 
 def hide_password(uri: str) -> str:
     """The address, or a text with addresses in it, without the passwords they may carry; for logs and records."""
-    text = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1:***@", uri)
+    # A colon may be written as Hydra quotes it, `\:`, and a password with a slash is none that a server would get.
+    password = r"""(?:[^/\s]*|(?!\d+(?:[/\s]|$))[^\s'",]*)@"""
+    text = re.sub(rf"(\\*://[^:/@\s\\]*)\\*:{password}", r"\1:***@", uri)
     return re.sub(r"([?&](?:password|sslpassword)=)[^&\s]*", r"\1***", text)

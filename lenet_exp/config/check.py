@@ -116,6 +116,7 @@ def check_store(uri: str | None) -> None:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError:  # a port that is no number, or too large; brackets that are no address
+        shown = re.sub(r"//.*@", "//***@", shown)  # a password with a slash looks like a port
         raise ConfigError(f"{shown}: allowed is a host, and a port from 1 to 65535") from None
     scheme = parts.scheme.partition("+")[0]
     if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
