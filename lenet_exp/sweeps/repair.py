@@ -41,10 +41,10 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
 
     A sweep whose end a store has not been told yet is told to that store.
     """
-    if sweep.owner() is not None or not needs_repair(sweep.started()):
+    if sweep.owner() is not None or not _needs_repair(sweep.started(), stores):
         return False
     with sweep.claim():
-        if not needs_repair(sweep.started()):  # meanwhile another process went on with it, or repaired it
+        if not _needs_repair(sweep.started(), stores):  # meanwhile another process went on with it, or repaired it
             return False
         died = end_dead(sweep)
         plan, jobs = sweep.started(), list({job.run: job for job in sweep.jobs()}.values())
@@ -55,14 +55,15 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
             delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if died:
         log.info("sweep %s: its process died; it and its runs are marked as killed now, and can go on", sweep.id)
-    elif not sweep.started().untold:
+    elif not _needs_repair(sweep.started(), stores):
         log.info("sweep %s: MLflow knows now how it ended", sweep.id)
     return True
 
 
-def needs_repair(plan: SweepPlan) -> bool:
-    """Of a sweep without a living owner: whether it says that it runs, or a store still shows that."""
-    return plan.outcome is Outcome.running or any(store in plan.mlflow_runs for store in plan.untold)
+def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
+    """Of a sweep without a living owner: whether it says that it runs, or its store still shows that."""
+    store = stores.name(plan.tracking_uri)
+    return plan.outcome is Outcome.running or (store in plan.untold and store in plan.mlflow_runs)
 
 
 def end_dead(sweep: SweepFolder) -> bool:

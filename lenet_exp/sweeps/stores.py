@@ -26,10 +26,18 @@ class Stores:
         self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
         self._open: dict[tuple[str, str], StoreDelivery | None] = {}
 
+    @property
+    def given(self) -> bool:
+        """Whether everything goes to one store."""
+        return self._uri is not None
+
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
         """Address, without a password, and experiment that a run goes to; `kept`: where its sweep went."""
-        uri = self._uri or kept or tracking.uri
-        return frozen_uri(store_uri(uri, self._outputs)) or "", tracking.experiment
+        return self.name(kept or tracking.uri), tracking.experiment
+
+    def name(self, kept: str | None) -> str:
+        """Of the store whose address was kept."""
+        return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
 
     def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
         """None where the store can't be used, or needs a password, which is never kept; that is said once."""

@@ -65,7 +65,11 @@ class Sync:
         for folder in folders:
             begun = folder.begun()
             where = self.stores.place(begun.config.tracking, None) if begun is not None else None
-            if where is not None and (folder.path, where) not in self._seen:
+            if (
+                where is not None
+                and (folder.path, where) not in self._seen
+                and not self._is_elsewhere(folder, where[0])
+            ):
                 by_place.setdefault(where, []).append(folder)
         for found in by_place.values():
             delivery = self.stores.delivery(found[0].begun().config.tracking, None)  # type: ignore[union-attr]
@@ -73,6 +77,15 @@ class Sync:
                 delivery.attempt("what the store has", lambda store, found=found: learn(found, store))  # type: ignore[misc]
             for folder in found:
                 self._guarded(f"run {folder.path}", Amount(runs=1), partial(self._run, folder, delivery))
+
+    def _is_elsewhere(self, folder: RunFolder, name: str) -> bool:
+        """Whether it was delivered whole to another store than the one it was begun for, which never got any of it:
+        that may have been a slip of the pen."""
+        begun, record, runs = folder.begun(), folder.record(), folder.delivered().mlflow_runs
+        if self.stores.given or begun is None or begun.config.tracking.uri is None:
+            return False
+        known = any(run.store == name for run in runs)
+        return not known and any(record is not None and run.ended_ms == record.ended_ms for run in runs)
 
     def _guarded(self, what: str, lost: Amount, deliver: Callable[[], None]) -> None:
         try:

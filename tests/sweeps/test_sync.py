@@ -114,6 +114,19 @@ def test_a_living_process_delivers_itself_and_what_a_killed_one_left_is_ended(re
     assert lenet_sync(outputs=ready).stdout == NOTHING
 
 
+def test_a_store_that_was_a_slip_of_the_pen_is_not_waited_for(main, ready):
+    wrong = f"tracking.uri=http://127.0.0.1:{free_port()}"
+    for line in (LINE, ("-m", "hydra/launcher=basic", *LINE, "seed=0,1")):
+        assert main(*line, wrong).returncode == 0
+        away = main(program="sync")
+        assert (away.returncode, away.stdout.startswith("delivered: nothing\nleft: 1 run" if line is LINE else "")) == (
+            1,
+            True,
+        )
+        assert main(*line).returncode == 0
+        assert (main(program="sync").stdout, len(runs(client(ready)))) == (NOTHING, 1 if line is LINE else 2)
+
+
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
