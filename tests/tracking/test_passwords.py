@@ -22,8 +22,6 @@ SAID = {
         "several values need -m": (*LINE, f"{URI},http://host"),
         "can't be read": (*LINE, URI, f"{URI}]["),
         "tracking.urii": (*LINE, URI.replace("uri", "urii")),
-        "override_dirname": (*LINE, URI, "--cfg", "all"),
-        "Installed Hydra Plugins": (*LINE, URI, "--info", "all"),
         "allowed is a host": (*LINE, f"tracking.uri=http://me:{SECRET}/{SECRET}@host"),
     },
     "ui": {"tracking.uri2": (URI.replace("uri", "uri2"),)},
@@ -36,6 +34,12 @@ SAID = {
 def test_it_is_hidden(main, outputs, program, says):
     done = main(*SAID[program][says], program=program)
     assert says in done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_it_is_hidden_where_hydra_tells_of_itself(outputs):
+    done = end(start(*LINE, URI, "--cfg", "all", outputs=outputs))
+    assert "override_dirname" in done.stdout
     assert SECRET not in done.stdout + done.stderr
 
 
