@@ -49,6 +49,7 @@ def run(arguments: list[str]) -> int:
     elif run is not None:
         folder = find_run(run)
         sync = Sync(Stores(folder.path.parent.parent, uri))
+        sync.know(all_sweeps(folder.path.parent.parent))
         sync.runs([folder])
     else:
         sync = Sync(Stores(outputs_dir(), uri))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import Field
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those who
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
-LONGEST_NAME = 200  # MLflow takes 500 characters of an experiment, 256 of a model, and a file system 255 of a file
+LONGEST_NAME = 200  # bytes: a file's name may have 255 of them, a tag's name in MLflow 250
 _WARM = "for a warm-up alone: schedule=linear schedule.final=1"
 
 
@@ -27,6 +29,7 @@ def check_flags(config: Config) -> None:
         ConfigError: with one line that names the flag, its value and what is allowed.
     """
     check_ranges(config)
+    _check_tags(config.tracking.tags)
     _check_schedule(config)
     _check_monotone(config)
 
@@ -51,15 +54,26 @@ def check_name(flag: str, name: str) -> None:
     Raises:
         ConfigError: it can't.
     """
-    if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name) > LONGEST_NAME:
+    if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
-            f"{flag}={name}: allowed are letters, digits, _, -, + and spaces inside, {LONGEST_NAME} at most"
+            f"{flag}={name}: allowed are letters, digits, _, -, + and spaces inside, {LONGEST_NAME} bytes at most"
         )
 
 
+def _check_tags(tags: Iterable[str]) -> None:
+    """MLflow refuses a run with another tag."""
+    for name in tags:
+        is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
+        if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
+            raise ConfigError(
+                f"tracking.tags.{name}: allowed are names of letters, digits, and _ - . : / inside, "
+                f"{LONGEST_NAME} bytes at most"
+            )
+
+
 def _check_experiment(name: str) -> None:
-    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-        raise ConfigError(f"tracking.experiment={name}: allowed is a name of 1 to {LONGEST_NAME} characters")
+    if not name.strip() or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(f"tracking.experiment={name}: allowed is a name of 1 to {LONGEST_NAME} bytes")
 
 
 def _check_dataset(dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -53,6 +54,13 @@ class Sync:
     left: Amount = Amount()
     owned: int = 0
     _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders, and where they went
+    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # run folders, and a sweep that they are in
+
+    def know(self, sweeps: Iterable[SweepFolder]) -> None:
+        """Learns which runs are in sweeps, without a look at anything else of these."""
+        for sweep in sweeps:
+            with contextlib.suppress(*DAMAGED):
+                self._swept.update((job.folder.path, sweep) for job in sweep.jobs())
 
     def sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
         """Each sweep's own run, and all of its runs under it."""
@@ -98,6 +106,7 @@ class Sync:
         plan, jobs = sweep.started(), sweep.jobs()
         where = self.stores.place(jobs[0].config.tracking, plan.tracking_uri)
         self._seen |= {(job.folder.path, where) for job in jobs}
+        self._swept.update((job.folder.path, sweep) for job in jobs)
         if sweep.owner() is not None:
             self.owned += 1
             return
@@ -141,17 +150,20 @@ class Sync:
         delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, pictures))
 
     def _run(self, folder: RunFolder, delivery: StoreDelivery | None) -> None:
-        if owner_of(folder.path) is not None:
+        sweep = self._swept.get(folder.path)
+        if owner_of(folder.path) is not None or (sweep is not None and sweep.owner() is not None):
             self.owned += 1
             return
         end_dead_run(folder)
         begun = folder.begun()
         assert begun is not None
-        model = begun.config.tracking.models is not Models.none
-        if delivery is not None:
-            self._send(folder, delivery, model=model)
         name = delivery.name if delivery is not None else self.stores.place(begun.config.tracking, None)[0]
-        self.left += left_of(folder, name, model=model)
+        models, parent = begun.config.tracking.models, sweep.started().mlflow_runs.get(name) if sweep else None
+        model = models is Models.all or (models is Models.best and sweep is None)  # of a sweep only the best run's
+        if delivery is not None:
+            delivery.parent = parent
+            self._send(folder, delivery, model=model)
+        self.left += left_of(folder, name, model=model, parent=parent)
 
     def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
         if folder.begun() is None or owner_of(folder.path) is not None:  # not started; of another sweep, or a lone one

@@ -114,6 +114,26 @@ def test_a_living_process_delivers_itself_and_what_a_killed_one_left_is_ended(re
     assert lenet_sync(outputs=ready).stdout == NOTHING
 
 
+def test_of_a_sweep_only_the_best_model_is_delivered_also_by_its_runs_one_by_one(main, ready):
+    away = f"tracking.uri=http://127.0.0.1:{free_port()}"
+    assert main("-m", "hydra/launcher=basic", *LINE, "seed=1,2", "tracking.models=best", away).returncode == 0
+    here = f"tracking.uri={client(ready).tracking_uri}"
+    for folder in (ready / "runs").iterdir():
+        one = main(f"run={folder.name}", here, program="sync")
+        assert (one.returncode, one.stdout) == (0, "delivered: 1 run\nleft: nothing\n"), one.stderr
+    every = main(here, program="sync")
+    assert every.stdout == "delivered: 2 runs, 1 model, 1 sweep's own run\nleft: nothing\n"
+    (parent,), (model,) = runs(client(ready), "sweep"), models(client(ready))
+    best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
+    assert model.source_run_id == best.info.run_id
+    assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
+    assert main(here, program="sync").stdout == NOTHING
+    client(ready).delete_run(best.info.run_id)
+    assert main(f"run={best.data.tags['run_folder']}", here, program="sync").stdout.startswith("delivered: 1 run\n")
+    assert {run.data.tags["sweeps"] for run in runs(client(ready))} == {parent.info.run_id}
+    assert main(here, program="sync").stdout == "delivered: 1 model\nleft: nothing\n"
+
+
 def test_a_store_that_was_a_slip_of_the_pen_is_not_waited_for(main, ready):
     wrong = f"tracking.uri=http://127.0.0.1:{free_port()}"
     for line in (LINE, ("-m", "hydra/launcher=basic", *LINE, "seed=0,1")):
