@@ -31,6 +31,10 @@ LONGEST_AWAY_SECONDS = 600.0
 WAITED_SECONDS = 10.0  # a store that kept us waiting is left alone for so long even where it is the last chance
 QUICK_SECONDS = 1.0  # what failed so soon is tried once more: a server may have closed the connection meanwhile
 
+KNOWN = (
+    r"database is locked|Read timed out|[Cc]onnection refused|Name or service not known|too many \d+ error responses"
+)
+
 log = logging.getLogger("lenet_exp")
 
 T = TypeVar("T")
@@ -197,7 +201,7 @@ class StoreDelivery:
         if _in_vain(error) or not self._answers():
             self._warn(error)
             return
-        line = f"{what} can't be delivered: {hide_password(first_line(error))}"
+        line = f"{what} can't be delivered: {_reason(error)}"
         if line not in self._said:
             log.warning("%s", line)
         self._said.add(line)
@@ -221,9 +225,15 @@ class StoreDelivery:
                 "tracking.uri=%s: can't be written (%s); nothing is lost: results stay in the outputs folder, "
                 "and lenet-sync, or the same line again, delivers them",
                 self.name,
-                hide_password(first_line(error)),
+                _reason(error),
             )
         self._warned = True
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, out of several lines of MLflow, urllib3 and SQLAlchemy."""
+    known = re.search(KNOWN, str(error))
+    return known.group() if known else hide_password(first_line(error))
 
 
 def _in_vain(error: Exception) -> bool:
