@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.kills import environment
 from benchmarks.measure import interleave, keep, parser, positive, show_ratio, show_seconds
+from lenet_exp.addresses import sqlite_uri
 
 LINE = (
     "-m",
@@ -81,7 +82,7 @@ def listing(outputs: Path) -> float:
     from lenet_exp.tracking.store import connect
 
     start = time.perf_counter()
-    client = connect(f"sqlite:///{outputs / 'mlflow.db'}")
+    client = connect(sqlite_uri(outputs / "mlflow.db"))
     client.search_runs(["1"], "tags.kind = 'run'", max_results=1000)
     return time.perf_counter() - start
 

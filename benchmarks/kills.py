@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.measure import parser, positive
+from lenet_exp.addresses import sqlite_uri
 
 DIGITS = ("dataset=digits", "batch_size=32", "tracking.plots=false")
 LINES = {
@@ -132,7 +133,7 @@ def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
     """What is not as in an undisturbed sweep, a line each; empty if all is well."""
     from mlflow import MlflowClient
 
-    store = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
+    store = MlflowClient(sqlite_uri(outputs / "mlflow.db"))
     experiment = store.get_experiment_by_name("lenet_exp")
     assert experiment is not None
     found = store.search_runs([experiment.experiment_id], "tags.kind = 'run'", max_results=1000)

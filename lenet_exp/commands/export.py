@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.config.check import check_name
 from lenet_exp.errors import ConfigError, UserError, nearest
 from lenet_exp.files import user_path
 
@@ -44,6 +45,7 @@ def run(arguments: list[str]) -> int:
     """The exit status of `lenet-export <arguments>`."""
     values = parse(arguments, FLAGS)
     chosen, name, output = values["format"] or "", values["trained_model"], values["output"]
+    check_name("dataset", str(values["dataset"]))
     if chosen not in FORMATS:
         hint = _did_you_mean(nearest(chosen, FORMATS))
         raise ConfigError(f"format={chosen}: allowed is onnx, pt2 or safetensors{hint}")

@@ -1,10 +1,15 @@
-"""Standard output and error that a command survives: what can't be written there is dropped, and nothing else stops."""
+"""Standard output and error that a command survives: what can't be written there is dropped, and nothing else stops.
+
+Nor does a password of an address get there, whoever prints it: Hydra prints the overrides of a job that failed.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from typing import TextIO, cast
+
+from lenet_exp.addresses import hide_password
 
 
 class Stream:
@@ -20,7 +25,7 @@ class Stream:
     def write(self, text: str) -> int:
         if self.error is None:
             try:
-                return self._stream.write(text)
+                self._stream.write(hide_password(text) if "@" in text else text)
             except OSError as e:
                 self.error = e
         return len(text)

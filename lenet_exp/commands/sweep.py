@@ -14,6 +14,7 @@ lenet-sweep: looks after sweeps from another terminal.
 
 sweep= takes last, a sweep's id (or its first digits), its MLflow run id, or its folder.
 All three first repair what a process that was killed left behind: runs and sweeps that MLflow shows as RUNNING.
+What MLflow has not got yet of those that ended is delivered by lenet-sync.
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep: lenet-train -m sweep.resume=last
 """
 
@@ -33,16 +34,18 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.reports.sweep_status import print_list, print_status
     from lenet_exp.sweeps.repair import repair, repair_all, repair_or_say
     from lenet_exp.sweeps.stop import stop_sweep
+    from lenet_exp.sweeps.stores import Stores
 
     log_to_console()
     if action == "list":
         print_list(repair_all(outputs_dir()))
         return 0
     sweep = find_sweep(str(values["sweep"]))
+    stores = Stores(sweep.outputs)
     if action == "stop":
-        repair_or_say(sweep)
+        repair_or_say(sweep, stores)
         return stop_sweep(sweep)
-    repair(sweep)
+    repair(sweep, stores)
     print_status(sweep)
     return 0
 

@@ -141,14 +141,14 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     Raises:
         ConfigError: the sweep's store needs a password that was not kept.
     """
-    from lenet_exp.addresses import SQLITE, default_uri, hide_password
+    from lenet_exp.addresses import default_uri, hide_password, sqlite_uri
 
     environment = os.environ.get("MLFLOW_TRACKING_URI")
     if uri or sweep is None:
         return uri or default_uri()
     kept = sweep.started().tracking_uri
     if kept is None:
-        return f"{SQLITE}{sweep.path.parents[1] / 'mlflow.db'}"
+        return sqlite_uri(sweep.path.parents[1] / "mlflow.db")
     if "***" not in kept:
         return str(kept)
     if environment and hide_password(environment) == kept:

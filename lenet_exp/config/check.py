@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import Field
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those who
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LONGEST_NAME = 200  # bytes: a file's name may have 255 of them, a tag's name in MLflow 250
 _WARM = "for a warm-up alone: schedule=linear schedule.final=1"
 
 
@@ -27,6 +30,7 @@ def check_flags(config: Config) -> None:
         ConfigError: with one line that names the flag, its value and what is allowed.
     """
     check_ranges(config)
+    _check_tags(config.tracking.tags)
     _check_schedule(config)
     _check_monotone(config)
     check_tags(config.tracking.tags)
@@ -40,8 +44,38 @@ def check_ranges(config: Config | PredictConfig) -> None:
         _check_range(flag, value_of(config, flag), f)
     _check_device(config.device)
     _check_threads(config.num_threads)
-    _check_store(config.tracking.uri)
+    check_store(config.tracking.uri)
+    check_name("dataset.name", config.dataset.name)
+    _check_experiment(config.tracking.experiment)
     _check_dataset(config.dataset)
+
+
+def check_name(flag: str, name: str) -> None:
+    """A name becomes part of paths, and of the name of a model in MLflow's registry.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(
+            f"{flag}={name}: allowed are letters, digits, _, -, + and spaces inside, {LONGEST_NAME} bytes at most"
+        )
+
+
+def _check_tags(tags: Iterable[str]) -> None:
+    """MLflow refuses a run with another tag."""
+    for name in tags:
+        is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
+        if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
+            raise ConfigError(
+                f"tracking.tags.{name}: allowed are names of letters, digits, and _ - . : / inside, "
+                f"{LONGEST_NAME} bytes at most"
+            )
+
+
+def _check_experiment(name: str) -> None:
+    if not name.strip() or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(f"tracking.experiment={name}: allowed is a name of 1 to {LONGEST_NAME} bytes")
 
 
 def _check_dataset(dataset: Dataset) -> None:
@@ -87,12 +121,24 @@ def _check_threads(threads: int | None) -> None:
         raise ConfigError(f"num_threads={threads}: allowed is <= {most} on this machine ({cpu_count()} cores)")
 
 
-def _check_store(uri: str | None) -> None:
-    scheme = urlsplit(uri or "").scheme.partition("+")[0]
-    if uri is not None and (scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///"))):
-        raise ConfigError(
-            f"tracking.uri={hide_password(uri)}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://..."
-        )
+def check_store(uri: str | None) -> None:
+    """Raises:
+    ConfigError: the address of a store is none.
+    """
+    if uri is None:
+        return
+    shown = f"tracking.uri={hide_password(uri)}"
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is no number, or too large; brackets that are no address
+        shown = re.sub(r"//.*@", "//***@", shown)  # a password with a slash looks like a port
+        raise ConfigError(f"{shown}: allowed is a host, and a port from 1 to 65535") from None
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
+        raise ConfigError(f"{shown}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://...")
+    if (scheme.startswith("http") and (not host or re.search(r"\s", uri))) or port == 0:
+        raise ConfigError(f"{shown}: allowed is {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
 
 
 def _check_schedule(config: Config) -> None:

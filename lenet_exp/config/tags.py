@@ -22,6 +22,7 @@ NAMES = (
     "command",
     "overrides",
     "starts",
+    "replaced_by",
 )
 BEGINNINGS = ("sweep", "swept", "version.", "git_", "mlflow.")
 

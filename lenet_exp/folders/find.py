@@ -1,11 +1,13 @@
-"""Finds a sweep by what a person calls it."""
+"""Finds a sweep or a run by what a person calls it."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 
@@ -36,3 +38,25 @@ def find_sweep(which: str) -> SweepFolder:
         f"{which}: no such sweep in {outputs_dir()}; allowed is last, a sweep's id or its MLflow run id"
         + (f" (there are {', '.join(s.id for s in sweeps[:5])})" if sweeps else ", or its folder's path")
     )
+
+
+def find_run(which: str) -> RunFolder:
+    """The run that a run folder or its id (or the first digits of it) names.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    path = user_path(which)
+    if RunFolder(path.absolute()).begun() is not None:
+        return RunFolder(path.absolute())
+    runs = outputs_dir() / "runs"
+    found = [path for path in all_runs(outputs_dir()) if len(which) >= 4 and path.id.startswith(which)]
+    if len(found) == 1:
+        return found[0]
+    several = f"; these are several: {', '.join(run.id for run in found[:5])}" if found else ""
+    raise ConfigError(f"{which}: no such run in {runs}; allowed is a run folder or its id{several}")
+
+
+def all_runs(outputs: Path) -> list[RunFolder]:
+    """The run folders in an outputs folder."""
+    return [RunFolder(path) for path in sorted((outputs / "runs").glob("*")) if path.is_dir()]

@@ -168,6 +168,7 @@ class DeliveredRun(Stored):
         ended_ms: the end that it knows of; None while it shows the run as running.
         model: whether it has the best model.
         sweeps: the MLflow runs of the sweeps that asked for it.
+        former: its MLflow runs that somebody deleted; one that is restored does not count beside this one.
     """
 
     store: str
@@ -177,6 +178,7 @@ class DeliveredRun(Stored):
     model: bool = False
     sweeps: list[str] = field(default_factory=list)
     reason: str = ""
+    former: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,8 @@ class SweepPlan(Stored):
         outcome: running, finished, failed or killed.
         shown: by MLflow run, a digest of what its description shows.
         remade: it was damaged, and a start made it again.
+        ended_ms: when it ended last.
+        untold: the stores that were not told yet of its present start or of how it ended.
     """
 
     created_ms: int
@@ -226,6 +230,8 @@ class SweepPlan(Stored):
     outcome: Outcome = Outcome.running
     shown: dict[str, str] = field(default_factory=dict)
     remade: bool = False
+    ended_ms: int = 0
+    untold: list[str] = field(default_factory=list)
 
 
 def record_of(value: Any) -> Record:

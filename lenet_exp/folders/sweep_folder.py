@@ -111,6 +111,20 @@ class SweepFolder:
             raise FileNotFoundError(f"{self.path}: no sweep was started here")
         return plan
 
+    def end(self, outcome: Outcome) -> None:
+        """How this start of the sweep ended; from now on it is what the stores have to be told."""
+        self.save(outcome=outcome, ended_ms=_now_ms())
+
+    def told(self, store: str) -> None:
+        """A store knows how it ended."""
+        self.save(untold=[name for name in self.started().untold if name != store])
+
+    def to_tell(self, store: str) -> None:
+        """A store has to be told how it ended; kept before anything else happens there."""
+        untold = self.started().untold
+        if store not in untold:
+            self.save(untold=[*untold, store])
+
     def save(self, **changed: Any) -> None:
         """Changes fields of sweep.json."""
         self._write(replace(self.started(), **changed))

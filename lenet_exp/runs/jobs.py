@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 
 from omegaconf import DictConfig
 
-from lenet_exp.addresses import frozen_uri, hide_password
+from lenet_exp.addresses import frozen_uri, hide_password, sqlite_path, store_uri
 from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.fingerprint import fingerprint
@@ -23,6 +23,7 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.tracking.usable import check_store
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
@@ -42,6 +43,7 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     """
     config = typed(plain(config))  # numbers of the types that the flags have: 1 and 1.0 are the same run
     check_config(config)
+    _check_store(config.tracking)
     choose_device(config.device)
     name = name or f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"
     what = fingerprint(config, data_digests(config))
@@ -62,13 +64,26 @@ def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) ->
             check_config(config)
             choose_device(config.device)
         except ConfigError as e:
-            raise ConfigError(f"{e} (job: {' '.join(overrides)})" if len(jobs) > 1 else str(e)) from e
+            raise ConfigError(f"{e}{_which(overrides, jobs)}") from e
         configs.append(config)
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: a sweep goes to one place; allowed is one value")
     if len({tuple(asdict(c.sweep).items()) for c in configs}) > 1:
         raise ConfigError("sweep.*: these flags are of the sweep as a whole; allowed is one value")
+    _check_store(configs[0].tracking)
     return configs
+
+
+def _check_store(tracking: Tracking) -> None:
+    """Also for a dry run. A store of the outputs folder's own that is not there yet can be made if the folder can."""
+    uri = store_uri(tracking.uri)
+    database = sqlite_path(uri)
+    if tracking.uri is not None or database is None or database.exists():
+        check_store(uri)
+
+
+def _which(overrides: Sequence[str], jobs: Sequence[object]) -> str:
+    return f" (job: {hide_password(' '.join(overrides))})" if len(jobs) > 1 else ""
 
 
 def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[Job]:
@@ -82,7 +97,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         try:
             fingerprints.append(fingerprint(config, data_digests(config)))
         except UserError as e:
-            raise type(e)(f"{e} (job: {' '.join(overrides)})" if len(jobs) > 1 else str(e)) from e
+            raise type(e)(f"{e}{_which(overrides, jobs)}") from e
     groups, found = set(config_groups()), []
     runs = _run_ids(configs, fingerprints)
     for number, (overrides, config) in enumerate(zip(jobs, configs, strict=True)):

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from lenet_exp.config.schema import Tracking
 from lenet_exp.errors import DamagedError, UserError
 from lenet_exp.folders.damage import say
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
-from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import give_up, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.sweeps.stores import Stores
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent
 
 LEAVING_SECONDS = 5.0  # so long a process that was ended may take to be gone
+OWN_RUN = "the sweep's own MLflow run"
 
 log = logging.getLogger("lenet_exp")
 
 
 def repair_all(outputs: Path) -> list[SweepFolder]:
     """Repairs every sweep in an outputs folder, and the runs that belong to none; the sweeps that can be read."""
+    stores = Stores(outputs)
     looked_after: set[str] = set()  # by a sweep that lives
-    whole = [sweep for sweep in all_sweeps(outputs) if repair_or_say(sweep)]
+    whole = [sweep for sweep in all_sweeps(outputs) if repair_or_say(sweep, stores)]
     for sweep in whole:
         if sweep.owner() is not None:
             looked_after.update(job.run for job in sweep.jobs())
@@ -37,19 +37,15 @@ def repair_all(outputs: Path) -> list[SweepFolder]:
         folder = RunFolder(path.parent)
         begun = folder.begun()
         if folder.id not in looked_after and begun is not None and _looks_running(folder):
-            try:
-                _close([folder], _delivery(begun.config.tracking, None, outputs))
-            except UserError as e:  # its store can't be used
-                log.warning("run %s: MLflow can't be told that its process died: %s", folder.path, e)
-                continue
+            _close([folder], stores.delivery(begun.config.tracking, None))
             log.info("run %s: its process died; MLflow shows that now", folder.path)
     return whole
 
 
-def repair_or_say(sweep: SweepFolder) -> bool:
+def repair_or_say(sweep: SweepFolder, stores: Stores) -> bool:
     """Repairs a sweep; one that can't be concerns itself alone and is said. Whether its folder can be read."""
     try:
-        repair(sweep)
+        repair(sweep, stores)
         sweep.jobs()
     except DamagedError as e:
         say(e)
@@ -59,22 +55,27 @@ def repair_or_say(sweep: SweepFolder) -> bool:
     return True
 
 
-def repair(sweep: SweepFolder) -> bool:
-    """Ends a sweep whose process died, and its runs. They can go on. Whether there was anything to do."""
-    plan = sweep.started()
-    if plan.outcome is not Outcome.running or sweep.owner() is not None:
+def repair(sweep: SweepFolder, stores: Stores) -> bool:
+    """Ends a sweep whose process died, and its runs. They can go on. Whether there was anything to do.
+
+    A sweep whose end a store has not been told yet is told to that store.
+    """
+    if sweep.owner() is not None or not _needs_repair(sweep.started(), stores):
         return False
     with sweep.claim():
-        if sweep.started().outcome is not Outcome.running:  # meanwhile another process went on with it
+        if not _needs_repair(sweep.started(), stores):  # meanwhile another process went on with it, or repaired it
             return False
-        jobs = list({job.run: job for job in sweep.jobs()}.values())
-        delivery = _delivery(jobs[0].config.tracking, plan.tracking_uri, sweep.outputs) if jobs else None
+        died = end_dead(sweep)
+        plan, jobs = sweep.started(), list({job.run: job for job in sweep.jobs()}.values())
+        delivery = stores.delivery(jobs[0].config.tracking, plan.tracking_uri) if jobs else None
         _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
-        sweep.save(outcome=Outcome.killed)
         results = job_results(sweep, sweep.jobs(), plan.started_ms)
         if delivery is not None:
-            delivery.attempt("the sweep's own MLflow run", lambda s: close_parent(s, sweep, results, Outcome.killed))
-    log.info("sweep %s: its process died; it and its runs are marked as killed now, and can go on", sweep.id)
+            delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
+    if died:
+        log.info("sweep %s: its process died; it and its runs are marked as killed now, and can go on", sweep.id)
+    elif not _needs_repair(sweep.started(), stores):
+        log.info("sweep %s: MLflow knows now how it ended", sweep.id)
     return True
 
 
@@ -98,6 +99,30 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
     _close([job.folder for run, job in begun.items() if run not in living], delivery)
 
 
+def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
+    """Of a sweep without a living owner: whether it says that it runs, or its store still shows that."""
+    store = stores.name(plan.tracking_uri)
+    return plan.outcome is Outcome.running or (store in plan.untold and store in plan.mlflow_runs)
+
+
+def end_dead(sweep: SweepFolder) -> bool:
+    """Ends on disk what the process of a sweep left behind when it died; the caller owns the sweep. Whether it did."""
+    if sweep.started().outcome is not Outcome.running:
+        return False
+    for job in {job.run: job for job in sweep.jobs()}.values():
+        end_dead_run(job.folder)
+    sweep.end(Outcome.killed)
+    return True
+
+
+def end_dead_run(folder: RunFolder) -> bool:
+    """Ends on disk a run whose process died; whether there was one."""
+    if folder.begun() is None or folder.record() is not None or owner_of(folder.path) is not None:
+        return False
+    with folder.claim():
+        return give_up(folder, Outcome.killed, "its process died")
+
+
 def _looks_running(folder: RunFolder) -> bool:
     """Whether a run has no living owner, but has not ended, or its end has not reached MLflow."""
     if folder.begun() is None or owner_of(folder.path) is not None:
@@ -108,16 +133,6 @@ def _looks_running(folder: RunFolder) -> bool:
 
 def _close(folders: Iterable[RunFolder], delivery: StoreDelivery | None) -> None:
     for folder in folders:
-        with folder.claim():
-            give_up(folder, Outcome.killed, "its process died")
+        end_dead_run(folder)
         if delivery is not None:
             delivery.send(folder)
-
-
-def _delivery(tracking: Tracking, uri: str | None, outputs: Path) -> StoreDelivery | None:
-    """To where the job said, or to `uri`; None where that needs a password, which is never kept."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or uri or tracking.uri
-    if uri is not None and "***" in uri:
-        log.warning("tracking.uri=%s: its password was not kept; set MLFLOW_TRACKING_URI", uri)
-        return None
-    return StoreDelivery(replace(tracking, uri=uri), outputs, in_sweep=True)

@@ -31,7 +31,7 @@ from lenet_exp.sweeps.repair import settle
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
 from lenet_exp.tracking.delivery import StoreDelivery
-from lenet_exp.tracking.parent import close_parent, name_parent, open_parent
+from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
 
 OWN_RUN = "the sweep's own MLflow run"
@@ -163,9 +163,8 @@ def sweep_session(sweep: SweepFolder, jobs: list[Job], config: Config, asked: As
             _name_the_old(asked, config.tracking.experiment, outputs)
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
         sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **_kept(asked, config, again))
-        delivery.parent = delivery.attempt(
-            "the sweep's own MLflow run", lambda store: open_parent(store, sweep, config)
-        )
+        sweep.to_tell(delivery.name)
+        delivery.parent = delivery.attempt(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
         start, outcome, all_finished = time.perf_counter(), Outcome.killed, False
         try:
@@ -203,20 +202,22 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     results = session.results()
     runs = {r.job.run: r for r in results if r.record is not None}
     for n, result in enumerate(runs.values()):
-        if delivery.send(result.job.folder, at_once=n == 0) is None:
-            break  # the store is away
+        delivery.send(result.job.folder, at_once=n == 0)
+        if delivery.away:
+            break
     if session.config.tracking.models is Models.best:
         best = max((r for r in runs.values() if r.outcome is Outcome.finished), key=lambda r: r.value, default=None)
         if best is not None:
             delivery.send(best.job.folder, model=True)
-    sweep.save(outcome=outcome)
-    delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results, outcome))
+    sweep.end(outcome)
+    delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if session.grew:
         delivery.attempt(OWN_RUN, lambda store: name_parent(store, sweep))
     comparisons = compare_runs(from_results(results), sweep.started().swept)
     print_sweep(results, seconds, sweep, comparisons)
     with_pictures = session.config.tracking.plots and outcome is Outcome.finished
     delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
+    delivery.tell_left(left_of_sweep(sweep, delivery.name, results), f" sweep={sweep.id}")
     return all(r.outcome.ended_well for r in results)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +46,11 @@ def take_over_one(job: Job, store: Store) -> None:
             _write(job, run, store)
 
 
-def learn(jobs: Sequence[Job], store: Store) -> None:
+def learn(folders: Iterable[RunFolder], store: Store) -> None:
     """Which delivered runs the store still has, by one paged query."""
     known = []
-    for run in {job.run: job for job in jobs}.values():
-        entry = run.folder.delivered().of(store.name)
+    for folder in {folder.path: folder for folder in folders}.values():
+        entry = folder.delivered().of(store.name)
         known += [entry.run_id] if entry is not None else []
     for start in range(0, len(known), PAGE):
         names = ", ".join(f"'{run_id}'" for run_id in known[start : start + PAGE])

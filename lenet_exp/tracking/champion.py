@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import Record
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "champion"
+RACE_SECONDS = 600  # versions that far apart were not registered by two who saw the same champion
+MOST_VERSIONS = 1000
 
 
 def registered_name(dataset: str) -> str:
@@ -24,7 +27,8 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
     """Registers the run's model and moves the alias, if it is better than the present champion.
 
     The first to beat is the model that the package ships for the data set, if there is one: it becomes version 1.
-    Comparable are runs on the default split with the whole training set. One process at a time decides.
+    Comparable are runs on the default split with the whole training set. One process of an outputs folder at a time
+    decides; where others decide at the same moment elsewhere, the best of theirs and this one stays (`_settle`).
 
     Returns:
         Whether the run is the champion now.
@@ -41,11 +45,12 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
             _ensure_registered(store, name)
             shipped = log_shipped(store, record.dataset)
             if shipped is not None:
-                present = _register(store, name, *shipped)
-        if present is not None and not _better(present, record):
-            return present.run_id == run_id
-        _register(store, name, record, run_id, model_id)
-    return True
+                present = _settle(store, name, _register(store, name, *shipped))
+        if present is None or _better(present, record):
+            present = _settle(store, name, _register(store, name, record, run_id, model_id))
+        elif present.run_id == run_id:  # perhaps it died before it had settled
+            present = _settle(store, name, present)
+        return bool(present.run_id == run_id)
 
 
 def _register(store: Store, name: str, record: Record, run_id: str, model_id: str) -> ModelVersion:
@@ -68,6 +73,39 @@ def _register(store: Store, name: str, record: Record, run_id: str, model_id: st
     return version
 
 
+def _settle(store: Store, name: str, mine: ModelVersion) -> ModelVersion:
+    """The champion, once it is no worse than what others registered at the same time.
+
+    MLflow sets an alias whatever it was before, so of two who looked at the same champion the later one wins. Each
+    looks again after it: whoever comes last sees both versions, and leaves the alias on the better one. Versions from
+    long before are left alone: somebody may have moved the alias away from them.
+    """
+    while True:
+        versions = store.client.search_model_versions(f"name = '{name}'", max_results=MOST_VERSIONS)
+        rivals = [v for v in versions if _made_with(v, mine) and _same_images(v, mine)]
+        best = max([*rivals, mine], key=lambda v: (_accuracy(v), -int(v.version)))
+        present = champion(store, name)
+        if present is not None and (not _made_with(present, mine) or _accuracy(present) >= _accuracy(best)):
+            return present
+        store.client.set_registered_model_alias(name, ALIAS, best.version)
+
+
+def _made_with(version: ModelVersion, mine: ModelVersion) -> bool:
+    return bool(abs(version.creation_timestamp - mine.creation_timestamp) <= 1000 * RACE_SECONDS)
+
+
+def _same_images(version: ModelVersion, mine: ModelVersion) -> bool:
+    return bool(version.tags.get("validation_digest") == mine.tags.get("validation_digest"))
+
+
+def _accuracy(version: ModelVersion) -> float:
+    """Minus infinity of a version that somebody else registered."""
+    try:
+        return float(version.tags["best_val_accuracy"])
+    except (KeyError, ValueError):
+        return -math.inf
+
+
 def champion(store: Store, name: str) -> ModelVersion | None:
     """The present champion's version, or None."""
     from mlflow.exceptions import MlflowException
@@ -83,7 +121,7 @@ def champion(store: Store, name: str) -> ModelVersion | None:
 def _better(present: ModelVersion, record: Record) -> bool:
     """Whether a record beats the champion on the same validation images."""
     same_images = present.tags.get("validation_digest") == record.data_digests["validation"]
-    return same_images and (record.best_val_accuracy or 0.0) > float(present.tags.get("best_val_accuracy", "nan"))
+    return same_images and (record.best_val_accuracy or 0.0) > _accuracy(present)
 
 
 def _ensure_registered(store: Store, name: str) -> None:

@@ -7,40 +7,37 @@ as the same point.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from lenet_exp.config.params import params, text
+from lenet_exp.config.params import params
 from lenet_exp.config.plain import plain
-from lenet_exp.config.tags import checked, merged
+from lenet_exp.config.tags import merged
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.champion import crown
 from lenet_exp.tracking.class_accuracy import class_points
-from lenet_exp.tracking.model import log_model
-from lenet_exp.tracking.store import Store
-from lenet_exp.training.fit import EpochResult
-
-if TYPE_CHECKING:
-    from mlflow.entities import Metric
-
-EPOCH_METRICS = (
-    "val_accuracy",  # the first is what MLflow's comparison of runs shows at first
-    "val_loss",
-    "train_loss",
-    "train_accuracy",
-    "lr",
-    "epoch_seconds",
-    "images_per_second",
+from lenet_exp.tracking.mlflow_runs import (
+    REPLACED,
+    alive,
+    close_abandoned,
+    close_former,
+    join_sweeps,
+    program,
+    replacing,
+    set_tags,
+    strings,
+    user,
 )
-BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
+from lenet_exp.tracking.model import log_model
+from lenet_exp.tracking.points import DIGEST, best_points, epoch_points, log_metrics
+from lenet_exp.tracking.store import Store
+
 STATUS = {
     Outcome.finished: "FINISHED",
     Outcome.killed: "KILLED",
@@ -48,8 +45,7 @@ STATUS = {
     Outcome.diverged: "FAILED",
     Outcome.failed: "FAILED",
 }
-BATCH = 1000  # the most metrics that MLflow takes at once
-DIGEST = 36  # characters that MLflow keeps of a data set's digest
+MOST = 100  # runs of one folder
 
 
 def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
@@ -67,17 +63,17 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         raise ValueError(f"{folder.path} holds no run")
     delivered = folder.delivered()
     entry = delivered.of(store.name)
-    if entry is not None and not alive(store, entry.run_id):  # somebody deleted it, or mlflow.db
-        entry = None
-    if entry is None:
-        entry = DeliveredRun(store.name, _find_run(folder, begun, store) or _create_run(folder, begun, store))
+    if entry is None or not alive(store, entry.run_id):  # somebody deleted it, or mlflow.db
+        run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
+        entry = replacing(store, entry, run_id, surplus)
         store.seen.add(entry.run_id)
         _log_start(begun, store, entry.run_id)
-        _close_abandoned(folder, store)
+        close_abandoned(folder, store)
         folder.set_delivered(delivered.having(entry))
+    close_former(entry, store)
     if parent is not None and parent not in entry.sweeps:
         entry = replace(entry, sweeps=[*entry.sweeps, parent])
-        _join_sweep(store, entry.run_id, entry.sweeps)
+        join_sweeps(store, entry.run_id, entry.sweeps)
         folder.set_delivered(delivered.having(entry))
     record = folder.record()
     want_model = model and record is not None and record.outcome is Outcome.finished and not entry.model
@@ -87,7 +83,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         store.client.update_run(entry.run_id, status="RUNNING")
         entry = replace(entry, ended_ms=None)
     epochs = folder.history().epochs
-    _log_metrics(store, entry.run_id, _points(epochs[entry.epochs :]))
+    log_metrics(store, entry.run_id, epoch_points(epochs[entry.epochs :]))
     entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
     if record is not None:
         entry = _log_end(folder, record, store, entry, want_model)
@@ -101,28 +97,13 @@ def delivered_run(folder: RunFolder, store: Store) -> str | None:
     return entry.run_id if entry is not None else None
 
 
-def alive(store: Store, run_id: str) -> bool:
-    """Whether the store has the run; asked once a process and run."""
-    from mlflow.exceptions import MlflowException
-
-    if run_id in store.seen:
-        return True
-    try:
-        active = store.client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException as e:
-        if e.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
-    if active:
-        store.seen.add(run_id)
-    return active
-
-
-def _find_run(folder: RunFolder, begun: Record, store: Store) -> str | None:
-    """A run that was created for this folder's present try just before a crash."""
+def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
+    """Runs that were created for this folder's present try: just before a crash, or by an answer that came too late."""
     wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
-    found = store.client.search_runs([store.experiment_id], wanted, max_results=1)
-    return found[0].info.run_id if found else None
+    found = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)
+    if found and found[0].data.tags.get("kind") == REPLACED:  # by one that was deleted meanwhile
+        set_tags(store, found[0].info.run_id, {"kind": "run"})
+    return [str(run.info.run_id) for run in found]
 
 
 def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
@@ -175,7 +156,7 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
             model_id = log_model(folder.best_weights() or {}, record, store, run_id)
             crown(store, record, run_id, model_id)
             entry = replace(entry, model=True)
-        _log_metrics(store, run_id, [*_best_points(folder, record, model_id), *class_points(record)])
+        log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
     if entry.ended_ms == record.ended_ms:
         return entry
     if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
@@ -209,85 +190,6 @@ def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> 
     for name, content in pictures.items():
         with _artifact(name, content) as path:
             store.client.log_artifact(run_id, str(path))
-
-
-def _points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
-    from mlflow.entities import Metric
-
-    for e in epochs:
-        for name in EPOCH_METRICS:
-            yield Metric(name, getattr(e, name), e.time_ms, e.epoch)
-        for iteration, loss, time_ms in e.step_losses:
-            yield Metric("step_loss", loss, time_ms, iteration)
-
-
-def _best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iterator[Metric]:
-    """The final metrics, and with a model the best epoch's metrics once more, linked to it and to their data."""
-    from mlflow.entities import Metric
-
-    def linked(split: str) -> dict[str, str]:
-        if model_id is None:
-            return {}
-        digest = record.data_digests[split][:DIGEST]
-        return {"model_id": model_id, "dataset_name": record.dataset, "dataset_digest": digest}
-
-    for name in BEST_METRICS:
-        value = getattr(record, name)
-        if value is not None:  # records of older releases lack some
-            yield Metric(name, value, record.ended_ms, 0, **linked("validation"))
-    if model_id is not None and record.best_epoch is not None:
-        best = folder.history().epochs[record.best_epoch - 1]
-        for name in EPOCH_METRICS[:4]:
-            split = "train" if name.startswith("train") else "validation"
-            yield Metric(name, getattr(best, name), best.time_ms, best.epoch, **linked(split))
-
-
-def _log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metric]) -> None:
-    waiting = list(points)
-    for start in range(0, len(waiting), BATCH):
-        store.client.log_batch(run_id, metrics=waiting[start : start + BATCH])
-
-
-def _close_abandoned(folder: RunFolder, store: Store) -> None:
-    """MLflow runs of earlier tries of this run would stay RUNNING for ever."""
-    for entry in folder.abandoned():
-        if entry.store != store.name or not alive(store, entry.run_id):
-            continue
-        if store.client.get_run(entry.run_id).info.status == "RUNNING":
-            set_tags(store, entry.run_id, {"outcome": Outcome.killed})
-            store.client.set_terminated(entry.run_id, "KILLED")
-
-
-def _join_sweep(store: Store, run_id: str, sweeps: list[str]) -> None:
-    """A run belongs to each sweep that asked for it; MLflow nests it under the first."""
-    set_tags(store, run_id, {"sweeps": ",".join(sweeps), "mlflow.parentRunId": sweeps[0]})
-
-
-def set_tags(store: Store, run_id: str, tags: Mapping[str, object]) -> None:
-    """Tags of the program's own."""
-    from mlflow.entities import RunTag
-
-    store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(checked(tags)).items()])
-
-
-def strings(tags: Mapping[str, object]) -> dict[str, str]:
-    """REST takes strings only; MLflow's SQL store would take anything, so the mistake would show late."""
-    return {str(k): text(v) for k, v in tags.items()}
-
-
-def program(command: str) -> str:
-    """The command of a command line: MLflow shows it in a column, and the whole line stands in the tag `command`."""
-    words = command.split()
-    if words[:2] == ["python", "-m"]:
-        return words[2].replace("lenet_exp.", "lenet-")
-    return words[0].strip("'") or "python"  # an interactive one has no name
-
-
-def user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no such user id on this machine, as in some containers
-        return "unknown"
 
 
 @contextlib.contextmanager

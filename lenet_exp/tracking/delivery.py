@@ -1,9 +1,14 @@
-"""Delivers during and after training without ever disturbing it: a store that is away costs one warning."""
+"""Delivers during and after training without disturbing it: a store that is away costs one warning and little time.
+
+A request has its own time limit (`store.REQUEST_SECONDS`). A store that let it pass is not waited for again a moment
+later, so neither the first step nor the end waits 10 s for one that accepts connections and never answers.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +21,19 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.adopt import learn, take_over, take_over_one
 from lenet_exp.tracking.deliver import deliver
+from lenet_exp.tracking.left import Amount, left_of
 from lenet_exp.tracking.store import Store, StoreAway, open_store
 
 LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 
-AWAY_SECONDS = 60.0  # so long a store that failed is left alone: each try may take its time-out
+AWAY_SECONDS = 60.0  # so long a store that failed is left alone, longer each time: each try may take its time-out
+LONGEST_AWAY_SECONDS = 600.0
+WAITED_SECONDS = 10.0  # a store that kept us waiting is left alone for so long even where it is the last chance
+QUICK_SECONDS = 1.0  # what failed so soon is tried once more: a server may have closed the connection meanwhile
+
+KNOWN = (
+    r"database is locked|Read timed out|[Cc]onnection refused|Name or service not known|too many \d+ error responses"
+)
 
 log = logging.getLogger("lenet_exp")
 
@@ -60,7 +73,7 @@ class StoreDelivery:
         tracking: which store.
         outputs: the outputs folder of the runs; by default that of this process.
         in_sweep: the runs belong to a sweep: its best model alone is sent for `tracking.models=best`, when it is known,
-            and a store that is away is asked again only now and then.
+            a store that is away is asked again only now and then, and the sweep says what is left at its end.
 
     Raises:
         StoreError: the store answers but can't be used.
@@ -75,8 +88,21 @@ class StoreDelivery:
         self._in_sweep = in_sweep
         self._last: dict[str, float] = {}
         self._failed_at = -math.inf
+        self._leave_alone = AWAY_SECONDS
+        self._kept_waiting = False
         self._warned = False
+        self._said: set[str] = set()
         self._connect()
+
+    @property
+    def name(self) -> str:
+        """The store's address as it may be written down."""
+        return hide_password(self.uri)
+
+    @property
+    def away(self) -> bool:
+        """Whether the store failed lately, and not only one run's delivery."""
+        return self._failed_at > -math.inf
 
     def adopt(self, job: Job) -> None:
         """Takes over a run that others finished in a store that they share; of a sweep, `adopt_all` has done so."""
@@ -85,7 +111,7 @@ class StoreDelivery:
 
     def adopt_all(self, jobs: Sequence[Job]) -> None:
         """Before a sweep: learns which of its runs the store has, and takes over what others finished there."""
-        self.attempt("what the store has", lambda store: learn(jobs, store))
+        self.attempt("what the store has", lambda store: learn([job.folder for job in jobs], store))
         self.attempt("runs of others", lambda store: take_over(jobs, store))
 
     def live(self, folder: RunFolder) -> None:
@@ -100,40 +126,59 @@ class StoreDelivery:
             model: whether the best model is sent too; by default as `tracking.models` says.
             at_once: also to a store that was away a moment ago.
         """
-        if not (self._is_back() or at_once or not self._in_sweep):
-            return None
         if model is None:
             models = self._tracking.models
             model = models is Models.all or (models is Models.best and not self._in_sweep)
-        return self._send(folder, model=model)
+        worth_it = self._is_back() or ((at_once or not self._in_sweep) and self._may_be_asked())
+        sent = self._send(folder, model=model) if worth_it else None
+        if sent is None and not self._in_sweep:
+            self.tell_left(left_of(folder, self.name, model=model), f" run={folder.id[:8]}")
+        return sent
 
     def attempt(self, what: str, action: Callable[[Store], T]) -> T | None:
         """Another piece of bookkeeping; None where it failed, which is said."""
-        if self.store is None and not self._connect():
+        if not self._may_be_asked() or (self.store is None and not self._connect()):
             return None
         assert self.store is not None
         try:
             return action(self.store)
         except Exception as e:
-            log.warning("%s can't be written: %s", what, hide_password(first_line(e)))
-            log.debug("bookkeeping failed", exc_info=True)
+            self._failed(what, e)
             return None
+
+    def tell_left(self, left: Amount, which: str) -> None:
+        """At the end: what the store has not got.
+
+        Args:
+            which: of lenet-sync's flags, those that name what this command did.
+        """
+        if left:
+            log.warning("not in MLflow (%s): %s; to deliver: lenet-sync%s", self.name, left, which)
 
     def _send(self, folder: RunFolder, *, model: bool) -> str | None:
         if self.store is None and not self._connect():
             return None
         assert self.store is not None
+        start = time.monotonic()
         try:
-            with folder.delivery_lock():
-                sent = deliver(folder, self.store, parent=self.parent, model=model)
+            try:
+                sent = self._deliver(folder, model)
+            except Exception:
+                if time.monotonic() - start > QUICK_SECONDS:
+                    raise
+                sent = self._deliver(folder, model)
         except Exception as e:  # training must not die of its bookkeeping
-            self._warn(e)
-            log.debug("delivery failed", exc_info=True)
+            self._failed(str(folder.path), e)
             return None
         finally:
             self._last[folder.id] = time.monotonic()
-        self._failed_at = -math.inf
+        self._failed_at, self._leave_alone, self._kept_waiting = -math.inf, AWAY_SECONDS, False
         return sent
+
+    def _deliver(self, folder: RunFolder, model: bool) -> str:
+        assert self.store is not None
+        with folder.delivery_lock():
+            return deliver(folder, self.store, parent=self.parent, model=model)
 
     def _connect(self) -> bool:
         try:
@@ -144,15 +189,53 @@ class StoreDelivery:
 
     def _is_back(self) -> bool:
         """Whether it is worth asking: the store did not fail lately."""
-        return time.monotonic() - self._failed_at >= AWAY_SECONDS
+        return time.monotonic() - self._failed_at >= self._leave_alone
+
+    def _may_be_asked(self) -> bool:
+        """Whether to ask where it is the last chance for long: unless the store kept us waiting a moment ago."""
+        return not self._kept_waiting or time.monotonic() - self._failed_at >= WAITED_SECONDS
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Tells a store that is away from one that does not take this, and warns once of each."""
+        log.debug("bookkeeping failed", exc_info=True)
+        if _in_vain(error) or not self._answers():
+            self._warn(error)
+            return
+        line = f"{what} can't be delivered: {_reason(error)}"
+        if line not in self._said:
+            log.warning("%s", line)
+        self._said.add(line)
+
+    def _answers(self) -> bool:
+        assert self.store is not None
+        try:
+            self.store.client.get_experiment(self.store.experiment_id)
+        except Exception as e:
+            self._kept_waiting = _in_vain(e)
+            return False
+        return True
 
     def _warn(self, error: Exception) -> None:
+        if self.away:
+            self._leave_alone = min(2 * self._leave_alone, LONGEST_AWAY_SECONDS)
         self._failed_at = time.monotonic()
+        self._kept_waiting = self._kept_waiting or _in_vain(error)
         if not self._warned:
             log.warning(
                 "tracking.uri=%s: can't be written (%s); nothing is lost: results stay in the outputs folder, "
-                "and starting the same line again delivers them",
-                hide_password(self.uri),
-                hide_password(first_line(error)),
+                "and lenet-sync, or the same line again, delivers them",
+                self.name,
+                _reason(error),
             )
         self._warned = True
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, out of several lines of MLflow, urllib3 and SQLAlchemy."""
+    known = re.search(KNOWN, str(error))
+    return known.group() if known else hide_password(first_line(error))
+
+
+def _in_vain(error: Exception) -> bool:
+    """Whether it was waited for until a time limit."""
+    return re.search(r"timed? ?out|database is locked", str(error), re.IGNORECASE) is not None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lenet_exp.addresses import SQLITE, hide_password
+from lenet_exp.addresses import hide_password, sqlite_path
 from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
@@ -107,7 +107,8 @@ def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedMo
     """The champion of a data set: the registered one, else the model that the package ships."""
     from mlflow.exceptions import MlflowException
 
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
         return _load_shipped(dataset, uri)
     client = connect(uri)
     try:

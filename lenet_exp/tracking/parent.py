@@ -6,14 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import Config, Models
 from lenet_exp.config.tags import merged
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import git_state, host, versions
-from lenet_exp.tracking.deliver import alive, delivered_run, program, set_tags, strings, user
+from lenet_exp.tracking.deliver import delivered_run
+from lenet_exp.tracking.left import Amount, left_of
+from lenet_exp.tracking.mlflow_runs import alive, program, set_tags, strings, user
 from lenet_exp.tracking.store import Store
 
 STATUS = {Outcome.finished: "FINISHED", Outcome.failed: "FAILED", Outcome.killed: "KILLED"}
@@ -34,29 +36,47 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
     return run_id
 
 
-def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult], outcome: Outcome) -> None:
-    """Counts, jobs and state.
-
-    Args:
-        outcome: of the sweep itself: finished (whatever its runs came to), failed or killed.
-    """
+def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:
+    """Counts, jobs, and the state in which the sweep has ended; again, it changes nothing."""
     from mlflow.entities import Metric
 
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
+    outcome, ended_ms = plan.outcome, plan.ended_ms or _now_ms()  # older releases did not keep it
     counts = Counter(r.outcome for r in results)
     values = {f"runs_{name}": counts[name] for name in COUNTED}
     values |= {"runs_pruned": counts[Outcome.pruned]} if counts[Outcome.pruned] else {}
     values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
     finished = [r.value for r in results if r.outcome is Outcome.finished]
     best = {"best_val_accuracy": max(finished)} if finished else {}
-    now, step = time.time_ns() // 1_000_000, plan.starts  # one point a start, however often the sweep went on
-    store.client.log_batch(run_id, metrics=[Metric(k, v, now, step) for k, v in (values | best).items()])
+    step = plan.starts  # one point a start, however often the sweep went on
+    store.client.log_batch(run_id, metrics=[Metric(k, v, ended_ms, step) for k, v in (values | best).items()])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
     set_tags(store, run_id, {"outcome": outcome})
-    store.client.set_terminated(run_id, STATUS[outcome])
+    store.client.set_terminated(run_id, STATUS[outcome], end_time=ended_ms)
+    sweep.told(store.name)
+
+
+def left_of_sweep(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> Amount:
+    """What a store has not got of a sweep, by the folders' own books."""
+    plan, runs = sweep.started(), {r.job.run: r for r in results}
+    parent = plan.mlflow_runs.get(store)
+    wanted = models_of(results)
+    left = Amount(sweeps=int(parent is None or store in plan.untold))
+    for run, result in runs.items():
+        left += left_of(result.job.folder, store, model=run in wanted, parent=parent)
+    return left
+
+
+def models_of(results: Sequence[JobResult]) -> set[str]:
+    """The runs of a sweep whose best models go to MLflow, as `tracking.models` says."""
+    models = results[0].job.config.tracking.models if results else Models.none
+    finished = [r for r in results if r.outcome is Outcome.finished]
+    if models is Models.best:
+        finished = [max(finished, key=lambda r: r.value)] if finished else []
+    return {r.job.run for r in finished} if models is not Models.none else set()
 
 
 def name_parent(store: Store, sweep: SweepFolder) -> None:
@@ -114,3 +134,7 @@ def _listed(result: JobResult, store: Store) -> dict[str, object]:
         "best_val_accuracy": record.best_val_accuracy if record is not None else None,
         "mlflow_run_id": delivered_run(job.folder, store),
     }
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

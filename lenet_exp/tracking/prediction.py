@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import SQLITE, hide_password, store_uri
+from lenet_exp.addresses import hide_password, sqlite_path, store_uri
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.errors import first_line
 from lenet_exp.folders.records import Record
@@ -31,7 +31,8 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
     if model.record is None or model.record.dataset != config.dataset.name:
         return None
     uri = store_uri(config.tracking.uri)
-    if model.run_id is None and uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    database = sqlite_path(uri)
+    if model.run_id is None and database is not None and not database.exists():
         return None
     try:
         client = connect(uri)

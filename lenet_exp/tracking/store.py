@@ -14,13 +14,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lenet_exp.addresses import SQLITE, hide_password, store_uri
+from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_uri
 from lenet_exp.config.schema import Store as StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.tracking.usable import check_answers, check_artifacts, check_store, without_stray_folders
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
+REQUEST_SECONDS = 6  # a request to a server may take so long: what waits for one that is silent must not take 10 s
+
+BUSY_SECONDS = 8  # and so long another process may keep SQLite from being written
 
 
 class StoreAway(Exception):
@@ -52,16 +59,21 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
         outputs: the outputs folder, if it is not that of this process.
 
     Raises:
-        StoreError: the database belongs to another MLflow version, or the experiment was deleted.
+        StoreError: it can never be used, belongs to another MLflow version, or the experiment was deleted.
         StoreAway: nothing answers.
     """
     outputs = outputs or outputs_dir()
     uri = store_uri(tracking.uri, outputs)
-    with _explained(uri):
-        if uri.startswith(SQLITE):
-            _create_sqlite(Path(uri.removeprefix(SQLITE)))
+    check_store(uri)
+    database = sqlite_path(uri)
+    with _explained(uri), without_stray_folders(uri) as quoted:
+        if database is not None:
+            _create_sqlite(database)
+        check_answers(uri, REQUEST_SECONDS)
         client = import_mlflow().MlflowClient(tracking_uri=uri)
         experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
+        if quoted:
+            client.search_registered_models(max_results=1)
         return Store(uri, client, tracking.experiment, experiment_id, outputs)
 
 
@@ -71,12 +83,17 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         StoreError: there is no such database, it belongs to another MLflow version, or nothing answers.
     """
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise StoreError(f"{uri.removeprefix(SQLITE)}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
+        raise StoreError(f"{database}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
+    check_store(uri, write=False)
     try:
-        with _explained(uri):
+        with _explained(uri), without_stray_folders(uri) as quoted:
+            check_answers(uri, REQUEST_SECONDS)
             client: MlflowClient = import_mlflow().MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
+            if quoted:
+                client.search_registered_models(max_results=1)
             return client
     except StoreAway as e:
         raise StoreError(f"tracking.uri={hide_password(uri)}: can't be reached ({hide_password(str(e))})") from e
@@ -98,21 +115,39 @@ def _explained(uri: str) -> Iterator[None]:
                 f"tracking.uri={shown}: made by another MLflow than {mlflow.__version__}; if by a newer, install it; "
                 f"if by an older, back it up, then run: mlflow db upgrade {shown}"
             ) from e
+        if getattr(e, "error_code", None) in REFUSALS:
+            raise StoreError(f"tracking.uri={shown}: {hide_password(first_line(e))}") from e
         raise StoreAway(first_line(e)) from e
 
 
 def import_mlflow() -> ModuleType:
-    """mlflow, without telemetry, and with a store that does not answer given up soon instead of after minutes."""
+    """mlflow, without telemetry, and with a store that does not answer given up soon instead of after minutes.
+
+    It must not ask again by itself: a run that was made, but whose answer came too late, would be made twice.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the password
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of files of a few kB
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     import mlflow
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
     for noisy in ("mlflow", "alembic", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # It prints the traceback of what it raises as well: over 100 lines where SQLite is locked.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if not event.contains(Engine, "before_cursor_execute", _wait_less):
+        event.listen(Engine, "before_cursor_execute", _wait_less, retval=True)
     return mlflow
+
+
+def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
+    """MLflow has SQLite wait 20 s for another writer, in each statement that opens a session."""
+    if statement.startswith("PRAGMA busy_timeout"):
+        statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"
+    return statement, parameters
 
 
 def _create_sqlite(path: Path) -> None:
@@ -128,7 +163,8 @@ def _create_sqlite(path: Path) -> None:
             return
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
-        store = SqlAlchemyStore(f"{SQLITE}{aside}", _artifacts_beside(path))
+        with without_stray_folders(sqlite_uri(aside)):
+            store = SqlAlchemyStore(sqlite_uri(aside), _artifacts_beside(path))
         store.engine.dispose()
         os.replace(aside, path)
 
@@ -143,8 +179,9 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
     found = client.get_experiment_by_name(name)
     if found is None:
         location = None
-        if uri.startswith(SQLITE):
-            location = f"{_artifacts_beside(Path(uri.removeprefix(SQLITE)))}/{_path_safe(name)}"
+        database = sqlite_path(uri)
+        if database is not None:
+            location = f"{_artifacts_beside(database)}/{_path_safe(name)}"
         elif not urlsplit(uri).scheme.startswith("http"):  # a database server keeps no files
             location = f"{(outputs / 'mlartifacts').as_uri()}/{_path_safe(name)}"
         try:
@@ -158,8 +195,11 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
             f"tracking.experiment={name}: it was deleted; choose another name or run: "
             f"mlflow experiments restore --experiment-id {found.experiment_id}"
         )
+    check_artifacts(name, found.artifact_location)
     return found.experiment_id
 
 
 def _path_safe(name: str) -> str:
-    return re.sub(r"[^\w.-]", "_", name)
+    """One part of a path, and never `.` or `..`."""
+    safe = re.sub(r"[^\w.-]", "_", name)
+    return safe if safe.strip(".") else "_" * len(safe)

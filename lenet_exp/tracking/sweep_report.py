@@ -15,7 +15,8 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.escape import code
 from lenet_exp.reports.leaderboard import markdown
-from lenet_exp.tracking.deliver import delivered_run, set_tags
+from lenet_exp.tracking.deliver import delivered_run
+from lenet_exp.tracking.mlflow_runs import set_tags
 from lenet_exp.tracking.store import Store
 
 ROWS = 20  # of each leaderboard in the description

@@ -18,9 +18,10 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from lenet_exp.addresses import SQLITE, hide_password
+from lenet_exp.addresses import hide_password, sqlite_path
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.stopping import asked
+from lenet_exp.tracking.usable import without_stray_folders
 
 HOST = "127.0.0.1"
 START_SECONDS = 300.0  # a busy machine takes long to import MLflow twice
@@ -109,14 +110,20 @@ class Server:
 @contextlib.contextmanager
 def serving(uri: str, listening: socket.socket) -> Iterator[Server]:
     """MLflow's server of the store `uri` on a socket of `listen`; on leaving, it and all that it started have ended."""
+    with without_stray_folders(uri), _serving(uri, listening) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _serving(uri: str, listening: socket.socket) -> Iterator[Server]:
     port = listening.getsockname()[1]
     command = ["--host", HOST, "--port", str(port), "--workers", "1"]
     # The socket is the server's stdin, so that it passes through `mlflow server` to uvicorn.
     # By default uvicorn imports from the working directory first.
     here = shlex.quote(str(Path(__file__).resolve().parents[2]))
     command += ["--uvicorn-opts", f"--fd 0 --timeout-graceful-shutdown 2 --app-dir {here}"]
-    if uri.startswith(SQLITE):
-        database = Path(uri.removeprefix(SQLITE)).absolute()
+    database = sqlite_path(uri)
+    if database is not None:
         command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
     theirs, mine = os.pipe()
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -51,6 +53,82 @@ def test_a_sweep_makes_a_handful_of_versions_and_the_best_run_is_champion(main, 
     assert client.get_run(champions_run(ready)).data.metrics["best_val_accuracy"] == best
     accuracies = [float(v.tags["best_val_accuracy"]) for v in versions(ready)]
     assert accuracies == sorted(set(accuracies))
+
+
+class Waits:
+    """A client whose first alias waits for a word."""
+
+    def __init__(self, client, arrived, go):
+        self._client = client
+        self._arrived, self._go = arrived, go
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def set_registered_model_alias(self, *arguments):
+        self._arrived.set()
+        assert self._go.wait(60)
+        self._client.set_registered_model_alias(*arguments)
+
+
+@pytest.mark.parametrize("last", [0.981, 0.995], ids=["the lesser one comes last", "the better one comes last"])
+@pytest.mark.parametrize("settles", [True, False], ids=["it lives", "it is killed right after"])
+def test_of_two_outputs_folders_that_saw_the_same_champion_the_better_run_stays(
+    main, ready, tmp_path, monkeypatch, last, settles
+):
+    assert main(*SMALL, "num_epoch=1").returncode == 0
+    (path,) = (ready / "runs").iterdir()
+    record = RunFolder(path).record()
+    store = open_store(compose(list(SMALL)).tracking)
+    (model,) = store.client.search_logged_models([store.experiment_id])
+    go = {accuracy: threading.Event() for accuracy in (0.981, 0.995)}
+
+    def crown_it(accuracy, arrived):
+        mine = replace(store, outputs=tmp_path / str(accuracy), client=Waits(store.client, arrived, go[accuracy]))
+        run_id = store.client.create_run(store.experiment_id).info.run_id
+        return run_id, lambda: crown(mine, replace(record, best_val_accuracy=accuracy), run_id, model.model_id)
+
+    arrived = {accuracy: threading.Event() for accuracy in go}
+    calls = {accuracy: crown_it(accuracy, arrived[accuracy]) for accuracy in go}
+    with ThreadPoolExecutor(2) as pool:
+        told = {accuracy: pool.submit(call) for accuracy, (_, call) in calls.items()}
+        assert all(event.wait(60) for event in arrived.values())  # both saw the champion before, and registered
+        go[0.981 if last == 0.995 else 0.995].set()
+        told[0.981 if last == 0.995 else 0.995].result(60)
+        if not settles:
+            monkeypatch.setattr("lenet_exp.tracking.champion._settle", lambda store, name, mine: mine)
+        go[last].set()
+        told[last].result(60)
+    monkeypatch.undo()
+    if not settles:
+        calls[last][1]()  # what it did not note as delivered is tried again
+    present = champion(store, "lenet5-digits")
+    assert (present.run_id, present.tags["best_val_accuracy"]) == (calls[0.995][0], "0.995")
+
+
+def test_a_champion_that_a_person_chose_long_ago_is_not_put_back(main, ready):
+    """Only what was registered at the same time counts as a race."""
+    assert main(*SMALL, "num_epoch=6").returncode == 0
+    assert main(*SMALL, "num_epoch=20").returncode == 0
+    first, second = versions(ready)
+    store = open_store(compose(list(SMALL)).tracking)
+    with sqlite3.connect(ready / "mlflow.db") as connection:
+        connection.execute("UPDATE model_versions SET creation_time = creation_time - 3600000")
+    store.client.set_registered_model_alias("lenet5-digits", "champion", first.version)
+    (record,) = [r for r in map(_record, (ready / "runs").iterdir()) if r.best_val_accuracy == _accuracy(second)]
+    between = (_accuracy(first) + _accuracy(second)) / 2
+    (model, *_) = store.client.search_logged_models([store.experiment_id])
+    run_id = store.client.create_run(store.experiment_id).info.run_id
+    assert crown(store, replace(record, best_val_accuracy=between), run_id, model.model_id)
+    assert champion(store, "lenet5-digits").run_id == run_id
+
+
+def _record(path):
+    return RunFolder(path).record()
+
+
+def _accuracy(version):
+    return float(version.tags["best_val_accuracy"])
 
 
 def test_of_many_writers_one_at_a_time_decides(main, ready):

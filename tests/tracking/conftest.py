@@ -10,7 +10,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from lenet_exp.api import compose
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.store import Store, open_store
 from tests.commands import SMALL, Done, lenet_train
 from tests.stores import client, runs
 
@@ -58,3 +60,16 @@ def delivered(tracked: Tracked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     copy = Path(shutil.copytree(tracked.outputs, tmp_path / "outputs"))
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(copy))
     return copy
+
+
+@pytest.fixture
+def store(ready: Path) -> Store:
+    return open_store(compose().tracking)
+
+
+@pytest.fixture
+def folder(tracked: Tracked, ready: Path) -> RunFolder:
+    """The finished run, of which this store has nothing."""
+    copy = Path(shutil.copytree(tracked.folder.path, ready / "runs" / tracked.folder.id))
+    (copy / "delivered.json").unlink()
+    return RunFolder(copy)

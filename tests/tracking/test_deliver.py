@@ -18,20 +18,6 @@ from lenet_exp.tracking.deliver import deliver
 from lenet_exp.tracking.store import Store, open_store
 from tests.commands import SMALL, lenet_train
 from tests.stores import client, everything, files, models, points, runs
-from tests.tracking.conftest import Tracked
-
-
-@pytest.fixture
-def store(ready: Path) -> Store:
-    return open_store(compose().tracking)
-
-
-@pytest.fixture
-def folder(tracked: Tracked, ready: Path) -> RunFolder:
-    """The finished run, of which this store has nothing."""
-    copy = Path(shutil.copytree(tracked.folder.path, ready / "runs" / tracked.folder.id))
-    (copy / "delivered.json").unlink()
-    return RunFolder(copy)
 
 
 def cut(folder: RunFolder, epochs: int) -> None:

@@ -153,8 +153,14 @@ def leaks(folder: Path) -> list[Path]:
         ("postgresql+psycopg2://me:p%2Fw@host/db", "postgresql+psycopg2://me:***@host/db"),
         ("postgresql://host/db?user=me&password=pw&x=1", "postgresql://host/db?user=me&password=***&x=1"),
         ("tracking.uri=http://me:pw@a seed=1,2 b@c", "tracking.uri=http://me:***@a seed=1,2 b@c"),
+        (r"tracking.uri=http\://me\:pw@127.0.0.1\:9", r"tracking.uri=http\://me:***@127.0.0.1\:9"),
+        (
+            "['a=http://me:pw@a', 'b=http://x:pw2@b,http://y:pw@c']",
+            "['a=http://me:***@a', 'b=http://x:***@b,http://y:***@c']",
+        ),
         ("http://host:5000/a@b", "http://host:5000/a@b"),
         ("sqlite:////home/me/a:b/mlflow.db", "sqlite:////home/me/a:b/mlflow.db"),
+        ("http://me:p/w@host", "http://me:***@host"),
         ("http://token@host", "http://token@host"),
     ],
 )

@@ -1,0 +1,61 @@
+"""The stores that the runs of an outputs folder were meant for, opened once: one that is away is waited for once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from lenet_exp.addresses import frozen_uri, store_uri
+from lenet_exp.config.schema import Tracking
+from lenet_exp.errors import UserError
+from lenet_exp.tracking.delivery import StoreDelivery
+
+log = logging.getLogger("lenet_exp")
+
+
+class Stores:
+    """Args:
+    outputs: the outputs folder.
+    uri: where everything goes instead; by default MLFLOW_TRACKING_URI.
+    """
+
+    def __init__(self, outputs: Path, uri: str | None = None) -> None:
+        self._outputs = outputs
+        self._uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+        self._open: dict[tuple[str, str], StoreDelivery | None] = {}
+
+    @property
+    def given(self) -> bool:
+        """Whether everything goes to one store."""
+        return self._uri is not None
+
+    def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
+        """Address, without a password, and experiment that a run goes to; `kept`: where its sweep went."""
+        return self.name(kept or tracking.uri), tracking.experiment
+
+    def name(self, kept: str | None) -> str:
+        """Of the store whose address was kept."""
+        return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
+
+    def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
+        """None where the store can't be used, or needs a password, which is never kept; that is said once."""
+        key = self.place(tracking, kept)
+        if key not in self._open:
+            self._open[key] = self._opened(tracking, kept)
+        delivery = self._open[key]
+        if delivery is not None:
+            delivery.parent = None
+        return delivery
+
+    def _opened(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
+        uri = self._uri or kept or tracking.uri
+        if uri is not None and "***" in uri:
+            log.warning("tracking.uri=%s: its password was not kept; set MLFLOW_TRACKING_URI", uri)
+            return None
+        try:
+            return StoreDelivery(replace(tracking, uri=uri), self._outputs, in_sweep=True)
+        except UserError as e:
+            log.warning("%s", e)
+            return None

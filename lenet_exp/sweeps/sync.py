@@ -1,0 +1,169 @@
+"""Delivers what the stores have not got yet of an outputs folder: `lenet-sync`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from lenet_exp.comparison.compare import compare_runs
+from lenet_exp.comparison.runs import from_results
+from lenet_exp.config.schema import Models
+from lenet_exp.errors import UserError, first_line
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.owner import owner_of
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.results import job_results
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.sweeps.repair import OWN_RUN, end_dead, end_dead_run
+from lenet_exp.sweeps.stores import Stores
+from lenet_exp.tracking.adopt import learn
+from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.left import Amount, gained, left_of
+from lenet_exp.tracking.mlflow_runs import alive
+from lenet_exp.tracking.parent import close_parent, left_of_sweep, models_of, open_parent
+from lenet_exp.tracking.store import Store
+from lenet_exp.tracking.sweep_report import report_sweep
+
+DAMAGED = (OSError, ValueError, UserError)  # what a damaged folder raises: it concerns itself alone
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass
+class Sync:
+    """One call of `lenet-sync`.
+
+    Attributes:
+        delivered, left: so far, over all sweeps and runs that were looked at.
+        owned: how many sweeps and runs were left to the living processes that they have.
+    """
+
+    stores: Stores
+    delivered: Amount = Amount()
+    left: Amount = Amount()
+    owned: int = 0
+    _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders, and where they went
+    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # run folders, and a sweep that they are in
+
+    def know(self, sweeps: Iterable[SweepFolder]) -> None:
+        """Learns which runs are in sweeps, without a look at anything else of these."""
+        for sweep in sweeps:
+            with contextlib.suppress(*DAMAGED):
+                self._swept.update((job.folder.path, sweep) for job in sweep.jobs())
+
+    def sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
+        """Each sweep's own run, and all of its runs under it."""
+        for sweep in sweeps:
+            self._guarded(f"sweep {sweep.path}", Amount(sweeps=1), partial(self._sweep, sweep))
+
+    def runs(self, folders: Iterable[RunFolder]) -> None:
+        """Runs, each to the store that itself was meant for, unless it went there with a sweep."""
+        by_place: dict[tuple[str, str], list[RunFolder]] = {}
+        for folder in folders:
+            begun = folder.begun()
+            where = self.stores.place(begun.config.tracking, None) if begun is not None else None
+            if (
+                where is not None
+                and (folder.path, where) not in self._seen
+                and not self._is_elsewhere(folder, where[0])
+            ):
+                by_place.setdefault(where, []).append(folder)
+        for found in by_place.values():
+            delivery = self.stores.delivery(found[0].begun().config.tracking, None)  # type: ignore[union-attr]
+            if delivery is not None:
+                delivery.attempt("what the store has", lambda store, found=found: learn(found, store))  # type: ignore[misc]
+            for folder in found:
+                self._guarded(f"run {folder.path}", Amount(runs=1), partial(self._run, folder, delivery))
+
+    def _is_elsewhere(self, folder: RunFolder, name: str) -> bool:
+        """Whether it was delivered whole to another store than the one it was begun for, which never got any of it:
+        that may have been a slip of the pen."""
+        begun, record, runs = folder.begun(), folder.record(), folder.delivered().mlflow_runs
+        if self.stores.given or begun is None or begun.config.tracking.uri is None:
+            return False
+        known = any(run.store == name for run in runs)
+        return not known and any(record is not None and run.ended_ms == record.ended_ms for run in runs)
+
+    def _guarded(self, what: str, lost: Amount, deliver: Callable[[], None]) -> None:
+        try:
+            deliver()
+        except DAMAGED as e:
+            log.warning("%s: can't be delivered (%s: %s)", what, type(e).__name__, first_line(e))
+            self.left += lost
+
+    def _sweep(self, sweep: SweepFolder) -> None:
+        plan, jobs = sweep.started(), sweep.jobs()
+        if not jobs:  # none was made yet
+            return
+        where = self.stores.place(jobs[0].config.tracking, plan.tracking_uri)
+        self._seen |= {(job.folder.path, where) for job in jobs}
+        self._swept.update((job.folder.path, sweep) for job in jobs)
+        if sweep.owner() is not None:
+            self.owned += 1
+            return
+        with sweep.claim():
+            end_dead(sweep)
+            delivery = self.stores.delivery(jobs[0].config.tracking, plan.tracking_uri)
+            if delivery is not None:
+                self._deliver_sweep(sweep, jobs, delivery)
+            results = job_results(sweep, jobs, plan.started_ms)
+            self.left += left_of_sweep(sweep, where[0] if delivery is None else delivery.name, results)
+
+    def _deliver_sweep(self, sweep: SweepFolder, jobs: list[Job], delivery: StoreDelivery) -> None:
+        runs = {job.run: job for job in jobs}
+        config = jobs[0].config
+
+        def open_again(store: Store) -> str:
+            """The sweep's run as it is, or opened if it has to be closed once more."""
+            learn([job.folder for job in runs.values()], store)
+            known = sweep.started().mlflow_runs.get(store.name)
+            if known is not None and store.name not in sweep.started().untold and alive(store, known):
+                return known
+            sweep.to_tell(store.name)
+            return open_parent(store, sweep, config)
+
+        delivery.parent = delivery.attempt(OWN_RUN, open_again)
+        if delivery.parent is None:
+            return
+        wanted = models_of(job_results(sweep, jobs, sweep.started().started_ms))
+        before = self.delivered
+        for run, job in runs.items():
+            self._send(job.folder, delivery, model=run in wanted)
+        results = job_results(sweep, jobs, sweep.started().started_ms)
+        untold = delivery.name in sweep.started().untold
+        if not untold and self.delivered == before:
+            return
+        sweep.to_tell(delivery.name)
+        delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
+        self.delivered += Amount(sweeps=int(untold and delivery.name not in sweep.started().untold))
+        comparisons = compare_runs(from_results(results), sweep.started().swept)
+        pictures = config.tracking.plots and sweep.started().outcome is Outcome.finished
+        delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, pictures))
+
+    def _run(self, folder: RunFolder, delivery: StoreDelivery | None) -> None:
+        sweep = self._swept.get(folder.path)
+        if owner_of(folder.path) is not None or (sweep is not None and sweep.owner() is not None):
+            self.owned += 1
+            return
+        end_dead_run(folder)
+        begun = folder.begun()
+        assert begun is not None
+        name = delivery.name if delivery is not None else self.stores.place(begun.config.tracking, None)[0]
+        models, parent = begun.config.tracking.models, sweep.started().mlflow_runs.get(name) if sweep else None
+        model = models is Models.all or (models is Models.best and sweep is None)  # of a sweep only the best run's
+        if delivery is not None:
+            delivery.parent = parent
+            self._send(folder, delivery, model=model)
+        self.left += left_of(folder, name, model=model, parent=parent)
+
+    def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
+        if folder.begun() is None or owner_of(folder.path) is not None:  # not started; of another sweep, or a lone one
+            return
+        before = folder.delivered().of(delivery.name)
+        delivery.send(folder, model=model)
+        self.delivered += gained(before, folder.delivered().of(delivery.name))

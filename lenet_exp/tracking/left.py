@@ -1,0 +1,58 @@
+"""What a store has not got yet of what is in the outputs folder, by the folders' own books."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lenet_exp.folders.records import DeliveredRun, Outcome
+from lenet_exp.folders.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Amount:
+    """So many runs, best models and sweeps' own runs."""
+
+    runs: int = 0
+    models: int = 0
+    sweeps: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.runs + other.runs, self.models + other.models, self.sweeps + other.sweeps)
+
+    def __bool__(self) -> bool:
+        return bool(self.runs or self.models or self.sweeps)
+
+    def __str__(self) -> str:
+        """`2 runs, 1 model, 1 sweep's own run`; `nothing`."""
+        parts = [f"{n} {name}{'s' * (n > 1)}" for n, name in ((self.runs, "run"), (self.models, "model")) if n]
+        if self.sweeps:
+            parts.append("1 sweep's own run" if self.sweeps == 1 else f"{self.sweeps} sweeps' own runs")
+        return ", ".join(parts) or "nothing"
+
+
+def left_of(folder: RunFolder, store: str, *, model: bool, parent: str | None = None) -> Amount:
+    """Of one run.
+
+    Args:
+        store: its name.
+        model: whether the best model of a finished run belongs there.
+        parent: the sweep's run that it has to be under.
+    """
+    record = folder.record()
+    if folder.begun() is None:
+        return Amount()
+    entry = folder.delivered().of(store)
+    ended_ms = record.ended_ms if record is not None else None
+    whole = entry is not None and entry.ended_ms == ended_ms and (parent is None or parent in entry.sweeps)
+    finished = record is not None and record.outcome is Outcome.finished
+    lacks_model = model and finished and not (entry is not None and entry.model)
+    return Amount(runs=int(not whole), models=int(lacks_model))
+
+
+def gained(before: DeliveredRun | None, after: DeliveredRun | None) -> Amount:
+    """What a store has got of one run meanwhile."""
+    if after is None or after == before:
+        return Amount()
+    had_model = before is not None and before.run_id == after.run_id and before.model
+    same = before is not None and replace(before, model=after.model) == after
+    return Amount(runs=int(not same), models=int(after.model and not had_model))

@@ -1,0 +1,63 @@
+"""An outputs folder may have any name: what means something in an address is quoted there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import lenet_exp
+from lenet_exp.addresses import SQLITE, frozen_uri, sqlite_path, sqlite_uri
+from lenet_exp.api import compose
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.store import open_store
+from tests.commands import SMALL
+from tests.stores import files, runs
+
+NAMES = ("what?", "a?b=c&d", "%41", "50%", "a#b", "a b", "a+b", "Über/größe", "a:b@c", "a;b'c")
+LINE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_store_lies_in_the_outputs_folder_and_nothing_beside_it(main, tmp_path, monkeypatch, empty_store, name):
+    outputs = Path(shutil.copytree(empty_store, tmp_path / "here" / name / "outputs"))
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    done = main(*LINE)
+    assert (done.returncode, "can't be" in done.stderr) == (0, False), done.stderr
+    store = open_store(compose([]).tracking)
+    (run,) = runs(store.client)
+    assert (run.info.status, {"record.json", "run.log"} - files(store.client, run.info.run_id)) == ("FINISHED", set())
+    (folder,) = (outputs / "runs").iterdir()
+    assert [entry.store for entry in RunFolder(folder).delivered().mlflow_runs] == [store.name]
+    assert lenet_exp.load("lenet5-digits").training is False
+    again = main(*LINE, f"tracking.uri='{store.uri}'" if "'" not in name else "seed=0")
+    assert "trained before" in again.stdout, again.stderr
+    assert len(runs(store.client)) == 1
+    everything = {path.relative_to(tmp_path / "here").parts[0] for path in (tmp_path / "here").rglob("*")}
+    assert everything == {Path(name).parts[0]}
+    assert {path.name for path in outputs.iterdir() if not path.name.startswith(".")} == {
+        "mlflow.db",
+        "mlartifacts",
+        "runs",
+    }
+
+
+def test_a_store_is_made_there_too(tmp_path):
+    database = tmp_path / "what?" / "%41" / "mlflow.db"
+    open_store(compose([f"tracking.uri='{sqlite_uri(database)}'"]).tracking, tmp_path / "what?" / "%41")
+    assert [path.name for path in tmp_path.iterdir()] == ["what?"]
+    assert database.stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_address_leads_back_to_its_file(name):
+    database = Path("/some") / name / "mlflow.db"
+    uri = sqlite_uri(database)
+    assert sqlite_path(uri) == database
+    assert frozen_uri(uri) == uri
+
+
+@pytest.mark.parametrize("path", ["/home/me/outputs/mlflow.db", "/a b/ü/c#d/mlflow.db"])
+def test_an_ordinary_path_stands_there_as_older_releases_wrote_it(path):
+    assert sqlite_uri(Path(path)) == f"{SQLITE}{path}"
