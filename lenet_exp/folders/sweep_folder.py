@@ -37,6 +37,7 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._written: SweepPlan | None = None
 
     @property
     def id(self) -> str:
@@ -126,11 +127,19 @@ class SweepFolder:
             self.save(untold=[*untold, store])
 
     def save(self, **changed: Any) -> None:
-        """Changes fields of sweep.json."""
-        self._write(replace(self.started(), **changed))
+        """Changes fields of sweep.json; one that was damaged since it was written here is made again."""
+        try:
+            plan = self.started()
+        except DamagedError as e:
+            if self._written is None:
+                raise
+            say(e)
+            plan = self._written
+        self._write(replace(plan, **changed))
 
     def _write(self, plan: SweepPlan) -> None:
         write_json(self.path / "sweep.json", to_json(plan))
+        self._written = plan
 
     def jobs(self) -> list[Job]:
         """All frozen jobs.

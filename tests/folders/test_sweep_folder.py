@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from lenet_exp.config.schema import Config
+from lenet_exp.errors import DamagedError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
@@ -86,3 +89,24 @@ def test_a_damaged_sweep_is_left_out_of_the_list_and_the_others_are_there(tmp_pa
     (tmp_path / "sweeps" / "foreign" / "sweep.json").write_text('{"created_ms": 1, "outcome": "lost"}')
     assert [sweep.id for sweep in all_sweeps(tmp_path)] == ["whole"]
     assert caplog.text.count("sweep.json is damaged (") == 2
+
+
+def test_what_was_damaged_while_the_sweep_ran_is_made_again_by_its_owner(tmp_path, caplog):
+    sweep = SweepFolder(tmp_path)
+    sweep.start([job(0)], **ASKED)
+    sweep.save(mlflow_runs={"here": "1"})
+    (tmp_path / "sweep.json").write_bytes(b"")
+    with pytest.raises(DamagedError, match=r"sweep\.json is damaged"):
+        SweepFolder(tmp_path).save(outcome=Outcome.killed)
+    sweep.save(outcome=Outcome.finished)
+    plan = SweepFolder(tmp_path).started()
+    assert (plan.command, plan.mlflow_runs, plan.outcome) == (ASKED["command"], {"here": "1"}, "finished")
+    assert caplog.text.count("sweep.json is damaged") == 1
+
+
+def test_a_job_that_was_half_added_when_the_sweep_was_killed_is_left_out(tmp_path):
+    sweep = SweepFolder(tmp_path)
+    sweep.start([job(0)], **ASKED, runs=1)
+    with (tmp_path / "jobs.jsonl").open("a") as f:
+        f.write('{"number": 1, "na')
+    assert sweep.jobs() == [job(0)]
