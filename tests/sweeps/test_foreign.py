@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lenet_exp.folders.seal import sealed
 from tests.commands import SMALL, Done, lenet_train
 
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.plots=false", "tracking.models=none")
@@ -39,7 +40,8 @@ def hostile(request, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     else:
         record = json.loads((run / "record.json").read_text())
         record["config"]["activation"]["_target_"] = "evil.SELU"
-        (run / "record.json").write_text(json.dumps(record))
+        forged = sealed(record, run / "history.json")  # its digest guards against accidents alone
+        (run / "record.json").write_text(json.dumps(forged))
     return sweep
 
 
