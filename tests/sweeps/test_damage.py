@@ -139,6 +139,15 @@ def test_every_reader_goes_on_and_one_line_names_what_is_damaged(copy: Copy, mai
         )
 
 
+@pytest.mark.parametrize("name", ["sweep.json", "jobs.jsonl", "record.json", "delivered.json"])
+def test_lenet_sync_delivers_the_others_and_names_what_is_damaged(copy: Copy, main: Cli, name: str):
+    file = copy.damage(name, "truncated")
+    damage._said.clear()
+    done = main(program="sync")
+    assert len(lines_of(done, file)) == 1
+    assert done.returncode in {0, 1}, done.stderr  # 1: of what can't be read it can't be known what is left
+
+
 @pytest.mark.parametrize("kept", [1, 1.5, 2], ids=["at a line's end", "within a line", "not at all"])
 def test_jobs_that_are_cut_off_are_missed(copy: Copy, main: Cli, kept: float):
     lines = (copy.sweep.path / "jobs.jsonl").read_text().splitlines(keepends=True)
