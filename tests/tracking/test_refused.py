@@ -41,11 +41,14 @@ REFUSED = {
     "dataset.name=a.b": "dataset.name=a.b: allowed",
     "dataset.name=": "dataset.name=: allowed",
 }
+EVERYWHERE = ("tracking.experiment=", "tracking.uri=http://", "tracking.uri=sqlite:////etc/passwd", "dataset.name=../x")
 HOW = {"run": (), "sweep": ("-m", "seed=1,2"), "dry run": ("-m", "seed=1,2", "sweep.dry_run=true")}
 
 
-@pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("typed", REFUSED)
+@pytest.mark.parametrize(
+    ("typed", "how"),
+    [(typed, "run") for typed in REFUSED] + [(typed, how) for typed in EVERYWHERE for how in ("sweep", "dry run")],
+)
 def test_it_is_one_line_and_nothing_is_written(main, outputs, workdir, tmp_path, typed, how):
     done = main(*HOW[how], "dataset=digits", "num_epoch=1", f"model_path={tmp_path / 'models'}", typed)
     assert done.returncode == 2
