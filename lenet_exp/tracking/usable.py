@@ -44,7 +44,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
             with database.open("r+b" if write else "rb") as f:
                 header = f.read(len(HEADER))
             if header and header != HEADER:
-                _refuse(uri, "is no SQLite database")
+                _refuse(uri, "file is not a database")
         if write:  # SQLite keeps its journal beside the file
             there = next(parent for parent in database.parents if parent.exists())
             with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):

@@ -155,7 +155,7 @@ def test_a_store_that_was_a_slip_of_the_pen_is_not_waited_for(main, ready):
         (["sweep=last"], "last: no such sweep in {outputs}; allowed is last, a sweep's id or its MLflow run id"),
         (["run=abcd"], "abcd: no such run in {outputs}/runs; allowed is a run folder or its id"),
         (["tracking.uri=ftp://x"], "tracking.uri=ftp://x: allowed is http(s)://"),
-        (["tracking.uri=sqlite:////etc/passwd"], "tracking.uri=sqlite:////etc/passwd: is no SQLite database"),
+        (["tracking.uri=sqlite:////etc/passwd"], "tracking.uri=sqlite:////etc/passwd: file is not a database"),
     ],
 )
 def test_a_mistake_is_one_line(main, outputs, typed, says):

@@ -29,7 +29,7 @@ REFUSED = {
     "tracking.uri=ftp://host": "allowed is http(s)://..., sqlite:///FILE",
     "tracking.uri=sqlite:///": "would be lost when the command ends",
     "tracking.uri=sqlite:///:memory:": "would be lost when the command ends",
-    "tracking.uri=sqlite:////etc/passwd": "tracking.uri=sqlite:////etc/passwd: is no SQLite database",
+    "tracking.uri=sqlite:////etc/passwd": "tracking.uri=sqlite:////etc/passwd: file is not a database",
     "tracking.uri=sqlite:////tmp": "tracking.uri=sqlite:////tmp: is a folder; allowed is a file",
     "tracking.uri=sqlite:////proc/mlflow.db": "tracking.uri=sqlite:////proc/mlflow.db: can't be written (",
     "tracking.uri=sqlite:////etc/passwd/mlflow.db": "can't be written (Not a directory)",
