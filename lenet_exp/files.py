@@ -47,6 +47,14 @@ def check_regular(path: Path) -> None:
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
+def read_regular(path: Path) -> bytes:
+    """Raises:
+    OSError: it is no regular file, or can't be read.
+    """
+    check_regular(path)
+    return path.read_bytes()
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes aside, fsyncs and renames, so that after a crash the old or the new content is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,8 +97,7 @@ def json_text(value: Any) -> str:
 def read_json(path: Path) -> Any:
     """The value in a JSON file, or None where there is no such file."""
     try:
-        check_regular(path)
-        return json.loads(path.read_text())
+        return json.loads(read_regular(path))
     except FileNotFoundError:
         return None
 

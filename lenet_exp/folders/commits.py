@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lenet_exp.files import json_text, read_json, write_json
+from lenet_exp.files import check_regular, json_text, read_json, write_json
 from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.records import BestWeights, Commit, History, history_of
 from lenet_exp.folders.seal import AGAIN
@@ -169,7 +169,7 @@ def write_history(path: Path, history: History) -> None:
 def rewrite_history(path: Path) -> None:
     """Writes a history as this release does; one that is damaged becomes an empty one, which is said."""
     file, history = path / "history.json", read_history(path)
-    if file.exists() and file.read_bytes() != json_text(to_json(history)).encode():
+    if file.exists() and not (file.is_file() and file.read_bytes() == json_text(to_json(history)).encode()):
         write_history(path, history)
 
 
@@ -182,5 +182,6 @@ def _read(path: Path) -> History | None:
 
 
 def file_sha256(path: Path) -> str:
+    check_regular(path)
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lenet_exp.errors import DamagedError, first_line
+from lenet_exp.files import read_regular
 
 log = logging.getLogger("lenet_exp")
 
@@ -28,7 +29,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
         DamagedError: it is not what was written there.
     """
     try:
-        return of(json.loads(path.read_text()))
+        return of(json.loads(read_regular(path)))
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError, OSError) as e:

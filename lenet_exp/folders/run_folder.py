@@ -177,9 +177,13 @@ class RunFolder:
         best = self.history().best if result is not None else None
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return result
-        if file_sha256(self.path / best.weights) == best.sha256:
-            return result
-        say(damaged(self.path / best.weights, "it is not what was written", AGAIN))
+        try:
+            if file_sha256(self.path / best.weights) == best.sha256:
+                return result
+            why = "it is not what was written"
+        except OSError as e:
+            why = first_line(e)
+        say(damaged(self.path / best.weights, why, AGAIN))
         return None
 
     def delivered(self) -> Delivered:

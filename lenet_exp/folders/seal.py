@@ -54,7 +54,7 @@ def _other_history(value: dict[str, Any], path: Path) -> str | None:
     """Why the history is not that of a record; None where it is."""
     try:
         same = value.get("history_digest") == _history_digest(path)
-    except ValueError as e:
+    except (ValueError, OSError) as e:
         return first_line(e)
     return None if same else "it is not the one of record.json"
 

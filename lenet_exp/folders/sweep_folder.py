@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.errors import DamagedError, first_line
-from lenet_exp.files import write_atomic, write_json
+from lenet_exp.files import read_regular, write_atomic, write_json
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
@@ -204,7 +204,7 @@ class SweepFolder:
 
     def _lines(self) -> list[str]:
         try:
-            return (self.path / "jobs.jsonl").read_bytes().decode().splitlines(keepends=True)
+            return read_regular(self.path / "jobs.jsonl").decode().splitlines(keepends=True)
         except (OSError, ValueError) as e:
             raise self._damaged(first_line(e)) from e
 

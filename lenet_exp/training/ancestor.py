@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lenet_exp.errors import UserError, first_line
-from lenet_exp.files import check_regular
+from lenet_exp.files import read_regular
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
 
@@ -117,10 +117,9 @@ def refuse_foreign(content: bytes, path: Path) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        check_regular(path)
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"trained_model={path}: larger than {MAX_BYTES >> 20} MiB; refused")
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as e:
         raise UserError(f"trained_model={path}: can't be read ({e.strerror})") from e
 

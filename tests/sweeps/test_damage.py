@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
         else json.dumps(other_types(json.loads(held))).encode()
     ),
 }
+PIPE = "a pipe"
 # Where each file lies: of the sweep, of the run that finished, of the run that failed after a commit.
 FILES = {
     "sweep.json": "sweep",
@@ -89,7 +91,11 @@ class Copy:
     def damage(self, name: str, how: str) -> Path:
         folder = self.folders[FILES[name]]
         file = folder / name if "." in name or "/" in name else sorted(folder.glob(f"{name}-*"))[-1]
-        file.write_bytes(DAMAGES[how](file.read_bytes()))
+        if how == PIPE:  # who reads it waits for ever
+            file.unlink()
+            os.mkfifo(file)
+        else:
+            file.write_bytes(DAMAGES[how](file.read_bytes()))
         return file
 
 
@@ -108,7 +114,7 @@ def lines_of(done: Done, file: Path) -> list[str]:
     return [line for line in done.stderr.splitlines() if str(file) in line]
 
 
-@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("how", [*DAMAGES, PIPE])
 @pytest.mark.parametrize("name", [name for name in FILES if name not in {"best", "state"}])
 def test_every_reader_goes_on_and_one_line_names_what_is_damaged(copy: Copy, main: Cli, name: str, how: str):
     file, of_sweep = copy.damage(name, how), name in {"sweep.json", "jobs.jsonl"}
@@ -207,9 +213,11 @@ AGAIN = {  # how many runs are trained again; the one that had failed is in any 
 }
 
 
-@pytest.mark.parametrize("name", AGAIN)
-def test_the_same_line_again_says_what_is_damaged_and_makes_it_anew(copy: Copy, name: str):
-    file = copy.damage(name, "truncated")
+@pytest.mark.parametrize(
+    ("name", "how"), [*((name, "truncated") for name in AGAIN), ("history.json", PIPE), ("best", PIPE)]
+)
+def test_the_same_line_again_says_what_is_damaged_and_makes_it_anew(copy: Copy, name: str, how: str):
+    file = copy.damage(name, how)
     for parent in runs(client(copy.outputs), "sweep"):
         if parent.data.tags["sweep"] == copy.sweep.id:
             client(copy.outputs).set_tag(parent.info.run_id, "sweep_folder", str(copy.sweep.path))
