@@ -44,6 +44,7 @@ class Commits:
         self.path = path
         self.seconds = 0.0  # of training before this process took over
         self.resumed = 0  # how often the run went on after an interruption
+        self.diverged: list[tuple[int, float, int]] = []  # step losses of the epoch in which it did
         self._epochs: list[EpochResult] = []
         self._commits: list[Commit] = []
         self._written_at = 0.0
@@ -128,7 +129,7 @@ class Commits:
         return BestWeights(best.epoch, best.val_accuracy, weights.name, file_sha256(weights))
 
     def _write_history(self, best: BestWeights | None) -> None:
-        write_history(self.path, History(self._epochs, best, self._commits, self.resumed))
+        write_history(self.path, History(self._epochs, best, self._commits, self.resumed, self.diverged))
 
     def _remove(self, keep: set[str]) -> None:
         for old in (*self.path.glob("state-*.safetensors"), *self.path.glob("best-*.safetensors")):

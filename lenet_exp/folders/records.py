@@ -144,12 +144,14 @@ class Commit(Stored):
 
 @dataclass(frozen=True)
 class History(Stored):
-    """history.json: the committed epochs in order, the best of them, and the newest commits first."""
+    """history.json: the committed epochs in order, the best of them, the newest commits first, and of the epoch in
+    which the run diverged its step losses."""
 
     epochs: list[EpochResult] = field(default_factory=list)
     best: BestWeights | None = None
     commits: list[Commit] = field(default_factory=list)
     resumed: int = 0
+    diverged: list[tuple[int, float, int]] = field(default_factory=list)
 
     def seconds_to(self, epoch: int | None) -> float | None:
         """Seconds of training to the end of an epoch (from 1); None where it does not have that epoch."""
@@ -261,7 +263,8 @@ def history_of(value: Any) -> History:
         commits = [replace(c, best=_best_of(c.best)) for c in commits]
     except (TypeError, ValueError) as e:
         raise ValueError(f"no history: {e}") from e
-    return replace(history, epochs=epochs, best=_best_of(history.best), commits=commits)
+    diverged = [(i, loss, at) for i, loss, at in history.diverged]
+    return replace(history, epochs=epochs, best=_best_of(history.best), commits=commits, diverged=diverged)
 
 
 def delivered_of(value: Any) -> Delivered:

@@ -18,7 +18,7 @@ from lenet_exp.folders.damage import damaged
 AGAIN = "the run is trained again when it is asked for"
 
 
-def sealed(value: dict[str, Any], history: Path) -> dict[str, Any]:
+def sealed(value: Any, history: Path) -> Any:
     """What record.json holds: a record's value with the digest of the history beside it, and one of all that."""
     value = value | {"history_digest": _history_digest(history)}
     return value | {"digest": _digest(value, "digest")}
@@ -50,7 +50,7 @@ def broken(value: Any) -> str | None:
     return "it was changed after it had been written"
 
 
-def _other_history(value: dict[str, Any], path: Path) -> str | None:
+def _other_history(value: Any, path: Path) -> str | None:
     """Why the history is not that of a record; None where it is."""
     try:
         same = value.get("history_digest") == _history_digest(path)

@@ -105,6 +105,7 @@ class Training:
             if isinstance(result, Divergence):
                 reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
                 log.log(display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
+                self.commits.diverged = result.step_losses
                 return Outcome.diverged, reason
             display.epoch(result, self.num_epoch, result.epoch * self.steps)
             self.commits.add(result)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.comparison.compare import compare_runs
@@ -221,11 +220,13 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     return all(r.outcome.ended_well for r in results)
 
 
-def _kept(asked: Asked, config: Config, again: bool) -> dict[str, Any]:
+def _kept(asked: Asked, config: Config, again: bool) -> dict[str, str | list[str] | None]:
     """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes."""
-    where = {"experiment": config.tracking.experiment, "tracking_uri": frozen_uri(config.tracking.uri)}
-    line = {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
-    return where if again and not asked.overrides else line | where
+    kept: dict[str, str | list[str] | None] = {"experiment": config.tracking.experiment}
+    kept["tracking_uri"] = frozen_uri(config.tracking.uri)
+    if again and not asked.overrides:
+        return kept
+    return kept | {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
 
 
 def _name_the_old(asked: Asked, experiment: str, outputs: Path) -> None:

@@ -35,7 +35,7 @@ from lenet_exp.tracking.mlflow_runs import (
     user,
 )
 from lenet_exp.tracking.model import log_model
-from lenet_exp.tracking.points import DIGEST, best_points, epoch_points, log_metrics
+from lenet_exp.tracking.points import DIGEST, best_points, epoch_points, log_metrics, step_points
 from lenet_exp.tracking.store import Store
 
 STATUS = {
@@ -150,6 +150,7 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
 def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
     """Sends the end of a run; what its store has then."""
     run_id = entry.run_id
+    log_metrics(store, run_id, step_points(folder.history().diverged))
     if record.is_result and record.best_epoch is not None:  # a killed run goes on, perhaps to a better one
         model_id = None
         if want_model:

@@ -33,8 +33,14 @@ def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
     for e in epochs:
         for name in EPOCH_METRICS:
             yield Metric(name, getattr(e, name), e.time_ms, e.epoch)
-        for iteration, loss, time_ms in e.step_losses:
-            yield Metric("step_loss", loss, time_ms, iteration)
+        yield from step_points(e.step_losses)
+
+
+def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
+    from mlflow.entities import Metric
+
+    for iteration, loss, time_ms in losses:
+        yield Metric("step_loss", loss, time_ms, iteration)
 
 
 def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iterator[Metric]:

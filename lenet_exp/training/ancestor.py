@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lenet_exp.config.schema import Option
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import read_regular
 from lenet_exp.training.activations import RReLU
@@ -140,7 +141,7 @@ def _rebuild(module: Any) -> LeNet5:
     return network.eval()
 
 
-def _activation(inert: Any) -> dict[str, Any]:
+def _activation(inert: Any) -> Option:
     target, names = ACTIVATIONS[type(inert).__name__]
     keywords = {name: getattr(inert, name) for name in names}
     return {"_target_": target, "monotone": False, **keywords}

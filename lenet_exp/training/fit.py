@@ -41,7 +41,8 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class Divergence:
-    """The loss became NaN or infinite: in which epoch and iteration (both from 1), and the step losses before."""
+    """The loss became NaN or infinite: in which epoch and iteration (both from 1), and the step losses of that epoch
+    before it: every `num_iter_echo` iterations, and the last one."""
 
     epoch: int
     step: int
@@ -133,7 +134,10 @@ def _train_epoch(
             return None
     bad = (~losses[:done].isfinite()).nonzero()
     if len(bad):
-        return Divergence(epoch, first + int(bad[0]) + 1, float(losses[int(bad[0])]), step_losses)
+        at_bad = first + int(bad[0]) + 1
+        if len(bad) < done and (not step_losses or step_losses[-1][0] < at_bad - 1):  # the last that was a number
+            step_losses.append((at_bad - 1, float(losses[int(bad[0]) - 1]), _now_ms()))
+        return Divergence(epoch, at_bad, float(losses[int(bad[0])]), step_losses)
     weights = torch.full((steps,), batch_size / n, device=device)
     weights[-1] = (n - batch_size * (steps - 1)) / n
     return _Trained(float(losses @ weights), int(correct) / n, time.perf_counter() - start, step_losses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -198,6 +199,17 @@ def test_a_diverged_run_keeps_what_it_learnt_before(ready):
     assert "mistakes.png" in files(store, run.info.run_id)
     assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1]
     assert not run.outputs.model_outputs
+
+
+def test_a_run_that_diverges_in_its_first_epoch_shows_its_losses_until_then(ready):
+    done = lenet_train(*SMALL, "optimizer.lr=1e10", "num_epoch=2", "num_iter_echo=1000", outputs=ready)
+    assert done.returncode == 1
+    store = client(ready)
+    (run,) = runs(store)
+    last = int(re.fullmatch(r"loss (nan|inf) in epoch 1, iteration (\d+)", run.data.tags["reason"])[2]) - 1
+    ((step, loss, _),) = points(store, run.info.run_id)["step_loss"]
+    assert step == last
+    assert math.isfinite(loss)
 
 
 def test_a_run_with_augmentation_that_stopped_early_says_both(ready, tmp_path):
