@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -50,6 +51,7 @@ class Cli(Protocol):
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
+    logging.getLogger("lenet_exp").propagate = True  # a command before in this process wanted its lines for itself
 
 
 @pytest.fixture
