@@ -65,9 +65,10 @@ def test_a_sweep_that_was_killed_under_0_1_0_is_finished_in_the_same_mlflow_runs
     assert parent.info.status == "FINISHED"
     children = {run.info.run_name: run for run in runs(store)}
     assert set(children) == {"seed=0", "seed=1", "seed=2"}
+    logs = [path.read_text() for path in ready.glob("runs/*/run.log")]
     assert {name: children[name].info.run_id for name in ("seed=0", "seed=1")} == {
         name: begun[name] for name in ("seed=0", "seed=1")
-    }
+    }, (done.stderr, logs)
     assert {name: run.data.tags.get("resumed") for name, run in children.items()} == {
         "seed=0": None,
         "seed=1": "1",
