@@ -29,15 +29,17 @@ def silent_server(port: int = 0) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def erring_server(status: int = 500, port: int = 0) -> Iterator[str]:
-    """Answers every request with this status."""
+def erring_server(status: int = 500, port: int = 0, body: bytes = b"") -> Iterator[str]:
+    """Answers every request with this status, and this as JSON."""
 
     class Errs(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 

@@ -64,15 +64,16 @@ def _show(values: dict[str, str | None], browser: bool, port: int) -> None:
     from lenet_exp.addresses import hide_password
     from lenet_exp.reports.progress import log_to_console
     from lenet_exp.stopping import graceful
-    from lenet_exp.tracking.store import connect
+    from lenet_exp.tracking.store import answering, connect
     from lenet_exp.tracking.ui_server import HOST, listen, serving
 
     log_to_console()
     sweep = _sweep(values["tracking.uri"], values["sweep"], values["experiment"])
     uri = _store(values["tracking.uri"], sweep)
     client = connect(uri)
-    parent = _parent(client, uri, sweep, values["sweep"])
-    experiment = None if parent is not None else _experiment(client, values["experiment"] or EXPERIMENT)
+    with answering(uri):
+        parent = _parent(client, uri, sweep, values["sweep"])
+        experiment = None if parent is not None else _experiment(client, values["experiment"] or EXPERIMENT)
     if uri.startswith(("http://", "https://")):
         _print(_links(client, re.sub(r"//[^/@]*@", "//", uri.rstrip("/")), parent, experiment), browser)
         return

@@ -38,6 +38,11 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
         return _unknown_group(text)
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None) or ""
+    section = getattr(cause, "parent_node", None)
+    if key.startswith("hydra.") and section is not None and "not in" in str(cause):
+        known = [str(name) for name in section if not str(name).startswith("_")]
+        hint = nearest(key.rpartition(".")[2], known)
+        return f"{key}: no such flag; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(known))}")
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text), conf_dirs)
     if "Ambiguous value" in text:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.addresses import hide_password
 from lenet_exp.comparison.runs import ComparedRun, split_seed_off
 from lenet_exp.errors import ConfigError, StoreError, first_line
-from lenet_exp.tracking.store import connect
+from lenet_exp.tracking.store import answering, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,9 +32,10 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
     client = connect(uri)
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(experiment)
+    with answering(uri):
+        found = client.get_experiment_by_name(experiment)
+        names = ", ".join(e.name for e in client.search_experiments()) if found is None else ""
     if found is None:
-        names = ", ".join(e.name for e in client.search_experiments())
         raise StoreError(f"experiment={experiment}: not in {hide_password(uri)}; there are {names}")
     query = " and ".join(part for part in (filter_string.strip(), "tags.kind = 'run'") if part)
     try:

@@ -18,6 +18,7 @@ from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_ur
 from lenet_exp.config.schema import Store as StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.tracking.client import client_of
 from lenet_exp.tracking.usable import check_answers, check_artifacts, check_store, without_stray_folders
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
         if database is not None:
             _create_sqlite(database)
         check_answers(uri, REQUEST_SECONDS)
-        client = import_mlflow().MlflowClient(tracking_uri=uri)
+        client = client_of(import_mlflow(), uri)
         experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
         if quoted:
             client.search_registered_models(max_results=1)
@@ -87,14 +88,25 @@ def connect(uri: str) -> MlflowClient:
     if database is not None and not database.exists():
         raise StoreError(f"{database}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
     check_store(uri, write=False)
+    with answering(uri), without_stray_folders(uri) as quoted:
+        check_answers(uri, REQUEST_SECONDS)
+        client = client_of(import_mlflow(), uri)
+        client.search_experiments(max_results=1)
+        if quoted:
+            client.search_registered_models(max_results=1)
+        return client
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Around questions to a store by commands that need the answer.
+
+    Raises:
+        StoreError: there is none, or none of MLflow's.
+    """
     try:
-        with _explained(uri), without_stray_folders(uri) as quoted:
-            check_answers(uri, REQUEST_SECONDS)
-            client: MlflowClient = import_mlflow().MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-            if quoted:
-                client.search_registered_models(max_results=1)
-            return client
+        with _explained(uri):
+            yield
     except StoreAway as e:
         raise StoreError(f"tracking.uri={hide_password(uri)}: can't be reached ({hide_password(str(e))})") from e
 
@@ -190,6 +202,8 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
             found = client.get_experiment_by_name(name)  # somebody else was faster
             if found is None:
                 raise
+    if not found.experiment_id:
+        raise StoreAway("its answer is not one of an MLflow server")
     if found.lifecycle_stage != "active":
         raise StoreError(
             f"tracking.experiment={name}: it was deleted; choose another name or run: "
