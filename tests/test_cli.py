@@ -99,9 +99,8 @@ MISTAKES: dict[str, list[str]] = {
     "hydra.run.dir=/proc/x": ["/proc/x: No such file or directory"],
     "hydra.job.env_copy=[NOPE]": ["NOPE: there is no such name"],
     "activation._target_=torch.nn.Module": ["can't be applied in LeNet-5"],
-    "num_threads=99999": ["num_threads=99999", "on this machine"],
-    "--cfg job -p nope": ["nope"],
-    "model_path='~nouser/x'": ["~nouser/x", "allowed is a path"],
+    "num_threads=1024": ["num_threads=1024", "on this machine"],
+    "dataset=digits model_path='~nouser/x'": ["~nouser/x", "allowed is a path"],
     "device=CUDA": ["device=CUDA", "did you mean cuda?"],
     "device=cuda:x": ["device=cuda:x", "cuda:<number>"],
     "device=tpu": ["device=tpu", "auto, cpu, cuda, cuda:<number> or mps"],
@@ -250,6 +249,11 @@ def test_looking_imports_nothing_heavy(workdir, arguments):
     assert done.returncode == 0, done.stderr
     assert "heavy: []" in done.stderr
     assert list(workdir.iterdir()) == []
+
+
+def test_a_package_that_is_not_there_is_a_mistake_too(main):
+    done = main("--cfg", "job", "-p", "nope")
+    assert (done.returncode, done.stderr) == (2, "package 'nope' not found in config\n")
 
 
 @pytest.mark.parametrize("program", ["train", "predict", "compare", "sweep", "ui", "export"])
