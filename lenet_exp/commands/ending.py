@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import signal
 import sys
@@ -12,11 +13,13 @@ from typing import NoReturn
 from lenet_exp.commands.streams import guard, leave_alone
 from lenet_exp.errors import RunsFailed, UserError
 from lenet_exp.machine import versions
+from lenet_exp.outputs import outputs_dir
 from lenet_exp.stopping import Terminated, raise_terminated
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
 
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # full, or not to be written any more
 LONGEST_WORD = 300  # of a message; who typed a longer one knows it by its beginning
 
 
@@ -45,6 +48,11 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
         status = EXIT_FAILED
     except SystemExit as e:  # Hydra's own, after --help
         status = e.code if isinstance(e.code, int) else int(e.code is not None)
+    except OSError as e:
+        if e.errno not in DISK or full_error:
+            raise
+        why = f"{e.filename or outputs_dir()}: {e.strerror}"
+        status = _say(f"{program}: {why}; what is committed stays, and the same line goes on", EXIT_FAILED)
     except KeyboardInterrupt:
         status = _say(f"{program}: stopped", 130)
     except Terminated:

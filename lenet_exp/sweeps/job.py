@@ -45,7 +45,7 @@ def run_job(sweep: SweepFolder, job: Job, delivery: Delivery) -> float:
         forced_ms = sweep.started().forced_ms
         result = run(job, delivery, default_threads=SWEEP_THREADS, forced_ms=forced_ms, on_start=on_start)
     except Exception as e:
-        error = None if started else one_line(e)
+        error = None if started and job.folder.record() is not None else one_line(e)  # a full disk takes no record
         if error is not None and not isinstance(e, UserError):
             traceback.print_exc()  # there is no run log yet
         raise

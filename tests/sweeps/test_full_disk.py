@@ -1,0 +1,45 @@
+"""A disk that fills up in the middle of a sweep: lines instead of tracebacks, and the same line goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.commands import SMALL, end, start
+from tests.stores import client, runs
+
+LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2,3", "tracking.plots=false")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 6 MB."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6000k", "tmpfs", str(where)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield where
+    subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+@pytest.mark.slow(seconds=20)
+@pytest.mark.parametrize("left_kb", [200, 800])
+def test_a_sweep_says_so_in_lines_and_goes_on_when_there_is_room(left_kb: int, disk: Path, empty_store: Path):
+    outputs = Path(shutil.copytree(empty_store, disk / "outputs"))
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+    (disk / "other").write_bytes(bytes(free - left_kb * 1000))
+    full = end(start(*LINE, outputs=outputs))
+    assert full.returncode == 1
+    assert "Traceback" not in full.stderr
+    assert "No space left on device" in full.stderr + full.stdout
+    (disk / "other").unlink()
+    done = end(start(*LINE, outputs=outputs))
+    assert done.returncode == 0, done.stderr
+    assert "3 runs: 3 finished" in done.stdout
+    assert [run.info.status for run in runs(client(outputs))] == ["FINISHED"] * 3
