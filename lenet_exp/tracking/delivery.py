@@ -31,7 +31,10 @@ LONGEST_AWAY_SECONDS = 600.0
 WAITED_SECONDS = 10.0  # a store that kept us waiting is left alone for so long even where it is the last chance
 QUICK_SECONDS = 1.0  # what failed so soon is tried once more: a server may have closed the connection meanwhile
 
-KNOWN = r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|too many \d+ error responses"
+KNOWN = (
+    r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
+    r"too many \d+ error responses"
+)
 
 log = logging.getLogger("lenet_exp")
 
