@@ -141,5 +141,7 @@ def test_a_run_that_outlives_its_launcher_is_said_and_is_closed_later(ready, tmp
         assert {run.info.status for run in runs(client(ready), "sweep")} == {"FAILED"}
         os.kill(running["seed=1"], signal.SIGTERM)
         wait_until_left(ready / "runs" / found["seed=1"].data.tags["run_folder"])
+    (sweep,) = (ready / "sweeps").iterdir()
+    wait_until_left(sweep)  # the forked process had its lock, too
     listed = end(start("list", outputs=ready, program="sweep"))
     assert {run.info.status for run in runs(client(ready))} == {"KILLED"}, listed.stderr
