@@ -96,6 +96,7 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
             living[run].pid,
             living[run].host,
         )
+        delivery.send(begun[run].folder)  # so that MLflow knows of it at all
     _close([job.folder for run, job in begun.items() if run not in living], delivery)
 
 

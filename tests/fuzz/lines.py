@@ -68,6 +68,13 @@ PATHS = [
     "\u202e.png",
 ]
 
+GOOD = """
+    activation=relu activation=prelu optimizer=adam optimizer=rmsprop optimizer.lr=0.05 regularization.dropout_rate=0.3
+    regularization.weight_decay=0 schedule=cosine schedule.warmup=0.2 augmentation=shift augmentation=[flip,erase] seed=3
+    split_seed=2 batch_size=16 training.clip_norm=1 training.ema_decay=0.9 training.label_smoothing=0.1 num_iter_echo=1
+    training.patience=1 device=cpu engine=torch num_threads=1 hydra.job.name=x tracking.tags.note=a ++optimizer.eps=1e-6
+"""
+
 odd_values = st.sampled_from([*OPTIONS, *CLASSES, *NUMBERS, *SHAPES, *SIGNS, *PATHS])
 values = st.one_of(
     odd_values,
@@ -88,6 +95,11 @@ def overrides(flags: list[str]) -> st.SearchStrategy[str]:
 
 
 train_lines = st.one_of(
+    st.builds(
+        lambda good, odd: [*good, *odd],
+        st.lists(st.sampled_from(GOOD.split()), min_size=1, max_size=4, unique=True),
+        st.lists(overrides(TRAIN), max_size=1),
+    ),
     st.lists(overrides(TRAIN), min_size=1, max_size=3),
     st.builds(
         lambda flag, several, more: ["-m", f"{flag}={several}", *more],
