@@ -70,9 +70,10 @@ PATHS = [
 
 GOOD = """
     activation=relu activation=prelu optimizer=adam optimizer=rmsprop optimizer.lr=0.05 regularization.dropout_rate=0.3
-    regularization.weight_decay=0 schedule=cosine schedule.warmup=0.2 augmentation=shift augmentation=[flip,erase] seed=3
-    split_seed=2 batch_size=16 training.clip_norm=1 training.ema_decay=0.9 training.label_smoothing=0.1 num_iter_echo=1
-    training.patience=1 device=cpu engine=torch num_threads=1 hydra.job.name=x tracking.tags.note=a ++optimizer.eps=1e-6
+    regularization.weight_decay=0 schedule=cosine schedule.warmup=0.2 augmentation=shift augmentation=[flip,erase]
+    seed=3 split_seed=2 batch_size=16 training.clip_norm=1 training.ema_decay=0.9 training.label_smoothing=0.1
+    num_iter_echo=1 training.patience=1 device=cpu engine=torch num_threads=1 hydra.job.name=x tracking.tags.note=a
+    ++optimizer.eps=1e-6
 """
 
 odd_values = st.sampled_from([*OPTIONS, *CLASSES, *NUMBERS, *SHAPES, *SIGNS, *PATHS])
