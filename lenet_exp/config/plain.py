@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Hashable
-from dataclasses import Field, asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -40,37 +40,50 @@ def _plain_value(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+@dataclass(frozen=True)
+class _Flag:
+    """A field of a schema, looked at once: `kind` without `None`, its class, and whether it may be null."""
+
+    name: str
+    neutral: Any
+    kind: Any
+    base: type
+    section: bool
+    optional: bool
+
+
+@cache
+def _flags(schema: Hashable) -> list[_Flag]:
+    hints, found = get_type_hints(schema), []
+    for f in fields(cast(type, schema)):
+        kind, optional = hints[f.name], False
+        if get_origin(kind) in {types.UnionType, Union}:
+            (kind,), optional = (k for k in get_args(kind) if k is not type(None)), True
+        neutral = f.metadata.get("neutral", ALWAYS)
+        found.append(_Flag(f.name, neutral, kind, get_origin(kind) or kind, is_dataclass(kind), optional))
+    return found
+
+
 def _built(schema: type[T], values: object, prefix: str) -> T:
     if not isinstance(values, dict):
         raise ValueError(f"no configuration: {prefix.rstrip('.') or 'it'} is {values!r}")
     found: dict[str, Any] = {}
-    for f, kind in _typed_fields(cast(Hashable, schema)):
-        name, value = f"{prefix}{f.name}", values.get(f.name, MISSING)
-        if is_dataclass(kind):
-            found[f.name] = _built(cast(type, kind), {} if value == MISSING else value, f"{name}.")
-        elif f.name not in values:
-            found[f.name] = MISSING if f.metadata["neutral"] is ALWAYS else f.metadata["neutral"]
+    for flag in _flags(cast(Hashable, schema)):
+        value = values.get(flag.name, MISSING)
+        if flag.section:
+            found[flag.name] = _built(flag.kind, {} if value == MISSING else value, f"{prefix}{flag.name}.")
+        elif flag.name not in values:
+            found[flag.name] = MISSING if flag.neutral is ALWAYS else flag.neutral
+        elif type(value) is flag.base or (value is None and flag.optional) or value == MISSING:
+            found[flag.name] = value
         else:
-            found[f.name] = value if value == MISSING else _value(kind, value, name)
+            found[flag.name] = _converted(flag, value, prefix)
     return schema(**found)
 
 
-@cache
-def _typed_fields(schema: Hashable) -> list[tuple[Field[Any], Any]]:
-    hints = get_type_hints(schema)
-    return [(f, hints[f.name]) for f in fields(cast(type, schema))]
-
-
-def _value(kind: Any, value: object, name: str) -> object:
-    if get_origin(kind) in {types.UnionType, Union}:
-        if value is None:
-            return None
-        (kind,) = (k for k in get_args(kind) if k is not type(None))
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
-    if kind is float and type(value) is int:
+def _converted(flag: _Flag, value: object, prefix: str) -> object:
+    if issubclass(flag.base, Enum):
+        return flag.kind(value)
+    if flag.base is float and type(value) is int:
         return float(value)
-    base = get_origin(kind) or kind
-    if not isinstance(value, base) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"no configuration: {name} is {value!r}")
-    return value
+    raise ValueError(f"no configuration: {prefix}{flag.name} is {value!r}")

@@ -22,15 +22,23 @@ def check_fields(kind: type, values: Mapping[str, Any]) -> None:
             raise ValueError(f"no {kind.__name__}: {f.name} is {values[f.name]!r:.60}")
 
 
+PLAIN = (int, str, float, bool)
+
+
 @cache
 def _types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+@cache
+def _parts(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(wanted), get_args(wanted)
+
+
 def _fits(value: Any, wanted: Any) -> bool:
-    origin, inner = get_origin(wanted), get_args(wanted)
-    if wanted is Any:
+    if wanted is Any or (type(value) is wanted and wanted in PLAIN):
         return True
+    origin, inner = _parts(wanted)
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inner)
     if wanted in (None, NoneType):
