@@ -26,14 +26,12 @@ from lenet_exp.reports.progress import display
 from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.job import one_line
-from lenet_exp.sweeps.repair import settle
+from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
-
-OWN_RUN = "the sweep's own MLflow run"
 
 log = logging.getLogger("lenet_exp")
 
