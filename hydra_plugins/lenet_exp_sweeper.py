@@ -17,6 +17,7 @@ from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.waiting import say_waiting
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
+MAKES_JOBS = ("sweep.zip",)  # of the flags `sweep.*`, what says which jobs there are
 
 
 @dataclass
@@ -57,7 +58,7 @@ class GridSweeper(BasicSweeper, Sweeper):
 
     def _start(self, given: list[str]) -> Any:
         from lenet_exp.addresses import hide_password
-        from lenet_exp.config.grid import check_size
+        from lenet_exp.config.grid import span
         from lenet_exp.folders.sweep_folder import sweep_of
         from lenet_exp.machine import command_line
         from lenet_exp.reports.progress import display
@@ -68,17 +69,17 @@ class GridSweeper(BasicSweeper, Sweeper):
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
-        check_size(overrides, self.config.sweep.max_jobs)
-        (jobs,) = self.split_arguments(overrides, None)
-        if not jobs:
-            raise ConfigError(f"{' '.join(given)}: a sweep over no value; allowed is one or more")
+        zipped = self.config.sweep.get("zip")
+        zipped = OmegaConf.to_container(zipped) if OmegaConf.is_config(zipped) else zipped
+        jobs = span(overrides, zipped, self.config.sweep.max_jobs)
         swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         # one at a time: they are large
         composed = (loader.load_sweep_config(self.config, list(job)) for job in display.told(jobs, "composing"))
         configs = check_jobs(jobs, composed)
         tell_once(configs)
         frozen = freeze_jobs(swept, jobs, configs)
-        asked = Asked(command_line(), [hide_password(o) for o in given if not o.startswith("sweep.")], swept)
+        kept = [hide_password(o) for o in given if o.startswith(MAKES_JOBS) or not o.startswith("sweep.")]
+        asked = Asked(command_line(), kept, swept)
         return self._run(sweep_of(configs[0].tracking.experiment, frozen), frozen, configs[0], asked)
 
     def _resume(self, given: list[str]) -> Any:

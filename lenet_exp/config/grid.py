@@ -1,29 +1,99 @@
-"""How many jobs a grid has, before it is spanned."""
+"""The jobs of a grid: counted before they are spanned, all combinations but for flags that go together."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, nearest
+
+Together = list[list[str]]  # sets of flags, each of which takes its values side by side
 
 
-def check_size(overrides: Sequence[Override], most: object) -> None:
-    """Raises:
-    ConfigError: the grid of these overrides has more than `most` jobs (`sweep.max_jobs`, which is not checked yet).
+def span(overrides: Sequence[Override], zipped: object, most: object) -> list[list[str]]:
+    """The overrides of each job.
+
+    Args:
+        zipped: `sweep.zip`, which is not checked yet: flags that go together, or several lists of such.
+        most: `sweep.max_jobs`, likewise.
+
+    Raises:
+        ConfigError: there are more jobs than `most`, or none; flags that go together are not swept, or have numbers of
+            values of their own.
     """
+    counts = {_flag(o): _count(o) for o in overrides}  # of several for one flag the last counts
+    together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
+    _check_size(overrides, counts, together, most)
+    columns: dict[str, list[str]] = {}
+    for override in overrides:
+        columns[_flag(override)] = [job[0] for job in BasicSweeper.split_arguments([override], None)[0]]
+    _check_zip(columns, together)
+    jobs = [_in_order(columns, chosen) for chosen in itertools.product(*_axes(columns, together))]
+    if not jobs:
+        given = " ".join(str(o.input_line) for o in overrides)
+        raise ConfigError(f"{given}: a sweep over no value; allowed is one or more")
+    return jobs
+
+
+def _flag(override: Override) -> str:
+    return override.get_key_element()
+
+
+def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
+    """What is combined freely: the values of a flag, or the rows of flags that go together, where the first stands."""
+    axes, done = [], set[str]()
+    for flag in columns:
+        flags = next((group for group in together if flag in group), [flag])
+        if flag not in done:
+            axes.append([dict(zip(flags, row, strict=True)) for row in zip(*(columns[f] for f in flags), strict=True)])
+            done.update(flags)
+    return axes
+
+
+def _in_order(columns: Mapping[str, object], chosen: Sequence[Mapping[str, str]]) -> list[str]:
+    values = {flag: value for part in chosen for flag, value in part.items()}
+    return [values[flag] for flag in columns]
+
+
+def _together(zipped: object, swept: Sequence[str]) -> Together:
+    if not isinstance(zipped, list) or not zipped:
+        return []
+    groups = zipped if all(isinstance(group, list) for group in zipped) else [zipped]
+    flags = [str(flag) for group in groups for flag in group]
+    by_name = {flag.lstrip("+"): flag for flag in swept}
+    allowed = "allowed are two flags or more that are swept, each once: [a,b], or [[a,b],[c,d]]"
+    if any(len(group) < 2 for group in groups) or len(set(flags)) < len(flags):
+        raise ConfigError(f"sweep.zip={_shown(zipped)}: {allowed}")
+    for flag in flags:
+        if flag not in by_name:
+            hint = nearest(flag, by_name)
+            more = f"; did you mean {hint}?" if hint else ""
+            raise ConfigError(f"sweep.zip={_shown(zipped)}: {flag} is not swept; {allowed}{more}")
+    return [[by_name[flag] for flag in group] for group in groups]
+
+
+def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
+    for flags in together:
+        if len({len(columns[flag]) for flag in flags}) > 1:
+            numbers = ", ".join(f"{flag} has {len(columns[flag])}" for flag in flags)
+            raise ConfigError(f"sweep.zip={_shown(flags)}: {numbers}; allowed are equally many values")
+
+
+def _check_size(overrides: Sequence[Override], counts: Mapping[str, int], together: Together, most: object) -> None:
     if not isinstance(most, int):
         return
-    values = {o.get_key_element(): _values(o) for o in overrides}  # of several for one flag the last counts
-    jobs = math.prod(values.values())
+    with_others = {flag for group in together for flag in group[1:]}
+    jobs = math.prod(n for flag, n in counts.items() if flag not in with_others)
     if jobs > most:
-        swept = " ".join(str(o.input_line) for o in overrides if values[o.get_key_element()] > 1)
+        swept = " ".join(str(o.input_line) for o in overrides if counts[_flag(o)] > 1)
         raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}; sweep.max_jobs={jobs} allows them")
 
 
-def _values(override: Override) -> int:
+def _count(override: Override) -> int:
     """How many values a flag takes; 1 for those that are counted when they are looked up, such as `glob(*)`."""
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
@@ -34,3 +104,7 @@ def _values(override: Override) -> int:
             raise ConfigError(f"{override.input_line}: allowed is range(start,stop,step), finite, whose step is not 0")
         return max(0, math.ceil((stop - start) / step))
     return 1
+
+
+def _shown(value: object) -> str:
+    return str(value).replace("'", "").replace(" ", "")

@@ -157,6 +157,11 @@ class Sweep:
     fail_fast: bool = knob("start no more runs after the first that failed", result=False)
     max_failures: int | None = knob("start no more runs after so many failures in a row", ge=1, result=False)
     max_jobs: int = knob("the most jobs that are made; more are refused", ge=1, neutral=100_000, result=False)
+    zip: list[Any] = knob(
+        "swept flags that go together, value by value: [optimizer,optimizer.lr]; several: [[a,b],[c,d]]",
+        neutral=[],
+        result=False,
+    )
     time_limit: float | None = knob("seconds a run may take before it counts as failed", gt=0, result=False)
     force: bool = knob("train again what is finished already", result=False)
     resume: str | None = knob("go on with an earlier sweep: last, its MLflow run id, or its folder", result=False)

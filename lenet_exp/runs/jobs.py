@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from omegaconf import DictConfig
 
@@ -68,7 +68,7 @@ def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) ->
         configs.append(config)
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: a sweep goes to one place; allowed is one value")
-    if len({tuple(asdict(c.sweep).items()) for c in configs}) > 1:
+    if any(c.sweep != configs[0].sweep for c in configs):
         raise ConfigError("sweep.*: these flags are of the sweep as a whole; allowed is one value")
     _check_store(configs[0].tracking)
     return configs

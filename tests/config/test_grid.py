@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from lenet_exp.config.grid import span
+from lenet_exp.folders.sweep_folder import all_sweeps
 
 TOO_MANY = {
     "seed=range(10000000)": "10,000,000 jobs; allowed are 100,000; sweep.max_jobs=10000000 allows them",
@@ -32,6 +36,66 @@ def test_a_range_without_an_end_is_refused(values, main, outputs):
 
 def test_as_many_as_are_allowed_are_made(main, ready):
     done = main("-m", "dataset=digits", "seed=range(3)", "sweep.max_jobs=3", "sweep.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "3 jobs" in done.stdout
+
+
+TOGETHER = {
+    "sweep.zip=[optimizer,optimizer.lr] optimizer=sgd,adam optimizer.lr=0.1,0.001 seed=1,2": [
+        "sgd 0.1 1", "sgd 0.1 2", "adam 0.001 1", "adam 0.001 2"
+    ],
+    "sweep.zip=[seed,optimizer] optimizer=sgd,adam optimizer.lr=0.1,0.001 seed=1,2": [
+        "sgd 0.1 1", "sgd 0.001 1", "adam 0.1 2", "adam 0.001 2"
+    ],
+    "sweep.zip=[[optimizer.lr,optimizer],[seed,activation]] optimizer=sgd,adam optimizer.lr=0.1,0.001 seed=1,2 "
+    "activation=relu,selu": ["sgd 0.1 1 relu", "sgd 0.1 2 selu", "adam 0.001 1 relu", "adam 0.001 2 selu"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", TOGETHER)
+def test_flags_that_go_together_take_their_values_side_by_side(line):
+    zipped, *swept = OverridesParser.create().parse_overrides(line.split())
+    jobs = span(swept, zipped.value(), most=4)
+    assert [" ".join(o.partition("=")[2] for o in sorted(job, key=in_order)) for job in jobs] == TOGETHER[line]
+
+
+def in_order(override: str) -> int:
+    return ["optimizer", "optimizer.lr", "seed", "activation"].index(override.partition("=")[0])
+
+
+def test_a_sweep_of_flags_that_go_together_trains_these_alone(main, ready):
+    line = "sweep.zip=[activation,optimizer.lr] activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1"
+    small = ("num_epoch=1", "dataset.train_size=64", "tracking.models=none", "tracking.plots=false")
+    done = main("-m", "dataset=digits", *line.split(), *small)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = all_sweeps(ready)
+    configs = [job.folder.record().config for job in sweep.jobs()]
+    trained = [(c.activation["name"], c.optimizer["lr"], c.seed) for c in configs]
+    assert trained == [("relu", 0.05, 0), ("relu", 0.05, 1), ("selu", 0.1, 0), ("selu", 0.1, 1)]
+
+
+NOT_TOGETHER = {
+    "sweep.zip=[optimizer,optimizer.lr] optimizer=sgd,adam": "optimizer.lr is not swept; allowed are two flags or more",
+    "sweep.zip=[seed,optimizr] optimizer=sgd,adam seed=1,2": "did you mean optimizer?",
+    "sweep.zip=[seed] seed=1,2": "allowed are two flags or more",
+    "sweep.zip=[seed,seed] seed=1,2": "each once",
+    "sweep.zip=[seed,optimizer] optimizer=sgd,adam seed=1,2,3": "seed has 3, optimizer has 2; allowed are equally many",
+    "sweep.zip=3 seed=1,2": "sweep.zip=3: allowed is a list",
+    "sweep.zip=[[seed,[optimizer]],[a]] seed=1,2": "allowed are two flags or more",
+}
+
+
+@pytest.mark.parametrize("line", NOT_TOGETHER)
+def test_flags_that_cannot_go_together_are_one_line(line, main, outputs):
+    done = main("-m", "dataset=digits", *line.split())
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert NOT_TOGETHER[line] in done.stderr
+    assert not outputs.exists()
+
+
+def test_a_grid_whose_flags_go_together_is_counted_so(main, ready):
+    line = "sweep.zip=[seed,split_seed] seed=range(3) split_seed=range(3) sweep.max_jobs=3 sweep.dry_run=true"
+    done = main("-m", "dataset=digits", *line.split())
     assert done.returncode == 0, done.stderr
     assert "3 jobs" in done.stdout
 
