@@ -92,9 +92,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         _seconds_to_best(record, folder) if record is not None else None,
         curve,
         lambda: next(reversed(curve()), None),
-        " ".join(f"{name}={digest}" for name, digest in sorted(record.data_files.items()))
-        if record is not None
-        else "",
+        _data(record) if record is not None else "",
     )
 
 
@@ -104,6 +102,10 @@ def _acting(config: Config) -> Config:
         return effective(config)
     named = [{"name": option_name(option)} | option for option in (config.activation, config.optimizer)]
     return replace(config, activation=named[0], optimizer=named[1])
+
+
+def _data(record: Record) -> str:
+    return " ".join(f"{name}={digest}" for name, digest in sorted(record.data_files.items()))
 
 
 def _seconds_to_best(record: Record, folder: RunFolder) -> float | None:

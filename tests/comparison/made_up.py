@@ -19,7 +19,7 @@ BASE = {
 
 
 def made(seed: int, accuracy: float | None, outcome: str = "finished", **more: Any) -> ComparedRun:
-    """One run, a point worse after its last epoch; flags are given with `__` for a dot, such as `optimizer__lr="0.1"`."""
+    """One run, a point worse after its last epoch; flags with `__` for a dot, such as `optimizer__lr="0.1"`."""
     flags = BASE | {k.replace("__", "."): v for k, v in more.items()}
     curve = [] if accuracy is None else [accuracy - 0.02, accuracy, accuracy - 0.01]
     known = accuracy is not None
