@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lenet_exp.comparison.effects import Effects, effects
-from lenet_exp.comparison.group import Group, grouped
+from lenet_exp.comparison.group import By, Group, grouped
 from lenet_exp.comparison.runs import EXECUTION, ComparedRun
-from lenet_exp.comparison.statistics import Difference, differences
+from lenet_exp.comparison.statistics import Difference, against_chosen
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
+
+SPLIT = "split_seed"
 
 
 @dataclass(frozen=True)
@@ -19,20 +21,26 @@ class Comparison:
     """Groups of one data set.
 
     Attributes:
-        groups: best mean first.
+        groups: best mean first; those of which a run diverged after all others, whatever the rest of them reached.
         flags: those that differ between groups; the swept ones first.
-        leads: the leader against each of the other groups that have finished runs, in their order.
+        leads: for each group the leader against it; None for the leader itself, and where there is nothing to hold it
+            against: no run finished, or some diverged, and those that did not are no fair sample.
+        leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
+            finished.
     """
 
     dataset: str
     groups: list[Group]
     flags: list[str]
-    leads: list[Difference]
+    leads: list[Difference | None]
+    leader: Group | None = None
 
     @property
-    def leader(self) -> Group | None:
-        """The group with the best mean, if any run finished."""
-        return self.groups[0] if self.groups and self.groups[0].n else None
+    def not_excluded(self) -> list[Group]:
+        """The leader and the groups that it is not ahead of: what may be the best of those with a result and without a
+        diverged run. Empty where there is none."""
+        stable = [(g, lead) for g, lead in zip(self.groups, self.leads, strict=True) if g.n and not g.diverged]
+        return [g for g, lead in stable if g is self.leader or (lead is not None and not lead.ahead)]
 
     @property
     def num_runs(self) -> int:
@@ -49,8 +57,8 @@ class Comparison:
         return effects(self.groups, self.flags)
 
     def lead(self, position: int) -> Difference | None:
-        """The leader against the group at a position of `groups`; None for itself and for those without result."""
-        return self.leads[position - 1] if 0 < position <= len(self.leads) else None
+        """The leader against the group at a position of `groups`."""
+        return self.leads[position]
 
     def values(self, group: Group) -> list[str]:
         """A group's values of `flags`; `-` where a flag has no effect in it."""
@@ -62,26 +70,53 @@ class Comparison:
         return job_name(0, values, set(config_groups())) if values else self.dataset
 
 
-def compare_runs(runs: Sequence[ComparedRun], swept: Sequence[str] = ()) -> list[Comparison]:
+def compare_runs(runs: Sequence[ComparedRun], swept: Sequence[str] = (), by: By = By.best) -> list[Comparison]:
     """Comparisons by data set, in the order in which the data sets come.
 
     Args:
-        swept: flags to name first. How a run was executed makes a configuration only where it is one of them.
+        swept: flags to name first. How a run was executed makes a configuration only where it is one of them; the split
+            makes none where it is: then it is a source of luck as the seed is.
+        by: which epoch's accuracy is compared.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
-    without = EXECUTION.difference(swept)
     for run in runs:
-        flags = {flag: value for flag, value in run.flags.items() if flag not in without}
-        by_dataset.setdefault(run.flags["dataset"], []).append(replace(run, flags=flags))
-    return [_compare(dataset, its, swept) for dataset, its in by_dataset.items()]
+        by_dataset.setdefault(run.flags["dataset"], []).append(run)
+    return [_compare(dataset, _configured(its, swept), swept, by) for dataset, its in by_dataset.items()]
 
 
-def _compare(dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str]) -> Comparison:
-    groups = grouped(runs)
-    leads = []
-    if groups and groups[0].n:
-        leads = differences(groups[0].accuracy, [g.accuracy for g in groups[1:] if g.n])
-    return Comparison(dataset, groups, _differing(groups, swept), leads)
+def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
+    """The runs with those flags alone that make a configuration."""
+    without = EXECUTION.difference(swept)
+    pooled = SPLIT in swept and len({run.data for run in runs if run.data}) <= 1
+    if pooled:
+        without = without | {SPLIT}
+    return [
+        replace(
+            run,
+            flags={flag: value for flag, value in run.flags.items() if flag not in without},
+            split=int(run.flags.get(SPLIT, 0)) if pooled else 0,
+        )
+        for run in runs
+    ]
+
+
+def _compare(dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: By) -> Comparison:
+    groups = grouped(runs, by)
+    stable = [g for g in groups if g.n and not g.diverged]
+    judged = [g for g in stable if g.n > 1]
+    leader = next(iter([*judged, *groups]), None)
+    if leader is None or not leader.n:
+        return Comparison(dataset, groups, _differing(groups, swept), [None] * len(groups))
+    found: dict[int, Difference] = {}
+    if judged:
+        differences = against_chosen(leader.accuracy, [g.accuracy for g in judged[1:]])
+        found = {id(g): difference for g, difference in zip(judged[1:], differences, strict=True)}
+    if not leader.diverged:
+        for g in stable:
+            if g is not leader and id(g) not in found:  # a single run
+                found[id(g)] = Difference(leader.mean - g.mean, 1)
+    leads = [found.get(id(g)) for g in groups]
+    return Comparison(dataset, groups, _differing(groups, swept), leads, leader)
 
 
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:

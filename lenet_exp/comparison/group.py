@@ -1,4 +1,4 @@
-"""Runs of one configuration that differ in their seed alone."""
+"""Runs of one configuration that differ in their seed alone (or in their split as well, where that was swept)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
+from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.statistics import mean_interval
-from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.records import RESULTS, Outcome
+
+
+class By(StrEnum):
+    """Which epoch's validation accuracy is compared."""
+
+    best = "best"
+    last = "last"
 
 
 @dataclass(frozen=True)
@@ -23,22 +32,52 @@ class Group:
 
     flags: dict[str, str]
     runs: list[ComparedRun]
+    by: By = By.best
+
+    @cached_property
+    def ended(self) -> list[ComparedRun]:
+        """Runs that finished or diverged, one a replicate: of several the last that was given."""
+        found = {run.replicate: run for run in self.runs if run.outcome in RESULTS}
+        return [found[replicate] for replicate in sorted(found)]
 
     @cached_property
     def finished(self) -> list[ComparedRun]:
-        """One a seed: of several with the same seed the last that was given."""
-        by_seed = {run.seed: run for run in self.runs if run.outcome == "finished"}
-        return [by_seed[seed] for seed in sorted(by_seed)]
+        return [run for run in self.ended if run.outcome == Outcome.finished]
+
+    @property
+    def diverged(self) -> int:
+        """Replicates that diverged. What the others reached is no fair sample of what this configuration does."""
+        return len(self.ended) - len(self.finished)
 
     @cached_property
-    def accuracy(self) -> dict[int, float]:
-        """Best validation accuracy by seed."""
-        return {run.seed: run.best_val_accuracy for run in self.finished if run.best_val_accuracy is not None}
+    def missing(self) -> int:
+        """Replicates that are not done: failed, killed, running or not started. Pruned ones are."""
+        done = {run.replicate for run in self.runs if run.outcome in {*RESULTS, Outcome.pruned}}
+        return len({run.replicate for run in self.runs} - done)
+
+    @property
+    def replicates(self) -> int:
+        """How many there are, whatever they came to."""
+        return len({run.replicate for run in self.runs})
+
+    @cached_property
+    def accuracy(self) -> dict[Replicate, float]:
+        """Validation accuracy of the best or last epoch, by replicate."""
+        values = {run.replicate: self._accuracy_of(run) for run in self.finished}
+        return {replicate: value for replicate, value in values.items() if value is not None}
+
+    def _accuracy_of(self, run: ComparedRun) -> float | None:
+        return run.last() if self.by is By.last else run.best_val_accuracy
 
     @property
     def n(self) -> int:
-        """Seeds that finished."""
+        """Replicates that finished."""
         return len(self.accuracy)
+
+    @property
+    def splits(self) -> int:
+        """Splits among them."""
+        return len({split for _, split in self.accuracy})
 
     @property
     def mean(self) -> float:
@@ -52,7 +91,7 @@ class Group:
     @cached_property
     def interval(self) -> tuple[float, float]:
         """95 % confidence interval of the mean, as far as accuracies go; NaN for one seed."""
-        low, high = mean_interval(list(self.accuracy.values()))
+        low, high = mean_interval(self.accuracy)
         return max(low, 0.0), min(high, 1.0)
 
     @property
@@ -76,13 +115,14 @@ class Group:
         return [run.curve() for run in self.finished]
 
 
-def grouped(runs: Sequence[ComparedRun]) -> list[Group]:
-    """The groups, best mean first; those of which no run finished are last."""
+def grouped(runs: Sequence[ComparedRun], by: By = By.best) -> list[Group]:
+    """The groups, best mean first; after them those of which a run diverged, the fewest of its runs first, and those of
+    which no run finished."""
     found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:
         found.setdefault(tuple(sorted(run.flags.items())), []).append(run)
-    groups = [Group(members[0].flags, members) for members in found.values()]
-    return sorted(groups, key=lambda group: (group.n == 0, -group.mean))
+    groups = [Group(members[0].flags, members, by) for members in found.values()]
+    return sorted(groups, key=lambda g: (g.n == 0, g.diverged / len(g.ended) if g.ended else 0.0, -g.mean))
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.config.effective import effective
 from lenet_exp.config.params import params, text
 from lenet_exp.config.schema import ALWAYS, Config, knobs
@@ -32,6 +33,9 @@ class ComparedRun:
         best_val_accuracy: a fraction; None unless an epoch was finished.
         seconds_to_best: of training, to the end of the best epoch; None where that is not known.
         curve: gives the validation accuracy of each epoch.
+        last: gives that of the last epoch; None where there is none.
+        data: digests of the data files; empty where they are not known.
+        split: the split_seed, where it makes replicates and not configurations; else 0.
     """
 
     id: str
@@ -42,6 +46,14 @@ class ComparedRun:
     best_epoch: int | None
     seconds_to_best: float | None
     curve: Callable[[], Sequence[float]]
+    last: Callable[[], float | None]
+    data: str = ""
+    split: int = 0
+
+    @property
+    def replicate(self) -> Replicate:
+        """What tells it from the other runs of its configuration."""
+        return self.seed, self.split
 
 
 def split_seed_off(shown: dict[str, str]) -> tuple[dict[str, str], int]:
@@ -66,6 +78,10 @@ def _from_result(result: JobResult) -> ComparedRun:
     config = record.config if record is not None else _acting(result.job.config)
     flags, seed = split_seed_off(params(config))
     folder = result.job.folder  # now: it depends on the outputs folder
+
+    def curve() -> list[float]:
+        return [e.val_accuracy for e in folder.history().epochs]
+
     return ComparedRun(
         result.job.run,
         flags,
@@ -74,7 +90,9 @@ def _from_result(result: JobResult) -> ComparedRun:
         record.best_val_accuracy if record is not None else None,
         record.best_epoch if record is not None else None,
         _seconds_to_best(record, folder) if record is not None else None,
-        lambda: [e.val_accuracy for e in folder.history().epochs],
+        curve,
+        lambda: next(reversed(curve()), None),
+        _data(record) if record is not None else "",
     )
 
 
@@ -84,6 +102,10 @@ def _acting(config: Config) -> Config:
         return effective(config)
     named = [{"name": option_name(option)} | option for option in (config.activation, config.optimizer)]
     return replace(config, activation=named[0], optimizer=named[1])
+
+
+def _data(record: Record) -> str:
+    return " ".join(f"{name}={digest}" for name, digest in sorted(record.data_files.items()))
 
 
 def _seconds_to_best(record: Record, folder: RunFolder) -> float | None:

@@ -37,16 +37,17 @@ def verdict(comparison: Comparison) -> str:
     reached = f"{percent(leader.mean)} of validation images"
     if leader.n > 1:
         reached = f"{percent(leader.mean)} ± {leader.sd * 100:.2f} (n={leader.n})"
-    if not comparison.leads:
+    leads = [lead for _, lead in _pairs(comparison)]
+    if not leads:
         return f"{name}: {reached}."
     beaten = [g for g, lead in _pairs(comparison) if lead.ahead]
     equal = [g for g, lead in _pairs(comparison) if not lead.ahead]
     if not equal:
         return f"{name} wins: {reached}, ahead of {_all(len(beaten))}."
     first = f"{name} is first with {reached}"
-    if all(lead.test == "none" for lead in comparison.leads):
+    if all(lead.test == "none" for lead in leads):
         return f"{first}. Whether that is luck {_why_untested(comparison)}."
-    ahead = f", ahead of {len(beaten)} of {len(comparison.leads)} others" if beaten else ""
+    ahead = f", ahead of {len(beaten)} of {len(leads)} others" if beaten else ""
     named = ", ".join(comparison.name(g) for g in equal[:NAMED])
     more = f" and {len(equal) - NAMED} more" if len(equal) > NAMED else ""
     return f"{first}{ahead}; it can't be told apart from {named}{more}."
@@ -54,7 +55,7 @@ def verdict(comparison: Comparison) -> str:
 
 def next_step(comparison: Comparison) -> str | None:
     """What to run to know more; None where all is told apart."""
-    open_leads = [lead for lead in comparison.leads if not lead.ahead]
+    open_leads = [lead for _, lead in _pairs(comparison) if not lead.ahead]
     if not open_leads:
         return None
     if all(lead.test == "none" for lead in open_leads):
@@ -75,7 +76,7 @@ def outcomes(groups: Sequence[Group]) -> str:
 
 
 def _pairs(comparison: Comparison) -> list[tuple[Group, Difference]]:
-    return list(zip(comparison.groups[1:], comparison.leads, strict=False))
+    return [(g, lead) for g, lead in zip(comparison.groups, comparison.leads, strict=True) if lead is not None]
 
 
 def _untested(lead: Difference) -> str:
@@ -93,7 +94,7 @@ def _ahead_or_equal(lead: Difference) -> str:
 
 
 def _why_untested(comparison: Comparison) -> str:
-    one = all(lead.n < 2 for lead in comparison.leads)
+    one = all(lead.n < 2 for _, lead in _pairs(comparison))
     return "can't be told from one seed each" if one else "can't be told: there is no spread to judge by"
 
 

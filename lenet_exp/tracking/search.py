@@ -83,4 +83,5 @@ def _compared(run: Run, client: MlflowClient) -> ComparedRun:
         int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
         metrics.get("seconds_to_best"),
         curve,
+        lambda: metrics.get("val_accuracy"),
     )

@@ -1,0 +1,70 @@
+"""Which of many comparisons count, so that a stated error rate holds for all of them together.
+
+All arrays may have further axes in front, one sweep each: `benchmarks/verdicts.py` simulates with these functions.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+LEVEL = 0.05  # of all comparisons together
+
+
+def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
+    """The p-values, smallest first, are held against one level after the other until the first that is too large.
+
+    Args:
+        p: (..., comparisons); NaN is never small enough.
+        levels: (comparisons,), ascending.
+
+    Returns:
+        Which are small enough, and (...) the level at which it stopped, which the others are held against.
+    """
+    known = np.where(np.isnan(p), np.inf, p)
+    ordered = np.sort(known, axis=-1)
+    fails = ordered > levels
+    passed = np.where(fails.any(axis=-1), fails.argmax(axis=-1), p.shape[-1])[..., None]
+    last = np.take_along_axis(ordered, np.maximum(passed - 1, 0), axis=-1)
+    small = (known <= last) & (passed > 0)
+    return small, levels[np.minimum(passed[..., 0], len(levels) - 1)]
+
+
+def holm_levels(comparisons: int) -> Floats:
+    """Holm 1979, A simple sequentially rejective multiple test procedure."""
+    return LEVEL / np.arange(comparisons, 0, -1)
+
+
+@cache
+def shaffer_levels(groups: int) -> Floats:
+    """Levels of the comparisons of all pairs of groups: Shaffer 1986, Modified sequentially rejective multiple test
+    procedures (S1).
+
+    As Holm's, but if some pairs differ, not all the others can be equal at once: of three groups of which one pair
+    differs, at most one other pair is equal.
+    """
+    pairs = comb(groups, 2)
+    at_most = np.zeros(pairs, dtype=np.int64)
+    possible, largest = _true_at_once(groups), 0
+    for left in range(1, pairs + 1):
+        if possible >> left & 1:
+            largest = left
+        at_most[pairs - left] = max(largest, 1)
+    return LEVEL / at_most
+
+
+@cache
+def _true_at_once(groups: int) -> int:
+    """How many pairs of groups can be equal while all others differ: bit i is set if i can."""
+    if groups < 2:
+        return 1
+    found = 0
+    for together in range(1, groups + 1):
+        found |= _true_at_once(groups - together) << comb(together, 2)
+    return found

@@ -1,0 +1,157 @@
+"""How far apart the means of groups are, all pairs at once, and how much luck is in it.
+
+All arrays may have further axes in front, one sweep each: `benchmarks/verdicts.py` simulates with these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Replicate = tuple[int, int]  # seed, split_seed: what makes one run of a configuration differ from another
+Floats = NDArray[np.float64]
+
+NO_SPREAD = 1e-9  # accuracies are fractions; rounding leaves such a trace where all differences are equal
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Accuracies of groups.
+
+    Attributes:
+        values: (..., groups, replicates); NaN where a group has no run.
+        seeds, splits: (replicates,): the seed and the split of each, numbered from 0.
+    """
+
+    values: Floats
+    seeds: NDArray[np.int64]
+    splits: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, groups: Sequence[Mapping[Replicate, float]]) -> Draws:
+        """Of accuracies by replicate."""
+        column = {key: i for i, key in enumerate(sorted({key for group in groups for key in group}))}
+        values = np.full((len(groups), len(column)), np.nan)
+        for row, group in zip(values, groups, strict=True):
+            row[[column[key] for key in group]] = list(group.values())
+        seeds, splits = (np.unique([key[i] for key in column], return_inverse=True)[1] for i in (0, 1))
+        return cls(values, seeds, splits)
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means over replicates; each array (..., groups).
+
+    Attributes:
+        variance: of the mean; NaN where nothing is known of it.
+        n: replicates.
+        df: degrees of freedom of the variance.
+    """
+
+    mean: Floats
+    variance: Floats
+    n: Floats
+    df: Floats
+
+    @property
+    def spread(self) -> Floats:
+        """Standard deviation, as if the mean were of df + 1 independent values."""
+        return np.sqrt(self.variance * (self.df + 1))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of groups, the first of each being above the second in the order of the groups.
+
+    Attributes:
+        points: difference of the means, (..., pairs) as all of these; over common replicates where it is paired.
+        spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
+        error: standard error of `points`.
+        n: replicates that it rests on: common ones, or those of the smaller group.
+        paired: over common replicates, else Welch's.
+        p: of Student's t, two-sided; NaN where there is nothing to judge by.
+    """
+
+    points: Floats
+    spread: Floats
+    error: Floats
+    n: Floats
+    df: Floats
+    paired: NDArray[np.bool_]
+    p: Floats
+
+
+def means(values: Floats, draws: Draws) -> Means:
+    """Means of rows of values, and their variances.
+
+    Replicates of one split are independent, and so are those of which each has a split of its own. In a crossed design
+    (each of several seeds with each of several splits) two that share a seed or a split are not: the variance is then
+    clustered both ways (Cameron, Gelbach, Miller 2011, Robust inference with multiway clustering; Owen 2007, The
+    pigeonhole bootstrap), with the degrees of freedom of the smaller number of clusters.
+
+    Args:
+        values: (..., rows, replicates); NaN where there is none.
+    """
+    known = ~np.isnan(values)
+    n = known.sum(axis=-1).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, values, 0.0).sum(axis=-1) / n
+        off = np.where(known, values - mean[..., None], 0.0)
+        cells = (off**2).sum(axis=-1) / (n * (n - 1))
+        if draws.splits.size == 0 or draws.splits.max() == 0:
+            return Means(mean, cells, n, n - 1)
+        by_seed, seeds = _clustered(off, known, draws.seeds, n)
+        by_split, splits = _clustered(off, known, draws.splits, n)
+        both = np.maximum(np.maximum(by_seed, by_split), by_seed + by_split - cells)
+        crossed = (seeds > 1) & (splits > 1)
+        variance = np.where(crossed, both, np.where(seeds > 1, by_seed, by_split))
+        df = np.where(crossed, np.minimum(seeds, splits), np.maximum(seeds, splits)) - 1
+    return Means(mean, variance, n, df)
+
+
+def _clustered(off: Floats, known: NDArray[np.bool_], codes: NDArray[np.int64], n: Floats) -> tuple[Floats, Floats]:
+    """The variance of a mean whose values are independent between clusters alone, and the number of clusters."""
+    belongs = codes[:, None] == np.arange(codes.max() + 1)
+    clusters = (known @ belongs).sum(axis=-1).astype(float)
+    return ((off @ belongs) ** 2).sum(axis=-1) * clusters / (clusters - 1) / n**2, clusters
+
+
+def pairs(draws: Draws) -> Pairs:
+    """All pairs (0, 1), (0, 2), ..., (1, 2), ...: as `numpy.triu_indices(groups, 1)` orders them.
+
+    Paired where the two have two replicates in common, and these are at least half of the smaller group; else by
+    Welch's statistic with the smaller group's degrees of freedom, which does not promise too much at any level (Mickey,
+    Brown 1966, Bounds on the distribution of the Behrens-Fisher statistic).
+    """
+    alone = means(draws.values, draws)
+    rows = [_row(draws, alone, i) for i in range(draws.values.shape[-2] - 1)]
+    return Pairs(*(np.concatenate(parts, axis=-1) for parts in zip(*rows, strict=True)))
+
+
+def first_against_others(draws: Draws) -> Pairs:
+    """The first group against each other, in their order."""
+    return Pairs(*_row(draws, means(draws.values, draws), 0))
+
+
+def _row(draws: Draws, alone: Means, i: int) -> tuple[Any, ...]:
+    """One group against those after it: the fields of `Pairs`."""
+    from scipy.special import stdtr  # a fifth of a second, which a sweep of single seeds need not pay
+
+    common = means(draws.values[..., i : i + 1, :] - draws.values[..., i + 1 :, :], draws)
+    one, other = slice(i, i + 1), slice(i + 1, None)
+    smaller = np.minimum(alone.n[..., one], alone.n[..., other])
+    paired = (common.n >= 2) & (2 * common.n >= smaller)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.where(paired, common.spread, np.hypot(alone.spread[..., one], alone.spread[..., other]))
+        error = np.sqrt(
+            np.where(paired, common.variance, alone.variance[..., one] + alone.variance[..., other]),
+        )
+        points = np.where(paired, common.mean, alone.mean[..., one] - alone.mean[..., other])
+        df = np.where(paired, common.df, np.minimum(alone.df[..., one], alone.df[..., other]))
+        judged = (df >= 1) & (spread > NO_SPREAD)
+        p = np.where(judged, 2 * stdtr(np.maximum(df, 1), -np.abs(points) / error), np.nan)
+    return points, spread, error, np.where(paired, common.n, smaller), df, paired, p
