@@ -69,11 +69,11 @@ def train(rates: int, outputs: Path) -> None:
 
 def timed(*arguments: str) -> float:
     """`lenet-compare <arguments>` in this process: seconds."""
-    from lenet_exp.commands.compare import run
+    from lenet_exp.commands.compare import compare
 
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        run(list(arguments))
+        compare(list(arguments))
     return time.perf_counter() - start
 
 

@@ -63,6 +63,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.machine import command_line
         from lenet_exp.reports.progress import display
         from lenet_exp.runs.jobs import check_jobs, freeze_jobs, tell_once
+        from lenet_exp.sweeps.confirm import check_fresh
         from lenet_exp.sweeps.session import Asked
 
         assert self.config is not None
@@ -78,6 +79,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         configs = check_jobs(jobs, composed)
         tell_once(configs)
         frozen = freeze_jobs(swept, jobs, configs)
+        check_fresh(configs[0], frozen)
         kept = [hide_password(o) for o in given if o.startswith(MAKES_JOBS) or not o.startswith("sweep.")]
         asked = Asked(command_line(), kept, swept)
         return self._run(sweep_of(configs[0].tracking.experiment, frozen), frozen, configs[0], asked)

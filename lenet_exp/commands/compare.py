@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -16,6 +17,8 @@ lenet-compare: runs grouped by configuration, compared over their seeds.
   lenet-compare sweep=<id>,<id>          these sweeps together: last, ids (or first digits), MLflow run ids, folders
   lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
                                          runs of the store, in MLflow's syntax; filter= alone takes all
+  lenet-compare confirm=0.2              the line that tests the leader on fresh seeds, as many as tell a difference of
+                                         0.2 percentage points; with run=true it is run, too
   lenet-compare output=report.html       writes it, too: .html (one page with pictures), .md, .csv or .json
 
   tracking.uri=      the store for filter= (MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
@@ -31,15 +34,23 @@ KNOWN: dict[str, str | None] = {
     "sweep": None,
     "filter": None,
     "output": None,
+    "confirm": None,
+    "run": "false",
     "tracking.uri": None,
     "experiment": "lenet_exp",
 }
 
 
-def run(arguments: list[str]) -> int:
+def compare(arguments: list[str]) -> int:
     """The exit status of `lenet-compare <arguments>`."""
     values = parse(arguments, KNOWN)
-    output = _output(values["output"])
+    output, points, run = _output(values["output"]), _points(values["confirm"]), _yes("run", values["run"])
+    if run and points is None:
+        raise ConfigError("run=true: runs a confirmation, and needs confirm=; allowed is confirm=0.2, for instance")
+    if points is not None and (values["filter"] is not None or output is not None or "," in (values["sweep"] or "")):
+        raise ConfigError(f"confirm={values['confirm']}: confirms one sweep; allowed beside it are sweep= and run=")
+    if points is not None:
+        return _confirm(values["sweep"], points, values["tracking.uri"], run)
     from lenet_exp.commands.sources import find
     from lenet_exp.reports.leaderboard import print_comparison
     from lenet_exp.reports.progress import log_to_console
@@ -56,6 +67,30 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def _confirm(sweep: str | None, points: float, uri: str | None, run: bool) -> int:
+    from lenet_exp.commands.confirmation import confirm
+    from lenet_exp.reports.progress import log_to_console
+
+    log_to_console()
+    return confirm(sweep, points, uri, run=run)
+
+
+def _points(value: str | None) -> float | None:
+    try:
+        points = None if value is None else float(value)
+    except ValueError:
+        points = math.nan
+    if points is not None and not 0 < points < 100:
+        raise ConfigError(f"confirm={value}: allowed are percentage points > 0 and < 100: the difference worth finding")
+    return points
+
+
+def _yes(key: str, value: str | None) -> bool:
+    if value not in {"true", "false"}:
+        raise ConfigError(f"{key}={value}: allowed is true or false")
+    return value == "true"
+
+
 def _output(output: str | None) -> Path | None:
     if output is None:
         return None
@@ -69,7 +104,7 @@ def _output(output: str | None) -> Path | None:
 
 def main() -> None:
     """The command lenet-compare."""
-    run_command("lenet-compare", USAGE, run)
+    run_command("lenet-compare", USAGE, compare)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.design import Design, design_of, together
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
-from lenet_exp.folders.results import job_results
+from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.sweep_table import believed
 
@@ -27,19 +28,19 @@ def find(
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter=: allowed is one of them")
     if filter_string is not None:
-        runs, swept, title = (
-            *runs_of_filter(filter_string, uri, experiment),
-            filter_string or f"all runs of {experiment}",
-        )
+        runs, swept = runs_of_filter(filter_string, uri, experiment)
+        design, title = None, filter_string or f"all runs of {experiment}"
     else:
-        runs, swept, title = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
+        runs, swept, design, title = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")
-    return compare_runs(runs, swept), title
+    return compare_runs(runs, swept, design=design), title
 
 
-def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str], str]:
-    """The runs of sweeps, the flags that were swept, and the commands.
+def runs_of_sweeps(
+    which: Sequence[str], uri: str | None, experiment: str
+) -> tuple[list[ComparedRun], list[str], Design | None, str]:
+    """The runs of sweeps, the flags that were swept, what was fixed beforehand, and the commands.
 
     A sweep that is not in the outputs folder is looked for in the store by its MLflow run id.
 
@@ -48,7 +49,7 @@ def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tu
     """
     runs: dict[str, ComparedRun] = {}
     swept: dict[str, None] = {}
-    titles = []
+    titles, designs = [], []
     for name in which:
         try:
             sweep = find_sweep(name.strip())
@@ -61,19 +62,21 @@ def runs_of_sweeps(which: Sequence[str], uri: str | None, experiment: str) -> tu
             titles.append(f"sweep {name.strip()}")
         else:
             plan = sweep.started()
-            found, flags = runs_of(sweep), [flag.lstrip("+") for flag in plan.swept]
+            results = results_of(sweep)
+            found, flags = from_results(results), [flag.lstrip("+") for flag in plan.swept]
             titles.append(plan.command)
+            designs.append(design_of(plan, results))
         runs |= {run.id: run for run in found}
         swept |= dict.fromkeys(flags)
-    return list(runs.values()), list(swept), "; ".join(titles)
+    return list(runs.values()), list(swept), together(designs), "; ".join(titles)
 
 
-def runs_of(sweep: SweepFolder) -> list[ComparedRun]:
-    """The runs of one sweep, from their run folders."""
+def results_of(sweep: SweepFolder) -> list[JobResult]:
+    """What the jobs of a sweep came to, from their run folders."""
     results = job_results(sweep, sweep.jobs(), since_ms=0)
     if (line := believed(results)) is not None:
         log.info("%s", line)
-    return from_results(results)
+    return results
 
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
-from lenet_exp.comparison.runs import EXECUTION, ComparedRun
-from lenet_exp.comparison.statistics import Difference, against_chosen
+from lenet_exp.comparison.runs import EXECUTION, ComparedRun, from_results
+from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
+from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.results import JobResult
 
 SPLIT = "split_seed"
 
@@ -26,7 +29,8 @@ class Comparison:
         leads: for each group the leader against it; None for the leader itself, and where there is nothing to hold it
             against: no run finished, or some diverged, and those that did not are no fair sample.
         leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
-            finished.
+            finished. In a confirmation the one that was named.
+        design: what was fixed beforehand; None where that is not known.
     """
 
     dataset: str
@@ -34,6 +38,7 @@ class Comparison:
     flags: list[str]
     leads: list[Difference | None]
     leader: Group | None = None
+    design: Design | None = None
 
     @property
     def not_excluded(self) -> list[Group]:
@@ -70,7 +75,14 @@ class Comparison:
         return job_name(0, values, set(config_groups())) if values else self.dataset
 
 
-def compare_runs(runs: Sequence[ComparedRun], swept: Sequence[str] = (), by: By = By.best) -> list[Comparison]:
+def compare_sweep(plan: SweepPlan, results: Sequence[JobResult], by: By = By.best) -> list[Comparison]:
+    """The comparisons of one sweep."""
+    return compare_runs(from_results(results), plan.swept, by, design_of(plan, results))
+
+
+def compare_runs(
+    runs: Sequence[ComparedRun], swept: Sequence[str] = (), by: By = By.best, design: Design | None = None
+) -> list[Comparison]:
     """Comparisons by data set, in the order in which the data sets come.
 
     Args:
@@ -81,7 +93,7 @@ def compare_runs(runs: Sequence[ComparedRun], swept: Sequence[str] = (), by: By 
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
-    return [_compare(dataset, _configured(its, swept), swept, by) for dataset, its in by_dataset.items()]
+    return [_compare(dataset, _configured(its, swept), swept, by, design) for dataset, its in by_dataset.items()]
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
@@ -100,23 +112,35 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
     ]
 
 
-def _compare(dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: By) -> Comparison:
+def _compare(
+    dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: By, design: Design | None
+) -> Comparison:
     groups = grouped(runs, by)
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
-    leader = next(iter([*judged, *groups]), None)
+    named = _named(groups, design)
+    leader = named or next(iter([*judged, *groups]), None)
     if leader is None or not leader.n:
-        return Comparison(dataset, groups, _differing(groups, swept), [None] * len(groups))
+        return Comparison(dataset, groups, _differing(groups, swept), [None] * len(groups), design=design)
     found: dict[int, Difference] = {}
-    if judged:
-        differences = against_chosen(leader.accuracy, [g.accuracy for g in judged[1:]])
-        found = {id(g): difference for g, difference in zip(judged[1:], differences, strict=True)}
+    if leader in judged:
+        others = [g for g in judged if g is not leader]
+        rule = against_fixed if named is not None else against_chosen
+        differences = rule(leader.accuracy, [g.accuracy for g in others])
+        found = {id(g): difference for g, difference in zip(others, differences, strict=True)}
     if not leader.diverged:
         for g in stable:
             if g is not leader and id(g) not in found:  # a single run
                 found[id(g)] = Difference(leader.mean - g.mean, 1)
     leads = [found.get(id(g)) for g in groups]
-    return Comparison(dataset, groups, _differing(groups, swept), leads, leader)
+    return Comparison(dataset, groups, _differing(groups, swept), leads, leader, design)
+
+
+def _named(groups: Sequence[Group], design: Design | None) -> Group | None:
+    """The leader that was named before any of these runs, which a confirmation holds against the others."""
+    if design is None or design.confirms is None:
+        return None
+    return next((g for g in groups if any(run.id == design.leader for run in g.runs)), None)
 
 
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.confirm import answer, confirmation
+from lenet_exp.comparison.design import caution
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics import Difference, seeds_needed
 
@@ -29,7 +31,15 @@ def against_leader(lead: Difference) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """One or two sentences that answer what won and whether it is luck."""
+    """A few sentences: what won, whether it is luck, and whether the design was fixed before a look; of a sweep that
+    confirms another, whether it has."""
+    if (tested := confirmation(comparison)) is not None:
+        return answer(comparison, tested)
+    doubt = caution(comparison.design) if len(comparison.groups) > 1 else None
+    return _ranking(comparison) + (f" But {doubt}." if doubt is not None else "")
+
+
+def _ranking(comparison: Comparison) -> str:
     leader = comparison.leader
     if leader is None:
         return f"No run finished: {outcomes(comparison.groups)}."
@@ -55,6 +65,8 @@ def verdict(comparison: Comparison) -> str:
 
 def next_step(comparison: Comparison) -> str | None:
     """What to run to know more; None where all is told apart."""
+    if (tested := confirmation(comparison)) is not None:
+        return "the same line goes on with what is missing" if tested.missing else None
     open_leads = [lead for _, lead in _pairs(comparison) if not lead.ahead]
     if not open_leads:
         return None

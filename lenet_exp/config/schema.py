@@ -162,6 +162,14 @@ class Sweep:
         neutral=[],
         result=False,
     )
+    confirms: str | None = knob(
+        "the sweep whose leader, the first configuration here, is tested on these seeds (lenet-compare confirm=)",
+        neutral=None,
+        result=False,
+    )
+    points: float | None = knob(
+        "the difference that the test was made to find, in percentage points", gt=0, lt=100, neutral=None, result=False
+    )
     time_limit: float | None = knob("seconds a run may take before it counts as failed", gt=0, result=False)
     force: bool = knob("train again what is finished already", result=False)
     resume: str | None = knob("go on with an earlier sweep: last, its MLflow run id, or its folder", result=False)

@@ -23,6 +23,9 @@ NAMES = (
     "overrides",
     "starts",
     "replaced_by",
+    "confirms",
+    "confirmed",
+    "confirmed_by",
 )
 BEGINNINGS = ("sweep", "swept", "version.", "git_", "mlflow.")
 

@@ -216,6 +216,8 @@ class SweepPlan(Stored):
         remade: it was damaged, and a start made it again.
         ended_ms: when it ended last.
         untold: the stores that were not told yet of its present start or of how it ended.
+        confirms: the sweep whose leader it puts to the test on fresh seeds, made to find a difference of `points`, in
+            percentage points; `confirmed`: the answer, once all its runs have ended.
     """
 
     created_ms: int
@@ -234,6 +236,9 @@ class SweepPlan(Stored):
     remade: bool = False
     ended_ms: int = 0
     untold: list[str] = field(default_factory=list)
+    confirms: str | None = None
+    points: float | None = None
+    confirmed: bool | None = None
 
 
 def record_of(value: Any) -> Record:

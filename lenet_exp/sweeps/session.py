@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lenet_exp.addresses import frozen_uri
-from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.comparison.runs import from_results
+from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.executor import GivesExecutor
@@ -24,6 +24,7 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.pool.pool import Done
 from lenet_exp.reports.progress import display
 from lenet_exp.reports.sweep_table import print_sweep
+from lenet_exp.sweeps.confirm import keep_answer
 from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
@@ -210,7 +211,8 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if session.grew:
         delivery.attempt(OWN_RUN, lambda store: name_parent(store, sweep))
-    comparisons = compare_runs(from_results(results), sweep.started().swept)
+    comparisons = compare_sweep(sweep.started(), results)
+    keep_answer(sweep, comparisons)
     print_sweep(results, seconds, sweep, comparisons)
     with_pictures = session.config.tracking.plots and outcome is Outcome.finished
     delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
@@ -218,12 +220,13 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     return all(r.outcome.ended_well for r in results)
 
 
-def _kept(asked: Asked, config: Config, again: bool) -> dict[str, str | list[str] | None]:
+def _kept(asked: Asked, config: Config, again: bool) -> dict[str, Any]:
     """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes."""
-    kept: dict[str, str | list[str] | None] = {"experiment": config.tracking.experiment}
+    kept: dict[str, Any] = {"experiment": config.tracking.experiment}
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)
     if again and not asked.overrides:
         return kept
+    kept |= {"confirms": config.sweep.confirms, "points": config.sweep.points}
     return kept | {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.comparison.runs import from_results
+from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Models
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.job import Job
@@ -141,7 +140,7 @@ class Sync:
         sweep.to_tell(delivery.name)
         delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
         self.delivered += Amount(sweeps=int(untold and delivery.name not in sweep.started().untold))
-        comparisons = compare_runs(from_results(results), sweep.started().swept)
+        comparisons = compare_sweep(sweep.started(), results)
         pictures = config.tracking.plots and sweep.started().outcome is Outcome.finished
         delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, pictures))
 

@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
+from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.escape import code
 from lenet_exp.reports.leaderboard import markdown
 from lenet_exp.tracking.deliver import delivered_run
-from lenet_exp.tracking.mlflow_runs import set_tags
+from lenet_exp.tracking.mlflow_runs import alive, set_tags
 from lenet_exp.tracking.store import Store
 
 ROWS = 20  # of each leaderboard in the description
@@ -36,14 +37,28 @@ def report_sweep(
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
-    state = json.dumps([[r.job.run, r.outcome, r.value] for r in results] + [with_pictures])
+    state = json.dumps(
+        [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
+    )
     digest = hashlib.sha256(state.encode()).hexdigest()
     if plan.shown.get(run_id) == digest:
         return
+    if plan.confirms is not None and plan.confirmed is not None:
+        _tell_answer(store, sweep, run_id, plan)
     set_tags(store, run_id, {"mlflow.note.content": _description(comparisons, plan.command, _links(store, results))})
     if with_pictures:
         _log_pictures(store, run_id, comparisons)
     sweep.save(shown=plan.shown | {run_id: digest})
+
+
+def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
+    """Whether it is confirmed, on the run of this sweep and on that of the one whose leader was tested."""
+    answer = "yes" if plan.confirmed else "no"
+    tested = SweepFolder(sweep.path.parent / str(plan.confirms)).kept_plan()
+    its_run = tested.mlflow_runs.get(store.name) if tested is not None else None
+    set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": answer})
+    if its_run is not None and alive(store, its_run):
+        set_tags(store, its_run, {"confirmed": answer, "confirmed_by": run_id})
 
 
 def _description(comparisons: Sequence[Comparison], command: str, links: Callable[[Group], str | None]) -> str:

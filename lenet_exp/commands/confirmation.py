@@ -1,0 +1,84 @@
+"""`lenet-compare confirm=`: the line that tests a sweep's leader on fresh seeds, and on request its sweep."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+
+from lenet_exp.comparison.compare import Comparison, compare_sweep
+from lenet_exp.comparison.confirm import answer, confirmation
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.results import JobResult, job_results
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import cpu_count
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.sweeps.confirm import Confirming, confirmations, confirmed_sweep, confirming
+
+LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
+
+
+def confirm(which: str | None, points: float, uri: str | None, *, run: bool) -> int:
+    """Prints the line for each data set of a sweep, and runs it; the exit status.
+
+    Args:
+        which: names the sweep; the last one by default, and of a confirmation the sweep that it confirms.
+        points: the difference worth finding, in percentage points.
+
+    Raises:
+        ConfigError: there is no such sweep, or the confirmation can't be planned or run.
+    """
+    sweep = confirmed_sweep(which)
+    plan, results = sweep.started(), job_results(sweep, sweep.jobs(), since_ms=0)
+    here = sweep.outputs.resolve() == outputs_dir().resolve()
+    if run and not here:  # its jobs may name classes of somebody else
+        raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
+    comparisons = compare_sweep(plan, results)
+    todo = [_told(sweep, c, results, points, uri) for c in comparisons]
+    statuses = [_train(line) for line in todo if line is not None and run]
+    return max(statuses, default=0)
+
+
+def _told(
+    sweep: SweepFolder, comparison: Comparison, results: list[JobResult], points: float, uri: str | None
+) -> Confirming | None:
+    """Says what it takes and what to type; None where the very test has ended: its answer stands."""
+    for done in confirmations(sweep, comparison.dataset):
+        its = done.started()
+        if its.confirmed is not None and its.points == points:
+            for found in compare_sweep(its, job_results(done, done.jobs(), since_ms=0)):
+                tested = confirmation(found)
+                assert tested is not None
+                print(f"{answer(found, tested)} That is the answer of sweep {done.id}.")
+            return None
+    line = confirming(sweep, comparison, points / 100, uri)
+    for earlier in line.before:
+        said = "confirmed" if earlier.started().confirmed else "not confirmed"
+        print(f"sweep {earlier.id} has tested it already, for {earlier.started().points:g} points: {said}{LESS}")
+    wanted = line.plan
+    names = ", ".join(comparison.name(g) for g in wanted.groups[1:4])
+    more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
+    print(
+        f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each tell a difference "
+        f"of {points:g} points with a power of 80 %, by the spread that was seen"
+    )
+    known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
+    runs = wanted.seeds * len(wanted.groups)
+    if known:
+        minutes = statistics.fmean(known) * runs / cpu_count() / 60
+        print(f"{runs} runs, about {max(1, round(minutes))} minutes if {cpu_count()} train side by side")
+    prefix = "" if sweep.outputs.resolve() == outputs_dir().resolve() else f"LENET_EXP_OUTPUTS={sweep.outputs} "
+    print(f"  {prefix}{line.line}")
+    return line
+
+
+def _train(line: Confirming) -> int:
+    """As if it had been typed; whoever stops this process stops that one with it."""
+    sys.stdout.flush()
+    command = [sys.executable, "-P", "-m", "lenet_exp", "train", *line.arguments]
+    with subprocess.Popen(command, env=dict(os.environ)) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # it got the same signal, and commits
+            return process.wait()

@@ -1,0 +1,155 @@
+"""Whether a leader that other seeds named is the best on seeds that had no say in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.statistics import MOST_SEEDS, Difference, seeds_for
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.records import RESULTS
+
+K = TypeVar("K")
+NAMED = 3  # groups behind the leader that a sentence names
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The answer of a sweep that confirms another.
+
+    Attributes:
+        leader: the configuration that the other sweep named.
+        leads: it against those that the other sweep could not exclude as best, on the fresh seeds alone
+            (`against_fixed`).
+        unsteady: those of which a run diverged; the leader is not held against their survivors.
+        points: the difference that it was made to find, as a fraction.
+        missing: runs that have not come to a result.
+    """
+
+    leader: Group
+    leads: list[tuple[Group, Difference]]
+    unsteady: list[Group]
+    points: float
+    missing: int
+
+    @property
+    def confirmed(self) -> bool | None:
+        """Whether the leader is ahead of all others, and none of its runs diverged; None while runs are missing."""
+        if self.missing:
+            return None
+        return not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
+
+
+def confirmation(comparison: Comparison) -> Confirmation | None:
+    """The answer, where the comparison's runs are those of a sweep that confirms another."""
+    design, groups = comparison.design, comparison.groups
+    if design is None or design.confirms is None:
+        return None
+    leader = next((g for g in groups if any(run.id == design.leader for run in g.runs)), None)
+    if leader is None:
+        return None
+    leads = [(g, lead) for g, lead in zip(groups, comparison.leads, strict=True) if lead is not None]
+    unsteady = [g for g in groups if g is not leader and g.diverged]
+    missing = sum(n for g in groups for outcome, n in g.outcomes.items() if outcome not in RESULTS)
+    return Confirmation(leader, leads, unsteady, design.points or 0.0, missing)
+
+
+def answer(comparison: Comparison, found: Confirmation) -> str:
+    """One or two sentences: confirmed, not confirmed and why, or what is missing still."""
+    name, runs = comparison.name(found.leader), comparison.num_runs
+    if found.missing:
+        return f"Whether {name} is confirmed is open: {found.missing} of {runs} runs have not come to a result."
+    seeds = f"{found.leader.replicates} fresh seeds"
+    if found.leader.diverged:
+        return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
+    beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
+    against = [_against(comparison.name(g), lead, found.points) for g, lead in found.leads if not lead.ahead]
+    against += [_against(comparison.name(g), lead, found.points) for g, lead in beaten[:NAMED]]
+    against += [f"ahead of {len(beaten) - NAMED} more by more"] if len(beaten) > NAMED else []
+    parts = [f"{name} is {'; '.join(against)}"] if against else []
+    parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
+    return f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}: {'; '.join(parts)}."
+
+
+def _against(other: str, lead: Difference, looked_for: float) -> str:
+    by = f"{abs(lead.points) * 100:.2f} points"
+    if math.isnan(lead.low):
+        return f"{by} {'above' if lead.points > 0 else 'below'} {other}, with no spread to judge by"
+    low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
+    interval = f"({low * 100:.2f} to {high * 100:.2f})"
+    if lead.differs:
+        return f"{'ahead of' if lead.ahead else 'behind'} {other} by {by} {interval}"
+    small = max(abs(low), abs(high)) < looked_for
+    less = f", so by less than the {looked_for * 100:g} points that were looked for" if small else ""
+    return f"not told apart from {other}: {by} {interval}{less}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A confirmation that is still to be run.
+
+    Attributes:
+        groups: the leader, and those that can't be excluded as best; where it is ahead of all, the next best.
+        seeds: how many of each.
+    """
+
+    groups: list[Group]
+    seeds: int
+
+
+def plan(comparison: Comparison, points: float) -> Plan:
+    """How many fresh seeds tell a difference of `points` (a fraction) with a power of 80 %.
+
+    Of a configuration that lies far behind they have to tell half of that, if it is more: what was seen of a leader is
+    too large by its luck, though hardly by so much.
+
+    Raises:
+        ConfigError: there are no two configurations, no spread is known, or more than 1,000 seeds would be needed.
+    """
+    asked, name = f"confirm={points * 100:g}", comparison.dataset
+    candidates = sorted(comparison.not_excluded, key=lambda g: g is not comparison.leader)
+    if len(candidates) == 1:
+        candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
+    if len(candidates) < 2:
+        raise ConfigError(f"{asked}: {name} has no two configurations to compare; allowed are two or more")
+    leader, *others = candidates
+    spreads, df = _spreads(leader, others, comparison.groups)
+    if not df:
+        raise ConfigError(f"{asked}: one seed each tells no spread; run {name} with several first, 'seed=range(5)'")
+    needed = [
+        seeds_for(max(points, (leader.mean - other.mean) / 2), spread, df, len(others))
+        for other, spread in zip(others, spreads, strict=True)
+    ]
+    seeds = None if None in needed else max(n for n in needed if n is not None)
+    if seeds is None:
+        raise ConfigError(f"{asked}: it would take more than {MOST_SEEDS:,} seeds; allowed is a larger difference")
+    return Plan(candidates, seeds)
+
+
+def _spreads(leader: Group, others: list[Group], groups: list[Group]) -> tuple[list[float], int]:
+    """Standard deviations of the paired differences between the leader and each other, and how well they are known
+    together: degrees of freedom after Satterthwaite 1946; 0 where nothing is known.
+
+    Without common seeds it is what the spread within all groups makes likely.
+    """
+    within = [(g.sd**2, g.n - 1) for g in groups if g.n > 1]
+    df = sum(d for _, d in within)
+    likely = 2 * sum(v * d for v, d in within) / df if df else 0.0
+    pairs = [_variance(leader.accuracy, other.accuracy) for other in others]
+    variances = [v if d else likely for v, d in pairs]
+    known = [(v, d) for v, d in pairs if d] or [(v, d) for v, d in within if v]
+    square = sum(v**2 / d for v, d in known)
+    together = math.floor(sum(v for v, _ in known) ** 2 / square) if square else df
+    return [math.sqrt(v) for v in variances], together
+
+
+def _variance(a: Mapping[K, float], b: Mapping[K, float]) -> tuple[float, int]:
+    """Of the differences over common seeds, and its degrees of freedom."""
+    common = a.keys() & b.keys()
+    return (float(np.var([a[s] - b[s] for s in common], ddof=1)), len(common) - 1) if len(common) > 1 else (0.0, 0)

@@ -1,0 +1,60 @@
+"""What was fixed before the first result was seen: an error rate holds for that, and for nothing that came after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.results import JobResult
+
+
+@dataclass(frozen=True)
+class Design:
+    """How the runs of a comparison came to be.
+
+    Attributes:
+        runs: of all its sweeps.
+        known: those of them that had begun before their sweep was first typed: somebody may have looked at them.
+        sweeps: how many were put together.
+        confirms: id of the sweep whose leader this one puts to the test, on seeds that had no say in naming it.
+        points: the difference that the test was made to find, as a fraction.
+        leader: the run that stands for that leader: the first that was asked for.
+    """
+
+    runs: int
+    known: int
+    sweeps: int = 1
+    confirms: str | None = None
+    points: float | None = None
+    leader: str = ""
+
+
+def design_of(plan: SweepPlan, results: Sequence[JobResult]) -> Design:
+    """The design of one sweep, by its jobs in their order."""
+    records = {r.job.run: r.record for r in results if r.record is not None}
+    known = 0 if plan.remade else sum(record.created_ms < plan.created_ms for record in records.values())
+    leader = results[0].job.run if results else ""
+    points = plan.points and plan.points / 100
+    return Design(len({r.job.run for r in results}), known, 1, plan.confirms, points, leader)
+
+
+def together(designs: Sequence[Design]) -> Design | None:
+    """The design of sweeps that are compared as one; None for runs of no sweep."""
+    if len(designs) < 2:
+        return designs[0] if designs else None
+    return Design(sum(d.runs for d in designs), sum(d.known for d in designs), len(designs))
+
+
+def caution(design: Design | None) -> str | None:
+    """Why the error rate may be another than it is said to be; None where the design was fixed."""
+    if design is None:
+        return None
+    if design.sweeps > 1:
+        return f"runs of {design.sweeps} sweeps: 5 % holds if all of them were planned before the first was looked at"
+    if design.known:
+        return (
+            f"{design.known} of {design.runs} runs were there before this sweep: 5 % holds for a design that is fixed "
+            "before any result is seen, and is more where seeds or configurations were added after a look"
+        )
+    return None

@@ -1,0 +1,153 @@
+"""The line that confirms a sweep: its leader and those not excluded, again, on seeds that none of them has seen."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.confirm import Plan, confirmation, plan
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import ConfigError
+from lenet_exp.files import user_path
+from lenet_exp.folders.find import find_sweep
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.outputs import outputs_dir
+
+FIRST = 1000  # fresh seeds begin at a multiple of it
+NOT_KEPT = ("sweep.zip=", "sweep.confirms=", "sweep.points=", "sweep.resume=", "sweep.force=", "sweep.dry_run=")
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """A confirmation that can be started.
+
+    Attributes:
+        plan: what it takes.
+        arguments: of lenet-train.
+        before: confirmations of the same sweep that have ended; each further one adds to the error rate.
+    """
+
+    plan: Plan
+    arguments: list[str]
+    before: list[SweepFolder]
+
+    @property
+    def line(self) -> str:
+        """To type."""
+        return shlex.join(["lenet-train", *self.arguments])
+
+
+def confirmed_sweep(which: str | None) -> SweepFolder:
+    """The sweep to confirm: the one named, else the last; of one that confirms another, that other.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    sweep = find_sweep(which or "last")
+    confirms = sweep.started().confirms
+    return sweep if confirms is None or which is not None else SweepFolder(sweep.path.parent / confirms)
+
+
+def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
+    """The sweeps that confirm this one for a data set, ended or not."""
+    found = [s for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
+    return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
+
+
+def confirming(sweep: SweepFolder, comparison: Comparison, points: float, uri: str | None) -> Confirming:
+    """The confirmation of one data set's leader in a sweep; the same as long as it has not ended.
+
+    Args:
+        points: the difference worth finding, as a fraction.
+        uri: the store, where the sweep's own needs a password.
+
+    Raises:
+        ConfigError: it can't be planned, or the password of the store was not kept.
+    """
+    wanted, jobs = plan(comparison, points), sweep.jobs()
+    by_run = {job.run: job for job in jobs}
+    chosen = [by_run[group.runs[0].id] for group in wanted.groups]
+    ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
+    seen = max(job.config.seed for s in [sweep, *ended] for job in s.jobs())
+    seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
+    swept = sweep.started().swept
+    own = [f"sweep.confirms={sweep.id}", f"sweep.points={points * 100:g}"]
+    arguments = [*_config_dir(sweep.started().command), "-m", *_overrides(chosen, seeds, "split_seed" in swept, uri)]
+    return Confirming(wanted, [*arguments, *own], ended)
+
+
+def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
+    """Raises:
+    ConfigError: the sweep that these jobs confirm is not there, has a seed of theirs, or `sweep.points` is missing.
+    """
+    confirms, points = config.sweep.confirms, config.sweep.points
+    if (confirms is None) != (points is None):
+        raise ConfigError("sweep.confirms, sweep.points: allowed is both or none; lenet-compare confirm= has the line")
+    if confirms is None:
+        return
+    sweep = find_sweep(confirms)
+    used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
+    if used:
+        raise ConfigError(f"seed={min(used)}: sweep {sweep.id} has seen it; allowed are seeds that it has not")
+
+
+def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
+    """Keeps whether a sweep that confirms another has done so, once all its runs have ended."""
+    if sweep.started().confirms is not None:
+        found = [confirmation(comparison) for comparison in comparisons]
+        answers = {c.confirmed for c in found if c is not None}
+        sweep.save(confirmed=None if None in answers or not answers else all(answers))
+
+
+def _overrides(jobs: Sequence[Job], seeds: range, with_splits: bool, uri: str | None) -> list[str]:
+    """What the jobs were composed from, side by side, the first one's first; seeds fresh, and splits if they varied."""
+    columns: dict[str, list[str]] = {}
+    for job in jobs:
+        for override in job.overrides:
+            key, sign, value = override.partition("=")
+            columns.setdefault(key + sign, []).append(_absolute(job, key, value))
+    fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
+    kept = {k: v for k, v in columns.items() if k not in fresh and not k.startswith(NOT_KEPT)}
+    if uri is not None:
+        kept["tracking.uri="] = [uri]
+    if any("***" in value for values in kept.values() for value in values):
+        raise ConfigError("tracking.uri: its password was not kept; allowed is tracking.uri= with it")
+    several = [key for key, values in kept.items() if len(set(values)) > 1]
+    found = [f"{key}{','.join(values if key in several else values[:1])}" for key, values in kept.items()]
+    found += [f"{key}range({seeds.start},{seeds.stop})" for key in sorted(fresh)]
+    zipped = [_names(several)] if len(several) > 1 else []
+    zipped += [_names(sorted(fresh))] if with_splits else []
+    if zipped:
+        found.append(f"sweep.zip=[{','.join(zipped)}]" if len(zipped) > 1 else f"sweep.zip={zipped[0]}")
+    return found
+
+
+def _names(keys: Iterable[str]) -> str:
+    return f"[{','.join(key.rstrip('=').lstrip('+') for key in keys)}]"
+
+
+def _absolute(job: Job, key: str, value: str) -> str:
+    """Paths as the job has them: it was made in another working directory, perhaps."""
+    path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
+    if path is None:
+        return value
+    return path if re.fullmatch(r"[\w./+-]+", path) else "'" + path.replace("'", r"\'") + "'"
+
+
+def _config_dir(command: str) -> list[str]:
+    """Where the user's own options lie, as the sweep's line said it."""
+    words = shlex.split(command)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, sign, value = word.partition("=")
+        if name in {"--config-dir", "-cd"}:
+            return ["--config-dir", str(user_path(value if sign else following).absolute())]
+    return []
+
+
+def lies_here(sweep: SweepFolder) -> bool:
+    """Whether a sweep is of this outputs folder, and so its overrides are one's own."""
+    return sweep.outputs.resolve() == outputs_dir().resolve()
