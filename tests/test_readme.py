@@ -10,6 +10,7 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from benchmarks.manifest import against_readme, manifest
 from lenet_exp.api import compose
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.plain import plain
@@ -100,3 +101,10 @@ def test_every_option_is_named(group):
 def test_the_results_are_those_that_were_measured():
     """`python -m benchmarks.results --output benchmarks/results.md` writes them; nobody types numbers by hand."""
     assert (ROOT / "benchmarks" / "results.md").read_text() in README
+
+
+def test_the_results_are_those_of_the_runs_that_the_manifest_names():
+    assert against_readme(manifest(), README) == []
+    (row,) = re.findall(r"^\| MNIST \| `mnist_fast` .*$", README, re.MULTILINE)
+    assert len(against_readme(manifest(), README.replace(row, row.replace("99.08", "99.18")))) == 1
+    assert len(against_readme({}, README)) == 2  # what is not marked as without runs
