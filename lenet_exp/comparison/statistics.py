@@ -30,7 +30,7 @@ class Difference:
         test: paired, welch, or none where there are too few seeds or no spread to judge by.
         p: two-sided, uncorrected; NaN without a test.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
-        df: degrees of freedom of `spread`.
+        df: degrees of freedom of `spread`; Satterthwaite's are no whole number.
         level: what p is held against, after correction for the number of comparisons.
         low, high: interval; it leaves 0 inside just where the groups are not told apart (`against_chosen`).
         differs: whether they can be told apart.
@@ -41,7 +41,7 @@ class Difference:
     test: str = "none"
     p: float = math.nan
     spread: float = math.nan
-    df: int = 0
+    df: float = 0.0
     level: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -149,7 +149,7 @@ def _difference(found: Pairs, i: int, differs: bool, level: float, half: float) 
     if differs:
         low, high = (max(low, 0.0), high) if points > 0 else (low, min(high, 0.0))
     test = "paired" if found.paired[i] else "welch"
-    p, spread, df = float(found.p[i]), float(found.spread[i]), int(found.df[i])
+    p, spread, df = float(found.p[i]), float(found.spread[i]), float(found.df[i])
     return Difference(points, n, test, p, spread, df, level, low, high, differs)
 
 
@@ -163,11 +163,12 @@ def seeds_needed(difference: Difference) -> int | None:
     from scipy.special import ndtri
 
     level, power = ndtri(1 - difference.level / 2), ndtri(POWER)
-    n = math.ceil(((level + power) * difference.spread / difference.points) ** 2 + level**2 / 2)
+    correction = level**2 / (2 if difference.test == "paired" else 4)
+    n = math.ceil(((level + power) * difference.spread / difference.points) ** 2 + correction)
     return n if n <= MOST_SEEDS else None
 
 
-def seeds_for(points: float, spread: float, df: int, comparisons: int) -> int | None:
+def seeds_for(points: float, spread: float, df: float, comparisons: int) -> int | None:
     """How many fresh seeds a confirmation takes to find a difference in each of its comparisons with a power of 80 %.
 
     By the noncentral t distribution at the level of Holm's first step. The spread was estimated, too, and is as likely
@@ -202,10 +203,10 @@ def too_few(seeds: int, groups: int) -> bool:
 
 
 def power(n: int, ratio: float, level: float) -> float:
-    """Of the two-sided t test, in the direction of the difference: paired, or Welch's with the smaller group's freedom.
+    """Of the two-sided paired t test to find a difference in its direction.
 
     Args:
-        n: seeds, of each group.
+        n: seeds.
         ratio: difference / spread, as `Difference` has them.
     """
     if n < 2:
