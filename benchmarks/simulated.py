@@ -1,4 +1,4 @@
-"""Simulated sweeps with known truth, and how the pairs of their configurations look to the functions that are shipped."""
+"""Simulated sweeps with known truth, and how their pairs of configurations look to the functions that are shipped."""
 
 from __future__ import annotations
 

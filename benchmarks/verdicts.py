@@ -30,7 +30,7 @@ from lenet_exp.comparison.statistics import told_apart
 from lenet_exp.machine import cpu_model
 
 MOST_FALSE, LEAST_HELD = 5.5, 94.5
-SEEDS = {2: (2, 3, 5, 10, 30), 3: (2, 3, 5, 10, 30), 10: (2, 3, 5, 10, 30), 50: (3, 10), 200: (2, 5, 30)}
+SEEDS = {2: (2, 3, 5, 10, 30), 3: (2, 3, 5, 10, 30), 10: (2, 3, 5, 10, 30), 50: (3, 10), 200: (3, 30)}
 
 
 def scenarios(quick: bool) -> list[Scenario]:
@@ -71,7 +71,7 @@ def scenarios(quick: bool) -> list[Scenario]:
     found += [Scenario("all equal, seeds x 3 splits", equal(k), n, splits=3) for k in (2, 3, 10) for n in (3, 5)]
     for noise in ("skewed", "collapse", "rounded"):
         found += [Scenario(f"all equal, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
-    return found
+    return sorted(found, key=lambda s: s.k > 50)  # what takes longest last
 
 
 def shipped(judged: Judged) -> Bools:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
+from lenet_exp.comparison.importance import importance
 from lenet_exp.comparison.runs import EXECUTION, ComparedRun
 from lenet_exp.comparison.statistics import Difference, against_chosen
 from lenet_exp.config.conf_dir import config_groups
@@ -27,6 +28,7 @@ class Comparison:
             against: no run finished, or some diverged, and those that did not are no fair sample.
         leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
             finished.
+        importance: of flags by fANOVA, where it was asked for.
     """
 
     dataset: str
@@ -34,6 +36,7 @@ class Comparison:
     flags: list[str]
     leads: list[Difference | None]
     leader: Group | None = None
+    importance: dict[str, float] = field(default_factory=dict)
 
     @property
     def not_excluded(self) -> list[Group]:
@@ -70,18 +73,28 @@ class Comparison:
         return job_name(0, values, set(config_groups())) if values else self.dataset
 
 
-def compare_runs(runs: Sequence[ComparedRun], swept: Sequence[str] = (), by: By = By.best) -> list[Comparison]:
+def compare_runs(
+    runs: Sequence[ComparedRun],
+    swept: Sequence[str] = (),
+    by: By = By.best,
+    with_importance: bool = False,
+) -> list[Comparison]:
     """Comparisons by data set, in the order in which the data sets come.
 
     Args:
         swept: flags to name first. How a run was executed makes a configuration only where it is one of them; the split
             makes none where it is: then it is a source of luck as the seed is.
         by: which epoch's accuracy is compared.
+        with_importance: of the flags, by fANOVA.
+
+    Raises:
+        ConfigError: Optuna, which computes it, is not installed.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
-    return [_compare(dataset, _configured(its, swept), swept, by) for dataset, its in by_dataset.items()]
+    found = [_compare(dataset, _configured(its, swept), swept, by) for dataset, its in by_dataset.items()]
+    return [replace(c, importance=importance(c.groups, c.flags)) for c in found] if with_importance else found
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
