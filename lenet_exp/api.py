@@ -51,14 +51,19 @@ def compare(
     filter: str | None = None,  # as the command names it
     tracking_uri: str | None = None,
     experiment: str = "lenet_exp",
+    by: str = "best",
 ) -> pd.DataFrame:
     """The leaderboard of a sweep, of several, or of the runs that a filter finds; see `lenet-compare --help`.
 
+    Args:
+        by: best or last: which epoch's validation accuracy is compared.
+
     Returns:
-        One row a group (a configuration without its seed), best first within its data set: `dataset`, `rank`, the flags
-        that differ, `n`, `mean`, `sd`, `low` and `high` (95 % interval) of the best validation accuracy as fractions,
-        `best_epoch` and `seconds_to_best` (means), counts of outcomes, and how the leader stands against it: `behind`
-        with `behind_low`, `behind_high`, `differs` and `verdict`.
+        One row a group (a configuration without its seed), best first within its data set, those of which a run
+        diverged last: `dataset`, `rank`, the flags that differ, `n`, `mean`, `sd`, `low` and `high` (95 % interval) of
+        the validation accuracy as fractions, `best_epoch` and `seconds_to_best` (means), counts of outcomes, how the
+        leader stands against it: `behind` with `behind_low`, `behind_high`, `differs` and `verdict`; and whether it may
+        be the best (`not_excluded`).
 
     Raises:
         UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
@@ -69,7 +74,7 @@ def compare(
     from lenet_exp.reports.leaderboard import records
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    comparisons, _ = find(which, filter, tracking_uri, experiment)
+    comparisons, _ = find(which, filter, tracking_uri, experiment, by)
     return pd.DataFrame([row for comparison in comparisons for row in records(comparison)])
 
 

@@ -27,6 +27,28 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
     return values
 
 
+def yes_or_no(flag: str, value: str | None) -> bool:
+    """Of a flag that is true or false.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    return one_of(flag, value, ("true", "false")) == "true"
+
+
+def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
+    """The value of a flag that has a few.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if value is None or value not in allowed:
+        hint = nearest(str(value), allowed)
+        wrong = f"{flag}={value}: allowed is {' or '.join(allowed)}"
+        raise ConfigError(wrong + (f"; did you mean {hint}?" if hint else ""))
+    return value
+
+
 def run_command(program: str, usage: str, main: Callable[[list[str]], int]) -> NoReturn:
     """Runs `main` with the arguments, or prints `usage`; leaves with the exit status."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from lenet_exp.commands.literal import one_of
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design, design_of, together
+from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
@@ -18,13 +20,23 @@ log = logging.getLogger("lenet_exp")
 
 
 def find(
-    sweep: str | None, filter_string: str | None, uri: str | None, experiment: str
+    sweep: str | None,
+    filter_string: str | None,
+    uri: str | None,
+    experiment: str,
+    by: str = By.best,
+    with_importance: bool = False,
 ) -> tuple[list[Comparison], str]:
     """The comparisons of what was asked for, and what that is called.
 
+    Args:
+        by: best or last: which epoch's accuracy is compared.
+        with_importance: of the flags, by Optuna's fANOVA.
+
     Raises:
-        UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
+        UserError: there is no such sweep, store or run, MLflow does not understand the filter, or Optuna is missing.
     """
+    compared = By(one_of("by", by, list(By)))
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter=: allowed is one of them")
     if filter_string is not None:
@@ -34,7 +46,7 @@ def find(
         runs, swept, design, title = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")
-    return compare_runs(runs, swept, design=design), title
+    return compare_runs(runs, swept, compared, with_importance, design), title
 
 
 def runs_of_sweeps(

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import parse, run_command, yes_or_no
 from lenet_exp.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ STOPPED_BY_SIGTERM = 128 + signal.SIGTERM
 def run(arguments: list[str]) -> int:
     """The exit status of `lenet-ui <arguments>`."""
     values = parse(arguments, KNOWN)
-    browser, port = _yes_or_no("open", values["open"]), _port(values["port"])
+    browser, port = yes_or_no("open", values["open"]), _port(values["port"])
     from lenet_exp.stopping import Terminated, raise_terminated
 
     signal.signal(signal.SIGTERM, raise_terminated)
@@ -194,13 +194,6 @@ def _experiment(client: MlflowClient, name: str) -> str:
     hint = nearest(name, names)
     there = f"there are {', '.join(names[:5])}" if names else "there is none"
     raise ConfigError(f"experiment={name}: not in the store; {there}" + (f"; did you mean {hint}?" if hint else ""))
-
-
-def _yes_or_no(flag: str, value: str | None) -> bool:
-    if value not in ("true", "false"):
-        hint = nearest(str(value), ("true", "false"))
-        raise ConfigError(f"{flag}={value}: allowed is true or false" + (f"; did you mean {hint}?" if hint else ""))
-    return value == "true"
 
 
 def _port(value: str | None) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
+from lenet_exp.comparison.importance import importance
 from lenet_exp.comparison.runs import EXECUTION, ComparedRun, from_results
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.conf_dir import config_groups
@@ -30,6 +31,7 @@ class Comparison:
             against: no run finished, or some diverged, and those that did not are no fair sample.
         leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
             finished. In a confirmation the one that was named.
+        importance: of flags by fANOVA, where it was asked for.
         design: what was fixed beforehand; None where that is not known.
     """
 
@@ -38,6 +40,7 @@ class Comparison:
     flags: list[str]
     leads: list[Difference | None]
     leader: Group | None = None
+    importance: dict[str, float] = field(default_factory=dict)
     design: Design | None = None
 
     @property
@@ -75,13 +78,17 @@ class Comparison:
         return job_name(0, values, set(config_groups())) if values else self.dataset
 
 
-def compare_sweep(plan: SweepPlan, results: Sequence[JobResult], by: By = By.best) -> list[Comparison]:
+def compare_sweep(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
     """The comparisons of one sweep."""
-    return compare_runs(from_results(results), plan.swept, by, design_of(plan, results))
+    return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 
 def compare_runs(
-    runs: Sequence[ComparedRun], swept: Sequence[str] = (), by: By = By.best, design: Design | None = None
+    runs: Sequence[ComparedRun],
+    swept: Sequence[str] = (),
+    by: By = By.best,
+    with_importance: bool = False,
+    design: Design | None = None,
 ) -> list[Comparison]:
     """Comparisons by data set, in the order in which the data sets come.
 
@@ -89,11 +96,16 @@ def compare_runs(
         swept: flags to name first. How a run was executed makes a configuration only where it is one of them; the split
             makes none where it is: then it is a source of luck as the seed is.
         by: which epoch's accuracy is compared.
+        with_importance: of the flags, by fANOVA.
+
+    Raises:
+        ConfigError: Optuna, which computes it, is not installed.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
-    return [_compare(dataset, _configured(its, swept), swept, by, design) for dataset, its in by_dataset.items()]
+    found = [_compare(dataset, _configured(its, swept), swept, by, design) for dataset, its in by_dataset.items()]
+    return [replace(c, importance=importance(c.groups, c.flags)) for c in found] if with_importance else found
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
@@ -133,7 +145,7 @@ def _compare(
             if g is not leader and id(g) not in found:  # a single run
                 found[id(g)] = Difference(leader.mean - g.mean, 1)
     leads = [found.get(id(g)) for g in groups]
-    return Comparison(dataset, groups, _differing(groups, swept), leads, leader, design)
+    return Comparison(dataset, groups, _differing(groups, swept), leads, leader, design=design)
 
 
 def _named(groups: Sequence[Group], design: Design | None) -> Group | None:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.pairs import NO_SPREAD
 
 MANY = 8  # values of a number; more are put into ranges
 RANGES = 4
@@ -38,30 +38,32 @@ class Effect:
     """One flag.
 
     Attributes:
-        share: of the variance of all finished runs, what the differences between its levels' means explain (eta
-            squared); NaN where nothing varies. The shares of a full grid add up to 1 with that of the seeds and of what
-            flags do together.
-        importance: by Optuna's fANOVA; None without Optuna.
+        share: of the variance of all finished runs, what comes from the differences between its levels (omega squared:
+            what chance alone makes of such differences is taken off); NaN where that can't be told.
     """
 
     flag: str
     levels: list[Level]
     share: float
-    importance: float | None
 
 
 @dataclass(frozen=True)
 class Effects:
-    """All flags, the one that explains most first.
+    """All flags, the one whose levels are farthest apart first.
+
+    The shares are estimates, from 0 to 1: omega squared (Hays 1963, Statistics for psychologists). Those of a full
+    grid, `together` and `seeds` add up to 1.
 
     Attributes:
         seeds: share of the variance that is within groups: luck.
-        together: what is left: what flags do together; None where the grid is not full, and so the shares overlap.
+        together: what flags do together; None where the grid is not full, and so the shares overlap.
+        untold: why there are no shares; None where there are.
     """
 
     flags: list[Effect]
     seeds: float
     together: float | None
+    untold: str | None = None
 
 
 def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
@@ -69,17 +71,38 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     with_runs = [g for g in groups if g.n]
     values = np.array([v for g in with_runs for v in g.accuracy.values()])
     total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
-    importance = _importance(with_runs, flags)
+    within = sum(sum((v - g.mean) ** 2 for v in g.accuracy.values()) for g in with_runs)
+    freedom = len(values) - len(with_runs)
+    untold = _untold(total, freedom, len(values))
+    # What one degree of freedom explains by luck alone.
+    luck = within / freedom if untold is None else math.nan
+
+    def share(between: float, levels: int) -> float:
+        return max(between - (levels - 1) * luck, 0.0) / (total + luck) if untold is None else math.nan
+
     found = []
     for flag in flags:
         level_of = _levels({g.flags.get(flag, "-") for g in groups})
+        levels = _means(groups, flag, level_of)
         between = _between(with_runs, flag, level_of)
-        share = between / total if total else math.nan
-        found.append(Effect(flag, _means(groups, flag, level_of), share, importance.get(flag)))
-    within = sum(sum((v - g.mean) ** 2 for v in g.accuracy.values()) for g in with_runs)
-    seeds = within / total if total else math.nan
-    together = 1 - seeds - sum(e.share for e in found) if total and _full(with_runs, flags) else None
-    return Effects(sorted(found, key=lambda e: -e.share if e.share == e.share else 0.0), seeds, together)
+        known = sum(level.finished > 0 for level in levels)
+        found.append((between, Effect(flag, levels, share(between, known))))
+    ordered = [effect for _, effect in sorted(found, key=lambda of: -of[0])]
+    explained = share(total - within, len(with_runs))
+    if untold is not None or not _full(with_runs, flags):
+        return Effects(ordered, 1 - explained, None, untold)
+    alone = sum(effect.share for effect in ordered)
+    together = max(explained - alone, 0.0)
+    return Effects(ordered, 1 - alone - together, together)
+
+
+def _untold(total: float, freedom: int, runs: int) -> str | None:
+    """Why nothing can be said of shares."""
+    if runs < 2:
+        return "no two runs finished"
+    if total < NO_SPREAD**2 * runs:
+        return "all runs came to the same"
+    return None if freedom else "one run a configuration: what flags do and luck can't be told apart"
 
 
 def number(text: str) -> float | None:
@@ -137,36 +160,3 @@ def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:
     counts = {tuple(g.flags.get(f, "-") for f in flags): g.n for g in groups}
     combinations = math.prod(len({g.flags.get(f, "-") for g in groups}) for f in flags)
     return len(counts) == combinations and len(set(counts.values())) == 1
-
-
-def _importance(groups: Sequence[Group], flags: Sequence[str]) -> dict[str, float]:
-    """Optuna's fANOVA over the groups' means (Hutter, Hoos, Leyton-Brown 2014), where Optuna is installed."""
-    try:
-        import optuna
-    except ImportError:
-        return {}
-    if len(groups) < 4 or not flags or len({g.mean for g in groups}) == 1:
-        return {}
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = {flag: _distribution([g.flags.get(flag, "-") for g in groups]) for flag in flags}
-    study = optuna.create_study(direction="maximize")
-    for g in groups:
-        values = {
-            flag: float(g.flags[flag])
-            if isinstance(d, optuna.distributions.FloatDistribution)
-            else g.flags.get(flag, "-")
-            for flag, d in space.items()
-        }
-        study.add_trial(optuna.trial.create_trial(params=values, distributions=space, value=g.mean))
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=16, max_depth=8, seed=0)
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-
-
-def _distribution(values: Sequence[str]) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    numbers = [number(v) for v in values]
-    known = [n for n in numbers if n is not None]
-    if len(known) < len(values) or len(set(known)) <= 2:
-        return CategoricalDistribution(sorted(set(values)))
-    return FloatDistribution(min(known), max(known), log=min(known) > 0 and max(known) / min(known) > 20)

@@ -80,6 +80,11 @@ class Group:
         return len({split for _, split in self.accuracy})
 
     @property
+    def images(self) -> int | None:
+        """Validation images; None where that is not known."""
+        return int(self.flags["dataset.val_size"]) if "dataset.val_size" in self.flags else None
+
+    @property
     def mean(self) -> float:
         return _mean(self.accuracy.values())
 

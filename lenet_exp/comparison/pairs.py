@@ -6,7 +6,7 @@ All arrays may have further axes in front, one sweep each: `benchmarks/verdicts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Replicate = tuple[int, int]  # seed, split_seed: what makes one run of a configuration differ from another
 Floats = NDArray[np.float64]
 
+APPROXIMATE_FROM = 5  # replicates
 NO_SPREAD = 1e-9  # accuracies are fractions; rounding leaves such a trace where all differences are equal
 
 
@@ -84,6 +85,10 @@ class Pairs:
     paired: NDArray[np.bool_]
     p: Floats
 
+    def first(self, n: int) -> Pairs:
+        """The first n."""
+        return Pairs(*(getattr(self, f.name)[..., :n] for f in fields(self)))
+
 
 def means(values: Floats, draws: Draws) -> Means:
     """Means of rows of values, and their variances.
@@ -124,8 +129,10 @@ def pairs(draws: Draws) -> Pairs:
     """All pairs (0, 1), (0, 2), ..., (1, 2), ...: as `numpy.triu_indices(groups, 1)` orders them.
 
     Paired where the two have two replicates in common, and these are at least half of the smaller group; else by
-    Welch's statistic with the smaller group's degrees of freedom, which does not promise too much at any level (Mickey,
-    Brown 1966, Bounds on the distribution of the Behrens-Fisher statistic).
+    Welch's statistic (Welch 1947). Its degrees of freedom are Satterthwaite's from five replicates on, as they
+    hold then (simulated: `benchmarks/verdicts.py`; Best, Rayner 1987, Welch's approximate solution for the
+    Behrens-Fisher problem); with fewer, those of the smaller group, which never promise too much (Mickey, Brown 1966,
+    Bounds on the distribution functions of the Behrens-Fisher statistic).
     """
     alone = means(draws.values, draws)
     rows = [_row(draws, alone, i) for i in range(draws.values.shape[-2] - 1)]
@@ -147,11 +154,16 @@ def _row(draws: Draws, alone: Means, i: int) -> tuple[Any, ...]:
     paired = (common.n >= 2) & (2 * common.n >= smaller)
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = np.where(paired, common.spread, np.hypot(alone.spread[..., one], alone.spread[..., other]))
-        error = np.sqrt(
-            np.where(paired, common.variance, alone.variance[..., one] + alone.variance[..., other]),
-        )
+        error = np.sqrt(np.where(paired, common.variance, alone.variance[..., one] + alone.variance[..., other]))
         points = np.where(paired, common.mean, alone.mean[..., one] - alone.mean[..., other])
-        df = np.where(paired, common.df, np.minimum(alone.df[..., one], alone.df[..., other]))
+        df = np.where(paired, common.df, _welch_df(alone.variance, alone.df, one, other))
         judged = (df >= 1) & (spread > NO_SPREAD)
         p = np.where(judged, 2 * stdtr(np.maximum(df, 1), -np.abs(points) / error), np.nan)
     return points, spread, error, np.where(paired, common.n, smaller), df, paired, p
+
+
+def _welch_df(variance: Floats, df: Floats, one: slice, other: slice) -> Floats:
+    both = variance[..., one] + variance[..., other]
+    approximate = both**2 / (variance[..., one] ** 2 / df[..., one] + variance[..., other] ** 2 / df[..., other])
+    smaller = np.minimum(df[..., one], df[..., other])
+    return np.where((smaller >= APPROXIMATE_FROM - 1) & (both > 0), approximate, smaller)

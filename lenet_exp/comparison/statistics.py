@@ -30,7 +30,7 @@ class Difference:
         test: paired, welch, or none where there are too few seeds or no spread to judge by.
         p: two-sided, uncorrected; NaN without a test.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
-        df: degrees of freedom of `spread`.
+        df: degrees of freedom of `spread`; Satterthwaite's are no whole number.
         level: what p is held against, after correction for the number of comparisons.
         low, high: interval; it leaves 0 inside just where the groups are not told apart (`against_chosen`).
         differs: whether they can be told apart.
@@ -41,7 +41,7 @@ class Difference:
     test: str = "none"
     p: float = math.nan
     spread: float = math.nan
-    df: int = 0
+    df: float = 0.0
     level: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -85,7 +85,7 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
         return []
     found = pairs(draws)
     differs, level = told_apart(found.p, found.points, np.array(0), k)
-    return _differences(_some(found, k - 1), differs[: k - 1], level[: k - 1], comb(k, 2))
+    return _differences(found.first(k - 1), differs[: k - 1], level[: k - 1], comb(k, 2))
 
 
 def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
@@ -125,32 +125,29 @@ def told_apart(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tu
     return differs | wins, np.where(wins | alone, LEVEL, level[..., None])
 
 
-def half_width(error: Floats, df: Floats, comparisons: int) -> Floats:
-    """Half of the intervals that together hold 95 % (Bonferroni)."""
+def intervals(found: Pairs, differs: Bools, comparisons: int) -> tuple[Floats, Floats]:
+    """The intervals of `points` that together hold 95 % (Bonferroni), cut at 0 where the groups differ."""
     from scipy.special import stdtrit
 
-    return np.asarray(stdtrit(np.maximum(df, 1), 1 - LEVEL / (2 * comparisons)) * error)
-
-
-def _some(found: Pairs, n: int) -> Pairs:
-    return Pairs(*(getattr(found, name)[:n] for name in Pairs.__dataclass_fields__))
+    df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # a few; the quantile of each takes its time
+    half = stdtrit(df, 1 - LEVEL / (2 * comparisons))[where].reshape(found.df.shape) * found.error
+    low, high = found.points - half, found.points + half
+    low = np.where(differs & (found.points > 0), np.maximum(low, 0.0), low)
+    return low, np.where(differs & (found.points < 0), np.minimum(high, 0.0), high)
 
 
 def _differences(found: Pairs, differs: Bools, level: Floats, comparisons: int) -> list[Difference]:
-    half = half_width(found.error, found.df, comparisons)
-    return [_difference(found, i, bool(differs[i]), float(level[i]), float(half[i])) for i in range(len(found.p))]
-
-
-def _difference(found: Pairs, i: int, differs: bool, level: float, half: float) -> Difference:
-    points, n = float(found.points[i]), int(found.n[i])
-    if math.isnan(found.p[i]):
-        return Difference(points, n)
-    low, high = points - half, points + half
-    if differs:
-        low, high = (max(low, 0.0), high) if points > 0 else (low, min(high, 0.0))
-    test = "paired" if found.paired[i] else "welch"
-    p, spread, df = float(found.p[i]), float(found.spread[i]), int(found.df[i])
-    return Difference(points, n, test, p, spread, df, level, low, high, differs)
+    low, high = intervals(found, differs, comparisons)
+    results = []
+    for i, p in enumerate(found.p):
+        points, n = float(found.points[i]), int(found.n[i])
+        if math.isnan(p):
+            results.append(Difference(points, n))
+            continue
+        test, spread, df = "paired" if found.paired[i] else "welch", float(found.spread[i]), float(found.df[i])
+        at, ends = float(level[i]), (float(low[i]), float(high[i]))
+        results.append(Difference(points, n, test, float(p), spread, df, at, *ends, bool(differs[i])))
+    return results
 
 
 def seeds_needed(difference: Difference) -> int | None:
@@ -163,11 +160,12 @@ def seeds_needed(difference: Difference) -> int | None:
     from scipy.special import ndtri
 
     level, power = ndtri(1 - difference.level / 2), ndtri(POWER)
-    n = math.ceil(((level + power) * difference.spread / difference.points) ** 2 + level**2 / 2)
+    correction = level**2 / (2 if difference.test == "paired" else 4)
+    n = math.ceil(((level + power) * difference.spread / difference.points) ** 2 + correction)
     return n if n <= MOST_SEEDS else None
 
 
-def seeds_for(points: float, spread: float, df: int, comparisons: int) -> int | None:
+def seeds_for(points: float, spread: float, df: float, comparisons: int) -> int | None:
     """How many fresh seeds a confirmation takes to find a difference in each of its comparisons with a power of 80 %.
 
     By the noncentral t distribution at the level of Holm's first step. The spread was estimated, too, and is as likely
@@ -202,10 +200,10 @@ def too_few(seeds: int, groups: int) -> bool:
 
 
 def power(n: int, ratio: float, level: float) -> float:
-    """Of the two-sided t test, in the direction of the difference: paired, or Welch's with the smaller group's freedom.
+    """Of the two-sided paired t test to find a difference in its direction.
 
     Args:
-        n: seeds, of each group.
+        n: seeds.
         ratio: difference / spread, as `Difference` has them.
     """
     if n < 2:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import answer, confirmation
 from lenet_exp.comparison.design import caution
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics import Difference, seeds_needed
+from lenet_exp.comparison.statistics import LARGE, Difference, seeds_needed, seeds_to_tell, too_few
+from lenet_exp.folders.records import Outcome
 
 NAMED = 3  # groups that a sentence names; the others are counted
 
@@ -31,8 +33,8 @@ def against_leader(lead: Difference) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """A few sentences: what won, whether it is luck, and whether the design was fixed before a look; of a sweep that
-    confirms another, whether it has."""
+    """What won and whether it is luck, what diverged, what is missing, and whether the design was fixed before a look;
+    of a sweep that confirms another, whether it has."""
     if (tested := confirmation(comparison)) is not None:
         return answer(comparison, tested)
     doubt = caution(comparison.design) if len(comparison.groups) > 1 else None
@@ -43,39 +45,27 @@ def _ranking(comparison: Comparison) -> str:
     leader = comparison.leader
     if leader is None:
         return f"No run finished: {outcomes(comparison.groups)}."
-    name = comparison.name(leader)
-    reached = f"{percent(leader.mean)} of validation images"
-    if leader.n > 1:
-        reached = f"{percent(leader.mean)} ± {leader.sd * 100:.2f} (n={leader.n})"
-    leads = [lead for _, lead in _pairs(comparison)]
-    if not leads:
-        return f"{name}: {reached}."
-    beaten = [g for g, lead in _pairs(comparison) if lead.ahead]
-    equal = [g for g, lead in _pairs(comparison) if not lead.ahead]
-    if not equal:
-        return f"{name} wins: {reached}, ahead of {_all(len(beaten))}."
-    first = f"{name} is first with {reached}"
-    if all(lead.test == "none" for lead in leads):
-        return f"{first}. Whether that is luck {_why_untested(comparison)}."
-    ahead = f", ahead of {len(beaten)} of {len(leads)} others" if beaten else ""
-    named = ", ".join(comparison.name(g) for g in equal[:NAMED])
-    more = f" and {len(equal) - NAMED} more" if len(equal) > NAMED else ""
-    return f"{first}{ahead}; it can't be told apart from {named}{more}."
+    said = [_nobody(comparison) if leader.diverged else _leading(comparison, leader)]
+    groups = [g for g in comparison.groups if g.diverged]
+    said += _some([diverged(comparison, g) for g in groups], "diverged, too")
+    said += _some([_missing(comparison, g) for g in comparison.groups if g.missing], "have runs missing, too")
+    return " ".join(said)
 
 
-def next_step(comparison: Comparison) -> str | None:
-    """What to run to know more; None where all is told apart."""
-    if (tested := confirmation(comparison)) is not None:
-        return "the same line goes on with what is missing" if tested.missing else None
-    open_leads = [lead for _, lead in _pairs(comparison) if not lead.ahead]
-    if not open_leads:
-        return None
-    if all(lead.test == "none" for lead in open_leads):
-        return "several seeds would tell, five for instance: 'seed=range(5)'"
-    needed = seeds_needed(max((d for d in open_leads if d.test != "none"), key=lambda d: abs(d.points) / d.spread))
-    if needed is None:
-        return "their difference, if there is any, is too small for 1,000 seeds"
-    return f"about {needed} seeds would tell the widest of these gaps, if it is what it seems: 'seed=range({needed})'"
+def diverged(comparison: Comparison, group: Group) -> str:
+    """`relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
+    name = comparison.name(group)
+    if group.replicates == 1:
+        return f"{name} diverged."
+    if not group.n:
+        return f"{name} diverged on {group.diverged} of {group.replicates} {unit(group)}; none finished."
+    others = f"its other {group.n} reach" if group.n > 1 else "the one that finished reaches"
+    return f"{name} diverged on {group.diverged} of {group.replicates} {unit(group)}; {others} {percent(group.mean)}."
+
+
+def unit(group: Group) -> str:
+    """What a replicate is called."""
+    return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
 
 
 def outcomes(groups: Sequence[Group]) -> str:
@@ -87,27 +77,120 @@ def outcomes(groups: Sequence[Group]) -> str:
     return ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
 
 
-def _pairs(comparison: Comparison) -> list[tuple[Group, Difference]]:
+def leads_of(comparison: Comparison) -> list[tuple[Group, Difference]]:
+    """The groups that the leader is held against."""
     return [(g, lead) for g, lead in zip(comparison.groups, comparison.leads, strict=True) if lead is not None]
 
 
+def names(comparison: Comparison, groups: Sequence[Group]) -> str:
+    """`tanh, elu, relu and 4 more`."""
+    more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
+    return ", ".join(comparison.name(g) for g in groups[:NAMED]) + more
+
+
+def _leading(comparison: Comparison, leader: Group) -> str:
+    """About the leader and those that it can be held against."""
+    name, reached, leads = comparison.name(leader), _reached(leader), leads_of(comparison)
+    complete = not any(g.missing for g in comparison.groups)
+    if not leads:
+        alone = len(comparison.groups) > 1 and complete
+        return f"{name} is the only one that never diverged: {reached}." if alone else f"{name}: {reached}."
+    if all(lead.n < 2 for _, lead in leads):
+        return _single(comparison, leader, leads)
+    beaten = [(g, lead) for g, lead in leads if lead.ahead]
+    if len(beaten) == len(leads) and complete:
+        return f"{name} wins: {reached}, ahead of {_all(comparison, len(leads))}{_rests_on(leader, beaten)}."
+    first = f"{name} is first {'with' if complete else 'so far:'} {reached}"
+    if beaten:
+        some = f"{len(beaten)} of {len(leads)} others" if len(beaten) < len(leads) else _all(comparison, len(leads))
+        first += f", ahead of {some}{_rests_on(leader, beaten)}"
+    return first + "".join(f"; {clause}" for clause in _open(comparison, leader, leads)) + "."
+
+
+def _open(comparison: Comparison, leader: Group, leads: Sequence[tuple[Group, Difference]]) -> list[str]:
+    """About those that the leader is not ahead of."""
+    alike = [g for g, lead in leads if lead.test != "none" and not lead.ahead]
+    flat = [g for g, lead in leads if lead.test == "none" and lead.n > 1 and lead.points]
+    equal = [g for g, lead in leads if lead.test == "none" and lead.n > 1 and not lead.points]
+    single = [g for g, lead in leads if lead.test == "none" and lead.n < 2]
+    clauses = []
+    if alike:
+        clauses.append(f"it can't be told apart from {names(comparison, alike)}")
+        judged = 1 + sum(lead.n > 1 for _, lead in leads)
+        most = max(lead.n for _, lead in leads)
+        if not any(lead.ahead for _, lead in leads) and too_few(most, judged):
+            clauses.append(
+                f"{most} {unit(leader)} are too few to tell {judged} configurations apart, "
+                f"{seeds_to_tell(judged)} would show a difference of {LARGE:.0f} times their spread"
+            )
+    if equal:
+        clauses.append(f"{names(comparison, equal)} reached exactly the same")
+    if flat:
+        clauses.append(f"on {names(comparison, flat)} nothing can be said: there is no spread to judge by")
+    higher = [f"{comparison.name(g)} with one seed has {percent(g.mean)}" for g in single if g.mean > leader.mean]
+    if higher:
+        clauses.append(", ".join(higher[:NAMED]))
+    lower = [g for g in single if not g.mean > leader.mean]
+    if lower:
+        clauses.append(f"{names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} one seed")
+    return clauses
+
+
+def _single(comparison: Comparison, leader: Group, leads: Sequence[tuple[Group, Difference]]) -> str:
+    """Where no two configurations have several seeds."""
+    name, others = comparison.name(leader), [g for g, _ in leads]
+    if leader.n > 1:
+        clauses = "; ".join(_open(comparison, leader, leads))
+        return f"{name} is the only one with several seeds: {_reached(leader)}; {clauses}."
+    if all(lead.points == 0 for _, lead in leads):
+        return f"{name} and {names(comparison, others)} reached the same: {percent(leader.mean)} of validation images."
+    luck = "Whether that is luck can't be told from one seed each."
+    return f"{name} is first with {percent(leader.mean)} of validation images. {luck}"
+
+
+def _nobody(comparison: Comparison) -> str:
+    if len(comparison.groups) == 1:
+        return "Not all of its seeds ended well."
+    return "Each configuration diverged on some of its seeds, so none wins."
+
+
+def _missing(comparison: Comparison, group: Group) -> str:
+    """`3 of 6 seeds of relu failed.`"""
+    done = {run.replicate for run in group.ended}
+    latest = {run.replicate: run.outcome for run in group.runs if run.replicate not in done}
+    counts = Counter(outcome for outcome in latest.values() if outcome != Outcome.pruned)
+    name, n = comparison.name(group), group.replicates
+    if n == 1:
+        return f"{name}: {next(iter(counts))}."
+    what = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    return f"{group.missing} of {n} {unit(group)} of {name} are missing ({what})."
+
+
+def _some(sentences: Sequence[str], others: str) -> list[str]:
+    more = len(sentences) - NAMED
+    return [*sentences[:NAMED], *([f"{more} more configurations {others}."] if more > 0 else [])]
+
+
+def _reached(group: Group) -> str:
+    if group.n == 1:
+        return f"{percent(group.mean)} of validation images"
+    return f"{percent(group.mean)} ± {group.sd * 100:.2f} (n={group.n})"
+
+
+def _rests_on(leader: Group, leads: Sequence[tuple[Group, Difference]]) -> str:
+    """The n of the tests, where it is another than the leader's."""
+    ns = sorted({lead.n for _, lead in leads})
+    if ns == [leader.n]:
+        return ""
+    return f" (over {ns[0]} {unit(leader)})" if len(ns) == 1 else f" (over {ns[0]} to {ns[-1]} {unit(leader)})"
+
+
 def _untested(lead: Difference) -> str:
-    if lead.n < 2:
-        return f"{_ahead_or_equal(lead)}; one seed says nothing about luck"
     if lead.points == 0:
-        return f"the same with n={lead.n}"
-    return f"{_ahead_or_equal(lead)} with n={lead.n}; no spread to judge by"
-
-
-def _ahead_or_equal(lead: Difference) -> str:
-    return (
-        "equal" if lead.points == 0 else f"{_points(abs(lead.points))} points {'more' if lead.points > 0 else 'less'}"
-    )
-
-
-def _why_untested(comparison: Comparison) -> str:
-    one = all(lead.n < 2 for _, lead in _pairs(comparison))
-    return "can't be told from one seed each" if one else "can't be told: there is no spread to judge by"
+        return f"the same with n={lead.n}" if lead.n > 1 else "the same; one seed says nothing about luck"
+    more = f"{_points(abs(lead.points))} points {'more' if lead.points > 0 else 'less'}"
+    why = "; one seed says nothing about luck" if lead.n < 2 else f" with n={lead.n}; no spread to judge by"
+    return f"{more}{why}"
 
 
 def _how_many(needed: int | None) -> str:
@@ -118,5 +201,6 @@ def _points(accuracy: float) -> str:
     return f"{accuracy * 100:.2f}"
 
 
-def _all(n: int) -> str:
-    return "the other" if n == 1 else f"all {n} others"
+def _all(comparison: Comparison, n: int) -> str:
+    which = "" if all(g.n and not g.diverged for g in comparison.groups) else " without a diverged run"
+    return f"the other{which and ' one' + which}" if n == 1 else f"all {n} others{which}"

@@ -9,8 +9,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from lenet_exp.comparison.advice import next_step, notes
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.words import next_step, verdict
+from lenet_exp.comparison.words import verdict
 from lenet_exp.files import write_asked
 from lenet_exp.reports.escape import inline
 from lenet_exp.reports.leaderboard import Cell, markdown, records
@@ -45,12 +46,13 @@ def _json(comparison: Comparison) -> dict[str, object]:
         "dataset": comparison.dataset,
         "verdict": verdict(comparison),
         "next": next_step(comparison),
+        "notes": notes(comparison),
         "groups": [{k: None if _unknown(v) else v for k, v in row.items()} for row in records(comparison)],
         "effects": [
             {
                 "flag": e.flag,
                 "share_of_variance": None if _unknown(e.share) else e.share,
-                "importance": e.importance,
+                "importance": comparison.importance.get(e.flag),
                 "levels": [{k: None if _unknown(v) else v for k, v in vars(level).items()} for level in e.levels],
             }
             for e in found.flags

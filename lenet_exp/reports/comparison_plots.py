@@ -65,7 +65,7 @@ def leaderboard_figure(comparison: Comparison) -> Figure:
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_xlabel("best validation accuracy: mean (dot), 95 % interval (bar), seeds (ticks)")
+    axes.set_xlabel(f"{groups[0].by} validation accuracy: mean (dot), 95 % interval (bar), seeds (ticks)")
     _clip_to_most(axes, [v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]])
     shown = "" if len(groups) == len(_with_runs(comparison)) else f", the best {LEADERS}"
     figure.suptitle(f"{comparison.dataset}: leaderboard{shown}", fontsize=11)

@@ -10,10 +10,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
-from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.words import against_leader, next_step, outcomes, verdict
+from lenet_exp.comparison.group import By, Group
+from lenet_exp.comparison.words import against_leader, outcomes, unit, verdict
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.escape import as_line, inline
 
@@ -29,7 +30,7 @@ def _no_link(group: Group) -> None:
 
 def records(comparison: Comparison) -> list[dict[str, Cell]]:
     """One dict a group: flags as strings, numbers as numbers (fractions, seconds; NaN where there is none)."""
-    found = []
+    found, may_be_best = [], comparison.not_excluded
     pruned = any(group.outcomes.get(Outcome.pruned) for group in comparison.groups)
     told = [outcome for outcome in list(Outcome)[1:] if pruned or outcome is not Outcome.pruned]
     for position, group in enumerate(comparison.groups):
@@ -55,6 +56,7 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "p": lead.p if lead else math.nan,
             "test": lead.test if lead else "",
             "differs": lead.differs if lead else None,
+            "not_excluded": any(group is left for left in may_be_best),
             "verdict": remark(comparison, position),
         }
         found.append(row)
@@ -65,6 +67,10 @@ def remark(comparison: Comparison, position: int) -> str:
     """How the leader stands against the group at a position, and how many of its runs did not finish."""
     group, lead = comparison.groups[position], comparison.lead(position)
     said = [against_leader(lead)] if lead else []
+    if position and group is comparison.leader:
+        said.append("the leader: the best of those with several seeds")
+    if group.diverged and group.n:
+        said.append(f"diverged on {group.diverged} of {group.replicates} {unit(group)}: after all that never did")
     if set(group.outcomes) - {"finished"}:
         said.append(outcomes([group]))
     return "; ".join(said)
@@ -73,7 +79,8 @@ def remark(comparison: Comparison, position: int) -> str:
 def heads(comparison: Comparison) -> list[str]:
     """The titles of a table's columns."""
     flags = [short(flag) for flag in comparison.flags]
-    return ["#", *flags, "best val, %", "95 %", "n", "epoch", "seconds", AGAINST]
+    by = comparison.groups[0].by if comparison.groups else By.best
+    return ["#", *flags, f"{by} val, %", "95 %", "n", "epoch", "seconds", AGAINST]
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:
@@ -111,27 +118,29 @@ def short(flag: str) -> str:
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
-    """One line a flag, with its levels, and one for luck."""
+    """One line a flag, with its levels, and one for luck or for why nothing is said of it."""
     found = comparison.effects
-    lines = [_effect_line(effect) for effect in found.flags]
-    if lines and not math.isnan(found.seeds) and comparison.most_seeds > 1:
+    lines = [_effect_line(effect, comparison.importance.get(effect.flag)) for effect in found.flags]
+    if lines and found.untold is not None:
+        lines.append(f"no shares of the variance: {found.untold}")
+    elif lines:
         rest = ""
         if found.together is None:
             rest = "; the shares overlap, since not all combinations have as many runs"
         elif len(found.flags) > 1:
-            rest = f"; what flags do together {max(found.together, 0.0):.0%}"
+            rest = f"; what flags do together {found.together:.0%}"
         lines.append(f"seeds {found.seeds:.0%} of the variance{rest}")
     return lines
 
 
-def _effect_line(effect: Effect) -> str:
+def _effect_line(effect: Effect, importance: float | None) -> str:
     levels = []
     for level in effect.levels:
         lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
         levels.append(f"{level.value} {_signed(level.effect)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
-    importance = "" if effect.importance is None else f" (fANOVA {effect.importance:.0%})"
-    return f"{effect.flag}{share}{importance}: {'; '.join(levels)}"
+    fanova = "" if importance is None else f" (fANOVA {importance:.0%})"
+    return f"{effect.flag}{share}{fanova}: {'; '.join(levels)}"
 
 
 def wide_console() -> Console:
@@ -175,9 +184,14 @@ def print_verdict(comparison: Comparison) -> None:
     """Prints what won, whether it is luck, and what to do next, if there was something to compare."""
     if len(comparison.groups) < 2:
         return
-    wide_console().print(verdict(comparison), soft_wrap=True)
+    console = wide_console()
+    console.print(verdict(comparison), soft_wrap=True)
+    if (left := not_excluded(comparison)) is not None:
+        console.print(left, soft_wrap=True)
     if (step := next_step(comparison)) is not None:
-        wide_console().print(f"next: {step}", soft_wrap=True)
+        console.print(f"next: {step}", soft_wrap=True)
+    for note in notes(comparison):
+        console.print(f"note: {note}", soft_wrap=True)
 
 
 def title_of(comparison: Comparison) -> str:
@@ -195,8 +209,11 @@ def markdown(comparison: Comparison, rows: int = MARKDOWN_ROWS, links: Callable[
         links: where a group's accuracy leads to.
     """
     lines = [f"**{inline(verdict(comparison))}**", ""]
+    if (left := not_excluded(comparison)) is not None:
+        lines += [f"{inline(capital(left))}.", ""]
     if (step := next_step(comparison)) is not None:
         lines += [f"Next: {inline(step)}", ""]
+    lines += [line for note in notes(comparison) for line in (f"{inline(capital(note))}.", "")]
     titles = list(map(inline, heads(comparison)))
     lines += [as_line(title_of(comparison)), "", _row(titles), "|" + " --- |" * len(titles)]
     for position, group in enumerate(comparison.groups[:rows]):
@@ -209,6 +226,11 @@ def markdown(comparison: Comparison, rows: int = MARKDOWN_ROWS, links: Callable[
         lines += ["", f"{len(comparison.groups) - rows} more"]
     found = effect_lines(comparison)
     return "\n".join([*lines, "", *(f"- {as_line(effect)}" for effect in found)]).rstrip() + "\n"
+
+
+def capital(sentence: str) -> str:
+    """With a capital first letter."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _row(values: list[str]) -> str:

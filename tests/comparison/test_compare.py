@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, split_seed_off
-from lenet_exp.comparison.words import against_leader, next_step, verdict
+from lenet_exp.comparison.words import against_leader, verdict
 from tests.comparison.made_up import made, many
 
 SELU = [0.9101, 0.9126, 0.9093, 0.9119]
@@ -21,13 +24,14 @@ ELU = {0: 0.9010, 7: 0.9003, 8: 0.9016}  # worse; one seed in common with selu
 
 @pytest.fixture
 def runs() -> list[ComparedRun]:
-    """Two groups that can't be told apart, two that are worse, one with failures, one that always diverged."""
+    """Two groups that can't be told apart, two that are worse, one with one seed, two of which runs diverged."""
     return [
         *many(RELU, activation="relu"),
         *many(TANH, activation="tanh"),
         *many(SELU, activation="selu"),
         *many(ELU, activation="elu"),
-        made(0, 0.9005, activation="rrelu"),
+        made(0, 0.9005, activation="gelu"),
+        made(0, 0.99, activation="rrelu"),
         made(1, 0.45, "diverged", activation="rrelu"),
         made(2, None, "failed", activation="rrelu"),
         made(0, 0.2, "diverged", activation="prelu"),
@@ -42,18 +46,22 @@ def comparison(runs: list[ComparedRun]) -> Comparison:
 
 
 def test_groups_are_configurations_without_their_seed_the_best_first(comparison):
-    assert [g.flags["activation"] for g in comparison.groups] == ["selu", "tanh", "relu", "elu", "rrelu", "prelu"]
-    assert [g.n for g in comparison.groups] == [4, 4, 4, 3, 1, 0]
+    assert [g.flags["activation"] for g in comparison.groups] == [
+        *("selu", "tanh", "relu", "elu", "gelu"),
+        "rrelu",  # it diverged once
+        "prelu",
+    ]
+    assert [g.n for g in comparison.groups] == [4, 4, 4, 3, 1, 1, 0]
     assert comparison.flags == ["activation"]
-    assert comparison.num_runs == 20
+    assert comparison.num_runs == 21
 
 
 def test_a_groups_numbers_are_of_its_finished_runs(comparison):
-    selu, rrelu, prelu = comparison.groups[0], comparison.groups[4], comparison.groups[5]
+    selu, rrelu, prelu = comparison.groups[0], comparison.groups[5], comparison.groups[6]
     assert selu.mean == pytest.approx(0.910975)
     assert selu.sd == pytest.approx(np.std(SELU, ddof=1))
     assert selu.interval == pytest.approx(stats.t.interval(0.95, 3, np.mean(SELU), np.std(SELU, ddof=1) / 2))
-    assert (rrelu.mean, rrelu.best_epoch, rrelu.seconds_to_best) == (0.9005, 3, 1.5)
+    assert (rrelu.mean, rrelu.best_epoch, rrelu.seconds_to_best) == (0.99, 2, 1.5)
     assert math.isnan(rrelu.sd)
     assert rrelu.outcomes == {"finished": 1, "diverged": 1, "failed": 1}
     assert math.isnan(prelu.mean)
@@ -66,39 +74,98 @@ def test_an_interval_stays_within_what_an_accuracy_can_be():
 
 
 def test_the_leader_is_held_against_each_other_group(comparison):
-    tests = [(lead.test, lead.n) for lead in comparison.leads]
-    assert tests == [("paired", 4), ("paired", 4), ("welch", 3), ("none", 1)]
-    assert [lead.differs for lead in comparison.leads] == [False, True, True, False]
-    assert comparison.lead(0) is None
-    assert comparison.lead(5) is None  # nothing to hold it against
-    paired = stats.ttest_rel(SELU, list(RELU.values()))
-    assert comparison.leads[1].p == pytest.approx(paired.pvalue)
-    unpaired = stats.ttest_ind(SELU, list(ELU.values()), equal_var=False)
-    assert comparison.leads[2].p == pytest.approx(unpaired.pvalue)
+    leads = {g.flags["activation"]: lead for g, lead in zip(comparison.groups, comparison.leads, strict=True)}
+    tests = {name: (lead.test, lead.n) for name, lead in leads.items() if lead is not None}
+    assert tests == {"tanh": ("paired", 4), "relu": ("paired", 4), "elu": ("welch", 3), "gelu": ("none", 1)}
+    assert [leads[name].differs for name in ("tanh", "relu", "elu", "gelu")] == [False, True, True, False]
+    assert leads["selu"] is leads["rrelu"] is leads["prelu"] is None  # itself; a diverged run; no finished one
+    assert leads["relu"].p == pytest.approx(stats.ttest_rel(SELU, list(RELU.values())).pvalue)
+    assert [g.flags["activation"] for g in comparison.not_excluded] == ["selu", "tanh", "gelu"]
 
 
 def test_it_is_said_in_words(comparison):
-    tanh, relu, _, rrelu = map(against_leader, comparison.leads)
-    interval = stats.ttest_rel(SELU, list(RELU.values())).confidence_interval(1 - 0.05 / 3)  # the smallest p of three
+    tanh, relu, _, gelu = (against_leader(lead) for lead in comparison.leads if lead is not None)
+    interval = stats.ttest_rel(SELU, list(RELU.values())).confidence_interval(1 - 0.05 / 6)  # pairs of four groups
     low, high = f"{interval.low * 100:.2f}", f"{interval.high * 100:.2f}"
     assert relu == f"ahead by 0.42 points ({low} to {high})"
     assert tanh.startswith("can't be told apart with n=4; about ")
     assert tanh.endswith(" seeds would do")
-    assert rrelu == "1.05 points more; one seed says nothing about luck"
+    assert gelu == "1.05 points more; one seed says nothing about luck"
     assert verdict(comparison) == (
-        "selu is first with 91.10 % ± 0.15 (n=4), ahead of 2 of 4 others; it can't be told apart from tanh, rrelu."
+        "selu is first so far: 91.10 % ± 0.15 (n=4), ahead of 2 of 4 others (over 3 to 4 seeds); "
+        "it can't be told apart from tanh; gelu has one seed. "
+        "rrelu diverged on 1 of 3 seeds; the one that finished reaches 99.00 %. "
+        "prelu diverged on 1 of 2 seeds; none finished. "
+        "1 of 3 seeds of rrelu are missing (1 failed). 1 of 2 seeds of prelu are missing (1 not started)."
     )
-    assert next_step(comparison).startswith("about ")
+    assert next_step(comparison) == "the same line again trains what is missing"
+    assert not_excluded(comparison) == "not excluded as best: 3 of 7: selu, tanh, gelu"
 
 
 def test_a_clear_winner_is_called_one():
     (found,) = compare_runs(
         [*many(SELU, activation="selu"), *many(RELU, activation="relu"), *many(ELU, activation="elu")]
     )
-    assert verdict(found) == "selu wins: 91.10 % ± 0.15 (n=4), ahead of all 2 others."
-    assert next_step(found) is None
+    assert verdict(found) == "selu wins: 91.10 % ± 0.15 (n=4), ahead of all 2 others (over 3 to 4 seeds)."
+    assert next_step(found) is not_excluded(found) is None
+    assert found.not_excluded == [found.leader]
     (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu")])
-    assert verdict(found).endswith("ahead of the other.")
+    assert verdict(found) == "selu wins: 91.10 % ± 0.15 (n=4), ahead of the other."
+
+
+def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
+    diverging = [
+        *many([0.95, 0.951, 0.952], activation="relu"),
+        *(made(s, 0.1, "diverged", activation="relu") for s in (3, 4, 5)),
+    ]
+    steady = [*many([0.90, 0.901, 0.9, 0.902, 0.901, 0.9], activation="selu")]
+    lower = many([0.88, 0.882, 0.88, 0.882, 0.881, 0.881], activation="tanh")
+    (found,) = compare_runs([*diverging, *steady, *lower])
+    assert [g.flags["activation"] for g in found.groups] == ["selu", "tanh", "relu"]
+    assert verdict(found) == (
+        "selu wins: 90.07 % ± 0.08 (n=6), ahead of the other one without a diverged run. "
+        "relu diverged on 3 of 6 seeds; its other 3 reach 95.10 %."
+    )
+    assert found.lead(2) is None
+    assert [g.flags["activation"] for g in found.not_excluded] == ["selu"]
+    (found,) = compare_runs([*diverging, *steady])
+    assert verdict(found).startswith("selu is the only one that never diverged: 90.07 % ± 0.08 (n=6). relu diverged on")
+
+
+def test_where_all_diverge_none_wins():
+    (found,) = compare_runs(
+        [
+            *many([0.95, 0.951], activation="relu"),
+            made(2, 0.1, "diverged", activation="relu"),
+            made(0, 0.9, activation="selu"),
+            *(made(s, 0.1, "diverged", activation="selu") for s in (1, 2)),
+        ]
+    )
+    assert verdict(found) == (
+        "Each configuration diverged on some of its seeds, so none wins. "
+        "relu diverged on 1 of 3 seeds; its other 2 reach 95.05 %. "
+        "selu diverged on 2 of 3 seeds; the one that finished reaches 90.00 %."
+    )
+    assert found.not_excluded == []
+    assert "clip_norm" in next_step(found)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "killed", "running", "not started"])
+def test_while_runs_are_missing_none_wins(outcome):
+    lost = [made(seed, None, outcome, activation="relu") for seed in (4, 5)]
+    (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu"), *lost])
+    assert verdict(found) == (
+        "selu is first so far: 91.10 % ± 0.15 (n=4), ahead of the other. "
+        f"2 of 6 seeds of relu are missing (2 {outcome})."
+    )
+    assert next_step(found) == "the same line again trains what is missing"
+
+
+def test_a_pruned_run_is_not_missing():
+    """A search gave it up for being worse."""
+    (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu"), made(0, 0.5, "pruned")])
+    assert found.groups[0].missing == 0
+    assert "so far" not in verdict(found)
 
 
 def test_single_seeds_say_nothing_about_luck():
@@ -106,23 +173,110 @@ def test_single_seeds_say_nothing_about_luck():
     assert verdict(found) == (
         "selu is first with 91.00 % of validation images. Whether that is luck can't be told from one seed each."
     )
-    assert "'seed=range(5)'" in next_step(found)
+    assert "'seed=range(1,6)'" in next_step(found)  # not the one that was seen
+    assert not_excluded(found) is None
+
+
+def test_a_leader_with_one_seed_does_not_silence_the_comparison_of_the_others():
+    (found,) = compare_runs(
+        [made(0, 0.95, activation="elu"), *many(SELU, activation="selu"), *many(RELU, activation="relu")]
+    )
+    assert verdict(found) == (
+        "selu is first with 91.10 % ± 0.15 (n=4), ahead of 1 of 2 others; elu with one seed has 95.00 %."
+    )
+    assert found.leader.flags["activation"] == "selu"
+    assert [lead.test if lead else None for lead in found.leads] == ["none", None, "paired"]
+    assert [g.flags["activation"] for g in found.not_excluded] == ["elu", "selu"]
+
+
+def test_equal_results_are_called_equal():
+    (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.91, activation="relu")])
+    assert verdict(found) == "selu and relu reached the same: 91.00 % of validation images."
+    (found,) = compare_runs([*many([0.91, 0.92], activation="selu"), *many([0.91, 0.92], activation="relu")])
+    assert verdict(found) == "selu is first with 91.50 % ± 0.71 (n=2); relu reached exactly the same."
+    (found,) = compare_runs([*many([0.91, 0.92], activation="selu"), *many([0.90, 0.91], activation="relu")])
+    assert verdict(found).endswith("on relu nothing can be said: there is no spread to judge by.")
+
+
+def test_two_seeds_of_many_configurations_are_too_few():
+    rng = np.random.default_rng(0)
+    runs = [run for i in range(10) for run in many(0.9 + rng.normal(0, 0.003, 2), optimizer__lr=str(0.01 * i))]
+    (found,) = compare_runs(runs)
+    assert "2 seeds are too few to tell 10 configurations apart, 7 would show a difference of 3 times" in verdict(found)
+    assert next_step(found).startswith("a confirmation with fresh seeds tells: lenet-compare confirm=")
+
+
+def test_the_next_step_names_the_difference_seen_and_no_seeds_that_were_seen(comparison):
+    (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")])
+    assert next_step(found) == "a confirmation with fresh seeds tells: lenet-compare confirm=0.01"
+    (found,) = compare_runs([*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")])
+    assert next_step(found).endswith("confirm=4")
 
 
 def test_a_difference_beyond_any_number_of_seeds_is_said_so():
     same = {0: 0.9, 1: 0.91, 2: 0.92}
     (found,) = compare_runs([*many(same, activation="selu"), *many({0: 0.91, 1: 0.9, 2: 0.91998}, activation="relu")])
-    assert against_leader(found.leads[0]) == "can't be told apart with n=3; not even 1,000 seeds would do"
-    assert "too small for 1,000 seeds" in next_step(found)
+    assert against_leader(found.lead(1)) == "can't be told apart with n=3; not even 1,000 seeds would do"
 
 
 def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
     # The other is better on both seeds that they share; on others the leader made up for it.
     leader = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
     (found,) = compare_runs([*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")])
-    assert (found.leads[0].differs, found.leads[0].ahead) == (True, False)
-    assert against_leader(found.leads[0]).startswith("behind it by 1.00 points (")
+    assert (found.lead(1).differs, found.lead(1).ahead) == (True, False)
+    assert against_leader(found.lead(1)).startswith("behind it by 1.00 points (")
     assert "wins" not in verdict(found)
+
+
+def test_the_last_epoch_can_be_compared():
+    (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu")], by=By.last)
+    assert found.groups[0].mean == pytest.approx(np.mean(SELU) - 0.01)
+
+
+def test_different_numbers_of_epochs_are_said_to_favour_the_longer():
+    runs = [*many(SELU, num_epoch="10"), *many(TANH, num_epoch="3")]
+    assert any("num_epoch" in note and "by=last" in note for note in notes(compare_runs(runs)[0]))
+    assert not any("num_epoch" in note for note in notes(compare_runs(runs, by=By.last)[0]))
+
+
+def test_the_sampling_error_of_the_validation_images_is_told():
+    (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")])
+    assert notes(found) == [
+        "the luck is that of the seeds, on these 10,000 validation images; an accuracy of 91.10 % on so many has a "
+        "sampling error of 0.28 points"
+    ]
+
+
+def crossed(values, **flags):
+    """Runs by seed and split."""
+    return [made(seed, v, split_seed=str(split), **flags) for (seed, split), v in values.items()]
+
+
+def test_a_swept_split_is_luck_and_makes_no_configurations():
+    rng = np.random.default_rng(0)
+    of_split = rng.normal(0, 0.01, 3)
+    a, b = (
+        {(i, j): mean + of_split[j] + rng.normal(0, 0.001) for i in range(5) for j in range(3)} for mean in (0.91, 0.9)
+    )
+    runs = [*crossed(a, activation="selu"), *crossed(b, activation="relu")]
+    (found,) = compare_runs(runs, swept=["activation", "seed", "split_seed"])
+    assert found.flags == ["activation"]
+    assert [(g.n, g.splits) for g in found.groups] == [(15, 3), (15, 3)]
+    assert (found.lead(1).n, found.lead(1).df) == (15, 2)
+    assert found.lead(1).points == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
+    (note,) = notes(found)
+    assert "of the seeds and the splits (15 runs of 5 seeds and 3 splits, which share them)" in note
+    (found,) = compare_runs(runs, swept=["activation", "seed"])
+    assert found.flags == ["activation", "split_seed"]
+
+
+def test_splits_of_other_data_files_are_no_luck():
+    runs = [
+        replace(run, data=f"train={run.flags['split_seed']}")
+        for run in crossed({(0, 0): 0.9, (1, 0): 0.91, (0, 1): 0.8, (1, 1): 0.81})
+    ]
+    (found,) = compare_runs(runs, swept=["split_seed"])
+    assert found.flags == ["split_seed"]
 
 
 def test_no_finished_run_is_no_leader():
@@ -133,18 +287,19 @@ def test_no_finished_run_is_no_leader():
 
 def test_one_configuration_is_only_described():
     (found,) = compare_runs(many(SELU))
-    assert (found.flags, found.leads) == ([], [])
+    assert (found.flags, found.leads) == ([], [None])
+    assert notes(found) == []
     assert verdict(found) == "mnist: 91.10 % ± 0.15 (n=4)."
 
 
 def test_data_sets_are_not_compared_with_each_other(runs):
     both = compare_runs([*runs, *many([0.99, 0.98], dataset="digits")])
-    assert [(c.dataset, len(c.groups)) for c in both] == [("mnist", 6), ("digits", 1)]
+    assert [(c.dataset, len(c.groups)) for c in both] == [("mnist", 7), ("digits", 1)]
 
 
 def test_of_several_runs_with_the_same_seed_the_last_counts():
     (found,) = compare_runs([made(0, 0.5), made(0, 0.9), made(1, 0.92)])
-    assert found.groups[0].accuracy == {0: 0.9, 1: 0.92}
+    assert found.groups[0].accuracy == {(0, 0): 0.9, (1, 0): 0.92}
 
 
 def test_columns_are_the_flags_that_differ_the_swept_ones_first(runs):
@@ -171,8 +326,8 @@ def test_a_flag_is_a_column_where_groups_differ_in_having_it_alone():
 
 def test_how_runs_were_executed_makes_configurations_only_where_it_was_swept():
     runs = [*many(SELU, num_threads="1", engine="torch"), *many({7: 0.9}, num_threads="2")]  # engine: an older run
-    (found,) = compare_runs(runs)
-    assert [group.n for group in found.groups] == [len(SELU) + 1]
+    (found,) = compare_runs([*runs, made(8, None, "not started", num_threads="null")])
+    assert [(group.n, group.missing) for group in found.groups] == [(len(SELU) + 1, 1)]
     (found,) = compare_runs(runs, swept=["num_threads"])
     assert found.flags == ["num_threads"]
     assert sorted(group.n for group in found.groups) == [1, len(SELU)]

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from lenet_exp.comparison.advice import next_step
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import answer, confirmation, plan
 from lenet_exp.comparison.design import Design, caution, together
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.words import next_step, verdict
+from lenet_exp.comparison.words import verdict
 from lenet_exp.errors import ConfigError
 from tests.comparison.made_up import made, many
 
@@ -75,7 +76,7 @@ def test_as_long_as_a_run_is_missing_it_is_open(outcome):
     comparison = confirming(many(SELU, activation="selu"), [*many(RELU[:5], activation="relu"),
                         made(5, None, outcome, activation="relu")])  # fmt: skip
     assert said(comparison) == (None, "Whether selu is confirmed is open: 1 of 12 runs have not come to a result.")
-    assert next_step(comparison) == "the same line goes on with what is missing"
+    assert next_step(comparison) == "the same line again trains what is missing"
 
 
 def test_it_is_planned_over_the_leader_and_those_that_may_be_as_good():

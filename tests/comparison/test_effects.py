@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.effects import effects
 from lenet_exp.comparison.group import grouped
+from lenet_exp.comparison.importance import importance
+from lenet_exp.errors import ConfigError
 from tests.comparison.made_up import made, many
 
 FLAGS = ["activation", "optimizer.lr"]
@@ -47,8 +51,27 @@ def test_the_shares_of_a_full_grid_add_up_to_one(values):
     given_values = iter(values)
     found = effects(grid(lambda a, lr, seed: next(given_values)), FLAGS)
     assert found.together is not None
-    assert found.together >= -1e-9
-    assert sum(e.share for e in found.flags) + found.seeds + found.together == pytest.approx(1)
+    shares = [*(e.share for e in found.flags), found.seeds, found.together]
+    assert all(0 <= share <= 1 + 1e-9 for share in shares)
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_flags_that_do_nothing_explain_nothing_on_average():
+    """The share of the sum of squares would be 1/23 for the activation and 2/23 for the learning rate."""
+    rng = np.random.default_rng(0)
+    found = [effects(grid(lambda a, lr, seed: rng.normal(0.9, 0.01)), FLAGS) for _ in range(400)]
+    shares = {flag: np.mean([e.share for f in found for e in f.flags if e.flag == flag]) for flag in FLAGS}
+    assert all(share < 0.04 for share in shares.values()), shares  # not 0: what is below it is cut
+    assert np.mean([f.seeds for f in found]) > 0.9
+
+
+def test_a_share_is_that_of_the_variances_that_were_put_in():
+    """Omega squared: half of the variance is the activation's, half the seeds'."""
+    rng = np.random.default_rng(0)
+    step = {"selu": 0.01, "relu": -0.01}  # variance 1e-4
+    found = [effects(grid(lambda a, lr, seed: 0.9 + step[a] + rng.normal(0, 0.01)), FLAGS) for _ in range(400)]
+    shares = [e.share for f in found for e in f.flags if e.flag == "activation"]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.02)
 
 
 def test_what_only_two_flags_do_together_is_no_effect_of_either():
@@ -67,6 +90,7 @@ def test_shares_of_a_grid_with_holes_are_not_said_to_add_up():
     found = effects(groups, ["activation"])
     assert found.together is None
     assert 0 < found.flags[0].share < 1
+    assert 0 < found.seeds < 1
 
 
 def test_unfinished_runs_are_counted_where_they_belong():
@@ -84,15 +108,33 @@ def test_many_numbers_are_put_into_ranges():
     assert effect.levels[0].value == "0.0152 to 0.02"
 
 
-def test_nothing_that_varies_has_no_share():
-    found = effects(grouped(many([0.9, 0.9])), [])
-    assert found.flags == []
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        ([*many([0.9, 0.9]), *many([0.9, 0.9], activation="relu")], "all runs came to the same"),
+        ([made(0, 0.9), made(0, 0.8, activation="relu")], "one run a configuration"),
+        ([made(0, 0.9), made(0, None, "failed", activation="relu")], "no two runs finished"),
+    ],
+)
+def test_where_nothing_can_be_told_there_are_no_shares_and_it_is_said_why(runs, why):
+    found = effects(grouped(runs), ["activation"])
+    assert np.isnan(found.flags[0].share)
     assert np.isnan(found.seeds)
+    assert found.untold.startswith(why)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna (the extra `importance`) is not there")
-def test_optunas_importance_is_there_where_optuna_is():
-    found = effects(grid(lambda a, lr, seed: 0.9 + (0.05 if lr == "0.1" else 0)), FLAGS)
-    importance = {e.flag: e.importance for e in found.flags}
-    assert importance["optimizer.lr"] > 0.8
-    assert sum(importance.values()) == pytest.approx(1)
+def test_optunas_importance_is_told_on_request():
+    groups = grid(lambda a, lr, seed: 0.9 + (0.05 if lr == "0.1" else 0))
+    found = importance(groups, FLAGS)
+    assert found["optimizer.lr"] > 0.8
+    assert sum(found.values()) == pytest.approx(1)
+    runs = [run for g in groups for run in g.runs]
+    assert compare_runs(runs)[0].importance == {}
+    assert compare_runs(runs, with_importance=True)[0].importance == found
+
+
+def test_without_optuna_a_request_for_importance_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"importance=true needs Optuna: pip install 'lenet_exp\[importance\]'"):
+        importance(grid(lambda a, lr, seed: 0.9), FLAGS)

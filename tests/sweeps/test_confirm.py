@@ -51,9 +51,9 @@ def printed(done: Done) -> list[str]:
 def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept):
     lenet_train(*LINE, outputs=swept)  # a copied folder has a store of its own
     (source,) = all_sweeps(swept)
-    line = printed(compare(swept, "confirm=60"))
+    line = printed(compare(swept, "confirm=90"))
     assert f"sweep.confirms={source.id}" in line
-    assert printed(compare(swept, "confirm=60")) == line
+    assert printed(compare(swept, "confirm=90")) == line
 
     done = lenet_train(*line, HERE, outputs=swept)
     assert done.returncode == 0, done.stderr
@@ -74,10 +74,10 @@ def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept):
     assert of_source.data.tags["confirmed_by"] == of_test.info.run_id
     assert "onfirmed on" in of_test.data.tags["mlflow.note.content"]
 
-    repeated = compare(swept, "confirm=60", "run=true")
+    repeated = compare(swept, "confirm=90", "run=true")
     assert f"That is the answer of sweep {test.id}." in repeated.stdout
     other = compare(swept, "confirm=50")
-    assert f"sweep {test.id} has tested it already, for 60 points" in other.stdout
+    assert f"sweep {test.id} has tested it already, for 90 points" in other.stdout
     assert any(argument.startswith("seed=range(2000,") for argument in printed(other))
 
 

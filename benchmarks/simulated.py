@@ -1,0 +1,157 @@
+"""Simulated sweeps with known truth, and how their pairs of configurations look to the functions that are shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+
+from lenet_exp.comparison.multiplicity import Bools, Floats
+from lenet_exp.comparison.pairs import Draws, Pairs, pairs
+from lenet_exp.comparison.statistics import intervals
+
+CHUNK = 4_000_000  # numbers held at once
+Rule = Callable[["Judged"], Bools]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Sweeps of one kind.
+
+    Attributes:
+        means: true ones, in spreads of a configuration whose `spread` is 1.
+        spreads: standard deviations of configurations over seeds.
+        paired: whether all have the same seeds.
+        missing: share of runs that are missing at random.
+        noise: normal; skewed (an exponential tail downwards); collapse (a run in ten ends 50 lower, at chance); rounded
+            (accuracies in steps of one spread, as on few images).
+        splits: of each seed; seed, split and what is left have effects of the same size on each configuration.
+    """
+
+    name: str
+    means: tuple[float, ...]
+    n: int
+    spreads: tuple[float, ...] = ()
+    paired: bool = True
+    missing: float = 0.0
+    noise: str = "normal"
+    splits: int = 1
+
+    @property
+    def k(self) -> int:
+        return len(self.means)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Sweeps, what is true in them, and how their pairs look; arrays (sweeps, pairs).
+
+    Attributes:
+        leads: the pairs in which the leader is the first; `involved`: in which it is either.
+        truth: by how much the leader, or the first of the pair, is truly better.
+    """
+
+    found: Pairs
+    k: int
+    leader: np.ndarray
+    leads: Bools
+    involved: Bools
+    truth: Floats
+
+    @property
+    def towards(self) -> Floats:
+        """By how much the leader looks better."""
+        return np.where(self.leads, self.found.points, -self.found.points)
+
+
+def equal(k: int) -> tuple[float, ...]:
+    return (0.0,) * k
+
+
+def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Draws:
+    """Accuracies of so many sweeps; the paired ones share an effect of the seed."""
+    k, n, splits = scenario.k, scenario.n, scenario.splits
+    spreads = np.array(scenario.spreads or equal(k)) + (0.0 if scenario.spreads else 1.0)
+    own = rng.normal(size=(sweeps, k, n, splits))
+    if splits > 1:
+        own = own + rng.normal(size=(sweeps, k, n, 1)) + rng.normal(size=(sweeps, k, 1, splits))
+    if scenario.noise == "skewed":
+        own = 1 - rng.exponential(size=own.shape)
+    elif scenario.noise == "collapse":
+        own = own - 50 * (rng.random(own.shape) < 0.1)
+    values = np.array(scenario.means)[:, None, None] + spreads[:, None, None] * own
+    common = rng.normal(size=(sweeps, 1 if scenario.paired else k, n, splits))
+    values = (values + common).reshape(sweeps, k, n * splits)
+    if scenario.noise == "rounded":
+        values = np.round(values)
+    if scenario.missing:
+        values[rng.random(values.shape) < scenario.missing] = np.nan
+    seeds, split = np.divmod(np.arange(n * splits), splits)
+    if not scenario.paired:
+        apart = np.full((sweeps, k, k, n), np.nan)
+        apart[:, np.arange(k), np.arange(k)] = values
+        values, seeds = apart.reshape(sweeps, k, k * n), np.arange(k * n)
+        split = np.zeros(k * n, dtype=np.int64)
+    return Draws(values, seeds, split)
+
+
+def judge(draws: Draws, means: Sequence[float]) -> Judged:
+    """How the sweeps look."""
+    k, true = draws.values.shape[-2], np.array(means)
+    known = ~np.isnan(draws.values)
+    mean = np.where(known, draws.values, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
+    # A configuration with a single run is not judged; so it is none that leads.
+    leader = np.where(known.sum(axis=-1) > 1, mean, -np.inf).argmax(axis=-1)
+    first, second = np.triu_indices(k, 1)
+    leads = leader[:, None] == first
+    truth = np.where(leads, true[first] - true[second], true[second] - true[first])
+    return Judged(pairs(draws), k, leader, leads, leads | (leader[:, None] == second), truth)
+
+
+@dataclass
+class Counts:
+    """Of the sweeps of a scenario."""
+
+    sweeps: int = 0
+    false: int = 0
+    held: int = 0
+    kept: int = 0
+    right: int = 0
+    lesser: int = 0
+    wins: int = 0
+
+    def add(self, judged: Judged, rule: Rule, means: Sequence[float]) -> None:
+        differs = rule(judged)
+        ahead = judged.involved & differs & (judged.towards > 0)
+        low, high = intervals(judged.found, differs, comb(judged.k, 2))
+        true = np.where(judged.leads, judged.truth, -judged.truth)  # of the first of a pair, as its points are
+        outside = judged.involved & ~np.isnan(judged.found.p) & ((true < low) | (true > high))
+        best = np.array(means) == max(means)
+        # A true best is excluded if the leader, being another, is ahead of it.
+        first, second = np.triu_indices(judged.k, 1)
+        other_best = np.where(judged.leads, best[second], best[first])
+        leads_best = best[judged.leader][:, None]
+        self.sweeps += len(differs)
+        self.false += int((ahead & (judged.truth <= 0)).any(axis=-1).sum())
+        self.held += int((~outside.any(axis=-1)).sum())
+        self.kept += int((~(ahead & other_best).any(axis=-1)).sum())
+        self.right += int((ahead & (judged.truth > 0) & leads_best).sum())
+        self.lesser += int((judged.involved & (judged.truth > 0)).sum())
+        self.wins += int(((ahead & (judged.truth > 0)).sum(axis=-1) == judged.k - 1).sum())
+
+    def percent(self, count: int) -> float:
+        return 100 * count / self.sweeps
+
+
+def run(scenario: Scenario, sweeps: int, rules: Sequence[Rule], seed: int) -> list[Counts]:
+    """Simulates the sweeps in parts that fit in memory; the counts of each rule."""
+    rng, counts = np.random.default_rng(seed), [Counts() for _ in rules]
+    columns = scenario.n * scenario.splits * (1 if scenario.paired else scenario.k)
+    part = max(1, min(sweeps, CHUNK // (max(scenario.k * columns, comb(scenario.k, 2) * 4))))
+    for begin in range(0, sweeps, part):
+        judged = judge(simulated(scenario, min(part, sweeps - begin), rng), scenario.means)
+        for count, rule in zip(counts, rules, strict=True):
+            count.add(judged, rule, scenario.means)
+    return counts

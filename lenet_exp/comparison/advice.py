@@ -1,0 +1,77 @@
+"""What to keep in mind about a comparison, and what to run next."""
+
+from __future__ import annotations
+
+import math
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import By, Group
+from lenet_exp.comparison.words import leads_of, names, percent
+
+FRESH = 5  # seeds that a first comparison takes
+
+
+def not_excluded(comparison: Comparison) -> str | None:
+    """Which configurations may be the best; None where it is one, or nothing is known of luck."""
+    left = comparison.not_excluded
+    if len(left) < 2 or all(lead.n < 2 for _, lead in leads_of(comparison)):
+        return None
+    return f"not excluded as best: {len(left)} of {len(comparison.groups)}: {names(comparison, left)}"
+
+
+def next_step(comparison: Comparison) -> str | None:
+    """What to run to know more; None where all is told apart."""
+    leader = comparison.leader
+    if any(g.missing for g in comparison.groups):
+        return "the same line again trains what is missing"
+    if leader is None or leader.diverged:
+        return "a smaller optimizer.lr or training.clip_norm=1 may keep them from diverging"
+    if comparison.design is not None and comparison.design.confirms is not None:
+        return None  # it was the last step
+    open_leads = [lead for _, lead in leads_of(comparison) if not lead.ahead]
+    if not open_leads:
+        return None
+    if leader.n < 2:
+        first = 1 + max(run.seed for g in comparison.groups for run in g.runs)
+        return f"several seeds would tell, five for instance: 'seed=range({first},{first + FRESH})'"
+    seen = max(abs(lead.points) for lead in open_leads)
+    return f"a confirmation with fresh seeds tells: lenet-compare confirm={_rounded(seen)}"
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What its luck is, and what it leaves out of account."""
+    leader = comparison.leader
+    if leader is None or len(comparison.groups) < 2:
+        return []
+    found = [_luck(leader)]
+    if "num_epoch" in comparison.flags and leader.by is By.best:
+        found.append(
+            "they differ in num_epoch, and the best of more epochs is higher by luck alone; by=last compares the last"
+        )
+    return [note for note in found if note]
+
+
+def _luck(leader: Group) -> str:
+    """Over what the differences are judged, and how exact an accuracy on so many images is."""
+    if leader.splits > 1:
+        seeds = len({seed for seed, _ in leader.accuracy})
+        clustered = ", which share them" if leader.n > max(seeds, leader.splits) else ""
+        source = f"of the seeds and the splits ({leader.n} runs of {seeds} seeds and {leader.splits} splits{clustered})"
+    else:
+        source = "of the seeds"
+    images = leader.images
+    if images is None:
+        return f"the luck is that {source}"
+    error = math.sqrt(leader.mean * (1 - leader.mean) / images)
+    on = "each on its" if leader.splits > 1 else "on these"
+    return (
+        f"the luck is that {source}, {on} {images:,} validation images; an accuracy of {percent(leader.mean)} on so "
+        f"many has a sampling error of {error * 100:.2f} points"
+    )
+
+
+def _rounded(difference: float) -> str:
+    """In points, to one digit: `0.2`."""
+    points = max(difference * 100, 0.01)
+    digits = max(0, -math.floor(math.log10(points)))
+    return f"{round(points, digits):.{digits}f}"

@@ -1,0 +1,54 @@
+"""Step-down methods, held against what they are defined by."""
+
+from __future__ import annotations
+
+import itertools
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_exp.comparison.multiplicity import LEVEL, holm_levels, shaffer_levels, step_down
+
+
+def partitions(groups: int):
+    """All ways in which groups can be equal: sizes of the classes."""
+    for sizes in itertools.product(range(groups + 1), repeat=groups):
+        if sum(sizes) == groups and list(sizes) == sorted(sizes, reverse=True):
+            yield sizes
+
+
+@pytest.mark.parametrize("groups", [2, 3, 4, 5, 6])
+def test_shaffers_levels_are_those_of_all_ways_to_be_equal(groups):
+    pairs = comb(groups, 2)
+    possible = {sum(comb(size, 2) for size in sizes) for sizes in partitions(groups)}
+    at_most = [max(1, max(n for n in possible if n <= pairs - rejected)) for rejected in range(pairs)]
+    assert list(shaffer_levels(groups)) == pytest.approx([LEVEL / n for n in at_most])
+
+
+def test_shaffers_levels_of_four_groups_are_the_papers():
+    assert list(LEVEL / shaffer_levels(4)) == pytest.approx([6, 3, 3, 3, 2, 1])
+
+
+@given(st.lists(st.floats(0, 0.2) | st.just(float("nan")), min_size=1, max_size=6))
+def test_one_is_small_enough_if_all_smaller_ones_were(p):
+    small, stopped = step_down(np.array(p), holm_levels(len(p)))
+    order = sorted(range(len(p)), key=lambda i: (np.isnan(p[i]), p[i]))
+    expected, going = [False] * len(p), True
+    for rank, i in enumerate(order):
+        going = going and p[i] <= LEVEL / (len(p) - rank)
+        expected[i] = going
+    assert list(small) == expected
+    passed = sum(expected)
+    assert stopped == pytest.approx(LEVEL / max(len(p) - passed, 1))
+
+
+def test_many_sweeps_at_once_are_each_by_itself():
+    p = np.random.default_rng(0).uniform(0, 0.05, (40, 6))
+    together = step_down(p, shaffer_levels(4))
+    for i, row in enumerate(p):
+        small, level = step_down(row, shaffer_levels(4))
+        assert (together[0][i] == small).all()
+        assert together[1][i] == level
