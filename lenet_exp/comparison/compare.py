@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lenet_exp.comparison.effects import Effects, effects
@@ -28,7 +28,7 @@ class Comparison:
             against: no run finished, or some diverged, and those that did not are no fair sample.
         leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
             finished.
-        importance: of flags by fANOVA, where it was asked for.
+        importance: of flags by fANOVA; None unless it was asked for.
     """
 
     dataset: str
@@ -36,7 +36,7 @@ class Comparison:
     flags: list[str]
     leads: list[Difference | None]
     leader: Group | None = None
-    importance: dict[str, float] = field(default_factory=dict)
+    importance: dict[str, float] | None = None
 
     @property
     def not_excluded(self) -> list[Group]:
