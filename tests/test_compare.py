@@ -83,6 +83,17 @@ def test_a_filter_is_mlflows(here):
     assert list(table["n"]) == [2]
 
 
+def test_the_last_epoch_is_compared_on_request_from_folders_and_from_the_store(here):
+    last = {
+        run.data.params["activation"] + run.data.params["seed"]: run.data.metrics["val_accuracy"]
+        for run in runs(client(here))
+    }
+    table = lenet_exp.compare(sweep=sweeps(here), by="last")
+    pd.testing.assert_frame_equal(lenet_exp.compare(filter="", by="last"), table, check_like=True)
+    for row in table.itertuples():
+        assert row.mean == pytest.approx((last[f"{row.activation}0"] + last[f"{row.activation}1"]) / 2)
+
+
 def test_a_sweep_that_is_not_here_is_found_in_the_store(here, tmp_path, monkeypatch):
     first = sweeps(here)[0]
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path))
@@ -123,8 +134,10 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
         (["output=/no/such/x.md"], "output=/no/such/x.md: allowed is a file in a folder that exists"),
         (
             ["swep=last"],
-            "swep=last: allowed is sweep=, filter=, output=, tracking.uri=, experiment=; did you mean sweep=?",
+            "swep=last: allowed is sweep=, filter=, output=, tracking.uri=, experiment=, by=, importance=; did you",
         ),
+        (["by=lats"], "by=lats: allowed is best or last; did you mean last?"),
+        (["importance=yes"], "importance=yes: allowed is true or false"),
     ],
 )
 def test_a_mistake_is_one_line(here, main, arguments, said):
@@ -133,6 +146,14 @@ def test_a_mistake_is_one_line(here, main, arguments, said):
     assert done.stdout == ""
     assert done.stderr.startswith(f"lenet-compare: {said}")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_flags_matter_is_told_on_request(here, main):
+    pytest.importorskip("optuna")
+    done = main(f"sweep={','.join(sweeps(here))}", program="compare")
+    assert "fANOVA" not in done.stdout
+    done = main("filter=", "importance=true", program="compare")
+    assert "no importance: fANOVA needs 4 configurations" in done.stdout
 
 
 def test_nothing_trained_yet_is_one_line(tmp_path, monkeypatch, main):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lenet_exp.comparison.design import Design, design_of
@@ -31,7 +31,7 @@ class Comparison:
             against: no run finished, or some diverged, and those that did not are no fair sample.
         leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
             finished. In a confirmation the one that was named.
-        importance: of flags by fANOVA, where it was asked for.
+        importance: of flags by fANOVA; None unless it was asked for.
         design: what was fixed beforehand; None where that is not known.
     """
 
@@ -40,7 +40,7 @@ class Comparison:
     flags: list[str]
     leads: list[Difference | None]
     leader: Group | None = None
-    importance: dict[str, float] = field(default_factory=dict)
+    importance: dict[str, float] | None = None
     design: Design | None = None
 
     @property

@@ -9,6 +9,8 @@ from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.group import Group
 from lenet_exp.errors import ConfigError
 
+FEWEST = 4  # configurations
+
 
 def importance(groups: Sequence[Group], flags: Sequence[str]) -> dict[str, float]:
     """Of each flag, from 0 to 1, together 1; empty where there is nothing to learn from.
@@ -24,7 +26,7 @@ def importance(groups: Sequence[Group], flags: Sequence[str]) -> dict[str, float
     except ImportError as e:
         raise ConfigError("importance=true needs Optuna: pip install 'lenet_exp[importance]'") from e
     groups = [g for g in groups if g.n]
-    if len(groups) < 4 or not flags or len({g.mean for g in groups}) == 1:
+    if len(groups) < FEWEST or not flags or len({g.mean for g in groups}) == 1:
         return {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {flag: _distribution([g.flags.get(flag, "-") for g in groups]) for flag in flags}

@@ -52,7 +52,7 @@ def _json(comparison: Comparison) -> dict[str, object]:
             {
                 "flag": e.flag,
                 "share_of_variance": None if _unknown(e.share) else e.share,
-                "importance": comparison.importance.get(e.flag),
+                "importance": (comparison.importance or {}).get(e.flag),
                 "levels": [{k: None if _unknown(v) else v for k, v in vars(level).items()} for level in e.levels],
             }
             for e in found.flags

@@ -14,6 +14,7 @@ from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import By, Group
+from lenet_exp.comparison.importance import FEWEST
 from lenet_exp.comparison.words import against_leader, outcomes, unit, verdict
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.escape import as_line, inline
@@ -120,7 +121,10 @@ def short(flag: str) -> str:
 def effect_lines(comparison: Comparison) -> list[str]:
     """One line a flag, with its levels, and one for luck or for why nothing is said of it."""
     found = comparison.effects
-    lines = [_effect_line(effect, comparison.importance.get(effect.flag)) for effect in found.flags]
+    importance = comparison.importance or {}
+    lines = [_effect_line(effect, importance.get(effect.flag)) for effect in found.flags]
+    if lines and comparison.importance == {}:
+        lines.append(f"no importance: fANOVA needs {FEWEST} configurations with different means")
     if lines and found.untold is not None:
         lines.append(f"no shares of the variance: {found.untold}")
     elif lines:

@@ -130,7 +130,7 @@ def test_optunas_importance_is_told_on_request():
     assert found["optimizer.lr"] > 0.8
     assert sum(found.values()) == pytest.approx(1)
     runs = [run for g in groups for run in g.runs]
-    assert compare_runs(runs)[0].importance == {}
+    assert compare_runs(runs)[0].importance is None
     assert compare_runs(runs, with_importance=True)[0].importance == found
 
 

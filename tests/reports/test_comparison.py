@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.group import By
 from lenet_exp.comparison.words import verdict
 from lenet_exp.reports.comparison_file import write_comparison
 from lenet_exp.reports.comparison_plots import figures
@@ -53,6 +55,7 @@ def test_records_have_every_group_with_numbers_as_numbers(comparison):
     assert rows[2]["differs"] is True
     assert rows[2]["behind_low"] > 0
     assert (rows[4]["n"], rows[4]["diverged"], rows[4]["differs"]) == (0, 1, None)
+    assert [row["not_excluded"] for row in rows] == [True, False, False, False, False]
 
 
 def test_the_terminal_says_what_won(comparison, capsys):
@@ -60,8 +63,48 @@ def test_the_terminal_says_what_won(comparison, capsys):
     out = capsys.readouterr().out
     assert "mnist: 13 runs, 5 configurations (12 finished, 1 diverged)" in out
     assert verdict(comparison) in out
-    assert re.search(r"1 +selu +0.1 +91.47 ± 0.50 +90.22 to 92.72 +3 +3 +1.5", out)
+    assert f"\nnote: {notes(comparison)[0]}\n" in out
+    assert re.search(r"1 +selu +0.1 +91.47 ± 0.50 +90.22 to 92.72 +3 +2 +1.5", out)
     assert re.search(r"^  optimizer.lr \d+% of the variance", out, re.MULTILINE)
+
+
+def test_what_may_be_best_and_what_to_do_next_is_told_everywhere(capsys, tmp_path):
+    (found,) = compare_runs([*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")])
+    print_comparison(found)
+    out, text = capsys.readouterr().out, markdown(found)
+    write_comparison(tmp_path / "x.html", [found], TITLE)
+    told = page(tmp_path / "x.html").text
+    left, step, (note,) = not_excluded(found), next_step(found), notes(found)
+    assert left == "not excluded as best: 2 of 2: selu, relu"
+    for line in (left, f"next: {step}", f"note: {note}"):
+        assert f"\n{line}\n" in out
+    for shown in (text, told):
+        assert f"N{left[1:]}." in shown
+        assert f"Next: {step}" in shown
+        assert f"T{note[1:]}." in shown
+
+
+def test_a_group_that_diverged_stands_last_and_says_why(capsys):
+    diverging = [*many([0.95, 0.951], activation="relu"), made(2, 0.1, "diverged", activation="relu")]
+    (found,) = compare_runs([*diverging, *many([0.9, 0.91, 0.9], activation="selu")])
+    print_comparison(found)
+    out = capsys.readouterr().out
+    words = "diverged on 1 of 3 seeds: after all that never did; 2 finished, 1 diverged"
+    assert re.search(rf"2 +relu +95.05 .* {words}", out)
+
+
+def test_the_last_epoch_is_named_where_it_is_compared(comparison, capsys):
+    runs = [run for group in comparison.groups for run in group.runs]
+    print_comparison(compare_runs(runs, by=By.last)[0])
+    assert "last val, %" in capsys.readouterr().out
+
+
+def test_where_shares_can_not_be_told_it_is_said_why(capsys):
+    (found,) = compare_runs([made(0, 0.9), made(0, 0.8, activation="relu")])
+    print_comparison(found)
+    out = capsys.readouterr().out
+    assert "no shares of the variance: one run a configuration" in out
+    assert "of the variance:" not in out.replace("no shares of the variance:", "")
 
 
 def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, capsys, monkeypatch):
@@ -106,6 +149,7 @@ def test_json_is_json_without_nan(comparison, tmp_path):
     write_comparison(tmp_path / "x.json", [comparison], TITLE)
     (found,) = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
     assert found["verdict"] == verdict(comparison)
+    assert found["notes"] == notes(comparison)
     assert found["groups"][4]["mean"] is None
     assert {e["flag"] for e in found["effects"]} == {"activation", "optimizer.lr"}
 
