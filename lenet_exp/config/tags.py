@@ -23,6 +23,10 @@ NAMES = (
     "overrides",
     "starts",
     "replaced_by",
+    "test_opened",
+    "test_digest",
+    "reproduced",
+    "checked",
 )
 BEGINNINGS = ("sweep", "swept", "version.", "git_", "mlflow.")
 
