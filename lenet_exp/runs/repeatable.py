@@ -81,7 +81,7 @@ def repeatable(recorded: Recorded, data_root: str | None, trust: str | None) -> 
     except UserError as e:
         return not_comparable(str(e))
     use_threads(config.num_threads, 1)
-    engine, place = EngineName(record.engine), outputs_dir() / FOLDER
+    engine, place = EngineName(record.engine), outputs_dir() / FOLDER / recorded.id
     job = Job(0, record.name, {}, [], config, record.fingerprint, recorded.id, engine, place)
     return Repeatable(record, config, data, job, _what_differs(record, begin(job, config, data, device)))
 

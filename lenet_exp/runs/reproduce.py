@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from contextlib import suppress
 from dataclasses import replace
 
 from lenet_exp.errors import first_line
+from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import check_outputs
 from lenet_exp.runs.answer import Answer, Verdict, compared, differs, not_comparable
 from lenet_exp.runs.repeatable import Repeatable, repeatable
@@ -26,8 +25,8 @@ log = logging.getLogger("lenet_exp")
 def reproduce(recorded: Recorded, *, data_root: str | None = None, trust: str | None = None) -> Answer:
     """Trains a run again as it was executed and compares epoch by epoch. The run's own folder is only read.
 
-    The training is kept in `outputs/reproduced` while it is not whole, so that it goes on where it was stopped, and
-    afterwards where it differs.
+    The training is kept in `outputs/reproduced/<run>` while it is not whole, so that it goes on where it was stopped,
+    and afterwards where it differs. Of two that repeat the same run, the second waits.
 
     Args:
         data_root, trust: as of `repeatable`.
@@ -45,11 +44,12 @@ def reproduce(recorded: Recorded, *, data_root: str | None = None, trust: str | 
     check_outputs(ready.job.outputs)
     if ready.excuse:
         log.info("if it differs here, that need not be the record's fault: %s", ready.excuse)
-    again, epochs = _train_again(ready)
-    answer = compared(record, recorded.epochs, again, epochs, ready.excuse)
-    if answer.verdict is Verdict.identical:
-        _remove(ready.job.folder)
-        return answer
+    with own(ready.job.outputs, "this repetition"):
+        again, epochs = _train_again(ready)
+        answer = compared(record, recorded.epochs, again, epochs, ready.excuse)
+        if answer.verdict is Verdict.identical:
+            shutil.rmtree(ready.job.folder.path.parent)
+            return answer
     return replace(answer, details=[*answer.details, f"the repeated training: {ready.job.folder.path}"])
 
 
@@ -102,10 +102,3 @@ def _train_again(ready: Repeatable) -> tuple[Record, list[EpochResult]]:
         prune=enough,
     )
     return found.record, folder.history().epochs
-
-
-def _remove(folder: RunFolder) -> None:
-    shutil.rmtree(folder.path)
-    for parent in (folder.path.parent, folder.path.parent.parent):
-        with suppress(OSError):  # others are in it
-            parent.rmdir()

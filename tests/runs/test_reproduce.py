@@ -73,7 +73,7 @@ def test_a_run_comes_to_the_same_bits_and_mlflow_is_told(original, main, monkeyp
         assert done.returncode == 0, done.stdout + done.stderr
         assert answer(done).startswith("identical")
     assert contents(RunFolder(path)) == before
-    assert not (original / "reproduced").exists()
+    assert [p.name for p in (original / "reproduced" / path.name).iterdir()] == ["lock"]
     (run,) = runs(client(original))
     assert run.data.tags["reproduced"].startswith("identical bit for bit: 3 epochs, best ")
     assert run.data.tags["checked"].startswith("identical: its digests hold")
@@ -209,7 +209,9 @@ def test_what_was_altered_with_its_digests_differs_from_what_is_trained(alter, s
     done = main(f"run={trained.path}", program="reproduce")
     assert done.returncode == 1, done.stdout + done.stderr
     assert says in answer(done).replace("from epoch 3 on", "in epoch 3 alone")
-    assert list((trained.path.parent.parent / "reproduced" / "runs").iterdir())
+    assert (
+        f"the repeated training: {trained.path.parent.parent}/reproduced/{trained.id}/runs/{trained.id}" in done.stdout
+    )
 
 
 def test_a_difference_accuses_nobody_where_the_cpu_was_another(trained, main):
@@ -295,15 +297,16 @@ def test_a_repetition_that_is_killed_goes_on_and_ends_the_same(ready):
     assert lenet_train(*line, outputs=ready).returncode == 0
     (path,) = (ready / "runs").iterdir()
     process = start(f"run={path}", outputs=ready, program="reproduce")
-    while not list(ready.glob("reproduced/runs/*/history.json")):
+    while not list(ready.glob("reproduced/*/runs/*/history.json")):
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
     end(process)
-    done = end(start(f"run={path}", outputs=ready, program="reproduce"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "goes on in epoch" in done.stderr
-    assert not (ready / "reproduced").exists()
+    both = [end(p) for p in [start(f"run={path}", outputs=ready, program="reproduce") for _ in range(2)]]
+    assert [done.returncode for done in both] == [0, 0], [done.stdout + done.stderr for done in both]
+    assert sum("goes on in epoch" in done.stderr for done in both) == 1
+    assert sum("waiting: another process has this repetition" in done.stderr for done in both) == 1
+    assert not list(ready.glob("reproduced/*/runs"))
 
 
 WRONG = {
