@@ -7,7 +7,7 @@ from importlib import import_module
 
 from lenet_exp.errors import nearest
 
-COMMANDS = ("train", "predict", "compare", "export", "sweep", "sync", "ui")
+COMMANDS = ("train", "predict", "compare", "export", "reproduce", "sweep", "sync", "ui")
 
 
 def main() -> None:

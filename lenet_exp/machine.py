@@ -8,11 +8,42 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lenet_exp.addresses import hide_password
+
+# Environment variables that steer the kernels of torch and of the libraries below it, and so may change bits ...
+STEERING = (
+    "ATEN_",
+    "CUBLAS_",
+    "CUDNN_",
+    "DNNL_",
+    "GLIBC_TUNABLES",
+    "MKL_",
+    "NVIDIA_TF32_",
+    "OMP_",
+    "ONEDNN_",
+    "OPENBLAS_",
+    "TORCH_ALLOW_TF32_",
+)
+# ... but for those that say what is printed or kept, where threads wait, and how many there are: torch is told that.
+HARMLESS = (
+    "AFFINITY_FORMAT",
+    "CACHE_CAPACITY",
+    "DISPLAY_AFFINITY",
+    "DISPLAY_ENV",
+    "JIT_DUMP",
+    "JIT_PROFILE",
+    "NUM_THREADS",
+    "PLACES",
+    "PROC_BIND",
+    "STACKSIZE",
+    "VERBOSE",
+    "WAIT_POLICY",
+)
 
 PACKAGES = ("lenet_exp", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "mlflow", "scikit-learn")
 
@@ -27,14 +58,35 @@ def host() -> str:
     return socket.gethostname()
 
 
-@cache
 def cpu_model() -> str:
     """As the system names it, for example `Intel(R) Xeon(R) Gold 6230`."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_numbers() -> dict[str, str]:
+    """`cpu_family` and `cpu_model`, the maker's numbers, where the system tells them: names hide what a CPU can do."""
+    info = _cpuinfo()
+    found = {
+        "cpu_family": info.get("cpu family", info.get("CPU implementer")),
+        "cpu_model": info.get("model", info.get("CPU part")),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def kernel_settings(environment: Mapping[str, str] = os.environ) -> str:
+    """The environment variables that steer numerical kernels: `NAME=value`, sorted, one space between; often empty."""
+    names = (name for name in environment if name.startswith(STEERING) and not name.endswith(HARMLESS))
+    return " ".join(f"{name}={environment[name]}" for name in sorted(names))
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first core; empty elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 @cache

@@ -17,7 +17,7 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import knobs
 from lenet_exp.machine import versions
-from tests.data.idx import pictures, write_mnist_like
+from tests.data.idx import MADE_UP, pictures, write_mnist_like
 
 TRAIN = [sys.executable, "-m", "lenet_exp", "train"]
 
@@ -293,7 +293,7 @@ def test_what_would_be_trained_is_shown_as_it_would_be_trained(main, workdir):
 def test_a_run_from_another_directory_with_relative_folders(cli, workdir, empty_store):
     shutil.copytree(empty_store, workdir / "results")
     write_mnist_like(workdir / "sets", "KMNIST", *pictures(200))
-    small = ["dataset=kmnist", "dataset.val_size=50", "batch_size=50", "num_epoch=1", "tracking.models=none"]
+    small = ["dataset=kmnist", MADE_UP, "dataset.val_size=50", "batch_size=50", "num_epoch=1", "tracking.models=none"]
     ended = cli(*small, "model_path=models", env={"LENET_EXP_OUTPUTS": "results", "LENET_EXP_DATA": "sets"})
     assert ended.returncode == 0, ended.stderr
     assert {p.name for p in workdir.iterdir()} == {"results", "sets", "models"}

@@ -27,7 +27,7 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
     """Runs `work` and leaves with its exit status.
 
     0 fine; 1 a run failed or diverged, or standard output could not be written; 2 what was asked for is wrong (one line
-    on stderr); 130, 143 on SIGINT, SIGTERM.
+    on stderr); 130, 143 on SIGINT, SIGTERM. lenet-reproduce: 0 identical, 1 differs, 3 not comparable.
 
     Args:
         full_error: shows the traceback of what was wrong instead of the line.

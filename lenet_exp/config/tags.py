@@ -26,6 +26,10 @@ NAMES = (
     "confirms",
     "confirmed",
     "confirmed_by",
+    "test_opened",
+    "test_digest",
+    "reproduced",
+    "checked",
 )
 BEGINNINGS = ("sweep", "swept", "version.", "git_", "mlflow.")
 

@@ -126,6 +126,14 @@ def normalise(images: Tensor, white: int) -> Tensor:
     return out
 
 
+def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
+    """SHA-256 (hex) of raw pixels (n, height, width) in [0, white] and labels (n,)."""
+    digest = hashlib.sha256(f"{tuple(images.shape[1:])} {white}".encode())
+    digest.update(images.numpy().tobytes())
+    digest.update(labels.numpy().astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class SharedSet:
     """A data set in shared memory: what `load_training_data` needs of it, and the digests of the splits in use."""
@@ -188,7 +196,8 @@ def _split_digests(
             f"dataset.val_size={val_size}: {source.dataset.name} has {n} images, too few for it and {train}"
         )
     train_index, val_index = _split(n, val_size, train_size, split_seed)
-    return {"train": _digest(raw, train_index), "validation": _digest(raw, val_index)}
+    parts = {"train": train_index, "validation": val_index}
+    return {name: pixels_digest(raw.images[i], raw.labels[i], raw.white) for name, i in parts.items()}
 
 
 @lru_cache(maxsize=64)
@@ -196,10 +205,3 @@ def _split(n: int, val_size: int, train_size: int | None, split_seed: int) -> tu
     """Indices of training and validation images."""
     order = torch.randperm(n, generator=generator(split_seed, "split"))
     return order[val_size : None if train_size is None else val_size + train_size], order[:val_size]
-
-
-def _digest(raw: RawImages, index: Tensor) -> str:
-    digest = hashlib.sha256(f"{tuple(raw.images.shape[1:])} {raw.white}".encode())
-    digest.update(raw.images[index].numpy().tobytes())
-    digest.update(raw.labels[index].numpy().astype("<i8").tobytes())
-    return digest.hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.stored import Stored, dataclass_of, stored_of, to_json
+from lenet_exp.training.execution import bits_depend_on
 from lenet_exp.training.fit import EpochResult
 
 
@@ -46,6 +47,7 @@ class Record(Stored):
     Attributes:
         config: the configuration as it acts (`config.effective`).
         data_digests: SHA-256 of the images and labels used, by split; `data_files`: of each file read.
+        source_digest: of the program's own files (`config.source`); decides nothing, tells what differs.
         execution: device, threads and whatever else the bits depend on.
         created_ms, ended_ms: milliseconds since 1970.
         outcome: None while it trains.
@@ -66,6 +68,7 @@ class Record(Stored):
     data_digests: dict[str, str] = field(default_factory=dict)
     data_source: str = ""
     data_files: dict[str, str] = field(default_factory=dict)
+    source_digest: str = ""
     execution: dict[str, str | int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     git: dict[str, str] = field(default_factory=dict)
@@ -105,17 +108,21 @@ class Record(Stored):
         """What did its steps; before there was a choice, torch."""
         return str(self.execution.get("engine", EngineName.torch))
 
-    def same_bits(self, other: Record) -> bool:
-        """Whether one can go on where the other stopped: equal execution and torch, on which the bits depend.
+    def executed_otherwise(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
+        """What its bits depend on and is not the same in the other: both values by name. Empty: one can go on where the
+        other stopped.
 
         What only one of them knows, since an older release did not write it, counts as equal.
         """
-        both = self.execution.keys() & other.execution.keys()
-        return (
-            self.engine == other.engine
-            and all(self.execution[key] == other.execution[key] for key in both)
-            and self.versions.get("torch") == other.versions.get("torch")
-        )
+        mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
+        if mine["engine"] != theirs["engine"]:
+            return {"engine": (mine["engine"], theirs["engine"])}
+        return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])}
+
+    def does_not_know(self, other: Record) -> list[str]:
+        """What the bits of the other depend on, and this one, of an older release, does not say."""
+        mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
+        return [key for key in theirs if key not in mine]
 
 
 _NAMES = [f.name for f in fields(Record)]
@@ -239,6 +246,11 @@ class SweepPlan(Stored):
     confirms: str | None = None
     points: float | None = None
     confirmed: bool | None = None
+
+
+def in_words(differing: dict[str, tuple[str | int, str | int]]) -> str:
+    """What `Record.executed_otherwise` found: `num_threads=1 (now 2)`."""
+    return ", ".join(f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items())
 
 
 def record_of(value: Any) -> Record:

@@ -25,10 +25,10 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lenet_exp.errors import first_line
+from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import remove_left_aside, write_atomic, write_json
 from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrite_history
-from lenet_exp.folders.damage import damaged, read_or_none, say
+from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
     Delivered,
@@ -154,13 +154,25 @@ class RunFolder:
 
     def record(self) -> Record | None:
         """None where there is none, or where it is damaged or was changed, which is said."""
+        try:
+            return self.whole_record()
+        except DamagedError as e:
+            say(e)
+            return None
+
+    def whole_record(self) -> Record | None:
+        """None where there is none.
+
+        Raises:
+            DamagedError: it, or its history, is not what was written.
+        """
         path = self.path / "record.json"
 
         def of(value: Any) -> Record | None:
             value = unbroken(value, path)
             return None if value is None else record_of(value)
 
-        return read_or_none(path, of, AGAIN)
+        return read(path, of, AGAIN)
 
     def lost_record(self) -> str | None:
         """Why a run that had ended has no record any more; None where that is not so."""
@@ -170,6 +182,17 @@ class RunFolder:
         """The record, if it is a result: finished or diverged."""
         record = self.record()
         return record if record is not None and record.is_result else None
+
+    def damaged_weights(self) -> str | None:
+        """Why the file of the best weights can't be believed; None where it can, or where there is none."""
+        best = self.history().best
+        if best is None or not best.sha256 or not (self.path / best.weights).exists():
+            return None
+        try:
+            same = file_sha256(self.path / best.weights) == best.sha256
+        except OSError as e:
+            return f"{self.path / best.weights} is damaged ({first_line(e)})"
+        return None if same else f"{self.path / best.weights} is damaged (it is not what was written)"
 
     def whole_result(self) -> Record | None:
         """The same, if the file of its best weights is what was written, or was removed; damage is said."""

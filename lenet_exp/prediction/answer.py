@@ -46,7 +46,8 @@ def answer_test_set(config: PredictConfig) -> float:
     print(f"confusion matrix: {path}")
     logged = log_test_result(config, model, score, figure)
     if logged is not None:
-        print(f"logged to MLflow run {logged}")
+        times = f"{logged.times} times" if logged.times > 1 else "once"
+        print(f"logged to MLflow run {logged.run_id}; by now the test set was opened {times} for this model")
     return score.accuracy
 
 

@@ -7,7 +7,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
 
 from lenet_exp.config.schema import Dataset
-from lenet_exp.data.images import normalise
+from lenet_exp.data.images import normalise, pixels_digest
 from lenet_exp.data.readers import read_images
 from lenet_exp.training.evaluate import confusion_matrix, predict_classes
 from lenet_exp.training.score import ClassScore, Score
@@ -35,4 +35,5 @@ def score_test_set(
         for i, name in enumerate(dataset.class_names)
     ]
     correct = int((predictions == raw.labels).sum())
-    return Score(correct, len(raw.labels), classes, confusion_matrix(raw.labels, predictions), raw.source)
+    matrix, digest = confusion_matrix(raw.labels, predictions), pixels_digest(raw.images, raw.labels, raw.white)
+    return Score(correct, len(raw.labels), classes, matrix, raw.source, digest, raw.files)

@@ -9,6 +9,7 @@ import torch
 from lenet_exp.config.effective import effective
 from lenet_exp.config.fingerprint import TRAINING_VERSION
 from lenet_exp.config.schema import Config
+from lenet_exp.config.source import source_digest
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record
@@ -28,6 +29,7 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device) ->
         data_digests=data.digests,
         data_source=data.source,
         data_files=data.files,
+        source_digest=source_digest(),
         execution=describe_execution(config, device),
         versions=versions(),
         git=git_state(),

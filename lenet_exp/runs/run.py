@@ -16,10 +16,10 @@ from lenet_exp.errors import DataError
 from lenet_exp.folders.commits import Commits
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Record
+from lenet_exp.folders.records import Record, in_words
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.machine import cpu_count
+from lenet_exp.machine import cpu_count, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.augmented import augmented_picture
 from lenet_exp.reports.progress import log_to_file
@@ -29,7 +29,7 @@ from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
 from lenet_exp.tracking.delivery import Delivery, StoreDelivery
 from lenet_exp.training.augmentation import augments
-from lenet_exp.training.execution import choose_device, use_threads
+from lenet_exp.training.execution import bits_depend_on, choose_device, use_threads
 from lenet_exp.training.fit import EpochResult
 from lenet_exp.training.lane import Lane, new_lane
 
@@ -139,24 +139,38 @@ def _model_file(job: Job) -> ModelFile | None:
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
-    """Says so where a result was trained otherwise than is explicitly asked for: its bits may differ."""
+    """Says so where a result was trained otherwise than is explicitly asked for, or by another torch: its bits may
+    differ."""
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
         asked["device"] = device.type
     if config.engine is not EngineName.auto:
         asked["engine"] = config.engine.value
-    had = record.execution | {"engine": record.engine}
+    had = bits_depend_on(record.execution, record.versions)
+    if "torch" in had and "torch" in versions():
+        asked["torch"] = versions()["torch"]
     was = {key: had.get(key) for key, value in asked.items() if value is not None}
     other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
     if other:
         log.info("%s: its result was trained with %s; sweep.force=true trains again", record.name, ", ".join(other))
 
 
+def _tell_unknown(earlier: Record, new: Record) -> None:
+    """Says what decides whether a run can go on and its record, of an older release, lacks."""
+    unknown = earlier.does_not_know(new)
+    if unknown:
+        log.info(
+            "%s: was begun by an older release, which did not note %s; taken to be as now", new.name, ", ".join(unknown)
+        )
+
+
 def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Commits]:
     """Goes on where an earlier try stopped, if the bits will be the same; otherwise starts over."""
     if earlier is None:
         return new, folder.start(new)
-    if earlier.same_bits(new):
+    other = earlier.executed_otherwise(new)
+    if not other:
+        _tell_unknown(earlier, new)
         commits = folder.go_on()
         if commits.restore(lane):
             log.info("%s: goes on in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
@@ -164,12 +178,5 @@ def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -
         if folder.has_no_points():
             return earlier.begun, commits
     else:
-        log.info(
-            "%s: was begun with %s, torch %s; now %s, torch %s: it starts over, since its bits would differ",
-            new.name,
-            earlier.execution,
-            earlier.versions.get("torch"),
-            new.execution,
-            new.versions.get("torch"),
-        )
+        log.info("%s: was begun with %s; it starts over, since its bits would differ", new.name, in_words(other))
     return new, folder.start(new)

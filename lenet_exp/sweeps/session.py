@@ -20,6 +20,7 @@ from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult, give_up, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.machine import versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.pool.pool import Done
 from lenet_exp.reports.progress import display
@@ -33,6 +34,7 @@ from lenet_exp.sweeps.workers import work_of
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
+from lenet_exp.training.execution import bits_depend_on
 
 log = logging.getLogger("lenet_exp")
 
@@ -182,8 +184,12 @@ def sweep_session(sweep: SweepFolder, jobs: list[Job], config: Config, asked: As
 def _begin(session: Session, again: bool) -> None:
     if session.delivery.store is not None:
         session.delivery.adopt_all(session.jobs)
-    done = [job for job in session.jobs if job.folder.whole_result() is not None]
+    found = {job.number: record for job in session.jobs if (record := job.folder.whole_result()) is not None}
+    done = [job for job in session.jobs if job.number in found]
+    now = versions()["torch"]
     had = f"; {len(done)} of them trained before" if done and not session.config.sweep.force else ""
+    other = {str(bits_depend_on(r.execution, r.versions).get("torch", now)) for r in found.values()} - {now}
+    had += f", some by torch {', '.join(sorted(other))} (now {now})" if had and other else ""
     goes_on = f" (goes on with {session.sweep.id})" if again else ""
     log.info("sweep of %d runs%s%s; outputs in %s", len(session.jobs), had, goes_on, session.sweep.outputs)
     for job in {job.run: job for job in done}.values():  # so that they are found under this parent

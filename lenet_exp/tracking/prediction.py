@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import hide_password, sqlite_path, store_uri
 from lenet_exp.config.schema import PredictConfig
+from lenet_exp.config.tags import checked
 from lenet_exp.errors import first_line
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import run_id as folder_id
@@ -23,10 +25,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("lenet_exp")
 
 
-def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> str | None:
-    """Logs `test_accuracy` and the confusion matrix to the model's run; the run's id, or None where there is none.
+@dataclass(frozen=True)
+class Logged:
+    """The MLflow run that a test result was logged to, and how often the test set was opened for its model by now."""
 
-    A data set other than the one that the model was trained on is not logged: it would pass for the model's own figure.
+    run_id: str
+    times: int
+
+
+def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> Logged | None:
+    """Logs `test_accuracy` and the confusion matrix to the model's run; None where there is none.
+
+    Its tags say how often the test set was opened for the model (`test_opened`), and which it was (`test_digest`; the
+    files' digests stand in test_score.json). A data set other than the one that the model was trained on is not logged:
+    it would pass for the model's own figure.
     """
     if model.record is None or model.record.dataset != config.dataset.name:
         return None
@@ -45,10 +57,13 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
             path.write_bytes(matrix_png)
             client.log_artifact(run, str(path))
         client.log_dict(run, score.as_json(), "test_score.json")
+        times = len(client.get_metric_history(run, "test_accuracy"))  # one point each time, and none is lost in a race
+        for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
+            client.set_tag(run, tag, str(value))
     except Exception as e:  # the figures are on the terminal; a store that is away must not hide them
         log.warning("not logged to MLflow (%s): %s", hide_password(uri), first_line(e))
         return None
-    return run
+    return Logged(run, times)
 
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:

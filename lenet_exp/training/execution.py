@@ -1,12 +1,14 @@
-"""How a run is executed: device, threads and engine. Part of the record, not of the fingerprint."""
+"""How a run is executed: device, threads, engine, CPU. Part of the record, not of the fingerprint."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.errors import ConfigError
-from lenet_exp.machine import cpu_count, cpu_model
+from lenet_exp.machine import cpu_count, cpu_model, cpu_numbers, kernel_settings
 
 SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
 
@@ -39,7 +41,8 @@ def use_threads(*wanted: int | None) -> int:
 
 
 def describe_execution(config: Config, device: torch.device) -> dict[str, str | int]:
-    """What the weights' bits may depend on besides the fingerprint.
+    """What the weights' bits may depend on besides the fingerprint; which of it counts is the engine's matter
+    (`bits_depend_on`). The CPU's part counts on a GPU, too: first weights and images are made by the CPU.
 
     Args:
         config: with the engine and the number of threads that were chosen.
@@ -52,4 +55,16 @@ def describe_execution(config: Config, device: torch.device) -> dict[str, str | 
         "engine": config.engine.value,
         "kernel": "eager",
         "stack": "solo",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        **cpu_numbers(),
+        "environment": kernel_settings(),
     }
+
+
+def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:
+    """The part of a record's `execution` and `versions` on which its engine's bits depend.
+
+    torch's: on all of its execution, and on its own version.
+    """
+    found = {"engine": EngineName.torch.value, **execution}  # before there was a choice, it was torch
+    return found | ({"torch": versions["torch"]} if "torch" in versions else {})

@@ -15,6 +15,7 @@ import torch
 from lenet_exp.data.images import TrainingData
 from lenet_exp.training.engine import Engine, Step, engine_of
 from lenet_exp.training.lane import Best, Lane, Position
+from lenet_exp.training.weights import weights_digest
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class EpochResult:
     Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches, of what is minimised
     (augmented images, smoothed labels); `lr` is that of the epoch's last step. `step_losses` holds
     (iteration from 1, loss, milliseconds since 1970) every `num_iter_echo` iterations; `time_ms` is the epoch's end.
+    `weights_digest` is of the weights that were validated; older releases did not keep it.
     """
 
     epoch: int
@@ -37,6 +39,7 @@ class EpochResult:
     step_losses: list[tuple[int, float, int]]
     time_ms: int
     improved: bool
+    weights_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def _judge_epoch(
         step_losses=trained.step_losses,
         time_ms=_now_ms(),
         improved=improved,
+        weights_digest=weights_digest(lane.judged.state_dict()),
     )
 
 

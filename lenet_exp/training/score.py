@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,19 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Score:
-    """What a model got right on a test set."""
+    """What a model got right on a test set.
+
+    Attributes:
+        data_digest: SHA-256 of its pixels and labels, in their order; `files`: of each file read.
+    """
 
     correct: int
     total: int
     classes: list[ClassScore]
     confusion_matrix: list[list[int]]
     source: str
+    data_digest: str
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:

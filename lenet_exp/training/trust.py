@@ -52,17 +52,30 @@ def check_activation(of: str, option: Any, trust: str | None) -> None:
     Raises:
         UserError: the class is another, or a keyword is neither a number, true, false, null nor a plain word.
     """
+    _check(of, "activation", option, TRUSTED, trust)
+
+
+def check_optimizer(of: str, option: Any, trust: str | None) -> None:
+    """The same of an optimizer: a training is repeated, and a file says with which.
+
+    Raises:
+        UserError: as of `check_activation`.
+    """
+    _check(of, "optimizer", option, OPTIMIZERS, trust)
+
+
+def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | None) -> None:
     target = option.get("_target_") if isinstance(option, dict) else None
     if not (isinstance(target, str) and NAME.fullmatch(target)):
-        raise UserError(f"{of}: its record names no class as its activation")
-    if target not in TRUSTED and not (trust is not None and f"{target}.".startswith(f"{trust}.")):
+        raise UserError(f"{of}: its record names no class as its {what}")
+    if target not in known and not (trust is not None and f"{target}.".startswith(f"{trust}.")):
         raise UserError(
-            f"{of}: its activation is {target}, neither lenet_exp's nor torch's; to load it runs the code of that "
+            f"{of}: its {what} is {target}, neither lenet_exp's nor torch's; to load it runs the code of that "
             f"module: if you trust it, add trust={target}"
         )
     for key, value in option.items():
         if key not in NO_KEYWORDS and not all(map(_plain, value if isinstance(value, list) else [value])):
-            raise UserError(f"{of}: the keyword {key!r:.40} of its activation is no number or plain word")
+            raise UserError(f"{of}: the keyword {key!r:.40} of its {what} is no number or plain word")
 
 
 def foreign_class(config: Config) -> str | None:

@@ -11,14 +11,15 @@ import torch
 
 from lenet_exp.api import compose
 from lenet_exp.data.images import TrainingData, load_training_data
-from tests.data.idx import as_tensors, pictures, write_mnist_like
+from tests.data.idx import MADE_UP, as_tensors, pictures, write_mnist_like
 
 CPU = torch.device("cpu")
 IMAGES, LABELS = pictures(60)
 
 
 def load(root: Path, *overrides: str) -> TrainingData:
-    return load_training_data(compose(["dataset=kmnist", "dataset.val_size=20", f"data_root={root}", *overrides]), CPU)
+    small = ["dataset=kmnist", MADE_UP, "dataset.val_size=20"]
+    return load_training_data(compose([*small, f"data_root={root}", *overrides]), CPU)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import pytest
 from mlflow import MlflowClient
 
-from tests.data.idx import pictures, write_mnist_like, write_qmnist
+from tests.data.idx import MADE_UP, pictures, write_mnist_like, write_qmnist
 
 CLASS_NAMES = {
     "kmnist": ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
@@ -23,7 +23,8 @@ def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(dataset, cli,
         raw = write_mnist_like(tmp_path / "data", "KMNIST", images, labels)
     else:
         raw = write_qmnist(tmp_path / "data", images, labels)
-    sizes = ["dataset.val_size=100", "batch_size=20", "num_epoch=1", "tracking.models=none"]
+    known = [MADE_UP] if dataset == "kmnist" else []
+    sizes = [*known, "dataset.val_size=100", "batch_size=20", "num_epoch=1", "tracking.models=none"]
     done = cli(f"dataset={dataset}", f"data_root={tmp_path / 'data'}", *sizes)
     assert done.returncode == 0, done.stderr
     (file,) = ready.glob("runs/*/record.json")

@@ -16,16 +16,16 @@ import torch
 from lenet_exp.api import compose
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
-from tests.data.idx import pictures, write_idx, write_mnist_like, write_qmnist
+from tests.data.idx import MADE_UP, pictures, write_idx, write_mnist_like, write_qmnist
 
 IMAGES, LABELS = pictures(60)
 IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
 def load(root: Path, dataset: str = "kmnist"):
-    return load_training_data(
-        compose([f"dataset={dataset}", "dataset.val_size=20", f"data_root={root}"]), torch.device("cpu")
-    )
+    known = [MADE_UP] if dataset == "kmnist" else []
+    config = compose([f"dataset={dataset}", *known, "dataset.val_size=20", f"data_root={root}"])
+    return load_training_data(config, torch.device("cpu"))
 
 
 def header(code: int, *shape: int) -> bytes:
@@ -120,7 +120,7 @@ def test_pickles_of_an_old_torchvision_are_left_alone(content, tmp_path):
 def test_through_the_command_line_it_is_status_2_and_no_run(file, main, outputs, tmp_path):
     raw = write_mnist_like(tmp_path / "data", "KMNIST", IMAGES, LABELS)
     (raw / file).write_bytes((raw / file).read_bytes()[:-30])
-    done = main("dataset=kmnist", f"data_root={tmp_path / 'data'}", "dataset.val_size=20")
+    done = main("dataset=kmnist", MADE_UP, f"data_root={tmp_path / 'data'}", "dataset.val_size=20")
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -196,7 +196,8 @@ def test_training_reads_the_training_files_and_nothing_else_and_writes_nothing(d
     else:
         raw = write_qmnist(root, IMAGES, LABELS)
     before = {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in root.rglob("*")}
-    small = [f"dataset={dataset}", "dataset.val_size=20", "tracking.models=none", "tracking.plots=false"]
+    known = [MADE_UP] if dataset == "kmnist" else []
+    small = [f"dataset={dataset}", *known, "dataset.val_size=20", "tracking.models=none", "tracking.plots=false"]
     seen = spied(root, outputs, tmp_path, *small)
     folder = raw.relative_to(root)
     names = {p.name for p in raw.iterdir() if "train" in p.name}

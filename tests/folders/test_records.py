@@ -16,6 +16,7 @@ from lenet_exp.folders.records import (
     SweepPlan,
     delivered_of,
     history_of,
+    in_words,
     plan_of,
     record_json,
     record_of,
@@ -90,7 +91,17 @@ def test_outcomes_are_their_words():
 
 def test_bits_are_the_same_under_an_equal_execution_and_what_only_one_of_them_knows_counts_as_equal():
     one = a_record(execution={"device": "cpu", "num_threads": 1}, versions={"torch": "2"})
-    assert one.same_bits(replace(one, execution=one.execution | {"capability": "avx2", "engine": "torch"}))
-    assert not one.same_bits(replace(one, execution=one.execution | {"num_threads": 2}))
-    assert not one.same_bits(replace(one, execution=one.execution | {"engine": "abacus"}))
-    assert not one.same_bits(replace(one, versions={"torch": "3"}))
+    newer = replace(one, execution=one.execution | {"cpu_capability": "AVX2", "engine": "torch", "environment": ""})
+    assert one.executed_otherwise(newer) == newer.executed_otherwise(one) == {}
+    assert one.does_not_know(newer) == ["cpu_capability", "environment"]
+    assert newer.does_not_know(one) == []
+
+    def other(**execution):
+        return newer.executed_otherwise(replace(newer, execution=newer.execution | execution))
+
+    assert other(num_threads=2) == {"num_threads": (1, 2)}
+    assert other(engine="abacus", num_threads=2) == {"engine": ("torch", "abacus")}
+    assert one.executed_otherwise(replace(newer, versions={"torch": "3"})) == {"torch": ("2", "3")}
+    assert in_words(other(cpu_capability="DEFAULT", environment="ATEN_CPU_CAPABILITY=default")) == (
+        "cpu_capability=AVX2 (now DEFAULT), environment=none (now ATEN_CPU_CAPABILITY=default)"
+    )

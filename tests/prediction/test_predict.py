@@ -57,6 +57,11 @@ def test_the_numbers_go_to_files_and_to_the_models_run(trained, main, workdir):
         assert row["recall"] == pytest.approx(true_positive / int(matrix[i].sum()))
         assert row["precision"] == pytest.approx(true_positive / max(int(matrix[:, i].sum()), 1))
     assert client.get_run(run_id).data.metrics["test_accuracy"] == written["accuracy"]
+    assert "the test set was opened once for this model" in done.stdout
+    tags = client.get_run(run_id).data.tags
+    assert (tags["test_opened"], tags["test_digest"]) == ("1", written["data_digest"])
+    assert main("dataset=digits", program="predict").returncode == 0
+    assert client.get_run(run_id).data.tags["test_opened"] == "2"
     assert {"test_confusion_matrix.png", "test_score.json"} <= {a.path for a in client.list_artifacts(run_id)}
     assert main("dataset=digits", "output=test.csv", program="predict").returncode == 0
     rows = list(csv.DictReader((workdir / "test.csv").open()))

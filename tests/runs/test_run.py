@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,7 @@ from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.training.fit import EpochResult
-from tests.commands import SMALL, lenet_train
+from tests.commands import SMALL, end, lenet_train, start
 from tests.stores import client, models, points, runs
 
 LINE = (*SMALL, "num_epoch=4", "num_threads=1", "tracking.plots=false")
@@ -70,6 +73,53 @@ def test_a_result_that_was_trained_otherwise_than_asked_is_returned_and_that_is_
     assert "trained before" in again.stdout
     told = "its result was trained with num_threads=1; sweep.force=true trains again"
     assert (told in again.stderr) is said
+
+
+def test_a_result_of_another_torch_is_returned_and_that_is_said(ready):
+    line = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
+    assert lenet_train(*line, outputs=ready).returncode == 0
+    (path,) = (ready / "runs").iterdir()
+    record = RunFolder(path).record()
+    RunFolder(path).finish(replace(record, versions=record.versions | {"torch": "1.0"}))
+    told = "its result was trained with torch=1.0; sweep.force=true trains again"
+    assert told in lenet_train(*line, outputs=ready).stderr
+    sweep = lenet_train("-m", *line, "seed=0,1", "hydra/launcher=basic", outputs=ready)
+    assert "1 of them trained before, some by torch 1.0 (now " in sweep.stderr
+    assert lenet_train(*line, "sweep.force=true", outputs=ready).returncode == 0
+    assert told not in lenet_train(*line, outputs=ready).stderr
+
+
+@pytest.mark.slow(seconds=30)
+def test_a_run_begun_under_another_cpu_capability_starts_over_with_one_line(empty_store, tmp_path):
+    line = (*SMALL, "num_epoch=15", "num_threads=1", "tracking.plots=false", "tracking.models=none")
+    places = [shutil.copytree(empty_store, tmp_path / name) for name in ("disturbed", "calm")]
+    process = start(*line, outputs=places[0], cold=True, env={"ATEN_CPU_CAPABILITY": "default"})
+    while not list(places[0].glob("runs/*/history.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    end(process)
+    again, calm = (end(start(*line, outputs=place, cold=True)) for place in places)
+    (disturbed,), (undisturbed,) = ([RunFolder(path) for path in (place / "runs").iterdir()] for place in places)
+    assert disturbed.record().weights_digest == undisturbed.record().weights_digest
+    assert disturbed.record().resumed == 0
+    (said,) = [text for text in again.stderr.splitlines() if "starts over" in text]
+    assert "cpu_capability=DEFAULT (now " in said
+    assert "environment=ATEN_CPU_CAPABILITY=default (now none)" in said
+    assert "starts over" not in calm.stderr
+
+
+def test_what_an_older_release_did_not_note_counts_as_equal_and_is_said_once(ready):
+    pruned = trained(lambda result: result.epoch == 2)
+    path = pruned.folder / "job.json"
+    job = json.loads(path.read_text())
+    for key in ("cpu_capability", "environment"):
+        del job["execution"][key]
+    path.write_text(json.dumps(job))
+    (pruned.folder / "record.json").unlink()
+    again = lenet_train(*LINE, outputs=ready)
+    assert "goes on in epoch 3" in again.stderr
+    assert again.stderr.count("which did not note cpu_capability, environment; taken to be as now") == 1
 
 
 @pytest.mark.parametrize(("asked", "said"), [("engine=torch", True), ("engine=auto", False)])

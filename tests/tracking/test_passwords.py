@@ -18,6 +18,7 @@ SAID = {
     },
     "ui": {"tracking.uri2": (URI.replace("uri", "uri2"),)},
     "sync": {"allowed is http(s)": (f"tracking.uri=ftp://me:{SECRET}@host",)},
+    "reproduce": {"can't be reached": ("run=runs:/0123", URI)},
     "compare": {"can't be reached": ("filter=", URI)},
 }
 

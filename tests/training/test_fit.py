@@ -99,6 +99,9 @@ def test_the_same_configuration_gives_the_same_bits_again(overrides):
     again, same_results = train("num_epoch=2", *overrides)
     assert digest(first) == digest(again)
     assert [r.val_loss for r in results] == [r.val_loss for r in same_results]
+    assert [r.weights_digest for r in results] == [r.weights_digest for r in same_results]
+    assert len({r.weights_digest for r in results}) == 2
+    assert results[first.best.epoch - 1].weights_digest == weights_digest(first.best.weights)
     assert [[loss for _, loss, _ in r.step_losses] for r in results] == [
         [loss for _, loss, _ in r.step_losses] for r in same_results
     ]

@@ -1,0 +1,33 @@
+"""The digest of the program's own files: what code made a result, in a git checkout or not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from lenet_exp.config.conf_dir import CONF_DIR, PACKAGE
+
+CODE = {".py", ".cpp", ".h"}
+
+
+@cache
+def source_digest() -> str:
+    """SHA-256 (hex) over names and contents of the package's code and of conf/, as they are installed.
+
+    Computed when it is first asked for. An editable install and a wheel of the same files give the same.
+    """
+    digest = hashlib.sha256()
+    for name, path in sorted(_files()):
+        content = path.read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    for path in PACKAGE.rglob("*"):
+        if path.suffix in CODE and CONF_DIR not in path.parents:
+            yield f"lenet_exp/{path.relative_to(PACKAGE).as_posix()}", path
+    for path in CONF_DIR.rglob("*.yaml"):
+        yield f"conf/{path.relative_to(CONF_DIR).as_posix()}", path

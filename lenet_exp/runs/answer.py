@@ -1,0 +1,110 @@
+"""What came of repeating a run, in words: the verdict, and what shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.folders.find import all_runs
+from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.runs.difference import Difference, differences
+from lenet_exp.training.fit import EpochResult
+
+SHOWN = 8  # epochs beside each other
+FEW = 3  # seeds, of which a range says little
+
+
+class Verdict(IntEnum):
+    """What came of it; the exit status."""
+
+    identical = 0
+    differs = 1
+    not_comparable = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The verdict in one line, and lines that show it."""
+
+    verdict: Verdict
+    line: str
+    details: list[str] = field(default_factory=list)
+
+
+def differs(why: str, details: Sequence[str] = ()) -> Answer:
+    return Answer(Verdict.differs, f"differs: {why}", list(details))
+
+
+def not_comparable(why: str, details: Sequence[str] = ()) -> Answer:
+    return Answer(Verdict.not_comparable, f"not comparable: {why}", list(details))
+
+
+def compared(
+    record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult], excuse: str
+) -> Answer:
+    """The answer of a training that was repeated.
+
+    Args:
+        record, epochs: what is kept of the first one; without epochs, its result alone is compared.
+        excuse: why the bits may differ without anybody's fault; empty where they have to be the same.
+    """
+    found = differences(record, epochs, again, again_epochs)
+    if not found:
+        return Answer(Verdict.identical, f"identical bit for bit: {_same(record, found.last)}")
+    details = [*_beside(epochs, again_epochs, found), *found.result, *_spread(record, again)]
+    if found.of_figures_alone and not found.result:
+        return differs(f"{found.where}; its weights are the same, so its figures were changed", details)
+    if excuse:
+        return not_comparable(f"it differs {found.where}, which need not be the record's fault: {excuse}", details)
+    return differs(found.where, details)
+
+
+def _same(record: Record, epochs: int) -> str:
+    what = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}" if epochs else "its result (its epochs are not known)"
+    if record.best_val_accuracy is not None:
+        what += f", best {record.best_val_accuracy:.2%} in epoch {record.best_epoch}"
+    if record.outcome is not Outcome.finished:
+        what += f", {record.outcome}: {record.reason}"
+    return what + (f", weights {record.weights_digest[:16]}" if record.weights_digest else "")
+
+
+def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: Difference) -> list[str]:
+    """The validation accuracies of the epochs that differ, beside each other."""
+    lines = []
+    for e in found.epochs[:SHOWN]:
+        before, after = was[e.epoch - 1].val_accuracy, now[e.epoch - 1].val_accuracy
+        what = ", ".join([*e.figures, *(["weights"] if e.weights else [])])
+        lines.append(f"epoch {e.epoch}: validation {before:.4%}, here {after:.4%} (differs: {what})")
+    more = len(found.epochs) - SHOWN
+    return [*lines, *([f"and {more} epochs more"] if more > 0 else [])]
+
+
+def _spread(record: Record, again: Record) -> list[str]:
+    """Whether the best accuracy lies among those of other seeds of the configuration in the outputs folder."""
+    was, now = record.best_val_accuracy, again.best_val_accuracy
+    if was is None or now is None or was == now:
+        return []
+    seeds = {record.config.seed: was, **_other_seeds(record)}
+    if len(seeds) < FEW:
+        return [f"whether {now:.2%} is within its seeds' spread is not known: {len(seeds)} of them in {outputs_dir()}"]
+    low, high = min(seeds.values()), max(seeds.values())
+    where = "within" if low <= now <= high else "outside"
+    return [f"{now:.2%} is {where} the range of its {len(seeds)} seeds: {low:.2%} to {high:.2%}"]
+
+
+def _other_seeds(record: Record) -> dict[int, float]:
+    """Best validation accuracies by seed."""
+    found, config = {}, record.config
+    for other in (folder.record() for folder in all_runs(outputs_dir())):
+        if other is None or other.outcome is not Outcome.finished or other.best_val_accuracy is None:
+            continue
+        had = other.config
+        # Equal classes, so that none is imported that was not before.
+        if (had.activation, had.optimizer) != (config.activation, config.optimizer) or had.seed == config.seed:
+            continue
+        if fingerprint(replace(had, seed=config.seed), other.data_digests) == record.fingerprint:
+            found[had.seed] = other.best_val_accuracy
+    return found

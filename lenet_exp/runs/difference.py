@@ -1,0 +1,103 @@
+"""Two trainings of one configuration, held against each other: from which epoch on they differ, and in what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.training.fit import EpochResult
+
+FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+
+
+@dataclass(frozen=True)
+class EpochDifference:
+    """An epoch that both have and in which they differ.
+
+    Attributes:
+        figures: which of `FIGURES` differ.
+        weights: whether its weights do; None where one of the two does not say.
+    """
+
+    epoch: int
+    figures: list[str]
+    weights: bool | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is not the same, bit for bit; empty (false) where all is.
+
+    Attributes:
+        epochs: those that differ.
+        result: of what they came to, what differs, both values in words.
+        last: the last epoch that both have; 0 where the record has none.
+    """
+
+    epochs: list[EpochDifference]
+    result: list[str]
+    last: int
+
+    def __bool__(self) -> bool:
+        return bool(self.epochs or self.result)
+
+    @property
+    def where(self) -> str:
+        """`from epoch 3 on`, `in epoch 3 alone`, or `in the result`."""
+        if not self.epochs:
+            return "in the result"
+        numbers = [e.epoch for e in self.epochs]
+        if numbers == list(range(numbers[0], self.last + 1)) and (len(numbers) > 1 or numbers[0] == self.last):
+            return f"from epoch {numbers[0]} on"
+        shown = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+        return f"in {'epoch' if len(numbers) == 1 else 'epochs'} {shown} alone"
+
+    @property
+    def of_figures_alone(self) -> bool:
+        """Whether the weights of each epoch that differs are known to be the same: then the figures were changed."""
+        return bool(self.epochs) and all(e.weights is False for e in self.epochs)
+
+
+def differences(
+    record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult]
+) -> Difference:
+    """Holds a training that was repeated against the record and the epochs of the first one.
+
+    A run that was pruned, killed or failed is compared over the epochs that it has.
+    """
+    pairs = list(zip(epochs, again_epochs, strict=False))
+    found = [d for was, now in pairs if (d := _of_epoch(was, now)) is not None]
+    return Difference(found, _of_result(record, again, again_epochs[: record.epochs]), len(pairs))
+
+
+def _of_epoch(was: EpochResult, now: EpochResult) -> EpochDifference | None:
+    figures = [name for name in FIGURES if getattr(was, name) != getattr(now, name)]
+    known = was.weights_digest is not None and now.weights_digest is not None
+    weights = was.weights_digest != now.weights_digest if known else None
+    return EpochDifference(was.epoch, figures, weights) if figures or weights else None
+
+
+def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> list[str]:
+    """Of what they came to; the best epoch of the repeated one is taken among those that the record has."""
+    best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch), default=None)
+    pairs: dict[str, tuple[object, object]] = {"epochs": (record.epochs, len(epochs))}
+    if best is not None:
+        pairs["best epoch"] = (record.best_epoch, best.epoch)
+        pairs["best validation accuracy"] = (record.best_val_accuracy, best.val_accuracy)
+        pairs["weights"] = (_short(record.weights_digest), _short(best.weights_digest))
+    if record.is_result:
+        pairs["outcome"] = (record.outcome, again.outcome)
+        pairs["stopped early"] = (record.stopped_early, again.stopped_early)
+        pairs["confusion matrix"] = (record.confusion_matrix, again.confusion_matrix)
+    if record.outcome is Outcome.diverged:
+        pairs["divergence"] = (record.reason, again.reason)
+    return [
+        f"{name} {was}, here {now}" if name != "confusion matrix" else name
+        for name, (was, now) in pairs.items()
+        if was is not None and was != now
+    ]
+
+
+def _short(digest: str | None) -> str | None:
+    return None if digest is None else digest[:16]

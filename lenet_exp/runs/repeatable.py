@@ -1,0 +1,132 @@
+"""A record made ready to be trained or judged again here, or why that can't be."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lenet_exp.config.compose import compose, typed
+from lenet_exp.config.fingerprint import TRAINING_VERSION, fingerprint
+from lenet_exp.config.plain import plain
+from lenet_exp.config.schema import Config, EngineName, Models
+from lenet_exp.data.images import TrainingData, data_digests, load_training_data
+from lenet_exp.errors import UserError
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Record, in_words
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.runs.answer import Answer, differs, not_comparable
+from lenet_exp.runs.begin import begin
+from lenet_exp.runs.verify import contradiction
+from lenet_exp.tracking.recorded import Recorded
+from lenet_exp.training.check import check_config
+from lenet_exp.training.engine import ENGINES
+from lenet_exp.training.execution import choose_device, use_threads
+from lenet_exp.training.trust import check_activation, check_optimizer, check_trust
+
+FOLDER = "reproduced"  # in the outputs folder
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass(frozen=True)
+class Repeatable:
+    """What is needed to train a run again, or to judge its weights.
+
+    Attributes:
+        config: the record's, with the device, threads and engine that it tells of; it delivers and writes nothing.
+        job: in a place of its own.
+        excuse: why its bits may differ here without anybody's fault; empty where they have to be the same.
+    """
+
+    record: Record
+    config: Config
+    data: TrainingData
+    job: Job
+    excuse: str
+
+
+def repeatable(recorded: Recorded, data_root: str | None, trust: str | None) -> Repeatable | Answer:
+    """What is needed, after what differs here was said in the log; or the answer where there is no need to train.
+
+    Args:
+        data_root: folder of the data sets; by default the record's, or, where that is not there, this machine's.
+        trust: a class, or a module with all in it, that a record from elsewhere may name.
+
+    Raises:
+        ConfigError: `trust` is no name.
+    """
+    check_trust(trust)
+    record = recorded.record
+    if recorded.altered:
+        return differs(recorded.altered)
+    if record is None or record.outcome is None:
+        return not_comparable("the run has no record (yet)")
+    wrong = contradiction(recorded, record)
+    if wrong:
+        return differs(wrong)
+    if record.training_version != TRAINING_VERSION:
+        return not_comparable(f"trained by training version {record.training_version}; this is {TRAINING_VERSION}")
+    try:
+        config, device = _as_executed(recorded, record, data_root, trust)
+        digests = data_digests(config)
+        others = [part for part, digest in record.data_digests.items() if digests.get(part) != digest]
+        if others:
+            return not_comparable(f"other images or labels here ({', '.join(others)}; {config.data_root})")
+        if fingerprint(config, digests) != record.fingerprint:
+            return differs("its configuration is not the one that its fingerprint names")
+        data = load_training_data(config, device)
+    except UserError as e:
+        return not_comparable(str(e))
+    use_threads(config.num_threads, 1)
+    engine, place = EngineName(record.engine), outputs_dir() / FOLDER / recorded.id
+    job = Job(0, record.name, {}, [], config, record.fingerprint, recorded.id, engine, place)
+    return Repeatable(record, config, data, job, _what_differs(record, begin(job, config, data, device)))
+
+
+def _as_executed(
+    recorded: Recorded, record: Record, data_root: str | None, trust: str | None
+) -> tuple[Config, torch.device]:
+    """Raises:
+    UserError: this machine or release lacks something, or the record names a class that nobody trusts.
+    """
+    had, kept = record.execution, record.config
+    if not recorded.is_ours:  # somebody else's configuration may have named the classes, and the mirrors
+        check_activation(recorded.name, kept.activation, trust)
+        check_optimizer(recorded.name, kept.optimizer, trust)
+        kept = replace(kept, dataset=replace(kept.dataset, mirrors=None))
+    if record.engine not in ENGINES:
+        raise UserError(f"engine={record.engine}: not in this release")
+    threads = had.get("num_threads", kept.num_threads)
+    config = replace(
+        kept,
+        device=str(had.get("device", kept.device)),
+        num_threads=threads if isinstance(threads, int) else None,
+        engine=EngineName(record.engine),
+        data_root=data_root or (kept.data_root if Path(kept.data_root).is_dir() else compose([]).data_root),
+        model_path=None,
+        tracking=replace(kept.tracking, uri=None, plots=False, models=Models.none),
+    )
+    config = typed(plain(config))
+    check_config(config)
+    return config, choose_device(config.device)
+
+
+def _what_differs(record: Record, here: Record) -> str:
+    """Says in the log what is not as it was, and returns that part of it on which bits depend."""
+    if record.source_digest and record.source_digest != here.source_digest:
+        log.info("code: %s (now %s)", record.source_digest[:12], here.source_digest[:12])
+    packages = {k: (v, here.versions[k]) for k, v in record.versions.items() if here.versions.get(k, v) != v}
+    if packages:
+        log.info("versions: %s", ", ".join(f"{name}={was} (now {now})" for name, (was, now) in packages.items()))
+    if record.host not in ("", here.host):
+        log.info("host: %s (now %s)", record.host, here.host)
+    files = [name for name, digest in record.data_files.items() if here.data_files.get(name, digest) != digest]
+    if files:
+        log.info("data files: others here, with the same images and labels (%s)", ", ".join(files))
+    other, unknown = record.executed_otherwise(here), record.does_not_know(here)
+    reasons = [f"trained with {in_words(other)}"] if other else []
+    reasons += [f"its record, of an older release, does not tell {', '.join(unknown)}"] if unknown else []
+    return "; ".join(reasons)

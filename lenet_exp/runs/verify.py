@@ -1,0 +1,79 @@
+"""What a record says, held against what lies beside it and against its own weights; nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lenet_exp.config.schema import Config
+from lenet_exp.data.images import TrainingData
+from lenet_exp.folders.records import Record
+from lenet_exp.tracking.model import rebuild
+from lenet_exp.tracking.recorded import Recorded
+from lenet_exp.training.evaluate import EVAL_BATCH, confusion_matrix
+from lenet_exp.training.weights import weights_digest
+
+CLOSE = 1e-4  # of the largest logit: classes that close may change places where a CPU rounds in another way
+
+
+def contradiction(recorded: Recorded, record: Record) -> str:
+    """What in a record does not go with its epochs or its weights, so that one of them was changed; else empty."""
+    best, digest, matrix = record.best_epoch, record.weights_digest, record.confusion_matrix
+    if digest is not None and recorded.weights is not None:
+        found = weights_digest(recorded.weights)
+        if found != digest:
+            return f"its weights (digest {found[:12]}) are not those of its record ({digest[:12]})"
+    if matrix is not None and record.best_val_accuracy is not None:
+        right, total = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
+        if total == 0 or right / total != record.best_val_accuracy:
+            return f"its best validation accuracy {record.best_val_accuracy} is not that of its confusion matrix"
+    if best is None or not recorded.epochs:
+        return ""
+    if len(recorded.epochs) != record.epochs:
+        return f"its record tells of {record.epochs} epochs, its history of {len(recorded.epochs)}"
+    first = max(recorded.epochs, key=lambda e: (e.val_accuracy, -e.epoch))
+    if (first.epoch, first.val_accuracy) != (best, record.best_val_accuracy):
+        return f"its best epoch is {best} ({record.best_val_accuracy}) by its record, {first.epoch} by its history"
+    if digest is not None and first.weights_digest not in (None, digest):
+        return f"its record names other weights than its history for epoch {best}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What weights get right of the validation images, computed anew.
+
+    Attributes:
+        matrix: the confusion matrix.
+        close: images whose first two classes are so close that another CPU may tell them otherwise.
+    """
+
+    accuracy: float
+    matrix: list[list[int]]
+    close: int
+
+    def moved_from(self, record: Record) -> int:
+        """How many images at least are told otherwise than a record says: by its confusion matrix, if it has one."""
+        if record.confusion_matrix is not None:
+            pairs = zip(record.confusion_matrix, self.matrix, strict=True)
+            moved = sum(abs(a - b) for was, now in pairs for a, b in zip(was, now, strict=True))
+            return (moved + 1) // 2
+        n = sum(map(sum, self.matrix))
+        return round(abs(self.accuracy - (record.best_val_accuracy or 0.0)) * n)
+
+
+def judge_anew(config: Config, weights: dict[str, Tensor], data: TrainingData) -> Judged:
+    """Validates weights as training does, in a network of the configuration."""
+    network = rebuild(config, weights).to(data.images.device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
+    truth, predictions, close = data.labels[data.val_index].cpu(), [], 0
+    with torch.inference_mode():
+        for part in data.val_index.split(EVAL_BATCH):
+            logits = network(data.images[part])
+            first, second = logits.topk(2, dim=1).values.unbind(1)
+            close += int((first - second <= CLOSE * logits.abs().max()).sum())
+            predictions.append(logits.argmax(1).cpu())
+    found = torch.cat(predictions)
+    return Judged(float((found == truth).double().mean()), confusion_matrix(truth, found), close)

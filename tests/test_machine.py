@@ -1,0 +1,41 @@
+"""What a record says of the machine and of the program."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import lenet_exp
+from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.source import source_digest
+from lenet_exp.machine import kernel_settings
+
+
+def test_only_what_may_change_bits_is_noted_of_the_environment():
+    noted = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_DYNAMIC": "true"}
+    others = {"OMP_NUM_THREADS": "8", "OMP_WAIT_POLICY": "PASSIVE", "MKL_VERBOSE": "1", "HOME": "/", "MKLROOT": "/opt"}
+    said = "ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 OMP_DYNAMIC=true ONEDNN_MAX_CPU_ISA=SSE41"
+    assert kernel_settings(others | noted) == said
+    assert kernel_settings(others) == ""
+
+
+def test_the_source_digest_is_of_code_and_options_wherever_they_lie(tmp_path):
+    package = tmp_path / "lenet_exp"
+    shutil.copytree(Path(lenet_exp.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CONF_DIR, package / "conf", dirs_exist_ok=True)  # as in a wheel
+
+    def digest() -> str:
+        show = "from lenet_exp.config.source import source_digest; print(source_digest())"
+        command = [sys.executable, "-c", show]
+        environment = {"PYTHONPATH": str(tmp_path)}
+        found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return found.stdout.strip()
+
+    assert digest() == source_digest()
+    (package / "conf" / "activation" / "relu.yaml").write_text("_target_: torch.nn.Tanh\n")
+    changed = digest()
+    assert changed != source_digest()
+    (package / "seeds.py").write_text("# nothing\n")
+    assert len({digest(), changed, source_digest()}) == 3
