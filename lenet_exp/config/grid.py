@@ -9,10 +9,16 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
 from lenet_exp.errors import ConfigError
 
+MOST_JOBS = 100_000  # where no `sweep.max_jobs` says it
 
-def check_size(overrides: Sequence[Override], most: object) -> None:
-    """Raises:
-    ConfigError: the grid of these overrides has more than `most` jobs (`sweep.max_jobs`, which is not checked yet).
+
+def check_size(overrides: Sequence[Override], most: object, more: str = "; sweep.max_jobs={jobs} allows them") -> None:
+    """Args:
+        most: jobs; `sweep.max_jobs`, which is not checked yet.
+        more: says how there may be more.
+
+    Raises:
+        ConfigError: the grid of these overrides has more than `most` jobs.
     """
     if not isinstance(most, int):
         return
@@ -20,7 +26,7 @@ def check_size(overrides: Sequence[Override], most: object) -> None:
     jobs = math.prod(values.values())
     if jobs > most:
         swept = " ".join(str(o.input_line) for o in overrides if values[o.get_key_element()] > 1)
-        raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}; sweep.max_jobs={jobs} allows them")
+        raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}{more.format(jobs=jobs)}")
 
 
 def _values(override: Override) -> int:
