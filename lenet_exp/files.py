@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lenet_exp.errors import ConfigError
 
@@ -54,6 +54,19 @@ def check_regular(path: Path) -> None:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def open_lock(path: Path) -> IO[str]:
+    """A file for `flock`, made where there is none.
+
+    Raises:
+        OSError: it is no regular file, or can't be written.
+    """
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(opened, "r+")
 
 
 def read_regular(path: Path) -> bytes:

@@ -12,7 +12,6 @@ import errno
 import fcntl
 import logging
 import os
-import stat
 import tempfile
 import threading
 import time
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lenet_exp.files import remove_left_aside, write_json
+from lenet_exp.files import open_lock, remove_left_aside, write_json
 from lenet_exp.folders.damage import damaged, read_or_none
 from lenet_exp.folders.shapes import check_fields
 from lenet_exp.machine import host
@@ -67,7 +66,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
                 log.info("waiting: another process has %s (%s)", what, _who(owner_of(folder), folder))
                 said = True
             time.sleep(0.2)
-        _refuse_folders(folder)
+        _make_way(folder)
         remove_left_aside(folder, keep=DELIVERED)
         write_json(folder / "owner.json", {"host": host(), "pid": os.getpid()})
         with _heartbeat(folder / "owner.json"):
@@ -80,7 +79,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
 def owner_of(folder: Path) -> Owner | None:
     """The living owner of `folder`, or None."""
     try:
-        lock = _open(folder / "lock")
+        lock = open_lock(folder / "lock")
     except OSError:
         return None
     with lock:
@@ -94,7 +93,7 @@ def owner_of(folder: Path) -> Owner | None:
 def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _open(folder / "lock")
+        return open_lock(folder / "lock")
     except FileExistsError as e:
         raise damaged(folder, "it is no folder", REMOVE) from e
     except OSError as e:
@@ -103,22 +102,15 @@ def _lock(folder: Path) -> IO[str]:
         raise damaged(folder / "lock", e.strerror or str(e), REMOVE) from e
 
 
-def _open(lock: Path) -> IO[str]:
-    """Raises:
-    OSError: it is there and no regular file; a pipe would block.
+def _make_way(folder: Path) -> None:
+    """Nothing that a run or a sweep keeps as a file may be a folder, which no file can replace; a log that can't be
+    appended to is removed.
     """
-    opened = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    if not stat.S_ISREG(os.fstat(opened).st_mode):
-        os.close(opened)
-        raise OSError(errno.EINVAL, "not a regular file", str(lock))
-    return os.fdopen(opened, "r+")
-
-
-def _refuse_folders(folder: Path) -> None:
-    """Nothing that a run or a sweep keeps as a file may be a folder, which no file can replace."""
     for path in folder.iterdir():
         if path.suffix in FILES and path.is_dir() and not path.is_symlink():
             raise damaged(path, "it is a folder", REMOVE)
+        if path.suffix == ".log" and not path.is_file():
+            path.unlink()
 
 
 def _take(folder: Path, lock: IO[str]) -> bool:

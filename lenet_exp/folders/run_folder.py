@@ -110,7 +110,7 @@ class RunFolder:
 
     def pictures(self) -> list[Path]:
         """The pictures that were kept."""
-        return sorted(self.path.glob("*.png"))
+        return sorted(path for path in self.path.glob("*.png") if path.is_file())
 
     def begun(self) -> Record | None:
         """What the present try began with; None where there is no run."""

@@ -72,6 +72,16 @@ def test_a_folder_where_a_file_has_to_be_is_named_and_left(tmp_path, name):
     assert (tmp_path / name / "of somebody").exists()
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda log: log.symlink_to("/dev/zero"), lambda log: log.symlink_to(log)])
+def test_a_log_that_is_no_file_is_removed(tmp_path, make):
+    """Whoever appends to a pipe waits for ever, and so does who copies from a device."""
+    make(tmp_path / "run.log")
+    (tmp_path / "other.log").write_text("a line")
+    with own(tmp_path, "it"):
+        assert not os.path.lexists(tmp_path / "run.log")
+    assert (tmp_path / "other.log").read_text() == "a line"
+
+
 def test_a_file_where_the_folder_has_to_be_is_named(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(DamagedError, match=r"run is damaged \(it is no folder\)"), own(tmp_path / "run", "it"):

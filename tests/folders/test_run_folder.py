@@ -59,6 +59,13 @@ def test_what_a_run_began_with_and_that_changed_on_disk_is_not_believed(folder, 
     assert "job.json is damaged (it was changed after it had been written)" in caplog.text
 
 
+def test_a_picture_that_is_no_file_is_none(folder):
+    folder.keep_picture("mistakes", b"png")
+    os.mkfifo(folder.path / "pipe.png")
+    (folder.path / "device.png").symlink_to("/dev/zero")
+    assert folder.pictures() == [folder.path / "mistakes.png"]
+
+
 def test_best_weights_that_changed_on_disk_are_none(folder, caplog):
     folder.start(BEGUN).write_results(BEST)
     (weights,) = folder.path.glob("best-*")

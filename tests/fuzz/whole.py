@@ -12,9 +12,8 @@ from pathlib import Path
 
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from tests.commands import MINE, SMALL
+from tests.commands import MINE, NO_NETWORK, SMALL, Done, end, start
 from tests.data.idx import pictures, write_mnist_like
-from tests.fuzz.test_lines import run
 
 ROOTS = ("outputs", "models", "mine", "data", "model.safetensors")
 WRITTEN_BY_WHO_LOOKS = {"lock", "owner.json"}
@@ -27,7 +26,8 @@ class Whole:
 
     Attributes:
         files: what may be damaged, below `path`: all that is not of the other sweep.
-        others: digests of the files of the other sweep and its runs.
+        of_other: folders of the other sweep, its runs and their artifacts.
+        others: digests of the files in those.
         readers: the commands that read all this, the program first.
         said: what the commands of `SHOWING` print.
     """
@@ -36,6 +36,7 @@ class Whole:
     copy: Path
     one: SweepFolder
     files: list[str]
+    of_other: list[Path]
     others: dict[Path, str]
     readers: dict[str, list[str]]
     said: dict[str, str]
@@ -69,6 +70,11 @@ def folders_of(sweep: SweepFolder) -> list[Path]:
     return [sweep.path, *(run.path for run in runs), *artifacts]
 
 
+def done(path: Path, program: str, *arguments: str) -> Done:
+    """A command in there, however long it takes."""
+    return end(start(*arguments, outputs=path / "outputs", program=program, cwd=path, env=NO_NETWORK))
+
+
 def make_whole(path: Path, copy: Path, empty_store: Path) -> Whole:
     """Trains, exports and looks at it."""
     shutil.copytree(empty_store, path / "outputs")
@@ -85,14 +91,14 @@ def make_whole(path: Path, copy: Path, empty_store: Path) -> Whole:
     one = ["train", mine, "-m", "hydra/launcher=basic", *short, *SMALL, "activation=relu,raises", "model_path=models"]
     other = ["train", "-m", "hydra/launcher=basic", *short, *SMALL, "activation=tanh,selu", "tracking.models=none"]
     for command in (one, other):
-        run(path, *command)
+        done(path, *command)
     (first,) = [sweep for sweep in all_sweeps(path / "outputs") if "raises" in sweep.started().command]
     (second,) = [sweep for sweep in all_sweeps(path / "outputs") if sweep.id != first.id]
     finished, failed = (job.folder for job in first.jobs())
     (run_id,) = [entry.run_id for entry in finished.delivered().mlflow_runs]
     (model,) = (path / "models").glob(f"*_{finished.id[:8]}.safetensors")
     export = ["export", "format=safetensors", f"trained_model=runs:/{run_id}"]
-    run(path, *export, "output=model.safetensors")
+    done(path, *export, "output=model.safetensors")
     (first.path / "active" / "1").touch()
     (finished.path / "abandoned.json").write_text('[{"store": "s", "run_id": "r"}]')
     (failed.path / "owner.json").write_text('{"host": "elsewhere", "pid": 1}')
@@ -129,7 +135,7 @@ def make_whole(path: Path, copy: Path, empty_store: Path) -> Whole:
         if not any(file.is_relative_to(folder) or folder.is_relative_to(file) for folder in of_other)
         and file.name not in ROOTS[:-1]
     ]
-    said = {name: run(path, *readers[name]).stdout for name in SHOWING}
+    said = {name: done(path, *readers[name]).stdout for name in SHOWING}
     for root in ROOTS:
         shutil.copytree(path / root, copy / root) if (path / root).is_dir() else shutil.copy2(path / root, copy / root)
-    return Whole(path, copy, first, sorted(files), digests(of_other), readers, said)
+    return Whole(path, copy, first, sorted(files), of_other, digests(of_other), readers, said)
