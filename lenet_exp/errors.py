@@ -43,7 +43,9 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 # What Hydra raises besides its own classes where it trips over odd overrides.
-PLAIN_ERRORS = (ValueError, AssertionError, TypeError, AttributeError, KeyError, OSError, RuntimeError)
+PLAIN_ERRORS = (
+    ValueError, AssertionError, TypeError, AttributeError, LookupError, ArithmeticError, OSError, RuntimeError,
+)  # fmt: skip
 
 
 def from_hydra(error: BaseException) -> bool:

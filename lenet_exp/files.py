@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import re
+import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lenet_exp.errors import ConfigError
+
+LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; the file system's own, less what is put behind a path of ours
 
 
 def user_path(text: str) -> Path:
     """A path as a person writes it, with `~` for their home.
 
     Raises:
-        ConfigError: it names the home of a user that there is not, or holds what no path can.
+        ConfigError: it names the home of a user that there is not, or holds or is as long as no path can.
     """
     try:
         if "\0" in text:
             raise RuntimeError("it has a NUL character")
-        return Path(text).expanduser()
-    except RuntimeError as e:
+        path = Path(text).expanduser()
+        longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+        if longest > LONGEST_NAME or len(os.fsencode(path.absolute())) > LONGEST_PATH:
+            raise RuntimeError("it is longer than the file system takes")
+        return path
+    except (RuntimeError, UnicodeEncodeError) as e:
         raise ConfigError(f"{text!r}: allowed is a path ({e})") from e
 
 
@@ -45,6 +54,19 @@ def check_regular(path: Path) -> None:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def open_lock(path: Path) -> IO[str]:
+    """A file for `flock`, made where there is none.
+
+    Raises:
+        OSError: it is no regular file, or can't be written.
+    """
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(opened, "r+")
 
 
 def read_regular(path: Path) -> bytes:
@@ -94,15 +116,58 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file, or None where there is no such file."""
+def from_json(text: bytes | str) -> Any:
+    """The value of a JSON text whose numbers are JSON's own and finite.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
-        return json.loads(read_regular(path))
+        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return (_CHECKED if _LARGE.search(text) else _PLAIN).decode(text)
+    except RecursionError as e:
+        raise ValueError("too deeply nested") from e
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file, or None where there is no such file.
+
+    Raises:
+        OSError: it is no regular file, or can't be read.
+        ValueError: it holds no JSON.
+    """
+    try:
+        return from_json(read_regular(path))
     except FileNotFoundError:
         return None
+
+
+def remove(path: Path) -> None:
+    """Removes whatever is there: a file, a link, a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits:.20} is too large")
+    return value
+
+
+# A function for numbers makes reading slow, and few files have a number that needs it.
+_LARGE = re.compile(r"\d[eE]\+?\d{3}|\d{300}")
+_PLAIN = json.JSONDecoder(parse_constant=_refuse)
+_CHECKED = json.JSONDecoder(parse_constant=_refuse, parse_float=_float)

@@ -189,6 +189,16 @@ def test_an_option_file_of_ones_own_that_cannot_work_is_one_line(main, workdir, 
     assert list(workdir.iterdir()) == []
 
 
+@pytest.mark.parametrize("where", ["own.yaml", "activation/own.yaml"])
+def test_a_pipe_among_ones_own_options_is_one_line_and_blocks_nothing(main, tmp_path, where):
+    (tmp_path / "mine" / "activation").mkdir(parents=True)
+    os.mkfifo(tmp_path / "mine" / where)
+    ended = main("--config-dir", str(tmp_path / "mine"), "dataset=digits", "activation=own")
+    assert ended.returncode == 2
+    assert is_one_line(ended.stderr)
+    assert f"{where} is not a regular file" in ended.stderr
+
+
 @pytest.mark.parametrize("multirun", [[], ["-m", "seed=1,2"]])
 @pytest.mark.parametrize("folder", ["/proc/outputs", "file", "file/outputs"])
 def test_an_outputs_folder_that_cannot_be_written_is_one_line(main, workdir, monkeypatch, folder, multirun):

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.files import read_json, write_atomic, write_json
+from lenet_exp.errors import ConfigError
+from lenet_exp.files import from_json, read_json, remove, user_path, write_atomic, write_json
 
 TEXTS = st.text()
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -48,6 +49,32 @@ def test_json_comes_back_as_it_was(value, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "value.json"
     write_json(path, value)
     assert read_json(path) == value
+
+
+@pytest.mark.parametrize("text", ["NaN", "[1e400]", "-1e9999", "[" * 100_000, "9" * 5000, b"\xff\xfe{", b"\0", ""])
+def test_what_json_has_not_is_a_value_error(text):
+    with pytest.raises(ValueError):  # noqa: PT011
+        from_json(text)
+
+
+def test_what_an_editor_puts_before_a_text_is_passed_over():
+    assert from_json(b'\xef\xbb\xbf{"a": 1e300}') == {"a": 1e300}
+
+
+@pytest.mark.parametrize("text", ["x" * 256, "a/" * 2000, "\ud800", "a\0b", "~no such user/a", "é" * 128])
+def test_what_is_no_path_is_refused(text):
+    with pytest.raises(ConfigError, match="allowed is a path"):
+        user_path(text)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, Path.touch, lambda path: path.symlink_to(path)])
+def test_whatever_is_there_is_removed_but_not_what_a_link_leads_to(tmp_path, make):
+    make(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    for name in ("a", "link", "never there"):
+        remove(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize("value", [{"loss": float("nan")}, [float("inf")], {"path": Path("x")}])

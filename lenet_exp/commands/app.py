@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -21,6 +24,7 @@ from yaml import YAMLError
 from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_to_its_end, wrong
 from lenet_exp.config.compose import free_tags
 from lenet_exp.config.conf_dir import CONF_DIR, config_groups
+from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
 
 COMPOSABLE = {"augmentation"}  # groups whose options go together: augmentation=[shift,flip]
@@ -54,8 +58,11 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
             status = wrong(program, str(e))
         return math.nan
 
-    _refuse_arguments()
+    overrides = _refuse_arguments()
     try:
+        if any("range(" in o for o in overrides) and (program != "lenet-train" or _takes_other_sweeper(overrides)):
+            # Hydra's own sweepers make a list of all jobs, however many.
+            check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
         hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(caught)()
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
@@ -68,9 +75,16 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     return status
 
 
-def _refuse_arguments() -> None:
-    """Raises:
-    ConfigError: Hydra's parser does not know an argument, or the flags do not stand where it takes them.
+def _takes_other_sweeper(overrides: list[str]) -> bool:
+    """Whether another than ours, which counts its jobs, spans the grid."""
+    return any(o.startswith("hydra/sweeper=") and o != "hydra/sweeper=grid" for o in overrides)
+
+
+def _refuse_arguments() -> list[str]:
+    """The overrides among the arguments.
+
+    Raises:
+        ConfigError: Hydra's parser does not know an argument, or the flags do not stand where it takes them.
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # its own prints the usage as well
@@ -82,12 +96,23 @@ def _refuse_arguments() -> None:
         _refuse(explain_arguments(dashed))
     if parsed.experimental_rerun is not None:  # argparse takes it shortened, too
         _refuse("--experimental-rerun: not allowed: it unpickles its file, and so runs what stands in there")
+    if parsed.config_dir is not None:
+        _refuse_pipes(Path(parsed.config_dir))
     for override in parsed.overrides:
         name, _, value = override.partition("=")
         if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them, silently
             _refuse(f"{override}: allowed is one option; several need -m: {name}={value.strip('[]')}")
     if unknown:  # argparse takes them from one place only
         _refuse(f"{unknown[0]}: flags have to stand together, after -m and the other options")
+    return list(parsed.overrides)
+
+
+def _refuse_pipes(folder: Path) -> None:
+    """Hydra would read a pipe, and wait for ever."""
+    with contextlib.suppress(OSError):
+        for path in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml")):
+            if path.exists() and not path.is_file() and not path.is_dir():
+                _refuse(f"--config-dir={folder}: {path} is not a regular file")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -13,7 +13,9 @@ from lenet_exp.errors import ConfigError, nearest
 
 Together = list[list[str]]  # sets of flags, each of which takes its values side by side
 
+MOST_JOBS = 100_000  # where no `sweep.max_jobs` says it
 
+<<<<<<< HEAD
 def span(overrides: Sequence[Override], zipped: object, most: object) -> list[list[str]]:
     """The overrides of each job.
 
@@ -24,6 +26,16 @@ def span(overrides: Sequence[Override], zipped: object, most: object) -> list[li
     Raises:
         ConfigError: there are more jobs than `most`, or none; flags that go together are not swept, or have numbers of
             values of their own.
+=======
+
+def check_size(overrides: Sequence[Override], most: object, more: str = "; sweep.max_jobs={jobs} allows them") -> None:
+    """Args:
+        most: jobs; `sweep.max_jobs`, which is not checked yet.
+        more: says how there may be more.
+
+    Raises:
+        ConfigError: the grid of these overrides has more than `most` jobs.
+>>>>>>> 551ab58367e4b82f77af13d3fb7cae141e1149de
     """
     counts = {_flag(o): _count(o) for o in overrides}  # of several for one flag the last counts
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
@@ -89,8 +101,13 @@ def _check_size(overrides: Sequence[Override], counts: Mapping[str, int], togeth
     with_others = {flag for group in together for flag in group[1:]}
     jobs = math.prod(n for flag, n in counts.items() if flag not in with_others)
     if jobs > most:
+<<<<<<< HEAD
         swept = " ".join(str(o.input_line) for o in overrides if counts[_flag(o)] > 1)
         raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}; sweep.max_jobs={jobs} allows them")
+=======
+        swept = " ".join(str(o.input_line) for o in overrides if values[o.get_key_element()] > 1)
+        raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}{more.format(jobs=jobs)}")
+>>>>>>> 551ab58367e4b82f77af13d3fb7cae141e1149de
 
 
 def _count(override: Override) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lenet_exp.config.schema import Dataset
 from lenet_exp.data.files import candidates, find_folder
 from lenet_exp.errors import DataError
+from lenet_exp.files import open_lock
 
 log = logging.getLogger("lenet_exp")
 
@@ -36,7 +37,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     made = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with (root / f".{dataset.name}.lock").open("a") as lock:
+        with open_lock(root / f".{dataset.name}.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             there = find_folder(dataset, root, names)
             if there is not None:  # another process was faster

@@ -12,15 +12,17 @@ import logging
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, read_json, write_json
 from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.records import BestWeights, Commit, History, history_of
-from lenet_exp.folders.seal import AGAIN
+from lenet_exp.folders.seal import AGAIN, whole, with_digest
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.fit import EpochResult
 from lenet_exp.training.lane import Best, Lane
@@ -86,8 +88,8 @@ class Commits:
         """
         try:
             history = _read(self.path)
-        except ValueError:
-            log.warning("%s: history.json is damaged; the run starts over", self.path)
+        except (OSError, ValueError) as e:
+            log.warning("%s: history.json is damaged (%s); the run starts over", self.path, first_line(e))
             history = None
         for commit in history.commits if history is not None else []:
             try:
@@ -109,7 +111,7 @@ class Commits:
         """Leaves the history and the best model: the run has come to its end."""
         try:
             history = _read(self.path)
-        except ValueError:
+        except (OSError, ValueError):
             log.warning("%s: history.json is damaged; its commits are left", self.path)
             return
         if history is None:
@@ -129,7 +131,8 @@ class Commits:
         return BestWeights(best.epoch, best.val_accuracy, weights.name, file_sha256(weights))
 
     def _write_history(self, best: BestWeights | None) -> None:
-        write_history(self.path, History(self._epochs, best, self._commits, self.resumed, self.diverged))
+        history = History(self._epochs, best, self._commits, self.resumed, self.diverged)
+        write_json(self.path / "history.json", with_digest(to_json(history)))
 
     def _remove(self, keep: set[str]) -> None:
         for old in (*self.path.glob("state-*.safetensors"), *self.path.glob("best-*.safetensors")):
@@ -154,16 +157,17 @@ class Commits:
             if file_sha256(self.path / name) != sha256:
                 raise Damaged(f"{name} is not what was written")
             return load_weights(self.path / name)
-        except (OSError, SafetensorError) as e:
-            raise Damaged(f"{name}: {e}") from e
+        except (OSError, ValueError, SafetensorError) as e:
+            raise Damaged(f"{name}: {first_line(e)}") from e
 
 
 def read_history(path: Path) -> History:
     """A run folder's history; empty where nothing is committed, or where it is damaged, which is said."""
-    return read_or_none(path / "history.json", history_of, AGAIN) or History()
+    return read_or_none(path / "history.json", _history, AGAIN) or History()
 
 
 def write_history(path: Path, history: History) -> None:
+    """As it is kept beside a record, which has its digest."""
     write_json(path / "history.json", to_json(history))
 
 
@@ -176,10 +180,19 @@ def rewrite_history(path: Path) -> None:
 
 def _read(path: Path) -> History | None:
     """Raises:
-    ValueError: it is damaged.
+    OSError, ValueError: it is damaged.
     """
     value = read_json(path / "history.json")
-    return None if value is None else history_of(value)
+    try:
+        return None if value is None else _history(value)
+    except RecursionError as e:
+        raise ValueError("too deeply nested") from e
+
+
+def _history(value: Any) -> History:
+    history = history_of(whole(value))
+    history.other.pop("digest", None)
+    return history
 
 
 def file_sha256(path: Path) -> str:

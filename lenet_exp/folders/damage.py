@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lenet_exp.errors import DamagedError, first_line
-from lenet_exp.files import read_regular
+from lenet_exp.files import from_json, read_regular
 
 log = logging.getLogger("lenet_exp")
 
@@ -29,7 +28,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
         DamagedError: it is not what was written there.
     """
     try:
-        return of(json.loads(read_regular(path)))
+        return of(from_json(read_regular(path)))
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError, OSError) as e:

@@ -9,6 +9,7 @@ from typing import Any
 from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.seal import whole, with_digest
 from lenet_exp.folders.stored import Stored, stored_of, to_json
 from lenet_exp.outputs import outputs_dir
 
@@ -50,10 +51,11 @@ def job_of(value: Any, outputs: Path) -> Job:
     Raises:
         ValueError: it is none.
     """
-    job = stored_of(Job, value)
+    job = stored_of(Job, whole(value))
+    job.other.pop("digest", None)
     return replace(job, config=from_plain(job.config), engine=EngineName(job.engine), outputs=outputs)
 
 
 def job_json(job: Job) -> Any:
     """As a line of jobs.jsonl holds it."""
-    return {key: value for key, value in to_json(job).items() if key != "outputs"}
+    return with_digest({key: value for key, value in to_json(job).items() if key != "outputs"})

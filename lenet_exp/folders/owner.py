@@ -8,6 +8,7 @@ another machine counts as alive while that is fresh by the file system's own clo
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -20,13 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lenet_exp.files import remove_left_aside, write_json
-from lenet_exp.folders.damage import read_or_none
+from lenet_exp.files import open_lock, remove_left_aside, write_json
+from lenet_exp.folders.damage import damaged, read_or_none
 from lenet_exp.folders.shapes import check_fields
 from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
 DELIVERED = "delivered.json"  # the one file that another process than the owner may write
+FILES = {".json", ".jsonl", ".log", ".png", ".safetensors"}
+REMOVE = "remove it, and the same line goes on"
+WRONG_KIND = {errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
 DEAD_SECONDS = 60.0  # without a heartbeat for so long, an owner of another machine counts as dead
 
 log = logging.getLogger("lenet_exp")
@@ -51,15 +55,18 @@ def own(folder: Path, what: str) -> Iterator[None]:
 
     Args:
         what: it is, for that line.
+
+    Raises:
+        DamagedError: something else stands where its files have to be.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
+    with _lock(folder) as lock:
         said = False
         while not _take(folder, lock):
             if not said:
                 log.info("waiting: another process has %s (%s)", what, _who(owner_of(folder), folder))
                 said = True
             time.sleep(0.2)
+        _make_way(folder)
         remove_left_aside(folder, keep=DELIVERED)
         write_json(folder / "owner.json", {"host": host(), "pid": os.getpid()})
         with _heartbeat(folder / "owner.json"):
@@ -72,7 +79,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
 def owner_of(folder: Path) -> Owner | None:
     """The living owner of `folder`, or None."""
     try:
-        lock = (folder / "lock").open("a")
+        lock = open_lock(folder / "lock")
     except OSError:
         return None
     with lock:
@@ -81,6 +88,29 @@ def owner_of(folder: Path) -> Owner | None:
         except BlockingIOError:
             return _named(folder) or Owner(host(), 0)
         return _elsewhere(folder)
+
+
+def _lock(folder: Path) -> IO[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open_lock(folder / "lock")
+    except FileExistsError as e:
+        raise damaged(folder, "it is no folder", REMOVE) from e
+    except OSError as e:
+        if e.errno not in WRONG_KIND:
+            raise
+        raise damaged(folder / "lock", e.strerror or str(e), REMOVE) from e
+
+
+def _make_way(folder: Path) -> None:
+    """Nothing that a run or a sweep keeps as a file may be a folder, which no file can replace; a log that can't be
+    appended to is removed.
+    """
+    for path in folder.iterdir():
+        if path.suffix in FILES and path.is_dir() and not path.is_symlink():
+            raise damaged(path, "it is a folder", REMOVE)
+        if path.suffix == ".log" and not path.is_file():
+            path.unlink()
 
 
 def _take(folder: Path, lock: IO[str]) -> bool:
@@ -102,6 +132,8 @@ def _owner(value: Any) -> Owner:
     if not isinstance(value, dict):
         raise ValueError("no Owner")
     check_fields(Owner, value)
+    if not 0 < value["pid"] < 2**31:  # kill(2) takes others for groups of processes
+        raise ValueError(f"no Owner: pid is {value['pid']}")
     return Owner(value["host"], value["pid"])
 
 

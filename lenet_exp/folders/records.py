@@ -277,11 +277,14 @@ def history_of(value: Any) -> History:
         epochs = [dataclass_of(EpochResult, e) for e in history.epochs]
         epochs = [replace(e, step_losses=[(i, loss, at) for i, loss, at in e.step_losses]) for e in epochs]
         commits = [stored_of(Commit, c) for c in history.commits]
+        for commit in commits:
+            _check_name(commit.state)
         commits = [replace(c, best=_best_of(c.best)) for c in commits]
+        best = _best_of(history.best)
     except (TypeError, ValueError) as e:
         raise ValueError(f"no history: {e}") from e
     diverged = [(i, loss, at) for i, loss, at in history.diverged]
-    return replace(history, epochs=epochs, best=_best_of(history.best), commits=commits, diverged=diverged)
+    return replace(history, epochs=epochs, best=best, commits=commits, diverged=diverged)
 
 
 def delivered_of(value: Any) -> Delivered:
@@ -308,4 +311,15 @@ def plan_of(value: Any) -> SweepPlan:
 
 
 def _best_of(value: Any) -> BestWeights | None:
-    return None if value is None else stored_of(BestWeights, value)
+    best = None if value is None else stored_of(BestWeights, value)
+    if best is not None:
+        _check_name(best.weights)
+    return best
+
+
+def _check_name(name: str) -> None:
+    """Raises:
+    ValueError: it names no file of the run folder itself.
+    """
+    if not name or name in {".", ".."} or "/" in name or "\0" in name or not name.isascii():
+        raise ValueError(f"no file name: {name!r:.60}")

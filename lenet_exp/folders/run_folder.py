@@ -16,7 +16,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +24,13 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
+<<<<<<< HEAD
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import remove_left_aside, write_atomic, write_json
+=======
+from lenet_exp.errors import first_line
+from lenet_exp.files import remove, remove_left_aside, write_atomic, write_json
+>>>>>>> 551ab58367e4b82f77af13d3fb7cae141e1149de
 from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrite_history
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.owner import DELIVERED, own
@@ -40,7 +44,7 @@ from lenet_exp.folders.records import (
     record_json,
     record_of,
 )
-from lenet_exp.folders.seal import AGAIN, sealed, unbroken
+from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.weights import load_weights
 
@@ -90,10 +94,10 @@ class RunFolder:
         abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
         for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):  # it needs its history
             if old.name not in {"lock", "owner.json", "run.log"}:
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
+                remove(old)
         if abandoned:
             write_json(self.path / "abandoned.json", [to_json(run) for run in abandoned])
-        write_json(self.path / "job.json", record_json(begun))
+        write_json(self.path / "job.json", with_digest(record_json(begun)))
         return Commits(self.path)
 
     def go_on(self) -> Commits:
@@ -101,7 +105,7 @@ class RunFolder:
         record = self.path / "record.json"
         ended = self.record()
         if not (self.path / "job.json").exists() and ended is not None:
-            write_json(self.path / "job.json", record_json(ended))
+            write_json(self.path / "job.json", with_digest(record_json(ended)))
         record.unlink(missing_ok=True)
         return Commits(self.path)
 
@@ -111,11 +115,11 @@ class RunFolder:
 
     def pictures(self) -> list[Path]:
         """The pictures that were kept."""
-        return sorted(self.path.glob("*.png"))
+        return sorted(path for path in self.path.glob("*.png") if path.is_file())
 
     def begun(self) -> Record | None:
         """What the present try began with; None where there is no run."""
-        return read_or_none(self.path / "job.json", record_of, AGAIN) or self.record()
+        return read_or_none(self.path / "job.json", lambda value: record_of(whole(value)), AGAIN) or self.record()
 
     def history(self) -> History:
         """What is committed; empty where nothing is."""
@@ -127,10 +131,12 @@ class RunFolder:
         if best is None:
             return None
         try:
+            if best.sha256 and file_sha256(self.path / best.weights) != best.sha256:
+                raise ValueError("it is not what was written")
             return load_weights(self.path / best.weights)[0]
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError) as e:
+        except (OSError, ValueError, SafetensorError) as e:
             say(damaged(self.path / best.weights, first_line(e), "sweep.force=true trains the run again"))
             return None
 

@@ -1,7 +1,7 @@
-"""Digests of a run's result, so that damage and edits of record.json and history.json are noticed.
+"""Digests of what a run or a job is and came to, so that damage and edits are noticed.
 
-They guard against accidents, not against forgery: whoever edits a record can compute them, too. Records of older
-releases have none and are believed.
+They guard against accidents, not against forgery: whoever edits a record can compute them, too. Files of older releases
+have none and are believed. That of a history is in the run's record once that is written; until then in itself.
 """
 
 from __future__ import annotations
@@ -20,8 +20,24 @@ AGAIN = "the run is trained again when it is asked for"
 
 def sealed(value: Any, history: Path) -> Any:
     """What record.json holds: a record's value with the digest of the history beside it, and one of all that."""
-    value = value | {"history_digest": _history_digest(history)}
+    return with_digest(value | {"history_digest": _history_digest(history)})
+
+
+def with_digest(value: Any) -> Any:
+    """The same with a digest of all the rest."""
     return value | {"digest": _digest(value, "digest")}
+
+
+def whole(value: Any) -> Any:
+    """The value, if it is what its digest says; one without a digest is believed.
+
+    Raises:
+        ValueError: it is not.
+    """
+    why = broken(value)
+    if why is not None:
+        raise ValueError(why)
+    return value
 
 
 def unbroken(value: Any, record: Path) -> Any:
@@ -44,7 +60,7 @@ def unbroken(value: Any, record: Path) -> Any:
 
 
 def broken(value: Any) -> str | None:
-    """Why the value of a record by itself can't be believed; None where it can."""
+    """Why a value by itself can't be believed; None where it can."""
     if not isinstance(value, dict) or value.get("digest") in (None, _digest(value, "digest")):
         return None
     return "it was changed after it had been written"

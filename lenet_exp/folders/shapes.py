@@ -12,17 +12,23 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 def check_fields(kind: type, values: Mapping[str, Any]) -> None:
     """Raises:
-    ValueError: a field without a default is missing, or one has a value of another type.
+    ValueError: a field without a default is missing, or one has a value of another type, or is no time.
     """
     for f in fields(kind):
         if f.name not in values:
             if f.default is MISSING and f.default_factory is MISSING:
                 raise ValueError(f"no {kind.__name__}: {f.name} is missing")
-        elif not _fits(values[f.name], _types(kind)[f.name]):
+        elif not _fits(values[f.name], _types(kind)[f.name]) or not _is_time(f.name, values[f.name]):
             raise ValueError(f"no {kind.__name__}: {f.name} is {values[f.name]!r:.60}")
 
 
 PLAIN = (int, str, float, bool)
+LATEST_MS = 10**14  # in the year 5138; Python's calendar ends in 9999
+
+
+def _is_time(name: str, value: Any) -> bool:
+    """Of a field in milliseconds since 1970, whether that is a time."""
+    return not name.endswith("_ms") or value is None or 0 <= value < LATEST_MS
 
 
 @cache
@@ -37,7 +43,7 @@ def _parts(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def _fits(value: Any, wanted: Any) -> bool:
     if wanted is Any or (type(value) is wanted and wanted in PLAIN):
-        return True
+        return wanted is not int or -(2**63) <= value < 2**63
     origin, inner = _parts(wanted)
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inner)
@@ -55,4 +61,6 @@ def _fits(value: Any, wanted: Any) -> bool:
         return isinstance(value, str)
     if isinstance(value, bool) or wanted is bool:
         return isinstance(value, bool) and wanted is bool
-    return isinstance(value, int | float if wanted is float else wanted)
+    if wanted is float:  # a whole one may be written as an integer
+        return isinstance(value, int) and abs(value) < 2**63
+    return isinstance(value, wanted)

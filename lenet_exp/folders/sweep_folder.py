@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.errors import DamagedError, first_line
-from lenet_exp.files import read_regular, write_atomic, write_json
+from lenet_exp.files import from_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
@@ -73,11 +73,13 @@ class SweepFolder:
         plan = replace(kept or SweepPlan(created_ms=_now_ms(), remade=lost), **asked)
         plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
         self._write(plan)
-        (self.path / "workers.log").unlink(missing_ok=True)
+        remove(self.path / "workers.log")
         for folder in ("active", "ended"):
+            if not (self.path / folder).is_dir():
+                remove(self.path / folder)
             (self.path / folder).mkdir(exist_ok=True)
             for old in (self.path / folder).iterdir():
-                old.unlink()
+                remove(old)
         return plan
 
     def add(self, job: Job) -> None:
@@ -149,7 +151,7 @@ class SweepFolder:
         """
         plan, lines = self.plan(), self._lines()  # in this order: jobs may be added meanwhile
         runs = plan.runs if plan is not None else 0
-        if len(lines) > runs and not lines[-1].endswith("\n"):
+        if lines and len(lines) > runs and not lines[-1].endswith("\n"):
             del lines[-1]  # the sweep was killed while it added a job
         if len(lines) < runs:
             raise self._damaged(f"it has {len(lines)} of {runs} jobs")
@@ -198,8 +200,8 @@ class SweepFolder:
 
     def _job(self, line: str | bytes) -> Job:
         try:
-            return job_of(json.loads(line), self.outputs)
-        except ValueError as e:
+            return job_of(from_json(line), self.outputs)
+        except (ValueError, RecursionError) as e:
             raise self._damaged(first_line(e)) from e
 
     def _lines(self) -> list[str]:
@@ -238,7 +240,7 @@ def _line(job: Job) -> bytes:
 
 
 def _numbers(folder: Path) -> list[int]:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # it is gone, or no folder
         return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
     return []
 

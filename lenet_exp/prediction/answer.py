@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lenet_exp.addresses import store_uri
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.errors import DataError, RunsFailed
+from lenet_exp.errors import ConfigError, DataError, RunsFailed
 from lenet_exp.files import user_path, write_atomic
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import outputs_dir
@@ -26,6 +26,8 @@ from lenet_exp.tracking.prediction import log_test_result
 from lenet_exp.training.evaluate import named_matrix
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
+
+LONGEST_NAME = 150  # bytes, of a model's in a file's; file systems take 255
 
 log = logging.getLogger("lenet_exp")
 
@@ -130,6 +132,10 @@ def _print_score(model: TrainedModel, config: PredictConfig, score: Score) -> No
 
 def _save(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
+    safe = safe.encode()[-LONGEST_NAME:].decode(errors="ignore")
     path = outputs_dir() / "predictions" / f"{config.dataset.name}_{safe}_{name}"
-    write_atomic(path, content)
+    try:
+        write_atomic(path, content)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
+        raise ConfigError(f"{path}: can't be written ({e.strerror}); LENET_EXP_OUTPUTS names another folder") from e
     return path

@@ -22,6 +22,8 @@ def frozen_sweep(given: Config) -> tuple[SweepFolder, list[Job], Config]:
     """
     sweep = find_sweep(str(given.sweep.resume))
     jobs, kept = sweep.jobs(), sweep.started().tracking_uri
+    if not jobs:
+        raise ConfigError(f"sweep.resume={given.sweep.resume}: it has no jobs; the line that started it makes them")
     _refuse_foreign(sweep, jobs)
     uri = given.tracking.uri or kept
     if uri is not None and "***" in uri:

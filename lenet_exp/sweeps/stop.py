@@ -22,6 +22,8 @@ def stop_sweep(sweep: SweepFolder) -> int:
     owner = sweep.owner()
     if owner is None:
         raise ConfigError(f"sweep {sweep.id} is not running")
+    if not owner.pid:
+        raise ConfigError(f"sweep {sweep.id} is owned by a process that is not known; a moment later it may be")
     if not owner.here:
         raise ConfigError(f"sweep {sweep.id} runs on {owner.host} (process {owner.pid}); stop it there")
     with contextlib.suppress(ProcessLookupError):

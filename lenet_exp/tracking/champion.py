@@ -6,6 +6,7 @@ import fcntl
 import math
 from typing import TYPE_CHECKING
 
+from lenet_exp.files import open_lock
 from lenet_exp.folders.records import Record
 from lenet_exp.tracking.shipped import log_shipped
 from lenet_exp.tracking.store import Store
@@ -38,7 +39,7 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
         return False
     name = registered_name(record.dataset)
     store.outputs.mkdir(parents=True, exist_ok=True)
-    with (store.outputs / ".champion.lock").open("a") as lock:
+    with open_lock(store.outputs / ".champion.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         present = champion(store, name)
         if present is None:

@@ -163,7 +163,7 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
     if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
         _log_plots(folder, record, store, run_id)
     store.client.log_artifact(run_id, str(folder.path / "record.json"))
-    if folder.log_file.exists():
+    if folder.log_file.is_file():
         store.client.log_artifact(run_id, str(folder.log_file))
     tags = {"outcome": record.outcome, "weights_digest": record.weights_digest, "reason": record.reason}
     set_tags(store, run_id, {**{k: v for k, v in tags.items() if v or entry.reason}, **_course_tags(record)})

@@ -6,7 +6,6 @@ weights.safetensors is of an older release; its weights are in the pt2 file as r
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from lenet_exp.errors import UserError, first_line
+from lenet_exp.files import from_json
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
@@ -66,7 +66,7 @@ def read_record(path: Path) -> Record:
     """
     _check_size(path.stat().st_size)
     try:
-        return record_of(json.loads(path.read_bytes()))
+        return record_of(from_json(path.read_bytes()))
     except RecursionError as e:
         raise ValueError("too deeply nested") from e
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_uri
 from lenet_exp.config.schema import Store as StoreAddress
 from lenet_exp.errors import StoreError, first_line
+from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.client import client_of
 from lenet_exp.tracking.usable import check_answers, check_artifacts, check_store, without_stray_folders
@@ -169,7 +170,7 @@ def _create_sqlite(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("a") as lock:
+    with open_lock(path.with_name(f".{path.name}.lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():
             return

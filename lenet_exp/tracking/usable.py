@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from lenet_exp.addresses import SQLITE, hide_password, sqlite_path
 from lenet_exp.errors import StoreError, first_line
+from lenet_exp.files import check_regular
 
 HEADER = b"SQLite format 3\0"
 
@@ -41,6 +42,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
         if database.is_dir():
             _refuse(uri, "is a folder; allowed is a file")
         if database.exists():
+            check_regular(database)
             with database.open("r+b" if write else "rb") as f:
                 header = f.read(len(HEADER))
             if header and header != HEADER:

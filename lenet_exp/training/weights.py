@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from lenet_exp.files import check_regular, write_atomic
+from lenet_exp.files import check_regular, from_json, write_atomic
 
 ORDER = "order"
 
@@ -31,9 +31,16 @@ def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, in the order they were saved in, and the metadata of a safetensors file."""
+    """The tensors, in the order they were saved in, and the metadata of a safetensors file.
+
+    Raises:
+        OSError: it is no regular file, or can't be read.
+        SafetensorError, ValueError: it is no such file.
+    """
     check_regular(path)
     with safe_open(str(path), framework="pt") as f:
         metadata = dict(f.metadata() or {})
-        names = json.loads(metadata.pop(ORDER, "null")) or list(f.keys())
+        names = from_json(metadata.pop(ORDER, "null")) or list(f.keys())
+        if not isinstance(names, list) or sorted(map(str, names)) != sorted(f.keys()):
+            raise ValueError(f"its `{ORDER}` names other tensors than it has")
         return {name: f.get_tensor(name) for name in names}, metadata

@@ -34,6 +34,22 @@ def test_a_range_without_an_end_is_refused(values, main, outputs):
     assert "allowed is range(start,stop,step), finite, whose step is not 0" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        ("predict", ["batch_size=range(1000000000)"]),
+        ("predict", ["batch_size=range(nan)"]),
+        ("train", ["hydra/sweeper=basic", "dataset=digits", "seed=range(10**9)"]),
+        ("train", ["hydra/sweeper=basic", "dataset=digits", "seed=range(1000000000)"]),
+    ],
+)
+def test_so_is_one_that_hydras_own_sweeper_would_span(program, line, main, outputs):
+    done = main("-m", *line, program=program)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert line[-1] in done.stderr or "10**9" in line[-1]
+    assert not outputs.exists()
+
+
 def test_as_many_as_are_allowed_are_made(main, ready):
     done = main("-m", "dataset=digits", "seed=range(3)", "sweep.max_jobs=3", "sweep.dry_run=true")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lenet_exp.files import write_json
 from lenet_exp.folders import commits as commits_module
 from lenet_exp.folders.commits import Commits, read_history
-from lenet_exp.folders.records import History
+from lenet_exp.folders.records import History, history_of
+from lenet_exp.folders.seal import with_digest
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.fit import EpochResult, fit
 from lenet_exp.training.lane import Lane, new_lane
@@ -210,19 +213,54 @@ def test_where_no_commit_can_be_used_the_run_starts_over_and_says_so(tmp_path, c
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("content", ["", '{"epochs": [', "\x00\x00"])
+@pytest.mark.parametrize("content", ["", '{"epochs": [', "\x00\x00", "[" * 100_000])
 def test_where_the_history_is_damaged_the_run_starts_over_and_says_so(tmp_path, caplog, content):
     committed(tmp_path, 2)
     (tmp_path / "history.json").write_text(content)
     assert read_history(tmp_path) == History()
     lane, commits = fresh(), Commits(tmp_path)
     assert not commits.restore(lane)
-    assert "history.json is damaged; the run starts over" in caplog.text
+    assert "; the run starts over" in caplog.text
+    assert "history.json is damaged (" in caplog.text
     assert lane.position.epoch == 1
     list(train(lane, commits, 1))
     commits.write(lane, 1.0)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1]
     assert len(list(tmp_path.glob("state-*"))) == 1  # those of before are gone
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop"])
+def test_so_it_does_where_the_history_is_no_file(tmp_path, caplog, kind):
+    committed(tmp_path, 1)
+    history = tmp_path / "history.json"
+    history.unlink()
+    {"pipe": os.mkfifo, "folder": Path.mkdir, "loop": lambda path: path.symlink_to(path)}[kind](history)
+    assert not Commits(tmp_path).restore(fresh())
+    Commits(tmp_path).clean()
+    assert "history.json is damaged (" in caplog.text
+
+
+@pytest.mark.parametrize("field", ["val_accuracy", "train_loss"])
+def test_an_accuracy_that_changed_on_disk_is_not_gone_on_with(tmp_path, caplog, field):
+    committed(tmp_path, 2)
+    history = json.loads((tmp_path / "history.json").read_text())
+    history["epochs"][0][field] += 0.125
+    write_json(tmp_path / "history.json", history)
+    assert read_history(tmp_path) == History()
+    assert not Commits(tmp_path).restore(fresh())
+    assert "it was changed after it had been written" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../best-1.safetensors", "\ud800", ""])
+def test_a_commit_names_files_of_its_folder_alone(tmp_path, name):
+    committed(tmp_path, 1)
+    history = json.loads((tmp_path / "history.json").read_text())
+    for changed in (
+        history | {"commits": [c | {"state": name} for c in history["commits"]]},
+        history | {"best": history["best"] | {"weights": name}},
+    ):
+        with pytest.raises(ValueError, match="no file name"):
+            history_of(changed)
 
 
 @pytest.mark.parametrize("other", ["network", "release"])
@@ -240,7 +278,7 @@ def test_a_state_of_another_program_leaves_the_lane_as_it_was(tmp_path, caplog, 
         metadata = {"values": json.dumps(values)}
     save_file(tensors, state, metadata)
     commit["sha256"] = hashlib.sha256(state.read_bytes()).hexdigest()
-    (tmp_path / "history.json").write_text(json.dumps(history))
+    write_json(tmp_path / "history.json", with_digest(history))
     lane, commits = fresh(), Commits(tmp_path)
     assert not commits.restore(lane)
     assert "is of another program" in caplog.text

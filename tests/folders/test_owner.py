@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from lenet_exp.errors import ConfigError, DamagedError
 from lenet_exp.files import write_json
 from lenet_exp.folders import owner as owner_module
 from lenet_exp.folders.owner import Owner, own, owner_of
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
+from lenet_exp.sweeps.stop import stop_sweep
 
 HOLD = (
     "import sys; from pathlib import Path; from lenet_exp.folders.owner import own\n"
@@ -48,6 +52,51 @@ def test_nobody_owns_what_nobody_took(tmp_path):
     assert owner_of(tmp_path) is None
     assert owner_of(tmp_path / "missing") is None
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "lock"])
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, Path.mkdir, lambda lock: lock.symlink_to(lock)], ids=["pipe", "folder", "loop"]
+)
+def test_a_lock_that_is_no_file_is_named_and_nobody_waits_for_it(tmp_path, make):
+    make(tmp_path / "lock")
+    assert owner_of(tmp_path) is None
+    with pytest.raises(DamagedError, match=r"lock is damaged \(.*\); remove it"), own(tmp_path, "it"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["history.json", "owner.json", "jobs.jsonl", "run.log"])
+def test_a_folder_where_a_file_has_to_be_is_named_and_left(tmp_path, name):
+    (tmp_path / name / "of somebody").mkdir(parents=True)
+    with pytest.raises(DamagedError, match=rf"{name} is damaged \(it is a folder\); remove it"), own(tmp_path, "it"):
+        pass
+    assert (tmp_path / name / "of somebody").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda log: log.symlink_to("/dev/zero"), lambda log: log.symlink_to(log)])
+def test_a_log_that_is_no_file_is_removed(tmp_path, make):
+    """Whoever appends to a pipe waits for ever, and so does who copies from a device."""
+    make(tmp_path / "run.log")
+    (tmp_path / "other.log").write_text("a line")
+    with own(tmp_path, "it"):
+        assert not os.path.lexists(tmp_path / "run.log")
+    assert (tmp_path / "other.log").read_text() == "a line"
+
+
+def test_a_file_where_the_folder_has_to_be_is_named(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(DamagedError, match=r"run is damaged \(it is no folder\)"), own(tmp_path / "run", "it"):
+        pass
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**31, 2**70, "1"])
+def test_a_number_that_is_no_process_is_none(tmp_path, pid, caplog):
+    """kill(2) takes 0 and -1 for groups: who stops a sweep would end himself, or everybody."""
+    with own(tmp_path, "it"):
+        (tmp_path / "owner.json").write_text(json.dumps({"host": host(), "pid": pid}))
+        assert owner_of(tmp_path) == Owner(host(), 0)
+        with pytest.raises(ConfigError, match="owned by a process that is not known"):
+            stop_sweep(SweepFolder(tmp_path))
+    assert "owner.json is damaged" in caplog.text
 
 
 def test_an_owner_is_named_and_let_go_of(tmp_path):

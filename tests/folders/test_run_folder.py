@@ -51,6 +51,31 @@ def test_the_same_fingerprint_under_another_execution_has_another_name():
     assert len(set(names)) == 4
 
 
+def test_what_a_run_began_with_and_that_changed_on_disk_is_not_believed(folder, caplog):
+    folder.start(BEGUN)
+    text = (folder.path / "job.json").read_text()
+    (folder.path / "job.json").write_text(text.replace('"name": "n"', '"name": "m"'))
+    assert folder.begun() is None
+    assert "job.json is damaged (it was changed after it had been written)" in caplog.text
+
+
+def test_a_picture_that_is_no_file_is_none(folder):
+    folder.keep_picture("mistakes", b"png")
+    os.mkfifo(folder.path / "pipe.png")
+    (folder.path / "device.png").symlink_to("/dev/zero")
+    assert folder.pictures() == [folder.path / "mistakes.png"]
+
+
+def test_best_weights_that_changed_on_disk_are_none(folder, caplog):
+    folder.start(BEGUN).write_results(BEST)
+    (weights,) = folder.path.glob("best-*")
+    held = bytearray(weights.read_bytes())
+    held[-1] ^= 1
+    weights.write_bytes(held)
+    assert folder.best_weights() is None
+    assert "is damaged (it is not what was written)" in caplog.text
+
+
 def test_starting_anew_empties_the_folder_but_remembers_its_log_and_its_mlflow_runs(folder):
     entries = [DeliveredRun("sqlite:///x", str(n) * 32) for n in range(2)]
     for entry in entries:

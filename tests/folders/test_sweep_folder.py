@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import DamagedError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
 
 ASKED: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
@@ -102,6 +107,71 @@ def test_what_was_damaged_while_the_sweep_ran_is_made_again_by_its_owner(tmp_pat
     plan = SweepFolder(tmp_path).started()
     assert (plan.command, plan.mlflow_runs, plan.outcome) == (ASKED["command"], {"here": "1"}, "finished")
     assert caplog.text.count("sweep.json is damaged") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"name": "seed=1', '"name": "seed=2'), ('"run": "0', '"run": "1'), ('"num_epoch"', '"num_epocx"')]
+)
+def test_a_job_that_changed_on_disk_is_no_job(tmp_path, old, new):
+    sweep = SweepFolder(tmp_path)
+    sweep.start([job(n) for n in range(3)], **ASKED, runs=3)
+    text = (tmp_path / "jobs.jsonl").read_text()
+    assert old in text
+    (tmp_path / "jobs.jsonl").write_text(text.replace(old, new))
+    with pytest.raises(DamagedError, match="it was changed after it had been written"):
+        sweep.jobs()
+
+
+def test_a_job_of_an_older_release_is_believed(tmp_path):
+    sweep = SweepFolder(tmp_path)
+    sweep.start([job(0)], **ASKED, runs=1)
+    held = json.loads((tmp_path / "jobs.jsonl").read_text())
+    del held["digest"]
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(held) + "\n")
+    assert sweep.jobs() == [job(0)]
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, '{"number": NaN}', "\ufeff"])
+def test_jobs_that_are_none_are_damage_whatever_is_counted(tmp_path, text):
+    sweep = SweepFolder(tmp_path)
+    sweep.start([job(0)], **ASKED, runs=1)
+    (tmp_path / "jobs.jsonl").write_text(text)
+    with pytest.raises(DamagedError, match=r"jobs\.jsonl is damaged"):
+        sweep.jobs()
+
+
+def test_no_jobs_are_none_whatever_is_counted(tmp_path):
+    sweep = SweepFolder(tmp_path)
+    sweep.start([], **ASKED, runs=-1)
+    assert sweep.jobs() == []
+
+
+@pytest.mark.parametrize(
+    "changed", [{"started_ms": 10**18}, {"started_ms": -1}, {"runs": 2**70}, {"started_ms": math.inf}]
+)
+def test_a_plan_at_no_time_is_damage(tmp_path, changed):
+    sweep = SweepFolder(tmp_path)
+    sweep.start([job(0)], **ASKED)
+    (tmp_path / "sweep.json").write_text(json.dumps(to_json(sweep.started()) | changed))
+    with pytest.raises(DamagedError, match=r"sweep\.json is damaged"):
+        sweep.started()
+
+
+@pytest.mark.parametrize(
+    "kind", [Path.touch, os.mkfifo, lambda path: path.symlink_to(path)], ids=["file", "pipe", "loop"]
+)
+def test_where_the_jobs_states_are_no_folder_there_are_none_and_a_start_makes_it(tmp_path, kind):
+    sweep = SweepFolder(tmp_path)
+    sweep.start([job(0)], **ASKED)
+    for name in ("active", "ended"):
+        (tmp_path / name).rmdir()
+        kind(tmp_path / name)
+    assert (sweep.active(), sweep.ended()) == ([], [])
+    sweep.start([job(0)], **ASKED)
+    sweep.begin_job(0)
+    (tmp_path / "ended" / "0").mkdir()
+    sweep.start([job(0)], **ASKED)
+    assert (sweep.active(), sweep.ended()) == ([], [])
 
 
 def test_a_job_that_was_half_added_when_the_sweep_was_killed_is_left_out(tmp_path):

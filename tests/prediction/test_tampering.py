@@ -209,6 +209,22 @@ def test_a_pipe_is_one_line_and_blocks_nothing(where, logged, main, workdir):
     assert (status, said.count("\n")) == (2, 1)
 
 
+def test_a_model_file_with_a_long_name_is_scored(logged, main, workdir):
+    path = workdir / f"{'x' * 230}.{WEIGHTS}"
+    shutil.copy(logged.model_files / WEIGHTS, path)
+    status, _, said = predict(main, logged, str(path))
+    assert status == 0, said
+    (picture,) = (logged.outputs / "predictions").iterdir()
+    assert picture.name.endswith(f"x.{WEIGHTS}_confusion_matrix.png")
+
+
+def test_a_file_where_the_folder_of_predictions_should_be_is_one_line(logged, main):
+    (logged.outputs / "predictions").write_text("")
+    status, _, said = predict(main, logged)
+    assert (status, said.count("\n")) == (2, 1)
+    assert "can't be written (File exists)" in said
+
+
 def test_the_logged_file_is_a_model_file_with_the_runs_record(logged, main):
     _, metadata = load_weights(logged.model_files / WEIGHTS)
     assert json.loads(metadata["record"]) == json.loads((logged.run_files / "record.json").read_text())

@@ -14,6 +14,7 @@ import pytest
 import lenet_exp
 from lenet_exp.errors import UserError
 from lenet_exp.folders import damage
+from lenet_exp.folders.seal import with_digest
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
 from tests.commands import MINE, SMALL, Done, lenet_train
@@ -172,8 +173,9 @@ def test_jobs_that_are_cut_off_are_missed(copy: Copy, main: Cli, kept: float):
 def test_keys_of_a_newer_release_and_files_of_jobs_that_are_none_are_no_damage(copy: Copy, main: Cli):
     edit(copy.sweep.path / "sweep.json", shape="new", more={"deep": [1]})
     jobs = (copy.sweep.path / "jobs.jsonl").read_text()
-    (copy.sweep.path / "jobs.jsonl").write_text(every_line(jobs, lambda job: job | {"priority": 1}))
-    edit(copy.folders["failed"] / "job.json", shape="new")
+    (copy.sweep.path / "jobs.jsonl").write_text(every_line(jobs, lambda job: with_digest(job | {"priority": 1})))
+    begun = copy.folders["failed"] / "job.json"
+    begun.write_text(json.dumps(with_digest(json.loads(begun.read_text()) | {"shape": "new"})))
     for name in ("active/99", "active/x", "ended/99"):
         (copy.sweep.path / name).write_text("{")
     for program, arguments in (("sweep", ["list"]), ("sweep", ["status"]), ("compare", [f"sweep={copy.sweep.id}"])):

@@ -60,6 +60,7 @@ def test_without_sweeps_the_list_says_how_to_start_one(main, outputs):
         (["status", "--sweep=last"], "--sweep=last: allowed is sweep=; did you mean sweep=?"),
         (["status"], "last: no such sweep in {outputs}; allowed is last, a sweep's id or its MLflow run id"),
         (["stop", "sweep=abcd"], "abcd: no such sweep in {outputs}"),
+        (["status", f"sweep={'x' * 300}"], f"'{'x' * 149}..."),
     ],
 )
 def test_a_mistake_is_one_line(main, outputs, typed, says):

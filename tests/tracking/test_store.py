@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from lenet_exp.addresses import SQLITE, hide_password, store_uri
 from lenet_exp.api import compose
 from lenet_exp.errors import StoreError
-from lenet_exp.tracking.store import open_store
+from lenet_exp.tracking.store import StoreAway, connect, open_store
 from tests.commands import SECRET, SMALL, end, free_port, lenet_train, start
 from tests.stores import client, runs
 
@@ -76,6 +77,15 @@ def test_an_older_database_is_answered_with_the_command_that_upgrades_it(ready):
     set_schema(ready / "mlflow.db", OLD_SCHEMA)
     with pytest.raises(StoreError, match=f"back it up, then run: mlflow db upgrade {SQLITE}{ready / 'mlflow.db'}$"):
         open_store(compose().tracking)
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", ".mlflow.db.lock"])
+def test_a_pipe_where_a_file_of_the_store_should_be_blocks_nobody(outputs, name):
+    outputs.mkdir()
+    os.mkfifo(outputs / name)
+    for opened in (lambda: open_store(compose().tracking), lambda: connect(store_uri(None))):
+        with pytest.raises((StoreAway, StoreError), match=r"not a regular file|no such MLflow database"):
+            opened()
 
 
 def test_a_deleted_experiment_is_one_line(ready):
