@@ -182,7 +182,8 @@ def test_a_leader_with_one_seed_does_not_silence_the_comparison_of_the_others():
         [made(0, 0.95, activation="elu"), *many(SELU, activation="selu"), *many(RELU, activation="relu")]
     )
     assert verdict(found) == (
-        "selu is first with 91.10 % ± 0.15 (n=4), ahead of 1 of 2 others; elu with one seed has 95.00 %."
+        "selu is first of those with several seeds with 91.10 % ± 0.15 (n=4), ahead of 1 of 2 others; "
+        "elu with one seed has 95.00 %."
     )
     assert found.leader.flags["activation"] == "selu"
     assert [lead.test if lead else None for lead in found.leads] == ["none", None, "paired"]
