@@ -15,6 +15,7 @@ from lenet_exp.comparison.statistics import intervals
 
 CHUNK = 4_000_000  # numbers held at once
 MANY = 50  # configurations, from which on it is worth being quick
+ROUNDING = 1e-15  # what the difference of nearly equal squares is exact to
 SMALLEST = 1.9  # t; below it p is above 5 % for any number of seeds
 Rule = Callable[["Judged"], Bools]
 
@@ -28,8 +29,9 @@ class Scenario:
         spreads: standard deviations of configurations over seeds.
         paired: whether all have the same seeds.
         missing: share of runs that are missing at random.
-        noise: normal; skewed (an exponential tail downwards); collapse (a run in ten ends 50 lower, at chance); rounded
-            (accuracies in steps of one spread, as on few images).
+        noise: normal; correlated (normal, with a second effect of the seed that each configuration feels in its own
+            way, so that it is in the differences); skewed (an exponential tail downwards); collapse (a run in ten ends
+            50 lower, at chance); rounded (accuracies in steps of one spread, as on few images).
         splits: of each seed; seed, split and what is left have effects of the same size on each configuration.
     """
 
@@ -84,7 +86,9 @@ def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Draw
     own = rng.normal(size=(sweeps, k, n, splits))
     if splits > 1:
         own = own + rng.normal(size=(sweeps, k, n, 1)) + rng.normal(size=(sweeps, k, 1, splits))
-    if scenario.noise == "skewed":
+    if scenario.noise == "correlated":
+        own = own + 2 * rng.normal(size=(sweeps, k, 1, 1)) * rng.normal(size=(sweeps, 1, n, splits))
+    elif scenario.noise == "skewed":
         own = 1 - rng.exponential(size=own.shape)
     elif scenario.noise == "collapse":
         own = own - 50 * (rng.random(own.shape) < 0.1)
@@ -125,7 +129,8 @@ def complete_pairs(values: Floats) -> Pairs:
     off = values - mean[..., None]
     products = off @ off.swapaxes(-1, -2)
     own = np.diagonal(products, axis1=-2, axis2=-1)
-    spread = np.sqrt((own[..., first] + own[..., second] - 2 * products[..., first, second]) / (n - 1))
+    square = (own[..., first] + own[..., second] - 2 * products[..., first, second]) / (n - 1)
+    spread = np.sqrt(np.maximum(square, ROUNDING))
     points, error = mean[..., first] - mean[..., second], spread / np.sqrt(n)
     t = np.abs(points) / error
     p, small = np.ones_like(t), t > SMALLEST

@@ -62,6 +62,7 @@ def scenarios(quick: bool) -> list[Scenario]:
             Scenario("three best, seven 3 lower", (*[0.0] * 3, *[-3.0] * 7), n),
             Scenario("one 3 above, other seeds", (3.0, *[0.0] * 3), n, paired=False),
         ]
+    found += [Scenario("all equal, correlated", equal(k), n, noise="correlated") for k in (3, 10) for n in (3, 10)]
     found += [Scenario("all equal, seeds x 3 splits", equal(k), n, splits=3) for k in (2, 3, 10) for n in (3, 5)]
     for noise in ("skewed", "collapse", "rounded"):
         found += [Scenario(f"all equal, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
