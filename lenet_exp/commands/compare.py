@@ -30,9 +30,10 @@ lenet-compare: runs grouped by configuration, compared over their seeds.
 Only validation accuracy is compared. The leader is held against each other configuration: paired over common seeds,
 else by Welch's test. It was chosen by the same runs, so all pairs of configurations count (Shaffer's method); to win,
 it has to lead each other by its test alone (Gutmann and Maymin's rule). So in at most 5 of 100 comparisons is it called
-ahead of one that is as good, and in 95 of 100 all intervals of its leads hold. Its lead is still rather too large than
-too small. The luck is that of the seeds (and of the splits, where split_seed was swept) on these validation images. A
-configuration of which runs diverged stands after all others; while runs are missing, none wins.
+ahead of one that is as good, and in 95 of 100 all intervals of its leads hold; one that begins at 0 says "ahead" and
+no more. Its lead is still rather too large than too small. The luck is that of the seeds (and of the splits, where
+split_seed was swept) on these validation images. A configuration of which runs diverged stands after all others; while
+runs are missing, none wins.
 """
 
 FORMATS = (".html", ".md", ".csv", ".json")

@@ -44,7 +44,7 @@ def notes(comparison: Comparison) -> list[str]:
     if leader is None or len(comparison.groups) < 2:
         return []
     found = [_luck(leader)]
-    if "num_epoch" in comparison.flags and leader.by is By.best:
+    if "num_epoch" in comparison.flags and comparison.by is By.best:
         found.append(
             "they differ in num_epoch, and the best of more epochs is higher by luck alone; by=last compares the last"
         )

@@ -51,6 +51,11 @@ class Comparison:
         return [g for g, lead in stable if g is self.leader or (lead is not None and not lead.ahead)]
 
     @property
+    def by(self) -> By:
+        """Which epoch's accuracy is compared."""
+        return self.groups[0].by
+
+    @property
     def num_runs(self) -> int:
         return sum(len(g.runs) for g in self.groups)
 

@@ -100,7 +100,9 @@ def _leading(comparison: Comparison, leader: Group) -> str:
     beaten = [(g, lead) for g, lead in leads if lead.ahead]
     if len(beaten) == len(leads) and complete:
         return f"{name} wins: {reached}, ahead of {_all(comparison, len(leads))}{_rests_on(leader, beaten)}."
-    first = f"{name} is first {'with' if complete else 'so far:'} {reached}"
+    single = any(lead.n < 2 and g.mean > leader.mean for g, lead in leads)
+    among = " of those with several seeds" if single else ""
+    first = f"{name} is first{among}{' with' if complete else ' so far:'} {reached}"
     if beaten:
         some = f"{len(beaten)} of {len(leads)} others" if len(beaten) < len(leads) else _all(comparison, len(leads))
         first += f", ahead of {some}{_rests_on(leader, beaten)}"

@@ -20,8 +20,9 @@ from lenet_exp.reports.leaderboard import capital, cells, effect_lines, heads, t
 
 METHOD = """The leader against each other configuration: paired over common seeds, else Welch's test. The same runs
 chose the leader, so all pairs count (Shaffer's method); to win it must lead each other by its test alone. It is called
-ahead of one that is as good in at most 5 of 100 comparisons, and in 95 of 100 all intervals of the leads hold. Its lead
-is still rather too large than too small. A configuration of which runs diverged stands after the others, untested."""
+ahead of one that is as good in at most 5 of 100 comparisons, and in 95 of 100 all intervals of the leads hold; one that
+begins at 0 says "ahead" and no more. Its lead is still rather too large than too small. A configuration of which runs
+diverged stands after the others, untested."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2937; background: #fff; margin: 0 auto; padding: 1.5rem;
   max-width: 66rem; }

@@ -65,7 +65,7 @@ def leaderboard_figure(comparison: Comparison) -> Figure:
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_xlabel(f"{groups[0].by} validation accuracy: mean (dot), 95 % interval (bar), seeds (ticks)")
+    axes.set_xlabel(f"{comparison.by} validation accuracy: mean (dot), 95 % interval (bar), seeds (ticks)")
     _clip_to_most(axes, [v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]])
     shown = "" if len(groups) == len(_with_runs(comparison)) else f", the best {LEADERS}"
     figure.suptitle(f"{comparison.dataset}: leaderboard{shown}", fontsize=11)
@@ -132,7 +132,7 @@ def heat_map_figure(comparison: Comparison) -> Figure | None:
     axes.set_ylabel(named[0])
     axes.grid(visible=False)
     over = " (mean over the other flags)" if len(comparison.flags) > 2 else ""
-    figure.suptitle(f"{comparison.dataset}: best validation accuracy, %{over}", fontsize=11)
+    figure.suptitle(f"{comparison.dataset}: {comparison.by} validation accuracy, %{over}", fontsize=11)
     return figure
 
 
@@ -167,7 +167,7 @@ def parallel_figure(comparison: Comparison) -> Figure | None:
     for mark in (0.0, 0.5, 1.0):
         text = f"{(low + mark * (high - low)) * 100:.2f} %"
         axes.annotate(text, (len(flags), mark), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.annotate("best val", (len(flags), 1.08), ha="center", fontsize=8.5, annotation_clip=False)
+    axes.annotate(f"{comparison.by} val", (len(flags), 1.08), ha="center", fontsize=8.5, annotation_clip=False)
     axes.set_xlim(-0.1, len(flags) + 0.35)
     axes.set_ylim(-0.06, 1.04)
     axes.set_axis_off()
@@ -196,7 +196,7 @@ def seconds_figure(comparison: Comparison) -> Figure | None:
     _clip_to_most(axes, [g.mean for g in groups], "y")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_xlabel("seconds of training to the best epoch (mean)")
-    axes.set_ylabel("best validation accuracy")
+    axes.set_ylabel(f"{comparison.by} validation accuracy")
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.suptitle(f"{comparison.dataset}: accuracy and what it takes", fontsize=11)
     return figure

@@ -13,7 +13,7 @@ from rich.table import Table
 from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
-from lenet_exp.comparison.group import By, Group
+from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.importance import FEWEST
 from lenet_exp.comparison.words import against_leader, outcomes, unit, verdict
 from lenet_exp.folders.records import Outcome
@@ -80,8 +80,7 @@ def remark(comparison: Comparison, position: int) -> str:
 def heads(comparison: Comparison) -> list[str]:
     """The titles of a table's columns."""
     flags = [short(flag) for flag in comparison.flags]
-    by = comparison.groups[0].by if comparison.groups else By.best
-    return ["#", *flags, f"{by} val, %", "95 %", "n", "epoch", "seconds", AGAINST]
+    return ["#", *flags, f"{comparison.by} val, %", "95 %", "n", "epoch", "seconds", AGAINST]
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from lenet_exp.comparison.advice import next_step, not_excluded, notes
@@ -182,7 +184,8 @@ def test_a_leader_with_one_seed_does_not_silence_the_comparison_of_the_others():
         [made(0, 0.95, activation="elu"), *many(SELU, activation="selu"), *many(RELU, activation="relu")]
     )
     assert verdict(found) == (
-        "selu is first with 91.10 % ± 0.15 (n=4), ahead of 1 of 2 others; elu with one seed has 95.00 %."
+        "selu is first of those with several seeds with 91.10 % ± 0.15 (n=4), ahead of 1 of 2 others; "
+        "elu with one seed has 95.00 %."
     )
     assert found.leader.flags["activation"] == "selu"
     assert [lead.test if lead else None for lead in found.leads] == ["none", None, "paired"]
@@ -338,3 +341,45 @@ def test_a_flag_that_an_older_release_did_not_know_is_at_its_neutral_value():
     old = {flag: value for flag, value in now.items() if flag != "augmentation.flip"}
     assert split_seed_off(old) == split_seed_off(now)
     assert split_seed_off(now | {"augmentation.flip": "0.5"}) != split_seed_off(old)
+
+
+OUTCOMES = ["finished", "finished", "finished", "diverged", "failed", "killed", "running", "not started", "pruned"]
+ANY_RUN = st.builds(
+    lambda activation, seed, split, outcome, accuracy: made(
+        seed,
+        accuracy if outcome in {"finished", "diverged", "pruned"} else None,
+        outcome,
+        activation=activation,
+        split_seed=str(split),
+    ),
+    st.sampled_from(["selu", "relu", "tanh", "elu"]),
+    st.integers(0, 4),
+    st.sampled_from([0, 0, 0, 1]),
+    st.sampled_from(OUTCOMES),
+    st.floats(0.1, 1.0).map(lambda x: round(x, 2)),
+)
+
+
+@given(st.lists(ANY_RUN, min_size=1, max_size=24), st.booleans(), st.sampled_from(list(By)))
+def test_whatever_runs_came_to_words_are_true_to_the_numbers(runs, pooled, by):
+    (found,) = compare_runs(runs, ["activation", "split_seed"] if pooled else ["activation"], by)
+    text = verdict(found)
+    stable = [g for g in found.groups if g.n and not g.diverged]
+    assert found.not_excluded == [g for g in stable if g in found.not_excluded]
+    assert (found.leader in found.not_excluded) == bool(stable)
+    if "wins" in text.replace("none wins", ""):
+        assert not any(g.missing for g in found.groups)
+        assert found.not_excluded == [found.leader]
+        assert all(lead.ahead for lead in found.leads if lead is not None)
+    if any(g.missing for g in found.groups):
+        assert next_step(found) == "the same line again trains what is missing"
+    for group, lead in zip(found.groups, found.leads, strict=True):
+        if lead is not None:
+            assert group.n
+            assert not group.diverged
+            assert against_leader(lead)
+        if group.diverged:
+            assert lead is None
+    assert all(notes(found))
+    order = [(g.n == 0, g.diverged > 0) for g in found.groups]
+    assert order == sorted(order)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lenet_exp.comparison.multiplicity import LEVEL
+from lenet_exp.comparison.pairs import pairs
 from lenet_exp.comparison.statistics import (
     Difference,
     against_chosen,
@@ -224,7 +225,7 @@ def test_benchmarks_judge_with_the_same_rule():
     means = (2.0, 0.0, 0.0, -1.0)
     for scenario in (Scenario("", means, 4), Scenario("", means, 6, missing=0.3), Scenario("", means, 3, paired=False)):
         draws = simulated(scenario, 25, rng)
-        judged = judge(draws, means)
+        judged = judge(draws)
         differs, ahead = shipped(judged), judged.towards > 0
         for sweep, values in enumerate(draws.values):
             keys = list(zip(draws.seeds.tolist(), draws.splits.tolist(), strict=True))
@@ -238,3 +239,15 @@ def test_benchmarks_judge_with_the_same_rule():
                 if leader in (i, j):
                     one = found[j if i == leader else i]
                     assert one.ahead == bool(differs[sweep, pair] and ahead[sweep, pair])
+
+
+def test_benchmarks_short_cut_for_many_configurations_is_the_shipped_way():
+    from benchmarks.simulated import Scenario, complete_pairs, equal, simulated
+
+    draws = simulated(Scenario("", equal(12), 5), 20, np.random.default_rng(0))
+    quick, found = complete_pairs(draws.values), pairs(draws)
+    for field in ("points", "spread", "error", "n", "df", "paired"):
+        assert getattr(quick, field) == pytest.approx(getattr(found, field))
+    counts = found.p <= LEVEL
+    assert quick.p[counts] == pytest.approx(found.p[counts])
+    assert (quick.p[~counts] > LEVEL).all()
