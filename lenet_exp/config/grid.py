@@ -15,7 +15,7 @@ Together = list[list[str]]  # sets of flags, each of which takes its values side
 
 MOST_JOBS = 100_000  # where no `sweep.max_jobs` says it
 
-<<<<<<< HEAD
+
 def span(overrides: Sequence[Override], zipped: object, most: object) -> list[list[str]]:
     """The overrides of each job.
 
@@ -26,20 +26,9 @@ def span(overrides: Sequence[Override], zipped: object, most: object) -> list[li
     Raises:
         ConfigError: there are more jobs than `most`, or none; flags that go together are not swept, or have numbers of
             values of their own.
-=======
-
-def check_size(overrides: Sequence[Override], most: object, more: str = "; sweep.max_jobs={jobs} allows them") -> None:
-    """Args:
-        most: jobs; `sweep.max_jobs`, which is not checked yet.
-        more: says how there may be more.
-
-    Raises:
-        ConfigError: the grid of these overrides has more than `most` jobs.
->>>>>>> 551ab58367e4b82f77af13d3fb7cae141e1149de
     """
-    counts = {_flag(o): _count(o) for o in overrides}  # of several for one flag the last counts
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
-    _check_size(overrides, counts, together, most)
+    check_size(overrides, most, together=together)
     columns: dict[str, list[str]] = {}
     for override in overrides:
         columns[_flag(override)] = [job[0] for job in BasicSweeper.split_arguments([override], None)[0]]
@@ -49,6 +38,32 @@ def check_size(overrides: Sequence[Override], most: object, more: str = "; sweep
         given = " ".join(str(o.input_line) for o in overrides)
         raise ConfigError(f"{given}: a sweep over no value; allowed is one or more")
     return jobs
+
+
+def check_size(
+    overrides: Sequence[Override],
+    most: object,
+    more: str = "; sweep.max_jobs={jobs} allows them",
+    together: Together | None = None,
+) -> None:
+    """Counts the jobs of a grid before it is spanned.
+
+    Args:
+        most: jobs; `sweep.max_jobs`, which is not checked yet.
+        more: says how there may be more.
+        together: flags that take their values side by side.
+
+    Raises:
+        ConfigError: the grid of these overrides has more than `most` jobs.
+    """
+    if not isinstance(most, int):
+        return
+    counts = {_flag(o): _count(o) for o in overrides}  # of several for one flag the last counts
+    with_others = {flag for group in together or [] for flag in group[1:]}
+    jobs = math.prod(n for flag, n in counts.items() if flag not in with_others)
+    if jobs > most:
+        swept = " ".join(str(o.input_line) for o in overrides if counts[_flag(o)] > 1)
+        raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}{more.format(jobs=jobs)}")
 
 
 def _flag(override: Override) -> str:
@@ -93,21 +108,6 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
         if len({len(columns[flag]) for flag in flags}) > 1:
             numbers = ", ".join(f"{flag} has {len(columns[flag])}" for flag in flags)
             raise ConfigError(f"sweep.zip={_shown(flags)}: {numbers}; allowed are equally many values")
-
-
-def _check_size(overrides: Sequence[Override], counts: Mapping[str, int], together: Together, most: object) -> None:
-    if not isinstance(most, int):
-        return
-    with_others = {flag for group in together for flag in group[1:]}
-    jobs = math.prod(n for flag, n in counts.items() if flag not in with_others)
-    if jobs > most:
-<<<<<<< HEAD
-        swept = " ".join(str(o.input_line) for o in overrides if counts[_flag(o)] > 1)
-        raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}; sweep.max_jobs={jobs} allows them")
-=======
-        swept = " ".join(str(o.input_line) for o in overrides if values[o.get_key_element()] > 1)
-        raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}{more.format(jobs=jobs)}")
->>>>>>> 551ab58367e4b82f77af13d3fb7cae141e1149de
 
 
 def _count(override: Override) -> int:

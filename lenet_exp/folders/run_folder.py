@@ -24,13 +24,8 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-<<<<<<< HEAD
 from lenet_exp.errors import DamagedError, first_line
-from lenet_exp.files import remove_left_aside, write_atomic, write_json
-=======
-from lenet_exp.errors import first_line
 from lenet_exp.files import remove, remove_left_aside, write_atomic, write_json
->>>>>>> 551ab58367e4b82f77af13d3fb7cae141e1149de
 from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrite_history
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.owner import DELIVERED, own
