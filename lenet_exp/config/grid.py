@@ -59,10 +59,10 @@ def check_size(
     if not isinstance(most, int):
         return
     counts = {_flag(o): _count(o) for o in overrides}  # of several for one flag the last counts
-    with_others = {flag for group in together or [] for flag in group[1:]}
-    jobs = math.prod(n for flag, n in counts.items() if flag not in with_others)
+    side_by_side = [max(counts.pop(flag) for flag in group) for group in together or []]
+    jobs = math.prod([*counts.values(), *side_by_side])
     if jobs > most:
-        swept = " ".join(str(o.input_line) for o in overrides if counts[_flag(o)] > 1)
+        swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
         raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}{more.format(jobs=jobs)}")
 
 

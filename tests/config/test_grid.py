@@ -15,6 +15,7 @@ TOO_MANY = {
     "seed=range(10000000)": "10,000,000 jobs; allowed are 100,000; sweep.max_jobs=10000000 allows them",
     "optimizer.lr=range(0,1,1e-9)": "1,000,000,000 jobs",
     "seed=range(1000) optimizer.lr=range(0.001,1.001,0.001)": "1,000,000 jobs",
+    "seed=range(1000000) optimizer=sgd,adam sweep.zip=[optimizer,seed]": "1,000,000 jobs",
     "seed=range(3) sweep.max_jobs=2": "3 jobs; allowed are 2; sweep.max_jobs=3 allows them",
 }
 
