@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.folders.seal import sealed
+from lenet_exp.folders.seal import sealed, with_digest
 from tests.commands import SMALL, Done, lenet_train
 
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.plots=false", "tracking.models=none")
@@ -35,12 +35,13 @@ def hostile(request, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run = copy / "runs" / second["run"]
     if request.param == "job":
         second["config"]["optimizer"]["_target_"] = "evil.SELU"
-        (sweep / "jobs.jsonl").write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+        forged = with_digest(second)  # digests guard against accidents alone
+        (sweep / "jobs.jsonl").write_text(f"{json.dumps(first)}\n{json.dumps(forged)}\n")
         shutil.rmtree(run)
     else:
         record = json.loads((run / "record.json").read_text())
         record["config"]["activation"]["_target_"] = "evil.SELU"
-        forged = sealed(record, run / "history.json")  # its digest guards against accidents alone
+        forged = sealed(record, run / "history.json")
         (run / "record.json").write_text(json.dumps(forged))
     return sweep
 
