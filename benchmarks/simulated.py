@@ -31,7 +31,8 @@ class Scenario:
         missing: share of runs that are missing at random.
         noise: normal; correlated (normal, with a second effect of the seed that each configuration feels in its own
             way, so that it is in the differences); skewed (an exponential tail downwards); collapse (a run in ten ends
-            50 lower, at chance); rounded (accuracies in steps of one spread, as on few images).
+            50 lower, at chance); rounded (accuracies in steps of one spread, as on few images); one skewed, one
+            collapses (the first configuration alone, which is then as much better in its other runs).
         splits: of each seed; seed, split and what is left have effects of the same size on each configuration.
     """
 
@@ -92,6 +93,10 @@ def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Draw
         own = 1 - rng.exponential(size=own.shape)
     elif scenario.noise == "collapse":
         own = own - 50 * (rng.random(own.shape) < 0.1)
+    elif scenario.noise == "one skewed":
+        own[:, 0] = 1 - rng.exponential(size=own[:, 0].shape)
+    elif scenario.noise == "one collapses":
+        own[:, 0] += 5 - 50 * (rng.random(own[:, 0].shape) < 0.1)
     values = np.array(scenario.means)[:, None, None] + spreads[:, None, None] * own
     common = rng.normal(size=(sweeps, 1 if scenario.paired else k, n, splits))
     values = (values + common).reshape(sweeps, k, n * splits)

@@ -94,6 +94,20 @@ def test_the_last_epoch_is_compared_on_request_from_folders_and_from_the_store(h
         assert row.mean == pytest.approx((last[f"{row.activation}0"] + last[f"{row.activation}1"]) / 2)
 
 
+def test_a_swept_split_is_luck_and_what_diverges_stands_last(ready):
+    plain = ("num_epoch=1", "tracking.plots=false", "tracking.models=none")
+    done = lenet_train(
+        "-m", HERE, *SMALL, *plain, "optimizer.lr=1e30,0.05", "seed=0,1", "split_seed=0,1", outputs=ready
+    )
+    assert "digits: 8 runs, 2 configurations (4 finished, 4 diverged)" in done.stdout
+    assert "lr=0.05 is the only one that never diverged: " in done.stdout
+    assert "lr=1e+30 diverged on 4 of 4 runs; none finished." in done.stdout
+    assert "note: the luck is that of the seeds and the splits (4 runs of 2 seeds and 2 splits" in done.stdout
+    table = lenet_exp.compare()
+    assert list(table["n"]) == [4, 0]
+    pd.testing.assert_frame_equal(lenet_exp.compare(filter=""), table, check_like=True)
+
+
 def test_a_sweep_that_is_not_here_is_found_in_the_store(here, tmp_path, monkeypatch):
     first = sweeps(here)[0]
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path))
@@ -132,10 +146,7 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
         (["filter=", "tracking.uri=sqlite:////no/such.db"], "/no/such.db: no such MLflow database"),
         (["output=x.pdf"], "output=x.pdf: allowed is a file ending in .html, .md, .csv, .json"),
         (["output=/no/such/x.md"], "output=/no/such/x.md: allowed is a file in a folder that exists"),
-        (
-            ["swep=last"],
-            "swep=last: allowed is sweep=, filter=, output=, tracking.uri=, experiment=, by=, importance=; did you",
-        ),
+        (["swep=last"], "swep=last: allowed is sweep=, filter=, output=, confirm=, "),
         (["by=lats"], "by=lats: allowed is best or last; did you mean last?"),
         (["importance=yes"], "importance=yes: allowed is true or false"),
     ],

@@ -29,7 +29,7 @@ def against_leader(lead: Difference) -> str:
     if lead.differs:
         by = f"{_points(-lead.points)} points ({_points(-lead.high)} to {_points(-lead.low)})"
         return f"behind it by {by}, over {lead.n} common seeds"
-    return f"can't be told apart with n={lead.n}; {_how_many(seeds_needed(lead))}"
+    return f"can't be told apart with n={lead.n}; {_how_many(lead)}"
 
 
 def verdict(comparison: Comparison) -> str:
@@ -195,8 +195,11 @@ def _untested(lead: Difference) -> str:
     return f"{more}{why}"
 
 
-def _how_many(needed: int | None) -> str:
-    return "not even 1,000 seeds would do" if needed is None else f"about {needed} seeds would do"
+def _how_many(lead: Difference) -> str:
+    needed, crossed = seeds_needed(lead), lead.test == "paired" and lead.df + 1 < lead.n
+    if needed is None:
+        return "not even 1,000 seeds would do"
+    return f"about {needed} seeds {'and as many splits ' if crossed else ''}would do"
 
 
 def _points(accuracy: float) -> str:

@@ -267,6 +267,9 @@ def test_a_swept_split_is_luck_and_makes_no_configurations():
     assert [(g.n, g.splits) for g in found.groups] == [(15, 3), (15, 3)]
     assert (found.lead(1).n, found.lead(1).df) == (15, 2)
     assert found.lead(1).points == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
+    assert against_leader(replace(found.lead(1), differs=False, points=0.003)).endswith(
+        "seeds and as many splits would do"
+    )
     (note,) = notes(found)
     assert "of the seeds and the splits (15 runs of 5 seeds and 3 splits, which share them)" in note
     (found,) = compare_runs(runs, swept=["activation", "seed"])
