@@ -66,8 +66,9 @@ def _told(
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
     runs = wanted.seeds * len(wanted.groups)
     if known:
-        minutes = statistics.fmean(known) * runs / cpu_count() / 60
-        print(f"{runs} runs, about {max(1, round(minutes))} minutes if {cpu_count()} train side by side")
+        minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
+        time = "a minute" if minutes == 1 else f"{minutes} minutes"
+        print(f"{runs} runs, about {time} if {cpu_count()} train side by side")
     prefix = "" if sweep.outputs.resolve() == outputs_dir().resolve() else f"LENET_EXP_OUTPUTS={sweep.outputs} "
     print(f"  {prefix}{line.line}")
     return line
