@@ -31,9 +31,9 @@ from lenet_exp.machine import cpu_model
 
 INTRO = """# How often a comparison says what is not so
 
-Simulated sweeps with known truth, judged by the functions that are shipped (`python -m benchmarks.verdicts --output FILE`
-writes this page). k configurations have n seeds each, the same ones unless it is said; numbers are in per cent, distances
-in spreads over seeds.
+Simulated sweeps with known truth, judged by the functions that are shipped.
+`python -m benchmarks.verdicts --output FILE` writes this page. k configurations have n seeds each, the same ones unless it is said; numbers are in per cent,
+distances in spreads over seeds.
 
 - false: the leader is called ahead of a configuration that is as good or better. Goal where noise is normal: <= 5.5
 - hold: all printed intervals hold the true differences. Goal: >= 94.5
@@ -41,9 +41,9 @@ in spreads over seeds.
 - power: share of the truly lesser configurations that a truly best leader is called ahead of; wins: of all of them
 - Holm k-1: the same by Holm's method over the k - 1 comparisons with the leader, as if it had been named before
 
-"Two best", "nearly best" and the like are not all equal: a step-down method has to hold there, too. "One collapses" is what
-no test of few runs can know: a configuration that ends at chance once in ten runs, and is better in the others. While the
-collapse has not been seen, it looks best. What diverges is seen, and is ranked after all others.
+"Two best", "nearly best" and the like are not all equal: a step-down method has to hold there, too. "One collapses" is
+what no test of few runs can know: a configuration that ends at chance once in ten runs, and is better in the others.
+While the collapse has not been seen, it looks best. What diverges is seen, and is ranked after all others.
 
 """
 MOST_FALSE, LEAST_HELD = 5.5, 94.5
