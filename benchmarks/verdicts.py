@@ -32,8 +32,8 @@ from lenet_exp.machine import cpu_model
 INTRO = """# How often a comparison says what is not so
 
 Simulated sweeps with known truth, judged by the functions that are shipped.
-`python -m benchmarks.verdicts --output FILE` writes this page. k configurations have n seeds each, the same ones unless it is said; numbers are in per cent,
-distances in spreads over seeds.
+`python -m benchmarks.verdicts --output FILE` writes this page. k configurations have n seeds each, the same ones unless
+it is said; numbers are in per cent, distances in spreads over seeds.
 
 - false: the leader is called ahead of a configuration that is as good or better. Goal where noise is normal: <= 5.5
 - hold: all printed intervals hold the true differences. Goal: >= 94.5
