@@ -43,6 +43,7 @@ def run(arguments: list[str]) -> int:
     if uri is not None:
         check_store(uri)
     say_waiting("loading torch")
+    from lenet_exp.runs.answer import Verdict
     from lenet_exp.runs.reproduce import check, reproduce
     from lenet_exp.tracking.recorded import find_recorded
     from lenet_exp.tracking.reproduced import tell
@@ -55,7 +56,8 @@ def run(arguments: list[str]) -> int:
     answer = tried(recorded, data_root=values["data_root"], trust=values["trust"])
     for line in (*answer.details, answer.line):
         print(line)
-    tell(recorded.mlflow_runs, uri, "checked" if checks == "true" else "reproduced", answer.line)
+    tag, weak = "checked" if checks == "true" else "reproduced", answer.verdict is Verdict.not_comparable
+    tell(recorded.mlflow_runs, uri, tag, answer.line, weak=weak)
     return answer.verdict
 
 

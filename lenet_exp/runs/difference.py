@@ -67,15 +67,15 @@ def differences(
     A run that was pruned, killed or failed is compared over the epochs that it has.
     """
     pairs = list(zip(epochs, again_epochs, strict=False))
-    found = [d for was, now in pairs if (d := _of_epoch(was, now)) is not None]
+    found = [d for number, (was, now) in enumerate(pairs, 1) if (d := _of_epoch(number, was, now)) is not None]
     return Difference(found, _of_result(record, again, again_epochs[: record.epochs]), len(pairs))
 
 
-def _of_epoch(was: EpochResult, now: EpochResult) -> EpochDifference | None:
+def _of_epoch(number: int, was: EpochResult, now: EpochResult) -> EpochDifference | None:
     figures = [name for name in FIGURES if getattr(was, name) != getattr(now, name)]
     known = was.weights_digest is not None and now.weights_digest is not None
     weights = was.weights_digest != now.weights_digest if known else None
-    return EpochDifference(was.epoch, figures, weights) if figures or weights else None
+    return EpochDifference(number, figures, weights) if figures or weights else None
 
 
 def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> list[str]:

@@ -107,7 +107,7 @@ def _as_executed(
         engine=EngineName(record.engine),
         data_root=data_root or (kept.data_root if Path(kept.data_root).is_dir() else compose([]).data_root),
         model_path=None,
-        tracking=replace(kept.tracking, uri=None, plots=False, models=Models.none),
+        tracking=replace(kept.tracking, uri=None, plots=False, models=Models.none, tags={}),
     )
     config = typed(plain(config))
     check_config(config)

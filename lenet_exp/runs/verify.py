@@ -15,6 +15,7 @@ from lenet_exp.tracking.recorded import Recorded
 from lenet_exp.training.evaluate import EVAL_BATCH, confusion_matrix
 from lenet_exp.training.weights import weights_digest
 
+CLASSES = 10  # outputs of the network
 CLOSE = 1e-4  # of the largest logit: classes that close may change places where a CPU rounds in another way
 
 
@@ -26,6 +27,8 @@ def contradiction(recorded: Recorded, record: Record) -> str:
         if found != digest:
             return f"its weights (digest {found[:12]}) are not those of its record ({digest[:12]})"
     if matrix is not None and record.best_val_accuracy is not None:
+        if {len(matrix), *map(len, matrix)} != {CLASSES}:
+            return "its confusion matrix is no 10 x 10 one"
         right, total = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
         if total == 0 or right / total != record.best_val_accuracy:
             return f"its best validation accuracy {record.best_val_accuracy} is not that of its confusion matrix"

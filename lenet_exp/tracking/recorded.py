@@ -44,7 +44,7 @@ class Recorded:
         epochs: from the first; those of a store lack step losses and the weights' digests, a model file's are empty.
         weights: the best ones; None where they can't be had.
         folder: where it lies in one.
-        mlflow_runs: its MLflow runs, with the addresses of their stores, without passwords.
+        mlflow_runs: its MLflow runs: the addresses of their stores, without passwords, and their ids.
     """
 
     name: str
@@ -86,18 +86,21 @@ def find_recorded(which: str, uri: str) -> Recorded:
     if path.suffix == ".safetensors" and path.is_file():
         return _of_file(path, path.name)
     if (path / "record.json").exists():
-        return _of_folder(RunFolder(path.absolute()))
+        return _of_folder(RunFolder(path.absolute()), uri)
     try:
-        return _of_folder(find_run(which))
+        return _of_folder(find_run(which), uri)
     except ConfigError as e:
         if not is_mlflow_run_id(which):
             raise ConfigError(f"run={e}, an MLflow run id, or {CHAMPION}<data set>") from e
     return _of_mlflow_id(which, uri)
 
 
-def _of_folder(folder: RunFolder) -> Recorded:
+def _of_folder(folder: RunFolder, uri: str) -> Recorded:
+    """A folder from elsewhere names stores that are not the user's: of its MLflow runs, those in the user's count."""
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
     found = Recorded(str(folder.path), None, folder=folder, mlflow_runs=runs)
+    if not found.is_ours:
+        found = replace(found, mlflow_runs=[run for run in runs if run[0] == hide_password(uri)])
     try:
         record = folder.whole_record()
     except DamagedError as e:
@@ -143,7 +146,7 @@ def _of_mlflow_id(which: str, uri: str) -> Recorded:
     """By the run folder that has this MLflow run, else by what the store keeps of it."""
     for folder in all_runs(outputs_dir()):
         if any(entry.run_id == which for entry in folder.delivered().mlflow_runs):
-            return _of_folder(folder)
+            return _of_folder(folder, uri)
     from mlflow.exceptions import MlflowException
 
     client = connect(uri)

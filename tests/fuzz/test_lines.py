@@ -59,7 +59,7 @@ def check(done: Done, program: str) -> None:
         assert len(lines) == 1, said
         assert done.stderr.rstrip("\n").endswith(lines[0]), said
     if done.returncode == 1:  # a run's own fault, and said
-        assert re.search(r"diverged|failed|killed|left out", said), said
+        assert re.search(r"diverged|failed|killed|left out|differs: ", said), said
 
 
 def fuzz(examples: int):

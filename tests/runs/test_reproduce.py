@@ -19,6 +19,7 @@ from lenet_exp.folders.commits import file_sha256
 from lenet_exp.folders.records import Outcome, Record, record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import sealed
+from lenet_exp.tracking.reproduced import tell
 from lenet_exp.training.weights import load_weights, save_weights, weights_digest
 from tests.commands import SMALL, end, lenet_train, start
 from tests.stores import client, runs
@@ -78,6 +79,15 @@ def test_a_run_comes_to_the_same_bits_and_mlflow_is_told(original, main, monkeyp
     assert run.data.tags["reproduced"].startswith("identical bit for bit: 3 epochs, best ")
     assert run.data.tags["checked"].startswith("identical: its digests hold")
     assert RunFolder(path).record().host in run.data.tags["reproduced"]
+
+
+def test_an_answer_that_says_nothing_of_the_run_leaves_an_earlier_one(original, capsys):
+    (run,) = runs(client(original))
+    uri = f"sqlite:///{original / 'mlflow.db'}"
+    for tag, weak in (("checked", False), ("checked", True)):
+        tell([(uri, run.info.run_id)], uri, tag, f"weak={weak}", weak=weak)
+    assert client(original).get_run(run.info.run_id).data.tags["checked"].startswith("weak=False (")
+    assert f"MLflow run {run.info.run_id} keeps its tag checked: weak=False (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -277,6 +287,13 @@ def test_a_run_that_only_mlflow_knows(original, main, monkeypatch, tmp_path):
     done = main(f"run={run.info.run_id}", store, "check=true", program="reproduce")
     assert (done.returncode, "MLflow shows weights_digest 000000" in answer(done)) == (1, True)
     client(original).set_tag(run.info.run_id, "weights_digest", known)
+
+    folder = next((original / "runs").iterdir())  # from elsewhere: the stores that it names are not the user's
+    assert "told to no MLflow" in main(f"run={folder}", "check=true", program="reproduce").stdout
+    assert (
+        f"told to MLflow run {run.info.run_id}"
+        in main(f"run={folder}", store, "check=true", program="reproduce").stdout
+    )
     done = main("run=champion:digits", store, "check=true", program="reproduce")
     assert done.returncode == 0
     assert "lenet5-digits@champion (version 1)" in done.stdout
