@@ -104,6 +104,10 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.sweeps.estimate import print_estimate
         from lenet_exp.sweeps.session import sweep_session
 
+        assert self.config is not None
+        workers = self.config.hydra.launcher.get("workers")
+        if workers is not None and not (isinstance(workers, int) and workers >= 1):
+            raise ConfigError(f"hydra.launcher.workers={workers}: allowed is 1 or more")
         if config.sweep.dry_run:
             print_estimate(sweep, jobs, config)
             return []

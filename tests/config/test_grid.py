@@ -126,3 +126,11 @@ def test_another_program_is_told_that_the_sweeper_is_not_for_it(workdir):
     assert done.returncode == 1  # Hydra's
     assert "hydra/sweeper=grid: is lenet-train's own; this program takes hydra/sweeper=basic" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["-1", "0", "-1.6e215", "nan", "[1]", "x"])
+def test_a_number_of_workers_that_is_none_starts_no_sweep(workers, main, outputs):
+    done = main("-m", "dataset=digits", "seed=1,2", f"hydra.launcher.workers={workers}")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "allowed is 1 or more" in done.stderr
+    assert not outputs.exists()
