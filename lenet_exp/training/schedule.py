@@ -7,11 +7,18 @@ MultiStepLR, OneCycleLR. The tests compare them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from lenet_exp.config.schema import Schedule, Shape
 
 
-def lr_factor(schedule: Schedule, step: int, steps: int) -> float:
+def lr_factor(
+    schedule: Schedule,
+    step: int,
+    steps: int,
+    cosine: Callable[[float], float] = math.cos,
+    power: Callable[[float, float], float] = math.pow,
+) -> float:
     """The learning rate as a share of `optimizer.lr`, in [0, 1].
 
     `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period) and `step` rise on a line from `start` for
@@ -21,14 +28,15 @@ def lr_factor(schedule: Schedule, step: int, steps: int) -> float:
     Args:
         step: from 0.
         steps: of the whole training.
+        cosine, power: where they are to be others than this machine's, of the same bits on each.
     """
     if schedule.shape is Shape.constant:
         return 1.0
     if schedule.shape is Shape.one_cycle:
         top = max(schedule.warmup * steps - 1, 0)
         if step <= top:
-            return _cosine(schedule.start, 1.0, step / top if top else 1.0)
-        return _cosine(1.0, schedule.final, (step - top) / (steps - 1 - top))
+            return _between(schedule.start, 1.0, step / top if top else 1.0, cosine)
+        return _between(1.0, schedule.final, (step - top) / (steps - 1 - top), cosine)
     warmup = round(schedule.warmup * steps)
     if step < warmup:
         return schedule.start + (1 - schedule.start) * step / warmup
@@ -36,9 +44,9 @@ def lr_factor(schedule: Schedule, step: int, steps: int) -> float:
     if schedule.shape is Shape.linear:
         return 1 + (schedule.final - 1) * done
     if schedule.shape is Shape.cosine:
-        return _cosine(1.0, schedule.final, done)
-    return float(schedule.final ** (math.floor(done * (schedule.drops + 1)) / schedule.drops))
+        return _between(1.0, schedule.final, done, cosine)
+    return power(schedule.final, math.floor(done * (schedule.drops + 1)) / schedule.drops)
 
 
-def _cosine(start: float, end: float, done: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+def _between(start: float, end: float, done: float, cosine: Callable[[float], float]) -> float:
+    return end + (start - end) * (1 + cosine(math.pi * done)) / 2

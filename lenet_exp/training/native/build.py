@@ -1,0 +1,170 @@
+"""The kernels' library for this machine: compiled once, kept in a folder of the user's own, checked before use.
+
+Opening a library runs its code, so nothing is opened that others could have written: folder and files have to belong
+to this user, with no right of others to write, and the library to have the digest that was noted when it was built.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from lenet_exp.files import read_regular, write_atomic
+from lenet_exp.training.native.compiler import COMPILE_SECONDS, Compiler, CompilerError, find_compilers
+from lenet_exp.training.native.library import Kernels
+from lenet_exp.training.native.target import Target, find_target
+
+KERNELS = Path(__file__).with_name("kernels")
+SOURCE = "engine.cpp"
+
+log = logging.getLogger("lenet_exp")
+
+
+class Unavailable(Exception):
+    """There is no library; the message is half a line that says why."""
+
+
+@lru_cache(maxsize=1)
+def kernels() -> Kernels | str:
+    """This machine's kernels, built if they have to be, or why there are none, in half a line."""
+    try:
+        return Kernels(build())
+    except Unavailable as e:
+        return str(e)
+
+
+def build(folder: Path | None = None) -> Path:
+    """The library, built by the first compiler that can.
+
+    Args:
+        folder: where libraries are kept; by default `cache_folder()`.
+
+    Raises:
+        Unavailable: the CPU or the folder is not fit for it, or no compiler can build it.
+    """
+    target = find_target()
+    if isinstance(target, str):
+        raise Unavailable(target)
+    folder = cache_folder() if folder is None else folder
+    _claim_folder(folder)
+    refused = []
+    for compiler in find_compilers():
+        try:
+            return _built(folder, compiler, target)
+        except CompilerError as e:
+            refused.append(f"{compiler.name}: {e}")
+        except OSError as e:
+            raise Unavailable(f"{folder} can't be written ({e.strerror})") from e
+    raise Unavailable(
+        "; ".join(refused) or "no C++ compiler ($CXX, clang++, g++, or `pip install 'lenet_exp[native]'`)"
+    )
+
+
+def cache_folder() -> Path:
+    """`lenet_exp/native` in $XDG_CACHE_HOME, by default in ~/.cache."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(named) if Path(named).is_absolute() else Path("~/.cache").expanduser()) / "lenet_exp" / "native"
+
+
+def sources() -> Iterator[tuple[str, bytes]]:
+    """Name and content of each of the kernels' files."""
+    for file in sorted(KERNELS.iterdir()):
+        if file.suffix in {".h", ".cpp"}:
+            yield file.name, file.read_bytes()
+
+
+def _claim_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as e:
+        raise Unavailable(f"{folder} can't be made ({e.strerror})") from e
+    if not stat.S_ISDIR(found.st_mode) or not _ours(found):
+        raise Unavailable(f"{folder} is not a folder of this user's alone (owner, or a right of others to write)")
+
+
+def _ours(found: os.stat_result) -> bool:
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _built(folder: Path, compiler: Compiler, target: Target) -> Path:
+    """The library of one compiler; raises CompilerError or OSError."""
+    what = [
+        ("compiler", compiler.version.encode()),
+        ("flags", " ".join(compiler.arguments(target)).encode()),
+        *sources(),
+    ]
+    library = folder / f"{target.name}-{_digest(what)}.so"
+    if _checked(library):
+        return library
+    with _locked(library.with_suffix(".lock")):
+        if not _checked(library):  # another process may have built it meanwhile
+            _compile(library, compiler, target)
+    if not _checked(library):
+        raise CompilerError(f"{library} is not what was built")
+    return library
+
+
+def _compile(library: Path, compiler: Compiler, target: Target) -> None:
+    """Aside, then in place, then its digest: only with that it counts."""
+    aside = library.with_suffix(".building")
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    aside.mkdir(mode=0o700)
+    start = time.monotonic()
+    log.info("compiling the native engine for %s with %s, once on this machine", target.name, compiler.name)
+    try:
+        compiler.compile(KERNELS / SOURCE, aside / library.name, target, COMPILE_SECONDS)
+        content = (aside / library.name).read_bytes()
+    except FileNotFoundError as e:
+        raise CompilerError("it says that all is well, and wrote nothing") from e
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _note(library).unlink(missing_ok=True)
+    write_atomic(library, content)
+    os.chmod(library, 0o600)
+    write_atomic(_note(library), _digest([("library", content)]))
+    os.chmod(_note(library), 0o600)
+    log.info("compiled in %.0f s", time.monotonic() - start)
+
+
+def _note(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _checked(library: Path) -> bool:
+    """Whether a library is there, whole and ours."""
+    try:
+        if not all(_ours(file.lstat()) for file in (library, _note(library))):
+            return False
+        return read_regular(_note(library)).decode(errors="replace") == _digest([("library", read_regular(library))])
+    except OSError:
+        return False
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Waits for whoever else builds it, and says so."""
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting: another process compiles the native engine")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(parts: Iterable[tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for name, content in parts:
+        digest.update(f"{name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,106 @@
+"""A C++ compiler of this machine: found, named by its version, and run with a time limit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from lenet_exp.training.native.target import Target
+
+VERSION_SECONDS = 60
+COMPILE_SECONDS = 600  # a compiler that takes longer counts as none
+# Contraction would round a * b + c once where a compiler likes; no C++ library, exceptions or run-time types are used.
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off",
+         "-fno-math-errno", "-fno-exceptions", "-fno-rtti")  # fmt: skip
+
+
+class CompilerError(Exception):
+    """It can't be run, takes too long, or refuses; the message is half a line."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A command, and what it says of its version."""
+
+    command: tuple[str, ...]
+    version: str
+
+    @property
+    def name(self) -> str:
+        """For a person: `g++`, `ziglang`."""
+        return "ziglang" if self.is_zig else Path(self.command[0]).name
+
+    @property
+    def is_zig(self) -> bool:
+        return "ziglang" in self.command or Path(self.command[0]).name == "zig"
+
+    def arguments(self, target: Target) -> tuple[str, ...]:
+        """All but the files."""
+        if self.is_zig:  # which would build a C++ library first
+            return (*FLAGS, "-nostdlib++", *target.zig)
+        return (*FLAGS, *(["-nostdlib++"] if "clang" in self.version else []), f"-march={target.march}")
+
+    def compile(self, source: Path, library: Path, target: Target, seconds: float = COMPILE_SECONDS) -> None:
+        """Raises:
+        CompilerError: there is no library then.
+        """
+        done = _run([*self.command, *self.arguments(target), str(source), "-o", str(library)], seconds)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines()
+            said = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")
+            raise CompilerError(said.strip()[:200] or f"it ended with status {done.returncode}")
+
+
+def find_compilers() -> Iterator[Compiler]:
+    """$CXX, clang++, g++, and the extra `native`'s, as far as they are there and say their version."""
+    named = os.environ.get("CXX", "")
+    commands = [shlex.split(named)] if named.strip() else []
+    commands += [[name] for name in ("clang++", "g++")]
+    if find_spec("ziglang") is not None:
+        commands.append([sys.executable, "-m", "ziglang", "c++"])
+    for command in commands:
+        if not command or shutil.which(command[0]) is None:
+            continue
+        asked = [*command[:-1], "version"] if "ziglang" in command else [*command, "--version"]
+        try:
+            done = _run(asked, VERSION_SECONDS)
+        except CompilerError:
+            continue
+        if done.returncode == 0 and done.stdout.strip():
+            yield Compiler(tuple(command), done.stdout.strip())
+
+
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """In a session of its own, so that nothing of it is left when the time is over."""
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=os.environ | {"LC_ALL": "C"},
+            start_new_session=True,
+        )
+    except OSError as e:
+        raise CompilerError(f"it can't be started ({e.strerror})") from e
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except BaseException as e:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(e, subprocess.TimeoutExpired):
+            raise CompilerError(f"it was not done after {seconds:g} s") from e
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)

@@ -1,0 +1,106 @@
+"""The native engine: `Engine` (training/engine.py) with the kernels, on the CPU.
+
+A lane's parameters, average and optimizer state stay torch's tensors: while the engine trains they are views of the
+kernels' arrays, so they are up to date after each step, and a commit is as of any engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lenet_exp.config.schema import Shape
+from lenet_exp.data.images import TrainingData
+from lenet_exp.training.augmentation import augment, augments
+from lenet_exp.training.evaluate import EVAL_BATCH
+from lenet_exp.training.lane import Lane
+from lenet_exp.training.native.arithmetic import cosine, power
+from lenet_exp.training.native.layout import copied, moved, new_array
+from lenet_exp.training.native.library import Kernels, Options
+from lenet_exp.training.native.options import draws, network_options
+from lenet_exp.training.native.rule import OptimizerRule
+from lenet_exp.training.schedule import lr_factor
+
+
+class NativeEngine:
+    """Trains and judges a lane whose configuration is not `options.unknown`.
+
+    Args:
+        kernels: of this machine (`build.kernels`).
+    """
+
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+
+    def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+        """As of `Engine`."""
+        _check(data)
+        config, kernels = lane.config, self._kernels
+        augmentation, schedule, average = config.augmentation, config.schedule, lane.average
+        options, draws_noise = _options(lane), draws(config)
+        weights, gradient = moved(lane.model), new_array()
+        rule = OptimizerRule(lane.optimizer, lane.model)
+        rule.update.clip_norm = config.training.clip_norm or 0.0
+        # Named, since it has to live as long as the step that writes to its address.
+        average_weights = None if average is None else moved(average)
+        rule.update.average = None if average_weights is None else average_weights.data_ptr()
+        changing, augmenting = schedule.shape is not Shape.constant, augments(augmentation)
+        (group,) = lane.optimizer.param_groups
+
+        def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
+            images, labels, index = data.images, data.labels, batch
+            if augmenting:
+                images, labels = augment(images[batch], augmentation, lane.distortions).contiguous(), labels[batch]
+                index = torch.arange(len(batch))
+            if draws_noise:
+                options.key1, options.key2 = _key(lane.noise)
+            if changing:
+                group["lr"] = lane.lr * lr_factor(schedule, number, steps, cosine, power)
+            loss, hits = kernels.gradient(options, images, labels, index, weights, gradient)
+            update = rule.next_step(group["lr"])
+            if average_weights is not None:
+                update.average_decay = _average_decay(config.training.ema_decay or 0.0, number + 1)
+            kernels.update(update, weights, gradient)
+            return torch.tensor(loss, dtype=torch.float32), torch.tensor(hits)
+
+        return step
+
+    def judge(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
+        """As of `Engine`."""
+        _check(data)
+        options = _options(lane)
+        options.training = False
+        weights, total, predictions = copied(lane.judged), 0.0, []
+        for part in data.val_index.split(EVAL_BATCH):
+            loss, classes = self._kernels.judge(options, data.images, data.labels, part, weights)
+            total += loss * len(part)
+            predictions.append(classes)
+        return total / len(data.val_index), torch.cat(predictions)
+
+
+def _options(lane: Lane) -> Options:
+    return network_options(lane.config, lane.model, lane.config.num_threads or torch.get_num_threads())
+
+
+def _key(noise: torch.Generator) -> list[int]:
+    """Of one step's random numbers: two whole numbers of 32 bits."""
+    return [int(n) for n in torch.randint(-(2**31), 2**31, (2,), generator=noise)]
+
+
+def _average_decay(decay: float, step: int) -> float:
+    """As of `average.follow`."""
+    return min(decay, (1 + step) / (10 + step))
+
+
+def _check(data: TrainingData) -> None:
+    """The kernels look neither at an index nor at a label before they use it."""
+    n = len(data.images)
+    for name, numbers, limit in (
+        ("label", data.labels, 10),
+        ("index", data.train_index, n),
+        ("index", data.val_index, n),
+    ):
+        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < limit:
+            raise ValueError(f"{name} {int(numbers.min())} to {int(numbers.max())}: allowed is 0 to {limit - 1}")

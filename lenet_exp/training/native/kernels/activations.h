@@ -1,0 +1,157 @@
+// The seven activations. Each gives its value and what its gradient needs of the forward pass, which is `kept`: the
+// derivative, but for PReLU, whose slope has a gradient too, the input.
+//
+// At 0 the derivative is that of the negative side, as in torch (RReLU: of the positive side). NaN stays NaN.
+#pragma once
+#include "functions.h"
+#include "options.h"
+#include "pooling.h"
+#include "random.h"
+
+namespace lenet {
+
+struct Activated {
+  Floats value, kept;
+};
+
+inline Mask at_most_0(Floats z) { return z <= broadcast(0.0f); }
+
+struct Relu {
+  Activated operator()(Floats z) const {
+    const Floats zero = broadcast(0.0f);
+    return {select(at_most_0(z), zero, z), select(at_most_0(z), zero, broadcast(1.0f))};
+  }
+};
+
+/// RReLU outside of training too.
+struct LeakyRelu {
+  float slope;
+  Activated operator()(Floats z) const {
+    const Floats a = broadcast(slope);
+    return {select(at_most_0(z), z * a, z), select(at_most_0(z), a, broadcast(1.0f))};
+  }
+};
+
+/// SELU with a scale of its own: scale * (z if z > 0 else alpha * (e^z - 1)).
+struct Elu {
+  float scale, alpha;
+  Activated operator()(Floats z) const {
+    const Mask negative = at_most_0(z);
+    const Floats c = broadcast(scale), limit = broadcast(scale * alpha);
+    const Floats below = limit * exp_minus_1(select(negative, z, broadcast(0.0f)));
+    return {select(negative, below, c * z), select(negative, below + limit, c)};
+  }
+};
+
+struct Tanh {
+  Activated operator()(Floats z) const {
+    const Floats y = tanh(z);
+    return {y, fma(broadcast(0.0f) - y, y, broadcast(1.0f))};
+  }
+};
+
+struct Prelu {
+  float slope;
+  Activated operator()(Floats z) const { return {select(at_most_0(z), z * broadcast(slope), z), z}; }
+};
+
+/// In training: a slope of its own for each z, which `lower` and `range` make of a uniform number.
+struct Rrelu {
+  float lower, range;
+  Activated operator()(Floats z, Floats uniform) const {
+    const Floats slope = fma(uniform, broadcast(range), broadcast(lower)), one = broadcast(1.0f);
+    const Mask negative = broadcast(0.0f) > z;
+    return {select(negative, z * slope, z), select(negative, slope, one)};
+  }
+};
+
+/// Two vectors at a time, since random numbers come in pairs of vectors.
+template <class Function> struct Plain {
+  Function function;
+  void operator()(Floats z1, Floats z2, int, Activated& a1, Activated& a2) const {
+    a1 = function(z1);
+    a2 = function(z2);
+  }
+};
+
+struct Noisy {
+  Rrelu function;
+  Noise noise;
+  int first;  // block of random numbers
+  void operator()(Floats z1, Floats z2, int block, Activated& a1, Activated& a2) const {
+    Floats u1, u2;
+    noise.draw(first + block, u1, u2);
+    a1 = function(z1, u1);
+    a2 = function(z2, u2);
+  }
+};
+
+/// Calls `body` with the function of the layer that `layer` (0 to 3: act1 to act4) names.
+template <class Body>
+inline void with_activation(const Options& options, const float* parameters, int layer, Noise noise, Body&& body) {
+  const float alpha = static_cast<float>(options.alpha), upper = static_cast<float>(options.upper);
+  switch (options.activation) {
+    case Activation::relu: return body(Plain<Relu>{});
+    case Activation::leaky_relu: return body(Plain<LeakyRelu>{{alpha}});
+    case Activation::elu: return body(Plain<Elu>{{1.0f, alpha}});
+    case Activation::selu: return body(Plain<Elu>{{1.0507009873554805f, 1.6732632423543772f}});
+    case Activation::tanh: return body(Plain<Tanh>{});
+    case Activation::prelu: return body(Plain<Prelu>{{parameters[slopes + layer]}});
+    case Activation::rrelu:
+      if (!options.training) return body(Plain<LeakyRelu>{{static_cast<float>((options.alpha + options.upper) / 2)}});
+      return body(Noisy{{alpha, upper - alpha}, noise, activation_blocks[layer]});
+  }
+}
+
+/// `vectors` vectors of z; `value` may be `z`.
+template <class Function>
+inline void activate(const Function& function, const float* z, float* value, float* kept, int vectors) {
+  for (int i = 0; i < vectors; i += 2) {
+    const int first = i * lanes, second = (i + 1 < vectors ? i + 1 : i) * lanes;  // an odd one is done twice
+    Activated a, b;
+    function(load(z + first), load(z + second), i / 2, a, b);
+    store(value + first, a.value);
+    store(kept + first, a.kept);
+    store(value + second, b.value);
+    store(kept + second, b.kept);
+  }
+}
+
+/// The four phases of each window are activated, and the largest is kept: for what does not rise everywhere.
+template <class Function>
+inline void activate_and_pool(const Function& function, const float* phases, float* value, float* kept,
+                              int8_t* chosen, int size) {
+  for (int at = 0; at < size; at += lanes) {
+    Activated a[4];
+    for (int q = 0; q < 4; q += 2)
+      function(load(phases + q * size + at), load(phases + (q + 1) * size + at), at / lanes * 2 + q / 2, a[q],
+               a[q + 1]);
+    Floats largest = a[0].value, of_largest = a[0].kept;
+    Ints number = broadcast(0);
+    for (int q = 1; q < 4; ++q) {
+      const Mask better = larger(a[q].value, largest);
+      largest = select(better, a[q].value, largest);
+      of_largest = select(better, a[q].kept, of_largest);
+      number = select(better, broadcast(q), number);
+    }
+    store(value + at, largest);
+    store(kept + at, of_largest);
+    store_bytes(chosen + at, number);
+  }
+}
+
+/// The gradient of the output becomes that of the input; PReLU's slope has its gradient added to `slope_sums`.
+inline void activation_gradient(const Options& options, float slope, const float* kept, float* gradient, int vectors,
+                                Floats& slope_sums) {
+  if (options.activation != Activation::prelu) {
+    for (int i = 0; i < vectors * lanes; i += lanes) store(gradient + i, load(gradient + i) * load(kept + i));
+    return;
+  }
+  for (int i = 0; i < vectors * lanes; i += lanes) {
+    const Floats z = load(kept + i), g = load(gradient + i);
+    slope_sums = fma(g, select(at_most_0(z), z, broadcast(0.0f)), slope_sums);
+    store(gradient + i, select(at_most_0(z), g * broadcast(slope), g));
+  }
+}
+
+}  // namespace lenet

@@ -1,0 +1,216 @@
+// A batch: its pieces, and then the dense layers' gradients, by as many threads as are asked for.
+//
+// Which thread does what is left to chance. It changes no bit: a piece writes to places of its own, each dense gradient
+// is one sum over the images in their order, and the pieces' sums are added in their order.
+#pragma once
+#include <pthread.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "piece.h"
+
+namespace lenet {
+
+constexpr int most_threads = 1024;
+constexpr int images_at_once = 256;  // of a dense gradient's sum: then what was summed is added
+
+/// The memory of a batch; a caller gives it as one block.
+struct Work {
+  Weights* weights;
+  Piece* pieces;   // of each thread
+  Dense* dense;    // of each image
+  Sums* sums;      // of each piece
+
+  static int64_t piece_count(int64_t images) { return (images + piece_images - 1) / piece_images; }
+  static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+  static int64_t bytes(int64_t images, int64_t threads) {
+    return aligned(sizeof(Weights)) + aligned(threads * static_cast<int64_t>(sizeof(Piece))) +
+           aligned(piece_count(images) * piece_images * static_cast<int64_t>(sizeof(Dense))) +
+           aligned(piece_count(images) * static_cast<int64_t>(sizeof(Sums)));
+  }
+  Work(char* memory, int64_t images, int64_t threads) {
+    weights = reinterpret_cast<Weights*>(memory);
+    memory += aligned(sizeof(Weights));
+    pieces = reinterpret_cast<Piece*>(memory);
+    memory += aligned(threads * static_cast<int64_t>(sizeof(Piece)));
+    dense = reinterpret_cast<Dense*>(memory);
+    memory += aligned(piece_count(images) * piece_images * static_cast<int64_t>(sizeof(Dense)));
+    sums = reinterpret_cast<Sums*>(memory);
+  }
+};
+
+/// Calls `body(thread, number)` for each number below `count`, in threads of which this is the first.
+template <class Body> class Shared {
+ public:
+  Shared(int threads, int64_t count, const Body& body) : body_(body), count_(count) {
+    if (threads > count) threads = static_cast<int>(count);
+    Started started[most_threads];
+    int running = 1;
+    for (; running < threads; ++running) {
+      started[running] = {this, running, {}};
+      // Where no thread can be made, those that there are do it all.
+      if (pthread_create(&started[running].id, nullptr, &Shared::begin, &started[running]) != 0) break;
+    }
+    work(0);
+    for (int i = 1; i < running; ++i) pthread_join(started[i].id, nullptr);
+  }
+
+ private:
+  struct Started {
+    Shared* shared;
+    int thread;
+    pthread_t id;
+  };
+  static void* begin(void* started) {
+    const Started* mine = static_cast<Started*>(started);
+    mine->shared->work(mine->thread);
+    return nullptr;
+  }
+  void work(int thread) {
+    for (int64_t i = next(); i < count_; i = next()) body_(thread, i);
+  }
+  int64_t next() { return __atomic_fetch_add(&next_, 1, __ATOMIC_RELAXED); }
+
+  const Body& body_;
+  int64_t count_, next_ = 0;
+};
+
+inline Range piece_range(const Batch& batch, int64_t number) {
+  const int64_t first = number * piece_images, left = batch.count - first;
+  return {first, static_cast<int>(left < piece_images ? left : piece_images)};
+}
+
+inline void prepare(const float* parameters, Weights& weights) {
+  weights.parameters = parameters;
+  memset(weights.conv2_by_map, 0, sizeof weights.conv2_by_map);
+  for (int tap = 0; tap < taps; ++tap)
+    for (int c = 0; c < maps1; ++c)
+      for (int map = 0; map < maps2; ++map)
+        weights.conv2_by_map[map][tap / kernel][tap % kernel * maps1 + c] =
+            parameters[conv2_weight + (tap * maps1 + c) * maps2 + map];
+  for (int place = 0; place < places4; ++place)
+    transpose(parameters + fc1_weight + place * row1, maps2, units1, places4 * row1,
+              weights.fc1_transposed[0] + place * maps2, flat);
+  memset(weights.fc2_transposed, 0, sizeof weights.fc2_transposed);
+  transpose(parameters + fc2_weight, units1, units2, row2, weights.fc2_transposed[0], row1);
+  memset(weights.fc3_transposed, 0, sizeof weights.fc3_transposed);
+  transpose(parameters + fc3_weight, units2, classes, row3, weights.fc3_transposed[0], row2);
+}
+
+/// The gradients of some rows of a dense layer's weights, which are `vectors` long.
+///
+/// input: of the first row's unit, the next rows' lie beside it. row: from one row of weights to the next.
+template <int vectors>
+inline void dense_rows(const float* input, const float* output_gradient, int64_t images, float* into, long row,
+                       int rows) {
+  for (int64_t from = 0; from < images; from += images_at_once) {
+    const int64_t left = images - from;
+    multiply<vectors>({input + from * dense_row, output_gradient + from * dense_row, into, nullptr, rows, 1,
+                       static_cast<int>(left < images_at_once ? left : images_at_once), 1, 0, dense_row, 0, dense_row,
+                       row, from > 0});
+  }
+}
+
+constexpr int fc2_rows = 20, fc3_rows = 21;  // that are one task; of fc1 those of a place of s4
+constexpr int dense_tasks = places4 + units1 / fc2_rows + units2 / fc3_rows;
+
+inline void dense_gradient(int task, const Dense* dense, int64_t images, float* gradient) {
+  if (task < places4)
+    return dense_rows<row1 / lanes>(dense->s4 + task * maps2, dense->h1_gradient, images,
+                                    gradient + fc1_weight + task * row1, places4 * row1, maps2);
+  task -= places4;
+  if (task < units1 / fc2_rows)
+    return dense_rows<row2 / lanes>(dense->h1 + task * fc2_rows, dense->h2_gradient, images,
+                                    gradient + fc2_weight + task * fc2_rows * row2, row2, fc2_rows);
+  task -= units1 / fc2_rows;
+  dense_rows<row3 / lanes>(dense->h2 + task * fc3_rows, dense->logits_gradient, images,
+                           gradient + fc3_weight + task * fc3_rows * row3, row3, fc3_rows);
+}
+
+inline void dense_bias_gradients(const Dense* dense, int64_t images, float* gradient) {
+  for (int i = 0; i < row1; i += lanes) {
+    Floats sum = broadcast(0.0f);
+    for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].h1_gradient + i);
+    store(gradient + fc1_bias + i, sum);
+  }
+  for (int i = 0; i < row2; i += lanes) {
+    Floats sum = broadcast(0.0f);
+    for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].h2_gradient + i);
+    store(gradient + fc2_bias + i, sum);
+  }
+  Floats sum = broadcast(0.0f);
+  for (int64_t n = 0; n < images; ++n) sum = sum + load(dense[n].logits_gradient);
+  store(gradient + fc3_bias, sum);
+}
+
+/// Adds up the pieces' sums; the first piece's become all.
+inline void add_pieces(Sums* sums, int64_t pieces, float* gradient) {
+  Sums& all = sums[0];
+  constexpr int floats = offsetof(Sums, loss) / sizeof(float);
+  for (int64_t p = 1; p < pieces; ++p) {
+    float* into = &all.conv1_weight[0][0][0];
+    const float* from = &sums[p].conv1_weight[0][0][0];
+    for (int i = 0; i < floats; ++i) into[i] += from[i];
+    all.loss += sums[p].loss;
+    all.hits += sums[p].hits;
+  }
+  for (int map = 0; map < maps1; ++map) {
+    for (int tap = 0; tap < taps; ++tap)
+      gradient[conv1_weight + map * taps + tap] = all.conv1_weight[map][tap / kernel][tap % kernel];
+    gradient[conv1_bias + map] = all.conv1_bias[map];
+  }
+  for (int tap = 0; tap < taps; ++tap)
+    for (int c = 0; c < maps1; ++c)
+      for (int map = 0; map < maps2; ++map)
+        gradient[conv2_weight + (tap * maps1 + c) * maps2 + map] =
+            all.conv2_weight[map][tap / kernel][tap % kernel * maps1 + c];
+  store(gradient + conv2_bias, load(all.conv2_bias));
+  for (int i = 0; i < 4; ++i) gradient[slopes + i] = all.slopes[i];
+}
+
+/// The gradient of a batch's mean loss (`parameters` floats).
+inline Outcome batch_gradient(const Options& options, const Batch& batch, const float* parameters_now, float* gradient,
+                              char* memory) {
+  const int threads = static_cast<int>(options.threads);
+  const Work work(memory, batch.count, threads);
+  const int64_t pieces = Work::piece_count(batch.count);
+  prepare(parameters_now, *work.weights);
+  memset(gradient, 0, parameters * sizeof(float));
+  memset(work.sums, 0, static_cast<size_t>(pieces) * sizeof(Sums));
+  const auto train = [&](int thread, int64_t p) {
+    const Range range = piece_range(batch, p);
+    train_piece(options, batch, *work.weights, range, work.pieces[thread], work.dense + range.first, work.sums[p]);
+  };
+  Shared(threads, pieces, train);
+  const auto sum_dense = [&](int, int64_t task) {
+    if (task == dense_tasks) return dense_bias_gradients(work.dense, batch.count, gradient);
+    dense_gradient(static_cast<int>(task), work.dense, batch.count, gradient);
+  };
+  Shared(threads, dense_tasks + 1, sum_dense);
+  add_pieces(work.sums, pieces, gradient);
+  return {work.sums[0].loss / static_cast<double>(batch.count), work.sums[0].hits};
+}
+
+/// The mean loss and hits of a batch, and the predicted classes (count,).
+inline Outcome judge(const Options& options, const Batch& batch, const float* parameters_now, int64_t* predictions,
+                     char* memory) {
+  const int threads = static_cast<int>(options.threads);
+  const Work work(memory, batch.count, threads);
+  const int64_t pieces = Work::piece_count(batch.count);
+  memset(work.sums, 0, static_cast<size_t>(pieces) * sizeof(Sums));
+  const auto one = [&](int thread, int64_t p) {
+    const Range range = piece_range(batch, p);
+    judge_piece(options, batch, parameters_now, range, work.pieces[thread], work.dense + range.first, work.sums[p],
+                predictions);
+  };
+  Shared(threads, pieces, one);
+  Outcome outcome{0, 0};
+  for (int64_t p = 0; p < pieces; ++p) {
+    outcome.loss += work.sums[p].loss;
+    outcome.hits += work.sums[p].hits;
+  }
+  outcome.loss /= static_cast<double>(batch.count);
+  return outcome;
+}
+
+}  // namespace lenet

@@ -1,0 +1,67 @@
+// Products of matrices for the dense layers: blocks of sums in registers, each sum in the order of its terms.
+#pragma once
+#include "network.h"
+
+namespace lenet {
+
+/// c[m][n] = start + sum over k of a[m][k] * b[k][n], where k goes over `outer` times `inner` terms.
+struct Product {
+  const float* a;
+  const float* b;
+  float* c;
+  const float* bias;           // of each n, where the sums start; null: at 0, and they are added to c if `add`
+  int rows, outer, inner;
+  long a_row, a_outer, a_inner;  // from one row of a to the next, from one term to the next
+  long b_outer, b_inner, c_row;
+  bool add;
+};
+
+template <int rows, int vectors> inline void block(const Product& p, int row, int column) {
+  Floats sums[rows][vectors];
+  unrolled<vectors>([&](auto n) {
+    const Floats start = p.bias ? load(p.bias + column + n * lanes) : broadcast(0.0f);
+    unrolled<rows>([&](auto m) { sums[m][n] = start; });
+  });
+  for (int i = 0; i < p.outer; ++i) {
+    const float* a = p.a + row * p.a_row + i * p.a_outer;
+    const float* b = p.b + i * p.b_outer + column;
+    for (int j = 0; j < p.inner; ++j, a += p.a_inner, b += p.b_inner) {
+      Floats factors[rows];
+      unrolled<rows>([&](auto m) { factors[m] = broadcast(a[m * p.a_row]); });
+      unrolled<vectors>([&](auto n) {
+        const Floats row_of_b = load(b + n * lanes);
+        unrolled<rows>([&](auto m) { sums[m][n] = fma(factors[m], row_of_b, sums[m][n]); });
+      });
+    }
+  }
+  unrolled<rows>([&](auto m) {
+    unrolled<vectors>([&](auto n) {
+      float* at = p.c + (row + m) * p.c_row + column + n * lanes;
+      store(at, p.add ? load(at) + sums[m][n] : sums[m][n]);
+    });
+  });
+}
+
+/// `vectors` of each row, from `column` on.
+template <int vectors> void columns(const Product& p, int column) {
+  constexpr int most = part::registers / parts >= 32 ? (vectors >= 4 ? 5 : 8) : (vectors >= 2 ? 3 : 6);
+  int row = 0;
+  for (; row + most <= p.rows; row += most) block<most, vectors>(p, row, column);
+  for (; row < p.rows; ++row) block<1, vectors>(p, row, column);
+}
+
+/// All of a product whose rows are `vectors` long.
+template <int vectors> void multiply(const Product& p) {
+  constexpr int wide = part::registers / parts >= 32 ? 4 : 2, wides = vectors / wide;
+  unrolled<wides>([&](auto i) { columns<wide>(p, i * wide * lanes); });
+  unrolled<vectors - wides * wide>([&](auto i) { columns<1>(p, (wides * wide + i) * lanes); });
+}
+
+/// to[j][i] = from[i][j], in blocks that stay in the cache.
+inline void transpose(const float* from, int rows, int columns, long from_row, float* to, long to_row) {
+  for (int left = 0; left < columns; left += lanes)
+    for (int i = 0; i < rows; ++i)
+      for (int j = left; j < columns && j < left + lanes; ++j) to[j * to_row + i] = from[i * from_row + j];
+}
+
+}  // namespace lenet

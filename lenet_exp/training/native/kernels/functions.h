@@ -1,0 +1,83 @@
+// exp, tanh and log of 16 floats, the same bits on every CPU; a C library's differ by release and CPU.
+//
+// The polynomials are those of Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf); errors below 2 units in
+// the last place, which the tests check.
+#pragma once
+#include "vector.h"
+
+namespace lenet {
+
+constexpr float lowest_exponent = -87.0f, highest_exponent = 88.0f;  // e^x is a normal float between them
+
+struct Exponential {  // e^x = scale * (1 + rest)
+  Floats scale, rest;
+};
+
+/// For x held between the lowest and the highest exponent; NaN stays NaN.
+inline Exponential exponential(Floats x) {
+  const Floats lowest = broadcast(lowest_exponent), highest = broadcast(highest_exponent);
+  x = select(x <= lowest, lowest, select(x > highest, highest, x));
+  const Floats n = nearest(x * broadcast(1.44269504088896341f));
+  Floats r = fma(n, broadcast(-0.693359375f), x);  // x - n log 2, in two steps
+  r = fma(n, broadcast(2.12194440e-4f), r);
+  Floats p = broadcast(1.9875691500e-4f);
+  p = fma(p, r, broadcast(1.3981999507e-3f));
+  p = fma(p, r, broadcast(8.3334519073e-3f));
+  p = fma(p, r, broadcast(4.1665795894e-2f));
+  p = fma(p, r, broadcast(1.6666665459e-1f));
+  p = fma(p, r, broadcast(5.0000001201e-1f));
+  return {from_bits(shift_left<23>(to_ints(n) + broadcast(127))), fma(r * r, p, r)};
+}
+
+inline Floats exp(Floats x) {
+  const Exponential e = exponential(x);
+  return fma(e.scale, e.rest, e.scale);
+}
+
+/// e^x - 1, exact to the last places near 0 too.
+inline Floats exp_minus_1(Floats x) {
+  const Exponential e = exponential(x);
+  return fma(e.scale, e.rest, e.scale - broadcast(1.0f));
+}
+
+inline Floats tanh(Floats x) {
+  const Floats zero = broadcast(0.0f), one = broadcast(1.0f);
+  const Floats size = select(x <= zero, zero - x, x);
+  const Floats far = one - broadcast(2.0f) / (exp(size + size) + one);
+  const Floats square = x * x;
+  Floats p = broadcast(-5.70498872745e-3f);
+  p = fma(p, square, broadcast(2.06390887954e-2f));
+  p = fma(p, square, broadcast(-5.37397155531e-2f));
+  p = fma(p, square, broadcast(1.33314422036e-1f));
+  p = fma(p, square, broadcast(-3.33332819422e-1f));
+  const Floats near = fma(p * square, x, x);
+  return select(size <= broadcast(0.625f), near, select(x <= zero, zero - far, far));
+}
+
+/// For positive normal x; NaN stays NaN.
+inline Floats log(Floats x) {
+  const Floats one = broadcast(1.0f);
+  // x = 2^e * m with m in [sqrt(1/2), sqrt(2)): the exponent is read off after a shift by sqrt(1/2)'s fraction.
+  const Ints shifted = bits_of(x) + broadcast(static_cast<int32_t>(0x3f800000 - 0x3f3504f3));
+  const Ints exponent = shift_right<23>(shifted) + broadcast(-127);
+  const Floats e = to_floats(exponent);
+  const Ints minus_exponent = (exponent ^ broadcast(-1)) + broadcast(1);
+  const Floats m = from_bits(bits_of(x) + shift_left<23>(minus_exponent)) - one;
+  const Floats square = m * m;
+  Floats p = broadcast(7.0376836292e-2f);
+  p = fma(p, m, broadcast(-1.1514610310e-1f));
+  p = fma(p, m, broadcast(1.1676998740e-1f));
+  p = fma(p, m, broadcast(-1.2420140846e-1f));
+  p = fma(p, m, broadcast(1.4249322787e-1f));
+  p = fma(p, m, broadcast(-1.6668057665e-1f));
+  p = fma(p, m, broadcast(2.0000714765e-1f));
+  p = fma(p, m, broadcast(-2.4999993993e-1f));
+  p = fma(p, m, broadcast(3.3333331174e-1f));
+  Floats y = p * square * m;
+  y = fma(e, broadcast(-2.12194440e-4f), y);
+  y = fma(square, broadcast(-0.5f), y);
+  y = fma(e, broadcast(0.693359375f), m + y);
+  return select(not_a_number(x), x, y);
+}
+
+}  // namespace lenet

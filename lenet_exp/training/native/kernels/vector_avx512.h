@@ -1,0 +1,74 @@
+// One register of 16 floats.
+#pragma once
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace lenet::part {
+
+constexpr int lanes = 16, registers = 32;
+using Floats = __m512;
+using Ints = __m512i;
+using Mask = __mmask16;
+
+inline Floats load(const float* at) { return _mm512_loadu_ps(at); }
+inline void store(float* at, Floats a) { _mm512_storeu_ps(at, a); }
+inline Floats broadcast(float a) { return _mm512_set1_ps(a); }
+inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+inline Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
+inline Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline Floats root(Floats a) { return _mm512_sqrt_ps(a); }
+inline Floats nearest(Floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Mask greater(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline Mask at_most(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+inline Mask not_a_number(Floats a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+inline Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }
+inline Floats select(Mask where, Floats a, Floats b) { return _mm512_mask_blend_ps(where, b, a); }
+
+inline Ints broadcast(int32_t a) { return _mm512_set1_epi32(a); }
+inline Ints load(const int32_t* at) { return _mm512_loadu_si512(at); }
+inline void store(int32_t* at, Ints a) { _mm512_storeu_si512(at, a); }
+inline Ints select(Mask where, Ints a, Ints b) { return _mm512_mask_blend_epi32(where, b, a); }
+inline Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+inline Ints exclusive_or(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
+template <int by> inline Ints shift_left(Ints a) { return _mm512_slli_epi32(a, by); }
+template <int by> inline Ints shift_right(Ints a) { return _mm512_srli_epi32(a, by); }
+template <int by> inline Ints rotate(Ints a) { return _mm512_rol_epi32(a, by); }
+inline Ints to_ints(Floats a) { return _mm512_cvtps_epi32(a); }
+inline Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+inline Ints bits_of(Floats a) { return _mm512_castps_si512(a); }
+inline Floats from_bits(Ints a) { return _mm512_castsi512_ps(a); }
+
+inline void store_bytes(int8_t* at, const Ints (&a)[1]) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm512_cvtepi32_epi8(a[0]));
+}
+
+inline void load_alternate(const float* at, Floats (&even)[1], Floats (&odd)[1]) {
+  const Ints evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const Ints odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  const Floats a = load(at), b = load(at + 16);
+  even[0] = _mm512_permutex2var_ps(a, evens, b);
+  odd[0] = _mm512_permutex2var_ps(a, odds, b);
+}
+
+}  // namespace lenet::part
+
+namespace lenet {
+
+struct Octet {  // 8 floats
+  __m256 floats;
+};
+
+inline Octet load_octet(const float* at) { return {_mm256_loadu_ps(at)}; }
+inline void store(float* at, Octet a) { _mm256_storeu_ps(at, a.floats); }
+inline Octet broadcast_octet(float a) { return {_mm256_set1_ps(a)}; }
+inline Octet fma(Octet a, Octet b, Octet c) { return {_mm256_fmadd_ps(a.floats, b.floats, c.floats)}; }
+
+/// Bit i: whether at[i] == value, of 16 bytes.
+inline unsigned equal_bytes(const int8_t* at, int value) {
+  const __m128i found = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  return static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(found, _mm_set1_epi8(static_cast<char>(value)))));
+}
+
+}  // namespace lenet

@@ -1,0 +1,52 @@
+// The memory that a step works in.
+#pragma once
+#include "network.h"
+
+namespace lenet {
+
+// A batch is cut into pieces of so many images, whatever the number of threads.
+constexpr int piece_images = 16;
+
+/// What all pieces read: the parameters, and some of the weights in another order.
+struct Weights {
+  const float* parameters;
+  float conv2_by_map[maps2][kernel][2 * lanes];  // [map][ky][kx * maps1 + map of s2], two zeros at the end
+  float fc1_transposed[units1][flat];            // [unit][place][map]
+  float fc2_transposed[units2][row1];
+  float fc3_transposed[classes][row2];
+};
+
+/// What the dense layers' gradients are made of, of all images of a batch.
+struct Dense {
+  float s4[flat], h1[row1], h2[row2];  // s4: [place][map]
+  float h1_gradient[row1], h2_gradient[row2], logits_gradient[row3];
+};
+
+/// The gradients of the convolutions and PReLU's slopes, summed over a piece, and its loss.
+struct Sums {
+  float conv1_weight[maps1][kernel][8];
+  float conv1_bias[maps1];
+  float conv2_weight[maps2][kernel][2 * lanes];
+  float conv2_bias[maps2];
+  float slopes[4];
+  double loss;
+  int64_t hits;
+};
+
+/// One thread's.
+struct Piece {
+  // of the image in work
+  float even[side][24], odd[side][24];    // its even and odd columns
+  float phases[4 * planar2];              // a convolution before pooling
+  float planar[planar2];                  // s2 or its gradient as [map][y][x]
+  float s2_gradient[padded2];
+  // of all images of the piece
+  float s2[piece_images][padded2];        // [y][x][map]
+  float kept1[piece_images][planar2], kept2[piece_images][flat], kept3[piece_images][row1], kept4[piece_images][row2];
+  int8_t chosen1[piece_images][planar2], chosen2[piece_images][flat];  // which of four was the largest
+  float dropout1[piece_images][row1], dropout2[piece_images][row2];    // factors
+  float logits[piece_images][row3];
+  float s4_gradient[piece_images][flat];
+};
+
+}  // namespace lenet

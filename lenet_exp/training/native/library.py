@@ -1,0 +1,118 @@
+"""The kernels as a library: its functions, and the structures that they take (kernels/options.h)."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lenet_exp.training.native.layout import PARAMETERS
+
+
+def _fields(*kinds: tuple[Any, str]) -> list[tuple[str, Any]]:
+    return [(name, kind) for kind, names in kinds for name in names.split()]
+
+
+class Options(ctypes.Structure):
+    _fields_ = _fields(
+        (c_int64, "activation"),
+        (c_double, "alpha upper"),
+        (c_int64, "pool_first training"),
+        (c_double, "dropout_rate label_smoothing"),
+        (c_int64, "key1 key2 threads"),
+    )
+
+
+class Update(ctypes.Structure):
+    _fields_ = _fields(
+        (c_int64, "rule"),
+        (c_double, "lr weight_decay"),
+        (c_int64, "decoupled maximize"),
+        (c_double, "momentum fresh"),
+        (c_int64, "nesterov"),
+        (c_double, "beta1 beta2 correction1 correction2"),
+        (c_int64, "amsgrad"),
+        (c_double, "alpha"),
+        (c_int64, "centered"),
+        (c_double, "eps clip_norm average_decay"),
+        (c_void_p, "state1 state2 state3 average"),
+    )
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = _fields((c_void_p, "images labels index"), (c_int64, "count"))
+
+
+class _Outcome(ctypes.Structure):
+    _fields_ = _fields((c_double, "loss"), (c_int64, "hits"))
+
+
+class Kernels:
+    """A library that was built from kernels/ and can be trusted: opening one runs code of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = library = ctypes.CDLL(str(path))
+        pointer, options, batch, outcome = c_void_p, POINTER(Options), POINTER(_Batch), POINTER(_Outcome)
+        for name, result, arguments in (
+            ("lenet_parameters", c_int64, []),
+            ("lenet_memory", c_int64, [c_int64, c_int64]),
+            ("lenet_gradient", None, [options, batch, pointer, pointer, pointer, outcome]),
+            ("lenet_update", None, [POINTER(Update), pointer, pointer]),
+            ("lenet_judge", None, [options, batch, pointer, pointer, pointer, outcome]),
+            ("lenet_function", None, [c_int64, pointer, pointer, c_int64]),
+            ("lenet_random", None, [c_int32, c_int32, pointer, pointer, pointer, pointer, c_int64]),
+        ):
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        assert library.lenet_parameters() == PARAMETERS
+        self._memory = torch.empty(0, dtype=torch.uint8)
+
+    def gradient(
+        self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor, gradient: Tensor
+    ) -> tuple[float, int]:
+        """The mean loss and the hits of the images `index`; `gradient` becomes that of the loss.
+
+        Args:
+            images, labels: (n, 1, 32, 32) float32, (n,) int64.
+            index: (count,) int64, each below n.
+            weights, gradient: (PARAMETERS,).
+        """
+        batch, outcome = _batch(images, labels, index), _Outcome()
+        memory = self._room(len(index), options.threads)
+        self._library.lenet_gradient(
+            byref(options), byref(batch), weights.data_ptr(), gradient.data_ptr(), memory, byref(outcome)
+        )
+        return outcome.loss, outcome.hits
+
+    def update(self, update: Update, weights: Tensor, gradient: Tensor) -> None:
+        """Changes weights, states and average by a gradient."""
+        self._library.lenet_update(byref(update), weights.data_ptr(), gradient.data_ptr())
+
+    def judge(
+        self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor
+    ) -> tuple[float, Tensor]:
+        """The mean loss and the predicted classes (count,); arguments as of `gradient`."""
+        batch, outcome = _batch(images, labels, index), _Outcome()
+        predictions = torch.empty(len(index), dtype=torch.int64)
+        memory = self._room(len(index), options.threads)
+        self._library.lenet_judge(
+            byref(options), byref(batch), weights.data_ptr(), predictions.data_ptr(), memory, byref(outcome)
+        )
+        return outcome.loss, predictions
+
+    def _room(self, images: int, threads: int) -> int:
+        need = self._library.lenet_memory(images, threads)
+        if self._memory.nbytes < need:  # kept: new pages cost more than a piece of the arithmetic
+            self._memory = torch.empty(need, dtype=torch.uint8)
+        return self._memory.data_ptr()
+
+
+def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
+    for tensor, dtype in ((images, torch.float32), (labels, torch.int64), (index, torch.int64)):
+        if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
+            raise ValueError(f"{tensor.dtype} on {tensor.device}: allowed is contiguous {dtype} on the CPU")
+    return _Batch(images.data_ptr(), labels.data_ptr(), index.data_ptr(), len(index))

@@ -1,0 +1,79 @@
+"""What the kernels know of a configuration, and how they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from lenet_exp.config.schema import Config
+from lenet_exp.config.targets import keywords, option_class, option_name
+from lenet_exp.training.activations import RReLU
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.native.library import Options
+
+# In the order of kernels/options.h: a class, and which of its keywords the kernels want as `alpha` and `upper`.
+_ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
+    (torch.nn.ReLU, ()),
+    (torch.nn.LeakyReLU, (("negative_slope", 0.01),)),
+    (torch.nn.ELU, (("alpha", 1.0),)),
+    (torch.nn.SELU, ()),
+    (torch.nn.Tanh, ()),
+    (torch.nn.PReLU, ()),
+    (RReLU, (("lower", 1 / 8), ("upper", 1 / 3))),
+)
+_OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
+
+
+def unknown(config: Config) -> str | None:
+    """Why the kernels can't train a configuration, in half a line; None where they can."""
+    checks: tuple[Callable[[Config], str | None], ...] = (_unknown_device, _unknown_activation, _unknown_optimizer)
+    return next((why for check in checks if (why := check(config)) is not None), None)
+
+
+def network_options(config: Config, model: LeNet5, threads: int) -> Options:
+    """Of a network in training, without a step's key."""
+    cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
+    number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
+    values = [float(given.get(name, default)) for name, default in wanted]
+    alpha, upper = [*values, 0.0, 0.0][:2]
+    return Options(
+        activation=number,
+        alpha=alpha,
+        upper=upper,
+        pool_first=model.pool_first,
+        training=True,
+        dropout_rate=config.regularization.dropout_rate,
+        label_smoothing=config.training.label_smoothing,
+        threads=threads,
+    )
+
+
+def draws(config: Config) -> bool:
+    """Whether a training step needs random numbers."""
+    return config.regularization.dropout_rate > 0 or option_class("activation", config.activation) is RReLU
+
+
+def _unknown_device(config: Config) -> str | None:
+    cpu = config.device == "cpu" or (config.device == "auto" and not _accelerated())
+    return None if cpu else f"device={config.device}"
+
+
+def _accelerated() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def _unknown_activation(config: Config) -> str | None:
+    cls = option_class("activation", config.activation)
+    if all(cls is not known for known, _ in _ACTIVATIONS):
+        return f"activation={option_name(config.activation)}"
+    given: dict[str, Any] = keywords("activation", config.activation)
+    if cls is torch.nn.PReLU and given.get("num_parameters", 1) != 1:
+        return f"activation.num_parameters={given['num_parameters']}"
+    return None
+
+
+def _unknown_optimizer(config: Config) -> str | None:
+    known = option_class("optimizer", config.optimizer) in _OPTIMIZERS
+    return None if known else f"optimizer={option_name(config.optimizer)}"

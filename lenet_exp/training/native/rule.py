@@ -1,0 +1,108 @@
+"""An optimizer of torch's whose steps the kernels do. Its state stays torch's, as views of the kernels' arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.native.arithmetic import whole_power
+from lenet_exp.training.native.layout import PLACES, new_array
+from lenet_exp.training.native.library import Update
+
+SGD, ADAM, RMSPROP = range(3)  # as in kernels/options.h
+
+
+class OptimizerRule:
+    """The step of SGD, Adam, AdamW or RMSprop with the values of its one group of parameters.
+
+    A state that is there already, of a training that goes on, is taken over; else it begins with the first step.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, model: LeNet5) -> None:
+        (group,) = optimizer.param_groups
+        self._optimizer = optimizer
+        self._parameters = dict(model.named_parameters())
+        self._arrays = {name: new_array() for name in _state_names(optimizer, group)}
+        self._counts = torch.zeros(len(self._parameters)) if not isinstance(optimizer, torch.optim.SGD) else None
+        self._steps = 0  # done
+        self._began = False
+        self._take_over()
+        self.update = _update(optimizer, group)
+        for field, name in _fields(optimizer).items():
+            if name in self._arrays:
+                setattr(self.update, field, self._arrays[name].data_ptr())
+
+    def next_step(self, lr: float) -> Update:
+        """What the kernels are told for the next step."""
+        if not self._began:
+            self._place_state()
+        update, group = self.update, self._optimizer.param_groups[0]
+        first = self._steps == 0
+        self._steps += 1
+        update.lr = lr
+        if self._counts is not None:
+            self._counts += 1
+        if update.rule == SGD:
+            update.fresh = 1.0 if first else 1 - group["dampening"]
+        if update.rule == ADAM:
+            update.correction1 = 1 - whole_power(update.beta1, self._steps)
+            update.correction2 = 1 - whole_power(update.beta2, self._steps)
+        return update
+
+    def _take_over(self) -> None:
+        state = self._optimizer.state
+        if not any(state[p] for p in self._parameters.values() if p in state):
+            return
+        for name, parameter in self._parameters.items():
+            for key, array in self._arrays.items():
+                PLACES[name].of(array).copy_(state[parameter][key])
+            self._steps = int(state[parameter]["step"]) if self._counts is not None else 1
+        if self._counts is not None:
+            self._counts += self._steps
+        self._place_state()
+
+    def _place_state(self) -> None:
+        for i, (name, parameter) in enumerate(self._parameters.items()):
+            mine: dict[str, Tensor] = {} if self._counts is None else {"step": self._counts[i]}
+            mine |= {key: PLACES[name].of(array) for key, array in self._arrays.items()}
+            if mine:
+                self._optimizer.state[parameter] = mine
+        self._began = True
+
+
+def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    """Which of the optimizer's states each of the structure's is."""
+    if isinstance(optimizer, torch.optim.SGD):
+        return {"state1": "momentum_buffer"}
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one
+        return {"state1": "exp_avg", "state2": "exp_avg_sq", "state3": "max_exp_avg_sq"}
+    return {"state1": "square_avg", "state2": "momentum_buffer", "state3": "grad_avg"}
+
+
+def _state_names(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> list[str]:
+    if isinstance(optimizer, torch.optim.SGD):
+        return ["momentum_buffer"] if group["momentum"] != 0 else []
+    if isinstance(optimizer, torch.optim.Adam):
+        return ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
+    return [
+        "square_avg",
+        *(["momentum_buffer"] if group["momentum"] > 0 else []),
+        *(["grad_avg"] if group["centered"] else []),
+    ]
+
+
+def _update(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Update:
+    update = Update(weight_decay=group["weight_decay"], maximize=group["maximize"])
+    if isinstance(optimizer, torch.optim.SGD):
+        update.rule, update.momentum, update.nesterov = SGD, group["momentum"], group["nesterov"]
+    elif isinstance(optimizer, torch.optim.Adam):
+        update.rule, update.decoupled, update.eps = ADAM, group["decoupled_weight_decay"], group["eps"]
+        update.beta1, update.beta2 = group["betas"]
+        update.amsgrad = group["amsgrad"]
+    else:
+        update.rule, update.momentum, update.eps = RMSPROP, group["momentum"], group["eps"]
+        update.alpha, update.centered = group["alpha"], group["centered"]
+    return update

@@ -1,0 +1,49 @@
+"""Which of the instruction sets that the kernels are written for this CPU has."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+_V3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # as the psABI's levels have them
+_V4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to compile for: gcc's and clang's name of the architecture (`-march`), and zig's of CPU and system."""
+
+    name: str
+    march: str
+    zig: tuple[str, ...]
+
+
+AVX512 = Target("avx512", "x86-64-v4", ("-target", "x86_64-linux-gnu.2.17", "-mcpu=x86_64_v4"))
+AVX2 = Target("avx2", "x86-64-v3", ("-target", "x86_64-linux-gnu.2.17", "-mcpu=x86_64_v3"))
+NEON = Target("neon", "armv8-a", ("-target", "aarch64-linux-gnu.2.17", "-mcpu=generic"))
+
+
+def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Target | str:
+    """The best one, or why there is none.
+
+    Args:
+        machine, cpuinfo: as `platform.machine` and the system's file give them; by default of this machine.
+    """
+    machine = platform.machine() if machine is None else machine
+    if machine in {"aarch64", "arm64"}:
+        return NEON
+    if machine not in {"x86_64", "AMD64"}:
+        return f"the kernels are not written for {machine or 'this'} CPUs"
+    if cpuinfo is None:
+        try:
+            cpuinfo = CPUINFO.read_text()
+        except OSError:
+            return f"{CPUINFO} can't be read, so it is not known what the CPU can do"
+    flags = next(
+        (set(line.partition(":")[2].split()) for line in cpuinfo.splitlines() if line.startswith("flags")), set()
+    )
+    if not flags >= _V3:
+        return "the CPU has no AVX2 with FMA"
+    return AVX512 if flags >= _V4 else AVX2

@@ -1,0 +1,74 @@
+"""exp, tanh and log against double precision; Threefry against its authors' known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.native.reference import threefry
+
+EXP, EXP_MINUS_1, TANH, LOG = range(4)
+LINE = torch.cat(
+    [torch.linspace(-86.9, 87.9, 100_000), torch.linspace(-1, 1, 100_000), 10 ** torch.linspace(-30, 1, 992)]
+)
+
+
+def applied(kernels, which: int, x: torch.Tensor) -> torch.Tensor:
+    y = torch.empty_like(x)
+    kernels._library.lenet_function(which, x.data_ptr(), y.data_ptr(), len(x))
+    return y
+
+
+def units(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """The largest error, in units in the last place."""
+    place = torch.from_numpy(np.spacing(np.abs(exact.float().numpy()))).double()
+    return float(((found.double() - exact).abs() / place).max())
+
+
+@pytest.mark.parametrize(
+    ("which", "function", "x"),
+    [
+        (EXP, torch.exp, LINE),
+        (EXP_MINUS_1, torch.expm1, LINE),
+        (TANH, torch.tanh, LINE),
+        (LOG, torch.log, torch.linspace(1, 10, 100_000)),
+    ],
+)
+def test_errors_are_a_few_units_in_the_last_place(kernels, which, function, x):
+    x = x[: len(x) // 16 * 16]
+    assert units(applied(kernels, which, x), function(x.double())) <= 2.5
+
+
+@pytest.mark.parametrize("which", [EXP, EXP_MINUS_1, TANH, LOG])
+def test_what_is_not_a_number_stays_so(kernels, which):
+    assert applied(kernels, which, torch.full((16,), float("nan"))).isnan().all()
+
+
+def test_far_out_the_functions_end_at_their_limits(kernels):
+    x = torch.tensor([-1e30, 1e30, -float("inf"), float("inf")] * 4)
+    assert applied(kernels, TANH, x).tolist() == [-1, 1, -1, 1] * 4
+    assert applied(kernels, EXP_MINUS_1, x)[0] == -1
+    assert 0 <= applied(kernels, EXP, x)[0] < 1e-37
+    assert applied(kernels, EXP, x)[1] > 1e38
+
+
+# The Random123 library's known answers (kat_vectors, threefry 2x32, 20 rounds): counter, key, result.
+KNOWN = [
+    ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+    ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+    ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
+def test_random_numbers_are_threefrys(kernels, counter, key, result):
+    first, second = (torch.from_numpy(np.full(16, c, dtype=np.uint32).view(np.int32)) for c in counter)
+    out = torch.empty(2, 16, dtype=torch.int32)
+    signed = [int(np.uint32(k).view(np.int32)) for k in key]
+    kernels._library.lenet_random(
+        *signed, first.data_ptr(), second.data_ptr(), out[0].data_ptr(), out[1].data_ptr(), 16
+    )
+    for found, expected in zip(out, result, strict=True):
+        assert (found.numpy().view(np.uint32) == expected).all()
+    assert [int(x[0]) for x in threefry(key, *(np.full(1, c, dtype=np.uint32) for c in counter))] == list(result)

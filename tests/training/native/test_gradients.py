@@ -1,0 +1,143 @@
+"""The gradient of one step against torch in double precision: 1e-5 of each tensor's largest entry."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+
+from lenet_exp.training.lane import new_lane
+from lenet_exp.training.native.layout import PLACES, copied, new_array
+from lenet_exp.training.native.options import network_options
+from tests.training.native.reference import Reference
+from tests.training.small import ACTIVATIONS, configure
+
+IMAGES = torch.rand(320, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+LABELS = torch.randint(10, (320,), generator=torch.Generator().manual_seed(2))
+
+ODD = {  # keywords with which the maximum may not come first, or that are far from the usual ones
+    "elu falls": ["activation=elu", "activation.alpha=-0.5"],
+    "elu steep": ["activation=elu", "activation.alpha=3"],
+    "leaky relu falls": ["activation=leaky_relu", "activation.negative_slope=-0.3"],
+    "leaky relu flat": ["activation=leaky_relu", "activation.negative_slope=0"],
+    "prelu falls": ["activation=prelu", "activation.init=-0.2"],
+    "rrelu wide": ["activation=rrelu", "activation.lower=0", "activation.upper=2"],
+}
+CONFIGURATIONS = {
+    **{name: [f"activation={name}"] for name in ACTIVATIONS},
+    **{
+        f"{name}, dropout, smoothing": [
+            f"activation={name}",
+            "regularization.dropout_rate=0.4",
+            "training.label_smoothing=0.1",
+        ]
+        for name in ACTIVATIONS
+    },
+    **ODD,
+}
+
+
+def compare(kernels, overrides: list[str], count: int, threads: int = 1) -> None:
+    config = configure(*overrides)
+    model = new_lane(config, torch.device("cpu")).model
+    with torch.no_grad():  # larger weights, so that all sides of an activation are seen
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    options = network_options(config, model, threads)
+    options.key1, options.key2 = 123456789, -987654321
+    index = torch.randperm(len(IMAGES), generator=torch.Generator().manual_seed(count))[:count]
+    gradient = new_array()
+    loss, hits = kernels.gradient(options, IMAGES, LABELS, index, copied(model), gradient)
+
+    exact = Reference(deepcopy(model).double(), options)
+    exact_loss, logits = exact.loss(IMAGES[index], LABELS[index])
+    exact_loss.backward()
+    assert loss == pytest.approx(float(exact_loss.detach()), rel=1e-6)
+    assert hits == int((logits.argmax(1) == LABELS[index]).sum())
+    for name, parameter in exact.model.named_parameters():
+        assert parameter.grad is not None
+        largest = float(parameter.grad.abs().max())
+        error = float((PLACES[name].of(gradient).double() - parameter.grad).abs().max())
+        assert error <= 1e-5 * largest, f"{name}: {error / largest:.1e} of its largest entry"
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_it_is_that_of_double_precision(kernels, name):
+    compare(kernels, CONFIGURATIONS[name], 40)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 15, 16, 17, 31, 32, 33, 64, 100, 127, 128, 255, 256, 257, 300])
+def test_at_any_batch_size(kernels, count):
+    compare(kernels, ["activation=selu"], count)
+
+
+def test_padding_stays_zero(kernels):
+    """What lies between the parameters has no gradient, or it would count in a norm."""
+    config = configure("activation=prelu")
+    model = new_lane(config, torch.device("cpu")).model
+    gradient = new_array()
+    kernels.gradient(network_options(config, model, 1), IMAGES, LABELS, torch.arange(50), copied(model), gradient)
+    for place in PLACES.values():
+        place.of(gradient).zero_()
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("activation", ["selu", "relu", "tanh", "prelu"])
+def test_a_loss_is_finite_where_torchs_is(kernels, activation, bad):
+    config, seen = configure(f"activation={activation}"), set()
+    for name in ("conv1.weight", "conv1.bias", "conv2.weight", "fc1.bias", "fc2.weight", "fc3.weight"):
+        model = new_lane(config, torch.device("cpu")).model
+        with torch.no_grad():
+            model.get_parameter(name)[:3] = bad
+            expected = torch.nn.functional.cross_entropy(model(IMAGES[:50]), LABELS[:50])
+        options = network_options(config, model, 1)
+        loss, _ = kernels.gradient(options, IMAGES, LABELS, torch.arange(50), copied(model), new_array())
+        assert math.isfinite(loss) == bool(expected.isfinite()), name
+        seen.add(math.isfinite(loss))
+    assert False in seen
+
+
+def test_a_pixel_that_is_not_a_number_ends_in_the_loss(kernels):
+    config = configure("activation=relu")
+    images = IMAGES.clone()
+    images[7, 0, 16, 16] = float("nan")
+    model = new_lane(config, torch.device("cpu")).model
+    options = network_options(config, model, 1)
+    loss, _ = kernels.gradient(options, images, LABELS, torch.arange(50), copied(model), new_array())
+    assert math.isnan(loss)
+    loss, _ = kernels.gradient(options, images, LABELS, torch.arange(8, 50), copied(model), new_array())
+    assert math.isfinite(loss)
+
+
+@pytest.mark.parametrize("activation", ["selu", "prelu", "rrelu"])
+def test_threads_change_no_bit(kernels, activation):
+    config = configure(f"activation={activation}", "regularization.dropout_rate=0.3")
+    model = new_lane(config, torch.device("cpu")).model
+    found = []
+    for threads in (1, 2, 3, 50):
+        gradient = new_array()
+        options = network_options(config, model, threads)
+        outcome = kernels.gradient(options, IMAGES, LABELS, torch.arange(301), copied(model), gradient)
+        found.append((outcome, gradient))
+    for outcome, gradient in found[1:]:
+        assert outcome == found[0][0]
+        assert torch.equal(gradient, found[0][1])
+
+
+def test_equal_maxima_hand_the_gradient_to_the_first(kernels):
+    """On a blank image all four places of each window are equal: torch takes the first too."""
+    config = configure("activation=selu")
+    model = new_lane(config, torch.device("cpu")).model
+    images, labels, index = torch.full((3, 1, 32, 32), 0.25), torch.tensor([1, 2, 3]), torch.arange(3)
+    gradient = new_array()
+    options = network_options(config, model, 1)
+    kernels.gradient(options, images, labels, index, copied(model), gradient)
+    exact = Reference(deepcopy(model).double(), options)
+    exact.loss(images, labels)[0].backward()
+    for name, parameter in exact.model.named_parameters():
+        assert parameter.grad is not None
+        error = (PLACES[name].of(gradient).double() - parameter.grad).abs().max()
+        assert float(error) <= 1e-5 * float(parameter.grad.abs().max())

@@ -1,0 +1,110 @@
+"""A few steps of each optimizer, with each of its keywords, against torch's own in double precision."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from lenet_exp.training.average import follow
+from lenet_exp.training.lane import new_lane
+from lenet_exp.training.native.layout import PLACES, moved, new_array
+from lenet_exp.training.native.rule import OptimizerRule
+from tests.training.small import configure
+
+KEYWORDS = {
+    "sgd": ["momentum=0", "momentum=0.9", "nesterov=true", "dampening=0.3", "maximize=true"],
+    "adam": ["betas=[0.9,0.999]", "betas=[0.5,0.7]", "eps=0.01", "amsgrad=true", "maximize=true",
+             "decoupled_weight_decay=true"],
+    "adamw": ["betas=[0.9,0.999]", "betas=[0.5,0.7]", "eps=0.01", "amsgrad=true", "maximize=true"],
+    "rmsprop": ["momentum=0", "momentum=0.9", "alpha=0.5", "eps=0.01", "centered=true", "maximize=true"],
+}  # fmt: skip
+CASES = [(optimizer, keyword) for optimizer, keywords in KEYWORDS.items() for keyword in keywords]
+STEPS = 6
+
+
+def gradients(model, step: int) -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(step)
+    return {n: torch.randn(p.shape, generator=rng) * 0.1 for n, p in model.named_parameters()}
+
+
+def steps(kernels, lane, first: int, last: int) -> torch.optim.Optimizer:
+    """Does the steps with the kernels and with torch in double precision, and compares after each."""
+    exact = deepcopy(lane.model).double()
+    (group,) = lane.optimizer.param_groups
+    values = {k: v for k, v in group.items() if k not in {"params", "fused", "foreach", "capturable", "differentiable"}}
+    if isinstance(lane.optimizer, torch.optim.AdamW):
+        del values["decoupled_weight_decay"]
+    optimizer = type(lane.optimizer)(exact.parameters(), **values)
+    average = None if lane.average is None else deepcopy(lane.average).double()
+    weights, rule = moved(lane.model), OptimizerRule(lane.optimizer, lane.model)
+    averaged = None if lane.average is None else moved(lane.average)
+    training = lane.config.training
+    rule.update.clip_norm = training.clip_norm or 0.0
+    rule.update.average = None if averaged is None else averaged.data_ptr()
+    for step in range(first, last):
+        lr, gradient = 0.01 * (step + 1), new_array()
+        optimizer.param_groups[0]["lr"] = lr
+        for name, g in gradients(exact, step).items():
+            PLACES[name].of(gradient).copy_(g)
+            exact.get_parameter(name).grad = g.double()
+        if training.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(exact.parameters(), training.clip_norm)
+        optimizer.step()
+        update = rule.next_step(lr)
+        if average is not None:
+            follow(average, exact, training.ema_decay, step + 1)
+            update.average_decay = min(training.ema_decay, (2 + step) / (11 + step))
+        kernels.update(update, weights, gradient)
+        close(lane.model, exact)
+        if average is not None:
+            close(lane.average, average)
+    for mine, theirs in zip(lane.model.parameters(), exact.parameters(), strict=True):
+        kept = optimizer.state[theirs]
+        assert set(lane.optimizer.state[mine]) == {k for k, v in kept.items() if v is not None}
+        for key, value in lane.optimizer.state[mine].items():
+            largest = max(float(kept[key].abs().max()), 1e-12)
+            assert float((value.double() - kept[key]).abs().max()) <= 1e-5 * largest, key
+    return optimizer
+
+
+def close(model, exact) -> None:
+    for (name, mine), theirs in zip(model.named_parameters(), exact.parameters(), strict=True):
+        error = float((mine.double() - theirs).detach().abs().max())
+        assert error <= 1e-5 * float(theirs.detach().abs().max()), name
+
+
+@pytest.mark.parametrize(("optimizer", "keyword"), CASES)
+@pytest.mark.parametrize("weight_decay", [0, 0.05])
+def test_steps_are_torchs(kernels, optimizer, keyword, weight_decay):
+    line = [f"optimizer={optimizer}", f"optimizer.{keyword}", f"regularization.weight_decay={weight_decay}"]
+    if keyword == "nesterov=true":
+        line.append("optimizer.momentum=0.8")
+    steps(kernels, new_lane(configure("activation=prelu", *line), torch.device("cpu")), 0, STEPS)
+
+
+@pytest.mark.parametrize("optimizer", KEYWORDS)
+@pytest.mark.parametrize("option", ["training.clip_norm=0.5", "training.clip_norm=1e9", "training.ema_decay=0.3"])
+def test_clipping_and_the_average_are_torchs(kernels, optimizer, option):
+    steps(kernels, new_lane(configure(f"optimizer={optimizer}", option), torch.device("cpu")), 0, STEPS)
+
+
+@pytest.mark.parametrize("optimizer", KEYWORDS)
+def test_a_state_that_is_there_is_gone_on_from(kernels, optimizer):
+    config = configure(f"optimizer={optimizer}")
+    whole, parted = (new_lane(config, torch.device("cpu")) for _ in range(2))
+    steps(kernels, whole, 0, STEPS)
+    weights = moved(parted.model)
+    for first, last in ((0, 2), (2, STEPS)):
+        rule = OptimizerRule(parted.optimizer, parted.model)
+        for step in range(first, last):
+            gradient = new_array()
+            for name, g in gradients(parted.model, step).items():
+                PLACES[name].of(gradient).copy_(g)
+            kernels.update(rule.next_step(0.01 * (step + 1)), weights, gradient)
+        state = parted.optimizer.state_dict()
+        parted.optimizer = type(parted.optimizer)(parted.model.parameters(), lr=1)
+        parted.optimizer.load_state_dict(state)  # as a commit does
+    for mine, theirs in zip(parted.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)

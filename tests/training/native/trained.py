@@ -1,0 +1,87 @@
+"""Short native trainings on digits, and their digests.
+
+python -m tests.training.native.trained <library> [threads]      prints the digest of each with a library
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lenet_exp.config.schema import Config
+from lenet_exp.data.images import TrainingData, load_training_data
+from lenet_exp.data.readers import read_images
+from lenet_exp.training import fit as fitting
+from lenet_exp.training.fit import Divergence, EpochResult
+from lenet_exp.training.lane import Lane, new_lane
+from lenet_exp.training.native.engine import NativeEngine
+from lenet_exp.training.native.initial import initialise, normalise
+from lenet_exp.training.native.library import Kernels
+from lenet_exp.training.snapshot import snapshot
+from lenet_exp.training.weights import weights_digest
+from tests.training.small import configure
+
+SHORT = ["dataset.train_size=200", "num_epoch=2"]
+CONFIGURATIONS = {
+    "selu, nesterov": ["activation=selu", "optimizer.nesterov=true", "schedule=cosine", "schedule.warmup=0.1"],
+    "relu, adam, averaged": ["activation=relu", "optimizer=adam", "optimizer.lr=0.001", "training.ema_decay=0.9",
+                             "optimizer.amsgrad=true"],
+    "rrelu, adamw, dropout": ["activation=rrelu", "optimizer=adamw", "optimizer.lr=0.001",
+                              "regularization=dropout_weight_decay"],
+    "prelu, rmsprop, clipped": ["activation=prelu", "optimizer=rmsprop", "optimizer.lr=0.0005",
+                                "optimizer.centered=true", "training.clip_norm=1", "training.label_smoothing=0.1",
+                                "schedule=step"],
+    "tanh, odd batches": ["activation=tanh", "batch_size=37", "schedule=one_cycle"],
+    "elu": ["activation=elu", "optimizer.dampening=0.2"],
+    "leaky relu that falls": ["activation=leaky_relu", "activation.negative_slope=-0.1"],
+}  # fmt: skip
+
+
+def native_start(config: Config) -> tuple[Lane, TrainingData]:
+    """What `fit` needs, from bits that are the same on every CPU."""
+    lane, data = new_lane(config, torch.device("cpu")), load_training_data(config, torch.device("cpu"))
+    initialise(lane.model, config.seed)
+    if lane.average is not None:
+        initialise(lane.average, config.seed)
+    raw = read_images(config.dataset, config.data_root, "train")
+    return lane, replace(data, images=normalise(raw.images, raw.white))
+
+
+def fit_native(
+    kernels: Kernels, lane: Lane, data: TrainingData, stop: Callable[[], bool] = lambda: False
+) -> list[EpochResult | Divergence]:
+    """`fit` with the native engine."""
+    before = fitting.engine_of
+    fitting.engine_of = lambda config: NativeEngine(kernels)
+    try:
+        return [result for (result,) in fitting.fit([lane], data, stop=stop)]
+    finally:
+        fitting.engine_of = before
+
+
+def state_digest(lane: Lane) -> str:
+    """Of all that a commit keeps but times, and of the best weights."""
+    tensors, _ = snapshot(lane)
+    assert lane.best is not None
+    return weights_digest(tensors | {f"best.{name}": t for name, t in lane.best.weights.items()})[:16]
+
+
+def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
+    """The digest of a training that is named in `CONFIGURATIONS`."""
+    lane, data = native_start(configure(*SHORT, *CONFIGURATIONS[name], f"num_threads={threads}"))
+    fit_native(kernels, lane, data)
+    return state_digest(lane)
+
+
+def main() -> None:
+    kernels, threads = Kernels(Path(sys.argv[1])), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    for name in CONFIGURATIONS:
+        print(train_native(kernels, name, threads), name)
+
+
+if __name__ == "__main__":
+    main()
