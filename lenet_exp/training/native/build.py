@@ -15,12 +15,10 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 from lenet_exp.files import read_regular, write_atomic
 from lenet_exp.training.native.compiler import COMPILE_SECONDS, Compiler, CompilerError, find_compilers
-from lenet_exp.training.native.library import Kernels
 from lenet_exp.training.native.target import Target, find_target
 
 KERNELS = Path(__file__).with_name("kernels")
@@ -31,15 +29,6 @@ log = logging.getLogger("lenet_exp")
 
 class Unavailable(Exception):
     """There is no library; the message is half a line that says why."""
-
-
-@lru_cache(maxsize=1)
-def kernels() -> Kernels | str:
-    """This machine's kernels, built if they have to be, or why there are none, in half a line."""
-    try:
-        return Kernels(build())
-    except Unavailable as e:
-        return str(e)
 
 
 def build(folder: Path | None = None) -> Path:

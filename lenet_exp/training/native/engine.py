@@ -28,7 +28,7 @@ class NativeEngine:
     """Trains and judges a lane whose configuration is not `options.unknown`.
 
     Args:
-        kernels: of this machine (`build.kernels`).
+        kernels: of this machine (`library.kernels`).
     """
 
     def __init__(self, kernels: Kernels) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lenet_exp.training.native.build import Unavailable, build
 from lenet_exp.training.native.layout import PARAMETERS
 
 
@@ -116,3 +118,14 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
         if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
             raise ValueError(f"{tensor.dtype} on {tensor.device}: allowed is contiguous {dtype} on the CPU")
     return _Batch(images.data_ptr(), labels.data_ptr(), index.data_ptr(), len(index))
+
+
+@lru_cache(maxsize=1)
+def kernels() -> Kernels | str:
+    """This machine's kernels, built if they have to be, or why there are none, in half a line."""
+    try:
+        return Kernels(build())
+    except Unavailable as e:
+        return str(e)
+    except OSError as e:
+        return f"the library that was built can't be opened ({e})"

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from lenet_exp.training.native import build
+from lenet_exp.training.native import library
 from lenet_exp.training.native.library import Kernels
 
 
 @pytest.fixture(scope="session")
 def kernels() -> Kernels:
     """This machine's, compiled once into the user's own cache (six seconds of a core)."""
-    found = build.kernels()
+    found = library.kernels()
     if isinstance(found, str):
         pytest.skip(f"no native engine here: {found}")
     return found

@@ -21,7 +21,8 @@ inline void part_columns(const float* image, Piece& work) {
 /// A sum begins at 0 and goes down the kernel's rows, along each from left to right; the bias comes last.
 /// With `pool` the largest phase goes to `out` and its number to `chosen` (planar2 each), else all go to `out`
 /// (4 * planar2). The two lanes beyond a row are of no use.
-template <bool pool> void conv1_forward(const Piece& work, const float* parameters, float* out, int8_t* chosen) {
+template <bool pool>
+[[gnu::flatten]] void conv1_forward(const Piece& work, const float* parameters, float* out, int8_t* chosen) {
   constexpr int at_once = part::registers / parts >= 32 ? maps1 : 1;  // 4 sums each stay in registers
   for (int y = 0; y < side2; ++y)
     for (int first = 0; first < maps1; first += at_once) {
@@ -59,8 +60,10 @@ template <bool pool> void conv1_forward(const Piece& work, const float* paramete
 }
 
 /// Adds an image's part to the gradient of the weights: of each window, the phase that was chosen.
-inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Sums& into) {
+[[gnu::flatten]] inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
+                                  Sums& into) {
   constexpr int at_once = 2;
+  for (int i = 0; i < pixels; i += lanes) store(work.image + i, load(image + i));
   for (int first = 0; first < maps1; first += at_once) {
     Octet sums[at_once][kernel];
     unrolled<at_once>([&](auto c) {
@@ -70,7 +73,7 @@ inline void conv1_weight_gradient(const float* image, const float* gradient, con
       for (int x = 0; x < side2; ++x)
         unrolled<at_once>([&](auto c) {
           const int at = ((first + c) * side2 + y) * lanes + x, phase = chosen[at];
-          const float* seen = image + (2 * y + (phase >> 1)) * side + 2 * x + (phase & 1);
+          const float* seen = work.image + (2 * y + (phase >> 1)) * side + 2 * x + (phase & 1);
           const Octet g = broadcast_octet(gradient[at]);
           unrolled<kernel>([&](auto ky) { sums[c][ky] = fma(g, load_octet(seen + ky * side), sums[c][ky]); });
         });

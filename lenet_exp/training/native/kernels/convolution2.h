@@ -10,7 +10,8 @@ namespace lenet {
 /// A sum begins at 0 and goes over the kernel's rows, columns and the maps of s2; the bias comes last.
 /// With `pool` the largest of four goes to `out` and its number to `chosen` ([place][map]), else all go to `out`
 /// ([phase][place][map]).
-template <bool pool> void conv2_forward(const float* s2, const float* parameters, float* out, int8_t* chosen) {
+template <bool pool>
+[[gnu::flatten]] void conv2_forward(const float* s2, const float* parameters, float* out, int8_t* chosen) {
   constexpr int columns = part::registers / parts >= 32 ? 2 * side4 : 2;  // two rows of sums stay in registers
   constexpr int row = side2 * maps1;
   const Floats bias = load(parameters + conv2_bias);
@@ -56,7 +57,7 @@ inline int window(int place, int phase) {
 constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 
 /// Adds an image's part to the gradient of the weights, place by place.
-inline void conv2_weight_gradient(const float* s2, const float* gradient, const int8_t* chosen, Sums& sums_of_piece) {
+[[gnu::flatten]] inline void conv2_weight_gradient(const float* s2, const float* gradient, const int8_t* chosen, Sums& sums_of_piece) {
   for (int map = 0; map < maps2; ++map)
     for (int right = 0; right < 2; right += row_vectors) {
       float* into = sums_of_piece.conv2_weight[map][0] + right * lanes;
@@ -80,7 +81,7 @@ inline void conv2_weight_gradient(const float* s2, const float* gradient, const 
 }
 
 /// The gradient of s2: for each place and phase, the kernels of the maps that chose it are summed and added once.
-inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
+[[gnu::flatten]] inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
   for (int i = 0; i < padded2; ++i) s2[i] = 0;
   for (int place = 0; place < places4; ++place)
     for (int phase = 0; phase < 4; ++phase) {

@@ -16,7 +16,8 @@ struct Product {
   bool add;
 };
 
-template <int rows, int vectors> inline void block(const Product& p, int row, int column) {
+template <int rows, int vectors>
+[[gnu::flatten]] inline void block(const Product& p, int row, int column) {
   Floats sums[rows][vectors];
   unrolled<vectors>([&](auto n) {
     const Floats start = p.bias ? load(p.bias + column + n * lanes) : broadcast(0.0f);

@@ -138,7 +138,8 @@ inline void convolutions_backward(const Options& options, const Batch& batch, co
                         slope_sums[0]);
     for (int c = 0; c < maps1; ++c)
       for (int y = 0; y < side2; ++y) bias1[c] = bias1[c] + load(work.planar + (c * side2 + y) * lanes);
-    conv1_weight_gradient(batch.images + batch.index[range.first + n] * pixels, work.planar, work.chosen1[n], sums);
+    conv1_weight_gradient(batch.images + batch.index[range.first + n] * pixels, work.planar, work.chosen1[n], work,
+                          sums);
   }
   store(sums.conv2_bias, bias2);
   for (int c = 0; c < maps1; ++c) sums.conv1_bias[c] = sum_of_lanes(bias1[c]);
@@ -149,7 +150,7 @@ inline void judge_piece(const Options& options, const Batch& batch, const float*
                         Dense* dense, Sums& sums, int64_t* predictions) {
   convolutions_forward(options, batch, parameters, range, work, dense);
   dense_forward(options, parameters, range, work, dense);
-  int64_t labels[piece_images];
+  int64_t labels[piece_images] = {};
   int32_t predicted[piece_images];
   for (int n = 0; n < range.images; ++n) labels[n] = batch.labels[batch.index[range.first + n]];
   cross_entropy(work.logits, labels, range.images, 0, batch.count, sums, nullptr, predicted);
@@ -161,7 +162,7 @@ inline void train_piece(const Options& options, const Batch& batch, const Weight
                         Dense* dense, Sums& sums) {
   convolutions_forward(options, batch, weights.parameters, range, work, dense);
   dense_forward(options, weights.parameters, range, work, dense);
-  int64_t labels[piece_images];
+  int64_t labels[piece_images] = {};
   float gradient[piece_images][row3];
   for (int n = 0; n < range.images; ++n) labels[n] = batch.labels[batch.index[range.first + n]];
   cross_entropy(work.logits, labels, range.images, options.label_smoothing, batch.count, sums, gradient, nullptr);

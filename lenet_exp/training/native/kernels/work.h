@@ -36,6 +36,7 @@ struct Sums {
 /// One thread's.
 struct Piece {
   // of the image in work
+  float image[pixels + 8];                // conv1's gradient reads whole octets that may begin at its last pixels
   float even[side][24], odd[side][24];    // its even and odd columns
   float phases[4 * planar2];              // a convolution before pooling
   float planar[planar2];                  // s2 or its gradient as [map][y][x]

@@ -1,0 +1,177 @@
+"""How the library comes to be, with real processes; the compiler is a script that copies a library."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.training.native import build, compiler, library, target
+from lenet_exp.training.native.library import Kernels
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = """#!/bin/sh
+if [ "$1" = --version ]; then echo "fake 1.0"; exit 0; fi
+echo compiled >> {log}
+{body}
+while [ "$1" != -o ]; do shift; done
+cp {library} "$2"
+"""
+BUILD = "from lenet_exp.training.native.build import build; print(build())"
+
+
+class Fake:
+    """A compiler that is the only one there is."""
+
+    def __init__(self, folder: Path, library: str) -> None:
+        self.script, self.log, self.library = folder / "fake-c++", folder / "log", library
+        self.cache = folder / "cache"
+        self.behave("sleep 1")
+
+    def behave(self, body: str) -> None:
+        self.script.write_text(SCRIPT.format(log=self.log, library=self.library, body=body))
+        self.script.chmod(0o755)
+
+    @property
+    def runs(self) -> int:
+        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
+
+
+@pytest.fixture
+def fake(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    found = Fake(tmp_path, kernels._library._name)
+    monkeypatch.setenv("CXX", str(found.script))
+    tools = tmp_path / "tools"  # what the script needs, and no other compiler
+    tools.mkdir()
+    for tool in ("sh", "sleep", "cp"):
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setattr(compiler, "find_spec", lambda name: None)
+    return found
+
+
+def test_eight_processes_at_once_build_once(fake):
+    line = [sys.executable, "-c", BUILD]
+    environment = os.environ | {"XDG_CACHE_HOME": str(fake.cache)}
+    started = [subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    said = {process.communicate()[0] for process in started}
+    assert [process.returncode for process in started] == [0] * 8
+    (path,) = {Path(text.strip()) for text in said}
+    assert path.parent == fake.cache / "lenet_exp" / "native"
+    assert fake.runs == 1
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not list(path.parent.glob("*.building"))
+
+
+def test_what_was_built_is_built_no_more_and_works(fake):
+    first = build.build(fake.cache)
+    assert build.build(fake.cache) == first
+    assert fake.runs == 1
+    Kernels(first)
+
+
+def test_a_library_that_was_changed_is_built_anew(fake):
+    path = build.build(fake.cache)
+    for damage in (b"", path.read_bytes()[:-1] + b"x"):
+        path.write_bytes(damage)
+        assert build.build(fake.cache) == path
+        assert path.read_bytes() == Path(fake.library).read_bytes()
+    path.with_suffix(".sha256").unlink()
+    build.build(fake.cache)
+    assert fake.runs == 4
+
+
+@pytest.mark.parametrize("what", ["library", "digest"])
+def test_a_file_that_others_may_write_is_not_opened(fake, what):
+    path = build.build(fake.cache)
+    (path if what == "library" else path.with_suffix(".sha256")).chmod(0o666)
+    build.build(fake.cache)
+    assert fake.runs == 2
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_others_may_write_is_not_used(fake):
+    fake.cache.mkdir()
+    fake.cache.chmod(0o777)
+    with pytest.raises(build.Unavailable, match=f"{fake.cache} is not a folder of this user's alone"):
+        build.build(fake.cache)
+    assert fake.runs == 0
+
+
+def test_a_folder_of_another_user_is_not_used(fake):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    fake.cache.mkdir(mode=0o700)
+    os.chown(fake.cache, 12345, -1)
+    with pytest.raises(build.Unavailable, match="is not a folder of this user's alone"):
+        build.build(fake.cache)
+
+
+def test_a_link_is_not_followed(fake, tmp_path):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    fake.cache.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(build.Unavailable, match="is not a folder of this user's alone"):
+        build.build(fake.cache)
+
+
+def test_a_folder_that_cannot_be_made_is_said(fake, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(build.Unavailable, match="can't be made"):
+        build.build(tmp_path / "file" / "cache")
+
+
+def test_a_compiler_that_refuses_is_said_with_its_words(fake):
+    fake.behave("echo 'engine.cpp:1: note' >&2; echo 'engine.cpp:7: error: no such header' >&2; exit 1")
+    with pytest.raises(build.Unavailable, match=r"fake-c\+\+: engine.cpp:7: error: no such header"):
+        build.build(fake.cache)
+    fake.behave("")
+    assert build.build(fake.cache).exists()
+
+
+def test_a_compiler_that_hangs_counts_as_none(fake, monkeypatch):
+    monkeypatch.setattr(build, "COMPILE_SECONDS", 0.5)
+    fake.behave("sleep 60")
+    start = time.monotonic()
+    with pytest.raises(build.Unavailable, match=r"it was not done after 0\.5 s"):
+        build.build(fake.cache)
+    assert time.monotonic() - start < 30
+
+
+def test_a_compiler_that_writes_nothing_counts_as_none(fake):
+    fake.behave("exit 0")
+    with pytest.raises(build.Unavailable, match="wrote nothing"):
+        build.build(fake.cache)
+
+
+def test_what_a_killed_build_left_does_no_harm(fake):
+    path = build.build(fake.cache)
+    path.unlink()
+    path.with_suffix(".building").mkdir()
+    (path.with_suffix(".building") / path.name).write_bytes(b"half")
+    assert build.build(fake.cache) == path
+    assert not path.with_suffix(".building").exists()
+
+
+def test_without_a_compiler_it_is_said_which_would_do(fake, monkeypatch):
+    monkeypatch.setenv("CXX", "/no/such/c++")
+    with pytest.raises(build.Unavailable, match=r"no C\+\+ compiler"):
+        build.build(fake.cache)
+
+
+def test_on_an_old_cpu_nothing_is_built(fake, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text("flags : fpu sse2\n")
+    monkeypatch.setattr(target, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    with pytest.raises(build.Unavailable, match="the CPU has no AVX2 with FMA"):
+        build.build(fake.cache)
+    library.kernels.cache_clear()
+    try:
+        assert library.kernels() == "the CPU has no AVX2 with FMA"
+    finally:
+        library.kernels.cache_clear()

@@ -1,0 +1,57 @@
+"""The kernels as a program of their own (driver.cpp): for sanitizers, and as other CPUs' code under an emulator."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.training.native.build import KERNELS
+from lenet_exp.training.native.target import AVX2, AVX512, find_target
+
+DRIVER = Path(__file__).with_name("driver.cpp")
+FLAGS = ["-std=c++17", f"-I{KERNELS}", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra",
+         "-Werror", "-pthread"]  # fmt: skip
+DIGESTS = DRIVER.with_name("driver.txt")
+
+
+def run(folder: Path, compiler: str, *options: str, emulator: tuple[str, ...] = ()) -> str:
+    """What the driver prints, compiled so; skips where compiler or emulator are not there."""
+    for tool in (compiler, *emulator):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not here")
+    subprocess.run([compiler, *FLAGS, *options, str(DRIVER), "-o", str(folder / "driver")], check=True)
+    line = [*emulator, str(folder / "driver"), "quick"]
+    return subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+
+def here(march: str) -> str:
+    """`-march=...`, where this CPU can run it."""
+    able = {AVX512: {AVX512.march, AVX2.march}, AVX2: {AVX2.march}}
+    found = find_target()
+    if isinstance(found, str) or march not in able.get(found, ()):
+        pytest.skip(f"this CPU is not {march}")
+    return f"-march={march}"
+
+
+@pytest.mark.slow(seconds=10)
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+@pytest.mark.parametrize("march", [AVX2.march, AVX512.march])
+def test_compilers_and_instruction_sets_change_no_bit(tmp_path, compiler, march):
+    assert run(tmp_path, compiler, "-O2", here(march)) == DIGESTS.read_text()
+
+
+@pytest.mark.slow(seconds=40)
+def test_sanitizers_find_nothing(tmp_path):
+    """With clang: gcc takes minutes for it."""
+    found = run(tmp_path, "clang++", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+                here(AVX2.march))  # fmt: skip
+    assert found == DIGESTS.read_text()
+
+
+@pytest.mark.slow(seconds=30)
+def test_arm_code_has_the_same_bits(tmp_path):
+    found = run(tmp_path, "aarch64-linux-gnu-g++", "-O2", "-march=armv8-a", "-static", emulator=("qemu-aarch64",))
+    assert found == DIGESTS.read_text()

@@ -1,0 +1,144 @@
+"""The native engine in real trainings on digits: against torch's, over threads and CPUs, stopped and gone on with."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lenet_exp.training.engine import TorchEngine
+from lenet_exp.training.evaluate import evaluate
+from lenet_exp.training.fit import Divergence, fit
+from lenet_exp.training.native.engine import NativeEngine
+from lenet_exp.training.snapshot import restore, snapshot
+from lenet_exp.training.weights import load_weights, save_weights
+from tests.training.native.trained import (
+    CONFIGURATIONS,
+    SHORT,
+    fit_native,
+    native_start,
+    state_digest,
+    train_native,
+)
+from tests.training.small import configure
+
+DIGESTS = json.loads(Path(__file__).with_name("digests.json").read_text())
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def started(name: str, *more: str):
+    return native_start(configure(*SHORT, *CONFIGURATIONS[name], *more))
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_training_has_the_bits_that_were_noted(kernels, name):
+    """On any machine. If they changed on purpose: `python -m tests.training.native.trained`, and digests.json."""
+    assert train_native(kernels, name) == DIGESTS[name]
+
+
+@pytest.mark.slow(seconds=25)
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_torchs_code_for_other_cpus_changes_no_bit(kernels, capability):
+    line = [sys.executable, "-m", "tests.training.native.trained", kernels._library._name, "2"]
+    done = subprocess.run(
+        line, env=os.environ | {"ATEN_CPU_CAPABILITY": capability}, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = dict(reversed(text.split(" ", 1)) for text in done.stdout.splitlines())
+    assert found == DIGESTS
+
+
+@pytest.mark.parametrize("name", ["selu, nesterov", "relu, adam, averaged", "prelu, rmsprop, clipped"])
+def test_the_losses_are_torchs(kernels, name):
+    (native, data), (torchs, _) = (started(name, "num_epoch=1", "num_iter_echo=1") for _ in range(2))
+    (mine,), ((theirs,),) = fit_native(kernels, native, data), fit([torchs], data)
+    for (_, loss, _), (_, expected, _) in zip(mine.step_losses, theirs.step_losses, strict=True):
+        assert loss == pytest.approx(expected, rel=2e-3)
+    assert mine.lr == pytest.approx(theirs.lr, rel=1e-12)
+    assert mine.val_loss == pytest.approx(theirs.val_loss, rel=5e-3)
+
+
+@pytest.mark.parametrize("name", ["rrelu, adamw, dropout", "relu, adam, averaged", "prelu, rmsprop, clipped"])
+@pytest.mark.parametrize("at", [1, 6, 7, 11])
+def test_a_stopped_training_goes_on_with_other_threads(kernels, name, at, tmp_path):
+    lane, data = started(name)
+    asked = iter(range(1, 100))
+    fit_native(kernels, lane, data, stop=lambda: next(asked) == at)
+    tensors, values = snapshot(lane)
+    save_weights(tmp_path / "commit", tensors, {"values": values})
+    tensors, metadata = load_weights(tmp_path / "commit")
+    again, data = started(name, "num_threads=2")
+    restore(again, tensors, metadata["values"])
+    again.best = lane.best
+    fit_native(kernels, again, data)
+    assert state_digest(again) == DIGESTS[name]
+
+
+@pytest.mark.parametrize("name", ["selu, nesterov", "relu, adam, averaged", "prelu, rmsprop, clipped"])
+def test_each_engine_goes_on_from_the_others_state(kernels, name):
+    """A commit is torch's, whoever made it."""
+    whole, data = started(name, "num_iter_echo=1")
+    (_, expected) = fit_native(kernels, whole, data)
+    for first, second in ((True, False), (False, True)):
+        lane, again = (started(name, "num_iter_echo=1")[0] for _ in range(2))
+        asked = iter(range(1, 100))
+
+        def stop(asked=asked) -> bool:
+            return next(asked) == 5
+
+        if first:
+            fit_native(kernels, lane, data, stop)
+        else:
+            list(fit([lane], data, stop=stop))
+        restore(again, *snapshot(lane))
+        results = fit_native(kernels, again, data) if second else [result for (result,) in fit([again], data)]
+        assert results[-1].train_loss == pytest.approx(expected.train_loss, rel=2e-2)
+
+
+def test_the_network_is_up_to_date_after_each_step(kernels):
+    lane, data = started("relu, adam, averaged")
+    step = NativeEngine(kernels).stepper(lane, data, 10)
+    before = {name: p.detach().clone() for name, p in lane.model.named_parameters()}
+    step(data.train_index[:20], 0)
+    for name, parameter in lane.model.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+    loss, predictions = NativeEngine(kernels).judge(lane, data)
+    expected_loss, expected = evaluate(lane.judged, data.images, data.labels, data.val_index)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert torch.equal(predictions, expected)
+    torchs = TorchEngine().judge(lane, data)
+    assert torchs[0] == pytest.approx(expected_loss, rel=1e-6)
+
+
+def test_images_are_augmented_by_torch(kernels):
+    lane, data = started("selu, nesterov", "augmentation=[affine,flip]", "num_epoch=1")
+    (result,) = fit_native(kernels, lane, data)
+    torchs, _ = started("selu, nesterov", "augmentation=[affine,flip]", "num_epoch=1")
+    ((expected,),) = fit([torchs], data)
+    assert result.train_loss == pytest.approx(expected.train_loss, rel=2e-3)
+
+
+@pytest.mark.parametrize("lr", ["1e30", "1e4"])
+def test_a_training_that_diverges_says_so(kernels, lr):
+    lane, data = started("selu, nesterov", f"optimizer.lr={lr}", "num_epoch=5")
+    result = fit_native(kernels, lane, data)[-1]
+    assert isinstance(result, Divergence)
+    assert not math.isfinite(result.loss)
+
+
+@pytest.mark.parametrize(("what", "number"), [("labels", 10), ("labels", -1), ("train_index", 10**6)])
+def test_what_lies_outside_of_the_data_is_refused(kernels, what, number):
+    lane, data = started("elu")
+    numbers = getattr(data, what)  # shared with other tests
+    before = int(numbers[3])
+    numbers[3] = number
+    try:
+        with pytest.raises(ValueError, match=str(number)):
+            NativeEngine(kernels).stepper(lane, data, 10)
+    finally:
+        numbers[3] = before

@@ -1,0 +1,97 @@
+"""What is computed in Python for the kernels: initial weights, images, learning rates, and what they can't train."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lenet_exp.data import images
+from lenet_exp.training.lane import new_lane
+from lenet_exp.training.native.arithmetic import cosine, power, whole_power
+from lenet_exp.training.native.initial import initialise, normalise
+from lenet_exp.training.native.options import unknown
+from lenet_exp.training.native.target import AVX2, AVX512, NEON, find_target
+from lenet_exp.training.schedule import lr_factor
+from tests.training.small import ACTIVATIONS, OPTIMIZERS, configure
+
+
+def test_cosines_and_powers_are_right_to_the_last_places():
+    for i in range(2001):
+        x = math.pi * i / 2000
+        assert cosine(x) == pytest.approx(math.cos(x), abs=3e-16)
+        assert power(0.01, i / 2000) == pytest.approx(0.01 ** (i / 2000), rel=3e-16)
+        assert whole_power(0.999, i) == pytest.approx(0.999**i, rel=1e-13)
+    assert power(0.0, 0.0) == 1
+    assert power(0.0, 0.5) == 0
+
+
+@pytest.mark.parametrize("shape", ["linear", "cosine", "step", "one_cycle"])
+def test_learning_rates_are_those_of_the_schedule(shape):
+    schedule = configure(f"schedule={shape}").schedule
+    for step in range(300):
+        found = lr_factor(schedule, step, 300, cosine, power)
+        assert found == pytest.approx(lr_factor(schedule, step, 300), rel=1e-13, abs=1e-16)
+
+
+@pytest.mark.parametrize("activation", ["selu", "prelu"])
+def test_initial_weights_are_torchs_but_for_the_last_bits(activation):
+    torchs, ours = (new_lane(configure("seed=5", f"activation={activation}"), torch.device("cpu")) for _ in range(2))
+    initialise(ours.model, 5)
+    for mine, theirs in zip(ours.model.parameters(), torchs.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-8)
+    initialise(ours.model, 6)
+    assert not torch.equal(ours.model.fc1.weight, torchs.model.fc1.weight)
+
+
+@pytest.mark.parametrize(("height", "width", "white"), [(28, 28, 255), (8, 8, 16), (32, 32, 255), (50, 20, 255)])
+def test_images_are_torchs_but_for_the_last_bits(height, width, white):
+    pixels = torch.randint(white + 1, (70, height, width), dtype=torch.uint8)
+    torch.testing.assert_close(normalise(pixels, white), images.normalise(pixels, white), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_kernels_know_all_that_is_shipped(activation, optimizer):
+    assert unknown(configure(f"activation={activation}", f"optimizer={optimizer}")) is None
+
+
+def test_what_they_do_not_know_is_named():
+    config = configure()
+    assert unknown(replace(config, activation={"_target_": "torch.nn.GELU"})) == "activation=gelu"
+    assert unknown(replace(config, optimizer={"_target_": "torch.optim.ASGD", "name": "mine"})) == "optimizer=mine"
+    assert unknown(replace(config, device="cuda")) == "device=cuda"
+    slopes = {"_target_": "torch.nn.PReLU", "num_parameters": 6}
+    assert unknown(replace(config, activation=slopes)) == "activation.num_parameters=6"
+
+
+V3 = "flags : fpu avx avx2 fma bmi1 bmi2 f16c movbe abm"
+V4 = V3 + " avx512f avx512bw avx512cd avx512dq avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "target"),
+    [
+        ("x86_64", V4, AVX512),
+        ("x86_64", V3, AVX2),
+        ("x86_64", V3 + " avx512f", AVX2),
+        ("x86_64", V3.replace(" fma", ""), "the CPU has no AVX2 with FMA"),
+        ("x86_64", "", "the CPU has no AVX2 with FMA"),
+        ("aarch64", "", NEON),
+        ("riscv64", "", "the kernels are not written for riscv64 CPUs"),
+    ],
+)
+def test_the_target_is_what_the_cpu_can_do(machine, flags, target):
+    assert find_target(machine, f"processor : 0\n{flags}\n") == target
+
+
+def test_the_sources_are_where_the_build_looks_for_them():
+    from lenet_exp.training.native import build
+
+    names = [name for name, _ in build.sources()]
+    assert build.SOURCE in names
+    assert "vector_neon.h" in names
+    assert all(Path(name).suffix in {".h", ".cpp"} for name in names)
