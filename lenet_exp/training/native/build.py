@@ -48,7 +48,7 @@ def build(folder: Path | None = None) -> Path:
     refused = []
     for compiler in find_compilers():
         try:
-            return _built(folder, compiler, target)
+            return build_with(folder, compiler, target)
         except CompilerError as e:
             refused.append(f"{compiler.name}: {e}")
         except OSError as e:
@@ -85,8 +85,16 @@ def _ours(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _built(folder: Path, compiler: Compiler, target: Target) -> Path:
-    """The library of one compiler; raises CompilerError or OSError."""
+def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
+    """The library of one compiler.
+
+    Args:
+        folder: of this user alone, and there.
+
+    Raises:
+        CompilerError: it can't build it.
+        OSError: the folder can't be written.
+    """
     what = [
         ("compiler", compiler.version.encode()),
         ("flags", " ".join(compiler.arguments(target)).encode()),

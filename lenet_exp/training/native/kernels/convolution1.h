@@ -6,14 +6,19 @@
 namespace lenet {
 
 /// Parts an image into its even and odd columns: then the maps' even columns lie side by side, and so do the odd ones.
-inline void part_columns(const float* image, Piece& work) {
+[[gnu::noinline]] inline void part_columns(const float* image, Piece& work) {
   for (int y = 0; y < side; ++y) {
     Floats even, odd;
     load_alternate(image + y * side, even, odd);
     store(work.even[y], even);
     store(work.odd[y], odd);
-    for (int x = lanes; x < 24; ++x) work.even[y][x] = work.odd[y][x] = 0;
   }
+}
+
+/// What is read beyond an image's columns: once a piece.
+inline void clear_margins(Piece& work) {
+  for (int y = 0; y < side; ++y)
+    for (int x = lanes; x < 2 * lanes; ++x) work.even[y][x] = work.odd[y][x] = 0;
 }
 
 /// Convolves: each row of s2 sees two rows of the maps, even and odd columns of which are its four phases.
@@ -60,7 +65,7 @@ template <bool pool>
 }
 
 /// Adds an image's part to the gradient of the weights: of each window, the phase that was chosen.
-[[gnu::flatten]] inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
+[[gnu::flatten, gnu::noinline]] inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
                                   Sums& into) {
   constexpr int at_once = 2;
   for (int i = 0; i < pixels; i += lanes) store(work.image + i, load(image + i));
@@ -84,14 +89,14 @@ template <bool pool>
 }
 
 /// [map][y][x] -> [y][x][map].
-inline void interleave(const float* planar, float* s2) {
+[[gnu::noinline]] inline void interleave(const float* planar, float* s2) {
   for (int y = 0; y < side2; ++y)
     for (int x = 0; x < side2; ++x)
       for (int c = 0; c < maps1; ++c) s2[(y * side2 + x) * maps1 + c] = planar[(c * side2 + y) * lanes + x];
 }
 
 /// [y][x][map] -> [map][y][x], with zeros beyond each row.
-inline void deinterleave(const float* s2, float* planar) {
+[[gnu::noinline]] inline void deinterleave(const float* s2, float* planar) {
   for (int y = 0; y < side2; ++y)
     for (int c = 0; c < maps1; ++c) {
       float* row = planar + (c * side2 + y) * lanes;

@@ -45,7 +45,7 @@ template <int rows, int vectors>
 
 /// `vectors` of each row, from `column` on.
 template <int vectors> void columns(const Product& p, int column) {
-  constexpr int most = part::registers / parts >= 32 ? (vectors >= 4 ? 5 : 8) : (vectors >= 2 ? 3 : 6);
+  constexpr int most = part::registers / parts >= 32 ? (vectors >= 4 ? 4 : 8) : (vectors >= 2 ? 3 : 6);
   int row = 0;
   for (; row + most <= p.rows; row += most) block<most, vectors>(p, row, column);
   for (; row < p.rows; ++row) block<1, vectors>(p, row, column);

@@ -37,7 +37,7 @@ struct Sums {
 struct Piece {
   // of the image in work
   float image[pixels + 8];                // conv1's gradient reads whole octets that may begin at its last pixels
-  float even[side][24], odd[side][24];    // its even and odd columns
+  float even[side][2 * lanes], odd[side][2 * lanes];  // its even and odd columns
   float phases[4 * planar2];              // a convolution before pooling
   float planar[planar2];                  // s2 or its gradient as [map][y][x]
   float s2_gradient[padded2];

@@ -1,0 +1,96 @@
+"""A native training step on one core: native / eager <= 0.2; native / dense limit (at 256) <= 1.
+
+SELU, Nesterov momentum 0.9, weight decay 5e-4 (the recipe mnist_fast), images made up. The dense limit is what the
+step's multiplications (1.13 million an image) would take at the rate of a large product of matrices. Times are the
+core's, not the clock's, so that a busy machine disturbs less. Each compiler that is found is measured.
+
+    python -m benchmarks.native
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.measure import Seconds, interleave, keep, parser, show_ratio, show_seconds
+from lenet_exp.config.compose import compose
+from lenet_exp.data.images import TrainingData
+from lenet_exp.training.engine import Engine, TorchEngine
+from lenet_exp.training.lane import new_lane
+from lenet_exp.training.native.build import build_with, cache_folder
+from lenet_exp.training.native.compiler import find_compilers
+from lenet_exp.training.native.engine import NativeEngine
+from lenet_exp.training.native.library import Kernels
+from lenet_exp.training.native.target import find_target
+
+STEPS = 5  # that are timed together
+SIDE = 1024  # of the matrices
+MULTIPLY_ADDS = 1.13e6  # an image, forward and backward
+
+
+def made_up_data() -> TrainingData:
+    images, labels = torch.rand(2000, 1, 32, 32) * 2 - 1, torch.randint(10, (2000,))
+    index = torch.arange(2000)
+    return TrainingData("made up", tuple("0123456789"), images, labels, index, index[:10], {}, "", {})
+
+
+def steps(engine: Engine, batch_size: int, data: TrainingData) -> Callable[[], float]:
+    """Core seconds a step of a training of its own."""
+    config = compose(["experiment=mnist_fast", f"batch_size={batch_size}", "num_threads=1", "device=cpu"])
+    lane = new_lane(config, torch.device("cpu"))
+    step, done = engine.stepper(lane, data, 10**6), 0
+
+    def timed() -> float:
+        nonlocal done
+        batches = [torch.randperm(2000)[:batch_size] for _ in range(STEPS)]
+        start = time.process_time()
+        for batch in batches:
+            step(batch, done)
+            done += 1
+        return (time.process_time() - start) / STEPS
+
+    return timed
+
+
+def products(batch_size: int) -> Callable[[], float]:
+    """Core seconds of as many multiplications as a dense step has."""
+    a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
+
+    def timed() -> float:
+        start = time.process_time()
+        torch.mm(a, b)
+        return (time.process_time() - start) * MULTIPLY_ADDS * batch_size / SIDE**3
+
+    return timed
+
+
+def main() -> None:
+    asked = parser(__doc__, repeats=20).parse_args()
+    target = find_target()
+    if isinstance(target, str):
+        sys.exit(f"benchmarks.native: {target}")
+    torch.set_num_threads(1)
+    data, folder = made_up_data(), cache_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kernels = {c.name: Kernels(build_with(folder, c, target)) for c in find_compilers()}
+    everything: Seconds = {}
+    for batch_size in (128, 256):
+        ways = {f"torch {batch_size}": steps(TorchEngine(), batch_size, data)}
+        ways[f"dense {batch_size}"] = products(batch_size)
+        ways |= {f"{name} {batch_size}": steps(NativeEngine(k), batch_size, data) for name, k in kernels.items()}
+        seconds = interleave(ways, asked.repeats)
+        everything |= seconds
+        show_seconds({name: [1000 * s for s in values] for name, values in seconds.items()}, "ms of a core")
+        for name in kernels:
+            native = seconds[f"{name} {batch_size}"]
+            show_ratio(f"{name} {batch_size} / torch", native, seconds[f"torch {batch_size}"], "<= 0.2")
+            show_ratio(f"{name} {batch_size} / dense", native, seconds[f"dense {batch_size}"], "<= 1")
+    print(f"{target.name}, one core, {asked.repeats} rounds of {STEPS} steps")
+    keep(asked, "native", everything)
+
+
+if __name__ == "__main__":
+    main()
