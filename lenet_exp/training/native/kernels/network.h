@@ -36,6 +36,7 @@ constexpr int parameters = slopes + lanes;
 // conv1's maps: [map][y][x], each row of 14 padded to 16.
 constexpr int planar2 = maps1 * side2 * lanes;
 // s2: [y][x][map]. conv2's gradients read whole vectors that may begin at its last pixels.
-constexpr int size2 = side2 * side2 * maps1, padded2 = size2 + 2 * lanes;
+constexpr int size2 = side2 * side2 * maps1, padded2 = 76 * lanes;
+static_assert(padded2 >= size2 + 2 * lanes - kernel * maps1, "room for the vectors of the last window");
 
 }  // namespace lenet

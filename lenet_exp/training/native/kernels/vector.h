@@ -7,8 +7,10 @@
 
 #if defined(__AVX512F__)
 #include "vector_avx512.h"
+#include "vector_x86.h"
 #elif defined(__AVX2__) && defined(__FMA__)
 #include "vector_avx2.h"
+#include "vector_x86.h"
 #elif defined(__aarch64__)
 #include "vector_neon.h"
 #else

@@ -1,4 +1,4 @@
-// The memory that a step works in.
+// The memory that a step works in. Arrays begin at lines of the cache (64 bytes): a load across two costs twice.
 #pragma once
 #include "network.h"
 
@@ -8,24 +8,24 @@ namespace lenet {
 constexpr int piece_images = 16;
 
 /// What all pieces read: the parameters, and some of the weights in another order.
-struct Weights {
-  const float* parameters;
+struct alignas(64) Weights {
   float conv2_by_map[maps2][kernel][2 * lanes];  // [map][ky][kx * maps1 + map of s2], two zeros at the end
   float fc1_transposed[units1][flat];            // [unit][place][map]
   float fc2_transposed[units2][row1];
   float fc3_transposed[classes][row2];
+  const float* parameters;
 };
 
 /// What the dense layers' gradients are made of, of all images of a batch.
-struct Dense {
+struct alignas(64) Dense {
   float s4[flat], h1[row1], h2[row2];  // s4: [place][map]
   float h1_gradient[row1], h2_gradient[row2], logits_gradient[row3];
 };
 
 /// The gradients of the convolutions and PReLU's slopes, summed over a piece, and its loss.
-struct Sums {
+struct alignas(64) Sums {
   float conv1_weight[maps1][kernel][8];
-  float conv1_bias[maps1];
+  float conv1_bias[lanes];
   float conv2_weight[maps2][kernel][2 * lanes];
   float conv2_bias[maps2];
   float slopes[4];
@@ -34,9 +34,9 @@ struct Sums {
 };
 
 /// One thread's.
-struct Piece {
+struct alignas(64) Piece {
   // of the image in work
-  float image[pixels + 8];                // conv1's gradient reads whole octets that may begin at its last pixels
+  float image[pixels + lanes];              // conv1's gradient reads whole octets that may begin at its last pixels
   float even[side][2 * lanes], odd[side][2 * lanes];  // its even and odd columns
   float phases[4 * planar2];              // a convolution before pooling
   float planar[planar2];                  // s2 or its gradient as [map][y][x]
