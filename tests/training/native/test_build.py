@@ -31,7 +31,7 @@ class Fake:
     def __init__(self, folder: Path, library: str) -> None:
         self.script, self.log, self.library = folder / "fake-c++", folder / "log", library
         self.cache = folder / "cache"
-        self.behave("sleep 1")
+        self.behave("")
 
     def behave(self, body: str) -> None:
         self.script.write_text(SCRIPT.format(log=self.log, library=self.library, body=body))
@@ -56,6 +56,7 @@ def fake(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
 
 
 def test_eight_processes_at_once_build_once(fake):
+    fake.behave("sleep 1")
     line = [sys.executable, "-c", BUILD]
     environment = os.environ | {"XDG_CACHE_HOME": str(fake.cache)}
     started = [subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(8)]

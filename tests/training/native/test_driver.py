@@ -36,14 +36,14 @@ def here(march: str) -> str:
     return f"-march={march}"
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.slow(seconds=6)
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 @pytest.mark.parametrize("march", [AVX2.march, AVX512.march])
 def test_compilers_and_instruction_sets_change_no_bit(tmp_path, compiler, march):
     assert run(tmp_path, compiler, "-O2", here(march)) == DIGESTS.read_text()
 
 
-@pytest.mark.slow(seconds=40)
+@pytest.mark.slow(seconds=30)
 def test_sanitizers_find_nothing(tmp_path):
     """With clang: gcc takes minutes for it."""
     found = run(tmp_path, "clang++", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
@@ -51,7 +51,7 @@ def test_sanitizers_find_nothing(tmp_path):
     assert found == DIGESTS.read_text()
 
 
-@pytest.mark.slow(seconds=30)
+@pytest.mark.slow(seconds=15)
 def test_arm_code_has_the_same_bits(tmp_path):
     found = run(tmp_path, "aarch64-linux-gnu-g++", "-O2", "-march=armv8-a", "-static", emulator=("qemu-aarch64",))
     assert found == DIGESTS.read_text()

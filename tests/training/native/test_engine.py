@@ -42,7 +42,7 @@ def test_a_training_has_the_bits_that_were_noted(kernels, name):
     assert train_native(kernels, name) == DIGESTS[name]
 
 
-@pytest.mark.slow(seconds=25)
+@pytest.mark.slow(seconds=6)
 @pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_torchs_code_for_other_cpus_changes_no_bit(kernels, capability):
     line = [sys.executable, "-m", "tests.training.native.trained", kernels._library._name, "2"]
