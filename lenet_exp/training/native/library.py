@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from ctypes import POINTER, byref, c_double, c_int32, c_int64, c_void_p
 from functools import lru_cache
 from pathlib import Path
@@ -71,7 +72,7 @@ class Kernels:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
         assert library.lenet_parameters() == PARAMETERS
-        self._memory = torch.empty(0, dtype=torch.uint8)
+        self._rooms = threading.local()  # the GIL is released, so each thread has its own
 
     def gradient(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor, gradient: Tensor
@@ -108,9 +109,10 @@ class Kernels:
 
     def _room(self, images: int, threads: int) -> int:
         need = self._library.lenet_memory(images, threads)
-        if self._memory.nbytes < need:  # kept: new pages cost more than a piece of the arithmetic
-            self._memory = torch.empty(need, dtype=torch.uint8)
-        return self._memory.data_ptr()
+        room: Tensor | None = getattr(self._rooms, "memory", None)
+        if room is None or room.nbytes < need:  # kept: new pages cost more than a piece of the arithmetic
+            self._rooms.memory = room = torch.empty(need, dtype=torch.uint8)
+        return room.data_ptr()
 
 
 def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
