@@ -6,7 +6,8 @@
 namespace lenet {
 
 /// Parts an image into its even and odd columns: then the maps' even columns lie side by side, and so do the odd ones.
-[[gnu::noinline]] inline void part_columns(const float* image, Piece& work) {
+[[gnu::noinline]]
+inline void part_columns(const float* image, Piece& work) {
   for (int y = 0; y < side; ++y) {
     Floats even, odd;
     load_alternate(image + y * side, even, odd);
@@ -34,12 +35,13 @@ template <bool pool>
       const float* weights = parameters + conv1_weight + first * taps;
       Floats sums[4][at_once];
       unrolled<4>([&](auto q) { unrolled<at_once>([&](auto c) { sums[q][c] = broadcast(0.0f); }); });
-      unrolled<kernel + 1>([&](auto row) {
+      // clang would call what is nested so deep, and spill the sums each time; gcc spills if more is inlined so early.
+      unrolled<kernel + 1>([&](auto row) __attribute__((always_inline)) {
         Floats x[kernel + 1];
         unrolled<kernel + 1>([&](auto s) {
           x[s] = load((s % 2 ? work.odd : work.even)[2 * y + row] + s / 2);
         });
-        unrolled<2>([&](auto down) {
+        unrolled<2>([&](auto down) __attribute__((always_inline)) {
           if constexpr (row >= down && row - down < kernel)
             unrolled<kernel>([&](auto kx) {
               unrolled<at_once>([&](auto c) {
@@ -65,7 +67,8 @@ template <bool pool>
 }
 
 /// Adds an image's part to the gradient of the weights: of each window, the phase that was chosen.
-[[gnu::flatten, gnu::noinline]] inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
+[[gnu::flatten, gnu::noinline]]
+inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
                                   Sums& into) {
   constexpr int at_once = 2;
   for (int i = 0; i < pixels; i += lanes) store(work.image + i, load(image + i));
@@ -89,14 +92,16 @@ template <bool pool>
 }
 
 /// [map][y][x] -> [y][x][map].
-[[gnu::noinline]] inline void interleave(const float* planar, float* s2) {
+[[gnu::noinline]]
+inline void interleave(const float* planar, float* s2) {
   for (int y = 0; y < side2; ++y)
     for (int x = 0; x < side2; ++x)
       for (int c = 0; c < maps1; ++c) s2[(y * side2 + x) * maps1 + c] = planar[(c * side2 + y) * lanes + x];
 }
 
 /// [y][x][map] -> [map][y][x], with zeros beyond each row.
-[[gnu::noinline]] inline void deinterleave(const float* s2, float* planar) {
+[[gnu::noinline]]
+inline void deinterleave(const float* s2, float* planar) {
   for (int y = 0; y < side2; ++y)
     for (int c = 0; c < maps1; ++c) {
       float* row = planar + (c * side2 + y) * lanes;

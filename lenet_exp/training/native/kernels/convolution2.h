@@ -57,7 +57,9 @@ inline int window(int place, int phase) {
 constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 
 /// Adds an image's part to the gradient of the weights, place by place.
-[[gnu::flatten, gnu::noinline]] inline void conv2_weight_gradient(const float* s2, const float* gradient, const int8_t* chosen, Sums& sums_of_piece) {
+[[gnu::flatten, gnu::noinline]]
+inline void conv2_weight_gradient(const float* s2, const float* gradient, const int8_t* chosen,
+                                  Sums& sums_of_piece) {
   for (int map = 0; map < maps2; ++map)
     for (int right = 0; right < 2; right += row_vectors) {
       float* into = sums_of_piece.conv2_weight[map][0] + right * lanes;
@@ -83,7 +85,8 @@ constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 /// The gradient of s2: for each place and phase, the kernels of the maps that chose it are summed and added once.
 ///
 /// Windows of neighbours overlap, and a core waits for what it has just written: so neighbours do not follow at once.
-[[gnu::flatten, gnu::noinline]] inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
+[[gnu::flatten, gnu::noinline]]
+inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
   for (int i = 0; i < padded2; ++i) s2[i] = 0;
   for (int y = 0; y < side4; ++y)
     for (int turn = 0; turn < 4 * side4; ++turn) {

@@ -81,8 +81,8 @@ inline void dense_forward(const Options& options, const float* parameters, Range
   const bool drops = options.training && options.dropout_rate > 0;
   const int rows = range.images;
   // fc1's rows are [map][place], s4 is [place][map].
-  multiply<row1 / lanes>({dense->s4, parameters + fc1_weight, dense->h1, parameters + fc1_bias, rows, maps2, places4, dense_row, 1,
-            maps2, places4 * row1, row1, dense_row, false});
+  multiply<row1 / lanes>({dense->s4, parameters + fc1_weight, dense->h1, parameters + fc1_bias, rows, maps2, places4,
+                          dense_row, 1, maps2, places4 * row1, row1, dense_row, false});
   for (int n = 0; n < rows; ++n) {
     const Noise noise = noise_of(options, range.first + n);
     with_activation(options, parameters, 2, noise, [&](const auto& function) {
@@ -90,8 +90,8 @@ inline void dense_forward(const Options& options, const float* parameters, Range
     });
     if (drops) drop_out(options, noise, dropout1_blocks, dense[n].h1, work.dropout1[n], row1 / lanes);
   }
-  multiply<row2 / lanes>({dense->h1, parameters + fc2_weight, dense->h2, parameters + fc2_bias, rows, 1, units1, dense_row, 0, 1, 0,
-            row2, dense_row, false});
+  multiply<row2 / lanes>({dense->h1, parameters + fc2_weight, dense->h2, parameters + fc2_bias, rows, 1, units1,
+                          dense_row, 0, 1, 0, row2, dense_row, false});
   for (int n = 0; n < rows; ++n) {
     const Noise noise = noise_of(options, range.first + n);
     with_activation(options, parameters, 3, noise, [&](const auto& function) {
@@ -99,8 +99,8 @@ inline void dense_forward(const Options& options, const float* parameters, Range
     });
     if (drops) drop_out(options, noise, dropout2_blocks, dense[n].h2, work.dropout2[n], row2 / lanes);
   }
-  multiply<row3 / lanes>({dense->h2, parameters + fc3_weight, work.logits[0], parameters + fc3_bias, rows, 1, units2, dense_row, 0,
-            1, 0, row3, row3, false});
+  multiply<row3 / lanes>({dense->h2, parameters + fc3_weight, work.logits[0], parameters + fc3_bias, rows, 1, units2,
+                          dense_row, 0, 1, 0, row3, row3, false});
 }
 
 inline void multiply_by(const float* factors, float* gradient, int size) {
@@ -112,20 +112,20 @@ inline void dense_backward(const Options& options, const Weights& weights, int r
                            Floats (&slope_sums)[4]) {
   const bool drops = options.training && options.dropout_rate > 0;
   const float* slope = weights.parameters + slopes;
-  multiply<row2 / lanes>({dense->logits_gradient, weights.fc3_transposed[0], dense->h2_gradient, nullptr, rows, 1, classes,
-            dense_row, 0, 1, 0, row2, dense_row, false});
+  multiply<row2 / lanes>({dense->logits_gradient, weights.fc3_transposed[0], dense->h2_gradient, nullptr, rows, 1,
+                          classes, dense_row, 0, 1, 0, row2, dense_row, false});
   for (int n = 0; n < rows; ++n) {
     if (drops) multiply_by(work.dropout2[n], dense[n].h2_gradient, row2);
     activation_gradient(options, slope[3], work.kept4[n], dense[n].h2_gradient, row2 / lanes, slope_sums[3]);
   }
-  multiply<row1 / lanes>({dense->h2_gradient, weights.fc2_transposed[0], dense->h1_gradient, nullptr, rows, 1, units2, dense_row, 0,
-            1, 0, row1, dense_row, false});
+  multiply<row1 / lanes>({dense->h2_gradient, weights.fc2_transposed[0], dense->h1_gradient, nullptr, rows, 1,
+                          units2, dense_row, 0, 1, 0, row1, dense_row, false});
   for (int n = 0; n < rows; ++n) {
     if (drops) multiply_by(work.dropout1[n], dense[n].h1_gradient, row1);
     activation_gradient(options, slope[2], work.kept3[n], dense[n].h1_gradient, row1 / lanes, slope_sums[2]);
   }
-  multiply<flat / lanes>({dense->h1_gradient, weights.fc1_transposed[0], work.s4_gradient[0], nullptr, rows, 1, units1, dense_row,
-            0, 1, 0, flat, flat, false});
+  multiply<flat / lanes>({dense->h1_gradient, weights.fc1_transposed[0], work.s4_gradient[0], nullptr, rows, 1,
+                          units1, dense_row, 0, 1, 0, flat, flat, false});
   for (int n = 0; n < rows; ++n)
     activation_gradient(options, slope[1], work.kept2[n], work.s4_gradient[n], flat / lanes, slope_sums[1]);
 }
