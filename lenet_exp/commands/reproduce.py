@@ -19,7 +19,7 @@ lenet-reproduce: trains a run again from its record and says whether it comes to
 
 It says what differs here (code, versions, CPU, data), trains with the device, threads and engine of the record, in a
 folder of its own (outputs/reproduced), and compares epoch by epoch. Stopped, it goes on when it is typed again. The
-answer is also a tag of the run in MLflow: reproduced, or checked.
+answer is also a tag of the run in MLflow: reproduced, or record_checked.
 Exit status: 0 identical bit for bit; 1 differs; 2 what was asked for is wrong; 3 not comparable, as where a result
 differs that torch trained on another CPU, or where the data are not there.
 """
@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
     answer = tried(recorded, data_root=values["data_root"], trust=values["trust"])
     for line in (*answer.details, answer.line):
         print(line)
-    tag, weak = "checked" if checks == "true" else "reproduced", answer.verdict is Verdict.not_comparable
+    tag, weak = "record_checked" if checks == "true" else "reproduced", answer.verdict is Verdict.not_comparable
     tell(recorded.mlflow_runs, uri, tag, answer.line, weak=weak)
     return answer.verdict
 

@@ -29,7 +29,7 @@ NAMES = (
     "test_opened",
     "test_digest",
     "reproduced",
-    "checked",
+    "record_checked",
 )
 BEGINNINGS = ("sweep", "swept", "version.", "git_", "mlflow.")
 

@@ -19,7 +19,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def tell(runs: Sequence[tuple[str, str]], uri: str, tag: str, result: str, *, weak: bool) -> None:
-    """Sets `tag` (`reproduced` or `checked`) to the result, where and when, in each store that can be reached.
+    """Sets `tag` (`reproduced` or `record_checked`) to the result, where and when, in each store that can be reached.
 
     Args:
         runs: addresses of stores, without passwords, with the run's id there.

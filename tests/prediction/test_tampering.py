@@ -214,13 +214,16 @@ def test_a_model_file_with_a_long_name_is_scored(logged, main, workdir):
     shutil.copy(logged.model_files / WEIGHTS, path)
     status, _, said = predict(main, logged, str(path))
     assert status == 0, said
-    (picture,) = (logged.outputs / "predictions").iterdir()
-    assert picture.name.endswith(f"x.{WEIGHTS}_confusion_matrix.png")
+    pictures = (logged.outputs / "predictions").iterdir()
+    assert any(picture.name.endswith(f"x.{WEIGHTS}_confusion_matrix.png") for picture in pictures)
 
 
 def test_a_file_where_the_folder_of_predictions_should_be_is_one_line(logged, main):
-    (logged.outputs / "predictions").write_text("")
+    predictions = logged.outputs / "predictions"
+    shutil.rmtree(predictions, ignore_errors=True)  # of another test on the same model
+    predictions.write_text("")
     status, _, said = predict(main, logged)
+    predictions.unlink()
     assert (status, said.count("\n")) == (2, 1)
     assert "can't be written (File exists)" in said
 

@@ -77,17 +77,17 @@ def test_a_run_comes_to_the_same_bits_and_mlflow_is_told(original, main, monkeyp
     assert [p.name for p in (original / "reproduced" / path.name).iterdir()] == ["lock"]
     (run,) = runs(client(original))
     assert run.data.tags["reproduced"].startswith("identical bit for bit: 3 epochs, best ")
-    assert run.data.tags["checked"].startswith("identical: its digests hold")
+    assert run.data.tags["record_checked"].startswith("identical: its digests hold")
     assert RunFolder(path).record().host in run.data.tags["reproduced"]
 
 
 def test_an_answer_that_says_nothing_of_the_run_leaves_an_earlier_one(original, capsys):
     (run,) = runs(client(original))
     uri = f"sqlite:///{original / 'mlflow.db'}"
-    for tag, weak in (("checked", False), ("checked", True)):
+    for tag, weak in (("record_checked", False), ("record_checked", True)):
         tell([(uri, run.info.run_id)], uri, tag, f"weak={weak}", weak=weak)
-    assert client(original).get_run(run.info.run_id).data.tags["checked"].startswith("weak=False (")
-    assert f"MLflow run {run.info.run_id} keeps its tag checked: weak=False (" in capsys.readouterr().out
+    assert client(original).get_run(run.info.run_id).data.tags["record_checked"].startswith("weak=False (")
+    assert f"MLflow run {run.info.run_id} keeps its tag record_checked: weak=False (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
