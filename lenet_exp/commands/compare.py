@@ -56,8 +56,14 @@ def compare(arguments: list[str]) -> int:
     output, points, run = _output(values["output"]), _points(values["confirm"]), yes_or_no("run", values["run"])
     if run and points is None:
         raise ConfigError("run=true: runs a confirmation, and needs confirm=; allowed is confirm=0.2, for instance")
-    if points is not None and (values["filter"] is not None or output is not None or "," in (values["sweep"] or "")):
-        raise ConfigError(f"confirm={values['confirm']}: confirms one sweep; allowed beside it are sweep= and run=")
+    others = [key for key in ("by", "experiment", "importance") if values[key] != KNOWN[key]]
+    if points is not None and (
+        values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
+    ):
+        raise ConfigError(
+            f"confirm={values['confirm']}: confirms one sweep, by its best epochs; allowed beside it are sweep=, run= "
+            "and tracking.uri="
+        )
     if points is not None:
         return _confirm(values["sweep"], points, values["tracking.uri"], run)
     from lenet_exp.commands.sources import find

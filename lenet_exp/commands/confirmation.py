@@ -13,8 +13,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
-from lenet_exp.outputs import outputs_dir
-from lenet_exp.sweeps.confirm import Confirming, confirmations, confirmed_sweep, confirming
+from lenet_exp.sweeps.confirm import Confirming, confirmations, confirmed_sweep, confirming, lies_here
 
 LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
 
@@ -31,8 +30,7 @@ def confirm(which: str | None, points: float, uri: str | None, *, run: bool) -> 
     """
     sweep = confirmed_sweep(which)
     plan, results = sweep.started(), job_results(sweep, sweep.jobs(), since_ms=0)
-    here = sweep.outputs.resolve() == outputs_dir().resolve()
-    if run and not here:  # its jobs may name classes of somebody else
+    if run and not lies_here(sweep):  # its jobs may name classes of somebody else
         raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
     comparisons = compare_sweep(plan, results)
     todo = [_told(sweep, c, results, points, uri) for c in comparisons]
@@ -69,7 +67,7 @@ def _told(
         minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
         time = "a minute" if minutes == 1 else f"{minutes} minutes"
         print(f"{runs} runs, about {time} if {cpu_count()} train side by side")
-    prefix = "" if sweep.outputs.resolve() == outputs_dir().resolve() else f"LENET_EXP_OUTPUTS={sweep.outputs} "
+    prefix = "" if lies_here(sweep) else f"LENET_EXP_OUTPUTS={sweep.outputs} "
     print(f"  {prefix}{line.line}")
     return line
 

@@ -96,6 +96,12 @@ def _from_result(result: JobResult) -> ComparedRun:
     )
 
 
+def configuration(config: Config) -> dict[str, str]:
+    """The flags of a job that make it another configuration: those of a comparison, without seeds and execution."""
+    flags, _ = split_seed_off(params(_acting(config)))
+    return {flag: value for flag, value in flags.items() if flag not in EXECUTION | {"split_seed"}}
+
+
 def _acting(config: Config) -> Config:
     """As it acts; a class of somebody else's module is not asked which keywords it has: a file named it."""
     if foreign_class(config) is None:

@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.compare import SPLIT, Comparison
 from lenet_exp.comparison.confirm import Plan, confirmation, plan
+from lenet_exp.comparison.runs import configuration
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path
@@ -72,17 +73,19 @@ def confirming(sweep: SweepFolder, comparison: Comparison, points: float, uri: s
     by_run = {job.run: job for job in jobs}
     chosen = [by_run[group.runs[0].id] for group in wanted.groups]
     ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
-    seen = max(job.config.seed for s in [sweep, *ended] for job in s.jobs())
+    with_splits = SPLIT in sweep.started().swept
+    before = [job.config for s in [sweep, *ended] for job in s.jobs()]
+    seen = max(max(c.seed, c.split_seed if with_splits else 0) for c in before)
     seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
-    swept = sweep.started().swept
     own = [f"sweep.confirms={sweep.id}", f"sweep.points={points * 100:g}"]
-    arguments = [*_config_dir(sweep.started().command), "-m", *_overrides(chosen, seeds, "split_seed" in swept, uri)]
+    arguments = [*_config_dir(sweep.started().command), "-m", *_overrides(chosen, seeds, with_splits, uri)]
     return Confirming(wanted, [*arguments, *own], ended)
 
 
 def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     """Raises:
-    ConfigError: the sweep that these jobs confirm is not there, has a seed of theirs, or `sweep.points` is missing.
+    ConfigError: the sweep that these jobs confirm is not there, has a seed of theirs or lacks a configuration of
+        theirs, or `sweep.points` is missing.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):
@@ -93,6 +96,14 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
     if used:
         raise ConfigError(f"seed={min(used)}: sweep {sweep.id} has seen it; allowed are seeds that it has not")
+    tested = [configuration(job.config) for job in sweep.jobs()]
+    for job in jobs:
+        other = configuration(job.config)
+        if other not in tested:
+            nearest = min(tested, key=lambda c: len(c.items() ^ other.items()))
+            flag = min(flag for flag, _ in nearest.items() ^ other.items())
+            was, now = nearest.get(flag, "none"), other.get(flag, "none")
+            raise ConfigError(f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, has not; allowed is {was}")
 
 
 def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:

@@ -96,6 +96,8 @@ REFUSED = {
     "run=true": "run=true: runs a confirmation, and needs confirm=",
     "confirm=1 filter=": "confirm=1: confirms one sweep",
     "confirm=1 output=a.html": "confirm=1: confirms one sweep",
+    "confirm=1 by=last": "confirm=1: confirms one sweep, by its best epochs",
+    "confirm=1 importance=true": "confirm=1: confirms one sweep",
     "confirm=1 run=yes": "run=yes: allowed is true or false",
     "confirm=1 sweep=nope": "nope: no such sweep",
 }
@@ -118,6 +120,28 @@ def test_seeds_that_were_seen_confirm_nothing(swept):
         done = lenet_train(*line, *more, outputs=swept)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert len(all_sweeps(swept)) == 1
+
+
+def test_a_line_that_trains_something_else_confirms_nothing(swept):
+    (source,) = all_sweeps(swept)
+    for edited, said in {
+        "num_epoch=2": f"num_epoch=2: sweep {source.id}, which is to be confirmed, has not; allowed is 1",
+        "activation=tanh,elu": f"activation=elu: sweep {source.id}, which is to be confirmed, has not; allowed is ",
+    }.items():
+        flag = edited.partition("=")[0]
+        kept = [a for a in (*QUICK, *PAIRS) if a.partition("=")[0] != flag]
+        fresh = ("seed=1000,1001", f"sweep.confirms={source.id}", "sweep.points=1")
+        done = lenet_train("-m", HERE, *kept, edited, *fresh, outputs=swept)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert len(all_sweeps(swept)) == 1
+
+
+def test_splits_that_were_seen_are_not_taken_again(empty_store, tmp_path):
+    outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
+    done = lenet_train("-m", HERE, *QUICK, "activation=tanh,relu", "split_seed=1000,1001", outputs=outputs)
+    assert done.returncode == 0, done.stderr
+    line = printed(compare(outputs, "confirm=90"))
+    assert any(argument.startswith("split_seed=range(2000,") for argument in line), line
 
 
 def test_seeds_that_are_added_after_a_look_are_told_apart_from_a_fixed_design(swept):
