@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.group import By, Group
 from lenet_exp.comparison.words import leads_of, names, percent
+from lenet_exp.errors import ConfigError
 
 FRESH = 5  # seeds that a first comparison takes
 
@@ -35,7 +37,20 @@ def next_step(comparison: Comparison) -> str | None:
         first = 1 + max(run.seed for g in comparison.groups for run in g.runs)
         return f"several seeds would tell, five for instance: 'seed=range({first},{first + FRESH})'"
     seen = max(abs(lead.points) for lead in open_leads)
-    return f"a confirmation with fresh seeds tells: lenet-compare confirm={_rounded(seen)}"
+    points = _plannable(comparison, seen)
+    return None if points is None else f"a confirmation with fresh seeds tells: lenet-compare confirm={points}"
+
+
+def _plannable(comparison: Comparison, seen: float) -> str | None:
+    """The difference that was seen, in points, doubled until 1,000 seeds can tell it; None where none can be told."""
+    while float(points := _rounded(seen)) < 100:
+        try:
+            plan(comparison, float(points) / 100)
+        except ConfigError:
+            seen = 2 * max(seen, 1e-4)
+        else:
+            return points
+    return None
 
 
 def notes(comparison: Comparison) -> list[str]:

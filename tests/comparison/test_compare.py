@@ -13,9 +13,11 @@ from scipy import stats
 
 from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, split_seed_off
 from lenet_exp.comparison.words import against_leader, verdict
+from lenet_exp.errors import ConfigError
 from tests.comparison.made_up import made, many
 
 SELU = [0.9101, 0.9126, 0.9093, 0.9119]
@@ -214,6 +216,16 @@ def test_the_next_step_names_the_difference_seen_and_no_seeds_that_were_seen(com
     assert next_step(found) == "a confirmation with fresh seeds tells: lenet-compare confirm=0.01"
     (found,) = compare_runs([*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")])
     assert next_step(found).endswith("confirm=4")
+
+
+def test_the_next_step_is_one_that_is_not_refused():
+    one, other = [0.824, 0.882, 0.928], [0.915, 0.852, 0.865]  # 0.07 points, of a spread of 8
+    (found,) = compare_runs([*many(one, activation="tanh"), *many(other, activation="selu")])
+    with pytest.raises(ConfigError, match="more than 1,000 seeds"):
+        plan(found, 0.0007)
+    points = float(next_step(found).rpartition("=")[2])
+    assert 0.07 < points < 10
+    assert plan(found, points / 100).seeds <= 1000
 
 
 def test_a_difference_beyond_any_number_of_seeds_is_said_so():
