@@ -87,7 +87,8 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
         return f"{'ahead of' if lead.ahead else 'behind'} {other} by {by} {interval}"
     small = max(abs(low), abs(high)) < looked_for
     less = f", so by less than the {looked_for * 100:g} points that were looked for" if small else ""
-    return f"not told apart from {other}: {by} {interval}{less}"
+    side = "below" if lead.points < 0 else "above"
+    return f"not told apart from {other}: {by} {side} it {interval}{less}"
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,15 @@ def plan(comparison: Comparison, points: float) -> Plan:
     too large by its luck, though hardly by so much.
 
     Raises:
-        ConfigError: there are no two configurations, no spread is known, or more than 1,000 seeds would be needed.
+        ConfigError: no two configurations have a run that finished, no spread is known, or more than 1,000 seeds would
+            be needed.
     """
     asked, name = f"confirm={points * 100:g}", comparison.dataset
     candidates = sorted(comparison.not_excluded, key=lambda g: g is not comparison.leader)
     if len(candidates) == 1:
         candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
     if len(candidates) < 2:
-        raise ConfigError(f"{asked}: {name} has no two configurations to compare; allowed are two or more")
+        raise ConfigError(f"{asked}: {name} has no two configurations with a run that finished; allowed are two")
     leader, *others = candidates
     spreads, df = _spreads(leader, others, comparison.groups)
     if not df:

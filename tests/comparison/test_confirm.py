@@ -45,7 +45,7 @@ def test_a_leader_that_is_not_ahead_of_one_is_not_confirmed():
         confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu"))
     )
     assert yes is False
-    assert words.startswith("Not confirmed on 6 fresh seeds: selu is not told apart from tanh: 0.01 points (-0.08 to ")
+    assert words.startswith("Not confirmed on 6 fresh seeds: selu is not told apart from tanh: 0.01 points above it (")
     assert "by less than the 0.2 points that were looked for; ahead of relu by" in words
 
 
