@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.design import caution
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics import MOST_SEEDS, Difference, seeds_for
 from lenet_exp.errors import ConfigError
@@ -61,7 +62,13 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
 
 
 def answer(comparison: Comparison, found: Confirmation) -> str:
-    """One or two sentences: confirmed, not confirmed and why, or what is missing still."""
+    """A few sentences: confirmed, not confirmed and why, or what is missing still; and whether seeds were added after a
+    look."""
+    doubt = caution(comparison.design)
+    return _answer(comparison, found) + (f" But {doubt}." if doubt is not None else "")
+
+
+def _answer(comparison: Comparison, found: Confirmation) -> str:
     name, runs = comparison.name(found.leader), comparison.num_runs
     if found.missing:
         return f"Whether {name} is confirmed is open: {found.missing} of {runs} runs have not come to a result."

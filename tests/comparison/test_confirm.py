@@ -40,6 +40,13 @@ def test_a_leader_that_is_ahead_of_all_is_confirmed():
     assert words.startswith("Confirmed on 6 fresh seeds: selu is ahead of relu by 0.43 points (")
 
 
+def test_an_answer_says_where_its_seeds_were_added_after_a_look():
+    comparison = confirming(many(SELU, activation="selu"), many(RELU, activation="relu"))
+    assert comparison.design is not None
+    _, words = said(replace(comparison, design=replace(comparison.design, known=8)))
+    assert " But 8 of 12 runs were there before this sweep: 5 % holds for a design that is fixed" in words
+
+
 def test_a_leader_that_is_not_ahead_of_one_is_not_confirmed():
     yes, words = said(
         confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu"))
