@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def _told(
     """Says what it takes and what to type; None where the very test has ended: its answer stands."""
     for done in confirmations(sweep, comparison.dataset):
         its = done.started()
-        if its.confirmed is not None and its.points == points:
+        if its.confirmed is not None and f"{its.points:g}" == f"{points:g}":
             for found in compare_sweep(its, job_results(done, done.jobs(), since_ms=0)):
                 tested = confirmation(found)
                 assert tested is not None
@@ -61,13 +62,15 @@ def _told(
         f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each tell a difference "
         f"of {points:g} points with a power of 80 %, by the spread that was seen"
     )
+    if missing := sum(g.missing for g in comparison.groups):
+        print(f"runs of this sweep are missing ({missing}): with them the leader may be another")
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
     runs = wanted.seeds * len(wanted.groups)
     if known:
         minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
         time = "a minute" if minutes == 1 else f"{minutes} minutes"
         print(f"{runs} runs, about {time} if {cpu_count()} train side by side")
-    prefix = "" if lies_here(sweep) else f"LENET_EXP_OUTPUTS={sweep.outputs} "
+    prefix = "" if lies_here(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
     print(f"  {prefix}{line.line}")
     return line
 

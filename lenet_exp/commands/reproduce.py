@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import parse, run_command, yes_or_no
 from lenet_exp.errors import ConfigError
 
 USAGE = """
@@ -33,8 +33,7 @@ def run(arguments: list[str]) -> int:
     which, checks, uri = values["run"], values["check"], values["tracking.uri"]
     if not which:
         raise ConfigError("run=: allowed is a run folder or its id, an MLflow run id, or champion:<data set>")
-    if checks not in {"true", "false"}:
-        raise ConfigError(f"check={checks}: allowed is true or false")
+    checking = yes_or_no("check", checks)
     from lenet_exp.addresses import default_uri
     from lenet_exp.config.check import check_store
     from lenet_exp.reports.progress import log_to_console
@@ -52,11 +51,11 @@ def run(arguments: list[str]) -> int:
     uri = uri or default_uri()
     recorded = find_recorded(which, uri)
     print(f"run: {recorded.name}")
-    tried = check if checks == "true" else reproduce
+    tried = check if checking else reproduce
     answer = tried(recorded, data_root=values["data_root"], trust=values["trust"])
     for line in (*answer.details, answer.line):
         print(line)
-    tag, weak = "record_checked" if checks == "true" else "reproduced", answer.verdict is Verdict.not_comparable
+    tag, weak = "record_checked" if checking else "reproduced", answer.verdict is Verdict.not_comparable
     tell(recorded.mlflow_runs, uri, tag, answer.line, weak=weak)
     return answer.verdict
 

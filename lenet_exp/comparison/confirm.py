@@ -31,6 +31,7 @@ class Confirmation:
         unsteady: those of which a run diverged; the leader is not held against their survivors.
         points: the difference that it was made to find, as a fraction.
         missing: runs that have not come to a result.
+        known: runs that were there before it began: somebody may have looked at them.
     """
 
     leader: Group
@@ -38,13 +39,15 @@ class Confirmation:
     unsteady: list[Group]
     points: float
     missing: int
+    known: int
 
     @property
     def confirmed(self) -> bool | None:
-        """Whether the leader is ahead of all others, and none of its runs diverged; None while runs are missing."""
+        """Whether the leader is ahead of all others, none of its runs diverged, and none was known before; None while
+        runs are missing."""
         if self.missing:
             return None
-        return not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
+        return not self.known and not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
 
 
 def confirmation(comparison: Comparison) -> Confirmation | None:
@@ -58,7 +61,7 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
     leads = [(g, lead) for g, lead in zip(groups, comparison.leads, strict=True) if lead is not None]
     unsteady = [g for g in groups if g is not leader and g.diverged]
     missing = sum(n for g in groups for outcome, n in g.outcomes.items() if outcome not in RESULTS)
-    return Confirmation(leader, leads, unsteady, design.points or 0.0, missing)
+    return Confirmation(leader, leads, unsteady, design.points or 0.0, missing, design.known)
 
 
 def answer(comparison: Comparison, found: Confirmation) -> str:

@@ -25,7 +25,6 @@ NAMES = (
     "replaced_by",
     "confirms",
     "confirmed",
-    "confirmed_by",
     "test_opened",
     "test_digest",
     "reproduced",

@@ -225,6 +225,7 @@ class SweepPlan(Stored):
         untold: the stores that were not told yet of its present start or of how it ended.
         confirms: the sweep whose leader it puts to the test on fresh seeds, made to find a difference of `points`, in
             percentage points; `confirmed`: the answer, once all its runs have ended.
+        directory: the working directory in which it was typed; empty in older releases.
     """
 
     created_ms: int
@@ -246,6 +247,7 @@ class SweepPlan(Stored):
     confirms: str | None = None
     points: float | None = None
     confirmed: bool | None = None
+    directory: str = ""
 
 
 def in_words(differing: dict[str, tuple[str | int, str | int]]) -> str:

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lenet_exp.comparison.compare import SPLIT, Comparison
 from lenet_exp.comparison.confirm import Plan, confirmation, plan
@@ -15,6 +16,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 
@@ -50,7 +52,7 @@ def confirmed_sweep(which: str | None) -> SweepFolder:
     """
     sweep = find_sweep(which or "last")
     confirms = sweep.started().confirms
-    return sweep if confirms is None or which is not None else SweepFolder(sweep.path.parent / confirms)
+    return sweep if confirms is None or which is not None else find_sweep(str(sweep.path.parent / confirms))
 
 
 def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
@@ -78,7 +80,7 @@ def confirming(sweep: SweepFolder, comparison: Comparison, points: float, uri: s
     seen = max(max(c.seed, c.split_seed if with_splits else 0) for c in before)
     seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
     own = [f"sweep.confirms={sweep.id}", f"sweep.points={points * 100:g}"]
-    arguments = [*_config_dir(sweep.started().command), "-m", *_overrides(chosen, seeds, with_splits, uri)]
+    arguments = [*config_dir_of(sweep.started()), "-m", *_overrides(chosen, seeds, with_splits, uri)]
     return Confirming(wanted, [*arguments, *own], ended)
 
 
@@ -96,13 +98,13 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
     if used:
         raise ConfigError(f"seed={min(used)}: sweep {sweep.id} has seen it; allowed are seeds that it has not")
-    tested = [configuration(job.config) for job in sweep.jobs()]
+    tested = {frozenset(configuration(job.config).items()) for job in sweep.jobs()}
     for job in jobs:
-        other = configuration(job.config)
+        other = frozenset(configuration(job.config).items())
         if other not in tested:
-            nearest = min(tested, key=lambda c: len(c.items() ^ other.items()))
-            flag = min(flag for flag, _ in nearest.items() ^ other.items())
-            was, now = nearest.get(flag, "none"), other.get(flag, "none")
+            nearest = min(tested, key=lambda c: len(c ^ other))
+            flag = min(flag for flag, _ in nearest ^ other)
+            was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
             raise ConfigError(f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, has not; allowed is {was}")
 
 
@@ -149,13 +151,13 @@ def _absolute(job: Job, key: str, value: str) -> str:
     return path if re.fullmatch(r"[\w./+-]+", path) else "'" + path.replace("'", r"\'") + "'"
 
 
-def _config_dir(command: str) -> list[str]:
-    """Where the user's own options lie, as the sweep's line said it."""
-    words = shlex.split(command)
+def config_dir_of(plan: SweepPlan) -> list[str]:
+    """Where the user's own options lie, as the sweep's line said it and as seen from its working directory."""
+    words = shlex.split(plan.command)
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, sign, value = word.partition("=")
         if name in {"--config-dir", "-cd"}:
-            return ["--config-dir", str(user_path(value if sign else following).absolute())]
+            return ["--config-dir", str((Path(plan.directory) / user_path(value if sign else following)).absolute())]
     return []
 
 

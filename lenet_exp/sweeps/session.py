@@ -15,6 +15,7 @@ from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.executor import GivesExecutor
+from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome
@@ -232,7 +233,8 @@ def _kept(asked: Asked, config: Config, again: bool) -> dict[str, Any]:
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)
     if again and not asked.overrides:
         return kept
-    kept |= {"confirms": config.sweep.confirms, "points": config.sweep.points}
+    confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
+    kept |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
     return kept | {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
 
 

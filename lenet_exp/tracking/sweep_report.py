@@ -13,7 +13,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
-from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.escape import code
 from lenet_exp.reports.leaderboard import markdown
 from lenet_exp.tracking.deliver import delivered_run
@@ -53,12 +53,22 @@ def report_sweep(
 
 def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
     """Whether it is confirmed, on the run of this sweep and on that of the one whose leader was tested."""
-    answer = "yes" if plan.confirmed else "no"
     tested = SweepFolder(sweep.path.parent / str(plan.confirms)).kept_plan()
     its_run = tested.mlflow_runs.get(store.name) if tested is not None else None
-    set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": answer})
+    set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": "yes" if plan.confirmed else "no"})
     if its_run is not None and alive(store, its_run):
-        set_tags(store, its_run, {"confirmed": answer, "confirmed_by": run_id})
+        set_tags(store, its_run, {"confirmed": "; ".join(_answers(store, sweep))})
+
+
+def _answers(store: Store, sweep: SweepFolder) -> list[str]:
+    """Of all sweeps that confirm the same one, whatever the data set: `mnist yes (0.2 points, <run>)`; oldest first."""
+    confirms, found = sweep.started().confirms, []
+    for other in reversed(all_sweeps(sweep.outputs)):
+        plan = other.started()
+        if plan.confirms == confirms and plan.confirmed is not None:
+            answer, run_id = "yes" if plan.confirmed else "no", plan.mlflow_runs.get(store.name, other.id)
+            found.append(f"{other.jobs()[0].config.dataset.name} {answer} ({plan.points:g} points, {run_id})")
+    return found
 
 
 def _description(comparisons: Sequence[Comparison], command: str, links: Callable[[Group], str | None]) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
 from lenet_exp.config.schema import Config
+from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.sweeps.confirm import config_dir_of
 from tests.commands import SMALL, Done, lenet_train, start
 from tests.stores import client, runs
 
@@ -70,8 +73,8 @@ def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept):
         next(r for r in runs(client(swept), "sweep") if r.data.tags["sweep"] == s.id) for s in (test, source)
     )
     assert of_test.data.tags["confirms"] == of_source.info.run_id
-    assert of_test.data.tags["confirmed"] == of_source.data.tags["confirmed"] == answer
-    assert of_source.data.tags["confirmed_by"] == of_test.info.run_id
+    assert of_test.data.tags["confirmed"] == answer
+    assert of_source.data.tags["confirmed"] == f"digits {answer} (90 points, {of_test.info.run_id})"
     assert "onfirmed on" in of_test.data.tags["mlflow.note.content"]
 
     repeated = compare(swept, "confirm=90", "run=true")
@@ -88,6 +91,13 @@ def configuration(config: Config) -> list[object]:
 def mean_of(sweep: SweepFolder, wanted: list[object]) -> float:
     records = [job.folder.record() for job in sweep.jobs() if configuration(job.config) == wanted]
     return fmean(record.best_val_accuracy for record in records)
+
+
+def test_options_of_ones_own_are_found_from_any_directory():
+    plan = SweepPlan(created_ms=0, command="lenet-train --config-dir mine -m activation=a,b", directory="/home/me")
+    assert config_dir_of(plan) == ["--config-dir", "/home/me/mine"]
+    assert config_dir_of(replace(plan, command="lenet-train -cd='/my own' -m x=1")) == ["--config-dir", "/my own"]
+    assert config_dir_of(replace(plan, command="lenet-train -m activation=relu,selu")) == []
 
 
 REFUSED = {
