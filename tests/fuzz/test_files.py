@@ -61,8 +61,8 @@ def damaged(whole: Whole, which: int, how: str, seed: int, undelivered: bool = F
 any_damage = {"which": st.integers(0, 10_000), "how": st.sampled_from(WAYS), "seed": st.integers(0, 2**32)}
 
 
-@pytest.mark.slow(seconds=20)
-@fuzz(15)
+@pytest.mark.slow(seconds=55)
+@fuzz(8)
 @given(**any_damage, undelivered=st.booleans(), data=st.data())
 def test_a_command(which, how, seed, undelivered, data, whole):
     file = damaged(whole, which, how, seed, undelivered)
@@ -106,7 +106,7 @@ def reads(whole: Whole) -> dict[str, Callable[[], object]]:
     return found
 
 
-@pytest.mark.slow(seconds=5)
+@pytest.mark.slow(seconds=3)
 @fuzz(50)
 @given(**any_damage)
 def test_what_reads(which, how, seed, whole, monkeypatch):
