@@ -134,11 +134,9 @@ def plan(comparison: Comparison, points: float) -> Plan:
     spreads, df = _spreads(leader, others, comparison.groups)
     if not df:
         raise ConfigError(f"{asked}: one seed each tells no spread; run {name} with several first, 'seed=range(5)'")
-    needed = [
-        seeds_for(max(points, (leader.mean - other.mean) / 2), spread, df, len(others))
-        for other, spread in zip(others, spreads, strict=True)
-    ]
-    seeds = None if None in needed else max(n for n in needed if n is not None)
+    differences = [max(points, (leader.mean - other.mean) / 2) for other in others]
+    hardest, spread = max(zip(differences, spreads, strict=True), key=lambda pair: pair[1] / pair[0])
+    seeds = seeds_for(hardest, spread, df, len(others))
     if seeds is None:
         raise ConfigError(f"{asked}: it would take more than {MOST_SEEDS:,} seeds; allowed is a larger difference")
     return Plan(candidates, seeds)
