@@ -123,11 +123,13 @@ class GridSweeper(BasicSweeper, Sweeper):
         from hydra.core.plugins import Plugins
 
         from lenet_exp.executors.executor import GivesExecutor
+        from lenet_exp.runs.jobs import tell_engines
         from lenet_exp.sweeps.job import task_of
         from lenet_exp.sweeps.launching import JobLoader, here, launch
 
         assert self.config is not None
         assert self.hydra_context is not None
+        tell_engines(missing)
         config = copy.deepcopy(self.config)
         with open_dict(config):
             config.hydra.sweep.dir = str(session.sweep.path)

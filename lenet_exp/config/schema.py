@@ -21,6 +21,7 @@ ALWAYS = object()  # a neutral value that no value equals: the field always coun
 
 class EngineName(StrEnum):
     auto = "auto"
+    native = "native"
     torch = "torch"
 
 
@@ -196,7 +197,9 @@ class Config:
                            ge=0, lt=2**63, result=False)  # fmt: skip
     device: str = knob(DEVICE, result=False)
     engine: EngineName = knob(
-        "what does the steps: auto (torch, for now), torch", neutral=EngineName.auto, result=False
+        "what does the steps: native (compiled for this CPU), torch, auto (native where it can)",
+        neutral=EngineName.auto,
+        result=False,
     )
     num_threads: int | None = knob(
         "CPU threads of a run (null: 1 under -m, else all cores; a run that goes on keeps its number)",

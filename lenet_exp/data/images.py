@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lenet_exp.config.schema import Config, Dataset
+from lenet_exp.config.schema import Config, Dataset, EngineName
 from lenet_exp.data.readers import RawImages, read_images
+from lenet_exp.data.resize import SIDE, normalise_exactly
 from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
 
-SIDE = 32  # LeNet-5's input
 CHUNK = 4096  # images resized at a time, so that the work space stays small
 
 
@@ -49,15 +49,18 @@ class TrainingData:
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
     """The data of a run on its device. Tensors are shared by all runs of the process.
 
+    Args:
+        config: with the engine that was chosen: the native one has its images resized in arithmetic of ours.
+
     Raises:
         DataError: the data set can't be had.
         ConfigError: it is too small for `val_size` and `train_size`.
     """
     d = config.dataset
     source = _source(d)
-    known = _SHARED.get((source.key, config.data_root))
+    known = _SHARED.get(_key(config))
     if known is None:
-        images, labels = _tensors(source, config.data_root, device)
+        images, labels = _tensors(source, config.data_root, device, _exact(config))
         raw = _raw(source, config.data_root)
         where, files = raw.source, raw.files
     else:
@@ -85,7 +88,7 @@ def data_digests(config: Config) -> dict[str, str]:
     """
     d, source = config.dataset, _source(config.dataset)
     split = (d.val_size, d.train_size, config.split_seed)
-    known = _SHARED.get((source.key, config.data_root))
+    known = _SHARED.get(_key(config))
     if known is not None:
         return known.digests[split]
     return _split_digests(source, config.data_root, *split)
@@ -97,13 +100,12 @@ def share(configs: Iterable[Config]) -> tuple[list[SharedSet], list[int]]:
     A process that inherits the file descriptors calls `use_shared` with the descriptions. The memory is freed when the
     last process that has it ends, however it ends.
     """
-    sets: dict[tuple[str, str], SharedSet] = {}
+    sets: dict[tuple[str, str, bool], SharedSet] = {}
     for config in configs:
-        d, source = config.dataset, _source(config.dataset)
-        key = (source.key, config.data_root)
+        d, key = config.dataset, _key(config)
         if key not in sets:
-            raw = _raw(source, config.data_root)
-            images = to_shared_memory(normalise(raw.images, raw.white))
+            raw = _raw(_source(d), config.data_root)
+            images = to_shared_memory(_normalised(raw, _exact(config)))
             sets[key] = SharedSet(key, images, to_shared_memory(raw.labels), raw.source, raw.files, {})
         sets[key].digests[d.val_size, d.train_size, config.split_seed] = data_digests(config)
     shared = list(sets.values())
@@ -138,7 +140,7 @@ def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
 class SharedSet:
     """A data set in shared memory: what `load_training_data` needs of it, and the digests of the splits in use."""
 
-    key: tuple[str, str]
+    key: tuple[str, str, bool]
     images: SharedTensor
     labels: SharedTensor
     source: str
@@ -150,7 +152,7 @@ class SharedSet:
         return _mapped(self.images, device), _mapped(self.labels, device)
 
 
-_SHARED: dict[tuple[str, str], SharedSet] = {}
+_SHARED: dict[tuple[str, str, bool], SharedSet] = {}
 
 
 @lru_cache(maxsize=32)
@@ -173,15 +175,28 @@ def _source(dataset: Dataset) -> _Source:
     return _Source(json.dumps(values, sort_keys=True), dataset)
 
 
+def _key(config: Config) -> tuple[str, str, bool]:
+    """Runs of the same one have the same images and labels, bit for bit."""
+    return _source(config.dataset).key, config.data_root, _exact(config)
+
+
+def _exact(config: Config) -> bool:
+    return config.engine is EngineName.native
+
+
 @lru_cache(maxsize=8)
 def _raw(source: _Source, data_root: str) -> RawImages:
     return read_images(source.dataset, data_root, "train")
 
 
 @lru_cache(maxsize=8)
-def _tensors(source: _Source, data_root: str, device: torch.device) -> tuple[Tensor, Tensor]:
+def _tensors(source: _Source, data_root: str, device: torch.device, exact: bool) -> tuple[Tensor, Tensor]:
     raw = _raw(source, data_root)
-    return normalise(raw.images, raw.white).to(device), raw.labels.to(device)
+    return _normalised(raw, exact).to(device), raw.labels.to(device)
+
+
+def _normalised(raw: RawImages, exact: bool) -> Tensor:
+    return normalise_exactly(raw.images, raw.white) if exact else normalise(raw.images, raw.white)
 
 
 @lru_cache(maxsize=64)

@@ -26,7 +26,7 @@ class Job(Stored):
         config: as it was asked for: `engine=auto` stays so.
         fingerprint: of what it trains.
         run: name of its run folder. Jobs with the same one are trained once.
-        engine: what will do its steps.
+        engine: what will do its steps, and why (in half a line).
         outputs: the outputs folder; not kept, since the sweep's folder, which hands out jobs, lies in it.
     """
 
@@ -38,7 +38,13 @@ class Job(Stored):
     fingerprint: str
     run: str
     engine: EngineName = EngineName.torch
+    engine_why: str = ""
     outputs: Path = field(default_factory=outputs_dir, compare=False)
+
+    @property
+    def executed(self) -> Config:
+        """The configuration with the engine that was chosen."""
+        return replace(self.config, engine=self.engine)
 
     @property
     def folder(self) -> RunFolder:

@@ -17,9 +17,10 @@ from lenet_exp.machine import command_line, git_state, host, versions
 from lenet_exp.training.execution import describe_execution
 
 
-def begin(job: Job, config: Config, data: TrainingData, device: torch.device) -> Record:
+def begin(job: Job, config: Config, data: TrainingData, device: torch.device, engine_why: str) -> Record:
     """Args:
-    config: the job's, with the number of threads that was chosen.
+    config: the job's, with the engine and the number of threads that were chosen.
+    engine_why: as of `describe_execution`.
     """
     return Record(
         name=job.name,
@@ -30,7 +31,7 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device) ->
         data_source=data.source,
         data_files=data.files,
         source_digest=source_digest(),
-        execution=describe_execution(config, device),
+        execution=describe_execution(config, device, engine_why),
         versions=versions(),
         git=git_state(),
         host=host(),

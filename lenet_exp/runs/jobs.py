@@ -25,8 +25,8 @@ from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.usable import check_store
 from lenet_exp.training.check import check_config
-from lenet_exp.training.engine import choose_engine
-from lenet_exp.training.execution import SWEEP_THREADS, choose_device
+from lenet_exp.training.engine import Chosen, choose_engine
+from lenet_exp.training.execution import SWEEP_THREADS, bits_depend_on, choose_device, threads_count
 
 log = logging.getLogger("lenet_exp")
 
@@ -47,8 +47,9 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     choose_device(config.device)
     name = name or f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"
     what = fingerprint(config, data_digests(config))
-    kept = replace(config, tracking=_kept(config.tracking))
-    return Job(0, name, {}, [], kept, what, run_id(config.tracking.experiment, what), choose_engine(config.engine))
+    kept, chosen = replace(config, tracking=_kept(config.tracking)), choose_engine(config)
+    run = run_id(config.tracking.experiment, what)
+    return Job(0, name, {}, [], kept, what, run, chosen.engine, chosen.why)
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) -> list[Config]:
@@ -63,6 +64,7 @@ def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) ->
             config = typed(cfg)
             check_config(config)
             choose_device(config.device)
+            choose_engine(config)
         except ConfigError as e:
             raise ConfigError(f"{e}{_which(overrides, jobs)}") from e
         configs.append(config)
@@ -99,7 +101,8 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         except UserError as e:
             raise type(e)(f"{e}{_which(overrides, jobs)}") from e
     groups, found = set(config_groups()), []
-    runs = _run_ids(configs, fingerprints)
+    chosen = [choose_engine(config) for config in configs]
+    runs = _run_ids([replace(c, engine=e.engine) for c, e in zip(configs, chosen, strict=True)], fingerprints)
     for number, (overrides, config) in enumerate(zip(jobs, configs, strict=True)):
         values = swept_values(swept, list(overrides))
         found.append(
@@ -111,10 +114,17 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
                 _frozen(config),
                 fingerprints[number],
                 runs[number],
-                choose_engine(config.engine),
+                chosen[number].engine,
+                chosen[number].why,
             )
         )
     return found
+
+
+def tell_engines(jobs: Sequence[Job]) -> None:
+    """Says what does the steps of a sweep's jobs, and why."""
+    for words, number in Counter(Chosen(job.engine, job.engine_why).words for job in jobs).items():
+        log.info("engine%s: %s", f" of {number} jobs" if number < len(jobs) else "", words)
 
 
 def tell_once(configs: Sequence[Config]) -> None:
@@ -130,10 +140,17 @@ def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str
 
     A fingerprint that the sweep asks for under several executions (device, threads, engine) is trained under each:
     the first has the usual folder, unless that holds a run of another of them already; the others have folders of
-    their own.
+    their own. Threads are no execution of their own where no bit depends on them.
+
+    Args:
+        configs: with the engines that were chosen.
     """
-    executions = [
-        (choose_device(c.device).type, c.num_threads or SWEEP_THREADS, *_named(choose_engine(c.engine)))
+    executions: list[tuple[object, ...]] = [
+        (
+            choose_device(c.device).type,
+            *([c.num_threads or SWEEP_THREADS] if threads_count(c) else []),
+            *_named(c.engine),
+        )
         for c in configs
     ]
     several = Counter(f for f, _ in set(zip(fingerprints, executions, strict=True)))
@@ -154,7 +171,9 @@ def _execution_of(run: str) -> tuple[object, ...] | None:
     begun = RunFolder(outputs_dir() / "runs" / run).begun()
     if begun is None or not {"device", "num_threads"} <= begun.execution.keys():
         return None
-    return (begun.execution["device"], begun.execution["num_threads"], *_named(begun.engine))
+    had = bits_depend_on(begun.execution, begun.versions)
+    threads = [had["num_threads"]] if "num_threads" in had else []
+    return (begun.execution["device"], *threads, *_named(begun.engine))
 
 
 def _named(engine: str) -> list[str]:

@@ -22,7 +22,7 @@ from lenet_exp.runs.begin import begin
 from lenet_exp.runs.verify import contradiction
 from lenet_exp.tracking.recorded import Recorded
 from lenet_exp.training.check import check_config
-from lenet_exp.training.engine import ENGINES
+from lenet_exp.training.engine import ASKED_FOR, choose_engine
 from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.trust import check_activation, check_optimizer, check_trust
 
@@ -82,8 +82,8 @@ def repeatable(recorded: Recorded, data_root: str | None, trust: str | None) -> 
         return not_comparable(str(e))
     use_threads(config.num_threads, 1)
     engine, place = EngineName(record.engine), outputs_dir() / FOLDER / recorded.id
-    job = Job(0, record.name, {}, [], config, record.fingerprint, recorded.id, engine, place)
-    return Repeatable(record, config, data, job, _what_differs(record, begin(job, config, data, device)))
+    job = Job(0, record.name, {}, [], config, record.fingerprint, recorded.id, engine, ASKED_FOR, place)
+    return Repeatable(record, config, data, job, _what_differs(record, begin(job, config, data, device, ASKED_FOR)))
 
 
 def _as_executed(
@@ -97,7 +97,7 @@ def _as_executed(
         check_activation(recorded.name, kept.activation, trust)
         check_optimizer(recorded.name, kept.optimizer, trust)
         kept = replace(kept, dataset=replace(kept.dataset, mirrors=None))
-    if record.engine not in ENGINES:
+    if record.engine not in {EngineName.torch, EngineName.native}:
         raise UserError(f"engine={record.engine}: not in this release")
     threads = had.get("num_threads", kept.num_threads)
     config = replace(
@@ -111,7 +111,9 @@ def _as_executed(
     )
     config = typed(plain(config))
     check_config(config)
-    return config, choose_device(config.device)
+    device = choose_device(config.device)
+    choose_engine(config)
+    return config, device
 
 
 def _what_differs(record: Record, here: Record) -> str:

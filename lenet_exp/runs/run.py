@@ -22,13 +22,14 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.augmented import augmented_picture
-from lenet_exp.reports.progress import log_to_file
+from lenet_exp.reports.progress import display, log_to_file
 from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
 from lenet_exp.tracking.delivery import Delivery, StoreDelivery
 from lenet_exp.training.augmentation import augments
+from lenet_exp.training.engine import Chosen, choose_engine, why_not_native
 from lenet_exp.training.execution import bits_depend_on, choose_device, use_threads
 from lenet_exp.training.fit import EpochResult
 from lenet_exp.training.lane import Lane, new_lane
@@ -91,7 +92,7 @@ def run(
         DataError: the data are not there, or no more those that the job was made with.
         BaseException: whatever ended the training; the record says `failed`, or `killed` for an interrupt.
     """
-    config, folder = replace(job.config, engine=job.engine), job.folder
+    config, folder = job.executed, job.folder
     device = choose_device(config.device)
     model_file = _model_file(job)
     with folder.claim():
@@ -111,7 +112,8 @@ def run(
             return RunResult(folder.path, record, delivery.send(folder), repeated=True)
         threads = earlier.execution.get("num_threads") if earlier is not None else None
         threads = use_threads(config.num_threads, threads if isinstance(threads, int) else None, default_threads)
-        config = replace(config, num_threads=threads)
+        chosen = _engine(job, earlier)
+        config = replace(config, num_threads=threads, engine=chosen.engine)
         data = load_training_data(config, device)
         if fingerprint(config, data.digests) != job.fingerprint:
             raise DataError(
@@ -122,15 +124,30 @@ def run(
         with graceful():
             try:
                 with log_to_file(folder.log_file):
-                    begun, commits = _begin(folder, earlier, begin(job, config, data, device), lane)
+                    begun, commits = _begin(folder, earlier, begin(job, config, data, device, chosen.why), lane)
                     if config.tracking.plots and augments(config.augmentation):
                         picture = augmented_picture(data, config.augmentation, config.seed)
                         folder.keep_picture("augmentation", picture)
+                    log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
                     on_start(folder)
                     record = Training(folder, begun, lane, data, commits, delivery, model_file, prune).to_its_end()
             finally:
                 mlflow_run_id = delivery.send(folder)
     return RunResult(folder.path, record, mlflow_run_id, repeated=False)
+
+
+def _engine(job: Job, earlier: Record | None) -> Chosen:
+    """The job's; with `engine=auto` that of an earlier try, if it can go on here.
+
+    Raises:
+        ConfigError: the native engine of the job can't be had here; torch would give other bits.
+    """
+    if job.config.engine is EngineName.auto and earlier is not None and earlier.engine != job.engine:
+        can = earlier.engine == EngineName.torch or why_not_native(job.config) is None
+        if can and earlier.engine in set(EngineName):
+            return Chosen(EngineName(earlier.engine), "it began the run")
+    choose_engine(job.executed)
+    return Chosen(job.engine, job.engine_why)
 
 
 def _model_file(job: Job) -> ModelFile | None:

@@ -57,10 +57,10 @@ def _seconds(jobs: Sequence[Job]) -> list[float]:
         kinds[str([*kind, job.engine])].append(job)
     found = []
     for kind in kinds.values():
-        per_image = _seconds_an_image(kind[0].config)
+        per_image = _seconds_an_image(kind[0].executed)
         for job in kind:
             left = job.config.num_epoch - len(job.folder.history().epochs)
-            data = load_training_data(job.config, torch.device("cpu"))
+            data = load_training_data(job.executed, torch.device("cpu"))
             found.append(per_image * left * (len(data.train_index) + len(data.val_index) / 3))  # no gradients there
     return found
 

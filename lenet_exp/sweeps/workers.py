@@ -24,8 +24,8 @@ def work_of(sweep: SweepFolder, jobs: Sequence[Job], environment: Mapping[str, s
         environment: what `hydra.job.env_set` sets in them.
         all_known: whether there will be no other jobs.
     """
-    configs = [job.config for job in jobs]
-    sets, descriptors = share({str((c.dataset, c.data_root, c.split_seed)): c for c in configs}.values())
+    configs = [job.executed for job in jobs]
+    sets, descriptors = share({str((c.dataset, c.data_root, c.split_seed, c.engine)): c for c in configs}.values())
     return Work(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment), sets),

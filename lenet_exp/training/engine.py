@@ -1,8 +1,9 @@
-"""What does a step of a training, and what judges its network: an engine. PyTorch, eager, is the one there is."""
+"""What does a step of a training, and what judges its network: an engine. PyTorch, eager, or the native one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -10,10 +11,14 @@ from torch.nn import functional as F
 
 from lenet_exp.config.schema import Config, EngineName, Shape
 from lenet_exp.data.images import TrainingData
+from lenet_exp.errors import ConfigError
 from lenet_exp.training.augmentation import augment, augments
 from lenet_exp.training.average import follow
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.lane import Lane
+from lenet_exp.training.native.engine import NativeEngine
+from lenet_exp.training.native.library import Kernels, described, kernels
+from lenet_exp.training.native.options import unknown
 from lenet_exp.training.schedule import lr_factor
 
 Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
@@ -28,6 +33,9 @@ class Engine(Protocol):
 
     def judge(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
         """Mean loss, and the predicted classes (n_val,) on the CPU, of the validation images."""
+
+    def mean(self, losses: Tensor, shares: Tensor) -> float:
+        """An epoch's loss, of those of its batches (steps,) and their shares of the images (steps,)."""
 
 
 class TorchEngine:
@@ -65,15 +73,71 @@ class TorchEngine:
         """As of `Engine`."""
         return evaluate(lane.judged, data.images, data.labels, data.val_index)
 
+    def mean(self, losses: Tensor, shares: Tensor) -> float:
+        """As of `Engine`."""
+        return float(losses @ shares)
 
-ENGINES: dict[EngineName, type[Engine]] = {EngineName.torch: TorchEngine}
+
+ASKED_FOR = "asked for"
 
 
-def choose_engine(asked: EngineName) -> EngineName:
-    """The engine for an `engine` flag, chosen when a job is made; `auto` is torch."""
-    return EngineName.torch if asked is EngineName.auto else asked
+@dataclass(frozen=True)
+class Chosen:
+    """An engine, and why it was chosen, in half a line."""
+
+    engine: EngineName
+    why: str
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        if self.engine is EngineName.native:
+            return f"native, compiled for {described()}"
+        return self.engine.value if self.why == ASKED_FOR else f"{self.engine.value}, since {self.why}"
+
+
+def choose_engine(config: Config) -> Chosen:
+    """The engine of a job, chosen when it is made and never by timing; the kernels are built if they have to be.
+
+    Raises:
+        ConfigError: `engine=native` where that can't be.
+    """
+    if config.engine is EngineName.torch:
+        return Chosen(EngineName.torch, ASKED_FOR)
+    why_not = why_not_native(config)
+    if config.engine is EngineName.native:
+        if why_not is not None:
+            raise ConfigError(f"engine=native: {why_not}; allowed is engine=auto or torch")
+        return Chosen(EngineName.native, ASKED_FOR)
+    if why_not is not None:
+        return Chosen(EngineName.torch, why_not)
+    return Chosen(EngineName.native, "it knows all that is asked for")
+
+
+def why_not_native(config: Config) -> str | None:
+    """Why the native engine can't train a configuration here, in half a line; None where it can."""
+    return unknown(config) or _none_built()
 
 
 def engine_of(config: Config) -> Engine:
-    """The engine of a run."""
-    return ENGINES[choose_engine(config.engine)]()
+    """The engine of a run.
+
+    Args:
+        config: with the engine that was chosen.
+
+    Raises:
+        ConfigError: this machine or release lacks it. Another engine's bits would be others.
+    """
+    if config.engine is EngineName.torch:
+        return TorchEngine()
+    if config.engine is not EngineName.native:
+        raise ValueError(f"engine={config.engine}: was not chosen yet")
+    choose_engine(config)
+    built = kernels()
+    assert isinstance(built, Kernels)
+    return NativeEngine(built)
+
+
+def _none_built() -> str | None:
+    built = kernels()
+    return f"{built}; the native engine would be several times as fast" if isinstance(built, str) else None

@@ -9,8 +9,12 @@ import torch
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_count, cpu_model, cpu_numbers, kernel_settings
+from lenet_exp.training.augmentation import augments
+from lenet_exp.training.native.library import described
 
 SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
+WORDS = {"engine_why", "compiled"}  # of an execution: for people
+NATIVE_KERNEL = "native 1"  # another number where the same run has other bits; tests/training/native/digests.json
 
 
 def choose_device(device: str) -> torch.device:
@@ -40,20 +44,26 @@ def use_threads(*wanted: int | None) -> int:
     return threads
 
 
-def describe_execution(config: Config, device: torch.device) -> dict[str, str | int]:
-    """What the weights' bits may depend on besides the fingerprint; which of it counts is the engine's matter
-    (`bits_depend_on`). The CPU's part counts on a GPU, too: first weights and images are made by the CPU.
+def describe_execution(config: Config, device: torch.device, engine_why: str = "") -> dict[str, str | int]:
+    """What the weights' bits may depend on besides the fingerprint, and what does the steps; which of it counts is the
+    engine's matter (`bits_depend_on`). The CPU's part counts on a GPU, too: first weights and images are made by the
+    CPU.
 
     Args:
         config: with the engine and the number of threads that were chosen.
+        engine_why: why that engine, in half a line.
     """
+    native = config.engine is EngineName.native
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
     return {
         "device": device.type,
         "device_model": name,
         "num_threads": config.num_threads or cpu_count(),
         "engine": config.engine.value,
-        "kernel": "eager",
+        **({"engine_why": engine_why} if engine_why else {}),
+        **({"compiled": described()} if native else {}),
+        **({"augmentation": EngineName.torch.value} if native and augments(config.augmentation) else {}),
+        "kernel": NATIVE_KERNEL if native else "eager",
         "stack": "solo",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         **cpu_numbers(),
@@ -64,7 +74,20 @@ def describe_execution(config: Config, device: torch.device) -> dict[str, str | 
 def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:
     """The part of a record's `execution` and `versions` on which its engine's bits depend.
 
-    torch's: on all of its execution, and on its own version.
+    torch's: on all of its execution but for words, and on its own version. The native one's: on the arithmetic of its
+    kernels alone; where torch augments the images, on all of that as well.
     """
     found = {"engine": EngineName.torch.value, **execution}  # before there was a choice, it was torch
+    if found["engine"] == EngineName.native and "augmentation" not in found:
+        return {key: found[key] for key in ("engine", "kernel") if key in found}
+    found = {key: value for key, value in found.items() if key not in WORDS}
     return found | ({"torch": versions["torch"]} if "torch" in versions else {})
+
+
+def threads_count(config: Config) -> bool:
+    """Whether the number of threads is part of what the bits of a run depend on.
+
+    Args:
+        config: with the engine that was chosen.
+    """
+    return config.engine is not EngineName.native or augments(config.augmentation)

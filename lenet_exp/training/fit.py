@@ -61,6 +61,7 @@ def fit(
     data: TrainingData,
     echo: Echo | None = None,
     stop: Callable[[], bool] = lambda: False,
+    engine: Engine | None = None,
 ) -> Iterator[list[EpochResult | Divergence]]:
     """Trains the lanes from where they stand to `num_epoch` epochs and keeps the best weights of each in `lane.best`.
 
@@ -74,13 +75,17 @@ def fit(
         echo: called every `num_iter_echo` iterations.
         stop: asked after each step; if it says so, the training ends there, and `lane.position` says where. Going on
             from it gives the same bits as never having stopped.
+        engine: by default that of the lanes' configuration.
+
+    Raises:
+        ConfigError: this machine lacks the engine.
     """
     (lane,) = lanes
-    engine = engine_of(lane.config)
+    engine = engine or engine_of(lane.config)
     step = engine.stepper(lane, data, steps_an_epoch(lane, data) * lane.config.num_epoch)
     while lane.position.epoch <= lane.config.num_epoch and not lane.stopped_early:
         start = time.perf_counter() - lane.position.seconds
-        trained = _train_epoch(lane, data, step, echo, stop, start)
+        trained = _train_epoch(lane, data, engine, step, echo, stop, start)
         if trained is None:
             return
         result = trained if isinstance(trained, Divergence) else _judge_epoch(lane, data, engine, trained, start)
@@ -104,7 +109,13 @@ class _Trained:
 
 
 def _train_epoch(
-    lane: Lane, data: TrainingData, step: Step, echo: Echo | None, stop: Callable[[], bool], start: float
+    lane: Lane,
+    data: TrainingData,
+    engine: Engine,
+    step: Step,
+    echo: Echo | None,
+    stop: Callable[[], bool],
+    start: float,
 ) -> _Trained | Divergence | None:
     """Trains the epoch in which the lane stands to its end; None where `stop` ended it, and the position is kept."""
     batch_size, every, epoch = lane.config.batch_size, lane.config.num_iter_echo, lane.position.epoch
@@ -141,9 +152,9 @@ def _train_epoch(
         if len(bad) < done and (not step_losses or step_losses[-1][0] < at_bad - 1):  # the last that was a number
             step_losses.append((at_bad - 1, float(losses[int(bad[0]) - 1]), _now_ms()))
         return Divergence(epoch, at_bad, float(losses[int(bad[0])]), step_losses)
-    weights = torch.full((steps,), batch_size / n, device=device)
-    weights[-1] = (n - batch_size * (steps - 1)) / n
-    return _Trained(float(losses @ weights), int(correct) / n, time.perf_counter() - start, step_losses)
+    shares = torch.full((steps,), batch_size / n, device=device)
+    shares[-1] = (n - batch_size * (steps - 1)) / n
+    return _Trained(engine.mean(losses, shares), int(correct) / n, time.perf_counter() - start, step_losses)
 
 
 def _judge_epoch(

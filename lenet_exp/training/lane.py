@@ -8,9 +8,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.seeds import generator
 from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.native.initial import initialise
 from lenet_exp.training.optimizer import build_optimizer
 
 
@@ -113,4 +114,6 @@ def _network(config: Config, device: torch.device, noise: torch.Generator) -> Le
         weights=generator(config.seed, "weights"),
         noise=noise,
     ).to(device)
+    if config.engine is EngineName.native:
+        initialise(model, config.seed)
     return cast(LeNet5, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack it

@@ -56,7 +56,7 @@ def test_what_hydra_trips_over_is_one_line_too(given_override):
         ({"num_epoch": "many"}, "num_epoch=many: allowed is a whole number"),
         ({"learning_rate": 0.1}, "learning_rate: no such flag"),
         ({"tracking": {"model": "all"}}, "tracking.model: no such flag; did you mean tracking.models?"),
-        ({"engine": "Torch"}, "engine=Torch: allowed is auto or torch; did you mean torch?"),
+        ({"engine": "Torch"}, "engine=Torch: allowed is auto or native or torch; did you mean torch?"),
     ],
 )
 def test_a_wrong_dict_is_one_line_too(changed, says):

@@ -26,7 +26,8 @@ def control_characters(text: str) -> set[str]:
 def test_in_a_file_a_run_prints_a_line_an_epoch_and_its_result(ready):
     done = lenet_train(*QUICK, "num_epoch=2", outputs=ready)
     (folder,) = (ready / "runs").iterdir()
-    first, *epochs = done.stderr.splitlines()
+    engine, first, *epochs = done.stderr.splitlines()
+    assert engine.startswith("digits selu sgd: engine ")
     assert first == f"digits selu sgd: run folder {folder}"
     assert [bool(re.fullmatch(EPOCH % (n, 2), line)) for n, line in enumerate(epochs, 1)] == [True, True]
     best, course, where, mlflow, look = done.stdout.splitlines()

@@ -126,7 +126,7 @@ def test_a_dry_run_of_a_single_run(kept):
 
 
 def test_jobs_that_differ_in_how_they_execute_are_trained_each(ready):
-    line = (*QUICK, "num_threads=1,2")
+    line = (*QUICK, "num_threads=1,2", "engine=torch")
     done = lenet_train(*line, outputs=ready)
     assert "2 runs: 2 finished; 2 trained" in done.stdout
     found = runs(client(ready))

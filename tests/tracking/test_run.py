@@ -63,7 +63,7 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
         "split_seed": "0",
         "device": "auto",
         "num_threads": "1",
-        "engine": "torch",
+        "engine": tracked.folder.record().engine,
         "data_root": tracked.run.data.params["data_root"],
         "model_path": "null",
     }

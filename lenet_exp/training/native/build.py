@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lenet_exp.files import read_regular, write_atomic
@@ -31,7 +32,15 @@ class Unavailable(Exception):
     """There is no library; the message is half a line that says why."""
 
 
-def build(folder: Path | None = None) -> Path:
+@dataclass(frozen=True)
+class Library:
+    """A file, and for which CPUs and by what it was built: `avx512, g++ (Debian 12.4.0-5) 12.4.0`."""
+
+    path: Path
+    built: str
+
+
+def build(folder: Path | None = None) -> Library:
     """The library, built by the first compiler that can.
 
     Args:
@@ -48,13 +57,14 @@ def build(folder: Path | None = None) -> Path:
     refused = []
     for compiler in find_compilers():
         try:
-            return build_with(folder, compiler, target)
+            path = build_with(folder, compiler, target)
+            return Library(path, f"{target.name}, {compiler.says}")
         except CompilerError as e:
             refused.append(f"{compiler.name}: {e}")
         except OSError as e:
             raise Unavailable(f"{folder} can't be written ({e.strerror})") from e
     raise Unavailable(
-        "; ".join(refused) or "no C++ compiler ($CXX, clang++, g++, or `pip install 'lenet_exp[native]'`)"
+        "; ".join(refused) or "there is no C++ compiler ($CXX, clang++, g++, or `pip install 'lenet_exp[native]'`)"
     )
 
 

@@ -40,6 +40,12 @@ class Compiler:
         return "ziglang" if self.is_zig else Path(self.command[0]).name
 
     @property
+    def says(self) -> str:
+        """Its version, on one line."""
+        first = self.version.splitlines()[0].strip()
+        return f"ziglang {first}" if self.is_zig else first
+
+    @property
     def is_zig(self) -> bool:
         return "ziglang" in self.command or Path(self.command[0]).name == "zig"
 

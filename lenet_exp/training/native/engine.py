@@ -6,6 +6,7 @@ kernels' arrays, so they are up to date after each step, and a commit is as of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -78,6 +79,10 @@ class NativeEngine:
             total += loss * len(part)
             predictions.append(classes)
         return total / len(data.val_index), torch.cat(predictions)
+
+    def mean(self, losses: Tensor, shares: Tensor) -> float:
+        """As of `Engine`; the exact sum, so that no order of its terms matters."""
+        return math.fsum(loss * share for loss, share in zip(losses.tolist(), shares.tolist(), strict=True))
 
 
 def _options(lane: Lane) -> Options:

@@ -55,9 +55,14 @@ class _Outcome(ctypes.Structure):
 
 
 class Kernels:
-    """A library that was built from kernels/ and can be trusted: opening one runs code of it."""
+    """A library that was built from kernels/ and can be trusted: opening one runs code of it.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        built: for which CPUs and by what, for people.
+    """
+
+    def __init__(self, path: Path, built: str = "") -> None:
+        self.built = built
         self._library = library = ctypes.CDLL(str(path))
         pointer, options, batch, outcome = c_void_p, POINTER(Options), POINTER(_Batch), POINTER(_Outcome)
         for name, result, arguments in (
@@ -126,8 +131,15 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
 def kernels() -> Kernels | str:
     """This machine's kernels, built if they have to be, or why there are none, in half a line."""
     try:
-        return Kernels(build())
+        library = build()
+        return Kernels(library.path, library.built)
     except Unavailable as e:
         return str(e)
     except OSError as e:
         return f"the library that was built can't be opened ({e})"
+
+
+def described() -> str:
+    """For which CPUs and by what this machine's kernels were built; empty where there are none."""
+    built = kernels()
+    return built.built if isinstance(built, Kernels) else ""

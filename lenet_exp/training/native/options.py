@@ -57,7 +57,7 @@ def draws(config: Config) -> bool:
 
 def _unknown_device(config: Config) -> str | None:
     cpu = config.device == "cpu" or (config.device == "auto" and not _accelerated())
-    return None if cpu else f"device={config.device}"
+    return None if cpu else f"device={config.device} is not the CPU"
 
 
 def _accelerated() -> bool:
@@ -67,13 +67,13 @@ def _accelerated() -> bool:
 def _unknown_activation(config: Config) -> str | None:
     cls = option_class("activation", config.activation)
     if all(cls is not known for known, _ in _ACTIVATIONS):
-        return f"activation={option_name(config.activation)}"
+        return f"activation={option_name(config.activation)} is not one of its own"
     given: dict[str, Any] = keywords("activation", config.activation)
     if cls is torch.nn.PReLU and given.get("num_parameters", 1) != 1:
-        return f"activation.num_parameters={given['num_parameters']}"
+        return f"activation.num_parameters={given['num_parameters']} is not 1"
     return None
 
 
 def _unknown_optimizer(config: Config) -> str | None:
     known = option_class("optimizer", config.optimizer) in _OPTIMIZERS
-    return None if known else f"optimizer={option_name(config.optimizer)}"
+    return None if known else f"optimizer={option_name(config.optimizer)} is not one of its own"

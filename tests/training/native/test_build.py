@@ -22,7 +22,7 @@ echo compiled >> {log}
 while [ "$1" != -o ]; do shift; done
 cp {library} "$2"
 """
-BUILD = "from lenet_exp.training.native.build import build; print(build())"
+BUILD = "from lenet_exp.training.native.build import build; print(build().path)"
 
 
 class Fake:
@@ -71,17 +71,17 @@ def test_eight_processes_at_once_build_once(fake):
 
 
 def test_what_was_built_is_built_no_more_and_works(fake):
-    first = build.build(fake.cache)
-    assert build.build(fake.cache) == first
+    first = build.build(fake.cache).path
+    assert build.build(fake.cache).path == first
     assert fake.runs == 1
     Kernels(first)
 
 
 def test_a_library_that_was_changed_is_built_anew(fake):
-    path = build.build(fake.cache)
+    path = build.build(fake.cache).path
     for damage in (b"", path.read_bytes()[:-1] + b"x"):
         path.write_bytes(damage)
-        assert build.build(fake.cache) == path
+        assert build.build(fake.cache).path == path
         assert path.read_bytes() == Path(fake.library).read_bytes()
     path.with_suffix(".sha256").unlink()
     build.build(fake.cache)
@@ -90,7 +90,7 @@ def test_a_library_that_was_changed_is_built_anew(fake):
 
 @pytest.mark.parametrize("what", ["library", "digest"])
 def test_a_file_that_others_may_write_is_not_opened(fake, what):
-    path = build.build(fake.cache)
+    path = build.build(fake.cache).path
     (path if what == "library" else path.with_suffix(".sha256")).chmod(0o666)
     build.build(fake.cache)
     assert fake.runs == 2
@@ -132,7 +132,7 @@ def test_a_compiler_that_refuses_is_said_with_its_words(fake):
     with pytest.raises(build.Unavailable, match=r"fake-c\+\+: engine.cpp:7: error: no such header"):
         build.build(fake.cache)
     fake.behave("")
-    assert build.build(fake.cache).exists()
+    assert build.build(fake.cache).path.exists()
 
 
 def test_a_compiler_that_hangs_counts_as_none(fake, monkeypatch):
@@ -151,11 +151,11 @@ def test_a_compiler_that_writes_nothing_counts_as_none(fake):
 
 
 def test_what_a_killed_build_left_does_no_harm(fake):
-    path = build.build(fake.cache)
+    path = build.build(fake.cache).path
     path.unlink()
     path.with_suffix(".building").mkdir()
     (path.with_suffix(".building") / path.name).write_bytes(b"half")
-    assert build.build(fake.cache) == path
+    assert build.build(fake.cache).path == path
     assert not path.with_suffix(".building").exists()
 
 

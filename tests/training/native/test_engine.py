@@ -20,20 +20,14 @@ from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.weights import load_weights, save_weights
 from tests.training.native.trained import (
     CONFIGURATIONS,
-    SHORT,
     fit_native,
-    native_start,
+    started,
     state_digest,
     train_native,
 )
-from tests.training.small import configure
 
 DIGESTS = json.loads(Path(__file__).with_name("digests.json").read_text())
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def started(name: str, *more: str):
-    return native_start(configure(*SHORT, *CONFIGURATIONS[name], *more))
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
@@ -56,7 +50,7 @@ def test_torchs_code_for_other_cpus_changes_no_bit(kernels, capability):
 @pytest.mark.parametrize("name", ["selu, nesterov", "relu, adam, averaged", "prelu, rmsprop, clipped"])
 def test_the_losses_are_torchs(kernels, name):
     (native, data), (torchs, _) = (started(name, "num_epoch=1", "num_iter_echo=1") for _ in range(2))
-    (mine,), ((theirs,),) = fit_native(kernels, native, data), fit([torchs], data)
+    (mine,), ((theirs,),) = fit_native(kernels, native, data), fit([torchs], data, engine=TorchEngine())
     for (_, loss, _), (_, expected, _) in zip(mine.step_losses, theirs.step_losses, strict=True):
         assert loss == pytest.approx(expected, rel=2e-3)
     assert mine.lr == pytest.approx(theirs.lr, rel=1e-12)
@@ -94,9 +88,13 @@ def test_each_engine_goes_on_from_the_others_state(kernels, name):
         if first:
             fit_native(kernels, lane, data, stop)
         else:
-            list(fit([lane], data, stop=stop))
+            list(fit([lane], data, stop=stop, engine=TorchEngine()))
         restore(again, *snapshot(lane))
-        results = fit_native(kernels, again, data) if second else [result for (result,) in fit([again], data)]
+        results = (
+            fit_native(kernels, again, data)
+            if second
+            else [result for (result,) in fit([again], data, engine=TorchEngine())]
+        )
         assert results[-1].train_loss == pytest.approx(expected.train_loss, rel=2e-2)
 
 
@@ -119,7 +117,7 @@ def test_images_are_augmented_by_torch(kernels):
     lane, data = started("selu, nesterov", "augmentation=[affine,flip]", "num_epoch=1")
     (result,) = fit_native(kernels, lane, data)
     torchs, _ = started("selu, nesterov", "augmentation=[affine,flip]", "num_epoch=1")
-    ((expected,),) = fit([torchs], data)
+    ((expected,),) = fit([torchs], data, engine=TorchEngine())
     assert result.train_loss == pytest.approx(expected.train_loss, rel=2e-3)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet_exp.data import images
+from lenet_exp.data.images import normalise
+from lenet_exp.data.resize import normalise_exactly
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.arithmetic import cosine, power, whole_power
-from lenet_exp.training.native.initial import initialise, normalise
+from lenet_exp.training.native.initial import initialise
 from lenet_exp.training.native.options import unknown
 from lenet_exp.training.native.target import AVX2, AVX512, NEON, find_target
 from lenet_exp.training.schedule import lr_factor
@@ -50,7 +51,7 @@ def test_initial_weights_are_torchs_but_for_the_last_bits(activation):
 @pytest.mark.parametrize(("height", "width", "white"), [(28, 28, 255), (8, 8, 16), (32, 32, 255), (50, 20, 255)])
 def test_images_are_torchs_but_for_the_last_bits(height, width, white):
     pixels = torch.randint(white + 1, (70, height, width), dtype=torch.uint8)
-    torch.testing.assert_close(normalise(pixels, white), images.normalise(pixels, white), rtol=0, atol=1e-6)
+    torch.testing.assert_close(normalise_exactly(pixels, white), normalise(pixels, white), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -61,11 +62,14 @@ def test_the_kernels_know_all_that_is_shipped(activation, optimizer):
 
 def test_what_they_do_not_know_is_named():
     config = configure()
-    assert unknown(replace(config, activation={"_target_": "torch.nn.GELU"})) == "activation=gelu"
-    assert unknown(replace(config, optimizer={"_target_": "torch.optim.ASGD", "name": "mine"})) == "optimizer=mine"
-    assert unknown(replace(config, device="cuda")) == "device=cuda"
+    assert unknown(replace(config, activation={"_target_": "torch.nn.GELU"})) == "activation=gelu is not one of its own"
+    assert (
+        unknown(replace(config, optimizer={"_target_": "torch.optim.ASGD", "name": "mine"}))
+        == "optimizer=mine is not one of its own"
+    )
+    assert unknown(replace(config, device="cuda")) == "device=cuda is not the CPU"
     slopes = {"_target_": "torch.nn.PReLU", "num_parameters": 6}
-    assert unknown(replace(config, activation=slopes)) == "activation.num_parameters=6"
+    assert unknown(replace(config, activation=slopes)) == "activation.num_parameters=6 is not 1"
 
 
 V3 = "flags : fpu avx avx2 fma bmi1 bmi2 f16c movbe abm"

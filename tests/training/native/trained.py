@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
-from lenet_exp.data.readers import read_images
-from lenet_exp.training import fit as fitting
-from lenet_exp.training.fit import Divergence, EpochResult
+from lenet_exp.training.fit import Divergence, EpochResult, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.native.engine import NativeEngine
-from lenet_exp.training.native.initial import initialise, normalise
 from lenet_exp.training.native.library import Kernels
 from lenet_exp.training.snapshot import snapshot
 from lenet_exp.training.weights import weights_digest
@@ -41,26 +36,17 @@ CONFIGURATIONS = {
 }  # fmt: skip
 
 
-def native_start(config: Config) -> tuple[Lane, TrainingData]:
-    """What `fit` needs, from bits that are the same on every CPU."""
-    lane, data = new_lane(config, torch.device("cpu")), load_training_data(config, torch.device("cpu"))
-    initialise(lane.model, config.seed)
-    if lane.average is not None:
-        initialise(lane.average, config.seed)
-    raw = read_images(config.dataset, config.data_root, "train")
-    return lane, replace(data, images=normalise(raw.images, raw.white))
+def started(name: str, *more: str) -> tuple[Lane, TrainingData]:
+    """What `fit` needs of a training that is named in `CONFIGURATIONS`."""
+    config = configure(*SHORT, *CONFIGURATIONS[name], "engine=native", *more)
+    return new_lane(config, torch.device("cpu")), load_training_data(config, torch.device("cpu"))
 
 
 def fit_native(
     kernels: Kernels, lane: Lane, data: TrainingData, stop: Callable[[], bool] = lambda: False
 ) -> list[EpochResult | Divergence]:
-    """`fit` with the native engine."""
-    before = fitting.engine_of
-    fitting.engine_of = lambda config: NativeEngine(kernels)
-    try:
-        return [result for (result,) in fitting.fit([lane], data, stop=stop)]
-    finally:
-        fitting.engine_of = before
+    """`fit` with these kernels."""
+    return [result for (result,) in fit([lane], data, stop=stop, engine=NativeEngine(kernels))]
 
 
 def state_digest(lane: Lane) -> str:
@@ -72,7 +58,7 @@ def state_digest(lane: Lane) -> str:
 
 def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
     """The digest of a training that is named in `CONFIGURATIONS`."""
-    lane, data = native_start(configure(*SHORT, *CONFIGURATIONS[name], f"num_threads={threads}"))
+    lane, data = started(name, f"num_threads={threads}")
     fit_native(kernels, lane, data)
     return state_digest(lane)
 

@@ -1,0 +1,51 @@
+"""Images as the native engine takes them: resized in arithmetic that gives the same bits on every CPU.
+
+torch's resizing does not: its bits depend on what the CPU can do. Here each pixel is a written-out sum of products.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SIDE = 32  # LeNet-5's input
+CHUNK = 128  # images at a time, so that the work space stays in the cache
+
+
+def normalise_exactly(images: Tensor, white: int) -> Tensor:
+    """(n, height, width) in [0, white] -> (n, 1, 32, 32) float32 in [-1, 1]: bilinear with antialiasing, as
+    `images.normalise`, but for the last bits."""
+    pixels = images.numpy()
+    out = np.empty((len(pixels), 1, SIDE, SIDE), dtype=np.float32)
+    down, across = _shares(pixels.shape[1]), _shares(pixels.shape[2])
+    scale = np.float32(2 / white)
+    for start in range(0, len(pixels), CHUNK):
+        part = pixels[start : start + CHUNK].transpose(1, 2, 0).astype(np.float32)  # (height, width, images)
+        lines = _sums(part, down)
+        resized = _sums(lines.transpose(1, 0, 2), across) * scale - np.float32(1)
+        out[start : start + CHUNK, 0] = resized.transpose(2, 1, 0)
+    return torch.from_numpy(out)
+
+
+def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
+    """For each of 32 pixels of a line: which of `size` pixels it is made of, and their shares (a triangle's)."""
+    scale = size / SIDE
+    width = max(scale, 1.0)
+    found = []
+    for i in range(SIDE):
+        center = (i + 0.5) * scale
+        heights = [(j, 1 - abs(j + 0.5 - center) / width) for j in range(size)]
+        above = [(j, height) for j, height in heights if height > 0]
+        total = sum(height for _, height in above)
+        found.append([(j, np.float32(height / total)) for j, height in above])
+    return found
+
+
+def _sums(lines: np.ndarray, shares: list[list[tuple[int, np.float32]]]) -> np.ndarray:
+    """(size, ...) -> (32, ...): the weighted sums of lines, term by term."""
+    out = np.zeros((SIDE, *lines.shape[1:]), dtype=np.float32)
+    for line, terms in zip(out, shares, strict=True):
+        for j, share in terms:
+            line += lines[j] * share
+    return out

@@ -1,0 +1,223 @@
+"""Which engine does the steps of a run: chosen when its job is made, said, kept, and the same until its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.config.schema import EngineName
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.results import RunResult
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.runs.jobs import lone_job
+from lenet_exp.runs.run import run
+from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.training.native.library import described, kernels
+from tests.commands import SMALL, Done, end, lenet_train, start
+from tests.stores import client, points, runs
+
+QUICK = (*SMALL, "num_epoch=2", "tracking.plots=false", "tracking.models=none")
+KILLS = int(os.environ.get("KILLS", "4"))
+KILLED = (
+    *SMALL,
+    "num_epoch=150",
+    "tracking.plots=false",
+    "tracking.models=none",
+    "activation=rrelu",
+    "optimizer=adamw",
+    "optimizer.lr=0.002",
+    "optimizer.amsgrad=true",
+    "regularization.dropout_rate=0.2",
+    "schedule=cosine",
+    "training.ema_decay=0.99",
+    "training.clip_norm=1",
+    "training.label_smoothing=0.1",
+)
+
+pytestmark = pytest.mark.skipif(isinstance(kernels(), str), reason=f"no native engine here: {kernels()}")
+
+
+@pytest.fixture
+def no_compiler(tmp_path) -> dict[str, str]:
+    """The environment of a machine that has none, and never had."""
+    return {"PATH": str(tmp_path), "CXX": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def without_kernels(no_compiler, monkeypatch):
+    """This process, on such a machine; an extra that has a compiler is not seen."""
+    for name, value in no_compiler.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("lenet_exp.training.native.compiler.find_spec", lambda name: None)
+    kernels.cache_clear()
+    yield
+    kernels.cache_clear()
+
+
+def trained(*more: str, engine: EngineName | None = None, prune_at: int | None = None) -> RunResult:
+    config = compose([*QUICK, *more])
+    job = lone_job(config)
+    if engine is not None:
+        job = replace(job, engine=engine)
+    delivery = StoreDelivery(config.tracking)
+    return run(job, delivery, default_threads=1, prune=lambda result: result.epoch == prune_at)
+
+
+def the_record(done: Done, outputs: Path) -> Any:
+    assert done.returncode == 0, done.stderr
+    (folder,) = (outputs / "runs").iterdir()
+    return RunFolder(folder).record()
+
+
+def test_auto_is_native_where_it_knows_all_that_is_asked_for(ready):
+    done = lenet_train(*QUICK, outputs=ready)
+    record = the_record(done, ready)
+    assert f"digits selu sgd: engine native, compiled for {described()}" in done.stderr
+    assert (record.engine, record.execution["kernel"]) == ("native", "native 1")
+    assert record.execution["engine_why"] == "it knows all that is asked for"
+    assert record.execution["compiled"] == described()
+    (logged,) = runs(client(ready))
+    assert logged.data.params["engine"] == "native"
+    assert record.best_val_accuracy > 0.5
+
+
+def test_an_option_of_ones_own_is_trained_by_torch_and_that_is_said(ready, tmp_path):
+    options = tmp_path / "mine" / "activation"
+    options.mkdir(parents=True)
+    (options / "gelu.yaml").write_text("name: gelu\n_target_: torch.nn.GELU\nmonotone: false\n")
+    line = (f"--config-dir={options.parent}", *QUICK, "activation=gelu")
+    done = lenet_train(*line, outputs=ready)
+    record = the_record(done, ready)
+    assert "engine torch, since activation=gelu is not one of its own" in done.stderr
+    assert (record.engine, record.execution["kernel"]) == ("torch", "eager")
+    refused = lenet_train(*line, "engine=native", outputs=ready)
+    assert refused.returncode == 2
+    (said,) = refused.stderr.splitlines()
+    assert said == "lenet-train: engine=native: activation=gelu is not one of its own; allowed is engine=auto or torch"
+
+
+def test_without_a_compiler_torch_trains_and_one_line_says_what_would_be_faster(ready, without_kernels):
+    done = lenet_train(*QUICK, outputs=ready)
+    assert the_record(done, ready).engine == "torch"
+    (said,) = [line for line in done.stderr.splitlines() if "engine" in line]
+    assert "engine torch, since there is no C++ compiler ($CXX, clang++, g++, or `pip install" in said
+    assert said.endswith("the native engine would be several times as fast")
+    refused = lenet_train(*QUICK, "engine=native", outputs=ready)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+
+
+def test_a_native_job_is_not_trained_by_torch_where_there_is_no_compiler(ready, without_kernels):
+    with pytest.raises(ConfigError, match=r"engine=native: there is no C\+\+ compiler"):
+        trained(engine=EngineName.native)
+    assert runs(client(ready)) == []
+
+
+def test_a_worker_that_lacks_the_engine_fails_its_jobs_with_one_line(ready, no_compiler):
+    environment = [f"+hydra.job.env_set.{name}='{value}'" for name, value in no_compiler.items()]
+    process = start("-m", *QUICK, "seed=0,1", "sweep.workers=1", *environment, outputs=ready, cold=True)
+    done = end(process)
+    assert done.returncode == 1
+    assert "engine: native, compiled for" in done.stderr
+    assert done.stdout.count("engine=native: there is no C++ compiler") == 2
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_result_of_torchs_stays_a_result_and_is_said_where_the_other_engine_was_asked_for(ready):
+    assert lenet_train(*QUICK, "engine=torch", outputs=ready).returncode == 0
+    for asked, said in (("engine=auto", False), ("engine=native", True)):
+        again = lenet_train(*QUICK, asked, outputs=ready)
+        assert "trained before" in again.stdout
+        assert ("its result was trained with engine=torch; sweep.force=true trains again" in again.stderr) is said
+
+
+def test_engines_that_are_swept_are_trained_each_and_compared(ready):
+    done = lenet_train("-m", *QUICK, "engine=native,torch,auto", "seed=0,1", "hydra/launcher=basic", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    assert "6 runs: 6 finished; 4 trained" in done.stdout
+    assert "engine of 2 jobs: native, compiled for" in done.stderr
+    assert sorted(run.data.params["engine"] for run in runs(client(ready))) == ["native", "native", "torch", "torch"]
+
+
+def test_threads_are_no_part_of_a_native_run(ready):
+    line = ("-m", *QUICK, "num_threads=1,2", "hydra/launcher=basic")
+    assert "2 runs: 2 finished; 1 trained" in lenet_train(*line, outputs=ready).stdout
+    again = lenet_train(*QUICK, "num_threads=2", outputs=ready)
+    assert "trained before" in again.stdout
+    assert "was trained with" not in again.stderr
+
+
+@pytest.mark.parametrize("first", [EngineName.torch, EngineName.native])
+def test_a_run_goes_on_with_the_engine_that_began_it(ready, first, caplog):
+    """Also where auto would take the other one now."""
+    pruned = trained("engine=auto", engine=first, prune_at=1)
+    assert pruned.record.engine == first
+    other = EngineName.native if first is EngineName.torch else EngineName.torch
+    whole = trained("engine=auto", engine=other)
+    assert (whole.record.engine, whole.record.resumed) == (first, 1)
+
+
+def test_a_run_that_the_other_engine_began_starts_over_where_an_engine_was_asked_for(ready, caplog):
+    caplog.set_level("INFO")
+    trained("engine=torch", prune_at=1)
+    whole = trained("engine=native")
+    assert (whole.record.engine, whole.record.resumed) == ("native", 0)
+    assert "was begun with engine=torch (now native); it starts over" in caplog.text
+
+
+@pytest.mark.slow(seconds=9)
+@pytest.mark.parametrize(
+    ("more", "excused"), [((), False), (("augmentation=[shift,flip]",), True)], ids=["plain", "augmented by torch"]
+)
+def test_a_native_run_is_reproduced_on_another_cpu_with_other_threads(ready, more, excused):
+    """As far as this machine can play another one. What torch augments may depend on the CPU, and that is said."""
+    assert lenet_train(*QUICK, *more, "num_threads=1", outputs=ready).returncode == 0
+    (folder,) = (ready / "runs").iterdir()
+    record = json.loads((folder / "record.json").read_text())
+    assert ("augmentation" in record["execution"]) is excused
+    other = {"ATEN_CPU_CAPABILITY": "default", "OMP_DYNAMIC": "true"}
+    done = end(start(f"run={folder.name}", outputs=ready, program="reproduce", cold=True, env=other))
+    if not excused:
+        assert "\nidentical bit for bit: 2 epochs" in done.stdout, done.stdout + done.stderr
+    else:
+        assert "need not be the record's fault" in done.stdout + done.stderr
+
+
+@pytest.mark.slow(seconds=25)
+def test_killed_at_random_a_native_run_ends_with_the_weights_of_one_that_nobody_disturbed(empty_store, tmp_path):
+    """Each time with another number of threads. KILLS=50 kills it so often."""
+    places = [shutil.copytree(empty_store, tmp_path / name) for name in ("disturbed", "calm")]
+    calm = the_record(end(start(*KILLED, "num_threads=1", outputs=places[1])), places[1])
+    assert calm.engine == "native"
+    dice, kills, went_on, threads = random.Random(1), 0, 0, 0
+    while kills < KILLS:
+        threads = threads % 3 + 1
+        process = start(*KILLED, f"num_threads={threads}", outputs=places[0])
+        time.sleep(dice.uniform(0.5, 3.5))
+        if process.poll() is not None:  # it ended before: from the start again
+            end(process)
+            shutil.rmtree(places[0])
+            shutil.copytree(empty_store, places[0])
+            continue
+        process.kill()
+        went_on += "goes on in epoch" in end(process).stderr
+        kills += 1
+    done = end(start(*KILLED, "num_threads=2", outputs=places[0]))
+    disturbed = the_record(done, places[0])
+    assert disturbed.weights_digest == calm.weights_digest
+    assert disturbed.resumed >= 1
+    curves = [{k: [v for _, v, _ in c] for k, c in _curves(place).items() if "second" not in k} for place in places]
+    assert curves[0] == curves[1]
+
+
+def _curves(outputs: Path) -> dict[str, list[tuple[int, float, int]]]:
+    (logged,) = runs(client(outputs))
+    return points(client(outputs), logged.info.run_id)
