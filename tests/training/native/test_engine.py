@@ -14,6 +14,7 @@ import torch
 
 from lenet_exp.training.engine import TorchEngine
 from lenet_exp.training.evaluate import evaluate
+from lenet_exp.training.execution import NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.snapshot import restore, snapshot
@@ -23,17 +24,28 @@ from tests.training.native.trained import (
     fit_native,
     started,
     state_digest,
+    train_mnist,
     train_native,
 )
 
-DIGESTS = json.loads(Path(__file__).with_name("digests.json").read_text())
+NOTED = json.loads(Path(__file__).with_name("digests.json").read_text())
+DIGESTS = NOTED["digits"]
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_a_training_has_the_bits_that_were_noted(kernels, name):
-    """On any machine. If they changed on purpose: `python -m tests.training.native.trained`, and digests.json."""
+    """On any machine. If they changed on purpose: another number in `NATIVE_KERNEL`, and the digests that
+    `python -m tests.training.native.trained` prints in digests.json."""
     assert train_native(kernels, name) == DIGESTS[name]
+
+
+def test_a_training_on_mnist_has_the_bits_that_were_noted(kernels, real_data):
+    assert train_mnist(kernels, real_data) == NOTED["mnist"]
+
+
+def test_the_digests_are_those_of_the_present_kernels():
+    assert NOTED["kernel"] == NATIVE_KERNEL
 
 
 @pytest.mark.slow(seconds=6)

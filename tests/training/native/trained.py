@@ -1,6 +1,6 @@
-"""Short native trainings on digits, and their digests.
+"""Short native trainings, and their digests.
 
-python -m tests.training.native.trained <library> [threads]      prints the digest of each with a library
+python -m tests.training.native.trained <library> [threads]      prints the digest of each on digits with a library
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from lenet_exp.api import compose
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.training.fit import Divergence, EpochResult, fit
 from lenet_exp.training.lane import Lane, new_lane
@@ -20,6 +21,7 @@ from lenet_exp.training.snapshot import snapshot
 from lenet_exp.training.weights import weights_digest
 from tests.training.small import configure
 
+CPU = torch.device("cpu")
 SHORT = ["dataset.train_size=200", "num_epoch=2"]
 CONFIGURATIONS = {
     "selu, nesterov": ["activation=selu", "optimizer.nesterov=true", "schedule=cosine", "schedule.warmup=0.1"],
@@ -34,12 +36,13 @@ CONFIGURATIONS = {
     "elu": ["activation=elu", "optimizer.dampening=0.2"],
     "leaky relu that falls": ["activation=leaky_relu", "activation.negative_slope=-0.1"],
 }  # fmt: skip
+MNIST = ["experiment=mnist_fast", "dataset.train_size=4000", "dataset.val_size=1000", "num_epoch=1"]
 
 
 def started(name: str, *more: str) -> tuple[Lane, TrainingData]:
     """What `fit` needs of a training that is named in `CONFIGURATIONS`."""
     config = configure(*SHORT, *CONFIGURATIONS[name], "engine=native", *more)
-    return new_lane(config, torch.device("cpu")), load_training_data(config, torch.device("cpu"))
+    return new_lane(config, CPU), load_training_data(config, CPU)
 
 
 def fit_native(
@@ -60,6 +63,14 @@ def train_native(kernels: Kernels, name: str, threads: int = 1) -> str:
     """The digest of a training that is named in `CONFIGURATIONS`."""
     lane, data = started(name, f"num_threads={threads}")
     fit_native(kernels, lane, data)
+    return state_digest(lane)
+
+
+def train_mnist(kernels: Kernels, data_root: str) -> str:
+    """The digest of a short training on MNIST."""
+    config = compose([*MNIST, "num_threads=2", "device=cpu", "engine=native", f"data_root={data_root}"])
+    lane = new_lane(config, CPU)
+    fit_native(kernels, lane, load_training_data(config, CPU))
     return state_digest(lane)
 
 
