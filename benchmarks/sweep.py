@@ -1,0 +1,72 @@
+"""A sweep of 16 runs of 5 epochs of MNIST, from the command to the last finished run in MLflow: ancestor / sweep >= 12.
+
+The ancestor trains one run after the other (16 runs of 5 epochs, extrapolated from three epochs, which are timed in
+turn with the sweeps). The sweep is the command with all that belongs to it: imports, a fresh store, tracking, models,
+pictures, the table at the end.
+
+    python -m benchmarks.sweep
+
+Data: $LENET_EXP_DATA, else `data`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measure import Seconds, keep, parser, positive, show_ratio, show_seconds
+from benchmarks.training import Ancestor, torchvision_images
+from lenet_exp.addresses import sqlite_uri
+from lenet_exp.config.compose import compose
+
+RUNS, EPOCHS, ANCESTOR_EPOCHS = 16, 5, 3
+
+
+def sweep(line: list[str]) -> tuple[float, float]:
+    """Seconds until MLflow has the last run as finished, and until the command has ended."""
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        environment["LENET_EXP_OUTPUTS"] = folder
+        start = time.time()
+        subprocess.run(
+            [sys.executable, "-m", "lenet_exp", "train", "-m", *line], env=environment, capture_output=True, check=True
+        )
+        whole = time.time() - start
+        store = MlflowClient(sqlite_uri(Path(folder) / "mlflow.db"))
+        experiments = [e.experiment_id for e in store.search_experiments()]
+        runs = store.search_runs(experiments, 'tags.kind = "run"')
+        if [run.info.status for run in runs] != ["FINISHED"] * RUNS:
+            sys.exit(f"benchmarks.sweep: {len(runs)} runs, not all finished")
+        return max(run.info.end_time for run in runs) / 1000 - start, whole
+
+
+def main() -> None:
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--engine", default="auto", choices=["auto", "native", "torch"])
+    options.add_argument("--ancestor-epochs", type=positive, default=ANCESTOR_EPOCHS, help="timed in a round (3)")
+    asked = options.parse_args()
+    config = compose(["dataset=mnist"])
+    ancestor = Ancestor(torchvision_images(config, "sweep"), config.dataset.val_size, 1.0)
+    line = [f"num_epoch={EPOCHS}", f"seed=range({RUNS})", f"engine={asked.engine}", f"data_root={config.data_root}"]
+    seconds: Seconds = {"ancestor": [], "sweep": [], "whole command": []}
+    ancestor.epoch()  # a warm-up that does not count
+    for _ in range(asked.repeats):
+        epochs = [ancestor.epoch() for _ in range(asked.ancestor_epochs)]
+        seconds["ancestor"].append(sum(epochs) / len(epochs) * RUNS * EPOCHS)
+        finished, whole = sweep(line)
+        seconds["sweep"].append(finished)
+        seconds["whole command"].append(whole)
+    show_seconds(seconds, f"seconds of {RUNS} runs")
+    show_ratio("ancestor / sweep", seconds["ancestor"], seconds["sweep"], ">= 12")
+    print(f"{RUNS} runs of {EPOCHS} epochs, {asked.repeats} rounds; the ancestor's time is extrapolated")
+    keep(asked, "sweep", seconds)
+
+
+if __name__ == "__main__":
+    main()
