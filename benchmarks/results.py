@@ -98,7 +98,7 @@ def train(recipe: str, dataset: str, asked: argparse.Namespace) -> None:
     seeds = f"seed=range({FIRST_SEED},{FIRST_SEED + asked.repeats})"
     line = [f"experiment={recipe}", f"dataset={dataset}", seeds, f"tracking.experiment={EXPERIMENT}"]
     workers = [f"sweep.workers={asked.workers}"] if asked.workers else []
-    _run("train", "-m", *line, f"tracking.tags.recipe={recipe}", *workers)
+    _run("train", "-m", *line, "engine=torch", f"tracking.tags.recipe={recipe}", *workers)
 
 
 def runs_of(recipe: str, dataset: str, seeds: range) -> list[Run]:
