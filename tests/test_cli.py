@@ -17,6 +17,7 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import knobs
 from lenet_exp.machine import versions
+from lenet_exp.training.native.library import kernels
 from tests.data.idx import MADE_UP, pictures, write_mnist_like
 
 TRAIN = [sys.executable, "-m", "lenet_exp", "train"]
@@ -332,6 +333,8 @@ def test_an_installed_wheel_works_without_the_checkout(tmp_path):
     done = subprocess.run(run, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "2 runs: 2 finished" in done.stdout
+    if not isinstance(kernels(), str):  # their sources are in the wheel
+        assert "engine: native, compiled for" in done.stderr
     where = "import lenet_exp.config.compose as c; print(c.CONF_DIR)"
     found = subprocess.run(
         [python, "-c", where], cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True

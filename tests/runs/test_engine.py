@@ -116,6 +116,37 @@ def test_without_a_compiler_torch_trains_and_one_line_says_what_would_be_faster(
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("trouble", "why"),
+    [
+        ("a compiler that refuses", "fake: error: no such thing"),
+        ("a cache that is a file", "can't be made (Not a directory)"),
+        ("a cache of others", "is not a folder of this user's alone"),
+    ],
+)
+def test_where_the_kernels_cannot_be_built_torch_trains_and_one_line_says_why(
+    ready, no_compiler, without_kernels, monkeypatch, trouble, why
+):
+    cache = Path(no_compiler["XDG_CACHE_HOME"])
+    if trouble == "a compiler that refuses":
+        fake = cache.with_name("fake")
+        fake.write_text(
+            '#!/bin/sh\n[ "$1" = --version ] && echo 1.0 && exit 0\necho "error: no such thing" >&2\nexit 1\n'
+        )
+        fake.chmod(0o755)
+        monkeypatch.setenv("CXX", str(fake))
+    elif trouble == "a cache that is a file":
+        cache.mkdir()
+        (cache / "lenet_exp").touch()
+    else:
+        (cache / "lenet_exp" / "native").mkdir(parents=True)
+        (cache / "lenet_exp" / "native").chmod(0o777)
+    done = lenet_train(*QUICK, outputs=ready)
+    assert the_record(done, ready).engine == "torch"
+    (said,) = [line for line in done.stderr.splitlines() if "engine torch, since" in line]
+    assert why in said
+
+
 def test_a_native_job_is_not_trained_by_torch_where_there_is_no_compiler(ready, without_kernels):
     with pytest.raises(ConfigError, match=r"engine=native: there is no C\+\+ compiler"):
         trained(engine=EngineName.native)

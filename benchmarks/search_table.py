@@ -1,0 +1,129 @@
+"""Every curve of 1,008 configurations of FashionMNIST over three seeds, as data that searches can be replayed on.
+
+Activation (7) x optimizer (4) x lr (3) x dropout (3) x weight decay (2) x schedule (2); 10,000 training images, batches
+of 128, 9 epochs, the native engine: about an hour and a half on two quiet cores. Stopped, it goes on when it is typed
+again.
+
+    python -m benchmarks.search_table train --workers 2     # each curve as a line of search_table.jsonl in the outputs
+    python -m benchmarks.search_table pack                  # those lines as benchmarks/search_table.npz
+
+Data: $LENET_EXP_DATA, else `data`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.measure import positive
+from lenet_exp.config.compose import compose
+from lenet_exp.data.images import load_training_data
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.training.fit import EpochResult, fit
+from lenet_exp.training.lane import new_lane
+
+PACKED = Path(__file__).with_name("search_table.npz")
+EPOCHS, SEEDS = 9, (0, 1, 2)
+FLAGS = {
+    "activation": ["relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "tanh"],
+    "optimizer": ["sgd", "adam", "adamw", "rmsprop"],
+    "optimizer.lr": ["0.1", "0.01", "0.001"],
+    "regularization.dropout_rate": ["0", "0.2", "0.5"],
+    "regularization.weight_decay": ["0", "0.0005"],
+    "schedule": ["constant", "linear"],
+}
+BASE = [
+    "dataset=fashion_mnist",
+    "dataset.train_size=10000",
+    "batch_size=128",
+    f"num_epoch={EPOCHS}",
+    "num_threads=1",
+    "device=cpu",
+    "engine=native",
+]
+
+
+def configurations() -> list[list[str]]:
+    """Overrides of each configuration, in the order of the table."""
+    return [[f"{f}={v}" for f, v in zip(FLAGS, v, strict=True)] for v in itertools.product(*FLAGS.values())]
+
+
+def curve(number: int, seed: int) -> str:
+    """One training, as a line of JSON; a curve that diverged is shorter."""
+    torch.set_num_threads(1)
+    config = compose([*BASE, *configurations()[number], f"seed={seed}"])
+    device = torch.device("cpu")
+    data, lane = load_training_data(config, device), new_lane(config, device)
+    epochs = [result for (result,) in fit([lane], data) if isinstance(result, EpochResult)]
+    kept = [(e.val_accuracy, e.val_loss, e.epoch_seconds) for e in epochs]
+    return json.dumps({"number": number, "seed": seed, "epochs": kept})
+
+
+def lines_file() -> Path:
+    return outputs_dir() / "search_table.jsonl"
+
+
+def known() -> Iterator[dict[str, object]]:
+    """The curves that are there; a line that a kill cut off is none."""
+    file = lines_file()
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def train(workers: int) -> None:
+    """Trains what is missing, in an order that a part of the table is a sample of the whole."""
+    there = {(c["number"], c["seed"]) for c in known()}
+    todo = [(n, s) for s in SEEDS for n in np.random.default_rng(s).permutation(len(configurations())).tolist()]
+    todo = [pair for pair in todo if pair not in there]
+    lines_file().parent.mkdir(parents=True, exist_ok=True)
+    print(f"{len(todo)} curves to train")
+    with lines_file().open("a") as file, ProcessPoolExecutor(workers) as pool:
+        for done, future in enumerate(as_completed([pool.submit(curve, *pair) for pair in todo]), 1):
+            file.write("\n" + future.result())  # a line that was cut off stays apart
+            file.flush()
+            if done % 100 == 0:
+                print(f"{done} of {len(todo)}", flush=True)
+
+
+def pack() -> None:
+    """(configurations, seeds, epochs): counts of right validation images, losses, seconds; NaN after a divergence."""
+    shape = (len(configurations()), len(SEEDS), EPOCHS)
+    accuracy, loss, seconds = (np.full(shape, math.nan, dtype=np.float32) for _ in range(3))
+    trained = np.zeros(shape[:2], dtype=bool)
+    for found in known():
+        place = (int(str(found["number"])), SEEDS.index(int(str(found["seed"]))))
+        trained[place] = True
+        for i, (a, lo, s) in enumerate(found["epochs"]):  # type: ignore[arg-type, var-annotated]
+            accuracy[(*place, i)], loss[(*place, i)], seconds[(*place, i)] = a, lo, s
+    np.savez_compressed(
+        PACKED,
+        trained=trained,
+        accuracy=accuracy,
+        loss=loss.astype(np.float16),
+        seconds=seconds.astype(np.float16),
+        flags=np.array(json.dumps(FLAGS)),
+    )
+    print(f"{trained.sum()} of {trained.size} curves in {PACKED} ({PACKED.stat().st_size / 1e3:.0f} kB)")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("what", choices=["train", "pack"])
+    options.add_argument("--workers", type=positive, default=2)
+    asked = options.parse_args()
+    train(asked.workers) if asked.what == "train" else pack()
+
+
+if __name__ == "__main__":
+    main()
