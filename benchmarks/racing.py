@@ -1,0 +1,134 @@
+"""Seeds for those that are still worth it: how often the best one is dropped, and how many seeds are spent.
+
+Searches with known truth: configurations come one after the other, each gets its first seed, and another one as long
+as `comparison.racing` does not drop it. Told is the share of searches in which the truly best configuration was dropped
+(at most 5 %), the share of seeds that were spent, and how far below the best the chosen one is, in spreads: with the
+race, and where each configuration gets all seeds.
+
+    python -m benchmarks.racing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from benchmarks.measure import parser, positive
+from lenet_exp.comparison.racing import LEVEL, Floats, dropped
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Searches of one kind.
+
+    Attributes:
+        means: draws the true means, in spreads; the best one comes at a random place.
+        spreads: draws the standard deviations over seeds.
+        noise: draws numbers with mean 0 and variance 1.
+    """
+
+    name: str
+    configurations: int
+    seeds: int
+    means: Callable[[Generator, int], Floats]
+    spreads: Callable[[Generator, int], Floats] = lambda dice, k: np.ones(k)
+    noise: Callable[[Generator, tuple[int, int]], Floats] = lambda dice, shape: dice.standard_normal(shape)
+
+
+def equal(dice: Generator, k: int) -> Floats:
+    return np.zeros(k)
+
+
+def close(dice: Generator, k: int) -> Floats:
+    """As near a good optimum: the best tenth within a spread, the rest far below."""
+    return -np.sort(dice.exponential(3.0, k))
+
+
+def flat(dice: Generator, k: int) -> Floats:
+    return dice.standard_normal(k) * 0.5
+
+
+def twofold(dice: Generator, k: int) -> Floats:
+    """Nine of ten within a factor of two of the median."""
+    return np.exp(dice.standard_normal(k) * 0.4)
+
+
+def tenfold(dice: Generator, k: int) -> Floats:
+    """Nine of ten between a third and three times the median."""
+    return np.exp(dice.standard_normal(k) * 0.7)
+
+
+def skewed(dice: Generator, shape: tuple[int, int]) -> Floats:
+    """An exponential tail downwards."""
+    return 1.0 - dice.exponential(1.0, shape)
+
+
+SCENARIOS = (
+    *(Scenario(f"equal, {k} x {n}", k, n, equal) for k, n in ((10, 3), (60, 3), (60, 5), (60, 10), (200, 5))),
+    *(Scenario(f"close, {k} x {n}", k, n, close) for k, n in ((60, 3), (60, 5), (200, 5))),
+    Scenario("flat, 60 x 5", 60, 5, flat),
+    Scenario("equal, spreads differ twofold, 60 x 5", 60, 5, equal, twofold),
+    Scenario("close, spreads differ twofold, 60 x 5", 60, 5, close, twofold),
+    Scenario("equal, spreads differ tenfold, 60 x 5", 60, 5, equal, tenfold),
+    Scenario("close, spreads differ tenfold, 60 x 5", 60, 5, close, tenfold),
+    Scenario("equal, skewed, 60 x 5", 60, 5, equal, noise=skewed),
+    Scenario("close, skewed, 60 x 5", 60, 5, close, noise=skewed),
+)
+
+
+@dataclass(frozen=True)
+class Raced:
+    """What one search came to."""
+
+    best_dropped: bool
+    spent: float
+    below: float
+    below_with_all: float
+
+
+def race(scenario: Scenario, dice: Generator) -> Raced:
+    """One search."""
+    k, n = scenario.configurations, scenario.seeds
+    truth = dice.permutation(scenario.means(dice, k))
+    spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # what a seed does to all
+    table = truth[:, None] + common + spread[:, None] * scenario.noise(dice, (k, n))
+    had: dict[int, list[float]] = {}
+    out: set[int] = set()
+    for new in range(k):
+        had[new] = [table[new, 0]]
+        while True:
+            out |= dropped(had, seeds=n, configurations=k)
+            more = [c for c, values in had.items() if c not in out and len(values) < n]
+            if not more:
+                break
+            for c in more:
+                had[c].append(table[c, len(had[c])])
+    left = [c for c in had if c not in out] or list(had)
+    chosen = max(left, key=lambda c: (len(had[c]), float(np.mean(had[c]))))
+    best = int(truth.argmax())
+    spent = sum(map(len, had.values())) / (k * n)
+    with_all = int(table.mean(1).argmax())
+    return Raced(best in out, spent, float(truth[best] - truth[chosen]), float(truth[best] - truth[with_all]))
+
+
+def main() -> None:
+    options = parser(__doc__, repeats=1)
+    options.add_argument("--searches", type=positive, default=1000, help="of each scenario (default 1000)")
+    asked = options.parse_args()
+    print(f"{'scenario':<38} best dropped   seeds spent   below the best: raced, all seeds")
+    for scenario in SCENARIOS:
+        dice = np.random.default_rng(0)
+        found = [race(scenario, dice) for _ in range(asked.searches)]
+        share = np.mean([f.best_dropped for f in found])
+        spent, below, with_all = (
+            np.mean([getattr(f, name) for f in found]) for name in ("spent", "below", "below_with_all")
+        )
+        print(f"{scenario.name:<38} {share:11.1%} {spent:13.1%} {below:16.2f} {with_all:10.2f}", flush=True)
+    print(f"{asked.searches} searches each; allowed is {LEVEL:.0%} of best ones dropped")
+
+
+if __name__ == "__main__":
+    main()

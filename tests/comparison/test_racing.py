@@ -1,0 +1,62 @@
+"""Which configurations a race drops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_exp.comparison.racing import LEAST, dropped, moderated
+
+
+def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:
+    dice = np.random.default_rng(seed)
+    common = dice.normal(0, 0.01, n)
+    return {i: list(mean + common + dice.normal(0, spread, n)) for i, mean in enumerate(means)}
+
+
+def test_one_that_is_far_behind_is_dropped_after_its_first_seed():
+    had = race([0.9] * LEAST, 3)
+    common_first_seed = float(np.mean([values[0] for values in had.values()]))
+    assert dropped(had, seeds=5, configurations=20) == set()
+    had[99] = [common_first_seed - 0.1]
+    assert dropped(had, seeds=5, configurations=20) == {99}
+    had[99] = [common_first_seed - 0.002]
+    assert dropped(had, seeds=5, configurations=20) == set()
+
+
+def test_nobody_is_dropped_while_the_spread_is_hardly_known():
+    had = race([0.9] * (LEAST - 1), 2)
+    had[99] = [0.1]
+    assert dropped(had, seeds=5, configurations=20) == set()
+    assert dropped({}, seeds=5, configurations=20) == set()
+    assert dropped({0: [], 1: [0.5]}, seeds=1, configurations=2) == set()
+
+
+def test_what_all_share_of_a_seed_is_no_spread():
+    table = np.array(list(race([0.9] * 40, 5, spread=0.002).values()))
+    found = moderated(table)
+    assert found is not None
+    assert np.sqrt(found.variance).mean() == pytest.approx(0.002, rel=0.15)
+
+
+def test_equal_numbers_drop_nobody():
+    assert dropped({i: [0.5, 0.5] for i in range(20)}, seeds=3, configurations=20) == set()
+
+
+@given(st.integers(0, 10**6), st.integers(LEAST, 30), st.integers(2, 6))
+def test_whoever_leads_over_all_seeds_is_never_dropped_by_itself_and_somebody_is_left(seed, k, n):
+    dice = np.random.default_rng(seed)
+    had = race(list(dice.normal(0.9, 0.01, k)), n, seed=seed)
+    out = dropped(had, seeds=n, configurations=k)
+    assert max(had, key=lambda c: np.mean(had[c])) not in out
+    assert out < set(had)
+
+
+@given(st.integers(0, 10**6))
+def test_names_of_configurations_do_not_matter(seed):
+    dice = np.random.default_rng(seed)
+    had = race(list(dice.normal(0.9, 0.01, 15)), 3, seed=seed)
+    renamed = {100 - c: had[c] for c in reversed(had)}
+    assert dropped(renamed, seeds=3, configurations=15) == {100 - c for c in dropped(had, seeds=3, configurations=15)}
