@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,8 +72,15 @@ def lines_file() -> Path:
     return outputs_dir() / "search_table.jsonl"
 
 
-def known() -> Iterator[dict[str, object]]:
-    """The curves that are there; a line that a kill cut off is none."""
+def known() -> Iterator[dict[str, Any]]:
+    """The curves that are there, packed or not; a line that a kill cut off is none."""
+    if PACKED.exists():
+        table = np.load(PACKED)
+        columns = [table[name].astype(float) for name in ("accuracy", "loss", "seconds")]
+        for number, at in np.argwhere(table["trained"]):
+            rows = np.stack([column[number, at] for column in columns], 1)
+            epochs = rows[~np.isnan(rows).any(1)].tolist()
+            yield {"number": int(number), "seed": SEEDS[at], "epochs": epochs}
     file = lines_file()
     for line in file.read_text().splitlines() if file.exists() else []:
         try:
@@ -97,14 +105,14 @@ def train(workers: int) -> None:
 
 
 def pack() -> None:
-    """(configurations, seeds, epochs): counts of right validation images, losses, seconds; NaN after a divergence."""
+    """Arrays (configurations, seeds, epochs): validation accuracy, validation loss, seconds; NaN after a divergence."""
     shape = (len(configurations()), len(SEEDS), EPOCHS)
     accuracy, loss, seconds = (np.full(shape, math.nan, dtype=np.float32) for _ in range(3))
     trained = np.zeros(shape[:2], dtype=bool)
     for found in known():
-        place = (int(str(found["number"])), SEEDS.index(int(str(found["seed"]))))
+        place = (found["number"], SEEDS.index(found["seed"]))
         trained[place] = True
-        for i, (a, lo, s) in enumerate(found["epochs"]):  # type: ignore[arg-type, var-annotated]
+        for i, (a, lo, s) in enumerate(found["epochs"]):
             accuracy[(*place, i)], loss[(*place, i)], seconds[(*place, i)] = a, lo, s
     np.savez_compressed(
         PACKED,
