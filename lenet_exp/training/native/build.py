@@ -69,9 +69,17 @@ def build(folder: Path | None = None) -> Library:
 
 
 def cache_folder() -> Path:
-    """`lenet_exp/native` in $XDG_CACHE_HOME, by default in ~/.cache."""
+    """`lenet_exp/native` in $XDG_CACHE_HOME, by default in ~/.cache.
+
+    Raises:
+        Unavailable: this user has no home folder.
+    """
     named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if Path(named).is_absolute() else Path("~/.cache").expanduser()) / "lenet_exp" / "native"
+    try:
+        cache = Path(named) if Path(named).is_absolute() else Path("~/.cache").expanduser()
+    except RuntimeError as e:
+        raise Unavailable("this user has no home folder to keep it in, and XDG_CACHE_HOME names none") from e
+    return cache / "lenet_exp" / "native"
 
 
 def sources() -> Iterator[tuple[str, bytes]]:

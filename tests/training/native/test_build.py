@@ -176,3 +176,15 @@ def test_on_an_old_cpu_nothing_is_built(fake, monkeypatch, tmp_path):
         assert library.kernels() == "the CPU has no AVX2 with FMA"
     finally:
         library.kernels.cache_clear()
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    """As in a container, under a number that no password file knows."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(build.Unavailable, match="no home folder"):
+        build.build()
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    with pytest.raises(build.Unavailable, match="no home folder"):
+        build.cache_folder()
