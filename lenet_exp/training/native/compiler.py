@@ -55,8 +55,9 @@ class Compiler:
             return (*FLAGS, "-nostdlib++", *target.zig)
         if "clang" in self.version:
             return (*FLAGS, "-nostdlib++", f"-march={target.march}")
-        # gcc would carry numbers from one turn of conv2's loop to the next, and spill the sums: a third slower.
-        return (*FLAGS, "-fno-predictive-commoning", f"-march={target.march}")
+        # gcc would carry numbers from one turn of conv2's loop to the next, and make copies of the dense layers' block
+        # that it no longer flattens: either way sums leave the registers, and a step takes a third longer.
+        return (*FLAGS, "-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
 
     def compile(self, source: Path, library: Path, target: Target, seconds: float = COMPILE_SECONDS) -> None:
         """Raises:

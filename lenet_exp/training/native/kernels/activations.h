@@ -38,7 +38,7 @@ struct Elu {
   Activated operator()(Floats z) const {
     const Mask negative = at_most_0(z);
     const Floats c = broadcast(scale), limit = broadcast(scale * alpha);
-    const Floats below = limit * exp_minus_1(select(negative, z, broadcast(0.0f)));
+    const Floats below = limit * exp_minus_1(z);
     return {select(negative, below, c * z), select(negative, below + limit, c)};
   }
 };
@@ -103,9 +103,9 @@ inline void with_activation(const Options& options, const float* parameters, int
   }
 }
 
-/// `vectors` vectors of z; `value` may be `z`.
+/// `vectors` vectors of z; `value` may be `z`. The function comes by value, so that no store can change its numbers.
 template <class Function>
-inline void activate(const Function& function, const float* z, float* value, float* kept, int vectors) {
+inline void activate(Function function, const float* z, float* value, float* kept, int vectors) {
   for (int i = 0; i < vectors; i += 2) {
     const int first = i * lanes, second = (i + 1 < vectors ? i + 1 : i) * lanes;  // an odd one is done twice
     Activated a, b;
@@ -118,8 +118,9 @@ inline void activate(const Function& function, const float* z, float* value, flo
 }
 
 /// The four phases of each window are activated, and the largest is kept: for what does not rise everywhere.
-template <class Function>
-inline void activate_and_pool(const Function& function, const float* phases, float* value, float* kept,
+/// width: of `place_of`.
+template <int width, class Function>
+inline void activate_and_pool(Function function, const float* phases, float* value, float* kept,
                               int8_t* chosen, int size) {
   for (int at = 0; at < size; at += lanes) {
     Activated a[4];
@@ -132,7 +133,7 @@ inline void activate_and_pool(const Function& function, const float* phases, flo
       const Mask better = larger(a[q].value, largest);
       largest = select(better, a[q].value, largest);
       of_largest = select(better, a[q].kept, of_largest);
-      number = select(better, broadcast(q), number);
+      number = select(better, broadcast(place_of(q, width)), number);
     }
     store(value + at, largest);
     store(kept + at, of_largest);

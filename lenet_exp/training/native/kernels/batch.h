@@ -175,7 +175,9 @@ inline Outcome batch_gradient(const Options& options, const Batch& batch, const 
   const Work work(memory, batch.count, threads);
   const int64_t pieces = Work::piece_count(batch.count);
   prepare(parameters_now, *work.weights);
-  memset(gradient, 0, parameters * sizeof(float));
+  // All else is written below; here is padding between what is.
+  memset(gradient, 0, conv2_weight * sizeof(float));
+  memset(gradient + slopes, 0, lanes * sizeof(float));
   memset(work.sums, 0, static_cast<size_t>(pieces) * sizeof(Sums));
   const auto train = [&](int thread, int64_t p) {
     const Range range = piece_range(batch, p);

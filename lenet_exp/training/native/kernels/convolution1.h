@@ -1,5 +1,7 @@
 // conv1 (6 maps, 5 x 5) with the 2 x 2 maximum of s2, forward and backward.
 #pragma once
+#include <string.h>
+
 #include "work.h"
 #include "pooling.h"
 
@@ -22,41 +24,44 @@ inline void clear_margins(Piece& work) {
     for (int x = lanes; x < 2 * lanes; ++x) work.even[y][x] = work.odd[y][x] = 0;
 }
 
+/// Brings a fourteenth of an image into the cache: a core waits if it asks for all of it at once.
+inline void fetch(const float* image, int part) {
+  constexpr int size = (pixels / lanes + side2 - 1) / side2 * lanes;
+  for (int i = part * size; i < (part + 1) * size && i < pixels; i += lanes) __builtin_prefetch(image + i);
+}
+
 /// Convolves: each row of s2 sees two rows of the maps, even and odd columns of which are its four phases.
 ///
 /// A sum begins at 0 and goes down the kernel's rows, along each from left to right; the bias comes last.
-/// With `pool` the largest phase goes to `out` and its number to `chosen` (planar2 each), else all go to `out`
-/// (4 * planar2). The two lanes beyond a row are of no use.
+/// With `pool` the largest phase goes to `out` and its place in the maps to `chosen` (planar2 each), else all go to
+/// `out` (4 * planar2). The two lanes beyond a row are of no use. next: an image that will be wanted soon.
 template <bool pool>
-[[gnu::flatten]] void conv1_forward(const Piece& work, const float* parameters, float* out, int8_t* chosen) {
-  constexpr int at_once = part::registers / parts >= 32 ? maps1 : 1;  // 4 sums each stay in registers
-  for (int y = 0; y < side2; ++y)
+[[gnu::flatten]] void conv1_forward(const Piece& work, const float* parameters, const float* next, float* out,
+                                    int8_t* chosen) {
+  constexpr int at_once = part::registers / parts >= 32 ? 3 : 1;  // maps, whose four sums each stay in registers
+  constexpr int row = 2 * lanes;
+  for (int y = 0; y < side2; ++y) {
+    fetch(next, y);
     for (int first = 0; first < maps1; first += at_once) {
-      const float* weights = parameters + conv1_weight + first * taps;
       Floats sums[4][at_once];
       unrolled<4>([&](auto q) { unrolled<at_once>([&](auto c) { sums[q][c] = broadcast(0.0f); }); });
-      // clang would call what is nested so deep, and spill the sums each time; gcc spills if more is inlined so early.
-      unrolled<kernel + 1>([&](auto row) __attribute__((always_inline)) {
-        Floats x[kernel + 1];
-        unrolled<kernel + 1>([&](auto s) {
-          x[s] = load((s % 2 ? work.odd : work.even)[2 * y + row] + s / 2);
+      for (int ky = 0; ky < kernel; ++ky) {
+        const float *even = work.even[2 * y + ky], *odd = work.odd[2 * y + ky];
+        const float* weights = parameters + conv1_weight + first * taps + ky * kernel;
+        unrolled<kernel>([&](auto kx) {
+          const float *left = (kx % 2 ? odd : even) + kx / 2, *right = (kx % 2 ? even : odd) + (kx + 1) / 2;
+          const Floats seen[4] = {load(left), load(right), load(left + row), load(right + row)};
+          unrolled<at_once>([&](auto c) {
+            const Floats w = broadcast(weights[c * taps + kx]);
+            unrolled<4>([&](auto q) { sums[q][c] = fma(w, seen[q], sums[q][c]); });
+          });
         });
-        unrolled<2>([&](auto down) __attribute__((always_inline)) {
-          if constexpr (row >= down && row - down < kernel)
-            unrolled<kernel>([&](auto kx) {
-              unrolled<at_once>([&](auto c) {
-                const Floats w = broadcast(weights[c * taps + (row - down) * kernel + kx]);
-                sums[2 * down][c] = fma(w, x[kx], sums[2 * down][c]);
-                sums[2 * down + 1][c] = fma(w, x[kx + 1], sums[2 * down + 1][c]);
-              });
-            });
-        });
-      });
+      }
       unrolled<at_once>([&](auto c) {
         const int at = ((first + c) * side2 + y) * lanes;
         const Floats bias = broadcast(parameters[conv1_bias + first + c]);
         if constexpr (pool) {
-          const Pooled largest = largest_of(sums[0][c], sums[1][c], sums[2][c], sums[3][c]);
+          const Pooled largest = largest_of<side>(sums[0][c], sums[1][c], sums[2][c], sums[3][c]);
           store(out + at, largest.value + bias);
           store_bytes(chosen + at, largest.chosen);
         } else {
@@ -64,9 +69,12 @@ template <bool pool>
         }
       });
     }
+  }
 }
 
 /// Adds an image's part to the gradient of the weights: of each window, the phase that was chosen.
+///
+/// gradient: of s2, [y][x][map]. chosen: [map][y][x].
 [[gnu::flatten, gnu::noinline]]
 inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
                                   Sums& into) {
@@ -80,9 +88,8 @@ inline void conv1_weight_gradient(const float* image, const float* gradient, con
     for (int y = 0; y < side2; ++y)
       for (int x = 0; x < side2; ++x)
         unrolled<at_once>([&](auto c) {
-          const int at = ((first + c) * side2 + y) * lanes + x, phase = chosen[at];
-          const float* seen = work.image + (2 * y + (phase >> 1)) * side + 2 * x + (phase & 1);
-          const Octet g = broadcast_octet(gradient[at]);
+          const float* seen = work.image + 2 * y * side + 2 * x + chosen[((first + c) * side2 + y) * lanes + x];
+          const Octet g = broadcast_octet(gradient[(y * side2 + x) * maps1 + first + c]);
           unrolled<kernel>([&](auto ky) { sums[c][ky] = fma(g, load_octet(seen + ky * side), sums[c][ky]); });
         });
     unrolled<at_once>([&](auto c) {
@@ -91,23 +98,37 @@ inline void conv1_weight_gradient(const float* image, const float* gradient, con
   }
 }
 
-/// [map][y][x] -> [y][x][map].
+/// Adds an image's part to the gradient of the biases. A lane of three vectors is of the same map every 48 floats.
+inline void conv1_bias_gradient(const float* gradient, Floats (&sums)[3]) {
+  constexpr int period = 3 * lanes;
+  static_assert(period % maps1 == 0 && (size2 + period - 1) / period * period <= padded2);
+  for (int at = 0; at < size2; at += period)
+    unrolled<3>([&](auto i) { sums[i] = sums[i] + load(gradient + at + i * lanes); });
+}
+
+/// Adds those lanes to the biases of their maps.
+inline void add_by_map(const Floats (&sums)[3], float* biases) {
+  float lane[3 * lanes];
+  for (int i = 0; i < 3; ++i) store(lane + i * lanes, sums[i]);
+  for (int i = 0; i < 3 * lanes; ++i) biases[i % maps1] += lane[i];
+}
+
+/// [map][y][x] -> [y][x][map], with zeros at the end.
+///
+/// Two maps are one number of 64 bits on the way: a core stores more of those than of single floats.
 [[gnu::noinline]]
 inline void interleave(const float* planar, float* s2) {
   for (int y = 0; y < side2; ++y)
     for (int x = 0; x < side2; ++x)
-      for (int c = 0; c < maps1; ++c) s2[(y * side2 + x) * maps1 + c] = planar[(c * side2 + y) * lanes + x];
-}
-
-/// [y][x][map] -> [map][y][x], with zeros beyond each row.
-[[gnu::noinline]]
-inline void deinterleave(const float* s2, float* planar) {
-  for (int y = 0; y < side2; ++y)
-    for (int c = 0; c < maps1; ++c) {
-      float* row = planar + (c * side2 + y) * lanes;
-      for (int x = 0; x < side2; ++x) row[x] = s2[(y * side2 + x) * maps1 + c];
-      for (int x = side2; x < lanes; ++x) row[x] = 0;
-    }
+      unrolled<maps1 / 2>([&](auto pair) {
+        const float* from = planar + (2 * pair * side2 + y) * lanes + x;
+        uint32_t first, second;
+        memcpy(&first, from, sizeof first);
+        memcpy(&second, from + side2 * lanes, sizeof second);
+        const uint64_t both = first | static_cast<uint64_t>(second) << 32;
+        memcpy(s2 + (y * side2 + x) * maps1 + 2 * pair, &both, sizeof both);
+      });
+  for (int i = size2; i < padded2; ++i) s2[i] = 0;
 }
 
 }  // namespace lenet

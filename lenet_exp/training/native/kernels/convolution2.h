@@ -8,8 +8,8 @@
 namespace lenet {
 
 /// A sum begins at 0 and goes over the kernel's rows, columns and the maps of s2; the bias comes last.
-/// With `pool` the largest of four goes to `out` and its number to `chosen` ([place][map]), else all go to `out`
-/// ([phase][place][map]).
+/// With `pool` the largest of four goes to `out` and its place in the maps to `chosen` ([place][map]), else all go to
+/// `out` ([phase][place][map]).
 template <bool pool>
 [[gnu::flatten]] void conv2_forward(const float* s2, const float* parameters, float* out, int8_t* chosen) {
   constexpr int columns = part::registers / parts >= 32 ? 2 * side4 : 2;  // two rows of sums stay in registers
@@ -34,7 +34,7 @@ template <bool pool>
       unrolled<columns / 2>([&](auto x) {
         const int at = (y * side4 + left / 2 + x) * maps2;
         if constexpr (pool) {
-          const Pooled largest = largest_of(upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]);
+          const Pooled largest = largest_of<width2>(upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]);
           store(out + at, largest.value + bias);
           store_bytes(chosen + at, largest.chosen);
         } else {
@@ -47,71 +47,84 @@ template <bool pool>
     }
 }
 
-/// Where in s2 ([y][x][map]) the window begins that a place's chosen phase sees.
-inline int window(int place, int phase) {
-  const int y = 2 * (place / side4) + (phase >> 1), x = 2 * (place % side4) + (phase & 1);
-  return (y * side2 + x) * maps1;
-}
-
 /// Vectors of a kernel's row of 30 that are worked on at once; all ten of a kernel where registers allow.
 constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 
-/// Adds an image's part to the gradient of the weights, place by place.
+/// Copies the rows of s2's windows, each to lines of its own: conv2's gradient reads each of them often.
+[[gnu::noinline]]
+inline void spread_rows(const float* s2, float* rows) {
+  for (int y = 0; y < side2; ++y)
+    for (int x = 0; x < width2; ++x)
+      for (int i = 0; i < kernel_row; i += lanes)
+        store(rows + (y * width2 + x) * kernel_row + i, load(s2 + (y * side2 + x) * maps1 + i));
+}
+
+/// Adds an image's part to the gradient of the weights, place by place; `rows` are those of its windows.
 [[gnu::flatten, gnu::noinline]]
-inline void conv2_weight_gradient(const float* s2, const float* gradient, const int8_t* chosen,
+inline void conv2_weight_gradient(const float* rows, const float* gradient, const int8_t* chosen,
                                   Sums& sums_of_piece) {
   for (int map = 0; map < maps2; ++map)
     for (int right = 0; right < 2; right += row_vectors) {
       float* into = sums_of_piece.conv2_weight[map][0] + right * lanes;
       Floats sums[kernel][row_vectors];
       unrolled<kernel>([&](auto ky) {
-        unrolled<row_vectors>([&](auto i) { sums[ky][i] = load(into + (2 * ky + i) * lanes); });
+        unrolled<row_vectors>([&](auto i) { sums[ky][i] = load(into + ky * kernel_row + i * lanes); });
       });
-      for (int place = 0; place < places4; ++place) {
-        const float* seen = s2 + window(place, chosen[place * maps2 + map]) + right * lanes;
-        const Floats g = broadcast(gradient[place * maps2 + map]);
-        unrolled<kernel>([&](auto ky) {
-          unrolled<row_vectors>([&](auto i) {
-            sums[ky][i] = fma(g, load(seen + ky * side2 * maps1 + i * lanes), sums[ky][i]);
+      for (int y = 0; y < side4; ++y)
+        for (int x = 0; x < side4; ++x) {
+          const int at = (y * side4 + x) * maps2 + map;
+          const float* seen = rows + (2 * y * width2 + 2 * x + chosen[at]) * kernel_row + right * lanes;
+          const Floats g = broadcast(gradient[at]);
+          unrolled<kernel>([&](auto ky) {
+            unrolled<row_vectors>([&](auto i) {
+              sums[ky][i] = fma(g, load(seen + ky * width2 * kernel_row + i * lanes), sums[ky][i]);
+            });
           });
-        });
-      }
+        }
       unrolled<kernel>([&](auto ky) {
-        unrolled<row_vectors>([&](auto i) { store(into + (2 * ky + i) * lanes, sums[ky][i]); });
+        unrolled<row_vectors>([&](auto i) { store(into + ky * kernel_row + i * lanes, sums[ky][i]); });
       });
     }
 }
 
-/// The gradient of s2: for each place and phase, the kernels of the maps that chose it are summed and added once.
+/// The gradient of s2, window by window down each column: the kernels of the maps that chose a window are summed.
 ///
-/// Windows of neighbours overlap, and a core waits for what it has just written: so neighbours do not follow at once.
+/// Five rows of sums move down with the window; the uppermost is whole then, and is added to s2's.
 [[gnu::flatten, gnu::noinline]]
 inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
+  unsigned maps_of[width2][width2];  // [x][y]; found first, so that the loops below do not wait for them
+  for (int y = 0; y < width2; ++y)
+    for (int x = 0; x < width2; ++x)
+      maps_of[x][y] = equal_bytes(chosen + (y / 2 * side4 + x / 2) * maps2, place_of(y % 2 * 2 + x % 2, width2));
   for (int i = 0; i < padded2; ++i) s2[i] = 0;
-  for (int y = 0; y < side4; ++y)
-    for (int turn = 0; turn < 4 * side4; ++turn) {
-      const int place = y * side4 + 3 * turn % side4, phase = turn / side4;
-      const unsigned maps = equal_bytes(chosen + place * maps2, phase);
-      if (maps == 0) continue;
-      for (int right = 0; right < 2; right += row_vectors) {
-        Floats sums[kernel][row_vectors];
-        unrolled<kernel>([&](auto ky) { unrolled<row_vectors>([&](auto i) { sums[ky][i] = broadcast(0.0f); }); });
-        for (unsigned left = maps; left != 0; left &= left - 1) {
+  for (int x = 0; x < width2; ++x)
+    for (int right = 0; right < 2; right += row_vectors) {
+      Floats sums[kernel][row_vectors];
+      unrolled<kernel>([&](auto ky) { unrolled<row_vectors>([&](auto i) { sums[ky][i] = broadcast(0.0f); }); });
+      float* into = s2 + x * maps1 + right * lanes;
+      const auto finish_row = [&] {
+        unrolled<row_vectors>([&](auto i) {
+          store(into + i * lanes, load(into + i * lanes) + sums[0][i]);
+          unrolled<kernel - 1>([&](auto ky) { sums[ky][i] = sums[ky + 1][i]; });
+          sums[kernel - 1][i] = broadcast(0.0f);
+        });
+        into += side2 * maps1;
+      };
+      for (int y = 0; y < width2; ++y) {
+        const float* g = gradient + (y / 2 * side4 + x / 2) * maps2;
+        for (unsigned left = maps_of[x][y]; left != 0; left &= left - 1) {
           const int map = __builtin_ctz(left);
-          const Floats g = broadcast(gradient[place * maps2 + map]);
+          const Floats factor = broadcast(g[map]);
           const float* w = weights.conv2_by_map[map][0] + right * lanes;
           unrolled<kernel>([&](auto ky) {
-            unrolled<row_vectors>([&](auto i) { sums[ky][i] = fma(g, load(w + (2 * ky + i) * lanes), sums[ky][i]); });
+            unrolled<row_vectors>([&](auto i) {
+              sums[ky][i] = fma(factor, load(w + ky * kernel_row + i * lanes), sums[ky][i]);
+            });
           });
         }
-        float* into = s2 + window(place, phase) + right * lanes;
-        unrolled<kernel>([&](auto ky) {
-          unrolled<row_vectors>([&](auto i) {
-            float* at = into + ky * side2 * maps1 + i * lanes;
-            store(at, load(at) + sums[ky][i]);
-          });
-        });
+        finish_row();
       }
+      for (int ky = 1; ky < kernel; ++ky) finish_row();
     }
 }
 

@@ -45,7 +45,7 @@ template <int rows, int vectors>
 
 /// `vectors` of each row, from `column` on.
 template <int vectors> void columns(const Product& p, int column) {
-  constexpr int most = part::registers / parts >= 32 ? (vectors >= 4 ? 4 : 8) : (vectors >= 2 ? 3 : 6);
+  constexpr int most = part::registers / parts >= 32 && vectors == 1 ? 8 : 4;
   int row = 0;
   for (; row + most <= p.rows; row += most) block<most, vectors>(p, row, column);
   for (; row < p.rows; ++row) block<1, vectors>(p, row, column);
@@ -53,16 +53,20 @@ template <int vectors> void columns(const Product& p, int column) {
 
 /// All of a product whose rows are `vectors` long.
 template <int vectors> void multiply(const Product& p) {
-  constexpr int wide = part::registers / parts >= 32 ? 4 : 2, wides = vectors / wide;
+  constexpr int wide = part::registers / parts >= 32 ? 4 : 1, wides = vectors / wide;
   unrolled<wides>([&](auto i) { columns<wide>(p, i * wide * lanes); });
   unrolled<vectors - wides * wide>([&](auto i) { columns<1>(p, (wides * wide + i) * lanes); });
 }
 
-/// to[j][i] = from[i][j], in blocks that stay in the cache.
+/// to[j][i] = from[i][j], in blocks that stay in the cache; rows of `from` are padded to whole vectors.
 inline void transpose(const float* from, int rows, int columns, long from_row, float* to, long to_row) {
   for (int left = 0; left < columns; left += lanes)
-    for (int i = 0; i < rows; ++i)
-      for (int j = left; j < columns && j < left + lanes; ++j) to[j * to_row + i] = from[i * from_row + j];
+    for (int i = 0; i < rows; ++i) {
+      float lane[lanes];  // clang would make a scatter of a loop over `from` itself
+      store(lane, load(from + i * from_row + left));
+      for (int j = 0; j < lanes; ++j)
+        if (left + j < columns) to[(left + j) * to_row + i] = lane[j];
+    }
 }
 
 }  // namespace lenet

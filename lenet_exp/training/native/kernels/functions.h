@@ -15,8 +15,7 @@ struct Exponential {  // e^x = scale * (1 + rest)
 
 /// For x held between the lowest and the highest exponent; NaN stays NaN.
 inline Exponential exponential(Floats x) {
-  const Floats lowest = broadcast(lowest_exponent), highest = broadcast(highest_exponent);
-  x = select(x <= lowest, lowest, select(x > highest, highest, x));
+  x = larger_or_nan(broadcast(lowest_exponent), smaller_or_nan(broadcast(highest_exponent), x));
   const Floats n = nearest(x * broadcast(1.44269504088896341f));
   Floats r = fma(n, broadcast(-0.693359375f), x);  // x - n log 2, in two steps
   r = fma(n, broadcast(2.12194440e-4f), r);

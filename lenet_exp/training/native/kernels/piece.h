@@ -18,31 +18,28 @@ inline Noise noise_of(const Options& options, int64_t image) {
   return {{static_cast<int32_t>(options.key1), static_cast<int32_t>(options.key2)}, static_cast<int32_t>(image)};
 }
 
-/// Brings an image into the cache while the one before is worked on.
-inline void fetch(const float* image) {
-  for (int i = 0; i < pixels; i += lanes) __builtin_prefetch(image + i);
-}
-
 /// conv1 to s4, image by image.
 inline void convolutions_forward(const Options& options, const Batch& batch, const float* parameters, Range range,
                                  Piece& work, Dense* dense) {
   clear_margins(work);
   for (int n = 0; n < range.images; ++n) {
     const Noise noise = noise_of(options, range.first + n);
-    if (n + 1 < range.images) fetch(batch.images + batch.index[range.first + n + 1] * pixels);
+    const float* next = batch.images + batch.index[range.first + n + (n + 1 < range.images)] * pixels;
     part_columns(batch.images + batch.index[range.first + n] * pixels, work);
     if (options.pool_first) {
-      conv1_forward<true>(work, parameters, work.planar, work.chosen1[n]);
+      conv1_forward<true>(work, parameters, next, work.planar, work.chosen1[n]);
+      interleave(work.planar, work.s2[n]);
       with_activation(options, parameters, 0, noise, [&](const auto& function) {
-        activate(function, work.planar, work.planar, work.kept1[n], planar2 / lanes);
+        activate(function, work.s2[n], work.s2[n], work.kept1[n], vectors2);
       });
     } else {
-      conv1_forward<false>(work, parameters, work.phases, nullptr);
+      conv1_forward<false>(work, parameters, next, work.phases, nullptr);
       with_activation(options, parameters, 0, noise, [&](const auto& function) {
-        activate_and_pool(function, work.phases, work.planar, work.kept1[n], work.chosen1[n], planar2);
+        activate_and_pool<side>(function, work.phases, work.planar, work.planar_kept, work.chosen1[n], planar2);
       });
+      interleave(work.planar, work.s2[n]);
+      interleave(work.planar_kept, work.kept1[n]);
     }
-    interleave(work.planar, work.s2[n]);
     float* s4 = dense[n].s4;
     if (options.pool_first) {
       conv2_forward<true>(work.s2[n], parameters, s4, work.chosen2[n]);
@@ -52,7 +49,7 @@ inline void convolutions_forward(const Options& options, const Batch& batch, con
     } else {
       conv2_forward<false>(work.s2[n], parameters, work.phases, nullptr);
       with_activation(options, parameters, 1, noise, [&](const auto& function) {
-        activate_and_pool(function, work.phases, s4, work.kept2[n], work.chosen2[n], flat);
+        activate_and_pool<width2>(function, work.phases, s4, work.kept2[n], work.chosen2[n], flat);
       });
     }
   }
@@ -133,23 +130,24 @@ inline void dense_backward(const Options& options, const Weights& weights, int r
 /// The gradients of conv2 and conv1, image by image.
 inline void convolutions_backward(const Options& options, const Batch& batch, const Weights& weights, Range range,
                                   Piece& work, Sums& sums, Floats (&slope_sums)[4]) {
-  Floats bias1[maps1], bias2 = broadcast(0.0f);
+  Floats bias1[3], bias2 = broadcast(0.0f);
   for (Floats& b : bias1) b = broadcast(0.0f);
   for (int n = 0; n < range.images; ++n) {
     const float* g = work.s4_gradient[n];
     for (int place = 0; place < places4; ++place) bias2 = bias2 + load(g + place * maps2);
-    conv2_weight_gradient(work.s2[n], g, work.chosen2[n], sums);
-    conv2_input_gradient(weights, g, work.chosen2[n], work.s2_gradient);
-    deinterleave(work.s2_gradient, work.planar);
-    activation_gradient(options, weights.parameters[slopes], work.kept1[n], work.planar, planar2 / lanes,
+    spread_rows(work.s2[n], work.rows);
+    conv2_weight_gradient(work.rows, g, work.chosen2[n], sums);
+  }
+  for (int n = 0; n < range.images; ++n) {
+    conv2_input_gradient(weights, work.s4_gradient[n], work.chosen2[n], work.s2_gradient);
+    activation_gradient(options, weights.parameters[slopes], work.kept1[n], work.s2_gradient, vectors2,
                         slope_sums[0]);
-    for (int c = 0; c < maps1; ++c)
-      for (int y = 0; y < side2; ++y) bias1[c] = bias1[c] + load(work.planar + (c * side2 + y) * lanes);
-    conv1_weight_gradient(batch.images + batch.index[range.first + n] * pixels, work.planar, work.chosen1[n], work,
-                          sums);
+    conv1_bias_gradient(work.s2_gradient, bias1);
+    conv1_weight_gradient(batch.images + batch.index[range.first + n] * pixels, work.s2_gradient, work.chosen1[n],
+                          work, sums);
   }
   store(sums.conv2_bias, bias2);
-  for (int c = 0; c < maps1; ++c) sums.conv1_bias[c] = sum_of_lanes(bias1[c]);
+  add_by_map(bias1, sums.conv1_bias);
 }
 
 /// Forward, and the loss and the predicted classes (if not null) of a piece.

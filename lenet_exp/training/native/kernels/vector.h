@@ -79,6 +79,14 @@ inline Floats fma(Floats a, Floats b, Floats c) {
 inline Floats root(Floats a) {
   return each_part<Floats>([&](auto i) { return part::root(a.part[i]); });
 }
+/// The larger of both; NaN where b is.
+inline Floats larger_or_nan(Floats a, Floats b) {
+  return each_part<Floats>([&](auto i) { return part::larger(a.part[i], b.part[i]); });
+}
+/// The smaller of both; NaN where b is.
+inline Floats smaller_or_nan(Floats a, Floats b) {
+  return each_part<Floats>([&](auto i) { return part::smaller(a.part[i], b.part[i]); });
+}
 /// The nearest whole number, the even one of two.
 inline Floats nearest(Floats a) {
   return each_part<Floats>([&](auto i) { return part::nearest(a.part[i]); });

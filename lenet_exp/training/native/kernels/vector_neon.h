@@ -21,6 +21,8 @@ inline Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
 inline Floats divide(Floats a, Floats b) { return vdivq_f32(a, b); }
 inline Floats fma(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
 inline Floats root(Floats a) { return vsqrtq_f32(a); }
+inline Floats larger(Floats a, Floats b) { return vmaxq_f32(a, b); }
+inline Floats smaller(Floats a, Floats b) { return vminq_f32(a, b); }
 inline Floats nearest(Floats a) { return vrndnq_f32(a); }
 inline Mask greater(Floats a, Floats b) { return {vcgtq_f32(a, b)}; }
 inline Mask at_most(Floats a, Floats b) { return {vcleq_f32(a, b)}; }

@@ -9,7 +9,7 @@ constexpr int piece_images = 16;
 
 /// What all pieces read: the parameters, and some of the weights in another order.
 struct alignas(64) Weights {
-  float conv2_by_map[maps2][kernel][2 * lanes];  // [map][ky][kx * maps1 + map of s2], two zeros at the end
+  float conv2_by_map[maps2][kernel][kernel_row];  // [map][ky][kx * maps1 + map of s2], two zeros at the end
   float fc1_transposed[units1][flat];            // [unit][place][map]
   float fc2_transposed[units2][row1];
   float fc3_transposed[classes][row2];
@@ -26,7 +26,7 @@ struct alignas(64) Dense {
 struct alignas(64) Sums {
   float conv1_weight[maps1][kernel][8];
   float conv1_bias[lanes];
-  float conv2_weight[maps2][kernel][2 * lanes];
+  float conv2_weight[maps2][kernel][kernel_row];
   float conv2_bias[maps2];
   float slopes[4];
   double loss;
@@ -39,12 +39,14 @@ struct alignas(64) Piece {
   float image[pixels + lanes];              // conv1's gradient reads whole octets that may begin at its last pixels
   float even[side][2 * lanes], odd[side][2 * lanes];  // its even and odd columns
   float phases[4 * planar2];              // a convolution before pooling
-  float planar[planar2];                  // s2 or its gradient as [map][y][x]
+  float planar[planar2], planar_kept[planar2];  // conv1's as [map][y][x]
   float s2_gradient[padded2];
+  float rows[side2 * width2 * kernel_row];  // of s2, as conv2's windows see them: [y][x]
   // of all images of the piece
   float s2[piece_images][padded2];        // [y][x][map]
-  float kept1[piece_images][planar2], kept2[piece_images][flat], kept3[piece_images][row1], kept4[piece_images][row2];
-  int8_t chosen1[piece_images][planar2], chosen2[piece_images][flat];  // which of four was the largest
+  float kept1[piece_images][padded2];     // as s2
+  float kept2[piece_images][flat], kept3[piece_images][row1], kept4[piece_images][row2];
+  int8_t chosen1[piece_images][planar2], chosen2[piece_images][flat];  // where the largest of four lies
   float dropout1[piece_images][row1], dropout2[piece_images][row2];    // factors
   float logits[piece_images][row3];
   float s4_gradient[piece_images][flat];
