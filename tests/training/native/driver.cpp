@@ -3,27 +3,11 @@
 //
 //     driver [quick]
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "engine.cpp"
+#include "made_up.h"
 
 namespace {
-
-uint32_t seed = 1;
-
-float made_up() {  // in [-1, 1)
-  seed = seed * 1664525u + 1013904223u;
-  return static_cast<float>(seed >> 8) * 0x1p-23f - 1;
-}
-
-// Of exactly the size asked for, so that an access beyond it is seen.
-template <class Item> Item* room(int64_t count) {
-  void* found = nullptr;
-  if (posix_memalign(&found, 64, static_cast<size_t>(count) * sizeof(Item)) != 0) abort();
-  memset(found, 0, static_cast<size_t>(count) * sizeof(Item));
-  return static_cast<Item*>(found);
-}
 
 uint64_t digest(uint64_t before, const void* bytes, size_t size) {  // FNV-1a
   for (size_t i = 0; i < size; ++i) before = (before ^ static_cast<const unsigned char*>(bytes)[i]) * 1099511628211ull;

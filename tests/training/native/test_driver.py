@@ -1,4 +1,4 @@
-"""The kernels as a program of their own (driver.cpp): for sanitizers, and as other CPUs' code under an emulator."""
+"""The kernels in programs of their own: against plain loops, under sanitizers, as other CPUs' code in an emulator."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from lenet_exp.training.native.build import KERNELS
 from lenet_exp.training.native.target import AVX2, AVX512, find_target
 
 DRIVER = Path(__file__).with_name("driver.cpp")
+COMPARE = DRIVER.with_name("compare.cpp")
 FLAGS = ["-std=c++17", f"-I{KERNELS}", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", "-Wall", "-Wextra",
          "-Werror", "-pthread"]  # fmt: skip
 DIGESTS = DRIVER.with_name("driver.txt")
 
 
-def run(folder: Path, compiler: str, *options: str, emulator: tuple[str, ...] = ()) -> str:
-    """What the driver prints, compiled so; skips where compiler or emulator are not there."""
+def run(folder: Path, compiler: str, *options: str, program: Path = DRIVER, emulator: tuple[str, ...] = ()) -> str:
+    """What a program prints, compiled so; skips where compiler or emulator are not there. It has to end well."""
     for tool in (compiler, *emulator):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not here")
-    subprocess.run([compiler, *FLAGS, *options, str(DRIVER), "-o", str(folder / "driver")], check=True)
-    line = [*emulator, str(folder / "driver"), "quick"]
-    return subprocess.run(line, check=True, capture_output=True, text=True).stdout
+    subprocess.run([compiler, *FLAGS, *options, str(program), "-o", str(folder / "program")], check=True)
+    line = [*emulator, str(folder / "program"), "quick"]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def here(march: str) -> str:
@@ -36,6 +39,12 @@ def here(march: str) -> str:
     return f"-march={march}"
 
 
+def test_kernels_compute_what_plain_loops_do(tmp_path):
+    compiler = next((name for name in ("clang++", "g++") if shutil.which(name)), "g++")
+    said = run(tmp_path, compiler, "-O1", here(AVX2.march), program=COMPARE)
+    assert "conv1.weight" in said
+
+
 @pytest.mark.slow(seconds=6)
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 @pytest.mark.parametrize("march", [AVX2.march, AVX512.march])
@@ -43,12 +52,12 @@ def test_compilers_and_instruction_sets_change_no_bit(tmp_path, compiler, march)
     assert run(tmp_path, compiler, "-O2", here(march)) == DIGESTS.read_text()
 
 
-@pytest.mark.slow(seconds=30)
+@pytest.mark.slow(seconds=40)
 def test_sanitizers_find_nothing(tmp_path):
     """With clang: gcc takes minutes for it."""
-    found = run(tmp_path, "clang++", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-                here(AVX2.march))  # fmt: skip
-    assert found == DIGESTS.read_text()
+    options = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march))
+    assert run(tmp_path, "clang++", *options) == DIGESTS.read_text()
+    run(tmp_path, "clang++", *options, program=COMPARE)
 
 
 @pytest.mark.slow(seconds=15)
