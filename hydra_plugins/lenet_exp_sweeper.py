@@ -1,4 +1,5 @@
-"""Hydra's grid sweeper, but all jobs are composed, checked and frozen before the first starts, and the sweep lasts."""
+"""Hydra's sweepers of ours. The grid is Hydra's own, but all jobs are composed, checked and frozen before the first
+starts, and the sweep lasts; the search makes its jobs as it goes."""
 
 import copy
 from dataclasses import dataclass
@@ -27,17 +28,25 @@ class GridSweeperConf:
     params: dict[str, str] | None = None
 
 
+@dataclass
+class SearchSweeperConf(GridSweeperConf):
+    _target_: str = "hydra_plugins.lenet_exp_sweeper.SearchSweeper"
+
+
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="lenet_exp")
+ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSweeperConf, provider="lenet_exp")
 
 
 class GridSweeper(BasicSweeper, Sweeper):
     """The grid over all swept flags, as `hydra/sweeper=basic` spans it."""
 
+    name = "grid"
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         if "sweep" not in config or "dataset" not in config:
             raise CompactHydraException(
-                "hydra/sweeper=grid: is lenet-train's own; this program takes hydra/sweeper=basic"
+                f"hydra/sweeper={self.name}: is lenet-train's own; this program takes hydra/sweeper=basic"
             )
         self.config = config  # the launcher is made when the sweep's folder is known
 
@@ -104,10 +113,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.sweeps.estimate import print_estimate
         from lenet_exp.sweeps.session import sweep_session
 
-        assert self.config is not None
-        workers = self.config.hydra.launcher.get("workers")
-        if workers is not None and not (isinstance(workers, int) and workers >= 1):
-            raise ConfigError(f"hydra.launcher.workers={workers}: allowed is 1 or more")
+        self._check_workers()
         if config.sweep.dry_run:
             print_estimate(sweep, jobs, config)
             return []
@@ -118,18 +124,35 @@ class GridSweeper(BasicSweeper, Sweeper):
                     self._train(session, missing)
         return []
 
+    def _check_workers(self) -> None:
+        assert self.config is not None
+        workers = self.config.hydra.launcher.get("workers")
+        if workers is not None and not (isinstance(workers, int) and workers >= 1):
+            raise ConfigError(f"hydra.launcher.workers={workers}: allowed is 1 or more")
+
     def _train(self, session: Any, missing: list[Any]) -> None:
         """By the executor of a launcher of ours, else as Hydra launches jobs."""
-        from hydra.core.plugins import Plugins
-
         from lenet_exp.executors.executor import GivesExecutor
         from lenet_exp.runs.jobs import tell_engines
+        from lenet_exp.sweeps.launching import here, launch
+
+        tell_engines(missing)
+        launcher, environment = self._launcher(session)
+        if isinstance(launcher, GivesExecutor):
+            session.train(missing, launcher, environment, like=missing)
+        else:
+            assert self.config is not None
+            launch(launcher, session, missing, in_this_process=here(self.config))
+
+    def _launcher(self, session: Any) -> tuple[Any, Any]:
+        """The configured launcher, for the jobs of this session, and the environment of its processes."""
+        from hydra.core.plugins import Plugins
+
         from lenet_exp.sweeps.job import task_of
-        from lenet_exp.sweeps.launching import JobLoader, here, launch
+        from lenet_exp.sweeps.launching import JobLoader, here
 
         assert self.config is not None
         assert self.hydra_context is not None
-        tell_engines(missing)
         config = copy.deepcopy(self.config)
         with open_dict(config):
             config.hydra.sweep.dir = str(session.sweep.path)
@@ -138,8 +161,46 @@ class GridSweeper(BasicSweeper, Sweeper):
         context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
         task = task_of(session.delivery if here(config) else None)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-        if isinstance(launcher, GivesExecutor):
-            environment = OmegaConf.to_container(config.hydra.job.env_set, resolve=True)
-            session.train(missing, launcher, environment, like=missing)
-        else:
-            launch(launcher, session, missing, in_this_process=here(config))
+        return launcher, OmegaConf.to_container(config.hydra.job.env_set, resolve=True)
+
+
+class SearchSweeper(GridSweeper):
+    """Asks Optuna for one job after the other; what it searches is spelt as a grid is."""
+
+    name = "search"
+
+    def _start(self, given: list[str]) -> Any:
+        from functools import partial
+
+        from lenet_exp.sweeps.search_plan import plan_search
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        if not str(self.config.hydra.launcher._target_).endswith(".LocalLauncher"):
+            name = str(self.config.hydra.launcher._target_).rpartition(".")[2]
+            raise ConfigError(
+                f"hydra/launcher ({name}): a search needs one that takes jobs one by one; "
+                "allowed is hydra/launcher=local"
+            )
+        self._check_workers()
+        loader = self.hydra_context.config_loader
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
+        return self._search(plan_search(overrides, partial(loader.load_sweep_config, self.config)))
+
+    def _resume(self, given: list[str]) -> Any:
+        return self._start(given)
+
+    def _search(self, planned: Any) -> Any:
+        from lenet_exp.machine import command_line
+        from lenet_exp.sweeps.search import SearchRun
+        from lenet_exp.sweeps.search_plan import print_plan
+        from lenet_exp.sweeps.session import Asked, sweep_session
+
+        if planned.config.sweep.dry_run:
+            print_plan(planned)
+            return []
+        search = SearchRun(planned)
+        asked = Asked(command_line(), planned.overrides, [flag.name for flag in planned.flags], planned.asked)
+        with sweep_session(planned.sweep, search.open, planned.config, asked) as session:
+            search.run(session, *self._launcher(session))
+        return []

@@ -27,6 +27,7 @@ from lenet_exp.config.conf_dir import CONF_DIR, config_groups
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
 
+OUR_SWEEPERS = ("hydra/sweeper=grid", "hydra/sweeper=search")
 COMPOSABLE = {"augmentation"}  # groups whose options go together: augmentation=[shift,flip]
 
 
@@ -77,7 +78,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
 
 def _takes_other_sweeper(overrides: list[str]) -> bool:
     """Whether another than ours, which counts its jobs, spans the grid."""
-    return any(o.startswith("hydra/sweeper=") and o != "hydra/sweeper=grid" for o in overrides)
+    return any(o.startswith("hydra/sweeper=") and o not in OUR_SWEEPERS for o in overrides)
 
 
 def _refuse_arguments() -> list[str]:

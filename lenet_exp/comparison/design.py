@@ -20,6 +20,7 @@ class Design:
         confirms: id of the sweep whose leader this one puts to the test, on seeds that had no say in naming it.
         points: the difference that the test was made to find, as a fraction.
         leader: the run that stands for that leader: the first that was asked for.
+        searched: whether a search made the runs, so that there is no grid whose seeds could be added.
     """
 
     runs: int
@@ -28,6 +29,7 @@ class Design:
     confirms: str | None = None
     points: float | None = None
     leader: str = ""
+    searched: bool = False
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult]) -> Design:
@@ -36,7 +38,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult]) -> Design:
     known = 0 if plan.remade else sum(record.created_ms < plan.created_ms for record in records.values())
     leader = results[0].job.run if results else ""
     points = plan.points and plan.points / 100
-    return Design(len({r.job.run for r in results}), known, 1, plan.confirms, points, leader)
+    return Design(len({r.job.run for r in results}), known, 1, plan.confirms, points, leader, plan.search is not None)
 
 
 def together(designs: Sequence[Design]) -> Design | None:

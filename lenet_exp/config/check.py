@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, Shape, knobs, range_text, value_of, within
+from lenet_exp.config.search import check_no_search
 from lenet_exp.config.tags import check_tags
 from lenet_exp.errors import ConfigError, nearest
 from lenet_exp.machine import cpu_count
@@ -30,6 +31,7 @@ def check_flags(config: Config) -> None:
         ConfigError: with one line that names the flag, its value and what is allowed.
     """
     check_ranges(config)
+    check_no_search(config)
     _check_tags(config.tracking.tags)
     _check_schedule(config)
     _check_monotone(config)

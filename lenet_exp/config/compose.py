@@ -67,9 +67,13 @@ def _structured(schema: Hashable) -> DictConfig:
     return node
 
 
+FREE = ("tracking.tags.", "search.sampler_options.", "search.pruner_options.")
+
+
 def free_tags(overrides: list[str]) -> list[str]:
-    """Tags have names of the user's own, so Hydra's `+` is not asked for: `tracking.tags.note=first`."""
-    return [f"++{o}" if o.startswith("tracking.tags.") else o for o in overrides]
+    """Tags have names of the user's own, and options those of others, so Hydra's `+` is not asked for:
+    `tracking.tags.note=first`."""
+    return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
 
 
 def compose(overrides: list[str] | None = None) -> Config:

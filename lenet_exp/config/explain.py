@@ -58,6 +58,8 @@ def _missing_option(error: MissingConfigException, conf_dirs: tuple[Path, ...]) 
     if not group or not found:
         hint = nearest(str(error.missing_cfg_file), config_groups())
         return f"{_first_line(str(error))}" + (f"; did you mean {hint}?" if hint else "")
+    if group == "hydra/sweeper" and option == "optuna":
+        return "hydra/sweeper=optuna: not here (it needs an old Optuna); hydra/sweeper=search searches the same spaces"
     if f"{group}={option}" in EXTRAS:
         return f"{group}={option}: not installed; pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in found if not o.startswith("_")]

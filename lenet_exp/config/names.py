@@ -16,6 +16,8 @@ SHORT = {
     "weight_decay": "wd",
 }
 
+LONGEST_NUMBER = 9  # characters; of a longer one four digits are shown
+
 
 def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
     """The values that one job has of the swept flags.
@@ -34,8 +36,16 @@ def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
     Args:
         groups: the flags that are config groups; their value says enough by itself (`relu`).
     """
-    parts = [value if flag in groups else f"{_short(flag)}={value}" for flag, value in values.items()]
+    parts = [value if flag in groups else f"{_short(flag)}={_rounded(value)}" for flag, value in values.items()]
     return " ".join(parts) or f"job {number}"
+
+
+def _rounded(value: str) -> str:
+    """A number as a sampler draws it, 0.012345678901234, in four digits."""
+    try:
+        return f"{float(value):.4g}" if len(value) > LONGEST_NUMBER else value
+    except ValueError:
+        return value
 
 
 def _short(flag: str) -> str:

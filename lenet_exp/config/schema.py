@@ -45,6 +45,26 @@ class Models(StrEnum):
     none = "none"
 
 
+class SamplerName(StrEnum):
+    tpe = "tpe"
+    gp = "gp"
+    qmc = "qmc"
+    random = "random"
+    grid = "grid"
+
+
+class PrunerName(StrEnum):
+    asha = "asha"
+    hyperband = "hyperband"
+    median = "median"
+    none = "none"
+
+
+class Objective(StrEnum):
+    accuracy = "accuracy"
+    loss = "loss"
+
+
 def knob(
     meaning: str,
     *,
@@ -179,6 +199,37 @@ class Sweep:
 
 
 @dataclass
+class Search:
+    """How `hydra/sweeper=search` searches; see sweeps/search.py. A run of its own knows nothing of it."""
+
+    sampler: SamplerName = knob(
+        "what suggests the next trial: tpe, gp, qmc, random, grid", neutral=SamplerName.tpe, result=False
+    )
+    sampler_options: Option = knob(
+        "its options, as Optuna names them: search.sampler_options.n_startup_trials=5", neutral={}, result=False
+    )
+    pruner: PrunerName = knob(
+        "what ends a run that falls behind, at an epoch: asha, hyperband, median, none",
+        neutral=PrunerName.asha,
+        result=False,
+    )
+    pruner_options: Option = knob(
+        "its options, as Optuna names them: search.pruner_options.reduction_factor=3", neutral={}, result=False
+    )
+    objective: Objective = knob(
+        "accuracy (best validation accuracy) or loss (least validation loss)",
+        neutral=Objective.accuracy,
+        result=False,
+    )
+    seed: int = knob("of what the sampler draws", ge=0, lt=2**63, neutral=0, result=False)
+    storage: str | None = knob(
+        "database of the study, as SQLAlchemy names it (null: study.db in the sweep's folder)",
+        neutral=None,
+        result=False,
+    )
+
+
+@dataclass
 class Config:
     """One run. `activation` and `optimizer` hold a class (`_target_`) and its keywords; see targets.py."""
 
@@ -211,6 +262,16 @@ class Config:
         "folder of the data sets, torchvision's layout; default $$LENET_EXP_DATA, else data", result=False
     )
     model_path: str | None = knob("folder for the best model so far as safetensors (null: none)", result=False)
+    n_trials: int | None = knob(
+        "search: trials in all, those of earlier starts among them (null: any)", ge=1, neutral=None, result=False
+    )
+    max_epochs: int | None = knob(
+        "search: no trial begins once so many epochs are trained in all (null: any)", ge=1, neutral=None, result=False
+    )
+    max_seconds: float | None = knob(
+        "search: no trial begins once it has gone on for so long in all (null: any)", gt=0, neutral=None, result=False
+    )
+    search: Search = field(default_factory=Search)
     tracking: Tracking = field(default_factory=Tracking)
     sweep: Sweep = field(default_factory=Sweep)
 

@@ -44,24 +44,47 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
+class Report:
+    """An epoch of a job in training, as its process tells it to that of the sweep.
+
+    Attributes:
+        job: its number.
+        epoch: from 1; after an interruption those that are committed are told once more.
+        val_accuracy: a fraction.
+    """
+
+    job: int
+    epoch: int
+    val_accuracy: float
+    val_loss: float
+
+
+Ask = Callable[[Report], bool | None]
+
+
+@dataclass(frozen=True)
 class Work:
     """What an executor needs to know of the jobs that it will get.
 
     Attributes:
-        task: what is done with a job, wherever it runs.
+        task: what is done with a job, wherever it runs. Where there is an `answer`, it gets an `Ask` besides, by which
+            it tells each epoch, and waits for what the sweep's process says: whether the run is pruned (None: that
+            process is gone).
         prepare: called once in each process, before its first job.
         inherit: file descriptors that processes of this machine keep open.
         cores: of one job.
         jobs: how many there are; None: as many as there will be.
         output: file for what the processes print.
+        answer: called in the sweep's own process, in `next_done`; the same report may come again, as after a loss.
     """
 
-    task: Callable[[Job], float]
+    task: Callable[..., float]
     prepare: Callable[[], object]
     inherit: Sequence[int]
     cores: int
     jobs: int | None
     output: Path
+    answer: Ask | None = None
 
 
 @runtime_checkable

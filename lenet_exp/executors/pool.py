@@ -27,6 +27,7 @@ class PoolExecutor:
             prepare=work.prepare,
             inherit=work.inherit,
             output=work.output,
+            answer=work.answer,
         )
 
     @property

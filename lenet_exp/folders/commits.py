@@ -56,6 +56,11 @@ class Commits:
         if result.epoch > len(self._epochs):
             self._epochs.append(result)
 
+    @property
+    def epochs(self) -> list[EpochResult]:
+        """All results so far, those of before an interruption among them."""
+        return list(self._epochs)
+
     def seconds_to(self, epoch: int | None) -> float | None:
         """Seconds of training to the end of an epoch (from 1)."""
         return History(self._epochs).seconds_to(epoch)

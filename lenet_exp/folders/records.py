@@ -208,6 +208,32 @@ class Delivered(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchPlan(Stored):
+    """What a search was asked for, and how far it is.
+
+    Attributes:
+        n_trials, max_epochs, max_seconds: its budgets; None: any.
+        trials: how many have been asked for, and `told` how they ended.
+        epochs: trained for them.
+        seconds: that it has gone on, over all its starts.
+        best_trial, best_value: of those that finished, by the objective.
+    """
+
+    sampler: str
+    pruner: str
+    objective: str
+    n_trials: int | None = None
+    max_epochs: int | None = None
+    max_seconds: float | None = None
+    trials: int = 0
+    told: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    best_trial: int | None = None
+    best_value: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepPlan(Stored):
     """sweep.json: what was asked for, and how it stands.
 
@@ -226,6 +252,7 @@ class SweepPlan(Stored):
         confirms: the sweep whose leader it puts to the test on fresh seeds, made to find a difference of `points`, in
             percentage points; `confirmed`: the answer, once all its runs have ended.
         directory: the working directory in which it was typed; empty in older releases.
+        search: of a search; None: a grid.
     """
 
     created_ms: int
@@ -248,6 +275,7 @@ class SweepPlan(Stored):
     points: float | None = None
     confirmed: bool | None = None
     directory: str = ""
+    search: SearchPlan | None = None
 
 
 def in_words(differing: dict[str, tuple[str | int, str | int]]) -> str:
@@ -309,7 +337,8 @@ def plan_of(value: Any) -> SweepPlan:
     ValueError: it is no plan of a sweep.
     """
     plan = stored_of(SweepPlan, value)
-    return replace(plan, outcome=Outcome(plan.outcome))
+    search = None if plan.search is None else stored_of(SearchPlan, plan.search)
+    return replace(plan, outcome=Outcome(plan.outcome), search=search)
 
 
 def _best_of(value: Any) -> BestWeights | None:

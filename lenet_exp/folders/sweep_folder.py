@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._saving = threading.Lock()  # a search saves while another thread delivers
         self._written: SweepPlan | None = None
 
     @property
@@ -130,14 +132,15 @@ class SweepFolder:
 
     def save(self, **changed: Any) -> None:
         """Changes fields of sweep.json; one that was damaged since it was written here is made again."""
-        try:
-            plan = self.started()
-        except DamagedError as e:
-            if self._written is None:
-                raise
-            say(e)
-            plan = self._written
-        self._write(replace(plan, **changed))
+        with self._saving:
+            try:
+                plan = self.started()
+            except DamagedError as e:
+                if self._written is None:
+                    raise
+                say(e)
+                plan = self._written
+            self._write(replace(plan, **changed))
 
     def _write(self, plan: SweepPlan) -> None:
         write_json(self.path / "sweep.json", to_json(plan))

@@ -63,6 +63,7 @@ class Pool:
         prepare: called once in each new worker, before its first job.
         inherit: file descriptors that the workers keep open.
         output: file that the workers' stdout and stderr are appended to; None: they are the pool's.
+        answer: what is said to a job that asks; called in `next_done`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Pool:
         prepare: Callable[[], object] | None = None,
         inherit: Sequence[int] = (),
         output: Path | None = None,
+        answer: Callable[[Any], Any] | None = None,
     ) -> None:
         self._size = workers
         self._retries = retries
@@ -81,6 +83,7 @@ class Pool:
         self._prepare = cloudpickle.dumps(prepare)
         self._inherit = tuple(inherit)
         self._output = output
+        self._answer = answer
         self._waiting: deque[int] = deque()
         self._tasks: dict[int, bytes] = {}
         self._tries: dict[int, int] = {}
@@ -94,8 +97,12 @@ class Pool:
         self.close()
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
-        """Queues a job; `job` is a number of the caller's own, which `Done` names."""
-        self._tasks[job] = cloudpickle.dumps((function, arguments))
+        """Queues a job; `job` is a number of the caller's own, which `Done` names.
+
+        Where the pool has an `answer`, `function` gets one more argument, by which it asks: it waits for what `answer`
+        says to its question.
+        """
+        self._tasks[job] = cloudpickle.dumps((function, arguments, self._answer is not None))
         self._tries[job] = 0
         self._waiting.append(job)
 
@@ -186,13 +193,19 @@ class Pool:
         return _Worker(process, pipe)
 
     def _receive(self, worker: _Worker) -> Done | None:
-        """What a worker sent; None where its job will be tried again."""
+        """What a worker sent; None where it asked, or where its job will be tried again."""
         job = worker.job
         assert job is not None
         try:
-            value, error = cloudpickle.loads(worker.pipe.recv_bytes())
+            question, value, error = cloudpickle.loads(worker.pipe.recv_bytes())
         except (EOFError, OSError):
             return self._lost(worker, job)
+        if question is not None:
+            assert self._answer is not None
+            answer = cloudpickle.dumps(self._answer(question))
+            with contextlib.suppress(OSError):  # it died meanwhile: the end of its pipe will tell
+                worker.pipe.send_bytes(answer)
+            return None
         worker.job = None
         if worker.stop_by is not None:  # it was told to end, and leaves now
             self._remove(worker)

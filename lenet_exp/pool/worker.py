@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -34,7 +36,7 @@ def main() -> None:
             prepare()
         threading.Thread(target=_read, args=(pipe, jobs), daemon=True).start()
         while (job := jobs.get()) is not None:
-            ended = _run(job)
+            ended = _run(job, partial(_ask, pipe, jobs))
             pipe.send_bytes(ended[0])
             if ended[1]:
                 return
@@ -59,23 +61,33 @@ def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
 _busy = threading.Event()
 
 
-def _run(job: bytes) -> tuple[bytes, bool]:
+def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any) -> Any:
+    """What the pool says to a question of the running job; None where it is gone."""
+    pipe.send_bytes(cloudpickle.dumps((question, None, None)))
+    answer = jobs.get()  # a busy worker is sent nothing else
+    if answer is None:
+        jobs.put(None)
+        return None
+    return cloudpickle.loads(answer)
+
+
+def _run(job: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
     """The job's value and error, pickled, and whether the worker was told to end."""
     value: Any = None
     error: BaseException | None = None
     _busy.set()
     try:
-        function, arguments = cloudpickle.loads(job)
-        value = function(*arguments)
+        function, arguments, asks = cloudpickle.loads(job)
+        value = function(*arguments, ask) if asks else function(*arguments)
     except BaseException as e:
         error = e
         e.add_note(f"in a worker: {traceback.format_exc()}")  # the traceback itself does not travel
     _busy.clear()
     try:
-        sent = cloudpickle.dumps((value, error))
+        sent = cloudpickle.dumps((None, value, error))
         cloudpickle.loads(sent)  # some exceptions pickle but can't be read
     except Exception as e:
-        sent = cloudpickle.dumps((None, RuntimeError("".join(traceback.format_exception(error or e)))))
+        sent = cloudpickle.dumps((None, None, RuntimeError("".join(traceback.format_exception(error or e)))))
     return sent, isinstance(error, Terminated)
 
 

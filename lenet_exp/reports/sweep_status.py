@@ -15,6 +15,7 @@ from rich.table import Table
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.search_words import search_line
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
@@ -43,7 +44,10 @@ def print_status(sweep: SweepFolder) -> None:
     console = _console()
     console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}", highlight=False)
     console.print(plan.command, markup=False, highlight=False, soft_wrap=True)
-    console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()), highlight=False)
+    if plan.search is not None:
+        console.print(search_line(plan.search, results), markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()), highlight=False)
     running = [r for r in results if r.outcome == "running"]
     if running:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -57,7 +61,7 @@ def print_status(sweep: SweepFolder) -> None:
             line = f"{result.outcome}: {result.job.name}: {result.reason}; log: {result.job.folder.log_file}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     left = _time_left(results, plan.started_ms)
-    if sweep.owner() is not None and left is not None:
+    if sweep.owner() is not None and left is not None and plan.search is None:
         console.print(f"about {left / 60:.0f} min left", highlight=False)
 
 

@@ -14,6 +14,7 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.leaderboard import print_comparison, print_verdict, wide_console
+from lenet_exp.reports.search_words import best_result, luck_line, search_line
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
@@ -74,7 +75,12 @@ def print_sweep(
             where = f"; log: {result.log}" if result.log else ""
             line = f"{result.outcome}: {result.job.name}: {result.reason}{where}"
             console.print(line, soft_wrap=True)
-    if any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
+    if (search := sweep.started().search) is not None:
+        console.print(search_line(search, results), soft_wrap=True)
+        if (best := best_result(search, results)) is not None:
+            console.print(f"how much of that is luck: {luck_line(best)}", soft_wrap=True)
+        console.print("the same line again goes on, also with larger budgets", soft_wrap=True)
+    elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
         console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
     console.print(f"look at them: lenet-ui sweep={sweep.id}", soft_wrap=True)
 

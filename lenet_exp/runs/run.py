@@ -85,7 +85,8 @@ def run(
         default_threads: for `num_threads=null`, unless an earlier try had others.
         forced_ms: what was started before this time (ms since 1970) is trained again.
         on_start: is told the run folder once it is ready and before anything is trained.
-        prune: is told each epoch's result but the last; True ends the run as `pruned`, from where it can go on.
+        prune: is told each epoch's result but the last, those of an earlier try once more; True ends the run as
+            `pruned`, from where it can go on.
 
     Raises:
         ConfigError: this machine lacks the device, or `model_path` can't be written.

@@ -32,7 +32,8 @@ class Training:
     """A training from where the lane stands; its listeners are the folder, the terminal, MLflow and `model_path`.
 
     Attributes:
-        prune: is told each epoch's result but the last; True ends the run as `pruned`. It can go on.
+        prune: is told each epoch's result but the last, those committed before an interruption once more; True ends the
+            run as `pruned`. It can go on.
     """
 
     folder: RunFolder
@@ -101,6 +102,9 @@ class Training:
 
     def _epochs(self) -> tuple[Outcome, str]:
         """Outcome and, where it did not finish, the reason."""
+        for earlier in [] if self._ended() else self.commits.epochs[: self.lane.position.epoch - 1]:
+            if self.prune(earlier):
+                return Outcome.pruned, f"after epoch {earlier.epoch}"
         for (result,) in fit([self.lane], self.data, display.echo, stop=lambda: asked() is not None):
             if isinstance(result, Divergence):
                 reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"

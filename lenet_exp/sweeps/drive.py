@@ -16,13 +16,14 @@ log = logging.getLogger("lenet_exp")
 
 
 def drive(
-    executor: Executor, jobs: Iterable[Job], *, max_failures: int | None, on_done: Callable[[Done], None]
+    executor: Executor, jobs: Iterable[Job], *, max_failures: int | None, on_done: Callable[[Done], bool | None]
 ) -> None:
     """Runs the jobs. They are asked for one at a time, when a place is free, so they may be made as it goes.
 
     Args:
         max_failures: after so many in a row no more are started, and the running ones are asked to end; None: any.
-        on_done: is told how each ended, but for those that end because others failed.
+        on_done: is told how each ended, but for those that end because others failed; True: it counts as a failure,
+            even though it returned a value.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal asked for the end, and the running jobs have come to theirs.
@@ -48,8 +49,8 @@ def drive(
             flying.discard(done.job)
             if gave_up:
                 continue
-            on_done(done)
-            failures = failures + 1 if done.lost is not None or done.error is not None else 0
+            failed = on_done(done) or done.lost is not None or done.error is not None
+            failures = failures + 1 if failed else 0
             if max_failures is not None and failures >= max_failures:
                 log.debug("%d failures in a row: no more jobs are started", failures)
                 gave_up = True

@@ -18,15 +18,19 @@ from lenet_exp.reports.progress import display
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery import Delivery, LeftToOthers
 from lenet_exp.training.execution import SWEEP_THREADS
+from lenet_exp.training.fit import EpochResult
 
 log = logging.getLogger("lenet_exp")
 
 
-def run_job(sweep: SweepFolder, job: Job, delivery: Delivery) -> float:
+def run_job(
+    sweep: SweepFolder, job: Job, delivery: Delivery, prune: Callable[[EpochResult], bool] = lambda result: False
+) -> float:
     """Runs a job of a sweep; its best validation accuracy, NaN where it did not finish.
 
     Args:
         delivery: who sends it to MLflow.
+        prune: as of `runs.run`.
 
     Raises:
         Exception: it failed; what it was stands in the record, or else in the sweep folder.
@@ -43,7 +47,7 @@ def run_job(sweep: SweepFolder, job: Job, delivery: Delivery) -> float:
     error = None
     try:
         forced_ms = sweep.started().forced_ms
-        result = run(job, delivery, default_threads=SWEEP_THREADS, forced_ms=forced_ms, on_start=on_start)
+        result = run(job, delivery, default_threads=SWEEP_THREADS, forced_ms=forced_ms, on_start=on_start, prune=prune)
     except Exception as e:
         error = None if started and job.folder.record() is not None else one_line(e)  # a full disk takes no record
         if error is not None and not isinstance(e, UserError):

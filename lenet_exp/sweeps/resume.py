@@ -22,6 +22,11 @@ def frozen_sweep(given: Config) -> tuple[SweepFolder, list[Job], Config]:
     """
     sweep = find_sweep(str(given.sweep.resume))
     jobs, kept = sweep.jobs(), sweep.started().tracking_uri
+    if sweep.started().search is not None:
+        raise ConfigError(
+            f"sweep.resume={given.sweep.resume}: is a search, which makes its jobs as it goes; the line that started "
+            f"it goes on: {sweep.started().command}"
+        )
     if not jobs:
         raise ConfigError(f"sweep.resume={given.sweep.resume}: it has no jobs; the line that started it makes them")
     _refuse_foreign(sweep, jobs)

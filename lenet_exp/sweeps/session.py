@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import RunsFailed
-from lenet_exp.executors.executor import GivesExecutor
+from lenet_exp.executors.executor import GivesExecutor, Report
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
-from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.records import Outcome, SearchPlan
 from lenet_exp.folders.results import JobResult, give_up, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.machine import versions
@@ -47,6 +47,17 @@ class Asked:
     command: str
     overrides: list[str]
     swept: list[str]
+    search: SearchPlan | None = None
+
+
+class Listener(Protocol):
+    """Who hears, in the sweep's process, how its jobs do: a search."""
+
+    def reported(self, report: Report) -> bool:
+        """An epoch of a job; whether its run is pruned."""
+
+    def ended(self, number: int) -> bool:
+        """How a job ended stands in its folders; whether it counts as a failure."""
 
 
 class Session:
@@ -99,7 +110,13 @@ class Session:
             self.sweep.end_job(number, one_line(error))
 
     def train(
-        self, jobs: Iterable[Job], launcher: GivesExecutor, environment: Mapping[str, str], *, like: Sequence[Job]
+        self,
+        jobs: Iterable[Job],
+        launcher: GivesExecutor,
+        environment: Mapping[str, str],
+        *,
+        like: Sequence[Job],
+        listener: Listener | None = None,
     ) -> None:
         """Trains jobs by the executor of a launcher of ours.
 
@@ -107,15 +124,19 @@ class Session:
             jobs: asked for one at a time, when a place is free; so they may be made, and `add`ed, as it goes.
             environment: what its processes have besides this one's.
             like: jobs with their data sets and threads; where all are known, these are they.
+            listener: is told each epoch and each end.
         """
 
-        def on_done(done: Done) -> None:
+        def on_done(done: Done) -> bool:
             if done.lost is not None:
                 self.lost(done.job, done.lost)
             elif done.error is not None:
                 self.tell_failure(done.job, done.error)
+            return listener is not None and listener.ended(done.job)
 
-        executor = launcher.executor(work_of(self.sweep, like, environment, all_known=jobs is like))
+        answer = listener.reported if listener is not None else None
+        work = work_of(self.sweep, like, environment, all_known=jobs is like, answer=answer)
+        executor = launcher.executor(work)
         with self.watching():
             drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
 
@@ -141,12 +162,14 @@ class Session:
 
 
 @contextmanager
-def sweep_session(sweep: SweepFolder, jobs: list[Job], config: Config, asked: Asked) -> Iterator[Session]:
+def sweep_session(
+    sweep: SweepFolder, jobs: list[Job] | Callable[[], list[Job]], config: Config, asked: Asked
+) -> Iterator[Session]:
     """Opens a sweep; one that was started goes on.
 
     Args:
         sweep: its folder, whose name is its identity: whoever makes the jobs says it.
-        jobs: those that are known at the start.
+        jobs: those that are known at the start, or what gives them once the sweep is owned.
         config: of one of the jobs; its `sweep.*` and `tracking.*` are the sweep's.
 
     Raises:
@@ -159,6 +182,7 @@ def sweep_session(sweep: SweepFolder, jobs: list[Job], config: Config, asked: As
     # First: a store that can't be used leaves nothing behind.
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
+        jobs = jobs if isinstance(jobs, list) else jobs()
         again = sweep.kept_plan() is not None
         if not again:
             _name_the_old(asked, config.tracking.experiment, outputs)
@@ -192,7 +216,10 @@ def _begin(session: Session, again: bool) -> None:
     other = {str(bits_depend_on(r.execution, r.versions).get("torch", now)) for r in found.values()} - {now}
     had += f", some by torch {', '.join(sorted(other))} (now {now})" if had and other else ""
     goes_on = f" (goes on with {session.sweep.id})" if again else ""
-    log.info("sweep of %d runs%s%s; outputs in %s", len(session.jobs), had, goes_on, session.sweep.outputs)
+    what = f"sweep of {len(session.jobs)} runs"
+    if session.sweep.started().search is not None:
+        what = "search" + (f", {len(session.jobs)} trials so far" if session.jobs else "")
+    log.info("%s%s%s; outputs in %s", what, had, goes_on, session.sweep.outputs)
     for job in {job.run: job for job in done}.values():  # so that they are found under this parent
         if job.folder.untidy():
             with job.folder.claim():
@@ -235,7 +262,8 @@ def _kept(asked: Asked, config: Config, again: bool) -> dict[str, Any]:
         return kept
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
     kept |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
-    return kept | {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
+    kept |= {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
+    return kept | ({"search": asked.search} if asked.search is not None else {})
 
 
 def _name_the_old(asked: Asked, experiment: str, outputs: Path) -> None:

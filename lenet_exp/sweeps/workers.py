@@ -9,20 +9,29 @@ from functools import partial
 from pathlib import Path
 
 from lenet_exp.data.images import SharedSet, share, use_shared
-from lenet_exp.executors.executor import Work
+from lenet_exp.executors.executor import Ask, Report, Work
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
 from lenet_exp.tracking.delivery import LeftToOthers
 from lenet_exp.training.execution import SWEEP_THREADS
+from lenet_exp.training.fit import EpochResult
 
 
-def work_of(sweep: SweepFolder, jobs: Sequence[Job], environment: Mapping[str, str], *, all_known: bool) -> Work:
+def work_of(
+    sweep: SweepFolder,
+    jobs: Sequence[Job],
+    environment: Mapping[str, str],
+    *,
+    all_known: bool,
+    answer: Ask | None = None,
+) -> Work:
     """Loads each data set of these jobs once, for all processes.
 
     Args:
         environment: what `hydra.job.env_set` sets in them.
         all_known: whether there will be no other jobs.
+        answer: says after each epoch of a job whether its run is pruned; None: none is.
     """
     configs = [job.executed for job in jobs]
     sets, descriptors = share({str((c.dataset, c.data_root, c.split_seed, c.engine)): c for c in configs}.values())
@@ -33,6 +42,7 @@ def work_of(sweep: SweepFolder, jobs: Sequence[Job], environment: Mapping[str, s
         cores=max(job.config.num_threads or SWEEP_THREADS for job in jobs),
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
+        answer=answer,
     )
 
 
@@ -42,6 +52,10 @@ def _prepare(argv: list[str], environment: dict[str, str], sets: list[SharedSet]
     use_shared(sets)
 
 
-def _train(sweep: str, job: Job) -> float:
-    """One job; the sweep's own process delivers."""
-    return run_job(SweepFolder(Path(sweep)), job, LeftToOthers())
+def _train(sweep: str, job: Job, ask: Ask | None = None) -> float:
+    """One job; the sweep's own process delivers, and decides where it is asked."""
+
+    def prune(result: EpochResult) -> bool:
+        return ask is not None and bool(ask(Report(job.number, result.epoch, result.val_accuracy, result.val_loss)))
+
+    return run_job(SweepFolder(Path(sweep)), job, LeftToOthers(), prune)

@@ -13,6 +13,7 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import git_state, host, versions
+from lenet_exp.reports.search_words import how, search_line
 from lenet_exp.tracking.deliver import delivered_run
 from lenet_exp.tracking.left import Amount, left_of
 from lenet_exp.tracking.mlflow_runs import alive, program, set_tags, strings, user
@@ -51,6 +52,10 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
     finished = [r.value for r in results if r.outcome is Outcome.finished]
     best = {"best_val_accuracy": max(finished)} if finished else {}
+    if plan.search is not None:
+        best |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
+        best |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
+        set_tags(store, run_id, {"best": search_line(plan.search, results)})
     step = plan.starts  # one point a start, however often the sweep went on
     store.client.log_batch(run_id, metrics=[Metric(k, v, ended_ms, step) for k, v in (values | best).items()])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
@@ -88,6 +93,7 @@ def name_parent(store: Store, sweep: SweepFolder) -> None:
 def _name(plan: SweepPlan) -> str:
     runs = "1 run" if plan.runs == 1 else f"{plan.runs} runs"
     swept = " ".join(flag.rpartition(".")[2] for flag in plan.swept)
+    runs = runs if plan.search is None else f"search, {runs}"
     return f"{swept} ({runs})" if swept else runs
 
 
@@ -108,6 +114,7 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
         "command": plan.command,
         "overrides": " ".join(plan.overrides),
         "swept": " ".join(plan.swept),
+        **({"search": how(plan.search)} if plan.search is not None else {}),
         "host": host(),
         "mlflow.source.name": program(plan.command),
         "mlflow.source.type": "LOCAL",

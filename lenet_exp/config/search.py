@@ -1,0 +1,36 @@
+"""The flags of a search, which no run knows of: whose they are, and a configuration without them."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from lenet_exp.config.schema import Config, knobs, value_of
+from lenet_exp.errors import ConfigError
+
+BUDGETS = ("n_trials", "max_epochs", "max_seconds")
+FLAGS = (*BUDGETS, "search.")
+SWEEPER = "hydra/sweeper=search"
+
+
+def check_no_search(config: Config) -> None:
+    """Raises:
+    ConfigError: a flag of a search is set where none is asked for.
+    """
+    for flag, _, f in knobs():
+        if flag.startswith(FLAGS):
+            value = value_of(config, flag)
+            if value != f.metadata["neutral"]:
+                raise ConfigError(f"{flag}={value}: is of a search; type lenet-train -m {SWEEPER} {flag}={value} ...")
+
+
+def without_search(composed: DictConfig) -> DictConfig:
+    """What one trial trains, of what was composed."""
+    for flag, _, f in knobs():
+        if flag.startswith(FLAGS):
+            OmegaConf.update(composed, flag, f.metadata["neutral"], merge=False)
+    return composed
+
+
+def is_of_search(override: str) -> bool:
+    """Whether an override says how is searched, and not what a trial trains."""
+    return override.lstrip("+~").startswith(FLAGS)

@@ -1,0 +1,204 @@
+"""The space that a search goes through, as Hydra's own grammar spells it: lists, ranges, intervals, tags, casts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
+
+from lenet_exp.errors import ConfigError, nearest
+
+WHOLE_SWEEP = ("sweep.", "tracking.", "search.", "n_trials", "max_epochs", "max_seconds", "hydra.", "hydra/")
+REPLICATES = {"seed", "split_seed"}  # what a search would find by them is luck
+LARGEST = 2**53  # of whole numbers, up to which a float has each
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several, written as on the command line."""
+
+    options: tuple[str, ...]
+
+    def text(self, value: object) -> str:
+        return str(value)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What is checked beforehand."""
+        return self.options
+
+    @property
+    def all(self) -> list[str]:
+        """Every value."""
+        return list(self.options)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `low` to `high`, both among them, in steps from `low`."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    def text(self, value: object) -> str:
+        return str(value)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        return (self.low, self.high)
+
+    @property
+    def all(self) -> list[int]:
+        return list(range(self.low, self.high + 1, self.step))
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number from `low` to `high`, both among them; in steps from `low`, or anything between."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def text(self, value: object) -> str:
+        """As a grid over the same range has it: in decimals, 0.1 + 2 * 0.1 is 0.3."""
+        number = float(str(value))
+        return repr(number if self.step is None else self._at(round((number - self.low) / self.step)))
+
+    def _at(self, n: int) -> float:
+        return float(Decimal(repr(self.low)) + n * Decimal(repr(self.step)))
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        return (self.low, self.high)
+
+    @property
+    def all(self) -> list[float] | None:
+        """None where they can't be counted."""
+        if self.step is None:
+            return None if self.low < self.high else [self.low]
+        return [self._at(n) for n in range(round((self.high - self.low) / self.step) + 1)]
+
+
+Values = Choice | Whole | Real
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag that is searched.
+
+    Attributes:
+        key: as it was typed, perhaps with a `+`.
+        group: whether its values are options of a config group.
+        typed: the whole of it, for messages.
+    """
+
+    key: str
+    values: Values
+    group: bool
+    typed: str
+
+    @property
+    def name(self) -> str:
+        return self.key.lstrip("+")
+
+
+def flag_of(override: Override, groups: Collection[str]) -> Flag:
+    """The flag that an override with several values searches.
+
+    Args:
+        groups: names of the config groups.
+
+    Raises:
+        ConfigError: it can't be searched, or its values are none.
+    """
+    key, typed = override.get_key_element(), str(override.input_line)
+    name = key.lstrip("+")
+    if name in REPLICATES:
+        raise ConfigError(f"{typed}: a search that chooses by the {name} finds luck; allowed is one value")
+    if name.startswith(WHOLE_SWEEP):
+        raise ConfigError(f"{typed}: is of the search as a whole; allowed is one value")
+    return Flag(key, _values(override, typed), name in groups, typed)
+
+
+def _values(override: Override, typed: str) -> Values:
+    sweep = override.value()
+    assert isinstance(sweep, Sweep)
+    unknown = sorted(sweep.tags - {"log"})
+    if unknown:
+        hint = nearest(unknown[0], ["log"])
+        raise ConfigError(f"{typed}: no such tag: {unknown[0]}; " + ("did you mean log?" if hint else "allowed is log"))
+    log = "log" in sweep.tags
+    if isinstance(sweep, IntervalSweep):
+        found: Values = _interval(sweep, log, typed)
+    elif isinstance(sweep, RangeSweep):
+        found = _range(sweep, log, typed)
+    else:
+        if log:
+            raise ConfigError(f"{typed}: a list has no scale; tag(log, ...) is for interval() and range()")
+        found = Choice(tuple(dict.fromkeys(override.sweep_string_iterator())))
+        if not found.options:
+            raise ConfigError(f"{typed}: a search over no value; allowed is one or more")
+    if log and not isinstance(found, Choice) and found.low <= 0:
+        raise ConfigError(f"{typed}: allowed with tag(log, ...) are numbers > 0")
+    return found
+
+
+def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
+    low, high = sweep.start, sweep.end
+    assert low is not None
+    assert high is not None
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ConfigError(f"{typed}: allowed is interval(low,high), finite, low <= high")
+    if isinstance(low, int) and isinstance(high, int):
+        return _whole(low, high, 1, log, typed)
+    return Real(float(low), float(high), None, log)
+
+
+def _range(sweep: RangeSweep, log: bool, typed: str) -> Values:
+    """Its stop is not among the values, as in a grid."""
+    start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
+    if not step or not all(map(math.isfinite, (start, stop, step))):
+        raise ConfigError(f"{typed}: allowed is range(start,stop,step), finite, whose step is not 0")
+    whole = all(isinstance(number, int) for number in (start, stop, step))
+    a, b, c = (Decimal(repr(number)) for number in (start, stop, step))
+    count = math.ceil((b - a) / c)
+    if count < 1:
+        raise ConfigError(f"{typed}: a search over no value; allowed is one or more")
+    if count > LARGEST:
+        raise ConfigError(f"{typed}: {count:,} values; allowed are {LARGEST:,}, or interval()")
+    if log and not (whole and abs(step) == 1):
+        raise ConfigError(f"{typed}: allowed with tag(log, ...) are whole numbers in steps of 1, or interval()")
+    last = a + (count - 1) * c
+    low, high = min(a, last), max(a, last)
+    if whole:
+        return _whole(int(low), int(high), abs(int(step)), log, typed)
+    return Real(float(low), float(high), None if low == high else abs(float(step)), log)
+
+
+def _whole(low: int, high: int, step: int, log: bool, typed: str) -> Whole:
+    if max(abs(low), abs(high)) > LARGEST:
+        raise ConfigError(f"{typed}: allowed are whole numbers up to {LARGEST:,}")
+    return Whole(low, high, step, log)
+
+
+def size(flags: Sequence[Flag]) -> int | None:
+    """How many configurations there are at most; None where they can't be counted."""
+    counts = [_count(flag.values) for flag in flags]
+    return math.prod(c for c in counts if c is not None) if None not in counts else None
+
+
+def _count(values: Values) -> int | None:
+    if isinstance(values, Choice):
+        return len(values.options)
+    if isinstance(values, Whole):
+        return (values.high - values.low) // values.step + 1
+    if values.step is None:
+        return None if values.low < values.high else 1
+    return round((values.high - values.low) / values.step) + 1

@@ -1,0 +1,170 @@
+"""The trials of a search, and what is decided of them: which comes next, and which is pruned.
+
+A function of the events alone (asked, reported, ended), of the space and of the search's seed: it reads no clock and no
+file, so that the same events in another process, after a kill or in a simulation, give the same trials. Optuna's study
+in memory does the work; `search_database` keeps the same events in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lenet_exp.config.schema import Objective, SamplerName, Search
+from lenet_exp.config.space import Flag, size
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.records import Outcome
+from lenet_exp.sweeps.search_sampling import new_pruner, new_sampler, seed_of, suggest
+
+ATTEMPTS = 20  # at a configuration that can be composed
+DRAWN = "drawn"  # user attribute: what the sampler counts of all trials
+STATES = {
+    Outcome.finished: TrialState.COMPLETE,
+    Outcome.diverged: TrialState.COMPLETE,  # with the worst value, so that the sampler learns
+    Outcome.pruned: TrialState.PRUNED,
+    Outcome.failed: TrialState.FAIL,
+}
+
+Choose = Callable[[Flag], object]
+T = TypeVar("T")
+
+
+def direction(objective: Objective) -> Literal["minimize", "maximize"]:
+    return "minimize" if objective is Objective.loss else "maximize"
+
+
+def worst(objective: Objective) -> float:
+    """What a diverged trial counts as."""
+    return float("inf") if objective is Objective.loss else 0.0
+
+
+class Trials:
+    """Args:
+    name: of the study; Hyperband's brackets depend on it.
+    num_epoch: the most that a trial may train.
+    known: those of an earlier start, in order.
+
+    Raises:
+        ConfigError: an option of sampler or pruner is none.
+    """
+
+    def __init__(
+        self, name: str, search: Search, flags: Sequence[Flag], num_epoch: int, known: Sequence[FrozenTrial] = ()
+    ) -> None:
+        self._name = name
+        self._search = search
+        self._flags = flags
+        self._pruner = new_pruner(search, num_epoch)
+        self._decided: dict[int, dict[int, bool]] = {}
+        self._fill([_fresh(trial) for trial in known])
+        new_sampler(search, flags, 0)
+
+    def _fill(self, trials: Sequence[FrozenTrial]) -> None:
+        self._storage = optuna.storages.InMemoryStorage()
+        self._study = optuna.create_study(
+            study_name=self._name,
+            storage=self._storage,
+            direction=direction(self._search.objective),
+            pruner=self._pruner,
+            sampler=optuna.samplers.RandomSampler(0),
+        )
+        for trial in trials:
+            self._study.add_trial(trial)
+        for name, value in (trials[-1].user_attrs.get(DRAWN, {}) if trials else {}).items():
+            self._storage.set_study_system_attr(self._study._study_id, name, value)
+
+    def __len__(self) -> int:
+        return len(self.all())
+
+    def all(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def running(self) -> list[int]:
+        """The numbers of those that have not been told."""
+        return [trial.number for trial in self.all() if trial.state is TrialState.RUNNING]
+
+    def exhausted(self) -> bool:
+        """Whether the grid sampler has gone through all."""
+        if self._search.sampler is not SamplerName.grid:
+            return False
+        known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
+        return len(set(known)) >= (size(self._flags) or 0)
+
+    def ask(self, make: Callable[[Choose], T]) -> tuple[T, FrozenTrial]:
+        """The next trial: what `make` makes of its values, and the trial.
+
+        Args:
+            make: asks for each value that it needs; raises ConfigError where they don't go together, and then others
+                are drawn.
+
+        Raises:
+            ConfigError: of the last attempt.
+        """
+        before = self.all()
+        for attempt in range(ATTEMPTS):
+            seed = seed_of(self._search, len(before), attempt)
+            self._study.sampler = new_sampler(self._search, self._flags, seed)
+            trial = self._study.ask()
+            try:
+                made = make(lambda flag, trial=trial: suggest(trial, flag))  # type: ignore[misc]
+            except ConfigError:
+                self._fill(before)
+                if attempt == ATTEMPTS - 1:
+                    raise
+                continue
+            trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study._study_id))
+            return made, self._frozen(trial.number)
+        raise AssertionError
+
+    def note(self, number: int, name: str, value: Any) -> None:
+        """A user attribute of a trial that runs."""
+        self._storage.set_trial_user_attr(self._frozen(number)._trial_id, name, value)
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Whether a trial is pruned after this epoch; told again, it is what it was."""
+        decided = self._decided.setdefault(number, {})
+        if epoch not in decided:
+            self._study.sampler = optuna.samplers.RandomSampler(0)  # a pruner asks none
+            trial = optuna.Trial(self._study, self._frozen(number)._trial_id)
+            trial.report(value, epoch)
+            decided[epoch] = bool(trial.should_prune())
+        return decided[epoch]
+
+    def end(self, number: int, outcome: Outcome, value: float | None) -> FrozenTrial:
+        """Tells how a trial ended.
+
+        Args:
+            value: of one that finished.
+        """
+        self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
+        if outcome is Outcome.diverged:
+            value = worst(self._search.objective)
+        told = value if outcome in {Outcome.finished, Outcome.diverged} else None
+        self._study.tell(number, told, state=STATES[outcome])
+        return self._frozen(number)
+
+    def best(self) -> FrozenTrial | None:
+        """Of those that finished."""
+        found = [t for t in self.all() if t.state is TrialState.COMPLETE and t.value is not None]
+        sign = -1 if self._search.objective is Objective.loss else 1
+        return max(found, key=lambda t: (sign * (t.value or 0.0), -t.number), default=None)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+
+def _fresh(trial: FrozenTrial) -> FrozenTrial:
+    """As it is to be gone on with: one that runs tells its epochs again, and what a pruner noted is made anew."""
+    if trial.state is not TrialState.RUNNING:
+        return trial
+    kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}
+    return optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=kept,
+    )
