@@ -84,7 +84,7 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
             outcome, reason = Outcome.running, ""
         else:
             outcome, reason = Outcome.not_started, job.folder.lost_record() or "the sweep ended before"
-        repeated = outcome is Outcome.finished and record is not None and record.ended_ms < since_ms
+        repeated = outcome in {Outcome.finished, Outcome.pruned} and record is not None and record.ended_ms < since_ms
         found.append(JobResult(job, outcome, reason, record, repeated or job.run in seen))
         seen.add(job.run)
     return found

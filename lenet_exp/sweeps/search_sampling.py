@@ -50,9 +50,9 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
     """
     from optuna import samplers
 
-    if search.sampler is SamplerName.grid:
+    if search.sampler is SamplerName.grid:  # it numbers its points in an order of the seed's
         made: Callable[..., Any] = samplers.GridSampler
-        own: dict[str, Any] = {"search_space": _grid(flags), "seed": seed}
+        own: dict[str, Any] = {"search_space": _grid(flags), "seed": search.seed % 2**32}
     elif search.sampler is SamplerName.qmc:  # one sequence for all trials
         made, own = samplers.QMCSampler, {"seed": search.seed % 2**32}
         own["independent_sampler"] = samplers.RandomSampler(seed)

@@ -55,7 +55,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     if plan.search is not None:
         best |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
         best |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
-        set_tags(store, run_id, {"best": search_line(plan.search, results)})
+        set_tags(store, run_id, {"sweep_best": search_line(plan.search, results)})
     step = plan.starts  # one point a start, however often the sweep went on
     store.client.log_batch(run_id, metrics=[Metric(k, v, ended_ms, step) for k, v in (values | best).items()])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
@@ -114,7 +114,7 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
         "command": plan.command,
         "overrides": " ".join(plan.overrides),
         "swept": " ".join(plan.swept),
-        **({"search": how(plan.search)} if plan.search is not None else {}),
+        **({"sweep_search": how(plan.search)} if plan.search is not None else {}),
         "host": host(),
         "mlflow.source.name": program(plan.command),
         "mlflow.source.type": "LOCAL",

@@ -44,6 +44,8 @@ def trials_of(outputs: Path) -> list[Any]:
         record = job.folder.record()
         digest = record.weights_digest if record is not None else None
         attributes = {k: v for k, v in trial.user_attrs.items() if k != "drawn"}
-        found.append([trial.number, trial.params, trial.state.name, trial.values, trial.intermediate_values, attributes])
+        found.append(
+            [trial.number, trial.params, trial.state.name, trial.values, trial.intermediate_values, attributes]
+        )
         found[-1] += [job.number, job.run, job.swept, digest, None if record is None else record.outcome]
     return found

@@ -1,0 +1,130 @@
+"""Spaces as Hydra's grammar spells them: every value that may be drawn is one that the grammar means."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import RangeSweep
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_exp.config.space import Choice, Flag, Real, Whole, flag_of, size
+from lenet_exp.errors import ConfigError
+
+
+def parsed(line: str) -> Flag:
+    (override,) = OverridesParser.create().parse_overrides([line])
+    return flag_of(override, {"optimizer"})
+
+
+SPELT = {
+    "x=1,2,1": Choice(("1", "2")),
+    "optimizer=sgd,adam": Choice(("sgd", "adam")),
+    "x=[1,2],null": Choice(("[1,2]", "null")),
+    "x=interval(0,1)": Real(0.0, 1.0),
+    "x=int(interval(1,5))": Whole(1, 5),
+    "x=tag(log,interval(1e-3,1))": Real(0.001, 1.0, None, True),
+    "x=tag(log,int(interval(1,64)))": Whole(1, 64, 1, True),
+    "x=range(0,10,3)": Whole(0, 9, 3),  # 10 is no value of it
+    "x=range(5,0,-2)": Whole(1, 5, 2),
+    "x=range(0,0.5,0.1)": Real(0.0, 0.4, 0.1),
+    "x=float(range(1,4))": Real(1.0, 3.0, 1.0),
+    "x=shuffle(range(3))": Whole(0, 2),
+    "+x=range(2)": Whole(0, 1),
+}
+
+
+@pytest.mark.parametrize("line", SPELT)
+def test_hydras_grammar_is_the_space(line):
+    flag = parsed(line)
+    assert flag.values == SPELT[line]
+    assert (flag.name, flag.group) == (line.partition("=")[0].lstrip("+"), line.startswith("optimizer"))
+
+
+REFUSED = {
+    "x=interval(2,1)": "allowed is interval(low,high), finite, low <= high",
+    "x=interval(0,inf)": "finite",
+    "x=tag(log,interval(0,1))": "allowed with tag(log, ...) are numbers > 0",
+    "x=tag(lgo,interval(1,2))": "no such tag: lgo; did you mean log?",
+    "x=tag(log,choice(1,2))": "a list has no scale",
+    "x=tag(log,range(1,9,2))": "in steps of 1, or interval()",
+    "x=tag(log,float(range(1,9)))": "in steps of 1, or interval()",
+    "x=range(1,1)": "a search over no value",
+    "x=range(0,1,0)": "whose step is not 0",
+    "x=range(0,1,1e-300)": "or interval()",
+    "x=int(interval(0,1e17))": "allowed are whole numbers up to",
+    "seed=1,2": "a search that chooses by the seed finds luck; allowed is one value",
+    "split_seed=range(3)": "finds luck",
+    "sweep.workers=1,2": "is of the search as a whole; allowed is one value",
+    "n_trials=1,2": "is of the search as a whole",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_is_no_space_is_one_line(line):
+    with pytest.raises(ConfigError) as refused:
+        parsed(line)
+    assert REFUSED[line] in str(refused.value)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)
+
+
+whole = st.integers(-1000, 1000)
+steps = whole.filter(lambda n: n != 0)
+decimals = st.decimals(-5, 5, places=2).map(str)
+
+
+@given(whole, whole, steps)
+def test_a_range_has_the_values_that_a_grid_has(start, stop, step):
+    line = f"x=range({start},{stop},{step})"
+    if not range(start, stop, step):
+        with pytest.raises(ConfigError, match="over no value"):
+            parsed(line)
+        return
+    flag = parsed(line)
+    assert sorted(flag.values.all) == sorted(range(start, stop, step))
+    assert size([flag]) == len(range(start, stop, step))
+
+
+@given(decimals, decimals, st.sampled_from(["0.01", "0.1", "0.25", "3", "-0.5"]))
+def test_a_range_of_decimals_has_the_values_that_a_grid_has(start, stop, step):
+    line = f"x=range({start},{stop},{step})"
+    (override,) = OverridesParser.create().parse_overrides([line])
+    sweep = override.value()
+    assert isinstance(sweep, RangeSweep)
+    grid = [float(value) for value in sweep.range()]
+    try:
+        values = parsed(line).values
+    except ConfigError:
+        assert len(grid) <= 1  # binary fractions may make one of none
+        return
+    assert isinstance(values, Real | Whole)
+    mine = [float(values.text(value)) for value in values.all]
+    if step.startswith("-"):
+        mine.reverse()
+    # Hydra adds binary fractions up: it may have one more, that is the stop but for the last digit
+    assert len(grid) - len(mine) in {0, 1}
+    assert mine == pytest.approx(grid[: len(mine)], abs=1e-9)
+    assert all(len(values.text(value)) < 8 for value in values.all)  # 0.3, not 0.30000000000000004
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9), st.floats(0, 1e6))
+def test_an_interval_is_read_back_exactly(low, width):
+    values = parsed(f"x=interval({low!r},{low + width!r})").values
+    assert isinstance(values, Real)
+    assert (values.low, values.high) == (low, low + width)
+    assert float(values.text(low)) == low
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_space_or_one_line(text):
+    try:
+        overrides = OverridesParser.create().parse_overrides([f"x={text}"])
+    except Exception:
+        return  # Hydra's word on it
+    if overrides[0].is_sweep_override():
+        try:
+            assert parsed(f"x={text}").values.ends
+        except ConfigError as e:
+            said = str(e)
+            assert any(word in said for word in ("allowed", "no such tag", "scale"))

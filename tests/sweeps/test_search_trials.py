@@ -1,0 +1,161 @@
+"""What a search decides is a function of its events: another process that is told the same decides the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from lenet_exp.config.schema import Objective, PrunerName, SamplerName, Search
+from lenet_exp.config.space import Flag, flag_of
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.records import Outcome
+from lenet_exp.sweeps.search_sampling import check_installed
+from lenet_exp.sweeps.search_trials import Choose, Trials
+
+EPOCHS = 9
+SEARCH = Search(SamplerName.tpe, {}, PrunerName.asha, {}, Objective.accuracy, 0, None)
+LISTS = ["n=range(1,4)", "c=a,b"]
+
+
+def flags(*lines: str) -> list[Flag]:
+    check_installed()
+    return [flag_of(o, {"c"}) for o in OverridesParser.create().parse_overrides(list(lines))]
+
+
+SPACE = ["x=interval(-1,1)", "y=tag(log,interval(1e-3,1))", *LISTS]
+
+
+def draw(choose: Choose, space: list[Flag]) -> dict[str, str]:
+    """`y` matters with one option alone."""
+    values = {flag.name: flag.values.text(choose(flag)) for flag in space if flag.name != "y"}
+    return values | {f.name: f.values.text(choose(f)) for f in space if f.name == "y" and values["c"] == "a"}
+
+
+def accuracy(values: dict[str, Any], epoch: int) -> float:
+    """Made up: best at x=0, c=a, y=0.03; better with each epoch."""
+    x, y = float(values.get("x", 0)), float(values.get("y", 1))
+    return 0.9 - 0.3 * x * x - 0.2 * abs(y - 0.03) - 0.3 / epoch - 0.01 * int(values["n"])
+
+
+def searched(search: Search, space: list[Flag], n: int, interrupted: Callable[[int], bool]) -> list[Any]:
+    """`n` trials, one after the other; where `interrupted`, all but what is kept of the trials is forgotten."""
+    trials, events = Trials("made up", search, space, EPOCHS), 0
+
+    def again() -> bool:
+        nonlocal trials, events
+        events += 1
+        if interrupted(events):
+            trials = Trials("made up", search, space, EPOCHS, trials.all())
+            return True
+        return False
+
+    while len(trials) < n or trials.running():
+        running = trials.running()
+        if running:
+            number = running[0]
+        else:
+            number = trials.ask(lambda choose: draw(choose, space))[1].number
+            again()
+        values = trials.all()[number].params
+        for epoch in range(1, EPOCHS):
+            pruned = trials.report(number, epoch, accuracy(values, epoch))
+            if again():
+                break
+            if pruned:
+                trials.end(number, Outcome.pruned, None)
+                break
+        else:
+            trials.end(number, Outcome.finished, accuracy(values, EPOCHS))
+            again()
+    return [(t.number, t.params, t.state, t.value, t.intermediate_values) for t in trials.all()]
+
+
+@pytest.mark.parametrize("pruner", PrunerName)
+@pytest.mark.parametrize("sampler", [s for s in SamplerName if s is not SamplerName.grid])
+def test_a_search_that_is_interrupted_again_and_again_has_the_same_trials(sampler, pruner):
+    search, space = replace(SEARCH, sampler=sampler, pruner=pruner), flags(*SPACE)
+    calm = searched(search, space, 14, lambda event: False)
+    assert searched(search, space, 14, lambda event: event % 13 == 3) == calm
+    assert any(len(curve) < EPOCHS - 1 for *_, curve in calm) == (pruner is not PrunerName.none)
+    assert len({str(params) for _, params, *_ in calm}) == 14
+
+
+def test_another_seed_has_other_trials_and_the_same_seed_the_same():
+    space = flags(*SPACE)
+    first = searched(SEARCH, space, 4, lambda event: False)
+    assert searched(SEARCH, space, 4, lambda event: False) == first
+    assert searched(replace(SEARCH, seed=1), space, 4, lambda event: False) != first
+
+
+def test_a_grid_is_gone_through_once():
+    search, space = replace(SEARCH, sampler=SamplerName.grid, pruner=PrunerName.none), flags(*LISTS)
+    trials = Trials("made up", search, space, EPOCHS)
+    found = []
+    while not trials.exhausted():
+        values, trial = trials.ask(lambda choose: draw(choose, space))
+        found.append(tuple(values.values()))
+        trials.end(trial.number, Outcome.finished, 0.5)
+    assert sorted(found) == sorted((str(n), c) for n in (1, 2, 3) for c in "ab")
+
+
+def test_what_is_told_again_is_decided_as_before():
+    trials = Trials("made up", SEARCH, flags(*SPACE), EPOCHS)
+    for value in (0.9, 0.1):
+        number = trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number
+        decided = trials.report(number, 1, value)
+        assert trials.report(number, 1, value) == decided == (value == 0.1)
+
+
+def test_a_diverged_trial_counts_as_the_worst_and_a_failed_one_not_at_all():
+    for objective, worst in ((Objective.accuracy, 0.0), (Objective.loss, float("inf"))):
+        trials = Trials("made up", replace(SEARCH, objective=objective), flags(*SPACE), EPOCHS)
+        for outcome, value in ((Outcome.diverged, None), (Outcome.failed, None), (Outcome.finished, 0.3)):
+            number = trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number
+            trials.end(number, outcome, value)
+        assert [t.value for t in trials.all()] == [worst, None, 0.3]
+        best = trials.best()
+        assert best is not None
+        assert best.number == 2
+
+
+def test_values_that_do_not_go_together_are_drawn_again():
+    space = flags(*SPACE)
+
+    def picky(choose: Choose) -> dict[str, str]:
+        values = draw(choose, space)
+        if values["c"] == "b":
+            raise ConfigError("b goes with nothing")
+        return values
+
+    trials = Trials("made up", SEARCH, space, EPOCHS)
+    for _ in range(6):
+        values, trial = trials.ask(picky)
+        assert trial.params["c"] == values["c"] == "a"
+        trials.end(trial.number, Outcome.finished, 0.5)
+    assert [t.number for t in trials.all()] == list(range(6))
+
+
+WRONG = {
+    ("sampler", "n_startup_trails", 3): "did you mean n_startup_trials?",
+    ("sampler", "seed", 3): "no such option",
+    ("sampler", "n_startup_trials", (1,)): "allowed is a number",
+    ("pruner", "reduction_factor", 1): "Reduction factor",
+    ("pruner", "min_resource", "auto"): "allowed is a number",
+}
+
+
+@pytest.mark.parametrize(("which", "name", "value"), WRONG)
+def test_an_option_that_is_none_is_one_line(which, name, value):
+    with pytest.raises(ConfigError) as refused:
+        Trials("made up", replace(SEARCH, **{f"{which}_options": {name: value}}), flags(*SPACE), EPOCHS)
+    assert WRONG[which, name, value].lower() in str(refused.value).lower()
+    assert f"search.{which}_options.{name}={value}" in str(refused.value)
+
+
+def test_a_grid_sampler_needs_values_to_go_through():
+    with pytest.raises(ConfigError, match=r"x=interval\(-1,1\) can't be counted"):
+        Trials("made up", replace(SEARCH, sampler=SamplerName.grid), flags(*SPACE), EPOCHS)
