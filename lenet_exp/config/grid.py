@@ -27,6 +27,7 @@ def span(overrides: Sequence[Override], zipped: object, most: object) -> list[li
         ConfigError: there are more jobs than `most`, or none; flags that go together are not swept, or have numbers of
             values of their own.
     """
+    _refuse_intervals(overrides)
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
     check_size(overrides, most, together=together)
     columns: dict[str, list[str]] = {}
@@ -64,6 +65,15 @@ def check_size(
     if jobs > most:
         swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
         raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}{more.format(jobs=jobs)}")
+
+
+def _refuse_intervals(overrides: Sequence[Override]) -> None:
+    for override in overrides:
+        if override.is_interval_sweep():
+            raise ConfigError(
+                f"{override.input_line}: a grid has no intervals; lenet-train -m hydra/sweeper=search n_trials=30 ... "
+                "searches them"
+            )
 
 
 def _flag(override: Override) -> str:

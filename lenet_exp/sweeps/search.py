@@ -139,7 +139,7 @@ class SearchRun:
             self.session.sweep.end_job(job.number, reason)
         else:
             self.session.sweep.end_job(job.number, None)
-        self._tell(job, outcome, reason, trained=False)
+        self._tell(job, outcome, reason)
 
     def _outcome(self, job: Job) -> tuple[Outcome, str]:
         record, error = job.folder.record(), self.session.sweep.error(job.number)
@@ -149,15 +149,14 @@ class SearchRun:
             return Outcome.killed, "it did not begin"
         return record.outcome, record.reason
 
-    def _tell(self, job: Job, outcome: Outcome, reason: str, *, trained: bool = True) -> None:
+    def _tell(self, job: Job, outcome: Outcome, reason: str) -> None:
         """A trial has ended: study, database and sweep.json know."""
         number, history = job.number, job.folder.history()
         values = [e.val_loss if self._is_loss else e.val_accuracy for e in history.epochs]
         told = history.epochs[:-1] if outcome is Outcome.finished else history.epochs  # as a run in training tells them
         for epoch in told:
             self._note(number, epoch.epoch, self._value(epoch))
-        before = int(self.trials.all()[number].user_attrs.get(HAD, 0))
-        self.trials.note(number, EPOCHS, max(0, len(history.epochs) - before) if trained else 0)
+        self.trials.note(number, EPOCHS, max(0, len(history.epochs) - self._paid(number, job.run)))
         self.trials.note(number, OUTCOME, outcome.value)
         if reason:
             self.trials.note(number, REASON, reason[:500])
@@ -167,6 +166,13 @@ class SearchRun:
         self.database.end(self.trials.end(number, outcome, value))
         self._epochs.pop(number, None)
         self._keep()
+
+    def _paid(self, number: int, run: str) -> int:
+        """Epochs of a trial's run that were there when it was asked for, or that another trial has been told with."""
+        trials = self.trials.all()
+        others = [t.user_attrs for t in trials if t.number != number and t.user_attrs.get(RUN) == run]
+        told = [int(a[HAD]) + int(a[EPOCHS]) for a in others if EPOCHS in a]
+        return max([int(trials[number].user_attrs.get(HAD, 0)), *told])
 
     def _note(self, number: int, epoch: int, value: float) -> bool:
         """The study hears the best of the epochs so far."""

@@ -77,14 +77,13 @@ def new_pruner(search: Search, num_epoch: int) -> Any:
     made: Callable[..., Any] = pruners.NopPruner
     if search.pruner is PrunerName.asha:
         made = pruners.SuccessiveHalvingPruner
+        if "min_resource" not in search.pruner_options:
+            own = {"min_resource": 1}  # Optuna's own would wait for a first trial that is not pruned
     elif search.pruner is PrunerName.hyperband:
         made, own = pruners.HyperbandPruner, {"max_resource": num_epoch}
     elif search.pruner is PrunerName.median:
         made = pruners.MedianPruner
-    options = dict(search.pruner_options)
-    if search.pruner is PrunerName.asha:
-        options.setdefault("min_resource", 1)  # Optuna's own would wait for a first trial that is not pruned
-    return _made(made, own, options, "search.pruner_options")
+    return _made(made, own, search.pruner_options, "search.pruner_options")
 
 
 def suggest(trial: Any, flag: Flag) -> object:

@@ -143,7 +143,7 @@ WRONG = {
     ("sampler", "n_startup_trails", 3): "did you mean n_startup_trials?",
     ("sampler", "seed", 3): "no such option",
     ("sampler", "n_startup_trials", (1,)): "allowed is a number",
-    ("pruner", "reduction_factor", 1): "Reduction factor",
+    ("pruner", "reduction_factor", 1): "must be `reduction_factor >= 2`",
     ("pruner", "min_resource", "auto"): "allowed is a number",
 }
 
@@ -157,5 +157,5 @@ def test_an_option_that_is_none_is_one_line(which, name, value):
 
 
 def test_a_grid_sampler_needs_values_to_go_through():
-    with pytest.raises(ConfigError, match=r"x=interval\(-1,1\) can't be counted"):
+    with pytest.raises(ConfigError, match=r"x=interval\(-1,1\) has no values to go through"):
         Trials("made up", replace(SEARCH, sampler=SamplerName.grid), flags(*SPACE), EPOCHS)

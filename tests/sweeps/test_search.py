@@ -1,0 +1,289 @@
+"""Searches of real runs, in processes as people start them: what they come to, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.sweep_folder import all_sweeps
+from tests.commands import Done, end, lenet_train, start
+from tests.stores import client, runs
+from tests.sweeps.searched import LINE, QUICK, SPACE, only_sweep, study_of, trials_of
+from tests.warm import Process
+
+ENDED = {"COMPLETE", "PRUNED"}
+
+
+def search(outputs: Path, *more: str, space: tuple[str, ...] = SPACE) -> Done:
+    return lenet_train(*LINE, *space, *more, outputs=outputs)
+
+
+def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(ready, main):
+    done = search(ready, "n_trials=6", "sweep.workers=2")
+    assert done.returncode in {0, 1}, done.stderr  # 1: one diverged
+    first = trials_of(ready)
+    assert [trial[0] for trial in first] == list(range(6))
+    assert {trial[2] for trial in first} <= ENDED
+    plan = only_sweep(ready).started()
+    assert plan.search is not None
+    assert (plan.outcome, plan.runs, plan.search.trials, plan.search.told) == (Outcome.finished, 6, 6, 6)
+    best = study_of(ready).best_trial
+    assert f"best {best.value:.2%} by trial {best.number}" in done.stdout
+    again = search(ready, "n_trials=8", "sweep.workers=2")
+    assert again.returncode in {0, 1}, again.stderr
+    assert trials_of(ready)[:6] == first
+    assert len(trials_of(ready)) == 8
+    (parent,) = runs(client(ready), "sweep")
+    assert parent.info.status == "FINISHED"
+    assert parent.info.run_name.endswith("(search, 8 runs)")
+    assert parent.data.tags["sweep_search"] == "tpe, asha"
+    assert (parent.data.metrics["trials"], parent.data.metrics["runs"]) == (8, 8)
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs(client(ready))} == {parent.info.run_id}
+    states = [run.data.tags["outcome"] for run in runs(client(ready))]
+    assert states.count("pruned") == sum(trial[2] == "PRUNED" for trial in trials_of(ready))
+    status = main("status", program="sweep")
+    assert f"search (tpe, asha): 8 trials ({states.count('finished')} finished" in status.stdout
+    compared = main(program="compare")
+    assert (compared.returncode, compared.stderr) == (0, "")
+    assert f"{states.count('pruned')} pruned" in compared.stdout
+
+
+def test_what_one_option_has_is_searched_only_with_it(ready):
+    search(ready, "n_trials=8", "num_epoch=1")
+    momenta = {(t.params["optimizer"], "optimizer.momentum" in t.params) for t in study_of(ready).trials}
+    assert momenta == {("sgd", True), ("adam", False)}
+    for job, trial in zip(only_sweep(ready).jobs(), study_of(ready).trials, strict=True):
+        assert job.config.optimizer["lr"] == trial.params["optimizer.lr"]
+        assert job.config.optimizer["momentum"] == trial.params.get("optimizer.momentum", 0.9)
+        assert job.swept["optimizer.momentum"] == "-" or "momentum" in str(trial.params)
+
+
+def test_what_a_grid_has_trained_costs_a_search_nothing(ready):
+    flags = ("optimizer.lr=0.02,0.05", "activation=relu,selu")
+    grid = lenet_train("-m", *QUICK, "num_epoch=2", *flags, outputs=ready)
+    assert grid.returncode == 0, grid.stderr
+    (of_the_grid,) = all_sweeps(ready)
+    trained = {job.run: job.folder.record() for job in of_the_grid.jobs()}
+    done = lenet_train(
+        "-m", "hydra/sweeper=search", *QUICK, "num_epoch=2", *flags, "search.sampler=grid", outputs=ready
+    )
+    assert done.returncode == 0, done.stderr
+    last, _ = all_sweeps(ready)
+    assert {job.run: job.folder.record() for job in last.jobs()} == trained
+    assert last.started().search is not None
+    assert (last.started().search.trials, last.started().search.epochs) == (4, 0)
+    assert done.stderr.count("trained before") == 4
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{last.path / 'study.db'}")
+    assert [t.value for t in study.trials] == [job.folder.record().best_val_accuracy for job in last.jobs()]
+    assert all(len(t.intermediate_values) == 1 for t in study.trials)
+
+
+def test_a_configuration_that_is_drawn_twice_is_trained_once(ready):
+    done = search(ready, "n_trials=6", "sweep.workers=2", "search.pruner=none", space=("activation=relu,selu",))
+    assert done.returncode == 0, done.stderr
+    trials = trials_of(ready)
+    assert len(trials) == 6
+    trained = {trial[7] for trial in trials}
+    assert 1 <= len(trained) <= 2  # what is drawn while others train depends on when they end
+    assert sum(trial[5]["epochs"] for trial in trials) == 4 * len(trained)
+    assert len({(trial[1]["activation"], *trial[3]) for trial in trials}) == len(trained)
+    assert len(runs(client(ready))) == len(trained)
+
+
+def test_a_pruned_run_goes_on_where_it_is_asked_for_in_full(ready):
+    space = ("optimizer.lr=0.05,1e-6", "activation=relu,selu", "optimizer=sgd,adam")
+    search(ready, "n_trials=5", "search.sampler=random", space=space)
+    job = next(job for job in only_sweep(ready).jobs() if job.folder.record().outcome is Outcome.pruned)
+    had = job.folder.history().epochs
+    assert 1 <= len(had) < 4
+    done = lenet_train(*(o for o in job.overrides if not o.startswith("sweep.")), outputs=ready)
+    assert done.returncode == 0, done.stderr
+    record = job.folder.record()
+    assert (record.outcome, record.epochs, record.resumed) == (Outcome.finished, 4, 1)
+    assert job.folder.history().epochs[: len(had)] == had
+
+
+@pytest.mark.parametrize("budget", ["max_epochs=6", "max_seconds=0.001"])
+def test_a_budget_of_epochs_or_seconds_begins_no_trial_past_it(ready, budget):
+    done = search(ready, budget, "search.pruner=none", "sweep.workers=1")
+    assert done.returncode in {0, 1}, done.stderr
+    trials = trials_of(ready)
+    if budget.startswith("max_epochs"):
+        assert sum(trial[5]["epochs"] for trial in trials[:-1]) < 6 <= sum(trial[5]["epochs"] for trial in trials)
+    else:
+        assert trials == []
+
+
+def test_validation_loss_is_minimised(ready):
+    done = search(ready, "n_trials=4", "search.objective=loss", "search.sampler=random", "search.seed=3")
+    assert "search (random, asha, loss): 4 trials" in done.stdout
+    study = study_of(ready)
+    assert study.direction.name == "MINIMIZE"
+    for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
+        if job.folder.record().outcome is not Outcome.diverged:
+            assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
+
+
+def test_a_damaged_study_is_set_aside_and_nothing_is_trained_again(ready):
+    search(ready, "n_trials=4", "sweep.workers=1")
+    before, path = trials_of(ready), only_sweep(ready).path / "study.db"
+    path.write_bytes(b"no database" * 100)
+    done = search(ready, "n_trials=4", "sweep.workers=1")
+    assert "study.db is damaged" in done.stderr
+    assert (path.parent / "study.db.damaged").exists()
+    after = trials_of(ready)
+    same = (1, 2, 3, 4, 7, 9)  # all but what it cost
+    assert [[t[n] for n in same] for t in after] == [[t[n] for n in same] for t in before]
+    assert sum(trial[5]["epochs"] for trial in after) == 0
+
+
+def test_a_search_goes_on_by_its_line_alone(ready):
+    search(ready, "n_trials=2")
+    done = lenet_train("-m", "sweep.resume=last", outputs=ready)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert (
+        "is a search, which makes its jobs as it goes; the line that started it goes on: lenet-train -m" in done.stderr
+    )
+
+
+REFUSED = {
+    "n_trials=3": "there is nothing to search",
+    "optimizer.lr=interval(1e-3,1)": "when does it end? Give n_trials, max_epochs or max_seconds",
+    "n_trials=3 optimizer.lrr=interval(1e-3,1)": "optimizer.lrr: no such flag; did you mean optimizer.lr?",
+    "n_trials=3 optimizer=sgd,adm": "optimizer=adm: no such option; did you mean adam?",
+    "n_trials=3 regularization.dropout_rate=interval(0,1)": "regularization.dropout_rate=1.0: allowed is >= 0 and < 1",
+    "n_trials=3 optimizer=adam optimizer.momentum=interval(0,0.9)": "has no effect with anything that is searched here",
+    "n_trials=3 activation=relu,selu schedule=constant,cosine schedule.warmup=interval(0,0.2)": "allowed is 0 with",
+    "n_trials=0 activation=relu,selu": "n_trials=0: allowed is >= 1",
+    "n_trials=3 activation=relu,selu seed=1,2": "seed=1,2: a search that chooses by the seed finds luck",
+    "n_trials=3 activation=relu,selu search.sampler=cmaes": "allowed is tpe or gp or qmc or random or grid",
+    "n_trials=3 activation=relu,selu search.pruner=ash": "did you mean asha?",
+    "n_trials=3 activation=relu,selu search.pruner_options.reduction=3": "did you mean reduction_factor?",
+    "optimizer.lr=interval(1e-3,1) search.sampler=grid": "allowed are lists and ranges",
+    "n_trials=3 activation=relu,selu sweep.zip=[a,b]": "sweep.zip=['a', 'b']: a search has no flags that go together",
+    "n_trials=3 activation=relu,selu sweep.force=true": "a search takes the results that are there",
+    "n_trials=3 activation=relu,selu hydra/launcher=basic": "allowed is hydra/launcher=local",
+    "n_trials=3 activation=relu,selu activation=elu,selu": "activation is given twice",
+    "n_trials=3 optimizer.lr=tag(lgo,interval(1,2))": "no such tag: lgo; did you mean log?",
+    "n_trials=3 activation=relu,selu tracking.experiment=a,b": "is of the search as a whole; allowed is one value",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_can_not_be_searched_is_one_line(line, main, outputs):
+    done = main("-m", "hydra/sweeper=search", "dataset=digits", *line.split(" "))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert REFUSED[line] in done.stderr
+    assert not (outputs / "sweeps").exists()
+
+
+WITHOUT = {
+    "n_trials=3": "n_trials=3: is of a search; type lenet-train -m hydra/sweeper=search n_trials=3 ...",
+    "-m n_trials=3 activation=relu,selu": "lenet-train -m hydra/sweeper=search n_trials=3",
+    "search.sampler=gp": "search.sampler=gp: is of a search",
+    "-m optimizer.lr=interval(0.1,1)": "a grid has no intervals; lenet-train -m hydra/sweeper=search",
+    "-m hydra/sweeper=optuna activation=relu,selu": "hydra/sweeper=search searches the same spaces",
+}
+
+
+@pytest.mark.parametrize("line", WITHOUT)
+def test_a_search_without_the_sweeper_is_told_what_to_type(line, main, outputs):
+    done = main(*line.split(" "), "dataset=digits")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert WITHOUT[line] in done.stderr
+    assert not outputs.exists()
+
+
+def test_a_dry_run_says_what_would_be_searched_and_writes_nothing(main, outputs):
+    done = main("-m", "hydra/sweeper=search", *QUICK, "n_trials=5", *SPACE, "sweep.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "tpe, asha" in done.stdout
+    assert "optimizer.lr=tag(log,interval(3e-3,0.3))" in done.stdout
+    assert not outputs.exists()
+
+
+def test_the_space_may_stand_in_a_recipe(main, outputs, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\n"
+        "hydra: {sweeper: {params: {activation: 'relu,selu', optimizer.lr: 'tag(log,interval(0.01,0.1))'}}}\n"
+        "n_trials: 7\n"
+    )
+    line = ("--config-dir", str(tmp_path), "-m", "hydra/sweeper=search", "experiment=mine", *QUICK)
+    done = main(*line, "sweep.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "optimizer.lr=tag(log,interval(0.01,0.1))" in done.stdout
+    assert "n_trials=7" in done.stdout
+
+
+@pytest.mark.slow(seconds=60)
+def test_a_search_that_is_killed_again_and_again_ends_with_exactly_its_trials(empty_store, tmp_path):
+    """With one worker; each kill takes the sweep's process, at random moments, and its worker ends by itself."""
+
+    def go(outputs: Path) -> Process:
+        if not outputs.exists():
+            shutil.copytree(empty_store, outputs)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return start(*LINE, *SPACE, "n_trials=14", "sweep.workers=1", outputs=outputs, start_new_session=True, **quiet)
+
+    assert end(go(tmp_path / "calm")).returncode in {0, 1}
+    calm, moments, kills = trials_of(tmp_path / "calm"), random.Random(2), 0
+    while True:
+        process = go(tmp_path / "killed")
+        known = len(calm) if kills >= 20 else _trials_so_far(tmp_path / "killed")
+        if not _ends_before(process, tmp_path / "killed", known, moments):
+            kills += 1
+            continue
+        break
+    assert kills >= 3
+    assert trials_of(tmp_path / "killed") == calm
+    (parent,) = runs(client(tmp_path / "killed"), "sweep")
+    assert (parent.info.status, parent.data.metrics["trials"]) == ("FINISHED", 14)
+    assert all(run.info.status != "RUNNING" for run in runs(client(tmp_path / "killed")))
+
+
+def _trials_so_far(outputs: Path) -> int:
+    return sum(len((sweep.path / "jobs.jsonl").read_text().splitlines()) for sweep in all_sweeps(outputs))
+
+
+def _ends_before(process: Process, outputs: Path, known: int, moments: random.Random) -> bool:
+    """Kills a search up to three trials after where it began, at a random moment; whether it ended before."""
+    until = known + moments.randint(0, 3)
+    while process.poll() is None:
+        if until < 14 and _trials_so_far(outputs) > until:
+            time.sleep(moments.uniform(0, 0.4))
+            process.send_signal(signal.SIGKILL)
+            return process.wait(60) != -signal.SIGKILL
+        time.sleep(0.02)
+    return True
+
+
+def test_a_worker_that_is_killed_loses_no_trial(ready):
+    process = start(*LINE, *SPACE, "n_trials=5", "sweep.workers=1", "num_epoch=12", "dataset.train_size=1000",
+                    "search.pruner=none", "sweep.retries=3", outputs=ready)  # fmt: skip
+    killed = 0
+    while process.poll() is None and killed < 2:
+        for owner in ready.glob("runs/*/owner.json"):
+            history = owner.parent / "history.json"
+            if history.exists():
+                try:
+                    pid = int(owner.read_text().partition('"pid": ')[2].partition("\n")[0].strip("}, "))
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+                except (ValueError, ProcessLookupError, FileNotFoundError):
+                    continue
+                time.sleep(0.3)
+        time.sleep(0.02)
+    done = end(process)
+    assert done.returncode in {0, 1}, done.stderr
+    assert len(trials_of(ready)) == 5
+    assert {trial[2] for trial in trials_of(ready)} == {"COMPLETE"}
