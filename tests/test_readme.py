@@ -30,7 +30,17 @@ def jobs(overrides: list[str]) -> list[list[str]]:
     return [list(job) for job in spanned]
 
 
-@pytest.mark.parametrize("command", [c.strip() for c in COMMANDS if "--" not in c])
+SEARCHES = [c.strip() for c in COMMANDS if "sweeper=search" in c]
+
+
+@pytest.mark.parametrize("command", SEARCHES)
+def test_a_search_of_the_readme_is_one(main, command):
+    done = main(*shlex.split(command)[1:], "sweep.dry_run=true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "each trial:" in done.stdout
+
+
+@pytest.mark.parametrize("command", [c.strip() for c in COMMANDS if "--" not in c and c.strip() not in SEARCHES])
 def test_a_command_of_the_readme_is_a_right_configuration(command):
     words = shlex.split(command)[1:]
     overrides = [word for word in words if word != "-m"]
