@@ -29,7 +29,7 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
     for sweep in sweeps:
         plan = sweep.started()
         jobs = sweep.jobs()
-        done = sum(job.folder.result() is not None for job in jobs)
+        done = sum(job.folder.result() is not None for job in jobs) if plan.search is None else plan.search.told
         started = datetime.fromtimestamp(plan.started_ms / 1000)
         state = _state(sweep, plan.outcome)
         table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, f"{done}/{len(jobs)}", plan.command)

@@ -75,7 +75,8 @@ def print_sweep(
             where = f"; log: {result.log}" if result.log else ""
             line = f"{result.outcome}: {result.job.name}: {result.reason}{where}"
             console.print(line, soft_wrap=True)
-    if (search := sweep.started().search) is not None:
+    plan = sweep.kept_plan()
+    if plan is not None and (search := plan.search) is not None:
         console.print(search_line(search, results), soft_wrap=True)
         if (best := best_result(search, results)) is not None:
             console.print(f"how much of that is luck: {luck_line(best)}", soft_wrap=True)

@@ -187,3 +187,21 @@ def test_it_knows_nothing_of_what_it_runs():
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             imported |= {name for name in names if name.startswith(("lenet_exp", "torch", "hydra", "mlflow"))}
     assert imported == {"lenet_exp.stopping"}
+
+
+def test_jobs_that_ask_are_answered_in_the_pools_process():
+    asked: list[int] = []
+
+    def answer(question: int) -> int:
+        asked.append(question)
+        return 10 * question
+
+    found = run((tasks.sum_of_answers, 4), (tasks.sum_of_answers, 3), workers=2, answer=answer)
+    assert [found[n].value for n in (0, 1)] == [60, 30]
+    assert sorted(asked) == [0, 0, 1, 1, 2, 2, 3]
+
+
+def test_a_job_whose_worker_died_after_an_answer_asks_again(tmp_path):
+    asked: list[int] = []
+    found = run((tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: asked.append(q) or 7)
+    assert (found[0].value, asked) == (7, [1, 1])

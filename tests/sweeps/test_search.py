@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -153,6 +154,58 @@ def test_a_search_goes_on_by_its_line_alone(ready):
     assert (
         "is a search, which makes its jobs as it goes; the line that started it goes on: lenet-train -m" in done.stderr
     )
+
+
+def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(ready, main):
+    line = ("n_trials=9", "sweep.workers=1", "sweep.time_limit=0.01", "sweep.max_failures=2", "num_epoch=2000")
+    done = search(ready, *line)
+    assert done.returncode == 1
+    trials = trials_of(ready)
+    assert [trial[2] for trial in trials] == ["FAIL", "FAIL"]
+    assert all(trial[5]["reason"] == "over the time limit of 0.01 s" for trial in trials)
+    assert main("status", program="sweep").stdout.count("over the time limit") == 2
+    again = search(ready, *line[:2], "num_epoch=2000", "sweep.dry_run=true")
+    assert "goes on; 2 trials" in again.stdout
+
+
+def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready):
+    line = (*LINE, *SPACE, "n_trials=3", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
+    process = start(*line, outputs=ready)
+    deadline = time.monotonic() + 60
+    while not list(ready.glob("runs/*/history.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stopped = end(process)
+    assert stopped.returncode == 130, stopped.stderr
+    assert study_of(ready).trials[-1].state.name == "RUNNING"
+    (parent,) = runs(client(ready), "sweep")
+    assert parent.data.tags["outcome"] == "killed"
+    before = len(study_of(ready).trials)
+    assert search(ready, *line[len(LINE) + len(SPACE) :]).returncode in {0, 1}
+    trials = trials_of(ready)
+    assert len(trials) == 3
+    assert "RUNNING" not in {trial[2] for trial in trials}
+    assert only_sweep(ready).jobs()[before - 1].folder.record().resumed == 1
+
+
+def test_the_study_may_lie_in_a_database_of_ones_own(ready, tmp_path):
+    url = f"sqlite:///{tmp_path / 'mine.db'}"
+    search(ready, "n_trials=2", f"search.storage={url}")
+    study = optuna.load_study(study_name=None, storage=url)
+    assert [t.number for t in study.trials] == [0, 1]
+    assert not (only_sweep(ready).path / "study.db").exists()
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(ready, elsewhere)
+    other = search(elsewhere, "n_trials=2", f"search.storage={url}")
+    assert (other.returncode, len(other.stderr.splitlines())) == (2, 1), other.stderr
+    assert "there is of" in other.stderr
+
+
+def test_without_optuna_it_is_said_what_to_install(main, outputs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    done = main("-m", "hydra/sweeper=search", "dataset=digits", "n_trials=3", "activation=relu,selu")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "pip install 'lenet_exp[search]'" in done.stderr
 
 
 REFUSED = {
