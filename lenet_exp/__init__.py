@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lenet_exp.api import compare, compose, load, train
+    from lenet_exp.api import compare, compose, load, search, train
 
-__all__ = ["compare", "compose", "load", "train"]
+__all__ = ["compare", "compose", "load", "search", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,8 @@
-"""The Python API: `lenet_exp.compose`, `lenet_exp.train`, `lenet_exp.compare`, `lenet_exp.load`."""
+"""The Python API: `lenet_exp.compose`, `train`, `search`, `compare`, `load`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lenet_exp.config import compose as composing
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lenet_exp.folders.results import RunResult
+    from lenet_exp.sweeps.search_here import Searched
+    from lenet_exp.training.fit import EpochResult
     from lenet_exp.training.lenet5 import LeNet5
 
-__all__ = ["compare", "compose", "load", "train"]
+__all__ = ["compare", "compose", "load", "search", "train"]
 
 
 def compose(overrides: list[str] | None = None) -> Config:
@@ -29,20 +32,65 @@ def compose(overrides: list[str] | None = None) -> Config:
     return config
 
 
-def train(config: Config | dict[str, Any] | list[str]) -> RunResult:
+def train(
+    config: Config | dict[str, Any] | list[str], *, on_epoch: Callable[[EpochResult], object] | None = None
+) -> RunResult:
     """Trains one configuration as `lenet-train` does: run folder, MLflow, result.
 
     Args:
         config: from `compose`, a dict of its form, or overrides such as `["dataset=digits", "num_epoch=10"]`.
+        on_epoch: is told each epoch's result once, in order, also those that were trained before. Where it returns a
+            true value before the last epoch, the run ends as `pruned`, and can go on later.
 
     Raises:
         UserError: the configuration is wrong, or the data or the store can't be used.
     """
+    from lenet_exp.folders.run_folder import RunFolder
     from lenet_exp.runs.run import run_alone
 
     if isinstance(config, list):
         config = composing.compose(config)
-    return run_alone(composing.typed(config) if isinstance(config, dict) else config)
+    config = composing.typed(config) if isinstance(config, dict) else config
+    told: set[int] = set()
+
+    def prune(result: EpochResult) -> bool:
+        told.add(result.epoch)
+        return bool(on_epoch(result)) if on_epoch is not None else False
+
+    result = run_alone(config, prune=prune)
+    if on_epoch is not None:
+        for epoch in RunFolder(result.folder).history().epochs:  # the last one, or all of a run that had its result
+            if epoch.epoch not in told:
+                on_epoch(epoch)
+    return result
+
+
+def search(
+    space: Mapping[str, str | Sequence[object]],
+    overrides: Sequence[str] = (),
+    *,
+    n_trials: int | None = None,
+    max_epochs: int | None = None,
+    max_seconds: float | None = None,
+) -> Searched:
+    """Searches as `lenet-train -m hydra/sweeper=search` does; called again, it goes on to its total.
+
+    Args:
+        space: flags with what Hydra's grammar spells, `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`, or a list of
+            values.
+        overrides: what all trials have, and `search.*`, `sweep.*` and the like.
+        n_trials, max_epochs, max_seconds: totals, of which one has to be given.
+
+    Raises:
+        UserError: the space or a configuration is wrong, or the data or the store can't be used.
+    """
+    from lenet_exp.config.params import text
+    from lenet_exp.sweeps.search_here import search_here
+
+    budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
+    given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
+    spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
+    return search_here([*overrides, *given, *(f"{flag}={values}" for flag, values in spelt.items())])
 
 
 def compare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,53 @@ def test_the_package_is_light_to_import_and_trains_in_an_interpreter_of_its_own(
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "finished True"
     assert (outputs / "mlflow.db").is_file()
+
+
+def test_a_callback_sees_each_epoch_and_may_prune(store):
+    line = [*SMALL, NO_MODEL, "num_epoch=4", "seed=50", "dataset.train_size=64"]
+    seen: list[int] = []
+
+    def until_second(result):
+        seen.append(result.epoch)
+        return result.epoch == 2
+
+    pruned = lenet_exp.train(line, on_epoch=until_second)
+    assert (pruned.outcome, pruned.record.epochs, seen) == ("pruned", 2, [1, 2])
+    seen.clear()
+    finished = lenet_exp.train(line, on_epoch=lambda result: seen.append(result.epoch))
+    assert (finished.outcome, finished.record.resumed, seen) == ("finished", 1, [1, 2, 3, 4])
+    seen.clear()
+    again = lenet_exp.train(line, on_epoch=lambda result: seen.append(result.epoch))
+    assert (again.repeated, seen) == (True, [1, 2, 3, 4])
+
+
+def test_a_search_from_python_goes_on_to_its_total(store):
+    import optuna
+
+    space = {"optimizer.lr": "tag(log,interval(1e-3,0.3))", "activation": ["relu", "selu"]}
+    fixed = [*SMALL, NO_MODEL, "num_epoch=2", "dataset.train_size=64", "sweep.workers=2"]
+    first = lenet_exp.search(space, fixed, n_trials=2)
+    found = lenet_exp.search(space, fixed, n_trials=4)
+    assert found.folder == first.folder
+    assert [t.job.run for t in found.trials[:2]] == [t.job.run for t in first.trials]
+    assert len(found.trials) == 4
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{found.folder / 'study.db'}")
+    assert found.best is not None
+    assert (study.best_value, study.best_trial.number) == (found.value, found.best.job.number)
+    with pytest.raises(ConfigError, match="when does it end"):
+        lenet_exp.search(space, fixed)
+    with pytest.raises(ConfigError, match=r"did you mean optimizer\.lr"):
+        lenet_exp.search({"optimizer.lrr": "interval(0,1)"}, fixed, n_trials=3)
+
+
+def test_the_optuna_script_of_the_readme_works(store, monkeypatch):
+    import optuna
+
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (script,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "import optuna" in block]
+    names: dict[str, object] = {}
+    exec(compile(script.replace("n_trials=10", "n_trials=3"), "README.md", "exec"), names)
+    study = names["study"]
+    assert isinstance(study, optuna.Study)
+    assert len(study.trials) == 3
+    assert study.best_value > 0.1

@@ -48,14 +48,19 @@ def _never(result: EpochResult) -> bool:
 
 
 def run_alone(
-    config: Config, *, name: str | None = None, default_threads: int | None = None, on_start: OnStart = _nobody
+    config: Config,
+    *,
+    name: str | None = None,
+    default_threads: int | None = None,
+    on_start: OnStart = _nobody,
+    prune: Callable[[EpochResult], bool] = _never,
 ) -> RunResult:
     """Trains one configuration that is of no sweep, or returns the result that is there.
 
     Args:
         name: of the MLflow run; by default data set, activation and optimizer.
         default_threads: for `num_threads=null`; by default all cores.
-        on_start: as of `run`.
+        on_start, prune: as of `run`.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
@@ -66,7 +71,8 @@ def run_alone(
     _model_file(job)  # what can't be written is said before a store is made
     delivery = StoreDelivery(config.tracking, job.outputs)
     forced_ms = math.inf if config.sweep.force else 0.0
-    return run(job, delivery, default_threads=default_threads or cpu_count(), forced_ms=forced_ms, on_start=on_start)
+    threads = default_threads or cpu_count()
+    return run(job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, prune=prune)
 
 
 def run(

@@ -37,6 +37,7 @@ class Database:
         self._study = study
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
         self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
+        self._reported: set[tuple[int, int]] = set()
         self._ids = [trial._trial_id for trial in self.trials]
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered one by one")
@@ -46,6 +47,9 @@ class Database:
         self._ids.append(self._storage.create_new_trial(self._study, template_trial=trial))
 
     def report(self, number: int, epoch: int, value: float) -> None:
+        if (number, epoch) in self._reported:
+            return
+        self._reported.add((number, epoch))
         self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
 
     def end(self, trial: FrozenTrial) -> None:

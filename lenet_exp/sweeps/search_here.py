@@ -1,0 +1,90 @@
+"""A search from Python: the same as by `hydra/sweeper=search`, in the same folder, without Hydra's command line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from lenet_exp.config.compose import free_tags
+from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.explain import explain_hydra
+from lenet_exp.errors import ConfigError, RunsFailed
+from lenet_exp.executors.local_launcher import LocalLauncher
+from lenet_exp.folders.results import JobResult
+from lenet_exp.machine import command_line
+from lenet_exp.sweeps.search import SearchRun
+from lenet_exp.sweeps.search_plan import Planned, plan_search
+from lenet_exp.sweeps.session import Asked, sweep_session
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search came to.
+
+    Attributes:
+        folder: the sweep's, with `study.db`, which `optuna.load_study` reads.
+        trials: in their order; trial n is job n.
+        best: of those that finished, by the objective; None where none did.
+        value: its, by the objective.
+    """
+
+    folder: Path
+    trials: list[JobResult]
+    best: JobResult | None
+    value: float | None
+
+
+def search_here(overrides: Sequence[str]) -> Searched:
+    """Searches to its budgets, or goes on with it.
+
+    Args:
+        overrides: as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`.
+
+    Raises:
+        ConfigError, DataError, StoreError: before anything is trained.
+    """
+    with _composing():
+        planned = plan_search(OverridesParser.create().parse_overrides(free_tags(list(overrides))), _composed)
+        run = SearchRun(planned)
+        asked = Asked(command_line(), planned.overrides, [flag.name for flag in planned.flags], planned.asked)
+        results: list[JobResult] = []
+        with (
+            contextlib.suppress(RunsFailed),  # which of them stands in the result
+            sweep_session(planned.sweep, run.open, planned.config, asked) as session,
+        ):
+            run.run(session, _launcher(planned), {})
+            results = session.results()
+    found = planned.sweep.started().search
+    number = found.best_trial if found is not None else None
+    best = results[number] if number is not None else None
+    return Searched(planned.sweep.path, results, best, found.best_value if found is not None else None)
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    return hydra_compose("train", overrides=overrides)
+
+
+@contextmanager
+def _composing() -> Iterator[None]:
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            yield
+    except (HydraException, OmegaConfBaseException) as e:
+        raise ConfigError(explain_hydra(e)) from e
+
+
+def _launcher(planned: Planned) -> LocalLauncher:
+    flags = planned.config.sweep
+    return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.fail_fast, flags.max_failures)
