@@ -18,7 +18,7 @@ from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.waiting import say_waiting
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
-MAKES_JOBS = ("sweep.zip",)  # of the flags `sweep.*`, what says which jobs there are
+MAKES_JOBS = ("sweep.zip", "sweep.skip")  # of the flags `sweep.*`, what says which jobs there are
 
 
 @dataclass
@@ -79,9 +79,8 @@ class GridSweeper(BasicSweeper, Sweeper):
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
-        zipped = self.config.sweep.get("zip")
-        zipped = OmegaConf.to_container(zipped) if OmegaConf.is_config(zipped) else zipped
-        jobs = span(overrides, zipped, self.config.sweep.max_jobs)
+        zipped, skipped = (_plain(self.config.sweep.get(flag)) for flag in ("zip", "skip"))
+        jobs = span(overrides, zipped, self.config.sweep.max_jobs, skipped)
         swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         # one at a time: they are large
         composed = (loader.load_sweep_config(self.config, list(job)) for job in display.told(jobs, "composing"))
@@ -162,6 +161,10 @@ class GridSweeper(BasicSweeper, Sweeper):
         task = task_of(session.delivery if here(config) else None)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
         return launcher, OmegaConf.to_container(config.hydra.job.env_set, resolve=True)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 class SearchSweeper(GridSweeper):

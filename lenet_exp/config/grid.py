@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
+from lenet_exp.config.skip import without_skipped
 from lenet_exp.errors import ConfigError, nearest
 
 Together = list[list[str]]  # sets of flags, each of which takes its values side by side
@@ -16,12 +17,13 @@ Together = list[list[str]]  # sets of flags, each of which takes its values side
 MOST_JOBS = 100_000  # where no `sweep.max_jobs` says it
 
 
-def span(overrides: Sequence[Override], zipped: object, most: object) -> list[list[str]]:
+def span(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
     """The overrides of each job.
 
     Args:
         zipped: `sweep.zip`, which is not checked yet: flags that go together, or several lists of such.
         most: `sweep.max_jobs`, likewise.
+        skipped: `sweep.skip`, likewise.
 
     Raises:
         ConfigError: there are more jobs than `most`, or none; flags that go together are not swept, or have numbers of
@@ -38,7 +40,7 @@ def span(overrides: Sequence[Override], zipped: object, most: object) -> list[li
     if not jobs:
         given = " ".join(str(o.input_line) for o in overrides)
         raise ConfigError(f"{given}: a sweep over no value; allowed is one or more")
-    return jobs
+    return without_skipped(jobs, skipped, columns)
 
 
 def check_size(

@@ -183,6 +183,9 @@ class Sweep:
         neutral=[],
         result=False,
     )
+    skip: list[Any] = knob(
+        "combinations of swept flags that are left out: [{optimizer:adam,optimizer.lr:0.1}]", neutral=[], result=False
+    )
     confirms: str | None = knob(
         "the sweep whose leader, the first configuration here, is tested on these seeds (lenet-compare confirm=)",
         neutral=None,

@@ -21,7 +21,15 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 
 FIRST = 1000  # fresh seeds begin at a multiple of it
-NOT_KEPT = ("sweep.zip=", "sweep.confirms=", "sweep.points=", "sweep.resume=", "sweep.force=", "sweep.dry_run=")
+NOT_KEPT = (
+    "sweep.zip=",
+    "sweep.skip=",
+    "sweep.confirms=",
+    "sweep.points=",
+    "sweep.resume=",
+    "sweep.force=",
+    "sweep.dry_run=",
+)
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ def _check_sweep(asked: Config) -> None:
     sweep = asked.sweep
     unheard = {
         "zip": (sweep.zip, not sweep.zip, "a search has no flags that go together"),
+        "skip": (sweep.skip, not sweep.skip, "a search leaves out nothing"),
         "confirms": (sweep.confirms, sweep.confirms is None, "a confirmation is a grid, over seeds"),
         "points": (sweep.points, sweep.points is None, "a confirmation is a grid, over seeds"),
         "force": (sweep.force, not sweep.force, "a search takes the results that are there"),

@@ -117,6 +117,53 @@ def test_a_grid_whose_flags_go_together_is_counted_so(main, ready):
     assert "3 jobs" in done.stdout
 
 
+SKIPPED = {
+    "sweep.skip=[{optimizer:adam,optimizer.lr:0.1}]": ["sgd 0.1", "sgd 1e-3", "adam 1e-3"],
+    "sweep.skip=[{optimizer:adam,optimizer.lr:[0.1]},{optimizer:sgd,optimizer.lr:0.001}]": ["sgd 0.1", "adam 1e-3"],
+    "sweep.skip=[{optimizer:sgd}]": ["adam 0.1", "adam 1e-3"],
+    "sweep.skip=[]": ["sgd 0.1", "sgd 1e-3", "adam 0.1", "adam 1e-3"],
+}
+
+
+@pytest.mark.parametrize("line", SKIPPED)
+def test_combinations_are_left_out(line):
+    skipped, *swept = OverridesParser.create().parse_overrides([line, "optimizer=sgd,adam", "optimizer.lr=0.1,1e-3"])
+    jobs = span(swept, [], 100, skipped.value())
+    assert [" ".join(o.partition("=")[2] for o in job) for job in jobs] == [
+        left.replace("1e-3", "0.001") for left in SKIPPED[line]
+    ]
+
+
+NOT_SKIPPED = {
+    "sweep.skip=[{optimizer:adam,optimizer.lr:0.2}]": "optimizer.lr is never 0.2; allowed are 0.1, 0.001",
+    "sweep.skip=[{optimizr:adam}]": "optimizr is not swept; did you mean optimizer?",
+    "sweep.skip=[{seed:1}]": "seed is not swept; allowed are optimizer, optimizer.lr",
+    "sweep.skip=[optimizer]": "sweep.skip=[optimizer]: allowed is [{flag:value,...},...]",
+    "sweep.skip=[{optimizer:[sgd,adam]}]": "leaves no job",
+}
+
+
+@pytest.mark.parametrize("line", NOT_SKIPPED)
+def test_a_combination_that_is_none_is_one_line(line, main, outputs):
+    done = main("-m", "dataset=digits", "optimizer=sgd,adam", "optimizer.lr=0.1,0.001", line)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert NOT_SKIPPED[line] in done.stderr
+    assert not outputs.exists()
+
+
+def test_a_sweep_without_some_combinations_goes_on_by_its_line(main, ready):
+    small = ("num_epoch=1", "dataset.train_size=64", "tracking.models=none", "tracking.plots=false")
+    line = ("-m", "dataset=digits", *small, "activation=relu,selu", "seed=0,1", "sweep.skip=[{activation:selu,seed:1}]")
+    assert main(*line).returncode == 0
+    again = main(*line)
+    assert "3 runs: 3 finished; 0 trained" in again.stdout
+    (sweep,) = all_sweeps(ready)
+    configs = [job.folder.record().config for job in sweep.jobs()]
+    assert [(c.activation["name"], c.seed) for c in configs] == [("relu", 0), ("relu", 1), ("selu", 0)]
+    resumed = main("-m", "sweep.resume=last")
+    assert "3 runs: 3 finished; 0 trained" in resumed.stdout
+
+
 def test_another_program_is_told_that_the_sweeper_is_not_for_it(workdir):
     (workdir / "app.py").write_text(
         "import hydra\n@hydra.main(version_base='1.3', config_path=None)\ndef app(cfg): print(cfg)\napp()\n"

@@ -1,0 +1,73 @@
+"""Combinations that a grid leaves out: `sweep.skip=[{optimizer:adam,optimizer.lr:0.1}]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lenet_exp.config.params import text
+from lenet_exp.errors import ConfigError, nearest
+
+
+def without_skipped(
+    jobs: Sequence[list[str]], skipped: object, columns: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """The jobs that have none of the combinations.
+
+    Args:
+        jobs: overrides of each, `flag=value`.
+        skipped: `sweep.skip`, which is not checked yet: flags with the values that do not go together; each a list of
+            values or one.
+        columns: the overrides of each flag, `flag=value`.
+
+    Raises:
+        ConfigError: a combination names a flag that is not swept, or a value that it does not take, or no job is left.
+    """
+    if not skipped:
+        return list(jobs)
+    if not isinstance(skipped, list) or not all(isinstance(one, dict) and one for one in skipped):
+        raise ConfigError(f"sweep.skip={_shown(skipped)}: allowed is [{{flag:value,...}},...]")
+    swept = {
+        key.lstrip("+"): [o.partition("=")[2] for o in values] for key, values in columns.items() if len(values) > 1
+    }
+    combinations = [_combination(one, swept) for one in skipped]
+    left = [job for job in jobs if not any(_has(job, combination) for combination in combinations)]
+    if not left:
+        raise ConfigError(f"sweep.skip={_shown(skipped)}: leaves no job; allowed are combinations that leave some")
+    return left
+
+
+def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """For each flag those of its values, as they were typed, that are meant."""
+    found = {}
+    for key, given in one.items():
+        flag = str(key)
+        if flag not in swept:
+            hint = nearest(flag, swept)
+            more = f"did you mean {hint}?" if hint else f"allowed are {', '.join(swept) or 'flags with several values'}"
+            raise ConfigError(f"sweep.skip: {flag} is not swept; {more}")
+        wanted = given if isinstance(given, list) else [given]
+        found[flag] = {typed for typed in swept[flag] if any(_same(typed, value) for value in wanted)}
+        for value in wanted:
+            if not any(_same(typed, value) for typed in swept[flag]):
+                raise ConfigError(f"sweep.skip: {flag} is never {text(value)}; allowed are {', '.join(swept[flag])}")
+    return found
+
+
+def _has(job: Sequence[str], combination: Mapping[str, set[str]]) -> bool:
+    values = dict(o.lstrip("+").split("=", 1) for o in job if "=" in o)
+    return all(values[flag] in meant for flag, meant in combination.items())
+
+
+def _same(typed: str, value: object) -> bool:
+    """Whether a value is what was typed; 0.1 and 1e-1 are the same."""
+    said = text(value)
+    if typed.strip("'\"") == said or typed.lower() == said:
+        return True
+    try:
+        return float(typed) == float(said)
+    except ValueError:
+        return False
+
+
+def _shown(value: object) -> str:
+    return str(value).replace("'", "").replace(" ", "")
