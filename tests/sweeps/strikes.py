@@ -10,6 +10,7 @@ import functools
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ from lenet_exp.tracking import delivery
 TRACE = "LENET_EXP_TEST_TRACE"  # a file to which the points are written, a line each
 STRIKE = "LENET_EXP_TEST_STRIKE"  # the number of the point to die at, from 0
 FILES = ("replace", "unlink")  # of os
+STUDY = (  # of Optuna's RDBStorage, in a search
+    "create_new_study",
+    "create_new_trial",
+    "set_study_user_attr",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "set_trial_state_values",
+)
 CALLS = (  # of MlflowClient
     "create_experiment",
     "create_run",
@@ -50,6 +60,12 @@ def main() -> None:
     for name in CALLS:
         call = getattr(mlflow.MlflowClient, name)
         setattr(mlflow.MlflowClient, name, _watched(call, lambda *_, name=name: f"MlflowClient.{name}", reached))
+    if "hydra/sweeper=search" in sys.argv:
+        from optuna.storages import RDBStorage
+
+        for name in STUDY:
+            call = getattr(RDBStorage, name)
+            setattr(RDBStorage, name, _watched(call, lambda *_, name=name: f"RDBStorage.{name}", reached))
     train.main()
 
 

@@ -19,6 +19,7 @@ from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.commands import Done, end, lenet_train, start
 from tests.stores import client, runs
 from tests.sweeps.searched import LINE, QUICK, SPACE, only_sweep, study_of, trials_of
+from tests.sweeps.strikes import STRIKE, TRACE
 from tests.warm import Process
 
 ENDED = {"COMPLETE", "PRUNED"}
@@ -302,6 +303,30 @@ def test_a_search_that_is_killed_again_and_again_ends_with_exactly_its_trials(em
     (parent,) = runs(client(tmp_path / "killed"), "sweep")
     assert (parent.info.status, parent.data.metrics["trials"]) == ("FINISHED", 14)
     assert all(run.info.status != "RUNNING" for run in runs(client(tmp_path / "killed")))
+
+
+@pytest.mark.slow(seconds=90)
+def test_a_search_killed_at_any_point_of_its_own_ends_with_exactly_its_trials(empty_store, tmp_path):
+    """Right before it writes something: a trial, a job, an epoch, how a trial ended, MLflow."""
+    line = (*LINE, *SPACE, "n_trials=4", "sweep.workers=1")
+
+    def go(outputs: Path, **environment: str) -> Done:
+        if not outputs.exists():
+            shutil.copytree(empty_store, outputs)
+        return end(start(*line, outputs=outputs, module="tests.sweeps.strikes", env=environment))
+
+    trace = tmp_path / "trace"
+    assert go(tmp_path / "calm", **{TRACE: str(trace)}).returncode in {0, 1}
+    points, calm, differ = trace.read_text().splitlines(), trials_of(tmp_path / "calm"), []
+    last = {point: n for n, point in enumerate(points)}  # of each kind the last, when there are other trials already
+    assert {"RDBStorage.create_new_trial", "RDBStorage.set_trial_state_values", "replace sweep.json"} <= last.keys()
+    for point, number in last.items():
+        outputs = tmp_path / f"struck-{number}"
+        assert go(outputs, **{STRIKE: str(number)}).returncode == -9
+        assert go(outputs).returncode in {0, 1}
+        if trials_of(outputs) != calm:
+            differ.append(point)
+    assert differ == []
 
 
 def _trials_so_far(outputs: Path) -> int:
