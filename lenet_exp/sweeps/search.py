@@ -14,11 +14,11 @@ from lenet_exp.folders.damage import say
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.progress import display
-from lenet_exp.runs.jobs import tell_engines
 from lenet_exp.sweeps.search_database import Database, open_database
 from lenet_exp.sweeps.search_plan import Planned
 from lenet_exp.sweeps.search_trials import Choose, Trials, direction
 from lenet_exp.sweeps.session import Session
+from lenet_exp.training.engine import Chosen
 from lenet_exp.training.fit import EpochResult
 
 HAD, EPOCHS, RUN, OUTCOME, REASON = "epochs_before", "epochs", "run", "outcome", "reason"  # attributes of a trial
@@ -53,7 +53,9 @@ class SearchRun:
             if trial.user_attrs.get(OUTCOME) == Outcome.failed and session.jobs[trial.number].folder.record() is None:
                 session.sweep.end_job(trial.number, str(trial.user_attrs.get(REASON)))  # a new start forgets it
         self._keep()
-        tell_engines(self.planned.corners)
+        engines = list(dict.fromkeys(Chosen(job.engine, job.engine_why).words for job in self.planned.corners))
+        for words in engines:
+            log.info("engine%s: %s", " of some trials" if len(engines) > 1 else "", words)
         running = [session.jobs[number] for number in self.trials.running()]
         try:
             with display.sweep(len(running), sum(job.config.num_epoch for job in running)):

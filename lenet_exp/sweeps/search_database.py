@@ -1,11 +1,17 @@
 """The study of a search on disk: Optuna's own database, for `optuna-dashboard` and `optuna.load_study`.
 
-A trial appears whole, with all its values, and its state is written last. Nothing in it is a pickle.
+A trial appears whole, with all its values, before its job does. Its epochs and its end are written behind, by a thread,
+since a commit may take longer than an epoch; what a kill loses of them is told again, by the run's folder. The state
+of a trial is written last. Nothing in it is a pickle.
 """
 
 from __future__ import annotations
 
+import copy
 import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -38,6 +44,8 @@ class Database:
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
         self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
         self._reported: set[tuple[int, int]] = set()
+        self._waiting: deque[Future[None]] = deque()
+        self._writer = ThreadPoolExecutor(1, "study")
         self._ids = [trial._trial_id for trial in self.trials]
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered one by one")
@@ -47,13 +55,15 @@ class Database:
         self._ids.append(self._storage.create_new_trial(self._study, template_trial=trial))
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        if (number, epoch) in self._reported:
-            return
-        self._reported.add((number, epoch))
-        self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
+        if (number, epoch) not in self._reported:
+            self._reported.add((number, epoch))
+            self._later(self._storage.set_trial_intermediate_value, self._ids[number], epoch, value)
 
     def end(self, trial: FrozenTrial) -> None:
         """A trial that has ended; again, it changes nothing."""
+        self._later(self._end, copy.deepcopy(trial))
+
+    def _end(self, trial: FrozenTrial) -> None:
         which = self._ids[trial.number]
         kept = self._storage.get_trial(which)
         if kept.state.is_finished():
@@ -70,9 +80,24 @@ class Database:
         self._storage.set_trial_state_values(which, trial.state, trial.values)
 
     def keep_seconds(self, seconds: float) -> None:
-        self._storage.set_study_user_attr(self._study, SECONDS, round(seconds, 1))
+        self._later(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1))
+
+    def _later(self, write: Callable[..., None], *arguments: object) -> None:
+        """Raises what an earlier write raised."""
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft().result()
+        self._waiting.append(self._writer.submit(write, *arguments))
 
     def close(self) -> None:
+        """Writes what is left."""
+        try:
+            while self._waiting:
+                self._waiting.popleft().result()
+        finally:
+            self._writer.shutdown()
+            self._release()
+
+    def _release(self) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
 

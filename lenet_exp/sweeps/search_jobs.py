@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.config.compose import typed
@@ -14,7 +16,7 @@ from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
 from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import without_search
-from lenet_exp.config.space import Choice, Flag, Real
+from lenet_exp.config.space import Choice, Flag, Real, Values, Whole
 from lenet_exp.config.targets import keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
@@ -42,6 +44,7 @@ class JobMaker:
         self._fixed = list(fixed)
         self.flags = list(flags)
         self._nodes: dict[tuple[str, ...], DictConfig] = {}
+        self._quick = False
         self._only_with = {name: f for name, _, f in knobs() if f.metadata["only_with"] is not None}
 
     def values(self, choose: Choose) -> dict[str, str]:
@@ -58,7 +61,7 @@ class JobMaker:
         found |= {flag.key: flag.values.text(choose(flag)) for flag in free}
         bound = [flag for flag in there if flag.name in self._only_with]
         if bound:
-            config = typed(self._compose(self.overrides(found)))
+            config = typed(self._composed(found))
             bound = [flag for flag in bound if has_effect(config, self._only_with[flag.name])]
         found |= {flag.key: flag.values.text(choose(flag)) for flag in bound}
         return {flag.key: found[flag.key] for flag in self.flags if flag.key in found}
@@ -72,7 +75,7 @@ class JobMaker:
         """
         overrides = self.overrides(values)
         try:
-            (config,) = check_jobs([overrides], [without_search(self._compose(overrides))])
+            (config,) = check_jobs([overrides], [without_search(self._composed(values))])
         except ConfigError as e:
             said = " ".join(f"{key}={text}" for key, text in values.items())
             raise ConfigError(f"{e} (with {said})") from e
@@ -80,8 +83,26 @@ class JobMaker:
 
     def job(self, values: dict[str, str]) -> Job:
         """The job of a trial; its number is for the sweep to give."""
-        (job,) = freeze_jobs([], [self.overrides(values)], [self.config(values)])
+        return self._job(values, self.config(values))
+
+    def _job(self, values: dict[str, str], config: Config) -> Job:
+        (job,) = freeze_jobs([], [self.overrides(values)], [config])
         return self._named(job, values)
+
+    def _composed(self, values: dict[str, str]) -> DictConfig:
+        """What Hydra composes of them: a good part of what a trial costs, so once the corners have shown that it comes
+        to the same, values are put into what was composed for the same options."""
+        if not self._quick:
+            return self._compose(self.overrides(values))
+        return self._put(values)
+
+    def _put(self, values: dict[str, str]) -> DictConfig:
+        node = copy.deepcopy(self._node({flag.key: values[flag.key] for flag in self.flags if flag.group}))
+        for flag in self.flags:
+            if not flag.group and flag.key in values:
+                value = _parsed(flag.values, values[flag.key])
+                OmegaConf.update(node, flag.name, value, merge=True, force_add=flag.key.startswith("+"))
+        return node
 
     @property
     def first(self) -> dict[str, str]:
@@ -102,14 +123,18 @@ class JobMaker:
         """
         found: dict[tuple[tuple[str, str], ...], Job] = {}
         seen: set[str] = set()
+        quick = True
         for choose in self._points():
             values = self.values(choose)
             seen.update(values)
             if tuple(values.items()) not in found:
-                found[tuple(values.items())] = self.job(values)
+                config = self.config(values)
+                found[tuple(values.items())] = self._job(values, config)
+                quick = quick and typed(without_search(self._put(values))) == config
         for flag in self.flags:
             if flag.key not in seen:
                 self._refuse(flag)
+        self._quick = quick
         jobs = list(found.values())
         _check_one_place(jobs)
         return jobs
@@ -135,8 +160,16 @@ class JobMaker:
     def _node(self, options: dict[str, str]) -> DictConfig:
         which = tuple(options.values())
         if which not in self._nodes:
-            self._nodes[which] = self._compose(self.overrides(options))
+            node = self._compose(self.overrides(options))
+            self._nodes[which] = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
         return self._nodes[which]
+
+
+def _parsed(values: Values, text: str) -> Any:
+    """A value as Hydra reads it."""
+    if isinstance(values, Choice):
+        return OverridesParser.create().parse_override(f"value={text}").value()
+    return int(text) if isinstance(values, Whole) else float(text)
 
 
 def _is_there(node: DictConfig, flag: Flag) -> bool:

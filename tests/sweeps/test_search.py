@@ -125,7 +125,7 @@ def test_a_budget_of_epochs_or_seconds_begins_no_trial_past_it(ready, budget):
         assert trials == []
 
 
-def test_validation_loss_is_minimised(ready):
+def test_validation_loss_is_minimised_and_only_its_line_goes_on_with_a_search(ready):
     done = search(ready, "n_trials=4", "search.objective=loss", "search.sampler=random", "search.seed=3")
     assert "search (random, asha, loss): 4 trials" in done.stdout
     study = study_of(ready)
@@ -133,8 +133,13 @@ def test_validation_loss_is_minimised(ready):
     for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
         if job.folder.record().outcome is not Outcome.diverged:
             assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
+    resumed = lenet_train("-m", "sweep.resume=last", outputs=ready)
+    assert (resumed.returncode, len(resumed.stderr.splitlines())) == (2, 1)
+    assert "is a search, which makes its jobs as it goes" in resumed.stderr
+    assert "the line that started it goes on: lenet-train -m hydra/sweeper=search" in resumed.stderr
 
 
+@pytest.mark.slow(seconds=8)
 def test_a_damaged_study_is_set_aside_and_nothing_is_trained_again(ready):
     search(ready, "n_trials=4", "sweep.workers=1")
     before, path = trials_of(ready), only_sweep(ready).path / "study.db"
@@ -148,15 +153,7 @@ def test_a_damaged_study_is_set_aside_and_nothing_is_trained_again(ready):
     assert sum(trial[5]["epochs"] for trial in after) == 0
 
 
-def test_a_search_goes_on_by_its_line_alone(ready):
-    search(ready, "n_trials=2")
-    done = lenet_train("-m", "sweep.resume=last", outputs=ready)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert (
-        "is a search, which makes its jobs as it goes; the line that started it goes on: lenet-train -m" in done.stderr
-    )
-
-
+@pytest.mark.slow(seconds=7)
 def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(ready, main):
     line = ("n_trials=9", "sweep.workers=1", "sweep.time_limit=0.01", "sweep.max_failures=2", "num_epoch=2000")
     done = search(ready, *line)
@@ -169,6 +166,7 @@ def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(r
     assert "goes on; 2 trials" in again.stdout
 
 
+@pytest.mark.slow(seconds=12)
 def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready):
     line = (*LINE, *SPACE, "n_trials=3", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
     process = start(*line, outputs=ready)
@@ -189,6 +187,7 @@ def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready):
     assert only_sweep(ready).jobs()[before - 1].folder.record().resumed == 1
 
 
+@pytest.mark.slow(seconds=7)
 def test_the_study_may_lie_in_a_database_of_ones_own(ready, tmp_path):
     url = f"sqlite:///{tmp_path / 'mine.db'}"
     search(ready, "n_trials=2", f"search.storage={url}")
@@ -305,9 +304,9 @@ def test_a_search_that_is_killed_again_and_again_ends_with_exactly_its_trials(em
     assert all(run.info.status != "RUNNING" for run in runs(client(tmp_path / "killed")))
 
 
-@pytest.mark.slow(seconds=90)
+@pytest.mark.slow(seconds=45)
 def test_a_search_killed_at_any_point_of_its_own_ends_with_exactly_its_trials(empty_store, tmp_path):
-    """Right before it writes something: a trial, a job, an epoch, how a trial ended, MLflow."""
+    """Right before it keeps something: a trial, its epoch, how it ended, how far the search is."""
     line = (*LINE, *SPACE, "n_trials=4", "sweep.workers=1")
 
     def go(outputs: Path, **environment: str) -> Done:
@@ -319,8 +318,10 @@ def test_a_search_killed_at_any_point_of_its_own_ends_with_exactly_its_trials(em
     assert go(tmp_path / "calm", **{TRACE: str(trace)}).returncode in {0, 1}
     points, calm, differ = trace.read_text().splitlines(), trials_of(tmp_path / "calm"), []
     last = {point: n for n, point in enumerate(points)}  # of each kind the last, when there are other trials already
-    assert {"RDBStorage.create_new_trial", "RDBStorage.set_trial_state_values", "replace sweep.json"} <= last.keys()
-    for point, number in last.items():
+    kept = [f"RDBStorage.{name}" for name in ("create_new_trial", "set_trial_intermediate_value", "set_trial_user_attr",
+                                              "set_trial_state_values")]  # fmt: skip
+    for point in (*kept, "replace sweep.json"):
+        number = last[point]
         outputs = tmp_path / f"struck-{number}"
         assert go(outputs, **{STRIKE: str(number)}).returncode == -9
         assert go(outputs).returncode in {0, 1}
@@ -345,6 +346,7 @@ def _ends_before(process: Process, outputs: Path, known: int, moments: random.Ra
     return True
 
 
+@pytest.mark.slow(seconds=10)
 def test_a_worker_that_is_killed_loses_no_trial(ready):
     process = start(*LINE, *SPACE, "n_trials=5", "sweep.workers=1", "num_epoch=12", "dataset.train_size=1000",
                     "search.pruner=none", "sweep.retries=3", outputs=ready)  # fmt: skip
