@@ -175,14 +175,16 @@ class SearchSweeper(GridSweeper):
     def _start(self, given: list[str]) -> Any:
         from functools import partial
 
+        from hydra.utils import get_class
+
         from lenet_exp.sweeps.search_plan import plan_search
 
         assert self.config is not None
         assert self.hydra_context is not None
-        if not str(self.config.hydra.launcher._target_).endswith(".LocalLauncher"):
-            name = str(self.config.hydra.launcher._target_).rpartition(".")[2]
+        launcher = get_class(self.config.hydra.launcher._target_)
+        if not hasattr(launcher, "executor"):  # as of `GivesExecutor`
             raise ConfigError(
-                f"hydra/launcher ({name}): a search needs one that takes jobs one by one; "
+                f"hydra/launcher ({launcher.__name__}): a search needs one that takes jobs one by one; "
                 "allowed is hydra/launcher=local"
             )
         self._check_workers()

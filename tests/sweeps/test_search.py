@@ -14,8 +14,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from lenet_exp.api import compose
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import all_sweeps
+from lenet_exp.runs.jobs import lone_job
 from tests.commands import Done, end, lenet_train, start
 from tests.stores import client, runs
 from tests.sweeps.searched import LINE, QUICK, SPACE, only_sweep, study_of, trials_of
@@ -65,6 +67,7 @@ def test_what_one_option_has_is_searched_only_with_it(ready):
     assert momenta == {("sgd", True), ("adam", False)}
     for job, trial in zip(only_sweep(ready).jobs(), study_of(ready).trials, strict=True):
         assert job.config.optimizer["lr"] == trial.params["optimizer.lr"]
+        assert job.fingerprint == lone_job(compose(job.overrides)).fingerprint  # as Hydra composes it
         assert job.config.optimizer["momentum"] == trial.params.get("optimizer.momentum", 0.9)
         assert job.swept["optimizer.momentum"] == "-" or "momentum" in str(trial.params)
 
