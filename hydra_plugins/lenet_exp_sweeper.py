@@ -185,7 +185,7 @@ class SearchSweeper(GridSweeper):
         if not hasattr(launcher, "executor"):  # as of `GivesExecutor`
             raise ConfigError(
                 f"hydra/launcher ({launcher.__name__}): a search needs one that takes jobs one by one; "
-                "allowed is hydra/launcher=local"
+                "allowed is hydra/launcher=local or cluster_ray"
             )
         self._check_workers()
         loader = self.hydra_context.config_loader

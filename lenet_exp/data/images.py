@@ -94,11 +94,11 @@ def data_digests(config: Config) -> dict[str, str]:
     return _split_digests(source, config.data_root, *split)
 
 
-def share(configs: Iterable[Config]) -> tuple[list[SharedSet], list[int]]:
-    """The data sets of these configurations in memory that other processes may map: descriptions and descriptors.
+def share(configs: Iterable[Config]) -> list[SharedSet]:
+    """The data sets of these configurations in memory that other processes may map.
 
-    A process that inherits the file descriptors calls `use_shared` with the descriptions. The memory is freed when the
-    last process that has it ends, however it ends.
+    A process that inherits their file descriptors calls `use_shared`. The memory is freed when the last process that
+    has it ends, however it ends.
     """
     sets: dict[tuple[str, str, bool], SharedSet] = {}
     for config in configs:
@@ -108,8 +108,7 @@ def share(configs: Iterable[Config]) -> tuple[list[SharedSet], list[int]]:
             images = to_shared_memory(_normalised(raw, _exact(config)))
             sets[key] = SharedSet(key, images, to_shared_memory(raw.labels), raw.source, raw.files, {})
         sets[key].digests[d.val_size, d.train_size, config.split_seed] = data_digests(config)
-    shared = list(sets.values())
-    return shared, [t.descriptor for s in shared for t in (s.images, s.labels)]
+    return list(sets.values())
 
 
 def use_shared(sets: Iterable[SharedSet]) -> None:
@@ -146,6 +145,11 @@ class SharedSet:
     source: str
     files: dict[str, str]
     digests: dict[tuple[int, int | None, int], dict[str, str]]
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """What a process has to inherit."""
+        return self.images.descriptor, self.labels.descriptor
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Images and labels, mapped once a process and device."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
+from lenet_exp.data.images import SharedSet
 from lenet_exp.folders.job import Job
 from lenet_exp.pool.pool import Done
 
@@ -70,8 +71,8 @@ class Work:
         task: what is done with a job, wherever it runs. Where there is an `answer`, it gets an `Ask` besides, by which
             it tells each epoch, and waits for what the sweep's process says: whether the run is pruned (None: that
             process is gone).
-        prepare: called once in each process, before its first job.
-        inherit: file descriptors that processes of this machine keep open.
+        prepare: called once in each process, before its first job, with the data sets.
+        sets: the jobs' data sets, in memory that processes of this machine map if they inherit its descriptors.
         cores: of one job.
         jobs: how many there are; None: as many as there will be.
         output: file for what the processes print.
@@ -79,8 +80,8 @@ class Work:
     """
 
     task: Callable[..., float]
-    prepare: Callable[[], object]
-    inherit: Sequence[int]
+    prepare: Callable[[Sequence[SharedSet]], object]
+    sets: Sequence[SharedSet]
     cores: int
     jobs: int | None
     output: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import TracebackType
 
 from lenet_exp.executors.executor import Work
@@ -24,8 +25,8 @@ class PoolExecutor:
             self.capacity,
             retries=retries,
             time_limit=time_limit,
-            prepare=work.prepare,
-            inherit=work.inherit,
+            prepare=partial(work.prepare, work.sets),
+            inherit=[d for shared in work.sets for d in shared.descriptors],
             output=work.output,
             answer=work.answer,
         )

@@ -34,11 +34,11 @@ def work_of(
         answer: says after each epoch of a job whether its run is pruned; None: none is.
     """
     configs = [job.executed for job in jobs]
-    sets, descriptors = share({str((c.dataset, c.data_root, c.split_seed, c.engine)): c for c in configs}.values())
+    sets = share({str((c.dataset, c.data_root, c.split_seed, c.engine)): c for c in configs}.values())
     return Work(
         task=partial(_train, str(sweep.path)),
-        prepare=partial(_prepare, list(sys.argv), dict(environment), sets),
-        inherit=descriptors,
+        prepare=partial(_prepare, list(sys.argv), dict(environment)),
+        sets=sets,
         cores=max(job.config.num_threads or SWEEP_THREADS for job in jobs),
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
@@ -46,7 +46,7 @@ def work_of(
     )
 
 
-def _prepare(argv: list[str], environment: dict[str, str], sets: list[SharedSet]) -> None:
+def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[SharedSet]) -> None:
     sys.argv = argv  # a run's record tells the sweep's command
     os.environ.update(environment)
     use_shared(sets)

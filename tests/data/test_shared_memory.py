@@ -50,7 +50,8 @@ def test_a_write_stays_in_its_process():
 
 def test_training_data_are_the_same_from_shared_memory(digits, unshared):
     read, digests = load_training_data(digits, CPU), data_digests(digits)
-    sets, descriptors = share([digits, digits])
+    sets = share([digits, digits])
+    descriptors = [d for s in sets for d in s.descriptors]
     assert len(sets) == 1
     assert len(descriptors) == 2
     use_shared(sets)
@@ -67,7 +68,8 @@ def test_training_data_are_the_same_from_shared_memory(digits, unshared):
 
 def test_another_process_maps_it_and_reads_no_file(digits):
     """It shows the memory as the kernel does: mappings of a memfd, and no page of them copied."""
-    sets, descriptors = share([digits])
+    sets = share([digits])
+    descriptors = [d for s in sets for d in s.descriptors]
     code = (
         "import sys, torch, cloudpickle\n"
         "from lenet_exp.data import images\n"

@@ -1,0 +1,165 @@
+"""A place on a machine of a cluster where jobs of a sweep run, one after the other, in a process of their own.
+
+The executor sends messages to it, whatever brings them there. When its own process dies, or the executor's does, the
+job sees it, commits, and ends (`lenet_exp.pool`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lenet_exp.config.source import source_digest
+from lenet_exp.data.images import SharedSet
+from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
+from lenet_exp.executors.executor import Work
+from lenet_exp.folders.job import Job
+from lenet_exp.machine import host, versions
+from lenet_exp.pool.pool import Done, Pool
+
+TICK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a job asks in mid-run; it waits for the answer."""
+
+    what: Any
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A `Work` as it goes to other machines: its data sets as arrays.
+
+    Attributes:
+        asks: whether jobs ask questions.
+        probe: a file that the executor wrote in the outputs folder, and what is in it.
+    """
+
+    task: Callable[..., float]
+    prepare: Callable[[Sequence[SharedSet]], object]
+    sets: list[tuple[SharedSet, NDArray[np.float32], NDArray[np.int64]]]
+    output: Path
+    time_limit: float | None
+    asks: bool
+    probe: tuple[Path, str]
+
+
+@dataclass(frozen=True)
+class Described:
+    """A place, as it sees itself and the outputs folder.
+
+    Attributes:
+        wrong: why it can't use the outputs folder; empty where it can.
+        source, torch: digest of lenet_exp's source, and torch's version.
+        clock: seconds since 1970.
+    """
+
+    host: str
+    wrong: str
+    source: str
+    torch: str
+    clock: float
+
+
+def carried(work: Work, probe: tuple[Path, str], time_limit: float | None) -> Carried:
+    """For other machines."""
+    sets = [(s, from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy()) for s in work.sets]
+    return Carried(work.task, work.prepare, sets, work.output, time_limit, work.answer is not None, probe)
+
+
+class Host:
+    """One at a time: `start` a job, and `go_on` with the answer to each question, until it is `Done`."""
+
+    def __init__(self, work: Carried) -> None:
+        self._work = work
+        self._pool: Pool | None = None
+        self._said: queue.SimpleQueue[Question | Done] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stopping = False
+
+    def describe(self) -> Described:
+        """What has to be right before a job comes."""
+        return Described(host(), _wrong(*self._work.probe), source_digest(), versions()["torch"], time.time())
+
+    def start(self, job: Job) -> Question | Done:
+        """Runs a job until it asks or ends."""
+        if self._pool is None:
+            self._pool = self._new_pool()
+        threading.Thread(target=self._run, args=(self._pool, job), daemon=True).start()
+        return self._said.get()
+
+    def go_on(self, answer: Any) -> Question | Done:
+        """The job asked, and this is the answer."""
+        self._answers.put(answer)
+        return self._said.get()
+
+    def stop(self) -> None:
+        """Asks the running job to come to its end; it still says how it ended."""
+        self._stopping = True
+        if self._pool is not None:
+            self._pool.stop()
+        self._answers.put(None)  # a job that waits for an answer hears that there will be none
+
+    def close(self) -> None:
+        """Ends the process, and a job that it runs, at once."""
+        if self._pool is not None:
+            self._pool.kill()
+            self._pool.close()
+
+    def _run(self, pool: Pool, job: Job) -> None:
+        pool.submit(job.number, self._work.task, job)
+        while True:
+            done = pool.next_done(TICK_SECONDS)
+            if done is None and self._stopping and not pool.running:
+                done = Done(job.number, lost="stopped before it began")
+            if done is not None:
+                self._said.put(done)
+                return
+
+    def _ask(self, question: Any) -> Any:
+        self._said.put(Question(question))
+        return self._answers.get()
+
+    def _new_pool(self) -> Pool:
+        work = self._work
+        sets = [
+            replace(s, images=to_shared_memory(torch.tensor(images)), labels=to_shared_memory(torch.tensor(labels)))
+            for s, images, labels in work.sets
+        ]
+        return Pool(
+            1,
+            time_limit=work.time_limit,
+            prepare=partial(work.prepare, sets),
+            inherit=[d for shared in sets for d in shared.descriptors],
+            output=work.output.with_name(f"workers-{host()}.log"),
+            answer=self._ask if work.asks else None,
+        )
+
+
+def _wrong(path: Path, content: str) -> str:
+    """Why a folder can't be shared with the executor; empty where it can: read, written, locked."""
+    try:
+        if path.read_text() != content:
+            return "it is another folder here"
+        with path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        aside = path.with_name(f"{path.name}-{host()}")
+        aside.write_text(content)
+        aside.unlink()
+    except FileNotFoundError:
+        return "it is not there"
+    except OSError as e:
+        return e.strerror or str(e)
+    return ""
