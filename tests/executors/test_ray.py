@@ -102,11 +102,18 @@ def digests(outputs: Path) -> dict[str, str]:
     return {run.data.tags["fingerprint"]: run.data.tags["weights_digest"] for run in runs(client(outputs))}
 
 
-def test_a_node_that_is_lost_costs_nothing_that_was_committed(cluster, ready, tmp_path):
-    process = start("-m", *LINE, *cluster.line, outputs=ready, cold=True, env=ENVIRONMENT)
-    while len(list(ready.glob("runs/*/record.json"))) < 4:
-        assert process.poll() is None, end(process).stderr
-        time.sleep(0.1)
+def test_neither_a_sweep_nor_a_node_that_is_killed_costs_what_was_committed(cluster, ready, tmp_path):
+    def begun(records: int) -> subprocess.Popen[str]:
+        process = start("-m", *LINE, *cluster.line, outputs=ready, cold=True, env=ENVIRONMENT)
+        while len(list(ready.glob("runs/*/record.json"))) < records:
+            assert process.poll() is None, end(process).stderr
+            time.sleep(0.1)
+        return process
+
+    killed = begun(3)
+    killed.kill()
+    end(killed)
+    process = begun(8)
     assert cluster.lose_node() > 2
     done = end(process)
     assert done.returncode == 0, done.stderr
