@@ -175,16 +175,18 @@ class SearchSweeper(GridSweeper):
     def _start(self, given: list[str]) -> Any:
         from functools import partial
 
-        from hydra.utils import get_class
+        from hydra.core.plugins import Plugins
+        from hydra.plugins.launcher import Launcher
 
         from lenet_exp.sweeps.search_plan import plan_search
 
         assert self.config is not None
         assert self.hydra_context is not None
-        launcher = get_class(self.config.hydra.launcher._target_)
-        if not hasattr(launcher, "executor"):  # as of `GivesExecutor`
+        name = str(self.config.hydra.launcher._target_).rpartition(".")[2]
+        launchers = {launcher.__name__: launcher for launcher in Plugins.instance().discover(Launcher)}
+        if not hasattr(launchers.get(name), "executor"):  # as of `GivesExecutor`
             raise ConfigError(
-                f"hydra/launcher ({launcher.__name__}): a search needs one that takes jobs one by one; "
+                f"hydra/launcher ({name}): a search needs one that takes jobs one by one; "
                 "allowed is hydra/launcher=local or cluster_ray"
             )
         self._check_workers()
