@@ -148,7 +148,8 @@ class Trials:
 
     def best(self) -> FrozenTrial | None:
         """Of those that finished."""
-        found = [t for t in self.all() if t.state is TrialState.COMPLETE and t.value is not None]
+        none = (None, worst(self._search.objective))  # the latter diverged
+        found = [t for t in self.all() if t.state is TrialState.COMPLETE and t.value not in none]
         sign = -1 if self._search.objective is Objective.loss else 1
         return max(found, key=lambda t: (sign * (t.value or 0.0), -t.number), default=None)
 

@@ -115,6 +115,7 @@ def test_a_diverged_trial_counts_as_the_worst_and_a_failed_one_not_at_all():
         trials = Trials("made up", replace(SEARCH, objective=objective), flags(*SPACE), EPOCHS)
         for outcome, value in ((Outcome.diverged, None), (Outcome.failed, None), (Outcome.finished, 0.3)):
             number = trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number
+            assert trials.best() is None
             trials.end(number, outcome, value)
         assert [t.value for t in trials.all()] == [worst, None, 0.3]
         best = trials.best()
