@@ -7,6 +7,7 @@ job sees it, commits, and ends (`lenet_exp.pool`).
 from __future__ import annotations
 
 import fcntl
+import os
 import queue
 import threading
 import time
@@ -28,7 +29,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
 from lenet_exp.pool.pool import Done, Pool
 
-TICK_SECONDS = 1.0
+TICK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Host:
     def __init__(self, work: Carried) -> None:
         self._work = work
         self._pool: Pool | None = None
-        self._said: queue.SimpleQueue[Question | Done] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Question | Done | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = False
 
@@ -93,23 +94,21 @@ class Host:
         """What has to be right before a job comes."""
         return Described(host(), _wrong(*self._work.probe), source_digest(), versions()["torch"], time.time())
 
-    def start(self, job: Job) -> Question | Done:
-        """Runs a job until it asks or ends."""
+    def start(self, job: Job) -> Question | Done | None:
+        """Runs a job until it asks or ends; None: it was stopped before the job began."""
         if self._pool is None:
             self._pool = self._new_pool()
         threading.Thread(target=self._run, args=(self._pool, job), daemon=True).start()
         return self._said.get()
 
-    def go_on(self, answer: Any) -> Question | Done:
+    def go_on(self, answer: Any) -> Question | Done | None:
         """The job asked, and this is the answer."""
         self._answers.put(answer)
         return self._said.get()
 
     def stop(self) -> None:
         """Asks the running job to come to its end; it still says how it ended."""
-        self._stopping = True
-        if self._pool is not None:
-            self._pool.stop()
+        self._stopping = True  # which `_run` sees: a pool is for one thread
         self._answers.put(None)  # a job that waits for an answer hears that there will be none
 
     def close(self) -> None:
@@ -121,10 +120,10 @@ class Host:
     def _run(self, pool: Pool, job: Job) -> None:
         pool.submit(job.number, self._work.task, job)
         while True:
+            if self._stopping:
+                pool.stop()
             done = pool.next_done(TICK_SECONDS)
-            if done is None and self._stopping and not pool.running:
-                done = Done(job.number, lost="stopped before it began")
-            if done is not None:
+            if done is not None or (self._stopping and not pool.running):
                 self._said.put(done)
                 return
 
@@ -153,10 +152,10 @@ def _wrong(path: Path, content: str) -> str:
     try:
         if path.read_text() != content:
             return "it is another folder here"
-        with path.open("r+") as file:
+        aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # its own: others look at the same time
+        with aside.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        aside = path.with_name(f"{path.name}-{host()}")
-        aside.write_text(content)
+            file.write(content)
         aside.unlink()
     except FileNotFoundError:
         return "it is not there"

@@ -189,6 +189,9 @@ class RayExecutor:
             assert self._work.answer is not None
             place.reference = place.actor.go_on.remote(self._work.answer(said.what))
             return None
+        if said is None:  # it was stopped before its job began, and that stays as it was
+            self._remove(place)
+            return None
         assert isinstance(said, Done)
         place.job = None
         if self._stopping:

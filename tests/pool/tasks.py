@@ -9,8 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lenet_exp.stopping import Terminated
+
+if TYPE_CHECKING:
+    from lenet_exp.folders.job import Job
 
 prepared: list[int] = []
 
@@ -27,6 +31,14 @@ def where() -> tuple[int, int, int]:
 
 def double(n: int) -> int:
     return 2 * n
+
+
+def prepare_with(sets: object) -> None:
+    """Needs none."""
+
+
+def number_of(job: Job) -> float:
+    return job.number
 
 
 def fail(text: str) -> None:
