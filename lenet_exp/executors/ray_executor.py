@@ -78,23 +78,16 @@ class RayExecutor:
     """
 
     def __init__(self, work: Work, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
-        _connect(options.address, options.init)
         self._work, self._options, self._retries = work, options, retries
         cpus = work.cores if options.cpus is None else options.cpus
+        self._new_actor: Any = _actor(cpus, options)
+        _connect(options.address, options.init)
         self._needs = {"CPU": cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}
         self._looked, self._room = 0.0, 0
         self._check_room()
         self._probe = work.output.with_name(f".probe-{uuid.uuid4().hex[:8]}")
         self._probe.write_text(self._probe.name)
         self._carried: Any = ray.put(carried(work, (self._probe, self._probe.name), time_limit))
-        self._new_actor: Any = ray.remote(Host).options(
-            num_cpus=cpus,
-            num_gpus=options.gpus,
-            memory=options.memory,
-            resources=options.resources or None,
-            max_concurrency=AT_ONCE,
-            max_restarts=0,
-        )
         self._waiting: deque[Job] = deque()
         self._jobs: dict[int, Job] = {}
         self._tries: dict[int, int] = {}
@@ -206,8 +199,8 @@ class RayExecutor:
         job = place.job
         self._remove(place)
         if job is None:
-            if not place.ready and not isinstance(error, ray.exceptions.RayActorError):
-                raise UserError(f"hydra/launcher=cluster_ray: no place could be made ({first_line(error)})") from error
+            if not place.ready and _never_begins(error):
+                raise UserError(f"hydra/launcher=cluster_ray: no place could be made ({_last_line(error)})") from error
             log.debug("a place is gone: %s", first_line(error))
             return None
         return self._again(job, f"its node or process was lost ({type(error).__name__})")
@@ -235,18 +228,47 @@ class RayExecutor:
         raise ConfigError(f"hydra/launcher=cluster_ray: no node has {needs} for a run; the most that one has: {have}")
 
 
+def _actor(cpus: float, options: RayOptions) -> Any:
+    """Raises:
+    ConfigError: Ray has no such resources.
+    """
+    try:
+        return ray.remote(Host).options(
+            num_cpus=cpus,
+            num_gpus=options.gpus,
+            memory=options.memory,
+            resources=options.resources or None,
+            max_concurrency=AT_ONCE,
+            max_restarts=0,
+        )
+    except ValueError as e:
+        raise ConfigError(f"hydra.launcher.*: not what a run can need ({first_line(e)})") from e
+
+
+def _never_begins(error: Exception) -> bool:
+    """Whether the next place would come to the same: a node lacks lenet_exp, say, and not: a node was lost."""
+    return not isinstance(error, ray.exceptions.RayActorError) or error.actor_init_failed
+
+
+def _last_line(error: Exception) -> str:
+    """Of an error that came from elsewhere with its traceback."""
+    return str(error).strip().splitlines()[-1].strip()
+
+
 def _connect(address: str | None, more: dict[str, Any]) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "lenet_exp"}
-    if address is None:
-        ray.init(**{"num_cpus": cpu_count(), "include_dashboard": False, **quiet, **more})
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    given = {"address": address, **quiet, **more}
+    wrong = f"hydra.launcher.address={address}: no Ray cluster answers there"
+    if address is None:  # "local", since with none Ray takes what RAY_ADDRESS names, or a cluster that runs here
+        given = {"address": "local", "num_cpus": cpu_count(), "include_dashboard": False, **quiet, **more}
+        wrong = "hydra/launcher=cluster_ray: Ray can't be started here"
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
         if host and port.isdigit():  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), REACH_SECONDS).close()
-        ray.init(address=address, **{**quiet, **more})
+        ray.init(**given)
     except (OSError, RuntimeError, ValueError) as e:
-        raise ConfigError(f"hydra.launcher.address={address}: no Ray cluster answers there ({first_line(e)})") from e
+        raise ConfigError(f"{wrong} ({first_line(e)})") from e
 
 
 def _nodes() -> list[dict[str, float]]:
