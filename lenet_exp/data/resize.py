@@ -5,6 +5,8 @@ torch's resizing does not: its bits depend on what the CPU can do. Here each pix
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,7 +39,7 @@ def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
         center = (i + 0.5) * scale
         heights = [(j, 1 - abs(j + 0.5 - center) / width) for j in range(size)]
         above = [(j, height) for j, height in heights if height > 0]
-        total = sum(height for _, height in above)
+        total = math.fsum(height for _, height in above)  # `sum` rounds otherwise from Python 3.12 on
         found.append([(j, np.float32(height / total)) for j, height in above])
     return found
 
