@@ -147,6 +147,11 @@ class SharedSet:
     digests: dict[tuple[int, int | None, int], dict[str, str]]
 
     @property
+    def exact(self) -> bool:
+        """Whether it is as the native engine takes it."""
+        return self.key[2]
+
+    @property
     def descriptors(self) -> tuple[int, int]:
         """What a process has to inherit."""
         return self.images.descriptor, self.labels.descriptor

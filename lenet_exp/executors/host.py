@@ -28,6 +28,7 @@ from lenet_exp.executors.executor import Work
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
 from lenet_exp.pool.pool import Done, Pool
+from lenet_exp.training.native.library import kernels
 
 TICK_SECONDS = 0.2
 
@@ -63,12 +64,14 @@ class Described:
 
     Attributes:
         wrong: why it can't use the outputs folder; empty where it can.
+        lacks: why it has no native engine; empty where it has one, or needs none.
         source, torch: digest of lenet_exp's source, and torch's version.
         clock: seconds since 1970.
     """
 
     host: str
     wrong: str
+    lacks: str
     source: str
     torch: str
     clock: float
@@ -91,8 +94,10 @@ class Host:
         self._stopping = False
 
     def describe(self) -> Described:
-        """What has to be right before a job comes."""
-        return Described(host(), _wrong(*self._work.probe), source_digest(), versions()["torch"], time.time())
+        """What has to be right before a job comes; the native engine is built, if jobs need it."""
+        built = kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
+        lacks = built if isinstance(built, str) else ""
+        return Described(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"], time.time())
 
     def start(self, job: Job) -> Question | Done | None:
         """Runs a job until it asks or ends; None: it was stopped before the job began."""

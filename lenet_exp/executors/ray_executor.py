@@ -296,6 +296,8 @@ def _check(place: Described, folder: Path) -> None:
         raise ConfigError(f"{where} has another lenet_exp ({place.source[:12]}, here {source_digest()[:12]})")
     if place.torch != versions()["torch"]:
         raise ConfigError(f"{where} has torch {place.torch} (here {versions()['torch']})")
+    if place.lacks:
+        raise ConfigError(f"{where} has no native engine: {place.lacks}; engine=torch needs none")
     apart = abs(place.clock - time.time())
     if apart > CLOCKS_APART:
         log.warning("%s: its clock is %.0f s apart from this one; times in MLflow will show it", where, apart)
