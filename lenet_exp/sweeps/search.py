@@ -22,7 +22,7 @@ from lenet_exp.training.engine import Chosen
 from lenet_exp.training.fit import EpochResult
 
 HAD, EPOCHS, RUN, OUTCOME, REASON = "epochs_before", "epochs", "run", "outcome", "reason"  # attributes of a trial
-MOST_REPEATED = 100  # trials in a row that were trained before: the space is all but gone through
+MOST_REPEATED = 100  # trials in a row that trained nothing: the space is all but gone through, or nothing trains here
 
 log = logging.getLogger("lenet_exp")
 
@@ -36,6 +36,7 @@ class SearchRun:
         self._flying: dict[str, int] = {}  # runs that train now, and the trial that they train for
         self._twins: dict[str, list[int]] = {}  # trials that wait for the run of another
         self._epochs: dict[int, dict[int, float]] = {}  # of trials that have not been told: the objective by epoch
+        self._fruitless = 0  # trials in a row that ended without an epoch of their own
 
     def open(self) -> list[Job]:
         """The jobs of the trials that there are; the caller owns the sweep."""
@@ -108,8 +109,8 @@ class SearchRun:
             why = f"max_seconds={asked.max_seconds:g}"
         elif self.trials.exhausted():
             why = "the grid is gone through"
-        elif repeated >= MOST_REPEATED and asked.n_trials is None:
-            why = f"the last {MOST_REPEATED} trials had been trained before"
+        elif max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
+            why = f"the last {MOST_REPEATED} trials trained nothing"
         if why is not None:
             log.debug("search: no more trials: %s", why)
         return why is None
@@ -158,7 +159,9 @@ class SearchRun:
         told = history.epochs[:-1] if outcome is Outcome.finished else history.epochs  # as a run in training tells them
         for epoch in told:
             self._note(number, epoch.epoch, self._value(epoch))
-        self.trials.note(number, EPOCHS, max(0, len(history.epochs) - self._paid(number, job.run)))
+        trained = max(0, len(history.epochs) - self._paid(number, job.run))
+        self._fruitless = 0 if trained else self._fruitless + 1
+        self.trials.note(number, EPOCHS, trained)
         self.trials.note(number, OUTCOME, outcome.value)
         if reason:
             self.trials.note(number, REASON, reason[:500])
