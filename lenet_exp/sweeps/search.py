@@ -36,6 +36,7 @@ class SearchRun:
         self._flying: dict[str, int] = {}  # runs that train now, and the trial that they train for
         self._twins: dict[str, list[int]] = {}  # trials that wait for the run of another
         self._epochs: dict[int, dict[int, float]] = {}  # of trials that have not been told: the objective by epoch
+        self._committed: dict[int, int] = {}  # of trials that go on: the epochs that an earlier start trained
         self._fruitless = 0  # trials in a row that ended without an epoch of their own
 
     def open(self) -> list[Job]:
@@ -58,6 +59,8 @@ class SearchRun:
         for words in engines:
             log.info("engine%s: %s", " of some trials" if len(engines) > 1 else "", words)
         running = [session.jobs[number] for number in self.trials.running()]
+        going_on = {job.run: job for job in reversed(running)}.values()  # the others wait for these
+        self._committed = {job.number: len(job.folder.history().epochs) for job in going_on}
         try:
             with display.sweep(len(running), sum(job.config.num_epoch for job in running)):
                 like = self.planned.corners
@@ -200,8 +203,9 @@ class SearchRun:
         """Epochs that were trained for this search; those of trials in training as far as they are told."""
         spent = 0
         for trial in self.trials.all():
-            before, running = int(trial.user_attrs.get(HAD, 0)), self._epochs.get(trial.number, {})
-            spent += trial.user_attrs.get(EPOCHS, max(0, max(running, default=0) - before))
+            before, told = int(trial.user_attrs.get(HAD, 0)), self._epochs.get(trial.number, {})
+            running = max(self._committed.get(trial.number, 0), *told, 0)
+            spent += trial.user_attrs.get(EPOCHS, max(0, running - before))
         return spent
 
     def _seconds(self) -> float:
