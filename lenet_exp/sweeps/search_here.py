@@ -24,7 +24,7 @@ from lenet_exp.executors.local_launcher import LocalLauncher
 from lenet_exp.folders.results import JobResult
 from lenet_exp.machine import command_line
 from lenet_exp.sweeps.search import SearchRun
-from lenet_exp.sweeps.search_plan import Planned, plan_search
+from lenet_exp.sweeps.search_plan import Planned, plan_search, print_plan
 from lenet_exp.sweeps.session import Asked, sweep_session
 
 
@@ -49,13 +49,17 @@ def search_here(overrides: Sequence[str]) -> Searched:
     """Searches to its budgets, or goes on with it.
 
     Args:
-        overrides: as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`.
+        overrides: as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`; with
+            `sweep.dry_run=true` it is only said what would be searched.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
     """
     with _composing():
         planned = plan_search(OverridesParser.create().parse_overrides(free_tags(list(overrides))), _composed)
+        if planned.config.sweep.dry_run:
+            print_plan(planned)
+            return Searched(planned.sweep.path, [], None, None)
         run = SearchRun(planned)
         asked = Asked(command_line(), planned.overrides, [flag.name for flag in planned.flags], planned.asked)
         results: list[JobResult] = []
