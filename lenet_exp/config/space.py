@@ -13,6 +13,7 @@ from lenet_exp.errors import ConfigError, nearest
 
 WHOLE_SWEEP = ("sweep.", "tracking.", "search.", "n_trials", "max_epochs", "max_seconds", "hydra.", "hydra/")
 REPLICATES = {"seed", "split_seed"}  # what a search would find by them is luck
+EXECUTION = {"device", "engine", "num_threads"}
 LARGEST = 2**53  # of whole numbers, up to which a float has each
 
 
@@ -122,6 +123,8 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
     name = key.lstrip("+")
     if name in REPLICATES:
         raise ConfigError(f"{typed}: a search that chooses by the {name} finds luck; allowed is one value")
+    if name in EXECUTION:
+        raise ConfigError(f"{typed}: says how a run is executed, which makes it no other trial; allowed is one value")
     if name.startswith(WHOLE_SWEEP):
         raise ConfigError(f"{typed}: is of the search as a whole; allowed is one value")
     return Flag(key, _values(override, typed), name in groups, typed)

@@ -221,6 +221,7 @@ REFUSED = {
     "n_trials=3 activation=relu,selu schedule=constant,cosine schedule.warmup=interval(0,0.2)": "allowed is 0 with",
     "n_trials=0 activation=relu,selu": "n_trials=0: allowed is >= 1",
     "n_trials=3 activation=relu,selu seed=1,2": "seed=1,2: a search that chooses by the seed finds luck",
+    "n_trials=3 activation=relu,selu engine=native,torch": "says how a run is executed, which makes it no other trial",
     "n_trials=3 activation=relu,selu search.sampler=cmaes": "allowed is tpe or gp or qmc or random or grid",
     "n_trials=3 activation=relu,selu search.pruner=ash": "did you mean asha?",
     "n_trials=3 activation=relu,selu search.pruner_options.reduction=3": "did you mean reduction_factor?",
