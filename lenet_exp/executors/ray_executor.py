@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import ray
+import torch
 
 from lenet_exp.config.source import source_digest
 from lenet_exp.errors import ConfigError, UserError, first_line
@@ -78,6 +79,11 @@ class RayExecutor:
     """
 
     def __init__(self, work: Work, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
+        if options.gpus and not torch.cuda.is_available():
+            raise ConfigError(
+                f"hydra.launcher.gpus={options.gpus:g}: devices are chosen where the line is typed, and here is no GPU; "
+                "type it on a node that has one"
+            )
         self._work, self._options, self._retries = work, options, retries
         cpus = work.cores if options.cpus is None else options.cpus
         self._new_actor: Any = _actor(cpus, options)

@@ -30,7 +30,7 @@ from lenet_exp.stopping import graceful
 from lenet_exp.tracking.delivery import Delivery, StoreDelivery
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.engine import Chosen, choose_engine, why_not_native
-from lenet_exp.training.execution import bits_depend_on, choose_device, use_threads
+from lenet_exp.training.execution import bits_depend_on, choose_device, describe_execution, use_threads
 from lenet_exp.training.fit import EpochResult
 from lenet_exp.training.lane import Lane, new_lane
 
@@ -119,7 +119,7 @@ def run(
             return RunResult(folder.path, record, delivery.send(folder), repeated=True)
         threads = earlier.execution.get("num_threads") if earlier is not None else None
         threads = use_threads(config.num_threads, threads if isinstance(threads, int) else None, default_threads)
-        chosen = _engine(job, earlier)
+        chosen = _engine(job, earlier, device, threads)
         config = replace(config, num_threads=threads, engine=chosen.engine)
         data = load_training_data(config, device)
         if fingerprint(config, data.digests) != job.fingerprint:
@@ -143,7 +143,7 @@ def run(
     return RunResult(folder.path, record, mlflow_run_id, repeated=False)
 
 
-def _engine(job: Job, earlier: Record | None) -> Chosen:
+def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> Chosen:
     """The job's; with `engine=auto` that of an earlier try, if it can go on here.
 
     Raises:
@@ -152,7 +152,10 @@ def _engine(job: Job, earlier: Record | None) -> Chosen:
     if job.config.engine is EngineName.auto and earlier is not None and earlier.engine != job.engine:
         can = earlier.engine == EngineName.torch or why_not_native(job.config) is None
         if can and earlier.engine in set(EngineName):
-            return Chosen(EngineName(earlier.engine), "it began the run")
+            began = EngineName(earlier.engine)
+            here = describe_execution(replace(job.config, engine=began, num_threads=threads), device)
+            if not earlier.executed_otherwise(replace(earlier, execution=here, versions=versions())):
+                return Chosen(began, "it began the run")
     choose_engine(job.executed)
     return Chosen(job.engine, job.engine_why)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import SMALL, Done, end, start
+from tests.commands import SMALL, Done, end, free_port, start
 from tests.stores import client, points, runs
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow(seconds=60)
 
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
-HEAD, NODE, PORT = "127.0.0.2", "127.0.0.3", 6399
+HEAD, NODE = "127.0.0.2", "127.0.0.3"
 EPOCHS = 15
 QUIET = ("tracking.plots=false", "tracking.models=none")
 LINE = (*SMALL, *QUIET, f"num_epoch={EPOCHS}", "activation=rrelu,selu", "seed=range(12)")
@@ -31,12 +33,13 @@ class Cluster:
     """Where it answers, and how a sweep gets there."""
 
     folder: Path
+    port: int
 
     @property
     def line(self) -> tuple[str, ...]:
         return (
             "hydra/launcher=cluster_ray",
-            f"hydra.launcher.address={HEAD}:{PORT}",
+            f"hydra.launcher.address={HEAD}:{self.port}",
             f"+hydra.launcher.init._node_ip_address={HEAD}",
         )
 
@@ -47,7 +50,7 @@ class Cluster:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start_node(self) -> None:
-        self.ray("start", "--address", f"{HEAD}:{PORT}", "--num-cpus", "1", "--node-ip-address", NODE,
+        self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", NODE,
                  "--object-store-memory", "100000000")  # fmt: skip
 
     def lose_node(self) -> int:
@@ -59,6 +62,13 @@ class Cluster:
         for pid in lost:
             os.kill(pid, signal.SIGKILL)
         return len(lost)
+
+    def end(self) -> None:
+        """Of this cluster alone: others of this user's may run."""
+        for pid, line in _processes().items():
+            if str(self.folder) in line and pid != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _processes() -> dict[int, str]:
@@ -82,16 +92,18 @@ def _parents() -> dict[int, int]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[Cluster]:
-    found = Cluster(tmp_path_factory.mktemp("ray"))
-    found.ray("start", "--head", "--num-cpus", "1", "--port", str(PORT), "--node-ip-address", HEAD,
-              "--include-dashboard=false", "--object-store-memory", "100000000", "--temp-dir", str(found.folder),
-              "--resources", '{"left": 1}')  # fmt: skip
-    try:
-        found.start_node()
-        yield found
-    finally:
-        found.ray("stop", "--force")
+def cluster() -> Iterator[Cluster]:
+    """In a folder with a short name: the path of a socket has an end at 107 letters."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        found = Cluster(Path(folder), free_port())
+        try:
+            found.ray("start", "--head", "--num-cpus", "1", "--port", str(found.port), "--node-ip-address", HEAD,
+                      "--include-dashboard=false", "--object-store-memory", "100000000", "--temp-dir", folder,
+                      "--resources", '{"left": 1}')  # fmt: skip
+            found.start_node()
+            yield found
+        finally:
+            found.end()
 
 
 def sweep(*arguments: str, outputs: Path) -> Done:

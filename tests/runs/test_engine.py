@@ -139,8 +139,8 @@ def test_where_the_kernels_cannot_be_built_torch_trains_and_one_line_says_why(
         cache.mkdir()
         (cache / "lenet_exp").touch()
     else:
-        (cache / "lenet_exp" / "native").mkdir(parents=True)
-        (cache / "lenet_exp" / "native").chmod(0o777)
+        (cache / "lenet_exp").mkdir(parents=True)
+        (cache / "lenet_exp").chmod(0o777)
     done = lenet_train(*QUICK, outputs=ready)
     assert the_record(done, ready).engine == "torch"
     (said,) = [line for line in done.stderr.splitlines() if "engine torch, since" in line]
@@ -195,6 +195,18 @@ def test_a_run_goes_on_with_the_engine_that_began_it(ready, first, caplog):
     other = EngineName.native if first is EngineName.torch else EngineName.torch
     whole = trained("engine=auto", engine=other)
     assert (whole.record.engine, whole.record.resumed) == (first, 1)
+
+
+def test_a_run_of_torchs_that_cannot_go_on_here_starts_over_with_the_engine_of_its_job(ready, caplog):
+    """As after another torch was installed: there is nothing to go on from, so the faster one may do it."""
+    pruned = trained("engine=auto", engine=EngineName.torch, prune_at=1)
+    for name in ("job.json", "record.json"):
+        path = pruned.folder / name
+        known = json.loads(path.read_text())
+        known["versions"]["torch"] = "1.0"
+        path.write_text(json.dumps({key: value for key, value in known.items() if key != "digest"}))
+    whole = trained("engine=auto")
+    assert (whole.record.engine, whole.record.resumed, whole.record.epochs) == ("native", 0, 2)
 
 
 def test_a_run_that_the_other_engine_began_starts_over_where_an_engine_was_asked_for(ready, caplog):

@@ -368,6 +368,7 @@ def test_a_worker_that_is_killed_loses_no_trial(ready):
                 time.sleep(0.3)
         time.sleep(0.02)
     done = end(process)
+    assert killed
     assert done.returncode in {0, 1}, done.stderr
     assert len(trials_of(ready)) == 5
     assert {trial[2] for trial in trials_of(ready)} == {"COMPLETE"}

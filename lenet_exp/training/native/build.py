@@ -90,13 +90,14 @@ def sources() -> Iterator[tuple[str, bytes]]:
 
 
 def _claim_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-    except OSError as e:
-        raise Unavailable(f"{folder} can't be made ({e.strerror})") from e
-    if not stat.S_ISDIR(found.st_mode) or not _ours(found):
-        raise Unavailable(f"{folder} is not a folder of this user's alone (owner, or a right of others to write)")
+    for part in (folder.parent, folder):  # with the upper one others could put another in its place
+        try:
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = part.lstat()
+        except OSError as e:
+            raise Unavailable(f"{folder} can't be made ({e.strerror})") from e
+        if not stat.S_ISDIR(found.st_mode) or not _ours(found):
+            raise Unavailable(f"{part} is not a folder of this user's alone (owner, or a right of others to write)")
 
 
 def _ours(found: os.stat_result) -> bool:
