@@ -201,7 +201,8 @@ def _raw(source: _Source, data_root: str) -> RawImages:
 @lru_cache(maxsize=8)
 def _tensors(source: _Source, data_root: str, device: torch.device, exact: bool) -> tuple[Tensor, Tensor]:
     raw = _raw(source, data_root)
-    return _normalised(raw, exact).to(device), raw.labels.to(device)
+    # QMNIST's labels are a column of a table; the native engine reads them one after the other.
+    return _normalised(raw, exact).to(device), raw.labels.contiguous().to(device)
 
 
 def _normalised(raw: RawImages, exact: bool) -> Tensor:

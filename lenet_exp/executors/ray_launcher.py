@@ -49,10 +49,12 @@ class RayLauncher(Launcher):
             ConfigError: Ray is not installed, the cluster can't be reached, or no node has what a run needs.
         """
         try:
-            from lenet_exp.executors.ray_executor import RayExecutor, RayOptions
+            from lenet_exp.executors.ray_cluster import RayOptions
+            from lenet_exp.executors.ray_executor import RayExecutor
         except ImportError as e:
             raise ConfigError("hydra/launcher=cluster_ray needs Ray: pip install 'lenet_exp[ray]'") from e
-        options = RayOptions(self.address, self.workers, self.cpus, self.gpus, self.memory, self.resources, self.init)
+        cpus = work.cores if self.cpus is None else self.cpus
+        options = RayOptions(self.address, self.workers, cpus, self.gpus, self.memory, self.resources, self.init)
         return RayExecutor(work, options, retries=self.retries, time_limit=self.time_limit)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

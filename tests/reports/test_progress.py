@@ -136,8 +136,9 @@ def test_a_file_gets_plain_lines_from_a_process_of_its_own(ready, tmp_path):
         assert process.wait(300) == 0
     printed = (tmp_path / "out").read_text(), (tmp_path / "err").read_text()
     assert control_characters("".join(printed)) == set()
-    sweep, *ended = printed[1].splitlines()
+    sweep, engine, *ended = printed[1].splitlines()
     assert sweep.startswith("sweep of 2 runs; outputs in ")
+    assert engine.startswith("engine: ")
     assert sorted(text.partition(":")[0] for text in ended) == ["seed=0", "seed=1"]
 
 

@@ -120,7 +120,7 @@ def test_without_a_compiler_torch_trains_and_one_line_says_what_would_be_faster(
     ("trouble", "why"),
     [
         ("a compiler that refuses", "fake: error: no such thing"),
-        ("a cache that is a file", "can't be made (Not a directory)"),
+        ("a cache that is a file", "can't be made (File exists)"),
         ("a cache of others", "is not a folder of this user's alone"),
     ],
 )

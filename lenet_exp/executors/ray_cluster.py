@@ -1,0 +1,157 @@
+"""A Ray cluster: how it is reached, what its nodes have room for, and whether a place there can do what this machine
+would."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from lenet_exp.config.source import source_digest
+from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.executors.host import Described, Host
+from lenet_exp.machine import cpu_count, versions
+
+REACH_SECONDS = 10.0  # for the cluster's address to answer
+CLOCKS_APART = 5.0  # seconds, from which on it is said
+AT_ONCE = 4  # calls of an actor: the running one, `stop`, `close`
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """What `hydra.launcher.*` says.
+
+    Attributes:
+        address: of a cluster (`auto`, host:port, ray://host:port); None: one of this machine's own.
+        workers: places at once; None: as many as the cluster has room for.
+        cpus, gpus, memory: of a run; gpus may be a share of one; memory in bytes. resources: Ray's custom ones.
+        init: further arguments of `ray.init`.
+    """
+
+    address: str | None
+    workers: int | None
+    cpus: float
+    gpus: float
+    memory: int | None
+    resources: dict[str, float]
+    init: dict[str, Any]
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """Of a run, by Ray's names."""
+        return {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory or 0, **self.resources}
+
+
+class Cluster:
+    """A connection to one; there is one a process.
+
+    Raises:
+        ConfigError: it can't be reached, no node has what a run needs, or this machine lacks the device.
+    """
+
+    def __init__(self, options: RayOptions) -> None:
+        if options.gpus and not torch.cuda.is_available():
+            raise ConfigError(
+                f"hydra.launcher.gpus={options.gpus:g}: devices are chosen where the line is typed, and there is none "
+                "here; type it on a node that has one"
+            )
+        self._needs = options.needs
+        self._actor = _actor(options)
+        _connect(options.address, options.init)
+        nodes = _nodes()
+        if not any(self._fits(node) for node in nodes):
+            ray.shutdown()
+            raise ConfigError(_no_room(self._needs, nodes))
+
+    def room(self) -> int:
+        """How many runs it has room for now, whoever else is there."""
+        return sum(self._fits(node) for node in _nodes())
+
+    def new_place(self, work: Any) -> Any:
+        """An actor that Ray puts where there is room, now or later.
+
+        Args:
+            work: what `ray.put` gave for a `Carried`.
+        """
+        return self._actor.remote(work)
+
+    def _fits(self, node: dict[str, float]) -> int:
+        shares = [node.get(name, 0.0) / value for name, value in self._needs.items() if value]
+        return math.floor(min(shares) + 1e-9) if shares else cpu_count()
+
+
+def check_place(place: Described, folder: Path) -> None:
+    """Raises:
+    ConfigError: a place can't do what this machine would.
+    """
+    where = f"node {place.host}"
+    if place.wrong:
+        raise ConfigError(
+            f"{where} can't use {folder}: {place.wrong}; the outputs folder has to be one that all nodes share "
+            "(LENET_EXP_OUTPUTS)"
+        )
+    if place.source != source_digest():
+        raise ConfigError(f"{where} has another lenet_exp ({place.source[:12]}, here {source_digest()[:12]})")
+    if place.torch != versions()["torch"]:
+        raise ConfigError(f"{where} has torch {place.torch} (here {versions()['torch']})")
+    if place.lacks:
+        raise ConfigError(f"{where} has no native engine: {place.lacks}; engine=torch needs none")
+    apart = abs(place.clock - time.time())
+    if apart > CLOCKS_APART:
+        log.warning("%s: its clock is %.0f s apart from this one; times in MLflow will show it", where, apart)
+
+
+def never_begins(error: Exception) -> bool:
+    """Whether the next place would come to the same: a node lacks lenet_exp, say, and not: a node was lost."""
+    return not isinstance(error, ray.exceptions.RayActorError) or error.actor_init_failed
+
+
+def _actor(options: RayOptions) -> Any:
+    try:
+        return ray.remote(Host).options(
+            num_cpus=options.cpus,
+            num_gpus=options.gpus,
+            memory=options.memory,
+            resources=options.resources or None,
+            max_concurrency=AT_ONCE,
+            max_restarts=0,
+        )
+    except ValueError as e:
+        raise ConfigError(f"hydra.launcher.*: not what a run can need ({first_line(e)})") from e
+
+
+def _connect(address: str | None, more: dict[str, Any]) -> None:
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "lenet_exp"}
+    given = {"address": address, **quiet, **more}
+    wrong = f"hydra.launcher.address={address}: no Ray cluster answers there"
+    if address is None:  # "local", since with none Ray takes what RAY_ADDRESS names, or a cluster that runs here
+        given = {"address": "local", "num_cpus": cpu_count(), "include_dashboard": False, **quiet, **more}
+        wrong = "hydra/launcher=cluster_ray: Ray can't be started here"
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    try:
+        if host and port.isdigit():  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()
+        ray.init(**given)
+    except (OSError, RuntimeError, ValueError) as e:
+        raise ConfigError(f"{wrong} ({first_line(e)})") from e
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of those that live."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _no_room(needs: dict[str, float], nodes: list[dict[str, float]]) -> str:
+    asked = {name: value for name, value in needs.items() if value}
+    most = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in asked}
+    wanted, have = (", ".join(f"{name}={value:g}" for name, value in found.items()) for found in (asked, most))
+    return f"hydra/launcher=cluster_ray: no node has {wanted} for a run; the most that one has: {have}"
