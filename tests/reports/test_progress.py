@@ -115,6 +115,7 @@ def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready, launcher, run):
         *QUICK,
         "num_epoch=12",
         "activation=raises,selu",
+        "engine=torch",  # slow enough to be seen
         f"hydra/launcher={launcher}",
     )
     status, sent = on_a_terminal(*line, "sweep.workers=1", outputs=ready)
