@@ -118,7 +118,7 @@ def pack() -> None:
         PACKED,
         trained=trained,
         accuracy=accuracy,
-        loss=loss.astype(np.float16),
+        loss=loss,
         seconds=seconds.astype(np.float16),
         flags=np.array(json.dumps(FLAGS)),
     )
