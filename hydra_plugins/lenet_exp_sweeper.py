@@ -178,6 +178,9 @@ class SearchSweeper(GridSweeper):
         from hydra.core.plugins import Plugins
         from hydra.plugins.launcher import Launcher
 
+        from lenet_exp.sweeps.search_sampling import check_installed
+
+        check_installed()  # before what imports Optuna
         from lenet_exp.sweeps.search_plan import plan_search
 
         assert self.config is not None

@@ -85,6 +85,9 @@ def search(
         UserError: the space or a configuration is wrong, or the data or the store can't be used.
     """
     from lenet_exp.config.params import text
+    from lenet_exp.sweeps.search_sampling import check_installed
+
+    check_installed()  # before what imports Optuna
     from lenet_exp.sweeps.search_here import search_here
 
     budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}

@@ -204,6 +204,25 @@ def test_the_study_may_lie_in_a_database_of_ones_own(ready, tmp_path):
     assert "there is of" in other.stderr
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import lenet_exp; lenet_exp.search({'optimizer.lr': 'interval(0.01,1)'}, ['dataset=digits'], n_trials=2)",
+        "sys.argv = ['lenet-train', '-m', 'hydra/sweeper=search', 'n_trials=2', 'activation=relu,elu']; "
+        "from lenet_exp.commands.train import main; main()",
+    ],
+    ids=["from Python", "by command"],
+)
+def test_without_optuna_a_new_process_says_what_to_install(code, outputs):
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['optuna'] = None; {code}"],
+        env=os.environ | {"LENET_EXP_OUTPUTS": str(outputs)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert "hydra/sweeper=search needs Optuna: pip install 'lenet_exp[search]'" in last, done.stderr
+    assert "ModuleNotFoundError" not in last
+
+
 def test_without_optuna_it_is_said_what_to_install(main, outputs, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     done = main("-m", "hydra/sweeper=search", "dataset=digits", "n_trials=3", "activation=relu,selu")
