@@ -223,13 +223,6 @@ def test_without_optuna_a_new_process_says_what_to_install(code, outputs):
     assert "ModuleNotFoundError" not in last
 
 
-def test_without_optuna_it_is_said_what_to_install(main, outputs, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    done = main("-m", "hydra/sweeper=search", "dataset=digits", "n_trials=3", "activation=relu,selu")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "pip install 'lenet_exp[search]'" in done.stderr
-
-
 REFUSED = {
     "n_trials=3": "there is nothing to search",
     "optimizer.lr=interval(1e-3,1)": "when does it end? Give n_trials, max_epochs or max_seconds",
