@@ -90,8 +90,8 @@ def compare(arguments: list[str]) -> int:
 
 
 def _confirm(sweep: str | None, points: float, uri: str | None, run: bool) -> int:
-    from lenet_exp.commands.confirmation import confirm
     from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.sweeps.confirmation import confirm
 
     log_to_console()
     return confirm(sweep, points, uri, run=run)

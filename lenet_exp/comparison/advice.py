@@ -36,9 +36,7 @@ def next_step(comparison: Comparison) -> str | None:
     if leader.n < 2:
         first = 1 + max(run.seed for g in comparison.groups for run in g.runs)
         if comparison.design is not None and comparison.design.searched:
-            return (
-                f"a grid of the best alone tells how much is luck: its flags, and 'seed=range({first},{first + FRESH})'"
-            )
+            return f"the same line with seeds={FRESH} gives further seeds to all that may be the best"
         return f"several seeds would tell, five for instance: 'seed=range({first},{first + FRESH})'"
     seen = max(abs(lead.points) for lead in open_leads)
     points = _plannable(comparison, seen)

@@ -46,9 +46,10 @@ class Comparison:
     @property
     def not_excluded(self) -> list[Group]:
         """The leader and the groups that it is not ahead of: what may be the best of those with a result and without a
-        diverged run. Empty where there is none."""
+        diverged run. Empty where there is none. A search that dropped some has excluded these."""
         stable = [(g, lead) for g, lead in zip(self.groups, self.leads, strict=True) if g.n and not g.diverged]
-        return [g for g, lead in stable if g is self.leader or (lead is not None and not lead.ahead)]
+        found = [g for g, lead in stable if g is self.leader or (lead is not None and not lead.ahead)]
+        return [g for g in found if _is_left(g, self.design)]
 
     @property
     def by(self) -> By:
@@ -136,7 +137,9 @@ def _compare(
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
     named = _named(groups, design)
-    leader = named or next(iter([*judged, *groups]), None)
+    racing = [g for g in judged if _is_left(g, design)]  # those that a search dropped have fewer seeds
+    most = max((g.n for g in racing), default=0) if design is not None and design.left is not None else 0
+    leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
     if leader is None or not leader.n:
         return Comparison(dataset, groups, _differing(groups, swept), [None] * len(groups), design=design)
     found: dict[int, Difference] = {}
@@ -151,6 +154,12 @@ def _compare(
                 found[id(g)] = Difference(leader.mean - g.mean, 1)
     leads = [found.get(id(g)) for g in groups]
     return Comparison(dataset, groups, _differing(groups, swept), leads, leader, design=design)
+
+
+def _is_left(group: Group, design: Design | None) -> bool:
+    """Whether a search, if one made it, has not dropped a configuration."""
+    left = design.left if design is not None else None
+    return left is None or any(run.id in left for run in group.runs)
 
 
 def _named(groups: Sequence[Group], design: Design | None) -> Group | None:

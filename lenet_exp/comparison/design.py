@@ -21,6 +21,8 @@ class Design:
         points: the difference that the test was made to find, as a fraction.
         leader: the run that stands for that leader: the first that was asked for.
         searched: whether a search made the runs, so that there is no grid whose seeds could be added.
+        left: of a search that gave seeds to those that were still worth it: runs of the configurations that it could
+            not exclude; None: it gave all the same.
     """
 
     runs: int
@@ -30,6 +32,7 @@ class Design:
     points: float | None = None
     leader: str = ""
     searched: bool = False
+    left: frozenset[str] | None = None
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult]) -> Design:
@@ -38,7 +41,9 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult]) -> Design:
     known = 0 if plan.remade else sum(record.created_ms < plan.created_ms for record in records.values())
     leader = results[0].job.run if results else ""
     points = plan.points and plan.points / 100
-    return Design(len({r.job.run for r in results}), known, 1, plan.confirms, points, leader, plan.search is not None)
+    runs, search = len({r.job.run for r in results}), plan.search
+    left = frozenset(search.left) if search is not None and search.left is not None else None
+    return Design(runs, known, 1, plan.confirms, points, leader, search is not None, left)
 
 
 def together(designs: Sequence[Design]) -> Design | None:

@@ -63,6 +63,9 @@ class PrunerName(StrEnum):
 class Objective(StrEnum):
     accuracy = "accuracy"
     loss = "loss"
+    epochs = "epochs"
+    seconds = "seconds"
+    front = "front"
 
 
 def knob(
@@ -220,7 +223,8 @@ class Search:
         "its options, as Optuna names them: search.pruner_options.reduction_factor=3", neutral={}, result=False
     )
     objective: Objective = knob(
-        "accuracy (best validation accuracy) or loss (least validation loss)",
+        "accuracy (best validation accuracy), loss (least validation loss), epochs or seconds (of training, to "
+        "search.target), front (accuracy and seconds: all that nothing else beats in both)",
         neutral=Objective.accuracy,
         result=False,
     )
@@ -230,6 +234,10 @@ class Search:
         neutral=None,
         result=False,
     )
+    target: float | None = knob(
+        "validation accuracy (a fraction) that search.objective=epochs or seconds waits for", gt=0, le=1, neutral=None,
+        result=False
+    )  # fmt: skip
 
 
 @dataclass
@@ -274,6 +282,14 @@ class Config:
     max_seconds: float | None = knob(
         "search: no trial begins once it has gone on for so long in all (null: any)", gt=0, neutral=None, result=False
     )
+    seeds: int = knob(
+        "search: seeds of a configuration; all but the first only while it may be the best", ge=1, le=1000, neutral=1,
+        result=False
+    )  # fmt: skip
+    confirm: float | None = knob(
+        "search: at its end, tests on fresh seeds whether its best is ahead by so many percentage points (null: no)",
+        gt=0, lt=100, neutral=None, result=False
+    )  # fmt: skip
     search: Search = field(default_factory=Search)
     tracking: Tracking = field(default_factory=Tracking)
     sweep: Sweep = field(default_factory=Sweep)

@@ -8,7 +8,7 @@ from lenet_exp.config.schema import Config, knobs, value_of
 from lenet_exp.errors import ConfigError
 
 BUDGETS = ("n_trials", "max_epochs", "max_seconds")
-FLAGS = (*BUDGETS, "search.")
+FLAGS = (*BUDGETS, "seeds", "confirm", "search.")
 SWEEPER = "hydra/sweeper=search"
 
 

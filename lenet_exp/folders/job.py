@@ -27,6 +27,8 @@ class Job(Stored):
         fingerprint: of what it trains.
         run: name of its run folder. Jobs with the same one are trained once.
         engine: what will do its steps, and why (in half a line).
+        trial: of a search: whose configuration it trains; None in a grid, and in older releases the job's number.
+        epochs_before: of a search: epochs that its run had when it was asked for, which cost the search nothing.
         outputs: the outputs folder; not kept, since the sweep's folder, which hands out jobs, lies in it.
     """
 
@@ -39,6 +41,8 @@ class Job(Stored):
     run: str
     engine: EngineName = EngineName.torch
     engine_why: str = ""
+    trial: int | None = None
+    epochs_before: int = 0
     outputs: Path = field(default_factory=outputs_dir, compare=False)
 
     @property

@@ -215,8 +215,13 @@ class SearchPlan(Stored):
         n_trials, max_epochs, max_seconds: its budgets; None: any.
         trials: how many have been asked for, and `told` how they ended.
         epochs: trained for them.
+        seeds: that a configuration may have.
         seconds: that it has gone on, over all its starts.
-        best_trial, best_value: of those that finished, by the objective.
+        best_trial, best_value: of those that finished, by the objective; the mean over its seeds, where it had
+            several. `best_job` is its first job, and `best_seeds` how many it has had.
+        left: runs (the first of each configuration) that can't be excluded as the best; None: there was no race.
+        front: trials that no other one beats in all objectives.
+        ended_by: why it ended, if it did.
     """
 
     sampler: str
@@ -231,6 +236,13 @@ class SearchPlan(Stored):
     seconds: float = 0.0
     best_trial: int | None = None
     best_value: float | None = None
+    seeds: int = 1
+    target: float | None = None
+    best_job: int | None = None
+    best_seeds: int = 1
+    left: list[str] | None = None
+    front: list[int] = field(default_factory=list)
+    ended_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,10 +29,12 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
     for sweep in sweeps:
         plan = sweep.started()
         jobs = sweep.jobs()
-        done = sum(job.folder.result() is not None for job in jobs) if plan.search is None else plan.search.told
+        done, of = sum(job.folder.result() is not None for job in jobs), len(jobs)
+        if plan.search is not None:
+            done, of = plan.search.told, plan.search.trials
         started = datetime.fromtimestamp(plan.started_ms / 1000)
         state = _state(sweep, plan.outcome)
-        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, f"{done}/{len(jobs)}", plan.command)
+        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, f"{done}/{of}", plan.command)
     _console().print(table)
 
 

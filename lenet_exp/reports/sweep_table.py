@@ -14,7 +14,7 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.leaderboard import print_comparison, print_verdict, wide_console
-from lenet_exp.reports.search_words import best_result, luck_line, search_line
+from lenet_exp.reports.search_words import more_of, search_line
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
@@ -78,9 +78,7 @@ def print_sweep(
     plan = sweep.kept_plan()
     if plan is not None and (search := plan.search) is not None:
         console.print(search_line(search, results), soft_wrap=True)
-        if (best := best_result(search, results)) is not None:
-            console.print(f"how much of that is luck: {luck_line(best)}", soft_wrap=True)
-        console.print("the same line again goes on, also with larger budgets", soft_wrap=True)
+        console.print(f"the same line again goes on, also with {more_of(search)}", soft_wrap=True)
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
         console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
     console.print(f"look at them: lenet-ui sweep={sweep.id}", soft_wrap=True)

@@ -16,11 +16,12 @@ log = logging.getLogger("lenet_exp")
 
 
 def drive(
-    executor: Executor, jobs: Iterable[Job], *, max_failures: int | None, on_done: Callable[[Done], bool | None]
+    executor: Executor, jobs: Iterable[Job | None], *, max_failures: int | None, on_done: Callable[[Done], bool | None]
 ) -> None:
     """Runs the jobs. They are asked for one at a time, when a place is free, so they may be made as it goes.
 
     Args:
+        jobs: None among them: there is none now, and may be when others have ended.
         max_failures: after so many in a row no more are started, and the running ones are asked to end; None: any.
         on_done: is told how each ended, but for those that end because others failed; True: it counts as a failure,
             even though it returned a value.

@@ -1,4 +1,5 @@
-"""A search: its trials are made as places become free, told as they end, and pruned at their epochs."""
+"""A search: its trials are made as places become free, told as they end, and pruned at their epochs; configurations
+that may still be the best get further seeds."""
 
 from __future__ import annotations
 
@@ -7,22 +8,23 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from lenet_exp.config.schema import Objective
-from lenet_exp.errors import DamagedError
 from lenet_exp.executors.executor import GivesExecutor, Report
-from lenet_exp.folders.damage import say
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.progress import display
+from lenet_exp.sweeps.search_aim import Aim, Validated
+from lenet_exp.sweeps.search_costs import EPOCHS, HAD, RUN, Costs
 from lenet_exp.sweeps.search_database import Database, open_database
+from lenet_exp.sweeps.search_known import first_jobs, known_jobs, seed_number
 from lenet_exp.sweeps.search_plan import Planned
-from lenet_exp.sweeps.search_trials import Choose, Trials, direction
+from lenet_exp.sweeps.search_seeds import Seeds
+from lenet_exp.sweeps.search_trials import Choose, Trials
 from lenet_exp.sweeps.session import Session
 from lenet_exp.training.engine import Chosen
-from lenet_exp.training.fit import EpochResult
 
-HAD, EPOCHS, RUN, OUTCOME, REASON = "epochs_before", "epochs", "run", "outcome", "reason"  # attributes of a trial
+OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
 MOST_REPEATED = 100  # trials in a row that trained nothing: the space is all but gone through, or nothing trains here
+TRIALS_SHARE = 2 / 3  # of epochs and seconds, where configurations get several seeds: the rest is for these
 
 log = logging.getLogger("lenet_exp")
 
@@ -32,50 +34,62 @@ class SearchRun:
 
     def __init__(self, planned: Planned) -> None:
         self.planned = planned
+        self.aim = Aim(planned.search.objective, planned.search.target)
+        self.seeds = Seeds(planned.asked.seeds, self.aim.sign)
+        self._costs = Costs()
         self._start = time.monotonic()
-        self._flying: dict[str, int] = {}  # runs that train now, and the trial that they train for
-        self._twins: dict[str, list[int]] = {}  # trials that wait for the run of another
-        self._epochs: dict[int, dict[int, float]] = {}  # of trials that have not been told: the objective by epoch
-        self._committed: dict[int, int] = {}  # of trials that go on: the epochs that an earlier start trained
+        self._flying: dict[str, int] = {}  # runs that train now, and the job that they train for
+        self._twins: dict[str, list[int]] = {}  # jobs that wait for the run of another
+        self._epochs: dict[int, dict[int, Validated]] = {}  # of trials that have not been told
         self._fruitless = 0  # trials in a row that ended without an epoch of their own
+        self._ended_by = ""
 
     def open(self) -> list[Job]:
-        """The jobs of the trials that there are; the caller owns the sweep."""
+        """The jobs that there are; the caller owns the sweep."""
         planned = self.planned
         self.sweep = planned.sweep
-        name, objective = f"lenet_exp {self.sweep.id}", planned.search.objective
-        self.database: Database = open_database(self.sweep.path, name, direction(objective), planned.search.storage)
+        name = f"lenet_exp {self.sweep.id}"
+        self.database: Database = open_database(self.sweep.path, name, self.aim.directions, planned.search.storage)
         self.trials = Trials(name, planned.search, planned.flags, planned.num_epoch, self.database.trials)
-        return self._known_jobs()
+        return known_jobs(planned, self.database.trials)
 
     def run(self, session: Session, launcher: GivesExecutor, environment: Mapping[str, str]) -> None:
         """Goes on to the budgets."""
         self.session = session
+        self._firsts = first_jobs(session.jobs)
         for trial in self.trials.all():
-            if trial.user_attrs.get(OUTCOME) == Outcome.failed and session.jobs[trial.number].folder.record() is None:
-                session.sweep.end_job(trial.number, str(trial.user_attrs.get(REASON)))  # a new start forgets it
+            job = session.jobs[self._firsts[trial.number]]
+            if trial.user_attrs.get(OUTCOME) == Outcome.failed and job.folder.record() is None:
+                session.sweep.end_job(job.number, str(trial.user_attrs.get(REASON)))  # a new start forgets it
+            elif OUTCOME in trial.user_attrs:
+                self._seed_ended(job)
+        unended = self._unended()
         self._keep()
         engines = list(dict.fromkeys(Chosen(job.engine, job.engine_why).words for job in self.planned.corners))
         for words in engines:
             log.info("engine%s: %s", " of some trials" if len(engines) > 1 else "", words)
-        running = [session.jobs[number] for number in self.trials.running()]
-        going_on = {job.run: job for job in reversed(running)}.values()  # the others wait for these
-        self._committed = {job.number: len(job.folder.history().epochs) for job in going_on}
+        for job in {job.run: job for job in reversed(unended)}.values():  # the others wait for these
+            self._costs.goes_on(job)
         try:
-            with display.sweep(len(running), sum(job.config.num_epoch for job in running)):
+            with display.sweep(len(unended), sum(job.config.num_epoch for job in unended)):
                 like = self.planned.corners
-                session.train(self._jobs(), launcher, environment, like=like, listener=self)
+                session.train(self._jobs(unended), launcher, environment, like=like, listener=self)
         finally:
-            self._keep()
-            self.database.close()
+            try:
+                self._keep()
+            finally:
+                self.database.close()
+        if self._ended_by:
+            log.info("the search ends: %s", self._ended_by)
 
     def reported(self, report: Report) -> bool:
-        """An epoch of a trial in training; whether it is pruned."""
-        value = report.val_loss if self._is_loss else report.val_accuracy
-        return self._note(report.job, report.epoch, value)
+        """An epoch of a job in training; whether it is ended there."""
+        job = self.session.jobs[report.job]
+        self._costs.epoch(job.number, report.epoch)
+        return self._seed_of(job) == 0 and self._note(_trial_of(job), report.epoch, report)
 
     def ended(self, number: int) -> bool:
-        """Tells the study how a trial ended, unless it was interrupted: then it goes on at the next start. Whether it
+        """Tells the study how a job ended, unless it was interrupted: then it goes on at the next start. Whether it
         counts as a failure."""
         job = self.session.jobs[number]
         self._flying.pop(job.run, None)
@@ -88,48 +102,85 @@ class SearchRun:
             self._answer(self.session.jobs[twin], outcome, reason)
         return outcome in {Outcome.failed, Outcome.diverged}
 
-    def _jobs(self) -> Iterator[Job]:
-        """Asked for by `drive` whenever a place is free."""
-        for number in self.trials.running():
-            if self._has_to_train(job := self.session.jobs[number]):
+    def _unended(self) -> list[Job]:
+        """Those that an earlier start left; of later seeds the others are taken in."""
+        running = [self.session.jobs[self._firsts[n]] for n in self.trials.running()]
+        for job in self.session.jobs:
+            if self._seed_of(job):
+                self.seeds.asked(_trial_of(job), self._seed_of(job))
+                if (record := job.folder.record()) is None or record.outcome in {None, Outcome.killed, Outcome.pruned}:
+                    running.append(job)
+                else:
+                    self._costs.ended(job)
+                    self._seed_ended(job)
+        return running
+
+    def _jobs(self, unended: list[Job]) -> Iterator[Job | None]:
+        """Asked for by `drive` whenever a place is free; None: there is none now, and may be when others have ended."""
+        for job in unended:
+            if self._has_to_train(job):
                 yield job
         repeated = 0
-        while self._goes_on(repeated):
-            job = self._ask()
-            repeated += 1
+        while True:
+            why = self._no_more_trials(repeated)
+            again = self.seeds.next(asking=not why) if not self._over(1.0) else None
+            if again is None and why:
+                if not self._flying:
+                    self._ended_by = why
+                    return
+                yield None
+                continue
+            job = self._ask() if again is None else self._another_seed(*again)
+            repeated += again is None
             if self._has_to_train(job):
                 repeated = 0
                 yield job
 
-    def _goes_on(self, repeated: int) -> bool:
-        asked, trials = self.planned.asked, len(self.trials)
-        why = None
-        if asked.n_trials is not None and trials >= asked.n_trials:
-            why = f"n_trials={asked.n_trials}"
-        elif asked.max_epochs is not None and self._spent() >= asked.max_epochs:
-            why = f"max_epochs={asked.max_epochs}"
-        elif asked.max_seconds is not None and self._seconds() >= asked.max_seconds:
-            why = f"max_seconds={asked.max_seconds:g}"
-        elif self.trials.exhausted():
-            why = "the grid is gone through"
-        elif max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
-            why = f"the last {MOST_REPEATED} trials trained nothing"
-        if why is not None:
-            log.debug("search: no more trials: %s", why)
-        return why is None
+    def _no_more_trials(self, repeated: int) -> str:
+        """Why there is not another trial now; empty where there may be."""
+        asked = self.planned.asked
+        if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
+            return f"n_trials={asked.n_trials}"
+        if self.trials.exhausted():
+            return "the grid is gone through"
+        if max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
+            return f"the last {MOST_REPEATED} trials trained nothing"
+        if (why := self._over(1.0)) or self.seeds.most == 1:
+            return why
+        return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
+
+    def _over(self, share: float) -> str:
+        """The budget of epochs or seconds of which this share is spent; empty where there is none."""
+        asked = self.planned.asked
+        if asked.max_epochs is not None and self._spent() >= share * asked.max_epochs:
+            return f"max_epochs={asked.max_epochs}"
+        if asked.max_seconds is not None and self._seconds() >= share * asked.max_seconds:
+            return f"max_seconds={asked.max_seconds:g}"
+        return ""
 
     def _ask(self) -> Job:
+        """The first seed of another trial."""
+
         def make(choose: Choose) -> Job:
             return self.planned.maker.job(self.planned.maker.values(choose))
 
         job, trial = self.trials.ask(make)
+        had = len(job.folder.history().epochs)
         self.trials.note(trial.number, RUN, job.run)
-        self.trials.note(trial.number, HAD, len(job.folder.history().epochs))
+        self.trials.note(trial.number, HAD, had)
         self.database.add(self.trials.all()[trial.number])  # whole, before anything else knows of it
-        return self.session.add(job)
+        self._firsts.append(len(self.session.jobs))
+        return self.session.add(replace(job, trial=trial.number, epochs_before=had))
+
+    def _another_seed(self, trial: int, seed: int) -> Job:
+        maker, params = self.planned.maker, self.trials.all()[trial].params
+        job = maker.job(maker.values(lambda flag: params[flag.name]), seed=self.planned.config.seed + seed)
+        self.seeds.asked(trial, seed)
+        had = len(job.folder.history().epochs)
+        return self.session.add(replace(job, trial=trial, epochs_before=had))
 
     def _has_to_train(self, job: Job) -> bool:
-        """Whether a trial has to be trained; one whose result is there is told at once."""
+        """Whether a job has to be trained; one whose result is there is told at once."""
         if job.folder.whole_result() is not None:
             self._answer(job, *self._outcome(job))
             return False
@@ -140,7 +191,7 @@ class SearchRun:
         return True
 
     def _answer(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Tells of a trial that needed no training of its own."""
+        """Tells of a job that needed no training of its own."""
         if outcome is Outcome.failed and job.folder.record() is None:
             self.session.sweep.end_job(job.number, reason)
         else:
@@ -156,57 +207,51 @@ class SearchRun:
         return record.outcome, record.reason
 
     def _tell(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """A trial has ended: study, database and sweep.json know."""
-        number, history = job.number, job.folder.history()
-        values = [e.val_loss if self._is_loss else e.val_accuracy for e in history.epochs]
-        told = history.epochs[:-1] if outcome is Outcome.finished else history.epochs  # as a run in training tells them
-        for epoch in told:
-            self._note(number, epoch.epoch, self._value(epoch))
-        trained = max(0, len(history.epochs) - self._paid(number, job.run))
+        """A job has ended: study, database and sweep.json know."""
+        if self._seed_of(job):
+            self._costs.ended(job)
+        else:
+            self._tell_study(job, outcome, reason)
+        self._seed_ended(job)
+        self._keep()
+
+    def _tell_study(self, job: Job, outcome: Outcome, reason: str) -> None:
+        number, epochs = _trial_of(job), job.folder.history().epochs
+        for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as a run in training tells them
+            self._note(number, epoch.epoch, epoch)
+        trained = self._costs.of_trial(number, len(epochs), self.trials.all())
         self._fruitless = 0 if trained else self._fruitless + 1
         self.trials.note(number, EPOCHS, trained)
         self.trials.note(number, OUTCOME, outcome.value)
         if reason:
             self.trials.note(number, REASON, reason[:500])
-        value = (min(values) if self._is_loss else max(values)) if values else None
-        if outcome is Outcome.finished and value is None:  # a result without a history is none
-            outcome = Outcome.failed
-        self.database.end(self.trials.end(number, outcome, value))
+        self.database.end(self.trials.end(number, *self.aim.told(outcome, epochs)))
         self._epochs.pop(number, None)
-        self._keep()
 
-    def _paid(self, number: int, run: str) -> int:
-        """Epochs of a trial's run that were there when it was asked for, or that another trial has been told with."""
-        trials = self.trials.all()
-        others = [t.user_attrs for t in trials if t.number != number and t.user_attrs.get(RUN) == run]
-        told = [int(a[HAD]) + int(a[EPOCHS]) for a in others if EPOCHS in a]
-        return max([int(trials[number].user_attrs.get(HAD, 0)), *told])
+    def _seed_ended(self, job: Job) -> None:
+        """What the race learns of it: nothing of a trial that was pruned, or a configuration that was drawn twice."""
+        trial = _trial_of(job)
+        run, trials = self.session.jobs[self._firsts[trial]].run, self.trials.all()
+        if self.seeds.most == 1 or any(t.user_attrs.get(RUN) == run for t in trials[:trial]):
+            return
+        outcome, _ = self._outcome(job)
+        told, values = self.aim.told(outcome, job.folder.history().epochs)
+        seed = self._seed_of(job)
+        if seed or told is Outcome.finished:
+            self.seeds.ended(trial, seed, values[0] if told is Outcome.finished and values else None)
 
-    def _note(self, number: int, epoch: int, value: float) -> bool:
-        """The study hears the best of the epochs so far."""
+    def _note(self, number: int, epoch: int, seen: Validated) -> bool:
+        """The study hears of an epoch of a trial; whether its run is ended there."""
         known = self._epochs.setdefault(number, {})
-        known[epoch] = value
-        until = [v for e, v in known.items() if e <= epoch]
-        best = min(until) if self._is_loss else max(until)
-        pruned = self.trials.report(number, epoch, best)
-        self.database.report(number, epoch, best)
-        return pruned
-
-    def _value(self, epoch: EpochResult) -> float:
-        return epoch.val_loss if self._is_loss else epoch.val_accuracy
-
-    @property
-    def _is_loss(self) -> bool:
-        return self.planned.search.objective is Objective.loss
+        known[epoch] = seen
+        until = [e for n, e in known.items() if n <= epoch]
+        value = self.aim.at(until)
+        if self.aim.may_prune:
+            self.database.report(number, epoch, value)
+        return self.trials.report(number, epoch, value) or self.aim.reached(until)
 
     def _spent(self) -> int:
-        """Epochs that were trained for this search; those of trials in training as far as they are told."""
-        spent = 0
-        for trial in self.trials.all():
-            before, told = int(trial.user_attrs.get(HAD, 0)), self._epochs.get(trial.number, {})
-            running = max(self._committed.get(trial.number, 0), *told, 0)
-            spent += trial.user_attrs.get(EPOCHS, max(0, running - before))
-        return spent
+        return self._costs.spent(self.trials.all(), self.session.jobs, self._firsts)
 
     def _seconds(self) -> float:
         return self.database.seconds + time.monotonic() - self._start
@@ -216,24 +261,21 @@ class SearchRun:
         trials, best = self.trials.all(), self.trials.best()
         told = len(trials) - len(self.trials.running())
         plan = replace(self.planned.asked, trials=len(trials), told=told, epochs=self._spent())
+        plan = replace(plan, front=[t.number for t in self.trials.front()], ended_by=self._ended_by)
         if best is not None:
-            plan = replace(plan, best_trial=best.number, best_value=best.value)
+            plan = replace(plan, best_trial=best.number, best_value=best.values[0])
+        if self.seeds.is_raced() and (left := self.seeds.left()):
+            values = self.seeds.values(left[0]).values()
+            plan = replace(plan, best_trial=left[0], best_value=sum(values) / len(values), best_seeds=len(values))
+            plan = replace(plan, left=[self.session.jobs[self._firsts[trial]].run for trial in left])
+        if plan.best_trial is not None:
+            plan = replace(plan, best_job=self._firsts[plan.best_trial])
         self.database.keep_seconds(self._seconds())
         self.sweep.save(search=replace(plan, seconds=round(self._seconds(), 1)))
 
-    def _known_jobs(self) -> list[Job]:
-        """Those that are kept; a trial whose job was lost has it made again."""
-        try:
-            kept = self.sweep.jobs() if self.sweep.kept_plan() is not None else []
-        except DamagedError as e:
-            say(e)
-            kept = []
-        found = []
-        for trial in self.database.trials:
-            job = kept[trial.number] if trial.number < len(kept) else None
-            if job is None or job.run != trial.user_attrs.get(RUN):
-                params = trial.params
-                made = self.planned.maker.job(self.planned.maker.values(lambda flag, p=params: p[flag.name]))  # type: ignore[misc]
-                job = replace(made, number=trial.number)
-            found.append(job)
-        return found
+    def _seed_of(self, job: Job) -> int:
+        return seed_number(self.planned, job)
+
+
+def _trial_of(job: Job) -> int:
+    return job.number if job.trial is None else job.trial

@@ -3,16 +3,23 @@
 A trial appears whole, with all its values, before its job does. Its epochs and its end are written behind, by a thread,
 since a commit may take longer than an epoch; what a kill loses of them is told again, by the run's folder. The state
 of a trial is written last. Nothing in it is a pickle.
+
+Where it can't be written in mid-search (a full disk, a server that is away), no run waits for it: it is tried again
+until the search ends, in the same order. What is not written even then is asked for again by the next start, and what
+has been trained is not trained again.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 import os
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, OptunaError
@@ -27,41 +34,78 @@ from lenet_exp.folders.damage import damaged, say
 FILE = "study.db"
 OF, SECONDS = "outputs", "seconds"  # attributes of the study: whose it is, and how long it has been searched
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
+SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")  # errors of a file that is
+WAIT_SECONDS = 30.0  # for a trial to be written, before its job is started all the same
+RETRY_SECONDS = 5.0
+
+log = logging.getLogger("lenet_exp")
 
 
 class Database:
     """Args:
     storage, study: Optuna's, and its number there.
+    where: it is, for lines about it.
 
     Attributes:
         trials: those that were there, in order.
         seconds: that had been searched.
     """
 
-    def __init__(self, storage: optuna.storages.RDBStorage, study: int) -> None:
+    def __init__(self, storage: optuna.storages.RDBStorage, study: int, where: str) -> None:
         self._storage = storage
         self._study = study
+        self._where = where
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
         self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
         self._reported: set[tuple[int, int]] = set()
-        self._waiting: deque[Future[None]] = deque()
-        self._writer = ThreadPoolExecutor(1, "study")
-        self._ids = [trial._trial_id for trial in self.trials]
+        self._ids = {trial.number: trial._trial_id for trial in self.trials}
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered one by one")
+        self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._wrong = ""  # why it can't be written at the moment
+        self._lost = 0
+        self._writer = threading.Thread(target=self._write_all, name="study", daemon=True)
+        self._writer.start()
 
     def add(self, trial: FrozenTrial) -> None:
-        """The next trial."""
-        self._ids.append(self._storage.create_new_trial(self._study, template_trial=trial))
+        """The next trial; it is written when this returns, unless the database is away."""
+        self._later(self._add, trial)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while trial.number not in self._ids and not self._wrong and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def report(self, number: int, epoch: int, value: float) -> None:
         if (number, epoch) not in self._reported:
             self._reported.add((number, epoch))
-            self._later(self._storage.set_trial_intermediate_value, self._ids[number], epoch, value)
+            self._later(self._report, number, epoch, value)
 
     def end(self, trial: FrozenTrial) -> None:
         """A trial that has ended; again, it changes nothing."""
         self._later(self._end, copy.deepcopy(trial))
+
+    def keep_seconds(self, seconds: float) -> None:
+        self._later(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1))
+
+    def close(self) -> None:
+        """Writes what is left, as far as that can be; says what can't."""
+        self._closing.set()
+        self._todo.put(None)
+        self._writer.join()
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+        if self._lost:
+            log.warning("%s lacks the end of this search; the same line makes it whole", self._where)
+
+    def _add(self, trial: FrozenTrial) -> None:
+        if self._wrong:  # the attempt before may have written it, and lost the answer
+            known = self._storage.get_all_trials(self._study, deepcopy=False)
+            self._ids |= {t.number: t._trial_id for t in known}
+        if trial.number not in self._ids:
+            self._ids[trial.number] = self._storage.create_new_trial(self._study, template_trial=trial)
+
+    def _report(self, number: int, epoch: int, value: float) -> None:
+        self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
 
     def _end(self, trial: FrozenTrial) -> None:
         which = self._ids[trial.number]
@@ -79,30 +123,32 @@ class Database:
                 self._storage.set_trial_system_attr(which, name, value)
         self._storage.set_trial_state_values(which, trial.state, trial.values)
 
-    def keep_seconds(self, seconds: float) -> None:
-        self._later(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1))
-
     def _later(self, write: Callable[..., None], *arguments: object) -> None:
-        """Raises what an earlier write raised."""
-        while self._waiting and self._waiting[0].done():
-            self._waiting.popleft().result()
-        self._waiting.append(self._writer.submit(write, *arguments))
+        self._todo.put((write, arguments))
 
-    def close(self) -> None:
-        """Writes what is left."""
+    def _write_all(self) -> None:
+        while (item := self._todo.get()) is not None:
+            write, arguments = item
+            while not self._written(write, arguments):
+                if self._closing.wait(RETRY_SECONDS):
+                    self._lost += 1  # and so is what comes after it, whose turn comes to the same
+                    break
+
+    def _written(self, write: Callable[..., None], arguments: Sequence[Any]) -> bool:
         try:
-            while self._waiting:
-                self._waiting.popleft().result()
-        finally:
-            self._writer.shutdown()
-            self._release()
+            write(*arguments)
+        except BROKEN as e:
+            if not self._wrong:
+                log.warning("%s can't be written (%s); the search goes on", self._where, hide_password(first_line(e)))
+            self._wrong = first_line(e) or type(e).__name__
+            return False
+        if self._wrong and not self._lost:
+            self._wrong = ""
+            log.info("%s is written again", self._where)
+        return True
 
-    def _release(self) -> None:
-        self._storage.remove_session()
-        self._storage.engine.dispose()
 
-
-def open_database(folder: Path, name: str, direction: str, url: str | None) -> Database:
+def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> Database:
     """The study of a search, made where there is none.
 
     A file of ours that is damaged is set aside, and named: each trial is asked for again, and what has been trained is
@@ -113,31 +159,34 @@ def open_database(folder: Path, name: str, direction: str, url: str | None) -> D
         url: of a database of the user's own.
 
     Raises:
-        ConfigError: that database can't be used, or the study in it is of another outputs folder.
+        ConfigError: that database can't be used, or the study in it is of another outputs folder; or the file of ours
+            is sound, and can't be used now or by this release of Optuna.
     """
     if url is not None:
         try:
-            return _opened(url, name, direction, str(folder.resolve()))
+            return _opened(url, name, directions, str(folder.resolve()))
         except (*BROKEN, ImportError) as e:
             why = hide_password(first_line(e))
             raise ConfigError(f"search.storage={hide_password(url)}: can't be used ({why})") from e
     path = folder / FILE
     try:
-        return _opened(f"sqlite:///{path}", name, direction, None)
+        return _opened(f"sqlite:///{path}", name, directions, None)
     except BROKEN as e:
         if not path.exists():
             raise
+        if any(word in str(e) for word in SOUND):
+            raise ConfigError(f"{path}: can't be used now ({first_line(e)})") from e
         say(damaged(path, first_line(e), "it is made again; what has been trained is not trained again"))
         os.replace(path, folder / f"{FILE}.damaged")
         for left in folder.glob(f"{FILE}-*"):  # a journal
             left.unlink()
-        return _opened(f"sqlite:///{path}", name, direction, None)
+        return _opened(f"sqlite:///{path}", name, directions, None)
 
 
-def _opened(url: str, name: str, direction: str, of: str | None) -> Database:
+def _opened(url: str, name: str, directions: Sequence[str], of: str | None) -> Database:
     storage = optuna.storages.RDBStorage(url)
     try:
-        study = storage.create_new_study([StudyDirection[direction.upper()]], name)
+        study = storage.create_new_study([StudyDirection[direction.upper()] for direction in directions], name)
     except DuplicatedStudyError:
         study = storage.get_study_id_from_name(name)
     if of is not None:
@@ -145,4 +194,4 @@ def _opened(url: str, name: str, direction: str, of: str | None) -> Database:
         if whose not in (None, of):
             raise ValueError(f"study {name} there is of {whose}")
         storage.set_study_user_attr(study, OF, of)
-    return Database(storage, study)
+    return Database(storage, study, FILE if of is None else hide_password(url))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra import compose as hydra_compose
@@ -23,6 +23,7 @@ from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.executors.local_launcher import LocalLauncher
 from lenet_exp.folders.results import JobResult
 from lenet_exp.machine import command_line
+from lenet_exp.reports.search_words import best_result
 from lenet_exp.sweeps.search import SearchRun
 from lenet_exp.sweeps.search_plan import Planned, plan_search, print_plan
 from lenet_exp.sweeps.session import Asked, sweep_session
@@ -34,7 +35,8 @@ class Searched:
 
     Attributes:
         folder: the sweep's, with `study.db`, which `optuna.load_study` reads.
-        trials: in their order; trial n is job n.
+        trials: the jobs' results in their order: with one seed, trial n's is the one at n.
+        left: of a search with several seeds, the results (of the first seed) of what can't be excluded as the best.
         best: of those that finished, by the objective; None where none did.
         value: its, by the objective.
     """
@@ -43,6 +45,7 @@ class Searched:
     trials: list[JobResult]
     best: JobResult | None
     value: float | None
+    left: list[JobResult] = field(default_factory=list)
 
 
 def search_here(overrides: Sequence[str]) -> Searched:
@@ -70,9 +73,11 @@ def search_here(overrides: Sequence[str]) -> Searched:
             run.run(session, _launcher(planned), {})
             results = session.results()
     found = planned.sweep.started().search
-    number = found.best_trial if found is not None else None
-    best = results[number] if number is not None else None
-    return Searched(planned.sweep.path, results, best, found.best_value if found is not None else None)
+    if found is None:
+        return Searched(planned.sweep.path, results, None, None)
+    runs = {result.job.run: result for result in reversed(results)}
+    left = [runs[run] for run in found.left or [] if run in runs]
+    return Searched(planned.sweep.path, results, best_result(found, results), found.best_value, left)
 
 
 def _composed(overrides: list[str]) -> DictConfig:

@@ -81,13 +81,22 @@ class JobMaker:
             raise ConfigError(f"{e} (with {said})") from e
         return config
 
-    def job(self, values: dict[str, str]) -> Job:
-        """The job of a trial; its number is for the sweep to give."""
-        return self._job(values, self.config(values))
+    def job(self, values: dict[str, str], seed: int | None = None) -> Job:
+        """The job of a trial; its number is for the sweep to give.
 
-    def _job(self, values: dict[str, str], config: Config) -> Job:
-        (job,) = freeze_jobs([], [self.overrides(values)], [config])
-        return self._named(job, values)
+        Args:
+            seed: another one than all trials have.
+        """
+        return self._job(values, self.config(values), seed)
+
+    def _job(self, values: dict[str, str], config: Config, seed: int | None = None) -> Job:
+        overrides = self.overrides(values)
+        if seed is not None:
+            overrides = [*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"]
+            config = replace(config, seed=seed)
+        (job,) = freeze_jobs([], [overrides], [config])
+        job = self._named(job, values)
+        return job if seed is None else replace(job, name=f"{job.name} seed={seed}")
 
     def _composed(self, values: dict[str, str]) -> DictConfig:
         """What Hydra composes of them: a good part of what a trial costs, so once the corners have shown that it comes
@@ -214,5 +223,8 @@ def _short(flag: Flag, text: str) -> str:
 def _check_one_place(jobs: Sequence[Job]) -> None:
     if len({(job.config.tracking.uri, job.config.tracking.experiment) for job in jobs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: a search goes to one place; allowed is one value")
+    seeds = {job.config.seed for job in jobs}
+    if len(seeds) > 1:
+        raise ConfigError(f"seed={','.join(map(str, sorted(seeds)))}: all trials begin with one; allowed is one value")
     if any(job.config.sweep != jobs[0].config.sweep for job in jobs):
         raise ConfigError("sweep.*: these flags are of the search as a whole; allowed is one value")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from hydra.core.override_parser.types import Override
 
@@ -13,7 +13,7 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
-from lenet_exp.config.schema import Config, SamplerName, Search
+from lenet_exp.config.schema import Config, Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
 from lenet_exp.config.space import Flag, flag_of
 from lenet_exp.errors import ConfigError
@@ -74,7 +74,8 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:
     asked = typed(compose(fixed))
     _check_budgets(asked)
     _check_sweep(asked)
-    search = asked.search
+    _check_objective(asked)
+    search = _with_pruner(asked.search)
     new_sampler(search, flags, 0)
     maker = JobMaker(compose, [line for line in fixed if not is_of_search(line)], flags)
     corners = maker.corners()
@@ -87,6 +88,8 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:
         n_trials=asked.n_trials,
         max_epochs=asked.max_epochs,
         max_seconds=asked.max_seconds,
+        seeds=asked.seeds,
+        target=search.target,
     )
     kept = [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
     return Planned(_folder(config, search, flags, corners), search, plan, maker, corners, config, kept)
@@ -112,6 +115,30 @@ def _check_budgets(asked: Config) -> None:
     check_ranges(asked)
 
 
+def _check_objective(asked: Config) -> None:
+    objective, target = asked.search.objective, asked.search.target
+    waits = objective in {Objective.epochs, Objective.seconds}
+    if waits and target is None:
+        raise ConfigError(f"search.objective={objective}: to which accuracy? Give search.target, such as 0.98")
+    if not waits and target is not None:
+        raise ConfigError(f"search.target={target:g}: allowed with search.objective=epochs or seconds")
+    if asked.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
+        raise ConfigError(f"seeds={asked.seeds}: allowed with search.objective=accuracy or loss")
+    if asked.confirm is not None and asked.seeds == 1:
+        raise ConfigError(f"confirm={asked.confirm:g}: one seed each tells no spread; allowed with seeds=3 or so")
+    if asked.confirm is not None and objective is not Objective.accuracy:
+        raise ConfigError(f"confirm={asked.confirm:g}: allowed with search.objective=accuracy")
+
+
+def _with_pruner(search: Search) -> Search:
+    """As it is searched: Optuna's pruners know of one objective."""
+    if search.objective is not Objective.front or search.pruner is PrunerName.none:
+        return search
+    if search.pruner is not PrunerName.asha:  # which nobody asked for
+        raise ConfigError(f"search.pruner={search.pruner}: allowed with search.objective=front is none")
+    return replace(search, pruner=PrunerName.none)
+
+
 def _check_sweep(asked: Config) -> None:
     """Of the flags `sweep.*`, those that are of grids."""
     sweep = asked.sweep
@@ -130,7 +157,7 @@ def _check_sweep(asked: Config) -> None:
 
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
     """Its name is 16 hex digits of what is searched, how, and what each corner would train."""
-    how = {key: value for key, value in asdict(search).items() if key != "storage"}
+    how = {key: value for key, value in asdict(search).items() if key != "storage" and (key, value) != ("target", None)}
     space = [[flag.name, type(flag.values).__name__, asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
     text = json.dumps([config.tracking.experiment, how, space, runs], sort_keys=True, default=str)
@@ -148,4 +175,7 @@ def print_plan(planned: Planned) -> None:
     budgets = {budget: getattr(planned.asked, budget) for budget in BUDGETS}
     given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
     print(f"  {', '.join(given) or 'all of the grid'}")
-    print(f"  each trial: {planned.num_epoch} epochs at most; {len(planned.corners)} configurations were checked")
+    seeds = f", up to {planned.asked.seeds} seeds" if planned.asked.seeds > 1 else ""
+    print(
+        f"  each trial: {planned.num_epoch} epochs at most{seeds}; {len(planned.corners)} configurations were checked"
+    )

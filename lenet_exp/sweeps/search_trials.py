@@ -8,15 +8,16 @@ in memory does the work; `search_database` keeps the same events in a file.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lenet_exp.config.schema import Objective, SamplerName, Search
+from lenet_exp.config.schema import SamplerName, Search
 from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
+from lenet_exp.sweeps.search_aim import Aim
 from lenet_exp.sweeps.search_sampling import new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # at a configuration that can be composed
@@ -30,15 +31,6 @@ STATES = {
 
 Choose = Callable[[Flag], object]
 T = TypeVar("T")
-
-
-def direction(objective: Objective) -> Literal["minimize", "maximize"]:
-    return "minimize" if objective is Objective.loss else "maximize"
-
-
-def worst(objective: Objective) -> float:
-    """What a diverged trial counts as."""
-    return float("inf") if objective is Objective.loss else 0.0
 
 
 class Trials:
@@ -56,6 +48,7 @@ class Trials:
     ) -> None:
         self._name = name
         self._search = search
+        self._aim = Aim(search.objective, search.target)
         self._flags = flags
         self._pruner = new_pruner(search, num_epoch)
         self._decided: dict[int, dict[int, bool]] = {}
@@ -67,7 +60,7 @@ class Trials:
         self._study = optuna.create_study(
             study_name=self._name,
             storage=self._storage,
-            direction=direction(self._search.objective),
+            directions=self._aim.directions,
             pruner=self._pruner,
             sampler=optuna.samplers.RandomSampler(0),
         )
@@ -124,7 +117,9 @@ class Trials:
         self._storage.set_trial_user_attr(self._frozen(number)._trial_id, name, value)
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Whether a trial is pruned after this epoch; told again, it is what it was."""
+        """Whether a trial is pruned after this epoch; told again, it is what it was. With two objectives none is."""
+        if not self._aim.may_prune:
+            return False
         decided = self._decided.setdefault(number, {})
         if epoch not in decided:
             self._study.sampler = optuna.samplers.RandomSampler(0)  # a pruner asks none
@@ -133,25 +128,38 @@ class Trials:
             decided[epoch] = bool(trial.should_prune())
         return decided[epoch]
 
-    def end(self, number: int, outcome: Outcome, value: float | None) -> FrozenTrial:
+    def end(self, number: int, outcome: Outcome, value: float | Sequence[float] | None) -> FrozenTrial:
         """Tells how a trial ended.
 
         Args:
-            value: of one that finished.
+            value: of one that finished, one an objective.
         """
         self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
         if outcome is Outcome.diverged:
-            value = worst(self._search.objective)
+            value = self._aim.worst
         told = value if outcome in {Outcome.finished, Outcome.diverged} else None
         self._study.tell(number, told, state=STATES[outcome])
         return self._frozen(number)
 
     def best(self) -> FrozenTrial | None:
-        """Of those that finished."""
-        none = (None, worst(self._search.objective))  # the latter diverged
-        found = [t for t in self.all() if t.state is TrialState.COMPLETE and t.value not in none]
-        sign = -1 if self._search.objective is Objective.loss else 1
-        return max(found, key=lambda t: (sign * (t.value or 0.0), -t.number), default=None)
+        """Of those that finished, by the first objective."""
+        return max(self.whole(), key=lambda t: (self._aim.sign * t.values[0], -t.number), default=None)
+
+    def whole(self) -> list[FrozenTrial]:
+        """Those with a value, that did not diverge."""
+        return [t for t in self.all() if t.state is TrialState.COMPLETE and t.values != self._aim.worst]
+
+    def front(self) -> list[FrozenTrial]:
+        """Of two objectives: those that no other one is at least as good as in both, and better in one; the best by
+        the first one first."""
+        whole = self.whole() if not self._aim.may_prune else []
+        ordered = sorted(whole, key=lambda t: (-t.values[0], t.values[1], t.number))
+        least, found = float("inf"), []
+        for trial in ordered:
+            if trial.values[1] < least:
+                least = trial.values[1]
+                found.append(trial)
+        return found
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

@@ -111,7 +111,7 @@ class Session:
 
     def train(
         self,
-        jobs: Iterable[Job],
+        jobs: Iterable[Job | None],
         launcher: GivesExecutor,
         environment: Mapping[str, str],
         *,

@@ -1,0 +1,101 @@
+"""What a search is for, and so what its study is told of an epoch and of a trial's end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from lenet_exp.config.schema import Objective
+from lenet_exp.folders.records import Outcome
+from lenet_exp.training.fit import EpochResult
+
+Direction = Literal["minimize", "maximize"]
+DIRECTIONS: dict[Objective, list[Direction]] = {
+    Objective.accuracy: ["maximize"],
+    Objective.loss: ["minimize"],
+    Objective.epochs: ["minimize"],
+    Objective.seconds: ["minimize"],
+    Objective.front: ["maximize", "minimize"],
+}
+WORST: dict[Objective, list[float]] = {
+    Objective.accuracy: [0.0],
+    Objective.loss: [math.inf],
+    Objective.epochs: [math.inf],
+    Objective.seconds: [math.inf],
+    Objective.front: [0.0, math.inf],
+}
+
+
+class Validated(Protocol):
+    """An epoch's validation, of whatever tells of it."""
+
+    @property
+    def val_accuracy(self) -> float: ...
+
+    @property
+    def val_loss(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Aim:
+    """An objective, and the accuracy (a fraction) that it waits for, if it does."""
+
+    objective: Objective
+    target: float | None = None
+
+    @property
+    def directions(self) -> list[Direction]:
+        return DIRECTIONS[self.objective]
+
+    @property
+    def worst(self) -> list[float]:
+        """What a diverged trial counts as."""
+        return WORST[self.objective]
+
+    @property
+    def sign(self) -> int:
+        """1 where more of the first objective is better, else -1."""
+        return 1 if self.directions[0] == "maximize" else -1
+
+    @property
+    def may_prune(self) -> bool:
+        """Optuna prunes by one objective only."""
+        return len(self.directions) == 1
+
+    def at(self, epochs: Sequence[Validated]) -> float:
+        """What a pruner compares after these epochs: the best so far, or what the target is still short of."""
+        if self.objective is Objective.loss:
+            return min(e.val_loss for e in epochs)
+        best = max(e.val_accuracy for e in epochs)
+        return best if self.target is None else max(0.0, self.target - best)
+
+    def reached(self, epochs: Sequence[Validated]) -> bool:
+        """Whether nothing is left to be found out: the target is reached."""
+        return self.target is not None and any(e.val_accuracy >= self.target for e in epochs)
+
+    def told(self, outcome: Outcome, epochs: Sequence[EpochResult]) -> tuple[Outcome, list[float] | None]:
+        """How the study counts a trial whose run ended so: one that reached the target is whole, though its run was
+        ended there; one that never did is as if it was pruned at its end."""
+        if outcome is Outcome.diverged:
+            return outcome, self.worst
+        if outcome in {Outcome.finished, Outcome.pruned} and self.target is not None:
+            done = self.reached(epochs)
+            return (Outcome.finished, self._values(epochs)) if done else (Outcome.pruned, None)
+        if outcome is Outcome.finished:  # without a history it is none
+            return (outcome, self._values(epochs)) if epochs else (Outcome.failed, None)
+        return outcome, None
+
+    def _values(self, epochs: Sequence[EpochResult]) -> list[float]:
+        best = max(e.val_accuracy for e in epochs)
+        wanted = best if self.target is None else self.target
+        until = next(n for n, e in enumerate(epochs, 1) if e.val_accuracy >= wanted)
+        seconds = math.fsum(e.epoch_seconds for e in epochs[:until])
+        return {
+            Objective.accuracy: [best],
+            Objective.loss: [min(e.val_loss for e in epochs)],
+            Objective.epochs: [float(until)],
+            Objective.seconds: [seconds],
+            Objective.front: [best, seconds],
+        }[self.objective]

@@ -1,0 +1,57 @@
+"""The epochs that a search has trained: what was there before costs it nothing, and nothing is counted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial
+
+from lenet_exp.folders.job import Job
+
+HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"  # attributes of a trial: its run's epochs, before and for it
+
+
+class Costs:
+    """Of first seeds by the study's trials, which outlast the jobs' file; of later ones by their jobs."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, int] = {}  # of jobs in training: the epochs that their runs have
+        self._later: dict[int, int] = {}  # of jobs of later seeds that have ended: epochs that were trained for them
+
+    def goes_on(self, job: Job) -> None:
+        """A job whose run an earlier start began."""
+        self._told[job.number] = len(job.folder.history().epochs)
+
+    def epoch(self, number: int, epoch: int) -> None:
+        """Job `number` has trained so far."""
+        self._told[number] = max(self._told.get(number, 0), epoch)
+
+    def ended(self, job: Job) -> None:
+        """A job of a later seed."""
+        self._told.pop(job.number, None)
+        self._later[job.number] = max(0, len(job.folder.history().epochs) - job.epochs_before)
+
+    def of_trial(self, number: int, epochs: int, trials: Sequence[FrozenTrial]) -> int:
+        """Of the epochs that a trial's run has at its end, those that were trained for it: not there when it was asked
+        for, and not told of another trial with the same run."""
+        run = trials[number].user_attrs.get(RUN)
+        others = [t.user_attrs for t in trials if t.number != number and t.user_attrs.get(RUN) == run]
+        told = [int(a[HAD]) + int(a[EPOCHS]) for a in others if EPOCHS in a]
+        return max(0, epochs - max([int(trials[number].user_attrs.get(HAD, 0)), *told]))
+
+    def spent(self, trials: Sequence[FrozenTrial], jobs: Sequence[Job], firsts: Sequence[int]) -> int:
+        """All; those in training as far as they are told.
+
+        Args:
+            firsts: the job of each trial's first seed.
+        """
+        spent = sum(self._later.values())
+        for trial in trials:
+            if EPOCHS in trial.user_attrs:
+                spent += int(trial.user_attrs[EPOCHS])
+            else:
+                told = self._told.get(firsts[trial.number], 0) if trial.number < len(firsts) else 0
+                spent += max(0, told - int(trial.user_attrs.get(HAD, 0)))
+        first = set(firsts)
+        spent += sum(max(0, told - jobs[n].epochs_before) for n, told in self._told.items() if n not in first)
+        return spent
