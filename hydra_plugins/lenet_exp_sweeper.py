@@ -202,6 +202,7 @@ class SearchSweeper(GridSweeper):
 
     def _search(self, planned: Any) -> Any:
         from lenet_exp.machine import command_line
+        from lenet_exp.sweeps.confirmation import confirm_search
         from lenet_exp.sweeps.search import SearchRun
         from lenet_exp.sweeps.search_plan import print_plan
         from lenet_exp.sweeps.session import Asked, sweep_session
@@ -211,6 +212,12 @@ class SearchSweeper(GridSweeper):
             return []
         search = SearchRun(planned)
         asked = Asked(command_line(), planned.overrides, [flag.name for flag in planned.flags], planned.asked)
-        with sweep_session(planned.sweep, search.open, planned.config, asked) as session:
-            search.run(session, *self._launcher(session))
+        failed = None
+        try:
+            with sweep_session(planned.sweep, search.open, planned.config, asked) as session:
+                search.run(session, *self._launcher(session))
+        except RunsFailed as e:  # of some trials, perhaps
+            failed = e
+        if confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri) or failed is not None:
+            raise failed or RunsFailed
         return []

@@ -72,6 +72,8 @@ def search(
     n_trials: int | None = None,
     max_epochs: int | None = None,
     max_seconds: float | None = None,
+    seeds: int = 1,
+    confirm: float | None = None,
 ) -> Searched:
     """Searches as `lenet-train -m hydra/sweeper=search` does; called again, it goes on to its total.
 
@@ -80,6 +82,8 @@ def search(
             values.
         overrides: what all trials have, and `search.*`, `sweep.*` and the like.
         n_trials, max_epochs, max_seconds: totals, of which one has to be given.
+        seeds: of a configuration; all but the first only while it may be the best.
+        confirm: the difference in percentage points that the best is tested for at the end, on fresh seeds.
 
     Raises:
         UserError: the space or a configuration is wrong, or the data or the store can't be used.
@@ -91,6 +95,7 @@ def search(
     from lenet_exp.sweeps.search_here import search_here
 
     budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
+    budgets |= {"seeds": seeds, "confirm": confirm}
     given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
     spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
     return search_here([*overrides, *given, *(f"{flag}={values}" for flag, values in spelt.items())])

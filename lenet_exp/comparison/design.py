@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lenet_exp.folders.records import SweepPlan
+from lenet_exp.config.schema import Objective
+from lenet_exp.folders.records import SearchPlan, SweepPlan
 from lenet_exp.folders.results import JobResult
 
 
@@ -20,7 +21,7 @@ class Design:
         confirms: id of the sweep whose leader this one puts to the test, on seeds that had no say in naming it.
         points: the difference that the test was made to find, as a fraction.
         leader: the run that stands for that leader: the first that was asked for.
-        searched: whether a search made the runs, so that there is no grid whose seeds could be added.
+        searched: whether a search made the runs that can give further seeds to them.
         left: of a search that gave seeds to those that were still worth it: runs of the configurations that it could
             not exclude; None: it gave all the same.
     """
@@ -43,7 +44,11 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult]) -> Design:
     points = plan.points and plan.points / 100
     runs, search = len({r.job.run for r in results}), plan.search
     left = frozenset(search.left) if search is not None and search.left is not None else None
-    return Design(runs, known, 1, plan.confirms, points, leader, search is not None, left)
+    return Design(runs, known, 1, plan.confirms, points, leader, _has_seeds(search), left)
+
+
+def _has_seeds(search: SearchPlan | None) -> bool:
+    return search is not None and search.objective in {Objective.accuracy, Objective.loss}
 
 
 def together(designs: Sequence[Design]) -> Design | None:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 LEVEL = 0.05
 ALONE = 4.0  # times the variance of the others, for one with a single seed
 MOST = 50  # that others are held against: the best by their means
-LEAST = 10  # configurations with two seeds: before, the spread is hardly known, and nobody is dropped
+FEW = 3  # configurations with two seeds: before, nothing is known of the spread, and nobody is dropped
+LEAST = 10  # before, all are taken to spread as much as the one that spreads most
 
 Floats = NDArray[np.float64]
 
@@ -67,12 +68,12 @@ def moderated(table: Floats) -> Spreads | None:
         table: (configurations, seeds); NaN from the first seed on that a configuration has not had.
 
     Returns:
-        None where fewer than `LEAST` have two seeds.
+        None where fewer than `FEW` have two seeds.
     """
     there = ~np.isnan(table)
     n = there.sum(1)
     several = n >= 2
-    if several.sum() < LEAST:
+    if several.sum() < FEW:
         return None
     rest = _residuals(np.where(there, table, 0.0), there & several[:, None])
     # The seeds' effects were estimated from the same numbers: each configuration pays its share of their freedom.
@@ -80,6 +81,9 @@ def moderated(table: Floats) -> Spreads | None:
     df = (n - 1.0) * several
     df *= max(df.sum() - used, 1.0) / df.sum()
     own = np.divide((rest**2).sum(1), df, out=np.zeros_like(df), where=df > 0)
+    if several.sum() < LEAST:
+        most = np.where(several, 1.0, ALONE) * own.max()
+        return Spreads(most, np.full(len(n), df.sum()))
     prior, prior_df = _prior(own[several], df[several])
     prior_df = min(prior_df, float(df.sum()))  # it is known no better than from all of them together
     variance = (prior_df * prior + df * own) / (prior_df + df)

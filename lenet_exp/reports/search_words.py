@@ -33,13 +33,10 @@ def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
         return said + _front(plan, results)
     best = best_result(plan, results)
     if best is None or plan.best_value is None:
-        return said
+        return said + (f"; none has reached {plan.target:.2%}" if plan.target is not None and plan.told else "")
     seeds = f" (mean of {plan.best_seeds} seeds)" if plan.best_seeds > 1 else ""
     said += f"; best {_value(plan, plan.best_value)}{seeds} by trial {plan.best_trial}: {best.job.name}"
-    others = len(plan.left or []) - 1
-    if plan.left is not None:
-        said += f"; {others} others can't be excluded as the best" if others else "; all others are excluded"
-    return said
+    return said + (f"; {len(plan.left)} configurations are left in the race" if plan.left is not None else "")
 
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:

@@ -128,9 +128,9 @@ def _overrides(jobs: Sequence[Job], seeds: range, with_splits: bool, uri: str | 
     """What the jobs were composed from, side by side, the first one's first; seeds fresh, and splits if they varied."""
     columns: dict[str, list[str]] = {}
     for job in jobs:
-        for override in job.overrides:
-            key, sign, value = override.partition("=")
-            columns.setdefault(key + sign, []).append(_absolute(job, key, value))
+        own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
+        for key, value in own.items():  # given twice, the last one counts
+            columns.setdefault(key, []).append(value)
     fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
     kept = {k: v for k, v in columns.items() if k not in fresh and not k.startswith(NOT_KEPT)}
     if uri is not None:

@@ -1,4 +1,5 @@
-"""`lenet-compare confirm=`: the line that tests a sweep's leader on fresh seeds, and on request its sweep."""
+"""The line that tests a sweep's leader on fresh seeds, and on request its sweep: `lenet-compare confirm=`, and the end
+of a search with `confirm=`."""
 
 from __future__ import annotations
 
@@ -37,6 +38,19 @@ def confirm(which: str | None, points: float, uri: str | None, *, run: bool) -> 
     todo = [_told(sweep, c, results, points, uri) for c in comparisons]
     statuses = [_train(line) for line in todo if line is not None and run]
     return max(statuses, default=0)
+
+
+def confirm_search(sweep: SweepFolder, points: float | None, uri: str | None) -> int:
+    """The same for the best of a search that has come to its end; the exit status.
+
+    Args:
+        points: None: nothing is to be confirmed.
+        uri: the store's, as the search was given it.
+    """
+    search = sweep.started().search
+    if points is None or search is None or not search.ended_by:
+        return 0
+    return confirm(str(sweep.path), points, uri, run=True)
 
 
 def _told(

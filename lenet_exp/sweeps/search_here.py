@@ -24,6 +24,7 @@ from lenet_exp.executors.local_launcher import LocalLauncher
 from lenet_exp.folders.results import JobResult
 from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
+from lenet_exp.sweeps.confirmation import confirm_search
 from lenet_exp.sweeps.search import SearchRun
 from lenet_exp.sweeps.search_plan import Planned, plan_search, print_plan
 from lenet_exp.sweeps.session import Asked, sweep_session
@@ -72,6 +73,7 @@ def search_here(overrides: Sequence[str]) -> Searched:
         ):
             run.run(session, _launcher(planned), {})
             results = session.results()
+    confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri)
     found = planned.sweep.started().search
     if found is None:
         return Searched(planned.sweep.path, results, None, None)

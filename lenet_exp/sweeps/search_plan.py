@@ -37,6 +37,7 @@ class Planned:
         corners: configurations that were checked.
         config: of the first of them; its `sweep.*` and `tracking.*` are the search's.
         overrides: of the search, without passwords.
+        confirm: the difference, in percentage points, that its best is tested for at its end; None: none.
     """
 
     sweep: SweepFolder
@@ -46,6 +47,7 @@ class Planned:
     corners: list[Job]
     config: Config
     overrides: list[str]
+    confirm: float | None = None
 
     @property
     def flags(self) -> list[Flag]:
@@ -92,7 +94,8 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:
         target=search.target,
     )
     kept = [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
-    return Planned(_folder(config, search, flags, corners), search, plan, maker, corners, config, kept)
+    sweep = _folder(config, search, flags, corners)
+    return Planned(sweep, search, plan, maker, corners, config, kept, asked.confirm)
 
 
 def _flags(swept: Sequence[Override]) -> list[Flag]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.comparison.racing import LEAST, dropped, moderated
+from lenet_exp.comparison.racing import FEW, LEAST, dropped, moderated
 
 
 def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:
@@ -27,9 +27,10 @@ def test_one_that_is_far_behind_is_dropped_after_its_first_seed():
 
 
 def test_nobody_is_dropped_while_the_spread_is_hardly_known():
-    had = race([0.9] * (LEAST - 1), 2)
+    had = race([0.9] * (FEW - 1), 2)
     had[99] = [0.1]
     assert dropped(had, seeds=5, configurations=20) == set()
+    assert dropped(race([0.9] * FEW, 2) | {99: [0.1]}, seeds=5, configurations=20) == {99}
     assert dropped({}, seeds=5, configurations=20) == set()
     assert dropped({0: [], 1: [0.5]}, seeds=1, configurations=2) == set()
 

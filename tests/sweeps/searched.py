@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from tests.commands import SMALL
 
@@ -37,10 +38,15 @@ def study_of(outputs: Path) -> optuna.Study:
 def trials_of(outputs: Path) -> list[Any]:
     """All that may not depend on accidents: values, states, curves, costs, and the weights that were trained."""
     sweep, found = only_sweep(outputs), []
-    jobs = sweep.jobs()
+    jobs, firsts = sweep.jobs(), dict[int, Job]()
+    for job in jobs:
+        assert job.trial is not None
+        firsts.setdefault(job.trial, job)
+    assert [job.number for job in jobs] == list(range(len(jobs)))
     trials = study_of(outputs).trials
-    assert len(jobs) == len(trials)
-    for job, trial in zip(jobs, trials, strict=True):
+    assert sorted(firsts) == [trial.number for trial in trials]
+    for trial in trials:
+        job = firsts[trial.number]
         record = job.folder.record()
         digest = record.weights_digest if record is not None else None
         attributes = {k: v for k, v in trial.user_attrs.items() if k != "drawn"}
@@ -48,4 +54,6 @@ def trials_of(outputs: Path) -> list[Any]:
             [trial.number, trial.params, trial.state.name, trial.values, trial.intermediate_values, attributes]
         )
         found[-1] += [job.number, job.run, job.swept, digest, None if record is None else record.outcome]
+        later = [j for j in jobs if j.trial == trial.number and j is not job]
+        found[-1] += [[j.number, j.config.seed, j.run, j.folder.whole_result() is not None] for j in later]
     return found

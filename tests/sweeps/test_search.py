@@ -302,7 +302,9 @@ def test_a_search_that_is_killed_again_and_again_ends_with_exactly_its_trials(em
         if not outputs.exists():
             shutil.copytree(empty_store, outputs)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return start(*LINE, *SPACE, "n_trials=14", "sweep.workers=1", outputs=outputs, start_new_session=True, **quiet)
+        return start(
+            *LINE, *SPACE, "n_trials=14", "seeds=3", "sweep.workers=1", outputs=outputs, start_new_session=True, **quiet
+        )
 
     assert end(go(tmp_path / "calm")).returncode in {0, 1}
     calm, moments, kills = trials_of(tmp_path / "calm"), random.Random(2), 0

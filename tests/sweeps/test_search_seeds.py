@@ -1,0 +1,151 @@
+"""Which configurations of a search get further seeds, and what the search then names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lenet_exp.folders.records import Outcome
+from lenet_exp.sweeps.search_seeds import Seeds
+from tests.commands import Done, lenet_train
+from tests.sweeps.searched import LINE, only_sweep, study_of, trials_of
+
+SPACE = ("optimizer.lr=tag(log,interval(5e-3,0.1))", "activation=relu,selu", "num_epoch=3")
+
+
+def search(outputs, *more: str) -> Done:
+    done = lenet_train(*LINE, *SPACE, *more, outputs=outputs)
+    assert done.returncode in {0, 1}, done.stderr  # 1: one diverged
+    return done
+
+
+@given(st.integers(0, 10**6), st.integers(1, 25), st.integers(1, 5), st.integers(1, 6))
+@settings(max_examples=60)
+def test_at_the_end_all_that_are_left_have_all_seeds_and_none_has_one_twice(seed, trials, most, places):
+    dice = np.random.default_rng(seed)
+    means, seeds = dice.normal(0.9, 0.02, trials), Seeds(most, 1)
+    asked, flying, had = 0, [], []
+    while True:
+        while len(flying) < places:
+            again = seeds.next(asking=asked < trials)
+            if again is None:
+                if asked == trials:
+                    break
+                again = (asked, 0)
+                seeds.asked(asked, 0)
+                asked += 1
+            else:
+                seeds.asked(*again)
+            flying.append(again)
+        if not flying:
+            break
+        trial, number = flying.pop(int(dice.integers(len(flying))))  # they end in any order
+        had.append((trial, number))
+        seeds.ended(trial, number, float(means[trial] + dice.normal(0, 0.002)))
+    assert len(set(had)) == len(had)
+    assert {trial for trial, number in had if number == 0} == set(range(trials))
+    left = seeds.left()
+    assert left
+    assert all(len(seeds.values(trial)) == most for trial in left)
+    assert seeds.mean(left[0]) == max(map(seeds.mean, left))
+
+
+def test_a_configuration_of_which_a_seed_diverged_is_out():
+    seeds = Seeds(3, 1)
+    for trial in (0, 1):
+        seeds.ended(trial, 0, 0.9 + trial / 100)
+    assert seeds.next(asking=False) == (1, 1)
+    seeds.asked(1, 1)
+    seeds.ended(1, 1, None)
+    assert seeds.left() == [0]
+    assert seeds.next(asking=False) == (0, 1)
+
+
+def test_while_trials_are_asked_for_only_the_better_half_goes_on():
+    seeds = Seeds(3, -1)  # of a loss
+    assert seeds.next(asking=True) is None
+    seeds.ended(0, 0, 0.5)
+    assert seeds.next(asking=True) is None
+    seeds.ended(1, 0, 0.4)
+    assert seeds.next(asking=True) == (1, 1)
+    seeds.asked(1, 1)
+    assert seeds.next(asking=True) is None
+    assert seeds.next(asking=False) == (0, 1)
+
+
+def test_the_best_has_had_all_seeds_and_is_named_by_its_mean(ready, main):
+    done = search(ready, "n_trials=6", "seeds=3", "search.pruner=none", "sweep.workers=2")
+    sweep = only_sweep(ready)
+    plan, jobs = sweep.started(), sweep.jobs()
+    assert plan.search is not None
+    assert plan.search.left
+    trials = {job.run: job.trial for job in jobs}
+    for run in plan.search.left:
+        seeds = sorted(job.config.seed for job in jobs if job.trial == trials[run])
+        assert seeds == [0, 1, 2]
+    accuracies = [r.best_val_accuracy for j in jobs if j.trial == plan.search.best_trial and (r := j.folder.result())]
+    assert plan.search.best_value == pytest.approx(np.mean(accuracies))
+    assert plan.search.best_trial == trials[plan.search.left[0]]
+    assert f"(mean of 3 seeds) by trial {plan.search.best_trial}" in done.stdout
+    assert plan.search.epochs == sum(len(job.folder.history().epochs) for job in jobs)
+    first = trials_of(ready)
+    again = search(ready, "n_trials=6", "seeds=3", "search.pruner=none")
+    assert trials_of(ready) == first
+    assert "0 trained" in again.stdout
+    more = search(ready, "n_trials=6", "seeds=4", "search.pruner=none")
+    then = trials_of(ready)
+    assert [trial[: len(before)] for trial, before in zip(then, first, strict=True)] == first
+    assert then != first
+    assert only_sweep(ready).id == sweep.id  # seeds are a budget
+    assert "(mean of 4 seeds)" in more.stdout
+    compared = main(program="compare")
+    assert "6 configurations" in compared.stdout
+
+
+def test_seeds_have_a_third_of_the_epochs_where_these_are_the_budget(ready):
+    search(ready, "max_epochs=30", "seeds=3", "search.pruner=none", "sweep.workers=1")
+    jobs = only_sweep(ready).jobs()
+    firsts = {job.trial: job for job in reversed(jobs)}
+    assert 30 <= sum(len(job.folder.history().epochs) for job in jobs) <= 33
+    assert len(firsts) < len(jobs)
+    last = [job.config.seed for job in jobs[-2:]]
+    assert all(last), "a new trial began at the end, when the rest of the budget was for seeds"
+
+
+def test_epochs_to_a_target_end_a_run_there(ready):
+    done = search(ready, "n_trials=6", "search.objective=epochs", "search.target=0.3", "sweep.workers=1")
+    study, jobs = study_of(ready), only_sweep(ready).jobs()
+    assert study.direction.name == "MINIMIZE"
+    reached = 0
+    for job, trial in zip(jobs, study.trials, strict=True):
+        curve = [epoch.val_accuracy for epoch in job.folder.history().epochs]
+        there = [n for n, accuracy in enumerate(curve, 1) if accuracy >= 0.3]
+        if trial.state.name == "COMPLETE" and trial.value < float("inf"):
+            reached += 1
+            assert trial.value == there[0] == len(curve)  # it was ended there
+        else:
+            assert not there
+    assert reached
+    assert "30.00% in" in done.stdout
+    assert f"{study.best_value:g} epoch" in done.stdout
+
+
+def test_a_front_is_of_what_nothing_beats_in_both(ready):
+    done = search(ready, "n_trials=6", "search.objective=front", "sweep.workers=1")
+    study, plan = study_of(ready), only_sweep(ready).started()
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    records = [job.folder.record() for job in only_sweep(ready).jobs()]
+    assert all(record.outcome in {Outcome.finished, Outcome.diverged} for record in records)  # none was pruned
+    good = [t for t in study.best_trials if t.values[1] < float("inf")]
+    assert plan.search is not None
+    assert {t.number for t in good} == set(plan.search.front)
+    assert "not beaten in both: " in done.stdout
+
+
+@pytest.mark.slow(seconds=15)
+def test_the_best_is_put_to_the_test_on_seeds_that_nobody_has_seen(ready):
+    done = search(ready, "n_trials=8", "seeds=3", "search.pruner=none", "confirm=20", "sweep.workers=2")
+    assert "onfirmed on" in done.stdout
+    assert "fresh seeds" in done.stdout
