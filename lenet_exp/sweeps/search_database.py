@@ -35,7 +35,7 @@ FILE = "study.db"
 OF, SECONDS = "outputs", "seconds"  # attributes of the study: whose it is, and how long it has been searched
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
 SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")  # errors of a file that is
-WAIT_SECONDS = 30.0  # for a trial to be written, before its job is started all the same
+WAIT_SECONDS = 10.0  # for a trial to be written, before its job is started all the same
 RETRY_SECONDS = 5.0
 
 log = logging.getLogger("lenet_exp")
@@ -138,9 +138,10 @@ class Database:
         try:
             write(*arguments)
         except BROKEN as e:
+            why = hide_password(first_line(e.__cause__ or e))  # Optuna's own words hide it
             if not self._wrong:
-                log.warning("%s can't be written (%s); the search goes on", self._where, hide_password(first_line(e)))
-            self._wrong = first_line(e) or type(e).__name__
+                log.warning("%s can't be written (%s); the search goes on", self._where, why)
+            self._wrong = why or type(e).__name__
             return False
         if self._wrong and not self._lost:
             self._wrong = ""

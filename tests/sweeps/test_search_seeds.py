@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.sweeps.search_seeds import Seeds
 from tests.commands import Done, lenet_train
 from tests.sweeps.searched import LINE, only_sweep, study_of, trials_of
@@ -146,6 +147,13 @@ def test_a_front_is_of_what_nothing_beats_in_both(ready):
 
 @pytest.mark.slow(seconds=15)
 def test_the_best_is_put_to_the_test_on_seeds_that_nobody_has_seen(ready):
-    done = search(ready, "n_trials=8", "seeds=3", "search.pruner=none", "confirm=20", "sweep.workers=2")
-    assert "onfirmed on" in done.stdout
-    assert "fresh seeds" in done.stdout
+    search(ready, "n_trials=8", "seeds=3", "search.pruner=none", "confirm=60", "sweep.workers=2")
+    confirming, searched = all_sweeps(ready)
+    plan = searched.started()
+    assert plan.search is not None
+    assert confirming.started().confirms == searched.id
+    assert confirming.started().confirmed is not None
+    jobs = confirming.jobs()
+    assert min(job.config.seed for job in jobs) == 1000
+    best = searched.jobs()[plan.search.best_job or 0]
+    assert jobs[0].config.optimizer == best.config.optimizer
