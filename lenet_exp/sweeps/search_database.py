@@ -130,15 +130,16 @@ class Database:
         while (item := self._todo.get()) is not None:
             write, arguments = item
             while not self._written(write, arguments):
-                if self._closing.wait(RETRY_SECONDS):
-                    self._lost += 1  # and so is what comes after it, whose turn comes to the same
+                if self._closing.is_set():
+                    self._lost += 1
                     break
+                self._closing.wait(RETRY_SECONDS)
 
     def _written(self, write: Callable[..., None], arguments: Sequence[Any]) -> bool:
         try:
             write(*arguments)
         except BROKEN as e:
-            why = hide_password(first_line(e.__cause__ or e))  # Optuna's own words hide it
+            why = hide_password(first_line(_cause(e)))
             if not self._wrong:
                 log.warning("%s can't be written (%s); the search goes on", self._where, why)
             self._wrong = why or type(e).__name__
@@ -147,6 +148,12 @@ class Database:
             self._wrong = ""
             log.info("%s is written again", self._where)
         return True
+
+
+def _cause(error: Exception) -> Exception:
+    """What a database said, which Optuna's own words hide."""
+    cause = error.__cause__
+    return cause if isinstance(cause, SQLAlchemyError) else error
 
 
 def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> Database:
