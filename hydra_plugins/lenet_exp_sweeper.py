@@ -66,11 +66,13 @@ class GridSweeper(BasicSweeper, Sweeper):
             raise
 
     def _start(self, given: list[str]) -> Any:
+        from functools import partial
+
         from lenet_exp.addresses import hide_password
         from lenet_exp.config.grid import span
+        from lenet_exp.config.quick import QuickComposer
         from lenet_exp.folders.sweep_folder import sweep_of
         from lenet_exp.machine import command_line
-        from lenet_exp.reports.progress import display
         from lenet_exp.runs.jobs import check_jobs, freeze_jobs, tell_once
         from lenet_exp.sweeps.confirm import check_fresh
         from lenet_exp.sweeps.session import Asked
@@ -82,9 +84,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         zipped, skipped = (_plain(self.config.sweep.get(flag)) for flag in ("zip", "skip"))
         jobs = span(overrides, zipped, self.config.sweep.max_jobs, skipped)
         swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-        # one at a time: they are large
-        composed = (loader.load_sweep_config(self.config, list(job)) for job in display.told(jobs, "composing"))
-        configs = check_jobs(jobs, composed)
+        configs = check_jobs(jobs, QuickComposer(partial(loader.load_sweep_config, self.config)).config)
         tell_once(configs)
         frozen = freeze_jobs(swept, jobs, configs)
         check_fresh(configs[0], frozen)
@@ -93,6 +93,9 @@ class GridSweeper(BasicSweeper, Sweeper):
         return self._run(sweep_of(configs[0].tracking.experiment, frozen), frozen, configs[0], asked)
 
     def _resume(self, given: list[str]) -> Any:
+        from functools import partial
+
+        from lenet_exp.config.compose import typed
         from lenet_exp.machine import command_line
         from lenet_exp.runs.jobs import check_jobs
         from lenet_exp.sweeps.resume import frozen_sweep
@@ -103,7 +106,8 @@ class GridSweeper(BasicSweeper, Sweeper):
         other = [o for o in given if not o.startswith(RESUMABLE)]
         if other:
             raise ConfigError(f"{other[0]}: a sweep that is resumed has its jobs already; allowed are sweep.* flags")
-        (typed_config,) = check_jobs([given], [self.hydra_context.config_loader.load_sweep_config(self.config, given)])
+        load = partial(self.hydra_context.config_loader.load_sweep_config, self.config)
+        (typed_config,) = check_jobs([given], lambda overrides: typed(load(overrides)))
         sweep, jobs, config = frozen_sweep(typed_config)
         return self._run(sweep, jobs, config, Asked(command_line(), [], []))
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-
-from omegaconf import DictConfig
 
 from lenet_exp.addresses import frozen_uri, hide_password, sqlite_path, store_uri
 from lenet_exp.config.compose import typed
@@ -23,6 +21,7 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.reports.progress import display
 from lenet_exp.tracking.usable import check_store
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import Chosen, choose_engine
@@ -52,16 +51,16 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     return Job(0, name, {}, [], kept, what, run, chosen.engine, chosen.why)
 
 
-def check_jobs(jobs: Sequence[Sequence[str]], composed: Iterable[DictConfig]) -> list[Config]:
+def check_jobs(jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config]) -> list[Config]:
     """The typed configuration of every job.
 
     Raises:
         ConfigError: of the first job that is wrong, with its overrides.
     """
     configs = []
-    for overrides, cfg in zip(jobs, composed, strict=True):
+    for overrides in display.told(jobs, "composing"):
         try:
-            config = typed(cfg)
+            config = compose(list(overrides))
             check_config(config)
             choose_device(config.device)
             choose_engine(config)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
+from lenet_exp.config.quick import Compose, QuickComposer
 from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import without_search
-from lenet_exp.config.space import Choice, Flag, Real, Values, Whole
+from lenet_exp.config.space import Choice, Flag, Real
 from lenet_exp.config.targets import keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
@@ -27,8 +25,6 @@ WITH_KEYWORDS = ("activation", "optimizer")  # groups whose flags are keywords o
 MOST_CORNERS = 32  # pairs of them
 SAMPLE = 8
 ABSENT = "-"  # the value of a flag that does not matter
-
-Compose = Callable[[list[str]], DictConfig]
 
 
 class JobMaker:
@@ -41,10 +37,10 @@ class JobMaker:
 
     def __init__(self, compose: Compose, fixed: Sequence[str], flags: Sequence[Flag]) -> None:
         self._compose = compose
+        self._quick = QuickComposer(lambda overrides: without_search(compose(overrides)))
         self._fixed = list(fixed)
         self.flags = list(flags)
         self._nodes: dict[tuple[str, ...], DictConfig] = {}
-        self._quick = False
         self._only_with = {name: f for name, _, f in knobs() if f.metadata["only_with"] is not None}
 
     def values(self, choose: Choose) -> dict[str, str]:
@@ -61,7 +57,7 @@ class JobMaker:
         found |= {flag.key: flag.values.text(choose(flag)) for flag in free}
         bound = [flag for flag in there if flag.name in self._only_with]
         if bound:
-            config = typed(self._composed(found))
+            config = self._quick.config(self.overrides(found))
             bound = [flag for flag in bound if has_effect(config, self._only_with[flag.name])]
         found |= {flag.key: flag.values.text(choose(flag)) for flag in bound}
         return {flag.key: found[flag.key] for flag in self.flags if flag.key in found}
@@ -73,9 +69,8 @@ class JobMaker:
         """Raises:
         ConfigError: it can't be composed, or is no configuration.
         """
-        overrides = self.overrides(values)
         try:
-            (config,) = check_jobs([overrides], [without_search(self._composed(values))])
+            (config,) = check_jobs([self.overrides(values)], self._quick.config)
         except ConfigError as e:
             said = " ".join(f"{key}={text}" for key, text in values.items())
             raise ConfigError(f"{e} (with {said})") from e
@@ -98,21 +93,6 @@ class JobMaker:
         job = self._named(job, values)
         return job if seed is None else replace(job, name=f"{job.name} seed={seed}")
 
-    def _composed(self, values: dict[str, str]) -> DictConfig:
-        """What Hydra composes of them: a good part of what a trial costs, so once the corners have shown that it comes
-        to the same, values are put into what was composed for the same options."""
-        if not self._quick:
-            return self._compose(self.overrides(values))
-        return self._put(values)
-
-    def _put(self, values: dict[str, str]) -> DictConfig:
-        node = copy.deepcopy(self._node({flag.key: values[flag.key] for flag in self.flags if flag.group}))
-        for flag in self.flags:
-            if not flag.group and flag.key in values:
-                value = _parsed(flag.values, values[flag.key])
-                OmegaConf.update(node, flag.name, value, merge=True, force_add=flag.key.startswith("+"))
-        return node
-
     @property
     def first(self) -> dict[str, str]:
         """The values of the first corner."""
@@ -132,18 +112,14 @@ class JobMaker:
         """
         found: dict[tuple[tuple[str, str], ...], Job] = {}
         seen: set[str] = set()
-        quick = True
         for choose in self._points():
             values = self.values(choose)
             seen.update(values)
             if tuple(values.items()) not in found:
-                config = self.config(values)
-                found[tuple(values.items())] = self._job(values, config)
-                quick = quick and typed(without_search(self._put(values))) == config
+                found[tuple(values.items())] = self.job(values)
         for flag in self.flags:
             if flag.key not in seen:
                 self._refuse(flag)
-        self._quick = quick
         jobs = list(found.values())
         _check_one_place(jobs)
         return jobs
@@ -172,13 +148,6 @@ class JobMaker:
             node = self._compose(self.overrides(options))
             self._nodes[which] = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
         return self._nodes[which]
-
-
-def _parsed(values: Values, text: str) -> Any:
-    """A value as Hydra reads it."""
-    if isinstance(values, Choice):
-        return OverridesParser.create().parse_override(f"value={text}").value()
-    return int(text) if isinstance(values, Whole) else float(text)
 
 
 def _is_there(node: DictConfig, flag: Flag) -> bool:

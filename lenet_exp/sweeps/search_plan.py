@@ -13,6 +13,7 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config, Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
 from lenet_exp.config.space import Flag, flag_of
@@ -22,7 +23,7 @@ from lenet_exp.folders.records import SearchPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.search_words import how
-from lenet_exp.sweeps.search_jobs import Compose, JobMaker
+from lenet_exp.sweeps.search_jobs import JobMaker
 from lenet_exp.sweeps.search_sampling import check_installed, new_pruner, new_sampler
 
 

@@ -26,7 +26,8 @@ def check_config(config: Config) -> None:
 
 
 def _check_activation(config: Config) -> None:
-    _try_network(json.dumps([config.activation, config.regularization.dropout_rate], sort_keys=True, default=str))
+    dropout_rate = 0.5 if config.regularization.dropout_rate else 0.0  # whose range has been checked
+    _try_network(json.dumps([config.activation, dropout_rate], sort_keys=True, default=str))
 
 
 # The jobs of a sweep differ in few options, so what was tried once is known: errors are not cached.
