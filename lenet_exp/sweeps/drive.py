@@ -23,8 +23,9 @@ def drive(
     Args:
         jobs: None among them: there is none now, and may be when others have ended.
         max_failures: after so many in a row no more are started, and the running ones are asked to end; None: any.
-        on_done: is told how each ended, but for those that end because others failed; True: it counts as a failure,
-            even though it returned a value.
+        on_done: is told how each ended, but for those that end because others failed, and those whose process was lost
+            while they came to their end: they go on at the next start. True: it counts as a failure, even though it
+            returned a value.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal asked for the end, and the running jobs have come to theirs.
@@ -48,7 +49,7 @@ def drive(
             if done is None:
                 continue
             flying.discard(done.job)
-            if gave_up:
+            if gave_up or (stopping and done.lost is not None and not done.over_limit):
                 continue
             failed = on_done(done) or done.lost is not None or done.error is not None
             failures = failures + 1 if failed else 0
