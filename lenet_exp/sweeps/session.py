@@ -17,7 +17,7 @@ from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.executor import GivesExecutor, Report
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.owner import own
+from lenet_exp.folders.owner import own, owner_of
 from lenet_exp.folders.records import Outcome, SearchPlan
 from lenet_exp.folders.results import JobResult, give_up, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -134,11 +134,16 @@ class Session:
                 self.tell_failure(done.job, done.error)
             return listener is not None and listener.ended(done.job)
 
+        def can_hear(done: Done) -> bool:
+            """What was lost may still be owned: until a lost node's heartbeat is stale, or a process ends that nobody
+            hears any more."""
+            return done.lost is None or owner_of(self.jobs[done.job].folder.path) is None
+
         answer = listener.reported if listener is not None else None
         work = work_of(self.sweep, like, environment, all_known=jobs is like, answer=answer)
         executor = launcher.executor(work)
         with self.watching():
-            drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
+            drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done, can_hear=can_hear)
 
     def results(self) -> list[JobResult]:
         return job_results(self.sweep, self.jobs, self.started_ms)
