@@ -130,7 +130,7 @@ class Session:
         def on_done(done: Done) -> bool:
             if done.lost is not None:
                 self.lost(done.job, done.lost)
-            elif done.error is not None:
+            elif isinstance(done.error, Exception):  # what else there is was interrupted
                 self.tell_failure(done.job, done.error)
             return listener is not None and listener.ended(done.job)
 
