@@ -54,6 +54,7 @@ class Epoch:
     epoch: int
     val_accuracy: float
     val_loss: float
+    epoch_seconds: float = 1.0
 
 
 @dataclass
