@@ -176,6 +176,7 @@ class Process:
             if self.stopping:
                 return self._done(error=Terminated())
         run.owner = self
+        self.place.cluster.orphans |= not self.place.is_heard
         if run.result() is not None:
             return self._done(value=0.5)
         if job.fate == "refuses":
@@ -235,6 +236,10 @@ class Place:
             self.cluster.after(self.cluster.random.uniform(0, 100), lambda: self.lose(heard_after=0.0))
         else:
             self.cluster.after(self.cluster.delay() * 3, lambda: self.gone or self.say("ready", 0, None))
+
+    @property
+    def is_heard(self) -> bool:
+        return not self.executor.over and self.number in self.executor.places
 
     def start(self, turn: int, job: SimulatedJob) -> None:
         if self.gone or turn <= self._turn:
@@ -299,9 +304,10 @@ class Cluster:
         self.most_room = 4
         self.room = self.random.randint(1, 4)
         self.steps = 0
-        self.dead = self.cut_off = False
+        self.dead = False
+        self.gave_up = False  # whether a job was lost too often
+        self.orphans = False  # whether a process that nobody heard any more has taken a run
         self.executor: SimulatedExecutor | None = None
-        self.deaths: Counter[int] = Counter()
         self._next: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
         self._doomed_in = 0  # writes until the sweep's process dies; 0: it does not
@@ -331,6 +337,11 @@ class Cluster:
         while self.step(deadline):
             pass
 
+    def rest(self) -> None:
+        """Between two starts."""
+        self.dead, self.executor, self.steps, self._doomed_in = False, None, 0, 0
+        self.sleep(self.random.choice((0.0, 1.0, 100.0)))
+
     def touch(self) -> None:
         """Before whatever the sweep's process does to the world: it may be its last."""
         if self.dead:
@@ -343,7 +354,7 @@ class Cluster:
 
     def begin(self, executor: SimulatedExecutor) -> None:
         """A start of the sweep's process, with its share of the accidents."""
-        self.executor, self.steps, self.deaths = executor, 0, Counter()
+        self.executor, self.steps = executor, 0
         for _ in range(self.random.randint(0, self.accidents)):
             self.accidents -= 1
             self.after(self.random.uniform(0, 40), self._accident)
@@ -370,25 +381,14 @@ class Cluster:
         elif place is None or place.gone or what == "stop":
             return
         elif what == "node":
-            self._note(place)
             place.lose(heard_after=self.random.choice((0.0, 1.0, HEARD_SECONDS)))
         elif what == "cut off":
-            self._note(place)
-            self.cut_off = True
             place.cut_off()
         elif place.process is not None and what == "process":
-            self._note(place)
             place.kill_process()
         elif place.process is not None:
-            self.deaths[place.process.job.number] += 1000
             place.process.over_limit = True
             place.process.stop()
-
-    def _note(self, place: Place) -> None:
-        if place.process is not None:
-            self.deaths[place.process.job.number] += 1
-        elif self.executor is not None:  # it may be on its way to a job
-            self.deaths.update(self.executor.running)
 
 
 class SimulatedExecutor:
@@ -399,6 +399,8 @@ class SimulatedExecutor:
         self.places: dict[int, Place] = {}
         self.told: list[Done] = []
         self.submitted: list[int] = []
+        self.losses: dict[int, set[int]] = {}  # by job: the turns that were heard of as lost
+        self._turns: dict[int, tuple[int, int]] = {}  # what each place began last: turn and job
         self._decided = Places("simulated", retries=retries)
         self._waiting: deque[Done] = deque()
         self.over = False
@@ -450,6 +452,11 @@ class SimulatedExecutor:
     def hear(self, what: str, number: int, turn: int, value: Any) -> None:
         if self.over:
             return
+        at, job = self._turns.get(number, (0, 0))
+        if at and (what == "lost" or (what == "ended" and value is not None and value.lost and at == turn)):
+            self.losses.setdefault(job, set()).add(at)
+        if what == "ended" and at == turn:
+            self._turns.pop(number, None)
         if what == "ready":
             self._decided.ready(number)
         elif what == "lost":
@@ -469,10 +476,12 @@ class SimulatedExecutor:
         for command in commands:
             if isinstance(command, Tell):
                 self._waiting.append(command.done)
+                self.cluster.gave_up |= command.done.lost is not None
             elif isinstance(command, Open):
                 self.places[command.place] = Place(self, command.place)
                 assert len(self.places) <= 4, "more places than there ever was room for"
             elif isinstance(command, Start):
+                self._turns[command.place] = command.turn, command.job.number
                 after(delay(), partial(self.places[command.place].start, command.turn, command.job))
             elif isinstance(command, Stop):
                 after(delay(), self.places[command.place].stop)
