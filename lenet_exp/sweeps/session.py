@@ -37,6 +37,8 @@ from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, 
 from lenet_exp.tracking.sweep_report import report_sweep
 from lenet_exp.training.execution import bits_depend_on
 
+HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
+
 log = logging.getLogger("lenet_exp")
 
 
@@ -134,10 +136,17 @@ class Session:
                 self.tell_failure(done.job, done.error)
             return listener is not None and listener.ended(done.job)
 
+        asked_first: dict[int, float] = {}
+
         def can_hear(done: Done) -> bool:
             """What was lost may still be owned: until a lost node's heartbeat is stale, or a process ends that nobody
-            hears any more."""
-            return done.lost is None or owner_of(self.jobs[done.job].folder.path) is None
+            hears any more. And a network file system may show a record later than its run is heard of."""
+            folder = self.jobs[done.job].folder
+            if done.lost is not None:
+                return owner_of(folder.path) is None
+            if done.error is not None or folder.shows_end():
+                return True
+            return time.monotonic() - asked_first.setdefault(done.job, time.monotonic()) > HIDDEN_SECONDS
 
         answer = listener.reported if listener is not None else None
         work = work_of(self.sweep, like, environment, all_known=jobs is like, answer=answer)

@@ -86,6 +86,9 @@ class Run:
     def path(self) -> Run:
         return self
 
+    def shows_end(self) -> bool:
+        return self.ended is not None
+
     def history(self) -> History:
         return History([self.epoch(n) for n in range(1, self.committed + 1)])
 
@@ -330,6 +333,9 @@ class Cluster:
         self.now, _, action = heapq.heappop(self._next)
         action()
         return True
+
+    def monotonic(self) -> float:
+        return self.now
 
     def sleep(self, seconds: float) -> None:
         """Of the sweep's process."""

@@ -118,7 +118,8 @@ def ends_by_itself(cluster: Cluster, start: Any) -> bool:
     cluster.rest()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(drive_module, "time", cluster)
+            for module in (drive_module, session_module):
+                patch.setattr(module, "time", cluster)
             start()
     except (Killed, KeyboardInterrupt):
         return False
