@@ -186,7 +186,7 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
 def _after(forced_ms: float, new: Record) -> Record:
     """A run that is trained again counts as begun after that was asked for, also by a clock that is behind."""
     if math.isfinite(forced_ms) and new.created_ms < forced_ms:
-        return replace(new, created_ms=int(forced_ms))
+        return replace(new, created_ms=math.ceil(forced_ms))
     return new
 
 
