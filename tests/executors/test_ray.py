@@ -155,7 +155,8 @@ def test_what_the_cluster_cannot_do_is_one_line(cluster, ready, more, said):
     assert done.returncode == 2, done.stdout + done.stderr
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    assert not list(ready.glob("runs/*/record.json"))
+    assert not list(ready.glob("*s/*"))  # nothing is left of it
+    assert not runs(client(ready), "sweep")
 
 
 def test_runs_go_where_the_resources_are(cluster, ready):
