@@ -41,11 +41,11 @@ def test_under_hydras_launchers_a_killed_job_costs_no_more_than_the_same_line(re
     """The table in docs/launchers.md."""
     pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"hydra-{plugin}-launcher is not installed")
     (tmp_path / "die-0").touch()
-    what = (f"--config-dir={MINE}", "activation=dies", "num_epoch=2", "num_threads=1", "seed=0,1,2")
+    what = ("activation=dies", "num_epoch=2", "num_threads=1", "seed=0,1,2")
     environment = {FOLDER: str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
 
     def typed() -> tuple[Done, dict[str, str], str]:
-        done = end(start("-m", *flags, *QUICK, *what, outputs=ready, env=environment))
+        done = end(start("-m", f"--config-dir={MINE}", *flags, *QUICK, *what, outputs=ready, env=environment))
         (parent,) = runs(client(ready), "sweep")
         children = runs(client(ready))
         assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
