@@ -120,6 +120,8 @@ class GridSweeper(BasicSweeper, Sweeper):
         if config.sweep.dry_run:
             print_estimate(sweep, jobs, config)
             return []
+        if config.sweep.force or any(job.folder.whole_result() is None for job in jobs):
+            self._check_cluster(jobs)
         with sweep_session(sweep, jobs, config, asked) as session:
             missing = session.missing()
             if missing:
@@ -132,6 +134,24 @@ class GridSweeper(BasicSweeper, Sweeper):
         workers = self.config.hydra.launcher.get("workers")
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
             raise ConfigError(f"hydra.launcher.workers={workers}: allowed is 1 or more")
+
+    def _check_cluster(self, jobs: list[Any]) -> None:
+        """Before anything is written."""
+        from hydra.core.plugins import Plugins
+
+        from lenet_exp.executors.executor import ChecksFirst
+        from lenet_exp.sweeps.job import task_of
+        from lenet_exp.sweeps.workers import cores_of
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        if not str(self.config.hydra.launcher._target_).startswith("hydra_plugins.lenet_exp_"):
+            return
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context, task_function=task_of(None), config=self.config
+        )
+        if isinstance(launcher, ChecksFirst):
+            launcher.check(cores_of(jobs))
 
     def _train(self, session: Any, missing: list[Any]) -> None:
         """By the executor of a launcher of ours, else as Hydra launches jobs."""
@@ -214,6 +234,7 @@ class SearchSweeper(GridSweeper):
         if planned.config.sweep.dry_run:
             print_plan(planned)
             return []
+        self._check_cluster(planned.corners)
         search = SearchRun(planned)
         asked = Asked(command_line(), planned.overrides, [flag.name for flag in planned.flags], planned.asked)
         failed = None

@@ -101,8 +101,13 @@ def remove_left_aside(folder: Path, *, keep: str = "", only: str = "") -> None:
         only: the name of the only file meant; by default all.
     """
     for aside in folder.iterdir():
-        name = aside.name[1:-9]  # of `.<name>.<8 characters>`
-        if aside.name.startswith(".") and aside.name[-9:-8] == "." and name != keep and name == (only or name):
+        name = aside.name[1:-9]  # of `.<name>.<8 characters>`; submitit's folder is `.submitit`
+        if (
+            aside.name.startswith(".")
+            and aside.name[-9:-8] == "."
+            and name not in ("", keep)
+            and name == (only or name)
+        ):
             aside.unlink(missing_ok=True)
 
 

@@ -96,3 +96,16 @@ class GivesExecutor(Protocol):
 
     def executor(self, work: Work) -> Executor:
         """A new one."""
+
+
+@runtime_checkable
+class ChecksFirst(Protocol):
+    """A launcher of ours that can say what is wrong before anything is written."""
+
+    def check(self, cores: int) -> None:
+        """Args:
+            cores: of a job.
+
+        Raises:
+            ConfigError: its executor can't be had, or has no place for such a job.
+        """

@@ -133,6 +133,8 @@ class Host:
                 return
 
     def _ask(self, question: Any) -> Any:
+        if self._stopping:
+            return None
         self._said.put(Question(question))
         return self._answers.get()
 

@@ -21,6 +21,7 @@ from lenet_exp.machine import cpu_count, versions
 
 REACH_SECONDS = 10.0  # for the cluster's address to answer
 CLOCKS_APART = 5.0  # seconds, from which on it is said
+NAMESPACE = "lenet_exp"
 AT_ONCE = 4  # calls of an actor: the running one, `stop`, `close`
 
 log = logging.getLogger("lenet_exp")
@@ -130,7 +131,9 @@ def _actor(options: RayOptions) -> Any:
 
 
 def _connect(address: str | None, more: dict[str, Any]) -> None:
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": "lenet_exp"}
+    if ray.is_initialized() and ray.get_runtime_context().namespace == NAMESPACE:
+        return  # when it was checked
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     given = {"address": address, **quiet, **more}
     wrong = f"hydra.launcher.address={address}: no Ray cluster answers there"
     if address is None:  # "local", since with none Ray takes what RAY_ADDRESS names, or a cluster that runs here

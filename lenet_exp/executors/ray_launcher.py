@@ -14,6 +14,7 @@ from lenet_exp.errors import ConfigError
 
 if TYPE_CHECKING:
     from lenet_exp.executors.executor import Executor, Work
+    from lenet_exp.executors.ray_cluster import RayOptions
 
 
 class RayLauncher(Launcher):
@@ -43,19 +44,34 @@ class RayLauncher(Launcher):
         self.max_failures = 1 if fail_fast else max_failures
 
     def executor(self, work: Work) -> Executor:
+        """Connects to the cluster, unless `check` has.
+
+        Raises:
+            ConfigError: as of `check`.
+        """
+        options = self._options(work.cores)
+        from lenet_exp.executors.ray_executor import RayExecutor
+
+        return RayExecutor(work, options, retries=self.retries, time_limit=self.time_limit)
+
+    def check(self, cores: int) -> None:
         """Connects to the cluster.
 
         Raises:
             ConfigError: Ray is not installed, the cluster can't be reached, or no node has what a run needs.
         """
+        options = self._options(cores)
+        from lenet_exp.executors.ray_cluster import Cluster
+
+        Cluster(options)
+
+    def _options(self, cores: int) -> RayOptions:
         try:
             from lenet_exp.executors.ray_cluster import RayOptions
-            from lenet_exp.executors.ray_executor import RayExecutor
         except ImportError as e:
             raise ConfigError("hydra/launcher=cluster_ray needs Ray: pip install 'lenet_exp[ray]'") from e
-        cpus = work.cores if self.cpus is None else self.cpus
-        options = RayOptions(self.address, self.workers, cpus, self.gpus, self.memory, self.resources, self.init)
-        return RayExecutor(work, options, retries=self.retries, time_limit=self.time_limit)
+        cpus = cores if self.cpus is None else self.cpus
+        return RayOptions(self.address, self.workers, cpus, self.gpus, self.memory, self.resources, self.init)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Nothing of it is needed."""

@@ -13,6 +13,7 @@ lock, owner.json      who owns the run now (owner.py)
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -174,6 +175,12 @@ class RunFolder:
             return None if value is None else record_of(value)
 
         return read(path, of, AGAIN)
+
+    def shows_end(self) -> bool:
+        """Whether a record is there, whole or not; a network file system is made to look again."""
+        with contextlib.suppress(OSError):
+            os.listdir(self.path)  # opening a folder is what brings its cached names up to date (close-to-open)
+        return (self.path / "record.json").exists()
 
     def lost_record(self) -> str | None:
         """Why a run that had ended has no record any more; None where that is not so."""

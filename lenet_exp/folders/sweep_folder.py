@@ -4,7 +4,7 @@ jobs.jsonl     the frozen jobs, one a line; a sweep may get more while it runs
 sweep.json     what was asked for, how many jobs there are, the MLflow run, how often it was started
 active/<n>     job n is in training now
 ended/<n>      job n has come to an end (JSON: why it failed before it had a record, or null)
-workers.log    what the workers printed
+workers.log    what the workers printed, and workers-<host>.log those of each node
 lock, owner.json
 """
 
@@ -75,7 +75,8 @@ class SweepFolder:
         plan = replace(kept or SweepPlan(created_ms=_now_ms(), remade=lost), **asked)
         plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
         self._write(plan)
-        remove(self.path / "workers.log")
+        for log in self.path.glob("workers*.log"):
+            remove(log)
         for folder in ("active", "ended"):
             if not (self.path / folder).is_dir():
                 remove(self.path / folder)

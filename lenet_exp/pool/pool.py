@@ -35,12 +35,14 @@ class Done:
         value: what it returned.
         error: what it raised, or None.
         lost: why there is neither, such as `killed by SIGKILL`; None where there is.
+        over_limit: it was lost to its time limit.
     """
 
     job: int
     value: Any = None
     error: BaseException | None = None
     lost: str | None = None
+    over_limit: bool = False
 
 
 @dataclass
@@ -210,7 +212,7 @@ class Pool:
         if worker.stop_by is not None:  # it was told to end, and leaves now
             self._remove(worker)
         if worker.over_limit:
-            return self._end(Done(job, lost=self._over_limit()))
+            return self._end(Done(job, lost=self._over_limit(), over_limit=True))
         return self._end(Done(job, value, error))
 
     def _lost(self, worker: _Worker, job: int) -> Done | None:
@@ -218,7 +220,7 @@ class Pool:
         code = worker.process.wait()
         self._remove(worker)
         if worker.over_limit:
-            return self._end(Done(job, lost=self._over_limit()))
+            return self._end(Done(job, lost=self._over_limit(), over_limit=True))
         self._tries[job] += 1
         if self._tries[job] <= self._retries and not self._stopping:
             self._waiting.appendleft(job)

@@ -131,7 +131,8 @@ def run(
         with graceful():
             try:
                 with log_to_file(folder.log_file):
-                    begun, commits = _begin(folder, earlier, begin(job, config, data, device, chosen.why), lane)
+                    new = _after(forced_ms, begin(job, config, data, device, chosen.why))
+                    begun, commits = _begin(folder, earlier, new, lane)
                     if config.tracking.plots and augments(config.augmentation):
                         picture = augmented_picture(data, config.augmentation, config.seed)
                         folder.keep_picture("augmentation", picture)
@@ -180,6 +181,13 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
     other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
     if other:
         log.info("%s: its result was trained with %s; sweep.force=true trains again", record.name, ", ".join(other))
+
+
+def _after(forced_ms: float, new: Record) -> Record:
+    """A run that is trained again counts as begun after that was asked for, also by a clock that is behind."""
+    if math.isfinite(forced_ms) and new.created_ms < forced_ms:
+        return replace(new, created_ms=math.ceil(forced_ms))
+    return new
 
 
 def _tell_unknown(earlier: Record, new: Record) -> None:

@@ -32,12 +32,12 @@ class Costs:
         self._later[job.number] = max(0, len(job.folder.history().epochs) - job.epochs_before)
 
     def of_trial(self, number: int, epochs: int, trials: Sequence[FrozenTrial]) -> int:
-        """Of the epochs that a trial's run has at its end, those that were trained for it: not there when it was asked
-        for, and not told of another trial with the same run."""
+        """Of the epochs that a trial's run has at its end, those that were trained for it: not there before any trial
+        asked for it, and not told of another one."""
         run = trials[number].user_attrs.get(RUN)
-        others = [t.user_attrs for t in trials if t.number != number and t.user_attrs.get(RUN) == run]
-        told = [int(a[HAD]) + int(a[EPOCHS]) for a in others if EPOCHS in a]
-        return max(0, epochs - max([int(trials[number].user_attrs.get(HAD, 0)), *told]))
+        same = [t for t in trials if t.number == number or t.user_attrs.get(RUN) == run]
+        told = sum(int(t.user_attrs.get(EPOCHS, 0)) for t in same if t.number != number)
+        return max(0, epochs - min(int(t.user_attrs.get(HAD, 0)) for t in same) - told)
 
     def spent(self, trials: Sequence[FrozenTrial], jobs: Sequence[Job], firsts: Sequence[int]) -> int:
         """All; those in training as far as they are told.

@@ -17,7 +17,7 @@ from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.executor import GivesExecutor, Report
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.owner import own
+from lenet_exp.folders.owner import own, owner_of
 from lenet_exp.folders.records import Outcome, SearchPlan
 from lenet_exp.folders.results import JobResult, give_up, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -36,6 +36,8 @@ from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
 from lenet_exp.training.execution import bits_depend_on
+
+HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
 
 log = logging.getLogger("lenet_exp")
 
@@ -130,15 +132,27 @@ class Session:
         def on_done(done: Done) -> bool:
             if done.lost is not None:
                 self.lost(done.job, done.lost)
-            elif done.error is not None:
+            elif isinstance(done.error, Exception):  # what else there is was interrupted
                 self.tell_failure(done.job, done.error)
             return listener is not None and listener.ended(done.job)
+
+        asked_first: dict[int, float] = {}
+
+        def can_hear(done: Done) -> bool:
+            """What was lost may still be owned: until a lost node's heartbeat is stale, or a process ends that nobody
+            hears any more. And a network file system may show a record later than its run is heard of."""
+            folder = self.jobs[done.job].folder
+            if done.lost is not None:
+                return owner_of(folder.path) is None
+            if done.error is not None or folder.shows_end():
+                return True
+            return time.monotonic() - asked_first.setdefault(done.job, time.monotonic()) > HIDDEN_SECONDS
 
         answer = listener.reported if listener is not None else None
         work = work_of(self.sweep, like, environment, all_known=jobs is like, answer=answer)
         executor = launcher.executor(work)
         with self.watching():
-            drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
+            drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done, can_hear=can_hear)
 
     def results(self) -> list[JobResult]:
         return job_results(self.sweep, self.jobs, self.started_ms)

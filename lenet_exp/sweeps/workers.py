@@ -39,11 +39,16 @@ def work_of(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment)),
         sets=sets,
-        cores=max(job.config.num_threads or SWEEP_THREADS for job in jobs),
+        cores=cores_of(jobs),
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
     )
+
+
+def cores_of(jobs: Sequence[Job]) -> int:
+    """What a process needs for any of these."""
+    return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 
 def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[SharedSet]) -> None:

@@ -155,7 +155,8 @@ def test_what_the_cluster_cannot_do_is_one_line(cluster, ready, more, said):
     assert done.returncode == 2, done.stdout + done.stderr
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    assert not list(ready.glob("runs/*/record.json"))
+    assert not [path for path in ready.glob("*s/*") if path.is_dir()]  # nothing is left of it
+    assert client(ready).get_experiment_by_name("lenet_exp") is None
 
 
 def test_runs_go_where_the_resources_are(cluster, ready):

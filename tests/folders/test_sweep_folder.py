@@ -56,12 +56,13 @@ def test_the_next_start_has_its_own_order_and_forgets_what_happened(tmp_path):
     created = sweep.started().created_ms
     sweep.begin_job(0)
     sweep.end_job(1, "an error")
-    (sweep.path / "workers.log").write_text("old")
+    for name in ("workers.log", "workers-n1.log"):
+        (sweep.path / name).write_text("old")
     sweep.save(mlflow_runs={"here": "1"}, outcome=Outcome.killed)
     sweep.start(list(reversed(jobs)), **ASKED | {"command": "lenet-train -m seed=2,1"})
     assert sweep.jobs() == list(reversed(jobs))
     assert (sweep.active(), sweep.ended(), sweep.error(1)) == ([], [], None)
-    assert not (sweep.path / "workers.log").exists()
+    assert not list(sweep.path.glob("*.log"))
     plan = sweep.plan()
     assert (plan.starts, plan.outcome, plan.created_ms) == (2, "running", created)
     assert (plan.mlflow_runs, plan.command) == ({"here": "1"}, "lenet-train -m seed=2,1")

@@ -111,7 +111,7 @@ def test_without_retries_it_is_not(tmp_path):
 def test_over_the_time_limit_a_job_is_asked_to_end_and_counts_as_lost(tmp_path):
     file = tmp_path / "file"
     done = run((tasks.wait_for_the_end, str(file)), (tasks.double, 1), time_limit=3)
-    assert done[0] == Done(0, lost="over the time limit of 3 s")
+    assert done[0] == Done(0, lost="over the time limit of 3 s", over_limit=True)
     assert file.read_text() == "ended cleanly"
     assert done[1].value == 2
 

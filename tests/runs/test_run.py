@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -29,9 +30,12 @@ LINE = (*SMALL, "num_epoch=4", "num_threads=1", "tracking.plots=false")
 TORCH = (*LINE, "engine=torch")  # whose bits depend on the CPU
 
 
-def trained(prune: Callable[[EpochResult], bool] = lambda result: False, line: Sequence[str] = LINE) -> RunResult:
+def trained(
+    prune: Callable[[EpochResult], bool] = lambda result: False, line: Sequence[str] = LINE, forced_ms: float = 0.0
+) -> RunResult:
     config = compose(list(line))
-    return run(lone_job(config), StoreDelivery(config.tracking), default_threads=1, prune=prune)
+    job, delivery = lone_job(config), StoreDelivery(config.tracking)
+    return run(job, delivery, default_threads=1, forced_ms=forced_ms, prune=prune)
 
 
 def test_a_pruned_run_ended_well_but_is_no_result_and_goes_on_where_it_was_pruned(ready: Path, tmp_path, monkeypatch):
@@ -52,6 +56,15 @@ def test_a_pruned_run_ended_well_but_is_no_result_and_goes_on_where_it_was_prune
 
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "calm"))
     assert trained().record.weights_digest == whole.record.weights_digest
+
+
+def test_what_is_trained_again_goes_on_also_where_the_clock_is_behind_that_of_the_sweep(ready, caplog):
+    forced_ms = time.time() * 1000 + 3_600_000
+    assert trained(lambda result: result.epoch == 2, forced_ms=forced_ms).record.created_ms == math.ceil(forced_ms)
+    caplog.set_level(logging.INFO)
+    assert trained(forced_ms=forced_ms).outcome is Outcome.finished
+    assert "goes on in epoch 3" in caplog.text
+    assert trained(forced_ms=forced_ms).repeated
 
 
 def test_numbers_of_another_type_than_the_flags_name_the_same_run(ready):

@@ -1,10 +1,10 @@
-"""Hydra's own sweeper and joblib's launcher stay usable."""
+"""Hydra's own sweeper and launchers stay usable."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.commands import MINE, SMALL, end, lenet_train, start
+from tests.commands import MINE, SMALL, Done, end, lenet_train, start
 from tests.stores import client, runs
 from tests.sweeps.spies import FOLDER
 
@@ -28,20 +28,38 @@ def test_hydras_basic_sweeper_tells_of_a_failure(ready):
     assert len(runs(client(ready))) == 1
 
 
-@pytest.mark.slow(seconds=11)
-def test_joblib(ready):
-    line = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SMALL, "num_epoch=2", "seed=0,1,2,3")
-    done = end(start(*line, outputs=ready))
+@pytest.mark.slow(seconds=25)
+@pytest.mark.parametrize(
+    ("plugin", "flags", "status"),
+    [
+        ("joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), 1),
+        ("submitit", ("hydra/launcher=submitit_local",), 1),
+        ("ray", ("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"), 0),  # which tries again by itself
+    ],
+)
+def test_under_hydras_launchers_a_killed_job_costs_no_more_than_the_same_line(ready, tmp_path, plugin, flags, status):
+    """The table in docs/launchers.md."""
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"hydra-{plugin}-launcher is not installed")
+    (tmp_path / "die-0").touch()
+    what = ("activation=dies", "num_epoch=2", "num_threads=1", "seed=0,1,2")
+    environment = {FOLDER: str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+
+    def typed() -> tuple[Done, dict[str, str], str]:
+        done = end(start("-m", f"--config-dir={MINE}", *flags, *QUICK, *what, outputs=ready, env=environment))
+        (parent,) = runs(client(ready), "sweep")
+        children = runs(client(ready))
+        assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+        return done, {run.data.params["seed"]: run.info.status for run in children}, parent.info.status
+
+    done, states, parent = typed()
+    assert done.returncode == status, done.stderr
+    assert not list(tmp_path.glob("die-*"))
+    assert set(states.values()) <= {"FINISHED", "KILLED"}
+    assert ("KILLED" in states.values(), parent) == ((True, "FAILED") if status else (False, "FINISHED"))
+    done, states, parent = typed()
     assert done.returncode == 0, done.stderr
-    (parent,) = runs(client(ready), "sweep")
-    children = runs(client(ready))
-    assert sorted(run.data.params["seed"] for run in children) == ["0", "1", "2", "3"]
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
-    assert "4 runs: 4 finished; 4 trained" in done.stdout
-    again = end(start(*line, outputs=ready))
-    assert again.returncode == 0, again.stderr
-    assert "0 trained (4 had been trained before)" in again.stdout
+    assert (states, parent) == (dict.fromkeys("012", "FINISHED"), "FINISHED")
+    assert "3 runs: 3 finished" in done.stdout
 
 
 CALLBACK = """

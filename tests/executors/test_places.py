@@ -1,0 +1,109 @@
+"""What becomes of a job whose place is lost, and of places that never come; all orders of events are tried by
+tests/sweeps/test_schedules.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import UserError
+from lenet_exp.executors.places import MOST_UNREADY, Close, Open, Places, Start, Stop, Tell
+from lenet_exp.folders.job import Job
+from lenet_exp.pool.pool import Done
+
+
+def job(number: int) -> Job:
+    return Job(number, f"job {number}", {}, [], Config(), "f", str(number), Path("outputs"))
+
+
+def places(*numbers: int, retries: int = 1) -> Places:
+    """With these jobs waiting."""
+    made = Places("hydra/launcher=cluster", retries=retries)
+    for number in numbers:
+        made.submit(job(number))
+    return made
+
+
+def test_places_are_made_for_jobs_that_wait_as_far_as_there_is_room():
+    made = places(0, 1, 2)
+    assert made.fill(2) == [Open(1), Open(2)]
+    assert made.fill(2) == []
+    made.ready(2)
+    assert made.fill(2) == [Start(2, 1, job(0))]
+    assert made.running == {0}
+    assert made.fill(9) == [Open(3)]  # the first is on its way
+
+
+def test_a_job_whose_place_is_lost_goes_on_elsewhere_until_its_tries_are_used_up():
+    made = places(0)
+    for turn in (1, 2):
+        assert made.fill(1) == [Open(turn)]
+        made.ready(turn)
+        assert made.fill(1) == [Start(turn, turn, job(0))]
+        said = made.lost(turn, "its node was lost")
+    assert said == [Close(2), Tell(Done(0, lost="its node was lost"))]
+
+
+def test_a_loss_that_does_not_count_costs_no_try_and_a_time_limit_leaves_none():
+    made = places(0, retries=0)
+    for turn in (1, 2, 3):
+        made.fill(1)
+        made.ready(turn)
+        made.fill(1)
+        if turn < 3:
+            assert made.lost(turn, "its time was up", counts=False) == [Close(turn)]
+    over = Done(0, lost="over the time limit of 3 s", over_limit=True)
+    assert made.ended(3, 3, over) == [Tell(over)]
+
+
+def test_what_is_heard_late_twice_or_from_a_place_that_was_given_up_changes_nothing():
+    made, lost = places(0, 1), Done(0, lost="killed by SIGKILL")
+    made.fill(1)
+    made.ready(1)
+    assert made.fill(1) == [Start(1, 1, job(0))]
+    assert made.ended(1, 1, lost) == []
+    assert made.fill(1) == [Start(1, 2, job(0))]  # its second try, at the same place
+    assert made.ended(1, 1, lost) == []
+    assert made.running == {0}
+    assert (made.hears(1, 1), made.hears(1, 2)) == (False, True)
+    assert made.lost(1, "it does not answer") == [Close(1), Tell(Done(0, lost="it does not answer"))]
+    assert made.ended(1, 2, Done(0, value=0.9)) == made.lost(1, "once more") == []
+    made.ready(1)
+    assert made.fill(1) == [Open(2)]
+
+
+def test_places_that_never_come_end_in_one_line_and_not_while_another_works():
+    made = places(0, 1)
+    made.fill(1)
+    made.ready(1)
+    made.fill(1)
+    for _ in range(MOST_UNREADY):
+        (opened,) = made.fill(2)
+        made.lost(opened.place, "no memory")
+    assert made.fill(2) == []  # the one that there is may take both
+    assert made.ended(1, 1, Done(0, value=0.9)) == [Tell(Done(0, value=0.9))]
+    assert made.fill(2) == [Start(1, 2, job(1))]
+    made.lost(1, "its node was lost")
+    for _ in range(MOST_UNREADY):
+        (opened,) = made.fill(2)
+        made.lost(opened.place, "no memory")
+    with pytest.raises(UserError) as ended:
+        made.fill(2)
+    why = f"no place could be made ({MOST_UNREADY} in a row were lost before they were ready: no memory)"
+    assert str(ended.value) == f"hydra/launcher=cluster: {why}"
+
+
+def test_in_the_end_running_jobs_are_asked_once_and_what_is_lost_stays_for_the_next_start():
+    made = places(0, 1, 2)
+    made.fill(3)
+    made.ready(1)
+    made.ready(2)
+    made.fill(3)
+    assert made.stop() == [Stop(1), Stop(2), Close(3)]
+    assert made.stop() == []
+    assert made.lost(1, "its node was lost") == [Close(1)]
+    assert made.ended(2, 2, None) == [Close(2)]
+    assert made.running == set()
+    assert made.fill(3) == []
