@@ -229,16 +229,16 @@ class SearchRun:
         self._epochs.pop(number, None)
 
     def _seed_ended(self, job: Job) -> None:
-        """What the race learns of it: nothing of a trial that was pruned, or a configuration that was drawn twice."""
-        trial = _trial_of(job)
-        run, trials = self.session.jobs[self._firsts[trial]].run, self.trials.all()
-        if self.seeds.most == 1 or any(t.user_attrs.get(RUN) == run for t in trials[:trial]):
-            return
-        outcome, _ = self._outcome(job)
-        told, values = self.aim.told(outcome, job.folder.history().epochs)
-        seed = self._seed_of(job)
-        if seed or told is Outcome.finished:
+        """What the race learns of it. In the race are trials that the study counts as whole, each run once."""
+        trial, seed = _trial_of(job), self._seed_of(job)
+        if seed:
+            told, values = self.aim.told(self._outcome(job)[0], job.folder.history().epochs)
             self.seeds.ended(trial, seed, values[0] if told is Outcome.finished and values else None)
+        elif self.seeds.most > 1 and (values := self.trials.value(trial)) is not None:
+            trials = self.trials.all()
+            same = [n for n in self.seeds.trials() if trials[n].user_attrs.get(RUN) == job.run]
+            if not same or trial in same:
+                self.seeds.ended(trial, 0, values[0])
 
     def _note(self, number: int, epoch: int, seen: Validated) -> bool:
         """The study hears of an epoch of a trial; whether its run is ended there."""

@@ -60,6 +60,10 @@ class Seeds:
         """The trials that can't be excluded as the best; those with the most seeds first, and of these the best."""
         return sorted(self._in(), key=lambda t: (-len(self._whole(t)), -self.mean(t), t))
 
+    def trials(self) -> list[int]:
+        """Those whose first seed has ended well."""
+        return list(self._values)
+
     def is_raced(self) -> bool:
         """Whether any has had a second seed."""
         return any(len(values) > 1 for values in self._values.values())

@@ -147,7 +147,15 @@ class Trials:
 
     def whole(self) -> list[FrozenTrial]:
         """Those with a value, that did not diverge."""
-        return [t for t in self.all() if t.state is TrialState.COMPLETE and t.values != self._aim.worst]
+        return [trial for trial in self.all() if self._is_whole(trial)]
+
+    def value(self, number: int) -> list[float] | None:
+        """What a trial came to, by objective; None of one that is not among these."""
+        trial = self._frozen(number)
+        return trial.values if self._is_whole(trial) else None
+
+    def _is_whole(self, trial: FrozenTrial) -> bool:
+        return trial.state is TrialState.COMPLETE and trial.values != self._aim.worst
 
     def front(self) -> list[FrozenTrial]:
         """Of two objectives: those that no other one is at least as good as in both, and better in one; the best by
