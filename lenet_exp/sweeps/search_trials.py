@@ -7,6 +7,7 @@ in memory does the work; `search_database` keeps the same events in a file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -97,12 +98,14 @@ class Trials:
         Args:
             make: asks for each value that it needs; raises ConfigError where they don't go together, and then others
                 are drawn.
-            had: whether what was made has been asked for before. Then others are drawn, too; a few times.
+            had: whether what was made has been asked for before. Then others are drawn, too; a few times, and not where
+                there have been as many trials as there are configurations.
 
         Raises:
             ConfigError: of the last attempt.
         """
         before, refused = self.all(), False
+        all_had = len(before) >= (size(self._flags) or math.inf)
         for attempt in range(ATTEMPTS):
             last = attempt == ATTEMPTS - 1
             self._study.sampler = self._new_sampler(len(before), attempt)
@@ -114,7 +117,7 @@ class Trials:
                     self._fill(before)
                     raise
             else:
-                if last or not had(made):
+                if last or all_had or not had(made):
                     return made, self._take(before, trial, refused)
             refused = True
             self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
