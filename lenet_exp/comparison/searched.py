@@ -140,6 +140,11 @@ class Searched:
         """In the order in which they were asked for."""
         return [self._trial(its) for its in _by_configuration(self.runs).values()]
 
+    def runs_of(self, trial: SearchedTrial) -> list[SearchedRun]:
+        """Those of its configuration, one a seed."""
+        its = next(run.configuration for run in self.runs if run.trial == trial.number)
+        return [run for run in self.runs if run.configuration == its]
+
     @cached_property
     def best(self) -> SearchedTrial | None:
         """That of the last step: of those with most finished runs the best by their mean."""

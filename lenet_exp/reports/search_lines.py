@@ -19,7 +19,8 @@ def search_lines(searched: Searched) -> list[str]:
         shown = steps[-IMPROVEMENTS:]
         before = f"{len(steps) - len(shown)} before, then " if len(shown) < len(steps) else ""
         told = ", ".join(f"{_value(searched, s.best)} after {s.epochs:,} epochs" for s in shown)
-        lines.append(f"best so far: {before}{told}; {searched.epochs:,} epochs in all")
+        waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
+        lines.append(f"best so far{waits}: {before}{told}; {searched.epochs:,} epochs in all")
     importance = search_importance(searched)
     if importance:
         every = max(i.trials for i in importance)
@@ -58,7 +59,7 @@ def _improvements(searched: Searched) -> list[Step]:
 def _value(searched: Searched, value: float) -> str:
     if searched.is_accuracy:
         return f"{value * 100:.2f} %"
-    return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g} {searched.objective} to {searched.target:.2%}"
+    return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
 
 
 def _known(value: float) -> float | None:

@@ -26,6 +26,7 @@ MOST_SLICES, IN_A_ROW = 12, 3
 NAMES = 14  # characters of a listed value below an axis
 CROWDED = 6  # listed values; from there on they are written at a slant
 LEAST_RANGE = 0.01  # of an axis of accuracies
+MARKED = 30  # epochs; longer curves go without dots
 DECADES = 1.5  # of a logarithmic axis; below, 2 and 5 are written, too
 MARKS = ((Outcome.pruned, PRUNED, "."), (Outcome.diverged, DIVERGED, "x"), (Outcome.finished, FINISHED, "o"))
 
@@ -100,19 +101,19 @@ def curves_figure(searched: Searched, title: str) -> Figure | None:
     figure = Figure(figsize=(9, 4.2))
     axes = figure.subplots(gridspec_kw={"left": 0.085, "right": 0.975, "bottom": 0.12, "top": 0.84})
     finished = [run for run in runs if run.outcome is Outcome.finished]
-    its = [run for run in finished if run.name == best.name]
+    its = [run for run in searched.runs_of(best) if run.outcome is Outcome.finished]
+    marker = "." if max(len(run.curve) for run in runs) < MARKED else ""
     reached = [searched.better(run.value) for run in finished]
     low, high = float(np.median(reached)), max(reached)
     for run in runs:
         x, y = range(1, len(run.curve) + 1), np.array(run.curve)
         if run.outcome is not Outcome.finished:
-            color, width, order, marker = PRUNED, 0.8, 1.0, "." if len(runs) < 100 else ""
-            axes.plot(x, y, color=color, linewidth=width, zorder=order, alpha=0.7, marker=marker, markersize=4)
+            axes.plot(x, y, color=PRUNED, linewidth=0.8, zorder=1, alpha=0.7, marker=marker, markersize=4)
         elif run not in its:
             height = (searched.better(run.value) - low) / max(high - low, 1e-9)
-            axes.plot(x, y, color=CMAP(min(max(height, 0), 1) * 0.9), linewidth=1.2, zorder=2)
+            axes.plot(x, y, color=CMAP(min(max(height, 0), 1) * 0.9), linewidth=1.2, zorder=2, marker=marker)
     for run in its:
-        axes.plot(range(1, len(run.curve) + 1), run.curve, color=BEST, linewidth=2.6, zorder=3)
+        axes.plot(range(1, len(run.curve) + 1), run.curve, color=BEST, linewidth=2.6, zorder=3, marker=marker)
     others = len(finished) - len(its)
     ended = len(runs) - len(finished)
     axes.plot([], [], color=BEST, linewidth=2.6, label=f"best: {best.name}")
