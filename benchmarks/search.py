@@ -14,6 +14,7 @@ would name after so many epochs: its regret is how far its mean over the table's
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def markdown(table: Table, found: Sequence[Found]) -> str:
             needed, own = random.epochs_to(goal), f.epochs_to(goal)
             frugal = f"{needed / own:.1f}" if needed and own else "< 1"
         counts = [f"{f.mean('trials'):.0f}", f"{f.mean('pruned'):.0f}", f"{f.mean('seconds') / 60:.1f}"]
-        below = f"{f.share_below(spread, at[-1]):.0%}"
+        below = f"{f.share_below(spread, at[-1]):.0%}" if math.isfinite(spread) else "-"
         lines.append("| " + " | ".join([f.name, str(len(f.searches)), *regrets, below, frugal, *counts]) + " |")
     lines += [
         "",

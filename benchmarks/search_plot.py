@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -13,6 +16,7 @@ from benchmarks.search_replay import Floats, Table
 
 COLORS = colormaps["tab10"]
 FLOOR = 0.01  # points; the logarithmic axis begins there
+LEGEND = 28  # characters of a line
 FIRST = 0.01  # share of the grid's epochs at which the picture begins
 
 
@@ -40,17 +44,8 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
         if name in banded:
             low, high = np.quantile(points, [0.1, 0.9], axis=0)
             axes.fill_between(share[kept], low, high, color=color, alpha=0.12, linewidth=0)
-    axes.axhline(spread * 100, color="#6b7280", linewidth=1, linestyle=(0, (5, 3)))
-    axes.annotate(
-        "one seed's standard deviation",
-        (1, spread * 100),
-        xycoords=("axes fraction", "data"),
-        xytext=(-3, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color="#6b7280",
-    )
+    if math.isfinite(spread):
+        _spread_line(axes, spread * 100)
     axes.set_xscale("log")
     axes.set_yscale("log")
     top = max(float(np.median(values[:, round(FIRST * table.grid_epochs)])) for values in regret.values()) * 100
@@ -59,7 +54,9 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value * 100:g} %"))
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, place: f"{value:g}" if value > FLOOR else f"≤ {value:g}")
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25)
@@ -70,7 +67,7 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
     order = [labels.index(name) for name in ways]
     axes.legend(
         [handles[i] for i in order],
-        [labels[i] for i in order],
+        [textwrap.fill(labels[i], LEGEND) for i in order],
         frameon=False,
         fontsize=8,
         loc="upper left",
@@ -83,3 +80,18 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
         "Searches replayed on FashionMNIST's curves: median, and 10 to 90 % of the repetitions", fontsize=11
     )
     return figure
+
+
+def _spread_line(axes: Axes, points: float) -> None:
+    gray = "#6b7280"
+    axes.axhline(points, color=gray, linewidth=1, linestyle=(0, (5, 3)))
+    axes.annotate(
+        "one seed's standard deviation",
+        (1, points),
+        xycoords=("axes fraction", "data"),
+        xytext=(-3, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=gray,
+    )
