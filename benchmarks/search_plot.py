@@ -29,7 +29,7 @@ def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
     ways = sorted(regret, key=lambda name: float(np.median(regret[name][:, -1]) + regret[name][:, -1].mean()))
     banded = {ways[0], *(name for name in ways if name.startswith(("random, none", "batches")))}
     figure = Figure(figsize=(9, 5))
-    axes = figure.subplots(gridspec_kw={"left": 0.085, "right": 0.72, "bottom": 0.115, "top": 0.9})
+    axes = figure.subplots(gridspec_kw={"left": 0.105, "right": 0.73, "bottom": 0.115, "top": 0.9})
     spread, _ = table.spread()
     for name, values in regret.items():
         epochs = np.arange(values.shape[1])
@@ -87,11 +87,10 @@ def _spread_line(axes: Axes, points: float) -> None:
     axes.axhline(points, color=gray, linewidth=1, linestyle=(0, (5, 3)))
     axes.annotate(
         "one seed's standard deviation",
-        (1, points),
+        (0, points),
         xycoords=("axes fraction", "data"),
-        xytext=(-3, 3),
+        xytext=(4, -10),
         textcoords="offset points",
-        ha="right",
         fontsize=8,
         color=gray,
     )
