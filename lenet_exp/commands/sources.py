@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from lenet_exp.commands.literal import one_of
-from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
 from lenet_exp.comparison.design import Design, design_of, together
 from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, from_results
+from lenet_exp.comparison.searched import Searched, searched
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results
@@ -41,18 +42,19 @@ def find(
         raise ConfigError("sweep= and filter=: allowed is one of them")
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
-        design, title = None, filter_string or f"all runs of {experiment}"
+        design, search, title = None, None, filter_string or f"all runs of {experiment}"
     else:
-        runs, swept, design, title = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
+        runs, swept, design, search, title = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")
-    return compare_runs(runs, swept, compared, with_importance, design), title
+    return with_search(compare_runs(runs, swept, compared, with_importance, design), search), title
 
 
 def runs_of_sweeps(
     which: Sequence[str], uri: str | None, experiment: str
-) -> tuple[list[ComparedRun], list[str], Design | None, str]:
-    """The runs of sweeps, the flags that were swept, what was fixed beforehand, and the commands.
+) -> tuple[list[ComparedRun], list[str], Design | None, Searched | None, str]:
+    """The runs of sweeps, the flags that were swept, what was fixed beforehand, the search where it is one alone, and
+    the commands.
 
     A sweep that is not in the outputs folder is looked for in the store by its MLflow run id.
 
@@ -62,6 +64,7 @@ def runs_of_sweeps(
     runs: dict[str, ComparedRun] = {}
     swept: dict[str, None] = {}
     titles, designs = [], []
+    searches: list[Searched | None] = []
     for name in which:
         try:
             sweep = find_sweep(name.strip())
@@ -72,15 +75,18 @@ def runs_of_sweeps(
             if not found:
                 raise
             titles.append(f"sweep {name.strip()}")
+            searches.append(None)
         else:
             plan = sweep.started()
             results = results_of(sweep)
             found, flags = from_results(results), [flag.lstrip("+") for flag in plan.swept]
             titles.append(plan.command)
             designs.append(design_of(plan, results))
+            searches.append(searched(plan, results))
         runs |= {run.id: run for run in found}
         swept |= dict.fromkeys(flags)
-    return list(runs.values()), list(swept), together(designs), "; ".join(titles)
+    search = searches[0] if len(searches) == 1 else None
+    return list(runs.values()), list(swept), together(designs), search, "; ".join(titles)
 
 
 def results_of(sweep: SweepFolder) -> list[JobResult]:

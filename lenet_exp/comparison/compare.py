@@ -11,6 +11,7 @@ from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
 from lenet_exp.comparison.importance import importance
 from lenet_exp.comparison.runs import EXECUTION, ComparedRun, from_results
+from lenet_exp.comparison.searched import Searched, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
@@ -33,6 +34,7 @@ class Comparison:
             finished. In a confirmation the one that was named.
         importance: of flags by fANOVA; None unless it was asked for.
         design: what was fixed beforehand; None where that is not known.
+        searched: the search that made these runs; None where none did, or more than that is compared.
     """
 
     dataset: str
@@ -42,6 +44,7 @@ class Comparison:
     leader: Group | None = None
     importance: dict[str, float] | None = None
     design: Design | None = None
+    searched: Searched | None = None
 
     @property
     def not_excluded(self) -> list[Group]:
@@ -86,7 +89,13 @@ class Comparison:
 
 def compare_sweep(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
     """The comparisons of one sweep."""
-    return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
+    found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
+    return with_search(found, searched(plan, results))
+
+
+def with_search(comparisons: Sequence[Comparison], search: Searched | None) -> list[Comparison]:
+    """The comparisons of the runs of one sweep, with its search; of a grid as they are."""
+    return [replace(c, searched=search.of(c.dataset) if search is not None else None) for c in comparisons]
 
 
 def compare_runs(

@@ -94,7 +94,9 @@ def _leading(comparison: Comparison, leader: Group) -> str:
     complete = not any(g.missing for g in comparison.groups)
     if not leads:
         alone = len(comparison.groups) > 1 and complete
-        return f"{name} is the only one that never diverged: {reached}." if alone else f"{name}: {reached}."
+        pruned = any(Outcome.pruned in g.outcomes for g in comparison.groups)
+        only = "finished" if pruned else "never diverged"
+        return f"{name} is the only one that {only}: {reached}." if alone else f"{name}: {reached}."
     if all(lead.n < 2 for _, lead in leads):
         return _single(comparison, leader, leads)
     beaten = [(g, lead) for g, lead in leads if lead.ahead]

@@ -36,11 +36,11 @@ def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
     Args:
         groups: the flags that are config groups; their value says enough by itself (`relu`).
     """
-    parts = [value if flag in groups else f"{_short(flag)}={_rounded(value)}" for flag, value in values.items()]
+    parts = [value if flag in groups else f"{_short(flag)}={rounded(value)}" for flag, value in values.items()]
     return " ".join(parts) or f"job {number}"
 
 
-def _rounded(value: str) -> str:
+def rounded(value: str) -> str:
     """A number as a sampler draws it, 0.012345678901234, in four digits."""
     try:
         return f"{float(value):.4g}" if len(value) > LONGEST_NUMBER else value

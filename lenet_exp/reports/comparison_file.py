@@ -15,6 +15,7 @@ from lenet_exp.comparison.words import verdict
 from lenet_exp.files import write_asked
 from lenet_exp.reports.escape import inline
 from lenet_exp.reports.leaderboard import Cell, markdown, records
+from lenet_exp.reports.search_lines import search_data
 
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison], title: str) -> None:
@@ -58,7 +59,7 @@ def _json(comparison: Comparison) -> dict[str, object]:
             for e in found.flags
         ],
         "seeds_share_of_variance": None if _unknown(found.seeds) else found.seeds,
-    }
+    } | ({"search": search_data(comparison.searched)} if comparison.searched is not None else {})
 
 
 def _unknown(value: object) -> bool:

@@ -16,7 +16,7 @@ from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.words import verdict
 from lenet_exp.reports.comparison_plots import figures
-from lenet_exp.reports.leaderboard import capital, cells, effect_lines, heads, title_of
+from lenet_exp.reports.leaderboard import capital, cells, effect_lines, heads, more_line, shown_rows, title_of
 
 METHOD = """The leader against each other configuration: paired over common seeds, else Welch's test. The same runs
 chose the leader, so all pairs count (Shaffer's method); to win it must lead each other by its test alone. It is called
@@ -74,9 +74,8 @@ def _section(comparison: Comparison) -> str:
     lines = effect_lines(comparison)
     if lines:
         items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-        parts.append(
-            f"<h2>What each flag does</h2><p class=small>In points, against the mean of all.</p><ul>{items}</ul>"
-        )
+        head = "<h2>What each flag does</h2><p class=small>In points, against the mean of all.</p>"
+        parts.append(f"{head if comparison.searched is None else '<h2>The search</h2>'}<ul>{items}</ul>")
     return "\n".join(parts)
 
 
@@ -88,8 +87,11 @@ def _table(comparison: Comparison) -> str:
         marked = (' class="n"' if i in numbers else "" for i in range(len(values)))
         return "<tr>" + "".join(f"<{tag}{m}>{escape(v)}</{tag}>" for m, v in zip(marked, values, strict=True)) + "</tr>"
 
-    rows = [row("td", cells(comparison, position)) for position in range(len(comparison.groups))]
-    return f'<div class="table"><table><thead>{row("th", titles)}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+    shown = shown_rows(comparison)
+    rows = [row("td", cells(comparison, position)) for position in range(shown)]
+    table = f'<div class="table"><table><thead>{row("th", titles)}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+    more = more_line(comparison, shown)
+    return table if more is None else f"{table}<p class=small>{escape(more)}; output=report.csv has them.</p>"
 
 
 def _svg(figure: Figure, name: str) -> str:

@@ -15,10 +15,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.group import Group
+from lenet_exp.config.names import rounded
 from lenet_exp.reports.escape import no_math
+from lenet_exp.reports.search_plots import search_figures
 
 LEADERS, CURVES, LINES, NAMED = 20, 10, 200, 5  # groups that a picture can hold
 CELLS = 24  # values that a heat map can hold in a row
+MOST_EMPTY = 2 / 3  # of a heat map's cells, where a search drew the values; its slices show them
 SINGLE, MANY_COLORS = "#2563eb", colormaps["tab10"]
 WIDE_RANGE = 20  # of a number's values; from there on its axis is logarithmic
 CMAP = colormaps["viridis"]
@@ -38,7 +41,10 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
         "accuracy_and_seconds": seconds_figure,
     }
     drawn = {name: draw(comparison) for name, draw in found.items()}
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    found_figures = {name: figure for name, figure in drawn.items() if figure is not None}
+    if comparison.searched is not None:
+        found_figures |= search_figures(comparison.searched, comparison.dataset)
+    return found_figures
 
 
 def _without_math(comparison: Comparison) -> Comparison:
@@ -116,7 +122,7 @@ def heat_map_figure(comparison: Comparison) -> Figure | None:
     for group in _with_runs(comparison):
         cells.setdefault((group.flags.get(named[0], "-"), group.flags.get(named[1], "-")), []).append(group.mean)
     values = np.array([[np.mean(cells[r, c]) if (r, c) in cells else np.nan for c in columns] for r in rows])
-    if np.isnan(values).all():
+    if np.isnan(values).all() or (comparison.searched is not None and np.isnan(values).mean() > MOST_EMPTY):
         return None
     height = 1.4 + 0.42 * len(rows)
     figure, axes = _figure(height, left=0.16, bottom=0.75 / height, top=1 - 0.45 / height)
@@ -154,7 +160,7 @@ def parallel_figure(comparison: Comparison) -> Figure | None:
         axes.axvline(x, color="#d1d5db", linewidth=1, zorder=0)
         for value, place in _thinned(places[x]):
             axes.annotate(
-                value,
+                rounded(value),
                 (x, place),
                 xytext=(5, 0),
                 textcoords="offset points",
@@ -230,11 +236,15 @@ def _places(comparison: Comparison, flag: str) -> dict[str, float]:
     """Where on its axis, from 0 to 1, each value of a flag stands; numbers by size."""
     values = _ordered(comparison, flag)
     known = [number(v) for v in values]
-    if len(values) > 2 and all(n is not None for n in known):
-        at = np.array(known, dtype=float)
+    numbers = [n for n in known if n is not None]
+    words = len(values) - len(numbers)
+    if len(numbers) > 2 and words <= 1:
+        at = np.array(numbers, dtype=float)
         if at.min() > 0 and at.max() / at.min() > WIDE_RANGE:
             at = np.log(at)
-        return dict(zip(values, ((at - at.min()) / (at.max() - at.min())).tolist(), strict=True))
+        beyond = 0.12 * words  # where the flag does not matter, at the foot
+        places = beyond + (1 - beyond) * (at - at.min()) / (at.max() - at.min())
+        return dict(zip(values, [*places.tolist(), 0.0][: len(values)], strict=True))
     return {value: i / max(len(values) - 1, 1) for i, value in enumerate(values)}
 
 

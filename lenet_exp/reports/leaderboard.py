@@ -16,11 +16,14 @@ from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.importance import FEWEST
 from lenet_exp.comparison.words import against_leader, outcomes, unit, verdict
+from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.escape import as_line, inline
+from lenet_exp.reports.search_lines import search_lines
 
 Cell = str | float | bool | None
 TERMINAL_ROWS, MARKDOWN_ROWS = 50, 100
+SEARCH_ROWS = 20  # of a search, most of whose configurations were pruned
 AGAINST = "the leader against it"
 LEAST_WORDS = 26  # width of that column; the words wrap
 
@@ -88,7 +91,7 @@ def cells(comparison: Comparison, position: int) -> list[str]:
     group = comparison.groups[position]
     return [
         str(position + 1),
-        *comparison.values(group),
+        *map(rounded, comparison.values(group)),
         accuracy(group),
         interval(group),
         str(group.n),
@@ -117,8 +120,32 @@ def short(flag: str) -> str:
     return leaf if group in {"optimizer", "regularization", "activation", "training", "augmentation"} else flag
 
 
+def shown_rows(comparison: Comparison, most: int | None = None) -> int:
+    """How many of the best groups a table has.
+
+    Args:
+        most: it can hold; None: any number.
+    """
+    rows = len(comparison.groups)
+    if comparison.searched is not None:
+        rows = min(sum(g.n > 0 for g in comparison.groups) or rows, SEARCH_ROWS)
+    return rows if most is None else min(rows, most)
+
+
+def more_line(comparison: Comparison, shown: int) -> str | None:
+    """What a table does not show; None where it shows all."""
+    rest = comparison.groups[shown:]
+    if not rest:
+        return None
+    how = f" ({outcomes(rest)})" if comparison.searched is not None else ""
+    return f"{len(rest)} more{how}"
+
+
 def effect_lines(comparison: Comparison) -> list[str]:
-    """One line a flag, with its levels, and one for luck or for why nothing is said of it."""
+    """One line a flag, with its levels, and one for luck or for why nothing is said of it. Of a search its history and
+    the importance of its flags: what each does by itself can't be told where pruning chose what finished."""
+    if comparison.searched is not None:
+        return search_lines(comparison.searched)
     found = comparison.effects
     importance = comparison.importance or {}
     lines = [_effect_line(effect, importance.get(effect.flag)) for effect in found.flags]
@@ -155,18 +182,17 @@ def print_comparison(comparison: Comparison) -> None:
     """Prints the table, the verdict, what to do next and the effects to stdout."""
     console = wide_console()
     titles = heads(comparison)
-    rows = [cells(comparison, position) for position in range(min(len(comparison.groups), TERMINAL_ROWS))]
+    rows = [cells(comparison, position) for position in range(shown_rows(comparison, TERMINAL_ROWS))]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    shown = _fitting(titles, rows, console.width)
-    for i in shown:
+    for i in (shown := _fitting(titles, rows, console.width)):
         left = titles[i] == AGAINST or 1 <= i <= len(comparison.flags)
         table.add_column(titles[i], justify="left" if left else "right", no_wrap=titles[i] != AGAINST)
     for row in rows:
         table.add_row(*(row[i] for i in shown))
     console.print(title_of(comparison))
     console.print(table)
-    if len(comparison.groups) > TERMINAL_ROWS:
-        console.print(f"{len(comparison.groups) - TERMINAL_ROWS} more; lenet-compare output=report.csv has them")
+    if (more := more_line(comparison, len(rows))) is not None:
+        console.print(f"{more}; lenet-compare output=report.csv has them", soft_wrap=True)
     print_verdict(comparison)
     for line in effect_lines(comparison):
         console.print(f"  {line}", soft_wrap=True)
@@ -219,14 +245,15 @@ def markdown(comparison: Comparison, rows: int = MARKDOWN_ROWS, links: Callable[
     lines += [line for note in notes(comparison) for line in (f"{inline(capital(note))}.", "")]
     titles = list(map(inline, heads(comparison)))
     lines += [as_line(title_of(comparison)), "", _row(titles), "|" + " --- |" * len(titles)]
-    for position, group in enumerate(comparison.groups[:rows]):
+    shown = shown_rows(comparison, rows)
+    for position, group in enumerate(comparison.groups[:shown]):
         values, link = list(map(inline, cells(comparison, position))), links(group)
         if link is not None:
             at = 1 + len(comparison.flags)
             values[at] = f"[{values[at]}]({link})"
         lines.append(_row(values))
-    if len(comparison.groups) > rows:
-        lines += ["", f"{len(comparison.groups) - rows} more"]
+    if (more := more_line(comparison, shown)) is not None:
+        lines += ["", more]
     found = effect_lines(comparison)
     return "\n".join([*lines, "", *(f"- {as_line(effect)}" for effect in found)]).rstrip() + "\n"
 

@@ -13,7 +13,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.leaderboard import print_comparison, print_verdict, wide_console
+from lenet_exp.reports.leaderboard import SEARCH_ROWS, print_comparison, print_verdict, wide_console
 from lenet_exp.reports.search_words import more_of, search_line
 
 
@@ -60,7 +60,10 @@ def print_sweep(
         if (line := believed(rows)) is not None:
             console.print(line)
     else:
-        console.print(_table(rows))
+        shown = rows[:SEARCH_ROWS] if any(comparison.searched for comparison in comparisons) else rows
+        console.print(_table(shown))
+        if len(shown) < len(rows):
+            console.print(f"{len(rows) - len(shown)} more; lenet-compare output=report.csv has them")
         for comparison in comparisons:
             print_verdict(comparison)
     counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]

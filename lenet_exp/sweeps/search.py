@@ -164,7 +164,8 @@ class SearchRun:
         def make(choose: Choose) -> Job:
             return self.planned.maker.job(self.planned.maker.values(choose))
 
-        job, trial = self.trials.ask(make)
+        asked = {trial.user_attrs.get(RUN) for trial in self.trials.all()}
+        job, trial = self.trials.ask(make, had=lambda job: job.run in asked)
         had = len(job.folder.history().epochs)
         self.trials.note(trial.number, RUN, job.run)
         self.trials.note(trial.number, HAD, had)

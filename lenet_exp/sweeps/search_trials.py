@@ -7,6 +7,7 @@ in memory does the work; `search_database` keeps the same events in a file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,7 +21,8 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.sweeps.search_aim import Aim
 from lenet_exp.sweeps.search_sampling import new_pruner, new_sampler, seed_of, suggest
 
-ATTEMPTS = 20  # at a configuration that can be composed
+ATTEMPTS = 20  # at a configuration that can be composed, and that has not been asked for
+BY_SAMPLER = 4  # of these; the others are drawn at random, or a sampler that is sure would draw the same for ever
 DRAWN = "drawn"  # user attribute: what the sampler counts of all trials
 STATES = {
     Outcome.finished: TrialState.COMPLETE,
@@ -31,6 +33,10 @@ STATES = {
 
 Choose = Callable[[Flag], object]
 T = TypeVar("T")
+
+
+def _never(made: object) -> bool:
+    return False
 
 
 class Trials:
@@ -86,31 +92,50 @@ class Trials:
         known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
         return len(set(known)) >= (size(self._flags) or 0)
 
-    def ask(self, make: Callable[[Choose], T]) -> tuple[T, FrozenTrial]:
+    def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = _never) -> tuple[T, FrozenTrial]:
         """The next trial: what `make` makes of its values, and the trial.
 
         Args:
             make: asks for each value that it needs; raises ConfigError where they don't go together, and then others
                 are drawn.
+            had: whether what was made has been asked for before. Then others are drawn, too; a few times, and not where
+                there have been as many trials as there are configurations.
 
         Raises:
             ConfigError: of the last attempt.
         """
-        before = self.all()
+        before, refused = self.all(), False
+        all_had = len(before) >= (size(self._flags) or math.inf)
         for attempt in range(ATTEMPTS):
-            seed = seed_of(self._search, len(before), attempt)
-            self._study.sampler = new_sampler(self._search, self._flags, seed)
+            last = attempt == ATTEMPTS - 1
+            self._study.sampler = self._new_sampler(len(before), attempt)
             trial = self._study.ask()
             try:
                 made = make(lambda flag, trial=trial: suggest(trial, flag))  # type: ignore[misc]
             except ConfigError:
-                self._fill(before)
-                if attempt == ATTEMPTS - 1:
+                if last:
+                    self._fill(before)
                     raise
-                continue
-            trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study._study_id))
-            return made, self._frozen(trial.number)
+            else:
+                if last or all_had or not had(made):
+                    return made, self._take(before, trial, refused)
+            refused = True
+            self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
+            self._study.tell(trial, state=TrialState.FAIL)  # no sampler counts it
         raise AssertionError
+
+    def _take(self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool) -> FrozenTrial:
+        """The trial that was drawn, as the next one: those that were refused are none."""
+        trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study._study_id))
+        if refused:
+            self._fill([*before, self._frozen(trial.number)])
+        return self._frozen(len(before))
+
+    def _new_sampler(self, number: int, attempt: int) -> Any:
+        seed = seed_of(self._search, number, attempt)
+        if attempt >= BY_SAMPLER and self._search.sampler is not SamplerName.grid:
+            return optuna.samplers.RandomSampler(seed)
+        return new_sampler(self._search, self._flags, seed)
 
     def note(self, number: int, name: str, value: Any) -> None:
         """A user attribute of a trial that runs."""

@@ -140,6 +140,30 @@ def test_values_that_do_not_go_together_are_drawn_again():
     assert [t.number for t in trials.all()] == list(range(6))
 
 
+@pytest.mark.parametrize("sampler", [SamplerName.tpe, SamplerName.random, SamplerName.qmc])
+def test_what_was_asked_for_is_asked_for_again_only_where_there_is_little_else(sampler):
+    """And what was refused on the way leaves no trace: numbers, and what is drawn in another process."""
+    space, found = flags("n=range(1,6)", "m=range(0,8)"), []
+
+    def make(choose: Choose) -> tuple[str, ...]:
+        return tuple(flag.values.text(choose(flag)) for flag in space)
+
+    trials = Trials("made up", replace(SEARCH, sampler=sampler), space, EPOCHS)
+    for n in range(34):
+        if n % 5 == 0:  # killed
+            trials = Trials("made up", replace(SEARCH, sampler=sampler), space, EPOCHS, trials.all())
+        values, trial = trials.ask(make, had=found.__contains__)
+        found.append(values)
+        assert trial.number == n
+        trials.end(n, Outcome.finished, 0.1 * int(values[0]))
+    assert len(set(found[:20])) == 20
+    assert len(set(found)) >= 32
+    assert [t.number for t in trials.all()] == list(range(34))
+    assert {t.state.name for t in trials.all()} == {"COMPLETE"}
+    while len(trials) < 60:  # all 40 are gone through; it does not wait for another
+        trials.end(trials.ask(make, had=lambda values: True)[1].number, Outcome.finished, 0.5)
+
+
 WRONG = {
     ("sampler", "n_startup_trails", 3): "did you mean n_startup_trials?",
     ("sampler", "seed", 3): "no such option",

@@ -1,0 +1,205 @@
+"""How much of a grid a search has to train to find its best: searches replayed on a table of real curves.
+
+The table (`search_table.py`) has the curve of every configuration of a grid over FashionMNIST. A replay asks and tells
+as `hydra/sweeper=search` does, with four simulated workers that take the recorded seconds, and each repetition draws
+with a seed of its own. A search sees one training seed: that of its repetition. Judged is the configuration that it
+would name after so many epochs: its regret is how far its mean over the table's seeds is below that of the grid's best.
+
+    python -m benchmarks.search                                     # all ways; about an hour of one core
+    python -m benchmarks.search --ways tpe,asha random,none --repetitions 10
+    python -m benchmarks.search --tried                             # the settings that were tried for the defaults
+    python -m benchmarks.search --json x.json, and later --read x.json --output x.md --plot x.png
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import keep, parser, positive
+from benchmarks.search_plot import regret_figure
+from benchmarks.search_replay import Floats, Replayed, Table, Way, load, quick_copies, replay
+from lenet_exp.config.schema import PrunerName, SamplerName
+from lenet_exp.reports.plots import png
+
+SHARES = (0.05, 0.1, 0.15)  # of the grid's epochs at which regret is told
+FEWER = {"gp", "qmc"}  # samplers of which fewer repetitions are made
+BASELINE, BATCHES = Way("random", "none"), Way(batches=True)
+WAYS = (
+    BASELINE,
+    BATCHES,
+    *(Way("random", pruner) for pruner in ("asha", "hyperband", "median")),
+    *(Way("tpe", pruner) for pruner in ("none", "asha", "hyperband", "median")),
+    *(Way(sampler, "asha") for sampler in ("gp", "qmc")),
+)
+TRIED = (
+    BASELINE,
+    BATCHES,
+    *(
+        Way("random", "asha", {}, {"min_resource": least, "reduction_factor": factor})
+        for least in (1, 2, 3)
+        for factor in (2, 3, 4)
+    ),
+    Way("random", "median", {}, {"n_warmup_steps": 2}),
+    Way("tpe", "none"),
+    Way("tpe", "none", repeats=True),
+    Way("tpe", "none", {"constant_liar": True}),
+    Way("tpe", "none", {"n_startup_trials": 20}),
+    Way("tpe", "asha"),
+    Way("tpe", "asha", {}, {"reduction_factor": 2}),
+    Way("tpe", "asha", {}, {"reduction_factor": 3}),
+    Way("tpe", "asha", {}, {"min_resource": 2, "reduction_factor": 2}),
+    Way("tpe", "asha", {"constant_liar": True}),
+    Way("tpe", "asha", {"n_startup_trials": 50}),
+    Way("tpe", "median", {}, {"n_warmup_steps": 2}),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The searches of one way.
+
+    Attributes:
+        regret: by repetition and epoch spent (from 0); before a first result that of the worst configuration.
+    """
+
+    name: str
+    searches: list[Replayed]
+    regret: Floats
+
+    def median(self, epochs: int) -> float:
+        return float(np.median(self.regret[:, epochs]))
+
+    def nine_of_ten(self, epochs: int) -> float:
+        """What nine of ten repetitions stay below."""
+        return float(np.quantile(self.regret[:, epochs], 0.9, method="higher"))
+
+    def share_below(self, regret: float, epochs: int) -> float:
+        return float((self.regret[:, epochs] < regret).mean())
+
+    def epochs_to(self, regret: float) -> int | None:
+        """Until the median over the repetitions is no higher than that; None: never."""
+        reached = np.flatnonzero(np.median(self.regret, 0) <= regret)
+        return int(reached[0]) if len(reached) else None
+
+    def mean(self, what: str) -> float:
+        return float(np.mean([getattr(search, what) for search in self.searches]))
+
+
+def search_all(table: Table, way: Way, repetitions: int, share: float) -> Found:
+    """The repetitions of one way, up to a share of the grid's epochs."""
+    with quick_copies():
+        budget = round(share * table.grid_epochs)
+        searches = [replay(table, way, repetition, budget) for repetition in range(repetitions)]
+    return judged(table, way.name, searches, share)
+
+
+def judged(table: Table, name: str, searches: list[Replayed], share: float) -> Found:
+    """By the table, after each epoch up to a share of the grid's."""
+    regret = np.full((len(searches), round(share * table.grid_epochs) + 1), float(table.regret.max()))
+    for row, search in zip(regret, searches, strict=True):
+        for spent, named in zip(search.spent, search.named, strict=True):
+            row[spent:] = table.regret[named]
+    return Found(name, searches, regret)
+
+
+def about(table: Table) -> list[str]:
+    """What the table is, and what nobody can be better than."""
+    spread, pairs = table.spread()
+    named = [int(np.argmax(table.reached[:, seed])) for seed in table.seeds]
+    whole = ", ".join(_points(float(table.regret[at])) for at in named)
+    several = f"the mean over its {len(table.seeds)} seeds" if len(table.seeds) > 1 else "its one seed"
+    near, twice = (int((table.regret < n * spread).sum()) for n in (1, 2))
+    return [
+        f"Table: {len(table.accuracy):,} configurations x {table.num_epoch} epochs = {table.grid_epochs:,} epochs of "
+        f"the grid; {int(table.trained.sum()):,} of {table.trained.size:,} curves are trained. Seeds with all curves: "
+        f"{', '.join(map(str, table.seeds))}; a search sees one of them, and is judged by {several}.",
+        f"One seed's standard deviation, pooled over the best tenth of the configurations ({pairs} of these have "
+        f"several seeds): {_points(spread)} points.",
+        f"The whole grid with one seed names a configuration whose regret is {whole} points. Within one standard "
+        f"deviation of the best are {near} configurations, within two {twice}.",
+    ]
+
+
+def markdown(table: Table, found: Sequence[Found]) -> str:
+    """The table of all ways."""
+    spread, _ = table.spread()
+    at = [round(share * table.grid_epochs) for share in SHARES if share * table.grid_epochs < found[0].regret.shape[1]]
+    random = next((f for f in found if f.name == BASELINE.name), None)
+    goal = random.median(at[-1]) if random is not None else None
+    heads = ["way", "n", *(f"{n / table.grid_epochs:.0%}" for n in at), "below sd", "frugal", "trials", "pruned", "min"]
+    lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
+    for f in found:
+        regrets = [f"{_points(f.median(n))} / {_points(f.nine_of_ten(n))}" for n in at]
+        frugal = "-"
+        if random is not None and goal is not None:
+            needed, own = random.epochs_to(goal), f.epochs_to(goal)
+            frugal = f"{needed / own:.1f}" if needed and own else "< 1"
+        counts = [f"{f.mean('trials'):.0f}", f"{f.mean('pruned'):.0f}", f"{f.mean('seconds') / 60:.1f}"]
+        below = f"{f.share_below(spread, at[-1]):.0%}" if math.isfinite(spread) else "-"
+        lines.append("| " + " | ".join([f.name, str(len(f.searches)), *regrets, below, frugal, *counts]) + " |")
+    lines += [
+        "",
+        "Regret in points: median / what 9 of 10 repetitions stay below, after this share of the grid's epochs. Below "
+        "sd: repetitions whose regret is below one seed's standard deviation at the last share. Frugal: the epochs "
+        "after which the median of random search without pruning is as low as it gets by then, over those of this way. "
+        "Trials, and how many of them were pruned; min: simulated minutes of four workers.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _points(regret: float) -> str:
+    return f"{regret * 100:.2f}"
+
+
+def _chosen(names: Sequence[str]) -> list[Way]:
+    pairs = [(sampler, pruner) for sampler in SamplerName for pruner in PrunerName if sampler is not SamplerName.grid]
+    known = {f"{sampler},{pruner}": Way(sampler, pruner) for sampler, pruner in pairs} | {"batches": BATCHES}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"--ways {unknown[0]}: allowed are {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def _raw(found: Sequence[Found]) -> Mapping[str, object]:
+    return {f.name: [vars(search) for search in f.searches] for f in found}
+
+
+def main() -> None:
+    options = parser(__doc__, repeats=1)
+    options.add_argument("--repetitions", type=positive, default=50, help="of each way (default 50; gp and qmc: 10)")
+    options.add_argument("--share", type=float, default=SHARES[-1], help="of the grid's epochs (default 0.15)")
+    options.add_argument("--ways", nargs="+", metavar="SAMPLER,PRUNER", help="only these; batches is one, too")
+    options.add_argument("--read", nargs="+", type=Path, metavar="FILE", help="nothing is replayed: what --json kept")
+    options.add_argument("--tried", action="store_true", help="other settings instead")
+    options.add_argument("--output", type=Path, help="writes the table there, too")
+    options.add_argument("--plot", type=Path, help="draws the regret over the epochs there (PNG)")
+    asked = options.parse_args()
+    table, found, start = load(), [], time.process_time()
+    said = "\n\n".join(about(table))
+    print(f"{said}\n", flush=True)
+    for file in asked.read or []:
+        kept = json.loads(file.read_text())
+        for name, searches in kept["seconds"].items():
+            found.append(judged(table, name, [Replayed(**search) for search in searches], kept["options"]["share"]))
+    ways = _chosen(asked.ways) if asked.ways else TRIED if asked.tried else WAYS
+    for way in ways if not asked.read else ():
+        repetitions = min(asked.repetitions, 10) if way.sampler in FEWER else asked.repetitions
+        found.append(search_all(table, way, repetitions, asked.share))
+        print(markdown(table, [found[-1]]).splitlines()[2], f"{time.process_time() - start:.0f} s of CPU", flush=True)
+    print(f"\n{markdown(table, found)}")
+    if asked.output is not None:
+        asked.output.write_text(f"{said}\n\n{markdown(table, found)}")
+    if asked.plot is not None:
+        asked.plot.write_bytes(png(regret_figure({f.name: f.regret for f in found}, table)))
+    keep(asked, "search", _raw(found))
+
+
+if __name__ == "__main__":
+    main()

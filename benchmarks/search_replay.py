@@ -1,0 +1,365 @@
+"""A search replayed on the table of curves, in simulated time: `search.py` says what for.
+
+What a search decides (`lenet_exp.sweeps.search_trials`) is a function of events. Here the events come from
+`search_table.npz`: simulated workers take the recorded seconds for the recorded epochs.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+
+from benchmarks.search_table import PACKED
+from lenet_exp.config.compose import compose
+from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.schema import PrunerName, SamplerName, Search
+from lenet_exp.config.space import Choice, Flag
+from lenet_exp.folders.records import Outcome
+from lenet_exp.sweeps.search import MOST_REPEATED
+from lenet_exp.sweeps.search_sampling import check_installed, suggest
+from lenet_exp.sweeps.search_trials import Choose, Trials
+
+Floats = NDArray[np.float64]
+DIVERGED = 0.0  # the accuracy that a curve which diverged counts as
+
+
+@dataclass(frozen=True)
+class Table:
+    """Curves of every configuration of a grid.
+
+    Attributes:
+        trained: by configuration (in the grid's order, the last flag the fastest) and seed: whether there is a curve.
+        accuracy: validation accuracy, as a fraction, by configuration, seed and epoch; NaN after a divergence.
+        seconds: what each of these epochs took.
+    """
+
+    flags: dict[str, list[str]]
+    trained: NDArray[np.bool_]
+    accuracy: Floats
+    seconds: Floats
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Those with which all configurations have been trained."""
+        return [int(seed) for seed in np.flatnonzero(self.trained.all(0))]
+
+    @cached_property
+    def reached(self) -> Floats:
+        """Best validation accuracy by configuration and seed; of a curve that diverged 0; NaN where there is none."""
+        best: Floats = np.nan_to_num(self.accuracy, nan=DIVERGED).max(2)
+        best[np.isnan(self.accuracy).any(2)] = DIVERGED
+        best[~self.trained] = np.nan
+        return best
+
+    @cached_property
+    def regret(self) -> Floats:
+        """By configuration: how far its mean over `seeds` is below that of the best configuration."""
+        means: Floats = self.reached[:, self.seeds].mean(1)
+        return np.asarray(means.max() - means)
+
+    @property
+    def num_epoch(self) -> int:
+        return int(self.accuracy.shape[2])
+
+    @property
+    def grid_epochs(self) -> int:
+        """Epochs of the whole grid with one seed."""
+        return len(self.accuracy) * self.num_epoch
+
+    def spread(self, best: float = 0.1) -> tuple[float, int]:
+        """Standard deviation over seeds, pooled over that share of configurations that is best, and how many of them
+        have been trained with several seeds."""
+        top = self.reached[np.argsort(self.regret, kind="stable")[: max(2, round(best * len(self.reached)))]]
+        several = top[(~np.isnan(top)).sum(1) > 1]
+        squares = np.nansum((several - np.nanmean(several, 1, keepdims=True)) ** 2)
+        freedom = int((~np.isnan(several)).sum()) - len(several)
+        return math.sqrt(float(squares) / freedom) if freedom else math.nan, len(several)
+
+    def number(self, values: Mapping[str, object]) -> int:
+        """The place of a configuration."""
+        at = 0
+        for flag, options in self.flags.items():
+            at = at * len(options) + options.index(str(values[flag]))
+        return at
+
+    def part(self, **options: Sequence[str]) -> Table:
+        """The table of a smaller grid.
+
+        Args:
+            options: those that stay, by the last part of the flag's name; all of the flags that are not named.
+        """
+        short = {flag.rpartition(".")[2]: flag for flag in self.flags}
+        kept = {flag: list(self.flags[flag]) for flag in self.flags}
+        kept |= {short[name]: list(values) for name, values in options.items()}
+        at = [[self.flags[flag].index(value) for value in values] for flag, values in kept.items()]
+        shape = [len(values) for values in self.flags.values()]
+        places = np.arange(len(self.accuracy)).reshape(shape)[np.ix_(*at)].ravel()
+        return Table(kept, self.trained[places], self.accuracy[places], self.seconds[places])
+
+
+def load(file: Path = PACKED) -> Table:
+    """The table as far as it has been trained.
+
+    Raises:
+        ValueError: no seed has all configurations yet.
+    """
+    with np.load(file) as found:
+        columns = [found[name].astype(np.float64) for name in ("accuracy", "seconds")]
+        table = Table(json.loads(str(found["flags"])), found["trained"], *columns)
+    if not table.seeds:
+        raise ValueError(f"{file}: no seed has all curves yet; benchmarks.search_table trains them")
+    return table
+
+
+@cache
+def _defaults() -> Search:
+    return compose([]).search
+
+
+@dataclass(frozen=True)
+class Way:
+    """How is searched: the flags of `search.*` of these names, at their defaults where they are empty.
+
+    Attributes:
+        workers: trainings side by side.
+        batches: Optuna as hydra-optuna-sweeper uses it: as many trials as there are workers are asked for, trained to
+            their end, and told together.
+        repeats: a configuration that was drawn before is asked for again.
+    """
+
+    sampler: str = "tpe"
+    pruner: str = "asha"
+    sampler_options: Mapping[str, Any] = field(default_factory=dict)
+    pruner_options: Mapping[str, Any] = field(default_factory=dict)
+    workers: int = 4
+    batches: bool = False
+    repeats: bool = False
+
+    @property
+    def name(self) -> str:
+        """`tpe, asha reduction_factor=2`."""
+        if self.batches:
+            return "batches (TPE, no pruning)"
+        options = {**self.sampler_options}, {**self.pruner_options}
+        told = [f"{k}={v}" for group in options for k, v in group.items()]
+        return ", ".join([self.sampler, self.pruner, *told, *(["repeats"] if self.repeats else [])])
+
+    def search(self, seed: int) -> Search:
+        return replace(
+            _defaults(),
+            sampler=SamplerName(self.sampler),
+            pruner=PrunerName(self.pruner),
+            sampler_options=dict(self.sampler_options),
+            pruner_options=dict(self.pruner_options),
+            seed=seed,
+        )
+
+
+@dataclass
+class Replayed:
+    """What a search came to.
+
+    Attributes:
+        spent: epochs that had been trained when it named another configuration.
+        named: that configuration.
+        epochs, seconds: at its end.
+        trials, pruned: how many there were, and how many of them were pruned.
+    """
+
+    spent: list[int] = field(default_factory=list)
+    named: list[int] = field(default_factory=list)
+    epochs: int = 0
+    seconds: float = 0.0
+    trials: int = 0
+    pruned: int = 0
+
+    def at(self, epochs: int) -> int | None:
+        """What it would name after so many epochs; None before its first result."""
+        known = [name for spent, name in zip(self.spent, self.named, strict=True) if spent <= epochs]
+        return known[-1] if known else None
+
+
+def replay(table: Table, way: Way, repetition: int, max_epochs: int) -> Replayed:
+    """One search.
+
+    Args:
+        repetition: seeds the sampler, and says which of the table's seeds all trials of this search are trained with.
+        max_epochs: no trial begins past it.
+    """
+    check_installed()
+    seed = table.seeds[repetition % len(table.seeds)]
+    if way.batches:
+        return _in_batches(table, way, repetition, seed, max_epochs)
+    return _Replay(table, way, repetition, seed, max_epochs).run()
+
+
+@contextmanager
+def quick_copies() -> Iterator[None]:
+    """Optuna copies and compares the distributions of all trials at each step; here they are a few that never change,
+    and a study in memory replaces its trials, and does not change them. Nothing that is decided depends on it."""
+    choice, trial = optuna.distributions.CategoricalDistribution, FrozenTrial
+    with ExitStack() as stack:
+        for cls, name, made in (
+            (choice, "__deepcopy__", lambda self, memo: self),
+            (choice, "__eq__", lambda self, other: type(self) is type(other) and self.choices == other.choices),
+            (choice, "__hash__", lambda self: hash(self.choices)),
+            (trial, "__deepcopy__", lambda self, memo: copy.copy(self)),
+        ):
+            stack.enter_context(mock.patch.object(cls, name, made, create=True))
+        yield
+
+
+def _flags(table: Table) -> list[Flag]:
+    """Options of groups first, in which order a search asks for them."""
+    groups = set(config_groups())
+    found = [Flag(f, Choice(tuple(v)), f in groups, f"{f}={','.join(v)}") for f, v in table.flags.items()]
+    return sorted(found, key=lambda flag: not flag.group)
+
+
+class _Replay:
+    """As `sweeps/search.py` asks and tells, without processes, folders and clocks."""
+
+    def __init__(self, table: Table, way: Way, repetition: int, seed: int, max_epochs: int) -> None:
+        self.table, self.way, self.max_epochs = table, way, max_epochs
+        self.curves, self.seconds = table.accuracy[:, seed], table.seconds[:, seed]
+        self.flags = _flags(table)
+        self.trials = Trials(f"replay {repetition}", way.search(repetition), self.flags, table.num_epoch)
+        self.found = Replayed()
+        self.committed: dict[int, int] = {}  # epochs of a configuration that have been trained
+        self.results: dict[int, Outcome] = {}  # of configurations that finished or diverged
+        self.flying: dict[int, list[int]] = {}  # configurations in training: the trials that wait for them
+        self.events: list[tuple[float, int, int, int]] = []  # when, trial, configuration, epochs then
+        self.best = -math.inf
+        self.fruitless = 0
+        self.asked: set[int] = set()
+
+    def run(self) -> Replayed:
+        now, busy = 0.0, 0
+        while True:
+            while busy < self.way.workers and (started := self._next(now)) is not None:
+                busy += started
+            if not self.events:
+                break
+            now, number, configuration, epoch = heapq.heappop(self.events)
+            self.found.epochs += 1
+            self.committed[configuration] = epoch
+            if not self._epoch_ended(now, number, configuration, epoch):
+                busy -= 1
+        self.found.seconds = now
+        self.found.trials = len(self.trials)
+        return self.found
+
+    def _next(self, now: float) -> bool | None:
+        """Asks for a trial; whether it trains. None where there is none any more."""
+        repeated = 0
+        while self.found.epochs < self.max_epochs and not self.trials.exhausted():
+            if max(repeated, self.fruitless) >= MOST_REPEATED:
+                return None
+            configuration, trial = self._ask()
+            repeated += 1
+            if configuration in self.results:
+                self._tell(trial.number, configuration, self.results[configuration], trained=False)
+            elif configuration in self.flying:
+                self.flying[configuration].append(trial.number)
+            elif self._begins(now, trial.number, configuration):
+                return True
+        return None
+
+    def _ask(self) -> tuple[int, FrozenTrial]:
+        def make(choose: Choose) -> int:
+            return self.table.number({flag.name: choose(flag) for flag in self.flags})
+
+        found, trial = self.trials.ask(make, (lambda at: False) if self.way.repeats else self.asked.__contains__)
+        self.asked.add(found)
+        return found, trial
+
+    def _begins(self, now: float, number: int, configuration: int) -> bool:
+        """Goes on from what has been trained of it, which the pruner hears once more; whether it is in training."""
+        begun = self.committed.get(configuration, 0)
+        for epoch in range(1, begun + 1):
+            if self._report(number, configuration, epoch):
+                self._tell(number, configuration, Outcome.pruned, trained=False)
+                return False
+        self.flying[configuration] = []
+        self._train(now, number, configuration, begun + 1)
+        return True
+
+    def _train(self, now: float, number: int, configuration: int, epoch: int) -> None:
+        seconds = self.seconds[configuration, epoch - 1]
+        if math.isnan(seconds):  # the epoch in which it diverges
+            seconds = np.nanmean(self.seconds[configuration]) if epoch > 1 else np.nanmedian(self.seconds)
+        heapq.heappush(self.events, (now + float(seconds), number, configuration, epoch))
+
+    def _epoch_ended(self, now: float, number: int, configuration: int, epoch: int) -> bool:
+        """Whether the trial goes on."""
+        outcome = None
+        if math.isnan(self.curves[configuration, epoch - 1]):
+            outcome = Outcome.diverged
+        elif epoch == self.table.num_epoch:
+            outcome = Outcome.finished
+        elif self._report(number, configuration, epoch):
+            outcome = Outcome.pruned
+        if outcome is None:
+            self._train(now, number, configuration, epoch + 1)
+            return True
+        if outcome is not Outcome.pruned:
+            self.results[configuration] = outcome
+        for told in [number, *self.flying.pop(configuration)]:
+            self._tell(told, configuration, outcome, trained=told == number)
+        return False
+
+    def _report(self, number: int, configuration: int, epoch: int) -> bool:
+        """The best so far, as a search tells it."""
+        return self.trials.report(number, epoch, float(self.curves[configuration, :epoch].max()))
+
+    def _tell(self, number: int, configuration: int, outcome: Outcome, trained: bool) -> None:
+        curve = self.curves[configuration, : self.committed[configuration]]
+        curve = curve[~np.isnan(curve)]
+        for epoch in range(1, len(curve) + (outcome is not Outcome.finished)):
+            self._report(number, configuration, epoch)
+        self.fruitless = 0 if trained else self.fruitless + 1
+        self.found.pruned += outcome is Outcome.pruned
+        value = float(curve.max()) if len(curve) else None
+        self.trials.end(number, outcome, value)
+        if outcome is Outcome.finished and value is not None and value > self.best:
+            self.best = value
+            self.found.spent.append(self.found.epochs)
+            self.found.named.append(configuration)
+
+
+def _in_batches(table: Table, way: Way, repetition: int, seed: int, max_epochs: int) -> Replayed:
+    """No pruning, and what is drawn again is trained again."""
+    found, best = Replayed(), -math.inf
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repetition))
+    flags = _flags(table)
+    while found.epochs < max_epochs:
+        batch: list[tuple[Any, int]] = []
+        for _ in range(way.workers):
+            trial = study.ask()
+            batch.append((trial, table.number({flag.name: suggest(trial, flag) for flag in flags})))
+        found.seconds += max(float(np.nansum(table.seconds[at, seed])) for _, at in batch)
+        for trial, at in batch:
+            epochs = int((~np.isnan(table.accuracy[at, seed])).sum())
+            found.epochs += min(epochs + 1, table.num_epoch)
+            value = float(table.reached[at, seed])
+            study.tell(trial, value)
+            if value > best:
+                best = value
+                found.spent.append(found.epochs)
+                found.named.append(at)
+    found.trials = len(study.trials)
+    return found

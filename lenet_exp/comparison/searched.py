@@ -1,0 +1,269 @@
+"""What a search tried, in the order it ended: the trials as its reports show them."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from lenet_exp.comparison.runs import configuration
+from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.schema import Objective
+from lenet_exp.config.space import Choice, flag_of
+from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.results import JobResult
+from lenet_exp.training.fit import EpochResult
+
+ABSENT = "-"  # the value of a flag that does not matter beside the others
+
+
+@dataclass(frozen=True)
+class SearchedFlag:
+    """A flag that was searched.
+
+    Attributes:
+        choice: whether it is one of several words or numbers that were listed, and no range.
+        log: whether a range was searched on a logarithmic scale.
+    """
+
+    name: str
+    choice: bool
+    log: bool
+
+
+@dataclass(frozen=True)
+class SearchedRun:
+    """One run of a search.
+
+    Attributes:
+        trial: whose first or later seed it is; of several trials with this run the first.
+        configuration: what it has in common with runs of other seeds alone.
+        flags: the value of each searched flag, as text; `-` where it does not matter.
+        outcome: of a search that waits for an accuracy, finished only where it was reached, else pruned.
+        value: of the objective, as far as the run came; NaN where it has none yet.
+        curve: validation accuracy (a fraction) after each epoch; where the objective is the loss, that.
+        ended: when each epoch ended, and the run, in milliseconds since 1970.
+    """
+
+    trial: int
+    name: str
+    dataset: str
+    configuration: str
+    flags: dict[str, str]
+    outcome: Outcome
+    value: float
+    curve: list[float]
+    epoch_ends: list[int]
+    ended: int
+
+
+@dataclass(frozen=True)
+class SearchedTrial:
+    """A configuration and its runs, one a seed.
+
+    Attributes:
+        outcome: finished if a run did.
+        value: mean over the runs that finished; NaN where none did.
+        so_far: the best of any of its runs, finished or not; NaN where none has a value.
+        finished: runs.
+        epochs: of the run that came farthest.
+    """
+
+    number: int
+    name: str
+    flags: dict[str, str]
+    outcome: Outcome
+    value: float
+    so_far: float
+    finished: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a search stood when a run ended.
+
+    Attributes:
+        epochs: that had been trained for it, also in the runs that went on.
+        best: the value of the configuration that it would have named; NaN before a run has finished.
+        named: that configuration.
+    """
+
+    epochs: int
+    best: float
+    named: str
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search.
+
+    Attributes:
+        how: `tpe, asha`.
+        objective: of a front the first one, accuracy, is told.
+        target: the accuracy (a fraction) that it waits for, if it does.
+        runs: in the order in which they were asked for.
+        begun: when it was typed first, in milliseconds since 1970: epochs before it cost nothing.
+    """
+
+    how: str
+    objective: Objective
+    flags: list[SearchedFlag]
+    runs: list[SearchedRun]
+    begun: int
+    target: float | None = None
+
+    @property
+    def is_loss(self) -> bool:
+        return self.objective is Objective.loss
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether values are fractions."""
+        return self.objective in {Objective.accuracy, Objective.front}
+
+    def better(self, value: float) -> float:
+        """A number that is the higher, the better the value is."""
+        return value if self.is_accuracy else -value
+
+    def of(self, dataset: str) -> Searched:
+        """The part of it that was trained on one data set."""
+        return replace(self, runs=[run for run in self.runs if run.dataset == dataset])
+
+    @cached_property
+    def trials(self) -> list[SearchedTrial]:
+        """In the order in which they were asked for."""
+        return [self._trial(its) for its in _by_configuration(self.runs).values()]
+
+    def runs_of(self, trial: SearchedTrial) -> list[SearchedRun]:
+        """Those of its configuration, one a seed."""
+        its = next(run.configuration for run in self.runs if run.trial == trial.number)
+        return [run for run in self.runs if run.configuration == its]
+
+    @cached_property
+    def best(self) -> SearchedTrial | None:
+        """That of the last step: of those with most finished runs the best by their mean."""
+        finished = [t for t in self.trials if t.finished]
+        return max(finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None)
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """One for each run that ended, in the order of their ends."""
+        ends = sorted(end for run in self.runs for end in run.epoch_ends if end >= self.begun)
+        found: list[Step] = []
+        known: list[SearchedRun] = []
+        spent = 0
+        for run in sorted(self.runs, key=lambda run: (max(run.ended, self.begun), run.trial)):
+            if not run.ended:
+                continue
+            known.append(run)
+            while spent < len(ends) and ends[spent] <= run.ended:
+                spent += 1
+            best = replace(self, runs=known).best if run.outcome is Outcome.finished else None
+            if best is not None:
+                found.append(Step(spent, best.value, best.name))
+            elif found:
+                found.append(replace(found[-1], epochs=spent))
+            else:
+                found.append(Step(spent, math.nan, ""))
+        return found
+
+    @property
+    def epochs(self) -> int:
+        """That were trained for it."""
+        return sum(end >= self.begun for run in self.runs for end in run.epoch_ends)
+
+    def _trial(self, runs: Sequence[SearchedRun]) -> SearchedTrial:
+        first, finished = runs[0], [run.value for run in runs if run.outcome is Outcome.finished]
+        known = [run.value for run in runs if not math.isnan(run.value)]
+        return SearchedTrial(
+            first.trial,
+            first.name,
+            first.flags,
+            Outcome.finished if finished else first.outcome,
+            statistics.fmean(finished) if finished else math.nan,
+            max(known, key=self.better, default=math.nan),
+            len(finished),
+            max(len(run.curve) for run in runs),
+        )
+
+
+def searched(plan: SweepPlan, results: Sequence[JobResult]) -> Searched | None:
+    """What a sweep's jobs came to as a search; None for a grid.
+
+    Args:
+        results: of its jobs, in their order.
+    """
+    if plan.search is None:
+        return None
+    objective, target = Objective(plan.search.objective), plan.search.target
+    flags = _flags(plan)
+    first: dict[str, JobResult] = {}
+    for result in results:
+        first.setdefault(result.job.run, result)
+    runs = [_run(result, flags, objective, target) for result in first.values()]
+    begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
+    parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
+    how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
+    return Searched(how, objective, flags, runs, begun, target)
+
+
+def _flags(plan: SweepPlan) -> list[SearchedFlag]:
+    """As the sweep's own line spells them."""
+    groups = set(config_groups())
+    parsed = [o for o in OverridesParser.create().parse_overrides(plan.overrides) if o.is_sweep_override()]
+    spaces = {flag.name: flag.values for flag in (flag_of(override, groups) for override in parsed)}
+    found = []
+    for name in (swept.lstrip("+") for swept in plan.swept):
+        values = spaces.get(name)
+        choice = values is None or isinstance(values, Choice)
+        found.append(SearchedFlag(name, choice, bool(getattr(values, "log", False))))
+    return found
+
+
+def _run(result: JobResult, flags: Sequence[SearchedFlag], objective: Objective, target: float | None) -> SearchedRun:
+    job, epochs = result.job, result.job.folder.history().epochs
+    swept = {flag.lstrip("+"): text for flag, text in job.swept.items()}
+    value, outcome = _value(objective, target, epochs), result.outcome
+    if outcome in {Outcome.finished, Outcome.pruned} and target is not None:
+        outcome = Outcome.pruned if math.isnan(value) else Outcome.finished
+    if outcome is Outcome.finished and math.isnan(value):  # without a history it is none
+        outcome = Outcome.failed
+    return SearchedRun(
+        job.number if job.trial is None else job.trial,
+        job.name,
+        job.config.dataset.name,
+        json.dumps(configuration(job.config), sort_keys=True),
+        {flag.name: swept.get(flag.name, ABSENT) for flag in flags},
+        outcome,
+        value,
+        [epoch.val_loss if objective is Objective.loss else epoch.val_accuracy for epoch in epochs],
+        [epoch.time_ms for epoch in epochs],
+        result.record.ended_ms if result.record is not None else 0,
+    )
+
+
+def _value(objective: Objective, target: float | None, epochs: Sequence[EpochResult]) -> float:
+    """Of a run that came so far; NaN where it has none yet."""
+    if not epochs:
+        return math.nan
+    if objective is Objective.loss:
+        return min(epoch.val_loss for epoch in epochs)
+    if target is None:
+        return max(epoch.val_accuracy for epoch in epochs)
+    until = next((n for n, epoch in enumerate(epochs, 1) if epoch.val_accuracy >= target), None)
+    if until is None:
+        return math.nan
+    return float(until) if objective is Objective.epochs else math.fsum(e.epoch_seconds for e in epochs[:until])
+
+
+def _by_configuration(runs: Sequence[SearchedRun]) -> dict[str, list[SearchedRun]]:
+    found: dict[str, list[SearchedRun]] = {}
+    for run in runs:
+        found.setdefault(run.configuration, []).append(run)
+    return found

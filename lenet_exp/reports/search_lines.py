@@ -1,0 +1,66 @@
+"""A search in lines of text and as data: the history of its best, and what its flags matter."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lenet_exp.comparison.search_importance import BEST, search_importance
+from lenet_exp.comparison.searched import Searched, Step
+
+IMPROVEMENTS = 8  # that a line tells of
+
+
+def search_lines(searched: Searched) -> list[str]:
+    """How the best came about, and the flags by importance, where something is known of them."""
+    steps = _improvements(searched)
+    lines = []
+    if steps:
+        shown = steps[-IMPROVEMENTS:]
+        before = f"{len(steps) - len(shown)} before, then " if len(shown) < len(steps) else ""
+        told = ", ".join(f"{_value(searched, s.best)} after {s.epochs:,} epochs" for s in shown)
+        waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
+        lines.append(f"best so far{waits}: {before}{told}; {searched.epochs:,} epochs in all")
+    importance = search_importance(searched)
+    if importance:
+        every = max(i.trials for i in importance)
+        told = ", ".join(
+            f"{i.flag} {i.share:.0%}" + (f" (of {i.trials} trials where it matters)" if i.trials < every else "")
+            for i in importance
+        )
+        lines.append(f"what tells the best {BEST:.0%} of {every} trials from all (PED-ANOVA): {told}")
+    return lines
+
+
+def search_data(searched: Searched) -> dict[str, Any]:
+    """The same for JSON, with every trial; None for what is not known."""
+    return {
+        "how": searched.how,
+        "objective": searched.objective.value,
+        "epochs": searched.epochs,
+        "history": [{"epochs": s.epochs, "best": _known(s.best), "named": s.named} for s in searched.steps],
+        "importance": [vars(i) for i in search_importance(searched)],
+        "trials": [
+            {key: _known(value) if isinstance(value, float) else value for key, value in vars(t).items()}
+            for t in searched.trials
+        ],
+    }
+
+
+def _improvements(searched: Searched) -> list[Step]:
+    """The steps at which it named another value."""
+    found: list[Step] = []
+    for step in searched.steps:
+        if not math.isnan(step.best) and (not found or step.best != found[-1].best):
+            found.append(step)
+    return found
+
+
+def _value(searched: Searched, value: float) -> str:
+    if searched.is_accuracy:
+        return f"{value * 100:.2f} %"
+    return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

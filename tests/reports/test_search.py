@@ -1,0 +1,176 @@
+"""What the reports of a search say beside those of a grid: a real search's files, and known trials."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lenet_exp.comparison.search_importance import search_importance
+from lenet_exp.comparison.searched import Searched, SearchedFlag, SearchedRun, searched
+from lenet_exp.config.schema import Objective
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.results import job_results
+from lenet_exp.reports.plots import png
+from lenet_exp.reports.search_lines import search_data, search_lines
+from lenet_exp.reports.search_plots import search_figures
+from tests.commands import lenet_train
+from tests.reports.test_comparison import page
+from tests.stores import client, runs
+from tests.sweeps.searched import LINE, SPACE, only_sweep
+
+PICTURES = {"search_history", "search_curves", "search_slices", "search_importance"}
+FLAGS = [SearchedFlag("optimizer.lr", choice=False, log=True), SearchedFlag("activation", choice=True, log=False)]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs folder of a search of twelve trials."""
+    outputs = tmp_path_factory.mktemp("search") / "outputs"
+    options = ("n_trials=12", "sweep.workers=2", "search.pruner_options.reduction_factor=2", "tracking.plots=true")
+    done = lenet_train(*LINE, *SPACE, *options, outputs=outputs)
+    assert done.returncode in {0, 1}, done.stderr  # 1: one diverged
+    return outputs
+
+
+def told(found: Path, main, monkeypatch, file: Path) -> str:
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(found))
+    done = main(f"output={file}", program="compare")
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_json_has_each_trial_and_how_the_best_came_about(found, main, monkeypatch, tmp_path):
+    told(found, main, monkeypatch, tmp_path / "x.json")
+    (comparison,) = json.loads((tmp_path / "x.json").read_text())
+    search, plan = comparison["search"], only_sweep(found).started().search
+    assert (search["how"], search["objective"], search["epochs"]) == ("tpe, asha", "accuracy", plan.epochs)
+    assert [trial["number"] for trial in search["trials"]] == list(range(12))
+    assert {flag for trial in search["trials"] for flag in trial["flags"]} == {f.partition("=")[0] for f in SPACE}
+    last = search["history"][-1]
+    assert (last["epochs"], last["best"]) == (plan.epochs, plan.best_value)
+    assert last["named"] == search["trials"][plan.best_trial]["name"]
+    bests = [step["best"] for step in search["history"] if step["best"] is not None]
+    assert bests == sorted(bests)
+    assert len(search["history"]) == 12
+    shares = {i["flag"]: i for i in search["importance"]}
+    sgd = sum(trial["flags"]["optimizer"] == "sgd" for trial in search["trials"])
+    assert shares.get("optimizer.momentum", {"trials": sgd})["trials"] == sgd
+
+
+def test_terminal_and_files_show_results_and_count_the_rest(found, main, monkeypatch, tmp_path):
+    out = told(found, main, monkeypatch, tmp_path / "x.md")
+    outcomes = [job.folder.record().outcome for job in only_sweep(found).jobs()]
+    rest = 12 - outcomes.count(Outcome.finished)
+    assert f"\n{rest} more (" in out
+    assert "best so far: " in out
+    assert "of the variance" not in out
+    text = (tmp_path / "x.md").read_text()
+    assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 + outcomes.count(Outcome.finished)
+    assert "- best so far: " in text
+
+
+def test_the_page_has_the_pictures_of_a_search(found, main, monkeypatch, tmp_path):
+    told(found, main, monkeypatch, tmp_path / "x.html")
+    shown = page(tmp_path / "x.html")
+    assert "The search" in shown.text
+    assert "best so far: " in shown.text
+    for title in ("search (tpe, asha)", "slices of the search", "importance of the searched flags"):
+        assert f"digits: {title}" in shown.text
+    assert len(shown.ids) == len(set(shown.ids))
+
+
+def test_mlflow_has_the_pictures_and_the_words(found):
+    store = client(found)
+    (parent,) = runs(store, "sweep")
+    names = {Path(a.path).stem for a in store.list_artifacts(parent.info.run_id)}
+    assert names >= PICTURES
+    assert "best so far: " in parent.data.tags["mlflow.note.content"]
+
+
+def made(number: int, curve: list[float], outcome: str = "finished", lr: str = "0.1", of: str = "") -> SearchedRun:
+    """A run whose epochs take a second each, one run after the other."""
+    start = 10_000 * (number + 1)
+    ends = [start + 1000 * epoch for epoch in range(len(curve))]
+    flags = {"optimizer.lr": lr, "activation": "relu" if number % 2 else "selu"}
+    name = of or f"trial {number}"
+    value = max(curve, default=math.nan)
+    return SearchedRun(number, name, "digits", name, flags, Outcome(outcome), value, curve, ends, start + 9000)
+
+
+def of(*runs: SearchedRun, objective: Objective = Objective.accuracy, begun: int = 0) -> Searched:
+    return Searched("tpe, asha", objective, FLAGS, list(runs), begun)
+
+
+def test_the_best_is_named_by_results_alone():
+    search = of(made(0, [0.5, 0.6]), made(1, [0.9], "pruned"), made(2, [0.7, 0.65]), made(3, [0.8], "diverged"))
+    assert [(s.epochs, s.best) for s in search.steps] == [(2, 0.6), (3, 0.6), (5, 0.7), (6, 0.7)]
+    assert search.best.name == "trial 2"
+    assert search_lines(search)[0] == "best so far: 60.00 % after 2 epochs, 70.00 % after 5 epochs; 6 epochs in all"
+
+
+def test_of_a_target_those_are_results_that_reached_it(found):
+    """Whatever their runs came to: one that reaches it is ended there."""
+    sweep = only_sweep(found)
+    plan, results = sweep.started(), job_results(sweep, sweep.jobs(), since_ms=0)
+    waits = replace(plan, search=replace(plan.search, objective="epochs", target=0.3))
+    trials = searched(waits, results).trials
+    reached = [any(e.val_accuracy >= 0.3 for e in r.job.folder.history().epochs) for r in results]
+    ended = [r.outcome is not Outcome.diverged for r in results]
+    assert [t.outcome is Outcome.finished for t in trials] == [a and b for a, b in zip(reached, ended, strict=True)]
+    assert all(t.value == int(t.value) >= 1 for t in trials if t.outcome is Outcome.finished)
+
+
+def test_of_losses_the_least_is_the_best():
+    search = of(made(0, [2.0]), made(1, [0.5]), made(2, [1.0]), objective=Objective.loss)
+    assert [s.best for s in search.steps] == [2.0, 0.5, 0.5]
+    assert search_lines(search)[0].startswith("best so far: loss 2 after 1 epochs, loss 0.5 after 2 epochs")
+
+
+def test_seeds_of_a_configuration_are_one_trial_judged_by_their_mean():
+    """The mean over two seeds is named before a higher value of one."""
+    runs = [made(0, [0.7], of="a"), made(1, [0.8], of="b"), made(2, [0.6], of="a")]
+    search = of(*runs)
+    assert [(t.name, t.finished) for t in search.trials] == [("a", 2), ("b", 1)]
+    assert [s.best for s in search.steps] == pytest.approx([0.7, 0.8, 0.65])
+
+
+def test_what_was_trained_before_costs_nothing():
+    search = of(made(0, [0.5, 0.6]), made(1, [0.7]), begun=20_000)
+    assert [(s.epochs, s.best) for s in search.steps] == [(0, 0.6), (1, 0.7)]
+
+
+def test_the_flag_that_decides_matters_most():
+    values = [(lr, 0.9 - abs(math.log10(lr) + 2) / 5) for lr in (0.001 * 1.5**i for i in range(16))]
+    search = of(*(made(i, [v], lr=f"{lr:.4g}") for i, (lr, v) in enumerate(values)))
+    first, second = search_importance(search)
+    assert (first.flag, second.flag) == ("optimizer.lr", "activation")
+    assert first.share > 0.8
+    assert search_importance(replace(search, runs=search.runs[:5])) == []  # too few
+
+
+def test_a_flag_is_judged_where_it_matters():
+    runs = [made(i, [0.5 + i / 100], lr=f"{0.01 * (i + 1):.4g}" if i % 3 else "-") for i in range(30)]
+    shares = {i.flag: i.trials for i in search_importance(of(*runs))}
+    assert shares == {"optimizer.lr": 20, "activation": 30}
+
+
+def test_pictures_are_drawn_whatever_the_trials_came_to():
+    many = [made(i, [0.1 + 0.8 * (i % 7) / 7] * (1 + i % 4), "finished" if i % 5 == 0 else "pruned") for i in range(60)]
+    waits = replace(of(*many, objective=Objective.epochs), target=0.7)
+    for search in (of(*many), of(*many, objective=Objective.loss), waits):
+        drawn = search_figures(search, "digits")
+        assert set(drawn) == PICTURES
+        for figure in drawn.values():
+            with Image.open(io.BytesIO(png(figure))) as picture:
+                assert picture.width > 900
+    assert set(search_figures(of(made(0, [0.5])), "digits")) == {"search_history", "search_curves"}
+    assert search_figures(of(made(0, [0.5], "pruned")), "digits") == {}
+    odd = of(made(0, [0.5, math.nan], "diverged"), made(1, [], "failed"), made(2, [0.5], lr="0.2"))
+    assert "search_history" in search_figures(odd, "digits")
+    json.dumps(search_data(odd), allow_nan=False)
