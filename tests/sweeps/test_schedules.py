@@ -30,7 +30,8 @@ from lenet_exp.sweeps.search import SearchRun
 from lenet_exp.sweeps.search_known import first_jobs
 from lenet_exp.sweeps.search_sampling import check_installed
 from lenet_exp.sweeps.session import Session
-from tests.sweeps.simulated import Cluster, Disk, Ended, Killed, SimulatedExecutor, SimulatedJob
+from tests.sweeps.simulated import Cluster, Killed, SimulatedExecutor
+from tests.sweeps.simulated_disk import Disk, Ended, SimulatedJob
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "1000"))
 SWEEPS, SEARCHES, ALONE = SCHEDULES * 7 // 10, SCHEDULES // 4, SCHEDULES // 20  # of these
