@@ -36,7 +36,7 @@ from lenet_exp.pool.pool import Done
 from lenet_exp.stopping import Terminated
 
 NAME = "hydra/launcher=cluster_slurm"
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.05
 QUEUE_SECONDS = 5.0  # between two questions to the controller, which all users share
 BEGIN_SECONDS = 300.0  # an allocation that runs has its places by then
 

@@ -23,7 +23,7 @@ from lenet_exp.executors.slurm_messages import Desk
 from lenet_exp.pool.pool import Done
 from lenet_exp.stopping import Terminated
 
-TICK_SECONDS = 0.25
+TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # between two looks for orders
 BEAT_SECONDS = 5.0
 LOOK_SECONDS = 30.0  # between two looks whether the sweep has a process
 ALONE_SECONDS = 300.0  # so long a place that has nothing to do waits for a sweep whose process died
@@ -102,7 +102,7 @@ class Place:
     def _watch(self) -> None:
         beats, beaten, looked, alone_since = self._desk.beats(self._session), 0.0, time.monotonic(), time.monotonic()
         while True:
-            if signal.sigtimedwait({signal.SIGUSR2}, TICK_SECONDS) is not None:
+            if signal.sigtimedwait({signal.SIGUSR2}, BUSY_TICK_SECONDS if self._trains else TICK_SECONDS) is not None:
                 self._end("Slurm's notice came")
             now = time.monotonic()
             if self._signalled:

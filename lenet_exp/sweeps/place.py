@@ -1,17 +1,13 @@
-"""A place of a sweep in an allocation of Slurm: `python -m lenet_exp.sweeps.place <sweep folder>`. Not for people."""
+"""A place of a sweep in an allocation of Slurm: it makes from the sweep's folder what jobs need, and serves."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import EngineName
 from lenet_exp.data.images import data_digests
-from lenet_exp.errors import ConfigError, DataError, UserError
+from lenet_exp.errors import ConfigError, DataError
 from lenet_exp.executors.host import Carried, Host
 from lenet_exp.executors.slurm_messages import Desk, PlacePlan
 from lenet_exp.executors.slurm_place import Place, place_name
@@ -21,19 +17,15 @@ from lenet_exp.sweeps.workers import work_elsewhere
 from lenet_exp.training.native.library import kernels
 
 
-def main() -> None:
-    """Serves the sweep as long as there is something to do; when it is started again meanwhile, so is this process."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # before any thread; jobs' processes inherit it
-    sweep = SweepFolder(Path(sys.argv[1]))
-    try:
-        desk = Desk(sweep.path / "slurm")
-        plan = desk.plan()
-        again = plan is not None and _serve(sweep, desk, plan)
-    except (UserError, OSError, ValueError) as e:
-        print(f"lenet_exp: {e}", file=sys.stderr)
-        sys.exit(2)
-    if again:
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "lenet_exp.sweeps.place", str(sweep.path)])
+def serve(sweep: SweepFolder) -> bool:
+    """As long as there is something to do; whether the sweep was started again meanwhile, and needs a new process.
+
+    Raises:
+        UserError, OSError, ValueError: what has to be in its folder is not.
+    """
+    desk = Desk(sweep.path / "slurm")
+    plan = desk.plan()
+    return plan is not None and _serve(sweep, desk, plan)
 
 
 def _serve(sweep: SweepFolder, desk: Desk, plan: PlacePlan) -> bool:
@@ -65,7 +57,3 @@ def _other_data(like: list[Job]) -> str:
         except (DataError, ConfigError) as e:
             return f"{named}: {e}"
     return ""
-
-
-if __name__ == "__main__":
-    main()

@@ -48,7 +48,7 @@ def work_of(
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
-        elsewhere=Elsewhere("lenet_exp.sweeps.place", asdict(carried)),
+        elsewhere=Elsewhere("lenet_exp.sweeps.slurm_task", asdict(carried)),
     )
 
 

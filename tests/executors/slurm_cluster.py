@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.commands import free_port
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "srun", "setpriv")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun", "setpriv")
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -35,7 +35,7 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=2,bf_interval=2
 MpiDefault=none
 ReturnToService=2
-SlurmdTimeout=6
+SlurmdTimeout=20
 KillWait=5
 MinJobAge=60
 StateSaveLocation={folder}/state
@@ -101,11 +101,13 @@ class Slurm:
         self._wait_for("n2")
 
     def lose_node(self, node: str) -> int:
-        """As if its power were cut: its daemon and all that it started die at once; how many."""
+        """As if its power were cut: its daemon and all that it started die at once; how many. That it is down is told
+        to the controller, which would find it out in half a minute."""
         lost = [pid for pid in _processes() if self._is_of(pid, node)]
         for pid in lost:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self.command("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
         return len(lost)
 
     def command(self, *arguments: str) -> str:
