@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -65,6 +65,7 @@ class SlurmExecutor:
         command: starts a place; the sweep's folder is put behind it.
         retries: how often a job is tried again whose process or node died without notice.
         time_limit: seconds a job may take; None: any.
+        clock: seconds, from any time on.
 
     Raises:
         ConfigError: Slurm refuses an allocation (at the first `next_done`).
@@ -79,9 +80,10 @@ class SlurmExecutor:
         *,
         retries: int,
         time_limit: float | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         assert work.elsewhere is not None
-        self._work, self._options, self._queue = work, options, queue
+        self._work, self._options, self._queue, self._clock = work, options, queue, clock
         self._sweep = SweepFolder(work.output.parent)
         self._desk = Desk(self._sweep.path / "slurm")
         self._probe = self._sweep.path / ".probe-slurm"
@@ -151,7 +153,7 @@ class SlurmExecutor:
         """The allocations that an earlier start of this sweep left; those that were asked for otherwise end."""
         left = [job for job in self._queue.jobs(job_prefix(self._sweep.id)) or [] if not job.is_over]
         self._queue.cancel([job.id for job in left if job.name != self._name])
-        now = time.monotonic()
+        now = self._clock()
         return {job.id: _Allocation(now) for job in left if job.name == self._name and job.state != "COMPLETING"}
 
     def _ask_for_allocations(self) -> None:
@@ -161,7 +163,7 @@ class SlurmExecutor:
         if count <= 0:
             return
         ids = self._queue.submit(self._script, self._name, f"{self._desk.folder}/%A_%a.log", count, self._arguments)
-        now = time.monotonic()
+        now = self._clock()
         self._allocations |= {one: _Allocation(now) for one in ids}
         log.info("Slurm: %d %s submitted (%s)", count, "allocations" if count > 1 else "allocation", ", ".join(ids))
 
@@ -202,8 +204,8 @@ class SlurmExecutor:
         for other in [n for n in (*self._bound, *self._spare) if n.startswith(f"{allocation}-")]:
             if int(other.split("-")[1]) < int(restart):
                 self._lost(other, "its allocation began again")
-        known = self._allocations.setdefault(allocation, _Allocation(time.monotonic()))
-        known.came.add(name)
+        known = self._allocations.setdefault(allocation, _Allocation(self._clock()))
+        known.came = {n for n in known.came if n.split("-")[1] == restart} | {name}
         self._boxes[name] = self._desk.place(self._session, name)
         self._spare.append(name)
         self._bind()
@@ -220,7 +222,7 @@ class SlurmExecutor:
 
     def _look(self) -> None:
         """Who lives: the queue says it of allocations, its beats of a place."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked < QUEUE_SECONDS:
             return
         self._looked = now
