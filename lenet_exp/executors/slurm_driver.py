@@ -13,6 +13,7 @@ from lenet_exp.executors.slurm_options import (
     driver_arguments,
     driver_script,
     job_prefix,
+    log_pattern,
 )
 from lenet_exp.executors.slurm_queue import Queued, SlurmQueue
 
@@ -41,7 +42,7 @@ def submit_driver(
     queue.check(allocation, allocation_arguments(options))
     driver.write_text(driver_script(options, Path.cwd(), command))
     arguments = driver_arguments(options, more)
-    return queue.submit_one(driver, _name(sweep.name), f"{folder}/driver-%j.log", arguments)
+    return queue.submit_one(driver, _name(sweep.name), f"{log_pattern(folder)}/driver-%j.log", arguments)
 
 
 def queued(sweep: Path) -> tuple[Queued | None, list[Queued]]:
@@ -49,8 +50,9 @@ def queued(sweep: Path) -> tuple[Queued | None, list[Queued]]:
     if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
         return None, []
     queue = SlurmQueue()
-    drivers = [job for job in queue.jobs(_name(sweep.name)) or [] if not job.is_over]
-    allocations = [job for job in queue.jobs(job_prefix(sweep.name)) or [] if not job.is_over]
+    drivers, allocations = (
+        [job for job in queue.jobs(name) or [] if job.is_alive] for name in (_name(sweep.name), job_prefix(sweep.name))
+    )
     return (drivers[0] if drivers else None), allocations
 
 

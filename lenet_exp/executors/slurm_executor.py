@@ -28,6 +28,7 @@ from lenet_exp.executors.slurm_options import (
     allocation_script,
     job_name,
     job_prefix,
+    log_pattern,
 )
 from lenet_exp.executors.slurm_queue import Queue, Queued
 from lenet_exp.folders.job import Job
@@ -151,10 +152,10 @@ class SlurmExecutor:
 
     def _adopt(self) -> dict[str, _Allocation]:
         """The allocations that an earlier start of this sweep left; those that were asked for otherwise end."""
-        left = [job for job in self._queue.jobs(job_prefix(self._sweep.id)) or [] if not job.is_over]
+        left = [job for job in self._queue.jobs(job_prefix(self._sweep.id)) or [] if job.is_alive]
         self._queue.cancel([job.id for job in left if job.name != self._name])
         now = self._clock()
-        return {job.id: _Allocation(now) for job in left if job.name == self._name and job.state != "COMPLETING"}
+        return {job.id: _Allocation(now) for job in left if job.name == self._name}
 
     def _ask_for_allocations(self) -> None:
         coming = sum(max(0, self._options.tasks - len(a.came)) for a in self._allocations.values())
@@ -162,7 +163,8 @@ class SlurmExecutor:
         count = min(math.ceil(missing / self._options.tasks), self._options.allocations - len(self._allocations))
         if count <= 0:
             return
-        ids = self._queue.submit(self._script, self._name, f"{self._desk.folder}/%A_%a.log", count, self._arguments)
+        log_file = f"{log_pattern(self._desk.folder)}/%A_%a.log"
+        ids = self._queue.submit(self._script, self._name, log_file, count, self._arguments)
         now = self._clock()
         self._allocations |= {one: _Allocation(now) for one in ids}
         log.info("Slurm: %d %s submitted (%s)", count, "allocations" if count > 1 else "allocation", ", ".join(ids))

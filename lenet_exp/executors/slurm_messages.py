@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Desk:
         if not isinstance(value, dict):
             raise ValueError("plan.json is no plan")
         check_fields(PlacePlan, value)
-        return PlacePlan(**value)
+        return PlacePlan(**{f.name: value[f.name] for f in fields(PlacePlan)})
 
     def driver(self, session: str) -> Box:
         """What places say."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 NOTICE = "USR2@60"  # a job hears so many seconds before its time is up that it will be
+DRIVER_NOTICE = "B:USR2@120"  # the same for the shell of a job that drives a sweep
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float
     Args:
         more: further options of that job, such as its own `time`.
     """
-    given = {"ntasks": 1, "cpus-per-task": 1, "open-mode": "append", **_where(options), "time": None, "requeue": True}
+    given = {"ntasks": 1, "cpus-per-task": 1, "signal": DRIVER_NOTICE, "open-mode": "append", **_where(options)}
+    given |= {"time": None, "no-requeue": None, "requeue": True}
     return _arguments(given | _plain(more))
 
 
@@ -74,9 +76,24 @@ def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
 
 
 def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
-    """The bash script of the job that drives a sweep."""
+    """The bash script of the job that drives a sweep. When its time is up it is queued once more, and goes on."""
     return "\n".join(
-        ["#!/bin/bash", *options.before, f"cd {shlex.quote(str(directory))} || exit", f"exec {shlex.join(command)}", ""]
+        [
+            "#!/bin/bash",
+            *options.before,
+            f"cd {shlex.quote(str(directory))} || exit",
+            "trap 'scontrol requeue \"$SLURM_JOB_ID\"' USR2",
+            f"{shlex.join(command)} &",
+            "driver=$!",
+            'wait "$driver"',
+            "status=$?",
+            'while kill -0 "$driver" 2> /dev/null; do  # a signal ended the wait',
+            '    wait "$driver"',
+            "    status=$?",
+            "done",
+            'exit "$status"',
+            "",
+        ]
     )
 
 
@@ -88,6 +105,11 @@ def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
 def job_prefix(sweep: str) -> str:
     """What the names of all allocations of a sweep begin with."""
     return f"lenet-{sweep}-"
+
+
+def log_pattern(folder: Path) -> str:
+    """A folder as a part of what `sbatch --output` takes, where % begins a name of Slurm's."""
+    return str(folder).replace("%", "%%")
 
 
 def _where(options: SlurmOptions) -> dict[str, str | int | float | bool | None]:

@@ -42,6 +42,11 @@ class Queued:
         return self.state in OVER
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it runs or will: one that is COMPLETING has been told to end."""
+        return not self.is_over and self.state != "COMPLETING"
+
+    @property
     def waits(self) -> bool:
         """Whether it has no node: none of its processes lives."""
         return self.state in WAITS

@@ -25,7 +25,15 @@ def serve(sweep: SweepFolder) -> bool:
     """
     desk = Desk(sweep.path / "slurm")
     plan = desk.plan()
-    return plan is not None and _serve(sweep, desk, plan)
+    if plan is None:
+        return False
+    try:
+        return _serve(sweep, desk, plan)
+    except OSError:
+        now = desk.plan()
+        if now is not None and now.session == plan.session:
+            raise
+        return now is not None  # the sweep ended, or began anew, while this began
 
 
 def _serve(sweep: SweepFolder, desk: Desk, plan: PlacePlan) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -131,11 +133,17 @@ def test_a_detached_sweep_goes_on_by_itself_is_watched_stopped_and_picked_up_by_
     assert trained(ready) < 8
     again = sweep(cluster, *line, "sweep.detach=true", outputs=ready)
     assert again.returncode == 0, again.stderr
+    had = trained(ready)
+    until(lambda: trained(ready) > had)
+    (driver,) = re.findall(r"Slurm's job (\d+)", again.stderr)
+    cluster.command("scancel", "--batch", "--signal=USR2", driver)  # as when its time is up: it is queued once more
     watched = sweep(cluster, "watch", outputs=ready, program="sweep")
     assert watched.returncode == 0, watched.stdout + watched.stderr
-    assert re.search(r"sweep \w+: 8 runs, .*finished", watched.stdout)
+    assert f"Slurm's job {driver} drives it (PENDING" in watched.stdout
     assert watched.stdout.splitlines()[-1] == "8 finished"
     check_whole(ready, 8)
+    (log,) = ready.glob(f"sweeps/*/slurm/driver-{driver}.log")
+    assert log.read_text().count("(goes on with") == 2
     same = sweep(cluster, *line, outputs=ready)
     assert "8 runs: 8 finished; 0 trained (8 had been trained before)" in same.stdout
 
@@ -212,3 +220,29 @@ def test_a_node_that_does_not_see_the_outputs_folder_or_has_another_lenet_exp_is
     outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
     line = said(outputs, f"hydra.launcher.before=['export PYTHONPATH={other}']")
     assert re.search(r"node \S+ has another lenet_exp \(\w{12}, here \w{12}\)", line), line
+
+
+PAGE = (ROOT / "docs" / "clusters.md").read_text().partition("\n## Slurm\n")[2].partition("\n## ")[0]
+TYPED = [
+    line.partition("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+]
+SMALLER = {"range(100)": "range(2)", "range(1000)": "range(4)", "range(200)": "range(3)", "tasks=32": "tasks=2",
+           "allocations=4": "allocations=1"}  # fmt: skip
+
+
+@pytest.mark.slow(seconds=60)
+def test_what_the_page_on_clusters_says_to_type_is_right(cluster, ready):
+    """In their order, each with fewer and smaller runs."""
+    assert len(TYPED) >= 7
+    for command in TYPED:
+        program, *words = shlex.split(command)
+        words = [functools.reduce(lambda word, pair: word.replace(*pair), SMALLER.items(), word) for word in words]
+        if program == "lenet-train":
+            words += [*SMALL, *QUIET, f"num_epoch={100 if 'sweep.detach=true' in words else 1}"]
+        done = end(start(*words, outputs=ready, program=program.removeprefix("lenet-"), env=cluster.environment))
+        if words[0] == "stop":  # it has ended by then
+            assert done.stderr.endswith("is not running\n")
+        else:
+            assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), (command, done.stdout, done.stderr)
