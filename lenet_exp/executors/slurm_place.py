@@ -87,7 +87,9 @@ class Place:
             if said is None or isinstance(said, Done):
                 self._turn = None
         if self._turn is not None:  # its job has asked, and hears that nobody answers
-            self._host.go_on(None)
+            self._trains = True  # until it has committed
+            while isinstance(self._host.go_on(None), Question):
+                pass
 
     def _was_interrupted(self, said: Question | Done | None) -> bool:
         """Whether a job did not come to its own end, nor to that of its process alone."""

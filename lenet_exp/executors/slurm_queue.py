@@ -37,9 +37,14 @@ class Queued:
 
     @property
     def is_over(self) -> bool:
-        """Whether it will not run again. One that was preempted, or whose node failed, may: it shows as that for a
-        moment before it waits once more."""
+        """Whether it will not run again."""
         return self.state in OVER
+
+    @property
+    def may_wait_again(self) -> bool:
+        """Whether it lost its node, and nobody knows yet whether it gets another: it shows as that for a moment before
+        it waits once more."""
+        return self.state in {"NODE_FAIL", "PREEMPTED"}
 
     @property
     def is_alive(self) -> bool:

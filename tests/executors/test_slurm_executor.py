@@ -39,8 +39,11 @@ class ToldQueue:
         self.names: dict[str, str] = {}
         self.cancelled: list[str] = []
         self.submitted: list[int] = []
+        self.refuses = False
 
     def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
+        if self.refuses:
+            raise ConfigError("hydra/launcher=cluster_slurm: sbatch: Unable to contact slurm controller")
         self.submitted.append(count)
         ids = [f"{len(self.submitted)}_{n}" for n in range(count)]
         self.names |= dict.fromkeys(ids, name)
@@ -184,6 +187,51 @@ def test_a_controller_that_does_not_answer_says_nothing_of_the_jobs(new, jobs):
     cluster.queue.states = shown
     assert cluster.passes(30, *BOTH) == []
     assert cluster.executor.running == {0, 1}
+
+
+def test_a_controller_that_takes_no_more_for_a_while_does_not_end_the_sweep(new, jobs, caplog):
+    cluster = new(retries=1)
+    two_places(cluster, jobs)
+    cluster.queue.states["1_0"], cluster.queue.refuses = "TIMEOUT", True
+    assert cluster.passes(60, BOTH[1]) == []
+    assert "Unable to contact slurm controller; tried again in 30 s" in caplog.text
+    cluster.queue.refuses = False
+    assert cluster.passes(35, BOTH[1]) == []
+    assert cluster.queue.submitted == [2, 1]
+
+
+def test_the_first_allocations_that_are_refused_end_the_sweep(new, jobs):
+    cluster = new()
+    cluster.queue.refuses = True
+    cluster.executor.submit(jobs[0])
+    with pytest.raises(ConfigError, match="Unable to contact"):
+        cluster.passes(5)
+
+
+def test_an_allocation_that_runs_and_says_nothing_for_long_is_ended_and_another_asked_for(new, jobs):
+    cluster = new(replace(OPTIONS, allocations=1), retries=1)
+    cluster.executor.submit(jobs[0])
+    cluster.passes(5)
+    cluster.queue.states["1_0"] = "RUNNING"
+    cluster.come("1_0-0-0")
+    assert cluster.passes(250) == []
+    assert (cluster.queue.cancelled, cluster.queue.submitted) == ([], [1])
+    assert cluster.passes(70) == []
+    assert (cluster.queue.cancelled, cluster.queue.submitted) == (["1_0"], [1, 1])
+
+
+def test_what_a_place_said_last_counts_though_its_allocation_has_ended_meanwhile(new, jobs):
+    cluster = new()
+    turn = two_places(cluster, jobs)
+
+    class Slow(ToldQueue):
+        def jobs(self, prefix: str) -> list[Queued] | None:
+            cluster.say(BOTH[0], messages.said(turn, Done(0)))
+            return super().jobs(prefix)
+
+    cluster.queue.__class__ = Slow
+    cluster.queue.states["1_0"] = "COMPLETED"
+    assert [(done.job, done.lost) for done in cluster.passes(5, *BOTH)] == [(0, None)]
 
 
 @pytest.mark.parametrize("state", ["NODE_FAIL", "PREEMPTED"])
