@@ -78,10 +78,10 @@ class Place:
             else:
                 said = self._host.go_on(order["value"])
             self._trains = False
+            if self._why and isinstance(said, Question):
+                break
             if not self._told_to_stop and self._was_interrupted(said):
-                self._why = (
-                    self._why or "its job was interrupted"
-                )  # by Slurm: its signal reaches the job first, or alone
+                self._why = self._why or "its job was interrupted"  # Slurm's signal reaches it too, and perhaps first
                 return
             self._driver.put(self._name, messages.said(turn, said))
             if said is None or isinstance(said, Done):
@@ -96,7 +96,7 @@ class Place:
         if isinstance(said, Done):
             ends = bool(self._why or self._signalled)
             return isinstance(said.error, Terminated) or (ends and said.lost is not None and not said.over_limit)
-        return bool(self._why)
+        return said is None and bool(self._why)
 
     def _note(self, signum: int, frame: object) -> None:
         self._signalled = self._signalled or time.monotonic()
