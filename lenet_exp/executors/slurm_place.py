@@ -88,6 +88,8 @@ class Place:
                 self._turn = None
         if self._turn is not None:  # its job has asked, and hears that nobody answers
             self._trains = True  # until it has committed
+            if self._ask_at <= time.monotonic():
+                self._host.stop()
             while isinstance(self._host.go_on(None), Question):
                 pass
 

@@ -101,12 +101,15 @@ def test_nothing_is_lost_by_a_node_an_allocation_or_the_sweeps_own_process(clust
     assert digests(ready) == digests(tmp_path / "local")
 
 
-@pytest.mark.slow(seconds=30)
-def test_a_search_prunes_and_ends_as_it_does_on_one_machine(cluster, ready, tmp_path):
+@pytest.mark.slow(seconds=40)
+def test_a_search_prunes_and_ends_as_it_does_on_one_machine_though_its_allocation_is_taken(cluster, ready, tmp_path):
     pytest.importorskip("optuna")
     space = ("optimizer.lr=tag(log,interval(1e-3,0.05))", "activation=selu,relu")
     line = (*SMALL, *QUIET, "num_epoch=4", "hydra/sweeper=search", "n_trials=20", "sweep.workers=1", *space)
-    done, local = sweep(cluster, *line, *ON_SLURM, outputs=ready), sweep(None, *line, outputs=tmp_path / "local")
+    process = start("-m", *line, *ON_SLURM, outputs=ready, env=cluster.environment)
+    until(lambda: trained(ready) >= 6)
+    cluster.command("scancel", cluster.living()[0].split()[0])
+    done, local = end(process), sweep(None, *line, outputs=tmp_path / "local")
     assert (done.returncode, local.returncode) == (0, 0), done.stderr + local.stderr
     ended = [[(r.info.run_name, r.data.tags["outcome"]) for r in runs(client(o))] for o in (ready, tmp_path / "local")]
     assert ended[0] == ended[1]
