@@ -103,12 +103,14 @@ class Slurm:
     def lose_node(self, node: str) -> int:
         """As if its power were cut: its daemon and all that it started die at once; how many. That it is down is told
         to the controller, which would find it out in half a minute."""
-        lost = [pid for pid in _processes() if self._is_of(pid, node)]
-        for pid in lost:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        lost: list[int] = []
+        while found := [pid for pid in _processes() if self._is_of(pid, node)]:  # some are being started just now
+            lost += found
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.command("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
-        return len(lost)
+        return len(set(lost))
 
     def command(self, *arguments: str) -> str:
         environment = os.environ | self.environment

@@ -80,7 +80,7 @@ def test_nothing_is_lost_by_a_node_an_allocation_or_the_sweeps_own_process(clust
         return next((line.split()[0] for line in cluster.living() if line.endswith(f"RUNNING {node}")), "")
 
     killed = begun()
-    until(lambda: trained(ready) >= 3)
+    until(lambda: trained(ready) >= 3 and len(list(ready.glob("sweeps/*/slurm/*/beats/*"))) == 2)
     lost = allocation_on("n1")
     assert cluster.lose_node("n1") > 2
     until(lambda: trained(ready) >= 5)
