@@ -123,9 +123,10 @@ class Slurm:
         return self.command("squeue", "--noheader", "--array", "--format=%F_%K %T %N").splitlines()
 
     def end(self) -> None:
-        for pid in [pid for pid in _processes() if self._is_mine(pid)]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        while found := [pid for pid in _processes() if self._is_mine(pid)]:
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _start_munge(self) -> None:
         munge = self.folder / "munge"
