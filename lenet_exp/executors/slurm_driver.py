@@ -8,8 +8,6 @@ from pathlib import Path
 
 from lenet_exp.executors.slurm_options import (
     SlurmOptions,
-    allocation_arguments,
-    allocation_script,
     driver_arguments,
     driver_script,
     job_prefix,
@@ -24,7 +22,7 @@ def submit_driver(
     options: SlurmOptions,
     more: Mapping[str, str | int | float | bool | None],
 ) -> str:
-    """Submits it; its id. The options of the allocations are tried, too, so that what is wrong with them is said now.
+    """Submits it; its id.
 
     Args:
         sweep: its folder.
@@ -32,14 +30,12 @@ def submit_driver(
         more: further options of `sbatch` for this job.
 
     Raises:
-        ConfigError: Slurm's commands are not there, or it refuses one of the jobs.
+        ConfigError: Slurm's commands are not there, or it refuses the job.
     """
     queue = SlurmQueue()
     folder = sweep / "slurm"
     folder.mkdir(parents=True, exist_ok=True)
-    allocation, driver = folder / "job.sh", folder / "driver.sh"
-    allocation.write_text(allocation_script(options, ["true"]))
-    queue.check(allocation, allocation_arguments(options))
+    driver = folder / "driver.sh"
     driver.write_text(driver_script(options, Path.cwd(), command))
     arguments = driver_arguments(options, more)
     return queue.submit_one(driver, _name(sweep.name), f"{log_pattern(folder)}/driver-%j.log", arguments)

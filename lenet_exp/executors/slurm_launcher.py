@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,21 @@ class SlurmLauncher(Launcher):
             if value is not None and value < least:
                 raise ConfigError(f"hydra.launcher.{name}={value:g}: allowed is {least:g} or more")
 
+    def check(self, cores: int) -> None:
+        """Asks Slurm whether it would take the allocations.
+
+        Raises:
+            ConfigError: Slurm's commands are not there, or it refuses.
+        """
+        from lenet_exp.executors.slurm_options import allocation_arguments, allocation_script
+        from lenet_exp.executors.slurm_queue import SlurmQueue
+
+        options = self.options(cores)
+        with tempfile.NamedTemporaryFile("w", prefix="lenet-", suffix=".sh") as script:
+            script.write(allocation_script(options, ["true"]))
+            script.flush()
+            SlurmQueue().check(Path(script.name), allocation_arguments(options))
+
     def executor(self, work: Work) -> Executor:
         """Takes over what an earlier start of the sweep left in the queue.
 
@@ -98,7 +114,7 @@ class SlurmLauncher(Launcher):
         """Submits a job that drives the sweep where nobody waits for it; its id.
 
         Raises:
-            ConfigError: Slurm's commands are not there, or it refuses that job or the allocations.
+            ConfigError: Slurm's commands are not there, or it refuses that job.
         """
         from lenet_exp.executors.slurm_driver import submit_driver
 
