@@ -1,11 +1,11 @@
-"""hydra/launcher=local and cluster_ray. Hydra may load a plugin's module twice, so the classes live elsewhere."""
+"""The launchers of ours. Hydra may load a plugin's module twice, so the classes live elsewhere."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from lenet_exp.executors import local_launcher, ray_launcher
+from lenet_exp.executors import local_launcher, ray_launcher, slurm_launcher
 
 
 @dataclass
@@ -34,6 +34,27 @@ class RayLauncherConf:
     max_failures: Any = "${oc.select:sweep.max_failures,null}"
 
 
+@dataclass
+class SlurmLauncherConf:
+    _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
+    allocations: int = 1  # Slurm jobs at once, submitted as an array
+    tasks: int = 1  # runs at once in each of them
+    cpus: int | None = None  # of a run; null: its threads
+    partition: str | None = None
+    account: str | None = None
+    time: str | None = None  # of an allocation, as sbatch takes it
+    requeue: bool = True  # whether Slurm may start an allocation again that it took back or whose node it lost
+    sbatch: dict[str, Any] = field(default_factory=dict)  # further options of sbatch
+    driver: dict[str, Any] = field(default_factory=dict)  # the same of the job that sweep.detach=true makes
+    before: list[str] = field(default_factory=list)  # lines of bash, run before Python is started
+    lost_after: float = 60.0  # seconds of silence, or of absence from the queue
+    workers: Any = "${oc.select:sweep.workers,null}"  # at once in all; null: allocations * tasks
+    retries: Any = "${oc.select:sweep.retries,1}"
+    time_limit: Any = "${oc.select:sweep.time_limit,null}"
+    fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
+    max_failures: Any = "${oc.select:sweep.max_failures,null}"
+
+
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="lenet_exp")
 
 
@@ -45,4 +66,11 @@ ConfigStore.instance().store(group="hydra/launcher", name="cluster_ray", node=Ra
 
 
 class RayLauncher(ray_launcher.RayLauncher):
+    """Under the name by which Hydra finds it."""
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="cluster_slurm", node=SlurmLauncherConf, provider="lenet_exp")
+
+
+class SlurmLauncher(slurm_launcher.SlurmLauncher):
     """Under the name by which Hydra finds it."""

@@ -122,6 +122,11 @@ class GridSweeper(BasicSweeper, Sweeper):
             return []
         if config.sweep.force or any(job.folder.whole_result() is None for job in jobs):
             self._check_cluster(jobs)
+        if config.sweep.detach:
+            from lenet_exp.sweeps.detach import detach
+
+            detach(self._launcher(sweep, config)[0], sweep, jobs, config, asked)
+            return []
         with sweep_session(sweep, jobs, config, asked) as session:
             missing = session.missing()
             if missing:
@@ -160,15 +165,15 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.sweeps.launching import here, launch
 
         tell_engines(missing)
-        launcher, environment = self._launcher(session)
+        launcher, environment = self._launcher(session.sweep, session.config, session.delivery)
         if isinstance(launcher, GivesExecutor):
             session.train(missing, launcher, environment, like=missing)
         else:
             assert self.config is not None
             launch(launcher, session, missing, in_this_process=here(self.config))
 
-    def _launcher(self, session: Any) -> tuple[Any, Any]:
-        """The configured launcher, for the jobs of this session, and the environment of its processes."""
+    def _launcher(self, sweep: Any, typed: Any, delivery: Any = None) -> tuple[Any, Any]:
+        """The configured launcher, for the jobs of this sweep, and the environment of its processes."""
         from hydra.core.plugins import Plugins
 
         from lenet_exp.sweeps.job import task_of
@@ -178,11 +183,11 @@ class GridSweeper(BasicSweeper, Sweeper):
         assert self.hydra_context is not None
         config = copy.deepcopy(self.config)
         with open_dict(config):
-            config.hydra.sweep.dir = str(session.sweep.path)
-            config.sweep = OmegaConf.structured(session.config.sweep)
-        loader = cast(ConfigLoader, JobLoader(session.sweep.path))
+            config.hydra.sweep.dir = str(sweep.path)
+            config.sweep = OmegaConf.structured(typed.sweep)
+        loader = cast(ConfigLoader, JobLoader(sweep.path))
         context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
-        task = task_of(session.delivery if here(config) else None)
+        task = task_of(delivery if here(config) else None)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
         return launcher, OmegaConf.to_container(config.hydra.job.env_set, resolve=True)
 
@@ -214,7 +219,7 @@ class SearchSweeper(GridSweeper):
         if not hasattr(launchers.get(name), "executor"):  # as of `GivesExecutor`
             raise ConfigError(
                 f"hydra/launcher ({name}): a search needs one that takes jobs one by one; "
-                "allowed is hydra/launcher=local or cluster_ray"
+                "allowed is hydra/launcher=local, cluster_ray or cluster_slurm"
             )
         self._check_workers()
         loader = self.hydra_context.config_loader
@@ -235,12 +240,18 @@ class SearchSweeper(GridSweeper):
             print_plan(planned)
             return []
         self._check_cluster(planned.corners)
-        search = SearchRun(planned)
         asked = Asked(command_line(), planned.overrides, [flag.name for flag in planned.flags], planned.asked)
+        if planned.config.sweep.detach:
+            from lenet_exp.sweeps.detach import detach
+
+            launcher, _ = self._launcher(planned.sweep, planned.config)
+            detach(launcher, planned.sweep, planned.corners, planned.config, asked)
+            return []
+        search = SearchRun(planned)
         failed = None
         try:
             with sweep_session(planned.sweep, search.open, planned.config, asked) as session:
-                search.run(session, *self._launcher(session))
+                search.run(session, *self._launcher(session.sweep, session.config, session.delivery))
         except RunsFailed as e:  # of some trials, perhaps
             failed = e
         if confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri) or failed is not None:

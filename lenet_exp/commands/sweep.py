@@ -1,7 +1,8 @@
-"""lenet-sweep: what sweeps are there, what runs where, stop one gently."""
+"""lenet-sweep: what sweeps are there, what runs where, follow one, stop one gently."""
 
 from __future__ import annotations
 
+from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError, nearest
 
@@ -10,15 +11,16 @@ lenet-sweep: looks after sweeps from another terminal.
 
   lenet-sweep list                 the sweeps in the outputs folder, the latest first
   lenet-sweep status [sweep=last]  what runs where and at which epoch, what failed, how long it will take
+  lenet-sweep watch [sweep=last]   follows a sweep until it ends; status 1 where it did not come to its own end
   lenet-sweep stop [sweep=last]    asks a sweep to stop: its runs finish their step, commit, and can go on later
 
 sweep= takes last, a sweep's id (or its first digits), its MLflow run id, or its folder.
-All three first repair what a process that was killed left behind: runs and sweeps that MLflow shows as RUNNING.
+All first repair what a process that was killed left behind: runs and sweeps that MLflow shows as RUNNING.
 What MLflow has not got yet of those that ended is delivered by lenet-sync.
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep: lenet-train -m sweep.resume=last
 """
 
-ACTIONS = ("list", "status", "stop")
+ACTIONS = ("list", "status", "watch", "stop")
 
 
 def run(arguments: list[str]) -> int:
@@ -26,12 +28,16 @@ def run(arguments: list[str]) -> int:
     action = arguments[0] if arguments else "(nothing)"
     if action not in ACTIONS:
         hint = nearest(action, ACTIONS)
-        raise ConfigError(f"{action}: allowed is list, status or stop" + (f"; did you mean {hint}?" if hint else ""))
+        raise ConfigError(
+            f"{action}: allowed is list, status, watch or stop" + (f"; did you mean {hint}?" if hint else "")
+        )
     values = parse(arguments[1:], {} if action == "list" else {"sweep": "last"})
     from lenet_exp.folders.find import find_sweep
+    from lenet_exp.folders.records import Outcome
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.reports.progress import log_to_console
     from lenet_exp.reports.sweep_status import print_list, print_status
+    from lenet_exp.sweeps.follow import follow, left_words, queue_words
     from lenet_exp.sweeps.repair import repair, repair_all, repair_or_say
     from lenet_exp.sweeps.stop import stop_sweep
     from lenet_exp.sweeps.stores import Stores
@@ -45,9 +51,14 @@ def run(arguments: list[str]) -> int:
     if action == "stop":
         repair_or_say(sweep, stores)
         return stop_sweep(sweep)
+    if action == "watch":
+        follow(sweep)
     repair(sweep, stores)
     print_status(sweep)
-    return 0
+    if sweep.owner() is None:
+        for words in filter(None, (queue_words(sweep), left_words(sweep))):
+            print(words)
+    return EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
 
 
 def main() -> None:

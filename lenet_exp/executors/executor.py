@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from lenet_exp.data.images import SharedSet
 from lenet_exp.folders.job import Job
@@ -64,6 +64,19 @@ Ask = Callable[[Report], bool | None]
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """How a process of another machine, which gets nothing but files, comes to the same work.
+
+    Attributes:
+        module: that Python runs there, with the sweep's folder as its argument.
+        plan: what it needs besides; JSON.
+    """
+
+    module: str
+    plan: Any
+
+
+@dataclass(frozen=True)
 class Work:
     """What an executor needs to know of the jobs that it will get.
 
@@ -77,6 +90,7 @@ class Work:
         jobs: how many there are; None: as many as there will be.
         output: file for what the processes print.
         answer: called in the sweep's own process, in `next_done`; the same report may come again, as after a loss.
+        elsewhere: for an executor whose processes can be sent nothing.
     """
 
     task: Callable[..., float]
@@ -86,6 +100,7 @@ class Work:
     jobs: int | None
     output: Path
     answer: Ask | None = None
+    elsewhere: Elsewhere | None = None
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ job sees it, commits, and ends (`lenet_exp.pool`).
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import queue
 import threading
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from lenet_exp.config.source import source_digest
 from lenet_exp.data.images import SharedSet
 from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
+from lenet_exp.errors import ConfigError
 from lenet_exp.executors.executor import Work
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
@@ -31,6 +33,9 @@ from lenet_exp.pool.pool import Done, Pool
 from lenet_exp.training.native.library import kernels
 
 TICK_SECONDS = 0.2
+CLOCKS_APART = 5.0  # seconds, from which on it is said
+
+log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Described:
         lacks: why it has no native engine; empty where it has one, or needs none.
         source, torch: digest of lenet_exp's source, and torch's version.
         clock: seconds since 1970.
+        data: which data set is not there, or another than where the jobs were made; empty where all are, or where they
+            came with the work.
     """
 
     host: str
@@ -75,12 +82,36 @@ class Described:
     source: str
     torch: str
     clock: float
+    data: str = ""
 
 
 def carried(work: Work, probe: tuple[Path, str], time_limit: float | None) -> Carried:
     """For other machines."""
     sets = [(s, from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy()) for s in work.sets]
     return Carried(work.task, work.prepare, sets, work.output, time_limit, work.answer is not None, probe)
+
+
+def check_place(place: Described, folder: Path) -> None:
+    """Raises:
+    ConfigError: a place can't do what this machine would.
+    """
+    where = f"node {place.host}"
+    if place.wrong:
+        raise ConfigError(
+            f"{where} can't use {folder}: {place.wrong}; the outputs folder has to be one that all nodes share "
+            "(LENET_EXP_OUTPUTS)"
+        )
+    if place.source != source_digest():
+        raise ConfigError(f"{where} has another lenet_exp ({place.source[:12]}, here {source_digest()[:12]})")
+    if place.torch != versions()["torch"]:
+        raise ConfigError(f"{where} has torch {place.torch} (here {versions()['torch']})")
+    if place.lacks:
+        raise ConfigError(f"{where} has no native engine: {place.lacks}; engine=torch needs none")
+    if place.data:
+        raise ConfigError(f"{where}: {place.data}")
+    apart = abs(place.clock - time.time())
+    if apart > CLOCKS_APART:
+        log.warning("%s: its clock is %.0f s apart from this one; times in MLflow will show it", where, apart)
 
 
 class Host:

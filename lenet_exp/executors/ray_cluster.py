@@ -1,30 +1,23 @@
-"""A Ray cluster: how it is reached, what its nodes have room for, and whether a place there can do what this machine
-would."""
+"""A Ray cluster: how it is reached, and what its nodes have room for."""
 
 from __future__ import annotations
 
 import logging
 import math
 import socket
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 
-from lenet_exp.config.source import source_digest
 from lenet_exp.errors import ConfigError, first_line
-from lenet_exp.executors.host import Described, Host
-from lenet_exp.machine import cpu_count, versions
+from lenet_exp.executors.host import Host
+from lenet_exp.machine import cpu_count
 
 REACH_SECONDS = 10.0  # for the cluster's address to answer
-CLOCKS_APART = 5.0  # seconds, from which on it is said
 NAMESPACE = "lenet_exp"
 AT_ONCE = 4  # calls of an actor: the running one, `stop`, `close`
-
-log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
@@ -88,27 +81,6 @@ class Cluster:
     def _fits(self, node: dict[str, float]) -> int:
         shares = [node.get(name, 0.0) / value for name, value in self._needs.items() if value]
         return math.floor(min(shares) + 1e-9) if shares else cpu_count()
-
-
-def check_place(place: Described, folder: Path) -> None:
-    """Raises:
-    ConfigError: a place can't do what this machine would.
-    """
-    where = f"node {place.host}"
-    if place.wrong:
-        raise ConfigError(
-            f"{where} can't use {folder}: {place.wrong}; the outputs folder has to be one that all nodes share "
-            "(LENET_EXP_OUTPUTS)"
-        )
-    if place.source != source_digest():
-        raise ConfigError(f"{where} has another lenet_exp ({place.source[:12]}, here {source_digest()[:12]})")
-    if place.torch != versions()["torch"]:
-        raise ConfigError(f"{where} has torch {place.torch} (here {versions()['torch']})")
-    if place.lacks:
-        raise ConfigError(f"{where} has no native engine: {place.lacks}; engine=torch needs none")
-    apart = abs(place.clock - time.time())
-    if apart > CLOCKS_APART:
-        log.warning("%s: its clock is %.0f s apart from this one; times in MLflow will show it", where, apart)
 
 
 def never_begins(error: Exception) -> bool:

@@ -17,9 +17,9 @@ from typing import Any
 import ray
 
 from lenet_exp.executors.executor import Work
-from lenet_exp.executors.host import Described, Question, carried
+from lenet_exp.executors.host import Described, Question, carried, check_place
 from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop, Tell
-from lenet_exp.executors.ray_cluster import Cluster, RayOptions, check_place, never_begins
+from lenet_exp.executors.ray_cluster import Cluster, RayOptions, never_begins
 from lenet_exp.folders.job import Job
 from lenet_exp.pool.pool import Done
 

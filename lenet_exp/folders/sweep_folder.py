@@ -2,6 +2,7 @@
 
 jobs.jsonl     the frozen jobs, one a line; a sweep may get more while it runs
 sweep.json     what was asked for, how many jobs there are, the MLflow run, how often it was started
+stop           its process is asked to bring it to its end
 active/<n>     job n is in training now
 ended/<n>      job n has come to an end (JSON: why it failed before it had a record, or null)
 workers.log    what the workers printed, and workers-<host>.log those of each node
@@ -75,8 +76,8 @@ class SweepFolder:
         plan = replace(kept or SweepPlan(created_ms=_now_ms(), remade=lost), **asked)
         plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
         self._write(plan)
-        for log in self.path.glob("workers*.log"):
-            remove(log)
+        for path in (*self.path.glob("workers*.log"), self.path / "stop"):
+            remove(path)
         for folder in ("active", "ended"):
             if not (self.path / folder).is_dir():
                 remove(self.path / folder)
@@ -174,6 +175,18 @@ class SweepFolder:
             found.append(at)
             at += len(line.encode())
         return found
+
+    def ask_to_stop(self) -> None:
+        """Asks the process that runs it, on whatever machine, to bring it to its end."""
+        (self.path / "stop").touch()
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether somebody did, since the last start or the last time that this was heard."""
+        try:
+            (self.path / "stop").unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def begin_job(self, number: int) -> None:
         (self.path / "active" / str(number)).touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -10,12 +11,18 @@ from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.search_words import search_line
+
+FEW = 4  # runs that a line names
+LINE_SECONDS = 5.0
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
@@ -65,6 +72,51 @@ def print_status(sweep: SweepFolder) -> None:
     left = _time_left(results, plan.started_ms)
     if sweep.owner() is not None and left is not None and plan.search is None:
         console.print(f"about {left / 60:.0f} min left", highlight=False)
+
+
+def status_line(sweep: SweepFolder) -> str:
+    """How far a sweep is, in one line."""
+    plan = sweep.started()
+    results = job_results(sweep, sweep.jobs(), plan.started_ms)
+    counts = Counter(r.outcome for r in results if r.outcome not in {"running", "not started"})
+    ended = ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
+    running = [r.job for r in results if r.outcome == "running"]
+    words = [f"{len(results)} runs" + (f", {ended}" if ended else "")]
+    if running:
+        words.append("training " + ", ".join(_epochs(job) for job in running[:FEW]))
+        words[-1] += f" and {len(running) - FEW} more" if len(running) > FEW else ""
+    left = _time_left(results, plan.started_ms)
+    if left is not None and plan.search is None:
+        words.append(f"about {left / 60:.0f} min left")
+    return f"sweep {sweep.id}: " + "; ".join(words)
+
+
+class LiveLine:
+    """A line that changes on a terminal; elsewhere it is printed anew, now and then. Use it as a context."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=_console(), transient=True, auto_refresh=False) if sys.stdout.isatty() else None
+        self._printed, self._line = -math.inf, ""
+
+    def show(self, line: str) -> None:
+        if self._live is not None:
+            self._live.update(Text(line), refresh=True)
+        elif line != self._line and time.monotonic() - self._printed >= LINE_SECONDS:
+            print(line, flush=True)
+            self._printed, self._line = time.monotonic(), line
+
+    def __enter__(self) -> LiveLine:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
+def _epochs(job: Job) -> str:
+    return f"{job.name} ({len(job.folder.history().epochs)}/{job.config.num_epoch})"
 
 
 def _state(sweep: SweepFolder, outcome: str) -> str:

@@ -29,6 +29,7 @@ NOT_KEPT = (
     "sweep.resume=",
     "sweep.force=",
     "sweep.dry_run=",
+    "sweep.detach=",
 )
 
 

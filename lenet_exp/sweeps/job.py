@@ -24,13 +24,19 @@ log = logging.getLogger("lenet_exp")
 
 
 def run_job(
-    sweep: SweepFolder, job: Job, delivery: Delivery, prune: Callable[[EpochResult], bool] = lambda result: False
+    sweep: SweepFolder,
+    job: Job,
+    delivery: Delivery,
+    prune: Callable[[EpochResult], bool] = lambda result: False,
+    *,
+    goes_on: bool = False,
 ) -> float:
     """Runs a job of a sweep; its best validation accuracy, NaN where it did not finish.
 
     Args:
         delivery: who sends it to MLflow.
         prune: as of `runs.run`.
+        goes_on: an interrupt is no end of the job; whoever gave it says what becomes of it.
 
     Raises:
         Exception: it failed; what it was stands in the record, or else in the sweep folder.
@@ -44,7 +50,7 @@ def run_job(
         started = True
         sweep.begin_job(job.number)
 
-    error = None
+    error, is_over = None, True
     try:
         forced_ms = sweep.started().forced_ms
         result = run(job, delivery, default_threads=SWEEP_THREADS, forced_ms=forced_ms, on_start=on_start, prune=prune)
@@ -53,10 +59,14 @@ def run_job(
         if error is not None and not isinstance(e, UserError):
             traceback.print_exc()  # there is no run log yet
         raise
+    except BaseException:
+        is_over = not goes_on
+        raise
     finally:
-        sweep.end_job(job.number, error)
-        outcome, line = ended(job, error, sweep.started().started_ms)
-        display.job_done(job.name, outcome, line, job.config.num_epoch)
+        if is_over:
+            sweep.end_job(job.number, error)
+            outcome, line = ended(job, error, sweep.started().started_ms)
+            display.job_done(job.name, outcome, line, job.config.num_epoch)
     return result.value
 
 

@@ -197,11 +197,11 @@ def sweep_session(
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
-        again = sweep.kept_plan() is not None
+        again = (kept := sweep.kept_plan()) is not None and kept.starts > 0
         if not again:
-            _name_the_old(asked, config.tracking.experiment, outputs)
+            _name_the_old(asked, config.tracking.experiment, sweep)
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
-        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **_kept(asked, config, again))
+        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(asked, config, again=again))
         sweep.to_tell(delivery.name)
         delivery.parent = delivery.attempt(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
@@ -268,7 +268,7 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     return all(r.outcome.ended_well for r in results)
 
 
-def _kept(asked: Asked, config: Config, again: bool) -> dict[str, Any]:
+def kept_of(asked: Asked, config: Config, *, again: bool) -> dict[str, Any]:
     """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes."""
     kept: dict[str, Any] = {"experiment": config.tracking.experiment}
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)
@@ -280,11 +280,11 @@ def _kept(asked: Asked, config: Config, again: bool) -> dict[str, Any]:
     return kept | ({"search": asked.search} if asked.search is not None else {})
 
 
-def _name_the_old(asked: Asked, experiment: str, outputs: Path) -> None:
+def _name_the_old(asked: Asked, experiment: str, new: SweepFolder) -> None:
     """Says so where the same line meant other jobs before: something in conf/, the data or the program changed."""
-    for old in all_sweeps(outputs):
+    for old in all_sweeps(new.outputs):
         plan = old.started()
-        if plan.experiment == experiment and plan.overrides == asked.overrides:
+        if old.id != new.id and plan.experiment == experiment and plan.overrides == asked.overrides:
             run = next(iter(plan.mlflow_runs.values()), "none")
             log.info("this line meant other jobs before: sweep %s, MLflow run %s; it is a new sweep now", old.id, run)
             return

@@ -1,4 +1,4 @@
-"""Stops a sweep from another process."""
+"""Stops a sweep from another process, on this machine or another."""
 
 from __future__ import annotations
 
@@ -8,31 +8,51 @@ import signal
 import time
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.executors.slurm_driver import cancel, queued
+from lenet_exp.folders.owner import Owner
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 WAIT_SECONDS = 120.0
 
 
 def stop_sweep(sweep: SweepFolder) -> int:
-    """Asks (SIGTERM) and waits until it has stopped; 0, or 1 where it has not after two minutes.
+    """Asks and waits until it has stopped; 0, or 1 where it has not after two minutes.
+
+    What it has in Slurm's queue while no process of it lives is cancelled.
 
     Raises:
-        ConfigError: it does not run, or not on this machine.
+        ConfigError: it does not run.
     """
     owner = sweep.owner()
     if owner is None:
-        raise ConfigError(f"sweep {sweep.id} is not running")
-    if not owner.pid:
-        raise ConfigError(f"sweep {sweep.id} is owned by a process that is not known; a moment later it may be")
-    if not owner.here:
-        raise ConfigError(f"sweep {sweep.id} runs on {owner.host} (process {owner.pid}); stop it there")
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(owner.pid, signal.SIGTERM)
+        driver, allocations = queued(sweep.path)
+        left = [*([driver] if driver is not None else []), *allocations]
+        if not left:
+            raise ConfigError(f"sweep {sweep.id} is not running")
+        cancel(left)
+        print(f"sweep {sweep.id}: taken out of Slurm's queue ({', '.join(job.id for job in left)})")
+        return _stopped(sweep)
+    _ask(sweep, owner)
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         if sweep.owner() != owner:
-            print(f"sweep {sweep.id} has stopped; to go on: lenet-train -m sweep.resume={sweep.id}")
-            return 0
+            return _stopped(sweep)
         time.sleep(0.2)
     print(f"sweep {sweep.id}: process {owner.pid} was asked and still runs")
     return 1
+
+
+def _ask(sweep: SweepFolder, owner: Owner) -> None:
+    """By a signal where that gets there, else by a file that the process looks for while others train for it."""
+    if owner.here and not owner.pid:
+        raise ConfigError(f"sweep {sweep.id} is owned by a process that is not known; a moment later it may be")
+    if owner.here:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(owner.pid, signal.SIGTERM)
+    else:
+        sweep.ask_to_stop()
+
+
+def _stopped(sweep: SweepFolder) -> int:
+    print(f"sweep {sweep.id} has stopped; to go on: lenet-train -m sweep.resume={sweep.id}")
+    return 0

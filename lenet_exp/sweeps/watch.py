@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Sequence
 
@@ -49,6 +51,8 @@ class Watch:
         self._look_at_ended()
 
     def _look(self) -> None:
+        if self._sweep.is_asked_to_stop():
+            os.kill(os.getpid(), signal.SIGTERM)
         running = [self._jobs[n] for n in self._sweep.active()]
         display.running([(job.name, len(job.folder.history().epochs), job.config.num_epoch) for job in running])
         self._look_at_ended()

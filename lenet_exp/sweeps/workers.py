@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from lenet_exp.config.schema import Config
 from lenet_exp.data.images import SharedSet, share, use_shared
-from lenet_exp.executors.executor import Ask, Report, Work
-from lenet_exp.folders.job import Job
+from lenet_exp.executors.executor import Ask, Elsewhere, Report, Work
+from lenet_exp.folders.job import Job, job_json
+from lenet_exp.folders.shapes import check_fields
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
 from lenet_exp.tracking.delivery import LeftToOthers
@@ -33,8 +37,9 @@ def work_of(
         all_known: whether there will be no other jobs.
         answer: says after each epoch of a job whether its run is pruned; None: none is.
     """
-    configs = [job.executed for job in jobs]
-    sets = share({str((c.dataset, c.data_root, c.split_seed, c.engine)): c for c in configs}.values())
+    like = list({_data_of(job.executed): job for job in jobs}.values())
+    sets = share(job.executed for job in like)
+    carried = Carry(list(sys.argv), dict(environment), [job_json(job) for job in like])
     return Work(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment)),
@@ -43,12 +48,46 @@ def work_of(
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
+        elsewhere=Elsewhere("lenet_exp.sweeps.slurm_task", asdict(carried)),
     )
 
 
 def cores_of(jobs: Sequence[Job]) -> int:
-    """What a process needs for any of these."""
+    """That each of them may need."""
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What a process of another machine needs to do the same, besides the sweep's folder.
+
+    Attributes:
+        argv: the sweep's command.
+        environment: as of `work_of`.
+        like: jobs, as their folder keeps them: one of each data set and engine.
+    """
+
+    argv: list[str]
+    environment: dict[str, str]
+    like: list[Any]
+
+
+def work_elsewhere(sweep: SweepFolder, plan: Any) -> tuple[Carry, Callable[..., float], Callable[..., object]]:
+    """What `Elsewhere.plan` holds, and `task` and `prepare` of `Work`.
+
+    Raises:
+        ValueError: it is no such plan.
+    """
+    if not isinstance(plan, dict):
+        raise ValueError("no Carry")
+    check_fields(Carry, plan)
+    carry = Carry(**plan)
+    return carry, partial(_train, str(sweep.path), goes_on=True), partial(_prepare, carry.argv, carry.environment)
+
+
+def _data_of(config: Config) -> str:
+    """Configurations of the same one have the same data, split in the same way."""
+    return str((config.dataset, config.data_root, config.split_seed, config.engine))
 
 
 def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[SharedSet]) -> None:
@@ -57,10 +96,10 @@ def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[Shared
     use_shared(sets)
 
 
-def _train(sweep: str, job: Job, ask: Ask | None = None) -> float:
+def _train(sweep: str, job: Job, ask: Ask | None = None, *, goes_on: bool = False) -> float:
     """One job; the sweep's own process delivers, and decides where it is asked."""
 
     def prune(result: EpochResult) -> bool:
         return ask is not None and bool(ask(Report(job.number, result.epoch, result.val_accuracy, result.val_loss)))
 
-    return run_job(SweepFolder(Path(sweep)), job, LeftToOthers(), prune)
+    return run_job(SweepFolder(Path(sweep)), job, LeftToOthers(), prune, goes_on=goes_on)

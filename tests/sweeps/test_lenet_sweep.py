@@ -19,6 +19,7 @@ from lenet_exp.machine import host
 from tests.commands import MINE, SMALL, Done, end, lenet_train, start
 from tests.stores import client, points, runs
 from tests.sweeps.layers import REACHED
+from tests.sweeps.on_another_machine import NAME
 
 QUICK = (*SMALL, "tracking.plots=false", "tracking.models=none")
 WAITS = (f"--config-dir={MINE}", *QUICK, "num_epoch=3", "num_threads=1", "activation=waits")
@@ -54,8 +55,8 @@ def test_without_sweeps_the_list_says_how_to_start_one(main, outputs):
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ([], "(nothing): allowed is list, status or stop"),
-        (["Status"], "Status: allowed is list, status or stop; did you mean status?"),
+        ([], "(nothing): allowed is list, status, watch or stop"),
+        (["Status"], "Status: allowed is list, status, watch or stop; did you mean status?"),
         (["list", "sweep=last"], "sweep=last: nothing is allowed here"),
         (["status", "--sweep=last"], "--sweep=last: allowed is sweep=; did you mean sweep=?"),
         (["status"], "last: no such sweep in {outputs}; allowed is last, a sweep's id or its MLflow run id"),
@@ -139,3 +140,21 @@ def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tm
     for run in runs(client(ready)):
         assert run.info.status == "FINISHED"
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process a host name of its own")
+def test_a_sweep_on_another_machine_is_watched_and_stopped_from_here(ready):
+    line = ("-m", *QUICK, "num_epoch=2000", "seed=0,1", "sweep.workers=1")
+    process = start(*line, outputs=ready, module="tests.sweeps.on_another_machine")
+    while not list(ready.glob("sweeps/*/active/*")):
+        assert process.poll() is None, end(process).stderr
+        time.sleep(0.05)
+    assert f"running ({NAME}, process {process.pid})" in lenet_sweep("status", outputs=ready).stdout
+    watching = start("watch", outputs=ready, program="sweep")
+    stopped = lenet_sweep("stop", outputs=ready)
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert "has stopped; to go on" in stopped.stdout
+    assert end(process).returncode == 143
+    watched = end(watching)
+    assert watched.returncode == 1
+    assert "1 killed" in watched.stdout

@@ -1,0 +1,126 @@
+"""What is asked of Slurm: the options of a sweep, and the job that they make. Nothing here runs anything."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+NOTICE = "USR2@60"  # a job hears so many seconds before its time is up that it will be
+DRIVER_NOTICE = "B:USR2@120"  # the same for the shell of a job that drives a sweep
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """What `hydra.launcher.*` says.
+
+    Attributes:
+        allocations: Slurm jobs at once, submitted as an array.
+        tasks: runs at once in each of them. cpus: of a run.
+        partition, account, time: as `sbatch` takes them; None: what the cluster has by default.
+        requeue: whether Slurm may start an allocation again that it took back, or whose node it lost.
+        sbatch: further options, as `{"mem-per-cpu": "2G", "exclusive": True}`.
+        before: lines of bash, run before Python is started.
+        lost_after: seconds of silence, or of absence from the queue, after which a place counts as lost.
+        workers: runs at once in all; None: any.
+    """
+
+    allocations: int
+    tasks: int
+    cpus: int
+    partition: str | None = None
+    account: str | None = None
+    time: str | None = None
+    requeue: bool = True
+    sbatch: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    before: Sequence[str] = ()
+    lost_after: float = 60.0
+    workers: int | None = None
+
+    @property
+    def places(self) -> int:
+        """The most runs at once."""
+        return min(self.allocations * self.tasks, self.workers or self.allocations * self.tasks)
+
+
+def allocation_arguments(options: SlurmOptions) -> list[str]:
+    """Of `sbatch`, for an allocation."""
+    given = {
+        "ntasks": options.tasks,
+        "cpus-per-task": options.cpus,
+        "signal": NOTICE,
+        "open-mode": "append",
+        **_where(options),
+    }
+    return _arguments(given | _plain(options.sbatch))
+
+
+def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float | bool | None]) -> list[str]:
+    """Of `sbatch`, for the job that drives a sweep which nobody waits for.
+
+    Args:
+        more: further options of that job, such as its own `time`.
+    """
+    given = {"ntasks": 1, "cpus-per-task": 1, "signal": DRIVER_NOTICE, "open-mode": "append", **_where(options)}
+    given |= {"time": None, "no-requeue": None, "requeue": True}
+    return _arguments(given | _plain(more))
+
+
+def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
+    """The bash script of an allocation: one place a task, and no end of one is that of another."""
+    srun = ["srun", f"--ntasks={options.tasks}", f"--cpus-per-task={options.cpus}"]
+    srun += ["--kill-on-bad-exit=0", "--wait=0", "--unbuffered"]
+    return "\n".join(["#!/bin/bash", *options.before, f"exec {shlex.join([*srun, *command])}", ""])
+
+
+def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
+    """The bash script of the job that drives a sweep. When its time is up it is queued once more, and goes on."""
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            *options.before,
+            f"cd {shlex.quote(str(directory))} || exit",
+            "trap 'scontrol requeue \"$SLURM_JOB_ID\"' USR2",
+            f"{shlex.join(command)} &",
+            "driver=$!",
+            'wait "$driver"',
+            "status=$?",
+            'while kill -0 "$driver" 2> /dev/null; do  # a signal ended the wait',
+            '    wait "$driver"',
+            "    status=$?",
+            "done",
+            'exit "$status"',
+            "",
+        ]
+    )
+
+
+def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
+    """Of the allocations of a sweep: those of another name were asked for otherwise, and are of no use to it."""
+    return f"{job_prefix(sweep)}{hashlib.sha256(chr(0).join([*arguments, script]).encode()).hexdigest()[:8]}"
+
+
+def job_prefix(sweep: str) -> str:
+    """What the names of all allocations of a sweep begin with."""
+    return f"lenet-{sweep}-"
+
+
+def log_pattern(folder: Path) -> str:
+    """A folder as a part of what `sbatch --output` takes, where % begins a name of Slurm's."""
+    return str(folder).replace("%", "%%")
+
+
+def _where(options: SlurmOptions) -> dict[str, str | int | float | bool | None]:
+    named = {"partition": options.partition, "account": options.account, "time": options.time}
+    return named | ({"requeue": True} if options.requeue else {"no-requeue": True})
+
+
+def _plain(options: Mapping[str, str | int | float | bool | None]) -> dict[str, str | int | float | bool | None]:
+    return {name.replace("_", "-"): value for name, value in options.items()}
+
+
+def _arguments(given: Mapping[str, str | int | float | bool | None]) -> list[str]:
+    kept = {name: value for name, value in given.items() if value is not None and value is not False}
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in kept.items()]

@@ -1,0 +1,59 @@
+"""sweep.detach: the sweep is checked, handed to the cluster, and the command returns."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import ConfigError
+from lenet_exp.executors.slurm_driver import queued
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.outputs import check_outputs
+from lenet_exp.sweeps.session import Asked, kept_of
+from lenet_exp.sweeps.workers import cores_of
+from lenet_exp.tracking.delivery import StoreDelivery
+
+log = logging.getLogger("lenet_exp")
+
+
+@runtime_checkable
+class Detaches(Protocol):
+    """A launcher that can drive a sweep by itself."""
+
+    def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
+        """Has the command run on the cluster; what it is known by there."""
+
+
+def detach(launcher: Any, sweep: SweepFolder, jobs: Sequence[Job], config: Config, asked: Asked) -> None:
+    """Submits the line that was typed, unless that was done before.
+
+    Args:
+        jobs: those that are known; of a search, some that it may make.
+
+    Raises:
+        ConfigError: the launcher can't, the cluster refuses it, or the outputs folder can't be written.
+        StoreError: the MLflow store can't be used.
+    """
+    if not isinstance(launcher, Detaches):
+        raise ConfigError("sweep.detach=true: allowed with it is hydra/launcher=cluster_slurm")
+    check_outputs(sweep.outputs)
+    StoreDelivery(config.tracking, sweep.outputs, in_sweep=True)
+    owner, (driver, _) = sweep.owner(), queued(sweep.path)
+    if owner is not None or driver is not None:
+        where = f"in process {owner.pid} on {owner.host}" if owner else f"as Slurm's job {driver.id}"  # type: ignore[union-attr]
+        log.info("sweep %s runs already, %s", sweep.id, where)
+        return
+    if sweep.kept_plan() is None:
+        with sweep.claim():
+            known = [] if asked.search is not None else list(jobs)
+            sweep.start(known, runs=len(known), **kept_of(asked, config, again=False))
+            sweep.save(outcome=Outcome.not_started, starts=0)
+    typed = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.detach=")]
+    job = launcher.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))
+    log.info("sweep %s: Slurm's job %s drives it; lenet-sweep status, watch and stop know of it", sweep.id, job)

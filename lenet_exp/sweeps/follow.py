@@ -1,0 +1,45 @@
+"""Follows a sweep from another process, until it ends or this one is interrupted."""
+
+from __future__ import annotations
+
+import time
+
+from lenet_exp.executors.slurm_driver import queued
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.sweep_status import LiveLine, status_line
+
+TICK_SECONDS = 1.0
+QUEUE_SECONDS = 10.0  # between two questions to Slurm's controller, which all users share
+
+
+def follow(sweep: SweepFolder) -> None:
+    """Shows how far it is: on a terminal a line that changes, elsewhere a line now and then."""
+    asked_at, waits = 0.0, ""
+    with LiveLine() as line:
+        while True:
+            if sweep.owner() is not None:
+                line.show(status_line(sweep))
+            else:
+                if time.monotonic() - asked_at > QUEUE_SECONDS:
+                    waits, asked_at = queue_words(sweep), time.monotonic()
+                if not waits:
+                    return
+                line.show(f"sweep {sweep.id}: {waits}")
+            time.sleep(TICK_SECONDS)
+
+
+def queue_words(sweep: SweepFolder) -> str:
+    """What of a sweep without a process waits or runs in Slurm's queue; empty where nothing does."""
+    driver, _ = queued(sweep.path)
+    if driver is None:
+        return ""
+    return f"Slurm's job {driver.id} drives it ({driver.state}{f': {driver.reason}' if driver.waits else ''})"
+
+
+def left_words(sweep: SweepFolder) -> str:
+    """What a sweep without a process and without one to come has left in the queue; empty where that is nothing."""
+    driver, allocations = queued(sweep.path)
+    if driver is not None or not allocations:
+        return ""
+    ids = ", ".join(job.id for job in allocations)
+    return f"its allocations {ids} live: the same line takes them over, lenet-sweep stop ends them"

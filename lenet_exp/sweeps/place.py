@@ -1,0 +1,67 @@
+"""A place of a sweep in an allocation of Slurm: it makes from the sweep's folder what jobs need, and serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.config.schema import EngineName
+from lenet_exp.data.images import data_digests
+from lenet_exp.errors import ConfigError, DataError
+from lenet_exp.executors.host import Carried, Host
+from lenet_exp.executors.slurm_messages import Desk, PlacePlan
+from lenet_exp.executors.slurm_place import Place, place_name
+from lenet_exp.folders.job import Job, job_of
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.sweeps.workers import work_elsewhere
+from lenet_exp.training.native.library import kernels
+
+
+def serve(sweep: SweepFolder) -> bool:
+    """As long as there is something to do; whether the sweep was started again meanwhile, and needs a new process.
+
+    Raises:
+        UserError, OSError, ValueError: what has to be in its folder is not.
+    """
+    desk = Desk(sweep.path / "slurm")
+    plan = desk.plan()
+    if plan is None:
+        return False
+    try:
+        return _serve(sweep, desk, plan)
+    except OSError:
+        now = desk.plan()
+        if now is not None and now.session == plan.session:
+            raise
+        return now is not None  # the sweep ended, or began anew, while this began
+
+
+def _serve(sweep: SweepFolder, desk: Desk, plan: PlacePlan) -> bool:
+    carry, task, prepare = work_elsewhere(sweep, plan.work)
+    like = [job_of(value, sweep.outputs) for value in carry.like]
+    probe = (sweep.path / plan.probe, plan.probe)
+    host = Host(Carried(task, prepare, [], sweep.path / "workers.log", plan.time_limit, plan.asks, probe))
+    place = replace(host.describe(), lacks=_lacks(like), data=_other_data(like))
+
+    def has_driver() -> bool:
+        return sweep.owner() is not None
+
+    return Place(desk, plan.session, place_name(), host, sweep.outputs, has_driver).serve(place)
+
+
+def _lacks(like: list[Job]) -> str:
+    """Why there is no native engine here; empty where there is one, or none is needed."""
+    built = kernels() if any(job.engine is EngineName.native for job in like) else ""
+    return built if isinstance(built, str) else ""
+
+
+def _other_data(like: list[Job]) -> str:
+    """Which data set is not as it was where the jobs were made; empty where all are."""
+    for job in like:
+        named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
+        try:
+            if fingerprint(job.executed, data_digests(job.executed)) != job.fingerprint:
+                return f"{named} is another than where the line was typed"
+        except (DataError, ConfigError) as e:
+            return f"{named}: {e}"
+    return ""

@@ -1,0 +1,147 @@
+"""A place in an allocation, as a process of its own that a test tells what to do: without Slurm, with its signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.executors import slurm_messages as messages
+from lenet_exp.executors.slurm_messages import Desk
+from lenet_exp.folders.job import Job, job_json
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
+from lenet_exp.runs.jobs import lone_job
+from lenet_exp.sweeps.place import _other_data
+from lenet_exp.sweeps.workers import Carry
+from tests.commands import end, start
+
+EPOCHS = 50
+NAME = "7_0-0-0"
+AS_SLURM_SAYS = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
+
+
+@pytest.fixture
+def job(ready: Path) -> Job:
+    flags = ["dataset=digits", "batch_size=32", "device=cpu", f"num_epoch={EPOCHS}", "tracking.plots=false"]
+    return lone_job(compose(flags))
+
+
+class Sweep:
+    """What a sweep's process does for a place."""
+
+    def __init__(self, job: Job, asks: bool = True) -> None:
+        self.folder: SweepFolder = sweep_of("lenet_exp", [job])
+        self.folder.start([job], runs=1)
+        self.job, self.desk = job, Desk(self.folder.path / "slurm")
+        (self.folder.path / ".probe").write_text(".probe")
+        self.open(asks)
+        self.place = start(
+            str(self.folder.path), outputs=job.outputs, module="lenet_exp.sweeps.slurm_task", env=AS_SLURM_SAYS
+        )
+
+    def open(self, asks: bool = True) -> None:
+        carry = asdict(Carry(["lenet-train"], {}, [job_json(self.job)]))
+        self.session = self.desk.open(carry, asks=asks, time_limit=None, probe=".probe").session
+        self._heard: list[tuple[str, dict[str, Any]]] = []
+
+    def hear(self, kind: str) -> dict[str, Any]:
+        """The next thing that the place says."""
+        deadline = time.monotonic() + 100
+        while not self._heard:
+            self._heard = self.desk.driver(self.session).take()
+            assert time.monotonic() < deadline
+            assert self.place.poll() is None or self._heard, end(self.place).stderr
+            time.sleep(0.02)
+        name, message = self._heard.pop(0)
+        assert (name, message["kind"]) == (NAME, kind), message
+        return message
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self.desk.place(self.session, NAME).put(f"driver-{time.monotonic_ns()}", message)
+
+    def begins(self) -> None:
+        """The job, at the place; it asks after its first epoch."""
+        self.hear("described")
+        self.tell(messages.start(1, self.job))
+        assert messages.report_in(self.hear("question")).epoch == 1
+
+    def workers(self) -> list[int]:
+        """The processes that the place has."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                if int(path.read_text().rpartition(")")[2].split()[1]) == self.place.pid:
+                    found.append(int(path.parent.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def sweep(job: Job) -> Iterator[Sweep]:
+    found = Sweep(job)
+    yield found
+    found.place.kill()
+    end(found.place)
+
+
+def test_a_place_trains_asks_and_says_how_it_ended(sweep):
+    sweep.begins()
+    sweep.tell({"kind": "answer", "turn": 1, "value": False})
+    assert sweep.hear("question")["epoch"] == 2
+    sweep.tell({"kind": "answer", "turn": 1, "value": True})
+    assert messages.done_in(sweep.hear("ended")).error is None
+    assert sweep.job.folder.record().outcome is Outcome.pruned
+    sweep.tell({"kind": "leave"})
+    assert sweep.hear("left")["turn"] is None
+    assert end(sweep.place).returncode == 0
+
+
+@pytest.mark.parametrize("which", [signal.SIGUSR2, signal.SIGTERM])
+def test_with_notice_a_run_that_waits_for_an_answer_commits_first(sweep, which):
+    """As Slurm does it, to all processes of the allocation at once."""
+    sweep.begins()
+    for pid in (sweep.place.pid, *sweep.workers()):
+        os.kill(pid, which)
+    assert sweep.hear("left")["turn"] == 1
+    assert end(sweep.place).returncode == 0
+    record = sweep.job.folder.record()
+    assert record.outcome is Outcome.killed
+    assert 1 <= len(sweep.job.folder.history().epochs) < EPOCHS
+    assert not sweep.folder.has_ended(sweep.job.number)  # it goes on elsewhere
+
+
+def test_when_the_sweep_is_started_again_a_place_commits_and_begins_anew(sweep):
+    sweep.begins()
+    sweep.open()
+    sweep.hear("described")
+    assert 1 <= len(sweep.job.folder.history().epochs) < EPOCHS
+    sweep.tell(messages.start(1, sweep.job))
+    assert sweep.hear("question")["epoch"] == 1  # told once more: the new process knows nothing
+    sweep.desk.close(sweep.session)
+    assert end(sweep.place).returncode == 0
+
+
+def test_a_place_that_comes_when_the_sweep_is_over_goes(job):
+    sweep = SweepFolder(job.outputs / "sweeps" / "abc")
+    sweep.path.mkdir(parents=True)
+    done = end(start(str(sweep.path), outputs=job.outputs, module="lenet_exp.sweeps.slurm_task", env=AS_SLURM_SAYS))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_other_data_than_where_the_line_was_typed_are_named(job, tmp_path):
+    assert _other_data([job]) == ""
+    other = replace(job, fingerprint="0" * 64)
+    assert _other_data([job, other]).endswith("is another than where the line was typed")
+    config = compose(["dataset=folder", f"data_root={tmp_path / 'nothing'}"])
+    assert _other_data([replace(job, config=config)]).startswith(
+        f"dataset=folder in data_root={tmp_path / 'nothing'}: "
+    )
