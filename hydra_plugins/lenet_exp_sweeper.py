@@ -18,6 +18,7 @@ from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.waiting import say_waiting
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
+OF_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # of the flags `sweep.*`, what says which jobs there are
 
 
@@ -236,6 +237,7 @@ class SearchSweeper(GridSweeper):
         from lenet_exp.sweeps.search_plan import print_plan
         from lenet_exp.sweeps.session import Asked, sweep_session
 
+        assert self.config is not None
         if planned.config.sweep.dry_run:
             print_plan(planned)
             return []
@@ -254,6 +256,7 @@ class SearchSweeper(GridSweeper):
                 search.run(session, *self._launcher(session.sweep, session.config, session.delivery))
         except RunsFailed as e:  # of some trials, perhaps
             failed = e
-        if confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri) or failed is not None:
+        where = [o for o in self.config.hydra.overrides.hydra if o.lstrip("+").startswith(OF_LAUNCHER)]
+        if confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri, where) or failed is not None:
             raise failed or RunsFailed
         return []

@@ -8,6 +8,8 @@ import shlex
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import answer, confirmation
@@ -20,12 +22,13 @@ from lenet_exp.sweeps.confirm import Confirming, confirmations, confirmed_sweep,
 LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
 
 
-def confirm(which: str | None, points: float, uri: str | None, *, run: bool) -> int:
+def confirm(which: str | None, points: float, uri: str | None, *, run: bool, where: Sequence[str] = ()) -> int:
     """Prints the line for each data set of a sweep, and runs it; the exit status.
 
     Args:
         which: names the sweep; the last one by default, and of a confirmation the sweep that it confirms.
         points: the difference worth finding, in percentage points.
+        where: overrides that say where its runs are trained.
 
     Raises:
         ConfigError: there is no such sweep, or the confirmation can't be planned or run.
@@ -35,26 +38,32 @@ def confirm(which: str | None, points: float, uri: str | None, *, run: bool) -> 
     if run and not lies_here(sweep):  # its jobs may name classes of somebody else
         raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
     comparisons = compare_sweep(plan, results)
-    todo = [_told(sweep, c, results, points, uri) for c in comparisons]
+    todo = [_told(sweep, c, results, points, uri, where) for c in comparisons]
     statuses = [_train(line) for line in todo if line is not None and run]
     return max(statuses, default=0)
 
 
-def confirm_search(sweep: SweepFolder, points: float | None, uri: str | None) -> int:
+def confirm_search(sweep: SweepFolder, points: float | None, uri: str | None, where: Sequence[str]) -> int:
     """The same for the best of a search that has come to its end; the exit status.
 
     Args:
         points: None: nothing is to be confirmed.
         uri: the store's, as the search was given it.
+        where: overrides that say where the search trained.
     """
     search = sweep.started().search
     if points is None or search is None or not search.ended_by:
         return 0
-    return confirm(str(sweep.path), points, uri, run=True)
+    return confirm(str(sweep.path), points, uri, run=True, where=where)
 
 
 def _told(
-    sweep: SweepFolder, comparison: Comparison, results: list[JobResult], points: float, uri: str | None
+    sweep: SweepFolder,
+    comparison: Comparison,
+    results: list[JobResult],
+    points: float,
+    uri: str | None,
+    where: Sequence[str],
 ) -> Confirming | None:
     """Says what it takes and what to type; None where the very test has ended: its answer stands."""
     for done in confirmations(sweep, comparison.dataset):
@@ -66,6 +75,7 @@ def _told(
                 print(f"{answer(found, tested)} That is the answer of sweep {done.id}.")
             return None
     line = confirming(sweep, comparison, points / 100, uri)
+    line = replace(line, arguments=[*line.arguments, *where])
     for earlier in line.before:
         said = "confirmed" if earlier.started().confirmed else "not confirmed"
         print(f"sweep {earlier.id} has tested it already, for {earlier.started().points:g} points: {said}{LESS}")

@@ -73,7 +73,7 @@ def search_here(overrides: Sequence[str]) -> Searched:
         ):
             run.run(session, _launcher(planned), {})
             results = session.results()
-    confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri)
+    confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri, [])
     found = planned.sweep.started().search
     if found is None:
         return Searched(planned.sweep.path, results, None, None)

@@ -147,12 +147,21 @@ def test_a_front_is_of_what_nothing_beats_in_both(ready):
 
 @pytest.mark.slow(seconds=15)
 def test_the_best_is_put_to_the_test_on_seeds_that_nobody_has_seen(ready):
-    search(ready, "n_trials=8", "seeds=3", "search.pruner=none", "confirm=60", "sweep.workers=2")
+    search(
+        ready,
+        "n_trials=8",
+        "seeds=3",
+        "search.pruner=none",
+        "confirm=60",
+        "sweep.workers=2",
+        "hydra.launcher.retries=0",
+    )
     confirming, searched = all_sweeps(ready)
     plan = searched.started()
     assert plan.search is not None
     assert confirming.started().confirms == searched.id
     assert confirming.started().confirmed is not None
+    assert "hydra.launcher.retries=0" in confirming.started().command
     jobs = confirming.jobs()
     assert min(job.config.seed for job in jobs) == 1000
     best = searched.jobs()[plan.search.best_job or 0]
