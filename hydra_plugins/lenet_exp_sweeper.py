@@ -113,6 +113,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         return self._run(sweep, jobs, config, Asked(command_line(), [], []))
 
     def _run(self, sweep: Any, jobs: list[Any], config: Any, asked: Any) -> Any:
+        from lenet_exp.outputs import check_outputs
         from lenet_exp.reports.progress import display
         from lenet_exp.sweeps.estimate import print_estimate
         from lenet_exp.sweeps.session import sweep_session
@@ -121,6 +122,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         if config.sweep.dry_run:
             print_estimate(sweep, jobs, config)
             return []
+        check_outputs(sweep.outputs)
         if config.sweep.force or any(job.folder.whole_result() is None for job in jobs):
             self._check_cluster(jobs)
         if config.sweep.detach:
@@ -215,11 +217,11 @@ class SearchSweeper(GridSweeper):
 
         assert self.config is not None
         assert self.hydra_context is not None
-        name = str(self.config.hydra.launcher._target_).rpartition(".")[2]
-        launchers = {launcher.__name__: launcher for launcher in Plugins.instance().discover(Launcher)}
+        name = str(self.config.hydra.launcher._target_)
+        launchers = {f"{found.__module__}.{found.__name__}": found for found in Plugins.instance().discover(Launcher)}
         if not hasattr(launchers.get(name), "executor"):  # as of `GivesExecutor`
             raise ConfigError(
-                f"hydra/launcher ({name}): a search needs one that takes jobs one by one; "
+                f"hydra/launcher ({name.rpartition('.')[2]}): a search needs one that takes jobs one by one; "
                 "allowed is hydra/launcher=local, cluster_ray or cluster_slurm"
             )
         self._check_workers()

@@ -6,9 +6,10 @@ from omegaconf import MISSING
 
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, has_effect, knobs
+from lenet_exp.config.search import AT_THE_TOP
 
 # Names of things and where results go, not settings of a run; the logged config.yaml has them.
-_NOT_PARAMS = ("tracking", "sweep", "search", "n_trials", "max_epochs", "max_seconds")
+_NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
 _NOT_SHOWN = {"_target_", "name", "monotone"}
 # What defines a data set stands under its name; how it is used are settings.
 _DATASET_SHOWN = {"val_size", "train_size"}

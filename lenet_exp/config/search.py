@@ -8,7 +8,8 @@ from lenet_exp.config.schema import Config, knobs, value_of
 from lenet_exp.errors import ConfigError
 
 BUDGETS = ("n_trials", "max_epochs", "max_seconds")
-FLAGS = (*BUDGETS, "seeds", "confirm", "search.")
+AT_THE_TOP = (*BUDGETS, "seeds", "confirm")
+FLAGS = (*AT_THE_TOP, "search.")
 SWEEPER = "hydra/sweeper=search"
 
 

@@ -9,9 +9,10 @@ from decimal import Decimal
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
 
+from lenet_exp.config.search import FLAGS
 from lenet_exp.errors import ConfigError, nearest
 
-WHOLE_SWEEP = ("sweep.", "tracking.", "search.", "n_trials", "max_epochs", "max_seconds", "hydra.", "hydra/")
+WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
 REPLICATES = {"seed", "split_seed"}  # what a search would find by them is luck
 EXECUTION = {"device", "engine", "num_threads"}
 LARGEST = 2**53  # of whole numbers, up to which a float has each
