@@ -202,7 +202,9 @@ class Sweep:
     resume: str | None = knob("go on with an earlier sweep: last, its MLflow run id, or its folder", result=False)
     dry_run: bool = knob("say what would be trained, how long and how much disk it takes, and train nothing",
                          result=False)  # fmt: skip
-    detach: bool = knob("hand the sweep to the cluster and return (hydra/launcher=cluster_slurm)", result=False)
+    detach: bool = knob(
+        "hand the sweep to the cluster and return (hydra/launcher=cluster_slurm)", neutral=False, result=False
+    )
 
 
 @dataclass

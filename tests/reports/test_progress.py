@@ -90,7 +90,7 @@ def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
 
 @pytest.mark.slow(seconds=2)
 def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
-    status, sent = on_a_terminal(*QUICK, "num_epoch=12", outputs=ready)
+    status, sent = on_a_terminal(*QUICK, "num_epoch=12", "engine=torch", outputs=ready)  # slow enough to be seen
     assert status == 0, sent
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
     assert "━" in plain
