@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from tests.stores import client, points, runs
 pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow(seconds=60)
 
+ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
 HEAD, NODE = "127.0.0.2", "127.0.0.3"
 EPOCHS = 15
@@ -175,3 +178,18 @@ def test_a_search_prunes_and_ends_as_it_does_on_one_machine(cluster, ready, tmp_
     assert ended[0] == ended[1]
     assert digests(ready) == digests(tmp_path / "local")
     assert "pruned" in {outcome for _, outcome in ended[0]}
+
+
+PAGE = (ROOT / "docs" / "clusters.md").read_text().partition("\n## Ray\n")[2].partition("\n## ")[0]
+TYPED = re.findall(r"^lenet-train (.*?)(?:  +#.*)?$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", TYPED)
+def test_what_the_page_on_clusters_says_to_type_is_right(cluster, ready, command):
+    """With fewer and smaller runs, and the address of the test's cluster for that of this machine's."""
+    words = [word.replace("range(100)", "range(2)") for word in shlex.split(command)]
+    if "hydra.launcher.address=auto" in words:
+        words = [word for word in words if word != "hydra.launcher.address=auto"] + list(cluster.line[1:])
+    done = end(start(*words, *SMALL, *QUIET, "num_epoch=1", outputs=ready, cold=True, env=ENVIRONMENT))
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), (done.stdout, done.stderr)
+    assert "2 runs: 2 finished" in done.stdout
