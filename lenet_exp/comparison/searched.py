@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -156,21 +157,20 @@ class Searched:
         """One for each run that ended, in the order of their ends."""
         ends = sorted(end for run in self.runs for end in run.epoch_ends if end >= self.begun)
         found: list[Step] = []
-        known: list[SearchedRun] = []
-        spent = 0
+        first: dict[str, SearchedRun] = {}
+        values: dict[str, list[float]] = {}
+        best, rank = Step(0, math.nan, ""), (0, 0.0, 0)  # as of `best`: with each run its configuration rises
         for run in sorted(self.runs, key=lambda run: (max(run.ended, self.begun), run.trial)):
             if not run.ended:
                 continue
-            known.append(run)
-            while spent < len(ends) and ends[spent] <= run.ended:
-                spent += 1
-            best = replace(self, runs=known).best if run.outcome is Outcome.finished else None
-            if best is not None:
-                found.append(Step(spent, best.value, best.name))
-            elif found:
-                found.append(replace(found[-1], epochs=spent))
-            else:
-                found.append(Step(spent, math.nan, ""))
+            its = first.setdefault(run.configuration, run)
+            if run.outcome is Outcome.finished:
+                known = values.setdefault(run.configuration, [])
+                known.append(run.value)
+                mean = statistics.fmean(known)
+                if (now := (len(known), self.better(mean), -its.trial)) > rank:
+                    best, rank = Step(0, mean, its.name), now
+            found.append(replace(best, epochs=bisect_right(ends, run.ended)))
         return found
 
     @property

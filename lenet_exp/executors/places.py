@@ -1,7 +1,7 @@
 """Which job goes to which place of a cluster, and what follows when a place is lost.
 
 A function of the events alone: it reads no clock and no file and knows no cluster, so that every order of events can be
-tried (tests/executors/test_schedules.py). An executor tells it what it hears and does what it is told in return. What
+tried (tests/sweeps/test_schedules.py). An executor tells it what it hears and does what it is told in return. What
 comes late, twice, or from a place that was given up changes nothing.
 """
 

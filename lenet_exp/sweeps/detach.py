@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm_driver import queued
@@ -18,6 +19,8 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.sweeps.session import Asked, kept_of
 from lenet_exp.sweeps.workers import cores_of
 from lenet_exp.tracking.delivery import StoreDelivery
+
+BY_ENVIRONMENT = "allowed with sweep.detach is the environment, MLFLOW_TRACKING_URI, which sbatch passes on"
 
 log = logging.getLogger("lenet_exp")
 
@@ -42,6 +45,9 @@ def detach(launcher: Any, sweep: SweepFolder, jobs: Sequence[Job], config: Confi
     """
     if not isinstance(launcher, Detaches):
         raise ConfigError("sweep.detach=true: allowed with it is hydra/launcher=cluster_slurm")
+    for word in sys.argv[1:]:  # the line is kept, in the sweep's folder and by Slurm
+        if hide_password(word) != word:
+            raise ConfigError(f"{hide_password(word)}: its password would be kept; {BY_ENVIRONMENT}")
     check_outputs(sweep.outputs)
     StoreDelivery(config.tracking, sweep.outputs, in_sweep=True)
     owner, (driver, _) = sweep.owner(), queued(sweep.path)

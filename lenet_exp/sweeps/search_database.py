@@ -70,10 +70,11 @@ class Database:
 
     def add(self, trial: FrozenTrial) -> None:
         """The next trial; it is written when this returns, unless the database is away."""
-        self._later(self._add, trial)
+        written = threading.Event()
+        self._later(self._add, trial, written)
         deadline = time.monotonic() + WAIT_SECONDS
-        while trial.number not in self._ids and not self._wrong and time.monotonic() < deadline:
-            time.sleep(0.001)
+        while not written.wait(0.05) and not self._wrong and time.monotonic() < deadline:
+            pass
 
     def report(self, number: int, epoch: int, value: float) -> None:
         if (number, epoch) not in self._reported:
@@ -97,12 +98,13 @@ class Database:
         if self._lost:
             log.warning("%s lacks the end of this search; the same line makes it whole", self._where)
 
-    def _add(self, trial: FrozenTrial) -> None:
+    def _add(self, trial: FrozenTrial, written: threading.Event) -> None:
         if self._wrong:  # the attempt before may have written it, and lost the answer
             known = self._storage.get_all_trials(self._study, deepcopy=False)
             self._ids |= {t.number: t._trial_id for t in known}
         if trial.number not in self._ids:
             self._ids[trial.number] = self._storage.create_new_trial(self._study, template_trial=trial)
+        written.set()
 
     def _report(self, number: int, epoch: int, value: float) -> None:
         self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
