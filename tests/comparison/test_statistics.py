@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -260,3 +261,21 @@ def test_benchmarks_short_cut_for_many_configurations_is_the_shipped_way():
     counts = found.p <= LEVEL
     assert quick.p[counts] == pytest.approx(found.p[counts])
     assert (quick.p[~counts] > LEVEL).all()
+
+
+@given(st.lists(SEEDED, min_size=2, max_size=6))
+def test_of_very_many_groups_none_differs_that_would_not_among_few(groups):
+    leader, *others = best_first(groups)
+    with mock.patch("lenet_exp.comparison.statistics.MOST_GROUPS", 1):
+        many = against_chosen(leader, others)
+    for one, other in zip(many, against_chosen(leader, others), strict=True):
+        assert other.differs or not one.differs
+        assert (one.points, one.n, one.level <= other.level or math.isnan(one.level)) == (other.points, other.n, True)
+
+
+def test_a_thousand_groups_are_compared():
+    rng = np.random.default_rng(0)
+    others = [by_seed(0.9 + rng.normal(0, 0.001, 5)) for _ in range(1000)]
+    assert all(d.ahead for d in against_chosen(by_seed(0.95 + rng.normal(0, 0.001, 5)), others))
+    level = LEVEL / math.comb(1001, 2)
+    assert {d.level for d in against_chosen(by_seed(0.9 + rng.normal(0, 0.001, 5)), others)} == {level}

@@ -1,0 +1,209 @@
+"""Sweeps of 100, 1,000, 3,000 and 10,000 runs: what each part costs, and whether anything grows faster than that.
+
+Training is replaced by recorded curves (`scale_recorded.py`); all else is the program's own: composing, checking,
+freezing, worker processes, run folders, delivery to MLflow, the end of the sweep. Then the commands that one types
+afterwards: the same line again, a dry run, `lenet-compare`, `lenet-sweep status` and `list`, `lenet-sync`, and
+MLflow's sorted page in Chromium, where it is installed. One process runs at a time; CPU seconds say more than seconds.
+
+    python -m benchmarks.scale --json scale.jsonl               # into SQLite; a line a size, as soon as it is there
+    python -m benchmarks.scale --json scale.jsonl --uri postgresql://me@host/empty_database
+    python -m benchmarks.scale --show scale.jsonl --plot docs/scale.png
+
+Data: FashionMNIST in $LENET_EXP_DATA, else `data`. The line says `tracking.models=best tracking.plots=false`; what a
+model and the plots cost a run is measured with `--more tracking.models=all tracking.plots=true --sizes 96 1008`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from benchmarks.kills import environment, started_by
+from benchmarks.measure import positive
+from benchmarks.scale_show import show
+from benchmarks.search_table import EPOCHS, FLAGS
+
+TICK = os.sysconf("SC_CLK_TCK")
+SMALL = {"activation": ["relu"], "regularization.dropout_rate": ["0", "0.2"]}
+SIZES = {96: (SMALL, 1), 1008: ({}, 1), 3024: ({}, 3), 10080: ({}, 10)}  # runs: narrower flags, and seeds
+SAMPLED = 0.25  # seconds between two looks at the sweep's process
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a command: seconds, CPU seconds of it and its children, and the most memory of its own, in MB."""
+
+    seconds: float
+    cpu: float
+    memory: float
+
+
+@dataclass
+class Scale:
+    """What was measured of one size.
+
+    Attributes:
+        store: sqlite, postgresql or http.
+        commands: by what was typed: `sweep`, `again`, `dry run`, ...
+        phases: CPU seconds of the sweep's own process while it made the jobs (`jobs`), while they ran (`runs`; nearly
+            all is delivery), and at the end (`end`); `workers`: of its workers.
+        bytes: of the run folders, the sweep's folder, MLflow's artifacts and its database, where it is a file.
+        page: seconds until MLflow's sorted table shows its first rows.
+    """
+
+    runs: int
+    store: str
+    commands: dict[str, Cost] = field(default_factory=dict)
+    phases: dict[str, float] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    page: float | None = None
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--sizes", type=positive, nargs="+", default=list(SIZES), choices=list(SIZES))
+    options.add_argument("--uri", help="a store instead of SQLite; each size is an experiment of its own there")
+    options.add_argument("--more", nargs="+", default=[], help="flags for the line")
+    options.add_argument("--json", type=Path, metavar="FILE", help="append a line a size there")
+    options.add_argument("--show", type=Path, metavar="FILE", help="measure nothing: show what was kept there")
+    options.add_argument("--plot", type=Path, metavar="FILE", help="with --show: draw it")
+    asked = options.parse_args()
+    if asked.show:
+        show([json.loads(line) for line in asked.show.read_text().splitlines()], asked.plot)
+        return
+    kept = []
+    for size in asked.sizes:
+        with tempfile.TemporaryDirectory() as scratch:
+            kept.append(asdict(measure(size, Path(scratch), asked.uri, asked.more)))
+        if asked.json:
+            with asked.json.open("a") as file:
+                file.write(json.dumps(kept[-1]) + "\n")
+    show(kept, None)
+
+
+def line(size: int, uri: str | None, more: Sequence[str]) -> list[str]:
+    """What is typed."""
+    narrower, seeds = SIZES[size]
+    grid = [f"{flag}={','.join(narrower.get(flag, values))}" for flag, values in FLAGS.items()]
+    base = ["dataset=fashion_mnist", "dataset.train_size=10000", "batch_size=128", f"num_epoch={EPOCHS}"]
+    light = [] if more else ["tracking.models=best", "tracking.plots=false"]
+    where = [f"tracking.uri={uri}", f"tracking.experiment=scale_{size}"] if uri else []
+    return ["-m", *base, "engine=native", *grid, f"seed=range({seeds})", *light, *where, *more]
+
+
+def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> Scale:
+    found = Scale(size, (uri or "sqlite").partition(":")[0].partition("+")[0])
+    train = ["-m", "benchmarks.scale_recorded", *line(size, uri, more)]
+    found.commands["dry run"] = command([*train, "sweep.dry_run=true"], outputs)
+    found.commands["sweep"], found.phases = sweep(train, outputs)
+    found.commands["again"] = command(train, outputs)
+    for name, program, *words in (
+        ("compare", "compare"),
+        ("status", "sweep", "status"),
+        ("list", "sweep", "list"),
+        ("sync", "sync"),
+    ):
+        found.commands[name] = command(["-m", "lenet_exp", program, *words], outputs)
+    found.bytes = {name: tree(outputs / name) for name in ("runs", "sweeps", "mlartifacts", "mlflow.db")}
+    found.page = page_seconds(outputs)
+    return found
+
+
+def command(arguments: Sequence[str], outputs: Path) -> Cost:
+    """Runs Python with these arguments to its end."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([sys.executable, *arguments], env=environment(outputs), stdout=said, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            sys.exit(f"benchmarks.scale: {' '.join(arguments)}: status {process.returncode}\n{said.read().decode()}")
+    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, float]]:
+    """The sweep itself, watched: the cost of its own process, and CPU seconds by phase."""
+    start, memory, workers = time.perf_counter(), 0.0, dict[int, float]()
+    marks = {"jobs": 0.0, "runs": 0.0}
+    log = outputs.with_name(f"{outputs.name}.log")
+    with log.open("wb") as said:
+        process = subprocess.Popen([sys.executable, *arguments], env=environment(outputs), stdout=said, stderr=said)
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            with contextlib.suppress(OSError):
+                used, resident = of_process(process.pid)
+                memory = max(memory, resident)
+                if not list(outputs.glob("sweeps/*/sweep.json")):
+                    marks["jobs"] = used
+                children = started_by(process.pid)
+                workers |= {pid: of_process(pid)[0] for pid in children}
+                if children or not workers:
+                    marks["runs"] = used
+            time.sleep(SAMPLED)
+        _, status, total = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1):  # 1: recorded curves that diverged
+        sys.exit(f"benchmarks.scale: the sweep ended with status {process.returncode}\n{log.read_text()[-3000:]}")
+    log.unlink()
+    own = total.ru_utime + total.ru_stime - sum(workers.values())  # wait4 counts the children that were waited for
+    phases = {"jobs": marks["jobs"], "runs": marks["runs"] - marks["jobs"], "end": own - marks["runs"]}
+    return Cost(time.perf_counter() - start, own, memory), phases | {"workers": sum(workers.values())}
+
+
+def of_process(pid: int) -> tuple[float, float]:
+    """CPU seconds of a process without its children, and MB of memory that are its own."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    rss = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("RssAnon"))
+    return (int(fields[11]) + int(fields[12])) / TICK, int(rss.split()[1]) / 1024
+
+
+def tree(path: Path) -> int:
+    """Bytes of a file or of all files below a folder."""
+    return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
+
+
+def page_seconds(outputs: Path) -> float | None:
+    """Of the sweep's table of runs, best first, by `lenet-ui`; None without Chromium and Playwright."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        return None
+    if browser is None:
+        return None
+    with served(outputs) as address, sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=browser, args=["--headless", "--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(300_000)
+        start = time.perf_counter()
+        page.goto(address)
+        page.locator(".ag-center-cols-container .ag-row").first.wait_for()
+        seconds = time.perf_counter() - start
+        chromium.close()
+    return seconds
+
+
+@contextlib.contextmanager
+def served(outputs: Path) -> Iterator[str]:
+    """The address of the page that `lenet-ui` names first."""
+    arguments = [sys.executable, "-u", "-m", "lenet_exp", "ui", "port=0"]
+    with subprocess.Popen(arguments, env=environment(outputs), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield next(text.strip() for text in process.stdout if text.strip().startswith("http"))
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What `scale.py` measured, as tables and as curves over the number of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Kept = dict[str, Any]
+MILLION = 1_000_000
+COSTS: dict[str, Callable[[Kept], float | None]] = {
+    "jobs made, CPU s": lambda k: k["phases"]["jobs"],
+    "dry run, CPU s": lambda k: k["commands"]["dry run"]["cpu"],
+    "runs delivered, and the end, CPU s": lambda k: k["phases"]["runs"] + k["phases"]["end"],
+    "its workers, CPU s": lambda k: k["phases"]["workers"],
+    "the same line again, CPU s": lambda k: k["commands"]["again"]["cpu"],
+    "lenet-compare, CPU s": lambda k: k["commands"]["compare"]["cpu"],
+    "lenet-sweep status, CPU s": lambda k: k["commands"]["status"]["cpu"],
+    "lenet-sweep list, CPU s": lambda k: k["commands"]["list"]["cpu"],
+    "lenet-sync, CPU s": lambda k: k["commands"]["sync"]["cpu"],
+    "sorted page, s": lambda k: k["page"],
+    "memory of the sweep, MB": lambda k: k["commands"]["sweep"]["memory"],
+    "memory of the same line, MB": lambda k: k["commands"]["again"]["memory"],
+    "run folders, MB": lambda k: k["bytes"]["runs"] / 1e6,
+    "sweep folder, MB": lambda k: k["bytes"]["sweeps"] / 1e6,
+    "MLflow's artifacts, MB": lambda k: k["bytes"]["mlartifacts"] / 1e6,
+    "MLflow's database, MB": lambda k: k["bytes"]["mlflow.db"] / 1e6 or None,
+}
+
+
+def show(kept: Sequence[Kept], plot: Path | None) -> None:
+    """Prints a Markdown table a store: a row a cost, its growth, and what a million runs would cost by that."""
+    for store in dict.fromkeys(k["store"] for k in kept):
+        rows = sorted((k for k in kept if k["store"] == store), key=lambda k: k["runs"])
+        sizes = [k["runs"] for k in rows]
+        head = [store, *(f"{n:,} runs" for n in sizes), "one more run", "grows as", "a million"]
+        print(f"\n| {' | '.join(head)} |\n| --- |{' ---: |' * (len(head) - 1)}")
+        for name, cost in COSTS.items():
+            values = [cost(k) for k in rows]
+            print(f"| {' | '.join([name, *map(_number, values), *_growth(sizes, values, name)])} |")
+    if plot is not None:
+        draw(kept, plot)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> list[str]:
+    """What one more run adds between the two largest sizes, how that compares with what one added before, and a line
+    drawn on to a million."""
+    known = [(n, v) for n, v in zip(sizes, values, strict=True) if v is not None]
+    if len(known) < 2:
+        return ["-", "-", "-"]
+    (n0, v0), (n1, v1) = known[-2:]
+    each = (v1 - v0) / (n1 - n0)
+    unit, factor = ("ms", 1e3) if name.endswith(" s") else ("kB", 1e3)
+    power = "-"
+    if len(known) > 2 and known[-2][1] > known[-3][1] and v1 > v0:
+        before = (v0 - known[-3][1]) / (n0 - known[-3][0])
+        power = f"{each / before:.2f} x before"
+    million = v1 + each * (MILLION - n1)
+    unit_million = "s" if name.endswith(" s") else "GB"
+    million = million if unit_million == "s" else million / 1e3
+    return [f"{each * factor:.2f} {unit}", power, f"{million:,.0f} {unit_million}"]
+
+
+def draw(kept: Sequence[Kept], path: Path) -> None:
+    """Log-log curves: CPU seconds and memory; a straight line of slope one is linear."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    for axes, unit in zip(figure.subplots(1, 2), ("s", "MB"), strict=True):
+        for i, (name, cost) in enumerate((n, c) for n, c in COSTS.items() if n.endswith(f" {unit}")):
+            for store, style in zip(dict.fromkeys(k["store"] for k in kept), ("-", "--", ":"), strict=False):
+                points = [(k["runs"], cost(k)) for k in kept if k["store"] == store]
+                known = sorted((n, v) for n, v in points if v is not None and v > 0)
+                if known:
+                    label = f"{name.removesuffix(unit).rstrip(', ')}, {store}"
+                    axes.plot(*zip(*known, strict=True), style, marker="o", color=f"C{i % 10}", label=label)
+        low, high = min(k["runs"] for k in kept), max(k["runs"] for k in kept)
+        start = 10 ** math.floor(math.log10(max(axes.get_ylim()[0], 1e-3)))
+        axes.plot([low, high], [start, start * high / low], color="0.7", linewidth=1, label="linear")
+        axes.set(xscale="log", yscale="log", xlabel="runs in the sweep", ylabel={"s": "seconds", "MB": "MB"}[unit])
+        axes.legend(fontsize=7)
+    figure.savefig(path, dpi=120)
