@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from enum import Enum
 from functools import cached_property
 from types import NoneType
 from typing import Any, get_args
@@ -130,7 +131,9 @@ class QuickComposer:
             return float(value)
         if kind in {int, bool, str} and type(value) is kind:
             return value
-        if (others, plain.text) not in self._converted:  # enums and the like: Hydra and the schema say
+        if isinstance(kind, type) and issubclass(kind, Enum) and isinstance(value, str) and value in kind.__members__:
+            return kind[value]
+        if (others, plain.text) not in self._converted:  # what needs converting: Hydra and the schema say
             self._converted[others, plain.text] = _at(typed(self._compose([*others, plain.text])), plain.path)
         return self._converted[others, plain.text]
 

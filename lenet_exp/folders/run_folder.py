@@ -31,6 +31,7 @@ from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrit
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
+    BestWeights,
     Delivered,
     DeliveredRun,
     History,
@@ -40,9 +41,15 @@ from lenet_exp.folders.records import (
     record_json,
     record_of,
 )
+from lenet_exp.folders.remembered import Remembered
 from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.weights import load_weights
+
+MOST = 50_000  # runs that a process remembers, of 15 kB each
+_RECORDS: Remembered[Record | None] = Remembered(MOST)
+_BEST: Remembered[BestWeights | None] = Remembered(MOST)
+_DIGESTS: Remembered[str] = Remembered(MOST)
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
@@ -174,7 +181,7 @@ class RunFolder:
             value = unbroken(value, path)
             return None if value is None else record_of(value)
 
-        return read(path, of, AGAIN)
+        return _RECORDS.get((path, self.path / "history.json"), lambda: read(path, of, AGAIN))
 
     def shows_end(self) -> bool:
         """Whether a record is there, whole or not; a network file system is made to look again."""
@@ -205,17 +212,21 @@ class RunFolder:
     def whole_result(self) -> Record | None:
         """The same, if the file of its best weights is what was written, or was removed; damage is said."""
         result = self.result()
-        best = self.history().best if result is not None else None
+        best = self._best() if result is not None else None
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return result
+        weights = self.path / best.weights
         try:
-            if file_sha256(self.path / best.weights) == best.sha256:
+            if _DIGESTS.get((weights,), lambda: file_sha256(weights)) == best.sha256:
                 return result
             why = "it is not what was written"
         except OSError as e:
             why = first_line(e)
-        say(damaged(self.path / best.weights, why, AGAIN))
+        say(damaged(weights, why, AGAIN))
         return None
+
+    def _best(self) -> BestWeights | None:
+        return _BEST.get((self.path / "history.json",), lambda: self.history().best)
 
     def delivered(self) -> Delivered:
         """What MLflow has got; nothing where that is not known."""
