@@ -43,6 +43,9 @@ TEXTS = [
     "08",
     "1.0",
     ".5",
+    "native",
+    "best",
+    "BEST",
 ]
 ODD = ["'a b'", "[1,2]", "{lr:0.3}", "${seed}", "${oc.env:HOME}", "\\$", "a:b", "a=b", "???", "é"]
 FLAGS = [flag for flag, _, _ in knobs()] + [
@@ -92,6 +95,9 @@ def check(given: list[str], quick: QuickComposer) -> None:
 @example(["optimizer={lr:0.3}", "optimizer.lr=0.1"])
 @example(["optimizer.lr=0.1", "optimizer={lr:0.3}"])
 @example(["optimizer.lr=0.1", "~optimizer.lr"])
+@example(["engine=native", "tracking.models=best"])
+@example(["engine=Native"])
+@example(["tracking.models=1"])
 @example(["seed=3", "num_epoch=${seed}"])
 @example(["num_epoch=${seed}", "seed=3"])
 @example(["optimizer.lr=0.1", "optimizer=adam", "optimizer.lr=0.2"])
