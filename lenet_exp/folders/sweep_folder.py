@@ -258,7 +258,7 @@ def _line(job: Job) -> bytes:
 
 def _numbers(folder: Path) -> list[int]:
     with contextlib.suppress(OSError):  # it is gone, or no folder
-        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+        return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
     return []
 
 

@@ -20,6 +20,7 @@ from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.search_words import search_line
+from lenet_exp.reports.sweep_table import first_few
 
 FEW = 4  # runs that a line names
 LINE_SECONDS = 5.0
@@ -65,10 +66,13 @@ def print_status(sweep: SweepFolder) -> None:
         for result in running:
             table.add_row(*_running(result))
         console.print(table)
+    wrong: dict[str, list[str]] = {}
     for result in results:
         if result.outcome in {"failed", "diverged"}:
             line = f"{result.outcome}: {result.job.name}: {result.reason}; log: {result.job.folder.log_file}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            wrong.setdefault(result.outcome, []).append(line)
+    for line in first_few(wrong):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     left = _time_left(results, plan.started_ms)
     if sweep.owner() is not None and left is not None and plan.search is None:
         console.print(f"about {left / 60:.0f} min left", highlight=False)

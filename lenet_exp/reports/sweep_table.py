@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -13,8 +13,10 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.leaderboard import SEARCH_ROWS, print_comparison, print_verdict, wide_console
+from lenet_exp.reports.leaderboard import SEARCH_ROWS, TERMINAL_ROWS, print_comparison, print_verdict, wide_console
 from lenet_exp.reports.search_words import more_of, search_line
+
+MOST_LINES = 20  # of runs that went wrong in one way
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
@@ -60,7 +62,8 @@ def print_sweep(
         if (line := believed(rows)) is not None:
             console.print(line)
     else:
-        shown = rows[:SEARCH_ROWS] if any(comparison.searched for comparison in comparisons) else rows
+        searched = any(comparison.searched for comparison in comparisons)
+        shown = rows[: SEARCH_ROWS if searched else TERMINAL_ROWS]
         console.print(_table(shown))
         if len(shown) < len(rows):
             console.print(f"{len(rows) - len(shown)} more; lenet-compare output=report.csv has them")
@@ -71,13 +74,8 @@ def print_sweep(
     trained = sum(r.outcome != "not started" for r in rows) - again
     had = f" ({again} had been trained before)" if again else ""
     console.print(f"{len(rows)} runs: {', '.join(counts)}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
-    for result in rows:
-        if at_chance(result.record):
-            console.print(f"at chance: {result.job.name}: it learned nothing", soft_wrap=True)
-        if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
-            where = f"; log: {result.log}" if result.log else ""
-            line = f"{result.outcome}: {result.job.name}: {result.reason}{where}"
-            console.print(line, soft_wrap=True)
+    for line in _went_wrong(rows):
+        console.print(line, soft_wrap=True)
     plan = sweep.kept_plan()
     if plan is not None and (search := plan.search) is not None:
         console.print(search_line(search, results), soft_wrap=True)
@@ -85,6 +83,27 @@ def print_sweep(
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
         console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
     console.print(f"look at them: lenet-ui sweep={sweep.id}", soft_wrap=True)
+
+
+def _went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
+    """A line for each run that learned nothing, diverged, failed or was killed."""
+    kinds: dict[str, list[str]] = {}
+    for result in rows:
+        name = result.job.name
+        if at_chance(result.record):
+            kinds.setdefault("at chance", []).append(f"at chance: {name}: it learned nothing")
+        if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
+            where = f"; log: {result.log}" if result.log else ""
+            kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {name}: {result.reason}{where}")
+    yield from first_few(kinds)
+
+
+def first_few(kinds: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The first lines of each kind, and how many more there are."""
+    for kind, lines in kinds.items():
+        yield from lines[:MOST_LINES]
+        if len(lines) > MOST_LINES:
+            yield f"{kind}: {len(lines) - MOST_LINES} more"
 
 
 def _table(rows: Sequence[JobResult]) -> Table:

@@ -105,6 +105,17 @@ def test_a_long_reason_stays_one_line(capsys):
     assert line.endswith("log: /outputs/runs/run.log")
 
 
+def test_of_very_many_runs_the_best_are_shown_and_the_rest_counted(capsys):
+    many = [result(n, best=0.5 + n / 1000) for n in range(60)]
+    many += [result(n, "diverged", reason="loss nan") for n in range(60, 90)]
+    print_sweep(many, 1.0, SWEEP)
+    lines = table(capsys.readouterr().out)
+    assert [line.split()[1] for line in lines[2:52]] == [f"a{n}" for n in range(59, 9, -1)]
+    assert lines[52] == "40 more; lenet-compare output=report.csv has them"
+    assert sum(line.startswith("diverged: a") for line in lines) == 20
+    assert "diverged: 10 more" in lines
+
+
 def test_one_run_a_configuration_is_a_row_a_run_and_the_verdict(results, capsys):
     (comparison,) = compare_runs([made(0, 0.9, activation="selu"), made(0, 0.8, activation="relu")])
     print_sweep(results, 1.0, SWEEP, [comparison])
