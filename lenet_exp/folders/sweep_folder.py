@@ -41,6 +41,7 @@ class SweepFolder:
         self.path = path
         self._saving = threading.Lock()  # a search saves while another thread delivers
         self._written: SweepPlan | None = None
+        self._known: dict[str, Job] = {}  # by line, as they were read last: whoever follows a sweep asks every second
 
     @property
     def id(self) -> str:
@@ -160,7 +161,9 @@ class SweepFolder:
             del lines[-1]  # the sweep was killed while it added a job
         if len(lines) < runs:
             raise self._damaged(f"it has {len(lines)} of {runs} jobs")
-        return [self._job(line) for line in lines]
+        known = self._known
+        self._known = {line: known.get(line) or self._job(line) for line in lines}
+        return [self._known[line] for line in lines]
 
     def job_at(self, offset: int) -> Job:
         """The job whose line starts at this byte of jobs.jsonl."""

@@ -140,6 +140,10 @@ def _time_left(results: Sequence[JobResult], started_ms: int) -> float | None:
     """Seconds, from how many epochs this start has trained so far."""
     trained = left = 0
     for r in {r.job.run: r for r in results}.values():
+        record = r.record
+        if record is not None and record.is_result and not record.created_ms < started_ms <= record.ended_ms:
+            trained += record.epochs if record.created_ms >= started_ms else 0
+            continue
         epochs = r.job.folder.history().epochs
         trained += sum(e.time_ms >= started_ms for e in epochs)
         left += 0 if r.outcome.is_result else r.job.config.num_epoch - len(epochs)

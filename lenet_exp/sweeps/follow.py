@@ -9,6 +9,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.sweep_status import LiveLine, status_line
 
 TICK_SECONDS = 1.0
+RESTS = 9  # times as long as looking took, which with ten thousand runs takes its time
 QUEUE_SECONDS = 10.0  # between two questions to Slurm's controller, which all users share
 
 
@@ -17,6 +18,7 @@ def follow(sweep: SweepFolder) -> None:
     asked_at, waits = 0.0, ""
     with LiveLine() as line:
         while True:
+            start = time.monotonic()
             if sweep.owner() is not None:
                 line.show(status_line(sweep))
             else:
@@ -25,7 +27,7 @@ def follow(sweep: SweepFolder) -> None:
                 if not waits:
                     return
                 line.show(f"sweep {sweep.id}: {waits}")
-            time.sleep(TICK_SECONDS)
+            time.sleep(max(TICK_SECONDS, RESTS * (time.monotonic() - start)))
 
 
 def queue_words(sweep: SweepFolder) -> str:
