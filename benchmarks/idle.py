@@ -1,0 +1,67 @@
+"""The workers of a search wait less than 2 % of the time, though its runs differ tenfold in how long they take.
+
+A real search on MNIST, asynchronous as searches are: who is free gets the next trial. Counted is the time from the
+first run's start to the last one's; a worker is busy from the record of a run that begins to that of its end, so what
+lies between two runs (telling the trial, asking for the next one, opening its run) counts as waiting.
+
+    python -m benchmarks.idle --trials 60
+
+Data: MNIST in $LENET_EXP_DATA, else `data`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.kills import environment
+from benchmarks.measure import keep, parser, positive
+from lenet_exp.folders.find import all_runs
+
+LINE = (
+    "hydra/sweeper=search",
+    "dataset=mnist",
+    "dataset.train_size=20000",
+    "num_threads=1",
+    "num_epoch=2,5,20",
+    "optimizer.lr=tag(log,interval(1e-3,1))",
+    "regularization.dropout_rate=interval(0,0.5)",
+    "activation=relu,selu,elu",
+    "search.pruner=none",
+    "tracking.plots=false",
+    "tracking.models=best",
+)
+GOAL = 0.02
+
+
+def main() -> None:
+    options = parser(__doc__, repeats=1)
+    options.add_argument("--trials", type=positive, default=60)
+    options.add_argument("--workers", type=positive, default=2)
+    asked = options.parse_args()
+    shares = [measure(asked.trials, asked.workers) for _ in range(asked.repeats)]
+    for share, shortest, longest in shares:
+        print(f"idle {share:.2%} of the workers' time, goal < {GOAL:.0%}; runs of {shortest:.1f} to {longest:.1f} s")
+    keep(asked, "idle", shares)
+
+
+def measure(trials: int, workers: int) -> tuple[float, float, float]:
+    """Share of the time in which workers waited; the shortest and the longest run, in seconds."""
+    with tempfile.TemporaryDirectory() as scratch:
+        outputs = Path(scratch)
+        line = [*LINE, f"n_trials={trials}", f"sweep.workers={workers}"]
+        command = [sys.executable, "-m", "lenet_exp", "train", "-m", *line]
+        done = subprocess.run(command, env=environment(outputs), capture_output=True, text=True, check=False)
+        records = [record for run in all_runs(outputs) if (record := run.record()) is not None]
+    if len(records) < trials:
+        sys.exit(f"benchmarks.idle: {len(records)} of {trials} runs\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    start, last = min(r.created_ms for r in records), max(r.created_ms for r in records)
+    busy = sum(max(0, min(r.ended_ms, last) - r.created_ms) for r in records)
+    seconds = [(r.ended_ms - r.created_ms) / 1000 for r in records]
+    return 1 - busy / (workers * (last - start)), min(seconds), max(seconds)
+
+
+if __name__ == "__main__":
+    main()
