@@ -12,13 +12,13 @@ from functools import cached_property
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from lenet_exp.comparison.aim import Aim
 from lenet_exp.comparison.runs import configuration
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.schema import Objective
 from lenet_exp.config.space import Choice, flag_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
-from lenet_exp.training.fit import EpochResult
 
 ABSENT = "-"  # the value of a flag that does not matter beside the others
 
@@ -130,7 +130,7 @@ class Searched:
 
     def better(self, value: float) -> float:
         """A number that is the higher, the better the value is."""
-        return value if self.is_accuracy else -value
+        return value * Aim(self.objective).sign
 
     def of(self, dataset: str) -> Searched:
         """The part of it that was trained on one data set."""
@@ -206,7 +206,7 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> Searched | None:
     first: dict[str, JobResult] = {}
     for result in results:
         first.setdefault(result.job.run, result)
-    runs = [_run(result, flags, objective, target) for result in first.values()]
+    runs = [_run(result, flags, Aim(objective, target)) for result in first.values()]
     begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
@@ -226,14 +226,10 @@ def _flags(plan: SweepPlan) -> list[SearchedFlag]:
     return found
 
 
-def _run(result: JobResult, flags: Sequence[SearchedFlag], objective: Objective, target: float | None) -> SearchedRun:
+def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: Aim) -> SearchedRun:
     job, epochs = result.job, result.job.folder.history().epochs
     swept = {flag.lstrip("+"): text for flag, text in job.swept.items()}
-    value, outcome = _value(objective, target, epochs), result.outcome
-    if outcome in {Outcome.finished, Outcome.pruned} and target is not None:
-        outcome = Outcome.pruned if math.isnan(value) else Outcome.finished
-    if outcome is Outcome.finished and math.isnan(value):  # without a history it is none
-        outcome = Outcome.failed
+    values, (outcome, _) = aim.values(epochs), aim.told(result.outcome, epochs)
     return SearchedRun(
         job.number if job.trial is None else job.trial,
         job.name,
@@ -241,25 +237,11 @@ def _run(result: JobResult, flags: Sequence[SearchedFlag], objective: Objective,
         json.dumps(configuration(job.config), sort_keys=True),
         {flag.name: swept.get(flag.name, ABSENT) for flag in flags},
         outcome,
-        value,
-        [epoch.val_loss if objective is Objective.loss else epoch.val_accuracy for epoch in epochs],
+        values[0] if values is not None else math.nan,
+        [epoch.val_loss if aim.objective is Objective.loss else epoch.val_accuracy for epoch in epochs],
         [epoch.time_ms for epoch in epochs],
         result.record.ended_ms if result.record is not None else 0,
     )
-
-
-def _value(objective: Objective, target: float | None, epochs: Sequence[EpochResult]) -> float:
-    """Of a run that came so far; NaN where it has none yet."""
-    if not epochs:
-        return math.nan
-    if objective is Objective.loss:
-        return min(epoch.val_loss for epoch in epochs)
-    if target is None:
-        return max(epoch.val_accuracy for epoch in epochs)
-    until = next((n for n, epoch in enumerate(epochs, 1) if epoch.val_accuracy >= target), None)
-    if until is None:
-        return math.nan
-    return float(until) if objective is Objective.epochs else math.fsum(e.epoch_seconds for e in epochs[:until])
 
 
 def _by_configuration(runs: Sequence[SearchedRun]) -> dict[str, list[SearchedRun]]:

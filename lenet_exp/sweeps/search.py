@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from lenet_exp.comparison.aim import Aim, Validated
 from lenet_exp.executors.executor import GivesExecutor, Report
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.progress import display
-from lenet_exp.sweeps.search_aim import Aim, Validated
 from lenet_exp.sweeps.search_costs import EPOCHS, HAD, RUN, Costs
 from lenet_exp.sweeps.search_database import Database, open_database
 from lenet_exp.sweeps.search_known import first_jobs, known_jobs, seed_number

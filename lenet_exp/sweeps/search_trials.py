@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from lenet_exp.comparison.aim import Aim
 from lenet_exp.config.schema import SamplerName, Search
 from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
-from lenet_exp.sweeps.search_aim import Aim
 from lenet_exp.sweeps.search_sampling import new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # at a configuration that can be composed, and that has not been asked for

@@ -1,4 +1,4 @@
-"""What a search is for, and so what its study is told of an epoch and of a trial's end."""
+"""What a search is for, and so what its study is told of an epoch and of a trial's end, and its reports show."""
 
 from __future__ import annotations
 
@@ -80,14 +80,17 @@ class Aim:
         ended there; one that never did is as if it was pruned at its end."""
         if outcome is Outcome.diverged:
             return outcome, self.worst
+        values = self.values(epochs)
         if outcome in {Outcome.finished, Outcome.pruned} and self.target is not None:
-            done = self.reached(epochs)
-            return (Outcome.finished, self._values(epochs)) if done else (Outcome.pruned, None)
+            return (Outcome.pruned if values is None else Outcome.finished), values
         if outcome is Outcome.finished:  # without a history it is none
-            return (outcome, self._values(epochs)) if epochs else (Outcome.failed, None)
+            return (Outcome.failed if values is None else outcome), values
         return outcome, None
 
-    def _values(self, epochs: Sequence[EpochResult]) -> list[float]:
+    def values(self, epochs: Sequence[EpochResult]) -> list[float] | None:
+        """Of the objectives, as far as a run came; None where it has none yet."""
+        if not epochs or (self.target is not None and not self.reached(epochs)):
+            return None
         best = max(e.val_accuracy for e in epochs)
         wanted = best if self.target is None else self.target
         until = next(n for n, e in enumerate(epochs, 1) if e.val_accuracy >= wanted)
