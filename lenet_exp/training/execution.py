@@ -15,6 +15,7 @@ from lenet_exp.training.native.library import described
 SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
 WORDS = {"engine_why", "compiled"}  # of an execution: for people
 NATIVE_KERNEL = "native 1"  # another number where the same run has other bits; tests/training/native/digests.json
+NATIVE_AUGMENTATION = "native 1"  # the same of augmented runs alone
 
 
 def choose_device(device: str) -> torch.device:
@@ -62,7 +63,7 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         "engine": config.engine.value,
         **({"engine_why": engine_why} if engine_why else {}),
         **({"compiled": described()} if native else {}),
-        **({"augmentation": EngineName.torch.value} if native and augments(config.augmentation) else {}),
+        **({"augmentation": NATIVE_AUGMENTATION} if native and augments(config.augmentation) else {}),
         "kernel": NATIVE_KERNEL if native else "eager",
         "stack": "solo",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -75,11 +76,11 @@ def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, st
     """The part of a record's `execution` and `versions` on which its engine's bits depend.
 
     torch's: on all of its execution but for words, and on its own version. The native one's: on the arithmetic of its
-    kernels alone; where torch augments the images, on all of that as well.
+    kernels alone; where torch augmented the images, as an older release had it, on all of that as well.
     """
     found = {"engine": EngineName.torch.value, **execution}  # before there was a choice, it was torch
-    if found["engine"] == EngineName.native and "augmentation" not in found:
-        return {key: found[key] for key in ("engine", "kernel") if key in found}
+    if found["engine"] == EngineName.native and found.get("augmentation") != EngineName.torch:
+        return {key: found[key] for key in ("engine", "kernel", "augmentation") if key in found}
     found = {key: value for key, value in found.items() if key not in WORDS}
     return found | ({"torch": versions["torch"]} if "torch" in versions else {})
 
@@ -90,4 +91,4 @@ def threads_count(config: Config) -> bool:
     Args:
         config: with the engine that was chosen.
     """
-    return config.engine is not EngineName.native or augments(config.augmentation)
+    return config.engine is not EngineName.native

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from lenet_exp.config.schema import Shape
 from lenet_exp.data.images import TrainingData
-from lenet_exp.training.augmentation import augment, augments
+from lenet_exp.training.augmentation import augments
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.lane import Lane
 from lenet_exp.training.native.arithmetic import cosine, power
 from lenet_exp.training.native.layout import copied, moved, new_array
 from lenet_exp.training.native.library import Kernels, Options
-from lenet_exp.training.native.options import draws, network_options
+from lenet_exp.training.native.options import changes_of, draws, network_options
 from lenet_exp.training.native.rule import OptimizerRule
 from lenet_exp.training.schedule import lr_factor
 
@@ -39,7 +39,7 @@ class NativeEngine:
         """As of `Engine`."""
         _check(data)
         config, kernels = lane.config, self._kernels
-        augmentation, schedule, average = config.augmentation, config.schedule, lane.average
+        schedule, average = config.schedule, lane.average
         options, draws_noise = _options(lane), draws(config)
         weights, gradient = moved(lane.model), new_array()
         rule = OptimizerRule(lane.optimizer, lane.model)
@@ -47,14 +47,16 @@ class NativeEngine:
         # Named, since it has to live as long as the step that writes to its address.
         average_weights = None if average is None else moved(average)
         rule.update.average = None if average_weights is None else average_weights.data_ptr()
-        changing, augmenting = schedule.shape is not Shape.constant, augments(augmentation)
+        changing, augmenting = schedule.shape is not Shape.constant, augments(config.augmentation)
+        changes, everything = changes_of(config.augmentation, options.threads), torch.arange(config.batch_size)
         (group,) = lane.optimizer.param_groups
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
             images, labels, index = data.images, data.labels, batch
             if augmenting:
-                images, labels = augment(images[batch], augmentation, lane.distortions).contiguous(), labels[batch]
-                index = torch.arange(len(batch))
+                changes.key1, changes.key2 = _key(lane.distortions)
+                images, labels = kernels.augment(changes, images, labels, batch), labels[batch]
+                index = everything[: len(batch)]
             if draws_noise:
                 options.key1, options.key2 = _key(lane.noise)
             if changing:
@@ -89,9 +91,9 @@ def _options(lane: Lane) -> Options:
     return network_options(lane.config, lane.model, lane.config.num_threads or torch.get_num_threads())
 
 
-def _key(noise: torch.Generator) -> list[int]:
+def _key(rng: torch.Generator) -> list[int]:
     """Of one step's random numbers: two whole numbers of 32 bits."""
-    return [int(n) for n in torch.randint(-(2**31), 2**31, (2,), generator=noise)]
+    return [int(n) for n in torch.randint(-(2**31), 2**31, (2,), generator=rng)]
 
 
 def _average_decay(decay: float, step: int) -> float:

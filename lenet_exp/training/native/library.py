@@ -1,4 +1,4 @@
-"""The kernels as a library: its functions, and the structures that they take (kernels/options.h)."""
+"""The kernels as a library: its functions, and the structures that they take (kernels/options.h, augment.h)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ class Options(ctypes.Structure):
         (c_int64, "pool_first training"),
         (c_double, "dropout_rate label_smoothing"),
         (c_int64, "key1 key2 threads"),
+    )
+
+
+class Augment(ctypes.Structure):
+    _fields_ = _fields(
+        (c_double, "shift rotate scale shear elastic sigma flip erase"),
+        (c_int64, "erase_size key1 key2 threads"),
     )
 
 
@@ -71,6 +78,7 @@ class Kernels:
             ("lenet_gradient", None, [options, batch, pointer, pointer, pointer, outcome]),
             ("lenet_update", None, [POINTER(Update), pointer, pointer]),
             ("lenet_judge", None, [options, batch, pointer, pointer, pointer, outcome]),
+            ("lenet_augment", None, [POINTER(Augment), batch, pointer]),
             ("lenet_function", None, [c_int64, pointer, pointer, c_int64]),
             ("lenet_random", None, [c_int32, c_int32, pointer, pointer, pointer, pointer, c_int64]),
         ):
@@ -111,6 +119,15 @@ class Kernels:
             byref(options), byref(batch), weights.data_ptr(), predictions.data_ptr(), memory, byref(outcome)
         )
         return outcome.loss, predictions
+
+    def augment(self, how: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        """New images (count, 1, 32, 32) of those of a batch, good until this thread asks for the next; arguments as of
+        `gradient`."""
+        made: Tensor | None = getattr(self._rooms, "augmented", None)
+        if made is None or len(made) < len(index):
+            self._rooms.augmented = made = torch.empty(len(index), *images.shape[1:])
+        self._library.lenet_augment(byref(how), byref(_batch(images, labels, index)), made.data_ptr())
+        return made[: len(index)]
 
     def _room(self, images: int, threads: int) -> int:
         need = self._library.lenet_memory(images, threads)

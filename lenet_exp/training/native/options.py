@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from lenet_exp.config.schema import Config
+from lenet_exp.config.schema import Augmentation, Config
 from lenet_exp.config.targets import keywords, option_class, option_name
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.native.library import Options
+from lenet_exp.training.native.library import Augment, Options
 
 # In the order of kernels/options.h: a class, and which of its keywords the kernels want as `alpha` and `upper`.
 _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
@@ -46,6 +46,22 @@ def network_options(config: Config, model: LeNet5, threads: int) -> Options:
         training=True,
         dropout_rate=config.regularization.dropout_rate,
         label_smoothing=config.training.label_smoothing,
+        threads=threads,
+    )
+
+
+def changes_of(options: Augmentation, threads: int) -> Augment:
+    """Of training images, without a step's key."""
+    return Augment(
+        shift=options.shift,
+        rotate=options.rotate,
+        scale=options.scale,
+        shear=options.shear,
+        elastic=options.elastic,
+        sigma=options.elastic_sigma,
+        flip=options.flip,
+        erase=options.erase,
+        erase_size=options.erase_size,
         threads=threads,
     )
 

@@ -68,6 +68,26 @@ uint64_t train(Options options, Update update, int64_t count, int steps) {
   return found;
 }
 
+uint64_t change(int which, int64_t threads) {
+  constexpr int64_t count = 37;
+  seed = 1;
+  float *pictures = room<float>(count * pixels), *changed = room<float>(count * pixels);
+  int64_t* index = room<int64_t>(count);
+  for (int64_t i = 0; i < count * pixels; ++i) pictures[i] = made_up();
+  for (int64_t i = 0; i < count; ++i) index[i] = count - 1 - i;
+  Augment how{};
+  how.sigma = 4, how.erase_size = which == 2 ? 32 : 12, how.key1 = which, how.key2 = -5, how.threads = threads;
+  if (which != 2) how.flip = 0.5, how.erase = 0.5;
+  how.shift = which == 0 ? 31 : 2;
+  if (which == 1) how.rotate = 180, how.scale = 0.9, how.shear = 2, how.elastic = 16;
+  if (which == 2) how.erase = 1, how.elastic = 1;
+  const Batch batch{pictures, nullptr, index, count};
+  lenet_augment(&how, &batch, changed);
+  const uint64_t found = digest(1469598103934665603ull, changed, static_cast<size_t>(count) * pixels * sizeof(float));
+  free(pictures), free(changed), free(index);
+  return found;
+}
+
 }  // namespace
 
 int main(int count, char**) {
@@ -106,5 +126,7 @@ int main(int count, char**) {
           printf("%016llx %d %d %d\n", static_cast<unsigned long long>(train(options, update, size, quick ? 2 : 3)),
                  activation, rule, static_cast<int>(size));
     }
+  for (int which = 0; which < 3; ++which)
+    printf("%016llx augmented %d\n", static_cast<unsigned long long>(change(which, 1 + which)), which);
   return 0;
 }

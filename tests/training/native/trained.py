@@ -35,6 +35,8 @@ CONFIGURATIONS = {
     "tanh, odd batches": ["activation=tanh", "batch_size=37", "schedule=one_cycle"],
     "elu": ["activation=elu", "optimizer.dampening=0.2"],
     "leaky relu that falls": ["activation=leaky_relu", "activation.negative_slope=-0.1"],
+    "resampled": ["augmentation=[affine,elastic,flip,erase]"],
+    "moved": ["augmentation=[shift,flip]", "batch_size=37"],
 }  # fmt: skip
 MNIST = ["experiment=mnist_fast", "dataset.train_size=4000", "dataset.val_size=1000", "num_epoch=1"]
 

@@ -1,4 +1,5 @@
 // The kernels' interface in C, which engine.py calls.
+#include "augment.h"
 #include "batch.h"
 #include "optimizers.h"
 
@@ -28,10 +29,20 @@ void lenet_judge(const Options* options, const Batch* batch, const float* weight
   *outcome = judge(*options, *batch, weights, predictions, memory);
 }
 
-/// exp, e^x - 1, tanh (0 to 2) or log (3) of `count` floats, a multiple of 16: for the tests.
+/// New images (count, 32, 32) in place of a batch's.
+void lenet_augment(const Augment* how, const Batch* batch, float* to) { augment(*how, *batch, to); }
+
+/// exp, e^x - 1, tanh (0 to 2), log (3), or sine and cosine of so many turns (4, 5) of `count` floats, a multiple of
+/// 16: for the tests.
 void lenet_function(int64_t which, const float* x, float* y, int64_t count) {
   for (int64_t i = 0; i < count; i += lanes) {
     const Floats a = load(x + i);
+    Floats sine, cosine;
+    sine_and_cosine(a, sine, cosine);
+    if (which > 3) {
+      store(y + i, which == 4 ? sine : cosine);
+      continue;
+    }
     store(y + i, which == 0 ? exp(a) : which == 1 ? exp_minus_1(a) : which == 2 ? tanh(a) : log(a));
   }
 }

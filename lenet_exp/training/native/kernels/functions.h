@@ -1,6 +1,6 @@
-// exp, tanh and log of 16 floats, the same bits on every CPU; a C library's differ by release and CPU.
+// exp, tanh, log, sine and cosine of 16 floats, the same bits on every CPU; a C library's differ by release and CPU.
 //
-// The polynomials are those of Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf); errors below 2 units in
+// The polynomials are those of Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf, sinf, cosf); errors below 2 units in
 // the last place, which the tests check.
 #pragma once
 #include "vector.h"
@@ -77,6 +77,25 @@ inline Floats log(Floats x) {
   y = fma(square, broadcast(-0.5f), y);
   y = fma(e, broadcast(0.693359375f), m + y);
   return select(not_a_number(x), x, y);
+}
+
+/// Of 2 pi * turns, for turns from -1/2 to 1 and a bit beyond.
+inline void sine_and_cosine(Floats turns, Floats& sine, Floats& cosine) {
+  const Floats quarters = nearest(turns * broadcast(4.0f)), zero = broadcast(0.0f);
+  const Floats x = fma(quarters, broadcast(-0.25f), turns) * broadcast(6.28318530717958648f);  // to pi / 4 either side
+  const Floats square = x * x;
+  Floats p = broadcast(-1.9515295891e-4f);
+  p = fma(p, square, broadcast(8.3321608736e-3f));
+  p = fma(p, square, broadcast(-1.6666654611e-1f));
+  const Floats s = fma(p * square, x, x);
+  p = broadcast(2.443315711809948e-5f);
+  p = fma(p, square, broadcast(-1.388731625493765e-3f));
+  p = fma(p, square, broadcast(4.166664568298827e-2f));
+  const Floats c = fma(p * square, square, fma(square, broadcast(-0.5f), broadcast(1.0f)));
+  const Floats which = to_floats(shift_right<30>(shift_left<30>(to_ints(quarters))));  // modulo 4
+  const Mask one = which > broadcast(0.5f), two = which > broadcast(1.5f), three = which > broadcast(2.5f);
+  sine = select(three, zero - c, select(two, zero - s, select(one, c, s)));
+  cosine = select(three, s, select(two, zero - c, select(one, zero - s, c)));
 }
 
 }  // namespace lenet

@@ -153,6 +153,11 @@ inline Floats from_bits(Ints a) {
   return each_part<Floats>([&](auto i) { return part::from_bits(a.part[i]); });
 }
 
+/// The floats at these places.
+inline Floats gather(const float* from, Ints at) {
+  return each_part<Floats>([&](auto i) { return part::gather(from, at.part[i]); });
+}
+
 /// The lowest byte of each lane, 16 bytes.
 inline void store_bytes(int8_t* at, Ints a) { part::store_bytes(at, a.part); }
 

@@ -44,6 +44,8 @@ inline Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
 inline Ints bits_of(Floats a) { return _mm256_castps_si256(a); }
 inline Floats from_bits(Ints a) { return _mm256_castsi256_ps(a); }
 
+inline Floats gather(const float* from, Ints at) { return _mm256_i32gather_ps(from, at, 4); }
+
 inline void store_bytes(int8_t* at, const Ints (&a)[2]) {
   const Ints halves = _mm256_permute4x64_epi64(_mm256_packs_epi32(a[0], a[1]), 0xD8);
   const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));

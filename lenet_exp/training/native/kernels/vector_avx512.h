@@ -42,6 +42,8 @@ inline Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
 inline Ints bits_of(Floats a) { return _mm512_castps_si512(a); }
 inline Floats from_bits(Ints a) { return _mm512_castsi512_ps(a); }
 
+inline Floats gather(const float* from, Ints at) { return _mm512_i32gather_ps(at, from, 4); }
+
 inline void store_bytes(int8_t* at, const Ints (&a)[1]) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(at), _mm512_cvtepi32_epi8(a[0]));
 }

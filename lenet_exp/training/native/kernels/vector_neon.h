@@ -46,6 +46,12 @@ inline Floats to_floats(Ints a) { return vcvtq_f32_s32(a); }
 inline Ints bits_of(Floats a) { return vreinterpretq_s32_f32(a); }
 inline Floats from_bits(Ints a) { return vreinterpretq_f32_s32(a); }
 
+inline Floats gather(const float* from, Ints at) {
+  const float found[4] = {from[vgetq_lane_s32(at, 0)], from[vgetq_lane_s32(at, 1)], from[vgetq_lane_s32(at, 2)],
+                          from[vgetq_lane_s32(at, 3)]};
+  return vld1q_f32(found);
+}
+
 inline void store_bytes(int8_t* at, const Ints (&a)[4]) {
   const int16x8_t low = vcombine_s16(vmovn_s32(a[0]), vmovn_s32(a[1]));
   const int16x8_t high = vcombine_s16(vmovn_s32(a[2]), vmovn_s32(a[3]));

@@ -1,0 +1,207 @@
+// Random changes of training images, each image in its own way, with the same bits on every CPU.
+//
+// What is drawn and what it means is as in training/augmentation.py; the check against torch's in double precision is
+// tests/training/native/test_augment.py.
+#pragma once
+#include <string.h>
+
+#include "batch.h"
+#include "functions.h"
+#include "random.h"
+
+namespace lenet {
+
+/// Ranges as the configuration has them, and the key of one step's random numbers.
+struct Augment {
+  double shift, rotate, scale, shear, elastic, sigma, flip, erase;
+  int64_t erase_size;
+  int64_t key1, key2;
+  int64_t threads;
+};
+
+constexpr float background = -1.0f;
+constexpr int control = lanes;          // points along each axis that the smooth field of `elastic` is drawn at
+constexpr int margin = 2, framed = side + 2 * margin;  // an image with what bilinear weights reach beyond it
+
+/// The random words of one image: `block` tells one set of 32 from another. 0 has the parameters, 1 to 16 the field.
+struct Words {
+  uint32_t first[lanes], second[lanes];
+
+  Words(Key key, int32_t image, int block) {
+    const Pair bits = threefry(key, broadcast(image), broadcast(block * lanes) + lane_numbers());
+    store(reinterpret_cast<int32_t*>(first), bits.first);
+    store(reinterpret_cast<int32_t*>(second), bits.second);
+  }
+};
+enum { angle_word, size_word, shear_word, x_word, y_word, flip_word };      // of block 0's first words
+enum { erase_word, height_word, width_word, top_word, left_word };          // and of its second ones
+
+inline float part_of_one(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }        // [0, 1)
+inline float to_either_side(uint32_t word) { return 2.0f * part_of_one(word) - 1.0f; }               // [-1, 1)
+/// A whole number below `limit`.
+inline int whole(uint32_t word, int limit) {
+  return static_cast<int>((static_cast<uint64_t>(word >> 8) * static_cast<uint64_t>(limit)) >> 24);
+}
+
+/// How a control point weighs for each pixel along an axis, pixels as lanes: [control][side]. The squares of a pixel's
+/// weights sum to 1, so noise keeps its variance.
+struct Smooth {
+  float of_pixel[side][control], of_point[control][side];
+
+  explicit Smooth(double sigma) {
+    const Floats narrow = broadcast(static_cast<float>(-0.5 / (sigma * sigma)));
+    const Floats points = to_floats(lane_numbers()) * broadcast(2.0f) + broadcast(0.5f);
+    for (int pixel = 0; pixel < side; ++pixel) {
+      const Floats away = points - broadcast(static_cast<float>(pixel));
+      const Floats weights = exp(away * away * narrow);
+      store(of_pixel[pixel], weights / root(broadcast(sum_of_lanes(weights * weights))));
+      for (int point = 0; point < control; ++point) of_point[point][pixel] = of_pixel[pixel][point];
+    }
+  }
+};
+
+/// Smooth random moves along x and y, of variance 1 each (Simard, Steinkraus and Platt 2003).
+inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&field)[2][side][side]) {
+  Floats noise[2][control];
+  for (int row = 0; row < control; ++row) {  // normal numbers by Box and Muller 1958
+    Floats radius, turns, sine, cosine;
+    Noise{key, image}.draw(1 + row, radius, turns);
+    radius = root(log(broadcast(1.0f) - radius) * broadcast(-2.0f));
+    sine_and_cosine(turns, sine, cosine);
+    noise[0][row] = radius * cosine;
+    noise[1][row] = radius * sine;
+  }
+  for (int axis = 0; axis < 2; ++axis)
+    for (int pixel = 0; pixel < side; ++pixel) {
+      Floats column = broadcast(0.0f), left = column, right = column;
+      for (int row = 0; row < control; ++row)
+        column = fma(broadcast(smooth.of_pixel[pixel][row]), noise[axis][row], column);
+      float weights[control];
+      store(weights, column);
+      for (int point = 0; point < control; ++point) {
+        const Floats weight = broadcast(weights[point]);
+        left = fma(weight, load(smooth.of_point[point]), left);
+        right = fma(weight, load(smooth.of_point[point] + lanes), right);
+      }
+      store(field[axis][pixel], left);
+      store(field[axis][pixel] + lanes, right);
+    }
+}
+
+/// Where a pixel of the new image comes from: x = ax * X + bx * Y + cx, with X and Y from the image's centre.
+struct Affine {
+  float ax, bx, cx, ay, by, cy;
+};
+
+inline Affine draw_affine(const Augment& how, const Words& words) {
+  Floats sines, cosines;
+  sine_and_cosine(broadcast(to_either_side(words.first[angle_word]) * static_cast<float>(how.rotate / 360.0)), sines,
+                  cosines);
+  float sine[lanes], cosine[lanes];
+  store(sine, sines);
+  store(cosine, cosines);
+  const float size = 1.0f + to_either_side(words.first[size_word]) * static_cast<float>(how.scale);
+  const float shear = to_either_side(words.first[shear_word]) * static_cast<float>(how.shear);
+  const float s = sine[0] / size, c = cosine[0] / size, middle = 0.5f * (side - 1);
+  return {c + shear * s, shear * c - s, middle + to_either_side(words.first[x_word]) * static_cast<float>(how.shift),
+          s,             c,             middle + to_either_side(words.first[y_word]) * static_cast<float>(how.shift)};
+}
+
+/// Bilinear values at 16 places of a framed image, in pixels; what lies outside of the image is background.
+inline Floats bilinear(const float* frame, Floats x, Floats y) {
+  const Floats first = broadcast(-1.0f), last = broadcast(static_cast<float>(side)), half = broadcast(0.5f);
+  x = larger_or_nan(first, smaller_or_nan(last, x));
+  y = larger_or_nan(first, smaller_or_nan(last, y));
+  const Floats left = nearest(x - half), top = nearest(y - half);  // or one less than the floor of a whole number
+  const Floats place = fma(top, broadcast(static_cast<float>(framed)), left) +
+                       broadcast(static_cast<float>(margin * framed + margin));
+  const Ints at = to_ints(place);
+  const Floats across = x - left;
+  const Floats a = gather(frame, at), b = gather(frame + 1, at);
+  const Floats c = gather(frame + framed, at), d = gather(frame + framed + 1, at);
+  const Floats upper = fma(across, b - a, a), lower = fma(across, d - c, c);
+  return fma(y - top, lower - upper, upper);
+}
+
+inline void resample(const Augment& how, const Smooth& smooth, const Words& words, int32_t image, const float* from,
+                     float* to) {
+  float frame[framed * framed], field[2][side][side];
+  for (float& pixel : frame) pixel = background;
+  for (int y = 0; y < side; ++y)
+    memcpy(frame + (y + margin) * framed + margin, from + y * side, side * sizeof(float));
+  const Affine affine = draw_affine(how, words);
+  const Key key{static_cast<int32_t>(how.key1), static_cast<int32_t>(how.key2)};
+  if (how.elastic > 0) draw_field(smooth, key, image, field);
+  // Two components of variance 1/2 each make a mean square length of 1.
+  const Floats length = broadcast(static_cast<float>(how.elastic) * 0.707106781f);
+  const Floats middle = broadcast(0.5f * (side - 1));
+  for (int row = 0; row < side; ++row) {
+    const Floats across = broadcast(static_cast<float>(row)) - middle;
+    const Floats from_x = fma(broadcast(affine.bx), across, broadcast(affine.cx));
+    const Floats from_y = fma(broadcast(affine.by), across, broadcast(affine.cy));
+    for (int column = 0; column < side; column += lanes) {
+      const Floats along = to_floats(lane_numbers() + broadcast(column)) - middle;
+      Floats x = fma(broadcast(affine.ax), along, from_x), y = fma(broadcast(affine.ay), along, from_y);
+      if (how.elastic > 0) {
+        x = fma(length, load(field[0][row] + column), x);
+        y = fma(length, load(field[1][row] + column), y);
+      }
+      store(to + row * side + column, bilinear(frame, x, y));
+    }
+  }
+}
+
+/// By whole pixels; `x` and `y`: where the new image's first pixel comes from.
+inline void move(int x, int y, const float* from, float* to) {
+  for (int row = 0; row < side; ++row)
+    for (int column = 0; column < side; ++column) {
+      const bool inside = row + y >= 0 && row + y < side && column + x >= 0 && column + x < side;
+      to[row * side + column] = inside ? from[(row + y) * side + column + x] : background;
+    }
+}
+
+inline void mirror(float* image) {
+  for (int row = 0; row < side; ++row)
+    for (int column = 0; column < side / 2; ++column) {
+      float &left = image[row * side + column], &right = image[row * side + side - 1 - column];
+      const float kept = left;
+      left = right;
+      right = kept;
+    }
+}
+
+/// A rectangle with sides of 1 to `longest` pixels (Zhong et al. 2020).
+inline void erase(const Words& words, int longest, float* image) {
+  const int height = 1 + whole(words.second[height_word], longest), width = 1 + whole(words.second[width_word], longest);
+  const int top = whole(words.second[top_word], side - height + 1);
+  const int left = whole(words.second[left_word], side - width + 1);
+  for (int row = top; row < top + height; ++row)
+    for (int column = left; column < left + width; ++column) image[row * side + column] = background;
+}
+
+inline void augment_image(const Augment& how, const Smooth& smooth, int32_t image, const float* from, float* to) {
+  const Words words({static_cast<int32_t>(how.key1), static_cast<int32_t>(how.key2)}, image, 0);
+  const int shift = static_cast<int>(how.shift);
+  if (how.rotate > 0 || how.scale > 0 || how.shear > 0 || how.elastic > 0)
+    resample(how, smooth, words, image, from, to);
+  else if (shift > 0)
+    move(whole(words.first[x_word], 2 * shift + 1) - shift, whole(words.first[y_word], 2 * shift + 1) - shift, from, to);
+  else
+    memcpy(to, from, pixels * sizeof(float));
+  if (part_of_one(words.first[flip_word]) < static_cast<float>(how.flip)) mirror(to);
+  if (part_of_one(words.second[erase_word]) < static_cast<float>(how.erase))
+    erase(words, static_cast<int>(how.erase_size), to);
+}
+
+/// New images (count, 32, 32) of a batch.
+inline void augment(const Augment& how, const Batch& batch, float* to) {
+  const Smooth smooth(how.elastic > 0 ? how.sigma : 1.0);
+  const auto piece = [&](int, int64_t number) {
+    const Range range = piece_range(batch, number);
+    for (int64_t i = range.first; i < range.first + range.images; ++i)
+      augment_image(how, smooth, static_cast<int32_t>(i), batch.images + batch.index[i] * pixels, to + i * pixels);
+  };
+  Shared(static_cast<int>(how.threads), Work::piece_count(batch.count), piece);
+}
+
+}  // namespace lenet

@@ -1,0 +1,163 @@
+"""What the kernels make of training images, against torch in double precision with the same random numbers."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lenet_exp.api import compose
+from lenet_exp.config.schema import Augmentation
+from lenet_exp.training.augmentation import BACKGROUND, CONTROL, augment
+from lenet_exp.training.native.library import Augment, Kernels
+from lenet_exp.training.native.options import changes_of
+from tests.training.native.reference import threefry
+
+N, SIDE = 40, 32
+KEY = (123456789, -987654321)
+IMAGES = 2 * torch.rand(N, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) - 1
+IMAGES[0] = BACKGROUND
+LABELS = torch.zeros(N, dtype=torch.int64)
+
+
+def changed(kernels: Kernels, *overrides: str, key: tuple[int, int] = KEY, threads: int = 1, index=None) -> Tensor:
+    """By the kernels."""
+    return kernels.augment(
+        changes(*overrides, key=key, threads=threads), IMAGES, LABELS, torch.arange(N) if index is None else index
+    ).clone()
+
+
+@cache
+def options_of(*overrides: str) -> Augmentation:
+    return compose(["dataset=digits", *overrides]).augmentation
+
+
+def changes(*overrides: str, key: tuple[int, int] = KEY, threads: int = 1) -> Augment:
+    found = changes_of(options_of(*overrides), threads)
+    found.key1, found.key2 = key
+    return found
+
+
+def words(block: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 16) of 24 random bits: the first and the second ones of a block, of each image."""
+    image, counter = np.repeat(np.arange(N), 16), np.tile(block * 16 + np.arange(16), N)
+    first, second = threefry(KEY, image, counter)
+    return (first >> 8).reshape(N, 16), (second >> 8).reshape(N, 16)
+
+
+def uniform(numbers: np.ndarray) -> Tensor:
+    return torch.from_numpy(numbers * 2.0**-24)
+
+
+def field(sigma: float) -> Tensor:
+    """(N, 2, side, side), of variance 1: smoothed normal numbers."""
+    drawn = [words(1 + row) for row in range(CONTROL)]
+    u, turns = (torch.stack([uniform(pair[i]) for pair in drawn], dim=1) for i in (0, 1))
+    radius = (-2 * torch.log1p(-u)).sqrt()
+    noise = torch.stack([radius * (2 * math.pi * turns).cos(), radius * (2 * math.pi * turns).sin()], dim=1)
+    pixels, points = torch.arange(SIDE).double(), (torch.arange(CONTROL).double() + 0.5) * SIDE / CONTROL - 0.5
+    smooth = F.normalize((-((pixels[:, None] - points) ** 2) / (2 * sigma**2)).exp(), dim=1)
+    return smooth @ noise @ smooth.T
+
+
+def resampled(how: Augment) -> Tensor:
+    """As augmentation.py says it, in double precision."""
+    angle, size, shear, dx, dy = (2 * uniform(words(0)[0]) - 1).T[:5]
+    angle, size, shear = angle * math.radians(how.rotate), 1 + size * how.scale, shear * how.shear
+    cos, sin = angle.cos() / size, angle.sin() / size
+    move = how.shift * 2 / SIDE
+    theta = torch.stack([cos + shear * sin, shear * cos - sin, dx * move, sin, cos, dy * move], dim=1)
+    grid = F.affine_grid(theta.reshape(N, 2, 3), [N, 1, SIDE, SIDE], align_corners=False)
+    if how.elastic:
+        grid = grid + (field(how.sigma) * (how.elastic * 2 / SIDE * math.sqrt(0.5))).permute(0, 2, 3, 1)
+    return F.grid_sample(IMAGES.double() - BACKGROUND, grid, align_corners=False) + BACKGROUND
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("augmentation=affine",),
+        ("augmentation=elastic",),
+        ("augmentation=[affine,elastic]",),
+        ("augmentation.rotate=180", "augmentation.scale=0.9", "augmentation.shear=2", "augmentation.shift=31"),
+        ("augmentation.elastic=16", "augmentation.elastic_sigma=1"),
+        ("augmentation.elastic=3", "augmentation.elastic_sigma=32"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_resampled_is_what_torch_finds_there(kernels, overrides):
+    found = changed(kernels, *overrides).double()
+    assert float((found - IMAGES).abs().mean()) > 0.05
+    error = (found - resampled(changes(*overrides))).abs()
+    # Places are sums of float32 numbers up to 32 wide, and noise differs by up to 2 from pixel to pixel.
+    assert float(error.max()) < 2e-4
+    assert float(error.mean()) < 5e-6
+
+
+def test_whole_pixels_are_moved(kernels):
+    found, (first, _) = changed(kernels, "augmentation.shift=3"), words(0)
+    padded = F.pad(IMAGES, (3,) * 4, value=BACKGROUND)
+    moves = {(int(x * 7 >> 24), int(y * 7 >> 24)) for x, y in first[:, 3:5].astype(np.uint64)}
+    assert len(moves) > 20
+    for image, pixels, (x, y) in zip(found, padded, first[:, 3:5].astype(np.uint64), strict=True):
+        left, top = int(x * 7 >> 24), int(y * 7 >> 24)
+        assert torch.equal(image, pixels[:, top : top + SIDE, left : left + SIDE])
+
+
+def test_a_share_of_the_images_is_mirrored(kernels):
+    found, draws = changed(kernels, "augmentation.flip=0.3"), uniform(words(0)[0][:, 5])
+    assert 0 < int((draws < 0.3).sum()) < N
+    assert torch.equal(found, torch.where((draws < 0.3)[:, None, None, None], IMAGES.flip(-1), IMAGES))
+    assert torch.equal(changed(kernels, "augmentation.flip=1"), IMAGES.flip(-1))
+
+
+def test_rectangles_are_erased(kernels):
+    found = changed(kernels, "augmentation.erase=0.5", "augmentation.erase_size=12")
+    erased = 0
+    for image, before, numbers in zip(found[1:, 0], IMAGES[1:, 0], words(0)[1][1:].astype(np.uint64), strict=True):
+        height, width = (1 + int(n * 12 >> 24) for n in numbers[1:3])
+        top, left = int(numbers[3] * (33 - height) >> 24), int(numbers[4] * (33 - width) >> 24)
+        expected = before.clone()
+        if numbers[0] < 2**23:
+            erased += 1
+            expected[top : top + height, left : left + width] = BACKGROUND
+        assert torch.equal(image, expected)
+    assert 10 < erased < 30
+
+
+def test_a_rectangle_may_be_as_large_as_the_image(kernels):
+    many = torch.cat(
+        [changed(kernels, "augmentation.erase=1", "augmentation.erase_size=32", key=(k, 0)) for k in range(8)]
+    )
+    holes = (many[:, 0] == BACKGROUND).sum((1, 2))
+    assert int(holes.min()) >= 1
+    assert int(holes[holes < SIDE**2].max()) > 600
+
+
+@pytest.mark.parametrize("overrides", [("augmentation=[affine,elastic,flip,erase]",), ("augmentation=[shift,flip]",)])
+def test_threads_and_places_in_the_data_change_no_bit(kernels, overrides):
+    once = changed(kernels, *overrides)
+    assert torch.equal(once, changed(kernels, *overrides, threads=3))
+    assert not torch.equal(once, changed(kernels, *overrides, key=(KEY[0] + 1, KEY[1])))
+    turned = torch.arange(N - 1, -1, -1)
+    moved = IMAGES[turned].contiguous()
+    assert torch.equal(once, kernels.augment(changes(*overrides), moved, LABELS, turned))
+
+
+def test_moves_are_as_wide_as_torchs(kernels):
+    """Over many draws, by the mean square change that they make of smooth images."""
+    smooth = F.interpolate(IMAGES[:, :, ::8, ::8], (SIDE, SIDE), mode="bicubic").contiguous()
+    for name in ("affine", "elastic", "shift", "erase"):
+        options, rng = options_of(f"augmentation={name}"), torch.Generator().manual_seed(1)
+        torchs, ours = [], []
+        for key in range(100):
+            torchs.append(float((augment(smooth, options, rng) - smooth).square().mean()))
+            how = changes(f"augmentation={name}", key=(key, 7))
+            ours.append(float((kernels.augment(how, smooth, LABELS, torch.arange(N)) - smooth).square().mean()))
+        spread = math.hypot(np.std(torchs), np.std(ours)) / 10
+        assert abs(np.mean(torchs) - np.mean(ours)) < 4 * spread
