@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.disk import du
+from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.commands.removal import rm
 from lenet_exp.errors import ConfigError, nearest

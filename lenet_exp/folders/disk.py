@@ -19,6 +19,7 @@ from lenet_exp.folders.removing import FOLDER as REMOVING
 WEIGHTS, STATES, LOGS, PICTURES, RECORDS = "model weights", "states to go on from", "logs", "pictures", "records"
 LEFT_ASIDE = "left by killed writes, or damaged"
 ASIDE = re.compile(r"\..+\..{8}|.+\.damaged")  # as `files.write_atomic` names them, and what is set aside
+BEGUN = ("job.json", "record.json")
 
 Kinds = Counter[str]  # bytes by kind of file
 
@@ -37,9 +38,11 @@ class Disk:
         removing: what `lenet-sweep rm` has not deleted yet.
         others: by the name in the outputs folder.
         files: how many there are.
+        begun: run folders in which something was begun.
     """
 
     runs: dict[str, Kinds] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
     sweeps: Kinds = field(default_factory=Counter)
     artifacts: dict[str, Kinds] = field(default_factory=dict)
     models: Kinds = field(default_factory=Counter)
@@ -84,6 +87,8 @@ def _sort_in(disk: Disk, outputs: Path, parts: tuple[str, ...], size: int) -> No
     top = parts[0]
     if top == "runs" and len(parts) > 2:
         disk.runs.setdefault(parts[1], Counter())[kind_of(parts[2])] += size
+        if parts[2] in BEGUN:
+            disk.begun.add(parts[1])
     elif top == "sweeps" and len(parts) > 2:
         disk.sweeps[parts[1]] += size
     elif top == REMOVING:

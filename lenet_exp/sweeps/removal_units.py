@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from lenet_exp.folders.removing import Removing, all_removing
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.folders.uses import Uses, runs_of
 from lenet_exp.outputs import outputs_dir
+
+log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,11 @@ def experiment_units(experiment: str) -> list[Unit]:
 
 def tell_unfinished(outputs: Path) -> None:
     """Says which removals did not come to their end, and what brings them there."""
-    for unit in map(_begun, all_removing(outputs)):
-        what = f"sweep={unit.removing.name}" if unit.sweep is not None else f"experiment={unit.experiment}"
-        what = what if unit.sweep is not None or unit.removing.name == _lone_name(unit.experiment) else "run="
+    for removing in all_removing(outputs):
         log.warning(
-            "%s: its removal was ended in the middle; to finish it: lenet-sweep rm %s dry_run=false",
-            unit.removing.path,
-            what,
+            "%s: a removal was ended in the middle; to finish it: lenet-sweep rm sweep=%s dry_run=false",
+            removing.path,
+            removing.name,
         )
 
 

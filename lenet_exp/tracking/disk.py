@@ -14,6 +14,7 @@ from lenet_exp.files import read_regular
 from lenet_exp.tracking.store import answering, connect
 
 PAGE = 1000
+MOST = 10_000  # model versions; there is one for each champion that there was
 MAKER = re.compile(rb"^run_id: ([0-9a-f]{32})\s*$", re.MULTILINE)
 
 log = logging.getLogger("lenet_exp")
@@ -22,7 +23,7 @@ log = logging.getLogger("lenet_exp")
 @dataclass(frozen=True)
 class Told:
     """Attributes:
-    registered: logged models of registered models, champions among them.
+    registered: MLflow runs and logged models of registered models, champions among them.
     deleted: of the runs that were asked for, those that somebody deleted; `mlflow gc` removes their files.
     """
 
@@ -57,7 +58,8 @@ def told(uri: str, unknown: Collection[str]) -> Told | None:
     try:
         client = connect(uri)
         with answering(uri):
-            registered = {str(v.model_id) for v in client.search_model_versions() if v.model_id}
+            versions = client.search_model_versions(max_results=MOST)
+            registered = {str(key) for version in versions for key in (version.run_id, version.model_id) if key}
             experiments = [e.experiment_id for e in client.search_experiments()]
             deleted: set[str] = set()
             wanted = sorted(unknown)
