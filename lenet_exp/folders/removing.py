@@ -78,8 +78,9 @@ class Removing:
             return move_away(folder.path, to)
 
     def told(self) -> None:
-        """MLflow has been told all."""
-        (self.path / "told").touch()
+        """MLflow has been told all; nothing to note where all has stayed."""
+        if self.path.is_dir():
+            (self.path / "told").touch()
 
     def delete(self) -> None:
         """Deletes what is here; told is the last file, since what is left without it has to be told."""

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
 from torch import Tensor
 
 from lenet_exp.reports.escape import no_math
+from lenet_exp.reports.small_png import small_png
 from lenet_exp.training.evaluate import named_matrix
 from lenet_exp.training.fit import EpochResult
 
+DPI = 110
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
 def png(figure: Figure) -> bytes:
     """The figure as PNG."""
-    FigureCanvasAgg(figure)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
-    return out.getvalue()
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return small_png(Image.fromarray(np.asarray(canvas.buffer_rgba())))  # type: ignore[no-untyped-call]
 
 
 def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
