@@ -19,7 +19,7 @@ class Removal:
         is_sweep: whether there is a sweep's folder.
         going: the first run folders that go, by name and id, and how many go.
         bytes: of all folders that go.
-        staying: name and id of run folders, and why they stay.
+        staying: the first run folders that stay, by name, id and reason, and how many stay.
         stores: address, and how many MLflow runs and models go there.
         kept: MLflow runs whose folder goes, and why they are kept.
         notes: what else there is to know.
@@ -31,6 +31,7 @@ class Removal:
     runs: int
     bytes: int
     staying: Sequence[tuple[str, str, str]]
+    stay: int
     stores: Sequence[tuple[str, int, int]]
     kept: Sequence[tuple[str, str]]
     notes: Sequence[str] = field(default_factory=list)
@@ -53,10 +54,10 @@ def print_removal(removal: Removal, *, done: bool) -> None:
     for store, count, models in removal.stores:
         if count:
             print(f"  {went}: {number_of(count, 'MLflow run')} and {number_of(models, 'model')} in {store}")
-    for name, run, why in removal.staying[:FEW]:
+    for name, run, why in removal.staying:
         print(f"  stays: {run[:8]}  {name}: {why}")
-    if len(removal.staying) > FEW:
-        print(f"  stays: {len(removal.staying) - FEW} more runs, for such reasons")
+    if removal.stay > len(removal.staying):
+        print(f"  stays: {number_of(removal.stay - len(removal.staying), 'more run')}, for such reasons")
     for run_id, why in removal.kept[:FEW]:
         print(f"  stays: MLflow run {run_id}: {why}")
     for note in removal.notes:

@@ -7,8 +7,9 @@ import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, DamagedError
 from lenet_exp.files import user_path
+from lenet_exp.folders.damage import say
 from lenet_exp.folders.find import all_runs, find_run, find_sweep
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.removing import Removing, all_removing
@@ -40,6 +41,8 @@ class Unit:
     def words(self) -> str:
         if self.plan is not None:
             return f"sweep {self.removing.name} ({self.plan.command})"
+        if self.sweep is not None or self.removing.is_told:
+            return self.removing.name
         return f"runs of experiment {self.experiment} in no sweep" if len(self.runs) != 1 else f"run {self.runs[0]}"
 
     @property
@@ -135,15 +138,17 @@ def _unit_of(sweep: SweepFolder) -> Unit:
 
 
 def _begun(removing: Removing) -> Unit:
-    """Of a removal that did not come to its end; once MLflow knows, its files need not be read any more."""
+    """Of a removal that did not come to its end: what can still be read of it. Once MLflow knows, nothing need be."""
     sweep = removing.sweep
-    if removing.is_told:
-        return Unit(removing, "", sweep)
-    if sweep is not None:
-        plan = sweep.started()
-        return Unit(removing, plan.experiment, sweep, plan, runs_of(sweep.path))
-    begun = [record for record in (folder.begun() for folder in removing.runs()) if record is not None]
-    return Unit(removing, begun[0].config.tracking.experiment if begun else "")
+    plan = sweep.kept_plan() if sweep is not None and not removing.is_told else None
+    if sweep is not None and plan is not None:
+        try:
+            return Unit(removing, plan.experiment, sweep, plan, runs_of(sweep.path))
+        except DamagedError as e:
+            say(e)
+            return Unit(removing, plan.experiment, sweep, plan)
+    begun = [] if removing.is_told else [record for f in removing.runs() if (record := f.begun()) is not None]
+    return Unit(removing, begun[0].config.tracking.experiment if begun else "", sweep)
 
 
 def _lone_name(experiment: str) -> str:

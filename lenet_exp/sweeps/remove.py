@@ -113,7 +113,7 @@ def _forget_sweep(folder: RunFolder, store: str, parent: str | None) -> None:
 
 
 def _shown(decision: Decision, decisions: Decisions) -> Removal:
-    unit = decision.unit
+    unit, runs = decision.unit, decisions.outputs / "runs"
     moved = unit.removing.runs()
     going = [*decision.going, *moved]
     bytes_ = size_of(unit.removing.path) + sum(size_of(folder.path) for folder in decision.going)
@@ -129,7 +129,8 @@ def _shown(decision: Decision, decisions: Decisions) -> Removal:
         [(_name(folder), folder.id) for folder in going[:FEW]],
         len(going),
         bytes_,
-        [(_name(RunFolder(decisions.outputs / "runs" / run)), run, why) for run, why in decision.staying.items()],
+        [(_name(RunFolder(runs / run)), run, why) for run, why in list(decision.staying.items())[:FEW]],
+        len(decision.staying),
         stores,
         list(decision.kept.items()),
         _notes(decision, decisions),

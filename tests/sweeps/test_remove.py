@@ -226,6 +226,25 @@ def test_a_store_that_is_away_leaves_all_as_it_was(ready, main):
     assert list((ready / "runs").iterdir()) == list((ready / "sweeps").iterdir()) == []
 
 
+@pytest.mark.slow(seconds=8)
+def test_the_study_of_a_search_goes_with_it_from_a_database_of_ones_own(ready, main, tmp_path):
+    import optuna
+
+    storage = f"sqlite:///{tmp_path / 'mine.db'}"
+    other = optuna.create_study(storage=storage, study_name="of somebody else")
+    search = ("-m", "hydra/sweeper=search", *QUICK, "tracking.models=none", "optimizer.lr=interval(0.01,0.1)")
+    line = (*search, "n_trials=2", f"search.storage={storage}", "sweep.workers=1")
+    assert lenet_train(*line, outputs=ready).returncode == 0
+    (sweep,) = all_sweeps(ready)
+    done = main("rm", "sweep=last", program="sweep")
+    assert f"  note: its study goes, too: lenet_exp {sweep.id} in {storage}\n" in done.stdout
+    assert len(optuna.get_all_study_names(storage)) == 2
+    assert main("rm", "sweep=last", "dry_run=false", program="sweep").returncode == 0
+    assert optuna.get_all_study_names(storage) == [other.study_name]
+    again = lenet_train(*line, outputs=ready)
+    assert "2 runs: 2 finished; 2 trained" in again.stdout, again.stderr
+
+
 @pytest.mark.slow(seconds=9)
 def test_what_lives_is_refused(ready, tmp_path):
     with waiting("-m", *WAITS, "seed=0,1", "sweep.workers=1", outputs=ready, tmp_path=tmp_path) as process:
