@@ -144,8 +144,7 @@ class Decisions:
             for decision in self.all:
                 unit = decision.unit
                 if unit.plan is not None:
-                    known = unit.plan.mlflow_runs.get(store.name)
-                    parent = store.parent_of(unit.removing.name, unit.lies, known)
+                    parent = store.parent_of(unit.plan, unit.lies)
                     decision.parents |= {store.name: parent} if parent is not None else {}
         for decision, book in zip(self.all, books, strict=True):
             self._in_stores(decision, book)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenet_exp.addresses import sqlite_path
+from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.champion import ALIAS
 from lenet_exp.tracking.mlflow_runs import join_sweeps
@@ -46,6 +47,9 @@ class StoreRemoval:
         self.runs: dict[str, Run] = {}
         self.models: dict[str, list[str]] = {}
         self._parents: dict[str, Run | None] = {}
+        self._registered: dict[str, str] | None = None
+        database = sqlite_path(store.uri)
+        self._is_own = database is not None and database.parent == store.outputs
 
     @property
     def name(self) -> str:
@@ -65,19 +69,22 @@ class StoreRemoval:
             return []
         return self._search(f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'")
 
-    def parent_of(self, sweep: str, folder: Path, known: str | None) -> str | None:
+    def parent_of(self, plan: SweepPlan, folder: Path) -> str | None:
         """The run of a sweep, if it is there.
 
         Args:
-            sweep, folder: its id, and where it lay.
-            known: the run, where that was kept.
+            folder: where the sweep lay; the same line may have made another one there since.
         """
+        known, sweep = plan.mlflow_runs.get(self.name), folder.name
         if known is not None:
             return known if self._parent(known) is not None else None
         for run_id in self._search(f"tags.sweep = '{sweep}'"):
             self._parents[run_id] = self.runs.pop(run_id)
-        lay = {run_id: run.data.tags.get("sweep_folder") for run_id, run in self._parents.items() if run is not None}
-        return next((run_id for run_id, where in lay.items() if where == str(folder)), None)
+        for run_id, run in self._parents.items():
+            mine = run is not None and _sweep(run) == sweep and self._lay(run) == folder
+            if run is not None and mine and (plan.remade or run.info.start_time == plan.created_ms):
+                return run_id
+        return None
 
     def others(self, run_id: str, removed: set[str]) -> list[str]:
         """The sweeps that use a run besides those that are removed: their MLflow runs.
@@ -88,13 +95,15 @@ class StoreRemoval:
         for other in _sweeps_of(self.runs[run_id]):
             parent = self._parent(other) if other not in removed else None
             if parent is not None:
-                lay = Path(parent.data.tags.get("sweep_folder", ""))
+                lay = self._lay(parent)
                 if lay.parent.parent != self.store.outputs or lay.is_dir():
                     found.append(other)
         return found
 
     def registered(self) -> dict[str, str]:
         """By MLflow run and by logged model: which registered model it is."""
+        if self._registered is not None:
+            return self._registered
         found: dict[str, str] = {}
         client = self.store.client
         with answering(self.store.uri):
@@ -110,6 +119,7 @@ class StoreRemoval:
                 for key in filter(None, (version.run_id, version.model_id)):
                     if is_champion or key not in found:
                         found[key] = words
+        self._registered = found
         return found
 
     def look_for_models(self, ids: Collection[str]) -> None:
@@ -138,6 +148,12 @@ class StoreRemoval:
             for model in self.models.get(run_id, ()):
                 _unless_gone(self.store.client.delete_logged_model, model)
             _unless_gone(self.store.client.delete_run, run_id)
+
+    def _lay(self, parent: Run) -> Path:
+        """Where a sweep was made; all in the outputs folder's own database lie here, also once that was moved."""
+        if self._is_own:
+            return self.store.outputs / "sweeps" / _sweep(parent)
+        return Path(parent.data.tags.get("sweep_folder", ""))
 
     def _search(self, query: str) -> list[str]:
         with answering(self.store.uri):
@@ -168,6 +184,10 @@ def open_removal(uri: str, experiment: str, outputs: Path) -> StoreRemoval | Non
     if found is None or found.lifecycle_stage != "active":
         return None
     return StoreRemoval(Store(uri, client, experiment, found.experiment_id, outputs))
+
+
+def _sweep(parent: Run) -> str:
+    return str(parent.data.tags.get("sweep", ""))
 
 
 def _sweeps_of(run: Run) -> list[str]:
