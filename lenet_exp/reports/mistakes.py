@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from lenet_exp.data.images import TrainingData
-from lenet_exp.reports.small_png import small_png
 from lenet_exp.training.evaluate import EVAL_BATCH
 
 MOST = 25
@@ -81,7 +81,9 @@ def mistakes_picture(mistakes: Sequence[Mistake], data: TrainingData, name: str)
             room = TILE - 8 - _font(13).getlength(start + end)
             caption = start + _fitting(text, room, _font(13)) + end
             pen.text((centre, top + side + 6 + line * LINE), caption, color, _font(13), anchor="ma")
-    return small_png(sheet)
+    out = io.BytesIO()
+    sheet.save(out, "PNG", optimize=True)
+    return out.getvalue()
 
 
 @torch.inference_mode()
