@@ -15,7 +15,10 @@ import pytest
 from mlflow.entities import ViewType
 
 from lenet_exp.files import remove
+from lenet_exp.folders.commits import write_history
+from lenet_exp.folders.records import History
 from lenet_exp.folders.removing import all_removing
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.commands import SMALL, Done, end, free_port, lenet_train, start
 from tests.stores import client, everything, models, runs
@@ -170,6 +173,21 @@ def test_a_run_whose_model_somebody_registered_stays_and_leaves_the_sweep(swept,
     assert main(program="sync").stdout == NOTHING
 
 
+def test_what_was_taken_over_from_another_outputs_folder_stays_in_the_store(swept, main):
+    folder, run = RunFolder(swept.outputs / "runs" / swept.runs[0]), swept.mlflow()["seed=0"]
+    record = folder.record()
+    folder.log_file.unlink()  # as tracking/adopt.py leaves it
+    write_history(folder.path, History(best=folder.history().best))
+    folder.finish(record)
+    done = main(*swept.line, program="sweep")
+    assert done.returncode == 0, done.stderr
+    assert f"  stays: MLflow run {run.info.run_id}: it was trained in another outputs folder\n" in done.stdout
+    assert not folder.path.exists()
+    tags = swept.mlflow()["seed=0"].data.tags
+    assert {"sweeps", "mlflow.parentRunId"} & tags.keys() == set()
+    assert len(runs(client(swept.outputs), "sweep")) == 1
+
+
 def test_what_is_needed_or_is_not_there_is_refused_in_one_line(swept, main):
     swept.second.save(confirms=swept.first.id, points=1.0)
     before = tree(swept.outputs)
@@ -190,12 +208,13 @@ def test_what_is_needed_or_is_not_there_is_refused_in_one_line(swept, main):
         assert (done.returncode, done.stdout) == (2, ""), typed
         assert done.stderr.startswith(f"lenet-sweep: {says}"), done.stderr
         assert done.stderr.count("\n") == 1
+    assert tree(swept.outputs) == before
     swept.second.save(confirms=None)
     (swept.second.path / "jobs.jsonl").unlink()  # nobody knows what it uses
     done = main(*swept.line, program="sweep")
     assert done.returncode == 2
     assert f"{swept.second.path / 'jobs.jsonl'} is damaged" in done.stderr
-    assert {k: v for k, v in before.items() if "jobs.jsonl" not in k}.items() <= tree(swept.outputs).items()
+    assert {path.name for path in (swept.outputs / "runs").iterdir()} >= set(swept.runs.values())
 
 
 def test_a_run_in_no_sweep_goes_alone_and_one_in_a_sweep_stays(swept, main):
