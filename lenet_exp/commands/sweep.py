@@ -1,9 +1,11 @@
-"""lenet-sweep: what sweeps are there, what runs where, follow one, stop one gently."""
+"""lenet-sweep: what sweeps are there, what runs where, follow one, stop one gently; what takes the space, remove it."""
 
 from __future__ import annotations
 
+from lenet_exp.commands.disk import du
 from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.removal import rm
 from lenet_exp.errors import ConfigError, nearest
 
 USAGE = """
@@ -13,14 +15,20 @@ lenet-sweep: looks after sweeps from another terminal.
   lenet-sweep status [sweep=last]  what runs where and at which epoch, what failed, how long it will take
   lenet-sweep watch [sweep=last]   follows a sweep until it ends; status 1 where it did not come to its own end
   lenet-sweep stop [sweep=last]    asks a sweep to stop: its runs finish their step, commit, and can go on later
+  lenet-sweep du                   what takes the space in the outputs folder, and what could be removed
+  lenet-sweep rm sweep=<which>     shows what of a sweep would be removed, here and in MLflow, and what stays and why;
+                                   also experiment=<name>: all its sweeps and runs; run=<which>: a run of no sweep
+    dry_run=false                  removes it; the same line again goes on where it was ended
+    mlflow=false                   leaves MLflow alone, for a store that is gone for good
 
 sweep= takes last, a sweep's id (or its first digits), its MLflow run id, or its folder.
-All first repair what a process that was killed left behind: runs and sweeps that MLflow shows as RUNNING.
+Runs that another sweep uses, or whose model is registered, stay. MLflow can restore what rm deletes, until mlflow gc.
+list, status, watch and stop first repair what a process that was killed left behind: what MLflow shows as RUNNING.
 What MLflow has not got yet of those that ended is delivered by lenet-sync.
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep: lenet-train -m sweep.resume=last
 """
 
-ACTIONS = ("list", "status", "watch", "stop")
+ACTIONS = ("list", "status", "watch", "stop", "du", "rm")
 
 
 def run(arguments: list[str]) -> int:
@@ -29,21 +37,32 @@ def run(arguments: list[str]) -> int:
     if action not in ACTIONS:
         hint = nearest(action, ACTIONS)
         raise ConfigError(
-            f"{action}: allowed is list, status, watch or stop" + (f"; did you mean {hint}?" if hint else "")
+            f"{action}: allowed is {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}"
+            + (f"; did you mean {hint}?" if hint else "")
         )
-    values = parse(arguments[1:], {} if action == "list" else {"sweep": "last"})
+    from lenet_exp.reports.progress import log_to_console
+
+    log_to_console()
+    if action == "rm":
+        return rm(arguments[1:])
+    if action == "du":
+        return du(arguments[1:])
+    return _look_after(action, parse(arguments[1:], {} if action == "list" else {"sweep": "last"}))
+
+
+def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.folders.find import find_sweep
     from lenet_exp.folders.records import Outcome
     from lenet_exp.outputs import outputs_dir
-    from lenet_exp.reports.progress import log_to_console
     from lenet_exp.reports.sweep_status import print_list, print_status
     from lenet_exp.sweeps.follow import follow, left_words, queue_words
+    from lenet_exp.sweeps.removal_units import tell_unfinished
     from lenet_exp.sweeps.repair import repair, repair_all, repair_or_say
     from lenet_exp.sweeps.stop import stop_sweep
     from lenet_exp.sweeps.stores import Stores
 
-    log_to_console()
     if action == "list":
+        tell_unfinished(outputs_dir())
         print_list(repair_all(outputs_dir()))
         return 0
     sweep = find_sweep(str(values["sweep"]))

@@ -59,13 +59,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
     Raises:
         DamagedError: something else stands where its files have to be.
     """
-    with _lock(folder) as lock:
-        said = False
-        while not _take(folder, lock):
-            if not said:
-                log.info("waiting: another process has %s (%s)", what, _who(owner_of(folder), folder))
-                said = True
-            time.sleep(0.2)
+    with _held(folder, what):
         _make_way(folder)
         remove_left_aside(folder, keep=DELIVERED)
         write_json(folder / "owner.json", {"host": host(), "pid": os.getpid()})
@@ -74,6 +68,15 @@ def own(folder: Path, what: str) -> Iterator[None]:
                 yield
             finally:
                 (folder / "owner.json").unlink(missing_ok=True)
+
+
+def move_away(folder: Path, to: Path) -> Owner | None:
+    """Moves a folder that nobody owns; who waits for it makes it anew. Its living owner, where it has one and stays."""
+    with _lock(folder) as lock:
+        if not _take(folder, lock):
+            return owner_of(folder) or Owner(host(), 0)
+        os.rename(folder, to)
+    return None
 
 
 def owner_of(folder: Path) -> Owner | None:
@@ -88,6 +91,29 @@ def owner_of(folder: Path) -> Owner | None:
         except BlockingIOError:
             return _named(folder) or Owner(host(), 0)
         return _elsewhere(folder)
+
+
+@contextmanager
+def _held(folder: Path, what: str) -> Iterator[None]:
+    """Holds the lock, once it is free; a lock of a folder that was moved away meanwhile is none."""
+    said = False
+    while True:
+        with _lock(folder) as lock:
+            while not _take(folder, lock):
+                if not said:
+                    log.info("waiting: another process has %s (%s)", what, _who(owner_of(folder), folder))
+                    said = True
+                time.sleep(0.2)
+            if _is_there(folder, lock):
+                yield
+                return
+
+
+def _is_there(folder: Path, lock: IO[str]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), (folder / "lock").stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(folder: Path) -> IO[str]:

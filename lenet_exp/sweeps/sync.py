@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from lenet_exp.comparison.compare import compare_sweep
-from lenet_exp.config.schema import Models
+from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
@@ -63,17 +63,20 @@ class Sync:
     def runs(self, folders: Iterable[RunFolder]) -> None:
         """Runs, each to the store that itself was meant for, unless it went there with a sweep."""
         by_place: dict[tuple[str, str], list[RunFolder]] = {}
+        tracking: dict[tuple[str, str], Tracking] = {}
         for folder in folders:
             begun = folder.begun()
             where = self.stores.place(begun.config.tracking, None) if begun is not None else None
             if (
-                where is not None
+                begun is not None
+                and where is not None
                 and (folder.path, where) not in self._seen
                 and not self._is_elsewhere(folder, where[0])
             ):
                 by_place.setdefault(where, []).append(folder)
-        for found in by_place.values():
-            delivery = self.stores.delivery(found[0].begun().config.tracking, None)  # type: ignore[union-attr]
+                tracking[where] = begun.config.tracking
+        for where, found in by_place.items():
+            delivery = self.stores.delivery(tracking[where], None)
             if delivery is not None:
                 delivery.attempt("what the store has", lambda store, found=found: learn(found, store))  # type: ignore[misc]
             for folder in found:
@@ -151,7 +154,8 @@ class Sync:
             return
         end_dead_run(folder)
         begun = folder.begun()
-        assert begun is not None
+        if begun is None:  # it was removed meanwhile
+            return
         name = delivery.name if delivery is not None else self.stores.place(begun.config.tracking, None)[0]
         models, parent = begun.config.tracking.models, sweep.started().mlflow_runs.get(name) if sweep else None
         model = models is Models.all or (models is Models.best and sweep is None)  # of a sweep only the best run's

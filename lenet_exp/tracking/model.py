@@ -15,6 +15,7 @@ import torch
 
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import Config
+from lenet_exp.files import from_json
 from lenet_exp.folders.records import Record, record_json
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.lenet5 import LeNet5
@@ -85,3 +86,5 @@ def _save(network: LeNet5, path: Path, model: LoggedModel, run_id: str) -> None:
         pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
         serialization_format="pt2",
     )
+    for example in path.glob("*input_example.json"):  # thousands of zeros, most of which MLflow gives a line of its own
+        example.write_text(json.dumps(from_json(example.read_bytes()), separators=(",", ":")))

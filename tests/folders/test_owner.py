@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -15,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.errors import ConfigError, DamagedError
-from lenet_exp.files import write_json
+from lenet_exp.files import open_lock, write_json
 from lenet_exp.folders import owner as owner_module
-from lenet_exp.folders.owner import Owner, own, owner_of
+from lenet_exp.folders.owner import Owner, move_away, own, owner_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
 from lenet_exp.sweeps.stop import stop_sweep
@@ -191,3 +193,41 @@ def test_looking_does_not_get_in_the_way_of_taking(tmp_path):
         stop.set()
         for thread in lookers:
             thread.join()
+
+
+def test_who_waits_for_a_folder_that_is_moved_away_owns_a_new_one(tmp_path):
+    folder, moved = tmp_path / "it", tmp_path / "moved"
+    folder.mkdir()
+    with open_lock(folder / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waits = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        while str(folder / "lock") not in opened(waits.pid):
+            assert waits.poll() is None
+            time.sleep(0.05)
+        os.rename(folder, moved)
+    assert waits.stdout is not None
+    assert waits.stdout.readline() == "mine\n"
+    assert owner_of(folder) == Owner(host(), waits.pid)
+    assert owner_of(moved) is None
+    waits.communicate("")
+
+
+def test_a_folder_that_is_owned_is_not_moved_away(tmp_path):
+    folder, to = tmp_path / "it", tmp_path / "to"
+    process = holder(folder)
+    assert move_away(folder, to) == Owner(host(), process.pid)
+    assert folder.is_dir()
+    process.communicate("")
+    assert move_away(folder, to) is None
+    assert (folder.exists(), to.is_dir()) == (False, True)
+
+
+def opened(pid: int) -> list[str]:
+    """The files that a process has open."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return found

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 from omegaconf import OmegaConf
+from PIL import Image
 
 from lenet_exp.config.conf_dir import CONF_DIR
-from lenet_exp.reports.plots import TRAIN, VALIDATION, confusion_figure, curves_figure, png
+from lenet_exp.reports.plots import DPI, TRAIN, VALIDATION, confusion_figure, curves_figure, png
 from lenet_exp.training.fit import EpochResult
 
 FASHION = list(OmegaConf.load(CONF_DIR / "dataset" / "fashion_mnist.yaml").class_names)
@@ -90,7 +89,11 @@ def test_the_best_and_the_worst_confusion_matrix_fit_the_picture(always):
     assert inside(confusion_figure(counts, DIGITS, "digits: leaky_relu adam lr=0.001 drop=0.3"))
 
 
-def test_a_png_is_a_png(tmp_path: Path):
-    picture = imread(io.BytesIO(png(curves_figure(epochs([0.5, 0.6]), "title"))))
-    assert picture.shape == (396, 990, 4)
+def test_a_png_looks_as_it_was_drawn_in_a_third_of_the_bytes():
+    small, drawn = png(curves_figure(epochs([0.5, 0.6]), "title")), io.BytesIO()
+    curves_figure(epochs([0.5, 0.6]), "title").savefig(drawn, format="png", dpi=DPI)
+    assert len(small) < 0.4 * len(drawn.getvalue())
+    picture, expected = (np.asarray(Image.open(io.BytesIO(p)).convert("RGB"), int) for p in (small, drawn.getvalue()))
+    assert picture.shape == (396, 990, 3)
+    assert abs(picture - expected).max() <= 8
     assert picture.std() > 0.01

@@ -54,22 +54,22 @@ CALLS = (  # of MlflowClient
 def main() -> None:
     """lenet-train, which dies where it is told to."""
     commits.COMMIT_SECONDS = delivery.LIVE_SECONDS = 0.0
-    reached = _points()
+    reached = points()
     for name in FILES:
-        setattr(os, name, _watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))
+        setattr(os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))
     for name in CALLS:
         call = getattr(mlflow.MlflowClient, name)
-        setattr(mlflow.MlflowClient, name, _watched(call, lambda *_, name=name: f"MlflowClient.{name}", reached))
+        setattr(mlflow.MlflowClient, name, watched(call, lambda *_, name=name: f"MlflowClient.{name}", reached))
     if "hydra/sweeper=search" in sys.argv:
         from optuna.storages import RDBStorage
 
         for name in STUDY:
             call = getattr(RDBStorage, name)
-            setattr(RDBStorage, name, _watched(call, lambda *_, name=name: f"RDBStorage.{name}", reached))
+            setattr(RDBStorage, name, watched(call, lambda *_, name=name: f"RDBStorage.{name}", reached))
     train.main()
 
 
-def _watched(function: Callable[..., Any], what: Callable[..., str | None], reached: Callable[[str], None]) -> Any:
+def watched(function: Callable[..., Any], what: Callable[..., str | None], reached: Callable[[str], None]) -> Any:
     @functools.wraps(function)
     def watched(*arguments: Any, **keywords: Any) -> Any:
         point = what(*arguments)
@@ -89,7 +89,7 @@ def _file(name: str, *arguments: Any) -> str | None:
     return f"{name} {re.sub(r'[0-9]+', 'N', path.name)}"
 
 
-def _points() -> Callable[[str], None]:
+def points() -> Callable[[str], None]:
     number = -1
     at = int(os.environ.get(STRIKE, "-2"))
     trace = os.environ.get(TRACE, os.devnull)

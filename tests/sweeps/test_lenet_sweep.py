@@ -55,8 +55,8 @@ def test_without_sweeps_the_list_says_how_to_start_one(main, outputs):
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ([], "(nothing): allowed is list, status, watch or stop"),
-        (["Status"], "Status: allowed is list, status, watch or stop; did you mean status?"),
+        ([], "(nothing): allowed is list, status, watch, stop, du or rm"),
+        (["Status"], "Status: allowed is list, status, watch, stop, du or rm; did you mean status?"),
         (["list", "sweep=last"], "sweep=last: nothing is allowed here"),
         (["status", "--sweep=last"], "--sweep=last: allowed is sweep=; did you mean sweep=?"),
         (["status"], "last: no such sweep in {outputs}; allowed is last, a sweep's id or its MLflow run id"),

@@ -1,0 +1,34 @@
+"""lenet-sweep rm: removes sweeps, runs, or all of an experiment."""
+
+from __future__ import annotations
+
+import shlex
+
+from lenet_exp.commands.literal import parse, yes_or_no
+from lenet_exp.errors import ConfigError
+
+KNOWN: dict[str, str | None] = {"sweep": None, "experiment": None, "run": None, "dry_run": "true", "mlflow": "true"}
+WHAT = ("sweep", "experiment", "run")
+
+
+def rm(arguments: list[str]) -> int:
+    """The exit status of `lenet-sweep rm <arguments>`."""
+    values = parse(arguments, KNOWN)
+    named = [(key, value) for key in WHAT if (value := values[key]) is not None]
+    if len(named) != 1:
+        typed = ", ".join(f"{key}=" for key, _ in named) or "(nothing)"
+        raise ConfigError(f"rm {typed}: allowed is one of sweep=, experiment=, run=")
+    ((key, which),) = named
+    dry_run, mlflow = (yes_or_no(flag, values[flag]) for flag in ("dry_run", "mlflow"))
+    from lenet_exp.sweeps.removal_units import experiment_units, run_unit, sweep_unit
+    from lenet_exp.sweeps.remove import remove, show
+
+    if key == "experiment":
+        units = experiment_units(which)
+    else:
+        units = [sweep_unit(which) if key == "sweep" else run_unit(which)]
+        which = units[0].removing.name if which == "last" else which  # it may be another one by then
+    if not dry_run:
+        return remove(units, mlflow=mlflow)
+    without = "" if mlflow else " mlflow=false"
+    return show(units, mlflow=mlflow, line=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")
