@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
-from tests.commands import free_port
+from tests.commands import ROOT, free_port
 
 SUPERUSER = "postgres"
 NO_SUCH_FILE = "no PostgreSQL (initdb) in PATH and /usr/lib/postgresql; apt-get install postgresql"
@@ -123,10 +123,12 @@ def serving(command: list[str], environment: Mapping[str, str], log: Path, healt
     try:
         with requests.Session() as session:
             session.trust_env = False
-            retries = HTTPAdapter(max_retries=Retry(total=600, backoff_factor=0.05, backoff_max=0.5))
-            session.mount("http://", retries)
-            session.mount("https://", retries)
-            answer = session.get(health, timeout=60, **get)
+            while True:  # it takes its time to import MLflow
+                assert server.poll() is None, log.read_text()[-2000:]
+                with contextlib.suppress(requests.ConnectionError):
+                    answer = session.get(health, timeout=60, **get)
+                    break
+                time.sleep(0.1)
         assert answer.status_code == 200, (answer.status_code, log.read_text()[-2000:])
         yield server.pid
     finally:
@@ -139,6 +141,7 @@ AUTH = """[mlflow]
 default_permission = {permission}
 database_uri = {uri}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
 """
 
 
@@ -171,3 +174,53 @@ def mlflow_on_postgres(folder: Path, uri: str, port: int, auth: str | None = Non
 
 
 ADMIN = "admins-secret"
+
+
+def certificates(folder: Path) -> None:
+    """An authority of one's own (ca.crt), and what it signed for 127.0.0.1 and localhost (server.crt, server.key)."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, cwd=folder, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=a lab's authority")
+    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=127.0.0.1")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    signed = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
+    openssl("x509", "-req", "-in", "server.csr", "-out", "server.crt", *signed)
+
+
+def substituted(text: str, places: Mapping[str, str]) -> str:
+    """The text with other hosts, ports and paths, each of which has to be in it."""
+    assert [name for name in places if name not in text] == []
+    return re.sub("|".join(map(re.escape, places)), lambda found: places[found.group()], text)
+
+
+@contextlib.contextmanager
+def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
+    """nginx with the configuration of deploy/, but other ports and paths: https://127.0.0.1:<port>; its group."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("no nginx; apt-get install nginx-light")
+    if not (folder / "server.crt").exists():
+        certificates(folder)
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    text = substituted(
+        (ROOT / "deploy" / "nginx.conf").read_text(),
+        {
+            "/etc/nginx/tls/": f"{folder}/",
+            "listen 8443 ": f"listen 127.0.0.1:{port} ",
+            "http://mlflow:5000": f"http://127.0.0.1:{upstream}",
+            "/tmp/": f"{folder}/",
+        },
+    )
+    (folder / "nginx.conf").write_text(text)
+    if os.getuid() == 0:  # its workers are another user then
+        folder.chmod(0o755)
+    command = [nginx, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-e", "stderr", "-g", "daemon off;"]
+    if os.getuid() == 0:
+        command[-1] = "daemon off; user root;"
+    address = f"https://127.0.0.1:{port}/health"
+    with serving(command, {}, folder / "nginx.log", address, verify=str(folder / "ca.crt")) as group:
+        yield group

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 SINCE, SETTLED, FIRST = "since", "settled", "first"  # tags: of versions, and of the registered model
+# What MLflow answers where there is no such model or alias; a server with users says so of a model only to its users.
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 LOST_SECONDS = 86400  # what is open for so long has lost its owner: clocks may be apart, but not by a day
 PAGE = 1000
 TRIES = 5  # at what fails where another writes at the same moment
@@ -191,7 +193,7 @@ def champion(store: Store, name: str) -> ModelVersion | None:
     try:
         return store.client.get_model_version_by_alias(name, ALIAS)
     except MlflowException as e:
-        if e.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        if e.error_code in ABSENT:
             return None
         raise
 

@@ -31,10 +31,14 @@ def why_refused(uri: str, error: BaseException) -> str | None:
     if code in REFUSALS:
         return hide_password(first_line(error))  # type: ignore[arg-type]
     if "invalid path: " in text and "CA certificate" in text:
-        return f"no such file of a certificate: {text.rpartition('invalid path: ')[2].strip()} ({CA}, REQUESTS_CA_BUNDLE)"
+        return (
+            f"no such file of a certificate: {text.rpartition('invalid path: ')[2].strip()} ({CA}, REQUESTS_CA_BUNDLE)"
+        )
     if "CERTIFICATE_VERIFY_FAILED" in text:
         words = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-        return f"its certificate is not trusted ({words or 'certificate verify failed'}); {CA} names its authority's file"
+        return (
+            f"its certificate is not trusted ({words or 'certificate verify failed'}); {CA} names its authority's file"
+        )
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
         return "it does not speak TLS; is it http://?"
     if "plain HTTP request was sent to HTTPS port" in text or "HTTP request to an HTTPS server" in text:
