@@ -115,7 +115,7 @@ def database(cluster: Postgres, name: str) -> str:
 
 @contextlib.contextmanager
 def serving(command: list[str], environment: Mapping[str, str], log: Path, health: str, **get: object) -> Iterator[int]:
-    """A server's process group, once `health` answers; its id. It ends with the context, if it was not killed before."""
+    """A server's process group, once `health` answers; its id. It ends with the context."""
     with log.open("a") as out:
         server = subprocess.Popen(
             command, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
@@ -143,6 +143,7 @@ database_uri = {uri}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = 60
 """
+ADMIN = "admins-secret"
 
 
 @contextlib.contextmanager
@@ -173,24 +174,6 @@ def mlflow_on_postgres(folder: Path, uri: str, port: int, auth: str | None = Non
         yield group
 
 
-ADMIN = "admins-secret"
-
-
-def certificates(folder: Path) -> None:
-    """An authority of one's own (ca.crt), and what it signed for 127.0.0.1 and localhost (server.crt, server.key)."""
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, cwd=folder, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=a lab's authority")
-    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=127.0.0.1")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    signed = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-    openssl("x509", "-req", "-in", "server.csr", "-out", "server.crt", *signed)
-
-
 def substituted(text: str, places: Mapping[str, str]) -> str:
     """The text with other hosts, ports and paths, each of which has to be in it."""
     assert [name for name in places if name not in text] == []
@@ -204,7 +187,7 @@ def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
     if nginx is None:
         pytest.skip("no nginx; apt-get install nginx-light")
     if not (folder / "server.crt").exists():
-        certificates(folder)
+        subprocess.run([ROOT / "deploy" / "certificate", "127.0.0.1", folder], check=True, capture_output=True)
     text = (ROOT / "deploy" / "nginx.conf").read_text()
     text = substituted(
         (ROOT / "deploy" / "nginx.conf").read_text(),

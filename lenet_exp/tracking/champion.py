@@ -1,10 +1,10 @@
 """The champion of a data set: the registered model with the best validation accuracy, and a version only for it.
 
 MLflow sets an alias whatever it was before, so of two outputs folders that looked at the same champion the later one
-would win. Therefore nobody trusts one look. Each version names, in its tag `since`, the number of the last version that
-was decided before its owner looked; it is open until the owner has settled: after its last word on the alias it looks
-once more, and finds there no worse than the best of all that were registered since. Numbers of versions are given out by
-the store, in order; no clock has a say. What a person decides about the alias while nothing is open stays.
+would win. Therefore nobody trusts one look. Each version names, in its tag `since`, the number up to which all versions
+were decided when its owner looked. It is open until the owner has settled: it looks once more after its last word on
+the alias, and finds there no worse than the best of all that were registered since. The store gives out the numbers of
+versions, in order; no clock has a say. What a person decides about the alias while nothing is open stays.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ LOCK = 0x6C656E6574  # of all who make MLflow's tables in a database; any number
 # What stays as it is until a person changes something. libpq has no code for it while it connects, only the server's
 # words; those of a server that speaks another language count as "away", and training goes on with that warning.
 REFUSES = re.compile(
-    r"password authentication failed.*|no password supplied.*|role \"[^\"]*\" (?:does not exist|is not permitted to log in)|"
+    r"password authentication failed.*|no password supplied.*|role \"[^\"]*\" does not exist|"
+    r"role \"[^\"]*\" is not permitted to log in|"
     r"database \"[^\"]*\" does not exist|no pg_hba\.conf entry.*|\w+ authentication failed for user.*|"
     r"permission denied for .*|certificate verify failed.*|root certificate file .* does not exist|"
     r"could not read root certificate.*|server certificate for .* does not match host name.*|"

@@ -1,4 +1,4 @@
-"""What of MLflow's, requests' and a database's errors stays as it is until a person changes something, in a few words."""
+"""What of a server's and a database's errors stays as it is until a person changes something, in a few words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/cre
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 
 
-def why_refused(uri: str, error: BaseException) -> str | None:
+def why_refused(uri: str, error: Exception) -> str | None:
     """Why the store at `uri` can't be used as it is; None where it may only be away.
 
     Args:
@@ -29,16 +29,13 @@ def why_refused(uri: str, error: BaseException) -> str | None:
         user = _user(uri)
         return f"{'user ' + user if user else 'without a user one'} may not do this here ({_words(error)})"
     if code in REFUSALS:
-        return hide_password(first_line(error))  # type: ignore[arg-type]
+        return hide_password(first_line(error))
     if "invalid path: " in text and "CA certificate" in text:
-        return (
-            f"no such file of a certificate: {text.rpartition('invalid path: ')[2].strip()} ({CA}, REQUESTS_CA_BUNDLE)"
-        )
+        path = text.rpartition("invalid path: ")[2].strip()
+        return f"no such file of a certificate: {path} ({CA}, REQUESTS_CA_BUNDLE)"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         words = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-        return (
-            f"its certificate is not trusted ({words or 'certificate verify failed'}); {CA} names its authority's file"
-        )
+        return f"its certificate is not trusted ({words or 'no reason given'}); {CA} names its authority's file"
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
         return "it does not speak TLS; is it http://?"
     if "plain HTTP request was sent to HTTPS port" in text or "HTTP request to an HTTPS server" in text:
@@ -60,7 +57,7 @@ def _user(uri: str) -> str | None:
     return urlsplit(uri).username or read_mlflow_creds().username
 
 
-def _words(error: BaseException) -> str:
+def _words(error: Exception) -> str:
     """Of a server's answer, without MLflow's own words around it."""
     body = str(error).partition("Response body: '")[2].strip().removesuffix("'")
     return hide_password((body or str(error)).strip().splitlines()[0]) or "403"
