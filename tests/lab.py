@@ -66,6 +66,10 @@ class Postgres:
         subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **_owner())
 
 
+def _ids(path: Path) -> tuple[int, int]:
+    return path.stat().st_uid, path.stat().st_gid
+
+
 def _owner() -> Mapping[str, object]:
     if os.getuid() != 0:
         return {}
@@ -91,7 +95,13 @@ def postgres() -> Iterator[Postgres]:
         cluster = Postgres(folder, free_port())
         initdb = [str(postgres_tool("initdb")), "-D", f"{folder}/data", "-U", SUPERUSER, "-E", "UTF8", "--no-sync"]
         cluster.run(*initdb, "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256")
+        certificate(folder / "tls")
+        for path in (folder / "tls", *(folder / "tls").iterdir()):
+            os.chown(path, *_ids(folder))
         settings = {
+            "ssl": "on",
+            "ssl_cert_file": f"'{folder}/tls/server.crt'",
+            "ssl_key_file": f"'{folder}/tls/server.key'",
             "listen_addresses": "'127.0.0.1'",
             "unix_socket_directories": f"'{folder}'",
             "fsync": "off",  # a test's data need not survive the machine
@@ -174,6 +184,11 @@ def mlflow_on_postgres(folder: Path, uri: str, port: int, auth: str | None = Non
         yield group
 
 
+def certificate(folder: Path) -> None:
+    """ca.crt, server.crt and server.key for 127.0.0.1, as deploy/ makes them."""
+    subprocess.run([ROOT / "deploy" / "certificate", "127.0.0.1", folder], check=True, capture_output=True)
+
+
 def substituted(text: str, places: Mapping[str, str]) -> str:
     """The text with other hosts, ports and paths, each of which has to be in it."""
     assert [name for name in places if name not in text] == []
@@ -187,8 +202,7 @@ def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
     if nginx is None:
         pytest.skip("no nginx; apt-get install nginx-light")
     if not (folder / "server.crt").exists():
-        subprocess.run([ROOT / "deploy" / "certificate", "127.0.0.1", folder], check=True, capture_output=True)
-    text = (ROOT / "deploy" / "nginx.conf").read_text()
+        certificate(folder)
     text = substituted(
         (ROOT / "deploy" / "nginx.conf").read_text(),
         {
