@@ -231,6 +231,7 @@ def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
         assert sorted(run.data.params["seed"] for run in runs(store)) == ["0", "1"]
         synced = end(start(program="sync", outputs=outputs, env=hers))
         assert synced.returncode == 0, (synced.stdout, synced.stderr)
+        assert "2 runs, 2 models, 1 sweep's own run" in synced.stdout, (synced.stdout, synced.stderr)
         assert "left: nothing" in synced.stdout
         found = runs(store)
         assert sorted(run.data.params["seed"] for run in found) == ["0", "1", "2", "3"]
