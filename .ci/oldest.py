@@ -7,6 +7,6 @@ from pathlib import Path
 AT_HAND = {"torch", "torchvision"}
 project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 for requirement in project["dependencies"] + project["optional-dependencies"]["test"]:
-    name, oldest = re.fullmatch(r"([\w-]+)>=([\d.]+).*", requirement).groups()  # type: ignore[union-attr]
+    name, oldest = re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+).*", requirement).groups()  # type: ignore[union-attr]
     if name not in AT_HAND:
         print(f"{name}=={oldest}")

@@ -19,7 +19,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_of
-from lenet_exp.tracking.champion import ALIAS, registered_name
+from lenet_exp.tracking.champion import ABSENT, ALIAS, registered_name
 from lenet_exp.tracking.logged import logged_model, model_at, read_weights
 from lenet_exp.tracking.model import rebuild
 from lenet_exp.tracking.shipped import shipped_file
@@ -114,7 +114,7 @@ def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedMo
     try:
         version = client.get_model_version_by_alias(registered_name(dataset), ALIAS)
     except MlflowException as e:
-        if e.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        if e.error_code not in ABSENT:
             raise UserError(hide_password(f"dataset={dataset}: {first_line(e)} (store {uri})")) from e
         return _load_shipped(dataset, uri)
     try:

@@ -28,7 +28,8 @@ def _is_active(store: Store, run_id: str) -> bool:
     try:
         return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException as e:
-        if e.error_code == "RESOURCE_DOES_NOT_EXIST":
+        # A server with users tells nobody whether there is no such run, or none that one may see.
+        if e.error_code in {"RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"}:
             return False
         raise
 

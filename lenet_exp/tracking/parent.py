@@ -99,9 +99,11 @@ def _name(plan: SweepPlan) -> str:
 
 def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
     """A run that was created for this sweep just before a crash, or before sweep.json was damaged."""
-    wanted = f"tags.sweep = '{sweep.id}'" + ("" if plan.remade else f" and attributes.start_time = {plan.created_ms}")
+    # Not by MLflow's own filter of start_time: PostgreSQL refuses that of older releases by psycopg 3.
+    wanted = f"tags.sweep = '{sweep.id}'"
     for run in store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]):
-        if not plan.remade or run.data.tags.get("sweep_folder") == str(sweep.path):
+        tags = run.data.tags
+        if tags.get("sweep_folder") == str(sweep.path) if plan.remade else run.info.start_time == plan.created_ms:
             return str(run.info.run_id)
     return None
 

@@ -19,7 +19,7 @@ from lenet_exp.folders.records import Record, record_of
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.folders.seal import broken
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.champion import ALIAS, registered_name
+from lenet_exp.tracking.champion import ABSENT, ALIAS, registered_name
 from lenet_exp.tracking.logged import logged_model, read_record, read_weights
 from lenet_exp.tracking.points import EPOCH_METRICS
 from lenet_exp.tracking.shipped import shipped_file
@@ -132,7 +132,7 @@ def _champion(dataset: str, uri: str) -> Recorded:
         try:
             version = client.get_model_version_by_alias(registered_name(dataset), ALIAS)
         except MlflowException as e:
-            if e.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            if e.error_code not in ABSENT:
                 raise UserError(hide_password(f"run={CHAMPION}{dataset}: {first_line(e)} (store {uri})")) from e
         else:
             found = _of_mlflow_id(str(version.run_id), uri)

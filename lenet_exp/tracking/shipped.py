@@ -21,17 +21,21 @@ def shipped_file(dataset: str) -> Path | None:
     return path if path.exists() else None
 
 
-def log_shipped(store: Store, dataset: str) -> tuple[Record, str, str] | None:
-    """Makes an MLflow run (tag `kind`: shipped) of the data set's shipped model, once a store.
+def shipped_record(dataset: str) -> Record | None:
+    """The record of the data set's model; None where none is shipped."""
+    path = shipped_file(dataset)
+    return record_of(json.loads(load_weights(path)[1]["record"])) if path is not None else None
+
+
+def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
+    """Makes an MLflow run (tag `kind`: shipped) of a data set's shipped model, once a store.
 
     Returns:
-        Its record, the run's id and the logged model's; None where none is shipped.
+        Its record, the run's id and the logged model's.
     """
-    path = shipped_file(dataset)
-    if path is None:
-        return None
+    path = shipped_file(record.dataset)
+    assert path is not None
     weights, metadata = load_weights(path)
-    record = record_of(json.loads(metadata["record"]))
     query = f"tags.kind = 'shipped' and tags.fingerprint = '{record.fingerprint}'"
     found = store.client.search_runs([store.experiment_id], query, max_results=1)
     run_id = found[0].info.run_id if found else _create_run(store, record)

@@ -20,15 +20,17 @@ from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.client import client_of
+from lenet_exp.tracking.database import check_database, driver_uri, is_postgres
+from lenet_exp.tracking.refused import why_refused
 from lenet_exp.tracking.usable import check_answers, check_artifacts, check_store, without_stray_folders
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
 REQUEST_SECONDS = 6  # a request to a server may take so long: what waits for one that is silent must not take 10 s
 
+WRITTEN_BY = "lenet_exp"  # tag of an experiment on a server
 BUSY_SECONDS = 8  # and so long another process may keep SQLite from being written
 
 
@@ -71,8 +73,7 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
     with _explained(uri), without_stray_folders(uri) as quoted:
         if database is not None:
             _create_sqlite(database)
-        check_answers(uri, REQUEST_SECONDS)
-        client = client_of(import_mlflow(), uri)
+        client = _client(uri, outputs, write=True)
         experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
         if quoted:
             client.search_registered_models(max_results=1)
@@ -90,12 +91,20 @@ def connect(uri: str) -> MlflowClient:
         raise StoreError(f"{database}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
     check_store(uri, write=False)
     with answering(uri), without_stray_folders(uri) as quoted:
-        check_answers(uri, REQUEST_SECONDS)
-        client = client_of(import_mlflow(), uri)
+        client = _client(uri, outputs_dir(), write=False)
         client.search_experiments(max_results=1)
         if quoted:
             client.search_registered_models(max_results=1)
         return client
+
+
+def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
+    """A client, once the store has answered where MLflow would try for long, and its tables are made."""
+    mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
+    check_answers(address, REQUEST_SECONDS)
+    if is_postgres(uri):
+        check_database(address, hide_password(uri), (outputs / "mlartifacts").as_uri(), write=write)
+    return client_of(mlflow, address)
 
 
 @contextmanager
@@ -128,8 +137,9 @@ def _explained(uri: str) -> Iterator[None]:
                 f"tracking.uri={shown}: made by another MLflow than {mlflow.__version__}; if by a newer, install it; "
                 f"if by an older, back it up, then run: mlflow db upgrade {shown}"
             ) from e
-        if getattr(e, "error_code", None) in REFUSALS:
-            raise StoreError(f"tracking.uri={shown}: {hide_password(first_line(e))}") from e
+        refused = why_refused(uri, e)
+        if refused is not None:
+            raise StoreError(f"tracking.uri={shown}: {refused}") from e
         raise StoreAway(first_line(e)) from e
 
 
@@ -147,7 +157,7 @@ def import_mlflow() -> ModuleType:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    for noisy in ("mlflow", "alembic", "alembic.runtime.migration"):
+    for noisy in ("mlflow", "alembic", "alembic.runtime.migration", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # It prints the traceback of what it raises as well: over 100 lines where SQLite is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -211,7 +221,22 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
             f"mlflow experiments restore --experiment-id {found.experiment_id}"
         )
     check_artifacts(name, found.artifact_location)
+    if urlsplit(uri).scheme.startswith("http"):
+        _check_writable(client, name, uri, found.experiment_id)
     return found.experiment_id
+
+
+def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: str) -> None:
+    """Writes a tag: a server with users tells nobody beforehand who may write an experiment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_experiment_tag(experiment_id, WRITTEN_BY, "true")
+    except MlflowException as e:
+        refused = why_refused(uri, e) if e.error_code == "PERMISSION_DENIED" else None
+        if refused is None:
+            raise
+        raise StoreError(f"tracking.uri={hide_password(uri)}: experiment {name} can't be written: {refused}") from e
 
 
 def _path_safe(name: str) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from lenet_exp.addresses import hide_password, sqlite_path
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.stopping import asked
+from lenet_exp.tracking.database import driver_uri
 from lenet_exp.tracking.usable import without_stray_folders
 
 HOST = "127.0.0.1"
@@ -151,7 +152,7 @@ def _serving(uri: str, listening: socket.socket) -> Iterator[Server]:
 def _environment(uri: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_") or k.startswith(KEPT_SETTINGS)}
     return kept | {
-        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument: everybody sees those, and it may hold a password
+        "MLFLOW_BACKEND_STORE_URI": driver_uri(uri),  # no argument, which all see: it may hold a password
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners take 1.5 GB and are not needed to look at runs
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONSAFEPATH": "1",  # nor do Python's own -m

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from lenet_exp.addresses import SQLITE, hide_password, sqlite_path
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import check_regular
+from lenet_exp.tracking.database import EXTRA, driver_uri, is_postgres
 
 HEADER = b"SQLite format 3\0"
 
@@ -61,13 +62,14 @@ def _check_driver(uri: str) -> None:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
-        url = make_url(uri)
+        url = make_url(driver_uri(uri))
         dialect = url.get_dialect()
         dialect.import_dbapi()
     except NoSuchModuleError:
         _refuse(uri, "SQLAlchemy knows no such database or driver")
     except ImportError as e:
-        _refuse(uri, f"its driver {e.name or first_line(e)} is not installed; install it beside lenet_exp")
+        missing, how = e.name or first_line(e), EXTRA if is_postgres(uri) else "install it beside lenet_exp"
+        _refuse(uri, f"its driver {missing} is not installed; {how}")
     except ArgumentError as e:
         _refuse(uri, first_line(e))
 

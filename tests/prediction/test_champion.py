@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import os
+import random
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +20,7 @@ from lenet_exp.tracking.champion import champion, crown
 from lenet_exp.tracking.store import open_store
 
 SMALL = ("dataset=digits", "batch_size=32", "num_threads=1", "tracking.plots=false")
+SCHEDULES = int(os.environ.get("CHAMPION_SCHEDULES", "8"))  # more of them to look for what is rare
 
 
 def versions(outputs):
@@ -55,78 +60,172 @@ def test_a_sweep_makes_a_handful_of_versions_and_the_best_run_is_champion(main, 
     assert accuracies == sorted(set(accuracies))
 
 
-class Waits:
-    """A client whose first alias waits for a word."""
-
-    def __init__(self, client, arrived, go):
-        self._client = client
-        self._arrived, self._go = arrived, go
-
-    def __getattr__(self, name):
-        return getattr(self._client, name)
-
-    def set_registered_model_alias(self, *arguments):
-        self._arrived.set()
-        assert self._go.wait(60)
-        self._client.set_registered_model_alias(*arguments)
+class Killed(BaseException):
+    """As by kill -9: nobody handles it."""
 
 
-@pytest.mark.parametrize(
-    ("last", "settles"),
-    [(0.981, True), (0.981, False), (0.995, True)],
-    ids=["the lesser one comes last", "it is killed right after that", "the better one comes last"],
-)
-def test_of_two_outputs_folders_that_saw_the_same_champion_the_better_run_stays(
-    main, ready, tmp_path, monkeypatch, last, settles
-):
+class Turns:
+    """Several who use one store at once: at each of their calls a die says who goes on."""
+
+    def __init__(self, seed, names):
+        self._draw = random.Random(seed)
+        self._waiting = {}
+        self._running = set(names)
+        self._change = threading.Condition()
+
+    def wait(self, name):
+        with self._change:
+            self._waiting[name] = False
+            self._choose()
+            assert self._change.wait_for(lambda: self._waiting[name], 60)
+            del self._waiting[name]
+
+    def leave(self, name):
+        with self._change:
+            self._running.discard(name)
+            self._choose()
+
+    def _choose(self):
+        if self._running == set(self._waiting) and not any(self._waiting.values()) and self._waiting:
+            self._waiting[self._draw.choice(sorted(self._waiting))] = True
+            self._change.notify_all()
+
+
+class Client:
+    """A client that waits for its turn before each call, and may be killed at one: before the store heard, or after."""
+
+    def __init__(self, client, turns, name, killed_at=None, answered=False):
+        self._client, self._turns, self._name = client, turns, name
+        self._left, self._answered = killed_at, answered
+
+    def __getattr__(self, method):
+        def call(*arguments, **more):
+            self._turns.wait(self._name)
+            last = self._left == 0
+            if self._left is not None:
+                self._left -= 1
+            if last and not self._answered:
+                raise Killed
+            answer = getattr(self._client, method)(*arguments, **more)
+            if last:
+                raise Killed
+            return answer
+
+        return call
+
+
+@pytest.fixture
+def trained(main, ready):
+    """A store with a champion, its record and its model, for results that are made up."""
     assert main(*SMALL, "num_epoch=1").returncode == 0
     (path,) = (ready / "runs").iterdir()
-    record = RunFolder(path).record()
     store = open_store(compose(list(SMALL)).tracking)
     (model,) = store.client.search_logged_models([store.experiment_id])
-    go = {accuracy: threading.Event() for accuracy in (0.981, 0.995)}
-
-    def crown_it(accuracy, arrived):
-        mine = replace(store, outputs=tmp_path / str(accuracy), client=Waits(store.client, arrived, go[accuracy]))
-        run_id = store.client.create_run(store.experiment_id).info.run_id
-        return run_id, lambda: crown(mine, replace(record, best_val_accuracy=accuracy), run_id, model.model_id)
-
-    arrived = {accuracy: threading.Event() for accuracy in go}
-    calls = {accuracy: crown_it(accuracy, arrived[accuracy]) for accuracy in go}
-    with ThreadPoolExecutor(2) as pool:
-        told = {accuracy: pool.submit(call) for accuracy, (_, call) in calls.items()}
-        assert all(event.wait(60) for event in arrived.values())  # both saw the champion before, and registered
-        go[0.981 if last == 0.995 else 0.995].set()
-        told[0.981 if last == 0.995 else 0.995].result(60)
-        if not settles:
-            monkeypatch.setattr("lenet_exp.tracking.champion._settle", lambda store, name, mine: mine)
-        go[last].set()
-        told[last].result(60)
-    monkeypatch.undo()
-    if not settles:
-        calls[last][1]()  # what it did not note as delivered is tried again
-    present = champion(store, "lenet5-digits")
-    assert (present.run_id, present.tags["best_val_accuracy"]) == (calls[0.995][0], "0.995")
+    return store, RunFolder(path).record(), model.model_id
 
 
-def test_a_champion_that_a_person_chose_long_ago_is_not_put_back(main, ready):
-    """Only what was registered at the same time counts as a race."""
-    assert main(*SMALL, "num_epoch=1").returncode == 0
-    (path,) = (ready / "runs").iterdir()
-    record, store = RunFolder(path).record(), open_store(compose(list(SMALL)).tracking)
-    (model,) = store.client.search_logged_models([store.experiment_id])
-    (first,) = versions(ready)
+def new_run(store):
+    return store.client.create_run(store.experiment_id).info.run_id
 
-    def crown_it(accuracy):
-        run_id = store.client.create_run(store.experiment_id).info.run_id
-        assert crown(store, replace(record, best_val_accuracy=accuracy), run_id, model.model_id)
-        return run_id
 
-    crown_it(0.995)
-    with sqlite3.connect(ready / "mlflow.db") as connection:
-        connection.execute("UPDATE model_versions SET creation_time = creation_time - 3600000")
+def called(record, dataset, accuracy):
+    """The record of another data set, of which a store knows nothing yet."""
+    config = copy.deepcopy(record.config)
+    config.dataset.name = dataset
+    return replace(record, config=config, best_val_accuracy=accuracy)
+
+
+def race(store, tmp_path, seed, crowns, killed):
+    """Crowns all at once, each from an outputs folder of its own and with another clock; those in `killed` die at the
+    call with that number, and deliver again, as the same line or lenet-sync does."""
+    turns = Turns(seed, list(crowns))
+
+    def crown_it(name):
+        own = replace(store, outputs=tmp_path / str(name))
+        for killed_at, answered in ([killed[name]] if name in killed else []) + [(None, False)]:
+            with contextlib.suppress(Killed):
+                crown(replace(own, client=Client(store.client, turns, name, killed_at, answered)), *crowns[name])
+                break
+        turns.leave(name)
+
+    with ThreadPoolExecutor(len(crowns)) as pool:
+        list(pool.map(crown_it, crowns))
+
+
+def test_of_outputs_folders_that_race_the_best_run_stays_in_whatever_order_and_whoever_is_killed(trained, tmp_path):
+    store, record, model = trained
+    for seed in range(SCHEDULES):
+        draw = random.Random(seed)
+        accuracies = draw.sample([0.98, 0.985, 0.99, 0.995], 4)
+        run_ids = {accuracy: new_run(store) for accuracy in accuracies}
+        crowns = {a: (called(record, f"set{seed}", a), run_ids[a], model) for a in accuracies}
+        race(store, tmp_path, seed, crowns, {a: (draw.randrange(9), draw.random() < 0.5) for a in accuracies[:2]})
+        assert champion(store, f"lenet5-set{seed}").run_id == run_ids[0.995], seed
+        registered = [v.run_id for v in store.client.search_model_versions(f"name = 'lenet5-set{seed}'")]
+        assert len(registered) == len(set(registered)), seed  # no run twice
+
+
+def test_one_that_slept_for_a_day_does_not_put_a_better_one_aside(trained, tmp_path):
+    store, record, model = trained
+    slept, go = threading.Event(), threading.Event()
+
+    class Sleeps:
+        def __getattr__(self, name):
+            return getattr(store.client, name)
+
+        def create_model_version(self, *arguments, **more):
+            slept.set()
+            assert go.wait(60)
+            return store.client.create_model_version(*arguments, **more)
+
+    better, lesser = new_run(store), new_run(store)
+    with ThreadPoolExecutor(1) as pool:
+        own = replace(store, outputs=tmp_path / "asleep", client=Sleeps())
+        told = pool.submit(crown, own, replace(record, best_val_accuracy=0.98), lesser, model)
+        assert slept.wait(60)
+        assert crown(store, replace(record, best_val_accuracy=0.99), better, model)
+        age(store, 86400_000)
+        go.set()
+        assert not told.result(60)
+    assert champion(store, "lenet5-digits").run_id == better
+
+
+def age(store, milliseconds):
+    with sqlite3.connect(store.outputs / "mlflow.db") as connection:
+        connection.execute("UPDATE model_versions SET creation_time = creation_time - ?", (milliseconds,))
+
+
+def test_a_champion_that_a_person_chose_is_not_put_back(trained):
+    """Neither by a run that is better than it, nor by the run that it was before, which is delivered again."""
+    store, record, model = trained
+    (first,) = versions(store.outputs)
+    best, next_best = new_run(store), new_run(store)
+    assert crown(store, replace(record, best_val_accuracy=0.995), best, model)
     store.client.set_registered_model_alias("lenet5-digits", "champion", first.version)
-    assert crown_it(0.98) == champion(store, "lenet5-digits").run_id
+    assert not crown(store, replace(record, best_val_accuracy=0.995), best, model)
+    assert crown(store, replace(record, best_val_accuracy=0.98), next_best, model)
+    assert champion(store, "lenet5-digits").run_id == next_best
+    assert len(versions(store.outputs)) == 3
+
+
+def test_more_versions_than_one_page_of_answers(trained, monkeypatch):
+    store, record, model = trained
+    monkeypatch.setattr("lenet_exp.tracking.champion.PAGE", 2)
+    for accuracy in (0.97, 0.975, 0.98, 0.985, 0.99):
+        assert crown(store, replace(record, best_val_accuracy=accuracy), new_run(store), model)
+    assert [v.tags["since"] for v in versions(store.outputs)] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_the_shipped_model_is_registered_once_by_those_that_come_first(trained, tmp_path):
+    """Of four at once, on a store that does not know the data set yet; each is killed somewhere."""
+    store, record, model = trained
+    crowns = {name: (called(record, "mnist", 0.9 + name / 100), new_run(store), model) for name in range(4)}
+    race(store, tmp_path, 1, crowns, {name: (4 + 2 * name, False) for name in range(4)})
+    (shipped,) = store.client.search_runs([store.experiment_id], "tags.kind = 'shipped'")
+    registered = store.client.search_model_versions("name = 'lenet5-mnist'")
+    assert [v.run_id for v in registered].count(shipped.info.run_id) == 1
+    (its_model,) = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{shipped.info.run_id}'")
+    assert its_model.status == "READY"
 
 
 def test_of_many_writers_one_at_a_time_decides(main, ready):

@@ -1,0 +1,19 @@
+# Training on CPUs: docker build -f deploy/train.Dockerfile -t lenet-exp .
+# torch's own wheels without CUDA are not in pip's default index. The page https://pytorch.org/get-started names the one
+# that has them: --build-arg TORCH_INDEX=<its address>. Without it the image is 5 GB larger, and works as well.
+FROM python:3.12-slim
+RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+ARG TORCH_INDEX=
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} 'torch>=2.10,<3' 'torchvision>=0.25,<1'
+COPY pyproject.toml README.md LICENSE /src/
+COPY conf /src/conf
+COPY lenet_exp /src/lenet_exp
+COPY hydra_plugins /src/hydra_plugins
+RUN pip install --no-cache-dir '/src[postgres,search]'
+RUN useradd --create-home lenet && mkdir /outputs /data && chown lenet /outputs /data
+USER lenet
+WORKDIR /home/lenet
+ENV LENET_EXP_OUTPUTS=/outputs LENET_EXP_DATA=/data
+VOLUME /outputs /data
+ENTRYPOINT ["python", "-m", "lenet_exp"]
+CMD ["train", "--help"]

@@ -1,0 +1,133 @@
+"""A PostgreSQL database as MLflow's store without a server: its driver, whether it lets one in, tables made once."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from lenet_exp.errors import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+POSTGRES = "postgresql"
+EXTRA = "pip install 'lenet_exp[postgres]'"
+LOCK = 0x6C656E6574  # of all who make MLflow's tables in a database; any number of one's own
+
+# What stays as it is until a person changes something. libpq has no code for it while it connects, only the server's
+# words; those of a server that speaks another language count as "away", and training goes on with that warning.
+REFUSES = re.compile(
+    r"password authentication failed.*|no password supplied.*|role \"[^\"]*\" does not exist|"
+    r"role \"[^\"]*\" is not permitted to log in|"
+    r"database \"[^\"]*\" does not exist|no pg_hba\.conf entry.*|\w+ authentication failed for user.*|"
+    r"permission denied for .*|certificate verify failed.*|root certificate file .* does not exist|"
+    r"could not read root certificate.*|server certificate for .* does not match host name.*|"
+    r"server does not support SSL.*|invalid \w+ value.*|invalid (?:connection option|URI query parameter).*"
+)
+
+
+def is_postgres(uri: str) -> bool:
+    """Whether the address is that of a PostgreSQL database, with a driver named or not."""
+    return uri.partition(":")[0].partition("+")[0] == POSTGRES
+
+
+def driver_uri(uri: str, seconds: int = 0) -> str:
+    """The address as MLflow gets it: with a driver that is installed, and waiting at most so long for a connection.
+
+    SQLAlchemy takes `postgresql://` for psycopg 3 from its release 2.1 on, before for psycopg2; here it means whichever
+    is there, psycopg 3 first. Another store's address stays as it is.
+    """
+    if not is_postgres(uri):
+        return uri
+    from sqlalchemy.engine import make_url
+
+    url = make_url(uri)
+    if url.drivername == POSTGRES:
+        drivers = [driver for driver in ("psycopg", "psycopg2") if find_spec(driver) is not None]
+        url = url.set(drivername=f"{POSTGRES}+{drivers[0]}" if drivers else POSTGRES)
+    if url.get_driver_name() in ("psycopg", "psycopg2") and seconds and "connect_timeout" not in url.query:
+        url = url.update_query_dict({"connect_timeout": str(seconds)})
+    return str(url.render_as_string(hide_password=False))
+
+
+def refusal(error: BaseException) -> str | None:
+    """Why a database lets nobody in or write, in a few words; None where it may be away, or is another's error."""
+    found = REFUSES.search(str(error))
+    return found.group().strip() if found else None
+
+
+def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
+    """Connects once, makes MLflow's tables where there are none, and looks whether runs may be written.
+
+    Args:
+        uri: as `driver_uri` gives it.
+        name: as it may be shown.
+        artifacts: where MLflow's own experiment `Default` would keep them, if it has to be made.
+
+    Raises:
+        StoreError: the tables are of another MLflow, or this user may not write them.
+        SQLAlchemyError: it does not let one in, or does not answer.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(uri, poolclass=NullPool)
+    try:
+        if not _ready(engine):
+            with _locked(engine) as connection:
+                if not _ready(engine):
+                    _make_tables(engine, connection, uri, name, artifacts)
+        if write:
+            with engine.connect() as connection:
+                _check_writable(connection, name)
+    finally:
+        engine.dispose()
+
+
+def _ready(engine: Engine) -> bool:
+    """Whether all that MLflow would make at its first start is there."""
+    from mlflow.store.db.utils import _all_tables_exist
+    from sqlalchemy import text
+
+    if not _all_tables_exist(engine):
+        return False
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT 1 FROM experiments LIMIT 1")).first() is not None
+
+
+@contextlib.contextmanager
+def _locked(engine: Engine) -> Iterator[Connection]:
+    """MLflow makes its tables without a lock. This one is the transaction's, so that it also holds through a pooler,
+    and ends with the process."""
+    from sqlalchemy import text
+
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+        yield connection
+
+
+def _make_tables(engine: Engine, connection: Connection, uri: str, name: str, artifacts: str) -> None:
+    import mlflow
+    from mlflow.store.db.utils import _all_tables_exist
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import inspect, text
+
+    if not _all_tables_exist(engine) and inspect(connection).has_table("alembic_version"):
+        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        if revision is not None:  # MLflow would bring a lab's tables up to its own release, unasked
+            raise StoreError(
+                f"tracking.uri={name}: made by another MLflow than {mlflow.__version__} (schema "
+                f"{revision}); if by an older, back it up, then run: mlflow db upgrade {name}"
+            )
+    SqlAlchemyStore(uri, artifacts).engine.dispose()
+
+
+def _check_writable(connection: Connection, name: str) -> None:
+    from sqlalchemy import text
+
+    user, may = connection.execute(text("SELECT current_user, has_table_privilege('runs', 'INSERT')")).one()
+    if not may:
+        raise StoreError(f"tracking.uri={name}: user {user} may not write it (table runs)")

@@ -1,0 +1,61 @@
+"""The address of a PostgreSQL database as MLflow gets it, and what of a server's words is no outage."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from lenet_exp.tracking.database import driver_uri, refusal
+from tests.commands import SECRET
+from tests.test_cli import is_one_line
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:pw@host",
+        "sqlite:////home/me/mlflow.db",
+        "mysql+pymysql://me:pw@host/db",
+        "postgresql+pg8000://host/db",
+    ],
+)
+def test_other_addresses_stay_as_they_are(uri):
+    assert driver_uri(uri, 6) == uri
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_nothing_of_an_address_is_lost(scheme):
+    pytest.importorskip("psycopg")
+    url = make_url(driver_uri(f"{scheme}://me:p%40%2Fw@host:5433/a%20b?sslmode=require", 6))
+    assert url.drivername == "postgresql+psycopg"
+    assert (url.username, url.password, url.host, url.port) == ("me", "p@/w", "host", 5433)
+    assert url.query == {"sslmode": "require", "connect_timeout": "6"}
+    assert make_url(driver_uri(f"{scheme}://host/db?connect_timeout=60", 6)).query == {"connect_timeout": "60"}
+
+
+def test_where_there_is_no_driver_the_extra_is_named(main, outputs, monkeypatch):
+    for driver in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    done = main("dataset=digits", "num_epoch=1", f"tracking.uri=postgresql://me:{SECRET}@host/db")
+    assert done.returncode == 2
+    assert is_one_line(done.stderr)
+    assert "tracking.uri=postgresql://me:***@host/db: its driver psycopg" in done.stderr
+    assert "is not installed; pip install 'lenet_exp[postgres]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ('connection failed: FATAL:  no pg_hba.conf entry for host "10.0.0.1"', True),
+        ('FATAL:  Peer authentication failed for user "me"', True),
+        ('FATAL:  role "me" is not permitted to log in', True),
+        ("FATAL:  the database system is starting up", False),
+        ("FATAL:  sorry, too many clients already", False),
+        ("server closed the connection unexpectedly", False),
+        ("terminating connection due to administrator command", False),
+    ],
+)
+def test_an_outage_is_no_refusal(words, refused):
+    assert (refusal(Exception(words)) is not None) == refused
