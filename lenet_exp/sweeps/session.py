@@ -32,7 +32,8 @@ from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
-from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.beside import Beside
+from lenet_exp.tracking.delivery import Delivery, StoreDelivery
 from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
 from lenet_exp.training.execution import bits_depend_on
@@ -70,6 +71,7 @@ class Session:
         self.jobs = jobs
         self.config = config
         self.delivery = delivery
+        self.beside = Beside(delivery)
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
         self.grew = False
@@ -161,6 +163,7 @@ class Session:
         """Once nothing is launched any more: no run is left as if its process lived."""
         if not self._settled:
             self._settled = True
+            self.beside.close()
             settle(self.sweep, self.jobs, self.delivery)
 
     def is_unfinished(self) -> bool:
@@ -171,8 +174,13 @@ class Session:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Around training in other processes: delivers for them, and tells the terminal."""
-        with Watch(self.sweep, self.jobs, self.delivery):
+        with Watch(self.sweep, self.jobs, self.beside):
             yield
+
+    def delivery_here(self) -> Delivery:
+        """For jobs that train in this process; their models are delivered at the end."""
+        self.beside.models = False
+        return self.beside
 
 
 @contextmanager
@@ -203,7 +211,7 @@ def sweep_session(
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
         sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(asked, config, again=again))
         sweep.to_tell(delivery.name)
-        delivery.parent = delivery.attempt(OWN_RUN, lambda store: open_parent(store, sweep, config))
+        delivery.under(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
         start, outcome, all_finished = time.perf_counter(), Outcome.killed, False
         try:
@@ -238,7 +246,7 @@ def _begin(session: Session, again: bool) -> None:
         if job.folder.untidy():
             with job.folder.claim():
                 job.folder.tidy()
-        session.delivery.send(job.folder)
+        session.beside.send(job.folder)
 
 
 def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
@@ -247,6 +255,7 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     sweep, delivery = session.sweep, session.delivery
     results = session.results()
     runs = {r.job.run: r for r in results if r.record is not None}
+    delivery.doubt()
     for n, result in enumerate(runs.values()):
         delivery.send(result.job.folder, at_once=n == 0)
         if delivery.away:

@@ -54,9 +54,23 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
         return bool(present.run_id == run_id)
 
 
+def is_owed(store: Store, record: Record, run_id: str) -> bool:
+    """Whether a run that was delivered with its model should be registered and is not: the store has lost it."""
+    if record.config.split_seed != 0 or record.config.dataset.train_size is not None:
+        return False
+    name = registered_name(record.dataset)
+    present = champion(store, name)
+    return (present is None or _better(present, record)) and _version_of(store, name, run_id) is None
+
+
+def _version_of(store: Store, name: str, run_id: str) -> ModelVersion | None:
+    found = store.client.search_model_versions(f"run_id = '{run_id}'")
+    return next((version for version in found if version.name == name), None)
+
+
 def _register(store: Store, name: str, record: Record, run_id: str, model_id: str) -> ModelVersion:
-    """A new version, which becomes the champion."""
-    version = store.client.create_model_version(
+    """A new version, which becomes the champion; or the one whose answer, or alias, did not come through."""
+    version = _version_of(store, name, run_id) or store.client.create_model_version(
         name,
         # not models:/<id>: MLflow would look that up in the process's global store
         source=store.client.get_logged_model(model_id).artifact_location,

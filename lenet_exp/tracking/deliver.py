@@ -70,6 +70,13 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         _log_start(begun, store, entry.run_id)
         close_abandoned(folder, store)
         folder.set_delivered(delivered.having(entry))
+    elif not entry.begun:  # the store came back as an older backup (restored.py)
+        _log_start(begun, store, entry.run_id)
+        close_abandoned(folder, store)
+        entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
+        if entry.sweeps:
+            join_sweeps(store, entry.run_id, entry.sweeps)
+        folder.set_delivered(delivered.having(entry))
     close_former(entry, store)
     if parent is not None and parent not in entry.sweeps:
         entry = replace(entry, sweeps=[*entry.sweeps, parent])
