@@ -16,7 +16,7 @@ from lenet_exp.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-SHOWN = "shown"  # the tag of a sweep's run that says which description it has
+SHOWN = "sweep_shown"  # the tag of a sweep's run that says which description it has
 REPLACED = "replaced"  # the tag `kind` of a run that another one stands for
 
 
