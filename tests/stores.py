@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def everything(store: MlflowClient, experiment: str = "lenet_exp") -> dict[str, 
     } | {model.model_id: (model.status, model.tags, len(model.metrics or [])) for model in models(store, experiment)}
 
 
-def content(store: MlflowClient, experiment: str = "lenet_exp") -> set[str]:
+def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
     """The same in lines, without the ids that a store gives and the versions that it registered, and how many files
     each model has: equal for two stores that were delivered the same."""
     ids = {run.info.run_id: f"<{run.data.tags['run_folder']}>" for run in runs(store, experiment=experiment)}
@@ -78,7 +79,12 @@ def content(store: MlflowClient, experiment: str = "lenet_exp") -> set[str]:
         ids[model.model_id] = f"<model of {model.source_run_id}>"
     for one in reversed(ids):
         lines = [line.replace(one, ids[one]) for line in lines]
-    return {re.sub(r"(?<=experiments/)\d+", "", line) for line in lines if "mlflow.modelVersions" not in line}
+    return Counter(re.sub(r"(?<=experiments/)\d+", "", line) for line in lines if "mlflow.modelVersions" not in line)
+
+
+def differences(one: Counter[str], other: Counter[str]) -> list[str]:
+    """What only one of two stores holds, or twice."""
+    return [*(f"- {line}" for line in (one - other).elements()), *(f"+ {line}" for line in (other - one).elements())]
 
 
 def champions(store: MlflowClient) -> dict[str, tuple[str, list[str]]]:
