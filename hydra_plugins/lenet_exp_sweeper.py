@@ -168,18 +168,18 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.sweeps.launching import here, launch
 
         tell_engines(missing)
-        launcher, environment = self._launcher(session.sweep, session.config, session.delivery_here)
+        launcher, environment = self._launcher(session.sweep, session.config, session.beside)
         if isinstance(launcher, GivesExecutor):
             session.train(missing, launcher, environment, like=missing)
         else:
             assert self.config is not None
             launch(launcher, session, missing, in_this_process=here(self.config))
 
-    def _launcher(self, sweep: Any, typed: Any, delivery_here: Any = None) -> tuple[Any, Any]:
+    def _launcher(self, sweep: Any, typed: Any, delivery: Any = None) -> tuple[Any, Any]:
         """The configured launcher, for the jobs of this sweep, and the environment of its processes.
 
         Args:
-            delivery_here: gives the delivery of jobs that train in this process.
+            delivery: of jobs that train in this process.
         """
         from hydra.core.plugins import Plugins
 
@@ -194,7 +194,7 @@ class GridSweeper(BasicSweeper, Sweeper):
             config.sweep = OmegaConf.structured(typed.sweep)
         loader = cast(ConfigLoader, JobLoader(sweep.path))
         context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
-        task = task_of(delivery_here() if delivery_here is not None and here(config) else None)
+        task = task_of(delivery if here(config) else None)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
         return launcher, OmegaConf.to_container(config.hydra.job.env_set, resolve=True)
 
@@ -259,7 +259,7 @@ class SearchSweeper(GridSweeper):
         failed = None
         try:
             with sweep_session(planned.sweep, search.open, planned.config, asked) as session:
-                search.run(session, *self._launcher(session.sweep, session.config, session.delivery_here))
+                search.run(session, *self._launcher(session.sweep, session.config, session.beside))
         except RunsFailed as e:  # of some trials, perhaps
             failed = e
         where = [o for o in self.config.hydra.overrides.hydra if o.lstrip("+").startswith(OF_LAUNCHER)]

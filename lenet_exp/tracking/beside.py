@@ -20,13 +20,13 @@ class Beside:
     Only the end of a run that is in no sweep is waited for: as long as its store takes what it is given. The end of a
     sweep, when the thread is closed, delivers what this one had no time for.
 
-    Args:
+    Attributes:
         models: whether the best models are sent too. Not where this process trains: an export is traced through what
             all networks of a process have in common.
     """
 
-    def __init__(self, delivery: StoreDelivery, *, models: bool = True) -> None:
-        self.models = models
+    def __init__(self, delivery: StoreDelivery) -> None:
+        self.models = False
         self._delivery = delivery
         self._changed = threading.Condition()
         self._running: dict[Path, RunFolder] = {}
@@ -49,6 +49,7 @@ class Beside:
             self._ask(self._ended, folder)
             return None
         self.close()
+        self._delivery.make_sure()
         return self._delivery.send(folder)
 
     def close(self) -> None:

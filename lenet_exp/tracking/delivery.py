@@ -92,7 +92,9 @@ class StoreDelivery:
         self._tracking = tracking
         self._last: dict[str, float] = {}
         self._known: dict[Path, RunFolder] = {}  # of which was asked what the store has
-        self._doubted = False
+        self._sent: dict[Path, RunFolder] = {}  # what it took since
+        self._doubted = False  # whether it still has it: it failed meanwhile
+        self._unsure = False
         self._own_run: Callable[[Store], str] | None = None
         self._patience = Patience()
         self._warned = False
@@ -134,9 +136,10 @@ class StoreDelivery:
 
         self.attempt("what the store has", look)
 
-    def doubt(self) -> None:
-        """Has the store asked again what it has, the next time: it may have come back as an older backup."""
-        self._doubted = True
+    def make_sure(self) -> None:
+        """Before the end: has the store asked, next, whether it still has what it took from this process. It may have
+        come back as an older backup without anybody's notice."""
+        self._unsure = True
 
     def under(self, what: str, own_run: Callable[[Store], str]) -> None:
         """The runs belong to a sweep.
@@ -193,8 +196,12 @@ class StoreDelivery:
             if folder.path not in self._known:
                 learn([folder], store)
                 self._known[folder.path] = folder
+            before = folder.delivered_ns()
             with folder.delivery_lock():
-                return deliver(folder, store, parent=self.parent, model=model)
+                sent = deliver(folder, store, parent=self.parent, model=model)
+            if folder.delivered_ns() != before:
+                self._sent[folder.path] = folder
+            return sent
 
         try:
             return self._done(str(folder.path), send)
@@ -233,8 +240,11 @@ class StoreDelivery:
         Raises:
             StoreAway, StoreError: as `open_store`.
         """
-        if self.store is None or self._doubted:
+        if self.store is None or self._doubted or self._unsure:
             self.store = open_store(self._tracking, self._outputs)
+        if self._unsure:
+            self._doubted = not learn(self._sent.values(), self.store) or self._doubted
+            self._unsure = False
         if self._doubted:
             learn(self._known.values(), self.store)
             if self._own_run is not None:

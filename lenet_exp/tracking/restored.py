@@ -24,19 +24,27 @@ PAGE = 1000
 FILES = {"config.yaml", "record.json"}  # of a run that has ended
 
 
-def learn(folders: Iterable[RunFolder], store: Store) -> None:
+def learn(folders: Iterable[RunFolder], store: Store) -> bool:
     """Which delivered runs the store still has and how much of each, by one query for a thousand of them, and one more
-    for each data set. What a store has not got is delivered again when its turn comes."""
-    known = _known(folders, store)
+    for each data set. What a store has not got is delivered again when its turn comes.
+
+    Returns:
+        Whether it has all that it was given.
+    """
+    known, lost = _known(folders, store), 0
     crowned: dict[str, tuple[float, RunFolder, DeliveredRun, Run]] = {}
     for start in range(0, len(known), PAGE):
-        names = ", ".join(f"'{run_id}'" for run_id in list(known)[start : start + PAGE])
+        page = list(known)[start : start + PAGE]
+        lost += len(page)
+        names = ", ".join(f"'{run_id}'" for run_id in page)
         for run in store.client.search_runs([store.experiment_id], f"attributes.run_id IN ({names})", max_results=PAGE):
             folder, entry = known[run.info.run_id]
             store.seen.add(run.info.run_id)
             if _lacks(run, entry):
                 _set_back(folder, entry, run, store)
-            elif entry.model and (value := run.data.metrics.get("best_val_accuracy")) is not None:
+                continue
+            lost -= 1
+            if entry.model and (value := run.data.metrics.get("best_val_accuracy")) is not None:
                 dataset = run.data.params["dataset"]
                 if dataset not in crowned or value > crowned[dataset][0]:
                     crowned[dataset] = value, folder, entry, run
@@ -44,6 +52,8 @@ def learn(folders: Iterable[RunFolder], store: Store) -> None:
         record = folder.record()
         if record is not None and is_owed(store, record, run.info.run_id):
             _set_back(folder, entry, run, store)
+            lost += 1
+    return not lost
 
 
 def learn_files(folders: Iterable[RunFolder], store: Store) -> None:
