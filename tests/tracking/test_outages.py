@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,13 @@ def copied(source: Path, target: Path) -> None:
         old.backup(new)
 
 
+def wait_for(process, happened) -> None:
+    """While the process lives."""
+    while not happened():
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
 def well_crowned(store: MlflowClient) -> bool:
     """No run has two versions, and the champion is the best of them."""
     ok = True
@@ -129,11 +137,23 @@ def test_a_second_signal_ends_a_run_whose_store_hangs(outputs, proxy):
     proxy.wait_for_requests(1)
     (folder,) = (outputs / "runs").iterdir()
     process.send_signal(signal.SIGINT)
-    while not (folder / "record.json").exists():
-        assert process.poll() is None
+    wait_for(process, (folder / "record.json").exists)
     process.send_signal(signal.SIGINT)
     assert end(process).returncode == 130
     assert RunFolder(folder).record().outcome == "killed"
+
+
+def test_a_request_to_stop_is_heard_while_the_store_hangs(outputs, proxy):
+    line = ("-m", *SMALL, "num_epoch=100000", "seed=0,1", "sweep.workers=1", "tracking.experiment=stops")
+    process = start(*line, f"tracking.uri={proxy.address}", outputs=outputs, env=PATIENT)
+    wait_for(process, lambda: list((outputs / "runs").glob("*/history.json")))
+    proxy.set("hang")
+    proxy.wait_for_requests(1)
+    stop = start("stop", "sweep=last", outputs=outputs, program="sweep")
+    wait_for(process, lambda: list((outputs / "runs").glob("*/record.json")))
+    proxy.set("pass")
+    assert end(process).returncode == 143
+    assert end(stop).returncode == 0
 
 
 def test_a_server_that_has_too_much_to_do_is_left_alone_for_as_long_as_it_says(main, outputs, server, proxy):
