@@ -34,7 +34,6 @@ def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, ru
 
     found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
     if found and found[0].status == LoggedModelStatus.READY and has_files(store, found[0].model_id):
-        _link(store, run_id, found[0].model_id, record)
         return found[0].model_id
     model = found[0] if found else _create(record, store, run_id)
     network = rebuild(record.config, weights)
@@ -44,7 +43,6 @@ def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, ru
         save_weights(path / WEIGHTS, network.state_dict(), {"record": json.dumps(record_json(record))})
         store.client.log_model_artifacts(model.model_id, str(path))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    _link(store, run_id, model.model_id, record)
     return model.model_id
 
 
@@ -53,8 +51,9 @@ def has_files(store: Store, model_id: str) -> bool:
     return any(Path(file.path).name == WEIGHTS for file in store.client.list_logged_model_artifacts(model_id))
 
 
-def _link(store: Store, run_id: str, model_id: str, record: Record) -> None:
-    """Makes it the run's model, once: MLflow refuses it a second time."""
+def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None:
+    """Makes it the run's model, last of what belongs to it, so that one that is the run's is whole. Once: MLflow refuses
+    it a second time."""
     from mlflow.entities import LoggedModelOutput
 
     outputs = store.client.get_run(run_id).outputs
