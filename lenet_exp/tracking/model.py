@@ -52,8 +52,10 @@ def has_files(store: Store, model_id: str) -> bool:
 
 
 def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None:
-    """Makes it the run's model, after all that belongs to it, so that what is linked is whole. It is linked once: MLflow
-    refuses it a second time."""
+    """Makes it the run's model, after all that belongs to it, so that what is linked is whole.
+
+    Once: MLflow refuses it a second time.
+    """
     from mlflow.entities import LoggedModelOutput
 
     outputs = store.client.get_run(run_id).outputs
