@@ -168,7 +168,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.sweeps.launching import here, launch
 
         tell_engines(missing)
-        launcher, environment = self._launcher(session.sweep, session.config, session.delivery)
+        launcher, environment = self._launcher(session.sweep, session.config, session.beside)
         if isinstance(launcher, GivesExecutor):
             session.train(missing, launcher, environment, like=missing)
         else:
@@ -176,7 +176,11 @@ class GridSweeper(BasicSweeper, Sweeper):
             launch(launcher, session, missing, in_this_process=here(self.config))
 
     def _launcher(self, sweep: Any, typed: Any, delivery: Any = None) -> tuple[Any, Any]:
-        """The configured launcher, for the jobs of this sweep, and the environment of its processes."""
+        """The configured launcher, for the jobs of this sweep, and the environment of its processes.
+
+        Args:
+            delivery: of jobs that train in this process.
+        """
         from hydra.core.plugins import Plugins
 
         from lenet_exp.sweeps.job import task_of
@@ -255,7 +259,7 @@ class SearchSweeper(GridSweeper):
         failed = None
         try:
             with sweep_session(planned.sweep, search.open, planned.config, asked) as session:
-                search.run(session, *self._launcher(session.sweep, session.config, session.delivery))
+                search.run(session, *self._launcher(session.sweep, session.config, session.beside))
         except RunsFailed as e:  # of some trials, perhaps
             failed = e
         where = [o for o in self.config.hydra.overrides.hydra if o.lstrip("+").startswith(OF_LAUNCHER)]

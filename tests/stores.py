@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def files(store: MlflowClient, run_id: str) -> set[str]:
     return {artifact.path for artifact in store.list_artifacts(run_id)}
 
 
-def everything(store: MlflowClient) -> dict[str, Any]:
+def everything(store: MlflowClient, experiment: str = "lenet_exp") -> dict[str, Any]:
     """All that a store holds of the experiment's runs, for comparison."""
     return {
         run.info.run_id: (
@@ -57,5 +59,40 @@ def everything(store: MlflowClient) -> dict[str, Any]:
             sorted(m.model_id for m in (run.outputs.model_outputs if run.outputs else [])),
         )
         for kind in ("run", "sweep")
-        for run in runs(store, kind)
-    } | {model.model_id: (model.status, model.tags, len(model.metrics or [])) for model in models(store)}
+        for run in runs(store, kind, experiment)
+    } | {model.model_id: (model.status, model.tags, len(model.metrics or [])) for model in models(store, experiment)}
+
+
+def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
+    """The same in lines, without the ids that a store gives and the versions that it registered, and how many files
+    each model has: equal for two stores that were delivered the same."""
+    ids = {run.info.run_id: f"<{run.data.tags['run_folder']}>" for run in runs(store, experiment=experiment)}
+    ids |= {run.info.run_id: f"<{run.data.tags['sweep']}>" for run in runs(store, "sweep", experiment)}
+    lines = []
+    for key, parts in everything(store, experiment).items():
+        for n, part in enumerate(parts):
+            lines += (
+                [f"{key} {n} {k}={v}" for k, v in part.items()] if isinstance(part, dict) else [f"{key} {n} {part}"]
+            )
+    for model in models(store, experiment):
+        lines.append(f"{model.model_id} files {len(store.list_logged_model_artifacts(model.model_id))}")
+        ids[model.model_id] = f"<model of {model.source_run_id}>"
+    for one in reversed(ids):
+        lines = [line.replace(one, ids[one]) for line in lines]
+    return Counter(re.sub(r"(?<=experiments/)\d+", "", line) for line in lines if "mlflow.modelVersions" not in line)
+
+
+def differences(one: Counter[str], other: Counter[str]) -> list[str]:
+    """What only one of two stores holds, or twice."""
+    return [*(f"- {line}" for line in (one - other).elements()), *(f"+ {line}" for line in (other - one).elements())]
+
+
+def champions(store: MlflowClient) -> dict[str, tuple[str, list[str]]]:
+    """By registered model the run of its champion, and those of all versions."""
+    return {
+        model.name: (
+            store.get_model_version_by_alias(model.name, "champion").run_id,
+            sorted(version.run_id for version in store.search_model_versions(f"name = '{model.name}'")),
+        )
+        for model in store.search_registered_models()
+    }

@@ -178,6 +178,7 @@ class DeliveredRun(Stored):
         model: whether it has the best model.
         sweeps: the MLflow runs of the sweeps that asked for it.
         former: its MLflow runs that somebody deleted; one that is restored does not count beside this one.
+        begun: whether it has what a run begins with: parameters, data sets, the sweeps that it is in.
     """
 
     store: str
@@ -188,6 +189,7 @@ class DeliveredRun(Stored):
     sweeps: list[str] = field(default_factory=list)
     reason: str = ""
     former: list[str] = field(default_factory=list)
+    begun: bool = True
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,7 @@ class SweepPlan(Stored):
         untold: the stores that were not told yet of its present start or of how it ended.
         confirms: the sweep whose leader it puts to the test on fresh seeds, made to find a difference of `points`, in
             percentage points; `confirmed`: the answer, once all its runs have ended.
+        counted: by start, what its runs had come to at its end, and `ended_ms`, when that was.
         directory: the working directory in which it was typed; empty in older releases.
         search: of a search; None: a grid.
     """
@@ -288,6 +291,7 @@ class SweepPlan(Stored):
     confirmed: bool | None = None
     directory: str = ""
     search: SearchPlan | None = None
+    counted: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def in_words(differing: dict[str, tuple[str | int, str | int]]) -> str:

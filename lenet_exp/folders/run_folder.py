@@ -232,6 +232,13 @@ class RunFolder:
         """What MLflow has got; nothing where that is not known."""
         return read_or_none(self.path / DELIVERED, delivered_of, "MLflow is asked for what it has") or Delivered()
 
+    def delivered_ns(self) -> int:
+        """When something was delivered last, in nanoseconds since 1970; 0 where nothing was."""
+        try:
+            return (self.path / DELIVERED).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def set_delivered(self, delivered: Delivered) -> None:
         write_json(self.path / DELIVERED, to_json(delivered))
 

@@ -27,6 +27,7 @@ from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
+from lenet_exp.tracking.beside import Beside
 from lenet_exp.tracking.delivery import Delivery, StoreDelivery
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.engine import Chosen, choose_engine, why_not_native
@@ -69,7 +70,7 @@ def run_alone(
     job = lone_job(config, name)
     check_outputs(job.outputs)
     _model_file(job)  # what can't be written is said before a store is made
-    delivery = StoreDelivery(config.tracking, job.outputs)
+    delivery = Beside(StoreDelivery(config.tracking, job.outputs))
     forced_ms = math.inf if config.sweep.force else 0.0
     threads = default_threads or cpu_count()
     return run(job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, prune=prune)

@@ -20,6 +20,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own, owner_of
 from lenet_exp.folders.records import Outcome, SearchPlan
 from lenet_exp.folders.results import JobResult, give_up, job_results
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.machine import versions
 from lenet_exp.outputs import check_outputs
@@ -32,6 +33,7 @@ from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
+from lenet_exp.tracking.beside import Beside
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
@@ -70,9 +72,11 @@ class Session:
         self.jobs = jobs
         self.config = config
         self.delivery = delivery
+        self.beside = Beside(delivery)
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
         self.grew = False
+        self.earlier: list[RunFolder] = []  # finished before
         self._settled = False
 
     def missing(self) -> list[Job]:
@@ -161,6 +165,7 @@ class Session:
         """Once nothing is launched any more: no run is left as if its process lived."""
         if not self._settled:
             self._settled = True
+            self.beside.close()
             settle(self.sweep, self.jobs, self.delivery)
 
     def is_unfinished(self) -> bool:
@@ -171,7 +176,10 @@ class Session:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Around training in other processes: delivers for them, and tells the terminal."""
-        with Watch(self.sweep, self.jobs, self.delivery):
+        self.beside.models = True
+        while self.earlier:  # so that they are found under this parent
+            self.beside.send(self.earlier.pop())
+        with Watch(self.sweep, self.jobs, self.beside):
             yield
 
 
@@ -203,7 +211,7 @@ def sweep_session(
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
         sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(asked, config, again=again))
         sweep.to_tell(delivery.name)
-        delivery.parent = delivery.attempt(OWN_RUN, lambda store: open_parent(store, sweep, config))
+        delivery.under(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
         start, outcome, all_finished = time.perf_counter(), Outcome.killed, False
         try:
@@ -234,11 +242,11 @@ def _begin(session: Session, again: bool) -> None:
     if session.sweep.started().search is not None:
         what = "search" + (f", {len(session.jobs)} trials so far" if session.jobs else "")
     log.info("%s%s%s; outputs in %s", what, had, goes_on, session.sweep.outputs)
-    for job in {job.run: job for job in done}.values():  # so that they are found under this parent
+    for job in {job.run: job for job in done}.values():
         if job.folder.untidy():
             with job.folder.claim():
                 job.folder.tidy()
-        session.delivery.send(job.folder)
+        session.earlier.append(job.folder)
 
 
 def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
@@ -247,6 +255,7 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     sweep, delivery = session.sweep, session.delivery
     results = session.results()
     runs = {r.job.run: r for r in results if r.record is not None}
+    delivery.make_sure()
     for n, result in enumerate(runs.values()):
         delivery.send(result.job.folder, at_once=n == 0)
         if delivery.away:

@@ -20,11 +20,11 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.repair import OWN_RUN, end_dead, end_dead_run
 from lenet_exp.sweeps.stores import Stores
-from lenet_exp.tracking.adopt import learn
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.left import Amount, gained, left_of
 from lenet_exp.tracking.mlflow_runs import alive
-from lenet_exp.tracking.parent import close_parent, left_of_sweep, models_of, open_parent
+from lenet_exp.tracking.parent import close_parent, is_whole, left_of_sweep, models_of, open_parent
+from lenet_exp.tracking.restored import learn_files
 from lenet_exp.tracking.store import Store
 from lenet_exp.tracking.sweep_report import report_sweep
 
@@ -78,7 +78,7 @@ class Sync:
         for where, found in by_place.items():
             delivery = self.stores.delivery(tracking[where], None)
             if delivery is not None:
-                delivery.attempt("what the store has", lambda store, found=found: learn(found, store))  # type: ignore[misc]
+                self._look(delivery, found)
             for folder in found:
                 self._guarded(f"run {folder.path}", Amount(runs=1), partial(self._run, folder, delivery))
 
@@ -122,14 +122,20 @@ class Sync:
 
         def open_again(store: Store) -> str:
             """The sweep's run as it is, or opened if it has to be closed once more."""
-            learn([job.folder for job in runs.values()], store)
-            known = sweep.started().mlflow_runs.get(store.name)
-            if known is not None and store.name not in sweep.started().untold and alive(store, known):
+            plan = sweep.started()
+            known = plan.mlflow_runs.get(store.name)
+            if (
+                known is not None
+                and store.name not in plan.untold
+                and alive(store, known)
+                and is_whole(store, known, plan)
+            ):
                 return known
             sweep.to_tell(store.name)
             return open_parent(store, sweep, config)
 
-        delivery.parent = delivery.attempt(OWN_RUN, open_again)
+        self._look(delivery, [job.folder for job in runs.values()])
+        delivery.under(OWN_RUN, open_again)
         if delivery.parent is None:
             return
         wanted = models_of(job_results(sweep, jobs, sweep.started().started_ms))
@@ -163,6 +169,12 @@ class Sync:
             delivery.parent = parent
             self._send(folder, delivery, model=model)
         self.left += left_of(folder, name, model=model, parent=parent)
+
+    @staticmethod
+    def _look(delivery: StoreDelivery, folders: list[RunFolder]) -> None:
+        """Has the books of the folders say what the store has: it may have come back as an older backup."""
+        delivery.know(folders)
+        delivery.attempt("what the store has", lambda store: learn_files(folders, store))
 
     def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
         if folder.begun() is None or owner_of(folder.path) is not None:  # not started; of another sweep, or a lone one

@@ -1,4 +1,4 @@
-"""Watches the jobs that train in other processes: delivers for them, and tells the terminal."""
+"""Watches the jobs that train in other processes: asks for their delivery, and tells the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
-from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.delivery import Delivery
 
 TICK_SECONDS = 0.5
 
@@ -24,9 +24,10 @@ class Watch:
 
     Args:
         jobs: all of the sweep's.
+        delivery: one that is not waited for: a request to stop, and the terminal, must not wait for a store.
     """
 
-    def __init__(self, sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:
+    def __init__(self, sweep: SweepFolder, jobs: Sequence[Job], delivery: Delivery) -> None:
         self._sweep = sweep
         self._jobs = jobs
         self._delivery = delivery

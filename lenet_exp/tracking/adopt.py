@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,18 +44,6 @@ def take_over_one(job: Job, store: Store) -> None:
         query = f"{FINISHED} and tags.fingerprint = '{job.fingerprint}'"
         for run in store.client.search_runs([store.experiment_id], query, max_results=1):
             _write(job, run, store)
-
-
-def learn(folders: Iterable[RunFolder], store: Store) -> None:
-    """Which delivered runs the store still has, by one paged query."""
-    known = []
-    for folder in {folder.path: folder for folder in folders}.values():
-        entry = folder.delivered().of(store.name)
-        known += [entry.run_id] if entry is not None else []
-    for start in range(0, len(known), PAGE):
-        names = ", ".join(f"'{run_id}'" for run_id in known[start : start + PAGE])
-        found = store.client.search_runs([store.experiment_id], f"attributes.run_id IN ({names})", max_results=PAGE)
-        store.seen.update(run.info.run_id for run in found)
 
 
 def take_over(jobs: Sequence[Job], store: Store) -> None:

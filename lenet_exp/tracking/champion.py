@@ -92,6 +92,17 @@ def _crown(store: Store, name: str, record: Record, run_id: str, model_id: str) 
     return bool(_settle(store, name, mine).run_id == run_id)
 
 
+def is_owed(store: Store, record: Record, run_id: str) -> bool:
+    """Whether a run that was delivered with its model should be registered and is not: the store has lost it."""
+    if record.config.split_seed != 0 or record.config.dataset.train_size is not None:
+        return False
+    name = registered_name(record.dataset)
+    present = champion(store, name)
+    if present is None:
+        return True
+    return _better(present, record) and _version_of(_versions(store, name), run_id, record) is None
+
+
 def _register(
     store: Store, name: str, before: Sequence[ModelVersion], record: Record, run_id: str, model_id: str
 ) -> ModelVersion:

@@ -34,7 +34,7 @@ from lenet_exp.tracking.mlflow_runs import (
     strings,
     user,
 )
-from lenet_exp.tracking.model import log_model
+from lenet_exp.tracking.model import link_model, log_model
 from lenet_exp.tracking.points import DIGEST, best_points, epoch_points, log_metrics, step_points
 from lenet_exp.tracking.store import Store
 
@@ -69,6 +69,13 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         store.seen.add(entry.run_id)
         _log_start(begun, store, entry.run_id)
         close_abandoned(folder, store)
+        folder.set_delivered(delivered.having(entry))
+    elif not entry.begun:  # the store came back as an older backup (restored.py)
+        _log_start(begun, store, entry.run_id)
+        close_abandoned(folder, store)
+        entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
+        if entry.sweeps:
+            join_sweeps(store, entry.run_id, entry.sweeps)
         folder.set_delivered(delivered.having(entry))
     close_former(entry, store)
     if parent is not None and parent not in entry.sweeps:
@@ -155,9 +162,11 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
         model_id = None
         if want_model:
             model_id = log_model(folder.best_weights() or {}, record, store, run_id)
+        log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
+        if model_id is not None:
+            link_model(store, run_id, model_id, record)
             crown(store, record, run_id, model_id)
             entry = replace(entry, model=True)
-        log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
     if entry.ended_ms == record.ended_ms:
         return entry
     if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:

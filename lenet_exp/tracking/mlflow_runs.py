@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lenet_exp.config.params import text
 from lenet_exp.config.tags import checked
@@ -12,6 +13,10 @@ from lenet_exp.folders.records import DeliveredRun, Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.store import Store
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SHOWN = "sweep_shown"  # the tag of a sweep's run that says which description it has
 REPLACED = "replaced"  # the tag `kind` of a run that another one stands for
 
 
@@ -80,6 +85,14 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
             set_tags(store, run_id, {"kind": REPLACED, "replaced_by": entry.run_id})
         if run.info.status == "RUNNING":
             store.client.set_terminated(run_id, "KILLED")
+
+
+def shows_report(run: Run, digest: str) -> bool:
+    """Whether a sweep's run has the description of this digest: a store that came back as an older backup may not.
+
+    Those of older releases do not say.
+    """
+    return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 
 
 def set_tags(store: Store, run_id: str, tags: Mapping[str, object]) -> None:

@@ -31,10 +31,10 @@ EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
 
 def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, run_id: str) -> str:
     """Exports a run's best weights; a model that a crash left half sent is completed. Returns the model's id."""
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.entities import LoggedModelStatus
 
     found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
-    if found and found[0].status == LoggedModelStatus.READY:
+    if found and found[0].status == LoggedModelStatus.READY and has_files(store, found[0].model_id):
         return found[0].model_id
     model = found[0] if found else _create(record, store, run_id)
     network = rebuild(record.config, weights)
@@ -44,8 +44,24 @@ def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, ru
         save_weights(path / WEIGHTS, network.state_dict(), {"record": json.dumps(record_json(record))})
         store.client.log_model_artifacts(model.model_id, str(path))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=record.best_epoch or 0)])
     return model.model_id
+
+
+def has_files(store: Store, model_id: str) -> bool:
+    """Whether the files of a logged model are there."""
+    return any(Path(file.path).name == WEIGHTS for file in store.client.list_logged_model_artifacts(model_id))
+
+
+def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None:
+    """Makes it the run's model, after all that belongs to it, so that what is linked is whole.
+
+    Once: MLflow refuses it a second time.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = store.client.get_run(run_id).outputs
+    if not any(output.model_id == model_id for output in (outputs.model_outputs if outputs else [])):
+        store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=record.best_epoch or 0)])
 
 
 def rebuild(config: Config, weights: dict[str, torch.Tensor]) -> LeNet5:

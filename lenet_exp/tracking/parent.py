@@ -16,10 +16,12 @@ from lenet_exp.machine import git_state, host, versions
 from lenet_exp.reports.search_words import how, search_line
 from lenet_exp.tracking.deliver import delivered_run
 from lenet_exp.tracking.left import Amount, left_of
-from lenet_exp.tracking.mlflow_runs import alive, program, set_tags, strings, user
+from lenet_exp.tracking.mlflow_runs import alive, program, set_tags, shows_report, strings, user
+from lenet_exp.tracking.points import log_metrics
 from lenet_exp.tracking.store import Store
 
 STATUS = {Outcome.finished: "FINISHED", Outcome.failed: "FAILED", Outcome.killed: "KILLED"}
+FILES = {"sweep.json", "jobs.json"}
 COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 
 
@@ -31,10 +33,21 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
         store.client.update_run(run_id, status="RUNNING")
     else:
         run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
-        store.client.log_dict(run_id, to_json(plan), "sweep.json")
         sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
+    store.client.log_dict(run_id, to_json(plan), "sweep.json")
     set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts})
     return run_id
+
+
+def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
+    """Whether the sweep's run, which is there, shows how the sweep ended: a store that came back as an older backup may
+    not."""
+    run = store.client.get_run(run_id)
+    ended_ms = plan.ended_ms or run.info.end_time  # older releases did not keep it
+    status = STATUS.get(plan.outcome, "RUNNING")
+    shown = run_id not in plan.shown or shows_report(run, plan.shown[run_id])
+    files = {artifact.path for artifact in store.client.list_artifacts(run_id)}
+    return shown and (run.info.status, run.info.end_time) == (status, ended_ms) and files >= FILES
 
 
 def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:
@@ -56,8 +69,12 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
         best |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
         best |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
         set_tags(store, run_id, {"sweep_best": search_line(plan.search, results)})
-    step = plan.starts  # one point a start, however often the sweep went on
-    store.client.log_batch(run_id, metrics=[Metric(k, v, ended_ms, step) for k, v in (values | best).items()])
+    # One point a start, however often the sweep went on; those of before once more, for a store that lost them.
+    counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **values, **best}}
+    sweep.save(counted=counted)
+    for start, points in counted.items():
+        at = int(points["ended_ms"])
+        log_metrics(store, run_id, [Metric(k, v, at, int(start)) for k, v in points.items() if k != "ended_ms"])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
     set_tags(store, run_id, {"outcome": outcome})
     store.client.set_terminated(run_id, STATUS[outcome], end_time=ended_ms)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lenet_exp.config.params import params
 from lenet_exp.folders.records import Record, record_of
-from lenet_exp.tracking.model import log_model
+from lenet_exp.tracking.model import link_model, log_model
 from lenet_exp.tracking.store import Store
 from lenet_exp.training.weights import load_weights
 
@@ -44,6 +44,7 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
         (Path(scratch) / "record.json").write_text(metadata["record"])
         store.client.log_artifact(run_id, f"{scratch}/record.json")
     model_id = log_model(weights, record, store, run_id)
+    link_model(store, run_id, model_id, record)
     store.client.set_terminated(run_id, "FINISHED", end_time=record.ended_ms)
     return record, run_id, model_id
 

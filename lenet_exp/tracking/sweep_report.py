@@ -17,7 +17,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.escape import code
 from lenet_exp.reports.leaderboard import markdown
 from lenet_exp.tracking.deliver import delivered_run
-from lenet_exp.tracking.mlflow_runs import alive, set_tags
+from lenet_exp.tracking.mlflow_runs import SHOWN, alive, set_tags, shows_report
 from lenet_exp.tracking.store import Store
 
 ROWS = 20  # of each leaderboard in the description
@@ -41,13 +41,14 @@ def report_sweep(
         [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
     )
     digest = hashlib.sha256(state.encode()).hexdigest()
-    if plan.shown.get(run_id) == digest:
+    if plan.shown.get(run_id) == digest and shows_report(store.client.get_run(run_id), digest):
         return
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
     set_tags(store, run_id, {"mlflow.note.content": _description(comparisons, plan.command, _links(store, results))})
     if with_pictures:
         _log_pictures(store, run_id, comparisons)
+    set_tags(store, run_id, {SHOWN: digest})
     sweep.save(shown=plan.shown | {run_id: digest})
 
 

@@ -1,0 +1,167 @@
+"""Between a client and a real MLflow server: an HTTP proxy on loopback that fails as networks and servers do.
+
+pass          every request is answered
+refuse        nobody listens
+drop          the connection is closed before the server hears of the request
+half          the server does what was asked for, and half of its answer comes through
+hang          the request is taken and never answered
+hang_writes   the same, but what only reads is answered
+hang_body     the headers of the answer come, and nothing after them
+a number      this status, and `retry_after` as the header Retry-After, if there is one
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+READS = ("/search", "/get", "/list", "/download")
+HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
+
+
+class FaultyProxy:
+    """Attributes:
+    asked: method and path of every request that came.
+    choose: gives the mode of the next request, in the place of the one that was set.
+    """
+
+    def __init__(self, upstream: str, port: int = 0) -> None:
+        self.upstream = urlsplit(upstream).netloc
+        self.asked: list[str] = []
+        self.choose: Callable[[], str] | None = None
+        self.retry_after: str | None = None
+        self._mode = "pass"
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
+        self._server: ThreadingHTTPServer | None = None
+        self._port = port
+        self._listen()
+        assert self._server is not None
+        self._port = self._server.server_port
+        self.address = f"http://127.0.0.1:{self._port}"
+
+    def set(self, mode: str) -> None:
+        """From now on; requests that hang are dropped."""
+        with self._changed:
+            self._mode = mode
+            self._changed.notify_all()
+        if mode == "refuse":
+            self._close()
+        elif self._server is None:
+            self._listen()
+
+    def wait_for_requests(self, count: int, seconds: float = 60.0) -> None:
+        """Until so many more have come."""
+        with self._changed:
+            until = len(self.asked) + count
+            assert self._changed.wait_for(lambda: len(self.asked) >= until, seconds), "nobody asks"
+
+    def close(self) -> None:
+        self.set("pass")
+        self._close()
+
+    def _listen(self) -> None:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = lambda self: proxy._answer(self)  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def handle_error(self, *_: object) -> None:
+                pass
+
+            def process_request(self, request, client_address):  # type: ignore[no-untyped-def]
+                proxy._open.add(request)
+                super().process_request(request, client_address)
+
+        self._server = Server(("127.0.0.1", self._port), Handler)
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        path = request.path.partition("?")[0]
+        with self._changed:
+            self.asked.append(f"{request.command} {path}")
+            self._changed.notify_all()
+            mode = self.choose() if self.choose is not None else self._mode
+        if mode == "hang_writes":
+            reads = request.command == "GET" or any(word in path for word in READS)
+            mode = "pass" if reads else "hang"
+        if mode == "hang":
+            self._hang(request)
+        elif mode == "drop":
+            request.close_connection = True
+        elif mode.isdigit():
+            headers = {"Retry-After": self.retry_after} if self.retry_after is not None else {}
+            _send(request, int(mode), headers, b"")
+        else:
+            self._forward(request, body, mode)
+
+    def _hang(self, request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        with self._changed:
+            if self.choose is None:
+                self._changed.wait_for(lambda: not self._mode.startswith("hang"))
+            else:  # the client gives up first
+                self._changed.wait(3)
+
+    def _forward(self, request: BaseHTTPRequestHandler, body: bytes, mode: str) -> None:
+        server = http.client.HTTPConnection(self.upstream)
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in {"connection", "host"}}
+        with contextlib.closing(server):
+            server.request(request.command, request.path, body, headers | {"Host": self.upstream})
+            answer = server.getresponse()
+            content = answer.read()
+        kept = {k: v for k, v in answer.getheaders() if k.lower() not in HOP}
+        if mode == "hang_body":
+            _send(request, answer.status, kept, b"", len(content) or 1)
+            self._hang(request)
+        elif mode == "half":
+            _send(request, answer.status, kept, content[: len(content) // 2], len(content) or 1)
+            request.close_connection = True
+        else:
+            _send(request, answer.status, kept, content)
+
+
+def _send(
+    request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], content: bytes, length: int | None = None
+) -> None:
+    request.send_response(status)
+    for name, value in headers.items():
+        request.send_header(name, value)
+    request.send_header("Content-Length", str(len(content) if length is None else length))
+    request.end_headers()
+    request.wfile.write(content)
+    request.wfile.flush()
+
+
+@contextlib.contextmanager
+def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
+    """Before a server."""
+    proxy = FaultyProxy(upstream)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -1,0 +1,102 @@
+"""What a store keeps in several places, and may have put back as each was at another time, comes back by lenet-sync."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+
+import pytest
+
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import all_sweeps
+from tests.commands import SMALL, lenet_train
+from tests.stores import champions, client, content, differences, models, runs
+
+pytestmark = pytest.mark.slow(seconds=10)
+
+LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false", "seed=1,2")
+NOTHING = "delivered: nothing\nleft: nothing\n"
+
+
+@pytest.fixture(scope="module")
+def trained(empty_store, tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("trained") / "outputs"
+    shutil.copytree(empty_store, outputs)
+    for _ in range(2):
+        assert lenet_train(*LINE, outputs=outputs).returncode == 0
+    return outputs
+
+
+@pytest.fixture
+def swept(trained, monkeypatch):
+    """Two runs of a sweep that was started twice, and what their store holds: afterwards it holds that again."""
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(trained))
+    before, crowned = content(client(trained)), champions(client(trained))
+    yield trained, before, crowned
+    assert differences(content(client(trained)), before) == []
+
+
+def last_delivered(outputs):
+    folders = [RunFolder(path) for path in (outputs / "runs").iterdir()]
+    return max(folders, key=RunFolder.delivered_ns).id
+
+
+def test_files_of_the_run_that_was_delivered_last(main, swept):
+    outputs, _, _ = swept
+    store, artifacts = client(outputs), outputs / "mlartifacts" / "lenet_exp"
+    (last,) = [run for run in runs(store) if run.data.tags["run_folder"] == last_delivered(outputs)]
+    (model,) = [model for model in models(store) if model.source_run_id == last.info.run_id]
+    shutil.rmtree(artifacts / last.info.run_id)
+    shutil.rmtree(artifacts / "models" / model.model_id)
+    assert main(program="sync").stdout == "delivered: 1 run, 1 model\nleft: nothing\n"
+    assert main(program="sync").stdout == NOTHING
+
+
+def test_files_of_the_sweeps_own_run(main, swept):
+    outputs, _, _ = swept
+    (parent,) = runs(client(outputs), "sweep")
+    shutil.rmtree(outputs / "mlartifacts" / "lenet_exp" / parent.info.run_id)
+    assert main(program="sync").stdout == "delivered: 1 sweep's own run\nleft: nothing\n"
+    assert main(program="sync").stdout == NOTHING
+
+
+@pytest.mark.parametrize(
+    "lost", ["DELETE FROM registered_model_aliases", "UPDATE registered_model_aliases SET version = 1"]
+)
+def test_an_alias_that_somebody_may_have_taken_away_is_left_alone(main, swept, lost):
+    outputs, _, crowned = swept
+    ((name, (_, versions)),) = crowned.items()
+    store = client(outputs)
+    present = store.get_model_version_by_alias(name, "champion").version
+    with sqlite3.connect(outputs / "mlflow.db") as database:
+        database.execute(lost)
+    assert main(program="sync").stdout == NOTHING
+    assert len(store.search_model_versions(f"name = '{name}'")) == len(versions)
+    store.set_registered_model_alias(name, "champion", present)
+
+
+def test_the_version_of_the_champion(main, swept):
+    outputs, _, crowned = swept
+    ((name, (champion, versions)),) = crowned.items()
+    with sqlite3.connect(outputs / "mlflow.db") as database:
+        for table in ("registered_model_aliases", "model_version_tags", "model_versions"):
+            database.execute(f"DELETE FROM {table}")
+    assert main(program="sync").stdout == "delivered: 1 run, 1 model\nleft: nothing\n"
+    assert champions(client(outputs)) == {name: (champion, [champion])}
+    assert champion in versions
+    assert main(program="sync").stdout == NOTHING
+
+
+def test_the_description_and_the_counts_of_each_start(main, swept):
+    """As a backup of between two starts would have them."""
+    outputs, _, _ = swept
+    (parent,), (sweep,) = runs(client(outputs), "sweep"), all_sweeps(outputs)
+    assert sweep.started().starts == 2
+    with sqlite3.connect(outputs / "mlflow.db") as database:
+        for what in ("metrics", "latest_metrics"):
+            database.execute(f"DELETE FROM {what} WHERE run_uuid = ?", (parent.info.run_id,))
+        database.execute("UPDATE tags SET value = 'older' WHERE key = 'sweep_shown'")
+        database.execute("UPDATE tags SET value = 'older' WHERE key = 'mlflow.note.content'")
+        database.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (parent.info.run_id,))
+    assert main(program="sync").stdout == "delivered: 1 sweep's own run\nleft: nothing\n"
+    assert main(program="sync").stdout == NOTHING
