@@ -98,9 +98,8 @@ def is_owed(store: Store, record: Record, run_id: str) -> bool:
         return False
     name = registered_name(record.dataset)
     present = champion(store, name)
-    if present is None:
-        return True
-    return _better(present, record) and _version_of(_versions(store, name), run_id, record) is None
+    behind = present is None or _better(present, record)
+    return behind and _version_of(_versions(store, name), run_id, record) is None
 
 
 def _register(

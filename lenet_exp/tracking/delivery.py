@@ -32,7 +32,8 @@ LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 
 QUICK_SECONDS = 1.0  # what failed so soon is tried once more: a server may have closed the connection meanwhile
 TURN_SECONDS = 60.0  # so long what is under way in another thread may take to come back, at the end
-CHANGED = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "RESOURCE_DOES_NOT_EXIST"}  # after which it may be another one
+GONE = "RESOURCE_DOES_NOT_EXIST"
+CHANGED = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", GONE}  # after which it may be another one
 
 KNOWN = (
     r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
@@ -230,7 +231,8 @@ class StoreDelivery:
             raise
         except Exception as e:
             self._doubted = self._doubted or not _is_refusal(e)
-            if time.monotonic() - start > QUICK_SECONDS or is_too_much(e):
+            answered = getattr(e, "error_code", "") == GONE  # however long it took: it is there, and lost something
+            if not answered and (time.monotonic() - start > QUICK_SECONDS or is_too_much(e)):
                 raise
         return action(self._open())
 
