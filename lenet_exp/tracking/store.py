@@ -6,12 +6,13 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_uri
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 6  # a request to a server may take so long: what waits for one that is silent must not take 10 s
 
+GRANT_SECONDS = 5
 WRITTEN_BY = "lenet_exp"  # tag of an experiment on a server
 BUSY_SECONDS = 8  # and so long another process may keep SQLite from being written
+
+
+T = TypeVar("T")
 
 
 class StoreAway(Exception):
@@ -231,12 +236,31 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
     from mlflow.exceptions import MlflowException
 
     try:
-        client.set_experiment_tag(experiment_id, WRITTEN_BY, "true")
+        granted(lambda: client.set_experiment_tag(experiment_id, WRITTEN_BY, "true"))
     except MlflowException as e:
         refused = why_refused(uri, e) if e.error_code == "PERMISSION_DENIED" else None
         if refused is None:
             raise
         raise StoreError(f"tracking.uri={hide_password(uri)}: experiment {name} can't be written: {refused}") from e
+
+
+def granted(write: Callable[[], T]) -> T:
+    """What `write` answers, tried for a few seconds: MLflow makes an experiment or a model first, and lets the user who
+    made it write it a moment later.
+
+    Raises:
+        MlflowException: it is denied still, or fails otherwise.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(GRANT_SECONDS):
+        try:
+            return write()
+        except MlflowException as e:
+            if e.error_code != "PERMISSION_DENIED":
+                raise
+        time.sleep(1)
+    return write()
 
 
 def _path_safe(name: str) -> str:

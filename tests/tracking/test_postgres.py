@@ -154,18 +154,18 @@ class Lab:
         """Makes one; the environment in which commands are hers."""
         made = requests.post(
             f"{self.direct}/api/2.0/mlflow/users/create",
-            json={"username": name, "password": f"{SECRET}-{name}"},
+            json={"username": name, "password": f"{SECRET}-of-{name}"},
             auth=("admin", ADMIN),
             timeout=60,
         )
         assert made.status_code == 200, made.text
-        login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": f"{SECRET}-{name}"}
+        login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-{name}"}
         return {**self.ca, **login, "MLFLOW_TRACKING_URI": self.address}
 
 
-@pytest.fixture(scope="module")
-def lab(cluster, tmp_path_factory):
-    folder, upstream, port = tmp_path_factory.mktemp("lab"), free_port(), free_port()
+@pytest.fixture
+def lab(cluster, tmp_path):
+    folder, upstream, port = tmp_path / "lab", free_port(), free_port()
     uri = database(cluster, "lab")
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(mlflow_on_postgres(folder, uri, upstream, auth=uri))
@@ -191,8 +191,19 @@ def admin(lab, monkeypatch):
     return MlflowClient(lab.address.replace("//", f"//admin:{ADMIN}@"))
 
 
-def test_four_sweeps_at_once_through_a_server_that_is_killed_in_the_middle(cluster, lab, tmp_path, monkeypatch):
-    (server, restart), seeds = lab, 3
+def test_a_server_with_users_behind_tls(cluster, lab, outputs, main, tmp_path, monkeypatch):
+    """One test, since a server takes long to start."""
+    server, restart = lab
+    with monkeypatch.context() as patch:
+        four_sweeps_at_once_while_it_is_killed(cluster, server, restart, tmp_path / "alice", patch)
+    with monkeypatch.context() as patch:
+        a_colleague_may_look_and_write_what_is_her_own(server, tmp_path / "colleagues", patch)
+    a_server_that_lets_nobody_in_or_is_not_trusted_is_one_line(server, outputs, main, monkeypatch)
+    every_command_takes_mlflows_credentials_from_their_file(server, outputs, main, tmp_path / "home", monkeypatch)
+
+
+def four_sweeps_at_once_while_it_is_killed(cluster, server, restart, tmp_path, monkeypatch):
+    seeds = 3
     hers = server.user("alice")
     started = sweeps(tmp_path, seeds, env=hers)
     wait_for_runs(cluster, "lab", 2)
@@ -211,22 +222,27 @@ def test_four_sweeps_at_once_through_a_server_that_is_killed_in_the_middle(clust
     socket = ["-h", str(cluster.folder), "-p", str(cluster.port), "-U", "postgres"]
     assert SECRET not in subprocess.check_output(["pg_dump", *socket, "lab"], text=True)
 
-    # A colleague with a password may look, and write what is her own; the rest is told before anything is trained.
+
+def a_colleague_may_look_and_write_what_is_her_own(server, tmp_path, monkeypatch):
+    """The rest is told before anything is trained; the champion, which is another's, is one warning."""
+    first = end(
+        start(*ONE, "seed=99", "tracking.experiment=carols", outputs=tmp_path / "carol", env=server.user("carol"))
+    )
+    assert first.returncode == 0, first.stderr
     theirs = server.user("bob")
-    done = end(start(*ONE, outputs=tmp_path / "bob", env=theirs))
+    done = end(start(*ONE, "tracking.experiment=carols", outputs=tmp_path / "bob", env=theirs))
     assert done.returncode == 2
     assert is_one_line(done.stderr), done.stderr
-    assert "experiment lenet_exp can't be written: user bob may not do this" in done.stderr
-    own = end(
-        start("-m", *ONE, "num_epoch=12", "seed=0,1", "tracking.experiment=bobs", outputs=tmp_path / "bob", env=theirs)
-    )
+    assert "experiment carols can't be written: user bob may not do this" in done.stderr
+    line = ("-m", *ONE, "num_epoch=12", "seed=0,1", "tracking.experiment=bobs")
+    own = end(start(*line, outputs=tmp_path / "bob", env=theirs))
     assert own.returncode == 0, own.stderr
     assert own.stderr.count("lenet5-digits: this user may not write it in MLflow") == 1
+    store = admin(server, monkeypatch)
     assert {run.info.status for run in runs(store, experiment="bobs")} == {"FINISHED"}
 
 
-def test_a_server_that_lets_nobody_in_or_is_not_trusted_is_one_line(lab, outputs, main, monkeypatch):
-    server, _ = lab
+def a_server_that_lets_nobody_in_or_is_not_trusted_is_one_line(server, outputs, main, monkeypatch):
     login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": ADMIN}
     wrong = {**login, "MLFLOW_TRACKING_PASSWORD": SECRET}
     address = server.address
@@ -262,10 +278,9 @@ COMMANDS = {
 }
 
 
-def test_every_command_takes_mlflows_credentials_from_their_file(lab, outputs, main, tmp_path, monkeypatch):
-    server, _ = lab
+def every_command_takes_mlflows_credentials_from_their_file(server, outputs, main, tmp_path, monkeypatch):
     credentials = tmp_path / ".mlflow" / "credentials"
-    credentials.parent.mkdir()
+    credentials.parent.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", server.ca["MLFLOW_TRACKING_SERVER_CERT_PATH"])
