@@ -256,9 +256,13 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     results = session.results()
     runs = {r.job.run: r for r in results if r.record is not None}
     delivery.make_sure()
-    for n, result in enumerate(runs.values()):
-        delivery.send(result.job.folder, at_once=n == 0)
-        if delivery.away:
+    for _ in range(2):  # again, where the store is found to have lost what it was sent before
+        losses = delivery.losses
+        for n, result in enumerate(runs.values()):
+            delivery.send(result.job.folder, at_once=n == 0)
+            if delivery.away:
+                break
+        if delivery.away or delivery.losses == losses:
             break
     if session.config.tracking.models is Models.best:
         best = max((r for r in runs.values() if r.outcome is Outcome.finished), key=lambda r: r.value, default=None)

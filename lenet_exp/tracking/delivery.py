@@ -33,7 +33,7 @@ LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 QUICK_SECONDS = 1.0  # what failed so soon is tried once more: a server may have closed the connection meanwhile
 TURN_SECONDS = 60.0  # so long what is under way in another thread may take to come back, at the end
 GONE = "RESOURCE_DOES_NOT_EXIST"
-CHANGED = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", GONE}  # after which it may be another one
+CHANGED = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", GONE}  # after which the store may be an older backup
 
 KNOWN = (
     r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
@@ -96,6 +96,7 @@ class StoreDelivery:
         self._sent: dict[Path, RunFolder] = {}  # what it took since
         self._doubted = False  # whether it still has it: it failed meanwhile
         self._unsure = False
+        self.losses = 0  # how often it was found to have less than it was given
         self._own_run: Callable[[Store], str] | None = None
         self._patience = Patience()
         self._warned = False
@@ -223,7 +224,7 @@ class StoreDelivery:
             return done
 
     def _tried(self, action: Callable[[Store], T]) -> T:
-        """Does it, once more where it failed at once."""
+        """Does it, once more where it failed at once, or where what it was about is gone: the store was put back."""
         start = time.monotonic()
         try:
             return action(self._open())
@@ -231,8 +232,8 @@ class StoreDelivery:
             raise
         except Exception as e:
             self._doubted = self._doubted or not _is_refusal(e)
-            answered = getattr(e, "error_code", "") == GONE  # however long it took: it is there, and lost something
-            if not answered and (time.monotonic() - start > QUICK_SECONDS or is_too_much(e)):
+            late = time.monotonic() - start > QUICK_SECONDS
+            if (late and getattr(e, "error_code", None) != GONE) or is_too_much(e):
                 raise
         return action(self._open())
 
@@ -248,7 +249,7 @@ class StoreDelivery:
             self._doubted = not learn(self._sent.values(), self.store) or self._doubted
             self._unsure = False
         if self._doubted:
-            learn(self._known.values(), self.store)
+            self.losses += not learn(self._known.values(), self.store)
             if self._own_run is not None:
                 try:
                     self.parent = self._own_run(self.store)

@@ -37,7 +37,11 @@ def learn(folders: Iterable[RunFolder], store: Store) -> bool:
         page = list(known)[start : start + PAGE]
         lost += len(page)
         names = ", ".join(f"'{run_id}'" for run_id in page)
-        for run in store.client.search_runs([store.experiment_id], f"attributes.run_id IN ({names})", max_results=PAGE):
+        query = f"attributes.run_id IN ({names})"
+        found = store.client.search_runs([store.experiment_id], query, max_results=PAGE)
+        for run_id in set(page) - {run.info.run_id for run in found}:
+            _set_back(*known[run_id], None, store)
+        for run in found:
             folder, entry = known[run.info.run_id]
             store.seen.add(run.info.run_id)
             if _lacks(run, entry):
@@ -97,7 +101,8 @@ def _lacks(run: Run, entry: DeliveredRun) -> bool:
     )
 
 
-def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run, store: Store) -> None:
+def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: Store) -> None:
+    """As the store has the run; None: not at all, and it is made anew, unless somebody restores it."""
     with folder.delivery_lock():
         delivered = folder.delivered()
         if delivered.of(store.name) != entry:  # another process has delivered meanwhile
@@ -107,9 +112,9 @@ def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run, store: Store) ->
             begun=False,
             epochs=0,
             # The end is told again; a run that goes on is told to go on.
-            ended_ms=_ended_ms(run) if folder.record() is None else None,
+            ended_ms=_ended_ms(run) if run is not None and folder.record() is None else None,
             model=False,
-            reason=run.data.tags.get("reason", ""),
+            reason=run.data.tags.get("reason", "") if run is not None else entry.reason,
         )
         folder.set_delivered(delivered.having(back))
 

@@ -12,7 +12,7 @@ from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.commands import SMALL, lenet_train
 from tests.stores import champions, client, content, differences, models, runs
 
-pytestmark = pytest.mark.slow(seconds=10)
+pytestmark = pytest.mark.slow(seconds=3)
 
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false", "seed=1,2")
 NOTHING = "delivered: nothing\nleft: nothing\n"

@@ -26,7 +26,7 @@ from tests.faulty_proxy import faulty_proxy
 from tests.stores import champions, content, differences, points, runs
 from tests.tracking.test_deliver import contents, cut, put_back
 
-pytestmark = pytest.mark.slow(seconds=60)
+pytestmark = pytest.mark.slow(seconds=7)
 
 LINE = (*SMALL, "num_epoch=3", "num_threads=1", "tracking.plots=false")
 FAULTS = ("drop", "half", "hang", "hang_body", "429", "500", "503")
