@@ -45,10 +45,11 @@ def report_sweep(
         return
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
-    set_tags(store, run_id, {"mlflow.note.content": _description(comparisons, plan.command, _links(store, results))})
     if with_pictures:
         _log_pictures(store, run_id, comparisons)
-    set_tags(store, run_id, {SHOWN: digest})
+    description = _description(comparisons, plan.command, _links(store, results))
+    # Both at once, and last: a backup has the whole report, or is seen to lack it.
+    set_tags(store, run_id, {"mlflow.note.content": description, SHOWN: digest})
     sweep.save(shown=plan.shown | {run_id: digest})
 
 
