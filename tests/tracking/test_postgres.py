@@ -94,7 +94,7 @@ def test_four_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(c
     for done in map(end, started):
         assert done.returncode == 0, done.stderr
         assert f"{seeds} runs: {seeds} finished" in done.stdout
-        assert done.stderr.count("can't be") <= 1, done.stderr
+        assert done.stderr.count("can't be") <= 2, done.stderr  # the store, and a run that was under way
         assert "Traceback" not in done.stderr
         assert SECRET not in done.stdout + done.stderr
     deliver_all(tmp_path, f"tracking.uri={uri}")
@@ -210,7 +210,7 @@ def four_sweeps_at_once_while_it_is_killed(cluster, server, restart, tmp_path, m
     restart()
     for done in map(end, started):
         assert done.returncode == 0, done.stderr
-        assert done.stderr.count("can't be") <= 1, done.stderr
+        assert done.stderr.count("can't be") <= 2, done.stderr  # the store, and a run that was under way
         assert SECRET not in done.stdout + done.stderr
     deliver_all(tmp_path, env=hers)
     store = admin(server, monkeypatch)
