@@ -48,15 +48,15 @@ BREAKS = {
         ("tests/folders/test_owner.py", "tests/folders/test_run_folder.py", "tests/sweeps/test_workers.py"),
     ),
     "stamps": Break(
-        "lenet_exp/tracking/deliver.py",
+        "lenet_exp/tracking/points.py",
         'yield Metric("step_loss", loss, time_ms, iteration)',
         'yield Metric("step_loss", loss, __import__("time").time_ns() // 1_000_000, iteration)',
         (DELIVER, KILLS),
     ),
     "lookup": Break(
         "lenet_exp/tracking/deliver.py",
-        "_find_run(folder, begun, store) or _create_run(folder, begun, store)",
-        "_create_run(folder, begun, store)",
+        "_find_runs(folder, begun, store) or [_create_run(folder, begun, store)]",
+        "[_create_run(folder, begun, store)]",
         (DELIVER, KILLS),
     ),
     "parent": Break(
@@ -67,7 +67,7 @@ BREAKS = {
     ),
     "digest": Break(
         "lenet_exp/folders/commits.py",
-        "if _sha256(self.path / name) != sha256:",
+        "if file_sha256(self.path / name) != sha256:",
         "if False:",
         (COMMITS,),
     ),
