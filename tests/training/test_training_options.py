@@ -107,7 +107,8 @@ def test_patience_ends_a_run_that_does_not_get_better():
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
 def test_patience_counts_from_the_last_epoch_that_was_better(patience):
-    line = ("num_epoch=12", "optimizer.lr=0.05", "dataset.train_size=200")
+    # Clipped: on some CPUs it diverges without.
+    line = ("num_epoch=12", "optimizer.lr=0.05", "dataset.train_size=200", "training.clip_norm=1")
     accuracies = [r.val_accuracy for r in train(*line)[1]]
     best, waited = 0, 0
     for epoch, accuracy in enumerate(accuracies, 1):
