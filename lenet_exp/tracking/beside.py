@@ -78,10 +78,13 @@ class Beside:
                 has_ended = not self._running
                 waiting = self._ended if has_ended else self._running
                 folder = waiting.pop(next(iter(waiting)))
-            try:
-                if has_ended:
-                    self._delivery.send(folder, model=None if self.models else False)
-                else:
-                    self._delivery.live(folder)
-            except Exception:  # what it missed is delivered at the end
-                log.debug("delivering %s", folder.path, exc_info=True)
+            self._deliver(folder, has_ended)
+
+    def _deliver(self, folder: RunFolder, has_ended: bool) -> None:
+        try:
+            if has_ended:
+                self._delivery.send(folder, model=None if self.models else False)
+            else:
+                self._delivery.live(folder)
+        except Exception:  # what it missed is delivered at the end
+            log.debug("delivering %s", folder.path, exc_info=True)

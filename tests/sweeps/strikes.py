@@ -1,6 +1,7 @@
 """kill -9 at a chosen point of a command: right before it makes a file appear or go, or tells the store something.
 
-`main` is lenet-train, with a commit and a delivery after each epoch. Not among the points: the middle of a call of the
+`main` is lenet-train, with a commit and a delivery after each epoch; what is delivered beside the training is delivered
+at once here, so that the points come in one order. Not among the points: the middle of a call of the
 store, lines added to a log, and the empty files that say which job is active.
 """
 
@@ -20,6 +21,7 @@ import mlflow
 from lenet_exp.commands import train
 from lenet_exp.folders import commits
 from lenet_exp.tracking import delivery
+from lenet_exp.tracking.beside import Beside
 
 TRACE = "LENET_EXP_TEST_TRACE"  # a file to which the points are written, a line each
 STRIKE = "LENET_EXP_TEST_STRIKE"  # the number of the point to die at, from 0
@@ -54,6 +56,7 @@ CALLS = (  # of MlflowClient
 def main() -> None:
     """lenet-train, which dies where it is told to."""
     commits.COMMIT_SECONDS = delivery.LIVE_SECONDS = 0.0
+    Beside._ask = lambda self, waiting, folder: self._closed or self._deliver(folder, waiting is self._ended)
     reached = points()
     for name in FILES:
         setattr(os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))
