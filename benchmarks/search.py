@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,10 @@ from benchmarks.measure import keep, parser, positive
 from benchmarks.search_plot import regret_figure
 from benchmarks.search_replay import Floats, Replayed, Table, Way, load, quick_copies, replay
 from lenet_exp.config.schema import PrunerName, SamplerName
+from lenet_exp.machine import cpu_model
 from lenet_exp.reports.plots import png
 
+SEEN = "The same searches, judged by the one seed that each of them saw: without the luck of seeds."
 SHARES = (0.05, 0.1, 0.15)  # of the grid's epochs at which regret is told
 FEWER = {"gp", "qmc"}  # samplers of which fewer repetitions are made
 BASELINE, BATCHES = Way("random", "none"), Way(batches=True)
@@ -100,13 +103,20 @@ def search_all(table: Table, way: Way, repetitions: int, share: float) -> Found:
     return judged(table, way.name, searches, share)
 
 
-def judged(table: Table, name: str, searches: list[Replayed], share: float) -> Found:
-    """By the table, after each epoch up to a share of the grid's."""
-    regret = np.full((len(searches), round(share * table.grid_epochs) + 1), float(table.regret.max()))
-    for row, search in zip(regret, searches, strict=True):
+def judged(table: Table, name: str, searches: list[Replayed], share: float, *, seen: bool = False) -> Found:
+    """By the table, after each epoch up to a share of the grid's.
+
+    Args:
+        seen: by the seed that each search saw alone, not by the mean over all.
+    """
+    rows = []
+    for repetition, search in enumerate(searches):
+        of = table.regret_with(table.seeds[repetition % len(table.seeds)]) if seen else table.regret
+        row = np.full(round(share * table.grid_epochs) + 1, float(of.max()))
         for spent, named in zip(search.spent, search.named, strict=True):
-            row[spent:] = table.regret[named]
-    return Found(name, searches, regret)
+            row[spent:] = of[named]
+        rows.append(row)
+    return Found(name, searches, np.array(rows))
 
 
 def about(table: Table) -> list[str]:
@@ -154,6 +164,13 @@ def markdown(table: Table, found: Sequence[Found]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _measured(found: Sequence[Found]) -> str:
+    repetitions = sorted({len(f.searches) for f in found})
+    few = "" if len(repetitions) == 1 else f" ({repetitions[0]} to {repetitions[-1]} repetitions a way: n)"
+    date = time.strftime("%Y-%m-%d")
+    return f"`python -m benchmarks.search`{few}, {date}, {cpu_model()}, optuna {version('optuna')}."
+
+
 def _points(regret: float) -> str:
     return f"{regret * 100:.2f}"
 
@@ -193,9 +210,11 @@ def main() -> None:
         repetitions = min(asked.repetitions, 10) if way.sampler in FEWER else asked.repetitions
         found.append(search_all(table, way, repetitions, asked.share))
         print(markdown(table, [found[-1]]).splitlines()[2], f"{time.process_time() - start:.0f} s of CPU", flush=True)
-    print(f"\n{markdown(table, found)}")
+    seen = [judged(table, f.name, f.searches, asked.share, seen=True) for f in found]
+    tables = "\n".join([markdown(table, found), SEEN, "", markdown(table, seen).partition("\n\n")[0], ""])
+    print(f"\n{tables}")
     if asked.output is not None:
-        asked.output.write_text(f"{said}\n\n{markdown(table, found)}")
+        asked.output.write_text(f"# Searches replayed\n\n{_measured(found)}\n\n{said}\n\n{tables}")
     if asked.plot is not None:
         asked.plot.write_bytes(png(regret_figure({f.name: f.regret for f in found}, table)))
     keep(asked, "search", _raw(found))

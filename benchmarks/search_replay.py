@@ -71,6 +71,10 @@ class Table:
         means: Floats = self.reached[:, self.seeds].mean(1)
         return np.asarray(means.max() - means)
 
+    def regret_with(self, seed: int) -> Floats:
+        """The same with one seed alone: what a search can see that sees no other."""
+        return np.asarray(self.reached[:, seed].max() - self.reached[:, seed])
+
     @property
     def num_epoch(self) -> int:
         return int(self.accuracy.shape[2])
