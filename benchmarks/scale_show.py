@@ -34,7 +34,7 @@ def show(kept: Sequence[Kept], plot: Path | None) -> None:
     for store in dict.fromkeys(k["store"] for k in kept):
         rows = sorted((k for k in kept if k["store"] == store), key=lambda k: k["runs"])
         sizes = [k["runs"] for k in rows]
-        head = [store, *(f"{n:,} runs" for n in sizes), "one more run", "grows as", "a million"]
+        head = [store, *(f"{n:,} runs" for n in sizes), "one more run", "/ before", "a million"]
         print(f"\n| {' | '.join(head)} |\n| --- |{' ---: |' * (len(head) - 1)}")
         for name, cost in COSTS.items():
             values = [cost(k) for k in rows]
@@ -59,7 +59,7 @@ def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> 
     power = "-"
     if len(known) > 2 and known[-2][1] > known[-3][1] and v1 > v0:
         before = (v0 - known[-3][1]) / (n0 - known[-3][0])
-        power = f"{each / before:.2f} x before"
+        power = f"{each / before:.2f}"
     million = v1 + each * (MILLION - n1)
     unit_million = "s" if name.endswith(" s") else "GB"
     million = million if unit_million == "s" else million / 1e3
