@@ -53,19 +53,25 @@ def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
             jobs.put(None)
             if _busy.is_set():
                 os.kill(os.getpid(), signal.SIGTERM)
+                _asked_to_end.set()
                 time.sleep(GRACE_SECONDS)
                 os._exit(1)
             return
 
 
 _busy = threading.Event()
+_asked_to_end = threading.Event()
 
 
 def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any) -> Any:
-    """What the pool says to a question of the running job; None where it is gone."""
-    pipe.send_bytes(cloudpickle.dumps((question, None, None)))
-    answer = jobs.get()  # a busy worker is sent nothing else
+    """What the pool says to a question of the running job. Where it is gone: None, after the job was asked to end."""
+    try:
+        pipe.send_bytes(cloudpickle.dumps((question, None, None)))
+        answer = jobs.get()  # a busy worker is sent nothing else
+    except OSError:
+        answer = None
     if answer is None:
+        _asked_to_end.wait(GRACE_SECONDS)  # no job takes this for an answer, and goes on
         jobs.put(None)
         return None
     return cloudpickle.loads(answer)

@@ -32,6 +32,7 @@ LOST_SECONDS = 86400  # what is open for so long has lost its owner: clocks may 
 PAGE = 1000
 TRIES = 5  # at what fails where another writes at the same moment
 
+_denied: set[tuple[str, str]] = set()  # addresses, and models there that this process's user may not write
 log = logging.getLogger("lenet_exp")
 
 
@@ -48,7 +49,7 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
     decides; where others decide at the same moment elsewhere, the best of theirs and this one stays.
 
     Returns:
-        Whether the run is the champion now. A store whose models this user may not write is told once, and is no error.
+        Whether the run is the champion now. A model that this user may not write is told once a process, and is no error.
     """
     from mlflow.exceptions import MlflowException
 
@@ -60,15 +61,15 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
     with open_lock(store.outputs / ".champion.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            if name in store.seen:  # it was denied before
+            if (store.uri, name) in _denied:
                 return _crown(store, name, record, run_id, model_id)
             return granted(lambda: _crown(store, name, record, run_id, model_id))
         except MlflowException as e:
             if e.error_code != "PERMISSION_DENIED":
                 raise
-            if name not in store.seen:
+            if (store.uri, name) not in _denied:
                 log.warning("%s: this user may not write it in MLflow; the champion stays as it is", name)
-            store.seen.add(name)
+            _denied.add((store.uri, name))
             return False
 
 

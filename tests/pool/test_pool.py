@@ -201,6 +201,33 @@ def test_jobs_that_ask_are_answered_in_the_pools_process():
     assert sorted(asked) == [0, 0, 1, 1, 2, 2, 3]
 
 
+GONE = """
+import os, queue, signal, threading, time
+from multiprocessing import Pipe
+from lenet_exp.pool import worker
+from lenet_exp.stopping import Terminated, raise_terminated
+
+signal.signal(signal.SIGTERM, raise_terminated)
+ours, theirs = Pipe()
+theirs.close()
+worker._busy.set()
+jobs = queue.SimpleQueue()
+threading.Timer(0.2, worker._read, (ours, jobs)).start()  # it may learn later than the job that the pool is gone
+try:
+    worker._ask(ours, jobs, 1)
+    print("went on")
+except Terminated:
+    print("asked to end", flush=True)
+os._exit(0)
+"""
+
+
+def test_a_job_that_asks_a_pool_whose_process_died_is_asked_to_end():
+    """It is neither a failure of the job, nor an answer to go on by."""
+    done = subprocess.run([sys.executable, "-c", GONE], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (0, "asked to end\n"), done.stderr
+
+
 def test_a_job_whose_worker_died_after_an_answer_asks_again(tmp_path):
     asked: list[int] = []
     found = run((tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: asked.append(q) or 7)
