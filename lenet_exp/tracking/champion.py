@@ -49,7 +49,7 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
     decides; where others decide at the same moment elsewhere, the best of theirs and this one stays.
 
     Returns:
-        Whether the run is the champion now. A model that this user may not write is told once a process, and is no error.
+        Whether the run is the champion now. A model that this user may not write is told once, and is no error.
     """
     from mlflow.exceptions import MlflowException
 
