@@ -16,11 +16,12 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.measure import Seconds, interleave, keep, parser, show_ratio, show_seconds
+from lenet_exp.cache import cache_folder
 from lenet_exp.config.compose import compose
 from lenet_exp.data.images import TrainingData
 from lenet_exp.training.engine import Engine, TorchEngine
 from lenet_exp.training.lane import new_lane
-from lenet_exp.training.native.build import build_with, cache_folder
+from lenet_exp.training.native.build import KEPT, build_with
 from lenet_exp.training.native.compiler import find_compilers
 from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.library import Kernels
@@ -73,7 +74,7 @@ def main() -> None:
     if isinstance(target, str):
         sys.exit(f"benchmarks.native: {target}")
     torch.set_num_threads(1)
-    data, folder = made_up_data(), cache_folder()
+    data, folder = made_up_data(), cache_folder(KEPT)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kernels = {c.name: Kernels(build_with(folder, c, target)) for c in find_compilers()}
     everything: Seconds = {}

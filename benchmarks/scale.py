@@ -163,7 +163,9 @@ def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, floa
 def of_process(pid: int) -> tuple[float, float]:
     """CPU seconds of a process without its children, and MB of memory that are its own."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    rss = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("RssAnon"))
+    rss = next((x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("RssAnon")), None)
+    if rss is None:  # it has ended
+        raise ProcessLookupError(pid)
     return (int(fields[11]) + int(fields[12])) / TICK, int(rss.split()[1]) / 1024
 
 

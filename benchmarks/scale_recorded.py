@@ -24,7 +24,8 @@ from lenet_exp.config.params import params
 from lenet_exp.data.images import SharedSet, TrainingData
 from lenet_exp.executors.executor import Executor, Work
 from lenet_exp.executors.local_launcher import LocalLauncher
-from lenet_exp.training.fit import Divergence, EpochResult
+from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.fit import Divergence
 from lenet_exp.training.lane import Best, Lane, Position
 from lenet_exp.training.weights import weights_digest
 

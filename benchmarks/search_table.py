@@ -28,7 +28,8 @@ from benchmarks.measure import positive
 from lenet_exp.config.compose import compose
 from lenet_exp.data.images import load_training_data
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.training.fit import EpochResult, fit
+from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import new_lane
 
 PACKED = Path(__file__).with_name("search_table.npz")

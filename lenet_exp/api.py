@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lenet_exp.folders.results import RunResult
     from lenet_exp.sweeps.search_here import Searched
-    from lenet_exp.training.fit import EpochResult
+    from lenet_exp.training.epoch import EpochResult
     from lenet_exp.training.lenet5 import LeNet5
 
 __all__ = ["compare", "compose", "load", "search", "train"]

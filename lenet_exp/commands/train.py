@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig
@@ -30,7 +33,21 @@ def train(cfg: DictConfig) -> float:
     if config.sweep.dry_run:
         estimate_alone(config)
         return math.nan
-    return train_alone(config)
+    with _deliverer(config) as deliver:
+        return train_alone(config, deliver=deliver)
+
+
+@contextmanager
+def _deliverer(config: Any) -> Iterator[Any]:
+    """Starts the process that delivers the run, before torch is loaded here; None where mlflow is here already."""
+    if "mlflow" in sys.modules:
+        yield None
+        return
+    from lenet_exp.outputs import outputs_dir
+    from lenet_exp.tracking.apart import Apart
+
+    with Apart(config.tracking, outputs_dir()) as apart:
+        yield apart.opened
 
 
 def estimate_alone(config: Any) -> None:
@@ -43,8 +60,13 @@ def estimate_alone(config: Any) -> None:
     print_estimate(None, [lone_job(config)], config)
 
 
-def train_alone(config: Any, *, name: str | None = None, default_threads: int | None = None) -> float:
+def train_alone(
+    config: Any, *, name: str | None = None, default_threads: int | None = None, deliver: Any = None
+) -> float:
     """One run with its result on the terminal.
+
+    Args:
+        deliver: as of `run_alone`; None: its default.
 
     Raises:
         RunsFailed: it did not finish.
@@ -54,7 +76,8 @@ def train_alone(config: Any, *, name: str | None = None, default_threads: int | 
 
     started: list[Any] = []
     try:
-        result = run_alone(config, name=name, default_threads=default_threads, on_start=started.append)
+        who = {} if deliver is None else {"deliver": deliver}
+        result = run_alone(config, name=name, default_threads=default_threads, on_start=started.append, **who)
     except Exception as e:
         if isinstance(e, UserError) or not started:
             raise

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.records import Outcome
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 
 Direction = Literal["minimize", "maximize"]
 DIRECTIONS: dict[Objective, list[Direction]] = {

@@ -12,11 +12,9 @@ import logging
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, read_json, write_json
@@ -24,10 +22,13 @@ from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.records import BestWeights, Commit, History, history_of
 from lenet_exp.folders.seal import AGAIN, whole, with_digest
 from lenet_exp.folders.stored import to_json
-from lenet_exp.training.fit import EpochResult
-from lenet_exp.training.lane import Best, Lane
-from lenet_exp.training.snapshot import restore, snapshot
+from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lenet_exp.training.lane import Best, Lane
 
 COMMIT_SECONDS = 2.0  # at most so often, so that runs with very short epochs don't spend their time on fsync
 KEPT = 2  # the newest, and the one before in case that one is damaged
@@ -72,6 +73,8 @@ class Commits:
     def write(self, lane: Lane, seconds: float) -> None:
         """Commits where the lane stands, after so many seconds of training in all."""
         at = lane.position
+        from lenet_exp.training.snapshot import snapshot
+
         tensors, values = snapshot(lane)
         state = self.path / f"state-{at.epoch}-{at.steps}.safetensors"
         save_weights(state, tensors, {"values": values})
@@ -145,11 +148,16 @@ class Commits:
                 old.unlink(missing_ok=True)
 
     def _restore(self, lane: Lane, commit: Commit) -> Best | None:
+        from torch import int64
+
+        from lenet_exp.training.lane import Best
+        from lenet_exp.training.snapshot import restore
+
         tensors, metadata = self._load(commit.state, commit.sha256)
         best = None
         if commit.best is not None:
             weights, _ = self._load(commit.best.weights, commit.best.sha256)
-            predictions = tensors["best_predictions"].to(torch.int64)
+            predictions = tensors["best_predictions"].to(int64)
             best = Best(commit.best.epoch, commit.best.val_accuracy, weights, predictions)
         try:
             restore(lane, tensors, metadata["values"])

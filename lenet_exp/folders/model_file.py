@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_json
 from lenet_exp.training.weights import save_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ModelFile:

@@ -9,8 +9,8 @@ from typing import Any
 from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.stored import Stored, dataclass_of, stored_of, to_json
-from lenet_exp.training.execution import bits_depend_on
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.bits import bits_depend_on
+from lenet_exp.training.epoch import EpochResult
 
 
 class Outcome(StrEnum):

@@ -20,10 +20,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from torch import Tensor
 
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import remove, remove_left_aside, write_atomic, write_json
@@ -44,7 +43,10 @@ from lenet_exp.folders.records import (
 from lenet_exp.folders.remembered import Remembered
 from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
 from lenet_exp.folders.stored import to_json
-from lenet_exp.training.weights import load_weights
+from lenet_exp.training.weights import Arrays, load_arrays
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST = 50_000  # runs that a process remembers, of 15 kB each
 _RECORDS: Remembered[Record | None] = Remembered(MOST)
@@ -129,6 +131,13 @@ class RunFolder:
         return read_history(self.path)
 
     def best_weights(self) -> dict[str, Tensor] | None:
+        """`best_arrays` as tensors."""
+        import torch
+
+        arrays = self.best_arrays()
+        return None if arrays is None else {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def best_arrays(self) -> Arrays | None:
         """None where there are none (any more), or where their file can't be read, which is said."""
         best = self.history().best
         if best is None:
@@ -136,7 +145,7 @@ class RunFolder:
         try:
             if best.sha256 and file_sha256(self.path / best.weights) != best.sha256:
                 raise ValueError("it is not what was written")
-            return load_weights(self.path / best.weights)[0]
+            return load_arrays(self.path / best.weights)[0]
         except FileNotFoundError:
             return None
         except (OSError, ValueError, SafetensorError) as e:

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from lenet_exp.reports.escape import no_math
+from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.evaluate import named_matrix
-from lenet_exp.training.fit import EpochResult
 
 DPI = 110
 COLOURS = 256  # a picture of ours is then off by 6 of 255 at most, and by 0.3 in the mean

@@ -16,7 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 
 NAME = 24  # characters of a run's name beside its bar
 PATIENCE_SECONDS = 2.0  # of silence

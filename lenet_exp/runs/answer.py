@@ -11,7 +11,7 @@ from lenet_exp.folders.find import all_runs
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.runs.difference import Difference, differences
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 
 SHOWN = 8  # epochs beside each other
 FEW = 3  # seeds, of which a range says little

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 
 FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 

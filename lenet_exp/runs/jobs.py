@@ -23,9 +23,10 @@ from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.progress import display
 from lenet_exp.tracking.usable import check_store
+from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import Chosen, choose_engine
-from lenet_exp.training.execution import SWEEP_THREADS, bits_depend_on, choose_device, threads_count
+from lenet_exp.training.execution import SWEEP_THREADS, choose_device, threads_count
 
 log = logging.getLogger("lenet_exp")
 

@@ -17,7 +17,7 @@ from lenet_exp.runs.run import run
 from lenet_exp.runs.verify import judge_anew
 from lenet_exp.tracking.delivery import LeftToOthers
 from lenet_exp.tracking.recorded import Recorded
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 
 log = logging.getLogger("lenet_exp")
 

@@ -6,11 +6,12 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from lenet_exp.config.fingerprint import fingerprint
-from lenet_exp.config.schema import Config, EngineName
+from lenet_exp.config.schema import Config, EngineName, Tracking
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
 from lenet_exp.folders.commits import Commits
@@ -30,9 +31,10 @@ from lenet_exp.stopping import graceful
 from lenet_exp.tracking.beside import Beside
 from lenet_exp.tracking.delivery import Delivery, StoreDelivery
 from lenet_exp.training.augmentation import augments
+from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import Chosen, choose_engine, why_not_native
-from lenet_exp.training.execution import bits_depend_on, choose_device, describe_execution, use_threads
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.execution import choose_device, describe_execution, use_threads
 from lenet_exp.training.lane import Lane, new_lane
 
 log = logging.getLogger("lenet_exp")
@@ -48,6 +50,10 @@ def _never(result: EpochResult) -> bool:
     return False
 
 
+def _here(tracking: Tracking, outputs: Path) -> Delivery:
+    return Beside(StoreDelivery(tracking, outputs))
+
+
 def run_alone(
     config: Config,
     *,
@@ -55,6 +61,7 @@ def run_alone(
     default_threads: int | None = None,
     on_start: OnStart = _nobody,
     prune: Callable[[EpochResult], bool] = _never,
+    deliver: Callable[[Tracking, Path], Delivery] = _here,
 ) -> RunResult:
     """Trains one configuration that is of no sweep, or returns the result that is there.
 
@@ -62,6 +69,7 @@ def run_alone(
         name: of the MLflow run; by default data set, activation and optimizer.
         default_threads: for `num_threads=null`; by default all cores.
         on_start, prune: as of `run`.
+        deliver: opens the store, once all else is known to be right; by default this process delivers.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
@@ -70,7 +78,7 @@ def run_alone(
     job = lone_job(config, name)
     check_outputs(job.outputs)
     _model_file(job)  # what can't be written is said before a store is made
-    delivery = Beside(StoreDelivery(config.tracking, job.outputs))
+    delivery = deliver(config.tracking, job.outputs)
     forced_ms = math.inf if config.sweep.force else 0.0
     threads = default_threads or cpu_count()
     return run(job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, prune=prune)

@@ -20,9 +20,10 @@ from lenet_exp.reports.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.progress import display
 from lenet_exp.stopping import asked
 from lenet_exp.tracking.delivery import Delivery
-from lenet_exp.tracking.model import rebuild
-from lenet_exp.training.fit import Divergence, EpochResult, fit, steps_an_epoch
+from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane
+from lenet_exp.training.lenet5 import rebuild
 
 log = logging.getLogger("lenet_exp")
 

@@ -17,8 +17,8 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery import Delivery, LeftToOthers
+from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
-from lenet_exp.training.fit import EpochResult
 
 log = logging.getLogger("lenet_exp")
 

@@ -37,7 +37,7 @@ from lenet_exp.tracking.beside import Beside
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
-from lenet_exp.training.execution import bits_depend_on
+from lenet_exp.training.bits import bits_depend_on
 
 HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
 

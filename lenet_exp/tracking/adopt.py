@@ -26,7 +26,6 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import broken
 from lenet_exp.tracking.logged import logged_model, read_record
 from lenet_exp.tracking.store import Store
-from lenet_exp.training.trust import check_activation
 from lenet_exp.training.weights import save_weights, weights_digest
 
 if TYPE_CHECKING:
@@ -83,6 +82,8 @@ def _pages(store: Store, query: str) -> Iterator[Run]:
 def _write(job: Job, run: Run, store: Store) -> bool:
     """Makes the run folder of a run that was trained elsewhere: its record, and that MLflow has it."""
     from mlflow.exceptions import MlflowException
+
+    from lenet_exp.training.trust import check_activation
 
     with tempfile.TemporaryDirectory() as scratch:
         try:

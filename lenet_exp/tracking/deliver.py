@@ -161,7 +161,7 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
     if record.is_result and record.best_epoch is not None:  # a killed run goes on, perhaps to a better one
         model_id = None
         if want_model:
-            model_id = log_model(folder.best_weights() or {}, record, store, run_id)
+            model_id = log_model(folder.best_arrays() or {}, record, store, run_id)
         log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
         if model_id is not None:
             link_model(store, run_id, model_id, record)

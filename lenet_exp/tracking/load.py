@@ -21,11 +21,10 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.tracking.champion import ABSENT, ALIAS, registered_name
 from lenet_exp.tracking.logged import logged_model, model_at, read_weights
-from lenet_exp.tracking.model import rebuild
 from lenet_exp.tracking.shipped import shipped_file
 from lenet_exp.tracking.store import connect
 from lenet_exp.training.ancestor import load_ancestor
-from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.lenet5 import LeNet5, rebuild
 from lenet_exp.training.trust import check_activation, check_trust
 from lenet_exp.training.weights import weights_digest
 

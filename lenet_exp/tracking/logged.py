@@ -10,24 +10,23 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import from_json
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.model import EXPORTED, WEIGHTS
-from lenet_exp.training.exported import read_exported
+from lenet_exp.tracking.model import WEIGHTS
+from lenet_exp.tracking.model_files import EXPORTED
 from lenet_exp.training.weights import load_weights
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from torch import Tensor
 
 MAX_BYTES = 64 * 2**20  # of a file that is read into memory
 
-Weights = dict[str, Tensor]
+Weights = dict[str, "Tensor"]
 
 
 def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Record]:
@@ -106,6 +105,8 @@ def _weights(uri: str, location: str, record: Record, scratch: Path, name: str) 
         except (ValueError, OSError) as e:
             raise UserError(f"{name}: its {WEIGHTS} can't be read ({first_line(e)})") from e
     try:
+        from lenet_exp.training.exported import read_exported
+
         return read_exported(fetched(EXPORTED))
     except (ValueError, OSError, MlflowException) as e:
         found = _in_run_folders(record)

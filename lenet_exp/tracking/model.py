@@ -11,25 +11,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from lenet_exp.config.params import params
-from lenet_exp.config.schema import Config
-from lenet_exp.files import from_json
 from lenet_exp.folders.records import Record, record_json
+from lenet_exp.tracking.model_files import write_model_files
 from lenet_exp.tracking.store import Store
-from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.weights import save_weights
+from lenet_exp.training.weights import Arrays, save_arrays
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 WEIGHTS = "weights.safetensors"
-EXPORTED = "data/model.pt2"
-EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
 
 
-def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, run_id: str) -> str:
+def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
     """Exports a run's best weights; a model that a crash left half sent is completed. Returns the model's id."""
     from mlflow.entities import LoggedModelStatus
 
@@ -37,11 +31,10 @@ def log_model(weights: dict[str, torch.Tensor], record: Record, store: Store, ru
     if found and found[0].status == LoggedModelStatus.READY and has_files(store, found[0].model_id):
         return found[0].model_id
     model = found[0] if found else _create(record, store, run_id)
-    network = rebuild(record.config, weights)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
-        _save(network, path, model, run_id)
-        save_weights(path / WEIGHTS, network.state_dict(), {"record": json.dumps(record_json(record))})
+        write_model_files(path, record.config, weights, model.model_id, run_id)
+        save_arrays(path / WEIGHTS, weights, {"record": json.dumps(record_json(record))})
         store.client.log_model_artifacts(model.model_id, str(path))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return model.model_id
@@ -64,14 +57,6 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
         store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=record.best_epoch or 0)])
 
 
-def rebuild(config: Config, weights: dict[str, torch.Tensor]) -> LeNet5:
-    """The network of a configuration, of which only activation and dropout are asked, with `weights`, in eval mode on
-    the CPU."""
-    network = LeNet5(config.activation, config.regularization.dropout_rate)
-    network.load_state_dict(weights)
-    return network.eval()
-
-
 def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
     return store.client.create_logged_model(
         store.experiment_id,
@@ -81,26 +66,3 @@ def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
         tags={"fingerprint": record.fingerprint, "weights_digest": record.weights_digest or ""},
         model_type="classifier",
     )
-
-
-def _save(network: LeNet5, path: Path, model: LoggedModel, run_id: str) -> None:
-    import mlflow.pytorch
-    import numpy as np
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10))]),
-    )
-    mlflow.pytorch.save_model(
-        network,
-        str(path),
-        mlflow_model=Model(model_id=model.model_id, run_id=run_id),
-        signature=signature,
-        input_example=np.zeros((EXAMPLE_SIZE, 1, 32, 32), np.float32),
-        pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
-        serialization_format="pt2",
-    )
-    for example in path.glob("*input_example.json"):  # thousands of zeros, most of which MLflow gives a line of its own
-        example.write_text(json.dumps(from_json(example.read_bytes()), separators=(",", ":")))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.store import Store
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

@@ -24,7 +24,7 @@ from lenet_exp.tracking.logged import logged_model, read_record, read_weights
 from lenet_exp.tracking.points import EPOCH_METRICS
 from lenet_exp.tracking.shipped import shipped_file
 from lenet_exp.tracking.store import answering, connect
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,7 +10,7 @@ from lenet_exp.config.params import params
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.tracking.model import link_model, log_model
 from lenet_exp.tracking.store import Store
-from lenet_exp.training.weights import load_weights
+from lenet_exp.training.weights import load_arrays
 
 SHIPPED = Path(__file__).resolve().parent.parent / "champions"
 
@@ -24,7 +24,7 @@ def shipped_file(dataset: str) -> Path | None:
 def shipped_record(dataset: str) -> Record | None:
     """The record of the data set's model; None where none is shipped."""
     path = shipped_file(dataset)
-    return record_of(json.loads(load_weights(path)[1]["record"])) if path is not None else None
+    return record_of(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
 
 
 def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
@@ -35,7 +35,7 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
     """
     path = shipped_file(record.dataset)
     assert path is not None
-    weights, metadata = load_weights(path)
+    weights, metadata = load_arrays(path)
     query = f"tags.kind = 'shipped' and tags.fingerprint = '{record.fingerprint}'"
     found = store.client.search_runs([store.experiment_id], query, max_results=1)
     run_id = found[0].info.run_id if found else _create_run(store, record)

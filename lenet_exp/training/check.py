@@ -12,7 +12,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.optimizer import build_optimizer
+from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state
 
 
@@ -55,6 +55,8 @@ def _check_optimizer(config: Config) -> None:
     optimizer = build_optimizer(config, [parameter])
     if "lr" not in optimizer.param_groups[0]:
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: keeps no lr, which schedules and curves need")
+    if type(optimizer) in KNOWN:  # a first step loads torch's compiler
+        return
     try:
         optimizer.step()
     except Exception as e:  # LBFGS wants a closure, SparseAdam sparse gradients

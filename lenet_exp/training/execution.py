@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from lenet_exp.config.schema import Config, EngineName
@@ -13,7 +11,6 @@ from lenet_exp.training.augmentation import augments
 from lenet_exp.training.native.library import described
 
 SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
-WORDS = {"engine_why", "compiled"}  # of an execution: for people
 NATIVE_KERNEL = "native 1"  # another number where the same run has other bits; tests/training/native/digests.json
 NATIVE_AUGMENTATION = "native 1"  # the same of augmented runs alone
 
@@ -70,19 +67,6 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         **cpu_numbers(),
         "environment": kernel_settings(),
     }
-
-
-def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:
-    """The part of a record's `execution` and `versions` on which its engine's bits depend.
-
-    torch's: on all of its execution but for words, and on its own version. The native one's: on the arithmetic of its
-    kernels alone; where torch augmented the images, as an older release had it, on all of that as well.
-    """
-    found = {"engine": EngineName.torch.value, **execution}  # before there was a choice, it was torch
-    if found["engine"] == EngineName.native and found.get("augmentation") != EngineName.torch:
-        return {key: found[key] for key in ("engine", "kernel", "augmentation") if key in found}
-    found = {key: value for key, value in found.items() if key not in WORDS}
-    return found | ({"torch": versions["torch"]} if "torch" in versions else {})
 
 
 def threads_count(config: Config) -> bool:

@@ -14,32 +14,9 @@ import torch
 
 from lenet_exp.data.images import TrainingData
 from lenet_exp.training.engine import Engine, Step, engine_of
+from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.lane import Best, Lane, Position
 from lenet_exp.training.weights import weights_digest
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch of one lane gave.
-
-    Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches, of what is minimised
-    (augmented images, smoothed labels); `lr` is that of the epoch's last step. `step_losses` holds
-    (iteration from 1, loss, milliseconds since 1970) every `num_iter_echo` iterations; `time_ms` is the epoch's end.
-    `weights_digest` is of the weights that were validated; older releases did not keep it.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    lr: float
-    epoch_seconds: float
-    images_per_second: float
-    step_losses: list[tuple[int, float, int]]
-    time_ms: int
-    improved: bool
-    weights_digest: str | None = None
 
 
 @dataclass(frozen=True)

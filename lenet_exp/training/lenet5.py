@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import skip_init
 
-from lenet_exp.config.schema import Option
+from lenet_exp.config.schema import Config, Option
 from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.errors import ConfigError
 from lenet_exp.training.activations import Dropout
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class LeNet5(nn.Module):
@@ -36,18 +38,17 @@ class LeNet5(nn.Module):
     ) -> None:
         super().__init__()
         weights = weights or torch.Generator()
-        # skip_init: constructing the layers the usual way would draw from torch's global random state.
-        self.conv1 = skip_init(nn.Conv2d, 1, 6, 5)
+        self.conv1 = _drawn_later(lambda: nn.Conv2d(1, 6, 5))
         self.act1 = build_activation(activation, weights)
-        self.conv2 = skip_init(nn.Conv2d, 6, 16, 5)
+        self.conv2 = _drawn_later(lambda: nn.Conv2d(6, 16, 5))
         self.act2 = build_activation(activation, weights)
-        self.fc1 = skip_init(nn.Linear, 400, 120)
+        self.fc1 = _drawn_later(lambda: nn.Linear(400, 120))
         self.act3 = build_activation(activation, weights)
         self.drop1 = Dropout(dropout_rate)
-        self.fc2 = skip_init(nn.Linear, 120, 84)
+        self.fc2 = _drawn_later(lambda: nn.Linear(120, 84))
         self.act4 = build_activation(activation, weights)
         self.drop2 = Dropout(dropout_rate)
-        self.fc3 = skip_init(nn.Linear, 84, 10)
+        self.fc3 = _drawn_later(lambda: nn.Linear(84, 10))
         self.pool_first = bool(activation.get("monotone", False)) and _never_falls(self.act1)
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
             _initialise(layer, weights)
@@ -70,6 +71,14 @@ class LeNet5(nn.Module):
         return F.max_pool2d(activation(x), 2)
 
 
+def rebuild(config: Config, weights: Mapping[str, Tensor]) -> LeNet5:
+    """The network of a configuration, of which only activation and dropout are asked, with `weights`, in eval mode on
+    the CPU."""
+    network = LeNet5(config.activation, config.regularization.dropout_rate)
+    network.load_state_dict(weights)
+    return network.eval()
+
+
 def build_activation(option: Option, weights: torch.Generator) -> nn.Module:
     """A new activation module from its option.
 
@@ -85,6 +94,13 @@ def build_activation(option: Option, weights: torch.Generator) -> nn.Module:
         except (TypeError, ValueError, AssertionError, RuntimeError) as e:
             shown = ", ".join(f"{k}={v}" for k, v in kwargs.items())
             raise ConfigError(f"activation: {cls.__name__}({shown}) is refused: {e}") from e
+
+
+def _drawn_later(layer: Callable[[], Layer]) -> Layer:
+    """A layer whose first weights don't count. It leaves torch's global random state as it was; `nn.utils.skip_init`
+    would, too, and import sympy for it."""
+    with torch.random.fork_rng(devices=[]):
+        return layer()
 
 
 def _initialise(layer: nn.Module, weights: torch.Generator) -> None:

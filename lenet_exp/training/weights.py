@@ -1,21 +1,29 @@
-"""Weights on disk (safetensors, no pickle) and their digest."""
+"""Weights on disk (safetensors, no pickle) and their digest. torch is loaded by those alone who ask for tensors."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor
+from safetensors.numpy import save as to_bytes
 
 from lenet_exp.files import check_regular, from_json, write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Arrays = dict[str, NDArray[Any]]
 
 ORDER = "order"
 
 
-def weights_digest(weights: dict[str, Tensor]) -> str:
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
     """SHA-256 (hex) over names, shapes and bytes, in state-dict order."""
     digest = hashlib.sha256()
     for name, tensor in weights.items():
@@ -24,13 +32,31 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def as_arrays(weights: Mapping[str, Tensor]) -> Arrays:
+    """The same numbers, on the CPU and row by row."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in weights.items()}
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes a safetensors file that appears whole or not at all."""
+    save_arrays(path, as_arrays(weights), metadata)
+
+
+def save_arrays(path: Path, weights: Arrays, metadata: dict[str, str]) -> None:
+    """`save_weights` for arrays."""
     metadata = metadata | {ORDER: json.dumps(list(weights))}  # the format has an order of its own
-    write_atomic(path, to_bytes({name: t.contiguous() for name, t in weights.items()}, metadata))
+    write_atomic(path, to_bytes({name: np.ascontiguousarray(a) for name, a in weights.items()}, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """`load_arrays` as tensors."""
+    import torch
+
+    arrays, metadata = load_arrays(path)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}, metadata
+
+
+def load_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
     """The tensors, in the order they were saved in, and the metadata of a safetensors file.
 
     Raises:
@@ -38,7 +64,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         SafetensorError, ValueError: it is no such file.
     """
     check_regular(path)
-    with safe_open(str(path), framework="pt") as f:
+    with safe_open(str(path), framework="numpy") as f:
         metadata = dict(f.metadata() or {})
         names = from_json(metadata.pop(ORDER, "null")) or list(f.keys())
         if not isinstance(names, list) or sorted(map(str, names)) != sorted(f.keys()):

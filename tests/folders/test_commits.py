@@ -18,8 +18,9 @@ from lenet_exp.folders import commits as commits_module
 from lenet_exp.folders.commits import Commits, read_history
 from lenet_exp.folders.records import History, history_of
 from lenet_exp.folders.seal import with_digest
+from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device
-from lenet_exp.training.fit import EpochResult, fit
+from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.weights import load_weights
 from tests.training.small import configure, digest, start

@@ -31,9 +31,9 @@ from lenet_exp.reports.mistakes import (
     find_mistakes,
     mistakes_picture,
 )
-from lenet_exp.tracking.model import rebuild
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import Lane
+from lenet_exp.training.lenet5 import rebuild
 from lenet_exp.training.weights import weights_digest
 from tests.commands import MINE, ROOT, SMALL, end, lenet_train
 from tests.commands import start as start_command

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.reports.plots import DPI, TRAIN, VALIDATION, confusion_figure, curves_figure, png
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 
 FASHION = list(OmegaConf.load(CONF_DIR / "dataset" / "fashion_mnist.yaml").class_names)
 DIGITS = [str(i) for i in range(10)]

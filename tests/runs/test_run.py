@@ -22,7 +22,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery import StoreDelivery
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 from tests.commands import SMALL, end, lenet_train, start
 from tests.stores import client, models, points, runs
 

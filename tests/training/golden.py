@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.config.fingerprint import TRAINING_VERSION
-from lenet_exp.training.fit import EpochResult
+from lenet_exp.training.epoch import EpochResult
 from tests.training.small import ACTIVATIONS, OPTIMIZERS, train
 
 FILE = Path(__file__).with_name("golden.json")

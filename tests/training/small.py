@@ -14,8 +14,9 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData, load_training_data
 from lenet_exp.seeds import generator
+from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, use_threads
-from lenet_exp.training.fit import Divergence, EpochResult, fit
+from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.weights import weights_digest
 

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from lenet_exp.training.fit import Divergence, EpochResult, fit
+from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.fit import Divergence, fit
 from tests.training.small import configure, first_divergence, start, train
 
 FAST = ["optimizer.lr=1e6"]  # in the first epoch

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenet_exp.training.fit import EpochResult, fit
+from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import Best, Lane
 from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.weights import load_weights, save_weights

@@ -11,19 +11,20 @@ import hashlib
 import logging
 import os
 import shutil
-import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lenet_exp.cache import NoCache, cache_folder, claim_folder, is_ours
 from lenet_exp.files import read_regular, write_atomic
 from lenet_exp.training.native.compiler import COMPILE_SECONDS, Compiler, CompilerError, find_compilers
 from lenet_exp.training.native.target import Target, find_target
 
 KERNELS = Path(__file__).with_name("kernels")
 SOURCE = "engine.cpp"
+KEPT = "native"
 
 log = logging.getLogger("lenet_exp")
 
@@ -44,7 +45,7 @@ def build(folder: Path | None = None) -> Library:
     """The library, built by the first compiler that can.
 
     Args:
-        folder: where libraries are kept; by default `cache_folder()`.
+        folder: where libraries are kept; by default `cache_folder(KEPT)`.
 
     Raises:
         Unavailable: the CPU or the folder is not fit for it, or no compiler can build it.
@@ -52,8 +53,11 @@ def build(folder: Path | None = None) -> Library:
     target = find_target()
     if isinstance(target, str):
         raise Unavailable(target)
-    folder = cache_folder() if folder is None else folder
-    _claim_folder(folder)
+    try:
+        folder = cache_folder(KEPT) if folder is None else folder
+        claim_folder(folder)
+    except NoCache as e:
+        raise Unavailable(str(e)) from e
     refused = []
     for compiler in find_compilers():
         try:
@@ -68,40 +72,11 @@ def build(folder: Path | None = None) -> Library:
     )
 
 
-def cache_folder() -> Path:
-    """`lenet_exp/native` in $XDG_CACHE_HOME, by default in ~/.cache.
-
-    Raises:
-        Unavailable: this user has no home folder.
-    """
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        cache = Path(named) if Path(named).is_absolute() else Path("~/.cache").expanduser()
-    except RuntimeError as e:
-        raise Unavailable("this user has no home folder to keep it in, and XDG_CACHE_HOME names none") from e
-    return cache / "lenet_exp" / "native"
-
-
 def sources() -> Iterator[tuple[str, bytes]]:
     """Name and content of each of the kernels' files."""
     for file in sorted(KERNELS.iterdir()):
         if file.suffix in {".h", ".cpp"}:
             yield file.name, file.read_bytes()
-
-
-def _claim_folder(folder: Path) -> None:
-    for part in (folder.parent, folder):  # with the upper one others could put another in its place
-        try:
-            part.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = part.lstat()
-        except OSError as e:
-            raise Unavailable(f"{folder} can't be made ({e.strerror})") from e
-        if not stat.S_ISDIR(found.st_mode) or not _ours(found):
-            raise Unavailable(f"{part} is not a folder of this user's alone (owner, or a right of others to write)")
-
-
-def _ours(found: os.stat_result) -> bool:
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
@@ -159,7 +134,7 @@ def _note(library: Path) -> Path:
 def _checked(library: Path) -> bool:
     """Whether a library is there, whole and ours."""
     try:
-        if not all(_ours(file.lstat()) for file in (library, _note(library))):
+        if not all(is_ours(file.lstat()) for file in (library, _note(library))):
             return False
         return read_regular(_note(library)).decode(errors="replace") == _digest([("library", read_regular(library))])
     except OSError:

@@ -12,6 +12,7 @@ from lenet_exp.config.targets import keywords, option_class, option_name
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.library import Augment, Options
+from lenet_exp.training.optimizer import KNOWN
 
 # In the order of kernels/options.h: a class, and which of its keywords the kernels want as `alpha` and `upper`.
 _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
@@ -23,7 +24,6 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
     (torch.nn.PReLU, ()),
     (RReLU, (("lower", 1 / 8), ("upper", 1 / 3))),
 )
-_OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 
 
 def unknown(config: Config) -> str | None:
@@ -91,5 +91,5 @@ def _unknown_activation(config: Config) -> str | None:
 
 
 def _unknown_optimizer(config: Config) -> str | None:
-    known = option_class("optimizer", config.optimizer) in _OPTIMIZERS
+    known = option_class("optimizer", config.optimizer) in KNOWN
     return None if known else f"optimizer={option_name(config.optimizer)} is not one of its own"

@@ -13,7 +13,8 @@ import torch
 
 from lenet_exp.api import compose
 from lenet_exp.data.images import TrainingData, load_training_data
-from lenet_exp.training.fit import Divergence, EpochResult, fit
+from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.library import Kernels

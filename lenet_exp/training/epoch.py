@@ -1,0 +1,29 @@
+"""What one epoch of a training gave. Without torch: what only reads of runs does not wait for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch of one lane gave.
+
+    Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches, of what is minimised
+    (augmented images, smoothed labels); `lr` is that of the epoch's last step. `step_losses` holds
+    (iteration from 1, loss, milliseconds since 1970) every `num_iter_echo` iterations; `time_ms` is the epoch's end.
+    `weights_digest` is of the weights that were validated; older releases did not keep it.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    epoch_seconds: float
+    images_per_second: float
+    step_losses: list[tuple[int, float, int]]
+    time_ms: int
+    improved: bool
+    weights_digest: str | None = None
