@@ -45,7 +45,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, 
 def save_arrays(path: Path, weights: Arrays, metadata: dict[str, str]) -> None:
     """`save_weights` for arrays."""
     metadata = metadata | {ORDER: json.dumps(list(weights))}  # the format has an order of its own
-    write_atomic(path, to_bytes({name: np.ascontiguousarray(a) for name, a in weights.items()}, metadata))
+    write_atomic(path, to_bytes({name: np.asarray(a, order="C") for name, a in weights.items()}, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lenet_exp.cache import NoCache, cache_folder
 from lenet_exp.training.native import build, compiler, library, target
 from lenet_exp.training.native.library import Kernels
 
@@ -186,5 +187,5 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
     with pytest.raises(build.Unavailable, match="no home folder"):
         build.build()
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    with pytest.raises(build.Unavailable, match="no home folder"):
-        build.cache_folder()
+    with pytest.raises(NoCache, match="no home folder"):
+        cache_folder("native")
