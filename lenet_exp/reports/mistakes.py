@@ -41,16 +41,19 @@ class Mistake:
     confidence: float
 
 
-def find_mistakes(network: nn.Module, data: TrainingData) -> list[Mistake]:
-    """All mistakes on the validation images, those of the highest confidence first; the network is in eval mode."""
-    index = data.val_index
-    probabilities = _probabilities(network, data.images, index)
-    confidence, said = probabilities.max(1)
+def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -> list[Mistake]:
+    """All mistakes on the validation images, those of the highest confidence first.
+
+    Args:
+        predictions: (n_val,) classes that the network gave them; its confidence is asked for the wrong ones alone.
+    """
+    index, said = data.val_index, predictions.cpu()
     truth = data.labels[index].cpu()
     wrong = (said != truth).nonzero()[:, 0]
-    wrong = wrong[confidence[wrong].argsort(descending=True, stable=True)]
-    columns = (index.cpu()[wrong], truth[wrong], said[wrong], confidence[wrong])
-    return [Mistake(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    confidence = _probabilities(network, data.images, index[wrong.to(index.device)]).gather(1, said[wrong, None])[:, 0]
+    order = confidence.argsort(descending=True, stable=True)
+    columns = (index.cpu()[wrong], truth[wrong], said[wrong], confidence)
+    return [Mistake(*row) for row in zip(*(column[order].tolist() for column in columns), strict=True)]
 
 
 def mistakes_picture(mistakes: Sequence[Mistake], data: TrainingData, name: str) -> bytes | None:
@@ -88,7 +91,7 @@ def mistakes_picture(mistakes: Sequence[Mistake], data: TrainingData, name: str)
 
 @torch.inference_mode()
 def _probabilities(network: nn.Module, images: Tensor, index: Tensor) -> Tensor:
-    """(n, 10) on the CPU, of `images[index]`; in the batches of `evaluate`, so that its answers are the same."""
+    """(n, 10) on the CPU, of `images[index]`."""
     network.eval()
     return torch.cat([network(images[part]).softmax(1) for part in index.split(EVAL_BATCH)]).cpu()
 

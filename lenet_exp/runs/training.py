@@ -94,7 +94,7 @@ class Training:
         try:
             network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
-            picture = mistakes_picture(find_mistakes(network, self.data), self.data, self.begun.name)
+            picture = mistakes_picture(find_mistakes(network, self.data, best.predictions), self.data, self.begun.name)
         except Exception as e:  # the result is worth more than a picture of it
             log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))
             return

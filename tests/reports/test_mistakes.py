@@ -44,6 +44,12 @@ SIDE = 32 * ENLARGED
 WHITE = (255, 255, 255)
 
 
+def said(network, data):
+    """The class that a network gives each validation image."""
+    with torch.inference_mode():
+        return network.eval()(data.images[data.val_index]).argmax(1)
+
+
 @pytest.fixture(scope="module")
 def trained() -> tuple[Lane, TrainingData]:
     """Some steps on digits: about as many mistakes as fit into the picture, or more."""
@@ -81,11 +87,11 @@ def test_they_are_the_wrong_answers_the_most_confident_first(trained):
     for i in data.val_index.tolist():
         with torch.inference_mode():
             probabilities = torch.exp(lane.model(data.images[i : i + 1])[0].log_softmax(0))
-        truth, said = int(data.labels[i]), int(probabilities.argmax())
-        if truth != said:
-            expected.append((i, truth, said, float(probabilities[said])))
+        truth, answer = int(data.labels[i]), int(probabilities.argmax())
+        if truth != answer:
+            expected.append((i, truth, answer, float(probabilities[answer])))
     expected.sort(key=lambda mistake: -mistake[3])
-    found = find_mistakes(lane.model, data)
+    found = find_mistakes(lane.model, data, said(lane.model, data))
     assert len(found) == len(expected) > MOST
     assert [(m.index, m.truth, m.said) for m in found] == [m[:3] for m in expected]
     assert [m.confidence for m in found] == pytest.approx([m[3] for m in expected], abs=1e-6)
@@ -94,12 +100,12 @@ def test_they_are_the_wrong_answers_the_most_confident_first(trained):
 def test_they_are_those_of_the_confusion_matrix(trained):
     lane, data = trained
     right = int((lane.best.predictions == data.labels[data.val_index]).sum())
-    assert len(find_mistakes(lane.model, data)) == len(data.val_index) - right
+    assert len(find_mistakes(lane.model, data, said(lane.model, data))) == len(data.val_index) - right
 
 
 def test_the_picture_has_the_first_25_images_in_this_order(trained):
     lane, data = trained
-    mistakes = find_mistakes(lane.model, data)
+    mistakes = find_mistakes(lane.model, data, said(lane.model, data))
     pixels = sheet(mistakes_picture(mistakes, data, "a run"))
     for mistake, image in zip(mistakes[:MOST], shown(pixels, MOST), strict=True):
         expected = ((data.images[mistake.index, 0] + 1) / 2 * 255).round().numpy()
@@ -121,7 +127,7 @@ def test_without_mistakes_there_is_no_picture(trained):
     lane, data = trained
     with torch.inference_mode():
         perfect = replace(data, labels=lane.model(data.images).argmax(1))
-    assert find_mistakes(lane.model, perfect) == []
+    assert find_mistakes(lane.model, perfect, said(lane.model, perfect)) == []
     assert mistakes_picture([], perfect, "a run") is None
 
 
@@ -175,7 +181,7 @@ def test_neither_the_network_nor_random_state_changes(trained):
     states = [g.get_state() for g in (lane.order, lane.noise, lane.distortions)]
     drawn = torch.get_rng_state()
     lane.model.train()
-    mistakes_picture(find_mistakes(rebuild(lane.config, lane.best.weights), data), data, "a run")
+    mistakes_picture(find_mistakes(rebuild(lane.config, lane.best.weights), data, lane.best.predictions), data, "a run")
     assert lane.model.training
     assert weights_digest(lane.model.state_dict()) == before
     after = [g.get_state() for g in (lane.order, lane.noise, lane.distortions)]
@@ -200,7 +206,8 @@ print({m.partition(".")[0] for m in sys.modules} & {"matplotlib", "mlflow"})
 def of_the_best_weights(folder: RunFolder) -> bytes | None:
     """What a run's picture has to be."""
     begun, data = folder.begun(), load_training_data(configure(), torch.device("cpu"))
-    return mistakes_picture(find_mistakes(rebuild(begun.config, folder.best_weights()), data), data, begun.name)
+    network = rebuild(begun.config, folder.best_weights())
+    return mistakes_picture(find_mistakes(network, data, said(network, data)), data, begun.name)
 
 
 def test_a_run_draws_those_of_its_best_weights_even_if_it_diverged_later(ready):

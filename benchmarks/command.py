@@ -1,0 +1,139 @@
+"""A whole command, from the prompt to the prompt, against 50 epochs of an ordinary script; ratio >= 100.
+
+`lenet-train experiment=mnist_fast`, whose two epochs reach what the ordinary script reaches in 50: imports, tracking,
+the model in MLflow, plots; the store is there, the engine compiled, one run was made before. The script's epochs are
+timed without its imports, in turn with the command. Then it is shown where the command's time goes.
+
+    python -m benchmarks.command
+    python -m benchmarks.command --fresh       # each time into an outputs folder without a store
+
+Data: $LENET_EXP_DATA, else `data`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.measure import interleave, keep, parser, show_ratio, show_seconds
+
+EPOCHS = 50
+RECIPE = "mnist_fast"
+ANCESTOR, COMMAND = f"ancestor, {EPOCHS} epochs", f"lenet-train experiment={RECIPE}"
+# What is called in turn, by the command's own process; what lies between two of them is named by the first.
+MARKS = {
+    "Python and Hydra": None,
+    "torch and the rest of the program": "lenet_exp.commands.train:train_alone",
+    "network and optimizer tried": "lenet_exp.runs.jobs:lone_job",
+    "waiting for mlflow and the store": "lenet_exp.tracking.apart:Apart._ask",
+    "data set read, resized, split": "lenet_exp.runs.run:load_training_data",
+    "the run's folder and its record": "lenet_exp.runs.run:begin",
+    "training and validation": "lenet_exp.runs.training:Training.to_its_end",
+    "mistakes drawn": "lenet_exp.runs.training:Training._show_mistakes",
+    "waiting for delivery": "lenet_exp.tracking.apart:Apart.send",
+    "the end": "lenet_exp.reports.run_summary:print_run",
+}
+TIMED = "BENCHMARK_TIMED"  # names the file for what a process noted
+Noted = list[tuple[str, float]]  # a mark, and when it was passed, seconds since 1970
+
+
+def main() -> None:
+    if TIMED in os.environ:
+        noted(Path(os.environ[TIMED]))
+        return
+    options = parser(__doc__, repeats=5)
+    options.add_argument("--fresh", action="store_true", help="each command makes its store")
+    options.add_argument("--fraction", type=float, default=0.2, help="of an epoch of the script is timed, and scaled")
+    asked = options.parse_args()
+    from benchmarks.training import Ancestor, torchvision_images
+    from lenet_exp.config.compose import compose
+
+    config = compose(["dataset=mnist"])
+    ancestor = Ancestor(torchvision_images(config, "command"), config.dataset.val_size, asked.fraction)
+    with tempfile.TemporaryDirectory() as scratch:
+        seeds = count()
+        command = partial(run, Path(scratch), seeds, asked.fresh)
+        ways: dict[str, Callable[[], float]] = {ANCESTOR: lambda: EPOCHS * ancestor.epoch(), COMMAND: command}
+        seconds = interleave(ways, asked.repeats)
+        show_seconds(seconds, "seconds")
+        show_ratio("ancestor / command", seconds[ANCESTOR], seconds[COMMAND], ">= 100")
+        parts = [run_noted(Path(scratch), seeds, asked.fresh) for _ in range(asked.repeats)]
+    print(f"\n{'part of the command, seconds':<36}   median      min      max")
+    for name in MARKS:
+        values = [part[name] for part in parts]
+        print(f"{name:<36} {median(values):8.3f} {min(values):8.3f} {max(values):8.3f}")
+    keep(asked, "command", {**seconds, "parts": parts})
+
+
+def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
+    """Wall time of one command, with a seed of its own."""
+    seed = next(seeds)
+    outputs = scratch / (f"outputs-{seed}" if fresh else "outputs")
+    line = ["-m", "benchmarks.command"] if TIMED in environment else ["-m", "lenet_exp", "train"]
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *line, f"experiment={RECIPE}", "engine=native", f"seed={seed}"],
+        env={**os.environ, **environment, "LENET_EXP_OUTPUTS": str(outputs)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    return time.perf_counter() - start
+
+
+def run_noted(scratch: Path, seeds: Any, fresh: bool) -> dict[str, float]:
+    """Seconds of each part of one command."""
+    file, start = scratch / "noted.json", time.time()
+    run(scratch, seeds, fresh, **{TIMED: str(file)})
+    end, passed = time.time(), dict(json.loads(file.read_text()))
+    times = [start, *(passed[name] for name in MARKS if name in passed), end]
+    names = [next(iter(MARKS)), *(name for name in MARKS if name in passed)]
+    return dict.fromkeys(MARKS, 0.0) | {n: b - a for n, a, b in zip(names, times, times[1:], strict=False)}
+
+
+def noted(file: Path) -> None:
+    """lenet-train in this process, which notes when it passes each mark first."""
+    passed: Noted = []
+
+    def mark(name: str, place: str, also: Callable[[], None] = lambda: None) -> None:
+        module, _, path = place.partition(":")
+        *classes, last = path.split(".")
+        holder: Any = import_module(module)
+        for part in classes:
+            holder = getattr(holder, part)
+        whole = getattr(holder, last)
+
+        def marked(*arguments: Any, **named: Any) -> Any:
+            if name not in dict(passed):
+                passed.append((name, time.time()))
+                also()
+            return whole(*arguments, **named)
+
+        setattr(holder, last, marked)
+
+    def mark_others() -> None:  # the import of their modules is the command's own, at this moment
+        for name, place in later:
+            mark(name, place)
+
+    (first, place), *later = [(name, place) for name, place in MARKS.items() if place is not None]
+    mark(first, place, mark_others)
+    sys.argv[0] = "lenet-train"
+    try:
+        import_module("lenet_exp.commands.train").main()
+    finally:
+        file.write_text(json.dumps(passed))
+
+
+if __name__ == "__main__":
+    main()
