@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.training.evaluate import confusion_matrix
-from lenet_exp.training.lane import Best
+from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.weights import weights_digest
+
+if TYPE_CHECKING:
+    from lenet_exp.data.images import TrainingData
+    from lenet_exp.training.lane import Best
 
 
 def conclude(

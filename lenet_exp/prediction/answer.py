@@ -23,7 +23,7 @@ from lenet_exp.prediction.score import score_test_set
 from lenet_exp.reports.plots import confusion_figure, pictures_figure, png
 from lenet_exp.tracking.load import TrainedModel, load_model
 from lenet_exp.tracking.prediction import log_test_result
-from lenet_exp.training.evaluate import named_matrix
+from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path, write_asked
 from lenet_exp.prediction.pictures import Answer
-from lenet_exp.training.evaluate import named_matrix
+from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.score import Score
 
 FORMATS = (".json", ".csv")

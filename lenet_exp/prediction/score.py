@@ -9,7 +9,8 @@ from torch import nn
 from lenet_exp.config.schema import Dataset
 from lenet_exp.data.images import normalise, pixels_digest
 from lenet_exp.data.readers import read_images
-from lenet_exp.training.evaluate import confusion_matrix, predict_classes
+from lenet_exp.training.confusion import confusion_matrix
+from lenet_exp.training.evaluate import predict_classes
 from lenet_exp.training.score import ClassScore, Score
 
 

@@ -11,7 +11,8 @@ from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.records import Record
 from lenet_exp.tracking.recorded import Recorded
-from lenet_exp.training.evaluate import EVAL_BATCH, confusion_matrix
+from lenet_exp.training.confusion import confusion_matrix
+from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.lenet5 import rebuild
 from lenet_exp.training.weights import weights_digest
 

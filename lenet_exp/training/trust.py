@@ -7,31 +7,41 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import cache
 from typing import Any
-
-from torch import optim
-from torch.nn.modules import activation as torch_activations
 
 from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.training.activations import RReLU
 
-OURS = f"{RReLU.__module__}.{RReLU.__qualname__}"
-THEIRS = frozenset(torch_activations.__all__) - {"MultiheadAttention"}  # of any size, and no activation
-TRUSTED = frozenset(
-    {f"{module}.{name}" for module in ("torch.nn", torch_activations.__name__) for name in THEIRS}
-    | {"torch.nn.Identity", OURS}
-)
-OPTIMIZERS = frozenset(
-    f"{module}.{name}"
-    for name, cls in vars(optim).items()
-    if isinstance(cls, type) and issubclass(cls, optim.Optimizer)
-    for module in ("torch.optim", cls.__module__)
-)
+OURS = "lenet_exp.training.activations.RReLU"
+TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 WORD = re.compile(r"\w{1,32}", re.ASCII)  # GELU's approximate=tanh
 LARGEST = 10**6  # a whole number may be a size, as PReLU's num_parameters
 NO_KEYWORDS = {"_target_", "name", "monotone"}
+
+
+@cache
+def trusted_activations() -> frozenset[str]:
+    """torch's, and our own."""
+    from torch.nn.modules import activation as theirs
+
+    names = frozenset(theirs.__all__) - {"MultiheadAttention"}  # of any size, and no activation
+    found = {f"{module}.{name}" for module in ("torch.nn", theirs.__name__) for name in names}
+    return frozenset(found | {"torch.nn.Identity", OURS})
+
+
+@cache
+def trusted_optimizers() -> frozenset[str]:
+    """torch's."""
+    from torch import optim
+
+    return frozenset(
+        f"{module}.{name}"
+        for name, cls in vars(optim).items()
+        if isinstance(cls, type) and issubclass(cls, optim.Optimizer)
+        for module in ("torch.optim", cls.__module__)
+    )
 
 
 def check_trust(trust: str | None) -> None:
@@ -52,7 +62,7 @@ def check_activation(of: str, option: Any, trust: str | None) -> None:
     Raises:
         UserError: the class is another, or a keyword is neither a number, true, false, null nor a plain word.
     """
-    _check(of, "activation", option, TRUSTED, trust)
+    _check(of, "activation", option, trusted_activations(), trust)
 
 
 def check_optimizer(of: str, option: Any, trust: str | None) -> None:
@@ -61,7 +71,7 @@ def check_optimizer(of: str, option: Any, trust: str | None) -> None:
     Raises:
         UserError: as of `check_activation`.
     """
-    _check(of, "optimizer", option, OPTIMIZERS, trust)
+    _check(of, "optimizer", option, trusted_optimizers(), trust)
 
 
 def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | None) -> None:
@@ -79,10 +89,9 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | 
 
 
 def foreign_class(config: Config) -> str | None:
-    """The first class of a configuration that would have to be imported from somebody else's module."""
-    for option, known in ((config.activation, TRUSTED), (config.optimizer, OPTIMIZERS)):
-        target = _target(option)
-        if target not in known and target.rpartition(".")[0] not in sys.modules:
+    """The first class of a configuration that would have to be imported from somebody else's module. Loads nothing."""
+    for target in map(_target, (config.activation, config.optimizer)):
+        if target != OURS and not target.startswith(TORCHS) and target.rpartition(".")[0] not in sys.modules:
             return target
     return None
 

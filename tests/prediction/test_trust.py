@@ -17,8 +17,9 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.tracking.load import load_file
 from lenet_exp.tracking.shipped import shipped_file
+from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.trust import TRUSTED, check_activation
+from lenet_exp.training.trust import OURS, check_activation, trusted_activations
 from lenet_exp.training.weights import load_weights, save_weights
 from tests.commands import end, start
 
@@ -108,7 +109,9 @@ def test_every_shipped_activation_and_those_of_torch_may_be_named():
 
 
 def test_what_may_be_named_is_there_already_and_an_activation():
-    for target in TRUSTED:
+    assert OURS in trusted_activations()
+    assert f"{RReLU.__module__}.{RReLU.__qualname__}" == OURS
+    for target in trusted_activations():
         module, _, name = target.rpartition(".")
         found = getattr(sys.modules[module], name)
         assert issubclass(found, nn.Module)

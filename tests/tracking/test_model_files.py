@@ -100,7 +100,30 @@ def test_a_network_of_somebodys_own_code_has_no_mould(tmp_path, cache):
     assert not cache.exists()
 
 
-def test_delivery_loads_no_torch():
-    """A run's model, too, where there is a mould."""
-    code = "import sys, lenet_exp.tracking.beside, lenet_exp.tracking.model; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+DELIVER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from lenet_exp.config.schema import Models
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.beside import Beside
+from lenet_exp.tracking.delivery import StoreDelivery
+(path,) = Path("runs").iterdir()
+folder = RunFolder(path)
+tracking = replace(folder.begun().config.tracking, uri='sqlite:///' + sys.argv[1], models=Models.all)
+print(Beside(StoreDelivery(tracking)).send(folder), "torch" in sys.modules)
+"""
+
+
+@pytest.mark.slow(seconds=12)
+def test_a_run_with_plots_and_a_model_that_has_a_mould_is_delivered_without_torch(outputs, main, cache):
+    """By whichever process delivers."""
+    assert main("dataset=digits", "batch_size=32", "num_epoch=1", "tracking.models=none").returncode == 0
+    for store, loads_torch in (("first.db", True), ("second.db", False)):
+        done = subprocess.run(
+            [sys.executable, "-c", DELIVER.replace("runs", str(outputs / "runs")), str(outputs / store)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        said = done.stdout.split()
+        assert said[1:] == [str(loads_torch)], done.stderr
+        assert len(said[0]) == 32

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.training.evaluate import EVAL_BATCH, confusion_matrix, evaluate
+from lenet_exp.training.evaluate import EVAL_BATCH, evaluate
 from lenet_exp.training.fit import fit
 from lenet_exp.training.weights import weights_digest
 from tests.training.small import ACTIVATIONS, N_TRAIN, OPTIMIZERS, by_hand, configure, digest, start, train
