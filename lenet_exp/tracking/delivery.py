@@ -244,9 +244,13 @@ class StoreDelivery:
             StoreAway, StoreError: as `open_store`.
         """
         if self.store is None or self._doubted or self._unsure:
+            seen = self.store.seen if self.store is not None and not self._doubted else set()
             self.store = open_store(self._tracking, self._outputs)
+            self.store.seen.update(seen)  # or each run would be asked for by itself
         if self._unsure:
             self._doubted = not learn(self._sent.values(), self.store) or self._doubted
+            if self._doubted:
+                self.store.seen.clear()
             self._unsure = False
         if self._doubted:
             self.losses += not learn(self._known.values(), self.store)
