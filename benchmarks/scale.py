@@ -32,6 +32,7 @@ from benchmarks.kills import environment, started_by
 from benchmarks.measure import positive
 from benchmarks.scale_show import show
 from benchmarks.search_table import EPOCHS, FLAGS
+from lenet_exp.tracking.database import driver_uri
 
 TICK = os.sysconf("SC_CLK_TCK")
 SMALL = {"activation": ["relu"], "regularization.dropout_rate": ["0", "0.2"]}
@@ -115,7 +116,9 @@ def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> S
     ):
         found.commands[name] = command(["-m", "lenet_exp", program, *words], outputs)
     found.bytes = {name: tree(outputs / name) for name in ("runs", "sweeps", "mlartifacts", "mlflow.db")}
-    found.page = page_seconds(outputs)
+    if uri and uri.startswith("postgresql"):
+        found.bytes["mlflow.db"] = database_bytes(uri)
+    found.page = page_seconds(outputs, uri)
     return found
 
 
@@ -174,7 +177,18 @@ def tree(path: Path) -> int:
     return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
 
 
-def page_seconds(outputs: Path) -> float | None:
+def database_bytes(uri: str) -> int:
+    """Of a PostgreSQL database, tables and indexes."""
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(driver_uri(uri, 60))
+    with engine.connect() as connection:
+        found = connection.execute(text("select pg_database_size(current_database())")).scalar_one()
+    engine.dispose()
+    return int(found)
+
+
+def page_seconds(outputs: Path, uri: str | None) -> float | None:
     """Of the sweep's table of runs, best first, by `lenet-ui`; None without Chromium and Playwright."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     try:
@@ -183,7 +197,7 @@ def page_seconds(outputs: Path) -> float | None:
         return None
     if browser is None:
         return None
-    with served(outputs) as address, sync_playwright() as started:
+    with served(outputs, uri) as address, sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=browser, args=["--headless", "--no-sandbox"])
         page = chromium.new_page(viewport={"width": 1600, "height": 1000})
         page.set_default_timeout(300_000)
@@ -196,9 +210,10 @@ def page_seconds(outputs: Path) -> float | None:
 
 
 @contextlib.contextmanager
-def served(outputs: Path) -> Iterator[str]:
+def served(outputs: Path, uri: str | None) -> Iterator[str]:
     """The address of the page that `lenet-ui` names first."""
-    arguments = [sys.executable, "-u", "-m", "lenet_exp", "ui", "port=0"]
+    where = [f"tracking.uri={uri}"] if uri else []
+    arguments = [sys.executable, "-u", "-m", "lenet_exp", "ui", "port=0", *where]
     with subprocess.Popen(arguments, env=environment(outputs), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -76,6 +76,10 @@ class Found:
     searches: list[Replayed]
     regret: Floats
 
+    def has(self, epochs: int) -> bool:
+        """Whether it was searched so far."""
+        return bool(epochs < self.regret.shape[1])
+
     def median(self, epochs: int) -> float:
         return float(np.median(self.regret[:, epochs]))
 
@@ -140,19 +144,20 @@ def about(table: Table) -> list[str]:
 def markdown(table: Table, found: Sequence[Found]) -> str:
     """The table of all ways."""
     spread, _ = table.spread()
-    at = [round(share * table.grid_epochs) for share in SHARES if share * table.grid_epochs < found[0].regret.shape[1]]
+    at = [round(share * table.grid_epochs) for share in SHARES]
+    at = [n for n in at if any(f.has(n) for f in found)]
     random = next((f for f in found if f.name == BASELINE.name), None)
-    goal = random.median(at[-1]) if random is not None else None
+    goal = random.median(at[-1]) if random is not None and random.has(at[-1]) else None
     heads = ["way", "n", *(f"{n / table.grid_epochs:.0%}" for n in at), "below sd", "frugal", "trials", "pruned", "min"]
     lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
     for f in found:
-        regrets = [f"{_points(f.median(n))} / {_points(f.nine_of_ten(n))}" for n in at]
-        frugal = "-"
-        if random is not None and goal is not None:
+        regrets = [f"{_points(f.median(n))} / {_points(f.nine_of_ten(n))}" if f.has(n) else "-" for n in at]
+        frugal, whole = "-", f.has(at[-1])
+        if random is not None and goal is not None and whole:
             needed, own = random.epochs_to(goal), f.epochs_to(goal)
             frugal = f"{needed / own:.1f}" if needed and own else "< 1"
         counts = [f"{f.mean('trials'):.0f}", f"{f.mean('pruned'):.0f}", f"{f.mean('seconds') / 60:.1f}"]
-        below = f"{f.share_below(spread, at[-1]):.0%}" if math.isfinite(spread) else "-"
+        below = f"{f.share_below(spread, at[-1]):.0%}" if math.isfinite(spread) and whole else "-"
         lines.append("| " + " | ".join([f.name, str(len(f.searches)), *regrets, below, frugal, *counts]) + " |")
     lines += [
         "",
@@ -210,7 +215,8 @@ def main() -> None:
         repetitions = min(asked.repetitions, 10) if way.sampler in FEWER else asked.repetitions
         found.append(search_all(table, way, repetitions, asked.share))
         print(markdown(table, [found[-1]]).splitlines()[2], f"{time.process_time() - start:.0f} s of CPU", flush=True)
-    seen = [judged(table, f.name, f.searches, asked.share, seen=True) for f in found]
+    shares = [(f.regret.shape[1] - 1) / table.grid_epochs for f in found]
+    seen = [judged(table, f.name, f.searches, s, seen=True) for f, s in zip(found, shares, strict=True)]
     tables = "\n".join([markdown(table, found), SEEN, "", markdown(table, seen).partition("\n\n")[0], ""])
     print(f"\n{tables}")
     if asked.output is not None:
