@@ -1,9 +1,9 @@
-"""Forty photographs of digits on paper, drawn: ruled lines, uneven light, coloured ink, turned, several in one picture.
+"""Forty photographs of digits on paper, drawn: ruled lines, uneven light, coloured ink, turned, several in one.
 
-They judge how pictures of one's own are prepared, so nothing may be tuned on them. What was tuned on are the pictures of
-`benchmarks/own_pictures.py`, which has other fonts (DejaVu, cmss10), other strokes (MNIST's handwriting), other papers,
-inks, shadows and seeds, and shares no code with this file. Here: fonts STIX and Computer Modern (roman, typewriter), and
-strokes written as smooth curves through the points below, with a hand that trembles.
+They judge how pictures of one's own are prepared, so nothing may be tuned on them. What was tuned on are those of
+`benchmarks/own_pictures.py`, which has other fonts (DejaVu, cmss10), other strokes (MNIST's handwriting), other
+papers, inks, shadows and seeds, and shares no code with this file. Here: fonts STIX and Computer Modern (roman,
+typewriter), and strokes written as smooth curves through the points below, with a hand that trembles.
 
     python -m tests.prediction.photographs FOLDER     writes them, to be looked at
 """
@@ -88,7 +88,8 @@ def _photograph(kind: str, i: int) -> Photograph:
     if kind == "several":
         digits = [first, *draws.integers(0, 10, 1 + i % 3).tolist()]
     font = FONTS[i % 3] if i % 3 == 1 or i == 6 else None
-    tall = int(draws.integers(170, 300)) if kind != "several" else min(int(draws.integers(130, 190)), 520 // len(digits))
+    tall = int(draws.integers(130, 190)) if kind == "several" else int(draws.integers(170, 300))
+    tall = min(tall, 520 // len(digits))
     degrees = {"turned": (1 if i % 2 else -1) * (15 - i / 2), "several": 0}.get(kind, draws.uniform(-4, 4))
     marks = [_mark(digit, font, tall, float(degrees), draws) for digit in digits]
     gaps = [int(tall * draws.uniform(0.12, 0.4)) for _ in marks]
