@@ -20,7 +20,8 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.figures import check_output, pictures_table, score_table, write_output
 from lenet_exp.prediction.pictures import Answer, Picture, classify, find_pictures, read_pictures
 from lenet_exp.prediction.score import score_test_set
-from lenet_exp.reports.plots import confusion_figure, pictures_figure, png
+from lenet_exp.prediction.seen import seen_figure, short_name
+from lenet_exp.reports.plots import confusion_figure, png
 from lenet_exp.tracking.load import TrainedModel, load_model
 from lenet_exp.tracking.prediction import log_test_result
 from lenet_exp.training.evaluate import named_matrix
@@ -29,7 +30,6 @@ from lenet_exp.training.score import Score
 
 LONGEST_NAME = 150  # bytes, of a model's in a file's; file systems take 255
 MOST_SHOWN = 100  # drawings in the picture of what the network saw
-SHOWN_NAME = 18  # characters over each of them
 
 log = logging.getLogger("lenet_exp")
 
@@ -73,7 +73,7 @@ def answer_pictures(config: PredictConfig) -> float:
     shown = [
         (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}") for a in answers
     ]
-    saved = _save(config, model, "pictures.png", png(pictures_figure(shown[:MOST_SHOWN])))
+    saved = _save(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
     print(f"what the network saw: {saved}{_first(len(shown))}")
     if config.output is not None:
         rows = pictures_table(answers, names)
@@ -97,15 +97,6 @@ def _print_answer(answer: Answer, answers: list[Answer], names: list[str]) -> No
     print(f"{picture.name}: {names[answer.label]}  ({chances}; taken as {kind})")
     if picture.wide:
         log.warning("%s: broader than most digits; those that touch are taken as one", picture.name)
-
-
-def short_name(picture: Picture) -> str:
-    """The file's name, and which of its drawings, so that it stands over a small image."""
-    which = f" {picture.number}/{picture.of}" if picture.of > 1 else ""
-    name, room = picture.path.name, SHOWN_NAME - len(which)
-    if len(name) > room:
-        name = f"{name[: room // 2 - 1]}…{name[-(room - room // 2) :]}"
-    return name + which
 
 
 def _first(number: int) -> str:
