@@ -1,16 +1,41 @@
-"""lenet_exp: sweeps of LeNet-5 over MNIST-like data. Light to import: torch and mlflow come with first use."""
+"""lenet_exp: sweeps of LeNet-5 over MNIST-like data. Light to import: torch and mlflow come with first use.
+
+`train` trains one configuration, `sweep` a grid of them, `search` looks for the best; `compare` says what won. `load`
+gives a trained network, `compose` shows what would be trained. What a person can get wrong raises a `UserError`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lenet_exp.api import compare, compose, load, search, train
+    from lenet_exp.api import Config, RunResult, UserError, compare, compose, load, search, sweep, train
 
-__all__ = ["compare", "compose", "load", "search", "train"]
+    __version__: str
+
+__all__ = [
+    "Config",
+    "RunResult",
+    "UserError",
+    "__version__",
+    "compare",
+    "compose",
+    "load",
+    "search",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lenet_exp")
     if name in __all__:
         from lenet_exp import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

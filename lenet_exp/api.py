@@ -1,4 +1,4 @@
-"""The Python API: `lenet_exp.compose`, `train`, `search`, `compare`, `load`."""
+"""The Python API: `lenet_exp.compose`, `train`, `sweep`, `search`, `compare`, `load`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_exp.config import compose as composing
 from lenet_exp.config.schema import Config
+from lenet_exp.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,29 +17,41 @@ if TYPE_CHECKING:
     from lenet_exp.training.epoch import EpochResult
     from lenet_exp.training.lenet5 import LeNet5
 
-__all__ = ["compare", "compose", "load", "search", "train"]
+__all__ = ["Config", "RunResult", "UserError", "compare", "compose", "load", "search", "sweep", "train"]
 
 
-def compose(overrides: list[str] | None = None) -> Config:
+def __getattr__(name: str) -> Any:
+    if name == "RunResult":  # it comes with torch
+        from lenet_exp.folders.results import RunResult
+
+        return RunResult
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def compose(overrides: str | Sequence[str] | None = None) -> Config:
     """The configuration that `lenet-train <overrides>` would train, checked.
+
+    Args:
+        overrides: such as `["dataset=digits", "num_epoch=10"]`; a text is a list of one.
 
     Raises:
         ConfigError: an override is wrong.
     """
     from lenet_exp.training.check import check_config
 
-    config = composing.compose(overrides)
+    config = composing.compose(_listed(overrides or []))
     check_config(config)
     return config
 
 
 def train(
-    config: Config | dict[str, Any] | list[str], *, on_epoch: Callable[[EpochResult], object] | None = None
+    config: Config | dict[str, Any] | str | Sequence[str], *, on_epoch: Callable[[EpochResult], object] | None = None
 ) -> RunResult:
     """Trains one configuration as `lenet-train` does: run folder, MLflow, result.
 
     Args:
-        config: from `compose`, a dict of its form, or overrides such as `["dataset=digits", "num_epoch=10"]`.
+        config: from `compose`, a dict of its form, or overrides such as `["dataset=digits", "num_epoch=10"]`; a text
+            is a list of one.
         on_epoch: is told each epoch's result once, in order, also those that were trained before. Where it returns a
             true value before the last epoch, the run ends as `pruned`, and can go on later.
 
@@ -48,9 +61,10 @@ def train(
     from lenet_exp.folders.run_folder import RunFolder
     from lenet_exp.runs.run import run_alone
 
-    if isinstance(config, list):
-        config = composing.compose(config)
-    config = composing.typed(config) if isinstance(config, dict) else config
+    if isinstance(config, dict):
+        config = composing.typed(config)
+    elif not isinstance(config, Config):
+        config = composing.compose(_listed(config))
     told: set[int] = set()
 
     def prune(result: EpochResult) -> bool:
@@ -63,6 +77,28 @@ def train(
             if epoch.epoch not in told:
                 on_epoch(epoch)
     return result
+
+
+def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
+    """Trains a grid as `lenet-train -m` does, in processes side by side, and compares its runs.
+
+    Called again, it goes on with what is missing. In a script its call stands under `if __name__ == "__main__":`.
+
+    Args:
+        overrides: such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a text is a list of one.
+
+    Returns:
+        The leaderboard, as `compare` gives it; empty for `sweep.dry_run=true`, which only says what would be trained.
+
+    Raises:
+        UserError: a configuration is wrong, or the data or the store can't be used. Runs that fail stand in the result.
+    """
+    import pandas as pd
+
+    from lenet_exp.sweeps.sweep_here import sweep_here
+
+    done = sweep_here(_listed(overrides))
+    return compare(sweep=done.id) if done is not None else pd.DataFrame()
 
 
 def search(
@@ -116,7 +152,8 @@ def compare(
 
     Returns:
         One row a group (a configuration without its seed), best first within its data set, those of which a run
-        diverged last: `dataset`, `rank`, the flags that differ, `n`, `mean`, `sd`, `low` and `high` (95 % interval) of
+        diverged last: `dataset`, `rank`, the flags that differ (numbers where all values are; NaN where a flag has no
+        effect), `n`, `mean`, `sd`, `low` and `high` (95 % interval) of
         the validation accuracy as fractions, `best_epoch` and `seconds_to_best` (means), counts of outcomes, how the
         leader stands against it: `behind` with `behind_low`, `behind_high`, `differs` and `verdict`; and whether it may
         be the best (`not_excluded`).
@@ -131,7 +168,10 @@ def compare(
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
     comparisons, _ = find(which, filter, tracking_uri, experiment, by)
-    return pd.DataFrame([row for comparison in comparisons for row in records(comparison)])
+    table = pd.DataFrame([row for comparison in comparisons for row in records(comparison)])
+    for flag in dict.fromkeys(flag for comparison in comparisons for flag in comparison.flags):
+        table[flag] = _numbers(table[flag])
+    return table
 
 
 def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> LeNet5:
@@ -151,3 +191,16 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
     from lenet_exp.tracking.load import load_model
 
     return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
+
+
+def _listed(overrides: str | Sequence[str]) -> list[str]:
+    return [overrides] if isinstance(overrides, str) else list(overrides)
+
+
+def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
+    """A flag's values as numbers where all are: `-` (without effect) and `null` as NaN."""
+    import pandas as pd
+
+    without = values.isin(["-", "null", "None"])
+    numbers = pd.to_numeric(values.mask(without), errors="coerce")
+    return values if bool((numbers.isna() & ~without & values.notna()).any()) or without.all() else numbers

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -176,3 +178,53 @@ def test_the_optuna_script_of_the_readme_works(store, monkeypatch):
     assert isinstance(study, optuna.Study)
     assert len(study.trials) == 3
     assert study.best_value > 0.1
+
+
+def test_the_package_shows_what_is_public_each_with_a_docstring_of_its_own():
+    shown = dir(lenet_exp)
+    assert shown == sorted(shown)
+    assert {"train", "sweep", "search", "compare", "load", "compose", "RunResult", "__version__"} <= set(shown)
+    assert lenet_exp.__version__ == "0.1.0"
+    documented = [getattr(lenet_exp, name) for name in shown if name != "__version__"]
+    docs = [thing.__doc__ for thing in documented]
+    assert all(docs)
+    assert len(set(docs)) == len(docs)
+    functions = [thing for thing in documented if inspect.isfunction(thing)]
+    assert len(functions) == 6
+    assert all(set(inspect.signature(f).parameters) | {"return"} == set(f.__annotations__) for f in functions)
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        _ = lenet_exp.trian
+
+
+def test_a_text_is_a_list_of_one_and_a_result_is_one_line(store):
+    line = "dataset=digits"
+    assert lenet_exp.compose(line) == lenet_exp.compose([line])
+    with pytest.raises(ConfigError, match="did you mean digits"):
+        lenet_exp.train("dataset=digit")
+    result = lenet_exp.train([*SMALL, NO_MODEL, "seed=60"])
+    assert result.best_val_accuracy == result.value == result.record.best_val_accuracy
+    assert (result.best_epoch, result.seconds) == (1, result.record.seconds)
+    assert (
+        repr(result)
+        == str(result)
+        == (f"RunResult(finished: {result.value:.2%} in epoch 1, {result.seconds:.1f} s, {result.folder})")
+    )
+    assert "trained before" in repr(lenet_exp.train([*SMALL, NO_MODEL, "seed=60"]))
+
+
+def test_a_sweep_from_python_is_the_commands_and_its_frame_has_numbers(store, main):
+    line = [*SMALL, NO_MODEL, "optimizer.lr=0.1,0.01", "training.ema_decay=null,0.9", "dataset.train_size=64"]
+    table = lenet_exp.sweep(line)
+    assert sorted(table["optimizer.lr"]) == [0.01, 0.01, 0.1, 0.1]
+    assert sorted(table["training.ema_decay"].dropna()) == [0.9, 0.9]
+    assert table["mean"].is_monotonic_decreasing
+    assert set(table["n"]) == {1}
+    pd.testing.assert_frame_equal(table, lenet_exp.compare(sweep="last"))
+    done = main("-m", *line, "sweep.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "4 done already" in done.stdout
+    assert lenet_exp.sweep([*line, "sweep.dry_run=true"]).empty
+    for wrong in ("optimizer.lr=-1,1", "sweep.detach=true", "sweep.resume=last", "optimizer.lr=interval(0,1)"):
+        with pytest.raises(ConfigError) as caught:
+            lenet_exp.sweep([*SMALL, wrong])
+        assert "\n" not in str(caught.value)

@@ -31,6 +31,12 @@ class Reader(StrEnum):
     digits = "digits"
 
 
+class Shows(StrEnum):
+    digits = "digits"
+    writing = "writing"
+    things = "things"
+
+
 class Shape(StrEnum):
     constant = "constant"
     one_cycle = "one_cycle"
@@ -108,6 +114,11 @@ class Dataset:
     mirrors: list[str] | None = knob("where to download it from (null: torchvision's mirrors)", result=False)
     class_names: list[str] = knob("names of the classes, 10 at most", result=False)
     picture_box: int = knob("longest side, in 28x28 pixels, of what one's own pictures show", ge=4, le=28, result=False)
+    shows: Shows = knob(
+        "what is in pictures of one's own: digits (one or several), writing (one character), things (with shades)",
+        neutral=Shows.writing,
+        result=False,
+    )
     val_size: int = knob("validation images, taken from the training set by split_seed", ge=1, result=False)
     train_size: int | None = knob("training images (null: all that validation leaves)", ge=1, result=False)
 
@@ -309,6 +320,7 @@ class PredictConfig:
     )
     trust: str | None = knob("class or module of your own that the model may name as its activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: a file, a folder, *.png, or a list of them")
+    several: bool = knob("a picture may show several digits, read in order (false: all that is in it is one)")
     batch_size: int = knob("images a step; need not divide the set", ge=1)
     output: str | None = knob("file for the numbers, .json or .csv (null: none)")
     device: str = knob(DEVICE)

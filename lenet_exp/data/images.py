@@ -179,7 +179,7 @@ class _Source:
 
 def _source(dataset: Dataset) -> _Source:
     values = asdict(dataset)
-    for how_used in ("val_size", "train_size", "picture_box", "mirrors"):
+    for how_used in ("val_size", "train_size", "picture_box", "shows", "mirrors"):
         del values[how_used]
     return _Source(json.dumps(values, sort_keys=True), dataset)
 

@@ -15,7 +15,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """What a run came to.
 
@@ -40,6 +40,28 @@ class RunResult:
     def value(self) -> float:
         """Best validation accuracy as a fraction, what a sweep optimises; NaN unless the run finished."""
         return _accuracy(self.record)
+
+    @property
+    def best_val_accuracy(self) -> float | None:
+        """A fraction; None where no epoch ended. What diverged later has one, too, but no `value`."""
+        return self.record.best_val_accuracy
+
+    @property
+    def best_epoch(self) -> int | None:
+        """From 1; None where no epoch ended."""
+        return self.record.best_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Of training, those before an interruption as well."""
+        return self.record.seconds
+
+    def __repr__(self) -> str:
+        best = (
+            f" {self.best_val_accuracy:.2%} in epoch {self.best_epoch}," if self.best_val_accuracy is not None else ""
+        )
+        how = ", trained before" if self.repeated else ""
+        return f"RunResult({self.outcome}:{best} {self.seconds:.1f} s{how}, {self.folder})"
 
 
 @dataclass(frozen=True)

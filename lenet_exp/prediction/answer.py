@@ -18,9 +18,10 @@ from lenet_exp.files import user_path, write_atomic
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.prediction.figures import check_output, pictures_table, score_table, write_output
-from lenet_exp.prediction.pictures import Picture, classify, find_pictures, read_picture
+from lenet_exp.prediction.pictures import Answer, Picture, classify, find_pictures, read_pictures
 from lenet_exp.prediction.score import score_test_set
-from lenet_exp.reports.plots import confusion_figure, pictures_figure, png
+from lenet_exp.prediction.seen import seen_figure, short_name
+from lenet_exp.reports.plots import confusion_figure, png
 from lenet_exp.tracking.load import TrainedModel, load_model
 from lenet_exp.tracking.prediction import log_test_result
 from lenet_exp.training.confusion import named_matrix
@@ -28,6 +29,7 @@ from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
 
 LONGEST_NAME = 150  # bytes, of a model's in a file's; file systems take 255
+MOST_SHOWN = 100  # drawings in the picture of what the network saw
 
 log = logging.getLogger("lenet_exp")
 
@@ -62,17 +64,17 @@ def answer_pictures(config: PredictConfig) -> float:
     """
     check_output(config.output)
     paths = [path for name in config.images for path in find_pictures(name)]
-    pictures, wrong = _read(paths, config.dataset.picture_box)
+    pictures, wrong = _read(paths, config)
     _, model = _prepare(config)
     names = config.dataset.class_names + [f"output {i}" for i in range(len(config.dataset.class_names), 10)]
     answers = classify(model.network.cpu(), pictures)
     for answer in answers:
-        ranked = sorted(range(10), key=lambda i: -answer.probabilities[i])[:3]
-        chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
-        kind = "dark on light" if answer.picture.inverted else "light on dark"
-        print(f"{answer.picture.path}: {names[answer.label]}  ({chances}; taken as {kind})")
-    shown = [(a.picture.frame, f"{names[a.label]} {max(a.probabilities):.0%}") for a in answers]
-    print(f"what the network saw: {_save(config, model, 'pictures.png', png(pictures_figure(shown)))}")
+        _print_answer(answer, answers, names)
+    shown = [
+        (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}") for a in answers
+    ]
+    saved = _save(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
+    print(f"what the network saw: {saved}{_first(len(shown))}")
     if config.output is not None:
         rows = pictures_table(answers, names)
         write_output(user_path(config.output), {"trained_model": model.name, "images": rows}, rows)
@@ -82,13 +84,32 @@ def answer_pictures(config: PredictConfig) -> float:
     return math.nan
 
 
-def _read(paths: list[Path], box: int) -> tuple[list[Picture], list[DataError]]:
+def _print_answer(answer: Answer, answers: list[Answer], names: list[str]) -> None:
+    """A line for it, and before the first of several in a picture one for all of them."""
+    picture = answer.picture
+    if picture.of > 1 and picture.number == 1:
+        start = answers.index(answer)
+        said = " ".join(names[a.label] for a in answers[start : start + picture.of])
+        print(f"{picture.path}: {said}  ({picture.of} in this picture; several=false takes them as one)")
+    ranked = sorted(range(10), key=lambda i: -answer.probabilities[i])[:3]
+    chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
+    kind = "dark on light" if picture.inverted else "light on dark"
+    print(f"{picture.name}: {names[answer.label]}  ({chances}; taken as {kind})")
+    if picture.wide:
+        log.warning("%s: broader than most digits; those that touch are taken as one", picture.name)
+
+
+def _first(number: int) -> str:
+    return f" (the first {MOST_SHOWN} of {number})" if number > MOST_SHOWN else ""
+
+
+def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:
     """The pictures, and what is wrong with the others, which has been said unless it is the only one."""
     pictures: list[Picture] = []
     wrong: list[DataError] = []
     for path in paths:
         try:
-            pictures.append(read_picture(path, box))
+            pictures += read_pictures(path, config.dataset, config.several)
         except DataError as e:
             wrong.append(e)
     if not pictures:

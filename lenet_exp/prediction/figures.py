@@ -1,4 +1,4 @@
-"""The figures of a prediction as a file: JSON with everything, or CSV with one row a class or picture."""
+"""The figures of a prediction as a file: JSON with everything, or CSV with one row a class or drawing."""
 
 from __future__ import annotations
 
@@ -56,9 +56,10 @@ def score_table(score: Score) -> Rows:
 
 
 def pictures_table(answers: list[Answer], names: list[str]) -> Rows:
-    """One row a picture: class, how it was taken, and the probability of each class."""
+    """One row a drawing: its picture, which of how many there, class, how it was taken, each class's probability."""
     return [
-        {"image": str(a.picture.path), "class": names[a.label], "dark_on_light": a.picture.inverted}
+        {"image": str(a.picture.path), "drawing": a.picture.number, "drawings": a.picture.of}
+        | {"class": names[a.label], "dark_on_light": a.picture.inverted}
         | {f"p({name})": p for name, p in zip(names, a.probabilities, strict=True)}
         for a in answers
     ]

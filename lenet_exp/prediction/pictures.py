@@ -11,28 +11,44 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from lenet_exp.config.schema import Dataset, Shows
 from lenet_exp.data.images import normalise
 from lenet_exp.data.pictures import open_picture
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
+from lenet_exp.prediction.frame import FRAME, frame_of, place
+from lenet_exp.prediction.paper import find_ink
+from lenet_exp.prediction.parts import find_drawings
+from lenet_exp.prediction.ruling import without_lines
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
-FRAME = 28  # as in MNIST; LeNet-5's 32x32 is made of it like that of the training images
-INK = 0.25  # share of the picture's contrast from which a pixel counts as drawn
+LONGEST, SHORTEST = 640, 320  # longest side on which drawings are looked for; smaller pictures are enlarged
+BROADEST = 1.43  # width of a digit by its height: 99 % of MNIST's are less broad
+INK = 0.25  # share of the contrast of a thing's picture from which a pixel counts as part of it
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the network gets it.
+    """A drawing of a picture as the network gets it.
 
     Attributes:
         frame: (28, 28) uint8, light on dark.
         inverted: it was dark on light.
+        number, of: which drawing of the picture it is, in reading order from 1, and of how many.
+        wide: it is broader than a digit.
     """
 
     path: Path
     frame: Tensor
     inverted: bool
+    number: int = 1
+    of: int = 1
+    wide: bool = False
+
+    @property
+    def name(self) -> str:
+        """The file, and which of its drawings where there are several."""
+        return str(self.path) if self.of == 1 else f"{self.path} [{self.number} of {self.of}]"
 
 
 @dataclass(frozen=True)
@@ -62,29 +78,40 @@ def find_pictures(name: str) -> list[Path]:
     return found
 
 
-def read_picture(path: Path, box: int) -> Picture:
-    """Finds the drawing in a picture, makes it light on dark and centres it as MNIST's digits are.
+def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Picture]:
+    """The drawings in a picture, in reading order, each as the training images are.
 
-    MNIST's way (LeCun et al. 1998, section III.A): scaled into a box of 20x20 pixels with its proportions kept, then
-    placed by its centre of mass into 28x28. The picture's edge is taken as its background.
+    One that has the form of the training images already is taken as it is.
 
     Args:
-        box: longest side of the drawing in the frame, in pixels; 28 fills it.
+        several: where the data set shows digits, a picture may have several; without it all ink is one drawing.
 
     Raises:
         DataError: the file is missing, no picture, or empty.
     """
-    gray = _read_gray(path)
-    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    background = float(np.median(edge))
-    inverted = background > 127.5
-    ink = np.clip(background - gray if inverted else gray - background, 0, None)
-    if ink.max() < 16:
+    image = _read(path)
+    asis = _as_trained(image, dataset)
+    if asis is not None:
+        return [Picture(path, torch.from_numpy(asis), inverted=False)]
+    if dataset.shows is Shows.things:
+        return [_thing(path, image, dataset.picture_box)]
+    pixels = np.asarray(_sized(image), dtype=np.float64)
+    ink = find_ink(pixels)
+    if ink is not None:
+        amount, lines, slope = without_lines(ink.amount)
+        if lines is not None:
+            again = find_ink(pixels, lines)
+            amount = without_lines(again.amount)[0] if again else amount
+            ink = again
+    drawings = find_drawings(amount, several and dataset.shows is Shows.digits) if ink else []
+    if not drawings or ink is None:
         raise DataError(f"images={path}: nothing stands out from its background")
-    ink = ink / ink.max()
-    rows, columns = np.nonzero((ink >= INK).any(1))[0], np.nonzero((ink >= INK).any(0))[0]
-    drawing = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Picture(path, torch.from_numpy(_place(drawing, box)), inverted)
+    frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, slope)) for drawing in drawings]
+    wide = [dataset.shows is Shows.digits and _breadth(drawing) > BROADEST for drawing in drawings]
+    return [
+        Picture(path, frame, ink.dark, n, len(frames), broad)
+        for n, (frame, broad) in enumerate(zip(frames, wide, strict=True), 1)
+    ]
 
 
 def classify(network: nn.Module, pictures: list[Picture]) -> list[Answer]:
@@ -95,7 +122,8 @@ def classify(network: nn.Module, pictures: list[Picture]) -> list[Answer]:
     return [Answer(p, int(row.argmax()), row.tolist()) for p, row in zip(pictures, probabilities, strict=True)]
 
 
-def _read_gray(path: Path) -> np.ndarray:
+def _read(path: Path) -> Image.Image:
+    """RGB, upright; what is transparent shows white paper, or black under a white drawing."""
     try:
         with open_picture(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
@@ -103,26 +131,58 @@ def _read_gray(path: Path) -> np.ndarray:
         raise DataError(f"images={path}: no such file") from e
     except ValueError as e:
         raise DataError(f"images={path}: can't be read as a picture ({first_line(e)})") from e
-    # What is transparent shows white paper, unless the drawing itself is white.
     alpha = np.asarray(upright)[..., 3]
     drawn = np.asarray(upright.convert("L"))[alpha > 0]
     paper = "black" if alpha.min() == 0 and drawn.size and drawn.mean() > 127.5 else "white"
     canvas = Image.new("RGBA", upright.size, paper)
     canvas.alpha_composite(upright)
-    return np.asarray(canvas.convert("L"), dtype=np.float64)
+    return canvas.convert("RGB")
 
 
-def _place(drawing: np.ndarray, box: int) -> np.ndarray:
-    height, width = drawing.shape
-    scale = box / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    small = Image.fromarray((drawing * 255).astype(np.uint8)).resize(size, method)
-    pixels = np.asarray(small, dtype=np.float64)
-    pixels *= 255 / max(pixels.max(), 1)  # thin lines fade when a large picture shrinks
-    y, x = (np.average(np.arange(n), weights=pixels.sum(1 - axis)) for axis, n in enumerate(pixels.shape))
-    top = int(np.clip(round(FRAME / 2 - 0.5 - y), 0, FRAME - pixels.shape[0]))
-    left = int(np.clip(round(FRAME / 2 - 0.5 - x), 0, FRAME - pixels.shape[1]))
-    frame = np.zeros((FRAME, FRAME), np.uint8)
-    frame[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels.round().astype(np.uint8)
-    return frame
+def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
+    """The pixels of a picture that is as the training images are: grey, 28x28, light on black, of their size."""
+    pixels = np.asarray(image)
+    gray = pixels[..., 0]
+    if gray.shape != (FRAME, FRAME) or (pixels != gray[..., None]).any():
+        return None
+    rows, columns = np.nonzero(gray.any(1))[0], np.nonzero(gray.any(0))[0]
+    if not len(rows) or np.median(_edge(gray)) > 0:
+        return None
+    longest = max(np.ptp(rows), np.ptp(columns)) + 1
+    if not dataset.picture_box - 1 <= longest <= dataset.picture_box:
+        return None
+    centre = [np.average(np.arange(FRAME), weights=gray.sum(axis, dtype=float)) for axis in (1, 0)]
+    if dataset.picture_box < FRAME and np.abs(np.array(centre) - (FRAME - 1) / 2).max() > 1:
+        return None
+    return gray.copy()
+
+
+def _breadth(drawing: np.ndarray) -> float:
+    """Width as a share of height."""
+    rows, columns = np.nonzero(drawing.any(1))[0], np.nonzero(drawing.any(0))[0]
+    return float((np.ptp(columns) + 1) / (np.ptp(rows) + 1))
+
+
+def _sized(image: Image.Image) -> Image.Image:
+    longest = max(image.size)
+    scale = LONGEST / longest if longest > LONGEST else max(1, -(-SHORTEST // longest))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC) if scale != 1 else image
+
+
+def _edge(gray: np.ndarray) -> np.ndarray:
+    return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+
+
+def _thing(path: Path, image: Image.Image, box: int) -> Picture:
+    """A thing with all its shades, light on dark; the picture's edge is taken as its background."""
+    gray = np.asarray(image.convert("L"), dtype=np.float64)
+    background = float(np.median(_edge(gray)))
+    inverted = background > 127.5
+    shades = np.clip(background - gray if inverted else gray - background, 0, None)
+    if shades.max() < 16:
+        raise DataError(f"images={path}: nothing stands out from its background")
+    shades = shades / shades.max()
+    rows, columns = np.nonzero((shades >= INK).any(1))[0], np.nonzero((shades >= INK).any(0))[0]
+    cropped = shades[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Picture(path, torch.from_numpy(place(cropped, box)), inverted)

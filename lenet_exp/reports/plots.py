@@ -86,17 +86,3 @@ def confusion_figure(counts: list[list[int]], class_names: list[str], title: str
     bar.set_label("share of the true class mistaken", fontsize=9)
     figure.suptitle(no_math(f"{title}: {part}"), fontsize=11)
     return figure
-
-
-def pictures_figure(shown: list[tuple[Tensor, str]]) -> Figure:
-    """Small images (28, 28) with what the network says of each, five in a row."""
-    columns = min(5, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(1.7 * columns, 2.0 * rows))
-    cells = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"left": 0.02, "right": 0.98, "bottom": 0.02})
-    for axes in cells.flat:
-        axes.set_axis_off()
-    for axes, (image, text) in zip(cells.flat, shown, strict=False):
-        axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(no_math(text), fontsize=10)
-    return figure

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from lenet_exp.config.compose import free_tags
-from lenet_exp.config.conf_dir import CONF_DIR
-from lenet_exp.config.explain import explain_hydra
-from lenet_exp.errors import ConfigError, RunsFailed
-from lenet_exp.executors.local_launcher import LocalLauncher
+from lenet_exp.errors import RunsFailed
 from lenet_exp.folders.results import JobResult
 from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
 from lenet_exp.sweeps.confirmation import confirm_search
+from lenet_exp.sweeps.from_python import composed, composing, launcher_of
 from lenet_exp.sweeps.search import SearchRun
-from lenet_exp.sweeps.search_plan import Planned, plan_search, print_plan
+from lenet_exp.sweeps.search_plan import plan_search, print_plan
 from lenet_exp.sweeps.session import Asked, sweep_session
 
 
@@ -59,8 +50,8 @@ def search_here(overrides: Sequence[str]) -> Searched:
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
     """
-    with _composing():
-        planned = plan_search(OverridesParser.create().parse_overrides(free_tags(list(overrides))), _composed)
+    with composing():
+        planned = plan_search(OverridesParser.create().parse_overrides(free_tags(list(overrides))), composed)
         if planned.config.sweep.dry_run:
             print_plan(planned)
             return Searched(planned.sweep.path, [], None, None)
@@ -71,7 +62,7 @@ def search_here(overrides: Sequence[str]) -> Searched:
             contextlib.suppress(RunsFailed),  # which of them stands in the result
             sweep_session(planned.sweep, run.open, planned.config, asked) as session,
         ):
-            run.run(session, _launcher(planned), {})
+            run.run(session, launcher_of(planned.config), {})
             results = session.results()
     confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri, [])
     found = planned.sweep.started().search
@@ -80,22 +71,3 @@ def search_here(overrides: Sequence[str]) -> Searched:
     runs = {result.job.run: result for result in reversed(results)}
     left = [runs[run] for run in found.left or [] if run in runs]
     return Searched(planned.sweep.path, results, best_result(found, results), found.best_value, left)
-
-
-def _composed(overrides: list[str]) -> DictConfig:
-    return hydra_compose("train", overrides=overrides)
-
-
-@contextmanager
-def _composing() -> Iterator[None]:
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            yield
-    except (HydraException, OmegaConfBaseException) as e:
-        raise ConfigError(explain_hydra(e)) from e
-
-
-def _launcher(planned: Planned) -> LocalLauncher:
-    flags = planned.config.sweep
-    return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.fail_fast, flags.max_failures)

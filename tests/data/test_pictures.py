@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lenet_exp.api import compose
 from lenet_exp.data.pictures import FORMATS, open_picture
 from lenet_exp.data.readers import PICTURES, read_images
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures import read_picture
+from lenet_exp.prediction.pictures import read_pictures
 from tests.data.test_trust import dataset
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(%pipe%touch ran) (w) file\n%%EOF\n"
@@ -35,7 +36,7 @@ def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_postscript_that_is_called_a_png_is_not_run(interpreter, tmp_path):
     (tmp_path / "one.png").write_bytes(POSTSCRIPT)
     with pytest.raises(DataError, match="can't be read as a picture"):
-        read_picture(tmp_path / "one.png", 20)
+        read_pictures(tmp_path / "one.png", compose(["dataset=mnist"]).dataset)
     folder = tmp_path / "set" / "train"
     for name in "ab":
         (folder / name).mkdir(parents=True)

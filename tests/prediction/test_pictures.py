@@ -10,15 +10,22 @@ import pytest
 import torch
 from PIL import Image
 
+from lenet_exp.api import compose
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures import read_picture
+from lenet_exp.prediction.pictures import Picture, read_pictures
 from tests.prediction.drawn import STYLES, draw
+
+
+def read_picture(path: Path, *overrides: str) -> Picture:
+    """The only drawing in a picture."""
+    (picture,) = read_pictures(path, compose(["dataset=mnist", *overrides]).dataset)
+    return picture
 
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("digit", [1, 4, 8])
 def test_the_drawing_is_light_on_dark_in_a_box_of_20_around_its_centre_of_mass(digit, style, tmp_path):
-    picture = read_picture(draw(digit, STYLES[style], tmp_path / "digit"), 20)
+    picture = read_picture(draw(digit, STYLES[style], tmp_path / "digit"))
     frame = picture.frame.numpy().astype(float)
     assert picture.frame.shape == (28, 28)
     assert picture.frame.dtype == torch.uint8
@@ -32,14 +39,14 @@ def test_the_drawing_is_light_on_dark_in_a_box_of_20_around_its_centre_of_mass(d
 
 
 def test_a_bigger_box_fills_the_frame(tmp_path):
-    frame = read_picture(draw(0, STYLES["black on white"], tmp_path / "digit"), 28).frame
+    frame = read_picture(draw(0, STYLES["black on white"], tmp_path / "digit"), "dataset.picture_box=28").frame
     assert (frame.amax(1) > 60).sum() >= 26
 
 
 def test_a_picture_and_its_negative_give_the_same_frame(tmp_path):
     file = draw(5, STYLES["black on white"], tmp_path / "digit")
     Image.fromarray(255 - np.asarray(Image.open(file))).save(tmp_path / "negative.png")
-    one, two = read_picture(file, 20), read_picture(tmp_path / "negative.png", 20)
+    one, two = read_picture(file), read_picture(tmp_path / "negative.png")
     assert one.inverted != two.inverted
     assert torch.equal(one.frame, two.frame)
 
@@ -50,7 +57,7 @@ def test_a_photograph_turned_by_its_camera_is_upright(tmp_path):
     orientation = Image.Exif()
     orientation[0x0112] = 6  # turn by 270 degrees to see it upright
     turned.save(tmp_path / "turned.png", exif=orientation)
-    difference = read_picture(file, 20).frame.float() - read_picture(tmp_path / "turned.png", 20).frame.float()
+    difference = read_picture(file).frame.float() - read_picture(tmp_path / "turned.png").frame.float()
     assert difference.abs().mean() < 3
 
 
@@ -58,7 +65,7 @@ def test_a_white_drawing_on_nothing_is_light_on_dark(tmp_path):
     alpha = np.zeros((50, 50, 4), np.uint8)
     alpha[10:40, 22:28] = 255
     Image.fromarray(alpha).save(tmp_path / "white.png")
-    assert not read_picture(tmp_path / "white.png", 20).inverted
+    assert not read_picture(tmp_path / "white.png").inverted
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,7 @@ def test_what_is_no_picture_of_anything_is_one_line(make, says, tmp_path):
     path = tmp_path / "x.png"
     make(path)
     with pytest.raises(DataError, match=says) as caught:
-        read_picture(path, 20)
+        read_picture(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -133,4 +140,4 @@ def test_a_pipe_or_device_in_place_of_a_picture_blocks_nothing(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     for path in (tmp_path / "pipe.png", Path("/dev/zero")):
         with pytest.raises(DataError, match="not a regular file"):
-            read_picture(path, 20)
+            read_picture(path)

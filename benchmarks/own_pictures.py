@@ -1,0 +1,170 @@
+"""What share of photographed digits is answered rightly, by what makes them hard: to tune their preparation on.
+
+    python -m benchmarks.own_pictures                  # 40 of each kind, with the shipped model of MNIST
+    python -m benchmarks.own_pictures --keep FOLDER    # keeps them, and of what went wrong what the network saw
+
+The digits are handwriting (validation images of MNIST, as large strokes) and print (DejaVu, cmss10). The forty pictures
+of tests/prediction/photographs.py, which judge the preparation, share neither fonts, strokes nor code with these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter, zoom
+
+from lenet_exp.api import compose
+from lenet_exp.config.schema import Dataset
+from lenet_exp.data.images import load_training_data
+from lenet_exp.errors import DataError
+from lenet_exp.prediction.pictures import Picture, classify, read_pictures
+from lenet_exp.tracking.load import load_file
+from lenet_exp.tracking.shipped import shipped_file
+
+FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "cmss10.ttf")
+KINDS = ("plain", "ruled", "uneven light", "coloured ink", "turned", "several", "all of it")
+Pixels = np.ndarray
+
+
+def handwriting(data_root: str) -> tuple[Pixels, Pixels]:
+    """Validation images of MNIST (n, 28, 28) in [0, 1], and their labels."""
+    config = compose(["dataset=mnist", f"data_root={data_root}", "engine=torch"])
+    data = load_training_data(config, torch.device("cpu"))
+    index = data.val_index[:2000]
+    images = data.images[index, 0].numpy() / 2 + 0.5
+    # Of 32x32 pixels; the margins are cropped later.
+    return images, data.labels[index].numpy()
+
+
+def glyph(digit: int, written: Pixels | None, tall: int, degrees: float, draws: np.random.Generator) -> Pixels:
+    """A digit's ink, 0 to 1, cropped: from handwriting, or printed where there is none."""
+    if written is not None:
+        rows, columns = np.nonzero(written.max(1) > 0.4)[0], np.nonzero(written.max(0) > 0.4)[0]
+        cut = np.pad(written[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
+        large = zoom(cut, tall / len(rows), order=3)
+        sheet = Image.fromarray((255 / (1 + np.exp(-18 * (large - 0.45)))).astype(np.uint8))
+    else:
+        path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / str(draws.choice(FONTS))
+        sheet = Image.new("L", (2 * tall, 2 * tall))
+        ImageDraw.Draw(sheet).text(
+            (tall, tall), str(digit), fill=255, font=ImageFont.truetype(str(path), int(1.35 * tall)), anchor="mm"
+        )
+    turned = sheet.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+    box = turned.point(lambda v: 255 * (v > 60)).getbbox()
+    return np.asarray(turned.crop(box), dtype=np.float64) / 255
+
+
+def photograph(kind: str, number: int, images: Pixels, labels: Pixels) -> tuple[Image.Image, str]:
+    """One picture (RGB) and the digits on it, from left to right."""
+    draws = np.random.default_rng([77, KINDS.index(kind), number])
+    everything = kind == "all of it"
+    count = int(draws.integers(2, 5)) if kind == "several" or (everything and number % 4 == 0) else 1
+    width, height = [(480, 640), (800, 600), (1000, 700), (400, 400)][number % 4]
+    tall = int(min(height * draws.uniform(0.25, 0.6), 0.62 * width / count))
+    turn = 15.0 if kind == "turned" or everything else 3.0
+    printed, degrees = number % 3 == 2, float(draws.uniform(-turn, turn))
+    digits, marks = "", []
+    for _ in range(count):
+        chosen = int(draws.integers(len(labels)))
+        digits += str(labels[chosen])
+        marks.append(glyph(int(labels[chosen]), None if printed else images[chosen], tall, degrees, draws))
+    apart = [int(tall * draws.uniform(0.08, 0.35)) for _ in marks]
+    room = width - sum(m.shape[1] for m in marks) - sum(apart[:-1])
+    left = int(draws.integers(8, max(9, room - 8)))
+    ink = np.zeros((height, width))
+    for mark, gap in zip(marks, apart, strict=True):
+        lowest = height - mark.shape[0]
+        top = int(draws.integers(8, max(9, lowest - 8))) if count == 1 else lowest // 2
+        mark = mark[:, : width - left]
+        ink[top : top + mark.shape[0], left : left + mark.shape[1]] += mark
+        left += mark.shape[1] + gap
+    paper, pen = draws.uniform(215, 255) * np.ones(3), draws.uniform(0, 70, 3)
+    if kind == "coloured ink" or everything:
+        hue = draws.uniform(0, 2 * np.pi)
+        tint = np.cos(hue + np.array([0, 2.1, 4.2]))
+        paper = draws.uniform(110, 215) + 35 * tint * draws.uniform(0.2, 1)
+        pen = paper.mean() + draws.uniform(-60, 0) - 90 * tint
+        if number % 5 == 0:  # chalk
+            paper, pen = draws.uniform(20, 70, 3), draws.uniform(180, 250) - 40 * (1 + tint)
+    scene = np.tile(paper.clip(0, 255), (height, width, 1))
+    if kind == "ruled" or everything:
+        rule(scene, number, draws)
+    scene += ink.clip(0, 1)[..., None] * draws.uniform(0.75, 1) * (pen.clip(0, 255) - scene)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    if kind == "uneven light" or everything:
+        corner = draws.uniform(0, 1, 2)
+        far = np.hypot(y - corner[0], x - corner[1])
+        scene *= (1.05 - draws.uniform(0.3, 0.65) * far)[..., None]
+        if number % 2:
+            inside = (np.hypot(y - draws.uniform(), x - draws.uniform()) < draws.uniform(0.3, 0.6)).astype(float)
+            scene *= 1 - draws.uniform(0.2, 0.45) * gaussian_filter(inside, draws.uniform(4, 40))[..., None]
+    scene = gaussian_filter(scene, (draws.uniform(0.3, 1.8),) * 2 + (0,))
+    scene += draws.normal(0, draws.uniform(0, 7), scene.shape)
+    return Image.fromarray(scene.clip(0, 255).astype(np.uint8)), digits
+
+
+def rule(scene: Pixels, number: int, draws: np.random.Generator) -> None:
+    """Lines, or squares, of a colour between the paper's and its shadow's, on scene in place."""
+    height, width, _ = scene.shape
+    apart, thick = int(draws.uniform(0.05, 0.16) * height), int(draws.integers(1, 5))
+    shade = scene[0, 0] * draws.uniform(0.5, 0.85, 3)
+    lines = Image.new("L", (width, height))
+    pen, slope = ImageDraw.Draw(lines), np.tan(np.radians(draws.uniform(-5, 5)))
+    for at in range(-height, 2 * height, apart):
+        pen.line([(0, at), (width, at + slope * width)], fill=255, width=thick)
+        if number % 2:
+            pen.line([(at, 0), (at - slope * height, height)], fill=255, width=thick)
+            pen.line([(at + height, 0), (at + height - slope * height, height)], fill=255, width=thick)
+    scene += (np.asarray(lines) / 255)[..., None] * (shade - scene)
+
+
+def _read(path: Path, dataset: Dataset) -> list[Picture]:
+    try:
+        return read_pictures(path, dataset)
+    except DataError:
+        return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=40, help="pictures of a kind")
+    parser.add_argument("--kinds", nargs="+", default=KINDS)
+    parser.add_argument("--keep", type=Path)
+    arguments = parser.parse_args()
+    images, labels = handwriting(os.environ.get("LENET_EXP_DATA", "data"))
+    dataset = compose(["dataset=mnist"]).dataset
+    shipped = shipped_file("mnist")
+    assert shipped is not None
+    network = load_file(shipped).network
+    right: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        keep = arguments.keep or Path(folder)
+        keep.mkdir(parents=True, exist_ok=True)
+        for kind in arguments.kinds:
+            for number in range(arguments.count):
+                picture, digits = photograph(kind, number, images, labels)
+                path = keep / f"{kind.replace(' ', '_')}_{number:02d}_{digits}.jpg"
+                picture.save(path, quality=85)
+                answers = classify(network, found) if (found := _read(path, dataset)) else []
+                said = "".join(str(a.label) for a in answers)
+                right[kind] += said == digits
+                if said != digits:
+                    print(f"{path.name}: {said}")
+                    if not answers:
+                        continue
+                    saw = np.concatenate([a.picture.frame.numpy() for a in answers], 1)
+                    Image.fromarray(saw).resize((saw.shape[1] * 5, 140), 0).save(path.with_suffix(f".said_{said}.png"))
+            print(f"{kind}: {right[kind]} of {arguments.count}")
+    print(f"all: {sum(right.values())} of {arguments.count * len(arguments.kinds)}")
+
+
+if __name__ == "__main__":
+    main()

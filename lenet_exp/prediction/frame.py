@@ -1,0 +1,80 @@
+"""A drawing as MNIST would have it: 28x28, light on dark, by its centre of mass, with a pen's width."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from lenet_exp.prediction.paper import Array, Mask
+
+FRAME = 28  # as in MNIST; LeNet-5's 32x32 is made of it like that of the training images
+FINE = 8  # pixels of the drawing for one of the frame, while it is worked on
+THINNEST, WIDEST = 2.0, 4.0  # strokes of the frame, in its pixels, as nearly all of MNIST's are
+
+
+def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
+    """The frame (28, 28) of a drawing (height, width).
+
+    MNIST's way (LeCun et al. 1998, section III.A): scaled into a box of 20x20 pixels with its proportions kept, then
+    placed by its centre of mass into 28x28. A pen that is finer or broader than MNIST's is made like them.
+
+    Args:
+        box: longest side of the drawing in the frame, in pixels.
+        slope: of the paper's lines, by which the drawing is turned back.
+    """
+    large = drawing.astype(np.float64)
+    if slope:
+        large = ndimage.rotate(large, np.degrees(np.arctan(slope)), order=1)
+    fine = _cropped(_resized(_cropped(large), box * FINE) > 0.5)
+    fine = _with_a_pens_width(fine)
+    return place(_cropped(fine.astype(np.float64)), box)
+
+
+def place(drawing: Array, box: int) -> NDArray[np.uint8]:
+    """Scales shades from 0 to 1, cropped to what is drawn, into the box and centres them."""
+    pixels = _resized(drawing, box) * 255
+    pixels *= 255 / max(pixels.max(), 1)  # thin lines fade when a large picture shrinks
+    y, x = (np.average(np.arange(n), weights=pixels.sum(1 - axis)) for axis, n in enumerate(pixels.shape))
+    top = int(np.clip(round(FRAME / 2 - 0.5 - y), 0, FRAME - pixels.shape[0]))
+    left = int(np.clip(round(FRAME / 2 - 0.5 - x), 0, FRAME - pixels.shape[1]))
+    frame = np.zeros((FRAME, FRAME), np.uint8)
+    frame[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels.round().astype(np.uint8)
+    return frame
+
+
+def _resized(drawing: Array, longest: int) -> Array:
+    height, width = drawing.shape
+    scale = longest / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    resized = Image.fromarray((drawing * 255).astype(np.uint8)).resize(size, method)
+    return np.asarray(resized, dtype=np.float64) / 255
+
+
+def _cropped(drawing: NDArray[np.generic]) -> Array:
+    drawn = np.asarray(drawing, dtype=np.float64)
+    rows, columns = np.nonzero((drawn > 0.5).any(1))[0], np.nonzero((drawn > 0.5).any(0))[0]
+    return drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _with_a_pens_width(drawing: Array) -> Array:
+    """Strokes made broader or finer, so that they are as wide as a pen's after scaling."""
+    width = stroke_width(drawing > 0.5) / FINE
+    wanted = float(np.clip(width, THINNEST, WIDEST))
+    change = (wanted - width) / 2 * FINE
+    if abs(change) < 1:
+        return drawing
+    drawn = np.pad(drawing > 0.5, int(abs(change)) + 2)
+    if change > 0:
+        return np.asarray(ndimage.distance_transform_edt(~drawn) <= change, dtype=np.float64)
+    finer = ndimage.distance_transform_edt(drawn) > -change
+    return finer.astype(np.float64) if finer.any() else drawing
+
+
+def stroke_width(drawn: Mask) -> float:
+    """Of a drawing's strokes, in pixels: twice the usual distance from their middle to their edge."""
+    distance = ndimage.distance_transform_edt(np.pad(drawn, 1))
+    ridge = (distance >= ndimage.maximum_filter(distance, 3)) & (distance > 0)
+    return 2 * float(np.median(distance[ridge])) - 1 if ridge.any() else 0.0

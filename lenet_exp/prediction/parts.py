@@ -1,0 +1,135 @@
+"""What is drawn in a picture: its drawings, each of the strokes that belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from lenet_exp.prediction.paper import Array, Mask
+
+SURE, POSSIBLE = 0.55, 0.35  # ink: of each stroke somewhere, and of all of it
+SPECK = 0.2  # what is lower and narrower than this share of the largest is a speck
+
+
+@dataclass(frozen=True)
+class Box:
+    """Rows and columns of something, ends excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    def with_(self, other: Box) -> Box:
+        return Box(
+            min(self.top, other.top),
+            max(self.bottom, other.bottom),
+            min(self.left, other.left),
+            max(self.right, other.right),
+        )
+
+
+@dataclass(frozen=True)
+class _Group:
+    box: Box
+    labels: tuple[int, ...]
+
+    def with_(self, other: _Group) -> _Group:
+        return _Group(self.box.with_(other.box), self.labels + other.labels)
+
+
+def find_drawings(amount: Array, several: bool) -> list[Mask]:
+    """The drawings in ink (height, width), in reading order, each as a mask; without `several` there is one of all.
+
+    Empty where there is none.
+    """
+    labels, groups = _strokes(amount)
+    if not groups:
+        return []
+    if not several:
+        return [np.isin(labels, [label for group in groups for label in group.labels])]
+    groups = _merged(groups)
+    return [np.isin(labels, group.labels) for group in _in_reading_order(groups)]
+
+
+def _strokes(amount: Array) -> tuple[np.ndarray, list[_Group]]:
+    possible = amount > POSSIBLE
+    labels, count = ndimage.label(possible, np.ones((3, 3)))
+    if not count:
+        return labels, []
+    surest = ndimage.maximum(amount, labels, np.arange(1, count + 1))
+    boxes = ndimage.find_objects(labels)
+    found = [
+        _Group(Box(rows.start, rows.stop, columns.start, columns.stop), (number,))
+        for number, ((rows, columns), most) in enumerate(zip(boxes, surest, strict=True), 1)
+        if most > SURE
+    ]
+    if len(found) > 1:  # a table's edge, a shadow's rest
+        inner = [g for g in found if not _frames(g.box, amount.shape)]
+        found = inner or found
+    side = max((max(g.box.height, g.box.width) for g in found), default=0)
+    return labels, [g for g in found if max(g.box.height, g.box.width) >= max(SPECK * side, 2)]
+
+
+def _frames(box: Box, shape: tuple[int, ...]) -> bool:
+    """Whether something lies along an edge of the picture, for most of it."""
+    height, width = shape
+    along = (box.left == 0 or box.right == width) and box.height > 0.6 * height
+    return along or ((box.top == 0 or box.bottom == height) and box.width > 0.6 * width)
+
+
+def _merged(groups: list[_Group]) -> list[_Group]:
+    """Pieces of one drawing put together: those above one another, and small ones beside a larger one."""
+    while True:
+        tallest = max(g.box.height for g in groups)
+        pairs = [
+            (_apart(a.box, b.box), i, j)
+            for i, a in enumerate(groups)
+            for j, b in enumerate(groups[:i])
+            if _belong(a.box, b.box, tallest)
+        ]
+        if not pairs:
+            break
+        _, i, j = min(pairs)
+        groups = [g for n, g in enumerate(groups) if n not in (i, j)] + [groups[i].with_(groups[j])]
+    return [g for g in groups if g.box.height >= 0.4 * tallest]  # what is left beside is a dash or a dot
+
+
+def _belong(a: Box, b: Box, tallest: int) -> bool:
+    small, large = sorted((a, b), key=lambda box: box.height)
+    overlap = min(a.right, b.right) - max(a.left, b.left)
+    above = max(a.top, b.top) - min(a.bottom, b.bottom)
+    if small.height < 0.5 * tallest:  # no digit of its own: the bar of a 5, the stem of a 4
+        near = 0.3 if overlap > 0 else 0.15
+        return max(above, -overlap) < near * large.height
+    return overlap >= 0.5 * min(a.width, b.width) and above < 0.25 * small.height
+
+
+def _apart(a: Box, b: Box) -> float:
+    across = max(0, max(a.left, b.left) - min(a.right, b.right))
+    down = max(0, max(a.top, b.top) - min(a.bottom, b.bottom))
+    return float(np.hypot(across, down))
+
+
+def _in_reading_order(groups: list[_Group]) -> list[_Group]:
+    """Row by row; what overlaps by half is in one row."""
+    rows: list[list[_Group]] = []
+    for group in sorted(groups, key=lambda g: g.box.top + g.box.bottom):
+        middle = (group.box.top + group.box.bottom) / 2
+        for row in rows:
+            if min(g.box.top for g in row) <= middle <= max(g.box.bottom for g in row):
+                row.append(group)
+                break
+        else:
+            rows.append([group])
+    return [g for row in rows for g in sorted(row, key=lambda g: g.box.left)]

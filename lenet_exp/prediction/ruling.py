@@ -1,0 +1,126 @@
+"""Ruled lines and squares of paper: found, and taken away where no stroke crosses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lenet_exp.prediction.paper import Array, Mask
+
+STEEPEST = 0.16  # slope of lines that are looked for, up and down: 9 degrees
+FAINTEST = 0.12  # ink that a line has at least, as a share of the writing's
+COVERED = 0.6  # share of the picture that a line crosses at least
+THICKEST = 0.02  # of the picture's longer side
+ENDS = 0.06  # a line is there within this share of either edge; a stroke that is long and straight does not reach them
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """Lines in one direction.
+
+    Attributes:
+        slope: of their rise per pixel; of upright ones, how far they go to the right per pixel down.
+        pixels: (height, width), where they are.
+    """
+
+    slope: float
+    pixels: Mask
+
+
+def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
+    """Ink (height, width) without ruled lines; where they were, None for nowhere; their slope (0 without any)."""
+    across, slope = _lines(amount), 0.0
+    upright = _lines(amount.T)
+    left, found = amount, None
+    if across is not None:
+        left = _taken_away(left, across)
+        found, slope = across.pixels, across.slope
+    if upright is not None:
+        left = _taken_away(left.T, upright).T
+        found = upright.pixels.T if found is None else found | upright.pixels.T
+        slope = slope if across is not None else -upright.slope
+    return left, found, slope
+
+
+def _lines(amount: Array) -> Ruling | None:
+    """Lines from the left edge to the right one."""
+    height, width = amount.shape
+    thickest = max(3, round(THICKEST * max(amount.shape)))
+    # What is thin across: a line, or an edge of something; strokes that are thicker than any line are left out.
+    thin = amount - ndimage.grey_opening(amount, (thickest + 2, 1), mode="nearest")
+    seen = (thin > FAINTEST).astype(np.float32)
+    seen = ndimage.maximum_filter(seen, (3, 1))
+    step = max(1, width // 160)
+    columns = np.arange(0, width, step)
+    slopes = np.linspace(-STEEPEST, STEEPEST, 65)
+    profiles = np.stack([_profile(seen, slope, columns) for slope in slopes])
+    sharpness = (np.clip(profiles - 0.3, 0, None) ** 2).sum(1)
+    best = int(sharpness.argmax())
+    slope, profile = float(slopes[best]), profiles[best]
+    peaks = np.nonzero(profile >= COVERED)[0]
+    found = np.zeros((height, width), bool)
+    x = np.arange(width)
+    for start, end in _stretches(peaks):
+        if end - start > 2 * thickest:
+            continue
+        middle = start + int(profile[start : end + 1].argmax())
+        if not _reaches_both_ends(seen, middle, slope):
+            continue
+        margin = max(2, (end - start) // 2 + 1)
+        for row in range(middle - margin, middle + margin + 1):
+            y = np.round(row + slope * (x - width / 2)).astype(int)
+            inside = (y >= 0) & (y < height)
+            found[y[inside], x[inside]] = True
+    return Ruling(slope, found) if found.any() else None
+
+
+def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+    """For each row at the picture's middle, the share of its line that is seen; lines that leave the picture: less."""
+    height, width = seen.shape
+    y = np.arange(height)[:, None] + np.round(slope * (columns - width / 2)).astype(int)[None, :]
+    inside = (y >= 0) & (y < height)
+    values = np.where(inside, seen[y.clip(0, height - 1), columns[None, :]], 0)
+    share: NDArray[np.float32] = values.sum(1) / np.maximum(inside.sum(1), 0.5 * len(columns))
+    return share
+
+
+def _reaches_both_ends(seen: NDArray[np.float32], middle: int, slope: float) -> bool:
+    height, width = seen.shape
+    x = np.arange(width)
+    y = np.round(middle + slope * (x - width / 2)).astype(int)
+    inside = np.nonzero((y >= 0) & (y < height))[0]
+    near = np.zeros(width, bool)
+    for move in (-2, -1, 0, 1, 2):
+        near[inside] |= seen[(y[inside] + move).clip(0, height - 1), inside] > 0
+    few = max(3, int(ENDS * width))
+    return bool(near[inside[:few]].mean() > 0.3 and near[inside[-few:]].mean() > 0.3)
+
+
+def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """First and last of neighbouring rows."""
+    if not len(peaks):
+        return []
+    breaks = np.nonzero(np.diff(peaks) > 1)[0]
+    starts, ends = [0, *(breaks + 1)], [*breaks, len(peaks) - 1]
+    return [(int(peaks[a]), int(peaks[b])) for a, b in zip(starts, ends, strict=True)]
+
+
+def _taken_away(amount: Array, ruling: Ruling) -> Array:
+    """Ink of the lines is taken away; where a stroke goes on above and below, or is darker than the line, it stays."""
+    on = ruling.pixels
+    thick = int(np.median(_runs(on)))
+    through = ndimage.grey_opening(amount, (thick + 4, 1), mode="nearest")
+    strength = float(np.quantile(amount[on], 0.8))  # the band is broader than the line
+    rest = np.clip((amount - 1.25 * strength) / max(1 - 1.25 * strength, 0.3), 0, 1) if strength < 0.6 else 0 * amount
+    cleaned: Array = np.where(ndimage.binary_dilation(on, np.ones((3, 1))), np.maximum(through, rest), amount)
+    return np.minimum(cleaned, amount)
+
+
+def _runs(on: Mask) -> NDArray[np.int64]:
+    """Lengths of the upright runs of pixels."""
+    edges = np.diff(np.pad(on, ((1, 1), (0, 0))).astype(np.int8), axis=0)
+    starts, ends = np.nonzero(edges.T == 1)[1], np.nonzero(edges.T == -1)[1]
+    return ends - starts

@@ -1,0 +1,39 @@
+"""The picture of what the network saw: each drawing as it got it, beside its file's name and the answer."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lenet_exp.prediction.pictures import Picture
+from lenet_exp.reports.escape import no_math
+
+COLUMNS = 5
+CELL, ABOVE = 1.55, 0.45  # inches: an image's side, and the two lines above it
+LONGEST_NAME = 20  # characters over an image
+
+
+def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
+    """Small images (28, 28), each under two lines of text, five in a row."""
+    columns = min(COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    high = CELL + ABOVE
+    figure = Figure(figsize=((CELL + 0.15) * columns, high * rows + 0.05))
+    grid = {"left": 0.02, "right": 0.98, "bottom": 0.05 / (high * rows), "hspace": ABOVE / CELL}
+    grid["top"] = 1 - ABOVE / (high * rows + 0.05)
+    cells = figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid)
+    for axes in cells.flat:
+        axes.set_axis_off()
+    for axes, (image, text) in zip(cells.flat, shown, strict=False):
+        axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(no_math(text), fontsize=9, pad=3)
+    return figure
+
+
+def short_name(picture: Picture) -> str:
+    """The file's name, and which of its drawings, so that it stands over a small image."""
+    which = f" {picture.number}/{picture.of}" if picture.of > 1 else ""
+    name, room = picture.path.name, LONGEST_NAME - len(which)
+    if len(name) > room:
+        name = f"{name[: room // 2 - 1]}\N{HORIZONTAL ELLIPSIS}{name[-(room - room // 2) :]}"
+    return name + which

@@ -1,0 +1,187 @@
+"""Forty photographs of digits on paper, drawn: ruled lines, uneven light, coloured ink, turned, several in one.
+
+They judge how pictures of one's own are prepared, so nothing may be tuned on them. What was tuned on are those of
+`benchmarks/own_pictures.py`, which has other fonts (DejaVu, cmss10), other strokes (MNIST's handwriting), other
+papers, inks, shadows and seeds, and shares no code with this file. Here: fonts STIX and Computer Modern (roman,
+typewriter), and strokes written as smooth curves through the points below, with a hand that trembles.
+
+    python -m tests.prediction.photographs FOLDER     writes them, to be looked at
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter
+
+Point = tuple[float, float]
+
+# Pen strokes through points of the unit square, x to the right, y down.
+HAND: dict[int, list[list[Point]]] = {
+    0: [[(0.58, 0.06), (0.3, 0.16), (0.2, 0.5), (0.3, 0.85), (0.52, 0.94), (0.74, 0.8), (0.8, 0.45), (0.7, 0.14),
+         (0.5, 0.07)]],
+    1: [[(0.38, 0.22), (0.5, 0.12), (0.56, 0.06)], [(0.56, 0.06), (0.53, 0.5), (0.5, 0.95)]],
+    2: [[(0.24, 0.26), (0.38, 0.08), (0.62, 0.08), (0.74, 0.26), (0.62, 0.52), (0.4, 0.76), (0.22, 0.92)],
+        [(0.22, 0.92), (0.5, 0.9), (0.82, 0.93)]],
+    3: [[(0.26, 0.14), (0.48, 0.05), (0.7, 0.16), (0.66, 0.36), (0.44, 0.46)],
+        [(0.44, 0.46), (0.68, 0.52), (0.76, 0.7), (0.62, 0.9), (0.4, 0.95), (0.22, 0.86)]],
+    4: [[(0.4, 0.08), (0.3, 0.34), (0.2, 0.6)], [(0.2, 0.6), (0.5, 0.6), (0.84, 0.57)],
+        [(0.66, 0.3), (0.63, 0.6), (0.6, 0.95)]],
+    5: [[(0.3, 0.09), (0.28, 0.26), (0.26, 0.44)],
+        [(0.26, 0.44), (0.48, 0.38), (0.7, 0.48), (0.74, 0.7), (0.6, 0.9), (0.38, 0.95), (0.2, 0.86)],
+        [(0.3, 0.09), (0.52, 0.1), (0.76, 0.07)]],
+    6: [[(0.66, 0.05), (0.44, 0.22), (0.28, 0.5), (0.26, 0.76), (0.42, 0.94), (0.64, 0.9), (0.74, 0.72), (0.64, 0.56),
+         (0.44, 0.56), (0.3, 0.7)]],
+    7: [[(0.2, 0.12), (0.5, 0.1), (0.8, 0.1)], [(0.8, 0.1), (0.6, 0.4), (0.48, 0.68), (0.42, 0.95)]],
+    8: [[(0.7, 0.18), (0.52, 0.06), (0.34, 0.14), (0.36, 0.34), (0.58, 0.5), (0.72, 0.7), (0.62, 0.9), (0.42, 0.93),
+         (0.3, 0.78), (0.4, 0.56), (0.6, 0.42), (0.7, 0.2)]],
+    9: [[(0.72, 0.26), (0.56, 0.08), (0.36, 0.14), (0.3, 0.34), (0.44, 0.5), (0.62, 0.44), (0.72, 0.26)],
+        [(0.72, 0.26), (0.7, 0.6), (0.62, 0.95)]],
+}  # fmt: skip
+
+FONTS = ("STIXGeneral.ttf", "cmr10.ttf", "cmtt10.ttf")
+KINDS = ("ruled", "uneven light", "coloured ink", "turned", "several")
+OF_A_KIND = 8
+INKS = ((20, 20, 25), (25, 35, 120), (60, 60, 70))  # black ball-pen, blue ink, pencil
+# Paper and ink of the same kind of grey, or nearly so: told apart by their colour.
+COLOURS = (
+    ((250, 248, 240), (215, 40, 50)),
+    ((235, 240, 250), (240, 140, 30)),
+    ((250, 225, 120), (200, 60, 60)),
+    ((170, 205, 235), (230, 120, 160)),
+    ((245, 245, 245), (60, 170, 90)),
+    ((200, 230, 190), (225, 130, 90)),
+    ((30, 70, 50), (240, 225, 120)),
+    ((120, 150, 120), (190, 110, 110)),
+)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A drawn photograph: what kind it is, which digits are on it from left to right, and its pixels (RGB)."""
+
+    name: str
+    kind: str
+    digits: str
+    pixels: Image.Image
+
+    def save(self, folder: Path) -> Path:
+        path = folder / f"{self.name}.jpg"
+        self.pixels.save(path, quality=82)
+        return path
+
+
+def photographs() -> list[Photograph]:
+    """The forty, always the same ones; each digit is about as often in each kind."""
+    return [_photograph(kind, i) for kind in KINDS for i in range(OF_A_KIND)]
+
+
+def _photograph(kind: str, i: int) -> Photograph:
+    draws = np.random.default_rng([2121, KINDS.index(kind), i])
+    first = (3 * i + 2 * KINDS.index(kind)) % 10
+    digits = [first]
+    if kind == "several":
+        digits = [first, *draws.integers(0, 10, 1 + i % 3).tolist()]
+    font = FONTS[i % 3] if i % 3 == 1 or i == 6 else None
+    tall = int(draws.integers(130, 190)) if kind == "several" else int(draws.integers(170, 300))
+    tall = min(tall, 520 // len(digits))
+    degrees = {"turned": (1 if i % 2 else -1) * (15 - i / 2), "several": 0}.get(kind, draws.uniform(-4, 4))
+    marks = [_mark(digit, font, tall, float(degrees), draws) for digit in digits]
+    gaps = [int(tall * draws.uniform(0.12, 0.4)) for _ in marks]
+    width, height = 640, 480
+    left = int(draws.integers(30, max(31, width - 30 - sum(m.shape[1] for m in marks) - sum(gaps))))
+    coverage = np.zeros((height, width))
+    for mark, gap in zip(marks, gaps, strict=True):
+        top = int(np.clip((height - mark.shape[0]) / 2 + draws.integers(-40, 40), 0, height - mark.shape[0]))
+        coverage[top : top + mark.shape[0], left : left + mark.shape[1]] = mark
+        left += mark.shape[1] + gap
+    paper, ink = (244, 241, 232), INKS[int(draws.integers(len(INKS)))]
+    if kind == "coloured ink":
+        paper, ink = COLOURS[i]
+    scene = np.empty((height, width, 3))
+    scene[:] = paper
+    if kind == "ruled":
+        _rule(scene, i, draws)
+    scene += (coverage * 0.93)[..., None] * (np.array(ink) - scene)
+    if kind == "uneven light":
+        scene *= _light(height, width, i, draws)[..., None]
+    scene = gaussian_filter(scene, (draws.uniform(0.6, 1.4),) * 2 + (0,))
+    scene += draws.normal(0, draws.uniform(2, 5), scene.shape)
+    name = f"{kind.replace(' ', '_')}_{i}_{''.join(map(str, digits))}"
+    return Photograph(name, kind, "".join(map(str, digits)), Image.fromarray(scene.clip(0, 255).astype(np.uint8)))
+
+
+def _mark(digit: int, font: str | None, tall: int, degrees: float, draws: np.random.Generator) -> np.ndarray:
+    """What the ink of a digit covers, 0 to 1, cropped to it."""
+    side = 2 * tall
+    sheet = Image.new("L", (2 * side, 2 * side))
+    pen = ImageDraw.Draw(sheet)
+    if font is not None:
+        path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / font
+        pen.text((side, side), str(digit), fill=255, font=ImageFont.truetype(str(path), int(1.45 * side)), anchor="mm")
+    else:
+        nib = side * draws.uniform(0.035, 0.06)
+        for stroke in HAND[digit]:
+            for x, y in _smooth(np.array(stroke) + draws.normal(0, 0.012, (len(stroke), 2))):
+                at = (side / 2 + side * x, side / 2 + side * y)
+                pen.ellipse([at[0] - nib, at[1] - nib, at[0] + nib, at[1] + nib], fill=255)
+    turned = sheet.rotate(degrees, Image.Resampling.BICUBIC)
+    cropped = turned.crop(turned.getbbox())
+    small = cropped.resize((max(1, cropped.width // 2), max(1, cropped.height // 2)), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float64) / 255
+
+
+def _smooth(points: np.ndarray) -> np.ndarray:
+    """A curve (Catmull-Rom) through the points."""
+    around = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    t = np.linspace(0, 1, 60)[:, None]
+    pieces = []
+    for a, b, c, d in zip(around, around[1:], around[2:], around[3:], strict=False):
+        pieces.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
+    return np.concatenate(pieces)
+
+
+def _rule(scene: np.ndarray, i: int, draws: np.random.Generator) -> None:
+    """Lines or squares of an exercise book, a little askew, with a margin in red on some."""
+    height, width, _ = scene.shape
+    y, x = np.mgrid[:height, :width]
+    slope, apart = np.tan(np.radians(draws.uniform(-3, 3))), draws.integers(45, 95)
+    thick = draws.uniform(1.6, 3.2)
+    colour = np.array([(130, 160, 210), (150, 150, 155), (120, 180, 190)][i % 3])
+    across = [y - slope * x] if i % 2 else [y - slope * x, x + slope * y]
+    for distance in across:
+        on = np.clip(thick / 2 + 0.5 - np.abs((distance + draws.uniform(0, apart)) % apart - apart / 2), 0, 1)
+        scene += 0.85 * on[..., None] * (colour - scene)
+    if i in {1, 5}:
+        on = np.clip(2 - np.abs(x + slope * y - 55), 0, 1)
+        scene += on[..., None] * (np.array((220, 90, 100)) - scene)
+
+
+def _light(height: int, width: int, i: int, draws: np.random.Generator) -> np.ndarray:
+    """A lamp from one side, the shadow of a hand, or both."""
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    angle = draws.uniform(0, 2 * np.pi)
+    along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
+    light = np.full((height, width), 0.95)
+    if i % 3 != 1:
+        light = 0.62 + 0.6 * along
+    if i % 3 != 0:
+        edge = 0.12 * np.sin(5 * (x - y) + angle) + (x - 0.5) * np.sin(angle) - (y - 0.5) * np.cos(angle)
+        light = light * (1 - 0.5 / (1 + np.exp(-edge * draws.uniform(14, 40))))
+    return light.clip(0.18, 1.05)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for photograph in photographs():
+        print(photograph.save(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Photographed digits are found and recognised, and what is as the training images are is left as it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lenet_exp.api import compose
+from lenet_exp.data.readers import read_images
+from lenet_exp.errors import DataError
+from lenet_exp.prediction.pictures import Picture, classify, read_pictures
+from lenet_exp.prediction.seen import short_name
+from lenet_exp.tracking.load import load_file
+from lenet_exp.tracking.shipped import shipped_file
+from tests.prediction.drawn import STYLES, draw
+from tests.prediction.photographs import KINDS, photographs
+
+MNIST = compose(["dataset=mnist"]).dataset
+
+
+@pytest.mark.slow(seconds=25)
+def test_36_of_the_40_photographs_are_answered_rightly_by_the_shipped_model(main, workdir):
+    """How they are drawn, and that nothing is tuned on them, is said in photographs.py."""
+    folder = workdir / "photographs"
+    folder.mkdir()
+    expected = {str(Path("photographs") / p.save(folder).name): p for p in photographs()}
+    done = main("images=photographs", "output=answers.csv", program="predict")
+    assert done.returncode == 0, done.stderr
+    said: defaultdict[str, str] = defaultdict(str)
+    for row in csv.DictReader((workdir / "answers.csv").open()):
+        said[row["image"]] += row["class"]
+    right = Counter(p.kind for path, p in expected.items() if said[path] == p.digits)
+    assert sum(right.values()) >= 36, right
+    assert min(right[kind] for kind in KINDS) >= 6, right
+
+
+@pytest.fixture
+def bill(workdir) -> Path:
+    """A picture of 305, the bar of whose 5 is a stroke of its own."""
+    sheet = Image.new("RGB", (700, 300), (240, 238, 230))
+    for digit, left in ((3, 40), (0, 240), (5, 440)):
+        drawn = Image.open(draw(digit, STYLES["black on white"], workdir / "digit")).resize((220, 220))
+        sheet.paste(drawn.convert("RGB"), (left, 40))
+    pixels = np.asarray(sheet).copy()
+    pixels[75:90, 440:660] = (240, 238, 230)  # below the bar
+    path = workdir / "bill.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_several_digits_are_answered_each_in_order_in_lines_and_files(bill, main, workdir):
+    done = main("images=bill.png", "output=bill.json", program="predict")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "bill.png" in line]
+    assert lines[0].startswith(f"{bill.name}: 3 0 5  (3 in this picture")
+    assert [re.match(r".* \[(\d) of 3\]: (\d) ", line).groups() for line in lines[1:]] == [
+        ("1", "3"),
+        ("2", "0"),
+        ("3", "5"),
+    ]
+    rows = json.loads((workdir / "bill.json").read_text())["images"]
+    assert [(r["image"], r["drawing"], r["drawings"], r["class"]) for r in rows] == [
+        ("bill.png", 1, 3, "3"),
+        ("bill.png", 2, 3, "0"),
+        ("bill.png", 3, 3, "5"),
+    ]
+    one = main("images=bill.png", "several=false", program="predict")
+    assert one.returncode == 0, one.stderr
+    assert "of 3]" not in one.stdout
+    assert "broader than most digits" in one.stderr
+
+
+def test_pictures_of_the_training_images_form_are_taken_as_they_are(real_data, tmp_path):
+    raw = read_images(MNIST, real_data, "test")
+    images = raw.images[:500].reshape(-1, 28, 28)
+    read = []
+    for i, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(tmp_path / "exported.png")
+        read += read_pictures(tmp_path / "exported.png", MNIST)
+        assert torch.equal(read[i].frame, image)
+    answers = [a.label for a in classify(load_file(shipped_file("mnist")).network, read)]
+    assert np.mean(np.array(answers) == raw.labels[:500].numpy()) > 0.98
+
+
+@pytest.mark.parametrize("move", [(0, 4), (-4, 0)])
+def test_one_of_that_form_that_is_not_centred_is_centred(move, tmp_path):
+    frame = np.zeros((28, 28), np.uint8)
+    frame[4:24, 12:16] = 255
+    Image.fromarray(np.roll(frame, move, (0, 1))).save(tmp_path / "one.png")
+    (picture,) = read_pictures(tmp_path / "one.png", MNIST)
+    centre = [np.average(np.arange(28), weights=picture.frame.numpy().sum(axis, dtype=float)) for axis in (1, 0)]
+    assert np.abs(np.array(centre) - 13.5).max() <= 1
+
+
+def test_a_ruled_page_without_writing_shows_nothing(tmp_path):
+    page = np.full((450, 600, 3), (240, 238, 230), np.uint8)
+    page[20::50] = page[21::50] = (150, 170, 220)
+    noise = np.random.default_rng(0).normal(0, 4, page.shape)
+    Image.fromarray((page + noise).clip(0, 255).astype(np.uint8)).save(tmp_path / "page.png")
+    with pytest.raises(DataError, match="nothing stands out"):
+        read_pictures(tmp_path / "page.png", MNIST)
+
+
+def test_what_shows_things_keeps_its_shades_and_is_one(tmp_path):
+    shirt = np.full((60, 80, 3), 255, np.uint8)
+    shirt[10:50, 10:30], shirt[10:50, 50:70] = 0, 128
+    Image.fromarray(shirt).save(tmp_path / "two.png")
+    (picture,) = read_pictures(tmp_path / "two.png", compose(["dataset=fashion_mnist"]).dataset)
+    assert {0, 255} <= set(picture.frame.flatten().tolist())
+    assert any(120 < value < 135 for value in picture.frame.flatten().tolist())
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "of", "short"),
+    [
+        ("seven.png", 1, 1, "seven.png"),
+        ("seven.png", 2, 3, "seven.png 2/3"),
+        ("a photograph of a long evening.jpeg", 1, 1, "a photogr\N{HORIZONTAL ELLIPSIS}ening.jpeg"),
+    ],
+)
+def test_a_name_fits_over_a_small_image(name, number, of, short):
+    picture = Picture(Path("folder") / name, torch.zeros(28, 28), True, number, of)
+    assert short_name(picture) == short
+    assert len(short) <= 20
