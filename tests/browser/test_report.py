@@ -272,10 +272,11 @@ def test_in_mlflow_it_comes_first_and_each_link_leads_to_its_run(page, served, s
     assert files[0].path == "comparison.html"
     at = f"{served.address}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
     page.goto(f"{at}/artifacts/comparison.html?workflowType=machine_learning")
-    listed = page.locator("[data-testid=artifact-tree], .artifact-left").first
+    listed = page.get_by_test_id("artifact-tree-node")
     listed.get_by_text("comparison.html").wait_for()
-    assert listed.inner_text().split()[0] == "comparison.html"
-    frame = page.frame_locator("iframe")
+    assert listed.first.inner_text() == "comparison.html"
+    frame = page.frame_locator("iframe#html")
+    frame.locator("[data-chart=intervals]").scroll_into_view_if_needed()
     frame.locator("[data-chart=intervals] canvas").first.wait_for()
     screenshot("sweep_comparison")
     for opened in frame.get_by_role("button", name="its runs").all():

@@ -147,6 +147,5 @@ function based(option) {
 }
 
 function colourBar(range, t, more = {}) {
-  const bar = axis(range, { percent: true });
-  return { type: "continuous", min: range[0], max: range[1], calculable: false, inRange: { color: VIRIDIS }, textStyle: { color: t.text }, text: [bar.axisLabel.formatter(range[1]), bar.axisLabel.formatter(range[0])], itemWidth: 12, ...more };
+  return { type: "continuous", min: range[0], max: range[1], calculable: false, inRange: { color: VIRIDIS }, textStyle: { color: t.text }, text: [percent(range[1]), percent(range[0])], itemWidth: 12, ...more };
 }

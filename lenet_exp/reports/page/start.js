@@ -50,10 +50,12 @@ function cards(section, board) {
     add("history", "History of the best", () => historyChart(board));
     add("pruned", "All runs, pruned ones too", () => prunedChart(board));
     add("trials", "Slices", (width) => trialsChart(board, width, trial), { controls: pick(trial, "flag", "over", [["", "its order"], ...searched]) });
+  }
+  add("intervals", "Accuracy", (width) => intervalsChart(board, width));
+  if (data.search) {
     add("importance", "Importance", (width) => importanceChart(board, width));
     add("budget", "Budget spent", () => budgetChart(board));
   }
-  add("intervals", "Accuracy", (width) => intervalsChart(board, width));
   add("curves", "Curves", () => curvesChart(board));
   add("parallel", "Parallel coordinates", (width) => parallelChart(board, width), { wide: true });
   if (flags.length > 1) {

@@ -87,9 +87,8 @@ class Leaderboard {
       const text = `seed ${run.seed}: ${run.reached ?? "no epoch"}${run.outcome === "finished" ? "" : `, ${run.outcome}`}`;
       runs.append(make("li", {}, run.page ? link(text, run.page) : text));
     });
-    const words = group.remark ? `${group.leader ? "" : "The leader is: "}${group.remark}.` : "";
-    const told = group.leader || !group.remark || group.state ? group.remark : `The leader against it: ${group.remark}`;
-    return row.after(make("tr", { className: "more" }, make("td", { colSpan: row.cells.length }, told || words, runs)));
+    const told = group.remark && !group.leader && !group.state ? `The leader against it: ${group.remark}` : group.remark;
+    return row.after(make("tr", { className: "more" }, make("td", { colSpan: row.cells.length }, told, runs)));
   }
 
   sort(name, down) {
