@@ -96,7 +96,7 @@ function heatChart(board, width, state) {
     const [w, h] = api.size([1, 1]);
     return { type: "group", children: [
       { type: "rect", shape: { x: cx - w / 2 + 1, y: cy - h / 2 + 1, width: w - 2, height: h - 2 }, style: { fill: t.empty } },
-      { type: "text", style: { text: cell.states.join(", "), x: cx, y: cy, align: "center", verticalAlign: "middle", fill: cell.its.length ? t.bad : t.dim, font: `${Math.min(size, 11)}px system-ui, sans-serif`, width: w - 4, overflow: "truncate" } },
+      { type: "text", style: { text: stateText(cell, w, size), x: cx, y: cy, align: "center", verticalAlign: "middle", fill: cell.its.length ? t.bad : t.dim, font: `${Math.min(size, 11)}px system-ui, sans-serif`, width: w - 4, overflow: "truncate" } },
     ] };
   };
   const bright = (mean) => (Math.min(Math.max(mean, range[0]), range[1]) - range[0]) / (range[1] - range[0] || 1) > 0.6;
@@ -113,9 +113,16 @@ function heatChart(board, width, state) {
     tooltip: { trigger: "item", formatter: (p) => cellTip((p.seriesType === "custom" ? empty : filled)[p.dataIndex], across, down, columns, rows) },
   });
   const over = data.flags.length > 2 || filled.some((c) => c.known.length > 1) ? " Mean over the other flags." : "";
-  const crossed = filled.some((c) => c.states.length) ? " ✕: some in it diverged or have no result, and are left out." : "";
+  const crossed = filled.some((c) => c.states.length) ? " ✕ beside a mean: some in it diverged or have no result, and are left out." : "";
   const dark = means.some((m) => m < range[0]) ? " What is below the colour bar is darkest." : "";
   return { option, height: Math.min(640, 150 + 44 * rows.names.length), note: `${data.by === "last" ? "Last" : "Best"} validation accuracy, %.${over}${crossed}${dark}` };
+}
+
+// Why a cell has no accuracy; a sign where there is no room for the word.
+function stateText(cell, width, size) {
+  const words = cell.states.join(", ");
+  if (0.6 * size * words.length < width) return words;
+  return cell.its.length ? "✕" : "–";
 }
 
 function cellText(cell) {
@@ -166,12 +173,12 @@ function effectsChart(board, width) {
   return { option, height: 70 + 24 * shown.length, note: told + beyond + lost };
 }
 
-// Beside its bar; where that is cut, in it.
+// At the end of its bar; of one that is cut, where it begins.
 function effectLabel(level, limit, t) {
   const cut = level.effect !== null && Math.abs(level.effect) > limit * 1.001;
   const left = (level.effect ?? 0) < 0;
-  const position = cut ? (left ? "insideLeft" : "insideRight") : left ? "left" : "right";
-  return { show: true, position, color: cut ? "#fff" : t.text, formatter: `${cut && left ? "« " : ""}${level.said}${level.finished < level.runs ? " ✕" : ""}${cut && !left ? " »" : ""}` };
+  const position = left === cut ? "right" : "left";
+  return { show: true, position, color: t.text, formatter: `${cut && left ? "« " : ""}${level.said}${level.finished < level.runs ? " ✕" : ""}${cut && !left ? " »" : ""}` };
 }
 
 function effectTip(level) {
