@@ -333,6 +333,8 @@ def test_an_installed_wheel_works_without_the_checkout(tmp_path):
     done = subprocess.run(run, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "2 runs: 2 finished" in done.stdout
+    (page,) = (tmp_path / "elsewhere").glob("outputs/mlartifacts/**/comparison.html")
+    assert "echarts" in page.read_text()
     if not isinstance(kernels(), str):  # their sources are in the wheel
         assert "engine: native, compiled for" in done.stderr
     where = "import lenet_exp.config.compose as c; print(c.CONF_DIR)"

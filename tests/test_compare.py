@@ -49,6 +49,7 @@ def test_a_sweep_ends_with_the_comparison_and_shows_it_in_mlflow(here):
     for row in table.itertuples():
         assert f"[{row.mean * 100:.2f} ± {row.sd * 100:.2f}](#/experiments/" in text
     assert {"leaderboard.png", "learning_curves.png", "leaderboard.csv"} <= files(client(here), first.info.run_id)
+    assert client(here).list_artifacts(first.info.run_id)[0].path == "comparison.html"
 
 
 def test_a_finished_sweep_that_is_typed_again_is_not_drawn_again(here, tmp_path):
@@ -122,7 +123,7 @@ def test_a_sweep_of_another_outputs_folder_is_found_by_its_folder(here, tmp_path
 
 
 def test_the_command_prints_and_writes(here, main, tmp_path):
-    for ending in ("html", "md", "csv", "json"):
+    for ending in ("html", "md", "tex", "csv", "json"):
         done = main(f"sweep={','.join(sweeps(here))}", f"output={tmp_path}/report.{ending}", program="compare")
         assert done.returncode == 0, done.stderr
         assert "digits: 6 runs, 3 configurations (6 finished)" in done.stdout
@@ -131,7 +132,8 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
     assert len(rows) == 3
     (found,) = json.loads((tmp_path / "report.json").read_text())
     assert [group["activation"] for group in found["groups"]] == [row["activation"] for row in rows]
-    assert (tmp_path / "report.html").read_text().count("<svg") >= 3
+    assert (tmp_path / "report.html").read_text().count("<tr data-i=") == 3
+    assert (tmp_path / "report.tex").read_text().count(r" \\") == 1 + 3
     assert (tmp_path / "report.md").read_text().count("\n| ") == 2 + 3
 
 
@@ -144,7 +146,11 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
         (["filter=metrics.best_val_accuracy > 2"], "filter=metrics.best_val_accuracy > 2: no run of lenet_exp is so"),
         (["filter=", "experiment=other2"], "experiment=other2: not in"),
         (["filter=", "tracking.uri=sqlite:////no/such.db"], "/no/such.db: no such MLflow database"),
-        (["output=x.pdf"], "output=x.pdf: allowed is a file ending in .html, .md, .csv, .json"),
+        (["output=x.pdf"], "output=x.pdf: allowed is a file ending in .html, .md, .tex, .csv, .json\n"),
+        (
+            ["output=x.htm"],
+            "output=x.htm: allowed is a file ending in .html, .md, .tex, .csv, .json; did you mean x.html?",
+        ),
         (["output=/no/such/x.md"], "output=/no/such/x.md: allowed is a file in a folder that exists"),
         (["swep=last"], "swep=last: allowed is sweep=, filter=, output=, confirm=, "),
         (["by=lats"], "by=lats: allowed is best or last; did you mean last?"),

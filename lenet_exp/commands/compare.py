@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, nearest
 from lenet_exp.files import user_path
 
 USAGE = """
@@ -19,7 +19,8 @@ lenet-compare: runs grouped by configuration, compared over their seeds.
                                          runs of the store, in MLflow's syntax; filter= alone takes all
   lenet-compare confirm=0.2              the line that tests the leader on fresh seeds, as many as tell a difference of
                                          0.2 percentage points; with run=true it is run, too
-  lenet-compare output=report.html       writes it, too: .html (one page with pictures), .md, .csv or .json
+  lenet-compare output=report.html       writes it, too: .html (one page to explore), .md (for a pull request), .tex (a
+                                         table for a paper), .csv or .json
 
   lenet-compare by=last                  the accuracy after the last epoch, not after the best one
   lenet-compare importance=true          what each flag matters, by Optuna's fANOVA (extra `importance`)
@@ -36,7 +37,7 @@ split_seed was swept) on these validation images. A configuration of which runs 
 runs are missing, none wins.
 """
 
-FORMATS = (".html", ".md", ".csv", ".json")
+FORMATS = (".html", ".md", ".tex", ".csv", ".json")
 KNOWN: dict[str, str | None] = {
     "sweep": None,
     "filter": None,
@@ -71,7 +72,7 @@ def compare(arguments: list[str]) -> int:
     from lenet_exp.reports.progress import log_to_console
 
     log_to_console()
-    comparisons, title = find(
+    comparisons, source = find(
         values["sweep"],
         values["filter"],
         values["tracking.uri"],
@@ -84,7 +85,7 @@ def compare(arguments: list[str]) -> int:
     if output is not None:
         from lenet_exp.reports.comparison_file import write_comparison
 
-        write_comparison(output, comparisons, title)
+        write_comparison(output, comparisons, source)
         print(f"written: {output}")
     return 0
 
@@ -112,7 +113,9 @@ def _output(output: str | None) -> Path | None:
         return None
     path = user_path(output).absolute()
     if path.suffix not in FORMATS:
-        raise ConfigError(f"output={output}: allowed is a file ending in {', '.join(FORMATS)}")
+        hint = nearest(path.suffix, FORMATS)
+        allowed = f"output={output}: allowed is a file ending in {', '.join(FORMATS)}"
+        raise ConfigError(allowed + (f"; did you mean {path.stem}{hint}?" if hint else ""))
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise ConfigError(f"output={output}: allowed is a file in a folder that exists and can be written")
     return path

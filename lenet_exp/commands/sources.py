@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from lenet_exp.addresses import default_uri, hide_password, store_uri
 from lenet_exp.commands.literal import one_of
 from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
 from lenet_exp.comparison.design import Design, design_of, together
@@ -15,6 +16,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.source import Source
 from lenet_exp.reports.sweep_table import believed
 
 log = logging.getLogger("lenet_exp")
@@ -27,8 +29,8 @@ def find(
     experiment: str,
     by: str = By.best,
     with_importance: bool = False,
-) -> tuple[list[Comparison], str]:
-    """The comparisons of what was asked for, and what that is called.
+) -> tuple[list[Comparison], Source]:
+    """The comparisons of what was asked for, and what that is.
 
     Args:
         by: best or last: which epoch's accuracy is compared.
@@ -42,19 +44,20 @@ def find(
         raise ConfigError("sweep= and filter=: allowed is one of them")
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
-        design, search, title = None, None, filter_string or f"all runs of {experiment}"
+        design, search = None, None
+        source = Source(filter_string or f"all runs of {experiment}", store=_name(uri))
     else:
-        runs, swept, design, search, title = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
+        runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")
-    return with_search(compare_runs(runs, swept, compared, with_importance, design), search), title
+    return with_search(compare_runs(runs, swept, compared, with_importance, design), search), source
 
 
 def runs_of_sweeps(
     which: Sequence[str], uri: str | None, experiment: str
-) -> tuple[list[ComparedRun], list[str], Design | None, Searched | None, str]:
+) -> tuple[list[ComparedRun], list[str], Design | None, Searched | None, Source]:
     """The runs of sweeps, the flags that were swept, what was fixed beforehand, the search where it is one alone, and
-    the commands.
+    the sweeps themselves.
 
     A sweep that is not in the outputs folder is looked for in the store by its MLflow run id.
 
@@ -63,7 +66,8 @@ def runs_of_sweeps(
     """
     runs: dict[str, ComparedRun] = {}
     swept: dict[str, None] = {}
-    titles, designs = [], []
+    sources: list[Source] = []
+    designs = []
     searches: list[Searched | None] = []
     for name in which:
         try:
@@ -74,19 +78,33 @@ def runs_of_sweeps(
             found, flags = runs_of_filter(f"tags.sweeps LIKE '%{name.strip()}%'", uri, experiment)
             if not found:
                 raise
-            titles.append(f"sweep {name.strip()}")
+            sources.append(Source(f"sweep {name.strip()}", store=_name(uri)))
             searches.append(None)
         else:
             plan = sweep.started()
             results = results_of(sweep)
             found, flags = from_results(results), [flag.lstrip("+") for flag in plan.swept]
-            titles.append(plan.command)
+            sources.append(source_of(sweep))
             designs.append(design_of(plan, results))
             searches.append(searched(plan, results))
         runs |= {run.id: run for run in found}
         swept |= dict.fromkeys(flags)
     search = searches[0] if len(searches) == 1 else None
-    return list(runs.values()), list(swept), together(designs), search, "; ".join(titles)
+    if len(sources) > 1:
+        sources = [Source("; ".join(source.title for source in sources), store=sources[0].store)]
+    return list(runs.values()), list(swept), together(designs), search, sources[0]
+
+
+def source_of(sweep: SweepFolder) -> Source:
+    """A sweep that is here, as a report names it."""
+    plan = sweep.started()
+    own = hide_password(store_uri(plan.tracking_uri, sweep.outputs))
+    store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # its folder was moved
+    return Source(plan.command, plan.command, sweep.id, store)
+
+
+def _name(uri: str | None) -> str:
+    return hide_password(uri or default_uri())
 
 
 def results_of(sweep: SweepFolder) -> list[JobResult]:
@@ -99,7 +117,6 @@ def results_of(sweep: SweepFolder) -> list[JobResult]:
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:
     """The runs that a filter finds in the store, and the flags that their sweeps swept."""
-    from lenet_exp.addresses import default_uri
     from lenet_exp.tracking.search import search
 
     return search(uri or default_uri(), experiment, filter_string)

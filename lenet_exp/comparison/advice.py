@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
+import statistics
+from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import plan
@@ -34,13 +37,48 @@ def next_step(comparison: Comparison) -> str | None:
     if not open_leads:
         return None
     if leader.n < 2:
-        first = 1 + max(run.seed for g in comparison.groups for run in g.runs)
         if comparison.design is not None and comparison.design.searched:
             return f"the same line with seeds={FRESH} gives further seeds to all that may be the best"
-        return f"several seeds would tell, five for instance: 'seed=range({first},{first + FRESH})'"
-    seen = max(abs(lead.points) for lead in open_leads)
+        return f"several seeds would tell, five for instance: 'seed={_fresh_seeds(comparison)}'"
+    seen = statistics.median(abs(lead.points) for lead in open_leads)
     points = _plannable(comparison, seen)
     return None if points is None else f"a confirmation with fresh seeds tells: lenet-compare confirm={points}"
+
+
+def next_command(comparison: Comparison, command: str | None, sweep: str | None) -> str | None:
+    """What `next_step` says as a line to type, whole; None where it says nothing that one line does.
+
+    Args:
+        command: that made the runs, quoted for a shell; None where that was not one sweep.
+        sweep: its id.
+    """
+    step, leader = next_step(comparison), comparison.leader
+    if step is None or command is None or sweep is None:
+        return None
+    if any(g.missing for g in comparison.groups):
+        return command
+    if leader is None or leader.diverged:
+        return None if "training.clip_norm=" in command else _with(command, "training.clip_norm=1")
+    if leader.n < 2:
+        searched = comparison.design is not None and comparison.design.searched
+        return _with(command, f"seeds={FRESH}" if searched else f"seed={_fresh_seeds(comparison)}")
+    confirm = step.rpartition("lenet-compare ")[2]
+    return f"lenet-compare sweep={sweep} {confirm}"
+
+
+def _with(command: str, override: str) -> str:
+    """The command with a flag at another value."""
+    key = override.partition("=")[0]
+    return shlex.join([*_without(shlex.split(command), key), override])
+
+
+def _without(words: Sequence[str], key: str) -> list[str]:
+    return [word for word in words if word.partition("=")[0].lstrip("+") != key]
+
+
+def _fresh_seeds(comparison: Comparison) -> str:
+    first = 1 + max(run.seed for g in comparison.groups for run in g.runs)
+    return f"range({first},{first + FRESH})"
 
 
 def _plannable(comparison: Comparison, seen: float) -> str | None:

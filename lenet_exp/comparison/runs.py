@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -36,6 +36,7 @@ class ComparedRun:
         last: gives that of the last epoch; None where there is none.
         data: digests of the data files; empty where they are not known.
         split: the split_seed, where it makes replicates and not configurations; else 0.
+        mlflow_runs: gives the MLflow runs that it is, by the name of the store.
     """
 
     id: str
@@ -49,6 +50,7 @@ class ComparedRun:
     last: Callable[[], float | None]
     data: str = ""
     split: int = 0
+    mlflow_runs: Callable[[], Mapping[str, str]] = dict
 
     @property
     def replicate(self) -> Replicate:
@@ -93,6 +95,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         curve,
         lambda: next(reversed(curve()), None),
         _data(record) if record is not None else "",
+        mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
     )
 
 

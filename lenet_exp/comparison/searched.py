@@ -178,6 +178,15 @@ class Searched:
         """That were trained for it."""
         return sum(end >= self.begun for run in self.runs for end in run.epoch_ends)
 
+    @property
+    def spent(self) -> list[tuple[Outcome, int, int]]:
+        """By how runs ended: how many did, and the epochs that were trained in them; together `epochs`."""
+        found: dict[Outcome, tuple[int, int]] = {}
+        for run in self.runs:
+            runs, epochs = found.get(run.outcome, (0, 0))
+            found[run.outcome] = runs + 1, epochs + sum(end >= self.begun for end in run.epoch_ends)
+        return [(outcome, *found[outcome]) for outcome in Outcome if outcome in found]
+
     def _trial(self, runs: Sequence[SearchedRun]) -> SearchedTrial:
         first, finished = runs[0], [run.value for run in runs if run.outcome is Outcome.finished]
         known = [run.value for run in runs if not math.isnan(run.value)]

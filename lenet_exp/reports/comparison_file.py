@@ -1,4 +1,4 @@
-"""A comparison as a file: one HTML page, Markdown, CSV or JSON."""
+"""A comparison as a file: one HTML page, Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from lenet_exp.comparison.advice import next_step, notes
+from lenet_exp.comparison.advice import next_command, next_step, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.words import verdict
 from lenet_exp.files import write_asked
-from lenet_exp.reports.escape import inline
-from lenet_exp.reports.leaderboard import Cell, markdown, records
+from lenet_exp.reports.comparison_markdown import pull_request
+from lenet_exp.reports.comparison_tex import tex
+from lenet_exp.reports.leaderboard import Cell, records
 from lenet_exp.reports.search_lines import search_data
+from lenet_exp.reports.source import Source
 
 
-def write_comparison(path: Path, comparisons: Sequence[Comparison], title: str) -> None:
+def write_comparison(path: Path, comparisons: Sequence[Comparison], source: Source) -> None:
     """Writes them in the format of the file's ending; the file is there as a whole or not at all."""
     if path.suffix == ".html":
         from lenet_exp.reports.comparison_page import page
 
-        write_asked(path, page(comparisons, title))
+        write_asked(path, page(comparisons, source))
     elif path.suffix == ".md":
-        write_asked(path, f"# {inline(title)}\n\n" + "\n".join(markdown(c) for c in comparisons))
+        write_asked(path, pull_request(comparisons, source))
+    elif path.suffix == ".tex":
+        write_asked(path, tex(comparisons, source))
     elif path.suffix == ".csv":
         write_asked(path, _csv([row for c in comparisons for row in records(c)]))
     else:
-        write_asked(path, json.dumps([_json(c) for c in comparisons], indent=2) + "\n")
+        write_asked(path, json.dumps([_json(c, source) for c in comparisons], indent=2) + "\n")
 
 
 def _csv(rows: Sequence[dict[str, Cell]]) -> str:
@@ -41,12 +45,13 @@ def _csv(rows: Sequence[dict[str, Cell]]) -> str:
     return out.getvalue()
 
 
-def _json(comparison: Comparison) -> dict[str, object]:
+def _json(comparison: Comparison, source: Source) -> dict[str, object]:
     found = comparison.effects
     return {
         "dataset": comparison.dataset,
         "verdict": verdict(comparison),
         "next": next_step(comparison),
+        "command": next_command(comparison, source.command, source.sweep),
         "notes": notes(comparison),
         "groups": [{k: None if _unknown(v) else v for k, v in row.items()} for row in records(comparison)],
         "effects": [

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: the same for MLflow (PNG) and for the page (SVG)."""
+"""Pictures of a comparison, for MLflow: each a PNG to look at, to mail or to put into a document."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
         "learning_curves": curves_figure,
         "heat_map": heat_map_figure,
         "parallel_coordinates": parallel_figure,
-        "accuracy_and_seconds": seconds_figure,
+        "seconds_and_accuracy": seconds_figure,
     }
     drawn = {name: draw(comparison) for name, draw in found.items()}
     found_figures = {name: figure for name, figure in drawn.items() if figure is not None}

@@ -167,7 +167,7 @@ def _effect_line(effect: Effect, importance: float | None) -> str:
     levels = []
     for level in effect.levels:
         lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
-        levels.append(f"{level.value} {_signed(level.effect)}{lost}")
+        levels.append(f"{level.value} {signed(level.effect)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
     fanova = "" if importance is None else f" (fANOVA {importance:.0%})"
     return f"{effect.flag}{share}{fanova}: {'; '.join(levels)}"
@@ -271,5 +271,6 @@ def _number(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
 
 
-def _signed(effect: float) -> str:
+def signed(effect: float) -> str:
+    """An effect in points: `+0.21`."""
     return "-" if math.isnan(effect) else f"{effect * 100:+.2f}"

@@ -18,7 +18,7 @@ def search_lines(searched: Searched) -> list[str]:
     if steps:
         shown = steps[-IMPROVEMENTS:]
         before = f"{len(steps) - len(shown)} before, then " if len(shown) < len(steps) else ""
-        told = ", ".join(f"{_value(searched, s.best)} after {s.epochs:,} epochs" for s in shown)
+        told = ", ".join(f"{value_words(searched, s.best)} after {s.epochs:,} epochs" for s in shown)
         waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
         lines.append(f"best so far{waits}: {before}{told}; {searched.epochs:,} epochs in all")
     importance = search_importance(searched)
@@ -38,6 +38,7 @@ def search_data(searched: Searched) -> dict[str, Any]:
         "how": searched.how,
         "objective": searched.objective.value,
         "epochs": searched.epochs,
+        "spent": {str(outcome): epochs for outcome, _, epochs in searched.spent},
         "history": [{"epochs": s.epochs, "best": _known(s.best), "named": s.named} for s in searched.steps],
         "importance": [vars(i) for i in search_importance(searched)],
         "trials": [
@@ -56,7 +57,8 @@ def _improvements(searched: Searched) -> list[Step]:
     return found
 
 
-def _value(searched: Searched, value: float) -> str:
+def value_words(searched: Searched, value: float) -> str:
+    """A value of the objective: `97.60 %`, `loss 0.1234`."""
     if searched.is_accuracy:
         return f"{value * 100:.2f} %"
     return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"

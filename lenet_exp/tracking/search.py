@@ -53,7 +53,7 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
     for parent in _pages(client, found.experiment_id, "tags.kind = 'sweep'"):
         if parent.info.run_id in sweeps:
             swept |= dict.fromkeys(flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split())
-    return [_compared(run, client) for run in reversed(known)], list(swept)
+    return [_compared(run, client, hide_password(uri)) for run in reversed(known)], list(swept)
 
 
 def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
@@ -66,7 +66,7 @@ def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run
             return
 
 
-def _compared(run: Run, client: MlflowClient) -> ComparedRun:
+def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
     flags, seed = split_seed_off(run.data.params)
     metrics, run_id = run.data.metrics, run.info.run_id
 
@@ -84,4 +84,5 @@ def _compared(run: Run, client: MlflowClient) -> ComparedRun:
         metrics.get("seconds_to_best"),
         curve,
         lambda: metrics.get("val_accuracy"),
+        mlflow_runs=lambda: {store: run_id},
     )

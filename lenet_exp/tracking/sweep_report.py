@@ -1,4 +1,4 @@
-"""A sweep's report on its MLflow run: the leaderboard as the description, and the comparison's pictures."""
+"""A sweep's report on its MLflow run: the leaderboard as the description, the comparison's page and its pictures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.escape import code
 from lenet_exp.reports.leaderboard import markdown
+from lenet_exp.reports.source import Source
 from lenet_exp.tracking.deliver import delivered_run
 from lenet_exp.tracking.mlflow_runs import SHOWN, alive, set_tags, shows_report
 from lenet_exp.tracking.store import Store
 
+PAGE = "comparison.html"
 ROWS = 20  # of each leaderboard in the description
 NO_BREAK = "\N{NO-BREAK SPACE}"
 LONGEST = 7900  # characters that MLflow keeps of a description
@@ -46,7 +48,7 @@ def report_sweep(
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
     if with_pictures:
-        _log_pictures(store, run_id, comparisons)
+        _log_pictures(store, run_id, comparisons, Source(plan.command, plan.command, sweep.id, store.name))
     description = _description(comparisons, plan.command, _links(store, results))
     # Both at once, and last: a backup has the whole report, or is seen to lack it.
     set_tags(store, run_id, {"mlflow.note.content": description, SHOWN: digest})
@@ -106,15 +108,17 @@ def _links(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str 
     return link
 
 
-def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison]) -> None:
+def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: Source) -> None:
+    """The page comes first in the run's list of files: folders, of which there are none, then files by their names."""
     from lenet_exp.reports.comparison_file import write_comparison
     from lenet_exp.reports.comparison_plots import figures
     from lenet_exp.reports.plots import png
 
     with tempfile.TemporaryDirectory() as scratch:
         for comparison in comparisons:
-            start = f"{comparison.dataset}_" if len(comparisons) > 1 else ""
+            end = f"_{comparison.dataset}" if len(comparisons) > 1 else ""
             for name, figure in figures(comparison).items():
-                (Path(scratch) / f"{start}{name}.png").write_bytes(png(figure))
-        write_comparison(Path(scratch) / "leaderboard.csv", comparisons, "")
+                (Path(scratch) / f"{name}{end}.png").write_bytes(png(figure))
+        write_comparison(Path(scratch) / PAGE, comparisons, source)
+        write_comparison(Path(scratch) / "leaderboard.csv", comparisons, source)
         store.client.log_artifacts(run_id, scratch)

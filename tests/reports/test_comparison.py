@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import re
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -21,10 +19,12 @@ from lenet_exp.reports.comparison_file import write_comparison
 from lenet_exp.reports.comparison_plots import figures
 from lenet_exp.reports.leaderboard import markdown, print_comparison, records
 from lenet_exp.reports.plots import png
+from lenet_exp.reports.source import Source
 from tests.comparison.made_up import made, many
+from tests.reports.pages import page
 
-TITLE = "lenet-train -m 'activation=selu,relu' <b>"
-ALL_PICTURES = {"leaderboard", "learning_curves", "heat_map", "parallel_coordinates", "accuracy_and_seconds"}
+SOURCE = Source("lenet-train -m 'activation=selu,relu' <b>")
+ALL_PICTURES = {"leaderboard", "learning_curves", "heat_map", "parallel_coordinates", "seconds_and_accuracy"}
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_may_be_best_and_what_to_do_next_is_told_everywhere(capsys, tmp_pat
     (found,) = compare_runs([*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")])
     print_comparison(found)
     out, text = capsys.readouterr().out, markdown(found)
-    write_comparison(tmp_path / "x.html", [found], TITLE)
+    write_comparison(tmp_path / "x.html", [found], SOURCE)
     told = page(tmp_path / "x.html").text
     left, step, (note,) = not_excluded(found), next_step(found), notes(found)
     assert left == "not excluded as best: 2 of 2: selu, relu"
@@ -135,7 +135,7 @@ def test_markdown_is_cut_and_says_so(comparison):
 
 
 def test_csv_has_a_row_a_group(comparison, tmp_path):
-    write_comparison(tmp_path / "x.csv", [comparison], TITLE)
+    write_comparison(tmp_path / "x.csv", [comparison], SOURCE)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
     assert len(rows) == 5
     assert float(rows[0]["mean"]) == records(comparison)[0]["mean"]
@@ -146,58 +146,12 @@ def test_json_is_json_without_nan(comparison, tmp_path):
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    write_comparison(tmp_path / "x.json", [comparison], TITLE)
+    write_comparison(tmp_path / "x.json", [comparison], SOURCE)
     (found,) = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
     assert found["verdict"] == verdict(comparison)
     assert found["notes"] == notes(comparison)
     assert found["groups"][4]["mean"] is None
     assert {e["flag"] for e in found["effects"]} == {"activation", "optimizer.lr"}
-
-
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.ids: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [v or "" for k, v in attrs if k in {"src", "href", "xlink:href", "data", "action"}]
-        self.ids += [v or "" for k, v in attrs if k == "id"]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def page(path: Path) -> _Page:
-    parser = _Page()
-    parser.feed(path.read_text())
-    return parser
-
-
-def test_the_page_needs_nothing_from_outside_and_no_script(comparison, tmp_path):
-    write_comparison(tmp_path / "x.html", [comparison], TITLE)
-    found = page(tmp_path / "x.html")
-    assert "script" not in found.tags
-    assert "link" not in found.tags
-    inside = [address for address in found.addresses if not address.startswith("data:image/png;base64,")]
-    assert len(found.addresses) - len(inside) == 1  # the heat map's colours
-    assert inside
-    assert {f"#{name}" for name in found.ids} >= set(inside)
-    assert not re.findall(r"url\((?!#)|@import", (tmp_path / "x.html").read_text())
-    assert found.tags.count("svg") == len(ALL_PICTURES)
-    assert TITLE in found.text  # escaped, so that it is text
-
-
-def test_two_data_sets_on_a_page_have_ids_of_their_own(comparison, tmp_path):
-    (other,) = compare_runs(
-        [*many([0.9, 0.8], dataset="digits"), *many([0.7, 0.6], dataset="digits", activation="relu")]
-    )
-    write_comparison(tmp_path / "x.html", [comparison, other], TITLE)
-    ids = page(tmp_path / "x.html").ids
-    assert len(ids) == len(set(ids))
 
 
 def test_every_picture_is_drawn_and_is_a_picture(comparison):
@@ -215,7 +169,7 @@ def test_pictures_that_have_nothing_to_show_are_left_out():
     (none,) = compare_runs([made(0, None, "failed")])
     assert figures(none) == {}
     (flat,) = compare_runs([made(0, 0.5, activation="selu"), made(0, 0.5, activation="relu")])
-    assert {"leaderboard", "accuracy_and_seconds"} <= set(figures(flat))
+    assert {"leaderboard", "seconds_and_accuracy"} <= set(figures(flat))
 
 
 def test_hundreds_of_groups_fit_on_the_pictures():

@@ -15,11 +15,14 @@ from PIL import Image
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.reports.comparison_file import write_comparison
 from lenet_exp.reports.comparison_plots import figures
+from lenet_exp.reports.comparison_tex import escaped as in_tex
 from lenet_exp.reports.escape import as_line, code, inline
 from lenet_exp.reports.plots import confusion_figure, png
+from lenet_exp.reports.source import Source
 from lenet_exp.tracking.sweep_report import _description
 from tests.commands import SMALL, lenet_train
 from tests.comparison.made_up import many
+from tests.reports.pages import data_of, page
 from tests.stores import client, runs
 
 HOSTILE = [
@@ -117,14 +120,37 @@ def test_a_sweeps_description_has_no_link_but_its_own():
 def test_pages_and_pictures_hold_it_as_text(tmp_path):
     for text in HOSTILE:
         comparison = compared(text)
-        for ending in ("html", "md"):
-            write_comparison(tmp_path / f"x.{ending}", [comparison], text)
-        seen = _Seen((tmp_path / "x.html").read_text())
-        assert not seen.tags & {"script", "img", "a"}
-        assert not {name for name in seen.attributes if name.startswith("on")}
-        assert words(text) in words(seen.text)
+        for ending in ("html", "md", "tex"):
+            write_comparison(tmp_path / f"x.{ending}", [comparison], Source(text, f"lenet-train {text}", "ab12"))
+        read = page(tmp_path / "x.html")
+        assert set(read.tags) & {"script", "img", "a", "svg", "iframe", "link"} == {"script"}
+        assert [name for name, _ in read.attributes if name.startswith("on")] == []
+        assert words(text) in words(read.text)
+        (found,) = data_of(read)["comparisons"]
+        assert found["dataset"] == text
+        assert {value for group in found["groups"] for value in group["values"]} == {text, f"{text} 2"}
+        assert len(read.scripts) == 3
         assert not _Seen(MARKDOWN.render((tmp_path / "x.md").read_text())).tags & {"script", "img", "a", "div", "svg"}
     assert all(png(figure) for figure in figures(compared(HOSTILE[-3])).values())
+
+
+@given(st.text(st.sampled_from("\\{}$&#%_^~<>|\"'`-[]*,?! ab1"), max_size=12) | st.text())
+def test_tex_prints_a_text_as_it_is(text):
+    """No sign of TeX's is left bare, and no two signs are drawn as one."""
+    told = in_tex(text)
+    bare = re.sub(
+        r"\\[{}$&#%_]|\\(?:textbackslash|textasciicircum|textasciitilde|textless|textgreater|textbar|char34)\{\}",
+        "",
+        told,
+    )
+    bare = re.sub(r"\{[][*]?\}|\$\\pm\$", "", bare)
+    assert not set(bare) & set('\\{}$&#%_^~<>|"[]*')
+    assert not re.search(r"--|``|''|,,|[?!]`", told)
+    names = {"backslash": "\\", "asciicircum": "^", "asciitilde": "~", "less": "<", "greater": ">", "bar": "|"}
+    plain = re.sub(r"\\text(\w+)\{\}", lambda m: names[m[1]], told.replace(r"$\pm$", "±").replace(r"\char34{}", '"'))
+    plain = re.sub(r"\{([][*]?)\}", r"\1", re.sub(r"\\([{}])", lambda m: "\1" if m[1] == "{" else "\2", plain))
+    plain = re.sub(r"\\([$&#%_])", r"\1", plain).replace("\1", "{").replace("\2", "}")
+    assert plain == re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
 def test_a_confusion_matrix_is_drawn_with_any_class_names():

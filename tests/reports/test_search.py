@@ -16,11 +16,12 @@ from lenet_exp.comparison.searched import Searched, SearchedFlag, SearchedRun, s
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
+from lenet_exp.reports.page_search import search_page_data
 from lenet_exp.reports.plots import png
 from lenet_exp.reports.search_lines import search_data, search_lines
 from lenet_exp.reports.search_plots import search_figures
 from tests.commands import lenet_train
-from tests.reports.test_comparison import page
+from tests.reports.pages import data_of, page
 from tests.stores import client, runs
 from tests.sweeps.searched import LINE, SPACE, only_sweep
 
@@ -75,14 +76,23 @@ def test_terminal_and_files_show_results_and_count_the_rest(found, main, monkeyp
     assert "- best so far: " in text
 
 
-def test_the_page_has_the_pictures_of_a_search(found, main, monkeypatch, tmp_path):
+def test_the_page_has_all_of_a_search(found, main, monkeypatch, tmp_path):
     told(found, main, monkeypatch, tmp_path / "x.html")
     shown = page(tmp_path / "x.html")
-    assert "The search" in shown.text
+    assert "The search, in words" in shown.text
     assert "best so far: " in shown.text
-    for title in ("search (tpe, asha)", "slices of the search", "importance of the searched flags"):
-        assert f"digits: {title}" in shown.text
-    assert len(shown.ids) == len(set(shown.ids))
+    (comparison,) = data_of(shown)["comparisons"]
+    search, plan = comparison["search"], only_sweep(found).started().search
+    assert sum(spent["epochs"] for spent in search["spent"]) == search["epochs"] == plan.epochs
+    assert sum(spent["runs"] for spent in search["spent"]) == 12
+    assert (search["history"][-1]["best"], search["best"]) == (plan.best_value, plan.best_trial)
+    assert [len(run["y"]) for run in search["runs"]] == [
+        len(job.folder.history().epochs) for job in only_sweep(found).jobs()
+    ]
+    logs = {flag["name"]: flag["log"] for flag in search["flags"]}
+    assert logs["optimizer.lr"] is True
+    assert {flag["name"]: flag["log"] for flag in comparison["flags"]}["optimizer.lr"] is True
+    assert len(comparison["groups"]) == len({job.run for job in only_sweep(found).jobs()})
 
 
 def test_mlflow_has_the_pictures_and_the_words(found):
@@ -174,3 +184,4 @@ def test_pictures_are_drawn_whatever_the_trials_came_to():
     odd = of(made(0, [0.5, math.nan], "diverged"), made(1, [], "failed"), made(2, [0.5], lr="0.2"))
     assert "search_history" in search_figures(odd, "digits")
     json.dumps(search_data(odd), allow_nan=False)
+    json.dumps(search_page_data(odd), allow_nan=False)

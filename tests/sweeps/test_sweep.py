@@ -74,9 +74,14 @@ def test_the_parent_says_what_was_asked_for(swept):
     assert tags["swept"] == "activation optimizer.lr regularization.weight_decay"
     assert tags["x"] == "1"
     assert tags["sweep"] == swept.folder.id
-    assert files(swept.store, swept.parent.info.run_id) == {"sweep.json", "jobs.json", "leaderboard.csv"} | {
-        f"{name}.png" for name in ("leaderboard", "learning_curves", "heat_map", "parallel_coordinates")
-    } | {"accuracy_and_seconds.png"}
+    assert files(swept.store, swept.parent.info.run_id) == {
+        "sweep.json",
+        "jobs.json",
+        "leaderboard.csv",
+        "comparison.html",
+    } | {f"{name}.png" for name in ("leaderboard", "learning_curves", "heat_map", "parallel_coordinates")} | {
+        "seconds_and_accuracy.png"
+    }
 
 
 def test_the_parent_ends_in_a_true_state_with_the_counts(swept):

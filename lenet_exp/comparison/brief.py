@@ -1,0 +1,38 @@
+"""How the leader stands against another configuration, as short as a column is."""
+
+from __future__ import annotations
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.statistics import MOST_SEEDS, Difference, seeds_needed
+from lenet_exp.comparison.words import outcomes, unit
+
+
+def brief(comparison: Comparison, position: int) -> str:
+    """`0.38 to 1.62 ahead`, `cannot be told: about 32 seeds`, `diverged on 1 of 3 seeds`; in percentage points."""
+    group, lead = comparison.groups[position], comparison.lead(position)
+    if group.replicates == 1 and not group.n:
+        return group.runs[-1].outcome
+    if group.diverged:
+        return f"diverged on {group.diverged} of {group.replicates} {unit(group)}"
+    said = []
+    if group is comparison.leader:
+        said.append("the leader" if len(comparison.groups) > 1 else "")
+    elif lead is not None:
+        said.append(_against(lead))
+    if set(group.outcomes) - {"finished"}:
+        said.append(outcomes([group]))
+    return "; ".join(filter(None, said))
+
+
+def _against(lead: Difference) -> str:
+    if lead.test == "none":
+        if lead.points == 0:
+            return "the same" if lead.n > 1 else "the same; one seed"
+        size = f"{abs(lead.points) * 100:.2f} {'ahead' if lead.points > 0 else 'behind'}"
+        return f"cannot be told: {'one seed' if lead.n < 2 else 'no spread'} ({size})"
+    if lead.ahead:
+        return f"{lead.low * 100:.2f} to {lead.high * 100:.2f} ahead"
+    if lead.differs:
+        return f"{-lead.high * 100:.2f} to {-lead.low * 100:.2f} behind"
+    needed = seeds_needed(lead)
+    return f"cannot be told: {f'over {MOST_SEEDS:,}' if needed is None else f'about {needed}'} seeds"

@@ -1,0 +1,64 @@
+// The page's data, and small things that all parts use. Texts come in as text, never as HTML.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const FRAMED = window.parent !== window; // MLflow shows an artifact in a frame that may open no page
+
+function make(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name in made && typeof value !== "string") made[name] = value;
+    else made.setAttribute(name === "className" ? "class" : name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function say(text) {
+  const said = document.getElementById("said");
+  said.textContent = text;
+  clearTimeout(said.timer);
+  said.timer = setTimeout(() => (said.textContent = ""), 6000);
+}
+
+async function copy(text, told) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = make("textarea", { readOnly: true, style: "position:fixed;opacity:0" }, text);
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    if (!done) return say(text);
+  }
+  return say(told);
+}
+
+// Where MLflow is: its server, or the one that shows this page, or lenet-ui.
+function address(page) {
+  const shown = location.protocol === "blob:" ? new URL(location.href).origin : "null";
+  return `${DATA.server || (shown.startsWith("http") ? shown : DATA.ui)}/${page}`;
+}
+
+function link(text, page) {
+  return make("a", { href: address(page), "data-page": page, target: "_blank", rel: "noopener" }, text);
+}
+
+function follow(event) {
+  const found = event.target.closest("a[data-page]");
+  if (found && FRAMED && !window.open(found.href, "_blank")) {
+    event.preventDefault();
+    copy(found.href, `This frame opens no page; its address is copied: ${found.href}`);
+  } else if (found && FRAMED) event.preventDefault();
+}
+
+function choice(label, options, chosen, changed) {
+  const select = make("select", { "aria-label": label });
+  options.forEach(([value, text]) => select.append(make("option", { value, selected: value === chosen }, text)));
+  select.addEventListener("change", () => changed(select.value));
+  return make("label", {}, `${label} `, select);
+}
+
+function number(text) {
+  const value = text.trim() === "" ? NaN : Number(text);
+  return Number.isFinite(value) ? value : null;
+}

@@ -1,0 +1,67 @@
+"""A comparison's page in a browser, as a person uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Frame, Locator, Page
+
+SIZES = ((1600, 1000), (1280, 800), (390, 844))
+VISIBLE = "tbody tr[data-i]:not(.off)"
+# Pixels of the page at which a chart draws a point of its axes.
+WHERE = """([name, series, point]) => {
+  const area = document.querySelector(`[data-chart=${name}] .chart`);
+  const at = echarts.getInstanceByDom(area).convertToPixel({ seriesIndex: series }, point);
+  const box = area.getBoundingClientRect();
+  return [box.x + at[0], box.y + at[1]];
+}"""
+OPTION = """(name) => {
+  const chart = echarts.getInstanceByDom(document.querySelector(`[data-chart=${name}] .chart`));
+  return JSON.parse(JSON.stringify(chart.getOption()));
+}"""
+
+
+class Report:
+    """The page, opened from a file."""
+
+    def __init__(self, page: Page | Frame) -> None:
+        self.page = page
+
+    def open(self, path: Path) -> Report:
+        self.page.goto(path.as_uri())
+        return self
+
+    def rows(self, column: str) -> list[str]:
+        """What the visible rows show in a column, by its class."""
+        return self.page.locator(f"{VISIBLE} td.{column}").all_inner_texts()
+
+    def ranks(self) -> list[int]:
+        """Their places in the leaderboard as it was, from 1."""
+        found = self.page.locator(VISIBLE).evaluate_all("rows => rows.map(row => Number(row.dataset.i) + 1)")
+        return list(found)
+
+    def chart(self, name: str) -> Locator:
+        """A chart, once it is drawn."""
+        card = self.page.locator(f"[data-chart={name}]")
+        card.scroll_into_view_if_needed()
+        card.locator("canvas").first.wait_for()
+        return card
+
+    def option(self, name: str) -> Any:
+        """What its chart was told to draw."""
+        self.chart(name)
+        return self.page.evaluate(OPTION, name)
+
+    def hover(self, name: str, series: int, point: list[Any]) -> str:
+        """What the tooltip says where the mouse rests on a point."""
+        self.chart(name)
+        at = self.page.evaluate(WHERE, [name, series, point])
+        page = self.page
+        assert hasattr(page, "mouse")
+        page.mouse.move(at[0] - 3, at[1] - 3)
+        page.mouse.move(at[0], at[1])
+        tip = self.page.locator(f"[data-chart={name}] .tip")
+        tip.wait_for()
+        return str(tip.inner_text())

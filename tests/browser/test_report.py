@@ -1,0 +1,305 @@
+"""The page of a comparison in a real browser: it sorts, filters, tells on hovering, links, and asks for nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.words import verdict
+from lenet_exp.reports.comparison_file import write_comparison
+from lenet_exp.reports.leaderboard import accuracy
+from lenet_exp.reports.source import Source
+from tests.browser.conftest import SCREENSHOTS
+from tests.browser.report import SIZES, VISIBLE, Report
+from tests.commands import end, start
+from tests.comparison.made_up import made, many
+from tests.reports.test_search import made as trial
+from tests.reports.test_search import of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow(seconds=30)
+
+COMMAND = "lenet-train -m activation=relu,selu optimizer.lr=0.001,0.01,0.1 'seed=range(3)'"
+SOURCE = Source(COMMAND, COMMAND, "ab12cd34")
+
+
+def grid() -> Comparison:
+    """Over learning rates that lie a factor of ten apart; one diverged, one is at chance, one has a single seed."""
+    runs = [
+        *many([0.962, 0.971, 0.966], activation="selu", optimizer__lr="0.01"),
+        *many([0.961, 0.968, 0.967], activation="relu", optimizer__lr="0.01"),
+        *many([0.941, 0.938, 0.946], activation="selu", optimizer__lr="0.001"),
+        *many([0.951, 0.948, 0.952], activation="relu", optimizer__lr="0.001"),
+        *many([0.1, 0.11, 0.09], activation="relu", optimizer__lr="0.1"),
+        *[made(seed, 0.3, "diverged", activation="selu", optimizer__lr="0.1") for seed in range(3)],
+        made(0, 0.95, activation="<b>tanh</b>", optimizer__lr="0.01"),
+    ]
+    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
+    return found
+
+
+def searched() -> Comparison:
+    """A search of forty trials, two thirds of which were pruned, over a learning rate from 0.0001 to 1."""
+    trials = []
+    for i in range(40):
+        lr, reached = 10 ** (-4 + i / 10), 0.97 - 0.002 * abs(i - 25)
+        outcome = "finished" if i % 3 == 0 else "pruned" if i != 38 else "diverged"
+        curve = [reached * (1 - 0.4 / (1 + e)) for e in range(9 if outcome == "finished" else 1 + i % 4)]
+        trials.append(trial(i, curve, outcome, lr=f"{lr:.4g}"))
+    runs = [
+        made(0, run.value, run.outcome, activation=run.flags["activation"], optimizer__lr=run.flags["optimizer.lr"])
+        for run in trials
+    ]
+    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
+    return replace(found, searched=of(*trials))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pages of a grid, of a search, and of 1,000 runs."""
+    folder = tmp_path_factory.mktemp("pages")
+    large = [
+        made(seed, 0.95 - 0.001 * (i % 41) - 0.0003 * seed, activation=a, optimizer__lr=f"{0.0001 * 1.05**i:.4g}")
+        for i in range(125)
+        for a in ("relu", "selu")
+        for seed in range(4)
+    ]
+    large = [replace(run, curve=lambda: [0.9 + 0.0005 * e for e in range(50)]) for run in large]
+    (thousand,) = compare_runs(large, ["activation", "optimizer.lr"])
+    for name, comparison in {"grid": grid(), "search": searched(), "large": thousand}.items():
+        write_comparison(folder / f"{name}.html", [comparison], SOURCE)
+    return {path.stem: path for path in folder.iterdir()}
+
+
+@pytest.fixture
+def alone(chromium: Browser) -> Iterator[Page]:
+    """A page that may ask for itself alone, and whose scripts make no error."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    asked, wrong = [], []
+    context.on("request", lambda request: asked.append(request.url))
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type in {"error", "warning"} else None)
+    yield page
+    context.close()
+    assert wrong == []
+    assert len(asked) <= 1
+    assert all(url.startswith("file://") for url in asked)
+
+
+def test_it_sorts_by_any_column(alone, files):
+    report = Report(alone).open(files["grid"])
+    assert report.ranks() == [1, 2, 3, 4, 5, 6, 7]
+    alone.get_by_role("button", name="best val, %").click()
+    alone.get_by_role("button", name="best val, %").click()
+    known = [float(text.split()[0]) for text in report.rows("accuracy") if text != "-"]
+    assert known == sorted(known)
+    assert report.rows("accuracy")[-1] == "-"  # what is unknown stays last
+    alone.get_by_role("button", name="lr", exact=True).click()
+    rates = alone.locator(f"{VISIBLE} td.flag:nth-child(3)").all_inner_texts()
+    assert rates == sorted(rates, key=float)
+    assert alone.locator("th[aria-sort=ascending]").inner_text() == "lr"
+
+
+def test_it_filters_and_the_charts_follow(alone, files):
+    report = Report(alone).open(files["grid"])
+    before = report.option("intervals")["yAxis"][0]["data"]
+    find = alone.get_by_role("searchbox", name="filter")
+    find.fill("relu lr<=0.01")
+    assert [(row, text) for row, text in zip(report.ranks(), report.rows("accuracy"), strict=True)]
+    names = alone.locator(f"{VISIBLE} td.flag:nth-child(2)").all_inner_texts()
+    assert names == ["relu", "relu"]
+    assert alone.locator(".count").inner_text() == "2 of 7"
+    alone.wait_for_timeout(300)
+    assert report.option("intervals")["yAxis"][0]["data"] == [name for name in before if "relu" in name][:2]
+    find.fill("accuracy>96 n=3")
+    assert report.ranks() == [1, 2]
+    find.fill("diverged")
+    assert report.rows("verdict") == ["diverged on 3 of 3 seeds"]
+    find.fill("no such thing")
+    assert report.ranks() == []
+    find.fill("")
+    alone.get_by_role("combobox", name="activation").first.select_option(label="selu")
+    assert set(alone.locator(f"{VISIBLE} td.flag:nth-child(2)").all_inner_texts()) == {"selu"}
+
+
+def test_ticked_configurations_have_their_curves_drawn(alone, files):
+    report = Report(alone).open(files["grid"])
+    assert len([s for s in report.option("curves")["series"] if s["type"] == "custom"]) == 5  # of the first six
+    for box in (alone.get_by_role("checkbox").nth(row) for row in (0, 6)):
+        box.check()
+    alone.wait_for_timeout(300)
+    series = report.option("curves")["series"]
+    assert [s["type"] for s in series] == ["custom", "line"] + ["line"] * 3  # a band and its mean; three that diverged
+    assert [s["name"].endswith("diverged") for s in series[1:]] == [False, True, True, True]
+    assert "those ticked" in report.chart("curves").locator(".note").inner_text()
+
+
+def test_hovering_tells_what_lenet_compare_says(alone, files):
+    comparison = grid()
+    best = comparison.groups[0]
+    report = Report(alone).open(files["grid"])
+    assert f"{accuracy(best)} % (n=3)" in report.hover("intervals", 0, [best.mean, 0])
+    assert f"{accuracy(best)} %" in report.hover("slices", 0, [-2, best.mean])
+    told = report.hover("curves", 1, [2, best.mean])
+    assert re.search(rf"epoch 2\n.*: {best.mean * 100:.2f} % \(96.20 to 97.10\)", told)
+    heat = report.option("heat")
+    columns, rows = heat["xAxis"][0]["data"], heat["yAxis"][0]["data"]
+    assert {*columns, *rows} >= {"0.001", "0.01", "0.1", "relu", "selu", "<b>tanh</b>"}
+    bad = (
+        [columns.index("selu"), rows.index("0.1")] if "selu" in columns else [columns.index("0.1"), rows.index("selu")]
+    )
+    assert "diverged" in report.hover("heat", 1, bad)
+    assert "points" in report.hover("effects", 0, [0.0005, 0])
+    assert alone.locator(".tip script, .tip b b").count() == 0
+
+
+def test_what_was_swept_in_factors_stands_on_a_logarithmic_axis(alone, files):
+    option = Report(alone).open(files["grid"]).option("parallel")
+    axes = {axis["name"]: axis for axis in option["parallelAxis"]}
+    ticks = axes["lr (log)"]["axisLabel"]["customValues"]
+    assert ticks == pytest.approx([-3, -2, -1])
+    low, high = axes["best val"]["min"], axes["best val"]["max"]
+    assert 0.8 < low < 0.94  # the one at chance does not squeeze the others
+    assert high <= 1
+    assert "no result" in Report(alone).chart("parallel").locator(".note").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["grid", "search"])
+def test_no_verdict_is_cut_off_at_any_width(alone, files, scheme, name):
+    alone.emulate_media(color_scheme=scheme)
+    report = Report(alone).open(files[name])
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for width, height in SIZES:
+        alone.set_viewport_size({"width": width, "height": height})
+        alone.wait_for_timeout(200)
+        assert alone.evaluate("document.documentElement.scrollWidth") <= width
+        cut = alone.locator(f"{VISIBLE} td.verdict, p.verdict, .command code").evaluate_all(
+            """(cells) => cells.filter(cell => {
+              const box = cell.getBoundingClientRect();
+              return box.right > innerWidth || box.left < 0 || cell.scrollWidth > cell.clientWidth + 1;
+            }).map(cell => cell.innerText)"""
+        )
+        assert cut == []
+        assert all(report.rows("verdict"))
+        for y in range(0, alone.evaluate("document.documentElement.scrollHeight"), height):
+            alone.evaluate("y => scrollTo(0, y)", y)  # a chart is drawn when it comes into sight
+            alone.wait_for_timeout(50)
+        alone.screenshot(path=SCREENSHOTS / f"report_{name}_{width}_{scheme}.png", full_page=True)
+
+
+def test_it_is_read_without_javascript(chromium, files):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(files["grid"].as_uri())
+    assert page.locator("tbody tr").count() == 7
+    assert page.locator("p.verdict").inner_text() == verdict(grid())
+    assert page.locator("td.verdict").all_inner_texts()[0] == "the leader"
+    assert page.get_by_text("need JavaScript").is_visible()
+    context.close()
+
+
+def test_the_command_is_copied_whole(alone, files):
+    Report(alone).open(files["grid"])
+    alone.get_by_role("button", name="copy").first.click()
+    alone.get_by_role("status").get_by_text("copied").wait_for()
+    copied = alone.evaluate("navigator.clipboard.readText()")
+    assert copied == alone.locator(".command code").first.inner_text()
+    assert copied.startswith(("lenet-compare sweep=ab12cd34 confirm=", "lenet-train -m "))
+
+
+def test_a_row_opens_to_its_runs(alone, files):
+    Report(alone).open(files["grid"])
+    alone.get_by_role("button", name="its runs").nth(0).click()
+    runs = alone.locator("tr.more li").all_inner_texts()
+    assert runs == ["seed 0: 96.20 %", "seed 1: 97.10 %", "seed 2: 96.60 %"]
+    alone.get_by_role("button", name="its runs").nth(0).click()
+    assert alone.locator("tr.more").count() == 0
+
+
+def test_a_search_shows_its_history_pruned_curves_importance_and_budget(alone, files):
+    search = searched().searched
+    report = Report(alone).open(files["search"])
+    curves = {s["name"]: s for s in report.option("pruned")["series"]}
+    outcomes = [run.outcome for run in search.runs]
+    assert len(curves["ends"]["data"]) == 40
+    assert len(curves["finished"]["data"]) + len(curves["best"]["data"]) == outcomes.count("finished")
+    assert search.steps[-1].named in report.chart("history").locator(".note").inner_text()
+    budget = report.option("budget")
+    assert sum(bar["data"][0] for bar in budget["series"]) == search.epochs
+    assert report.option("importance")["yAxis"][0]["data"] == ["optimizer.lr", "activation"]
+    report.chart("trials").get_by_role("combobox").select_option("optimizer.lr")
+    axis = report.option("trials")["xAxis"][0]
+    assert axis["name"] == "optimizer.lr (log)"
+    assert axis["axisLabel"]["customValues"][:2] == pytest.approx([-4, -3])
+    best = search.best
+    assert best.name in report.hover("trials", 0, [-4 + best.number / 10, best.value])
+
+
+def test_a_thousand_runs_are_a_small_page_that_is_there_at_once(alone, files):
+    """How long it takes is printed (`pytest -s`), not judged."""
+    assert files["large"].stat().st_size < 10e6
+    begin = time.monotonic()
+    report = Report(alone).open(files["large"])
+    report.chart("intervals")
+    seconds = {"open": time.monotonic() - begin}
+    assert len(report.ranks()) == 20
+    begin = time.monotonic()
+    alone.get_by_role("searchbox", name="filter").fill("relu lr>0.01")
+    alone.locator(".count").get_by_text(re.compile(r"^\d\d of 250$")).wait_for()
+    seconds["filter"] = time.monotonic() - begin
+    alone.get_by_role("searchbox", name="filter").fill("")
+    alone.get_by_role("button", name="show all 250").click()
+    assert len(report.ranks()) == 250
+    report.chart("parallel")
+    print("; ".join(f"{name} {value:.2f} s" for name, value in seconds.items()))
+
+
+def test_in_mlflow_it_comes_first_and_each_link_leads_to_its_run(page, served, sweep, tmp_path, screenshot):
+    run = sweep.parent.info
+    files = sweep.store.list_artifacts(run.run_id)
+    assert files[0].path == "comparison.html"
+    at = f"{served.address}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    page.goto(f"{at}/artifacts/comparison.html?workflowType=machine_learning")
+    listed = page.get_by_test_id("artifact-tree-node")
+    listed.get_by_text("comparison.html").wait_for()
+    assert listed.first.inner_text() == "comparison.html"
+    frame = page.frame_locator("iframe#html")
+    frame.locator("[data-chart=intervals]").scroll_into_view_if_needed()
+    frame.locator("[data-chart=intervals] canvas").first.wait_for()
+    screenshot("sweep_comparison")
+    for opened in frame.get_by_role("button", name="its runs").all():
+        opened.click()
+    links = frame.locator("tr.more a[data-page]").all()
+    found = {link.get_attribute("href"): link.inner_text() for link in links}
+    assert len(found) == len(sweep.runs)
+    links[0].click()
+    frame.get_by_role("status").get_by_text("its address is copied").wait_for()
+    names = {run.info.run_id: run.info.run_name for run in sweep.runs}
+    for address in found:
+        assert address.startswith(f"{served.address}/#/runs/")
+        page.goto(address)
+        page.get_by_role("heading", name=names[address.rpartition("/")[2]]).wait_for()
+
+
+def test_lenet_compare_writes_the_page_that_leads_there(alone, sweep, tmp_path):
+    done = end(start(f"output={tmp_path / 'report.html'}", outputs=sweep.outputs, program="compare"))
+    assert done.returncode == 0, done.stderr
+    report = Report(alone).open(tmp_path / "report.html")
+    links = alone.locator("td.accuracy a").all()
+    ids = {run.info.run_id for run in sweep.runs}
+    assert links
+    assert all(link.get_attribute("href").rpartition("/")[2] in ids for link in links)
+    assert links[0].get_attribute("href").startswith("http://127.0.0.1:5000/#/runs/")
+    assert len(report.ranks()) == 4

@@ -1,0 +1,78 @@
+"""A comparison's page as a person without JavaScript sees it, and the data that its scripts draw."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+
+class Page(HTMLParser):
+    """A page, read.
+
+    Attributes:
+        text: without what scripts and styles hold.
+        scripts: the texts of its scripts, by their ids; those without one by their number.
+        rows: of its tables, heads first, with the cells' texts.
+    """
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.scripts: dict[str, str] = {}
+        self.rows: list[list[str]] = []
+        self._into = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        self._into = tag
+        if tag == "script":
+            self._script = dict(attrs).get("id") or str(len(self.scripts))
+            self.scripts[self._script] = ""
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._into = "" if tag in {"script", "style"} else "td" if tag in {"a", "span"} else self._into
+        if tag == "table":
+            self._into = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._into == "script":
+            self.scripts[self._script] += data
+        elif self._into != "style":
+            self.text += data
+            if self._into in {"td", "th", "a", "span", "wbr"} and self.rows and self.rows[-1]:
+                self.rows[-1][-1] += data
+
+    @property
+    def addresses(self) -> list[str]:
+        """All that it points at or could fetch."""
+        return [v or "" for k, v in self.attributes if k in {"src", "href", "xlink:href", "data", "action", "srcset"}]
+
+    @property
+    def ids(self) -> list[str]:
+        return [v or "" for k, v in self.attributes if k == "id"]
+
+
+def page(path: Path) -> Page:
+    return Page(path.read_text())
+
+
+def data_of(read: Page) -> Any:
+    """Raises:
+    ValueError: a number is none of JSON.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    return json.loads(read.scripts["data"], parse_constant=refuse)
