@@ -184,6 +184,10 @@ class StoreDelivery:
         """Another piece of bookkeeping, which may be done twice; None where it failed, which is said."""
         return self._done(what, action) if self._patience.may_be_asked() else None
 
+    def in_passing(self, what: str, action: Callable[[Store], T]) -> T | None:
+        """As `attempt`, of what is told anew later: a store that is away is left alone, as by `live`."""
+        return self._done(what, action) if self._patience.is_back() else None
+
     def tell_left(self, left: Amount, which: str) -> None:
         """At the end: what the store has not got.
 
