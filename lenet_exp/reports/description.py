@@ -8,12 +8,13 @@ a margin and a table of it a line of titles; MLflow lets these few tags through.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.words import outcomes, percent, unit, verdict
+from lenet_exp.comparison.words import percent, unit, verdict
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.escape import html
 from lenet_exp.reports.leaderboard import accuracy, interval
@@ -68,12 +69,21 @@ def headline(comparison: Comparison) -> str:
         said = f"{name} wins: {reached}, ahead of {'the other' if ahead == 1 else f'all {ahead} others'}"
     elif all(lead.n < 2 for lead in others):
         said = f"{name} is first: {reached}; with one {unit(leader)[:-1]} each, whether by luck can't be told"
-    else:
+    elif ahead:
         said = f"{name} is first: {reached}, ahead of {ahead} of {len(others)}; the rest can't be told apart"
-    wrong = {o: n for g in comparison.groups for o, n in g.outcomes.items() if o not in {"finished", Outcome.pruned}}
-    lost = f" ({outcomes(comparison.groups)})" if wrong else ""
+    else:
+        said = f"{name} is first: {reached}; can't be told apart from the other{'s' if len(others) > 1 else ''}"
+    lost = "".join(f"; {n} {outcome}" for outcome, n in _wrong(comparison).items())
     doubt = "; some runs were there before" if design is not None and design.known else ""
     return f"{said}{lost}{doubt}."
+
+
+def _wrong(comparison: Comparison) -> Counter[str]:
+    """Runs by outcome, but for those that ended well."""
+    found: Counter[str] = Counter()
+    for group in comparison.groups:
+        found.update({o: n for o, n in group.outcomes.items() if o not in {Outcome.finished, Outcome.pruned}})
+    return found
 
 
 def _laid_out(heads: Sequence[str], lines: Sequence[int], comparisons: Sequence[Comparison], links: Links) -> str:

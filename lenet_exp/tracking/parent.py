@@ -20,6 +20,7 @@ from lenet_exp.tracking.left import Amount, left_of
 from lenet_exp.tracking.mlflow_runs import LIVE, SHOWN, alive, program, set_tags, shows_report, strings, user
 from lenet_exp.tracking.points import log_metrics
 from lenet_exp.tracking.store import Store
+from lenet_exp.tracking.swept_params import log_swept
 
 STATUS = {Outcome.finished: "FINISHED", Outcome.failed: "FAILED", Outcome.killed: "KILLED"}
 FILES = {"sweep.json", "jobs.json"}
@@ -35,6 +36,7 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
     else:
         run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
         sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
+    log_swept(store, run_id, sweep)
     store.client.log_dict(run_id, to_json(plan), "sweep.json")
     set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts})
     return run_id
