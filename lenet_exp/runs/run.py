@@ -29,6 +29,7 @@ from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
 from lenet_exp.tracking.beside import Beside
 from lenet_exp.tracking.delivery import Delivery, StoreDelivery
+from lenet_exp.tracking.system_metrics import sampling, system_metrics
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.engine import Chosen, choose_engine, why_not_native
 from lenet_exp.training.execution import bits_depend_on, choose_device, describe_execution, use_threads
@@ -70,10 +71,12 @@ def run_alone(
     job = lone_job(config, name)
     check_outputs(job.outputs)
     _model_file(job)  # what can't be written is said before a store is made
-    delivery = Beside(StoreDelivery(config.tracking, job.outputs))
+    to_store = StoreDelivery(config.tracking, job.outputs, system=system_metrics())
     forced_ms = math.inf if config.sweep.force else 0.0
     threads = default_threads or cpu_count()
-    return run(job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, prune=prune)
+    with sampling(to_store.system):
+        delivery = Beside(to_store)
+        return run(job, delivery, default_threads=threads, forced_ms=forced_ms, on_start=on_start, prune=prune)
 
 
 def run(

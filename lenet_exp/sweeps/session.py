@@ -37,6 +37,7 @@ from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.live_report import LiveReport
 from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
+from lenet_exp.tracking.system_metrics import sampling, system_metrics
 from lenet_exp.training.execution import bits_depend_on
 
 HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
@@ -181,7 +182,8 @@ class Session:
             self.beside.models = True
             while self.earlier:  # so that they are found under this parent
                 self.beside.send(self.earlier.pop())
-        with Watch(self.sweep, self.jobs, self.beside, self.live_report, delivers=not in_this_process):
+        watch = Watch(self.sweep, self.jobs, self.beside, self.live_report, delivers=not in_this_process)
+        with sampling(self.delivery.system), watch:
             yield
 
 
@@ -197,14 +199,14 @@ def sweep_session(
         config: of one of the jobs; its `sweep.*` and `tracking.*` are the sweep's.
 
     Raises:
-        ConfigError: the outputs folder can't be written; nothing was started.
+        ConfigError: the outputs folder can't be written, or this machine not be sampled; nothing was started.
         StoreError: the MLflow store can't be used.
         RunsFailed: at the end, where a run did not finish.
     """
     outputs = sweep.outputs
     check_outputs(outputs)
     # First: a store that can't be used leaves nothing behind.
-    delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
+    delivery = StoreDelivery(config.tracking, outputs, in_sweep=True, system=system_metrics())
     with sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
         again = (kept := sweep.kept_plan()) is not None and kept.starts > 0

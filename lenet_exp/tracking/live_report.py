@@ -74,6 +74,8 @@ class LiveReport:
         if self._closed or run_id is None:
             return False
         log_counts(store, run_id, [new])
+        if self._delivery.system is not None:
+            self._delivery.system.deliver(store, run_id)
         said = f"{time.strftime('%H:%M:%S')}: {progress_words(standing)}"
         tags = {"sweep_progress": said, SHOWN: LIVE}
         tags |= {"sweep_best": best} if (best := best_words(standing.plan, standing.results)) else {}
