@@ -133,7 +133,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         with sweep_session(sweep, jobs, config, asked) as session:
             missing = session.missing()
             if missing:
-                with display.sweep(len(missing), sum(job.config.num_epoch for job in missing)):
+                with display.sweep():
                     self._train(session, missing)
         return []
 

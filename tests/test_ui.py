@@ -215,7 +215,7 @@ def test_of_a_server_only_the_links_are_printed(tmp_path):
         done = end(start(outputs=tmp_path / "outputs", program="ui"))
         assert (done.returncode, done.stderr) == (0, "")
         links = links_in(done.stdout)
-        assert set(links) == {"runs", "curves", "sweep", "compared"}
+        assert set(links) == {"runs", "curves", "sweep", "parallel"}
         assert all(url.startswith(f"{address}/#/") for url in links.values())
         parent = links["sweep"].partition("?")[0].rpartition("/")[2]
         secret = f"tracking.uri={address.replace('//', '//someone:hunter2@')}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 USAGE = """
 lenet-ui: opens MLflow's UI, and prints where a sweep's runs are compared. Ctrl-C ends it.
 
-  lenet-ui                     the last sweep: its runs best first, their curves, its report, the best compared
+  lenet-ui                     the last sweep: its runs best first, their curves, parallel coordinates, its report
   lenet-ui sweep=<which>       last, a sweep's id (or its first digits), its MLflow run id, or its folder
   lenet-ui sweep=all           all runs of the experiment
   lenet-ui open=true           opens the first of the links in a browser

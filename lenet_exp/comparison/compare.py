@@ -10,7 +10,7 @@ from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
 from lenet_exp.comparison.importance import importance
-from lenet_exp.comparison.runs import EXECUTION, ComparedRun, from_results
+from lenet_exp.comparison.runs import EXECUTION, ComparedRun, KnownRuns, from_results
 from lenet_exp.comparison.searched import Searched, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.conf_dir import config_groups
@@ -91,6 +91,11 @@ def compare_sweep(plan: SweepPlan, results: Sequence[JobResult]) -> list[Compari
     """The comparisons of one sweep."""
     found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
     return with_search(found, searched(plan, results))
+
+
+def compare_so_far(plan: SweepPlan, results: Sequence[JobResult], known: KnownRuns) -> list[Comparison]:
+    """Those of one that runs, without its search, whose history is in all its runs' folders."""
+    return compare_runs(known.of(results), plan.swept, design=design_of(plan, results))
 
 
 def with_search(comparisons: Sequence[Comparison], search: Searched | None) -> list[Comparison]:

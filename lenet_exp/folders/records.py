@@ -168,6 +168,23 @@ class History(Stored):
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        ends: of the committed epochs, in milliseconds since 1970.
+    """
+
+    ends: tuple[int, ...]
+    best: BestWeights | None
+
+    @property
+    def epochs(self) -> int:
+        """That are committed."""
+        return len(self.ends)
+
+
+@dataclass(frozen=True)
 class DeliveredRun(Stored):
     """What one store has got of a run.
 
@@ -294,6 +311,21 @@ class SweepPlan(Stored):
     counted: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Counts(Stored):
+    """A line of counts.jsonl: what MLflow was told of a sweep while it ran, where that had changed.
+
+    Attributes:
+        start: the sweep's, from 1.
+        time_ms: when, in milliseconds since 1970.
+        values: by metric.
+    """
+
+    start: int
+    time_ms: int
+    values: dict[str, float]
+
+
 def in_words(differing: dict[str, tuple[str | int, str | int]]) -> str:
     """What `Record.executed_otherwise` found: `num_threads=1 (now 2)`."""
     return ", ".join(f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items())
@@ -355,6 +387,16 @@ def plan_of(value: Any) -> SweepPlan:
     plan = stored_of(SweepPlan, value)
     search = None if plan.search is None else stored_of(SearchPlan, plan.search)
     return replace(plan, outcome=Outcome(plan.outcome), search=search)
+
+
+def counts_of(value: Any) -> Counts:
+    """Raises:
+    ValueError: it is none.
+    """
+    counts = stored_of(Counts, value)
+    if not all(isinstance(number, int | float) for number in counts.values.values()):
+        raise ValueError("no counts")
+    return counts
 
 
 def _best_of(value: Any) -> BestWeights | None:

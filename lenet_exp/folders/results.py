@@ -96,20 +96,37 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
     found, seen = [], set()
     active = set(sweep.active())
     for job in jobs:
-        record = job.folder.record()
-        error = sweep.error(job.number) if record is None or not record.is_result else None
-        if record is not None and record.outcome is not None and (error is None or record.outcome != Outcome.killed):
-            outcome, reason = record.outcome, record.reason
-        elif error is not None:
-            outcome, reason = Outcome.failed, error
-        elif job.number in active and owner_of(job.folder.path) is not None:
-            outcome, reason = Outcome.running, ""
-        else:
-            outcome, reason = Outcome.not_started, job.folder.lost_record() or "the sweep ended before"
-        repeated = outcome in {Outcome.finished, Outcome.pruned} and record is not None and record.ended_ms < since_ms
-        found.append(JobResult(job, outcome, reason, record, repeated or job.run in seen))
+        running = job.number in active and owner_of(job.folder.path) is not None
+        found.append(job_result(sweep, job, since_ms, running=running, again=job.run in seen))
         seen.add(job.run)
     return found
+
+
+def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, again: bool) -> JobResult:
+    """The present result of one job.
+
+    Args:
+        running: it is in training, unless it has a record or an error.
+        again: an earlier job of the sweep has the same run.
+    """
+    record = job.folder.record()
+    error = sweep.error(job.number) if record is None or not record.is_result else None
+    if record is not None and record.outcome is not None and (error is None or record.outcome != Outcome.killed):
+        outcome, reason = record.outcome, record.reason
+    elif error is not None:
+        outcome, reason = Outcome.failed, error
+    elif running:
+        outcome, reason = Outcome.running, ""
+    else:
+        outcome, reason = Outcome.not_started, job.folder.lost_record() or "the sweep ended before"
+    repeated = outcome in {Outcome.finished, Outcome.pruned} and record is not None and record.ended_ms < since_ms
+    return JobResult(job, outcome, reason, record, repeated or again)
+
+
+def best_of(results: Sequence[JobResult]) -> JobResult | None:
+    """The one with the best validation accuracy of those that finished; of two the first."""
+    finished = [r for r in results if r.outcome is Outcome.finished]
+    return max(finished, key=lambda r: r.value, default=None)
 
 
 def ended(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:

@@ -30,10 +30,10 @@ from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrit
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
-    BestWeights,
     Delivered,
     DeliveredRun,
     History,
+    Progress,
     Record,
     delivered_of,
     delivered_runs_of,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 MOST = 50_000  # runs that a process remembers, of 15 kB each
 _RECORDS: Remembered[Record | None] = Remembered(MOST)
-_BEST: Remembered[BestWeights | None] = Remembered(MOST)
+_PROGRESS: Remembered[Progress] = Remembered(MOST)
 _DIGESTS: Remembered[str] = Remembered(MOST)
 
 
@@ -129,6 +129,15 @@ class RunFolder:
     def history(self) -> History:
         """What is committed; empty where nothing is."""
         return read_history(self.path)
+
+    def progress(self) -> Progress:
+        """How far it is, by what is committed; read again where that changed."""
+
+        def read() -> Progress:
+            history = self.history()
+            return Progress(tuple(epoch.time_ms for epoch in history.epochs), history.best)
+
+        return _PROGRESS.get((self.path / "history.json",), read)
 
     def best_weights(self) -> dict[str, Tensor] | None:
         """`best_arrays` as tensors."""
@@ -221,7 +230,7 @@ class RunFolder:
     def whole_result(self) -> Record | None:
         """The same, if the file of its best weights is what was written, or was removed; damage is said."""
         result = self.result()
-        best = self._best() if result is not None else None
+        best = self.progress().best if result is not None else None
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return result
         weights = self.path / best.weights
@@ -233,9 +242,6 @@ class RunFolder:
             why = first_line(e)
         say(damaged(weights, why, AGAIN))
         return None
-
-    def _best(self) -> BestWeights | None:
-        return _BEST.get((self.path / "history.json",), lambda: self.history().best)
 
     def delivered(self) -> Delivered:
         """What MLflow has got; nothing where that is not known."""

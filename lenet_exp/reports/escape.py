@@ -11,6 +11,7 @@ _SIGNS = re.compile(
     r"|:(?=[/\w])"  # of an address, which Markdown would make a link, or an emoji
     r"|(?<=\bwww)\."
 )
+_MARKUP = re.compile(r'[&<>"\\`*_\[\]~|@!#{}]|:(?=/)|(?<=\bwww)\.')
 _FIRST = re.compile(r"^(\s*)([-+=#]|\d+(?=[.)]))")
 
 
@@ -29,6 +30,11 @@ def as_line(text: str) -> str:
 def code(text: str) -> str:
     """As code, where Markdown can show it so."""
     return inline(text) if re.search(r"[`<>&]|[\x00-\x1f]", text) else f"`{text}`"
+
+
+def html(text: str) -> str:
+    """As HTML that stands within Markdown: what either could take for markup is written by its number."""
+    return _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", _CONTROLS.sub(" ", text))
 
 
 def no_math(text: str) -> str:

@@ -17,7 +17,7 @@ from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 DPI = 110
 COLOURS = 256  # a picture of ours is then off by 6 of 255 at most, and by 0.3 in the mean

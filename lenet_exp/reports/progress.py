@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.folders.standing import InTraining, Standing
+from lenet_exp.reports.standing_words import best_words, counts_words, standing_line
 from lenet_exp.training.epoch import EpochResult
 
 NAME = 24  # characters of a run's name beside its bar
 PATIENCE_SECONDS = 2.0  # of silence
+FEW_WRONG = 3  # runs that failed or diverged, the last ones
 LINE_SECONDS = 30.0  # between lines where there is no terminal
 
 T = TypeVar("T")
@@ -72,31 +75,116 @@ class _State(ProgressColumn):
         return Text(task.fields.get("state", ""), style="cyan", no_wrap=True, overflow="ellipsis")
 
 
-class Display:
-    """The bars of one process: one for the sweep, by its epochs, and one for each run that trains."""
+class _Left(TimeRemainingColumn):
+    """The time left: by rich's estimate, unless the task has one of its own."""
 
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
+    def render(self, task: Task) -> Text:
+        if "left" not in task.fields:
+            return super().render(task)
+        left = task.fields["left"]
+        if left is None:
+            return Text("-:--:--", style="progress.remaining")
+        minutes, seconds = divmod(math.ceil(left), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}", style="progress.remaining")
+
+
+class _Bars(Progress):
+    """Bars, and lines below them."""
+
+    below: Sequence[Text] = ()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        yield from self.below
+
+
+class Display:
+    """What is shown while runs train: a bar for the sweep and one for each run that trains, the best so far, what went
+    wrong; without a terminal a line every 30 s.
+
+    Args:
+        to: where; by default stderr.
+        say: prints a line without a terminal; by default a log line.
+    """
+
+    def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
+        self._to = to
+        self._say = say or (lambda line: log.info("%s", line))
+        self._progress: _Bars | None = None
         self._sweep: TaskID | None = None
         self._run: TaskID | None = None
+        self._runs_here = False
         self._epoch_text = ""
-        self._jobs: dict[str, TaskID] = {}
-        self._num_jobs = 0
-        self._ended: Counter[str] = Counter()
-        self._epochs_ended = 0
+        self._jobs: dict[int, TaskID] = {}
+        self._said = -math.inf
+
+    @property
+    def _console(self) -> Console:
+        return self._to or console
 
     @contextmanager
-    def sweep(self, jobs: int, epochs: int) -> Iterator[None]:
-        """A bar for a whole sweep of so many runs with so many epochs in all."""
-        self._num_jobs, self._ended, self._epochs_ended = jobs, Counter(), 0
+    def sweep(self) -> Iterator[None]:
+        """A bar for a whole sweep, moved by `standing`."""
+        self._said, self._runs_here = -math.inf if self._to is not None else time.monotonic(), False
         with self._bars() as progress:
-            self._sweep = progress.add_task("sweep", total=epochs, state=self._counts())
+            self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)
             try:
                 yield
             finally:
-                self.running([])
+                self._show_running([])
+                progress.below = ()
                 progress.remove_task(self._sweep)
                 self._sweep = None
+
+    def standing(self, standing: Standing) -> None:
+        """How the sweep stands now."""
+        if not self._console.is_terminal:
+            self._line(standing_line(standing))
+        elif self._progress is not None and self._sweep is not None:
+            state, left = counts_words(standing), standing.seconds_left
+            self._progress.update(self._sweep, completed=standing.share, state=state, left=left)
+            self._show_running([] if self._runs_here else standing.running)
+            self._progress.below = self._below(standing)
+
+    def waiting(self, line: str) -> None:
+        """Why nothing trains."""
+        if not self._console.is_terminal:
+            self._line(line)
+        elif self._progress is not None:
+            self._progress.below = [_one_line(line)]
+
+    def _line(self, line: str) -> None:
+        if time.monotonic() - self._said >= LINE_SECONDS:
+            self._say(line)
+            self._said = time.monotonic()
+
+    def _show_running(self, runs: Sequence[InTraining]) -> None:
+        """A bar for each, as far as there is room."""
+        if self._progress is None:
+            return
+        shown = {run.job.number: run for run in runs[: self._room]}
+        for number in self._jobs.keys() - shown.keys():
+            self._progress.remove_task(self._jobs.pop(number))
+        for number, run in shown.items():
+            of = run.job.config.num_epoch
+            if number not in self._jobs:
+                self._jobs[number] = self._progress.add_task(run.job.name, total=of, state="")
+            state = f"{run.epochs}/{of} done" + (f"  best {run.best:.2%}" if run.best is not None else "")
+            state += f"  {run.owner.host}" if run.owner is not None and not run.owner.here else ""
+            self._progress.update(self._jobs[number], completed=run.epochs, state=state)
+
+    @property
+    def _room(self) -> int:
+        return max(4, self._console.height - FEW_WRONG - 5)
+
+    def _below(self, standing: Standing) -> list[Text]:
+        more = 0 if self._runs_here else len(standing.running) - self._room
+        lines = [_one_line(f"and {more} more in training")] if more > 0 else []
+        lines += [_one_line(f"best so far: {best}")] if (best := best_words(standing.plan, standing.results)) else []
+        wrong = standing.wrong[:FEW_WRONG]
+        lines += [_one_line(f"{r.outcome}: {r.job.name}: {r.reason}", "yellow") for r in wrong]
+        more = len(standing.wrong) - len(wrong)
+        return lines + ([_one_line(f"and {more} more that failed or diverged", "yellow")] if more else [])
 
     def told(self, items: Sequence[T], what: str) -> Iterator[T]:
         """Yields the items; where that takes long, it is said how far it is: by a bar after 2 s, without a terminal by
@@ -116,41 +204,9 @@ class Display:
                     said = time.monotonic()
                 yield item
 
-    def more(self, jobs: int, epochs: int) -> None:
-        """The sweep has got more runs."""
-        self._num_jobs += jobs
-        if self._progress is not None and self._sweep is not None:
-            total = self._progress.tasks[self._progress.task_ids.index(self._sweep)].total or 0
-            self._progress.update(self._sweep, total=total + epochs, state=self._counts())
-
-    def job_done(self, name: str, outcome: str, line: str, num_epoch: int) -> None:
+    def job_done(self, name: str, line: str) -> None:
         """A run of the sweep has ended; `line` says how."""
-        self._ended[outcome] += 1
-        self._epochs_ended += num_epoch
-        self._advance(0)
         log.info("%s: %s", name, line)
-
-    def running(self, jobs: Sequence[tuple[str, int, int]]) -> None:
-        """The jobs that other processes train now: name, epochs done, epochs in all."""
-        if self._progress is None or not console.is_terminal:
-            return
-        for name in self._jobs.keys() - {name for name, _, _ in jobs}:
-            self._progress.remove_task(self._jobs.pop(name))
-        for name, epochs, num_epoch in jobs:
-            if name not in self._jobs:
-                self._jobs[name] = self._progress.add_task(name, total=num_epoch, state="")
-            self._progress.update(self._jobs[name], completed=epochs, state=f"{epochs}/{num_epoch} done")
-        self._advance(sum(epochs for _, epochs, _ in jobs))
-
-    def _advance(self, epochs_running: int) -> None:
-        """Moves the sweep's bar; `epochs_running`: those of the runs that have not ended."""
-        if self._progress is not None and self._sweep is not None:
-            done = self._epochs_ended + epochs_running
-            self._progress.update(self._sweep, completed=done, state=self._counts())
-
-    def _counts(self) -> str:
-        failed = [f", {n} {outcome}" for outcome, n in sorted(self._ended.items()) if outcome != "finished"]
-        return f"{self._ended.total()}/{self._num_jobs} runs{''.join(failed)}"
 
     def level_alone(self) -> int:
         """The level of lines that a run alone prints; in a sweep they go to the run's own log only."""
@@ -160,7 +216,7 @@ class Display:
     def run(self, name: str, num_epoch: int, steps: int) -> Iterator[None]:
         """A bar for one run of `num_epoch` epochs with `steps` steps each."""
         with self._bars() as progress:
-            self._epoch_text = ""
+            self._epoch_text, self._runs_here = "", True
             self._run = progress.add_task(name, total=num_epoch * steps, state="starting")
             try:
                 yield
@@ -184,10 +240,9 @@ class Display:
         if self._progress is not None and self._run is not None:
             self._epoch_text = f"{result.epoch}/{num_epoch} done  val {result.val_accuracy:.2%}  "
             self._progress.update(self._run, completed=iteration, state=self._epoch_text)
-            self._advance(result.epoch)
 
     @contextmanager
-    def _bars(self) -> Iterator[Progress]:
+    def _bars(self) -> Iterator[_Bars]:
         if self._progress is not None:
             yield self._progress
             return
@@ -197,24 +252,29 @@ class Display:
                 markup=False,  # `[shift,flip]` is part of a name
                 table_column=Column(no_wrap=True, overflow="ellipsis", max_width=NAME),
             ),
-            BarColumn(bar_width=min(24, console.width // 8)),
+            BarColumn(bar_width=min(24, self._console.width // 8)),
             TextColumn("{task.percentage:>3.0f}%"),
             _State(),
-            TimeRemainingColumn(),
+            _Left(),
         )
-        progress = Progress(
+        to = self._console
+        progress = _Bars(
             *columns,
-            console=console,
+            console=to,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not to.is_terminal,
             speed_estimate_period=300,  # seconds; an epoch may take several
         )
-        with progress if console.is_terminal else nullcontext():  # old releases of Rich print a line when they stop
+        with progress if to.is_terminal else nullcontext():  # old releases of Rich print a line when they stop
             self._progress = progress
             try:
                 yield progress
             finally:
                 self._progress = None
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 display = Display()

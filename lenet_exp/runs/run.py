@@ -28,8 +28,8 @@ from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
-from lenet_exp.tracking.beside import Beside
-from lenet_exp.tracking.delivery import Delivery, StoreDelivery
+from lenet_exp.tracking.beside import delivered_beside
+from lenet_exp.tracking.delivery import Delivery
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import Chosen, choose_engine, why_not_native
@@ -50,10 +50,6 @@ def _never(result: EpochResult) -> bool:
     return False
 
 
-def _here(tracking: Tracking, outputs: Path) -> Delivery:
-    return Beside(StoreDelivery(tracking, outputs))
-
-
 def run_alone(
     config: Config,
     *,
@@ -61,7 +57,7 @@ def run_alone(
     default_threads: int | None = None,
     on_start: OnStart = _nobody,
     prune: Callable[[EpochResult], bool] = _never,
-    deliver: Callable[[Tracking, Path], Delivery] = _here,
+    deliver: Callable[[Tracking, Path], Delivery] = delivered_beside,
 ) -> RunResult:
     """Trains one configuration that is of no sweep, or returns the result that is there.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections import defaultdict
@@ -16,6 +15,7 @@ from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
+from lenet_exp.reports.duration import duration
 from lenet_exp.training.engine import engine_of
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
@@ -44,7 +44,7 @@ def print_estimate(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     threads = max(job.config.num_threads or SWEEP_THREADS for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     seconds = sum(_seconds(list(todo.values()))) / workers
-    print(f"  about {_duration(seconds)} with {workers} workers of {threads} threads (timed over a few steps)")
+    print(f"  about {duration(seconds)} with {workers} workers of {threads} threads (timed over a few steps)")
     print(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
 
 
@@ -88,9 +88,3 @@ def _run_bytes(outputs: Path) -> float:
     database = outputs / "mlflow.db"
     total = sum(f.stat().st_size for f in files) + (database.stat().st_size if database.exists() else 0)
     return total / len(runs)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 
+from rich.console import Console
+
 from lenet_exp.executors.slurm_driver import queued
+from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.sweep_status import LiveLine, status_line
+from lenet_exp.reports.progress import Display
 
 TICK_SECONDS = 1.0
 RESTS = 9  # times as long as looking took, which with ten thousand runs takes its time
@@ -14,19 +17,20 @@ QUEUE_SECONDS = 10.0  # between two questions to Slurm's controller, which all u
 
 
 def follow(sweep: SweepFolder) -> None:
-    """Shows how far it is: on a terminal a line that changes, elsewhere a line now and then."""
-    asked_at, waits = 0.0, ""
-    with LiveLine() as line:
+    """Shows how it stands: on a terminal what the sweep's own shows, elsewhere a line every 30 s."""
+    asked_at, waits, look = 0.0, "", Look(sweep)
+    display = Display(Console(), say=lambda line: print(f"sweep {sweep.id}: {line}", flush=True))
+    with display.sweep():
         while True:
             start = time.monotonic()
             if sweep.owner() is not None:
-                line.show(status_line(sweep))
+                display.standing(look())
             else:
                 if time.monotonic() - asked_at > QUEUE_SECONDS:
                     waits, asked_at = queue_words(sweep), time.monotonic()
                 if not waits:
                     return
-                line.show(f"sweep {sweep.id}: {waits}")
+                display.waiting(waits)
             time.sleep(max(TICK_SECONDS, RESTS * (time.monotonic() - start)))
 
 

@@ -65,8 +65,8 @@ def run_job(
     finally:
         if is_over:
             sweep.end_job(job.number, error)
-            outcome, line = ended(job, error, sweep.started().started_ms)
-            display.job_done(job.name, outcome, line, job.config.num_epoch)
+            _, line = ended(job, error, sweep.started().started_ms)
+            display.job_done(job.name, line)
     return result.value
 
 

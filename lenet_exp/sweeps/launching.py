@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -50,7 +49,7 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
     _tell_promises(launcher, session.config.sweep)
     offsets = session.sweep.offsets()
     marked = [[*job.overrides, f"job_line={offsets[job.number]}"] for job in jobs]
-    with nullcontext() if in_this_process else session.watching():
+    with session.watching(in_this_process=in_this_process):
         try:
             returns: Sequence[JobReturn] = launcher.launch(marked, initial_job_idx=0)
         except Exception as e:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.errors import DamagedError, UserError
 from lenet_exp.folders.damage import say
 from lenet_exp.folders.job import Job
@@ -18,6 +19,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.stores import Stores
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.parent import close_parent
+from lenet_exp.tracking.sweep_report import report_sweep
 
 LEAVING_SECONDS = 5.0  # so long a process that was ended may take to be gone
 OWN_RUN = "the sweep's own MLflow run"
@@ -72,6 +74,8 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
         results = job_results(sweep, sweep.jobs(), plan.started_ms)
         if delivery is not None:
             delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
+            comparisons = compare_sweep(sweep.started(), results)
+            delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, False))
     if died:
         log.info("sweep %s: its process died; it and its runs are marked as killed now, and can go on", sweep.id)
     elif not _needs_repair(sweep.started(), stores):

@@ -71,7 +71,7 @@ class SearchRun:
         for job in {job.run: job for job in reversed(unended)}.values():  # the others wait for these
             self._costs.goes_on(job)
         try:
-            with display.sweep(len(unended), sum(job.config.num_epoch for job in unended)):
+            with display.sweep():
                 like = self.planned.corners
                 session.train(self._jobs(unended), launcher, environment, like=like, listener=self)
         finally:

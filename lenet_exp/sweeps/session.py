@@ -25,7 +25,6 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.machine import versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.pool.pool import Done
-from lenet_exp.reports.progress import display
 from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.sweeps.confirm import keep_answer
 from lenet_exp.sweeps.drive import drive
@@ -35,8 +34,10 @@ from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
 from lenet_exp.tracking.beside import Beside
 from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.live_report import LiveReport
 from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
 from lenet_exp.tracking.sweep_report import report_sweep
+from lenet_exp.tracking.system_metrics import sampling, system_metrics
 from lenet_exp.training.bits import bits_depend_on
 
 HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
@@ -73,6 +74,7 @@ class Session:
         self.config = config
         self.delivery = delivery
         self.beside = Beside(delivery)
+        self.live_report = LiveReport(sweep, delivery, OWN_RUN)
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
         self.grew = False
@@ -107,7 +109,6 @@ class Session:
         self.sweep.add(job)
         self.jobs.append(job)
         self.grew = True
-        display.more(1, job.config.num_epoch)
         return job
 
     def tell_failure(self, number: int, error: BaseException) -> None:
@@ -165,6 +166,7 @@ class Session:
         """Once nothing is launched any more: no run is left as if its process lived."""
         if not self._settled:
             self._settled = True
+            self.live_report.close()
             self.beside.close()
             settle(self.sweep, self.jobs, self.delivery)
 
@@ -174,12 +176,14 @@ class Session:
         return self.launcher_gave_up or any(r.outcome in left for r in self.results())
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Around training in other processes: delivers for them, and tells the terminal."""
-        self.beside.models = True
-        while self.earlier:  # so that they are found under this parent
-            self.beside.send(self.earlier.pop())
-        with Watch(self.sweep, self.jobs, self.beside):
+    def watching(self, *, in_this_process: bool = False) -> Iterator[None]:
+        """Around training: tells MLflow and the terminal how the sweep stands, and delivers for other processes."""
+        if not in_this_process:
+            self.beside.models = True
+            while self.earlier:  # so that they are found under this parent
+                self.beside.send(self.earlier.pop())
+        watch = Watch(self.sweep, self.jobs, self.beside, self.live_report, delivers=not in_this_process)
+        with sampling(self.delivery.system), watch:
             yield
 
 
@@ -195,14 +199,14 @@ def sweep_session(
         config: of one of the jobs; its `sweep.*` and `tracking.*` are the sweep's.
 
     Raises:
-        ConfigError: the outputs folder can't be written; nothing was started.
+        ConfigError: the outputs folder can't be written, or this machine not be sampled; nothing was started.
         StoreError: the MLflow store can't be used.
         RunsFailed: at the end, where a run did not finish.
     """
     outputs = sweep.outputs
     check_outputs(outputs)
     # First: a store that can't be used leaves nothing behind.
-    delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
+    delivery = StoreDelivery(config.tracking, outputs, in_sweep=True, system=system_metrics())
     with sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
         again = (kept := sweep.kept_plan()) is not None and kept.starts > 0

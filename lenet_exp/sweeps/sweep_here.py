@@ -61,7 +61,7 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
             sweep_session(sweep, frozen, config, Asked(command_line(), kept, swept)) as session,
         ):
             if missing := session.missing():
-                with display.sweep(len(missing), sum(job.config.num_epoch for job in missing)):
+                with display.sweep():
                     tell_engines(missing)
                     session.train(missing, launcher_of(config), {}, like=missing)
     return sweep

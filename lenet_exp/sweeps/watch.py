@@ -1,4 +1,4 @@
-"""Watches the jobs that train in other processes: asks for their delivery, and tells the terminal."""
+"""Watches a sweep's jobs while they train: asks for their delivery, and tells MLflow and the terminal how it stands."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
+from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.progress import display
-from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.beside import Beside
+from lenet_exp.tracking.live_report import LiveReport
 
 TICK_SECONDS = 0.5
 
@@ -24,13 +26,20 @@ class Watch:
 
     Args:
         jobs: all of the sweep's.
-        delivery: one that is not waited for: a request to stop, and the terminal, must not wait for a store.
+        beside: delivers, and is not waited for: a request to stop, and the terminal, must not wait for a store.
+        report: what is told of the sweep itself.
+        delivers: the jobs train in other processes, so that nobody else delivers them and says how they ended.
     """
 
-    def __init__(self, sweep: SweepFolder, jobs: Sequence[Job], delivery: Delivery) -> None:
+    def __init__(
+        self, sweep: SweepFolder, jobs: Sequence[Job], beside: Beside, report: LiveReport, *, delivers: bool = True
+    ) -> None:
         self._sweep = sweep
         self._jobs = jobs
-        self._delivery = delivery
+        self._beside = beside
+        self._report = report
+        self._delivers = delivers
+        self._look_at = Look(sweep, jobs, owners=False)
         self._told: set[int] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -54,19 +63,21 @@ class Watch:
     def _look(self) -> None:
         if self._sweep.is_asked_to_stop():
             os.kill(os.getpid(), signal.SIGTERM)
-        running = [self._jobs[n] for n in self._sweep.active()]
-        display.running([(job.name, len(job.folder.history().epochs), job.config.num_epoch) for job in running])
+        standing = self._look_at()
+        display.standing(standing)
         self._look_at_ended()
-        for job in running:
-            self._delivery.live(job.folder)
+        for run in standing.running if self._delivers else ():
+            self._beside.live(run.job.folder)
+        if (tell := self._report.next(standing)) is not None:
+            self._beside.report(tell)
 
     def _look_at_ended(self) -> None:
-        for number in self._sweep.ended():
+        for number in self._sweep.ended() if self._delivers else ():
             if number in self._told:
                 continue
             self._told.add(number)
             job = self._jobs[number]
-            outcome, line = ended(job, self._sweep.error(number), self._sweep.started().started_ms)
-            display.job_done(job.name, outcome, line, job.config.num_epoch)
+            _, line = ended(job, self._sweep.error(number), self._sweep.started().started_ms)
+            display.job_done(job.name, line)
             if job.folder.record() is not None and not self._stop.is_set():
-                self._delivery.send(job.folder)
+                self._beside.send(job.folder)

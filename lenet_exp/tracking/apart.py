@@ -24,8 +24,7 @@ from lenet_exp.addresses import store_uri
 from lenet_exp.config.schema import Tracking
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.beside import Beside
-from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.beside import Beside, delivered_beside
 from lenet_exp.tracking.store import import_mlflow
 
 END_SECONDS = 5.0  # for the other process to leave by itself, once nothing is asked of it
@@ -135,7 +134,7 @@ class Apart:
 
     def _lost(self) -> None:
         log.debug("the process that delivers ended with status %s; this one delivers", self._process.wait())
-        self._here = Beside(StoreDelivery(self._tracking, self._outputs))
+        self._here = delivered_beside(self._tracking, self._outputs)
 
 
 class _Back(logging.Handler):
@@ -185,7 +184,7 @@ def _serve(pipe: _Shared) -> None:
         value, error = None, None
         try:
             if what == "open":
-                delivery = Beside(StoreDelivery(*arguments))
+                delivery = delivered_beside(*arguments)
             else:
                 value = getattr(delivery, what)(*arguments)
         except Exception as e:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from lenet_exp.config.schema import Tracking
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.system_metrics import system_metrics
 
 log = logging.getLogger("lenet_exp")
 
@@ -31,6 +34,7 @@ class Beside:
         self._changed = threading.Condition()
         self._running: dict[Path, RunFolder] = {}
         self._ended: dict[Path, RunFolder] = {}
+        self._report: Callable[[], None] | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -39,7 +43,10 @@ class Beside:
         self._delivery.adopt(job)
 
     def live(self, folder: RunFolder) -> None:
-        """Asks for what is committed to be sent, if the last sending is long enough ago."""
+        """Asks for what is committed to be sent, if the last sending is long enough ago. A run in no sweep has begun:
+        the machine is sampled, where that is wanted."""
+        if self._delivery.system is not None and not self._delivery.in_sweep:
+            self._delivery.system.start()
         self._ask(self._running, folder)
 
     def send(self, folder: RunFolder) -> str | None:
@@ -49,6 +56,8 @@ class Beside:
             self._ask(self._ended, folder)
             return None
         self.close()
+        if self._delivery.system is not None:
+            self._delivery.system.stop()
         self._delivery.make_sure()
         return self._delivery.send(folder)
 
@@ -58,27 +67,48 @@ class Beside:
             self._closed = True
             self._changed.notify()
 
+    def report(self, tell: Callable[[], None]) -> None:
+        """Asks for something that is told of all runs, before any of them; what was asked for last counts."""
+        with self._changed:
+            self._report = tell
+            self._wake()
+
     def _ask(self, waiting: dict[Path, RunFolder], folder: RunFolder) -> None:
         with self._changed:
-            if self._closed:
-                return
             waiting[folder.path] = folder
-            if self._thread is None:
-                # A daemon: the process must not wait at its exit for a store that hangs.
-                self._thread = threading.Thread(target=self._run, name="deliver", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._closed:
+            return
+        if self._thread is None:
+            # A daemon: the process must not wait at its exit for a store that hangs.
+            self._thread = threading.Thread(target=self._run, name="deliver", daemon=True)
+            self._thread.start()
+        self._changed.notify()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._running or self._ended)
+                self._changed.wait_for(lambda: self._closed or self._report or self._running or self._ended)
                 if self._closed:
                     return
-                has_ended = not self._running
-                waiting = self._ended if has_ended else self._running
-                folder = waiting.pop(next(iter(waiting)))
-            self._deliver(folder, has_ended)
+                tell, self._report = self._report, None
+                if tell is None:
+                    has_ended = not self._running
+                    waiting = self._ended if has_ended else self._running
+                    folder = waiting.pop(next(iter(waiting)))
+            if tell is None:
+                self._deliver(folder, has_ended)
+            else:
+                self._tell(tell)
+
+    @staticmethod
+    def _tell(tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception:  # the end tells it
+            log.debug("telling of the sweep", exc_info=True)
 
     def _deliver(self, folder: RunFolder, has_ended: bool) -> None:
         try:
@@ -88,3 +118,13 @@ class Beside:
                 self._delivery.live(folder)
         except Exception:  # what it missed is delivered at the end
             log.debug("delivering %s", folder.path, exc_info=True)
+
+
+def delivered_beside(tracking: Tracking, outputs: Path) -> Beside:
+    """Opens the store for a run in no sweep, with what samples the machine where MLflow's switch says so.
+
+    Raises:
+        ConfigError: the switch is on, and what it needs is not installed.
+        StoreError: as of `StoreDelivery`.
+    """
+    return Beside(StoreDelivery(tracking, outputs, system=system_metrics()))

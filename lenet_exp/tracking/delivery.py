@@ -27,6 +27,7 @@ from lenet_exp.tracking.left import Amount, left_of
 from lenet_exp.tracking.patience import Patience, asks_to_wait, is_in_vain, is_too_much
 from lenet_exp.tracking.restored import learn
 from lenet_exp.tracking.store import Store, StoreAway, open_store
+from lenet_exp.tracking.system_metrics import SystemMetrics
 
 LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 
@@ -77,6 +78,7 @@ class StoreDelivery:
     Args:
         tracking: which store.
         outputs: the outputs folder of the runs; by default that of this process.
+        system: samples the machine meanwhile: for a run in no sweep; a sweep has them on its own run.
         in_sweep: the runs belong to a sweep: its best model alone is sent for `tracking.models=best`, when it is known,
             a store that is away is asked again only now and then, and the sweep says what is left at its end.
 
@@ -84,7 +86,15 @@ class StoreDelivery:
         StoreError: the store answers but can't be used.
     """
 
-    def __init__(self, tracking: Tracking, outputs: Path | None = None, *, in_sweep: bool = False) -> None:
+    def __init__(
+        self,
+        tracking: Tracking,
+        outputs: Path | None = None,
+        *,
+        in_sweep: bool = False,
+        system: SystemMetrics | None = None,
+    ) -> None:
+        self.system = system
         self.uri = store_uri(tracking.uri, outputs)
         self.in_sweep = in_sweep
         self._outputs = outputs
@@ -184,6 +194,10 @@ class StoreDelivery:
         """Another piece of bookkeeping, which may be done twice; None where it failed, which is said."""
         return self._done(what, action) if self._patience.may_be_asked() else None
 
+    def in_passing(self, what: str, action: Callable[[Store], T]) -> T | None:
+        """As `attempt`, of what is told anew later: a store that is away is left alone, as by `live`."""
+        return self._done(what, action) if self._patience.is_back() else None
+
     def tell_left(self, left: Amount, which: str) -> None:
         """At the end: what the store has not got.
 
@@ -203,6 +217,8 @@ class StoreDelivery:
                 sent = deliver(folder, store, parent=self.parent, model=model)
             if folder.delivered_ns() != before:
                 self._sent[folder.path] = folder
+            if self.system is not None and not self.in_sweep:
+                self.system.deliver(store, sent)
             return sent
 
         try:

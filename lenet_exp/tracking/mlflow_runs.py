@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SHOWN = "sweep_shown"  # the tag of a sweep's run that says which description it has
+LIVE = "live"  # its value while the sweep runs
 REPLACED = "replaced"  # the tag `kind` of a run that another one stands for
 
 

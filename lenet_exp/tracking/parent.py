@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.config.tags import merged
-from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.records import Counts, Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import git_state, host, versions
-from lenet_exp.reports.search_words import how, search_line
+from lenet_exp.reports.search_words import how
+from lenet_exp.reports.standing_words import best_words, ended_words
 from lenet_exp.tracking.deliver import delivered_run
 from lenet_exp.tracking.left import Amount, left_of
-from lenet_exp.tracking.mlflow_runs import alive, program, set_tags, shows_report, strings, user
+from lenet_exp.tracking.mlflow_runs import LIVE, SHOWN, alive, program, set_tags, shows_report, strings, user
 from lenet_exp.tracking.points import log_metrics
 from lenet_exp.tracking.store import Store
+from lenet_exp.tracking.swept_params import log_swept
 
 STATUS = {Outcome.finished: "FINISHED", Outcome.failed: "FAILED", Outcome.killed: "KILLED"}
 FILES = {"sweep.json", "jobs.json"}
@@ -34,6 +36,7 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
     else:
         run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
         sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
+    log_swept(store, run_id, sweep)
     store.client.log_dict(run_id, to_json(plan), "sweep.json")
     set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts})
     return run_id
@@ -45,7 +48,7 @@ def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
     run = store.client.get_run(run_id)
     ended_ms = plan.ended_ms or run.info.end_time  # older releases did not keep it
     status = STATUS.get(plan.outcome, "RUNNING")
-    shown = run_id not in plan.shown or shows_report(run, plan.shown[run_id])
+    shown = run.data.tags.get(SHOWN) != LIVE and (run_id not in plan.shown or shows_report(run, plan.shown[run_id]))
     files = {artifact.path for artifact in store.client.list_artifacts(run_id)}
     return shown and (run.info.status, run.info.end_time) == (status, ended_ms) and files >= FILES
 
@@ -59,18 +62,11 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     if run_id is None:
         return
     outcome, ended_ms = plan.outcome, plan.ended_ms or _now_ms()  # older releases did not keep it
-    counts = Counter(r.outcome for r in results)
-    values = {f"runs_{name}": counts[name] for name in COUNTED}
-    values |= {"runs_pruned": counts[Outcome.pruned]} if counts[Outcome.pruned] else {}
-    values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
-    finished = [r.value for r in results if r.outcome is Outcome.finished]
-    best = {"best_val_accuracy": max(finished)} if finished else {}
-    if plan.search is not None:
-        best |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
-        best |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
-        set_tags(store, run_id, {"sweep_best": search_line(plan.search, results)})
+    best = best_words(plan, results)
+    set_tags(store, run_id, {"sweep_progress": ended_words(results)} | ({"sweep_best": best} if best else {}))
+    log_counts(store, run_id, sweep.counts())
     # One point a start, however often the sweep went on; those of before once more, for a store that lost them.
-    counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **values, **best}}
+    counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
     sweep.save(counted=counted)
     for start, points in counted.items():
         at = int(points["ended_ms"])
@@ -79,6 +75,27 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     set_tags(store, run_id, {"outcome": outcome})
     store.client.set_terminated(run_id, STATUS[outcome], end_time=ended_ms)
     sweep.told(store.name)
+
+
+def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
+    """What the sweep's runs came to, as metrics of its own run."""
+    found = Counter(r.outcome for r in results)
+    values: dict[str, float] = {f"runs_{name}": found[name] for name in COUNTED}
+    values |= {"runs_pruned": found[Outcome.pruned]} if found[Outcome.pruned] else {}
+    values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
+    finished = [r.value for r in results if r.outcome is Outcome.finished]
+    values |= {"best_val_accuracy": max(finished)} if finished else {}
+    if plan.search is not None:
+        values |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
+        values |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
+    return values
+
+
+def log_counts(store: Store, run_id: str, told: Iterable[Counts]) -> None:
+    """Counts of while the sweep ran, with the stamps that they were told with first."""
+    from mlflow.entities import Metric
+
+    log_metrics(store, run_id, [Metric(k, v, c.time_ms, c.start) for c in told for k, v in c.values.items()])
 
 
 def left_of_sweep(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> Amount:

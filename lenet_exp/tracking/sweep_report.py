@@ -1,4 +1,4 @@
-"""A sweep's report on its MLflow run: the leaderboard as the description, the comparison's page and its pictures."""
+"""A sweep's report on its MLflow run: the verdict as the description, its page, text and pictures as files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.reports.description import ended
 from lenet_exp.reports.escape import code
 from lenet_exp.reports.leaderboard import markdown
 from lenet_exp.reports.source import Source
@@ -22,8 +23,8 @@ from lenet_exp.tracking.mlflow_runs import SHOWN, alive, set_tags, shows_report
 from lenet_exp.tracking.store import Store
 
 PAGE = "comparison.html"
-ROWS = 20  # of each leaderboard in the description
-NO_BREAK = "\N{NO-BREAK SPACE}"
+REPORT = "report.md"
+TRAINING = "workflowType=machine_learning"  # else the pages around are those for language models
 LONGEST = 7900  # characters that MLflow keeps of a description
 
 
@@ -44,14 +45,18 @@ def report_sweep(
     )
     digest = hashlib.sha256(state.encode()).hexdigest()
     if plan.shown.get(run_id) == digest and shows_report(store.client.get_run(run_id), digest):
-        return
+        files = {artifact.path for artifact in store.client.list_artifacts(run_id)}
+        if REPORT in files:  # else they were lost
+            return
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
     if with_pictures:
         _log_pictures(store, run_id, comparisons, Source(plan.command, plan.command, sweep.id, store.name))
-    description = _description(comparisons, plan.command, _links(store, results))
+    _log_report(store, run_id, comparisons, plan.command)
+    report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
+    description = ended(comparisons, links_of(store, results), report)
     # Both at once, and last: a backup has the whole report, or is seen to lack it.
-    set_tags(store, run_id, {"mlflow.note.content": description, SHOWN: digest})
+    set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST], SHOWN: digest})
     sweep.save(shown=plan.shown | {run_id: digest})
 
 
@@ -75,37 +80,22 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
     return found
 
 
-def _description(comparisons: Sequence[Comparison], command: str, links: Callable[[Group], str | None]) -> str:
-    """As many rows of each leaderboard as MLflow keeps."""
-    text = ""
-    for rows in range(ROWS, -1, -4):
-        tables = [_spaced(markdown(c, rows, links)) for c in comparisons]
-        text = "\n".join([*tables, f"{code(command)}\n"])
-        if len(text) <= LONGEST:
-            break
-    return text[:LONGEST]
-
-
-def _spaced(text: str) -> str:
-    """MLflow's page leaves no room between the columns of a table, and breaks `90.92 ± 0.21` in two lines."""
-    rows = []
-    for line in text.splitlines():
-        if line.startswith("| ") and not line.startswith("| ---"):
-            line = line.replace(" ± ", f"{NO_BREAK}±{NO_BREAK}").replace(" |", f"{2 * NO_BREAK} |")
-        rows.append(line)
-    return "\n".join(rows) + "\n"
-
-
-def _links(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
+def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
     """From a group to its best run's page."""
     folders = {r.job.run: r.job.folder for r in results}
 
     def link(group: Group) -> str | None:
         best = max(group.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
         run_id = delivered_run(folders[best.id], store) if best is not None else None
-        return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}" if run_id else None
+        return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}?{TRAINING}" if run_id else None
 
     return link
+
+
+def _log_report(store: Store, run_id: str, comparisons: Sequence[Comparison], command: str) -> None:
+    """The whole of it as Markdown: MLflow's page shows it, and one can paste it."""
+    text = "\n".join([*map(markdown, comparisons), f"{code(command)}\n"])
+    store.client.log_text(run_id, text, REPORT)
 
 
 def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: Source) -> None:

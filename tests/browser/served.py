@@ -22,7 +22,7 @@ class Served:
     """A `lenet-ui` that is up.
 
     Attributes:
-        links: the pages' addresses by what they show: `runs`, `curves`, `sweep`, `compared`.
+        links: the pages' addresses by what they show: `runs`, `curves`, `sweep`, `parallel`.
     """
 
     process: subprocess.Popen[str]
@@ -66,5 +66,5 @@ def links_in(text: str) -> dict[str, str]:
     """The links that lenet-ui printed, by a word of what they show."""
     found = dict(re.findall(r"^(.*):\n\s*(http\S+)$", text, re.MULTILINE))
     return {
-        word: url for word in ("runs", "curves", "sweep", "compared") for shows, url in found.items() if word in shows
+        word: url for word in ("runs", "curves", "sweep", "parallel") for shows, url in found.items() if word in shows
     }

@@ -67,7 +67,8 @@ def test_the_pages_of_a_sweep_of_200_runs(page, ready, screenshot):
         seconds["sweep"] = time.monotonic() - begin
         screenshot("sweep_of_200")
         begin = time.monotonic()
-        page.goto(served.links["compared"])
-        page.locator(".parcoords .axis-title").first.wait_for()
-        seconds["comparison of 20"] = time.monotonic() - begin
+        page.goto(served.links["parallel"])
+        page.locator(".dimension").first.wait_for()
+        seconds["parallel coordinates"] = time.monotonic() - begin
+        screenshot("parallel_of_200")
     print("; ".join(f"{name} {value:.1f} s" for name, value in seconds.items()))

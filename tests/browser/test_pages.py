@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.browser.served import lenet_ui
@@ -45,17 +47,33 @@ def test_the_table_of_a_sweep_is_flat_and_best_first_with_what_was_swept(page, s
     screenshot("table")
 
 
-def test_the_curves_of_a_sweep_start_with_parallel_coordinates_and_validation_accuracy(page, served, sweep, screenshot):
+def test_the_curves_of_a_sweep_are_grouped_by_configuration_with_bands_over_seeds(page, served, sweep, screenshot):
     page.goto(served.links["curves"])
     cards = page.get_by_test_id("experiment-view-compare-runs-card")
-    cards.nth(1).locator(".scatterlayer .trace").first.wait_for()
-    titles = [text.splitlines()[0] for text in cards.all_inner_texts()[:3]]
-    assert titles == ["Parallel Coordinates", "val_accuracy", "val_loss"]
-    axes = " ".join(cards.nth(0).locator(".dimension").all_text_contents())
-    assert all(flag in axes for flag in SWEPT)
-    with_curves = sum("val_accuracy" in run.data.metrics for run in sweep.runs)
-    assert cards.nth(1).locator(".scatterlayer .trace").count() >= with_curves
+    cards.first.locator(".scatterlayer .trace").first.wait_for()
+    assert [text.splitlines()[0] for text in cards.all_inner_texts()[:2]] == ["val_accuracy", "val_loss"]
+    groups = {(run.data.params["activation"], run.data.params["optimizer.lr"]) for run in sweep.runs}
+    legend = cards.first.inner_text()
+    assert all(f"activation: {activation}, optimizer.lr: {lr}" in legend for activation, lr in groups)
+    assert cards.first.locator(".scatterlayer .js-fill").count() >= 1
+    lowest = min(float(tick) for tick in cards.first.locator(".ytick text").all_text_contents())
+    assert lowest > 0
     screenshot("curves")
+
+
+def test_parallel_coordinates_have_a_page_of_their_own(page, served, screenshot):
+    page.goto(served.links["parallel"])
+    cards = page.get_by_test_id("experiment-view-compare-runs-card")
+    cards.first.locator(".dimension").first.wait_for()
+    axes = " ".join(cards.first.locator(".dimension").all_text_contents())
+    assert all(flag in axes for flag in (*SWEPT, "best_val_accuracy"))
+    screenshot("parallel")
+
+
+def test_a_link_is_short_and_opens_the_view_for_training(served):
+    for url in served.links.values():
+        assert len(url) < 160
+        assert TRAINING in url
 
 
 def test_the_sweep_has_a_report_and_its_runs(page, served, sweep, screenshot):
@@ -67,16 +85,34 @@ def test_the_sweep_has_a_report_and_its_runs(page, served, sweep, screenshot):
     assert page.get_by_test_id("key-value-Source").inner_text().split() == ["Source", "lenet-train"]
     description = page.get_by_test_id("note-editor-preview-content")
     assert description.locator("table tr").count() > 1
+    swept = sweep.parent.data.params
+    assert swept == {"activation": "relu, selu", "optimizer.lr": "0.05, 0.1", "seed": "0, 1"}
+    for flag in swept:
+        page.get_by_role("cell", name=flag, exact=True).wait_for()
     screenshot("sweep")
-    page.get_by_test_id("show-comment-toggle").click()
-    screenshot("sweep_report")
 
 
-def test_runs_are_compared_by_what_was_swept(page, served, sweep, screenshot):
-    page.goto(served.links["compared"])
-    page.locator(".parcoords .axis-title").first.wait_for()
-    assert page.locator(".parcoords .axis-title").all_text_contents() == [*SWEPT, "val_accuracy"]
-    screenshot("compare")
+@pytest.mark.parametrize("width", [1280, 1600])
+def test_the_description_begins_with_the_verdict_and_shows_all_of_itself(page, served, sweep, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(served.links["sweep"])
+    description = page.get_by_test_id("note-editor-preview-content")
+    description.locator("table tr").first.wait_for()
+    assert re.match(r"(relu|selu) lr=0\.\d+ (is first|wins): \d\d\.\d\d %", description.inner_text())
+    assert page.get_by_test_id("show-comment-toggle").count() == 0
+
+
+def test_the_description_leads_to_the_report_and_to_the_best_runs(page, served, sweep):
+    page.goto(served.links["sweep"])
+    description = page.get_by_test_id("note-editor-preview-content")
+    description.get_by_role("link", name="report").wait_for()
+    to = {link.inner_text(): link.get_attribute("href") for link in description.get_by_role("link").all()}
+    page.goto(f"{served.address}/{to.pop('report')}")
+    page.get_by_text("of the variance").first.wait_for()
+    for accuracy, run in to.items():
+        page.goto(f"{served.address}/{run}")
+        page.get_by_role("link", name="best_val_accuracy", exact=True).wait_for()
+        assert float(accuracy.split()[0]) > 0
 
 
 @pytest.mark.parametrize("name", ["learning_curves.png", "confusion_matrix.png", "mistakes.png"])

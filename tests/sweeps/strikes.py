@@ -2,7 +2,7 @@
 
 `main` is lenet-train, with a commit and a delivery after each epoch; what is delivered beside the training is delivered
 at once here, so that the points come in one order. Not among the points: the middle of a call of the
-store, lines added to a log, and the empty files that say which job is active.
+store, what is told of a sweep while it runs, lines added to a log, and the empty files that say which job is active.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lenet_exp.commands import train
 from lenet_exp.folders import commits
 from lenet_exp.tracking import delivery
 from lenet_exp.tracking.beside import Beside
+from lenet_exp.tracking.live_report import LiveReport
 
 TRACE = "LENET_EXP_TEST_TRACE"  # a file to which the points are written, a line each
 STRIKE = "LENET_EXP_TEST_STRIKE"  # the number of the point to die at, from 0
@@ -57,6 +58,7 @@ def main() -> None:
     """lenet-train, which dies where it is told to."""
     commits.COMMIT_SECONDS = delivery.LIVE_SECONDS = 0.0
     Beside._ask = lambda self, waiting, folder: self._closed or self._deliver(folder, waiting is self._ended)
+    LiveReport.next = lambda self, standing: None  # by a clock, and in a thread of its own
     reached = points()
     for name in FILES:
         setattr(os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.machine import host
-from tests.commands import MINE, SMALL, Done, end, lenet_train, start
+from tests.commands import MINE, Done, end, lenet_train, start
 from tests.stores import client, points, runs
-from tests.sweeps.layers import REACHED
 from tests.sweeps.on_another_machine import NAME
-
-QUICK = (*SMALL, "tracking.plots=false", "tracking.models=none")
-WAITS = (f"--config-dir={MINE}", *QUICK, "num_epoch=3", "num_threads=1", "activation=waits")
-
-
-@contextmanager
-def waiting(*arguments: str, outputs: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A command whose training waits in its second epoch for a signal."""
-    reached = tmp_path / "reached"
-    os.mkfifo(reached)
-    process = start(*arguments, outputs=outputs, env={REACHED: str(reached)})
-    pipe = os.open(reached, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        assert select.select([pipe], [], [], 300)[0], "training did not get there"
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-        os.close(pipe)
-        reached.unlink()
+from tests.sweeps.waiting import QUICK, WAITS, waiting
 
 
 def lenet_sweep(*arguments: str, outputs: Path) -> Done:

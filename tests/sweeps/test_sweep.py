@@ -79,6 +79,7 @@ def test_the_parent_says_what_was_asked_for(swept):
         "jobs.json",
         "leaderboard.csv",
         "comparison.html",
+        "report.md",
     } | {f"{name}.png" for name in ("leaderboard", "learning_curves", "heat_map", "parallel_coordinates")} | {
         "seconds_and_accuracy.png"
     }
@@ -97,19 +98,33 @@ def test_the_parent_ends_in_a_true_state_with_the_counts(swept):
     }
 
 
-def test_the_parents_description_is_the_leaderboard(swept):
-    text = swept.parent.data.tags["mlflow.note.content"]
-    assert text.startswith("**selu lr=0.01 wd=0.0005 is first with ")
+def test_the_parents_description_is_the_verdict_and_the_best_configurations(swept):
+    text = swept.parent.data.tags["mlflow.note.content"].replace("\N{NO-BREAK SPACE}", " ")
+    assert text.startswith("<div><b>selu lr=0.01 wd=0.0005 is first: ")
+    best = swept.children["selu lr=0.01 wd=0.0005"]
+    link = f"#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}?workflowType=machine_learning"
+    accuracy = best.data.metrics["best_val_accuracy"]
+    assert f'<td>1 </td><td>selu lr=0.01 wd=0.0005 </td><td><a href="{link}">{accuracy * 100:.2f}</a>' in text
+    assert sorted(re.findall(r"<td>(\d+) </td>", text)) == ["1", "2", "3", "4"]
+    assert "<td>4 more</td>" in text
+
+
+def test_the_parent_has_the_whole_report(swept):
+    text = Path(swept.store.download_artifacts(swept.parent.info.run_id, "report.md")).read_text()
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
     assert rows[0][:5] == ["#", "activation", "lr", "weight_decay", "best val, %"]
     assert set(rows[1]) == {"---"}
     assert len(rows) == 2 + 8
-    best = swept.children["selu lr=0.01 wd=0.0005"]
-    link = f"#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
-    accuracy = best.data.metrics["best_val_accuracy"]
-    assert rows[2][:5] == ["1", "selu", "0.01", "0.0005", f"[{accuracy * 100:.2f}]({link})"]
+    assert rows[2][:4] == ["1", "selu", "0.01", "0.0005"]
     assert [row[-1] for row in rows].count("1 failed") == 4
     assert f"`{swept.folder.started().command}`" in text
+
+
+def test_the_parent_says_in_words_what_its_runs_came_to(swept):
+    tags = swept.parent.data.tags
+    assert tags["sweep_progress"] == "8 of 8 runs ended (3 finished, 1 diverged, 4 failed)"
+    accuracy = swept.children["selu lr=0.01 wd=0.0005"].data.metrics["best_val_accuracy"]
+    assert tags["sweep_best"] == f"{accuracy:.2%} by selu lr=0.01 wd=0.0005"
 
 
 def test_children_belong_to_the_parent_and_have_short_distinct_names(swept):

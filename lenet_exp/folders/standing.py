@@ -1,0 +1,212 @@
+"""How a sweep stands while it runs, from its folder and its runs' folders alone: whatever executor it has, and from
+whatever process. It is asked every second, so a job that ended is read once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.owner import Owner, owner_of
+from lenet_exp.folders.records import Outcome, Record, SearchPlan, SweepPlan
+from lenet_exp.folders.results import JobResult, job_result
+from lenet_exp.folders.sweep_folder import SweepFolder
+
+OWNER_SECONDS = 10.0  # between two questions who owns a run: on a network file system it is asked by making a file
+
+OPEN = frozenset({Outcome.running, Outcome.not_started})
+
+
+@dataclass(frozen=True)
+class InTraining:
+    """A run that trains now.
+
+    Attributes:
+        epochs: committed.
+        best: its best validation accuracy so far, a fraction; None before the first commit.
+        owner: who trains it; None where that was not asked.
+    """
+
+    job: Job
+    epochs: int
+    best: float | None
+    owner: Owner | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a sweep stands.
+
+    Attributes:
+        results: of each job. What this start trains again (it was killed, failed, or is forced) has not started.
+        trained: epochs of this start.
+        done, left: epochs of all its runs, whenever they were trained; of a search, which makes its jobs as it goes,
+            those of the jobs that there are.
+        seconds: since this start.
+    """
+
+    plan: SweepPlan
+    results: Sequence[JobResult]
+    running: Sequence[InTraining]
+    trained: int
+    done: int
+    left: int
+    seconds: float
+
+    @cached_property
+    def counts(self) -> Counter[Outcome]:
+        """Jobs by outcome."""
+        return Counter(result.outcome for result in self.results)
+
+    @property
+    def ended(self) -> int:
+        """Jobs."""
+        return sum(n for outcome, n in self.counts.items() if outcome not in OPEN)
+
+    @cached_property
+    def wrong(self) -> list[JobResult]:
+        """The runs that failed or diverged, the last one first."""
+        found = [r for r in self.results if r.outcome in {Outcome.failed, Outcome.diverged}]
+        return sorted(found, key=lambda r: -(r.record.ended_ms if r.record is not None else 0))
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, from 0 to 1."""
+        search = self.plan.search
+        if search is not None:
+            return min(1.0, max((spent / budget for spent, budget in _budgets(search)), default=0.0))
+        return self.done / (self.done + self.left) if self.done + self.left else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About so long it will take; None where that is not known yet, as in a search that may give further seeds."""
+        search = self.plan.search
+        if search is None:
+            return self.seconds * self.left / self.trained if self.trained else None
+        known = [search.seconds * (budget - spent) / spent for spent, budget in _budgets(search) if spent]
+        ends_early = search.seeds > 1 and search.max_epochs is None and search.max_seconds is None
+        return max(0.0, min(known)) if known and not ends_early else None
+
+
+def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
+    """What a search has spent of each budget that it has, and the budget."""
+    found = [(search.told, search.n_trials), (search.epochs, search.max_epochs), (search.seconds, search.max_seconds)]
+    return [(spent, budget) for spent, budget in found if budget]
+
+
+class Look:
+    """Looks at a sweep again and again.
+
+    Args:
+        jobs: those of its process, which may get more; by default those in its folder.
+        owners: asks who owns what trains, and leaves out what nobody does: its process died.
+    """
+
+    def __init__(self, sweep: SweepFolder, jobs: Sequence[Job] | None = None, *, owners: bool = True) -> None:
+        self._sweep = sweep
+        self._given = jobs
+        self._asks = owners
+        self._start = -1
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._jobs: Sequence[Job] = self._given if self._given is not None else []
+        self._results: list[JobResult] = []
+        self._numbers: dict[str, list[int]] = {}  # jobs by run
+        self._known: set[int] = set()  # ended in this start, and read
+        self._active: set[int] = set()
+        self._done: dict[str, tuple[int, int, int]] = {}  # epochs by run: of this start, in all, and left
+        self._sums = [0, 0, 0]
+        self._owners: dict[int, tuple[float, Owner | None]] = {}
+
+    def __call__(self) -> Standing:
+        """Raises:
+        FileNotFoundError: it was never started.
+        DamagedError: its folder can't be read.
+        """
+        plan = self._sweep.started()
+        if plan.starts != self._start:
+            self._begin_anew()
+            self._start = plan.starts
+        if self._given is None and len(self._jobs) != plan.runs:
+            self._jobs = self._sweep.jobs()
+        active, ended = set(self._sweep.active()), set(self._sweep.ended())  # in this order: it may end meanwhile
+        for job in self._jobs[len(self._results) :]:
+            self._numbers.setdefault(job.run, []).append(job.number)
+            self._results.append(self._before(job, plan))
+            self._count(job, plan)
+        known = range(len(self._results))
+        for number in (ended - self._known).intersection(known):
+            self._end(self._jobs[number], plan)
+        running = [self._running(self._jobs[n], plan) for n in sorted((active - ended).intersection(known))]
+        found = [r for r in running if r is not None]
+        now = {r.job.number for r in found}
+        for number in self._active - now - self._known:  # its process died
+            self._results[number] = self._before(self._jobs[number], plan)
+        self._active = now
+        seconds = max(0.0, time.time() - plan.started_ms / 1000)
+        trained, done, left = self._sums
+        return Standing(plan, tuple(self._results), found, trained, done, left, seconds)
+
+    def _before(self, job: Job, plan: SweepPlan) -> JobResult:
+        """Of a job that this start has not begun: what it had come to, if it stays so."""
+        again = self._numbers[job.run][0] != job.number
+        record = job.folder.record()
+        if record is not None and _stays(record, plan):
+            repeated = record.ended_ms < plan.started_ms and record.outcome in {Outcome.finished, Outcome.pruned}
+            return JobResult(job, record.outcome or Outcome.running, record.reason, record, repeated or again)
+        return JobResult(job, Outcome.not_started, "", None, again)
+
+    def _end(self, job: Job, plan: SweepPlan) -> None:
+        """Reads what a job, and others with its run, came to; a network file system may show it later."""
+        for number in self._numbers[job.run]:
+            again = number != self._numbers[job.run][0]
+            result = job_result(self._sweep, self._jobs[number], plan.started_ms, running=False, again=again)
+            if result.outcome in OPEN:
+                continue
+            self._results[number] = result
+            if number == job.number:
+                self._known.add(number)
+        self._count(job, plan)
+
+    def _running(self, job: Job, plan: SweepPlan) -> InTraining | None:
+        owner = self._owner(job)
+        if self._asks and owner is None:
+            return None
+        if self._results[job.number].outcome is not Outcome.running:
+            again = self._numbers[job.run][0] != job.number
+            self._results[job.number] = JobResult(job, Outcome.running, "", None, again)
+        self._count(job, plan)
+        progress = job.folder.progress()
+        best = progress.best.val_accuracy if progress.best is not None else None
+        return InTraining(job, progress.epochs, best, owner)
+
+    def _owner(self, job: Job) -> Owner | None:
+        if not self._asks:
+            return None
+        at, owner = self._owners.get(job.number, (0.0, None))
+        if owner is None or time.monotonic() - at > OWNER_SECONDS:
+            owner = owner_of(job.folder.path)
+            self._owners[job.number] = time.monotonic(), owner
+        return owner
+
+    def _count(self, job: Job, plan: SweepPlan) -> None:
+        """Takes the epochs of its run into account."""
+        result, ends = self._results[job.number], job.folder.progress().ends
+        forced = result.outcome is Outcome.not_started and bool(plan.forced_ms)
+        had = () if forced else ends
+        trained = sum(end >= plan.started_ms for end in had)
+        left = job.config.num_epoch - len(had) if result.outcome in OPEN else 0
+        new, old = (trained, len(had), max(0, left)), self._done.get(job.run, (0, 0, 0))
+        self._done[job.run] = new
+        self._sums = [total + now - before for total, now, before in zip(self._sums, new, old, strict=True)]
+
+
+def _stays(record: Record, plan: SweepPlan) -> bool:
+    """Whether a run's record of before is what the sweep takes it for; what else there is, is trained (again)."""
+    if record.created_ms < plan.forced_ms or record.outcome is None:
+        return False
+    return record.is_result or (plan.search is not None and record.outcome is not Outcome.killed)

@@ -1,0 +1,68 @@
+"""How a sweep stands, in words: for MLflow while it runs, and for a line where there is no terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.results import JobResult, best_of
+from lenet_exp.folders.standing import OPEN, InTraining, Standing
+from lenet_exp.reports.duration import duration
+from lenet_exp.reports.search_words import search_line
+
+FEW = 4  # runs that a line names
+
+
+def ended_words(results: Sequence[JobResult]) -> str:
+    """`12 of 60 runs ended (11 finished, 1 diverged)`."""
+    counts = Counter(r.outcome for r in results if r.outcome not in OPEN)
+    outcomes = ", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o])
+    runs = "1 run" if len(results) == 1 else f"{len(results)} runs"
+    return f"{counts.total()} of {runs} ended" + (f" ({outcomes})" if outcomes else "")
+
+
+def progress_words(standing: Standing) -> str:
+    """`12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`."""
+    said = ended_words(standing.results)
+    said += f", {len(standing.running)} training" if standing.running else ""
+    left = left_words(standing)
+    return said + (f", {left}" if left else "")
+
+
+def counts_words(standing: Standing) -> str:
+    """`12/60 runs, 1 failed`: beside a bar."""
+    wrong = [f", {n} {o}" for o in Outcome if o not in OPEN | {Outcome.finished} and (n := standing.counts[o])]
+    search = standing.plan.search
+    of = f"{standing.ended}/{len(standing.results)} runs" if search is None else f"{standing.ended} runs"
+    return of + "".join(wrong)
+
+
+def left_words(standing: Standing) -> str:
+    """`about 4 min left`; empty where that is not known."""
+    left = standing.seconds_left
+    return "" if left is None else f"about {duration(left)} left"
+
+
+def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
+    """`98.10% by relu lr=0.1 seed=3`, of a search what it says of itself; empty before a run has finished."""
+    if plan.search is not None:
+        return search_line(plan.search, results)
+    best = best_of(results)
+    return f"{best.value:.2%} by {best.job.name}" if best is not None else ""
+
+
+def standing_line(standing: Standing) -> str:
+    """All of it in one line."""
+    words, best = [progress_words(standing)], best_words(standing.plan, standing.results)
+    if best:
+        words.append(best if standing.plan.search is not None else f"best {best}")
+    if standing.running:
+        words.append("training " + ", ".join(map(epoch_words, standing.running[:FEW])))
+        words[-1] += f" and {len(standing.running) - FEW} more" if len(standing.running) > FEW else ""
+    return "; ".join(words)
+
+
+def epoch_words(run: InTraining) -> str:
+    """`relu seed=1 (3/12)`."""
+    return f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})"

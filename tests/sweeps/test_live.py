@@ -1,0 +1,121 @@
+"""A sweep and a search, looked at while they run: in MLflow, and by `lenet-sweep watch` in another terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+
+from lenet_exp.folders.sweep_folder import all_sweeps
+from tests.commands import end, start
+from tests.stores import client, points, runs
+from tests.sweeps.waiting import WAITS, waiting
+
+SEARCH = ("hydra/sweeper=search", "n_trials=4", "optimizer.lr=interval(0.01,0.1)", "search.pruner=none")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def parent_when(outputs: Path, holds: Callable[[Run], bool]) -> Run:
+    """The sweep's own run, once it is so."""
+    for _ in range(600):
+        (parent,) = runs(client(outputs), "sweep")
+        if holds(parent):
+            return parent
+        time.sleep(0.2)
+    raise AssertionError(f"MLflow shows {parent.data.tags}, {parent.data.metrics}")
+
+
+class Terminal:
+    """`lenet-sweep watch` on a terminal of 80 columns."""
+
+    def __init__(self, outputs: Path) -> None:
+        self._ours, theirs = pty.openpty()
+        size = {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
+        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        self.process = start("watch", outputs=outputs, program="sweep", cold=True, env=size, **streams)
+        os.close(theirs)
+        self.sent = ""
+
+    def shows(self, pattern: str | None) -> bool:
+        """Reads until it does; None: to its end."""
+        while pattern is None or not re.search(pattern, self.sent):
+            if not select.select([self._ours], [], [], 120)[0]:
+                return False
+            try:
+                part = os.read(self._ours, 65536)
+            except OSError:  # Linux's way to say that nobody holds the other end
+                part = b""
+            if not part:
+                os.close(self._ours)
+                return pattern is None
+            self.sent += ESCAPES.sub("", part.decode(errors="replace"))
+        return True
+
+
+def stop(outputs: Path) -> subprocess.CompletedProcess[str]:
+    return end(start("stop", outputs=outputs, program="sweep"))
+
+
+@pytest.mark.slow(seconds=22)
+def test_a_sweep_that_runs_is_told_of_and_watched_until_it_ends(ready, tmp_path):
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1,2")
+    with waiting(*line, outputs=ready, tmp_path=tmp_path):
+        live = parent_when(ready, lambda run: "1 training" in run.data.tags.get("sweep_progress", ""))
+        assert live.info.status == "RUNNING"
+        assert live.data.metrics["runs"] == live.data.metrics["runs_missing"] == 3
+        assert re.search(r"<div>\d\d:\d\d:\d\d: 0 of 3 runs ended, 1 training", live.data.tags["mlflow.note.content"])
+        terminal = Terminal(ready)
+        assert terminal.shows(r"sweep [━╸╺ ]+ +\d+% 0/3 runs +\S*:\S*")
+        assert terminal.shows(r"seed=0 [━╸╺ ]+ +\d+% 1/3 done  best \d\d\.\d\d%")
+        assert stop(ready).returncode == 0
+        assert terminal.shows(None)
+        assert terminal.process.wait(60) == 1
+    assert max(len(text) for text in re.split(r"[\r\n]", terminal.sent) if "━" in text) <= 80
+    assert "1 killed" in terminal.sent.rpartition("━")[2]
+    (stopped,) = runs(client(ready), "sweep")
+    assert stopped.data.metrics["runs_killed"] == 1
+    assert stopped.data.tags["sweep_progress"] == "1 of 3 runs ended (1 killed)"
+    assert re.match(r"<div><b>No run finished: 1 killed, 2 not started\.", stopped.data.tags["mlflow.note.content"])
+
+
+@pytest.mark.slow(seconds=16)
+def test_a_sweep_that_goes_on_shows_what_is_so_now_and_in_the_end_the_best(ready, tmp_path):
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
+    with waiting(*line, outputs=ready, tmp_path=tmp_path):
+        stop(ready)
+    assert runs(client(ready), "sweep")[0].data.metrics["runs_killed"] == 1
+    done = end(start(*line, outputs=ready))
+    assert done.returncode == 0, done.stderr
+    (after,) = runs(client(ready), "sweep")
+    told = points(client(ready), after.info.run_id)["runs_killed"]
+    assert next(value for step, value, _ in told if step == 2) == 0  # the old count is gone at once
+    assert after.data.metrics["runs_finished"] == 2
+    assert after.data.tags["sweep_progress"] == "2 of 2 runs ended (2 finished)"
+    best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
+    accuracy = best.data.metrics["best_val_accuracy"]
+    assert after.data.tags["sweep_best"] == f"{accuracy:.2%} by {best.info.run_name}"
+    (sweep,) = all_sweeps(ready)
+    kept = {(c.start, c.time_ms, c.values.get("runs_killed")) for c in sweep.counts()}
+    assert {(s, ms, v) for s, v, ms in told} >= {c for c in kept if c[2] is not None}
+
+
+@pytest.mark.slow(seconds=13)
+def test_a_search_that_runs_is_told_of_and_watched(ready, tmp_path):
+    pytest.importorskip("optuna")
+    with waiting("-m", *WAITS, *SEARCH, "hydra.launcher.workers=1", outputs=ready, tmp_path=tmp_path):
+        live = parent_when(ready, lambda run: "1 training" in run.data.tags.get("sweep_progress", ""))
+        assert live.data.tags["sweep_best"].startswith("search (tpe): ")
+        assert live.data.metrics["trials_told"] == 0
+        watching = start("watch", outputs=ready, program="sweep")
+        first = watching.stdout.readline()
+        assert re.match(r"sweep [0-9a-f]{16}: 0 of 1 run ended, 1 training; search \(tpe\): .*; training lr=", first)
+        stop(ready)
+        assert end(watching).returncode == 1

@@ -1,0 +1,33 @@
+"""Sweeps whose training waits, so that one can look at them while they run."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.commands import MINE, SMALL, start
+from tests.sweeps.layers import REACHED
+
+QUICK = (*SMALL, "tracking.plots=false", "tracking.models=none")
+WAITS = (f"--config-dir={MINE}", *QUICK, "num_epoch=3", "num_threads=1", "activation=waits")
+
+
+@contextmanager
+def waiting(*arguments: str, outputs: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command whose training waits in its second epoch for a signal."""
+    reached = tmp_path / "reached"
+    os.mkfifo(reached)
+    process = start(*arguments, outputs=outputs, env={REACHED: str(reached)})
+    pipe = os.open(reached, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert select.select([pipe], [], [], 300)[0], "training did not get there"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(pipe)
+        reached.unlink()

@@ -1,0 +1,60 @@
+"""MLflow's own switch has a run, or a sweep's own run, carry the machine's CPU and memory."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from lenet_exp.tracking.system_metrics import SWITCH
+from tests.commands import SMALL, lenet_train
+from tests.stores import client, points, runs
+
+QUICK = (*SMALL, "num_threads=1", "tracking.plots=false", "tracking.models=none")
+ON = {SWITCH: "true", "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1"}
+NAMES = {"cpu_utilization_percentage", "system_memory_usage_percentage", "disk_usage_percentage"}
+
+
+def system_names(run) -> set[str]:
+    return {name.removeprefix("system/") for name in run.data.metrics if name.startswith("system/")}
+
+
+@pytest.mark.slow(seconds=6)
+def test_a_sweeps_own_run_has_the_machines_and_its_runs_have_none(ready):
+    pytest.importorskip("psutil")
+    done = lenet_train("-m", *QUICK, "num_epoch=3", "seed=0,1", "sweep.workers=1", outputs=ready, **ON)
+    assert done.returncode == 0, done.stderr
+    (parent,) = runs(client(ready), "sweep")
+    assert system_names(parent) >= NAMES
+    assert {name for run in runs(client(ready)) for name in system_names(run)} == set()
+    assert 0 < parent.data.metrics["system/system_memory_usage_percentage"] < 100
+
+
+def test_a_run_alone_has_them_and_each_sample_once(ready):
+    pytest.importorskip("psutil")
+    assert lenet_train(*QUICK, "num_epoch=2", outputs=ready, **ON).returncode == 0
+    (run,) = runs(client(ready))
+    assert system_names(run) >= NAMES
+    steps = [step for step, _, _ in points(client(ready), run.info.run_id)["system/cpu_utilization_percentage"]]
+    assert len(steps) == len(set(steps))
+
+
+def test_without_the_switch_there_are_none(ready):
+    assert lenet_train(*QUICK, "num_epoch=1", outputs=ready, **{SWITCH: "false"}).returncode == 0
+    assert system_names(runs(client(ready))[0]) == set()
+
+
+def test_a_package_that_is_missing_is_named_before_anything_is_trained(outputs, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("psutil", "mlflow.system_metrics"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    done = lenet_train(*QUICK, "num_epoch=1", outputs=outputs, **ON)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"lenet-train: {SWITCH}=true: needs psutil; pip install 'lenet_exp[system]'"
+    assert not (outputs / "runs").exists()
+
+
+def test_another_value_of_the_switch_is_a_mistake(outputs):
+    done = lenet_train(*QUICK, "num_epoch=1", outputs=outputs, **{SWITCH: "perhaps"})
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"lenet-train: {SWITCH}=perhaps: allowed is true or false"
