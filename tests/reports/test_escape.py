@@ -16,6 +16,7 @@ from PIL import Image
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.reports.comparison_file import write_comparison
 from lenet_exp.reports.comparison_plots import figures
+from lenet_exp.reports.comparison_tex import SIGNS
 from lenet_exp.reports.comparison_tex import escaped as in_tex
 from lenet_exp.reports.description import ended
 from lenet_exp.reports.escape import as_line, code, inline
@@ -137,18 +138,12 @@ def test_pages_and_pictures_hold_it_as_text(tmp_path):
 def test_tex_prints_a_text_as_it_is(text):
     """No sign of TeX's is left bare, and no two signs are drawn as one."""
     told = in_tex(text)
-    bare = re.sub(
-        r"\\[{}$&#%_]|\\(?:textbackslash|textasciicircum|textasciitilde|textless|textgreater|textbar|char34)\{\}",
-        "",
-        told,
-    )
-    bare = re.sub(r"\{[][*]?\}|\$\\pm\$", "", bare)
-    assert not set(bare) & set('\\{}$&#%_^~<>|"[]*')
+    signs = {tex: sign for sign, tex in SIGNS.items()}
+    words = "|".join(map(re.escape, sorted(signs, key=len, reverse=True)))
+    read = re.findall(rf"{words}|\{{\}}|.", told, re.DOTALL)
+    assert not {word for word in read if word not in signs} & set('\\{}$&#%_^~<>|"[]*')
     assert not re.search(r"--|``|''|,,|[?!]`", told)
-    names = {"backslash": "\\", "asciicircum": "^", "asciitilde": "~", "less": "<", "greater": ">", "bar": "|"}
-    plain = re.sub(r"\\text(\w+)\{\}", lambda m: names[m[1]], told.replace(r"$\pm$", "±").replace(r"\char34{}", '"'))
-    plain = re.sub(r"\{([][*]?)\}", r"\1", re.sub(r"\\([{}])", lambda m: "\1" if m[1] == "{" else "\2", plain))
-    plain = re.sub(r"\\([$&#%_])", r"\1", plain).replace("\1", "{").replace("\2", "}")
+    plain = "".join("" if word == "{}" else signs.get(word, word) for word in read)
     assert plain == re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
