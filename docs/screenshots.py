@@ -1,5 +1,5 @@
-"""The screenshots of the README, made anew by `python -m docs.screenshots`: it trains a small sweep on digits, in a folder
-of its own that says nothing of the machine, serves it with `lenet-ui`, and takes the pictures with Chromium.
+"""The screenshots of the README, made anew by `python -m docs.screenshots`: it trains a small sweep on digits, in a
+folder of its own that says nothing of the machine, serves it with `lenet-ui`, and takes the pictures with Chromium.
 
 Another picture is one more line in PICTURES, and a function that shows what is on it.
 """
