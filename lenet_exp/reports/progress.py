@@ -117,6 +117,7 @@ class Display:
         self._epoch_text = ""
         self._jobs: dict[int, TaskID] = {}
         self._said = -math.inf
+        self._waits = ""
 
     @property
     def _console(self) -> Console:
@@ -149,6 +150,9 @@ class Display:
     def waiting(self, line: str) -> None:
         """Why nothing trains."""
         if not self._console.is_terminal:
+            if line != self._waits:  # what changed is said at once
+                self._said = -math.inf
+            self._waits = line
             self._line(line)
         elif self._progress is not None:
             self._progress.below = [_one_line(line)]

@@ -73,9 +73,9 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
         _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
         results = job_results(sweep, sweep.jobs(), plan.started_ms)
         if delivery is not None:
-            delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
             comparisons = compare_sweep(sweep.started(), results)
             delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, False))
+            delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if died:
         log.info("sweep %s: its process died; it and its runs are marked as killed now, and can go on", sweep.id)
     elif not _needs_repair(sweep.started(), stores):

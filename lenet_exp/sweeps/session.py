@@ -273,14 +273,19 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
         if best is not None:
             delivery.send(best.job.folder, model=True)
     sweep.end(outcome)
+    comparisons = compare_sweep(sweep.started(), results)
+    keep_answer(sweep, comparisons)
+
+    def report(with_pictures: bool) -> None:
+        delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
+
+    report(False)  # before it is closed: what shows an end must not say that it runs
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if session.grew:
         delivery.attempt(OWN_RUN, lambda store: name_parent(store, sweep))
-    comparisons = compare_sweep(sweep.started(), results)
-    keep_answer(sweep, comparisons)
     print_sweep(results, seconds, sweep, comparisons)
-    with_pictures = session.config.tracking.plots and outcome is Outcome.finished
-    delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
+    if session.config.tracking.plots and outcome is Outcome.finished:
+        report(True)
     delivery.tell_left(left_of_sweep(sweep, delivery.name, results), f" sweep={sweep.id}")
     return all(r.outcome.ended_well for r in results)
 

@@ -110,6 +110,8 @@ def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tm
     for kind in kinds:
         (run,) = runs(client(ready), kind)
         assert (run.info.status, run.data.tags["outcome"]) == ("KILLED", "killed")
+        if kind == "sweep":
+            assert "No run finished: 1 killed" in run.data.tags["mlflow.note.content"]
     assert lenet_sweep("list", outputs=ready).stderr == ""  # nothing is left to do
     again = end(start(*arguments, outputs=ready))
     assert again.returncode == 0, again.stderr

@@ -99,6 +99,7 @@ def test_a_sweep_that_goes_on_shows_what_is_so_now_and_in_the_end_the_best(ready
     assert next(value for step, value, _ in told if step == 2) == 0  # the old count is gone at once
     assert after.data.metrics["runs_finished"] == 2
     assert after.data.tags["sweep_progress"] == "2 of 2 runs ended (2 finished)"
+    assert after.data.tags["mlflow.note.content"].startswith("<div><b>")
     best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
     accuracy = best.data.metrics["best_val_accuracy"]
     assert after.data.tags["sweep_best"] == f"{accuracy:.2%} by {best.info.run_name}"

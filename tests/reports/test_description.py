@@ -1,0 +1,56 @@
+"""What MLflow's page shows of a sweep's description without "Show more": five lines, the verdict first."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lenet_exp.comparison.compare import compare_runs
+from lenet_exp.reports.description import HEIGHT, LINE, ROW, WIDTH, ended, so_far
+from tests.comparison.made_up import many
+
+
+def compared(configurations: int):
+    """Each with two seeds; the first is the best."""
+    runs = []
+    for n in range(configurations):
+        accuracies = [0.95 - n / 100, 0.951 - n / 100]
+        runs += many(accuracies, dataset="digits", activation="selu", lr=f"0.{n:02d}")
+    return compare_runs(runs, ["activation", "lr"])
+
+
+def described(configurations: int) -> str:
+    text = ended(compared(configurations), lambda group: "#/run", "#/report")
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def lines_of(text: str) -> int:
+    (head,) = re.findall(r"<div>(.*)</div>", text)
+    return -(-len(re.sub(r"<[^>]+>", "", head)) // WIDTH)
+
+
+@pytest.mark.parametrize("configurations", [2, 4, 5, 10, 60])
+def test_the_verdict_and_up_to_ten_configurations_fit(configurations):
+    text = described(configurations)
+    assert text.startswith("<div><b>lr=0.00 ")
+    assert lines_of(text) * LINE + text.count("<tr>") * ROW <= HEIGHT
+    ranks = sorted(int(rank) for rank in re.findall(r"<td>(\d+) </td>", text))
+    assert ranks == list(range(1, min(configurations, 10) + 1))
+    assert ("50 more" in text) == (configurations == 60)
+
+
+def test_with_room_it_says_how_exact_a_mean_is():
+    assert re.search(r">95\.05 ± 0\.07 \(\d\d\.\d\d to \d\d\.\d\d\)</a>", described(3))
+
+
+def test_of_a_sweep_that_runs_it_begins_with_how_it_stands():
+    text = so_far("12:00:00: 6 of 20 runs ended", compared(3), lambda group: None)
+    assert text.startswith("<div>12:00:00: 6 of 20 runs ended</div>\n<table>\n")
+    assert "<a " not in text
+
+
+def test_each_data_set_has_its_verdict():
+    runs = [run for name in ("digits", "mnist") for run in many([0.9, 0.91], dataset=name, activation="selu")]
+    text = ended(compare_runs(runs, []), lambda group: None, "#/report")
+    assert re.findall(r"<div><b>(\w+): ", text) == ["digits", "mnist"]
