@@ -9,6 +9,7 @@ from typing import Any
 
 Kept = dict[str, Any]
 MILLION = 1_000_000
+STYLES = ("-", "--", ":")
 COSTS: dict[str, Callable[[Kept], float | None]] = {
     "jobs made, CPU s": lambda k: k["phases"]["jobs"],
     "dry run, CPU s": lambda k: k["commands"]["dry run"]["cpu"],
@@ -67,21 +68,28 @@ def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> 
 
 
 def draw(kept: Sequence[Kept], path: Path) -> None:
-    """Log-log curves: CPU seconds and memory; a straight line of slope one is linear."""
+    """Log-log curves: CPU seconds and memory, a colour a cost and a line style a store; grey lines are linear."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    styles = dict(zip(dict.fromkeys(k["store"] for k in kept), STYLES, strict=False))
     for axes, unit in zip(figure.subplots(1, 2), ("s", "MB"), strict=True):
-        for i, (name, cost) in enumerate((n, c) for n, c in COSTS.items() if n.endswith(f" {unit}")):
-            for store, style in zip(dict.fromkeys(k["store"] for k in kept), ("-", "--", ":"), strict=False):
+        costs = {n: cost for n, cost in COSTS.items() if n.endswith(f" {unit}")}
+        for i, cost in enumerate(costs.values()):
+            for store, style in styles.items():
                 points = [(k["runs"], cost(k)) for k in kept if k["store"] == store]
                 known = sorted((n, v) for n, v in points if v is not None and v > 0)
                 if known:
-                    label = f"{name.removesuffix(unit).rstrip(', ')}, {store}"
-                    axes.plot(*zip(*known, strict=True), style, marker="o", color=f"C{i % 10}", label=label)
+                    axes.plot(*zip(*known, strict=True), style, marker="o", markersize=4, color=f"C{i % 10}")
         low, high = min(k["runs"] for k in kept), max(k["runs"] for k in kept)
-        start = 10 ** math.floor(math.log10(max(axes.get_ylim()[0], 1e-3)))
-        axes.plot([low, high], [start, start * high / low], color="0.7", linewidth=1, label="linear")
+        bottom, top = axes.get_ylim()
+        for power in range(math.floor(math.log10(max(bottom, 0.1))), math.ceil(math.log10(top))):
+            axes.plot([low, high], [10.0**power, 10.0**power * high / low], color="0.88", linewidth=1, zorder=0)
         axes.set(xscale="log", yscale="log", xlabel="runs in the sweep", ylabel={"s": "seconds", "MB": "MB"}[unit])
-        axes.legend(fontsize=7)
-    figure.savefig(path, dpi=120)
+        axes.set_ylim(max(bottom, 0.1), top)
+        lines = [Line2D([], [], color=f"C{i % 10}") for i in range(len(costs))]
+        names = [name.removesuffix(unit).rstrip(", ") for name in costs]
+        lines += [Line2D([], [], color="0.3", linestyle=style) for style in styles.values()]
+        axes.legend(lines, [*names, *styles], fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+    figure.savefig(path, dpi=110)
