@@ -87,7 +87,7 @@ def draw(kept: Sequence[Kept], path: Path) -> None:
         for power in range(math.floor(math.log10(max(bottom, 0.1))), math.ceil(math.log10(top))):
             axes.plot([low, high], [10.0**power, 10.0**power * high / low], color="0.88", linewidth=1, zorder=0)
         axes.set(xscale="log", yscale="log", xlabel="runs in the sweep", ylabel={"s": "seconds", "MB": "MB"}[unit])
-        axes.set_ylim(max(bottom, 0.1), top)
+        axes.set_ylim(max(bottom, 0.1), 1.5 * top)
         lines = [Line2D([], [], color=f"C{i % 10}") for i in range(len(costs))]
         names = [name.removesuffix(unit).rstrip(", ") for name in costs]
         lines += [Line2D([], [], color="0.3", linestyle=style) for style in styles.values()]
