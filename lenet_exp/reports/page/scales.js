@@ -37,7 +37,8 @@ function niceStep(span, parts) {
 function axis([low, high], { percent = false, top = Infinity, parts = 5 } = {}) {
   const span = Math.max(high - low, percent ? 1e-3 : Math.abs(high) * 1e-3, 1e-12);
   const step = niceStep(span * 1.04, parts);
-  const min = Math.floor((low - 0.02 * span) / step + 1e-9) * step;
+  const least = percent && low >= 0 ? 0 : -Infinity; // of accuracies
+  const min = Math.max(Math.floor((low - 0.02 * span) / step + 1e-9) * step, least);
   const max = Math.min(Math.ceil((high + 0.02 * span) / step - 1e-9) * step, top);
   const places = Math.max(0, -Math.floor(Math.log10(percent ? step * 100 : step) + 1e-9) + (/25/.test(step.toPrecision(2)) ? 1 : 0));
   const said = (v) => (percent ? `${(v * 100).toFixed(places)} %` : plain(v, places));

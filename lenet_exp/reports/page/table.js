@@ -158,14 +158,20 @@ class Leaderboard {
     this.fit();
   }
 
-  // The verdict is never cut off: where the columns do not fit, each row is a card.
+  // The verdict is never cut off: where the columns do not fit, the less important go, as they do in a terminal; where
+  // even that is not enough, each row is a card with all of them.
   fit() {
     const holder = this.section.querySelector(".table");
     const [width, was] = [holder.clientWidth, this.fitted];
     if (width === was) return;
     this.fitted = width;
-    holder.classList.remove("stacked");
-    if (holder.scrollWidth > holder.clientWidth + 1) holder.classList.add("stacked");
+    const without = ["no-seconds", "no-epoch", "no-interval"];
+    holder.classList.remove("stacked", ...without);
+    const tooWide = () => holder.scrollWidth > holder.clientWidth + 1;
+    without.forEach((name) => tooWide() && holder.classList.add(name));
+    if (!tooWide()) return;
+    holder.classList.remove(...without);
+    holder.classList.add("stacked");
   }
 
   drawn() {
