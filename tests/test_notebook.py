@@ -1,0 +1,49 @@
+"""docs/first_hour.ipynb shows what happens when it is executed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.notebook import NOTEBOOK, executed, neutral
+
+nbformat = pytest.importorskip("nbformat")
+
+
+def cells() -> list:
+    return nbformat.read(NOTEBOOK, as_version=4).cells
+
+
+def text(cell) -> str:
+    return "".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in cell.outputs)
+
+
+def pictures(cell) -> int:
+    return sum("image/png" in o.get("data", {}) for o in cell.outputs)
+
+
+def test_the_notebook_has_ten_cells_with_their_outputs_and_names_no_machine():
+    kept = cells()
+    assert [re.match(r"# (\d+)\. ", cell.source).group(1) for cell in kept] == [str(n) for n in range(1, 11)]
+    assert [n for n, cell in enumerate(kept, 1) if pictures(cell)] == [4, 6, 8, 9, 10]
+    assert all(cell.outputs for cell in kept)
+    assert not any(o.output_type == "error" for cell in kept for o in cell.outputs)
+    written = NOTEBOOK.read_text()
+    paths = set(re.findall(r"(?<![\w.:/])/(?:home|tmp|root|work|usr|var|opt)/[\w.-]+", written))
+    assert paths <= {"/home/me"}
+
+
+@pytest.mark.slow(seconds=40)
+def test_every_cell_does_what_it_shows(tmp_path: Path):
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    done = neutral(executed(NOTEBOOK, tmp_path), tmp_path)
+    found = nbformat.from_dict(done).cells
+    for here, kept in zip(found, cells(), strict=True):
+        assert pictures(here) == pictures(kept), here.source
+        assert bool(text(here)) == bool(text(kept)), here.source
+    assert re.search(r"9\d\.\d\d% of the validation images", text(found[2]))
+    assert "trained before: True" in text(found[3])
+    assert "page.jpg: 7 2 1" in text(found[9])
