@@ -24,7 +24,8 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.tracking.adopt import take_over_one
 from lenet_exp.tracking.logged import MAX_BYTES
-from lenet_exp.tracking.model import EXPORTED, WEIGHTS
+from lenet_exp.tracking.model import WEIGHTS
+from lenet_exp.tracking.model_files import EXPORTED
 from lenet_exp.tracking.store import open_store
 from lenet_exp.training.weights import load_weights, save_weights, weights_digest
 from tests.commands import SMALL, lenet_train
