@@ -43,7 +43,7 @@ class LiveReport:
         self._compared_for = 0.0
         self._comparisons: list[Comparison] = []
         self._told: dict[str, float] = {}
-        self._losses = delivery.losses
+        self._losses = 0  # of the delivery, when it was told last
         self._runs = KnownRuns()
         self._closed = False
 

@@ -40,11 +40,9 @@ def report_sweep(
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
-    state = json.dumps(
-        [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
-    )
-    digest = hashlib.sha256(state.encode()).hexdigest()
-    if plan.shown.get(run_id) == digest and shows_report(store.client.get_run(run_id), digest):
+    digest, with_all = (_digest(results, plan, pictures) for pictures in (with_pictures, True))
+    shown = plan.shown.get(run_id)
+    if shown in (digest, with_all) and shows_report(store.client.get_run(run_id), shown):
         files = {artifact.path for artifact in store.client.list_artifacts(run_id)}
         if REPORT in files:  # else they were lost
             return
@@ -58,6 +56,12 @@ def report_sweep(
     # Both at once, and last: a backup has the whole report, or is seen to lack it.
     set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST], SHOWN: digest})
     sweep.save(shown=plan.shown | {run_id: digest})
+
+
+def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
+    """Of what a report tells."""
+    told = [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
