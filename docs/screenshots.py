@@ -45,7 +45,19 @@ def own_page(page: Page, served: Served) -> None:
     page.get_by_test_id("note-editor-preview-content").locator("table").wait_for()
 
 
-PICTURES: dict[str, Callable[[Page, Served], None]] = {"sweep": table, "curves": curves, "sweep_page": own_page}
+def report(page: Page, served: Served) -> None:
+    """The page of `lenet-compare output=report.html`, which no server has to serve."""
+    del served
+    page.goto((NEUTRAL / "report.html").as_uri())
+    page.locator("canvas").first.wait_for()
+
+
+PICTURES: dict[str, Callable[[Page, Served], None]] = {
+    "sweep": table,
+    "curves": curves,
+    "sweep_page": own_page,
+    "report": report,
+}
 
 
 def main() -> None:
@@ -55,6 +67,8 @@ def main() -> None:
     os.environ["LOGNAME"] = "you"
     try:
         done = end(start("-m", *LINE.split(), outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))
+        assert done.returncode == 0, done.stderr
+        done = end(start("output=report.html", program="compare", outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))
         assert done.returncode == 0, done.stderr
         with sync_playwright() as started, lenet_ui(outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True) as served:
             browser = started.chromium.launch(executable_path=executable, args=list(QUIET))
