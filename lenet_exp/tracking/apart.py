@@ -177,7 +177,8 @@ class _Shared:
 
 
 def _serve(pipe: _Shared) -> None:
-    _prepare(*pipe.recv()[1])
+    tracking, outputs = pipe.recv()[1]
+    _prepare(tracking, outputs)
     delivery: Beside | None = None
     while True:
         what, arguments = pipe.recv()
@@ -191,6 +192,8 @@ def _serve(pipe: _Shared) -> None:
             error = e
         if what != "live":
             pipe.send((value, error))
+        if what == "adopt" and tracking.plots:  # the run's process trains now
+            import lenet_exp.reports.plots  # noqa: F401
 
 
 def _prepare(tracking: Tracking, outputs: Path) -> None:
