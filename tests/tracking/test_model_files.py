@@ -12,6 +12,7 @@ import pytest
 import torch
 from mlflow.models import Model
 
+import lenet_exp.tracking.model_files as model_files
 from lenet_exp.config.schema import Config
 from lenet_exp.tracking.model_files import EXPORTED, poured, write_model_files
 from lenet_exp.training.lenet5 import LeNet5, rebuild
@@ -71,6 +72,26 @@ def test_the_second_model_has_all_that_the_first_has(tmp_path, cache, monkeypatc
     assert str(second.graph) == str(third.graph)
     ids = [Model.load(str(tmp_path / n)).model_uuid for n in ("first", "second", "third")]
     assert len(set(ids)) == 3
+
+
+def test_a_rate_of_dropout_needs_no_mould_of_its_own_and_moulds_are_bounded(tmp_path, cache, monkeypatch):
+    for n, rate in enumerate((0, 0.2, 0.5)):
+        config = configure("activation=relu", f"regularization.dropout_rate={rate}")
+        write_model_files(tmp_path / str(rate), config, weights(config, n), "m", "run")
+        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
+        write_model_files(tmp_path / f"{rate} by itself", config, weights(config, n), "m", "run")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parents[1]))
+        one, other = (torch.export.load(tmp_path / f"{rate}{end}" / EXPORTED) for end in ("", " by itself"))
+        assert str(one.graph) == str(other.graph)
+        assert {k: v.tolist() for k, v in one.state_dict.items()} == {
+            k: v.tolist() for k, v in other.state_dict.items()
+        }
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(model_files, "MOST", 1)
+    config = configure("activation=leaky_relu", "activation.negative_slope=0.3")
+    write_model_files(tmp_path / "more", config, weights(config, 3), "m", "run")
+    assert torch.export.load(tmp_path / "more" / EXPORTED).state_dict
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_what_others_could_have_written_or_does_not_fit_is_no_mould(tmp_path, cache):
