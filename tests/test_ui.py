@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import requests
 
 from lenet_exp.api import compose
 from lenet_exp.tracking.store import open_store
@@ -51,7 +52,7 @@ def test_help_and_mistakes_are_quick_and_short(main):
     assert shown.returncode == 0
     assert "sweep=" in shown.stdout
     for argument, said in {
-        "prot=1": "prot=1: allowed is sweep=, open=, port=, tracking.uri=, experiment=; did you mean port=?",
+        "prot=1": "prot=1: allowed is sweep=, open=, host=, port=, tracking.uri=, experiment=; did you mean port=?",
         "open=True": "open=True: allowed is true or false; did you mean true?",
         "port=http": "port=http: allowed is a number from 0 (any free port) to 65535",
         "port=70000": "port=70000: allowed is a number from 0 (any free port) to 65535",
@@ -136,6 +137,41 @@ def test_a_signal_ends_it_and_leaves_nothing_behind(ready, tmp_path, which, stat
         assert processes_of(served.port) == []
     assert list(here.iterdir()) == []
     assert sorted(path.relative_to(ready) for path in ready.rglob("*")) == before
+
+
+@pytest.mark.slow(seconds=6)
+def test_host_lets_others_in_by_the_machines_name_and_says_what_that_means(ready):
+    name = socket.gethostname()
+    with lenet_ui(OTHER, "host=0.0.0.0", outputs=ready) as served:
+        assert served.address == f"http://{name}:{served.port}"
+        search = {"experiment_ids": ["1"]}
+        at = f"http://127.0.0.1:{served.port}/ajax-api/2.0/mlflow/runs/search"
+        for asked_as, status in {
+            f"{name}:{served.port}": 200,
+            f"10.1.2.3:{served.port}": 200,
+            "evil.example": 403,
+        }.items():
+            headers = {"Host": asked_as, "Origin": f"http://{asked_as}"}
+            assert requests.post(at, json=search, headers=headers, timeout=30).status_code == status
+        served.process.send_signal(signal.SIGINT)
+        done = end(served.process)
+    assert "host=0.0.0.0: whoever reaches this machine can read and change these runs" in done.stderr
+
+
+@pytest.mark.slow(seconds=5)
+def test_over_ssh_it_says_how_to_see_the_pages_where_one_sits(ready):
+    there = {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22", "USER": "ada"}
+    with lenet_ui(OTHER, outputs=ready, env=there) as served:
+        served.process.send_signal(signal.SIGINT)
+        done = end(served.process)
+    assert f"ssh -N -L {served.port}:127.0.0.1:{served.port} ada@192.0.2.1" in done.stderr
+
+
+def test_a_host_of_another_machine_is_refused(main, ready):
+    for host in ("192.0.2.1", "no.such.name.invalid"):
+        done = main(OTHER, f"host={host}", program="ui")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith(f"lenet-ui: host={host}: allowed is an address or a name of this machine")
 
 
 @pytest.mark.slow(seconds=1)

@@ -25,7 +25,8 @@ lenet-ui: opens MLflow's UI, and prints where a sweep's runs are compared. Ctrl-
   lenet-ui sweep=<which>       last, a sweep's id (or its first digits), its MLflow run id, or its folder
   lenet-ui sweep=all           all runs of the experiment
   lenet-ui open=true           opens the first of the links in a browser
-  lenet-ui port=5000           where the UI listens, on this machine alone; if the port is taken, on another
+  lenet-ui port=5000           where the UI listens; if the port is taken, on another
+  lenet-ui host=127.0.0.1      for whom: this machine alone; 0.0.0.0 or a name of it: all who reach it, without password
 
   tracking.uri=      the store (the sweep's own; without a sweep MLFLOW_TRACKING_URI, else mlflow.db in the outputs
                      folder); of an http:// or https:// server only the links are printed
@@ -37,6 +38,7 @@ The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
 KNOWN: dict[str, str | None] = {
     "sweep": None,
     "open": "false",
+    "host": "127.0.0.1",
     "port": "5000",
     "tracking.uri": None,
     "experiment": None,
@@ -54,18 +56,18 @@ def run(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, raise_terminated)
     try:
-        _show(values, browser, port)
+        _show(values, browser, str(values["host"]), port)
     except Terminated:
         return STOPPED_BY_SIGTERM
     return 0
 
 
-def _show(values: dict[str, str | None], browser: bool, port: int) -> None:
+def _show(values: dict[str, str | None], browser: bool, host: str, port: int) -> None:
     from lenet_exp.addresses import hide_password
     from lenet_exp.reports.progress import log_to_console
     from lenet_exp.stopping import graceful
     from lenet_exp.tracking.store import answering, connect
-    from lenet_exp.tracking.ui_server import HOST, listen, serving
+    from lenet_exp.tracking.ui_server import is_local, listen, serving, web_address
 
     log_to_console()
     sweep = _sweep(values["tracking.uri"], values["sweep"], values["experiment"])
@@ -77,18 +79,33 @@ def _show(values: dict[str, str | None], browser: bool, port: int) -> None:
     if uri.startswith(("http://", "https://")):
         _print(_links(client, re.sub(r"//[^/@]*@", "//", uri.rstrip("/")), parent, experiment), browser)
         return
-    listening = listen(port)
+    listening = listen(port, host)
     taken = listening.getsockname()[1]
     if port and taken != port:
         print(f"port {port} is in use; taken instead: {taken}", file=sys.stderr)
     print(f"MLflow's UI of {hide_password(uri)} starts ...", file=sys.stderr)
     # Noted, and not raised: an exception that arrives in the middle of a library may be lost there.
-    with graceful(), serving(uri, listening) as server:
-        links = _links(client, f"http://{HOST}:{taken}", parent, experiment)
+    with graceful(), serving(uri, listening, host) as server:
+        links = _links(client, web_address(host, taken), parent, experiment)
         if server.wait_until_up():
             _print(links, browser)
+            if not is_local(host):
+                print(f"host={host}: whoever reaches this machine can read and change these runs", file=sys.stderr)
+            elif ssh := os.environ.get("SSH_CONNECTION"):
+                print(_from_afar(ssh, taken), file=sys.stderr)
             print("Ctrl-C ends it", flush=True)
             server.wait_until_asked()
+
+
+def _from_afar(ssh: str, port: int) -> str:
+    """How the browser of somebody who is here over SSH reaches this machine.
+
+    Args:
+        ssh: SSH_CONNECTION: the client's address and port, the server's address and port.
+    """
+    server = ssh.split()[2] if len(ssh.split()) == 4 else "this-machine"
+    user = os.environ.get("USER", "you")
+    return f"to see them where you sit, type there: ssh -N -L {port}:127.0.0.1:{port} {user}@{server}"
 
 
 def _links(client: MlflowClient, address: str, parent: Run | None, experiment: str | None) -> list[Link]:

@@ -1,4 +1,4 @@
-"""MLflow's UI on a port of this machine, for as long as a context lasts."""
+"""MLflow's UI on a port of this machine, for as long as a context lasts; by itself, only this machine reaches it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from lenet_exp.tracking.database import driver_uri
 from lenet_exp.tracking.usable import without_stray_folders
 
 HOST = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::")
 START_SECONDS = 300.0  # a busy machine takes long to import MLflow twice
 END_SECONDS = 15.0
 POLL_SECONDS = 0.2
@@ -34,21 +35,42 @@ WORDS = 2000  # characters of what the server said last, for an error
 KEPT_SETTINGS = ("MLFLOW_S3_", "MLFLOW_BOTO_", "MLFLOW_GCS_", "MLFLOW_SQLALCHEMYSTORE_")
 
 
-def listen(port: int) -> socket.socket:
+def listen(port: int, host: str = HOST) -> socket.socket:
     """A socket that listens on this port, or on a free one if it is taken.
 
+    Args:
+        host: an address or a name of this machine; 0.0.0.0: all of them.
+
     Raises:
-        ConfigError: the port may not be used.
+        ConfigError: the host is none of this machine's, or the port may not be used.
     """
     try:
-        listening = socket.create_server((HOST, port))
+        listening = _server(host, port)
     except OSError as e:
+        if e.errno is None or e.errno < 0 or e.errno == errno.EADDRNOTAVAIL:  # below 0: a name that nobody knows
+            here = f"allowed is an address or a name of this machine, as {HOST} (by itself) or 0.0.0.0 (all of them)"
+            raise ConfigError(f"host={host}: {here}") from e
         if e.errno != errno.EADDRINUSE:
             raise ConfigError(f"port={port}: can't be used ({e.strerror}); allowed is 1024 to 65535") from e
-        listening = socket.create_server((HOST, 0))
+        listening = _server(host, 0)
     # Accepted connections inherit it. uvicorn takes a socket that it was given for one of Unix, and would not set it.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def _server(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def web_address(host: str, port: int) -> str:
+    """The address at which a browser finds what listens there; of all addresses it is the machine's name."""
+    name = socket.gethostname() if host in EVERYWHERE else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 class Server:
@@ -109,16 +131,17 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(uri: str, listening: socket.socket) -> Iterator[Server]:
-    """MLflow's server of the store `uri` on a socket of `listen`; on leaving, it and all that it started have ended."""
-    with without_stray_folders(uri), _serving(uri, listening) as server:
+def serving(uri: str, listening: socket.socket, host: str = HOST) -> Iterator[Server]:
+    """MLflow's server of the store `uri` on a socket of `listen`, to which the same host was given; on leaving, it and
+    all that it started have ended."""
+    with without_stray_folders(uri), _serving(uri, listening, host) as server:
         yield server
 
 
 @contextlib.contextmanager
-def _serving(uri: str, listening: socket.socket) -> Iterator[Server]:
+def _serving(uri: str, listening: socket.socket, host: str) -> Iterator[Server]:
     port = listening.getsockname()[1]
-    command = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    command = ["--host", host, "--port", str(port), "--workers", "1", *_allowed(host, port)]
     # The socket is the server's stdin, so that it passes through `mlflow server` to uvicorn.
     # By default uvicorn imports from the working directory first.
     here = shlex.quote(str(Path(__file__).resolve().parents[2]))
@@ -142,11 +165,28 @@ def _serving(uri: str, listening: socket.socket) -> Iterator[Server]:
         os.close(theirs)
         listening.close()  # so that a server that ended refuses, instead of never answering
         try:
-            yield Server(process, f"http://{HOST}:{port}")
+            loopback = HOST if host == EVERYWHERE[0] else "::1" if host == EVERYWHERE[1] else host
+            yield Server(process, web_address(loopback, port))
         finally:
             _end(process)
     finally:
         os.close(mine)
+
+
+def _allowed(host: str, port: int) -> list[str]:
+    """MLflow answers only who asks for a name that it knows, against pages that let a browser ask for another's."""
+    if is_local(host):
+        return []
+    names = {host, socket.gethostname(), socket.getfqdn()} if host in EVERYWHERE else {host}
+    if host in EVERYWHERE:
+        with contextlib.suppress(OSError):
+            names |= {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
+    asked_as = sorted(web_address(name, port).removeprefix("http://") for name in names - set(EVERYWHERE))
+    hosts = [f"{HOST}:{port}", f"localhost:{port}", *asked_as]
+    private = ["10.*", "192.168.*", *(f"172.{i}.*" for i in range(16, 32))] if host in EVERYWHERE else []
+    hosts += [f"{network}:{port}" for network in private]
+    origins = [f"http://{name}" for name in hosts]
+    return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
 
 
 def _environment(uri: str) -> dict[str, str]:
