@@ -7,8 +7,6 @@ import os
 import pickle
 import pickletools
 import struct
-import sys
-import types
 import zipfile
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from lenet_exp.data.readers import read_images
 from lenet_exp.errors import UserError
 from lenet_exp.training.ancestor import load_ancestor
 from lenet_exp.training.evaluate import predict_classes
+from tests.training.argparse_script import LeNet5, save
 
 MODELS = Path(
     os.environ.get("LENET_EXP_ANCESTOR_MODELS") or Path(__file__).resolve().parents[3] / "shared" / "ancestor_models"
@@ -43,37 +42,6 @@ def test_its_published_models_give_exactly_the_published_accuracy(file, dataset,
     assert int((predictions == raw.labels).sum()) == correct
 
 
-class LeNet5(nn.Module):
-    """As the ancestor had it: attributes conv1..fc3, an activation each, dropout modules or None."""
-
-    def __init__(self, activation, dropout):
-        super().__init__()
-        self.conv1, self.activation1, self.pool1 = nn.Conv2d(1, 6, 5), activation(), nn.MaxPool2d(2)
-        self.conv2, self.activation2, self.pool2 = nn.Conv2d(6, 16, 5), activation(), nn.MaxPool2d(2)
-        self.fc1, self.activation3 = nn.Linear(400, 120), activation()
-        self.fc2, self.activation4 = nn.Linear(120, 84), activation()
-        self.fc3 = nn.Linear(84, 10)
-        self.dropout1 = nn.Dropout(dropout) if dropout else None
-        self.dropout2 = nn.Dropout(dropout) if dropout else None
-
-    def forward(self, x):
-        x = self.pool1(self.activation1(self.conv1(x)))
-        x = self.pool2(self.activation2(self.conv2(x))).flatten(1)
-        x = self.activation3(self.fc1(x))
-        x = self.activation4(self.fc2(self.dropout1(x) if self.dropout1 else x))
-        return self.fc3(self.dropout2(x) if self.dropout2 else x)
-
-
-@pytest.fixture
-def ancestor(monkeypatch):
-    """The class under the name that its pickles have."""
-    module = types.ModuleType("lenet5")
-    module.LeNet5 = LeNet5
-    monkeypatch.setitem(sys.modules, "lenet5", module)
-    monkeypatch.setattr(LeNet5, "__module__", "lenet5")
-    return LeNet5
-
-
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
@@ -87,9 +55,9 @@ ACTIVATIONS = {
 
 @pytest.mark.parametrize("dropout", [0, 0.3])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_any_of_its_activations_and_dropout_settings_work(name, dropout, ancestor, tmp_path):
-    network = ancestor(ACTIVATIONS[name], dropout).eval()
-    torch.save(network, tmp_path / "model.pkl")
+def test_any_of_its_activations_and_dropout_settings_work(name, dropout, tmp_path):
+    network = LeNet5(ACTIVATIONS[name], dropout).eval()
+    save(network, tmp_path / "model.pkl")
     images = torch.rand(5, 1, 32, 32) * 2 - 1
     with torch.no_grad():
         torch.testing.assert_close(load_ancestor(tmp_path / "model.pkl")(images), network(images))
@@ -165,8 +133,8 @@ def test_the_attacks_would_work_where_pickle_is_trusted(tmp_path):
     assert marker.exists()
 
 
-def test_an_attack_hidden_in_a_real_model_is_refused(ancestor, tmp_path):
-    torch.save(ancestor(nn.SELU, 0), tmp_path / "model.pkl")
+def test_an_attack_hidden_in_a_real_model_is_refused(tmp_path):
+    save(LeNet5(nn.SELU, 0), tmp_path / "model.pkl")
     marker = tmp_path / "ran"
     hidden, _ = attacks(marker)["os.system"]
     with zipfile.ZipFile(tmp_path / "model.pkl") as model, zipfile.ZipFile(tmp_path / "evil.pkl", "w") as evil:
@@ -218,10 +186,10 @@ def test_harmless_pickles_of_other_things_are_no_model(value, tmp_path):
         load_ancestor(tmp_path / "other.pkl")
 
 
-def test_a_model_of_another_shape_is_no_model(ancestor, tmp_path):
-    network = ancestor(nn.SELU, 0)
+def test_a_model_of_another_shape_is_no_model(tmp_path):
+    network = LeNet5(nn.SELU, 0)
     network.fc3 = nn.Linear(84, 11)
-    torch.save(network, tmp_path / "model.pkl")
+    save(network, tmp_path / "model.pkl")
     with pytest.raises(UserError, match="not a LeNet-5 of the ancestor"):
         load_ancestor(tmp_path / "model.pkl")
 

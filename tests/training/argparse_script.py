@@ -1,0 +1,43 @@
+"""The network as the argparse script had it, and saved as it saved it: the whole module, pickled."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+
+class LeNet5(nn.Module):
+    """Attributes conv1..fc3, an activation each, dropout modules or None."""
+
+    __module__ = "lenet5"  # the name that its pickles have
+
+    def __init__(self, activation: Callable[[], nn.Module], dropout: float) -> None:
+        super().__init__()
+        self.conv1, self.activation1, self.pool1 = nn.Conv2d(1, 6, 5), activation(), nn.MaxPool2d(2)
+        self.conv2, self.activation2, self.pool2 = nn.Conv2d(6, 16, 5), activation(), nn.MaxPool2d(2)
+        self.fc1, self.activation3 = nn.Linear(400, 120), activation()
+        self.fc2, self.activation4 = nn.Linear(120, 84), activation()
+        self.fc3 = nn.Linear(84, 10)
+        self.dropout1 = nn.Dropout(dropout) if dropout else None
+        self.dropout2 = nn.Dropout(dropout) if dropout else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool1(self.activation1(self.conv1(x)))
+        x = self.pool2(self.activation2(self.conv2(x))).flatten(1)
+        x = self.activation3(self.fc1(x))
+        x = self.activation4(self.fc2(self.dropout1(x) if self.dropout1 else x))
+        return self.fc3(self.dropout2(x) if self.dropout2 else x)
+
+
+def save(network: LeNet5, path: Path) -> None:
+    """Writes its `.pkl`; a pickle names the class, so its module has to be there meanwhile."""
+    module = types.ModuleType(LeNet5.__module__)
+    module.LeNet5 = LeNet5  # type: ignore[attr-defined]
+    with patch.dict(sys.modules, {LeNet5.__module__: module}):
+        torch.save(network, path)
