@@ -168,12 +168,12 @@ def test_a_search_from_python_goes_on_to_its_total(store):
 def test_the_optuna_script_of_the_readme_works(store, monkeypatch):
     import optuna
 
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    readme = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
     (script,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "import optuna" in block]
     names: dict[str, object] = {}
     script = script.replace("n_trials=10", "n_trials=3")
     seeded = "create_study(sampler=optuna.samplers.RandomSampler(11), "  # three rates may all be too large
-    exec(compile(script.replace("create_study(", seeded), "README.md", "exec"), names)
+    exec(compile(script.replace("create_study(", seeded), "docs/python.md", "exec"), names)
     study = names["study"]
     assert isinstance(study, optuna.Study)
     assert len(study.trials) == 3

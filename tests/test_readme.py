@@ -17,10 +17,11 @@ from lenet_exp.config.plain import plain
 from tests.commands import ROOT
 
 README = (ROOT / "README.md").read_text()
-SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
+PAGES = "\n".join([README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))])
+SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", PAGES, re.DOTALL))
 COMMANDS = re.findall(r"lenet-train\b[^\n#]*", SHELL)
-MISTAKES = re.findall(r"^\$ lenet-train (.*)\n(lenet-train: .*)$", README, re.MULTILINE)
-ROWS = re.findall(r"^\| `--(\w+) .*?` \| `(.*?)`.*? \| (.*?) \|$", README, re.MULTILINE)
+MISTAKES = re.findall(r"^\$ lenet-train (.*)\n(lenet-train: .*)$", PAGES, re.MULTILINE)
+ROWS = re.findall(r"^\| `--(\w+) .*?` \| `(.*?)`.*? \| (.*?) \|$", PAGES, re.MULTILINE)
 
 
 def jobs(overrides: list[str]) -> list[list[str]]:
@@ -35,12 +36,14 @@ SEARCHES = [c.strip() for c in COMMANDS if "sweeper=search" in c]
 
 @pytest.mark.parametrize("command", SEARCHES)
 def test_a_search_of_the_readme_is_one(main, command):
-    done = main(*shlex.split(command)[1:], "sweep.dry_run=true")
+    done = main(*shlex.split(command)[1:], "dataset=digits", "sweep.dry_run=true")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "each trial:" in done.stdout
+    assert "trial" in done.stdout
 
 
-@pytest.mark.parametrize("command", [c.strip() for c in COMMANDS if "--" not in c and c.strip() not in SEARCHES])
+@pytest.mark.parametrize(
+    "command", [c.strip() for c in COMMANDS if "--" not in c and "-sc" not in c and c.strip() not in SEARCHES]
+)
 def test_a_command_of_the_readme_is_a_right_configuration(command):
     words = shlex.split(command)[1:]
     overrides = [word for word in words if word != "-m"]
@@ -104,7 +107,7 @@ def test_the_flag_table_has_every_flag_of_the_ancestor():
 
 @pytest.mark.parametrize("group", sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir()))
 def test_every_option_is_named(group):
-    (listed,) = re.findall(rf"`{group}` \((.*?)\)[,.]", README.partition("## Flags")[2], re.DOTALL)
+    (listed,) = re.findall(rf"`{group}` \((.*?)\)[,.]", PAGES.partition("# Flags")[2], re.DOTALL)
     assert sorted(re.split(r",\s+", listed)) == sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml"))
 
 
