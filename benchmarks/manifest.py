@@ -17,7 +17,7 @@ import re
 import sys
 from statistics import mean, stdev
 
-from benchmarks.results import FIRST_SEED, MANIFEST, NAMES, RECIPES, runs_of
+from benchmarks.results import FIRST_SEED, MANIFEST, NAMES, RECIPES, SEEDS, runs_of
 
 README = MANIFEST.parent.parent / "README.md"
 Runs = dict[str, dict[str, str | float]]  # by seed: fingerprint, weights_digest, best_val_accuracy, test_accuracy
@@ -53,7 +53,7 @@ def write() -> None:
 def stored(recipe: str, dataset: str) -> Runs:
     """What the store has of a row, by seed."""
     found: Runs = {}
-    for run in runs_of(recipe, dataset, range(FIRST_SEED, FIRST_SEED + 5)):
+    for run in runs_of(recipe, dataset, range(FIRST_SEED, FIRST_SEED + SEEDS)):
         metrics, tags = run.data.metrics, run.data.tags
         if "test_accuracy" in metrics:
             digests = {name: tags[name] for name in ("fingerprint", "weights_digest")}
@@ -96,7 +96,7 @@ def against_store(kept: dict[str, Runs]) -> list[str]:
 def _rows(readme: str) -> list[tuple[str, str, str, str, str, bool]]:
     """Data set, recipe, validation, test, n of each row of the results, and whether it claims to be tied to runs."""
     datasets = {name: dataset for dataset, name in NAMES.items()}
-    pattern = r"^\| (\w+) \| `(\w+)`( †)? \| \d+ \| ([^|]+) \| ([^|]+) \| (\d+) \|"
+    pattern = r"^\| (\w+) \| `(\w+)`( †)? \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
     found = re.findall(pattern, readme, re.MULTILINE)
     return [(datasets[name], recipe, v, t, n, not mark) for name, recipe, mark, v, t, n in found]
 
