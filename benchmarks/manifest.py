@@ -1,8 +1,8 @@
-"""Ties each number of the README's results to the runs that it comes from, and looks whether a store has them so.
+"""Ties each number of the published results to the runs that it comes from, and looks whether a store has them so.
 
     python -m benchmarks.results                  # trains them
     python -m benchmarks.manifest write           # keeps their digests in benchmarks/manifest.json
-    python -m benchmarks.manifest check           # README against manifest, manifest against the store
+    python -m benchmarks.manifest check           # the table against the manifest, the manifest against the store
 
 The store is MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder. A row whose runs the store does not have is
 named and is no error, since the runs are not in the repository; one that differs is: status 1. `lenet-reproduce` trains
@@ -19,7 +19,7 @@ from statistics import mean, stdev
 
 from benchmarks.results import FIRST_SEED, MANIFEST, NAMES, RECIPES, SEEDS, runs_of
 
-README = MANIFEST.parent.parent / "README.md"
+ROOT = MANIFEST.parent.parent
 Runs = dict[str, dict[str, str | float]]  # by seed: fingerprint, weights_digest, best_val_accuracy, test_accuracy
 
 
@@ -30,9 +30,14 @@ def main() -> None:
     if options.parse_args().what == "write":
         write()
         return
-    faults = [*against_readme(manifest(), README.read_text()), *against_store(manifest())]
+    faults = [*against_table(manifest(), pages()), *against_store(manifest())]
     print("\n".join(faults) or "all that is tied agrees")
     sys.exit(bool(faults))
+
+
+def pages() -> str:
+    """The README and docs/*.md, one of which has the table."""
+    return "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
 
 
 def manifest() -> dict[str, Runs]:
@@ -62,19 +67,19 @@ def stored(recipe: str, dataset: str) -> Runs:
     return found
 
 
-def against_readme(kept: dict[str, Runs], readme: str) -> list[str]:
-    """What the README's table says otherwise, and the rows that have no runs and do not say so."""
+def against_table(kept: dict[str, Runs], text: str) -> list[str]:
+    """What the table in a text says otherwise, and the rows that have no runs and do not say so."""
     faults = []
-    for dataset, recipe, validation, test, n, tied in _rows(readme):
+    for dataset, recipe, validation, test, n, tied in _rows(text):
         runs = kept.get(f"{recipe} {dataset}")
         if runs is None:
             if tied:
-                faults.append(f"README: {recipe} on {dataset} has no runs in the manifest, and is not marked so")
+                faults.append(f"results: {recipe} on {dataset} has no runs in the manifest, and is not marked so")
             continue
         said = (validation, test, n)
         true = (_spread(runs, "best_val_accuracy"), _spread(runs, "test_accuracy"), str(len(runs)))
         if said != true:
-            faults.append(f"README: {recipe} on {dataset} is {' / '.join(said)}, its runs say {' / '.join(true)}")
+            faults.append(f"results: {recipe} on {dataset} is {' / '.join(said)}, its runs say {' / '.join(true)}")
     return faults
 
 
@@ -93,11 +98,11 @@ def against_store(kept: dict[str, Runs]) -> list[str]:
     return faults
 
 
-def _rows(readme: str) -> list[tuple[str, str, str, str, str, bool]]:
+def _rows(text: str) -> list[tuple[str, str, str, str, str, bool]]:
     """Data set, recipe, validation, test, n of each row of the results, and whether it claims to be tied to runs."""
     datasets = {name: dataset for dataset, name in NAMES.items()}
     pattern = r"^\| (\w+) \| `(\w+)`( †)? \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
-    found = re.findall(pattern, readme, re.MULTILINE)
+    found = re.findall(pattern, text, re.MULTILINE)
     return [(datasets[name], recipe, v, t, n, not mark) for name, recipe, mark, v, t, n in found]
 
 

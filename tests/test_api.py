@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,21 +162,6 @@ def test_a_search_from_python_goes_on_to_its_total(store):
         lenet_exp.search(space, fixed)
     with pytest.raises(ConfigError, match=r"did you mean optimizer\.lr"):
         lenet_exp.search({"optimizer.lrr": "interval(0,1)"}, fixed, n_trials=3)
-
-
-def test_the_optuna_script_of_the_readme_works(store, monkeypatch):
-    import optuna
-
-    readme = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
-    (script,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "import optuna" in block]
-    names: dict[str, object] = {}
-    script = script.replace("n_trials=10", "n_trials=3")
-    seeded = "create_study(sampler=optuna.samplers.RandomSampler(11), "  # three rates may all be too large
-    exec(compile(script.replace("create_study(", seeded), "docs/python.md", "exec"), names)
-    study = names["study"]
-    assert isinstance(study, optuna.Study)
-    assert len(study.trials) == 3
-    assert study.best_value > 0.1
 
 
 def test_the_package_shows_what_is_public_each_with_a_docstring_of_its_own():

@@ -1,0 +1,14 @@
+"""A `lenet-*` script as pip installs it, for tests/warm.py: the working directory is not on its path."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Runs the program that sys.argv names."""
+    sys.path[0] = str(Path(sys.executable).parent)
+    program = sys.argv[0].removeprefix("lenet-")
+    importlib.import_module(f"lenet_exp.commands.{program}").main()
