@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
 
 def main() -> None:
     """Runs the program that sys.argv names."""
-    sys.path[0] = str(Path(sys.executable).parent)
+    said = os.environ.get("PYTHONPATH", "")
+    sys.path[:1] = [str(Path(sys.executable).parent), *filter(None, said.split(os.pathsep))]
     program = sys.argv[0].removeprefix("lenet-")
     importlib.import_module(f"lenet_exp.commands.{program}").main()

@@ -25,10 +25,11 @@ from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.browser.served import lenet_ui
 from tests.commands import NO_NETWORK, ROOT, Done, end, free_port, start
 from tests.documents.pages import Block, Command
-from tests.documents.rules import BROUGHT, DOSE, SMALLER, Need, Rule, Way, rule_of
+from tests.documents.rules import BROUGHT, SMALLER, Need, Rule, Way, rule_of
 from tests.warm import Process
 
 SMALL = "dataset=digits batch_size=32 tracking.plots=false"
+SWEEP = f"lenet-train -m {SMALL} num_epoch=1 activation=relu,selu 'seed=range({{first}},{{last}})'"
 SHELL = re.compile(r"[|<>;$`]|^\w+=")  # what only a shell understands
 IDS = r"(?:[0-9a-f]{4,32}|<[\w ]+>)"
 
@@ -178,12 +179,15 @@ class Reader:
         match need:
             case Need.sweep:
                 self._sweeps(1)
+            case Need.seeds:
+                if not any("seed" in sweep.started().swept for sweep in all_sweeps(self.outputs)[:1]):
+                    self._made(SWEEP.format(first=0, last=2))
             case Need.running:
                 self._start_sweep()
             case Need.experiment:
                 self._made(f"lenet-train {SMALL} num_epoch=1 tracking.{text.split()[2]}")
             case Need.champion:
-                self._made("lenet-train dataset=mnist " + " ".join(DOSE))
+                self._made("lenet-train dataset=mnist num_epoch=1")  # of the whole training set, or it is none
 
     def _start_sweep(self) -> None:
         """Returns while it trains."""
@@ -200,7 +204,7 @@ class Reader:
             found = [sweep.id for sweep in all_sweeps(self.outputs)]
             if len(found) >= count:
                 return found[:count]
-            self._made(f"lenet-train -m {SMALL} num_epoch=1 activation=relu,selu seed={first},{first + 1}")
+            self._made(SWEEP.format(first=first, last=first + 2))
         raise AssertionError("no sweep comes of it")
 
     def _lone_run(self) -> Path:

@@ -27,6 +27,7 @@ class Need(StrEnum):
     """What the reader of a page has by then; it is made where the page's folder has none."""
 
     sweep = "a sweep"
+    seeds = "a sweep over configurations and seeds, the last one"
     running = "a sweep that runs"
     experiment = "a run of the experiment that the command names"
     champion = "a registered model of MNIST"
@@ -110,8 +111,9 @@ RULES = (
     Rule(r"lenet-train -m ", SLOW, more=BARE),
     Rule(r"lenet-train (?!.*--(help|cfg|info|version))", SLOW, more=DOSE),
     Rule(r"lenet-train$", SLOW, more=DOSE),
-    Rule(r"lenet-compare .*run=true", "needs a sweep; a smaller difference takes more seeds", needs=Need.sweep,
+    Rule(r"lenet-compare .*run=true", "needs a sweep; a smaller difference takes more seeds", needs=Need.seeds,
          instead=(("confirm=0.5", "confirm=20"),)),
+    Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds", needs=Need.seeds),
     Rule(r"lenet-compare\b", "needs a sweep", needs=Need.sweep),
     Rule(r"lenet-sweep stop\b", "needs a sweep that runs", needs=Need.running),
     Rule(r"lenet-sweep rm experiment=", "needs an experiment of its own", needs=Need.experiment),
