@@ -117,7 +117,8 @@ RULES = (
     Rule(r"mlflow gc ", "a path that stands for one's own", needs=Need.sweep, instead=(("/path/", "{outputs}/"),)),
     Rule(r"MLFLOW_TRACKING_URI=\S+ mlflow models serve ", "stays; its port may be taken", Way.stays,
          needs=Need.champion, instead=(("--port 5001", "--port {port}"),)),
-    Rule(r"curl http://127", "asks what was served before", instead=((":5001/", ":{port}/"),)),
+    Rule(r"curl http://127", "asks what was served before; ends with 0 even if that is refused",
+         instead=((":5001/", ":{port}/"), ("curl ", "curl --fail "))),
     Rule(r"lenet-train -m .*hydra/launcher=cluster_", "needs a cluster: composed and checked; trained by "
          "tests/executors/test_ray.py, test_slurm.py and tests/sweeps/test_detach.py", more=("sweep.dry_run=true",)),
     Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3"),
