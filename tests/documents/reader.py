@@ -29,7 +29,7 @@ from tests.documents.rules import BROUGHT, SMALLER, Need, Rule, Way, rule_of
 from tests.warm import Process
 
 SMALL = "dataset=digits batch_size=32 tracking.plots=false"
-SWEEP = f"lenet-train -m {SMALL} num_epoch=1 activation=relu,selu 'seed=range({{first}},{{last}})'"
+SWEEP = f"lenet-train -m {SMALL} num_epoch=1 optimizer=sgd,adam 'seed=range({{first}},{{last}})'"
 SHELL = re.compile(r"[|<>;$`]|^\w+=")  # what only a shell understands
 IDS = r"(?:[0-9a-f]{4,32}|<[\w ]+>)"
 

@@ -15,7 +15,7 @@ from lenet_exp.training.weights import load_weights, save_weights
 from tests.commands import ROOT
 from tests.documents.pages import ALL, COMMANDS, KINDS, PAGES, commands
 from tests.documents.reader import Reader, names
-from tests.documents.rules import BROUGHT, RULES, SMALLER, Way, rule_of
+from tests.documents.rules import BROUGHT, RULES, SMALLER, Way, extras_are_there, rule_of
 
 SECONDS_A_COMMAND = 1.5
 SWISH = "from torch import nn\n\n\nclass Swish(nn.SiLU):\n    pass\n"
@@ -77,6 +77,11 @@ def test_a_mistake_is_answered_as_it_is_shown(main, command):
     program, *words = shlex.split(command.text)
     done = main(*words, program=program.removeprefix("lenet-"))
     assert (done.returncode, done.stderr) == (command.status, f"{command.shown.strip()}\n")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_extra_is_there_that_a_page_names_anywhere(page):
+    extras_are_there((ROOT / page).read_text())
 
 
 def test_the_pages_have_commands():
