@@ -69,14 +69,13 @@ class Reader:
             self._have(rule.needs, command.text)
         text = self._filled(command.text, rule)
         self._bring(text)
-        env = {name: value.format(folder=self.folder) for name, value in rule.env}
         if rule.way is Way.stays:
             try:
-                said = self._stays(text, env)
+                said = self._stays(text)
             except AssertionError as e:
                 said = str(e)
         else:
-            done = self._run(text, env)
+            done = self._run(text)
             said = "" if done.returncode == command.status else f"status {done.returncode}: {done.stderr[-2000:]}"
         if said:
             self.wrong.append(f"{command}\n    typed: {text}\n    {said}")
@@ -105,9 +104,9 @@ class Reader:
         browser = {"BROWSER": "true %s"}
         return data | NO_NETWORK | here | browser | {"PATH": path, "LENET_EXP_OUTPUTS": str(self.outputs)}
 
-    def _run(self, text: str, env: dict[str, str] | None = None) -> Done:
+    def _run(self, text: str) -> Done:
         words = shlex.split(text)
-        environment = self._environment() | self.exported | (env or {})
+        environment = self._environment() | self.exported
         match words:  # these hold for the lines after it
             case ["cd", folder]:
                 self.folder = (self.folder / folder).resolve(strict=True)
@@ -136,14 +135,13 @@ class Reader:
         known = {"outputs": self.outputs, "cwd": self.folder, "module": "tests.documents.console"}
         return start(*words[1:], program=program, env=env, **known)
 
-    def _stays(self, text: str, env: dict[str, str]) -> str:
+    def _stays(self, text: str) -> str:
         """What is wrong with a command that goes on until Ctrl-C; a server of models stays to the page's end."""
         words = shlex.split(text)
         if words[0] != "lenet-ui":
             self._staying.enter_context(self._serving(text))
             return ""
-        environment = self._environment() | env
-        with lenet_ui(*words[1:], outputs=self.outputs, cwd=self.folder, env=environment) as served:
+        with lenet_ui(*words[1:], outputs=self.outputs, cwd=self.folder, env=self._environment()) as served:
             status = asked(f"{served.address}/health")
             served.process.send_signal(signal.SIGINT)
             left = end(served.process).returncode

@@ -58,7 +58,6 @@ class Rule:
     more: tuple[str, ...] = ()
     instead: tuple[tuple[str, str], ...] = ()
     needs: Need | None = None
-    env: tuple[tuple[str, str], ...] = ()
     covered: tuple[str, ...] = ()
     check: Callable[[str], None] | None = None
 
@@ -135,7 +134,6 @@ RULES = (
     Rule(r"lenet-sweep rm experiment=", "needs an experiment of its own", needs=Need.experiment),
     Rule(r"lenet-sweep\b", "needs a sweep", needs=Need.sweep),
     Rule(r"lenet-ui\b", "stays", Way.stays, needs=Need.sweep),
-    Rule(r".*trust=mine\b", "a package of one's own is installed, or on PYTHONPATH", env=(("PYTHONPATH", "{folder}"),)),
 )  # fmt: skip
 AS_IT_STANDS = Rule("", "")
 
@@ -153,9 +151,6 @@ def _claims(rule: Rule, text: str) -> bool:
 
 # What a page's reader brings along where nothing on the page made it: as the command says it, the file, a sample of it.
 BROUGHT = {
-    "digit.png": ("digit.png", "seven.png"),
-    "seven.png": ("seven.png", "seven.png"),
-    "my scan.jpg": ("my scan.jpg", "my scan.jpg"),
     "MNIST_epoch43_acc0.9913.pkl": ("MNIST_epoch43_acc0.9913.pkl", "ancestor.pkl"),
     "model.safetensors trust=": ("model.safetensors", "swish.safetensors"),
     "mine.activations": ("mine/activations.py", "swish.py"),
