@@ -93,7 +93,7 @@ class Allocations:
             return
         self._had_one = True
         self._allocations |= {one: _Allocation(now) for one in ids}
-        log.info("Slurm: %d %s submitted (%s)", count, "allocations" if count > 1 else "allocation", ", ".join(ids))
+        log.info("Slurm: %s submitted (%s)", _allocations(count), ", ".join(ids))
 
     def is_due(self) -> bool:
         """Whether it is time to `look`."""
@@ -128,8 +128,14 @@ class Allocations:
     def _adopt(self, prefix: str) -> dict[str, _Allocation]:
         """What an earlier start of this sweep left; those that were asked for otherwise end."""
         left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
-        self._queue.cancel([job.id for job in left if job.name != self._name])
-        return {job.id: _Allocation(self._clock()) for job in left if job.name == self._name}
+        ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
+        self._queue.cancel(others)
+        if ours:
+            log.info("Slurm: %s of an earlier start taken over (%s)", _allocations(len(ours)), ", ".join(ours))
+        if others:
+            words = "Slurm: %s of an earlier start ended, asked for with other options (%s)"
+            log.info(words, _allocations(len(others)), ", ".join(others))
+        return {one: _Allocation(self._clock()) for one in ours}
 
     def _judge(self, one: str, allocation: _Allocation, job: Queued | None, now: float) -> Lost | None:
         if job is None or job.may_wait_again:
@@ -161,3 +167,7 @@ class Allocations:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         own = [line for line in lines if not line.startswith(("srun:", "slurmstepd"))]
         return (own or lines or ["it printed nothing"])[-1]
+
+
+def _allocations(count: int) -> str:
+    return f"{count} allocation{'s' if count > 1 else ''}"

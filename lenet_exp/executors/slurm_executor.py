@@ -77,6 +77,7 @@ class SlurmExecutor:
         self._boxes: dict[str, Box] = {}
         self._turns: dict[str, int] = {}
         self._told: deque[Done] = deque()
+        self._stopping = False  # from then on it is no news that allocations end
 
     @property
     def capacity(self) -> int:
@@ -106,6 +107,7 @@ class SlurmExecutor:
             time.sleep(min(left, POLL_SECONDS))
 
     def stop(self) -> None:
+        self._stopping = True
         self._do(self._places.stop())
 
     def kill(self) -> None:
@@ -178,7 +180,7 @@ class SlurmExecutor:
         changed = self._allocations.look(silent)
         self._hear()  # what they said before they ended
         for lost in changed:
-            log.debug("Slurm: %s", lost.why)
+            log.log(logging.DEBUG if self._stopping else logging.INFO, "Slurm: %s", lost.why)
             self._lose_places(lost.id, lost.why)
             for _ in range(min(len(self._opened), lost.unmade)):
                 self._do(self._places.lost(self._opened.popleft(), lost.why))

@@ -35,8 +35,12 @@ def find_sweep(which: str) -> SweepFolder:
         if which == "last" or (len(which) >= 4 and sweep.id.startswith(which)) or which in plan.mlflow_runs.values():
             return sweep
     raise ConfigError(
-        f"{which}: no such sweep in {outputs_dir()}; allowed is last, a sweep's id or its MLflow run id"
-        + (f" (there are {', '.join(s.id for s in sweeps[:5])})" if sweeps else ", or its folder's path")
+        f"{which}: no such sweep in {outputs_dir()}; "
+        + (
+            f"allowed is last, a sweep's id or its MLflow run id (there are {', '.join(s.id for s in sweeps[:5])})"
+            if sweeps
+            else "none was started there; allowed is the path of a sweep's folder"
+        )
     )
 
 

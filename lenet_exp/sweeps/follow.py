@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from rich.console import Console
 
@@ -40,6 +41,14 @@ def queue_words(sweep: SweepFolder) -> str:
     if driver is None:
         return ""
     return f"Slurm's job {driver.id} drives it ({driver.state}{f': {driver.reason}' if driver.waits else ''})"
+
+
+def allocation_words(sweep: SweepFolder) -> str:
+    """What of a sweep that has a process is in Slurm's queue; empty where nothing is."""
+    _, allocations = queued(sweep.path)
+    states = Counter(f"{job.state} ({job.reason})" if job.waits else job.state for job in allocations)
+    counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    return f"its allocations in Slurm's queue: {counts}" if counts else ""
 
 
 def left_words(sweep: SweepFolder) -> str:

@@ -16,6 +16,7 @@ from lenet_exp.errors import first_line
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import run_id as folder_id
 from lenet_exp.tracking.load import TrainedModel
+from lenet_exp.tracking.refused import why_refused
 from lenet_exp.tracking.store import connect
 from lenet_exp.training.score import Score
 
@@ -61,7 +62,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
         for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
             client.set_tag(run, tag, str(value))
     except Exception as e:  # the figures are on the terminal; a store that is away must not hide them
-        log.warning("not logged to MLflow (%s): %s", hide_password(uri), first_line(e))
+        log.warning("not logged to MLflow (%s): %s", hide_password(uri), why_refused(uri, e) or first_line(e))
         return None
     return Logged(run, times)
 

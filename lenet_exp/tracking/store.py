@@ -243,7 +243,10 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
         refused = why_refused(uri, e) if e.error_code == "PERMISSION_DENIED" else None
         if refused is None:
             raise
-        raise StoreError(f"tracking.uri={hide_password(uri)}: experiment {name} can't be written: {refused}") from e
+        raise StoreError(
+            f"tracking.uri={hide_password(uri)}: experiment {name} can't be written: {refused}; "
+            "tracking.experiment=name is one of your own"
+        ) from e
 
 
 def granted(write: Callable[[], T]) -> T:

@@ -95,6 +95,8 @@ def test_nothing_is_lost_by_a_node_an_allocation_or_the_sweeps_own_process(clust
     assert "24 runs: 24 finished" in done.stdout
     assert "Slurm: 1 allocation submitted" in done.stderr  # in place of the one that was cancelled
     assert "Slurm: 2 allocations submitted" not in done.stderr  # those of the start that was killed went on
+    assert re.search(r"Slurm: \d allocations? of an earlier start taken over", done.stderr)
+    assert re.search(r"Slurm: allocation \S+: CANCELLED; ", done.stderr)
     check_whole(ready, 24)
     local = sweep(None, *GRID, outputs=tmp_path / "local")
     assert local.returncode == 0, local.stderr
@@ -149,6 +151,18 @@ def test_a_detached_sweep_goes_on_by_itself_is_watched_stopped_and_picked_up_by_
     assert log.read_text().count("(goes on with") == 2
     same = sweep(cluster, *line, outputs=ready)
     assert "8 runs: 8 finished; 0 trained (8 had been trained before)" in same.stdout
+
+
+@pytest.mark.slow(seconds=25)
+def test_status_says_what_waits_in_the_queue_while_the_sweep_runs(cluster, ready):
+    line = (*SMALL, *QUIET, "num_epoch=300", "seed=range(3)", "hydra.launcher.allocations=3", *ON_SLURM)
+    process = start("-m", *line, outputs=ready, env=cluster.environment)
+    until(lambda: sum("RUNNING" in job for job in cluster.living()) == 2)
+    status = sweep(cluster, "status", outputs=ready, program="sweep")
+    (said,) = [line for line in status.stdout.splitlines() if "in Slurm's queue" in line]
+    assert re.fullmatch(r"its allocations in Slurm's queue: 2 RUNNING, 1 PENDING \(\w+\)", said)
+    sweep(cluster, "stop", outputs=ready, program="sweep")
+    assert end(process).returncode == 143
 
 
 @pytest.mark.slow(seconds=25)

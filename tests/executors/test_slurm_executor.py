@@ -292,7 +292,25 @@ def test_allocations_that_end_before_a_place_was_ready_end_the_sweep_with_what_t
     assert len(cluster.queue.submitted) == 5
 
 
-def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_end(new, jobs):
+def test_an_allocation_that_is_gone_is_said_with_what_it_printed_unless_the_sweep_stops(new, jobs, caplog):
+    caplog.set_level("INFO", "lenet_exp")
+    cluster = new(retries=1)
+    two_places(cluster, jobs)
+    (cluster.desk.folder / "1_0.log").write_text("Killed by me\nsrun: error: task 0\n")
+    cluster.queue.states["1_0"] = "CANCELLED"
+    cluster.passes(5, BOTH[1])
+    assert caplog.messages[-2:] == [
+        "Slurm: allocation 1_0: CANCELLED; Killed by me",
+        "Slurm: 1 allocation submitted (2_0)",
+    ]
+    cluster.executor.stop()
+    cluster.queue.states["1_1"] = "COMPLETED"
+    cluster.passes(5)
+    assert caplog.messages[-1] == "Slurm: 1 allocation submitted (2_0)"
+
+
+def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_end(new, jobs, caplog):
+    caplog.set_level("INFO", "lenet_exp")
     before = new()
     two_places(before, jobs)
     queue = before.queue
@@ -304,6 +322,10 @@ def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_en
     cluster.passes(5)
     assert queue.submitted == [2]
     assert queue.cancelled == ["9_0"]
+    assert caplog.messages[-2:] == [
+        "Slurm: 2 allocations of an earlier start taken over (1_0, 1_1)",
+        "Slurm: 1 allocation of an earlier start ended, asked for with other options (9_0)",
+    ]
     assert not (cluster.desk.folder / before.session).exists()
     for place in BOTH:
         cluster.come(place)

@@ -234,6 +234,10 @@ def a_colleague_may_look_and_write_what_is_her_own(server, tmp_path, monkeypatch
     assert done.returncode == 2
     assert is_one_line(done.stderr), done.stderr
     assert "experiment carols can't be written: user bob may not do this" in done.stderr
+    assert "tracking.experiment=name" in done.stderr
+    scored = end(start("dataset=digits", program="predict", outputs=tmp_path / "bob", env=theirs))  # carol's champion
+    assert scored.returncode == 0, scored.stderr
+    assert "user bob may not do this here (Permission denied)" in scored.stderr
     line = ("-m", *ONE, "num_epoch=12", "seed=0,1", "tracking.experiment=bobs")
     own = end(start(*line, outputs=tmp_path / "bob", env=theirs))
     assert own.returncode == 0, own.stderr
