@@ -102,7 +102,7 @@ BARE = (*DOSE, "tracking.plots=false", "tracking.models=none")
 SLOW = "trains for minutes or hours; a small dose is trained"
 
 RULES = (
-    Rule(r"(\S*python3? -m venv|\. \.venv|pip install|apt-get)", "changes the machine; CI does it", Way.elsewhere,
+    Rule(r"(\S*python3? -m venv|\. \.venv|uv |pip install|apt-get)", "changes the machine; CI does it", Way.elsewhere,
          covered=(".ci/run",), check=extras_are_there),
     Rule(r"(pytest|ruff|mypy|pre-commit)\b", "is what types this", Way.elsewhere, covered=(".ci/run",)),
     Rule(r"(docker|cp deploy/|chmod 600 deploy/|deploy/|curl --cacert)", "needs Docker or a lab's server",
@@ -125,6 +125,7 @@ RULES = (
     Rule(r"lenet-train -m ", "trains for hours: composed and checked", when=is_large, more=("sweep.dry_run=true",)),
     Rule(r"lenet-train -m .*sweep\.resume=", "needs a sweep", needs=Need.sweep),
     Rule(r"lenet-train -m ", SLOW, more=BARE),
+    Rule(r"lenet-train dataset=folder", "as it stands: the set is small"),
     Rule(r"lenet-train (?!.*--(help|cfg|info|version))", SLOW, more=DOSE),
     Rule(r"lenet-train$", SLOW, more=DOSE),
     Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; small doses of training spread widely",
