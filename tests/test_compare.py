@@ -166,6 +166,15 @@ def test_a_mistake_is_one_line(here, main, arguments, said):
     assert done.stderr.count("\n") == 1
 
 
+def test_without_a_sweep_it_says_how_to_start_one_or_to_compare_single_runs(main, outputs):
+    done = main(program="compare")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"lenet-compare: sweep=last: there is no sweep in {outputs}; lenet-train -m ")
+    (outputs / "runs" / "0123").mkdir(parents=True)
+    done = main(program="compare")
+    assert done.stderr == f"lenet-compare: there is no sweep in {outputs}; filter= compares runs of no sweep\n"
+
+
 def test_what_flags_matter_is_told_on_request(here, main):
     pytest.importorskip("optuna")
     done = main(f"sweep={','.join(sweeps(here))}", program="compare")

@@ -59,7 +59,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
             status = wrong(program, str(e))
         return math.nan
 
-    overrides = _refuse_arguments()
+    overrides = _refuse_arguments(program)
     try:
         if any("range(" in o for o in overrides) and (program != "lenet-train" or _takes_other_sweeper(overrides)):
             # Hydra's own sweepers make a list of all jobs, however many.
@@ -81,7 +81,7 @@ def _takes_other_sweeper(overrides: list[str]) -> bool:
     return any(o.startswith("hydra/sweeper=") and o not in OUR_SWEEPERS for o in overrides)
 
 
-def _refuse_arguments() -> list[str]:
+def _refuse_arguments(program: str) -> list[str]:
     """The overrides among the arguments.
 
     Raises:
@@ -100,7 +100,9 @@ def _refuse_arguments() -> list[str]:
     if parsed.config_dir is not None:
         _refuse_pipes(Path(parsed.config_dir))
     for override in parsed.overrides:
-        name, _, value = override.partition("=")
+        name, sign, value = override.partition("=")
+        if program == "lenet-predict" and not sign and Path(override).exists():  # typed as for `cat`
+            _refuse(f"{override}: flags are written name=value; did you mean images={override}?")
         if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them, silently
             _refuse(f"{override}: allowed is one option; several need -m: {name}={value.strip('[]')}")
     if unknown:  # argparse takes them from one place only

@@ -13,9 +13,10 @@ from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.searched import Searched, searched
 from lenet_exp.errors import ConfigError
-from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
+from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results
-from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.sweep_table import believed
 
@@ -47,6 +48,8 @@ def find(
         design, search = None, None
         source = Source(filter_string or f"all runs of {experiment}", store=_name(uri))
     else:
+        if sweep is None and not all_sweeps(outputs_dir()) and all_runs(outputs_dir()):
+            raise ConfigError(f"there is no sweep in {outputs_dir()}; filter= compares runs of no sweep")
         runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")

@@ -19,7 +19,9 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
     """What was wrong, the value, what is allowed and the nearest valid name, in one line."""
     if isinstance(error, OverrideParseException):
         typed = " ".join(str(error.override).split())
-        name, _, value = typed.partition("=")
+        name, sign, value = typed.partition("=")
+        if not sign:
+            return f"{typed}: can't be read; flags are written name=value, --help lists them"
         how = f"""'{name}="{value}"'""" if value and '"' not in value and "'" not in value else "quoted"
         return f"{typed}: can't be read; a value with special characters is written {how}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
@@ -45,7 +47,7 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
         return f"{key}: no such flag; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(known))}")
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text), conf_dirs)
-    if "Ambiguous value" in text:
+    if "requires --multirun" in text or "Ambiguous value" in text:
         return f"{_quoted(text) or text.splitlines()[0]}: several values need -m (lenet-train -m ...)"
     line = _first_line(text if not key or key in _first_line(text) else f"{key}: {text}")
     return line if cause is error else f"{line} ({_first_line(str(cause))})"

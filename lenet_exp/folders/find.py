@@ -34,6 +34,9 @@ def find_sweep(which: str) -> SweepFolder:
         plan = sweep.started()
         if which == "last" or (len(which) >= 4 and sweep.id.startswith(which)) or which in plan.mlflow_runs.values():
             return sweep
+    if which == "last":
+        there = "lenet-train -m ... starts one, LENET_EXP_OUTPUTS names another folder"
+        raise ConfigError(f"sweep=last: there is no sweep in {outputs_dir()}; {there}")
     raise ConfigError(
         f"{which}: no such sweep in {outputs_dir()}; "
         + (

@@ -103,6 +103,7 @@ WRONG = {
     "dataset=digits tracking.uri=http://127.0.0.1:9": "tracking.uri=http://127.0.0.1:9: can't be reached",
     "images=[gone.png]": "images=gone.png: no such file",
     "dataset=digit": "did you mean digits?",
+    "gone.png": "gone.png: can't be read; flags are written name=value",
     "--trained_model=x": "write trained_model=x",
 }
 
@@ -114,6 +115,13 @@ def test_a_mistake_is_one_line_with_status_2(typed, main, outputs):
     assert done.stderr.startswith("lenet-predict: ")
     assert done.stderr.count("\n") == 1
     assert WRONG[typed] in done.stderr
+
+
+def test_a_picture_without_its_flag_is_told_how_to_be_typed(main, workdir):
+    (workdir / "seven.png").touch()
+    done = main("seven.png", program="predict")
+    assert done.returncode == 2
+    assert done.stderr == "lenet-predict: seven.png: flags are written name=value; did you mean images=seven.png?\n"
 
 
 def test_a_damaged_model_file_is_refused(trained, main):

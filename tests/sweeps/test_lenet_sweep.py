@@ -35,7 +35,7 @@ def test_without_sweeps_the_list_says_how_to_start_one(main, outputs):
         (["Status"], "Status: allowed is list, status, watch, stop, du or rm; did you mean status?"),
         (["list", "sweep=last"], "sweep=last: nothing is allowed here"),
         (["status", "--sweep=last"], "--sweep=last: allowed is sweep=; did you mean sweep=?"),
-        (["status"], "last: no such sweep in {outputs}; none was started there; allowed is the path of"),
+        (["status"], "sweep=last: there is no sweep in {outputs}; lenet-train -m ... starts one"),
         (["stop", "sweep=abcd"], "abcd: no such sweep in {outputs}"),
         (["status", f"sweep={'x' * 300}"], f"'{'x' * 149}..."),
     ],

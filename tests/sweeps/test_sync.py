@@ -152,7 +152,7 @@ def test_a_store_that_was_a_slip_of_the_pen_is_not_waited_for(main, ready):
     [
         (["--sweep=last"], "--sweep=last: allowed is sweep=, run=, tracking.uri=; did you mean sweep=?"),
         (["sweep=last", "run=abcd"], "sweep= and run=: allowed is one of them"),
-        (["sweep=last"], "last: no such sweep in {outputs}; allowed is last, a sweep's id or its MLflow run id"),
+        (["sweep=last"], "sweep=last: there is no sweep in {outputs}; lenet-train -m ... starts one"),
         (["run=abcd"], "abcd: no such run in {outputs}/runs; allowed is a run folder or its id"),
         (["tracking.uri=ftp://x"], "tracking.uri=ftp://x: allowed is http(s)://"),
         (["tracking.uri=sqlite:////etc/passwd"], "tracking.uri=sqlite:////etc/passwd: file is not a database"),
