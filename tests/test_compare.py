@@ -187,7 +187,7 @@ def test_nothing_trained_yet_is_one_line(tmp_path, monkeypatch, main):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path))
     done = main(program="compare")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "no such sweep" in done.stderr
+    assert "sweep=last: there is no sweep in" in done.stderr
 
 
 def test_in_python_a_mistake_is_an_error(here):

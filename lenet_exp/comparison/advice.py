@@ -25,7 +25,7 @@ def not_excluded(comparison: Comparison) -> str | None:
 
 
 def next_step(comparison: Comparison) -> str | None:
-    """What to run to know more; None where all is told apart."""
+    """What to run to know more; None where all is told apart well enough."""
     leader = comparison.leader
     if any(g.missing for g in comparison.groups):
         return "the same line again trains what is missing"
@@ -33,16 +33,23 @@ def next_step(comparison: Comparison) -> str | None:
         return "a smaller optimizer.lr or training.clip_norm=1 may keep them from diverging"
     if comparison.design is not None and comparison.design.confirms is not None:
         return None  # it was the last step
-    open_leads = [lead for _, lead in leads_of(comparison) if not lead.ahead]
-    if not open_leads:
+    leads = [lead for _, lead in leads_of(comparison)]
+    if not leads:
         return None
+    open_leads = [lead for lead in leads if not lead.ahead]
     if leader.n < 2:
         if comparison.design is not None and comparison.design.searched:
             return f"the same line with seeds={FRESH} gives further seeds to all that may be the best"
         return f"several seeds would tell, five for instance: 'seed={_fresh_seeds(comparison)}'"
-    seen = statistics.median(abs(lead.points) for lead in open_leads)
-    points = _plannable(comparison, seen)
-    return None if points is None else f"a confirmation with fresh seeds tells: lenet-compare confirm={points}"
+    if open_leads:
+        points = _plannable(comparison, statistics.median(abs(lead.points) for lead in open_leads))
+        return None if points is None else f"a confirmation with fresh seeds tells: lenet-compare confirm={points}"
+    nearest = min(leads, key=lambda lead: lead.points)
+    if nearest.low > nearest.points / 2:  # however much too large it is, it is there
+        return None
+    points = _plannable(comparison, nearest.points)
+    lead = "a lead that was chosen is rather too large"
+    return None if points is None else f"{lead}; fresh seeds confirm it: lenet-compare confirm={points}"
 
 
 def next_command(comparison: Comparison, command: str | None, sweep: str | None) -> str | None:
@@ -117,12 +124,12 @@ def _luck(leader: Group) -> str:
     images = leader.images
     if images is None:
         return f"the luck is that {source}"
-    error = math.sqrt(leader.mean * (1 - leader.mean) / images)
     on = "each on its" if leader.splits > 1 else "on these"
-    return (
-        f"the luck is that {source}, {on} {images:,} validation images; an accuracy of {percent(leader.mean)} on so "
-        f"many has a sampling error of {error * 100:.2f} points"
-    )
+    luck = f"the luck is that {source}, {on} {images:,} validation images; "
+    if leader.mean == 1:  # Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right?
+        return f"{luck}{percent(1.0)} of so many means {percent(max(0.0, 1 - 3 / images))} or more of all (95 %)"
+    error = math.sqrt(leader.mean * (1 - leader.mean) / images)
+    return f"{luck}an accuracy of {percent(leader.mean)} on so many has a sampling error of {error * 100:.2f} points"
 
 
 def _rounded(difference: float) -> str:

@@ -117,6 +117,14 @@ def test_a_clear_winner_is_called_one():
     assert verdict(found) == "selu wins: 91.10 % ± 0.15 (n=4), ahead of the other."
 
 
+def test_a_winner_whose_lead_may_be_much_smaller_is_to_be_confirmed():
+    reached = [0.91, 0.92, 0.93, 0.94]
+    behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
+    (found,) = compare_runs([*many(reached, activation="selu"), *many(behind, activation="relu")])
+    assert verdict(found).startswith("selu wins")
+    assert next_step(found).endswith("fresh seeds confirm it: lenet-compare confirm=1")
+
+
 def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
     diverging = [
         *many([0.95, 0.951, 0.952], activation="relu"),
@@ -398,3 +406,8 @@ def test_whatever_runs_came_to_words_are_true_to_the_numbers(runs, pooled, by):
     assert all(notes(found))
     order = [(g.n == 0, g.diverged > 0) for g in found.groups]
     assert order == sorted(order)
+
+
+def test_of_so_many_all_right_says_what_that_means():
+    (found,) = compare_runs([*many([1.0, 1.0, 1.0]), *many([0.9, 0.91, 0.92], activation="relu")])
+    assert "100.00 % of so many means 99.97 % or more of all (95 %)" in notes(found)[0]

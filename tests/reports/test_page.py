@@ -199,7 +199,13 @@ def test_tex_is_a_booktabs_table_with_what_may_be_best_in_bold(comparison, tmp_p
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def _knows_booktabs() -> bool:
+    if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
+        return False
+    return subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not _knows_booktabs(), reason="pdflatex with booktabs is not installed")
 def test_tex_compiles(comparison, tmp_path):
     write_comparison(tmp_path / "x.tex", [comparison], SOURCE)
     document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{x}\end{document}"
