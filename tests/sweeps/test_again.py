@@ -72,8 +72,8 @@ def test_the_same_line_again_is_the_same_sweep_with_the_same_mlflow_run(stages):
     assert (before.data.tags["starts"], after.data.tags["starts"]) == ("1", "2")
     assert (after.info.status, after.data.tags["outcome"]) == ("FINISHED", "finished")
     assert after.data.metrics == before.data.metrics
-    steps = {tuple(step for step, _, _ in p) for p in stages["again"].held[after.info.run_id][4].values()}
-    assert steps == {(1, 2)}  # one point a start
+    steps = {tuple(sorted({step for step, _, _ in p})) for p in stages["again"].held[after.info.run_id][4].values()}
+    assert steps == {(1, 2)}  # the starts; a slow one tells more than once how it stands
 
 
 def test_another_seed_is_another_sweep_and_trains_only_what_is_new(stages):

@@ -190,7 +190,9 @@ def test_the_last_lines_say_how_to_go_on_and_how_to_open_the_ui(swept):
 
 
 def test_in_a_file_a_sweep_prints_one_line_a_job_and_no_bars(swept):
-    lines = swept.done.stderr.splitlines()
+    lines = [  # without those that a slow machine prints each 30 s
+        line for line in swept.done.stderr.splitlines() if not re.match(r"\d+ of \d+ runs ended", line)
+    ]
     assert lines[0] == f"sweep of 8 runs; outputs in {swept.outputs}"
     engines = [line for line in lines if line.startswith("engine of ")]  # those that fail have layers of their own
     assert lines[1 : 1 + len(engines)] == engines
