@@ -17,6 +17,7 @@ from benchmarks.results import EXPERIMENT
 from lenet_exp.api import compose
 from lenet_exp.folders.records import record_json
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.seal import with_digest
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.shipped import SHIPPED
 from lenet_exp.tracking.store import open_store
@@ -45,7 +46,8 @@ def main() -> None:
         source = record.config.dataset.folder
         record = replace(record, data_source=source, host="", command=f"experiment={recipe}")
         SHIPPED.mkdir(exist_ok=True)
-        save_weights(SHIPPED / f"{dataset}.safetensors", weights, {"record": json.dumps(record_json(record))})
+        kept = with_digest(record_json(record))
+        save_weights(SHIPPED / f"{dataset}.safetensors", weights, {"record": json.dumps(kept)})
         logging.info("%s: %s, seed %s, %.4f", dataset, recipe, record.config.seed, record.best_val_accuracy)
 
 

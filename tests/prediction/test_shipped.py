@@ -16,11 +16,13 @@ from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.seal import broken
 from lenet_exp.tracking.champion import champion, crown
 from lenet_exp.tracking.load import load_champion, load_file
 from lenet_exp.tracking.shipped import shipped_file
 from lenet_exp.tracking.store import open_store
 from lenet_exp.training.evaluate import predict_classes
+from lenet_exp.training.weights import load_weights
 
 SHIPPED = ("mnist", "fashion_mnist")
 
@@ -34,6 +36,16 @@ def test_its_record_is_that_of_its_weights_and_names_no_machine(dataset):
     assert (record.outcome, record.dataset) == ("finished", dataset)
     assert (config.data_root, config.tracking.uri, config.model_path, record.host) == ("data", None, None, "")
     assert "/" not in "".join(record.data_files)
+
+
+@pytest.mark.parametrize("dataset", SHIPPED)
+def test_any_machine_can_train_it_again(dataset):
+    """The whole of it, `lenet-reproduce run=champion:mnist`, takes minutes."""
+    _, metadata = load_weights(shipped_file(dataset))
+    assert broken(json.loads(metadata["record"])) is None
+    record = load_file(shipped_file(dataset)).record
+    assert record.engine == "native"
+    assert record.config.optimizer["lr"] == compose([f"experiment={record.command.rpartition('=')[2]}"]).optimizer["lr"]
 
 
 @pytest.mark.parametrize("dataset", SHIPPED)
