@@ -2,7 +2,8 @@
 
 Everything goes through `lenet-train` and `lenet-predict`, as a person would type it; stopped, it goes on when typed
 again. Selection is on validation data. The seeds (300 to 319) are none that a recipe was searched or chosen with, but
-that mnist_fast clips since one of them diverged without (search.md). What a run takes by either engine is measured besides, by three epochs of each, one run at a time.
+that mnist_fast clips since one of them diverged without (search.md). What a run takes by either engine is measured
+besides, by three epochs of each, one run at a time.
 
     python -m benchmarks.results --output benchmarks/results.md
 

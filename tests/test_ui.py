@@ -168,7 +168,7 @@ def test_over_ssh_it_says_how_to_see_the_pages_where_one_sits(ready):
 
 
 def test_a_host_of_another_machine_is_refused(main, ready):
-    for host in ("192.0.2.1", "no.such.name.invalid"):
+    for host in ("192.0.2.1", "no.such.name.invalid", ""):
         done = main(OTHER, f"host={host}", program="ui")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert done.stderr.startswith(f"lenet-ui: host={host}: allowed is an address or a name of this machine")

@@ -101,7 +101,7 @@ def _refuse_arguments(program: str) -> list[str]:
         _refuse_pipes(Path(parsed.config_dir))
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
-        if program == "lenet-predict" and not sign and Path(override).exists():  # typed as for `cat`
+        if program == "lenet-predict" and not sign and os.path.exists(override):  # typed as for `cat`
             _refuse(f"{override}: flags are written name=value; did you mean images={override}?")
         if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them, silently
             _refuse(f"{override}: allowed is one option; several need -m: {name}={value.strip('[]')}")

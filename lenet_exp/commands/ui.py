@@ -80,7 +80,7 @@ def _show(values: dict[str, str | None], browser: bool, host: str, port: int) ->
         _print(_links(client, re.sub(r"//[^/@]*@", "//", uri.rstrip("/")), parent, experiment), browser)
         return
     listening = listen(port, host)
-    taken = listening.getsockname()[1]
+    address, taken = listening.getsockname()[:2]  # a name of this machine may be one that it alone knows
     if port and taken != port:
         print(f"port {port} is in use; taken instead: {taken}", file=sys.stderr)
     print(f"MLflow's UI of {hide_password(uri)} starts ...", file=sys.stderr)
@@ -89,23 +89,25 @@ def _show(values: dict[str, str | None], browser: bool, host: str, port: int) ->
         links = _links(client, web_address(host, taken), parent, experiment)
         if server.wait_until_up():
             _print(links, browser)
-            if not is_local(host):
+            if not is_local(address):
                 print(f"host={host}: whoever reaches this machine can read and change these runs", file=sys.stderr)
             elif ssh := os.environ.get("SSH_CONNECTION"):
-                print(_from_afar(ssh, taken), file=sys.stderr)
+                print(_from_afar(ssh, address, taken), file=sys.stderr)
             print("Ctrl-C ends it", flush=True)
             server.wait_until_asked()
 
 
-def _from_afar(ssh: str, port: int) -> str:
+def _from_afar(ssh: str, address: str, port: int) -> str:
     """How the browser of somebody who is here over SSH reaches this machine.
 
     Args:
         ssh: SSH_CONNECTION: the client's address and port, the server's address and port.
+        address, port: where the UI listens here.
     """
     server = ssh.split()[2] if len(ssh.split()) == 4 else "this-machine"
     user = os.environ.get("USER", "you")
-    return f"to see them where you sit, type there: ssh -N -L {port}:127.0.0.1:{port} {user}@{server}"
+    here = f"[{address}]" if ":" in address else address
+    return f"to see them where you sit, type there: ssh -N -L {port}:{here}:{port} {user}@{server}"
 
 
 def _links(client: MlflowClient, address: str, parent: Run | None, experiment: str | None) -> list[Link]:

@@ -44,12 +44,14 @@ def listen(port: int, host: str = HOST) -> socket.socket:
     Raises:
         ConfigError: the host is none of this machine's, or the port may not be used.
     """
+    allowed = f"host={host}: allowed is an address or a name of this machine: {HOST} (by itself), 0.0.0.0 (all of them)"
+    if not host:  # which for a socket is all addresses
+        raise ConfigError(allowed)
     try:
         listening = _server(host, port)
     except OSError as e:
         if e.errno is None or e.errno < 0 or e.errno == errno.EADDRNOTAVAIL:  # below 0: a name that nobody knows
-            here = f"allowed is an address or a name of this machine, as {HOST} (by itself) or 0.0.0.0 (all of them)"
-            raise ConfigError(f"host={host}: {here}") from e
+            raise ConfigError(allowed) from e
         if e.errno != errno.EADDRINUSE:
             raise ConfigError(f"port={port}: can't be used ({e.strerror}); allowed is 1024 to 65535") from e
         listening = _server(host, 0)

@@ -105,6 +105,7 @@ WRONG = {
     "dataset=digit": "did you mean digits?",
     "gone.png": "gone.png: can't be read; flags are written name=value",
     "--trained_model=x": "write trained_model=x",
+    "x" * 300: "can't be read; flags are written name=value",
 }
 
 
