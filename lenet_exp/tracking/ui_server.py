@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from lenet_exp.addresses import hide_password, sqlite_path
@@ -26,6 +27,7 @@ from lenet_exp.tracking.usable import without_stray_folders
 
 HOST = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")
+APP = "lenet-ui"
 START_SECONDS = 300.0  # a busy machine takes long to import MLflow twice
 END_SECONDS = 15.0
 POLL_SECONDS = 0.2
@@ -143,7 +145,7 @@ def serving(uri: str, listening: socket.socket, host: str = HOST) -> Iterator[Se
 @contextlib.contextmanager
 def _serving(uri: str, listening: socket.socket, host: str) -> Iterator[Server]:
     port = listening.getsockname()[1]
-    command = ["--host", host, "--port", str(port), "--workers", "1", *_allowed(host, port)]
+    command = ["--host", host, "--port", str(port), "--workers", "1", "--app-name", _app(), *_allowed(host, port)]
     # The socket is the server's stdin, so that it passes through `mlflow server` to uvicorn.
     # By default uvicorn imports from the working directory first.
     here = shlex.quote(str(Path(__file__).resolve().parents[2]))
@@ -173,6 +175,17 @@ def _serving(uri: str, listening: socket.socket, host: str) -> Iterator[Server]:
             _end(process)
     finally:
         os.close(mine)
+
+
+def _app() -> str:
+    """The name by which MLflow finds `ui_app`.
+
+    Raises:
+        ConfigError: the installation does not know it.
+    """
+    if not any(found.name == APP for found in entry_points(group="mlflow.app")):
+        raise ConfigError("lenet-ui: lenet_exp has changed since it was installed; run again the pip install that did")
+    return APP
 
 
 def _allowed(host: str, port: int) -> list[str]:

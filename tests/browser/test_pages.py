@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import urllib.request
+from urllib.error import HTTPError
 
 import pytest
+from mlflow.server.assistant.api import assistant_router
 
 from tests.browser.served import lenet_ui
 from tests.browser.table import rows
@@ -74,6 +77,15 @@ def test_a_link_is_short_and_opens_the_view_for_training(served):
     for url in served.links.values():
         assert len(url) < 160
         assert TRAINING in url
+
+
+def test_nobody_on_this_machine_gets_a_shell_through_mlflows_assistant(served):
+    asked = [(method, route.path) for route in assistant_router.routes for method in route.methods]
+    assert ("PUT", f"{assistant_router.prefix}/config") in asked
+    for method, path in asked:
+        with pytest.raises(HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(served.address + path, b"{}", method=method))
+        assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no assistant")
 
 
 def test_the_sweep_has_a_report_and_its_runs(page, served, sweep, screenshot):
