@@ -31,7 +31,11 @@ def test_the_last_of_several_wins_and_the_defaults_stay_as_they_are(pairs):
     [
         ("sweeps=last", "sweeps=last: allowed is sweep=, output=; did you mean sweep=?"),
         ("--Output=x", "--Output=x: allowed is sweep=, output=; did you mean output=?"),
-        ("last", "last: allowed is sweep=, output="),
+        ("last", "last: allowed is sweep=, output=; did you mean sweep=last?"),
+        ("2e57", "2e57: allowed is sweep=, output=; did you mean sweep=2e57?"),
+        ("report.html", "report.html: allowed is sweep=, output=; did you mean output=report.html?"),
+        ("sqlite:///x.db", "sqlite:///x.db: allowed is sweep=, output="),
+        ("relu", "relu: allowed is sweep=, output="),
         ("", ": allowed is sweep=, output="),
     ],
 )
