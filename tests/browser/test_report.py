@@ -17,7 +17,7 @@ from lenet_exp.reports.comparison_file import write_comparison
 from lenet_exp.reports.leaderboard import accuracy
 from lenet_exp.reports.source import Source
 from tests.browser.conftest import SCREENSHOTS
-from tests.browser.report import SIZES, VISIBLE, Report
+from tests.browser.report import OPTION, SIZES, VISIBLE, Report
 from tests.commands import end, start
 from tests.comparison.made_up import made, many
 from tests.reports.test_search import made as trial
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow(seconds=30)
 
 COMMAND = "lenet-train -m activation=relu,selu optimizer.lr=0.001,0.01,0.1 'seed=range(3)'"
+CHARTS = "[data-chart]:not([hidden])"
 SOURCE = Source(COMMAND, COMMAND, "ab12cd34")
 
 
@@ -197,6 +198,26 @@ def test_no_verdict_is_cut_off_at_any_width(alone, files, scheme, name):
             alone.evaluate("y => scrollTo(0, y)", y)  # a chart is drawn when it comes into sight
             alone.wait_for_timeout(50)
         alone.screenshot(path=SCREENSHOTS / f"report_{name}_{width}_{scheme}.png", full_page=True)
+
+
+@pytest.mark.parametrize("name", ["grid", "search", "large"])
+def test_a_picture_of_the_whole_page_or_a_print_has_every_chart(alone, files, name):
+    Report(alone).open(files[name])
+    cards = alone.locator(CHARTS)
+    assert cards.last.bounding_box()["y"] > alone.viewport_size["height"]
+    alone.wait_for_function(f"() => [...document.querySelectorAll('{CHARTS}')].every((c) => c.querySelector('canvas'))")
+    assert alone.evaluate("scrollY") == 0
+    before = alone.evaluate(OPTION, "seconds")
+    alone.get_by_role("searchbox", name="filter").fill("relu")
+    alone.locator(".count").get_by_text(re.compile(r"^\d+ of \d+$")).wait_for()
+    alone.emulate_media(media="print")
+    alone.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert alone.evaluate(OPTION, "seconds") != before
+    assert cards.locator("canvas.printed").count() == cards.count() > 5
+    for card in cards.all():
+        box, picture = card.bounding_box(), card.locator("canvas.printed").bounding_box()
+        assert 100 < picture["width"] <= box["width"]
+        assert 50 < picture["height"] <= box["height"]
 
 
 def test_it_is_read_without_javascript(chromium, files):

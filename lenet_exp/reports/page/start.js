@@ -1,4 +1,5 @@
-// Puts the page together: charts are drawn when they come into sight, and again when what is shown changes.
+// Puts the page together: charts are drawn when they come into sight, and again when what is shown changes. Those that
+// nobody has seen yet are drawn when the browser has time, for pictures of the whole page, and all of them for printing.
 class Card {
   constructor(holder, name, title, build, { controls, wide = false } = {}) {
     Object.assign(this, { build, seen: false, controls, chart: null });
@@ -18,8 +19,8 @@ class Card {
     new ResizeObserver(() => this.area.clientWidth !== this.width && this.draw()).observe(this.area);
   }
 
-  draw() {
-    if (!this.seen) return;
+  draw(unseen = false) {
+    if (!this.seen && !unseen) return;
     this.width = this.area.clientWidth;
     const made = this.build(this.width);
     this.node.hidden = made === null;
@@ -32,6 +33,25 @@ class Card {
     this.chart.resize();
     this.chart.setOption(made.option, { notMerge: true });
   }
+
+  // One picture of all its layers, as wide as the paper; it is there at once, and a print waits for nothing.
+  print() {
+    this.draw(true);
+    this.printed?.remove();
+    if (this.node.hidden || !this.chart) return;
+    this.printed = this.chart.renderToCanvas({ pixelRatio: 2 });
+    this.printed.className = "printed";
+    this.area.after(this.printed);
+  }
+}
+
+const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 50));
+
+function drawUnseen(cards) {
+  const [next, ...others] = cards.filter((card) => !card.chart);
+  if (!next) return;
+  next.draw(true);
+  idle(() => drawUnseen(others));
 }
 
 function cards(section, board) {
@@ -79,6 +99,8 @@ document.querySelectorAll("section[data-comparison]").forEach((section) => {
   };
   const board = new Leaderboard(section, DATA.comparisons[section.dataset.comparison], redraw);
   drawn.push(...cards(section, board));
+  idle(() => drawUnseen(drawn));
+  addEventListener("beforeprint", () => drawn.forEach((card) => card.print()));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 });
 document.querySelectorAll("a[data-page]").forEach((found) => (found.href = address(found.dataset.page)));
