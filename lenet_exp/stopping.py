@@ -1,7 +1,9 @@
-"""SIGINT and SIGTERM: the first asks work to come to a clean end, the second ends the process at once."""
+"""How a process ends. SIGINT and SIGTERM: the first asks work to come to a clean end, the second ends it at once."""
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -15,6 +17,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked: signal.Signals | None = None
 _depth = 0
 _before_leaving: list[Callable[[], None]] = []
+
+
+def uncollected_at_exit() -> None:
+    """Has Python not look for cycles in all of torch and mlflow before it ends, which takes over a second."""
+    atexit.register(_freeze)
+
+
+def _freeze() -> None:
+    if "triton" not in sys.modules:  # in torch's builds for GPUs; it lists on stderr what of it was not collected
+        gc.freeze()
 
 
 class Terminated(BaseException):

@@ -94,3 +94,21 @@ def test_a_second_signal_ends_the_process_at_once_after_what_has_to_be_done(whic
     process.send_signal(which)
     assert process.stdout.read() == "first\nsecond\n"
     assert process.wait(30) == status
+
+
+@pytest.mark.parametrize(("modules", "said"), [("", ""), ("import sys; sys.modules['triton'] = sys", "collected\n")])
+def test_what_would_complain_of_not_being_collected_at_the_end_is_collected(modules, said):
+    """triton, whose nanobind lists on stderr what of it was still there."""
+    lines = [
+        "import weakref",
+        "from lenet_exp.stopping import uncollected_at_exit",
+        "uncollected_at_exit()",
+        "class Cycle: pass",
+        "cycle = Cycle()",
+        "cycle.itself = cycle",
+        "gone = weakref.ref(cycle, lambda _, say=print: say('collected'))",
+        modules,
+        "del cycle",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (said, "")

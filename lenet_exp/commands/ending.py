@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
-import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from lenet_exp.commands.streams import guard, leave_alone
 from lenet_exp.errors import RunsFailed, UserError
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.stopping import Terminated, raise_terminated
+from lenet_exp.stopping import Terminated, raise_terminated, uncollected_at_exit
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
@@ -32,7 +30,7 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
     Args:
         full_error: shows the traceback of what was wrong instead of the line.
     """
-    atexit.register(gc.freeze)  # or Python looks for cycles in all of torch and mlflow before it ends: over a second
+    uncollected_at_exit()
     signal.signal(signal.SIGTERM, raise_terminated)
     out, err = guard()
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import queue
 import signal
@@ -18,14 +16,14 @@ from typing import Any
 
 import cloudpickle
 
-from lenet_exp.stopping import Terminated, raise_terminated
+from lenet_exp.stopping import Terminated, raise_terminated, uncollected_at_exit
 
 GRACE_SECONDS = 30.0  # after the pool's process died, a job has so long to come to its end
 
 
 def main() -> None:
     """Takes jobs from the pipe until it closes, or until SIGTERM."""
-    atexit.register(gc.freeze)  # nothing of what the jobs imported has to be collected
+    uncollected_at_exit()
     signal.signal(signal.SIGTERM, raise_terminated)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe = Connection(int(sys.argv[1]))
