@@ -73,7 +73,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
     within = sum(sum((v - g.mean) ** 2 for v in g.accuracy.values()) for g in with_runs)
     freedom = len(values) - len(with_runs)
-    untold = _untold(total, freedom, len(values))
+    untold = _untold(total, freedom, len(values)) or _aliased(with_runs, flags)
     # What one degree of freedom explains by luck alone.
     luck = within / freedom if untold is None else math.nan
 
@@ -103,6 +103,19 @@ def _untold(total: float, freedom: int, runs: int) -> str | None:
     if total < NO_SPREAD**2 * runs:
         return "all runs came to the same"
     return None if freedom else "one run a configuration: what flags do and luck can't be told apart"
+
+
+def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
+    """That flags change together in all that finished, so that nothing tells one from another."""
+    if len(groups) < 2:
+        return "one configuration has results"
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for flag in flags:
+        values = [g.flags.get(flag, "-") for g in groups]
+        if len(set(values)) > 1:
+            alike.setdefault(tuple(map(values.index, values)), []).append(flag)
+    together = next((found for found in alike.values() if len(found) > 1), None)
+    return f"{', '.join(together)} change together: which of them it is can't be told" if together else None
 
 
 def number(text: str) -> float | None:

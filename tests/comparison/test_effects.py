@@ -123,6 +123,24 @@ def test_where_nothing_can_be_told_there_are_no_shares_and_it_is_said_why(runs, 
     assert found.untold.startswith(why)
 
 
+def test_flags_that_change_together_have_no_shares():
+    runs = [
+        *many([0.9, 0.91], activation="selu", optimizer__lr="0.1", batch_size="64"),
+        *many([0.8, 0.82], activation="relu", optimizer__lr="0.2", batch_size="64"),
+    ]
+    flags = ["activation", "optimizer.lr", "batch_size"]
+    found = effects(grouped(runs), flags)
+    assert found.untold == "activation, optimizer.lr change together: which of them it is can't be told"
+    assert all(np.isnan(effect.share) for effect in found.flags)
+    runs += many([0.85, 0.86], activation="relu", optimizer__lr="0.1", batch_size="64")
+    assert effects(grouped(runs), flags).untold is None
+
+
+def test_a_single_configuration_with_results_has_no_shares():
+    runs = [*many([0.9, 0.91], optimizer__lr="0.1"), made(0, None, "killed", optimizer__lr="0.2")]
+    assert effects(grouped(runs), ["optimizer.lr"]).untold == "one configuration has results"
+
+
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna (the extra `importance`) is not there")
 def test_optunas_importance_is_told_on_request():
     groups = grid(lambda a, lr, seed: 0.9 + (0.05 if lr == "0.1" else 0))
