@@ -36,7 +36,7 @@ def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
         return said + (f"; none has reached {plan.target:.2%}" if plan.target is not None and plan.told else "")
     seeds = f" (mean of {plan.best_seeds} seeds)" if plan.best_seeds > 1 else ""
     said += f"; best {_value(plan, plan.best_value)}{seeds} by trial {plan.best_trial}: {best.job.name}"
-    return said + (f"; {len(plan.left)} configurations are left in the race" if plan.left is not None else "")
+    return said + (f"; {len(plan.left)} configurations may still be the best" if plan.left is not None else "")
 
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:
