@@ -131,7 +131,7 @@ class Training:
                 log.info("%s: stopped early, after epoch %d", self.begun.name, self.lane.position.epoch - 1)
             return Outcome.finished, ""
         self._commit()
-        return Outcome.killed, f"stopped in epoch {self.lane.position.epoch} ({which.name}), from where it can go on"
+        return Outcome.killed, which.name
 
     def _ended(self) -> bool:
         return self.lane.position.epoch > self.num_epoch or self.lane.stopped_early
