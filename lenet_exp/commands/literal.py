@@ -33,8 +33,8 @@ def _whole(value: str, known: Iterable[str]) -> str:
     """`key=value` for a value that was typed alone, by what it looks like; empty where that does not tell."""
     looks = (
         ("output", r".+\.(html|md|tex|csv|json|png|onnx|pt2|safetensors)"),
-        ("tracking.uri", r"\w+://.*"),
-        ("sweep", r"[0-9a-f]{4,32}|last|all|.*/sweeps/.*"),
+        ("tracking.uri", r"[\w+]+://.*"),
+        ("sweep", r"[0-9a-f]{4,32}|last|.*/sweeps/.*"),
         ("run", r"[0-9a-f]{4,32}|champion:.*|.*/runs/.*"),
     )
     return next((f"{key}={value}" for key, look in looks if key in known and re.fullmatch(look, value)), "")

@@ -106,7 +106,7 @@ def _untold(total: float, freedom: int, runs: int) -> str | None:
 
 
 def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
-    """That flags change together in all that finished, so that nothing tells one from another."""
+    """That all flags change together in what finished, so that nothing tells one from another."""
     if len(groups) < 2:
         return "one configuration has results"
     alike: dict[tuple[int, ...], list[str]] = {}
@@ -114,8 +114,10 @@ def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
         values = [g.flags.get(flag, "-") for g in groups]
         if len(set(values)) > 1:
             alike.setdefault(tuple(map(values.index, values)), []).append(flag)
-    together = next((found for found in alike.values() if len(found) > 1), None)
-    return f"{', '.join(together)} change together: which of them it is can't be told" if together else None
+    together = [flag for found in alike.values() for flag in found]
+    if len(alike) > 1 or len(together) < 2:
+        return None
+    return f"{', '.join(together)} change together: which of them it is can't be told"
 
 
 def number(text: str) -> float | None:

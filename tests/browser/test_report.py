@@ -218,6 +218,11 @@ def test_a_picture_of_the_whole_page_or_a_print_has_every_chart(alone, files, na
         box, picture = card.bounding_box(), card.locator("canvas.printed").bounding_box()
         assert 100 < picture["width"] <= box["width"]
         assert 50 < picture["height"] <= box["height"]
+    alone.emulate_media(media="screen")
+    alone.get_by_role("searchbox", name="filter").fill("no such configuration")
+    alone.locator("[data-chart=intervals]").wait_for(state="hidden")
+    alone.get_by_role("searchbox", name="filter").fill("")
+    alone.locator("[data-chart=intervals]").wait_for(state="visible")
 
 
 def test_it_is_read_without_javascript(chromium, files):

@@ -20,7 +20,8 @@ class Card {
   }
 
   draw(unseen = false) {
-    if (!this.seen && !unseen) return;
+    if (!this.seen && !unseen && !this.node.hidden) return;
+    this.node.hidden = false; // or it would have no width
     this.width = this.area.clientWidth;
     const made = this.build(this.width);
     this.node.hidden = made === null;
@@ -38,7 +39,7 @@ class Card {
   print() {
     this.draw(true);
     this.printed?.remove();
-    if (this.node.hidden || !this.chart) return;
+    if (this.node.hidden || this.area.style.display === "none") return;
     this.printed = this.chart.renderToCanvas({ pixelRatio: 2 });
     this.printed.className = "printed";
     this.area.after(this.printed);
