@@ -88,7 +88,7 @@ def runs_of_sweeps(
             results = results_of(sweep)
             found, flags = from_results(results), [flag.lstrip("+") for flag in plan.swept]
             sources.append(source_of(sweep))
-            designs.append(design_of(plan, results))
+            designs.append(design_of(plan, results, sweep.id))
             searches.append(searched(plan, results))
         runs |= {run.id: run for run in found}
         swept |= dict.fromkeys(flags)

@@ -43,24 +43,29 @@ def next_step(comparison: Comparison) -> str | None:
         return f"several seeds would tell, five for instance: 'seed={_fresh_seeds(comparison)}'"
     if open_leads:
         points = _plannable(comparison, statistics.median(abs(lead.points) for lead in open_leads))
-        return None if points is None else f"a confirmation with fresh seeds tells: lenet-compare confirm={points}"
+        return None if points is None else f"a confirmation with fresh seeds tells{_confirming(comparison, points)}"
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # however much too large it is, it is there
         return None
     points = _plannable(comparison, nearest.points)
     lead = "a lead that was chosen is rather too large"
-    return None if points is None else f"{lead}; fresh seeds confirm it: lenet-compare confirm={points}"
+    return None if points is None else f"{lead}; fresh seeds confirm it{_confirming(comparison, points)}"
 
 
-def next_command(comparison: Comparison, command: str | None, sweep: str | None) -> str | None:
+def _confirming(comparison: Comparison, points: str) -> str:
+    """How that is typed: a confirmation is of one sweep."""
+    sweep = comparison.design.sweep if comparison.design is not None else ""
+    return f": lenet-compare sweep={sweep} confirm={points}" if sweep else ", once one sweep has tried all of these"
+
+
+def next_command(comparison: Comparison, command: str | None) -> str | None:
     """What `next_step` says as a line to type, whole; None where it says nothing that one line does.
 
     Args:
         command: that made the runs, quoted for a shell; None where that was not one sweep.
-        sweep: its id.
     """
     step, leader = next_step(comparison), comparison.leader
-    if step is None or command is None or sweep is None:
+    if step is None or command is None:
         return None
     if any(g.missing for g in comparison.groups):
         return command
@@ -69,8 +74,8 @@ def next_command(comparison: Comparison, command: str | None, sweep: str | None)
     if leader.n < 2:
         searched = comparison.design is not None and comparison.design.searched
         return _with(command, f"seeds={FRESH}" if searched else f"seed={_fresh_seeds(comparison)}")
-    confirm = step.rpartition("lenet-compare ")[2]
-    return f"lenet-compare sweep={sweep} {confirm}"
+    _, confirm, how = step.rpartition("lenet-compare ")
+    return confirm + how if confirm else None
 
 
 def _with(command: str, override: str) -> str:
@@ -106,7 +111,7 @@ def notes(comparison: Comparison) -> list[str]:
     if leader is None or len(comparison.groups) < 2:
         return []
     found = [_luck(leader)]
-    if "num_epoch" in comparison.flags and comparison.by is By.best:
+    if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is By.best:
         found.append(
             "they differ in num_epoch, and the best of more epochs is higher by luck alone; by=last compares the last"
         )

@@ -10,13 +10,14 @@ from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
 from lenet_exp.comparison.importance import importance
-from lenet_exp.comparison.runs import EXECUTION, ComparedRun, KnownRuns, from_results
+from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, KnownRuns, from_results
 from lenet_exp.comparison.searched import Searched, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
 
 SPLIT = "split_seed"
 
@@ -27,7 +28,8 @@ class Comparison:
 
     Attributes:
         groups: best mean first; those of which a run diverged after all others, whatever the rest of them reached.
-        flags: those that differ between groups; the swept ones first.
+        flags: those that differ between groups; the swept ones first. Where recipes were swept, `experiment` stands
+            for all that only follow from it.
         leads: for each group the leader against it; None for the leader itself, and where there is nothing to hold it
             against: no run finished, or some diverged, and those that did not are no fair sample.
         leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
@@ -87,9 +89,10 @@ class Comparison:
         return job_name(0, values, set(config_groups())) if values else self.dataset
 
 
-def compare_sweep(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
-    """The comparisons of one sweep."""
-    found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
+def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comparison]:
+    """The comparisons of one sweep, given what its jobs came to."""
+    plan = sweep.started()
+    found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results, sweep.id))
     return with_search(found, searched(plan, results))
 
 
@@ -147,7 +150,7 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
 def _compare(
     dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: By, design: Design | None
 ) -> Comparison:
-    groups = grouped(runs, by)
+    groups = _with_recipes(grouped(runs, by))
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
     named = _named(groups, design)
@@ -183,6 +186,14 @@ def _named(groups: Sequence[Group], design: Design | None) -> Group | None:
     return next((g for g in groups if any(run.id == design.leader for run in g.runs)), None)
 
 
+def _with_recipes(groups: Sequence[Group]) -> list[Group]:
+    """The groups with the names of their recipes as a flag, where recipes were swept for all of them."""
+    if not all(run.recipe for g in groups for run in g.runs):
+        return list(groups)
+    names = [" = ".join(dict.fromkeys(run.recipe for run in g.runs)) for g in groups]
+    return [replace(g, flags=g.flags | {RECIPE: name}) for g, name in zip(groups, names, strict=True)]
+
+
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
     """The flags by which groups differ, without those that only come along with another (`betas` with Adam)."""
     known = dict.fromkeys(flag for g in groups for flag in g.flags)
@@ -194,6 +205,9 @@ def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
         if flag not in chosen and any(flag not in g.flags for g in groups) and _kinds(groups, chosen) < len(groups):
             more = [f for f in order if f in {*chosen, flag}]
             chosen = more if _kinds(groups, more) > _kinds(groups, chosen) else chosen
+    if RECIPE in chosen:  # its name says what is only different because it is
+        named = [RECIPE, *(f for f in first if f != RECIPE)]
+        chosen = [f for f in chosen if f in named or _kinds(groups, [RECIPE, f]) > _kinds(groups, [RECIPE])]
     return chosen
 
 

@@ -22,6 +22,7 @@ class Design:
         points: the difference that the test was made to find, as a fraction.
         leader: the run that stands for that leader: the first that was asked for.
         searched: whether a search made the runs that can give further seeds to them.
+        sweep: id of the one sweep that it is; empty where it is none, or several.
         left: of a search that gave seeds to those that were still worth it: runs of the configurations that it could
             not exclude; None: it gave all the same.
     """
@@ -33,18 +34,19 @@ class Design:
     points: float | None = None
     leader: str = ""
     searched: bool = False
+    sweep: str = ""
     left: frozenset[str] | None = None
 
 
-def design_of(plan: SweepPlan, results: Sequence[JobResult]) -> Design:
-    """The design of one sweep, by its jobs in their order."""
+def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
+    """The design of one sweep, by its jobs in their order, and its id."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     known = 0 if plan.remade else sum(record.created_ms < plan.created_ms for record in records.values())
     leader = results[0].job.run if results else ""
     points = plan.points and plan.points / 100
     runs, search = len({r.job.run for r in results}), plan.search
     left = frozenset(search.left) if search is not None and search.left is not None else None
-    return Design(runs, known, 1, plan.confirms, points, leader, _has_seeds(search), left)
+    return Design(runs, known, 1, plan.confirms, points, leader, _has_seeds(search), sweep, left)
 
 
 def _has_seeds(search: SearchPlan | None) -> bool:

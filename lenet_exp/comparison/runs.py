@@ -17,6 +17,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trust import foreign_class
 
 # Flags that no comparison is about: where things lie and how often something is told.
+RECIPE = "experiment"  # the group of recipes: no flag of a configuration, yet what its user knows it by
 _SILENT = {"data_root", "model_path", "num_iter_echo"}
 EXECUTION = {"device", "num_threads", "engine"}
 
@@ -36,6 +37,7 @@ class ComparedRun:
         last: gives that of the last epoch; None where there is none.
         data: digests of the data files; empty where they are not known.
         split: the split_seed, where it makes replicates and not configurations; else 0.
+        recipe: where recipes were swept (`experiment=a,b`), which one it was composed from; else empty.
         mlflow_runs: gives the MLflow runs that it is, by the name of the store.
     """
 
@@ -50,6 +52,7 @@ class ComparedRun:
     last: Callable[[], float | None]
     data: str = ""
     split: int = 0
+    recipe: str = ""
     mlflow_runs: Callable[[], Mapping[str, str]] = dict
 
     @property
@@ -112,6 +115,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         curve,
         lambda: next(reversed(curve()), None),
         _data(record) if record is not None else "",
+        recipe=result.job.swept.get(RECIPE, ""),
         mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
     )
 

@@ -51,7 +51,7 @@ def _json(comparison: Comparison, source: Source) -> dict[str, object]:
         "dataset": comparison.dataset,
         "verdict": verdict(comparison),
         "next": next_step(comparison),
-        "command": next_command(comparison, source.command, source.sweep),
+        "command": next_command(comparison, source.command),
         "notes": notes(comparison),
         "groups": [{k: None if _unknown(v) else v for k, v in row.items()} for row in records(comparison)],
         "effects": [

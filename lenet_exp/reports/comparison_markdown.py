@@ -39,7 +39,7 @@ def _part(comparison: Comparison, source: Source) -> str:
     lines += [f"{as_line(title_of(comparison))}; validation accuracy, mean ± standard deviation over seeds.", ""]
     if comparison.searched is not None:
         lines += [*(f"- {as_line(line)}" for line in search_lines(comparison.searched)), ""]
-    step, command = next_step(comparison), next_command(comparison, source.command, source.sweep)
+    step, command = next_step(comparison), next_command(comparison, source.command)
     if command is not None:
         lines += [f"Next: {code(command)}", ""]
     elif step is not None:

@@ -78,7 +78,7 @@ def _section(comparison: Comparison, number: int, source: Source) -> str:
     parts = [f"<h1>{escape(title_of(comparison))}</h1>", f'<p class="verdict">{escape(verdict(comparison))}</p>']
     if (left := not_excluded(comparison)) is not None:
         parts.append(f"<p>{escape(capital(left))}.</p>")
-    step, command = next_step(comparison), next_command(comparison, source.command, source.sweep)
+    step, command = next_step(comparison), next_command(comparison, source.command)
     if step is not None:
         parts.append(f"<p>Next: {escape(step)}</p>")
     if command is not None:

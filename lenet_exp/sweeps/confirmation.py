@@ -34,10 +34,10 @@ def confirm(which: str | None, points: float, uri: str | None, *, run: bool, whe
         ConfigError: there is no such sweep, or the confirmation can't be planned or run.
     """
     sweep = confirmed_sweep(which)
-    plan, results = sweep.started(), job_results(sweep, sweep.jobs(), since_ms=0)
+    results = job_results(sweep, sweep.jobs(), since_ms=0)
     if run and not lies_here(sweep):  # its jobs may name classes of somebody else
         raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
-    comparisons = compare_sweep(plan, results)
+    comparisons = compare_sweep(sweep, results)
     todo = [_told(sweep, c, results, points, uri, where) for c in comparisons]
     statuses = [_train(line) for line in todo if line is not None and run]
     return max(statuses, default=0)
@@ -69,7 +69,7 @@ def _told(
     for done in confirmations(sweep, comparison.dataset):
         its = done.started()
         if its.confirmed is not None and f"{its.points:g}" == f"{points:g}":
-            for found in compare_sweep(its, job_results(done, done.jobs(), since_ms=0)):
+            for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
                 tested = confirmation(found)
                 assert tested is not None
                 print(f"{answer(found, tested)} That is the answer of sweep {done.id}.")

@@ -73,7 +73,7 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
         _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
         results = job_results(sweep, sweep.jobs(), plan.started_ms)
         if delivery is not None:
-            comparisons = compare_sweep(sweep.started(), results)
+            comparisons = compare_sweep(sweep, results)
             delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, False))
             delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if died:

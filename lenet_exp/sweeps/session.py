@@ -273,7 +273,7 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
         if best is not None:
             delivery.send(best.job.folder, model=True)
     sweep.end(outcome)
-    comparisons = compare_sweep(sweep.started(), results)
+    comparisons = compare_sweep(sweep, results)
     keep_answer(sweep, comparisons)
 
     def report(with_pictures: bool) -> None:

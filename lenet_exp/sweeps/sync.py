@@ -149,7 +149,7 @@ class Sync:
         sweep.to_tell(delivery.name)
         delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
         self.delivered += Amount(sweeps=int(untold and delivery.name not in sweep.started().untold))
-        comparisons = compare_sweep(sweep.started(), results)
+        comparisons = compare_sweep(sweep, results)
         pictures = config.tracking.plots and sweep.started().outcome is Outcome.finished
         delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, pictures))
 

@@ -14,12 +14,14 @@ from scipy import stats
 from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import plan
+from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, split_seed_off
 from lenet_exp.comparison.words import against_leader, verdict
 from lenet_exp.errors import ConfigError
 from tests.comparison.made_up import made, many
 
+SWEEP = Design(8, 0, sweep="1f3a")
 SELU = [0.9101, 0.9126, 0.9093, 0.9119]
 TANH = [0.9098, 0.9131, 0.9085, 0.9120]  # as good as selu
 RELU = {0: 0.9060, 1: 0.9081, 2: 0.9050, 3: 0.9079}  # worse
@@ -120,9 +122,9 @@ def test_a_clear_winner_is_called_one():
 def test_a_winner_whose_lead_may_be_much_smaller_is_to_be_confirmed():
     reached = [0.91, 0.92, 0.93, 0.94]
     behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
-    (found,) = compare_runs([*many(reached, activation="selu"), *many(behind, activation="relu")])
+    (found,) = compare_runs([*many(reached, activation="selu"), *many(behind, activation="relu")], design=SWEEP)
     assert verdict(found).startswith("selu wins")
-    assert next_step(found).endswith("fresh seeds confirm it: lenet-compare confirm=1")
+    assert next_step(found).endswith("fresh seeds confirm it: lenet-compare sweep=1f3a confirm=1")
 
 
 def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
@@ -214,21 +216,21 @@ def test_equal_results_are_called_equal():
 def test_two_seeds_of_many_configurations_are_too_few():
     rng = np.random.default_rng(0)
     runs = [run for i in range(10) for run in many(0.9 + rng.normal(0, 0.003, 2), optimizer__lr=str(0.01 * i))]
-    (found,) = compare_runs(runs)
+    (found,) = compare_runs(runs, design=SWEEP)
     assert "2 seeds are too few to tell 10 configurations apart, 7 would show a difference of 3 times" in verdict(found)
-    assert next_step(found).startswith("a confirmation with fresh seeds tells: lenet-compare confirm=")
+    assert next_step(found).startswith("a confirmation with fresh seeds tells: lenet-compare sweep=1f3a confirm=")
 
 
 def test_the_next_step_names_the_difference_seen_and_no_seeds_that_were_seen(comparison):
-    (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")])
-    assert next_step(found) == "a confirmation with fresh seeds tells: lenet-compare confirm=0.01"
-    (found,) = compare_runs([*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")])
+    (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")], design=SWEEP)
+    assert next_step(found) == "a confirmation with fresh seeds tells: lenet-compare sweep=1f3a confirm=0.01"
+    (found,) = compare_runs([*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP)
     assert next_step(found).endswith("confirm=4")
 
 
 def test_the_next_step_is_one_that_is_not_refused():
     one, other = [0.824, 0.882, 0.928], [0.915, 0.852, 0.865]  # 0.07 points, of a spread of 8
-    (found,) = compare_runs([*many(one, activation="tanh"), *many(other, activation="selu")])
+    (found,) = compare_runs([*many(one, activation="tanh"), *many(other, activation="selu")], design=SWEEP)
     with pytest.raises(ConfigError, match="more than 1,000 seeds"):
         plan(found, 0.0007)
     points = float(next_step(found).rpartition("=")[2])

@@ -149,22 +149,25 @@ def test_numbers_that_were_swept_in_factors_have_a_logarithmic_axis(values, log)
 
 def test_the_next_command_is_whole():
     runs = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")]
-    (found,) = compare_runs(runs)
+    (found,) = compare_runs(runs, design=Design(6, 0, sweep="ab12"))
     points = next_step(found).rpartition("=")[2]
-    assert next_command(found, COMMAND, "ab12") == f"lenet-compare sweep=ab12 confirm={points}"
-    assert next_command(found, None, None) is None
+    assert next_command(found, COMMAND) == f"lenet-compare sweep=ab12 confirm={points}"
+    assert next_command(found, None) is None
+    (found,) = compare_runs(runs)  # of no sweep, or of several: there is none to confirm
+    assert next_step(found).endswith("once one sweep has tried all of these")
+    assert next_command(found, COMMAND) is None
     (found,) = compare_runs([*runs, made(3, None, "failed", activation="tanh")])
-    assert next_command(found, COMMAND, "ab12") == COMMAND
+    assert next_command(found, COMMAND) == COMMAND
     (found,) = compare_runs([made(3, 0.9), made(3, 0.8, activation="relu")])
-    typed = shlex.split(next_command(found, COMMAND, "ab12"))
+    typed = shlex.split(next_command(found, COMMAND))
     assert (typed[0], typed[-1]) == ("lenet-train", "seed=range(4,9)")
     assert [word for word in typed if word.startswith("seed=")] == ["seed=range(4,9)"]
     (found,) = compare_runs([made(3, 0.9), made(3, 0.8, activation="relu")], design=Design(2, 0, searched=True))
-    assert shlex.split(next_command(found, COMMAND, "ab12"))[-1] == "seeds=5"
+    assert shlex.split(next_command(found, COMMAND))[-1] == "seeds=5"
     (found,) = compare_runs([made(s, 0.1, "diverged", activation=a) for s in (0, 1) for a in ("relu", "selu")])
-    assert shlex.split(next_command(found, COMMAND, "ab12"))[-1] == "training.clip_norm=1"
+    assert shlex.split(next_command(found, COMMAND))[-1] == "training.clip_norm=1"
     (found,) = compare_runs([*many([0.91, 0.911, 0.912]), *many([0.5, 0.502, 0.501], activation="relu")])
-    assert next_command(found, COMMAND, "ab12") is None
+    assert next_command(found, COMMAND) is None
 
 
 def test_markdown_is_what_a_pull_request_takes(comparison, tmp_path):
