@@ -156,7 +156,8 @@ def compare(
         effect), `n`, `mean`, `sd`, `low` and `high` (95 % interval) of
         the validation accuracy as fractions, `best_epoch` and `seconds_to_best` (means), counts of outcomes, how the
         leader stands against it: `behind` with `behind_low`, `behind_high`, `differs` and `verdict`; and whether it may
-        be the best (`not_excluded`).
+        be the best (`not_excluded`). `run_ids`: of its finished runs, in the order of their seeds, of MLflow (of the
+        run folder where no store has them).
 
     Raises:
         UserError: there is no such sweep, store or run, or MLflow does not understand the filter.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lenet_exp.commands.app import run_app
@@ -17,12 +18,18 @@ def predict(cfg: DictConfig) -> float:
     from lenet_exp.config.compose import typed_as
     from lenet_exp.config.schema import PredictConfig
     from lenet_exp.prediction.answer import answer_pictures, answer_test_set
+    from lenet_exp.prediction.leader import answer_leaders, best_of_leader
     from lenet_exp.reports.progress import log_to_console
 
     log_to_console()
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)
-    return answer_pictures(config) if config.images else answer_test_set(config)
+    if config.sweep is None:
+        return answer_pictures(config) if config.images else answer_test_set(config)
+    chosen = any(o.startswith("dataset=") for o in HydraConfig.get().overrides.task)
+    if config.images:
+        return answer_pictures(config, best_of_leader(config, only_its_dataset=chosen))
+    return answer_leaders(config, only_its_dataset=chosen)
 
 
 def with_lists(overrides: list[str]) -> list[str]:

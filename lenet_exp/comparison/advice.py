@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.confirm import plan
+from lenet_exp.comparison.confirm import confirmation, plan
 from lenet_exp.comparison.group import By, Group
 from lenet_exp.comparison.words import leads_of, names, percent
 from lenet_exp.errors import ConfigError
@@ -31,8 +31,8 @@ def next_step(comparison: Comparison) -> str | None:
         return "the same line again trains what is missing"
     if leader is None or leader.diverged:
         return "a smaller optimizer.lr or training.clip_norm=1 may keep them from diverging"
-    if comparison.design is not None and comparison.design.confirms is not None:
-        return None  # it was the last step
+    if (tested := confirmation(comparison)) is not None:
+        return _test_result(comparison) if tested.confirmed else None  # it was the last step before that
     leads = [lead for _, lead in leads_of(comparison)]
     if not leads:
         return None
@@ -46,10 +46,16 @@ def next_step(comparison: Comparison) -> str | None:
         return None if points is None else f"a confirmation with fresh seeds tells{_confirming(comparison, points)}"
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # however much too large it is, it is there
-        return None
+        return _test_result(comparison)
     points = _plannable(comparison, nearest.points)
     lead = "a lead that was chosen is rather too large"
     return None if points is None else f"{lead}; fresh seeds confirm it{_confirming(comparison, points)}"
+
+
+def _test_result(comparison: Comparison) -> str | None:
+    """How the leader's test images are opened, where the comparison is of one sweep."""
+    sweep = comparison.design.sweep if comparison.design is not None else ""
+    return f"what it gets right of the test images: lenet-predict sweep={sweep}" if sweep else None
 
 
 def _confirming(comparison: Comparison, points: str) -> str:
@@ -74,8 +80,8 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
     if leader.n < 2:
         searched = comparison.design is not None and comparison.design.searched
         return _with(command, f"seeds={FRESH}" if searched else f"seed={_fresh_seeds(comparison)}")
-    _, confirm, how = step.rpartition("lenet-compare ")
-    return confirm + how if confirm else None
+    _, program, how = step.rpartition("lenet-")
+    return program + how if program else None
 
 
 def _with(command: str, override: str) -> str:

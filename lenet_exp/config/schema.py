@@ -318,6 +318,9 @@ class PredictConfig:
         "registered name or name@alias, runs:/<MLflow run id>, a .safetensors file of model_path, or the ancestor's "
         ".pkl (null: the data set's champion)"
     )
+    sweep: str | None = knob(
+        "instead: the runs of a sweep's leader, one a seed: last, an id or its first digits, a folder (null: none)"
+    )
     trust: str | None = knob("class or module of your own that the model may name as its activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: a file, a folder, *.png, or a list of them")
     several: bool = knob("a picture may show several digits, read in order (false: all that is in it is one)")

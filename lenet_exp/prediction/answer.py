@@ -23,7 +23,7 @@ from lenet_exp.prediction.score import score_test_set
 from lenet_exp.prediction.seen import seen_figure, short_name
 from lenet_exp.reports.plots import confusion_figure, png
 from lenet_exp.tracking.load import TrainedModel, load_model
-from lenet_exp.tracking.prediction import log_test_result
+from lenet_exp.tracking.prediction import Logged, log_test_result
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
@@ -37,26 +37,39 @@ log = logging.getLogger("lenet_exp")
 def answer_test_set(config: PredictConfig) -> float:
     """Scores the test set, prints the figures, writes and logs them. Returns the accuracy."""
     check_output(config.output)
-    device, model = _prepare(config)
-    dataset = config.dataset
-    score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
-    _print_score(model, config, score)
-    figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
-    path = _save(config, model, "confusion_matrix.png", figure)
+    device = prepare_device(config)
+    model = _model(config)
+    score, path, logged = score_and_log(config, device, model)
+    print_score(model, config, score)
+    if model.shipped and config.trained_model is None:
+        print("no run of yours is better by validation; lenet-predict sweep=last takes the last sweep's best instead")
     if config.output is not None:
-        about = {"trained_model": model.name, "dataset": dataset.name}
+        about = {"trained_model": model.name, "dataset": config.dataset.name}
         write_output(user_path(config.output), about | score.as_json(), score_table(score))
         print(f"numbers: {config.output}")
     print(f"confusion matrix: {path}")
-    logged = log_test_result(config, model, score, figure)
     if logged is not None:
         times = f"{logged.times} times" if logged.times > 1 else "once"
         print(f"logged to MLflow run {logged.run_id}; by now the test set was opened {times} for this model")
     return score.accuracy
 
 
-def answer_pictures(config: PredictConfig) -> float:
+def score_and_log(
+    config: PredictConfig, device: torch.device, model: TrainedModel
+) -> tuple[Score, Path, Logged | None]:
+    """Opens the test set for a model: its score, where its confusion matrix was drawn, and what it was logged to."""
+    dataset = config.dataset
+    score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
+    figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
+    path = _save(config, model, "confusion_matrix.png", figure)
+    return score, path, log_test_result(config, model, score, figure)
+
+
+def answer_pictures(config: PredictConfig, model: TrainedModel | None = None) -> float:
     """Classifies pictures, prints the answers and draws what the network saw.
+
+    Args:
+        model: that sees them; None: the one that `config` names.
 
     Raises:
         DataError: there is no such picture, or none that can be read.
@@ -65,7 +78,8 @@ def answer_pictures(config: PredictConfig) -> float:
     check_output(config.output)
     paths = [path for name in config.images for path in find_pictures(name)]
     pictures, wrong = _read(paths, config)
-    _, model = _prepare(config)
+    prepare_device(config)
+    model = model or _model(config)
     names = config.dataset.class_names + [f"output {i}" for i in range(len(config.dataset.class_names), 10)]
     answers = classify(model.network.cpu(), pictures)
     for answer in answers:
@@ -120,17 +134,22 @@ def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list
     return pictures, wrong
 
 
-def _prepare(config: PredictConfig) -> tuple[torch.device, TrainedModel]:
-    device = choose_device(config.device)
+def prepare_device(config: PredictConfig) -> torch.device:
+    """Where it is computed; sets torch's threads."""
     torch.set_num_threads(config.num_threads or cpu_count())
+    return choose_device(config.device)
+
+
+def _model(config: PredictConfig) -> TrainedModel:
     model = load_model(config.trained_model, store_uri(config.tracking.uri), config.dataset.name, config.trust)
     trained_on = model.record.dataset if model.record else config.dataset.name
     if trained_on != config.dataset.name:
         log.warning("%s was trained on %s, not on %s", model.name, trained_on, config.dataset.name)
-    return device, model
+    return model
 
 
-def _print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
+def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
+    """Prints the accuracy, the figures of each class and the confusion matrix."""
     console = Console(width=100, highlight=False)
     console.print(f"{model.name} on {config.dataset.name}'s test set", markup=False, soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})", markup=False)

@@ -15,6 +15,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.importance import FEWEST
+from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.words import against_leader, outcomes, unit, verdict
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
@@ -62,9 +63,15 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "differs": lead.differs if lead else None,
             "not_excluded": any(group is left for left in may_be_best),
             "verdict": remark(comparison, position),
+            "run_ids": " ".join(map(_run_id, group.finished)),
         }
         found.append(row)
     return found
+
+
+def _run_id(run: ComparedRun) -> str:
+    """Of MLflow, as `trained_model=runs:/` takes it; of its folder where no store has it."""
+    return next(iter(run.mlflow_runs().values()), run.id)
 
 
 def remark(comparison: Comparison, position: int) -> str:

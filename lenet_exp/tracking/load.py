@@ -19,9 +19,10 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_of
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.champion import ABSENT, ALIAS, registered_name
 from lenet_exp.tracking.logged import logged_model, model_at, read_weights
-from lenet_exp.tracking.shipped import shipped_file
+from lenet_exp.tracking.shipped import shipped_file, shipped_record
 from lenet_exp.tracking.store import connect
 from lenet_exp.training.ancestor import load_ancestor
 from lenet_exp.training.lenet5 import LeNet5, rebuild
@@ -40,12 +41,14 @@ class TrainedModel:
     Attributes:
         record: the run's record; None for a model of the ancestor.
         run_id: the MLflow run that it belongs to, where that is known.
+        shipped: it came with this package, and no run here made it.
     """
 
     network: LeNet5
     name: str
     record: Record | None = None
     run_id: str | None = None
+    shipped: bool = False
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: str | None = None) -> TrainedModel:
@@ -129,14 +132,32 @@ def _load_shipped(dataset: str, uri: str) -> TrainedModel:
             f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or "
             "name a model with trained_model="
         )
-    return replace(load_file(path), name=f"{registered_name(dataset)} (shipped with lenet_exp)")
+    return replace(load_file(path), name=f"{registered_name(dataset)} (shipped with lenet_exp)", shipped=True)
 
 
 def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: str | None) -> TrainedModel:
     location = client.get_model_version_download_uri(version.name, version.version)
     weights, record = model_at(client, uri, client.get_run(str(version.run_id)), location)
-    label = f"{version.name}@{alias} (version {version.version})"
-    return TrainedModel(_of_record(label, record, weights, trust), label, record, version.run_id)
+    its = shipped_record(record.dataset)
+    shipped = its is not None and its.weights_digest == record.weights_digest
+    how = ", shipped with lenet_exp" if shipped else ""
+    label = f"{version.name}@{alias} (version {version.version}{how})"
+    return TrainedModel(_of_record(label, record, weights, trust), label, record, version.run_id, shipped)
+
+
+def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None = None) -> TrainedModel:
+    """The best model of a run folder, of which this is the record.
+
+    Raises:
+        UserError: its weights are gone or damaged, or it can't be trusted.
+    """
+    weights, name = folder.best_weights(), f"run {folder.id}"
+    if weights is None:
+        raise UserError(f"{name}: its weights are gone or damaged; lenet-train with the same flags trains it again")
+    delivered = folder.delivered().of(hide_password(uri))
+    return TrainedModel(
+        _of_record(name, record, weights, trust), name, record, delivered.run_id if delivered is not None else None
+    )
 
 
 def load_file(path: Path, trust: str | None = None) -> TrainedModel:

@@ -114,6 +114,8 @@ def test_a_clear_winner_is_called_one():
     )
     assert verdict(found) == "selu wins: 91.10 % ± 0.15 (n=4), ahead of all 2 others (over 3 to 4 seeds)."
     assert next_step(found) is not_excluded(found) is None
+    (swept,) = compare_runs([run for g in found.groups for run in g.runs], design=SWEEP)
+    assert next_step(swept) == "what it gets right of the test images: lenet-predict sweep=1f3a"
     assert found.not_excluded == [found.leader]
     (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu")])
     assert verdict(found) == "selu wins: 91.10 % ± 0.15 (n=4), ahead of the other."
@@ -413,3 +415,20 @@ def test_whatever_runs_came_to_words_are_true_to_the_numbers(runs, pooled, by):
 def test_of_so_many_all_right_says_what_that_means():
     (found,) = compare_runs([*many([1.0, 1.0, 1.0]), *many([0.9, 0.91, 0.92], activation="relu")])
     assert "100.00 % of so many means 99.97 % or more of all (95 %)" in notes(found)[0]
+
+
+def test_recipes_are_named_and_stand_for_what_follows_from_them():
+    def of(recipe: str, accuracies: list[float], **flags: str) -> list[ComparedRun]:
+        return [replace(run, recipe=recipe) for run in many(accuracies, **flags)]
+
+    fast = of("fast", [0.91, 0.92], num_epoch="2", optimizer__lr="0.1")
+    best = of("best", [0.95, 0.96], num_epoch="50", optimizer__lr="0.05")
+    (found,) = compare_runs([*fast, *best], ["experiment"])
+    assert found.flags == ["experiment"]
+    assert [found.name(g) for g in found.groups] == ["best", "fast"]
+    assert any("they differ in num_epoch" in note for note in notes(found))
+    wide = of("best", [0.93, 0.94], num_epoch="50", optimizer__lr="0.1")
+    (found,) = compare_runs([*fast, *best, *wide], ["experiment", "optimizer.lr"])  # another flag was swept besides
+    assert found.flags == ["experiment", "optimizer.lr"]
+    (found,) = compare_runs([*fast, *(replace(run, recipe="") for run in best)])  # with runs of no recipe
+    assert found.flags == ["optimizer.lr", "num_epoch"]

@@ -78,6 +78,9 @@ def test_the_first_run_has_to_beat_it(main, ready, real_data, monkeypatch):
     (of_shipped,) = client.search_runs([experiment], "tags.kind = 'shipped'")
     assert version.run_id == of_shipped.info.run_id
     assert of_shipped.info.status == "FINISHED"
+    said = main("dataset=mnist", f"data_root={real_data}", program="predict").stdout
+    assert "lenet5-mnist@champion (version 1, shipped with lenet_exp) on mnist's test set" in said
+    assert "no run of yours is better by validation; lenet-predict sweep=last takes" in said
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
     try:

@@ -1,0 +1,184 @@
+"""What lenet-predict does with a sweep: the test result of its leader, over its seeds."""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+from dataclasses import dataclass, replace
+
+from lenet_exp.addresses import store_uri
+from lenet_exp.comparison.compare import Comparison, compare_sweep
+from lenet_exp.comparison.group import Group
+from lenet_exp.config.schema import PredictConfig
+from lenet_exp.errors import ConfigError, UserError, nearest
+from lenet_exp.files import user_path
+from lenet_exp.folders.find import find_sweep
+from lenet_exp.folders.records import Record
+from lenet_exp.folders.results import job_results
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.prediction.answer import prepare_device, print_score, score_and_log
+from lenet_exp.prediction.figures import check_output, write_output
+from lenet_exp.tracking.load import TrainedModel, load_folder
+from lenet_exp.tracking.prediction import Logged
+from lenet_exp.training.score import Score
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass(frozen=True)
+class _Leader:
+    """The leading configuration of one data set of a sweep, and its runs that finished, in the order of their seeds."""
+
+    sweep: SweepFolder
+    comparison: Comparison
+    group: Group
+    runs: list[tuple[RunFolder, Record]]
+
+
+@dataclass(frozen=True)
+class _Tested:
+    record: Record
+    score: Score
+    logged: Logged | None
+
+    def row(self, sweep: str, name: str) -> dict[str, object]:
+        return {
+            "sweep": sweep,
+            "dataset": self.record.dataset,
+            "configuration": name,
+            "seed": self.record.config.seed,
+            "split_seed": self.record.config.split_seed,
+            "val_accuracy": self.record.best_val_accuracy,
+            "test_accuracy": self.score.accuracy,
+            "correct": self.score.correct,
+            "images": self.score.total,
+            "run_id": self.logged.run_id if self.logged is not None else "",
+            "test_opened": self.logged.times if self.logged is not None else "",
+        }
+
+
+def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
+    """Scores the test set with each finished run of a sweep's leader, prints and logs it. Returns the mean accuracy
+    (a fraction) of the last data set.
+
+    Args:
+        only_its_dataset: the sweep's runs on `config.dataset` alone; else each data set of the sweep as it was trained.
+
+    Raises:
+        UserError: there is no such sweep, none of its runs finished, or a model's weights are gone.
+    """
+    check_output(config.output)
+    device = prepare_device(config)
+    rows: list[dict[str, object]] = []
+    about: list[dict[str, object]] = []
+    mean = math.nan
+    for leader in _leaders(config, only_its_dataset):
+        name, told = leader.comparison.name(leader.group), leader.group
+        spread = f" ± {told.sd * 100:.2f}" if told.n > 1 else ""
+        print(
+            f"sweep {leader.sweep.id}: {name} leads on {leader.comparison.dataset}, by validation: "
+            f"{told.mean * 100:.2f} %{spread} (n={told.n})"
+        )
+        if missing := sum(group.missing for group in leader.comparison.groups):
+            log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
+        tested = []
+        for folder, record in leader.runs:
+            own = _for(config, leader.sweep, record, only_its_dataset)
+            model = _model(own, folder, record)
+            score, _, logged = score_and_log(own, device, model)
+            if len(leader.runs) == 1:
+                print_score(model, own, score)
+            tested.append(_Tested(record, score, logged))
+            print(_line(tested[-1], with_split=told.splits > 1))
+        mean = statistics.fmean(t.score.accuracy for t in tested)
+        if len(tested) > 1:
+            print(_together(tested, mean))
+        rows += [t.row(leader.sweep.id, name) for t in tested]
+        about.append(
+            {"sweep": leader.sweep.id, "dataset": leader.comparison.dataset, "configuration": name, "flags": told.flags}
+            | {"accuracy": mean, "sd": _sd(tested) if len(tested) > 1 else None, "n": len(tested)}
+            | {"runs": [t.row(leader.sweep.id, name) | {"score": t.score.as_json()} for t in tested]}
+        )
+    if config.output is not None:
+        write_output(user_path(config.output), about, rows)
+        print(f"numbers: {config.output}")
+    return mean
+
+
+def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedModel:
+    """Of the leader's runs the one that is best by validation.
+
+    Raises:
+        UserError: as for `answer_leaders`, or the sweep has several data sets.
+    """
+    leader, *more = _leaders(config, only_its_dataset)
+    if more:
+        names = ", ".join(each.comparison.dataset for each in (leader, *more))
+        raise ConfigError(f"sweep={config.sweep}: it has several data sets ({names}); dataset= names one of them")
+    folder, record = max(leader.runs, key=lambda run: run[1].best_val_accuracy or 0.0)
+    return _model(_for(config, leader.sweep, record, only_its_dataset), folder, record)
+
+
+def _leaders(config: PredictConfig, only_its_dataset: bool) -> list[_Leader]:
+    if config.trained_model is not None:
+        raise ConfigError(f"sweep={config.sweep} and trained_model={config.trained_model}: allowed is one of them")
+    sweep = find_sweep(str(config.sweep))
+    results = job_results(sweep, sweep.jobs(), since_ms=0)
+    by_run = {result.job.run: result for result in results}
+    comparisons, wanted = compare_sweep(sweep, results), config.dataset.name
+    if only_its_dataset:
+        known = [c.dataset for c in comparisons]
+        comparisons = [c for c in comparisons if c.dataset == wanted]
+        if not comparisons:
+            near = nearest(wanted, known)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ConfigError(
+                f"dataset={wanted}: sweep {sweep.id} has no such run; allowed is {', '.join(known)}{hint}"
+            )
+    found = []
+    for comparison in comparisons:
+        if comparison.leader is None:
+            continue
+        runs = [by_run[run.id] for run in comparison.leader.finished]
+        folders = [(r.job.folder, r.record) for r in runs if r.record is not None]
+        found.append(_Leader(sweep, comparison, comparison.leader, folders))
+    if not found:
+        raise UserError(f"sweep={config.sweep}: none of its runs has finished")
+    for without in (c.dataset for c in comparisons if c.leader is None):
+        log.warning("sweep %s: no run on %s has finished", sweep.id, without)
+    return found
+
+
+def _for(config: PredictConfig, sweep: SweepFolder, record: Record, only_its_dataset: bool) -> PredictConfig:
+    """With the data set on which a run was trained, unless another was asked for, and the store of its sweep."""
+    uri = config.tracking.uri or sweep.started().tracking_uri
+    dataset = config.dataset if only_its_dataset else record.config.dataset
+    return replace(config, dataset=dataset, tracking=replace(config.tracking, uri=uri))
+
+
+def _model(config: PredictConfig, folder: RunFolder, record: Record) -> TrainedModel:
+    return load_folder(folder, record, store_uri(config.tracking.uri), config.trust)
+
+
+def _line(tested: _Tested, with_split: bool) -> str:
+    config, logged = tested.record.config, tested.logged
+    which = f"seed {config.seed}" + (f", split {config.split_seed}" if with_split else "")
+    validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f} %"
+    times = "" if logged is None else f"; MLflow run {logged.run_id}, opened {_times(logged.times)}"
+    return f"  {which}: {tested.score.accuracy * 100:.2f} % of {tested.score.total:,} test images ({validation}){times}"
+
+
+def _times(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"
+
+
+def _together(tested: list[_Tested], mean: float) -> str:
+    error = math.sqrt(mean * (1 - mean) / tested[0].score.total)
+    luck = f"; an accuracy on so many images has a sampling error of {error * 100:.2f} points besides" if error else ""
+    return f"test accuracy {mean * 100:.2f} % ± {_sd(tested) * 100:.2f} (n={len(tested)}){luck}"
+
+
+def _sd(tested: list[_Tested]) -> float:
+    return statistics.stdev(t.score.accuracy for t in tested)
