@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
@@ -19,6 +20,9 @@ lenet-compare: runs grouped by configuration, compared over their seeds.
                                          runs of the store, in MLflow's syntax; filter= alone takes all
   lenet-compare confirm=0.2              the line that tests the leader on fresh seeds, as many as tell a difference of
                                          0.2 percentage points; with run=true it is run, too
+  lenet-compare confirm=0.2 against=baseline
+                                         the same against what the sweep's line trains without what it swept, or, with
+                                         against='optimizer.lr=0.1 batch_size=64', with these flags; seeds=10: so many
   lenet-compare output=report.html       writes it, too: .html (one page to explore), .md (for a pull request), .tex (a
                                          table for a paper), .csv or .json
 
@@ -43,6 +47,8 @@ KNOWN: dict[str, str | None] = {
     "filter": None,
     "output": None,
     "confirm": None,
+    "against": None,
+    "seeds": None,
     "run": "false",
     "tracking.uri": None,
     "experiment": "lenet_exp",
@@ -57,16 +63,24 @@ def compare(arguments: list[str]) -> int:
     output, points, run = _output(values["output"]), _points(values["confirm"]), yes_or_no("run", values["run"])
     if run and points is None:
         raise ConfigError("run=true: runs a confirmation, and needs confirm=; allowed is confirm=0.2, for instance")
+    seeds = _seeds(values["seeds"])
+    if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
+        raise ConfigError(f"{alone}={values[alone]}: is of a confirmation; allowed with confirm=0.2, for instance")
     others = [key for key in ("by", "experiment", "importance") if values[key] != KNOWN[key]]
     if points is not None and (
         values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
     ):
         raise ConfigError(
-            f"confirm={values['confirm']}: confirms one sweep, by its best epochs; allowed beside it are sweep=, run= "
-            "and tracking.uri="
+            f"confirm={values['confirm']}: confirms one sweep, by its best epochs; allowed beside it are sweep=, "
+            "against=, seeds=, run= and tracking.uri="
         )
     if points is not None:
-        return _confirm(values["sweep"], points, values["tracking.uri"], run)
+        from lenet_exp.reports.progress import log_to_console
+        from lenet_exp.sweeps.confirm import Asked
+        from lenet_exp.sweeps.confirmation import confirm
+
+        log_to_console()
+        return confirm(values["sweep"], Asked(points, seeds, values["against"], values["tracking.uri"]), run=run)
     from lenet_exp.commands.sources import find
     from lenet_exp.reports.leaderboard import print_comparison
     from lenet_exp.reports.progress import log_to_console
@@ -90,14 +104,6 @@ def compare(arguments: list[str]) -> int:
     return 0
 
 
-def _confirm(sweep: str | None, points: float, uri: str | None, run: bool) -> int:
-    from lenet_exp.reports.progress import log_to_console
-    from lenet_exp.sweeps.confirmation import confirm
-
-    log_to_console()
-    return confirm(sweep, points, uri, run=run)
-
-
 def _points(value: str | None) -> float | None:
     try:
         points = None if value is None else float(value)
@@ -106,6 +112,16 @@ def _points(value: str | None) -> float | None:
     if points is not None and not 0 < points < 100:
         raise ConfigError(f"confirm={value}: allowed are percentage points > 0 and < 100: the difference worth finding")
     return points
+
+
+def _seeds(value: str | None) -> int | None:
+    from lenet_exp.comparison.statistics import LEAST_SEEDS, MOST_SEEDS
+
+    if value is None:
+        return None
+    if not re.fullmatch(r"\d{1,4}", value) or not LEAST_SEEDS <= int(value) <= MOST_SEEDS:
+        raise ConfigError(f"seeds={value}: allowed is a whole number >= {LEAST_SEEDS} and <= {MOST_SEEDS:,}")
+    return int(value)
 
 
 def _output(output: str | None) -> Path | None:

@@ -106,7 +106,8 @@ class Plan:
     """A confirmation that is still to be run.
 
     Attributes:
-        groups: the leader, and those that can't be excluded as best; where it is ahead of all, the next best.
+        groups: the leader, and those that can't be excluded as best; where it is ahead of all, the next best. Against a
+            baseline the leader alone.
         seeds: how many of each.
     """
 
@@ -114,8 +115,8 @@ class Plan:
     seeds: int
 
 
-def plan(comparison: Comparison, points: float) -> Plan:
-    """How many fresh seeds tell a difference of `points` (a fraction) with a power of 80 %.
+def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Plan:
+    """How many fresh seeds tell a difference of `points` (a fraction) with a power of 80 %, unless it is said.
 
     Of a configuration that lies far behind they have to tell half of that, if it is more: what was seen of a leader is
     too large by its luck, though hardly by so much.
@@ -129,17 +130,56 @@ def plan(comparison: Comparison, points: float) -> Plan:
     if len(candidates) == 1:
         candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
     if len(candidates) < 2:
-        raise ConfigError(f"{asked}: {name} has no two configurations with a run that finished; allowed are two")
+        raise ConfigError(
+            f"{asked}: {name} has no two configurations with a run that finished; against=baseline holds "
+            "the one against what its line trains without what it swept"
+        )
+    if seeds is not None:
+        return Plan(candidates, seeds)
     leader, *others = candidates
     spreads, df = _spreads(leader, others, comparison.groups)
     if not df:
-        raise ConfigError(f"{asked}: one seed each tells no spread; run {name} with several first, 'seed=range(5)'")
+        raise ConfigError(f"{asked}: {_no_spread(comparison)}")
     differences = [max(points, (leader.mean - other.mean) / 2) for other in others]
     hardest, spread = max(zip(differences, spreads, strict=True), key=lambda pair: pair[1] / pair[0])
-    seeds = seeds_for(hardest, spread, df, len(others))
+    return Plan(candidates, _enough(asked, seeds_for(hardest, spread, df, len(others))))
+
+
+def plan_against(comparison: Comparison, points: float, seeds: int | None = None) -> Plan:
+    """The same for its leader against one configuration of which nothing is known: taken to spread as these do.
+
+    Raises:
+        ConfigError: no run finished, no spread is known, or more than 1,000 seeds would be needed.
+    """
+    asked, leader = f"confirm={points * 100:g}", comparison.leader
+    if leader is None:
+        raise ConfigError(f"{asked}: no run on {comparison.dataset} has finished; allowed is a sweep with a leader")
+    if seeds is not None:
+        return Plan([leader], seeds)
+    likely, df = _within(comparison.groups)
+    if not df:
+        raise ConfigError(f"{asked}: {_no_spread(comparison)}")
+    return Plan([leader], _enough(asked, seeds_for(points, math.sqrt(likely), df, 1)))
+
+
+def _enough(asked: str, seeds: int | None) -> int:
     if seeds is None:
         raise ConfigError(f"{asked}: it would take more than {MOST_SEEDS:,} seeds; allowed is a larger difference")
-    return Plan(candidates, seeds)
+    return seeds
+
+
+def _no_spread(comparison: Comparison) -> str:
+    searched = comparison.design is not None and comparison.design.searched
+    more = "the search's line again with seeds=5" if searched else "the sweep's line again with 'seed=range(5)'"
+    return f"one seed each tells no spread; {more} trains what does, or seeds=10 says here how many fresh ones to take"
+
+
+def _within(groups: list[Group]) -> tuple[float, int]:
+    """The variance of a difference between two of them that the spread within all makes likely, and its degrees of
+    freedom."""
+    known = [(g.sd**2, g.n - 1) for g in groups if g.n > 1]
+    df = sum(d for _, d in known)
+    return (2 * sum(v * d for v, d in known) / df if df else 0.0), df
 
 
 def _spreads(leader: Group, others: list[Group], groups: list[Group]) -> tuple[list[float], int]:
@@ -149,8 +189,7 @@ def _spreads(leader: Group, others: list[Group], groups: list[Group]) -> tuple[l
     Without common seeds it is what the spread within all groups makes likely.
     """
     within = [(g.sd**2, g.n - 1) for g in groups if g.n > 1]
-    df = sum(d for _, d in within)
-    likely = 2 * sum(v * d for v, d in within) / df if df else 0.0
+    likely, df = _within(groups)
     pairs = [_variance(leader.accuracy, other.accuracy) for other in others]
     variances = [v if d else likely for v, d in pairs]
     known = [(v, d) for v, d in pairs if d] or [(v, d) for v, d in within if v]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import statistics
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,6 +18,7 @@ from lenet_exp.comparison.runs import configuration
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.schema import Objective
 from lenet_exp.config.space import Choice, flag_of
+from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 
@@ -48,6 +50,7 @@ class SearchedRun:
         outcome: of a search that waits for an accuracy, finished only where it was reached, else pruned.
         value: of the objective, as far as the run came; NaN where it has none yet.
         curve: validation accuracy (a fraction) after each epoch; where the objective is the loss, that.
+        overrides: that it was composed from, whole.
         ended: when each epoch ended, and the run, in milliseconds since 1970.
     """
 
@@ -61,6 +64,7 @@ class SearchedRun:
     curve: list[float]
     epoch_ends: list[int]
     ended: int
+    overrides: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class Searched:
         target: the accuracy (a fraction) that it waits for, if it does.
         runs: in the order in which they were asked for.
         begun: when it was typed first, in milliseconds since 1970: epochs before it cost nothing.
+        config_dir: arguments that name the user's own options.
     """
 
     how: str
@@ -118,6 +123,7 @@ class Searched:
     runs: list[SearchedRun]
     begun: int
     target: float | None = None
+    config_dir: list[str] = field(default_factory=list)
 
     @property
     def is_loss(self) -> bool:
@@ -151,6 +157,15 @@ class Searched:
         """That of the last step: of those with most finished runs the best by their mean."""
         finished = [t for t in self.trials if t.finished]
         return max(finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None)
+
+    @property
+    def best_command(self) -> str | None:
+        """What trains the best, to type, with all digits of its values; None where nothing has finished."""
+        if self.best is None:
+            return None
+        overrides = next(run.overrides for run in self.runs if run.trial == self.best.number)
+        own = [o for o in overrides if not o.lstrip("+").startswith(("sweep.", "seed="))]
+        return shlex.join(["lenet-train", *self.config_dir, *own])
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -219,7 +234,7 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> Searched | None:
     begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
-    return Searched(how, objective, flags, runs, begun, target)
+    return Searched(how, objective, flags, runs, begun, target, config_dir_of(plan))
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:
@@ -250,6 +265,7 @@ def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: Aim) -> Searched
         [epoch.val_loss if aim.objective is Objective.loss else epoch.val_accuracy for epoch in epochs],
         [epoch.time_ms for epoch in epochs],
         result.record.ended_ms if result.record is not None else 0,
+        job.overrides,
     )
 
 

@@ -14,11 +14,12 @@ from lenet_exp.errors import ConfigError, nearest
 
 Together = list[list[str]]  # sets of flags, each of which takes its values side by side
 
+LUCK = {"seed", "split_seed"}
 MOST_JOBS = 100_000  # where no `sweep.max_jobs` says it
 
 
 def span(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
-    """The overrides of each job.
+    """The overrides of each job; all configurations have their first seed before one has its second.
 
     Args:
         zipped: `sweep.zip`, which is not checked yet: flags that go together, or several lists of such.
@@ -36,7 +37,8 @@ def span(overrides: Sequence[Override], zipped: object, most: object, skipped: o
     for override in overrides:
         columns[_flag(override)] = [job[0] for job in BasicSweeper.split_arguments([override], None)[0]]
     _check_zip(columns, together)
-    jobs = [_in_order(columns, chosen) for chosen in itertools.product(*_axes(columns, together))]
+    axes = sorted(_axes(columns, together), key=lambda axis: not _is_luck(axis))
+    jobs = [_in_order(columns, chosen) for chosen in itertools.product(*axes)]
     if not jobs:
         given = " ".join(str(o.input_line) for o in overrides)
         raise ConfigError(f"{given}: a sweep over no value; allowed is one or more")
@@ -91,6 +93,10 @@ def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dic
             axes.append([dict(zip(flags, row, strict=True)) for row in zip(*(columns[f] for f in flags), strict=True)])
             done.update(flags)
     return axes
+
+
+def _is_luck(axis: Sequence[Mapping[str, str]]) -> bool:
+    return any(flag in LUCK for flag in (axis[0] if axis else ()))
 
 
 def _in_order(columns: Mapping[str, object], chosen: Sequence[Mapping[str, str]]) -> list[str]:

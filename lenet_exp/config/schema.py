@@ -208,6 +208,11 @@ class Sweep:
     points: float | None = knob(
         "the difference that the test was made to find, in percentage points", gt=0, lt=100, neutral=None, result=False
     )
+    against: bool = knob(
+        "the second configuration is a baseline that the sweep has not tried (lenet-compare against=)",
+        neutral=False,
+        result=False,
+    )
     time_limit: float | None = knob("seconds a run may take before it counts as failed", gt=0, result=False)
     force: bool = knob("train again what is finished already", result=False)
     resume: str | None = knob("go on with an earlier sweep: last, its MLflow run id, or its folder", result=False)

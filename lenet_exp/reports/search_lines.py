@@ -12,7 +12,7 @@ IMPROVEMENTS = 8  # that a line tells of
 
 
 def search_lines(searched: Searched) -> list[str]:
-    """How the best came about, and the flags by importance, where something is known of them."""
+    """How the best came about, what trains it, and the flags by importance, where something is known of them."""
     steps = _improvements(searched)
     lines = []
     if steps:
@@ -21,6 +21,8 @@ def search_lines(searched: Searched) -> list[str]:
         told = ", ".join(f"{value_words(searched, s.best)} after {s.epochs:,} epochs" for s in shown)
         waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
         lines.append(f"best so far{waits}: {before}{told}; {searched.epochs:,} epochs in all")
+    if (command := searched.best_command) is not None:
+        lines.append(f"the best alone: {command}")
     importance = search_importance(searched)
     if importance:
         every = max(i.trials for i in importance)
@@ -38,6 +40,7 @@ def search_data(searched: Searched) -> dict[str, Any]:
         "how": searched.how,
         "objective": searched.objective.value,
         "epochs": searched.epochs,
+        "best_command": searched.best_command,
         "spent": {str(outcome): epochs for outcome, _, epochs in searched.spent},
         "history": [{"epochs": s.epochs, "best": _known(s.best), "named": s.named} for s in searched.steps],
         "importance": [vars(i) for i in search_importance(searched)],

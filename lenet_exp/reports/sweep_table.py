@@ -69,6 +69,8 @@ def print_sweep(
             console.print(f"{len(rows) - len(shown)} more; lenet-compare output=report.csv has them")
         for comparison in comparisons:
             print_verdict(comparison)
+            if comparison.searched is not None and (command := comparison.searched.best_command) is not None:
+                console.print(f"the best alone: {command}", soft_wrap=True)
     counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
     again = sum(r.repeated for r in rows)
     trained = sum(r.outcome != "not started" for r in rows) - again

@@ -17,17 +17,24 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
-from lenet_exp.sweeps.confirm import Confirming, confirmations, confirmed_sweep, confirming, lies_here
+from lenet_exp.sweeps.confirm import (
+    Asked,
+    Confirming,
+    configurations,
+    confirmations,
+    confirmed_sweep,
+    confirming,
+    lies_here,
+)
 
 LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
 
 
-def confirm(which: str | None, points: float, uri: str | None, *, run: bool, where: Sequence[str] = ()) -> int:
+def confirm(which: str | None, asked: Asked, *, run: bool, where: Sequence[str] = ()) -> int:
     """Prints the line for each data set of a sweep, and runs it; the exit status.
 
     Args:
         which: names the sweep; the last one by default, and of a confirmation the sweep that it confirms.
-        points: the difference worth finding, in percentage points.
         where: overrides that say where its runs are trained.
 
     Raises:
@@ -38,7 +45,7 @@ def confirm(which: str | None, points: float, uri: str | None, *, run: bool, whe
     if run and not lies_here(sweep):  # its jobs may name classes of somebody else
         raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
     comparisons = compare_sweep(sweep, results)
-    todo = [_told(sweep, c, results, points, uri, where) for c in comparisons]
+    todo = [_told(sweep, c, results, asked, where) for c in comparisons]
     statuses = [_train(line) for line in todo if line is not None and run]
     return max(statuses, default=0)
 
@@ -54,42 +61,41 @@ def confirm_search(sweep: SweepFolder, points: float | None, uri: str | None, wh
     search = sweep.started().search
     if points is None or search is None or not search.ended_by:
         return 0
-    return confirm(str(sweep.path), points, uri, run=True, where=where)
+    return confirm(str(sweep.path), Asked(points, uri=uri), run=True, where=where)
 
 
 def _told(
     sweep: SweepFolder,
     comparison: Comparison,
     results: list[JobResult],
-    points: float,
-    uri: str | None,
+    asked: Asked,
     where: Sequence[str],
 ) -> Confirming | None:
     """Says what it takes and what to type; None where the very test has ended: its answer stands."""
+    line = confirming(sweep, comparison, asked)
     for done in confirmations(sweep, comparison.dataset):
         its = done.started()
-        if its.confirmed is not None and f"{its.points:g}" == f"{points:g}":
+        same = f"{its.points:g}" == f"{asked.points:g}" and configurations(done) == line.configurations
+        if its.confirmed is not None and same:
             for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
                 tested = confirmation(found)
                 assert tested is not None
                 print(f"{answer(found, tested)} That is the answer of sweep {done.id}.")
             return None
-    line = confirming(sweep, comparison, points / 100, uri)
     line = replace(line, arguments=[*line.arguments, *where])
     for earlier in line.before:
         said = "confirmed" if earlier.started().confirmed else "not confirmed"
         print(f"sweep {earlier.id} has tested it already, for {earlier.started().points:g} points: {said}{LESS}")
     wanted = line.plan
-    names = ", ".join(comparison.name(g) for g in wanted.groups[1:4])
+    names = asked.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
-    print(
-        f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each tell a difference "
-        f"of {points:g} points with a power of 80 %, by the spread that was seen"
-    )
+    tell = f" tell a difference of {asked.points:g} points with a power of 80 %, by the spread that was seen"
+    how = tell if asked.seeds is None else ""
+    print(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
         print(f"runs of this sweep are missing ({missing}): with them the leader may be another")
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
-    runs = wanted.seeds * len(wanted.groups)
+    runs = wanted.seeds * len(line.configurations)
     if known:
         minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
         time = "a minute" if minutes == 1 else f"{minutes} minutes"

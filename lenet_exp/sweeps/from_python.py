@@ -34,9 +34,9 @@ def composing() -> Iterator[None]:
         raise ConfigError(explain_hydra(e)) from e
 
 
-def composed(overrides: list[str]) -> DictConfig:
-    """A run's configuration by Hydra."""
-    return hydra_compose("train", overrides=overrides)
+def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
+    """A run's configuration by Hydra; on request with Hydra's own, which knows what was chosen of each group."""
+    return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
 
 
 def launcher_of(config: Config) -> LocalLauncher:

@@ -59,13 +59,13 @@ def test_as_many_as_are_allowed_are_made(main, ready):
 
 TOGETHER = {
     "sweep.zip=[optimizer,optimizer.lr] optimizer=sgd,adam optimizer.lr=0.1,0.001 seed=1,2": [
-        "sgd 0.1 1", "sgd 0.1 2", "adam 0.001 1", "adam 0.001 2"
+        "sgd 0.1 1", "adam 0.001 1", "sgd 0.1 2", "adam 0.001 2"
     ],
     "sweep.zip=[seed,optimizer] optimizer=sgd,adam optimizer.lr=0.1,0.001 seed=1,2": [
         "sgd 0.1 1", "sgd 0.001 1", "adam 0.1 2", "adam 0.001 2"
     ],
     "sweep.zip=[[optimizer.lr,optimizer],[seed,activation]] optimizer=sgd,adam optimizer.lr=0.1,0.001 seed=1,2 "
-    "activation=relu,selu": ["sgd 0.1 1 relu", "sgd 0.1 2 selu", "adam 0.001 1 relu", "adam 0.001 2 selu"],
+    "activation=relu,selu": ["sgd 0.1 1 relu", "adam 0.001 1 relu", "sgd 0.1 2 selu", "adam 0.001 2 selu"],
 }  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_a_sweep_of_flags_that_go_together_trains_these_alone(main, ready):
     (sweep,) = all_sweeps(ready)
     configs = [job.folder.record().config for job in sweep.jobs()]
     trained = [(c.activation["name"], c.optimizer["lr"], c.seed) for c in configs]
-    assert trained == [("relu", 0.05, 0), ("relu", 0.05, 1), ("selu", 0.1, 0), ("selu", 0.1, 1)]
+    assert trained == [("relu", 0.05, 0), ("selu", 0.1, 0), ("relu", 0.05, 1), ("selu", 0.1, 1)]
 
 
 NOT_TOGETHER = {
@@ -159,7 +159,7 @@ def test_a_sweep_without_some_combinations_goes_on_by_its_line(main, ready):
     assert "3 runs: 3 finished; 0 trained" in again.stdout
     (sweep,) = all_sweeps(ready)
     configs = [job.folder.record().config for job in sweep.jobs()]
-    assert [(c.activation["name"], c.seed) for c in configs] == [("relu", 0), ("relu", 1), ("selu", 0)]
+    assert [(c.activation["name"], c.seed) for c in configs] == [("relu", 0), ("selu", 0), ("relu", 1)]
     resumed = main("-m", "sweep.resume=last")
     assert "3 runs: 3 finished; 0 trained" in resumed.stdout
 

@@ -12,9 +12,9 @@ from statistics import fmean
 import pytest
 
 from lenet_exp.config.schema import Config
+from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.sweeps.confirm import config_dir_of
 from tests.commands import SMALL, Done, lenet_train, start
 from tests.stores import client, runs
 

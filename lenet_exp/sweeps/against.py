@@ -1,0 +1,156 @@
+"""What a person had before, written beside a sweep's leader as one line: a confirmation against it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from lenet_exp.config.check import check_flags
+from lenet_exp.config.compose import free_tags, typed
+from lenet_exp.config.schema import Config, knobs, value_of
+from lenet_exp.config.search import AT_THE_TOP, without_search
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.job import Job
+from lenet_exp.sweeps.from_python import composed, composing
+
+BASELINE = "baseline"  # the sweep's own line without what it swept
+CLASSES = ("activation", "optimizer")  # groups whose option names a class, with keywords of its own
+OF_THE_OPTION = {"_target_", "name", "monotone"}
+NO_CONFIGURATION = ("tracking.", "sweep.", "search.", "dataset.", *AT_THE_TOP)
+NEVER = {"seed", "split_seed", "data_root", "model_path", "num_iter_echo", "device", "num_threads", "engine"}
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A leader and a baseline.
+
+    Attributes:
+        fixed: overrides of both.
+        differing: flags with the leader's value and the baseline's.
+        baseline: its configuration.
+    """
+
+    fixed: list[str]
+    differing: dict[str, tuple[str, str]]
+    baseline: Config
+
+
+def beside(leader: Job, against: str, config_dir: Path | None) -> Sides:
+    """What a leader and a baseline have in common and by what they differ, as flags of one line.
+
+    Args:
+        against: overrides that the sweep's line without its swept flags takes, as they are typed; `baseline` for none.
+        config_dir: the user's own options, if there are any.
+
+    Raises:
+        ConfigError: the overrides are wrong, sweep something, or make the leader's own configuration; or one side has
+            a keyword that the other's class does not have.
+    """
+    own = [] if against == BASELINE else _overrides(against)
+    swept = {flag.lstrip("+") for flag in leader.swept}
+    fixed = [o for o in leader.overrides if _key(o) not in swept or _key(o).partition(".")[0] == "dataset"]
+    fixed = [o for o in fixed if not _key(o).startswith("sweep.")]
+    with composing():
+        dataset, its = (_composed(o, config_dir).hydra.runtime.choices["dataset"] for o in (leader.overrides, fixed))
+        fixed += [f"dataset={dataset}"] if dataset != its else []  # a recipe that was swept had chosen it
+        common = _flags(fixed, config_dir)
+        leads, baseline = _flags(leader.overrides, config_dir), _flags([*fixed, *own], config_dir)
+        leads, baseline = _side(leads, fixed, config_dir, baseline), _side(baseline, fixed, config_dir, leads)
+        config = _config([*fixed, *own], config_dir)
+    check_flags(config)
+    both: list[str] = []
+    differing: dict[str, tuple[str, str]] = {}
+    for flag in dict.fromkeys([*leads, *baseline]):
+        one, other = leads[flag], baseline[flag]
+        if one != other:
+            differing[flag] = one, other
+        elif common.get(flag) != one:
+            both.append(f"{flag}={one}")
+    if not differing:
+        raise ConfigError(f"against={against}: is the leader's own configuration; allowed is another one")
+    replaced = {_key(o) for o in both} | differing.keys()
+    return Sides([*(o for o in fixed if _key(o) not in replaced), *both], differing, config)
+
+
+def _overrides(against: str) -> list[str]:
+    """Raises:
+    ConfigError: it is no list of overrides, or one that sweeps.
+    """
+    allowed = f"allowed is {BASELINE}, or flags in quotes: against='optimizer.lr=0.1 batch_size=64'"
+    try:
+        words = shlex.split(against)
+        parsed = OverridesParser.create().parse_overrides(words)
+    except (ValueError, HydraException) as e:
+        raise ConfigError(f"against={against}: can't be read; {allowed}") from e
+    if not words or any(o.is_sweep_override() for o in parsed):
+        raise ConfigError(f"against={against}: {'takes one value a flag' if words else 'is empty'}; {allowed}")
+    if wrong := next((w for w in words if _key(w) in NEVER or _key(w).startswith(NO_CONFIGURATION)), None):
+        raise ConfigError(f"against={against}: {wrong} makes no other configuration; {allowed}")
+    return words
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _composed(overrides: Sequence[str], config_dir: Path | None) -> Any:
+    where = [] if config_dir is None else [f"hydra.searchpath=['file://{config_dir}']"]
+    return composed([*free_tags(list(overrides)), *where], with_hydra=True)
+
+
+def _config(overrides: Sequence[str], config_dir: Path | None) -> Config:
+    return typed(without_search(_composed(overrides, config_dir)))
+
+
+def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
+    """All that makes a configuration, as flags with values to type."""
+    node = _composed(overrides, config_dir)
+    choices, config = node.hydra.runtime.choices, typed(node)
+    found = {group: str(choices[group]) for group in CLASSES}
+    for group in CLASSES:
+        option: Mapping[str, Any] = getattr(config, group)
+        found |= {f"{group}.{k}": _typed(v) for k, v in option.items() if k not in OF_THE_OPTION}
+    leaves = [flag for flag, _, _ in knobs() if flag not in {*NEVER, *CLASSES}]
+    return found | {f: _typed(value_of(config, f)) for f in leaves if not f.startswith(NO_CONFIGURATION)}
+
+
+def _side(
+    flags: dict[str, str], fixed: Sequence[str], config_dir: Path | None, other: dict[str, str]
+) -> dict[str, str]:
+    """The flags of one side without keywords that only its class has, which go with the class as long as they are at
+    its option's values.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    alone = [flag for flag in flags if flag not in other]
+    if not alone:
+        return flags
+    chosen = [f"{group}={flags[group]}" for group in CLASSES if flags[group] != other[group]]
+    default = _flags([o for o in fixed if _key(o).partition(".")[0] not in CLASSES] + chosen, config_dir)
+    for flag in alone:
+        if default.get(flag) != flags[flag]:
+            raise ConfigError(
+                f"against: {flag}={flags[flag]} is a keyword of one side only; allowed is one in its option's file "
+                f"({flag}={default.get(flag)})"
+            )
+    return {flag: value for flag, value in flags.items() if flag in other}
+
+
+def _typed(value: Any) -> str:
+    """As an override writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_typed, value))}]"
+    text = str(value)  # of a float all its digits
+    return text if re.fullmatch(r"[\w./+-]*", text) else "'" + text.replace("'", r"\'") + "'"
