@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -108,6 +109,19 @@ def test_the_longest_view_fits_in_a_tag_of_the_oldest_mlflow():
     params = [f"regularization.a_long_name_of_a_flag_{i}" for i in range(MOST_COLUMNS)]
     saved = View(f"sweep-{'0' * 32}", "name " * 40, 10**13, f'tags.sweeps LIKE "%{"0" * 32}%"', params).saved()
     assert len(saved) <= 5000
+
+
+def test_a_saved_view_is_whole_for_releases_of_mlflow_that_take_it_as_it_is():
+    """MLflow 3.11 shows "Something went wrong" without one of these."""
+    grouped = View("sweep", "name", 0, "", ["seed"], grouped=["seed"], accuracies=(0.1, 0.9))
+    for view in (
+        View("sweep", "name", 0, "", ["seed"]),
+        grouped,
+        View("sweep", "name", 0, "", ["seed"], parallel=True),
+    ):
+        saved = json.loads(view.saved())
+        assert (saved["runsPinned"], saved["runsHidden"], saved["runsVisibilityMap"]) == ([], [], {})
+        assert saved["globalLineChartConfig"]["xAxisKey"] == "step"
 
 
 @pytest.mark.slow(seconds=5)

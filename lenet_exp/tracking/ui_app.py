@@ -12,6 +12,9 @@ from mlflow.server.fastapi_app import app as mlflows
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lenet_exp.tracking.ui_links import CURVES
+from lenet_exp.tracking.ui_page import WithScript
+
 
 class Without:
     """An ASGI application that knows nothing below a path, behind whatever prefix."""
@@ -26,4 +29,4 @@ class Without:
             await self.app(scope, receive, send)
 
 
-app = Without(assistant_router.prefix, mlflows)
+app = Without(assistant_router.prefix, WithScript(mlflows, CURVES))

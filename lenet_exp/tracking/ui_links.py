@@ -31,6 +31,18 @@ SAMPLED = 10  # of the runs that ended best, and of the worst, for the range of 
 LEAST_NAME, MOST_NAME = 190, 420  # pixels; a character takes 6, what stands beside a name 50
 LUCK = ("seed", "split_seed")  # what makes no configuration
 KEY = 12  # digits of a sweep's run id in the key of its views
+# What else MLflow keeps of these pages, as it begins. Releases without named views take a saved state as it is, and
+# show "Something went wrong" where one of these is missing.
+AS_IT_BEGINS: dict[str, Any] = {
+    "runsPinned": [],
+    "runsHidden": [],
+    "runsExpanded": {},
+    "runsVisibilityMap": {},
+    "groupsExpanded": {},
+    "hideEmptyCharts": True,
+    "autoRefreshEnabled": True,
+    "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+}
 OF_EXPERIMENT = ["dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed"]
 
 
@@ -70,7 +82,7 @@ class View:
 
     def saved(self) -> str:
         """The tag's value: a named view, and for releases of MLflow without these the same state once more."""
-        state = self.searched() | self._table() | self._charts() | self._groups()
+        state = AS_IT_BEGINS | self.searched() | self._table() | self._charts() | self._groups()
         packed = base64.b64encode(zlib.compress(_json(state).encode())).decode()
         return _json({"name": self.name, "createdAt": self.created_ms, "state": f"deflate;{packed}"} | state)
 

@@ -36,8 +36,6 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-# A first visit opens MLflow's assistant, which one closes. It takes a quarter of the screen.
-CLOSED = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 LINE = "dataset=digits batch_size=32 num_epoch=3 activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1"
 WAIT = 120_000  # milliseconds, on a busy machine
 
@@ -70,7 +68,6 @@ def page(chromium: Browser) -> Iterator[Page]:
     """A page with a browser profile of its own, none of whose requests may leave the machine."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(WAIT)
-    context.add_init_script(CLOSED)
     asked: set[str] = set()
     context.on("request", lambda request: asked.add(request.url))
     page = context.new_page()

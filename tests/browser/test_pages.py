@@ -7,8 +7,10 @@ import urllib.request
 from urllib.error import HTTPError
 
 import pytest
+import requests
 from mlflow.server.assistant.api import assistant_router
 
+from lenet_exp.tracking.ui_links import CURVES
 from tests.browser.served import lenet_ui
 from tests.browser.table import rows
 from tests.stores import models
@@ -17,6 +19,8 @@ pytestmark = pytest.mark.slow(seconds=11)
 
 SWEPT = ("activation", "optimizer.lr", "seed")
 TRAINING = "workflowType=machine_learning"
+CARD = "experiment-view-compare-runs-card"
+PANEL = "mlflow.assistant.panelOpen_v1"
 
 
 @pytest.fixture
@@ -88,6 +92,33 @@ def test_nobody_on_this_machine_gets_a_shell_through_mlflows_assistant(served):
         assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no assistant")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("left", [None, "true"], ids=["first", "left open"])
+def test_no_visit_is_met_by_mlflows_assistant(chromium, served, host, left):
+    """MLflow opens its panel on the first visit under each of these names, and where it was left open."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 900})
+    if left:
+        context.add_init_script(f"localStorage.setItem('{PANEL}', '{left}')")
+    page = context.new_page()
+    page.goto(served.links["runs"].replace("127.0.0.1", host))
+    assert "metrics.best_val_accuracy" in rows(page)[0]
+    assert page.locator("[data-assistant-ui]:visible").count() == 0
+    assert page.get_by_text("Welcome to MLflow Assistant").count() == 0
+    assert page.evaluate(f"localStorage.getItem('{PANEL}')") != "true"
+    context.close()
+
+
+def test_a_page_that_a_browser_kept_of_a_plain_mlflow_is_not_called_good(served):
+    plain = requests.head(f"{served.address}/", timeout=30)
+    kept = {"If-None-Match": plain.headers["ETag"], "If-Modified-Since": plain.headers["Last-Modified"]}
+    answer = requests.get(f"{served.address}/", headers=kept, timeout=30)
+    assert answer.status_code == 200
+    assert answer.text.index("data-curves=") < answer.text.index('src="static-files')
+    assert not {"ETag", "Last-Modified"} & set(answer.headers)
+    for asked in ("static-files/manifest.json", "health"):
+        assert "data-curves" not in requests.get(f"{served.address}/{asked}", timeout=30).text
+
+
 def test_the_sweep_has_a_report_and_its_runs(page, served, sweep, screenshot):
     page.goto(served.links["sweep"])
     page.get_by_role("heading", name="activation lr seed (8 runs)").wait_for()
@@ -150,6 +181,40 @@ def test_a_run_says_where_it_belongs_and_starts_with_validation_accuracy(page, e
     metrics = [text for text in page.get_by_role("link").all_inner_texts() if text in best.data.metrics]
     assert metrics[0] == "val_accuracy"
     screenshot("run")
+
+
+def shown(page) -> list[str]:
+    """The metrics of the charts that are drawn, as they stand on the page."""
+    return [text.splitlines()[0] for text in page.get_by_test_id(CARD).all_inner_texts()]
+
+
+def test_a_runs_charts_begin_with_its_curves_until_one_moves_them(page, experiment, best, screenshot):
+    page.goto(f"{experiment}/runs/{best.info.run_id}/model-metrics?{TRAINING}")
+    cards = page.get_by_test_id(CARD)
+    cards.nth(len(CURVES) - 1).locator(".scatterlayer .trace").first.wait_for()
+    assert tuple(shown(page)[: len(CURVES)]) == CURVES
+    screenshot("run_charts")
+    cards.first.get_by_role("button").last.click()
+    page.get_by_role("menuitem", name="Move down").click()
+    cards.first.get_by_text("val_loss", exact=True).wait_for()
+    page.reload()
+    cards.first.get_by_text("val_loss", exact=True).wait_for()
+    assert shown(page)[:3] == ["val_loss", "val_accuracy", "train_loss"]
+    cards.first.hover()
+    while cards.get_by_text("seconds_to_best", exact=True).count() == 0:  # only what is in sight is drawn
+        page.mouse.wheel(0, 500)
+        page.wait_for_timeout(200)
+    assert shown(page)[-4:] == ["val_accuracy_9", "best_epoch", "best_val_accuracy", "seconds_to_best"]
+
+
+def test_where_a_runs_metrics_are_not_to_be_had_its_charts_are_in_mlflows_order(page, experiment, best):
+    def refuse(route, request):
+        route.abort() if request.resource_type == "xhr" else route.continue_()  # MLflow itself fetches
+
+    page.route("**/mlflow/runs/get?*", refuse)
+    page.goto(f"{experiment}/runs/{best.info.run_id}/model-metrics?{TRAINING}")
+    page.get_by_test_id(CARD).nth(5).wait_for()
+    assert shown(page)[0] == "best_epoch"
 
 
 def test_a_model_names_its_data(page, experiment, sweep, best, screenshot):

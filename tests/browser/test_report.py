@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow(seconds=30)
 
 COMMAND = "lenet-train -m activation=relu,selu optimizer.lr=0.001,0.01,0.1 'seed=range(3)'"
 CHARTS = "[data-chart]:not([hidden])"
+COLOURS = "(({ color, backgroundColor }) => [color, backgroundColor])(getComputedStyle(document.body))"
 SOURCE = Source(COMMAND, COMMAND, "ab12cd34")
 
 
@@ -219,10 +220,31 @@ def test_a_picture_of_the_whole_page_or_a_print_has_every_chart(alone, files, na
         assert 100 < picture["width"] <= box["width"]
         assert 50 < picture["height"] <= box["height"]
     alone.emulate_media(media="screen")
+    alone.evaluate("dispatchEvent(new Event('afterprint'))")
     alone.get_by_role("searchbox", name="filter").fill("no such configuration")
     alone.locator("[data-chart=intervals]").wait_for(state="hidden")
     alone.get_by_role("searchbox", name="filter").fill("")
     alone.locator("[data-chart=intervals]").wait_for(state="visible")
+
+
+@pytest.mark.parametrize("name", ["grid", "search"])
+def test_a_print_is_light_and_a_dark_screen_stays_dark(alone, files, name):
+    pictures, colours = {}, {}
+    alone.emulate_media(color_scheme="dark")
+    report = Report(alone).open(files[name])
+    screen, charts = alone.evaluate(COLOURS), report.option("seconds")
+    for scheme in ("dark", "light"):
+        alone.emulate_media(color_scheme=scheme)
+        alone.pdf()
+        pictures[scheme] = alone.locator("canvas.printed").evaluate_all("all => all.map(one => one.toDataURL())")
+        if scheme == "dark":
+            assert (alone.evaluate(COLOURS), report.option("seconds")) == (screen, charts)
+        alone.emulate_media(media="print")
+        colours[scheme] = alone.evaluate(COLOURS)
+        alone.emulate_media(media="screen")
+    assert len(pictures["light"]) > 5
+    assert pictures["dark"] == pictures["light"]
+    assert colours["dark"] == colours["light"] != screen
 
 
 def test_it_is_read_without_javascript(chromium, files):

@@ -7,8 +7,10 @@ const BEST = "#d43d3d";
 const NARROW = 520; // pixels of a chart
 const TICKS = 8; // values that are written at an axis as they were swept
 
+const PAPER = "paper"; // while charts are drawn for a print, which is light whatever the screen is
+
 function isDark() {
-  return matchMedia("(prefers-color-scheme: dark)").matches;
+  return matchMedia("(prefers-color-scheme: dark)").matches && !document.documentElement.classList.contains(PAPER);
 }
 
 function theme() {

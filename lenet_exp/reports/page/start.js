@@ -101,7 +101,14 @@ document.querySelectorAll("section[data-comparison]").forEach((section) => {
   const board = new Leaderboard(section, DATA.comparisons[section.dataset.comparison], redraw);
   drawn.push(...cards(section, board));
   idle(() => drawUnseen(drawn));
-  addEventListener("beforeprint", () => drawn.forEach((card) => card.print()));
+  addEventListener("beforeprint", () => {
+    document.documentElement.classList.add(PAPER);
+    drawn.forEach((card) => card.print());
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove(PAPER);
+    if (isDark()) drawn.forEach((card) => card.draw(true));
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 });
 document.querySelectorAll("a[data-page]").forEach((found) => (found.href = address(found.dataset.page)));
