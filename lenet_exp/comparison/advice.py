@@ -7,6 +7,7 @@ import shlex
 import statistics
 from collections.abc import Sequence
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.group import By, Group
@@ -118,7 +119,8 @@ def _luck(leader: Group) -> str:
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})
         clustered = ", which share them" if leader.n > max(seeds, leader.splits) else ""
-        source = f"of the seeds and the splits ({leader.n} runs of {seeds} seeds and {leader.splits} splits{clustered})"
+        runs = f"{leader.n} runs of {number_of(seeds, 'seed')} and {leader.splits} splits"
+        source = f"of the seeds and the splits ({runs}{clustered})"
     else:
         source = "of the seeds"
     images = leader.images

@@ -93,14 +93,14 @@ def test_it_is_said_in_words(comparison):
     low, high = f"{interval.low * 100:.2f}", f"{interval.high * 100:.2f}"
     assert relu == f"ahead by 0.42 points ({low} to {high})"
     assert tanh.startswith("can't be told apart with n=4; about ")
-    assert tanh.endswith(" seeds would do")
-    assert gelu == "1.05 points more; one seed says nothing about luck"
+    assert tanh.endswith(f" seeds would tell the {comparison.leads[1].points * 100:.2f} points seen")
+    assert gelu == "the leader is 1.05 points above it; one seed says nothing about luck"
     assert verdict(comparison) == (
         "selu is first so far: 91.10 % ± 0.15 (n=4), ahead of 2 of 4 others (over 3 to 4 seeds); "
         "it can't be told apart from tanh; gelu has one seed. "
         "rrelu diverged on 1 of 3 seeds; the one that finished reaches 99.00 %. "
         "prelu diverged on 1 of 2 seeds; none finished. "
-        "1 of 3 seeds of rrelu are missing (1 failed). 1 of 2 seeds of prelu are missing (1 not started)."
+        "1 of 3 seeds of rrelu is missing (1 failed). 1 of 2 seeds of prelu is missing (1 not started)."
     )
     assert next_step(comparison) == "the same line again trains what is missing"
     assert not_excluded(comparison) == "not excluded as best: 3 of 7: selu, tanh, gelu"
@@ -239,7 +239,10 @@ def test_the_next_step_is_one_that_is_not_refused():
 def test_a_difference_beyond_any_number_of_seeds_is_said_so():
     same = {0: 0.9, 1: 0.91, 2: 0.92}
     (found,) = compare_runs([*many(same, activation="selu"), *many({0: 0.91, 1: 0.9, 2: 0.91998}, activation="relu")])
-    assert against_leader(found.lead(1)) == "can't be told apart with n=3; not even 1,000 seeds would do"
+    assert (
+        against_leader(found.lead(1))
+        == "can't be told apart with n=3; not even 1,000 seeds would tell the 0.00 points seen"
+    )
 
 
 def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
@@ -288,7 +291,7 @@ def test_a_swept_split_is_luck_and_makes_no_configurations():
     assert (found.lead(1).n, found.lead(1).df) == (15, 2)
     assert found.lead(1).points == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
     assert against_leader(replace(found.lead(1), differs=False, points=0.003)).endswith(
-        "seeds and as many splits would do"
+        "seeds and as many splits would tell the 0.30 points seen"
     )
     (note,) = notes(found)
     assert "of the seeds and the splits (15 runs of 5 seeds and 3 splits, which share them)" in note

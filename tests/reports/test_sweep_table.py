@@ -64,7 +64,7 @@ def test_finished_runs_come_first_the_best_first_and_those_without_a_result_last
 def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, capsys):
     print_sweep(results, 12.34, SWEEP)
     lines = table(capsys.readouterr().out)
-    assert lines[0].split() == ["#", "activation", "lr", "best", "val", "epoch", "seconds"]
+    assert lines[0].split() == ["#", "activation", "lr", "best", "val", "in", "epoch", "seconds"]
     rows = [line.split(maxsplit=6) for line in lines[2:10]]
     assert rows == [
         ["1", "a2", "0.2", "90.00%", "1", "1.2", "trained before"],
@@ -130,7 +130,7 @@ def test_runs_of_an_older_release_whose_records_have_no_digest_are_marked(result
     assert [line.split(maxsplit=6)[0] for line in table(capsys.readouterr().out) if "no digest" in line] == ["2"]
     (comparison,) = compare_runs(many([0.9, 0.91], activation="selu"))
     print_sweep(results[:1], 1.0, SWEEP, [comparison])
-    assert "1 of 1 runs without a digest, of an older release: believed as they are" in capsys.readouterr().out
+    assert "1 of 1 run without a digest, of an older release: believed as they are" in capsys.readouterr().out
 
 
 def test_several_seeds_are_a_row_a_configuration(results, capsys):
