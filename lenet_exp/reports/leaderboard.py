@@ -168,7 +168,7 @@ def _effect_line(effect: Effect, importance: float | None) -> str:
     levels = []
     for level in effect.levels:
         lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
-        levels.append(f"{level.value} {signed(level.effect)}{lost}")
+        levels.append(f"{rounded(level.value)} {signed(level.effect)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
     fanova = "" if importance is None else f" (fANOVA {importance:.0%})"
     return f"{effect.flag}{share}{fanova}: {'; '.join(levels)}"

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -119,7 +120,7 @@ def _table(rows: Sequence[JobResult]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("")
     for rank, result in enumerate(rows, 1):
-        values = (result.job.swept[f] for f in swept)
+        values = (rounded(result.job.swept[f]) for f in swept)
         table.add_row(str(rank), *values, *_cells(result), Text(_remark(result), style="yellow"))
     return table
 
