@@ -44,7 +44,9 @@ def next_step(comparison: Comparison) -> str | None:
         return f"several seeds would tell, five for instance: 'seed={_fresh_seeds(comparison)}'"
     if open_leads:
         points = _plannable(comparison, statistics.median(abs(lead.points) for lead in open_leads))
-        return None if points is None else f"a confirmation with fresh seeds tells: lenet-compare confirm={points}"
+        enough = "enough of them for a larger spread than was seen"  # so more than a row of the table names
+        how = f"a confirmation with fresh seeds tells, {enough}"
+        return None if points is None else f"{how}: lenet-compare confirm={points}"
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # however much too large it is, it is there
         return None
