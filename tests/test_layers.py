@@ -26,7 +26,8 @@ TOP_TO_BOTTOM = (
     "config",
     "ground",
 )
-GROUND = {"addresses", "cache", "errors", "files", "machine", "outputs", "pool", "seeds", "stopping", "waiting"}
+GROUND = {"addresses", "amounts", "cache", "errors", "files", "machine", "outputs", "pool"}
+GROUND |= {"seeds", "stopping", "waiting"}
 FILES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for package in ("lenet_exp", "hydra_plugins")

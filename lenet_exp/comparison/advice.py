@@ -7,6 +7,7 @@ import shlex
 import statistics
 from collections.abc import Sequence
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import confirmation, plan
 from lenet_exp.comparison.group import By, Group
@@ -43,7 +44,9 @@ def next_step(comparison: Comparison) -> str | None:
         return f"several seeds would tell, five for instance: 'seed={_fresh_seeds(comparison)}'"
     if open_leads:
         points = _plannable(comparison, statistics.median(abs(lead.points) for lead in open_leads))
-        return None if points is None else f"a confirmation with fresh seeds tells{_confirming(comparison, points)}"
+        enough = "enough of them for a larger spread than was seen"  # so more than a row of the table names
+        how = f"a confirmation with fresh seeds tells, {enough}"
+        return None if points is None else f"{how}{_confirming(comparison, points)}"
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # however much too large it is, it is there
         return _test_result(comparison)
@@ -129,7 +132,8 @@ def _luck(leader: Group) -> str:
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})
         clustered = ", which share them" if leader.n > max(seeds, leader.splits) else ""
-        source = f"of the seeds and the splits ({leader.n} runs of {seeds} seeds and {leader.splits} splits{clustered})"
+        runs = f"{leader.n} runs of {number_of(seeds, 'seed')} and {leader.splits} splits"
+        source = f"of the seeds and the splits ({runs}{clustered})"
     else:
         source = "of the seeds"
     images = leader.images

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.statistics import MOST_SEEDS, Difference, seeds_needed
 from lenet_exp.comparison.words import outcomes, unit
 
 
 def brief(comparison: Comparison, position: int) -> str:
-    """`0.38 to 1.62 ahead`, `cannot be told: about 32 seeds`, `diverged on 1 of 3 seeds`; in percentage points."""
+    """`0.38 to 1.62 ahead`, `cannot be told: about 32 seeds for 0.41`, `diverged on 1 of 3 seeds`; in points."""
     group, lead = comparison.groups[position], comparison.lead(position)
     if group.replicates == 1 and not group.n:
         return group.runs[-1].outcome
@@ -28,11 +29,12 @@ def _against(lead: Difference) -> str:
     if lead.test == "none":
         if lead.points == 0:
             return "the same" if lead.n > 1 else "the same; one seed"
-        size = f"{abs(lead.points) * 100:.2f} {'ahead' if lead.points > 0 else 'behind'}"
+        size = f"leader {abs(lead.points) * 100:.2f} {'ahead' if lead.points > 0 else 'behind'}"
         return f"cannot be told: {'one seed' if lead.n < 2 else 'no spread'} ({size})"
     if lead.ahead:
         return f"{lead.low * 100:.2f} to {lead.high * 100:.2f} ahead"
     if lead.differs:
         return f"{-lead.high * 100:.2f} to {-lead.low * 100:.2f} behind"
     needed = seeds_needed(lead)
-    return f"cannot be told: {f'over {MOST_SEEDS:,}' if needed is None else f'about {needed}'} seeds"
+    many = f"over {MOST_SEEDS:,} seeds" if needed is None else f"about {number_of(needed, 'seed')}"
+    return f"cannot be told: {many} for {abs(lead.points) * 100:.2f}"

@@ -68,7 +68,7 @@ def caution(design: Design | None) -> str | None:
         return f"runs of {design.sweeps} sweeps: 5 % holds if all of them were planned before the first was looked at"
     if design.known:
         return (
-            f"{design.known} of {design.runs} runs were there before this sweep: 5 % holds for a design that is fixed "
-            "before any result is seen, and is more where seeds or configurations were added after a look"
+            f"{design.known} of {design.runs} runs had begun before this sweep was first typed: 5 % holds for a design "
+            "that is fixed before any result is seen, and is more where seeds or configurations were added after a look"
         )
     return None

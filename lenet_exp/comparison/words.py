@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import answer, confirmation
 from lenet_exp.comparison.design import caution
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics import LARGE, Difference, seeds_needed, seeds_to_tell, too_few
+from lenet_exp.comparison.statistics import LARGE, MOST_SEEDS, Difference, seeds_needed, seeds_to_tell, too_few
 from lenet_exp.folders.records import Outcome
 
 NAMED = 3  # groups that a sentence names; the others are counted
@@ -167,7 +168,7 @@ def _missing(comparison: Comparison, group: Group) -> str:
     if n == 1:
         return f"{name}: {next(iter(counts))}."
     what = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    return f"{group.missing} of {n} {unit(group)} of {name} are missing ({what})."
+    return f"{group.missing} of {n} {unit(group)} of {name} {'is' if group.missing == 1 else 'are'} missing ({what})."
 
 
 def _some(sentences: Sequence[str], others: str) -> list[str]:
@@ -192,16 +193,20 @@ def _rests_on(leader: Group, leads: Sequence[tuple[Group, Difference]]) -> str:
 def _untested(lead: Difference) -> str:
     if lead.points == 0:
         return f"the same with n={lead.n}" if lead.n > 1 else "the same; one seed says nothing about luck"
-    more = f"{_points(abs(lead.points))} points {'more' if lead.points > 0 else 'less'}"
+    by = f"the leader is {_points(abs(lead.points))} points {'above' if lead.points > 0 else 'below'} it"
     why = "; one seed says nothing about luck" if lead.n < 2 else f" with n={lead.n}; no spread to judge by"
-    return f"{more}{why}"
+    return f"{by}{why}"
 
 
 def _how_many(lead: Difference) -> str:
+    """How many would tell just the difference that was seen: a confirmation looks for another one, and takes others."""
     needed, crossed = seeds_needed(lead), lead.test == "paired" and lead.df + 1 < lead.n
+    if not lead.points:
+        return "there is no difference to tell"
+    seen = f"would tell the {_points(abs(lead.points))} points seen"
     if needed is None:
-        return "not even 1,000 seeds would do"
-    return f"about {needed} seeds {'and as many splits ' if crossed else ''}would do"
+        return f"not even {MOST_SEEDS:,} seeds {seen}"
+    return f"about {number_of(needed, 'seed')} {'and as many splits ' if crossed else ''}{seen}"
 
 
 def _points(accuracy: float) -> str:

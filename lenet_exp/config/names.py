@@ -41,11 +41,15 @@ def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
 
 
 def rounded(value: str) -> str:
-    """A number as a sampler draws it, 0.012345678901234, in four digits."""
+    """A value as it is shown, equal numbers alike: `0.0` as `0`, `5e-4` as `0.0005`; one as a sampler draws it,
+    0.012345678901234, in four digits. Whole numbers and words as they are."""
+    if value.lstrip("+-").isdigit():
+        return value
     try:
-        return f"{float(value):.4g}" if len(value) > LONGEST_NUMBER else value
+        number = float(value) + 0.0  # of -0.0, too, it makes 0.0
     except ValueError:
         return value
+    return f"{number:.4g}" if len(value) > LONGEST_NUMBER else f"{number:.{LONGEST_NUMBER}g}"
 
 
 def _short(flag: str) -> str:

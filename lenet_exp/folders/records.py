@@ -263,6 +263,13 @@ class SearchPlan(Stored):
     front: list[int] = field(default_factory=list)
     ended_by: str = ""
 
+    def going_on(self, had: SearchPlan | None) -> SearchPlan:
+        """With these budgets, as far as the same search was before: until it has read its study, that is known."""
+        if had is None:
+            return self
+        had = replace(had, n_trials=self.n_trials, max_epochs=self.max_epochs, max_seconds=self.max_seconds)
+        return replace(had, seeds=self.seeds, ended_by="")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan(Stored):

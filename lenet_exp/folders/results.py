@@ -10,9 +10,11 @@ from pathlib import Path
 from lenet_exp.folders.conclude import conclude
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
-from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.folders.records import RESULTS, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
+
+COME_TO = RESULTS | {Outcome.pruned}  # what "trained before" is said of
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +74,8 @@ class JobResult:
         outcome: any that there is.
         reason: why it did not finish, in one line.
         record: the run's, where there is one.
-        repeated: it had been trained before, or stands in the sweep a second time.
+        repeated: it had come to it before this start, or stands in the sweep a second time.
+        earlier: the record is of an earlier start, whatever the run came to.
     """
 
     job: Job
@@ -80,6 +83,7 @@ class JobResult:
     reason: str
     record: Record | None
     repeated: bool
+    earlier: bool = False
 
     @property
     def value(self) -> float:
@@ -119,8 +123,8 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
         outcome, reason = Outcome.running, ""
     else:
         outcome, reason = Outcome.not_started, job.folder.lost_record() or "the sweep ended before"
-    repeated = outcome in {Outcome.finished, Outcome.pruned} and record is not None and record.ended_ms < since_ms
-    return JobResult(job, outcome, reason, record, repeated or again)
+    earlier = record is not None and record.outcome is outcome and record.ended_ms < since_ms
+    return JobResult(job, outcome, reason, record, (earlier and outcome in COME_TO) or again, earlier)
 
 
 def best_of(results: Sequence[JobResult]) -> JobResult | None:
@@ -137,7 +141,9 @@ def ended(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:
     if record is None or record.outcome is None:
         return Outcome.failed, "ended without a record"
     if record.outcome is not Outcome.finished:
-        return record.outcome, f"{record.outcome}: {record.reason}"
+        known = record.outcome is Outcome.pruned and record.best_val_accuracy is not None
+        best = f", best {record.best_val_accuracy:.2%} in epoch {record.best_epoch}" if known else ""
+        return record.outcome, f"{record.outcome}: {record.reason}{best}"
     how = "trained before" if record.ended_ms < since_ms else f"{record.seconds:.1f} s"
     return Outcome.finished, f"{record.best_val_accuracy:.2%} in epoch {record.best_epoch}, {how}"
 

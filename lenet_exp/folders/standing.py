@@ -12,7 +12,7 @@ from functools import cached_property
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner, owner_of
 from lenet_exp.folders.records import Outcome, Record, SearchPlan, SweepPlan
-from lenet_exp.folders.results import JobResult, job_result
+from lenet_exp.folders.results import COME_TO, JobResult, job_result
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 OWNER_SECONDS = 10.0  # between two questions who owns a run: on a network file system it is asked by making a file
@@ -156,8 +156,9 @@ class Look:
         again = self._numbers[job.run][0] != job.number
         record = job.folder.record()
         if record is not None and _stays(record, plan):
-            repeated = record.ended_ms < plan.started_ms and record.outcome in {Outcome.finished, Outcome.pruned}
-            return JobResult(job, record.outcome or Outcome.running, record.reason, record, repeated or again)
+            earlier = record.ended_ms < plan.started_ms
+            repeated = (earlier and record.outcome in COME_TO) or again
+            return JobResult(job, record.outcome or Outcome.running, record.reason, record, repeated, earlier)
         return JobResult(job, Outcome.not_started, "", None, again)
 
     def _end(self, job: Job, plan: SweepPlan) -> None:

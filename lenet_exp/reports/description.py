@@ -74,7 +74,7 @@ def headline(comparison: Comparison) -> str:
     else:
         said = f"{name} is first: {reached}; can't be told apart from the other{'s' if len(others) > 1 else ''}"
     lost = "".join(f"; {n} {outcome}" for outcome, n in _wrong(comparison).items())
-    doubt = "; some runs were there before" if design is not None and design.known else ""
+    doubt = "; some runs had begun before" if design is not None and design.known else ""
     return f"{said}{lost}{doubt}."
 
 

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
@@ -174,7 +175,7 @@ def _effect_line(effect: Effect, importance: float | None) -> str:
     levels = []
     for level in effect.levels:
         lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
-        levels.append(f"{level.value} {signed(level.effect)}{lost}")
+        levels.append(f"{rounded(level.value)} {signed(level.effect)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
     fanova = "" if importance is None else f" (fANOVA {importance:.0%})"
     return f"{effect.flag}{share}{fanova}: {'; '.join(levels)}"
@@ -232,9 +233,8 @@ def print_verdict(comparison: Comparison) -> None:
 
 def title_of(comparison: Comparison) -> str:
     """`mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
-    many = len(comparison.groups)
-    configurations = "1 configuration" if many == 1 else f"{many} configurations"
-    return f"{comparison.dataset}: {comparison.num_runs} runs, {configurations} ({outcomes(comparison.groups)})"
+    many = f"{number_of(comparison.num_runs, 'run')}, {number_of(len(comparison.groups), 'configuration')}"
+    return f"{comparison.dataset}: {many} ({outcomes(comparison.groups)})"
 
 
 def markdown(comparison: Comparison, rows: int = MARKDOWN_ROWS, links: Callable[[Group], str | None] = _no_link) -> str:

@@ -134,7 +134,7 @@ def _effect(comparison: Comparison, effect: Effect) -> dict[str, Any]:
         "importance": None if importance is None else f"{importance:.0%}",
         "levels": [
             {
-                "value": level.value,
+                "value": rounded(level.value),
                 "effect": known(level.effect),
                 "said": signed(level.effect),
                 "finished": level.finished,

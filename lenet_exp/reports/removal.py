@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lenet_exp.reports.amounts import megabytes, number_of
+from lenet_exp.amounts import megabytes, number_of
 
 FEW = 10  # runs that are named
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.search_importance import BEST, search_importance
 from lenet_exp.comparison.searched import Searched, Step
 
@@ -18,18 +19,18 @@ def search_lines(searched: Searched) -> list[str]:
     if steps:
         shown = steps[-IMPROVEMENTS:]
         before = f"{len(steps) - len(shown)} before, then " if len(shown) < len(steps) else ""
-        told = ", ".join(f"{value_words(searched, s.best)} after {s.epochs:,} epochs" for s in shown)
+        told = ", ".join(f"{value_words(searched, s.best)} after {number_of(s.epochs, 'epoch')}" for s in shown)
         waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
-        lines.append(f"best so far{waits}: {before}{told}; {searched.epochs:,} epochs in all")
+        lines.append(f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in all")
     if (command := searched.best_command) is not None:
         lines.append(f"the best alone: {command}")
     importance = search_importance(searched)
     if importance:
         every = max(i.trials for i in importance)
-        told = ", ".join(
-            f"{i.flag} {i.share:.0%}" + (f" (of {i.trials} trials where it matters)" if i.trials < every else "")
-            for i in importance
-        )
+        fewer = {
+            i.flag: f" (of {number_of(i.trials, 'trial')} where it matters)" for i in importance if i.trials < every
+        }
+        told = ", ".join(f"{i.flag} {i.share:.0%}{fewer.get(i.flag, '')}" for i in importance)
         lines.append(f"what tells the best {BEST:.0%} of {every} trials from all (PED-ANOVA): {told}")
     return lines
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.search_importance import search_importance
 from lenet_exp.comparison.searched import ABSENT, Searched, SearchedFlag, SearchedTrial
@@ -118,7 +119,8 @@ def curves_figure(searched: Searched, title: str) -> Figure | None:
     ended = len(runs) - len(finished)
     axes.plot([], [], color=BEST, linewidth=2.6, label=f"best: {best.name}")
     if others:
-        axes.plot([], [], color=CMAP(0.45), linewidth=1.2, label=f"finished: {others} others, the brighter the better")
+        label = f"finished: {number_of(others, 'other')}, the brighter the better"
+        axes.plot([], [], color=CMAP(0.45), linewidth=1.2, label=label)
     if ended:
         axes.plot([], [], color=PRUNED, linewidth=0.8, label=f"pruned or diverged: {ended}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -221,7 +223,8 @@ def importance_figure(searched: Searched, title: str) -> Figure | None:
     height = 1.15 + 0.34 * len(found)
     figure = Figure(figsize=(9, height))
     every = max(i.trials for i in found)
-    names = [i.flag + (f" (where it matters: {i.trials} trials)" if i.trials < every else "") for i in found]
+    fewer = {i.flag: f" (where it matters: {number_of(i.trials, 'trial')})" for i in found if i.trials < every}
+    names = [i.flag + fewer.get(i.flag, "") for i in found]
     left = 0.03 + 0.0088 * max(map(len, names))
     axes = figure.subplots(gridspec_kw={"left": left, "right": 0.95, "bottom": 0.6 / height, "top": 1 - 0.42 / height})
     axes.barh(range(len(found)), [i.share for i in found], color=FINISHED, height=0.6, alpha=0.85)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Objective, PrunerName
+from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, SearchPlan
 from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.standing import OPEN
 
 SHOWN = 5  # of a front
+UNENDED = OPEN | {Outcome.killed}  # a trial that was killed goes on at the next start
 
 
 def how(plan: SearchPlan) -> str:
@@ -21,14 +25,9 @@ def how(plan: SearchPlan) -> str:
 
 
 def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """`search (tpe, asha): 12 of 60 trials (5 finished, 7 pruned), 27 epochs, 14.2 s; best 98.00 % by trial 3: ...`"""
-    of = f" of {plan.n_trials}" if plan.n_trials is not None and plan.n_trials > plan.trials else ""
-    firsts = list(first_results(results).values())
-    counts = Counter(r.outcome for r in firsts)
-    ended = ", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o])
-    said = f"search ({how(plan)}): {plan.trials}{of} trials" + (f" ({ended})" if ended else "")
-    said += f", {len(results) - len(firsts)} runs of further seeds" if len(results) > len(firsts) else ""
-    said += f", {plan.epochs:,} epochs, {plan.seconds:.1f} s"
+    """`search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in all; best 98.00% by trial 3: ...`"""
+    said = f"search ({how(plan)}): {trials_words(plan, results)}"
+    said += f"; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in all"
     if plan.front:
         return said + _front(plan, results)
     best = best_result(plan, results)
@@ -36,7 +35,44 @@ def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
         return said + (f"; none has reached {plan.target:.2%}" if plan.target is not None and plan.told else "")
     seeds = f" (mean of {plan.best_seeds} seeds)" if plan.best_seeds > 1 else ""
     said += f"; best {_value(plan, plan.best_value)}{seeds} by trial {plan.best_trial}: {best.job.name}"
-    return said + (f"; {len(plan.left)} configurations may still be the best" if plan.left is not None else "")
+    left = number_of(len(plan.left), "configuration") if plan.left is not None else ""
+    return said + (f"; {left} may still be the best" if left else "")
+
+
+def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
+    """`12 trials (5 finished, 7 pruned)`, `6 of 40 trials ended (1 finished, 5 pruned), 2 running`, with what further
+    seeds came to: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
+    firsts = list(first_results(results).values())
+    ended = [r for r in firsts if r.outcome not in UNENDED]
+    of = trials_of(plan, len(firsts))
+    said = number_of(of, "trial") if len(ended) == of else f"{len(ended)} of {number_of(of, 'trial')} ended"
+    said += f" ({_outcomes(ended)})" if ended else ""
+    if len(ended) < len(firsts):
+        said += f", {_outcomes(r for r in firsts if r.outcome in UNENDED)}"
+    first = set(map(id, firsts))
+    if further := [r for r in results if id(r) not in first]:
+        said += f", {number_of(len(further), 'run')} of further seeds ({_outcomes(further)})"
+    return said
+
+
+def begun_words(jobs: Sequence[Job]) -> str:
+    """What it has asked for: `8 trials`, with further seeds `8 trials in 10 runs`."""
+    trials = len({job.number if job.trial is None else job.trial for job in jobs})
+    return number_of(trials, "trial") + (f" in {number_of(len(jobs), 'run')}" if trials < len(jobs) else "")
+
+
+def trials_of(plan: SearchPlan, asked: int) -> int:
+    """How many trials it will have, as far as that is known.
+
+    Args:
+        asked: how many it has asked for.
+    """
+    return max(asked, plan.n_trials or 0)
+
+
+def _outcomes(results: Iterable[JobResult]) -> str:
+    counts = Counter(r.outcome for r in results)
+    return ", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o])
 
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:

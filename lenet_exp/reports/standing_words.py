@@ -5,37 +5,42 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from lenet_exp.amounts import number_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.standing import OPEN, InTraining, Standing
 from lenet_exp.reports.duration import duration
-from lenet_exp.reports.search_words import search_line
+from lenet_exp.reports.search_words import UNENDED, first_results, search_line, trials_of, trials_words
 
 FEW = 4  # runs that a line names
 
 
-def ended_words(results: Sequence[JobResult]) -> str:
-    """`12 of 60 runs ended (11 finished, 1 diverged)`."""
+def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
+    """`12 of 60 runs ended (11 finished, 1 diverged)`; of a search its trials."""
+    if plan.search is not None:
+        return trials_words(plan.search, results)
     counts = Counter(r.outcome for r in results if r.outcome not in OPEN)
     outcomes = ", ".join(f"{counts[o]} {o}" for o in Outcome if counts[o])
-    runs = "1 run" if len(results) == 1 else f"{len(results)} runs"
-    return f"{counts.total()} of {runs} ended" + (f" ({outcomes})" if outcomes else "")
+    return f"{counts.total()} of {number_of(len(results), 'run')} ended" + (f" ({outcomes})" if outcomes else "")
 
 
 def progress_words(standing: Standing) -> str:
     """`12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`."""
-    said = ended_words(standing.results)
-    said += f", {len(standing.running)} training" if standing.running else ""
+    said = ended_words(standing.plan, standing.results)
+    said += f", {len(standing.running)} training" if standing.running and standing.plan.search is None else ""
     left = left_words(standing)
     return said + (f", {left}" if left else "")
 
 
 def counts_words(standing: Standing) -> str:
-    """`12/60 runs, 1 failed`: beside a bar."""
+    """`12/60 runs, 1 failed`, of a search `6/40 trials, 5 pruned`: beside a bar."""
     wrong = [f", {n} {o}" for o in Outcome if o not in OPEN | {Outcome.finished} and (n := standing.counts[o])]
     search = standing.plan.search
-    of = f"{standing.ended}/{len(standing.results)} runs" if search is None else f"{standing.ended} runs"
-    return of + "".join(wrong)
+    if search is None:
+        return f"{standing.ended}/{number_of(len(standing.results), 'run')}" + "".join(wrong)
+    trials = first_results(standing.results)
+    ended = sum(r.outcome not in UNENDED for r in trials.values())
+    return f"{ended}/{number_of(trials_of(search, len(trials)), 'trial')}" + "".join(wrong)
 
 
 def left_words(standing: Standing) -> str:
@@ -54,9 +59,11 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 
 def standing_line(standing: Standing) -> str:
     """All of it in one line."""
-    words, best = [progress_words(standing)], best_words(standing.plan, standing.results)
-    if best:
-        words.append(best if standing.plan.search is not None else f"best {best}")
+    best = best_words(standing.plan, standing.results)
+    if standing.plan.search is not None:  # what it says of itself has the counts
+        words = [best, *filter(None, [left_words(standing)])]
+    else:
+        words = [progress_words(standing), *([f"best {best}"] if best else [])]
     if standing.running:
         words.append("training " + ", ".join(map(epoch_words, standing.running[:FEW])))
         words[-1] += f" and {len(standing.running) - FEW} more" if len(standing.running) > FEW else ""

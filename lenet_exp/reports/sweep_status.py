@@ -11,11 +11,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from lenet_exp.amounts import number_of
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.search_words import search_line
+from lenet_exp.reports.search_words import search_line, trials_of
 from lenet_exp.reports.standing_words import left_words
 from lenet_exp.reports.sweep_table import first_few
 
@@ -31,12 +32,13 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
     for sweep in sweeps:
         plan = sweep.started()
         jobs = sweep.jobs()
-        done, of = sum(job.folder.result() is not None for job in jobs), len(jobs)
+        done, of, what = sum(job.folder.result() is not None for job in jobs), len(jobs), "run"
         if plan.search is not None:
-            done, of = plan.search.told, plan.search.trials
+            done, of = plan.search.told, trials_of(plan.search, plan.search.trials)
+            what = "trial"
         started = datetime.fromtimestamp(plan.started_ms / 1000)
         state = _state(sweep, plan.outcome)
-        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, f"{done}/{of}", plan.command)
+        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, f"{done}/{number_of(of, what)}", plan.command)
     _console().print(table)
 
 

@@ -9,7 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -40,7 +42,8 @@ def believed(results: Sequence[JobResult]) -> str | None:
     """Says how many runs have records of an older release, which nothing guards; None for none."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     old = sum(record.digest is None for record in records.values())
-    return f"{old} of {len(records)} runs without a digest, of an older release: believed as they are" if old else None
+    of = number_of(len(records), "run")
+    return f"{old} of {of} without a digest, of an older release: believed as they are" if old else None
 
 
 def print_sweep(
@@ -73,9 +76,10 @@ def print_sweep(
                 console.print(f"the best alone: {command}", soft_wrap=True)
     counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
     again = sum(r.repeated for r in rows)
-    trained = sum(r.outcome != "not started" for r in rows) - again
+    trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in rows)
     had = f" ({again} had been trained before)" if again else ""
-    console.print(f"{len(rows)} runs: {', '.join(counts)}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
+    runs = f"{number_of(len(rows), 'run')}: {', '.join(counts)}"
+    console.print(f"{runs}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
     for line in _went_wrong(rows):
         console.print(line, soft_wrap=True)
     plan = sweep.kept_plan()
@@ -114,11 +118,11 @@ def _table(rows: Sequence[JobResult]) -> Table:
     table.add_column("#", justify="right")
     for flag in swept:
         table.add_column(flag.rpartition(".")[2], no_wrap=True)
-    for title in ("best val", "epoch", "seconds"):
+    for title in ("best val", "in epoch", "seconds"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("")
     for rank, result in enumerate(rows, 1):
-        values = (result.job.swept[f] for f in swept)
+        values = (rounded(result.job.swept[f]) for f in swept)
         table.add_row(str(rank), *values, *_cells(result), Text(_remark(result), style="yellow"))
     return table
 
@@ -137,6 +141,8 @@ def _cells(result: JobResult) -> list[str]:
 def _remark(result: JobResult) -> str:
     record = result.record
     remarks = [] if result.outcome is Outcome.finished else [str(result.outcome)]
+    if result.outcome is Outcome.pruned and record is not None:
+        remarks = [f"pruned after epoch {record.epochs}"]
     if record is not None and record.stopped_early:
         remarks.append(f"stopped early, after epoch {record.epochs}")
     if at_chance(record):

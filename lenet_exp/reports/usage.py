@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lenet_exp.reports.amounts import megabytes, number_of
+from lenet_exp.amounts import megabytes, number_of
 
 NAME, NUMBER = 30, 7  # columns: 79 with seven numbers
 TITLES = ("runs", "weight", "states", "pics", "rest", "MLflow", "MB")

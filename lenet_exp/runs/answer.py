@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from lenet_exp.amounts import number_of
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.folders.find import all_runs
 from lenet_exp.folders.records import Outcome, Record
@@ -63,7 +64,7 @@ def compared(
 
 
 def _same(record: Record, epochs: int) -> str:
-    what = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}" if epochs else "its result (its epochs are not known)"
+    what = number_of(epochs, "epoch") if epochs else "its result (its epochs are not known)"
     if record.best_val_accuracy is not None:
         what += f", best {record.best_val_accuracy:.2%} in epoch {record.best_epoch}"
     if record.outcome is not Outcome.finished:
@@ -79,7 +80,7 @@ def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: Diffe
         what = ", ".join([*e.figures, *(["weights"] if e.weights else [])])
         lines.append(f"epoch {e.epoch}: validation {before:.4%}, here {after:.4%} (differs: {what})")
     more = len(found.epochs) - SHOWN
-    return [*lines, *([f"and {more} epochs more"] if more > 0 else [])]
+    return [*lines, *([f"and {number_of(more, 'epoch')} more"] if more > 0 else [])]
 
 
 def _spread(record: Record, again: Record) -> list[str]:

@@ -103,9 +103,11 @@ class Training:
 
     def _epochs(self) -> tuple[Outcome, str]:
         """Outcome and, where it did not finish, the reason."""
-        for earlier in [] if self._ended() else self.commits.epochs[: self.lane.position.epoch - 1]:
-            if self.prune(earlier):
-                return Outcome.pruned, f"after epoch {earlier.epoch}"
+        trained = self.lane.position.epoch - 1
+        for earlier in [] if self._ended() else self.commits.epochs[:trained]:
+            if self.prune(earlier):  # others have been better since
+                by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
+                return Outcome.pruned, f"after epoch {trained}{by}"
         for (result,) in fit([self.lane], self.data, display.echo, stop=lambda: asked() is not None):
             if isinstance(result, Divergence):
                 reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.records import Record
@@ -36,7 +37,7 @@ def contradiction(recorded: Recorded, record: Record) -> str:
     if best is None or not recorded.epochs:
         return ""
     if len(recorded.epochs) != record.epochs:
-        return f"its record tells of {record.epochs} epochs, its history of {len(recorded.epochs)}"
+        return f"its record tells of {number_of(record.epochs, 'epoch')}, its history of {len(recorded.epochs)}"
     first = max(recorded.epochs, key=lambda e: (e.val_accuracy, -e.epoch))
     if (first.epoch, first.val_accuracy) != (best, record.best_val_accuracy):
         return f"its best epoch is {best} ({record.best_val_accuracy}) by its record, {first.epoch} by its history"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
@@ -35,16 +36,19 @@ def print_estimate(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     begun = sum(bool(job.folder.history().epochs) for job in todo.values())
     outputs = jobs[0].outputs
     goes_on = " (goes on)" if sweep is not None and sweep.kept_plan() else ""
-    print(f"sweep {sweep.id}{goes_on}: {len(jobs)} jobs" if sweep is not None else "1 run")
-    print(f"  {len(unique) - len(todo)} done already, {len(jobs) - len(unique)} duplicates, {len(todo)} to train")
+    print(f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}" if sweep is not None else "1 run")
+    twice = number_of(len(jobs) - len(unique), "duplicate")
+    print(f"  {len(unique) - len(todo)} done already, {twice}, {len(todo)} to train")
     if begun:
-        print(f"  {begun} of them have begun and go on where they stopped")
+        go_on = "has begun and goes on where it" if begun == 1 else "have begun and go on where they"
+        print(f"  {begun} of them {go_on} stopped")
     if not todo:
         return
     threads = max(job.config.num_threads or SWEEP_THREADS for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     seconds = sum(_seconds(list(todo.values()))) / workers
-    print(f"  about {duration(seconds)} with {workers} workers of {threads} threads (timed over a few steps)")
+    with_them = f"{number_of(workers, 'worker')} of {number_of(threads, 'thread')}"
+    print(f"  about {duration(seconds)} with {with_them} (timed over a few steps)")
     print(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
 
 

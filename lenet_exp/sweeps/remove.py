@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.amounts import number_of
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.folders.disk import size_of
 from lenet_exp.folders.removing import alone
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.reports.amounts import number_of
 from lenet_exp.reports.removal import FEW, Removal, print_removal, print_trash
 from lenet_exp.sweeps.removal import Decision, Decisions, used_by
 from lenet_exp.sweeps.removal_study import study_of

@@ -64,12 +64,12 @@ class SearchRun:
             elif OUTCOME in trial.user_attrs:
                 self._seed_ended(job)
         unended = self._unended()
+        for job in {job.run: job for job in reversed(unended)}.values():  # the others wait for these
+            self._costs.goes_on(job)
         self._keep()
         engines = list(dict.fromkeys(Chosen(job.engine, job.engine_why).words for job in self.planned.corners))
         for words in engines:
             log.info("engine%s: %s", " of some trials" if len(engines) > 1 else "", words)
-        for job in {job.run: job for job in reversed(unended)}.values():  # the others wait for these
-            self._costs.goes_on(job)
         try:
             with display.sweep():
                 like = self.planned.corners
@@ -251,8 +251,8 @@ class SearchRun:
             self.database.report(number, epoch, value)
         return self.trials.report(number, epoch, value) or self.aim.reached(until)
 
-    def _spent(self) -> int:
-        return self._costs.spent(self.trials.all(), self.session.jobs, self._firsts)
+    def _spent(self, *, committed: bool = False) -> int:
+        return self._costs.spent(self.trials.all(), self.session.jobs, self._firsts, committed=committed)
 
     def _seconds(self) -> float:
         return self.database.seconds + time.monotonic() - self._start
@@ -261,7 +261,7 @@ class SearchRun:
         """How far it is."""
         trials, best = self.trials.all(), self.trials.best()
         told = len(trials) - len(self.trials.running())
-        plan = replace(self.planned.asked, trials=len(trials), told=told, epochs=self._spent())
+        plan = replace(self.planned.asked, trials=len(trials), told=told, epochs=self._spent(committed=True))
         plan = replace(plan, front=[t.number for t in self.trials.front()], ended_by=self._ended_by)
         if best is not None:
             plan = replace(plan, best_trial=best.number, best_value=best.values[0])

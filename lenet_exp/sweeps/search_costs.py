@@ -39,19 +39,27 @@ class Costs:
         told = sum(int(t.user_attrs.get(EPOCHS, 0)) for t in same if t.number != number)
         return max(0, epochs - min(int(t.user_attrs.get(HAD, 0)) for t in same) - told)
 
-    def spent(self, trials: Sequence[FrozenTrial], jobs: Sequence[Job], firsts: Sequence[int]) -> int:
+    def spent(
+        self, trials: Sequence[FrozenTrial], jobs: Sequence[Job], firsts: Sequence[int], *, committed: bool = False
+    ) -> int:
         """All; those in training as far as they are told.
 
         Args:
             firsts: the job of each trial's first seed.
+            committed: of those in training only what no kill can take back.
         """
+
+        def told_of(number: int) -> int:
+            told = self._told.get(number, 0)
+            return min(told, jobs[number].folder.progress().epochs) if committed and told else told
+
         spent = sum(self._later.values())
         for trial in trials:
             if EPOCHS in trial.user_attrs:
                 spent += int(trial.user_attrs[EPOCHS])
             else:
-                told = self._told.get(firsts[trial.number], 0) if trial.number < len(firsts) else 0
+                told = told_of(firsts[trial.number]) if trial.number < len(firsts) else 0
                 spent += max(0, told - int(trial.user_attrs.get(HAD, 0)))
         first = set(firsts)
-        spent += sum(max(0, told - jobs[n].epochs_before) for n, told in self._told.items() if n not in first)
+        spent += sum(max(0, told_of(n) - jobs[n].epochs_before) for n in self._told if n not in first)
         return spent

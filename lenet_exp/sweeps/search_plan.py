@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from hydra.core.override_parser.types import Override
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.amounts import number_of
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
@@ -172,7 +173,9 @@ def print_plan(planned: Planned) -> None:
     """What the search would do; nothing is trained and nothing written."""
     kept = planned.sweep.kept_plan()
     done = kept.search if kept is not None else None
-    so_far = f" (goes on; {done.trials} trials, {done.epochs} epochs so far)" if done is not None else ""
+    so_far = ""
+    if done is not None:
+        so_far = f" (goes on; {number_of(done.trials, 'trial')}, {number_of(done.epochs, 'epoch')} so far)"
     print(f"search {planned.sweep.id}{so_far}: {how(planned.asked)}")
     for flag in planned.flags:
         print(f"  {flag.typed}")
@@ -180,6 +183,6 @@ def print_plan(planned: Planned) -> None:
     given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
     print(f"  {', '.join(given) or 'all of the grid'}")
     seeds = f", up to {planned.asked.seeds} seeds" if planned.asked.seeds > 1 else ""
-    print(
-        f"  each trial: {planned.num_epoch} epochs at most{seeds}; {len(planned.corners)} configurations were checked"
-    )
+    most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
+    checked = f"{number_of(corners, 'configuration')} {'was' if corners == 1 else 'were'} checked"
+    print(f"  each trial: {most} at most{seeds}; {checked}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lenet_exp.addresses import frozen_uri
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.errors import RunsFailed
@@ -25,6 +26,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.machine import versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.pool.pool import Done
+from lenet_exp.reports.search_words import begun_words
 from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.sweeps.confirm import keep_answer
 from lenet_exp.sweeps.drive import drive
@@ -213,7 +215,8 @@ def sweep_session(
         if not again:
             _name_the_old(asked, config.tracking.experiment, sweep)
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
-        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(asked, config, again=again))
+        had = kept.search if kept is not None else None
+        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(asked, config, again=again, had=had))
         sweep.to_tell(delivery.name)
         delivery.under(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
@@ -238,19 +241,27 @@ def _begin(session: Session, again: bool) -> None:
     found = {job.number: record for job in session.jobs if (record := job.folder.whole_result()) is not None}
     done = [job for job in session.jobs if job.number in found]
     now = versions()["torch"]
-    had = f"; {len(done)} of them trained before" if done and not session.config.sweep.force else ""
+    plan = session.sweep.started()
+    before = [job for job in session.jobs if job.number in found or (plan.search is not None and _is_pruned(job))]
+    had = f"; {len(before)} of them trained before" if before and not session.config.sweep.force else ""
     other = {str(bits_depend_on(r.execution, r.versions).get("torch", now)) for r in found.values()} - {now}
     had += f", some by torch {', '.join(sorted(other))} (now {now})" if had and other else ""
     goes_on = f" (goes on with {session.sweep.id})" if again else ""
-    what = f"sweep of {len(session.jobs)} runs"
-    if session.sweep.started().search is not None:
-        what = "search" + (f", {len(session.jobs)} trials so far" if session.jobs else "")
+    what = f"sweep of {number_of(len(session.jobs), 'run')}"
+    if plan.search is not None:
+        what = "search" + (f", {begun_words(session.jobs)} so far" if session.jobs else "")
     log.info("%s%s%s; outputs in %s", what, had, goes_on, session.sweep.outputs)
     for job in {job.run: job for job in done}.values():
         if job.folder.untidy():
             with job.folder.claim():
                 job.folder.tidy()
         session.earlier.append(job.folder)
+
+
+def _is_pruned(job: Job) -> bool:
+    """Which a search takes as what the run came to; a grid trains it on."""
+    record = job.folder.record()
+    return record is not None and record.outcome is Outcome.pruned
 
 
 def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
@@ -290,8 +301,12 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
     return all(r.outcome.ended_well for r in results)
 
 
-def kept_of(asked: Asked, config: Config, *, again: bool) -> dict[str, Any]:
-    """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes."""
+def kept_of(asked: Asked, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
+    """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes.
+
+    Args:
+        had: how far a search was at its last end.
+    """
     kept: dict[str, Any] = {"experiment": config.tracking.experiment}
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)
     if again and not asked.overrides:
@@ -299,7 +314,7 @@ def kept_of(asked: Asked, config: Config, *, again: bool) -> dict[str, Any]:
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
     kept |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
     kept |= {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
-    return kept | ({"search": asked.search} if asked.search is not None else {})
+    return kept | ({"search": asked.search.going_on(had)} if asked.search is not None else {})
 
 
 def _name_the_old(asked: Asked, experiment: str, new: SweepFolder) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lenet_exp.addresses import sqlite_path, sqlite_uri
+from lenet_exp.amounts import number_of
 from lenet_exp.files import read_regular
 from lenet_exp.folders.disk import LEFT_ASIDE, LOGS, PICTURES, RECORDS, STATES, WEIGHTS, Disk, Kinds, measure, size_of
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.uses import Uses
-from lenet_exp.reports.amounts import number_of
 from lenet_exp.reports.usage import Part, Usage
 from lenet_exp.tracking.disk import Told, makers, told
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.config.tags import merged
 from lenet_exp.folders.records import Counts, Outcome, SweepPlan
@@ -63,7 +64,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
         return
     outcome, ended_ms = plan.outcome, plan.ended_ms or _now_ms()  # older releases did not keep it
     best = best_words(plan, results)
-    set_tags(store, run_id, {"sweep_progress": ended_words(results)} | ({"sweep_best": best} if best else {}))
+    set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
     log_counts(store, run_id, sweep.counts())
     # One point a start, however often the sweep went on; those of before once more, for a store that lost them.
     counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
@@ -125,7 +126,7 @@ def name_parent(store: Store, sweep: SweepFolder) -> None:
 
 
 def _name(plan: SweepPlan) -> str:
-    runs = "1 run" if plan.runs == 1 else f"{plan.runs} runs"
+    runs = number_of(plan.runs, "run")
     swept = " ".join(flag.rpartition(".")[2] for flag in plan.swept)
     runs = runs if plan.search is None else f"search, {runs}"
     return f"{swept} ({runs})" if swept else runs

@@ -44,7 +44,9 @@ def test_an_answer_says_where_its_seeds_were_added_after_a_look():
     comparison = confirming(many(SELU, activation="selu"), many(RELU, activation="relu"))
     assert comparison.design is not None
     _, words = said(replace(comparison, design=replace(comparison.design, known=8)))
-    assert " But 8 of 12 runs were there before this sweep: 5 % holds for a design that is fixed" in words
+    assert (
+        " But 8 of 12 runs had begun before this sweep was first typed: 5 % holds for a design that is fixed" in words
+    )
 
 
 def test_a_leader_that_is_not_ahead_of_one_is_not_confirmed():
@@ -121,7 +123,7 @@ def test_what_was_there_before_is_said():
     fixed = Design(6, 0)
     assert caution(None) is None
     assert caution(fixed) is None
-    assert "2 of 6 runs were there before this sweep" in str(caution(replace(fixed, known=2)))
+    assert "2 of 6 runs had begun before this sweep was first typed" in str(caution(replace(fixed, known=2)))
     assert "runs of 2 sweeps" in str(caution(together([fixed, fixed])))
     assert together([fixed]) == fixed
     assert together([]) is None

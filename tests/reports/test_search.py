@@ -139,7 +139,7 @@ def test_of_a_target_those_are_results_that_reached_it(found):
 def test_of_losses_the_least_is_the_best():
     search = of(made(0, [2.0]), made(1, [0.5]), made(2, [1.0]), objective=Objective.loss)
     assert [s.best for s in search.steps] == [2.0, 0.5, 0.5]
-    assert search_lines(search)[0].startswith("best so far: loss 2 after 1 epochs, loss 0.5 after 2 epochs")
+    assert search_lines(search)[0].startswith("best so far: loss 2 after 1 epoch, loss 0.5 after 2 epochs")
 
 
 def test_seeds_of_a_configuration_are_one_trial_judged_by_their_mean():

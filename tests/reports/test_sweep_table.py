@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,11 @@ def test_finished_runs_come_first_the_best_first_and_those_without_a_result_last
 def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, capsys):
     print_sweep(results, 12.34, SWEEP)
     lines = table(capsys.readouterr().out)
-    assert lines[0].split() == ["#", "activation", "lr", "best", "val", "epoch", "seconds"]
+    assert lines[0].split() == ["#", "activation", "lr", "best", "val", "in", "epoch", "seconds"]
     rows = [line.split(maxsplit=6) for line in lines[2:10]]
     assert rows == [
         ["1", "a2", "0.2", "90.00%", "1", "1.2", "trained before"],
-        ["2", "a0", "0.0", "50.00%", "1", "1.2"],
+        ["2", "a0", "0", "50.00%", "1", "1.2"],
         ["3", "a4", "0.4", "10.00%", "1", "1.2", "at chance: learned nothing"],
         ["4", "a3", "0.3", "95.00%", "1", "1.2", "diverged"],
         ["5", "a5", "0.5", "80.00%", "1", "1.2", "killed"],
@@ -88,6 +89,22 @@ def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, 
         "the same line again goes on; or: lenet-train -m sweep.resume=0123456789abcdef",
         "look at them: lenet-ui sweep=0123456789abcdef",
     ]
+
+
+def test_what_an_earlier_start_left_and_this_one_did_not_reach_was_not_trained_by_it(capsys):
+    left = replace(result(1, "killed", best=0.4, reason="SIGINT"), earlier=True)
+    print_sweep([result(0, best=0.5), left, result(2, "diverged", repeated=True)], 1.0, SWEEP)
+    assert "1 finished, 1 diverged, 1 killed; 1 trained (1 had been trained before)" in capsys.readouterr().out
+
+
+def test_a_pruned_run_says_how_far_it_came_beside_its_best_epoch(capsys):
+    pruned = result(0, "pruned", best=0.5, reason="after epoch 4")
+    assert pruned.record is not None
+    print_sweep([replace(pruned, record=replace(pruned.record, epochs=4))], 1.0, SWEEP)
+    lines = table(capsys.readouterr().out)
+    assert lines[0].split()[-5:] == ["best", "val", "in", "epoch", "seconds"]
+    assert lines[2].split(maxsplit=6)[4:] == ["1", "1.2", "pruned after epoch 4"]
+    assert lines[3].startswith("1 run: 1 pruned; 1 trained")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +147,7 @@ def test_runs_of_an_older_release_whose_records_have_no_digest_are_marked(result
     assert [line.split(maxsplit=6)[0] for line in table(capsys.readouterr().out) if "no digest" in line] == ["2"]
     (comparison,) = compare_runs(many([0.9, 0.91], activation="selu"))
     print_sweep(results[:1], 1.0, SWEEP, [comparison])
-    assert "1 of 1 runs without a digest, of an older release: believed as they are" in capsys.readouterr().out
+    assert "1 of 1 run without a digest, of an older release: believed as they are" in capsys.readouterr().out
 
 
 def test_several_seeds_are_a_row_a_configuration(results, capsys):

@@ -156,9 +156,9 @@ def test_splits_that_were_seen_are_not_taken_again(empty_store, tmp_path):
 
 def test_seeds_that_are_added_after_a_look_are_told_apart_from_a_fixed_design(swept):
     fixed = compare(swept)
-    assert "were there before" not in fixed.stdout
+    assert "first typed" not in fixed.stdout
     more = [flag if flag != "seed=0,1" else "seed=0,1,2" for flag in LINE]
     done = lenet_train(*more, outputs=swept)
-    assert "But 4 of 6 runs were there before this sweep" in done.stdout
+    assert "But 4 of 6 runs had begun before this sweep was first typed" in done.stdout
     again = lenet_train(*more, outputs=swept)  # typed again, it is the same design
-    assert "But 4 of 6 runs were there before this sweep" in again.stdout
+    assert "But 4 of 6 runs had begun before this sweep was first typed" in again.stdout

@@ -113,8 +113,8 @@ def test_a_dry_run_counts_and_estimates_and_writes_nothing(stages, kept):
     done = lenet_train(*QUICK, "seed=0,1,2,3,4,4", "sweep.dry_run=true", outputs=kept)
     assert done.returncode == 0, done.stderr
     assert ": 6 jobs" in done.stdout
-    assert "  4 done already, 1 duplicates, 1 to train" in done.stdout
-    assert "with 1 workers of 1 threads" in done.stdout
+    assert "  4 done already, 1 duplicate, 1 to train" in done.stdout
+    assert "with 1 worker of 1 thread" in done.stdout
     assert "MB of disk" in done.stdout
     assert (everything(client(kept)), sorted(kept.rglob("*"))) == before
 

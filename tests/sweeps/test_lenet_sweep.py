@@ -55,7 +55,7 @@ def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
     (folder,) = (ready / "sweeps").iterdir()
     listed = main("list", program="sweep").stdout.strip().splitlines()
     assert listed[0].split() == ["sweep", "started", "state", "done", "command"]
-    assert re.match(rf" ?{folder.name} +\d{{4}}-\d\d-\d\d \d\d:\d\d +finished +1/2 +lenet-train -m ", listed[2])
+    assert re.match(rf" ?{folder.name} +\d{{4}}-\d\d-\d\d \d\d:\d\d +finished +1/2 runs +lenet-train -m ", listed[2])
     told = main("status", f"sweep={folder.name[:6]}", program="sweep").stdout.splitlines()
     assert told[0] == f"sweep {folder.name}: finished"
     assert told[1].startswith("lenet-train -m --config-dir=")
@@ -73,7 +73,7 @@ def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_pa
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
         (folder,) = (ready / "sweeps").iterdir()
         (row,) = [text for text in lenet_sweep("list", outputs=ready).stdout.splitlines() if folder.name in text]
-        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/3 +lenet-train -m", row)
+        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/3 runs +lenet-train -m", row)
         told = lenet_sweep("status", outputs=ready).stdout
         assert "2 not started, 1 running" in told
         assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)

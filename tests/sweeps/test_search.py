@@ -44,6 +44,8 @@ def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(ready, main):
     assert f"best {best.value:.2%} by trial {best.number}" in done.stdout
     again = search(ready, "n_trials=8", "sweep.workers=2")
     assert again.returncode in {0, 1}, again.stderr
+    assert "search, 6 trials so far; 6 of them trained before" in again.stderr
+    assert "; 2 trained (6 had been trained before)" in again.stdout
     assert trials_of(ready)[:6] == first
     assert len(trials_of(ready)) == 8
     (parent,) = runs(client(ready), "sweep")
@@ -170,7 +172,7 @@ def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(r
 
 
 @pytest.mark.slow(seconds=12)
-def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready):
+def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready, main):
     line = (*LINE, *SPACE, "n_trials=3", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
     process = start(*line, outputs=ready)
     deadline = time.monotonic() + 60
@@ -183,11 +185,31 @@ def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready):
     (parent,) = runs(client(ready), "sweep")
     assert parent.data.tags["outcome"] == "killed"
     before = len(study_of(ready).trials)
-    assert search(ready, *line[len(LINE) + len(SPACE) :]).returncode in {0, 1}
+    ended = f"{before - 1} of 3 trials ended"
+    assert ended in stopped.stdout
+    assert ended in main("status", program="sweep").stdout
+    assert ended in parent.data.tags["sweep_progress"]
+    assert f" {before - 1}/3 trials " in main("list", program="sweep").stdout
+    spent = [_epochs_spent(ready)]
+    assert spent[0] > 0
+    process = start(*line, outputs=ready)
+    while process.poll() is None:
+        spent.append(_epochs_spent(ready))
+        time.sleep(0.02)
+    assert end(process).returncode in {0, 1}
+    spent.append(_epochs_spent(ready))
+    assert spent == sorted(spent)
+    assert spent[-1] == sum(len(job.folder.history().epochs) for job in only_sweep(ready).jobs())
     trials = trials_of(ready)
     assert len(trials) == 3
     assert "RUNNING" not in {trial[2] for trial in trials}
     assert only_sweep(ready).jobs()[before - 1].folder.record().resumed == 1
+
+
+def _epochs_spent(outputs: Path) -> int:
+    plan = only_sweep(outputs).started().search
+    assert plan is not None
+    return plan.epochs
 
 
 @pytest.mark.slow(seconds=7)

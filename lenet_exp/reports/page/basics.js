@@ -12,6 +12,10 @@ function make(tag, attributes = {}, ...children) {
   return made;
 }
 
+function many(count, what) {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
 function say(text) {
   const said = document.getElementById("said");
   said.textContent = text;

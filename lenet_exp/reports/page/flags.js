@@ -133,7 +133,7 @@ function cellText(cell) {
 function cellTip(cell, across, down, columns, rows) {
   const where = `${down.name} ${rows.names[cell.y]}, ${across.name} ${columns.names[cell.x]}`;
   const [group] = cell.its;
-  const told = cell.its.length === 1 ? (group.n ? `${group.accuracy} %` : "") : cell.known.length ? `${percent(cell.mean)}, mean of ${cell.known.length} configurations` : "";
+  const told = cell.its.length === 1 ? (group.n ? `${group.accuracy} %` : "") : cell.known.length ? `${percent(cell.mean)}, mean of ${many(cell.known.length, "configuration")}` : "";
   const lost = cell.its.length - cell.known.length;
   return tip(where, told, cell.states.length ? `${cell.states.join(", ")}${lost > 1 ? ` (${lost})` : ""}` : "");
 }
@@ -183,7 +183,7 @@ function effectLabel(level, limit, t) {
 
 function effectTip(level) {
   const shares = [level.e.share && `${level.e.share} of the variance`, level.e.importance && `fANOVA ${level.e.importance}`].filter(Boolean);
-  const runs = level.finished < level.runs ? `${level.runs - level.finished} of ${level.runs} unfinished` : `${level.runs} runs`;
+  const runs = level.finished < level.runs ? `${level.runs - level.finished} of ${level.runs} unfinished` : many(level.runs, "run");
   return tip(`${level.e.flag} = ${level.value}`, `${level.said} points`, runs, shares.length ? `${level.e.flag}: ${shares.join(", ")}` : "");
 }
 

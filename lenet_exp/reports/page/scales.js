@@ -81,7 +81,9 @@ function flagScale(flag, values) {
   return { flag, at, log, words: false, min: low - 0.04 * span, max: high + 0.04 * span, ticks };
 }
 
+// As the table has it: 0.0 as 0, and four digits of what a sampler drew.
 function short4(text) {
+  if (/^-?\d+\.\d+$/.test(text) && text.length <= 9) return String(Number(text));
   return text.length > 9 && number(text) !== null ? plain(Number(text)) : text;
 }
 

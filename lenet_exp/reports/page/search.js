@@ -22,7 +22,7 @@ function historyChart(board) {
       { type: "line", clip: true, step: "end", color: BEST, symbol: "none", silent: true, data: [...points.map((p) => [p.epochs, p.best]), [end, last.best]], lineStyle: { width: 2 } },
       { type: "scatter", color: BEST, symbolSize: 9, data: changed.map((p) => [p.epochs, p.best]) },
     ],
-    tooltip: { trigger: "item", formatter: (p) => (p.seriesType === "scatter" ? tip(changed[p.dataIndex].said, `after ${changed[p.dataIndex].epochs} epochs`, changed[p.dataIndex].named) : "") },
+    tooltip: { trigger: "item", formatter: (p) => (p.seriesType === "scatter" ? tip(changed[p.dataIndex].said, `after ${many(changed[p.dataIndex].epochs, "epoch")}`, changed[p.dataIndex].named) : "") },
   });
   const early = changed.filter((p) => p.best < y.min || p.best > y.max).length;
   const before = early ? ` ${early} earlier off the scale.` : "";
@@ -41,7 +41,7 @@ function trialPoints(search, trials, x, y) {
 }
 
 function trialTip(trial) {
-  return tip(trial.name, `trial ${trial.number}: ${trial.said}${trial.outcome === "finished" ? "" : `, ${trial.outcome}`}`, `${trial.epochs} epochs`);
+  return tip(trial.name, `trial ${trial.number}: ${trial.said}${trial.outcome === "finished" ? "" : `, ${trial.outcome}`}`, many(trial.epochs, "epoch"));
 }
 
 function trialsChart(board, width, state) {
@@ -91,10 +91,10 @@ function prunedChart(board) {
     yAxis: { ...y, name: search.loss ? "validation loss" : "validation accuracy", nameGap: 52 },
     legend: { data: series.map((s) => s.name).filter((name) => name !== "ends") },
     series,
-    tooltip: { trigger: "item", formatter: (p) => tip(p.data.run.name, `${p.data.run.outcome} after ${p.data.run.y.length} epochs`, search.loss ? "" : `best ${percent(Math.max(...p.data.run.y.filter((v) => v !== null)))}`) },
+    tooltip: { trigger: "item", formatter: (p) => tip(p.data.run.name, `${p.data.run.outcome} after ${many(p.data.run.y.length, "epoch")}`, search.loss ? "" : `best ${percent(Math.max(...p.data.run.y.filter((v) => v !== null)))}`) },
   });
   const low = runs.filter((r) => !coords(r).length).length;
-  return { option, note: `${finished} of ${runs.length} runs finished; a dot is where a run ended.${low ? ` ${low} stayed below the scale.` : ""}` };
+  return { option, note: `${finished} of ${many(runs.length, "run")} finished; a dot is where a run ended.${low ? ` ${low} stayed below the scale.` : ""}` };
 }
 
 function importanceChart(board, width) {
@@ -107,7 +107,7 @@ function importanceChart(board, width) {
     xAxis: { type: "value", min: 0, axisLabel: { formatter: (v) => `${Math.round(v * 100)} %`, hideOverlap: true } },
     yAxis: { type: "category", inverse: true, data: its.map((i) => i.flag), axisTick: { show: false }, axisLabel: { interval: 0, width: 0.4 * width, overflow: "truncate" } },
     series: [{ type: "bar", barMaxWidth: 20, color: STATES.finished, data: its.map((i) => i.share), label: { show: true, position: "right", color: t.text, formatter: (p) => its[p.dataIndex].said } }],
-    tooltip: { trigger: "item", formatter: (p) => tip(its[p.dataIndex].flag, its[p.dataIndex].said, its[p.dataIndex].trials < every ? `of ${its[p.dataIndex].trials} trials where it matters` : "") },
+    tooltip: { trigger: "item", formatter: (p) => tip(its[p.dataIndex].flag, its[p.dataIndex].said, its[p.dataIndex].trials < every ? `of ${many(its[p.dataIndex].trials, "trial")} where it matters` : "") },
   });
   return { option, height: 80 + 34 * its.length, note: `What tells the best ${search.told} of ${every} trials from all (PED-ANOVA); pruned ones count as behind those that finished.` };
 }

@@ -1,4 +1,4 @@
-"""Numbers of things and bytes, as lenet-sweep prints them."""
+"""Numbers of things and bytes in words."""
 
 from __future__ import annotations
 
