@@ -24,7 +24,8 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.search_words import how
 from lenet_exp.sweeps.search_jobs import JobMaker
-from lenet_exp.sweeps.search_sampling import check_installed, new_pruner, new_sampler
+from lenet_exp.sweeps.search_sampling import check_installed, new_pruner, new_sampler, says_its_begin
+from lenet_exp.training.schedule import first_after_warmup
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ class Planned:
     def num_epoch(self) -> int:
         """The most that a trial may train."""
         return max(job.config.num_epoch for job in self.corners)
+
+    @property
+    def first_pruned(self) -> int:
+        """The first epoch after which a trial may be pruned: once the shortest warm-up is over."""
+        return min(_first_pruned(self.search, job.config) for job in self.corners)
+
+    def is_spared(self, job: Job, epoch: int) -> bool:
+        """Whether a job's run is in its own warm-up, and so may not be pruned after this epoch."""
+        return epoch < _first_pruned(self.search, job.config)
+
+
+def _first_pruned(search: Search, config: Config) -> int:
+    return 1 if says_its_begin(search) else first_after_warmup(config.schedule, config.num_epoch)
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:

@@ -117,6 +117,21 @@ def test_a_pruned_run_goes_on_where_it_is_asked_for_in_full(ready):
     assert job.folder.history().epochs[: len(had)] == had
 
 
+def test_no_run_is_pruned_in_its_own_warm_up_unless_a_person_says_from_when_on(ready):
+    space = ("optimizer.lr=tag(log,interval(1e-6,0.1))", "schedule.warmup=0,0.5")
+    flags = ("n_trials=10", "search.sampler=random", "schedule=linear", "sweep.workers=1")
+    search(ready, *flags, space=space)
+    ended = [(job.config.schedule.warmup, job.folder.record()) for job in only_sweep(ready).jobs()]
+    pruned = {(warmup, record.epochs) for warmup, record in ended if record.outcome is Outcome.pruned}
+    assert (0.0, 1) in pruned
+    assert all(epochs >= 3 for warmup, epochs in pruned if warmup)  # of four epochs the first two are the warm-up
+    shutil.rmtree(ready / "sweeps")
+    shutil.rmtree(ready / "runs")
+    search(ready, *flags, "search.pruner_options.min_resource=1", space=space)
+    ended = [(job.config.schedule.warmup, job.folder.record()) for job in only_sweep(ready).jobs()]
+    assert {(warmup, record.epochs) for warmup, record in ended if record.outcome is Outcome.pruned} >= {(0.5, 1)}
+
+
 @pytest.mark.parametrize("budget", ["max_epochs=6", "max_seconds=0.001"])
 def test_a_budget_of_epochs_or_seconds_begins_no_trial_past_it(ready, budget):
     done = search(ready, budget, "search.pruner=none", "sweep.workers=1")
