@@ -43,6 +43,11 @@ def raise_terminated(signum: int, frame: object) -> NoReturn:
     raise Terminated
 
 
+def signal_of(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
+    """By which signal something was stopped that raised this."""
+    return signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM
+
+
 def asked() -> signal.Signals | None:
     """The signal that asked, inside `graceful`; None while there was none."""
     return _asked
