@@ -143,7 +143,7 @@ def test_a_budget_of_epochs_or_seconds_begins_no_trial_past_it(ready, budget):
         assert trials == []
 
 
-def test_validation_loss_is_minimised_and_only_its_line_goes_on_with_a_search(ready):
+def test_validation_loss_is_minimised(ready):
     done = search(ready, "n_trials=4", "search.objective=loss", "search.sampler=random", "search.seed=3")
     assert "search (random, asha, loss): 4 trials" in done.stdout
     study = study_of(ready)
@@ -151,10 +151,48 @@ def test_validation_loss_is_minimised_and_only_its_line_goes_on_with_a_search(re
     for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
         if job.folder.record().outcome is not Outcome.diverged:
             assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
-    resumed = lenet_train("-m", "sweep.resume=last", outputs=ready)
-    assert (resumed.returncode, len(resumed.stderr.splitlines())) == (2, 1)
-    assert "is a search, which makes its jobs as it goes" in resumed.stderr
-    assert "the line that started it goes on: lenet-train -m hydra/sweeper=search" in resumed.stderr
+
+
+def test_a_search_goes_on_by_its_name_as_by_its_line(ready, tmp_path):
+    search(ready, "n_trials=3", "sweep.workers=1")
+    other = Path(shutil.copytree(ready, tmp_path / "other"))
+    first, command = trials_of(ready), only_sweep(ready).started().command
+    done = lenet_train("-m", "sweep.resume=last", "sweep.workers=1", outputs=ready)  # its budget was reached
+    assert done.returncode in {0, 1}, done.stderr
+    assert trials_of(ready) == first
+    assert only_sweep(ready).started().command == command
+    for outputs, line in ((ready, ("-m", "sweep.resume=last")), (other, (*LINE, *SPACE))):
+        done = lenet_train(*line, "n_trials=5", "sweep.workers=1", outputs=outputs)
+        assert done.returncode in {0, 1}, done.stderr
+    assert trials_of(ready) == trials_of(other)
+    assert len(trials_of(ready)) == 5
+    plan = only_sweep(ready).started()
+    assert plan.command == f"{command} n_trials=5"
+    assert "n_trials=5" in plan.overrides
+    assert "n_trials=3" not in plan.overrides
+
+
+def test_what_a_search_can_not_go_on_with_is_one_line(ready, tmp_path):
+    options = tmp_path / "mine" / "activation"
+    options.mkdir(parents=True)
+    own = options / "own.yaml"
+    own.write_text("name: own\n_target_: torch.nn.ELU\nmonotone: true\nalpha: 1.0\n")
+    line = ("-m", f"--config-dir={options.parent}", "hydra/sweeper=search", *QUICK, "num_epoch=1", "n_trials=1")
+    done = lenet_train(*line, "activation=own,relu", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    sweep = only_sweep(ready)
+    own.write_text("name: own\n_target_: torch.nn.ELU\nmonotone: true\nalpha: 0.5\n")
+    wrong = {
+        ("sweep.resume=last", "batch_size=16"): "batch_size=16: a search that is resumed has its space already",
+        ("sweep.resume=last",): f"sweep.resume={sweep.id}: conf/, the data or the program changed since",
+    }
+    for more, said in wrong.items():
+        done = lenet_train("-m", f"--config-dir={options.parent}", *more, outputs=ready)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert said in done.stderr
+    done = lenet_train("-m", f"sweep.resume={sweep.path}", outputs=tmp_path / "elsewhere")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert f"LENET_EXP_OUTPUTS={ready} goes on with it" in done.stderr
 
 
 @pytest.mark.slow(seconds=8)
