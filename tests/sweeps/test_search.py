@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -55,10 +56,21 @@ def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(ready, main):
     states = [run.data.tags["outcome"] for run in runs(client(ready))]
     assert states.count("pruned") == sum(trial[2] == "PRUNED" for trial in trials_of(ready))
     status = main("status", program="sweep")
+    assert "(n_trials=8)" in status.stdout.splitlines()[0]
     assert f"search (tpe, asha): 8 trials ({states.count('finished')} finished" in status.stdout
     compared = main(program="compare")
     assert (compared.returncode, compared.stderr) == (0, "")
     assert f"{states.count('pruned')} pruned" in compared.stdout
+
+
+@pytest.mark.parametrize("budget", ["n_trials=4", "max_seconds=50", "max_epochs=9"])
+def test_a_dry_run_says_what_a_trial_takes_and_what_the_budgets_allow(ready, budget):
+    done = search(ready, budget, "sweep.dry_run=true", "sweep.workers=2")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^  a trial to its end: about \d+ \w+", done.stdout, re.MULTILINE)
+    assert re.search(r"^  unpruned all takes about .* at most, with 2 workers of 1 threads", done.stdout, re.MULTILINE)
+    assert f" MB of disk in {ready}" in done.stdout
+    assert all_sweeps(ready) == []
 
 
 def test_what_one_option_has_is_searched_only_with_it(ready):
@@ -223,7 +235,7 @@ def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(r
 
 
 @pytest.mark.slow(seconds=12)
-def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready):
+def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready, main):
     line = (*LINE, *SPACE, "n_trials=3", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
     process = start(*line, outputs=ready)
     deadline = time.monotonic() + 60
@@ -235,6 +247,11 @@ def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready):
     assert study_of(ready).trials[-1].state.name == "RUNNING"
     (parent,) = runs(client(ready), "sweep")
     assert parent.data.tags["outcome"] == "killed"
+    assert "SIGINT" in {job.folder.record().reason for job in only_sweep(ready).jobs() if job.folder.record()}
+    stopped_by, how_on = stopped.stdout.splitlines()  # no table: it is no answer yet
+    assert stopped_by.startswith("stopped by SIGINT: search (tpe): ")
+    assert how_on.endswith(f"lenet-train -m sweep.resume={only_sweep(ready).id}")
+    assert main("status", program="sweep").stdout.startswith(f"sweep {only_sweep(ready).id}: killed (SIGINT)\n")
     before = len(study_of(ready).trials)
     assert search(ready, *line[len(LINE) + len(SPACE) :]).returncode in {0, 1}
     trials = trials_of(ready)
