@@ -19,6 +19,7 @@ from lenet_exp.waiting import say_waiting
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
 OF_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
+OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # what it may be given, too
 MAKES_JOBS = ("sweep.zip", "sweep.skip")  # of the flags `sweep.*`, what says which jobs there are
 
 
@@ -97,20 +98,42 @@ class GridSweeper(BasicSweeper, Sweeper):
         from functools import partial
 
         from lenet_exp.config.compose import typed
+        from lenet_exp.folders.find import find_sweep
         from lenet_exp.machine import command_line
         from lenet_exp.runs.jobs import check_jobs
-        from lenet_exp.sweeps.resume import frozen_sweep
+        from lenet_exp.sweeps.resume import frozen_jobs
         from lenet_exp.sweeps.session import Asked
 
         assert self.config is not None
         assert self.hydra_context is not None
+        load = partial(self.hydra_context.config_loader.load_sweep_config, self.config)
+        asked = typed(load([o for o in given if o.startswith(RESUMABLE)]))
+        sweep = find_sweep(str(asked.sweep.resume))
+        if sweep.started().search is not None:
+            return self._resume_search(sweep, asked, given)
         other = [o for o in given if not o.startswith(RESUMABLE)]
         if other:
             raise ConfigError(f"{other[0]}: a sweep that is resumed has its jobs already; allowed are sweep.* flags")
-        load = partial(self.hydra_context.config_loader.load_sweep_config, self.config)
-        (typed_config,) = check_jobs([given], lambda overrides: typed(load(overrides)))
-        sweep, jobs, config = frozen_sweep(typed_config)
+        (checked,) = check_jobs([given], lambda overrides: typed(load(overrides)))
+        jobs, config = frozen_jobs(sweep, checked)
         return self._run(sweep, jobs, config, Asked(command_line(), [], []))
+
+    def _resume_search(self, sweep: Any, asked: Any, given: list[str]) -> Any:
+        """By the line that started it; whichever sweeper is configured now."""
+        import shlex
+
+        from lenet_exp.sweeps.resume import check_same_search, search_overrides
+
+        other = [o for o in given if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]
+        if other:
+            allowed = "sweep.* flags, its budgets, seeds= and confirm="
+            raise ConfigError(f"{other[0]}: a search that is resumed has its space already; allowed are {allowed}")
+        search = SearchSweeper(None)
+        search.hydra_context, search.config = self.hydra_context, self.config
+        planned = search.planned(search_overrides(sweep, asked, given))
+        check_same_search(planned.sweep, sweep)
+        more = [o for o in given if o.startswith(OF_RESUMED_SEARCH)]
+        return search.search(planned, " ".join([sweep.started().command, *map(shlex.quote, more)]))
 
     def _run(self, sweep: Any, jobs: list[Any], config: Any, asked: Any) -> Any:
         from lenet_exp.outputs import check_outputs
@@ -209,6 +232,12 @@ class SearchSweeper(GridSweeper):
     name = "search"
 
     def _start(self, given: list[str]) -> Any:
+        from lenet_exp.machine import command_line
+
+        return self.search(self.planned(given), command_line())
+
+    def planned(self, given: list[str]) -> Any:
+        """The search that these overrides ask for, checked."""
         from functools import partial
 
         from hydra.core.plugins import Plugins
@@ -231,13 +260,14 @@ class SearchSweeper(GridSweeper):
         self._check_workers()
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
-        return self._search(plan_search(overrides, partial(loader.load_sweep_config, self.config)))
+        return plan_search(overrides, partial(loader.load_sweep_config, self.config))
 
-    def _resume(self, given: list[str]) -> Any:
-        return self._start(given)
+    def search(self, planned: Any, command: str) -> Any:
+        """Starts it, or goes on with it.
 
-    def _search(self, planned: Any) -> Any:
-        from lenet_exp.machine import command_line
+        Args:
+            command: the line that asks for it, to keep.
+        """
         from lenet_exp.sweeps.confirmation import confirm_search
         from lenet_exp.sweeps.search import SearchRun
         from lenet_exp.sweeps.search_plan import print_plan
@@ -248,7 +278,7 @@ class SearchSweeper(GridSweeper):
             print_plan(planned)
             return []
         self._check_cluster(planned.corners)
-        asked = Asked(command_line(), planned.overrides, [flag.name for flag in planned.flags], planned.asked)
+        asked = Asked(command, planned.overrides, [flag.name for flag in planned.flags], planned.asked)
         if planned.config.sweep.detach:
             from lenet_exp.sweeps.detach import detach
 

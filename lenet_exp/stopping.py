@@ -1,18 +1,23 @@
-"""How a process ends. SIGINT and SIGTERM: the first asks work to come to a clean end, the second ends it at once."""
+"""How a process ends. SIGINT and SIGTERM: the first asks work to come to a clean end, the second ends it at once. A
+command that another one waits for gets its signals from there."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LOOK_SECONDS = 0.1  # between two looks at signals for a child
 
 _asked: signal.Signals | None = None
 _depth = 0
@@ -36,6 +41,11 @@ class Terminated(BaseException):
 def raise_terminated(signum: int, frame: object) -> NoReturn:
     """A handler of SIGTERM for where nothing has to come to an end first."""
     raise Terminated
+
+
+def signal_of(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
+    """By which signal something was stopped that raised this."""
+    return signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM
 
 
 def asked() -> signal.Signals | None:
@@ -76,6 +86,45 @@ def before_leaving(action: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _before_leaving.remove(action)
+
+
+def run_child(command: Sequence[str]) -> int:
+    """Runs a command in a process of its own to its end; its exit status, 128 + n where signal n ended it.
+
+    SIGINT, SIGTERM and SIGHUP that reach this process are handed on, each as often as it comes. The command has a
+    process group of its own: else a terminal's Ctrl-C would reach it twice, and end it at once.
+
+    Raises:
+        KeyboardInterrupt, Terminated: there was such a signal, and the command has come to its end.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which gets no signals
+        return _exit_status(subprocess.call(command))
+    came: list[int] = []
+    to_hand: deque[int] = deque()
+
+    def note(signum: int, frame: object) -> None:
+        came.append(signum)
+        to_hand.append(signum)
+
+    hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # as under nohup
+    before = {s: signal.signal(s, note) for s in (*SIGNALS, *hung_up)}
+    try:
+        with subprocess.Popen(command, process_group=0) as process:
+            while process.poll() is None:
+                while to_hand:
+                    process.send_signal(to_hand.popleft())
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LOOK_SECONDS)
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+    if came:
+        raise KeyboardInterrupt if came[0] == signal.SIGINT else Terminated
+    return _exit_status(process.returncode)
+
+
+def _exit_status(returned: int) -> int:
+    return returned if returned >= 0 else 128 - returned
 
 
 def _note(signum: int, frame: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.stopping import Terminated, asked, graceful
+from lenet_exp.stopping import Terminated, asked, graceful, run_child
 
 ROOT = Path(__file__).resolve().parent.parent
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
@@ -94,6 +95,44 @@ def test_a_second_signal_ends_the_process_at_once_after_what_has_to_be_done(whic
     process.send_signal(which)
     assert process.stdout.read() == "first\nsecond\n"
     assert process.wait(30) == status
+
+
+CHILD = (
+    "import signal, sys, time\n"
+    "seen = []\n"
+    "for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, lambda n, frame: seen.append(n))\n"
+    "print('ready', flush=True)\n"
+    "while not seen: time.sleep(0.01)\n"
+    "time.sleep(0.5)\n"
+    "print(*seen, flush=True)\n"
+    "sys.exit(7)"
+)
+
+
+@pytest.mark.parametrize("to_all", [False, True])
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_reaches_a_child_once_whether_the_process_or_its_whole_group_gets_it(which, to_all):
+    code = (
+        "import sys\n"
+        "from lenet_exp.stopping import Terminated, run_child\n"
+        "try: run_child([sys.executable, '-c', sys.argv[1]])\n"
+        "except (KeyboardInterrupt, Terminated) as e: print(type(e).__name__)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    (os.killpg if to_all else os.kill)(process.pid, which)
+    raised = RAISED.get(which, Terminated).__name__
+    assert process.communicate(timeout=60)[0] == f"{int(which)}\n{raised}\n"
+
+
+def test_a_childs_status_is_the_answer_and_handlers_are_as_before():
+    before = signal.getsignal(signal.SIGINT)
+    assert run_child([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+    assert run_child([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.mark.parametrize(("modules", "said"), [("", ""), ("import sys; sys.modules['triton'] = sys", "collected\n")])

@@ -282,7 +282,7 @@ class SweepPlan(Stored):
         forced_ms: results from before are trained again (`sweep.force`).
         runs: jobs.
         tracking_uri: without a password; None: mlflow.db in the outputs folder.
-        outcome: running, finished, failed or killed.
+        outcome: running, finished, failed or killed. `stopped_by`: the signal, if it was asked to stop.
         shown: by MLflow run, a digest of what its description shows.
         remade: it was damaged, and a start made it again.
         ended_ms: when it ended last.
@@ -306,6 +306,7 @@ class SweepPlan(Stored):
     tracking_uri: str | None = None
     started_ms: int = 0
     outcome: Outcome = Outcome.running
+    stopped_by: str = ""
     shown: dict[str, str] = field(default_factory=dict)
     remade: bool = False
     ended_ms: int = 0

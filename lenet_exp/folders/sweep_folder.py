@@ -76,7 +76,7 @@ class SweepFolder:
         write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
         lost = kept is None and (self.path / "sweep.json").exists()
         plan = replace(kept or SweepPlan(created_ms=_now_ms(), remade=lost), **asked)
-        plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running)
+        plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running, stopped_by="")
         self._write(plan)
         for path in (*self.path.glob("workers*.log"), self.path / "stop"):
             remove(path)
@@ -120,9 +120,13 @@ class SweepFolder:
             raise FileNotFoundError(f"{self.path}: no sweep was started here")
         return plan
 
-    def end(self, outcome: Outcome) -> None:
-        """How this start of the sweep ended; from now on it is what the stores have to be told."""
-        self.save(outcome=outcome, ended_ms=_now_ms())
+    def end(self, outcome: Outcome, stopped_by: str = "") -> None:
+        """How this start of the sweep ended; from now on it is what the stores have to be told.
+
+        Args:
+            stopped_by: the signal that asked for it.
+        """
+        self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=_now_ms())
 
     def told(self, store: str) -> None:
         """A store knows how it ended."""

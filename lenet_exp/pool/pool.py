@@ -23,6 +23,8 @@ from typing import Any
 
 import cloudpickle
 
+from lenet_exp.stopping import asked
+
 STOP_SECONDS = 30.0  # after SIGTERM a job has so long to come to its end
 
 
@@ -135,12 +137,13 @@ class Pool:
         return {w.job: w.process.pid for w in self._workers if w.job is not None}
 
     def stop(self) -> None:
-        """Starts no more jobs and asks the running ones (SIGTERM) to end; `next_done` still tells of them."""
+        """Starts no more jobs and asks the running ones to end, by the signal that asked for it here (else SIGTERM);
+        `next_done` still tells of them."""
         self._waiting.clear()
         self._stopping = True
         for worker in self._workers:
             if worker.job is not None and worker.stop_by is None:
-                self._ask(worker)
+                self._ask(worker, asked() or signal.SIGTERM)
 
     def kill(self) -> None:
         """Ends all workers and what they started, at once."""
@@ -247,7 +250,7 @@ class Pool:
     def _enforce(self, worker: _Worker) -> None:
         if worker.stop_by is None:
             worker.over_limit = True
-            self._ask(worker)
+            self._ask(worker, signal.SIGTERM)
         else:
             worker.stop_by = time.monotonic() + STOP_SECONDS
             _kill_group(worker.process)
@@ -256,10 +259,10 @@ class Pool:
         return f"over the time limit of {self._time_limit:g} s"
 
     @staticmethod
-    def _ask(worker: _Worker) -> None:
+    def _ask(worker: _Worker, which: signal.Signals) -> None:
         worker.stop_by = time.monotonic() + STOP_SECONDS
         with contextlib.suppress(ProcessLookupError):
-            os.kill(worker.process.pid, signal.SIGTERM)
+            os.kill(worker.process.pid, which)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -16,16 +16,16 @@ from typing import Any
 
 import cloudpickle
 
-from lenet_exp.stopping import Terminated, raise_terminated, uncollected_at_exit
+from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated, uncollected_at_exit
 
 GRACE_SECONDS = 30.0  # after the pool's process died, a job has so long to come to its end
 
 
 def main() -> None:
-    """Takes jobs from the pipe until it closes, or until SIGTERM."""
+    """Takes jobs from the pipe until it closes, or until SIGTERM, or SIGINT of the pool's."""
     uncollected_at_exit()
-    signal.signal(signal.SIGTERM, raise_terminated)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for which in SIGNALS:
+        signal.signal(which, raise_terminated)
     pipe = Connection(int(sys.argv[1]))
     jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     try:
@@ -92,7 +92,7 @@ def _run(job: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
         cloudpickle.loads(sent)  # some exceptions pickle but can't be read
     except Exception as e:
         sent = cloudpickle.dumps((None, None, RuntimeError("".join(traceback.format_exception(error or e)))))
-    return sent, isinstance(error, Terminated)
+    return sent, isinstance(error, Terminated | KeyboardInterrupt)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.owner import owner_of
+from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -49,7 +50,9 @@ def print_status(sweep: SweepFolder) -> None:
     results = standing.results if standing is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
     counts = Counter(r.outcome for r in results)
     console = _console()
-    console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}", highlight=False)
+    console.print(
+        f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if standing is None else ''}", highlight=False
+    )
     console.print(plan.command, markup=False, highlight=False, soft_wrap=True)
     if plan.search is not None:
         console.print(search_line(plan.search, results), markup=False, highlight=False, soft_wrap=True)
@@ -77,6 +80,12 @@ def print_status(sweep: SweepFolder) -> None:
 def _state(sweep: SweepFolder, outcome: str) -> str:
     owner = sweep.owner()
     return f"running ({owner.host}, process {owner.pid})" if owner else outcome
+
+
+def _why(plan: SweepPlan) -> str:
+    """Why it ended, where that is known: ` (n_trials=12)`."""
+    why = plan.stopped_by or (plan.search.ended_by if plan.search is not None else "")
+    return f" ({why})" if why else ""
 
 
 def _running(result: JobResult) -> tuple[str, str, str, str]:

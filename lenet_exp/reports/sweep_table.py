@@ -59,6 +59,11 @@ def print_sweep(
     """
     rows = ranked(results)
     console = wide_console()
+    plan = sweep.kept_plan()
+    if plan is not None and plan.search is not None and plan.stopped_by:  # what it has found is no answer yet
+        console.print(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", soft_wrap=True)
+        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
+        return
     if any(comparison.most_seeds > 1 for comparison in comparisons):
         for comparison in comparisons:
             print_comparison(comparison)
@@ -82,7 +87,6 @@ def print_sweep(
     console.print(f"{runs}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
     for line in _went_wrong(rows):
         console.print(line, soft_wrap=True)
-    plan = sweep.kept_plan()
     if plan is not None and (search := plan.search) is not None:
         console.print(search_line(search, results), soft_wrap=True)
         console.print(f"the same line again goes on, also with {more_of(search)}", soft_wrap=True)

@@ -3,10 +3,8 @@ of a search with `confirm=`."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +15,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
+from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirm import (
     Asked,
     Confirming,
@@ -39,6 +38,7 @@ def confirm(which: str | None, asked: Asked, *, run: bool, where: Sequence[str] 
 
     Raises:
         ConfigError: there is no such sweep, or the confirmation can't be planned or run.
+        KeyboardInterrupt, Terminated: a signal came while it ran; it has come to its end.
     """
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)
@@ -108,9 +108,4 @@ def _told(
 def _train(line: Confirming) -> int:
     """As if it had been typed; whoever stops this process stops that one with it."""
     sys.stdout.flush()
-    command = [sys.executable, "-P", "-m", "lenet_exp", "train", *line.arguments]
-    with subprocess.Popen(command, env=dict(os.environ)) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # it got the same signal, and commits
-            return process.wait()
+    return run_child([sys.executable, "-P", "-m", "lenet_exp", "train", *line.arguments])

@@ -1,4 +1,4 @@
-"""sweep.dry_run: what a sweep would train, how long it would take and how much disk."""
+"""sweep.dry_run: what a sweep would train, how long it would take and how much disk; of a search at most."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import SearchPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.duration import duration
@@ -52,21 +53,52 @@ def print_estimate(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     print(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
 
 
+def print_search_estimate(budgets: SearchPlan, corners: Sequence[Job], config: Config) -> None:
+    """What one trial of a search takes, and all that its budgets allow where nothing is pruned; nothing is trained.
+
+    Args:
+        budgets: what is left of them.
+        corners: configurations of its space.
+    """
+    epochs = _epoch_seconds(corners)
+    whole = [seconds * job.config.num_epoch for seconds, job in zip(epochs, corners, strict=True)]
+    least, most, trial = duration(min(whole)), duration(max(whole)), statistics.fmean(whole)
+    print(f"  a trial to its end: about {least if least == most else f'{least} to {most}'} (timed over a few steps)")
+    threads = max(job.config.num_threads or SWEEP_THREADS for job in corners)
+    workers = config.sweep.workers or max(1, cpu_count() // threads)
+    limits = []
+    if budgets.n_trials is not None:
+        limits.append(budgets.n_trials * budgets.seeds * trial / workers)
+    if budgets.max_epochs is not None:
+        limits.append(budgets.max_epochs * statistics.fmean(epochs) / workers + max(whole))
+    if budgets.max_seconds is not None:
+        limits.append(budgets.max_seconds + max(whole))  # what runs then comes to its end
+    seconds = min(limits)
+    runs, outputs = seconds * workers / trial, corners[0].outputs
+    print(f"  unpruned all takes about {duration(seconds)} at most, with {workers} workers of {threads} threads")
+    print(f"  and about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
+
+
 def _seconds(jobs: Sequence[Job]) -> list[float]:
-    """Each job's time; one job of each kind is timed."""
+    """What is left of each job."""
+    left = [job.config.num_epoch - len(job.folder.history().epochs) for job in jobs]
+    return [n * seconds for n, seconds in zip(left, _epoch_seconds(jobs), strict=True)]
+
+
+def _epoch_seconds(jobs: Sequence[Job]) -> list[float]:
+    """An epoch of each job; one job of each kind is timed."""
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
         kind = [c.dataset.name, c.activation, c.optimizer["_target_"], c.batch_size, c.augmentation, c.training]
         kinds[str([*kind, job.engine])].append(job)
-    found = []
+    found: dict[int, float] = {}
     for kind in kinds.values():
         per_image = _seconds_an_image(kind[0].executed)
         for job in kind:
-            left = job.config.num_epoch - len(job.folder.history().epochs)
             data = load_training_data(job.executed, torch.device("cpu"))
-            found.append(per_image * left * (len(data.train_index) + len(data.val_index) / 3))  # no gradients there
-    return found
+            found[id(job)] = per_image * (len(data.train_index) + len(data.val_index) / 3)  # no gradients there
+    return [found[id(job)] for job in jobs]
 
 
 def _seconds_an_image(config: Config) -> float:

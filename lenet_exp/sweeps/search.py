@@ -50,7 +50,8 @@ class SearchRun:
         self.sweep = planned.sweep
         name = f"lenet_exp {self.sweep.id}"
         self.database: Database = open_database(self.sweep.path, name, self.aim.directions, planned.search.storage)
-        self.trials = Trials(name, planned.search, planned.flags, planned.num_epoch, self.database.trials)
+        known, first = self.database.trials, planned.first_pruned
+        self.trials = Trials(name, planned.search, planned.flags, planned.num_epoch, known, first)
         return known_jobs(planned, self.database.trials)
 
     def run(self, session: Session, launcher: GivesExecutor, environment: Mapping[str, str]) -> None:
@@ -249,7 +250,8 @@ class SearchRun:
         value = self.aim.at(until)
         if self.aim.may_prune:
             self.database.report(number, epoch, value)
-        return self.trials.report(number, epoch, value) or self.aim.reached(until)
+        spared = self.planned.is_spared(self.session.jobs[self._firsts[number]], epoch)
+        return self.trials.report(number, epoch, value, spared=spared) or self.aim.reached(until)
 
     def _spent(self, *, committed: bool = False) -> int:
         return self._costs.spent(self.trials.all(), self.session.jobs, self._firsts, committed=committed)

@@ -17,15 +17,17 @@ from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config, Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
-from lenet_exp.config.space import Flag, flag_of
+from lenet_exp.config.space import Flag, flag_of, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import SearchPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.search_words import how
+from lenet_exp.sweeps.estimate import print_search_estimate
 from lenet_exp.sweeps.search_jobs import JobMaker
-from lenet_exp.sweeps.search_sampling import check_installed, new_pruner, new_sampler
+from lenet_exp.sweeps.search_sampling import check_installed, new_pruner, new_sampler, says_its_begin
+from lenet_exp.training.schedule import first_after_warmup
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,19 @@ class Planned:
     def num_epoch(self) -> int:
         """The most that a trial may train."""
         return max(job.config.num_epoch for job in self.corners)
+
+    @property
+    def first_pruned(self) -> int:
+        """The first epoch after which a trial may be pruned: once the shortest warm-up is over."""
+        return min(_first_pruned(self.search, job.config) for job in self.corners)
+
+    def is_spared(self, job: Job, epoch: int) -> bool:
+        """Whether a job's run is in its own warm-up, and so may not be pruned after this epoch."""
+        return epoch < _first_pruned(self.search, job.config)
+
+
+def _first_pruned(search: Search, config: Config) -> int:
+    return 1 if says_its_begin(search) else first_after_warmup(config.schedule, config.num_epoch)
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:
@@ -186,3 +201,18 @@ def print_plan(planned: Planned) -> None:
     most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
     checked = f"{number_of(corners, 'configuration')} {'was' if corners == 1 else 'were'} checked"
     print(f"  each trial: {most} at most{seeds}; {checked}")
+    print_search_estimate(_left(planned, done), planned.corners, planned.config)
+
+
+def _left(planned: Planned, done: SearchPlan | None) -> SearchPlan:
+    """What is left of the budgets; of a grid that has none, its configurations."""
+    asked = planned.asked
+    trials, epochs, seconds = (done.trials, done.epochs, done.seconds) if done is not None else (0, 0, 0.0)
+    n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None
+    most = min((n for n in (asked.n_trials, n) if n is not None), default=None)
+    return replace(
+        asked,
+        n_trials=None if most is None else max(0, most - trials),
+        max_epochs=None if asked.max_epochs is None else max(0, asked.max_epochs - epochs),
+        max_seconds=None if asked.max_seconds is None else max(0.0, asked.max_seconds - seconds),
+    )

@@ -18,6 +18,11 @@ from lenet_exp.errors import ConfigError, first_line, nearest
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}  # set here, or no values
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # of Optuna
+BEGINS = {  # the option that says after which epoch a pruner begins
+    PrunerName.asha: "min_resource",
+    PrunerName.hyperband: "min_resource",
+    PrunerName.median: "n_warmup_steps",
+}
 
 
 def check_installed() -> None:
@@ -67,23 +72,31 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
     return _made(made, own, search.sampler_options, "search.sampler_options")
 
 
-def new_pruner(search: Search, num_epoch: int) -> Any:
-    """Raises:
-    ConfigError: an option is none.
+def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
+    """Args:
+    num_epoch: the most that a trial may train.
+    first: the epoch after which it begins, unless a person says another.
+
+    Raises:
+        ConfigError: an option is none.
     """
     from optuna import pruners
 
     own: dict[str, Any] = {}
     made: Callable[..., Any] = pruners.NopPruner
-    if search.pruner is PrunerName.asha:
-        made = pruners.SuccessiveHalvingPruner
-        if "min_resource" not in search.pruner_options:
-            own = {"min_resource": 1}  # Optuna's own would wait for a first trial that is not pruned
+    if search.pruner is PrunerName.asha:  # Optuna's own would wait for a first trial that is not pruned
+        made, own = pruners.SuccessiveHalvingPruner, {"min_resource": first}
     elif search.pruner is PrunerName.hyperband:
-        made, own = pruners.HyperbandPruner, {"max_resource": num_epoch}
+        made, own = pruners.HyperbandPruner, {"min_resource": min(first, num_epoch), "max_resource": num_epoch}
     elif search.pruner is PrunerName.median:
-        made = pruners.MedianPruner
+        made, own = pruners.MedianPruner, {"n_warmup_steps": first} if first > 1 else {}
+    own = {name: value for name, value in own.items() if name not in search.pruner_options}
     return _made(made, own, search.pruner_options, "search.pruner_options")
+
+
+def says_its_begin(search: Search) -> bool:
+    """Whether a person said after which epoch the pruner begins; otherwise it spares what is in its warm-up."""
+    return BEGINS.get(search.pruner) in search.pruner_options
 
 
 def suggest(trial: Any, flag: Flag) -> object:

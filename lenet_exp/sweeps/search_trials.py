@@ -43,6 +43,7 @@ class Trials:
     """Args:
     name: of the study; Hyperband's brackets depend on it.
     num_epoch: the most that a trial may train.
+    first: the epoch after which the pruner begins, unless a person says another.
     known: those of an earlier start, in order.
 
     Raises:
@@ -50,13 +51,19 @@ class Trials:
     """
 
     def __init__(
-        self, name: str, search: Search, flags: Sequence[Flag], num_epoch: int, known: Sequence[FrozenTrial] = ()
+        self,
+        name: str,
+        search: Search,
+        flags: Sequence[Flag],
+        num_epoch: int,
+        known: Sequence[FrozenTrial] = (),
+        first: int = 1,
     ) -> None:
         self._name = name
         self._search = search
         self._aim = Aim(search.objective, search.target)
         self._flags = flags
-        self._pruner = new_pruner(search, num_epoch)
+        self._pruner = new_pruner(search, num_epoch, first)
         self._decided: dict[int, dict[int, bool]] = {}
         self._fill([_fresh(trial) for trial in known])
         new_sampler(search, flags, 0)
@@ -141,8 +148,12 @@ class Trials:
         """A user attribute of a trial that runs."""
         self._storage.set_trial_user_attr(self._frozen(number)._trial_id, name, value)
 
-    def report(self, number: int, epoch: int, value: float) -> bool:
-        """Whether a trial is pruned after this epoch; told again, it is what it was. With two objectives none is."""
+    def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
+        """Whether a trial is pruned after this epoch; told again, it is what it was. With two objectives none is.
+
+        Args:
+            spared: it goes on in any case. The pruner is asked all the same: others are compared with what it reached.
+        """
         if not self._aim.may_prune:
             return False
         decided = self._decided.setdefault(number, {})
@@ -150,7 +161,7 @@ class Trials:
             self._study.sampler = optuna.samplers.RandomSampler(0)  # a pruner asks none
             trial = optuna.Trial(self._study, self._frozen(number)._trial_id)
             trial.report(value, epoch)
-            decided[epoch] = bool(trial.should_prune())
+            decided[epoch] = bool(trial.should_prune()) and not spared
         return decided[epoch]
 
     def end(self, number: int, outcome: Outcome, value: float | Sequence[float] | None) -> FrozenTrial:

@@ -28,6 +28,7 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.pool.pool import Done
 from lenet_exp.reports.search_words import begun_words
 from lenet_exp.reports.sweep_table import print_sweep
+from lenet_exp.stopping import Terminated, signal_of
 from lenet_exp.sweeps.confirm import keep_answer
 from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.job import one_line
@@ -220,7 +221,7 @@ def sweep_session(
         sweep.to_tell(delivery.name)
         delivery.under(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
-        start, outcome, all_finished = time.perf_counter(), Outcome.killed, False
+        start, outcome, stopped_by, all_finished = time.perf_counter(), Outcome.killed, "", False
         try:
             _begin(session, again)
             yield session
@@ -229,8 +230,11 @@ def sweep_session(
         except Exception:
             outcome = Outcome.failed
             raise
+        except (KeyboardInterrupt, Terminated) as e:
+            stopped_by = signal_of(e).name
+            raise
         finally:
-            all_finished = _end(session, outcome, time.perf_counter() - start)
+            all_finished = _end(session, outcome, stopped_by, time.perf_counter() - start)
     if not all_finished or session.launcher_gave_up:
         raise RunsFailed
 
@@ -264,7 +268,7 @@ def _is_pruned(job: Job) -> bool:
     return record is not None and record.outcome is Outcome.pruned
 
 
-def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
+def _end(session: Session, outcome: Outcome, stopped_by: str, seconds: float) -> bool:
     """Delivers the rest, closes the parent run and prints the table; whether all runs finished."""
     session.settle()
     sweep, delivery = session.sweep, session.delivery
@@ -283,7 +287,7 @@ def _end(session: Session, outcome: Outcome, seconds: float) -> bool:
         best = max((r for r in runs.values() if r.outcome is Outcome.finished), key=lambda r: r.value, default=None)
         if best is not None:
             delivery.send(best.job.folder, model=True)
-    sweep.end(outcome)
+    sweep.end(outcome, stopped_by)
     comparisons = compare_sweep(sweep, results)
     keep_answer(sweep, comparisons)
 

@@ -48,5 +48,12 @@ def lr_factor(
     return power(schedule.final, math.floor(done * (schedule.drops + 1)) / schedule.drops)
 
 
+def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:
+    """The first epoch (from 1) of which no step lies in the warm-up."""
+    if schedule.shape is Shape.constant:
+        return 1
+    return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.1 * 30 is a little more than 3
+
+
 def _between(start: float, end: float, done: float, cosine: Callable[[float], float]) -> float:
     return end + (start - end) * (1 + cosine(math.pi * done)) / 2

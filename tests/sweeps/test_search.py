@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -57,10 +58,21 @@ def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(ready, main):
     states = [run.data.tags["outcome"] for run in runs(client(ready))]
     assert states.count("pruned") == sum(trial[2] == "PRUNED" for trial in trials_of(ready))
     status = main("status", program="sweep")
+    assert "(n_trials=8)" in status.stdout.splitlines()[0]
     assert f"search (tpe, asha): 8 trials ({states.count('finished')} finished" in status.stdout
     compared = main(program="compare")
     assert (compared.returncode, compared.stderr) == (0, "")
     assert f"{states.count('pruned')} pruned" in compared.stdout
+
+
+@pytest.mark.parametrize("budget", ["n_trials=4", "max_seconds=50", "max_epochs=9"])
+def test_a_dry_run_says_what_a_trial_takes_and_what_the_budgets_allow(ready, budget):
+    done = search(ready, budget, "sweep.dry_run=true", "sweep.workers=2")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^  a trial to its end: about \d+ \w+", done.stdout, re.MULTILINE)
+    assert re.search(r"^  unpruned all takes about .* at most, with 2 workers of 1 threads", done.stdout, re.MULTILINE)
+    assert f" MB of disk in {ready}" in done.stdout
+    assert all_sweeps(ready) == []
 
 
 def test_what_one_option_has_is_searched_only_with_it(ready):
@@ -119,6 +131,21 @@ def test_a_pruned_run_goes_on_where_it_is_asked_for_in_full(ready):
     assert job.folder.history().epochs[: len(had)] == had
 
 
+def test_no_run_is_pruned_in_its_own_warm_up_unless_a_person_says_from_when_on(ready):
+    space = ("optimizer.lr=tag(log,interval(1e-6,0.1))", "schedule.warmup=0,0.5")
+    flags = ("n_trials=10", "search.sampler=random", "schedule=linear", "sweep.workers=1")
+    search(ready, *flags, space=space)
+    ended = [(job.config.schedule.warmup, job.folder.record()) for job in only_sweep(ready).jobs()]
+    pruned = {(warmup, record.epochs) for warmup, record in ended if record.outcome is Outcome.pruned}
+    assert (0.0, 1) in pruned
+    assert all(epochs >= 3 for warmup, epochs in pruned if warmup)  # of four epochs the first two are the warm-up
+    shutil.rmtree(ready / "sweeps")
+    shutil.rmtree(ready / "runs")
+    search(ready, *flags, "search.pruner_options.min_resource=1", space=space)
+    ended = [(job.config.schedule.warmup, job.folder.record()) for job in only_sweep(ready).jobs()]
+    assert {(warmup, record.epochs) for warmup, record in ended if record.outcome is Outcome.pruned} >= {(0.5, 1)}
+
+
 @pytest.mark.parametrize("budget", ["max_epochs=6", "max_seconds=0.001"])
 def test_a_budget_of_epochs_or_seconds_begins_no_trial_past_it(ready, budget):
     done = search(ready, budget, "search.pruner=none", "sweep.workers=1")
@@ -130,7 +157,7 @@ def test_a_budget_of_epochs_or_seconds_begins_no_trial_past_it(ready, budget):
         assert trials == []
 
 
-def test_validation_loss_is_minimised_and_only_its_line_goes_on_with_a_search(ready):
+def test_validation_loss_is_minimised(ready):
     done = search(ready, "n_trials=4", "search.objective=loss", "search.sampler=random", "search.seed=3")
     assert "search (random, asha, loss): 4 trials" in done.stdout
     study = study_of(ready)
@@ -138,10 +165,48 @@ def test_validation_loss_is_minimised_and_only_its_line_goes_on_with_a_search(re
     for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
         if job.folder.record().outcome is not Outcome.diverged:
             assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
-    resumed = lenet_train("-m", "sweep.resume=last", outputs=ready)
-    assert (resumed.returncode, len(resumed.stderr.splitlines())) == (2, 1)
-    assert "is a search, which makes its jobs as it goes" in resumed.stderr
-    assert "the line that started it goes on: lenet-train -m hydra/sweeper=search" in resumed.stderr
+
+
+def test_a_search_goes_on_by_its_name_as_by_its_line(ready, tmp_path):
+    search(ready, "n_trials=3", "sweep.workers=1")
+    other = Path(shutil.copytree(ready, tmp_path / "other"))
+    first, command = trials_of(ready), only_sweep(ready).started().command
+    done = lenet_train("-m", "sweep.resume=last", "sweep.workers=1", outputs=ready)  # its budget was reached
+    assert done.returncode in {0, 1}, done.stderr
+    assert trials_of(ready) == first
+    assert only_sweep(ready).started().command == command
+    for outputs, line in ((ready, ("-m", "sweep.resume=last")), (other, (*LINE, *SPACE))):
+        done = lenet_train(*line, "n_trials=5", "sweep.workers=1", outputs=outputs)
+        assert done.returncode in {0, 1}, done.stderr
+    assert trials_of(ready) == trials_of(other)
+    assert len(trials_of(ready)) == 5
+    plan = only_sweep(ready).started()
+    assert plan.command == f"{command} n_trials=5"
+    assert "n_trials=5" in plan.overrides
+    assert "n_trials=3" not in plan.overrides
+
+
+def test_what_a_search_can_not_go_on_with_is_one_line(ready, tmp_path):
+    options = tmp_path / "mine" / "activation"
+    options.mkdir(parents=True)
+    own = options / "own.yaml"
+    own.write_text("name: own\n_target_: torch.nn.ELU\nmonotone: true\nalpha: 1.0\n")
+    line = ("-m", f"--config-dir={options.parent}", "hydra/sweeper=search", *QUICK, "num_epoch=1", "n_trials=1")
+    done = lenet_train(*line, "activation=own,relu", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    sweep = only_sweep(ready)
+    own.write_text("name: own\n_target_: torch.nn.ELU\nmonotone: true\nalpha: 0.5\n")
+    wrong = {
+        ("sweep.resume=last", "batch_size=16"): "batch_size=16: a search that is resumed has its space already",
+        ("sweep.resume=last",): f"sweep.resume={sweep.id}: conf/, the data or the program changed since",
+    }
+    for more, said in wrong.items():
+        done = lenet_train("-m", f"--config-dir={options.parent}", *more, outputs=ready)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert said in done.stderr
+    done = lenet_train("-m", f"sweep.resume={sweep.path}", outputs=tmp_path / "elsewhere")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert f"LENET_EXP_OUTPUTS={ready} goes on with it" in done.stderr
 
 
 @pytest.mark.slow(seconds=8)
@@ -184,6 +249,11 @@ def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready, ma
     assert study_of(ready).trials[-1].state.name == "RUNNING"
     (parent,) = runs(client(ready), "sweep")
     assert parent.data.tags["outcome"] == "killed"
+    assert "SIGINT" in {job.folder.record().reason for job in only_sweep(ready).jobs() if job.folder.record()}
+    stopped_by, how_on = stopped.stdout.splitlines()  # no table: it is no answer yet
+    assert stopped_by.startswith("stopped by SIGINT: search (tpe): ")
+    assert how_on.endswith(f"lenet-train -m sweep.resume={only_sweep(ready).id}")
+    assert main("status", program="sweep").stdout.startswith(f"sweep {only_sweep(ready).id}: killed (SIGINT)\n")
     before = len(study_of(ready).trials)
     ended = f"{before - 1} of 3 trials ended"
     assert ended in stopped.stdout

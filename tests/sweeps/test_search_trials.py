@@ -110,6 +110,51 @@ def test_what_is_told_again_is_decided_as_before():
         assert trials.report(number, 1, value) == decided == (value == 0.1)
 
 
+@pytest.mark.parametrize("pruner", [PrunerName.asha, PrunerName.hyperband, PrunerName.median])
+def test_what_is_spared_goes_on_and_is_compared_with_all_the_same(pruner):
+    search = replace(SEARCH, pruner=pruner, sampler=SamplerName.random)
+
+    def decided(spared: Callable[[int, int], bool]) -> list[tuple[int, int]]:
+        """Trial and epoch where one was pruned."""
+        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS), []
+        for number in range(12):
+            _, trial = trials.ask(lambda choose: draw(choose, flags(*SPACE)))
+            for epoch in range(1, EPOCHS):
+                if trials.report(number, epoch, accuracy(trial.params, epoch), spared=spared(number, epoch)):
+                    found.append((number, epoch))
+                    trials.end(number, Outcome.pruned, None)
+                    break
+            else:
+                trials.end(number, Outcome.finished, accuracy(trial.params, EPOCHS))
+        return found
+
+    harsh = decided(lambda number, epoch: False)
+    last, before = harsh[-1]
+    mild = decided(lambda number, epoch: number == last and epoch <= before)
+    assert [at for at in mild if at[0] < last] == harsh[:-1]
+    assert all(epoch > before for number, epoch in mild if number == last)
+    assert decided(lambda number, epoch: True) == []
+
+
+@pytest.mark.parametrize("pruner", [PrunerName.asha, PrunerName.hyperband, PrunerName.median])
+def test_a_pruner_begins_after_the_first_epoch_that_it_is_given_or_where_a_person_says(pruner):
+    begins = "n_warmup_steps" if pruner is PrunerName.median else "min_resource"
+
+    def first_pruned(options: dict[str, Any], first: int) -> int:
+        search = replace(SEARCH, pruner=pruner, pruner_options=options)
+        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first=first), EPOCHS
+        for number in range(20):  # each worse than the one before
+            trials.ask(lambda choose: draw(choose, flags(*SPACE)))
+            for epoch in range(1, EPOCHS):
+                if trials.report(number, epoch, 0.9 - 0.01 * number):
+                    found = min(found, epoch)
+            trials.end(number, Outcome.finished, 0.9 - 0.01 * number)
+        return found
+
+    assert [first_pruned({}, first) for first in (1, 3)] == [1, 3]
+    assert [first_pruned({begins: 2}, first) for first in (1, 3)] == [2, 2]
+
+
 def test_a_diverged_trial_counts_as_the_worst_and_a_failed_one_not_at_all():
     for objective, worst in ((Objective.accuracy, 0.0), (Objective.loss, float("inf"))):
         trials = Trials("made up", replace(SEARCH, objective=objective), flags(*SPACE), EPOCHS)

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, M
 
 from lenet_exp.config.schema import Schedule, Shape
 from lenet_exp.training.fit import fit
-from lenet_exp.training.schedule import lr_factor
+from lenet_exp.training.schedule import first_after_warmup, lr_factor
 from tests.training.small import configure, start, train
 
 STEPS = 40
@@ -101,6 +101,22 @@ def test_it_rises_and_then_falls(schedule, steps):
     top = factors.index(max(factors))
     assert factors[: top + 1] == pytest.approx(sorted(factors[: top + 1]))
     assert factors[top:] == pytest.approx(sorted(factors[top:], reverse=True))
+
+
+@pytest.mark.parametrize("shape", Shape)
+@given(warmup=st.floats(0, 0.9), num_epoch=st.integers(1, 60))
+def test_the_warm_up_is_over_when_the_first_epoch_after_it_begins(shape, warmup, num_epoch):
+    schedule = Schedule(shape, warmup, start=0.1, final=0.1, drops=1)
+    first = first_after_warmup(schedule, num_epoch)
+    factors = ours(schedule, STEPS * num_epoch)
+    rising = [step for step in range(1, len(factors)) if factors[step] > factors[step - 1] + 1e-9]
+    assert max(rising, default=-1) <= (first - 1) * STEPS
+    if shape is not Shape.constant:
+        assert (first - 2) / num_epoch < warmup <= (first - 1) / num_epoch + 1e-9
+
+
+def test_a_tenth_of_thirty_epochs_is_three():
+    assert first_after_warmup(Schedule(Shape.linear, 0.1, start=0.1, final=0.0, drops=1), 30) == 4
 
 
 def test_a_training_uses_it_in_each_step():
