@@ -65,6 +65,8 @@ class Trials:
         self._flags = flags
         self._pruner = new_pruner(search, num_epoch, first)
         self._decided: dict[int, dict[int, bool]] = {}
+        # A run waits for its answer: one that told an epoch after this one was let go on then, and stays so.
+        self._passed = {t.number: max(t.intermediate_values, default=0) for t in known if t.state is TrialState.RUNNING}
         self._fill([_fresh(trial) for trial in known])
         new_sampler(search, flags, 0)
 
@@ -161,7 +163,7 @@ class Trials:
             self._study.sampler = optuna.samplers.RandomSampler(0)  # a pruner asks none
             trial = optuna.Trial(self._study, self._frozen(number)._trial_id)
             trial.report(value, epoch)
-            decided[epoch] = bool(trial.should_prune()) and not spared
+            decided[epoch] = bool(trial.should_prune()) and not spared and epoch >= self._passed.get(number, 0)
         return decided[epoch]
 
     def end(self, number: int, outcome: Outcome, value: float | Sequence[float] | None) -> FrozenTrial:

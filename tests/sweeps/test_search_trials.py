@@ -110,6 +110,19 @@ def test_what_is_told_again_is_decided_as_before():
         assert trials.report(number, 1, value) == decided == (value == 0.1)
 
 
+def test_what_was_let_go_on_before_an_interruption_is_not_pruned_for_what_others_reached_since():
+    trials = Trials("made up", replace(SEARCH, sampler=SamplerName.random), flags(*SPACE), EPOCHS)
+    (first, *others) = (trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number for _ in range(6))
+    assert not any(trials.report(first, epoch, 0.5) for epoch in (1, 2, 3))
+    for number in others:  # better, and quicker
+        for epoch in range(1, EPOCHS):
+            trials.report(number, epoch, 0.9)
+        trials.end(number, Outcome.finished, 0.9)
+    again = Trials("made up", replace(SEARCH, sampler=SamplerName.random), flags(*SPACE), EPOCHS, trials.all())
+    assert [again.report(first, epoch, 0.5) for epoch in (1, 2, 3)] == [False] * 3
+    assert again.report(first, 4, 0.5)  # a rung of asha: now it is compared
+
+
 @pytest.mark.parametrize("pruner", [PrunerName.asha, PrunerName.hyperband, PrunerName.median])
 def test_what_is_spared_goes_on_and_is_compared_with_all_the_same(pruner):
     search = replace(SEARCH, pruner=pruner, sampler=SamplerName.random)
