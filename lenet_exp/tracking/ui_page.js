@@ -6,7 +6,7 @@
   const SECTION = "lenet-metrics";
   const CHARTS = /^MLflowLocalStorage-1\.1-RunPage-([0-9a-f]{32})-model-chartUIState$/;
 
-  // MLflow opens its assistant's panel once for each host name and port, and later as it was left.
+  // MLflow opens its assistant's panel on the first visit to localhost or 127.0.0.1 at each port, and later as it was left.
   try {
     localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
     localStorage.removeItem("mlflow.assistant.panelOpen_v1");
