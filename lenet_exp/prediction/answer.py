@@ -39,6 +39,7 @@ def answer_test_set(config: PredictConfig) -> float:
     check_output(config.output)
     device, model = _prepare(config)
     dataset = config.dataset
+    log.info("%s: scoring %s's test set ...", model.name, dataset.name)
     score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
     _print_score(model, config, score)
     figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
@@ -66,6 +67,7 @@ def answer_pictures(config: PredictConfig) -> float:
     paths = [path for name in config.images for path in find_pictures(name)]
     pictures, wrong = _read(paths, config)
     _, model = _prepare(config)
+    log.info("%s: classifying %d pictures ...", model.name, len(pictures))
     names = config.dataset.class_names + [f"output {i}" for i in range(len(config.dataset.class_names), 10)]
     answers = classify(model.network.cpu(), pictures)
     for answer in answers:
