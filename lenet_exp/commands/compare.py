@@ -10,6 +10,7 @@ from pathlib import Path
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
 from lenet_exp.errors import ConfigError, nearest
 from lenet_exp.files import user_path
+from lenet_exp.waiting import say_at_work
 
 USAGE = """
 lenet-compare: runs grouped by configuration, compared over their seeds.
@@ -94,6 +95,8 @@ def compare(arguments: list[str]) -> int:
         values["by"] or "",
         yes_or_no("importance", values["importance"]),
     )
+    if output is not None:
+        say_at_work(f"comparing; then {output} is written")
     for comparison in comparisons:
         print_comparison(comparison)
     if output is not None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lenet_exp.addresses import store_uri
+from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.errors import ConfigError, DataError, RunsFailed
 from lenet_exp.files import user_path, write_atomic
@@ -59,6 +60,7 @@ def score_and_log(
 ) -> tuple[Score, Path, Logged | None]:
     """Opens the test set for a model: its score, where its confusion matrix was drawn, and what it was logged to."""
     dataset = config.dataset
+    log.info("%s: scoring %s's test set ...", model.name, dataset.name)
     score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
     figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
     path = _save(config, model, "confusion_matrix.png", figure)
@@ -80,6 +82,7 @@ def answer_pictures(config: PredictConfig, model: TrainedModel | None = None) ->
     pictures, wrong = _read(paths, config)
     prepare_device(config)
     model = model or _model(config)
+    log.info("%s: classifying %s ...", model.name, number_of(len(pictures), "picture"))
     names = config.dataset.class_names + [f"output {i}" for i in range(len(config.dataset.class_names), 10)]
     answers = classify(model.network.cpu(), pictures)
     for answer in answers:

@@ -24,6 +24,7 @@ NAME = 24  # characters of a run's name beside its bar
 PATIENCE_SECONDS = 2.0  # of silence
 FEW_WRONG = 3  # runs that failed or diverged, the last ones
 LINE_SECONDS = 30.0  # between lines where there is no terminal
+FIRST_SECONDS = 5.0  # before the first of them
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ class _Bars(Progress):
 
 class Display:
     """What is shown while runs train: a bar for the sweep and one for each run that trains, the best so far, what went
-    wrong; without a terminal a line every 30 s.
+    wrong; without a terminal a line after 5 s, then one every 30 s.
 
     Args:
         to: where; by default stderr.
@@ -126,7 +127,8 @@ class Display:
     @contextmanager
     def sweep(self) -> Iterator[None]:
         """A bar for a whole sweep, moved by `standing`."""
-        self._said, self._runs_here = -math.inf if self._to is not None else time.monotonic(), False
+        first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
+        self._said, self._runs_here = first, False
         with self._bars() as progress:
             self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)
             try:

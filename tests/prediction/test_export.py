@@ -147,7 +147,7 @@ def test_a_model_of_the_ancestor_is_named_as_its_file(main, workdir, outputs):
     (written,) = workdir.iterdir()
     assert written.name == f"{PUBLISHED.stem}.safetensors"
     done = main("dataset=digits", f"trained_model={written}", program="predict")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"{written.name}: scoring digits's test set ...\n")
 
 
 @needs_onnx

@@ -93,8 +93,9 @@ def test_a_word_that_is_no_name_is_one_line(trust):
 def test_commands_take_the_word(packages, workdir, outputs):
     path = model_file(workdir / "model.safetensors", {"_target_": "mine.Swish", "monotone": False})
     line = (f"trained_model={path}", "trust=mine.Swish")
+    scoring = "model.safetensors: scoring digits's test set ...\n"
     done = end(start(*line, "dataset=digits", program="predict", outputs=outputs, cwd=packages))
-    assert (done.returncode, done.stderr) == (0, "model.safetensors was trained on mnist, not on digits\n")
+    assert (done.returncode, done.stderr) == (0, "model.safetensors was trained on mnist, not on digits\n" + scoring)
     done = end(start(*line, "format=safetensors", program="export", outputs=outputs, cwd=packages))
     assert (done.returncode, done.stderr) == (0, "")
     assert load_file(packages / "lenet5-mnist.safetensors", "mine").record is not None

@@ -42,7 +42,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(found: Path, main, monkeypatch, file: Path) -> str:
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(found))
     done = main(f"output={file}", program="compare")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"comparing; then {file} is written ...\n")
     return done.stdout
 
 
