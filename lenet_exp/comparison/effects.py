@@ -58,12 +58,14 @@ class Effects:
         seeds: share of the variance that is within groups: luck.
         together: what flags do together; None where the grid is not full, and so the shares overlap.
         untold: why there are no shares; None where there are.
+        aliased: that is because all flags change together, so that their levels have the same effects.
     """
 
     flags: list[Effect]
     seeds: float
     together: float | None
     untold: str | None = None
+    aliased: bool = False
 
 
 def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
@@ -73,7 +75,8 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
     within = sum(sum((v - g.mean) ** 2 for v in g.accuracy.values()) for g in with_runs)
     freedom = len(values) - len(with_runs)
-    untold = _untold(total, freedom, len(values)) or _aliased(with_runs, flags)
+    aliased = _aliased(with_runs, flags)
+    untold = _untold(total, freedom, len(values)) or aliased
     # What one degree of freedom explains by luck alone.
     luck = within / freedom if untold is None else math.nan
 
@@ -90,7 +93,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     ordered = [effect for _, effect in sorted(found, key=lambda of: -of[0])]
     explained = share(total - within, len(with_runs))
     if untold is not None or not _full(with_runs, flags):
-        return Effects(ordered, 1 - explained, None, untold)
+        return Effects(ordered, 1 - explained, None, untold, aliased is not None)
     alone = sum(effect.share for effect in ordered)
     together = max(explained - alone, 0.0)
     return Effects(ordered, 1 - alone - together, together)

@@ -80,7 +80,8 @@ def remark(comparison: Comparison, position: int) -> str:
     group, lead = comparison.groups[position], comparison.lead(position)
     said = [against_leader(lead)] if lead else []
     if position and group is comparison.leader:
-        said.append("the leader: the best of those with several seeds")
+        named = comparison.design is not None and comparison.design.confirms is not None
+        said.append(f"the leader: {'that was named' if named else 'the best of those with several seeds'}")
     if group.diverged and group.n:
         said.append(f"diverged on {group.diverged} of {group.replicates} {unit(group)}: after all that never did")
     if set(group.outcomes) - {"finished"}:
@@ -156,6 +157,8 @@ def effect_lines(comparison: Comparison) -> list[str]:
         return search_lines(comparison.searched)
     found = comparison.effects
     importance = comparison.importance or {}
+    if found.aliased:
+        return [f"no effects of flags: {found.untold}"]
     lines = [_effect_line(effect, importance.get(effect.flag)) for effect in found.flags]
     if lines and comparison.importance == {}:
         lines.append(f"no importance: fANOVA needs {FEWEST} configurations with different means")
