@@ -167,6 +167,7 @@ def test_validation_loss_is_minimised(ready):
             assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
 
 
+@pytest.mark.slow(seconds=15)
 def test_a_search_goes_on_by_its_name_as_by_its_line(ready, tmp_path):
     search(ready, "n_trials=3", "sweep.workers=1")
     other = Path(shutil.copytree(ready, tmp_path / "other"))

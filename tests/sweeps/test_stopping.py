@@ -78,6 +78,7 @@ def test_a_sweep_that_is_stopped_leaves_nothing_running(stopped, ready, which, l
     for run in (parent, child):
         assert (run.info.status, run.data.tags["outcome"]) == ("KILLED", "killed")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.data.tags["reason"] == which.name
     assert parent.data.metrics == {
         "runs": 3,
         "runs_finished": 0,
