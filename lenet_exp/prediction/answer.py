@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -29,6 +31,7 @@ from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
 
+DRAWN = "predictions"  # folder of the outputs
 LONGEST_NAME = 150  # bytes, of a model's in a file's; file systems take 255
 MOST_SHOWN = 100  # drawings in the picture of what the network saw
 
@@ -37,7 +40,7 @@ log = logging.getLogger("lenet_exp")
 
 def answer_test_set(config: PredictConfig) -> float:
     """Scores the test set, prints the figures, writes and logs them. Returns the accuracy."""
-    check_output(config.output)
+    check_places(config)
     device = prepare_device(config)
     model = _model(config)
     score, path, logged = score_and_log(config, device, model)
@@ -77,7 +80,7 @@ def answer_pictures(config: PredictConfig, model: TrainedModel | None = None) ->
         DataError: there is no such picture, or none that can be read.
         RunsFailed: at the end, where some can't be read.
     """
-    check_output(config.output)
+    check_places(config)
     paths = [path for name in config.images for path in find_pictures(name)]
     pictures, wrong = _read(paths, config)
     prepare_device(config)
@@ -173,12 +176,29 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
     console.print(matrix)
 
 
+def check_places(config: PredictConfig) -> None:
+    """Before anything is opened: whether what is asked for and what is drawn can be written.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    check_output(config.output)
+    folder = outputs_dir() / DRAWN
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise _not_written(folder, os.strerror(errno.EACCES if there.is_dir() else errno.EEXIST))
+
+
+def _not_written(path: Path, why: str | None) -> ConfigError:
+    return ConfigError(f"{path}: can't be written ({why}); LENET_EXP_OUTPUTS names another folder")
+
+
 def _save(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
     safe = safe.encode()[-LONGEST_NAME:].decode(errors="ignore")
-    path = outputs_dir() / "predictions" / f"{config.dataset.name}_{safe}_{name}"
+    path = outputs_dir() / DRAWN / f"{config.dataset.name}_{safe}_{name}"
     try:
         write_atomic(path, content)
     except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
-        raise ConfigError(f"{path}: can't be written ({e.strerror}); LENET_EXP_OUTPUTS names another folder") from e
+        raise _not_written(path, e.strerror) from e
     return path

@@ -18,8 +18,8 @@ from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.prediction.answer import prepare_device, print_score, score_and_log
-from lenet_exp.prediction.figures import check_output, write_output
+from lenet_exp.prediction.answer import check_places, prepare_device, print_score, score_and_log
+from lenet_exp.prediction.figures import write_output
 from lenet_exp.tracking.load import TrainedModel, load_folder
 from lenet_exp.tracking.prediction import Logged
 from lenet_exp.training.score import Score
@@ -69,7 +69,7 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     Raises:
         UserError: there is no such sweep, none of its runs finished, or a model's weights are gone.
     """
-    check_output(config.output)
+    check_places(config)
     device = prepare_device(config)
     rows: list[dict[str, object]] = []
     about: list[dict[str, object]] = []

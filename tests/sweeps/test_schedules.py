@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -28,6 +28,7 @@ from lenet_exp.sweeps import search as search_module
 from lenet_exp.sweeps import session as session_module
 from lenet_exp.sweeps.search import SearchRun
 from lenet_exp.sweeps.search_known import first_jobs
+from lenet_exp.sweeps.search_plan import Planned
 from lenet_exp.sweeps.search_sampling import check_installed
 from lenet_exp.sweeps.session import Session
 from tests.sweeps.simulated import Cluster, Killed, SimulatedExecutor
@@ -243,16 +244,7 @@ def planned(cluster: Cluster, sweep: Sweep, disk: Disk, seed: int, fates: tuple[
     search = Search(SamplerName.random, {}, PrunerName.asha, {}, Objective.accuracy, seed, None, None)
     asked = SearchPlan(sampler="random", pruner="asha", objective="accuracy", n_trials=n_trials, seeds=seed % 3 + 1)
     corners = [maker.job({"corner": "0"})]
-    return SimpleNamespace(
-        config=CONFIG,
-        sweep=sweep,
-        search=search,
-        asked=asked,
-        maker=maker,
-        corners=corners,
-        flags=flags,
-        num_epoch=EPOCHS,
-    )
+    return Planned(cast(Any, sweep), search, asked, cast(Any, maker), cast(Any, corners), CONFIG, [])
 
 
 def has_ended(job: Any) -> bool:
