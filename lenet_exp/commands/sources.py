@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lenet_exp.addresses import default_uri, hide_password, store_uri
 from lenet_exp.commands.literal import one_of
 from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
-from lenet_exp.comparison.design import Design, design_of, together
+from lenet_exp.comparison.design import Design, Test, design_of, together
 from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.searched import Searched, searched
@@ -88,7 +89,7 @@ def runs_of_sweeps(
             results = results_of(sweep)
             found, flags = from_results(results), [flag.lstrip("+") for flag in plan.swept]
             sources.append(source_of(sweep))
-            designs.append(design_of(plan, results, sweep.id))
+            designs.append(_with_tests(design_of(plan, results, sweep.id), sweep))
             searches.append(searched(plan, results))
         runs |= {run.id: run for run in found}
         swept |= dict.fromkeys(flags)
@@ -96,6 +97,17 @@ def runs_of_sweeps(
     if len(sources) > 1:
         sources = [Source("; ".join(source.title for source in sources), store=sources[0].store)]
     return list(runs.values()), list(swept), together(designs), search, sources[0]
+
+
+def _with_tests(design: Design, sweep: SweepFolder) -> Design:
+    """A sweep's design, with what became of it since."""
+    ended = [(s, s.started()) for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
+    tests = [
+        Test(s.id, s.jobs()[0].config.dataset.name, plan.points or 0.0, plan.confirmed)
+        for s, plan in ended
+        if plan.confirmed is not None
+    ]
+    return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
 
 
 def source_of(sweep: SweepFolder) -> Source:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import confirmation, plan
+from lenet_exp.comparison.design import Test
 from lenet_exp.comparison.group import By, Group
 from lenet_exp.comparison.words import leads_of, names, percent
 from lenet_exp.errors import ConfigError
@@ -27,21 +28,30 @@ def not_excluded(comparison: Comparison) -> str | None:
 
 def next_step(comparison: Comparison) -> str | None:
     """What to run to know more; None where all is told apart well enough."""
-    leader = comparison.leader
+    leader, design = comparison.leader, comparison.design
+    if design is not None and design.running:
+        return f"it is still running: lenet-sweep watch sweep={design.sweep}"
     if any(g.missing for g in comparison.groups):
         return "the same line again trains what is missing"
     if leader is None or leader.diverged:
         return "a smaller optimizer.lr or training.clip_norm=1 may keep them from diverging"
     if (tested := confirmation(comparison)) is not None:
         return _test_result(comparison) if tested.confirmed else None  # it was the last step before that
+    tests = [test for test in (design.tests if design is not None else ()) if test.dataset == comparison.dataset]
+    if tests:
+        return _after(tests[0])
     leads = [lead for _, lead in leads_of(comparison)]
     if not leads:
         return None
     open_leads = [lead for lead in leads if not lead.ahead]
     if leader.n < 2:
-        if comparison.design is not None and comparison.design.searched:
+        if design is not None and design.searched:
             return f"the same line with seeds={FRESH} gives further seeds to all that may be the best"
         return f"several seeds would tell, five for instance: 'seed={_fresh_seeds(comparison)}'"
+    if design is not None and design.searched and design.sweep:
+        points = _plannable(comparison, statistics.median(abs(lead.points) for lead in leads))
+        had = "whether it is better than what the line trains without what it searched"
+        return None if points is None else f"{had}{_confirming(comparison, points)} against=baseline"
     if open_leads:
         points = _plannable(comparison, statistics.median(abs(lead.points) for lead in open_leads))
         enough = "enough of them for a larger spread than was seen"  # so more than a row of the table names
@@ -53,6 +63,15 @@ def next_step(comparison: Comparison) -> str | None:
     points = _plannable(comparison, nearest.points)
     lead = "a lead that was chosen is rather too large"
     return None if points is None else f"{lead}; fresh seeds confirm it{_confirming(comparison, points)}"
+
+
+def _after(test: Test) -> str:
+    """What is left once a leader was put to the test."""
+    if test.confirmed:
+        right = f"what it gets right of the test images: lenet-predict sweep={test.sweep}"
+        return f"on fresh seeds it was confirmed; {right}"
+    told = f"not confirmed to be better by {test.points:g} points"
+    return f"on fresh seeds it was {told}: lenet-compare sweep={test.sweep}"
 
 
 def _test_result(comparison: Comparison) -> str | None:
@@ -76,7 +95,7 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
     step, leader = next_step(comparison), comparison.leader
     if step is None or command is None:
         return None
-    if any(g.missing for g in comparison.groups):
+    if any(g.missing for g in comparison.groups) and not (comparison.design is not None and comparison.design.running):
         return command
     if leader is None or leader.diverged:
         return None if "training.clip_norm=" in command else _with(command, "training.clip_norm=1")

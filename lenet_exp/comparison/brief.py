@@ -19,7 +19,9 @@ def brief(comparison: Comparison, position: int) -> str:
     if group is comparison.leader:
         said.append("the leader" if len(comparison.groups) > 1 else "")
     elif lead is not None:
+        said += ["the baseline"] if comparison.is_baseline(group) else []
         said.append(_against(lead))
+        said += ["dropped by the search"] if comparison.is_dropped(group) else []
     if set(group.outcomes) - {"finished"}:
         said.append(outcomes([group]))
     return "; ".join(filter(None, said))

@@ -75,6 +75,14 @@ class Comparison:
         """What each flag does."""
         return effects(self.groups, self.flags)
 
+    def is_baseline(self, group: Group) -> bool:
+        """Whether it is what a confirmation holds its leader against, which no sweep had tried before."""
+        return self.design is not None and self.design.against and group is not self.leader
+
+    def is_dropped(self, group: Group) -> bool:
+        """Whether a search that made it has left off giving it seeds."""
+        return group.n > 0 and not _is_left(group, self.design)
+
     def lead(self, position: int) -> Difference | None:
         """The leader against the group at a position of `groups`."""
         return self.leads[position]

@@ -73,14 +73,15 @@ def answer(comparison: Comparison, found: Confirmation) -> str:
 
 def _answer(comparison: Comparison, found: Confirmation) -> str:
     name, runs = comparison.name(found.leader), comparison.num_runs
+    baseline = "the baseline " if comparison.design is not None and comparison.design.against else ""
     if found.missing:
         return f"Whether {name} is confirmed is open: {found.missing} of {runs} runs have not come to a result."
     seeds = f"{found.leader.replicates} fresh seeds"
     if found.leader.diverged:
         return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
     beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
-    against = [_against(comparison.name(g), lead, found.points) for g, lead in found.leads if not lead.ahead]
-    against += [_against(comparison.name(g), lead, found.points) for g, lead in beaten[:NAMED]]
+    shown = [(g, lead) for g, lead in found.leads if not lead.ahead] + beaten[:NAMED]
+    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in shown]
     against += [f"ahead of {len(beaten) - NAMED} more by more"] if len(beaten) > NAMED else []
     parts = [f"{name} is {'; '.join(against)}"] if against else []
     parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
@@ -97,7 +98,8 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
         return f"{'ahead of' if lead.ahead else 'behind'} {other} by {by} {interval}"
     small = max(abs(low), abs(high)) < looked_for
     less = f", so by less than the {looked_for * 100:g} points that were looked for" if small else ""
-    side = "below" if lead.points < 0 else "above"
+    side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
+    interval = f"({-low * 100:.2f} {other_side} to {high * 100:.2f} {side})"
     return f"not told apart from {other}: {by} {side} it {interval}{less}"
 
 

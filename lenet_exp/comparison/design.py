@@ -11,6 +11,20 @@ from lenet_exp.folders.results import JobResult
 
 
 @dataclass(frozen=True)
+class Test:
+    """A sweep that has put another one's leader to the test on fresh seeds.
+
+    Attributes:
+        points: the difference that it was made to find, in percentage points.
+    """
+
+    sweep: str
+    dataset: str
+    points: float
+    confirmed: bool
+
+
+@dataclass(frozen=True)
 class Design:
     """How the runs of a comparison came to be.
 
@@ -23,6 +37,9 @@ class Design:
         leader: the run that stands for that leader: the first that was asked for.
         searched: whether a search made the runs that can give further seeds to them.
         sweep: id of the one sweep that it is; empty where it is none, or several.
+        against: it holds that leader against a baseline that the other sweep had not tried.
+        running: a process is training for it.
+        tests: of its leader that have ended, the last one first.
         left: of a search that gave seeds to those that were still worth it: runs of the configurations that it could
             not exclude; None: it gave all the same.
     """
@@ -36,6 +53,9 @@ class Design:
     searched: bool = False
     sweep: str = ""
     left: frozenset[str] | None = None
+    against: bool = False
+    running: bool = False
+    tests: tuple[Test, ...] = ()
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
@@ -46,7 +66,11 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
     points = plan.points and plan.points / 100
     runs, search = len({r.job.run for r in results}), plan.search
     left = frozenset(search.left) if search is not None and search.left is not None else None
-    return Design(runs, known, 1, plan.confirms, points, leader, _has_seeds(search), sweep, left)
+    return Design(runs, known, 1, plan.confirms, points, leader, _has_seeds(search), sweep, left, _against(results))
+
+
+def _against(results: Sequence[JobResult]) -> bool:
+    return bool(results) and results[0].job.config.sweep.against
 
 
 def _has_seeds(search: SearchPlan | None) -> bool:

@@ -114,7 +114,9 @@ def _leading(comparison: Comparison, leader: Group) -> str:
 
 def _open(comparison: Comparison, leader: Group, leads: Sequence[tuple[Group, Difference]]) -> list[str]:
     """About those that the leader is not ahead of."""
-    alike = [g for g, lead in leads if lead.test != "none" and not lead.ahead]
+    open_still = [g for g, lead in leads if lead.test != "none" and not lead.ahead]
+    alike = [g for g in open_still if any(g is left for left in comparison.not_excluded)]
+    dropped = [g for g in open_still if g not in alike]
     flat = [g for g, lead in leads if lead.test == "none" and lead.n > 1 and lead.points]
     equal = [g for g, lead in leads if lead.test == "none" and lead.n > 1 and not lead.points]
     single = [g for g, lead in leads if lead.test == "none" and lead.n < 2]
@@ -128,6 +130,8 @@ def _open(comparison: Comparison, leader: Group, leads: Sequence[tuple[Group, Di
                 f"{most} {unit(leader)} are too few to tell {judged} configurations apart, "
                 f"{seeds_to_tell(judged)} would show a difference of {LARGE:.0f} times their spread"
             )
+    if dropped:
+        clauses.append(f"the search dropped {names(comparison, dropped)}, by their first seeds")
     if equal:
         clauses.append(f"{names(comparison, equal)} reached exactly the same")
     if flat:

@@ -27,6 +27,7 @@ NAMES = (
     "confirmed",
     "test_opened",
     "test_digest",
+    "test_of",
     "reproduced",
     "record_checked",
 )

@@ -7,8 +7,11 @@ import math
 import statistics
 from dataclasses import dataclass, replace
 
+import torch
+
 from lenet_exp.addresses import store_uri
 from lenet_exp.comparison.compare import Comparison, compare_sweep
+from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.comparison.group import Group
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.errors import ConfigError, UserError, nearest
@@ -21,7 +24,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.answer import check_places, prepare_device, print_score, score_and_log
 from lenet_exp.prediction.figures import write_output
 from lenet_exp.tracking.load import TrainedModel, load_folder
-from lenet_exp.tracking.prediction import Logged
+from lenet_exp.tracking.prediction import Logged, SweepTest, log_sweep_test
 from lenet_exp.training.score import Score
 
 log = logging.getLogger("lenet_exp")
@@ -29,12 +32,17 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class _Leader:
-    """The leading configuration of one data set of a sweep, and its runs that finished, in the order of their seeds."""
+    """The leading configuration of one data set of a sweep, or the baseline that it is held against; its runs that
+    finished, in the order of their seeds."""
 
     sweep: SweepFolder
     comparison: Comparison
     group: Group
     runs: list[tuple[RunFolder, Record]]
+
+    @property
+    def name(self) -> str:
+        return self.comparison.name(self.group)
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ class _Tested:
 
 def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     """Scores the test set with each finished run of a sweep's leader, prints and logs it. Returns the mean accuracy
-    (a fraction) of the last data set.
+    (a fraction) of the first data set. Of a sweep that holds a leader against a baseline both sides are scored: which
+    they are was fixed before.
 
     Args:
         only_its_dataset: the sweep's runs on `config.dataset` alone; else each data set of the sweep as it was trained.
@@ -73,38 +82,65 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     device = prepare_device(config)
     rows: list[dict[str, object]] = []
     about: list[dict[str, object]] = []
-    mean = math.nan
-    for leader in _leaders(config, only_its_dataset):
-        name, told = leader.comparison.name(leader.group), leader.group
-        spread = f" ± {told.sd * 100:.2f}" if told.n > 1 else ""
-        print(
-            f"sweep {leader.sweep.id}: {name} leads on {leader.comparison.dataset}, by validation: "
-            f"{told.mean * 100:.2f} %{spread} (n={told.n})"
-        )
+    means: list[float] = []
+    spreads: list[float | None] = []
+    leaders = _leaders(config, only_its_dataset)
+    for leader in leaders:
+        print(_heading(leader))
         if missing := sum(group.missing for group in leader.comparison.groups):
             log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
-        tested = []
-        for folder, record in leader.runs:
-            own = _for(config, leader.sweep, record, only_its_dataset)
-            model = _model(own, folder, record)
-            score, _, logged = score_and_log(own, device, model)
-            if len(leader.runs) == 1:
-                print_score(model, own, score)
-            tested.append(_Tested(record, score, logged))
-            print(_line(tested[-1], with_split=told.splits > 1))
-        mean = statistics.fmean(t.score.accuracy for t in tested)
+        tested = _score(config, leader, device, only_its_dataset)
+        name, accuracies = leader.name, [t.score.accuracy for t in tested]
         if len(tested) > 1:
-            print(_together(tested, mean))
+            print(_together(accuracies, tested[0].score.total))
+        means.append(statistics.fmean(accuracies))
         rows += [t.row(leader.sweep.id, name) for t in tested]
-        about.append(
-            {"sweep": leader.sweep.id, "dataset": leader.comparison.dataset, "configuration": name, "flags": told.flags}
-            | {"accuracy": mean, "sd": _sd(tested) if len(tested) > 1 else None, "n": len(tested)}
-            | {"runs": [t.row(leader.sweep.id, name) | {"score": t.score.as_json()} for t in tested]}
-        )
+        spreads.append(_sd(accuracies))
+        flags = dict(zip(leader.comparison.flags, leader.comparison.values(leader.group), strict=True))
+        result: dict[str, object] = {"sweep": leader.sweep.id, "dataset": leader.comparison.dataset}
+        result |= {"configuration": name, "flags": flags}
+        result |= {"accuracy": means[-1], "sd": spreads[-1], "n": len(tested)}
+        about.append(result | {"runs": [t.row(leader.sweep.id, name) | {"score": t.score.as_json()} for t in tested]})
+    first = leaders[0]
+    alone = all(leader.group is not leader.comparison.leader for leader in leaders[1:])  # of one data set
+    of = SweepTest(first.name, means[0], spreads[0]) if alone else None
+    logged = log_sweep_test(first.sweep, config.tracking.uri, of, about)
+    if logged is not None:
+        print(f"logged to the sweep's MLflow run {logged}")
     if config.output is not None:
         write_output(user_path(config.output), about, rows)
         print(f"numbers: {config.output}")
-    return mean
+    return means[0]
+
+
+def _heading(leader: _Leader) -> str:
+    """Whose result follows, and why its."""
+    group, comparison = leader.group, leader.comparison
+    spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
+    reached = f"{group.mean * 100:.2f} %{spread} of validation images (n={group.n})"
+    tested = confirmation(comparison)
+    if tested is None:
+        how = f"leads on {comparison.dataset}, by validation"
+    elif comparison.is_baseline(group):
+        how = "the baseline"
+    else:
+        answer = {True: "was confirmed", False: "was not confirmed", None: "is being tested"}[tested.confirmed]
+        how = f"the leader of sweep {leader.sweep.started().confirms}, which {answer} on these seeds"
+    return f"sweep {leader.sweep.id}: {leader.name}: {how}: {reached}"
+
+
+def _score(config: PredictConfig, leader: _Leader, device: torch.device, only_its_dataset: bool) -> list[_Tested]:
+    """Its runs on the test set, each printed and logged."""
+    tested = []
+    for folder, record in leader.runs:
+        own = _for(config, leader.sweep, record, only_its_dataset)
+        model = _model(own, folder, record)
+        score, _, logged = score_and_log(own, device, model)
+        if len(leader.runs) == 1:
+            print_score(model, own, score)
+        tested.append(_Tested(record, score, logged))
+        print(_line(tested[-1], with_split=leader.group.splits > 1))
+    return tested
 
 
 def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedModel:
@@ -113,7 +149,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     Raises:
         UserError: as for `answer_leaders`, or the sweep has several data sets.
     """
-    leader, *more = _leaders(config, only_its_dataset)
+    leader, *more = [found for found in _leaders(config, only_its_dataset) if found.group is found.comparison.leader]
     if more:
         names = ", ".join(each.comparison.dataset for each in (leader, *more))
         raise ConfigError(f"sweep={config.sweep}: it has several data sets ({names}); dataset= names one of them")
@@ -141,9 +177,10 @@ def _leaders(config: PredictConfig, only_its_dataset: bool) -> list[_Leader]:
     for comparison in comparisons:
         if comparison.leader is None:
             continue
-        runs = [by_run[run.id] for run in comparison.leader.finished]
-        folders = [(r.job.folder, r.record) for r in runs if r.record is not None]
-        found.append(_Leader(sweep, comparison, comparison.leader, folders))
+        sides = [comparison.leader, *(g for g in comparison.groups if comparison.is_baseline(g) and g.n)]
+        for group in sides:
+            runs = [by_run[run.id] for run in group.finished]
+            found.append(_Leader(sweep, comparison, group, [(r.job.folder, r.record) for r in runs if r.record]))
     if not found:
         raise UserError(f"sweep={config.sweep}: none of its runs has finished")
     for without in (c.dataset for c in comparisons if c.leader is None):
@@ -174,11 +211,12 @@ def _times(times: int) -> str:
     return "once" if times == 1 else f"{times} times"
 
 
-def _together(tested: list[_Tested], mean: float) -> str:
-    error = math.sqrt(mean * (1 - mean) / tested[0].score.total)
+def _together(accuracies: list[float], images: int) -> str:
+    mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
+    error = math.sqrt(mean * (1 - mean) / images)
     luck = f"; an accuracy on so many images has a sampling error of {error * 100:.2f} points besides" if error else ""
-    return f"test accuracy {mean * 100:.2f} % ± {_sd(tested) * 100:.2f} (n={len(tested)}){luck}"
+    return f"test accuracy {mean * 100:.2f} % ± {sd * 100:.2f} (n={len(accuracies)}){luck}"
 
 
-def _sd(tested: list[_Tested]) -> float:
-    return statistics.stdev(t.score.accuracy for t in tested)
+def _sd(accuracies: list[float]) -> float | None:
+    return statistics.stdev(accuracies) if len(accuracies) > 1 else None

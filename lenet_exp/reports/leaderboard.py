@@ -79,6 +79,10 @@ def remark(comparison: Comparison, position: int) -> str:
     """How the leader stands against the group at a position, and how many of its runs did not finish."""
     group, lead = comparison.groups[position], comparison.lead(position)
     said = [against_leader(lead)] if lead else []
+    if comparison.is_baseline(group):
+        said.insert(0, "the baseline")
+    if comparison.is_dropped(group):
+        said.append("dropped by the search")
     if position and group is comparison.leader:
         named = comparison.design is not None and comparison.design.confirms is not None
         said.append(f"the leader: {'that was named' if named else 'the best of those with several seeds'}")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.owner import owner_of
-from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -73,6 +73,8 @@ def print_status(sweep: SweepFolder) -> None:
             wrong.setdefault(result.outcome, []).append(line)
     for line in first_few(wrong):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if standing is None and plan.outcome in {Outcome.killed, Outcome.failed}:
+        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", highlight=False)
     if standing is not None and (left := left_words(standing)):
         console.print(left, highlight=False)
 

@@ -151,7 +151,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
     Raises:
         UserError: its weights are gone or damaged, or it can't be trusted.
     """
-    weights, name = folder.best_weights(), f"run {folder.id}"
+    weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
         raise UserError(f"{name}: its weights are gone or damaged; lenet-train with the same flags trains it again")
     delivered = folder.delivered().of(hide_password(uri))

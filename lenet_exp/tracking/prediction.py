@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lenet_exp.addresses import hide_password, sqlite_path, store_uri
 from lenet_exp.config.schema import PredictConfig
@@ -15,6 +16,7 @@ from lenet_exp.config.tags import checked
 from lenet_exp.errors import first_line
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import run_id as folder_id
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.load import TrainedModel
 from lenet_exp.tracking.refused import why_refused
 from lenet_exp.tracking.store import connect
@@ -65,6 +67,42 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
         log.warning("not logged to MLflow (%s): %s", hide_password(uri), why_refused(uri, e) or first_line(e))
         return None
     return Logged(run, times)
+
+
+@dataclass(frozen=True)
+class SweepTest:
+    """What a sweep's leader got on the test set: mean (a fraction) and sample standard deviation over its seeds."""
+
+    configuration: str
+    accuracy: float
+    sd: float | None
+
+
+def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTest | None, result: list[Any]) -> str | None:
+    """Logs what a sweep's leader got on the test set to the sweep's own run; its id, None where that can't be had.
+
+    Args:
+        uri: of the store; None: the sweep's own.
+        of: the leader; None: there are several, on several data sets.
+        result: all of it, for test_result.json.
+    """
+    address = store_uri(uri or sweep.started().tracking_uri, sweep.outputs)
+    run = sweep.started().mlflow_runs.get(hide_password(address))
+    if run is None:
+        return None
+    try:
+        client = connect(address)
+        client.log_text(run, json.dumps(result, indent=1), "test_result.json")
+        if of is not None:
+            now = time.time_ns() // 1_000_000
+            client.log_metric(run, "test_accuracy", of.accuracy, timestamp=now)
+            if of.sd is not None:
+                client.log_metric(run, "test_accuracy_sd", of.sd, timestamp=now)
+            client.set_tag(run, "test_of", str(checked({"test_of": of.configuration})["test_of"]))
+    except Exception as e:
+        log.warning("not logged to MLflow (%s): %s", hide_password(address), why_refused(address, e) or first_line(e))
+        return None
+    return run
 
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:

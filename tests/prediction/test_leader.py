@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import statistics
 
 import pytest
@@ -26,6 +27,7 @@ def swept(main, ready):
         query = f"tags.kind = 'run' and params.activation = '{activation}'"
         return sorted(client.search_runs([experiment], query), key=lambda run: int(run.data.params["seed"]))
 
+    runs.client, runs.experiment = client, experiment  # type: ignore[attr-defined]
     return runs
 
 
@@ -36,6 +38,11 @@ def test_each_seed_of_the_leader_is_scored_and_logged_and_nothing_else_is_opened
     assert len(accuracies) == 2
     assert not any("test_accuracy" in run.data.metrics for run in swept("relu"))
     mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
+    (parent,) = swept.client.search_runs([swept.experiment], "tags.kind = 'sweep'")  # type: ignore[attr-defined]
+    assert parent.data.metrics["test_accuracy"] == pytest.approx(mean)
+    assert parent.data.metrics["test_accuracy_sd"] == pytest.approx(sd)
+    assert parent.data.tags["test_of"] == "selu"
+    assert f"logged to the sweep's MLflow run {parent.info.run_id}" in ended.stdout
     assert f"\ntest accuracy {mean * 100:.2f} % ± {sd * 100:.2f} (n=2); " in ended.stdout
     for seed, run in enumerate(swept("selu")):
         told = f"  seed {seed}: {accuracies[seed] * 100:.2f} % of 297 test images"
@@ -49,6 +56,32 @@ def test_each_seed_of_the_leader_is_scored_and_logged_and_nothing_else_is_opened
         ("0", accuracies[0], "2"),
         ("1", accuracies[1], "2"),
     ]
+
+
+def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready):
+    assert main(*SWEEP, "activation=relu,selu").returncode == 0
+    asked = ("confirm=50", "against=activation=tanh", "seeds=3")
+    line = next(x for x in main(*asked, program="compare").stdout.splitlines() if x.startswith("  lenet-train"))
+    tested = main(*shlex.split(line)[1:])
+    assert tested.returncode == 0, tested.stderr
+    assert re.search(r"^ \d +tanh .* the baseline; ", tested.stdout, re.MULTILINE)
+    assert re.search(r"onfirmed on 3 fresh seeds: selu is .* the baseline tanh", tested.stdout)
+    ended = main("sweep=last", program="predict")
+    assert ended.returncode == 0, ended.stderr
+    heads = [x.partition(": ")[2] for x in ended.stdout.splitlines() if x.startswith("sweep ")]
+    assert re.match(r"selu: the leader of sweep \w+, which was (not )?confirmed on these seeds: ", heads[0])
+    assert heads[1].startswith("tanh: the baseline: ")
+    first = main("sweep=last", program="compare").stdout
+    assert "next: " not in first or "lenet-predict" in first  # it was the last step
+
+
+def test_a_sweep_whose_leader_was_tested_says_so(main, ready):
+    assert main(*SWEEP, "activation=relu,selu", "seed=0,1").returncode == 0
+    ran = main("confirm=90", "run=true", program="compare")  # nothing is ahead by so much
+    assert ran.returncode == 0, ran.stderr
+    source = re.search(r"sweep.confirms=(\w+)", ran.stdout).group(1)
+    said = main(f"sweep={source}", program="compare").stdout
+    assert re.search(r"^next: on fresh seeds it was (not )?confirmed", said, re.MULTILINE)
 
 
 def test_the_comparisons_table_names_the_runs(swept, main, workdir):
@@ -74,7 +107,7 @@ def test_pictures_are_read_by_the_leaders_best_run(swept, main, workdir):
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"one.png: \d  \(", ended.stdout)
     best = max(swept("selu"), key=lambda run: run.data.metrics["best_val_accuracy"])
-    assert best.data.tags["run_folder"] in ended.stdout  # in the name of what the network saw
+    assert best.data.tags["run_folder"][:8] in ended.stdout  # in the name of what the network saw
 
 
 def test_what_can_not_be_scored_is_one_line(main, ready):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.records import Outcome, Progress
 
 
 @dataclass
@@ -66,6 +66,9 @@ class Run:
 
     def history(self) -> History:
         return History([self.epoch(n) for n in range(1, self.committed + 1)])
+
+    def progress(self) -> Progress:
+        return Progress((0,) * self.committed, None)
 
     def epoch(self, number: int) -> Epoch:
         """Another curve for each run, always the same."""

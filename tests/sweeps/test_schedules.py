@@ -17,7 +17,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import FrozenTrial
 
-from lenet_exp.config.schema import Config, Objective, PrunerName, SamplerName, Search
+from lenet_exp.config.schema import Config, Objective, PrunerName, SamplerName, Schedule, Search, Shape
 from lenet_exp.config.space import flag_of
 from lenet_exp.errors import UserError
 from lenet_exp.executors.executor import Work
@@ -39,7 +39,7 @@ SWEEPS, SEARCHES, ALONE = SCHEDULES * 7 // 10, SCHEDULES // 4, SCHEDULES // 20  
 A_TEST = 50
 RETRIES, EPOCHS = 1, 4
 FATES = ("well",) * 12 + ("raises", "refuses", "diverges")
-CONFIG = Config(num_epoch=EPOCHS, model_path="", seed=0)
+CONFIG = Config(num_epoch=EPOCHS, model_path="", seed=0, schedule=Schedule(Shape.constant, 0.0, 1.0, 1.0, 1))
 
 
 class Sweep:
