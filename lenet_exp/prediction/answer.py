@@ -43,6 +43,7 @@ def answer_test_set(config: PredictConfig) -> float:
     check_places(config)
     device = prepare_device(config)
     model = _model(config)
+    log.info("%s: scoring %s's test set ...", model.name, config.dataset.name)
     score, path, logged = score_and_log(config, device, model)
     print_score(model, config, score)
     if model.shipped and config.trained_model is None:
@@ -63,7 +64,6 @@ def score_and_log(
 ) -> tuple[Score, Path, Logged | None]:
     """Opens the test set for a model: its score, where its confusion matrix was drawn, and what it was logged to."""
     dataset = config.dataset
-    log.info("%s: scoring %s's test set ...", model.name, dataset.name)
     score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
     figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
     path = _save(config, model, "confusion_matrix.png", figure)

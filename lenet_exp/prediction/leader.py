@@ -86,7 +86,7 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     spreads: list[float | None] = []
     leaders = _leaders(config, only_its_dataset)
     for leader in leaders:
-        print(_heading(leader))
+        print(_heading(leader), flush=True)
         if missing := sum(group.missing for group in leader.comparison.groups):
             log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
         tested = _score(config, leader, device, only_its_dataset)
