@@ -12,8 +12,7 @@ from typing import Any, Protocol
 
 from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
-from lenet_exp.comparison.compare import compare_sweep
-from lenet_exp.config.schema import Config, Models
+from lenet_exp.config.schema import Config
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.executor import GivesExecutor, Report
 from lenet_exp.folders.find import find_sweep
@@ -27,10 +26,9 @@ from lenet_exp.machine import versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.pool.pool import Done
 from lenet_exp.reports.search_words import begun_words
-from lenet_exp.reports.sweep_table import print_sweep
 from lenet_exp.stopping import Terminated, signal_of
-from lenet_exp.sweeps.confirm import keep_answer
 from lenet_exp.sweeps.drive import drive
+from lenet_exp.sweeps.end import End, end_sweep
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watch import Watch
@@ -38,8 +36,7 @@ from lenet_exp.sweeps.workers import work_of
 from lenet_exp.tracking.beside import Beside
 from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.tracking.live_report import LiveReport
-from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent, open_parent
-from lenet_exp.tracking.sweep_report import report_sweep
+from lenet_exp.tracking.parent import open_parent
 from lenet_exp.tracking.system_metrics import sampling, system_metrics
 from lenet_exp.training.bits import bits_depend_on
 
@@ -234,7 +231,9 @@ def sweep_session(
             stopped_by = signal_of(e).name
             raise
         finally:
-            all_finished = _end(session, outcome, stopped_by, time.perf_counter() - start)
+            session.settle()
+            end = End(outcome, stopped_by, time.perf_counter() - start)
+            all_finished = end_sweep(sweep, session.results(), session.delivery, config, end, grew=session.grew)
     if not all_finished or session.launcher_gave_up:
         raise RunsFailed
 
@@ -266,43 +265,6 @@ def _is_pruned(job: Job) -> bool:
     """Which a search takes as what the run came to; a grid trains it on."""
     record = job.folder.record()
     return record is not None and record.outcome is Outcome.pruned
-
-
-def _end(session: Session, outcome: Outcome, stopped_by: str, seconds: float) -> bool:
-    """Delivers the rest, closes the parent run and prints the table; whether all runs finished."""
-    session.settle()
-    sweep, delivery = session.sweep, session.delivery
-    results = session.results()
-    runs = {r.job.run: r for r in results if r.record is not None}
-    delivery.make_sure()
-    for _ in range(2):  # again, where the store is found to have lost what it was sent before
-        losses = delivery.losses
-        for n, result in enumerate(runs.values()):
-            delivery.send(result.job.folder, at_once=n == 0)
-            if delivery.away:
-                break
-        if delivery.away or delivery.losses == losses:
-            break
-    if session.config.tracking.models is Models.best:
-        best = max((r for r in runs.values() if r.outcome is Outcome.finished), key=lambda r: r.value, default=None)
-        if best is not None:
-            delivery.send(best.job.folder, model=True)
-    sweep.end(outcome, stopped_by)
-    comparisons = compare_sweep(sweep, results)
-    keep_answer(sweep, comparisons)
-
-    def report(with_pictures: bool) -> None:
-        delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
-
-    report(False)  # before it is closed: what shows an end must not say that it runs
-    delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
-    if session.grew:
-        delivery.attempt(OWN_RUN, lambda store: name_parent(store, sweep))
-    print_sweep(results, seconds, sweep, comparisons)
-    if session.config.tracking.plots and outcome is Outcome.finished:
-        report(True)
-    delivery.tell_left(left_of_sweep(sweep, delivery.name, results), f" sweep={sweep.id}")
-    return all(r.outcome.ended_well for r in results)
 
 
 def kept_of(asked: Asked, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:

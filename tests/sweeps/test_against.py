@@ -17,16 +17,10 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.sweeps.against import beside
-from tests.commands import SMALL, Done, lenet_train, start
+from tests.commands import SMALL, lenet_compare, lenet_train
 
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 LINE = ("-m", "hydra/launcher=basic", *QUICK, "optimizer.lr=0.05,0.02", "activation=tanh,relu")
-
-
-def compare(outputs: Path, *arguments: str) -> Done:
-    process = start(*arguments, outputs=outputs, program="compare")
-    out, err = process.communicate(timeout=300)
-    return Done(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +35,7 @@ def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_line_trains_the_leader_and_the_baseline_and_says_who_is_ahead(swept):
     (source,) = all_sweeps(swept)
     asked = ("confirm=50", "against=optimizer=adam optimizer.lr=0.001", "seeds=3")
-    said = compare(swept, *asked)
+    said = lenet_compare(swept, *asked)
     assert said.returncode == 0, said.stderr
     assert " against optimizer=adam optimizer.lr=0.001: 3 fresh seeds each\n6 runs, about " in said.stdout
     (line,) = re.findall(r"^  lenet-train (.*)$", said.stdout, re.MULTILINE)
@@ -55,9 +49,9 @@ def test_the_line_trains_the_leader_and_the_baseline_and_says_who_is_ahead(swept
         compose([*QUICK, "optimizer=adam", "optimizer.lr=0.001"])  # nothing of what was swept
     )
     assert re.search(r"^(Not c|C)onfirmed on 3 fresh seeds: ", done.stdout, re.MULTILINE)
-    again = compare(swept, *asked, "run=true")
+    again = lenet_compare(swept, *asked, "run=true")
     assert f"That is the answer of sweep {test.id}." in again.stdout
-    other = compare(swept, "confirm=50", "against=baseline", "seeds=3")
+    other = lenet_compare(swept, "confirm=50", "against=baseline", "seeds=3")
     assert "seed=range(2000,2003)" in other.stdout  # another test, and one more: it says so
     assert f"sweep {test.id} has tested it already, for 50 points" in other.stdout
 
@@ -79,7 +73,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("line", REFUSED)
 def test_what_can_not_be_held_against_it_is_one_line(line, swept):
-    done = compare(swept, *line.split())
+    done = lenet_compare(swept, *line.split())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert REFUSED[line] in done.stderr
 

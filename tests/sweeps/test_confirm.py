@@ -15,19 +15,13 @@ from lenet_exp.config.schema import Config
 from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from tests.commands import SMALL, Done, lenet_train, start
+from tests.commands import SMALL, Done, lenet_compare, lenet_train
 from tests.stores import client, runs
 
 HERE = "hydra/launcher=basic"  # in the test's own process
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 PAIRS = ("sweep.zip=[activation,optimizer.lr]", "activation=tanh,relu", "optimizer.lr=0.05,0.02")
 LINE = ("-m", HERE, *QUICK, *PAIRS, "seed=0,1")
-
-
-def compare(outputs: Path, *arguments: str) -> Done:
-    process = start(*arguments, outputs=outputs, program="compare")
-    out, err = process.communicate(timeout=300)
-    return Done(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +48,9 @@ def printed(done: Done) -> list[str]:
 def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept):
     lenet_train(*LINE, outputs=swept)  # a copied folder has a store of its own
     (source,) = all_sweeps(swept)
-    line = printed(compare(swept, "confirm=90"))
+    line = printed(lenet_compare(swept, "confirm=90"))
     assert f"sweep.confirms={source.id}" in line
-    assert printed(compare(swept, "confirm=90")) == line
+    assert printed(lenet_compare(swept, "confirm=90")) == line
 
     done = lenet_train(*line, HERE, outputs=swept)
     assert done.returncode == 0, done.stderr
@@ -77,9 +71,9 @@ def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept):
     assert of_source.data.tags["confirmed"] == f"digits {answer} (90 points, {of_test.info.run_id})"
     assert "onfirmed on" in of_test.data.tags["mlflow.note.content"]
 
-    repeated = compare(swept, "confirm=90", "run=true")
+    repeated = lenet_compare(swept, "confirm=90", "run=true")
     assert f"That is the answer of sweep {test.id}." in repeated.stdout
-    other = compare(swept, "confirm=50")
+    other = lenet_compare(swept, "confirm=50")
     assert f"sweep {test.id} has tested it already, for 90 points" in other.stdout
     assert any(argument.startswith("seed=range(2000,") for argument in printed(other))
 
@@ -115,7 +109,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("line", REFUSED)
 def test_what_cannot_be_confirmed_is_one_line(line, ready):
-    done = compare(ready, *line.split())
+    done = lenet_compare(ready, *line.split())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert REFUSED[line] in done.stderr
 
@@ -150,12 +144,12 @@ def test_splits_that_were_seen_are_not_taken_again(empty_store, tmp_path):
     outputs = Path(shutil.copytree(empty_store, tmp_path / "outputs"))
     done = lenet_train("-m", HERE, *QUICK, "activation=tanh,relu", "split_seed=1000,1001", outputs=outputs)
     assert done.returncode == 0, done.stderr
-    line = printed(compare(outputs, "confirm=90"))
+    line = printed(lenet_compare(outputs, "confirm=90"))
     assert any(argument.startswith("split_seed=range(2000,") for argument in line), line
 
 
 def test_seeds_that_are_added_after_a_look_are_told_apart_from_a_fixed_design(swept):
-    fixed = compare(swept)
+    fixed = lenet_compare(swept)
     assert "first typed" not in fixed.stdout
     more = [flag if flag != "seed=0,1" else "seed=0,1,2" for flag in LINE]
     done = lenet_train(*more, outputs=swept)

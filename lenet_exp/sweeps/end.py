@@ -1,0 +1,85 @@
+"""The end of a sweep: the rest is delivered, what it came to is kept, told to MLflow and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lenet_exp.comparison.compare import compare_sweep
+from lenet_exp.config.schema import Config, Models
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.sweep_table import print_sweep
+from lenet_exp.sweeps.confirm import keep_answer
+from lenet_exp.sweeps.repair import OWN_RUN
+from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent
+from lenet_exp.tracking.sweep_report import report_sweep
+
+
+@dataclass(frozen=True)
+class End:
+    """How it came to it.
+
+    Attributes:
+        outcome: finished, failed or killed.
+        stopped_by: the signal, or empty.
+        seconds: that this start took.
+    """
+
+    outcome: Outcome
+    stopped_by: str
+    seconds: float
+
+
+def end_sweep(
+    sweep: SweepFolder,
+    results: Sequence[JobResult],
+    delivery: StoreDelivery,
+    config: Config,
+    end: End,
+    *,
+    grew: bool,
+) -> bool:
+    """Whether all runs ended well.
+
+    Args:
+        results: of all jobs, none of which is in training any more.
+        grew: jobs were added while it ran.
+    """
+    _deliver(results, delivery, config)
+    sweep.end(end.outcome, end.stopped_by)
+    comparisons = compare_sweep(sweep, results)
+    keep_answer(sweep, comparisons)
+
+    def report(with_pictures: bool) -> None:
+        delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
+
+    report(False)  # before it is closed: what shows an end must not say that it runs
+    delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
+    if grew:
+        delivery.attempt(OWN_RUN, lambda store: name_parent(store, sweep))
+    print_sweep(results, end.seconds, sweep, comparisons)
+    if config.tracking.plots and end.outcome is Outcome.finished:
+        report(True)
+    delivery.tell_left(left_of_sweep(sweep, delivery.name, results), f" sweep={sweep.id}")
+    return all(r.outcome.ended_well for r in results)
+
+
+def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Config) -> None:
+    """The runs, and the best one's model where only that is wanted."""
+    runs = {r.job.run: r for r in results if r.record is not None}
+    delivery.make_sure()
+    for _ in range(2):  # again, where the store is found to have lost what it was sent before
+        losses = delivery.losses
+        for n, result in enumerate(runs.values()):
+            delivery.send(result.job.folder, at_once=n == 0)
+            if delivery.away:
+                break
+        if delivery.away or delivery.losses == losses:
+            break
+    if config.tracking.models is Models.best:
+        best = max((r for r in runs.values() if r.outcome is Outcome.finished), key=lambda r: r.value, default=None)
+        if best is not None:
+            delivery.send(best.job.folder, model=True)
