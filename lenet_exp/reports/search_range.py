@@ -10,7 +10,7 @@ from lenet_exp.folders.records import Outcome
 
 LEAST_RANGE = 0.01  # of an axis of accuracies
 OUTLYING = 6  # times as far from the best as the middle, as what learned nothing is
-LEFT_OUT = 0.2  # of the values, at most, but for outliers
+LEFT_OUT = 0.1  # of the values, at most, but for outliers
 ROOM = 1.25  # times the range of the others
 FEW_EPOCHS = 5  # of curves that are shown from their first epoch on
 SQUEEZED = 2  # times the range that it would have without
@@ -39,7 +39,7 @@ def curves_range(searched: Searched) -> tuple[float, float]:
 
 
 def nearly_all(values: Sequence[float], more: bool) -> tuple[float, float]:
-    """Four in five of all values, and what a little more room holds; but for outliers, which do not flatten the others.
+    """Nine in ten of all values, and what a little more room holds; but for outliers, which do not flatten the others.
 
     Args:
         values: one or more, all finite.

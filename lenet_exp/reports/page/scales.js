@@ -6,7 +6,7 @@ const STATES = { finished: "#2f6fde", pruned: "#8b93a1", diverged: "#e07b00", fa
 const BEST = "#d43d3d";
 const NARROW = 520; // pixels of a chart
 const OUTLYING = 6;
-const LEFT_OUT = 0.2; // of the values, at most, but for outliers
+const LEFT_OUT = 0.1; // of the values, at most, but for outliers
 const ROOM = 1.25; // times the range of the others
 const TICKS = 8; // values that are written at an axis as they were swept
 
@@ -32,7 +32,7 @@ function most(values, { less = false, least = 1e-4 } = {}) {
   return less ? [-best, -worst] : [worst, best];
 }
 
-// A range that shows what a search pruned, too: four in five of all values, and what a little more room holds; but for
+// A range that shows what a search pruned, too: nine in ten of all values, and what a little more room holds; but for
 // outliers, OUTLYING times as far from the best as the middle, as what learned nothing is.
 function nearlyAll(values, { less = false, least = 1e-4 } = {}) {
   const sign = less ? -1 : 1;
@@ -149,7 +149,7 @@ function tip(title, ...lines) {
 function groupTip(group, ...more) {
   const seeds = group.n === 1 ? "one seed" : `n=${group.n}`;
   const reached = group.n ? `${group.accuracy} % (${seeds})` + (group.interval === "-" ? "" : `, 95 %: ${group.interval}`) : "";
-  return tip(group.name, reached, group.state || "", group.leader ? "" : group.brief === group.state ? "" : group.brief, ...more);
+  return tip(group.name, reached, group.brief.startsWith(group.state) ? "" : group.state, group.leader ? "" : group.brief, ...more);
 }
 
 // What all charts have: colours of the page, room for the labels, a tooltip that stays on the page.
