@@ -5,14 +5,17 @@ from __future__ import annotations
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.statistics import MOST_SEEDS, Difference, seeds_needed
-from lenet_exp.comparison.words import outcomes, unit
+from lenet_exp.comparison.words import unfinished, unit
+from lenet_exp.folders.records import Outcome
 
 
 def brief(comparison: Comparison, position: int) -> str:
-    """`0.38 to 1.62 ahead`, `cannot be told: about 32 seeds for 0.41`, `diverged on 1 of 3 seeds`; in points."""
+    """`0.38 to 1.62 ahead`, `cannot be told: about 32 seeds for 0.41`, `diverged on 1 of 3 seeds`, in points;
+    `pruned after epoch 2 at 88.10 %`."""
     group, lead = comparison.groups[position], comparison.lead(position)
     if group.replicates == 1 and not group.n:
-        return group.runs[-1].outcome
+        outcome = group.runs[-1].outcome
+        return unfinished(group) if outcome == Outcome.pruned and len(group.runs) == 1 else outcome
     if group.diverged:
         return f"diverged on {group.diverged} of {group.replicates} {unit(group)}"
     said = []
@@ -22,8 +25,7 @@ def brief(comparison: Comparison, position: int) -> str:
         said += ["the baseline"] if comparison.is_baseline(group) else []
         said.append(_against(lead))
         said += ["dropped by the search"] if comparison.is_dropped(group) else []
-    if set(group.outcomes) - {"finished"}:
-        said.append(outcomes([group]))
+    said.append(unfinished(group))
     return "; ".join(filter(None, said))
 
 

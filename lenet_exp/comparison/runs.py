@@ -39,6 +39,7 @@ class ComparedRun:
         split: the split_seed, where it makes replicates and not configurations; else 0.
         recipe: where recipes were swept (`experiment=a,b`), which one it was composed from; else empty.
         mlflow_runs: gives the MLflow runs that it is, by the name of the store.
+        epochs: that were trained to their end; None where that is not known.
     """
 
     id: str
@@ -54,6 +55,7 @@ class ComparedRun:
     split: int = 0
     recipe: str = ""
     mlflow_runs: Callable[[], Mapping[str, str]] = dict
+    epochs: int | None = None
 
     @property
     def replicate(self) -> Replicate:
@@ -117,6 +119,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         _data(record) if record is not None else "",
         recipe=result.job.swept.get(RECIPE, ""),
         mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
+        epochs=record.epochs if record is not None else None,
     )
 
 

@@ -78,6 +78,18 @@ def outcomes(groups: Sequence[Group]) -> str:
     return ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
 
 
+def unfinished(group: Group) -> str:
+    """How its runs ended: `1 finished, 2 pruned`, of one that was pruned `pruned after epoch 2 at 88.10 %`;
+    empty where all finished."""
+    if not set(group.outcomes) - {Outcome.finished}:
+        return ""
+    run = group.runs[-1]
+    if len(group.runs) > 1 or run.outcome != Outcome.pruned:
+        return outcomes([group])
+    after = f" after epoch {run.epochs}" if run.epochs else ""
+    return f"pruned{after}" + (f" at {percent(run.best_val_accuracy)}" if run.best_val_accuracy is not None else "")
+
+
 def leads_of(comparison: Comparison) -> list[tuple[Group, Difference]]:
     """The groups that the leader is held against."""
     return [(g, lead) for g, lead in zip(comparison.groups, comparison.leads, strict=True) if lead is not None]

@@ -17,7 +17,7 @@ from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.importance import FEWEST
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.words import against_leader, outcomes, unit, verdict
+from lenet_exp.comparison.words import against_leader, outcomes, unfinished, unit, verdict
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.escape import as_line, inline
@@ -88,8 +88,8 @@ def remark(comparison: Comparison, position: int) -> str:
         said.append(f"the leader: {'that was named' if named else 'the best of those with several seeds'}")
     if group.diverged and group.n:
         said.append(f"diverged on {group.diverged} of {group.replicates} {unit(group)}: after all that never did")
-    if set(group.outcomes) - {"finished"}:
-        said.append(outcomes([group]))
+    if left := unfinished(group):
+        said.append(left)
     return "; ".join(said)
 
 

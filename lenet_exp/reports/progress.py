@@ -17,6 +17,7 @@ from rich.text import Text
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.folders.standing import InTraining, Standing
+from lenet_exp.reports.search_words import counts_line
 from lenet_exp.reports.standing_words import best_words, counts_words, standing_line
 from lenet_exp.training.epoch import EpochResult
 
@@ -181,12 +182,14 @@ class Display:
 
     @property
     def _room(self) -> int:
-        return max(4, self._console.height - FEW_WRONG - 5)
+        return max(4, self._console.height - FEW_WRONG - 6)
 
     def _below(self, standing: Standing) -> list[Text]:
         more = 0 if self._runs_here else len(standing.running) - self._room
         lines = [_one_line(f"and {more} more in training")] if more > 0 else []
         lines += [_one_line(f"best so far: {best}")] if (best := best_words(standing.plan, standing.results)) else []
+        search = standing.plan.search
+        lines += [_one_line(counts_line(search, standing.results))] if search is not None else []
         wrong = standing.wrong[:FEW_WRONG]
         lines += [_one_line(f"{r.outcome}: {r.job.name}: {r.reason}", "yellow") for r in wrong]
         more = len(standing.wrong) - len(wrong)

@@ -20,13 +20,13 @@ from lenet_exp.comparison.search_importance import search_importance
 from lenet_exp.comparison.searched import ABSENT, Searched, SearchedFlag, SearchedTrial
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.escape import no_math
+from lenet_exp.reports.search_range import LEAST_RANGE, curves_range, trials_range
 
 BEST, FINISHED, PRUNED, DIVERGED = "#dc2626", "#2563eb", "#9ca3af", "#f59e0b"
 CMAP = colormaps["viridis"]
 MOST_SLICES, IN_A_ROW = 12, 3
 NAMES = 14  # characters of a listed value below an axis
 CROWDED = 6  # listed values; from there on they are written at a slant
-LEAST_RANGE = 0.01  # of an axis of accuracies
 MARKED = 30  # epochs; longer curves go without dots
 DECADES = 1.5  # of a logarithmic axis; below, 2 and 5 are written, too
 MARKS = ((Outcome.pruned, PRUNED, "."), (Outcome.diverged, DIVERGED, "x"), (Outcome.finished, FINISHED, "o"))
@@ -73,7 +73,7 @@ def history_figure(searched: Searched, title: str) -> Figure | None:
     right.set_xlabel("trial")
     right.set_title("each trial", fontsize=9.5)
     bests = [s.best for s in steps]
-    for axes, limits in ((left, (min(bests), max(bests))), (right, _limits(searched))):
+    for axes, limits in ((left, (min(bests), max(bests))), (right, trials_range(searched))):
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         _decorate(axes, limits, searched)
     figure.legend(*right.get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper right", ncols=4)
@@ -82,7 +82,7 @@ def history_figure(searched: Searched, title: str) -> Figure | None:
 
 
 def _trials(axes: Axes, searched: Searched) -> None:
-    limits = _limits(searched)
+    limits = trials_range(searched)
     for outcome, color, marker in MARKS:
         its = [(x, _within(t, searched, limits)) for x, t in enumerate(searched.trials, 1) if t.outcome is outcome]
         if its:
@@ -109,7 +109,7 @@ def curves_figure(searched: Searched, title: str) -> Figure | None:
     for run in runs:
         x, y = range(1, len(run.curve) + 1), np.array(run.curve)
         if run.outcome is not Outcome.finished:
-            axes.plot(x, y, color=PRUNED, linewidth=0.8, zorder=1, alpha=0.7, marker=marker, markersize=4)
+            axes.plot(x, y, color=PRUNED, linewidth=0.9, zorder=1, alpha=0.85, marker=marker, markersize=4)
         elif run not in its:
             height = (searched.better(run.value) - low) / max(high - low, 1e-9)
             axes.plot(x, y, color=CMAP(min(max(height, 0), 1) * 0.9), linewidth=1.2, zorder=2, marker=marker)
@@ -124,13 +124,7 @@ def curves_figure(searched: Searched, title: str) -> Figure | None:
     if ended:
         axes.plot([], [], color=PRUNED, linewidth=0.8, label=f"pruned or diverged: {ended}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    sign = -1 if searched.is_loss else 1
-    ends = [
-        max(sign * v for v in run.curve if math.isfinite(v)) * sign
-        for run in runs
-        if any(map(math.isfinite, run.curve))
-    ]
-    _decorate(axes, _most(ends, [], more=not searched.is_loss), searched, of_curves=True)
+    _decorate(axes, curves_range(searched), searched, of_curves=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation loss" if searched.is_loss else "validation accuracy")
     figure.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.08, 0.935), ncols=3)
@@ -153,7 +147,7 @@ def slices_figure(searched: Searched, title: str) -> Figure | None:
     cells = figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid)
     for n, (axes, flag) in enumerate(zip(cells.flat, shown, strict=False)):
         _slice(axes, searched, flag)
-        _decorate(axes, _limits(searched), searched)
+        _decorate(axes, trials_range(searched), searched)
         axes.set_xlabel(flag.name)
         if n % columns:
             axes.tick_params(labelleft=False)
@@ -175,7 +169,7 @@ def slices_figure(searched: Searched, title: str) -> Figure | None:
 def _slice(axes: Axes, searched: Searched, flag: SearchedFlag) -> None:
     its = [t for t in searched.trials if t.flags[flag.name] != ABSENT]
     x = _places(axes, its, flag)
-    limits = _limits(searched)
+    limits = trials_range(searched)
     for outcome, color, marker in MARKS:
         chosen = [(x[t.number], _within(t, searched, limits)) for t in its if t.outcome is outcome]
         if chosen:
@@ -274,30 +268,6 @@ def _log_ticks(axis: Axis, values: Sequence[float]) -> None:
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if near else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _limits(searched: Searched) -> tuple[float, float]:
-    """The values that pictures of all trials hold."""
-    finished = [t.value for t in searched.trials if t.outcome is Outcome.finished]
-    return _most([t.so_far for t in searched.trials], finished, more=searched.is_accuracy)
-
-
-def _most(values: Sequence[float], finished: Sequence[float], more: bool) -> tuple[float, float]:
-    """From the best value down to where most are, those that finished among them: a few that learned nothing do not
-    flatten the others.
-
-    Args:
-        more: whether more is better.
-    """
-    sign = 1 if more else -1
-    heights = [sign * v for v in [*values, *finished] if math.isfinite(v)]
-    best, worst = max(heights), min(heights)
-    middle = float(np.median(heights))
-    if more:
-        middle = min([middle, *finished])
-    reach = max(4 * (best - middle), LEAST_RANGE)
-    ends = sign * best, sign * max(worst, best - reach)
-    return min(ends), max(ends)
 
 
 def _within(trial: SearchedTrial, searched: Searched, limits: tuple[float, float]) -> float:

@@ -10,7 +10,7 @@ from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.standing import OPEN, InTraining, Standing
 from lenet_exp.reports.duration import duration
-from lenet_exp.reports.search_words import UNENDED, first_results, search_line, trials_of, trials_words
+from lenet_exp.reports.search_words import UNENDED, best_line, counts_line, ended_of, first_results, trials_words
 
 FEW = 4  # runs that a line names
 
@@ -40,7 +40,7 @@ def counts_words(standing: Standing) -> str:
         return f"{standing.ended}/{number_of(len(standing.results), 'run')}" + "".join(wrong)
     trials = first_results(standing.results)
     ended = sum(r.outcome not in UNENDED for r in trials.values())
-    return f"{ended}/{number_of(trials_of(search, len(trials)), 'trial')}" + "".join(wrong)
+    return ended_of(search, ended, len(trials)) + "".join(wrong)
 
 
 def left_words(standing: Standing) -> str:
@@ -50,9 +50,9 @@ def left_words(standing: Standing) -> str:
 
 
 def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
-    """`98.10% by relu lr=0.1 seed=3`, of a search what it says of itself; empty before a run has finished."""
+    """`98.10% by relu lr=0.1 seed=3`, of a search also the trial's number; empty before a run has finished."""
     if plan.search is not None:
-        return search_line(plan.search, results)
+        return best_line(plan.search, results)
     best = best_of(results)
     return f"{best.value:.2%} by {best.job.name}" if best is not None else ""
 
@@ -60,10 +60,11 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 def standing_line(standing: Standing) -> str:
     """All of it in one line."""
     best = best_words(standing.plan, standing.results)
-    if standing.plan.search is not None:  # what it says of itself has the counts
-        words = [best, *filter(None, [left_words(standing)])]
+    words = [f"best {best}"] if best else []
+    if standing.plan.search is not None:
+        words += [counts_line(standing.plan.search, standing.results), *filter(None, [left_words(standing)])]
     else:
-        words = [progress_words(standing), *([f"best {best}"] if best else [])]
+        words = [progress_words(standing), *words]
     if standing.running:
         words.append("training " + ", ".join(map(epoch_words, standing.running[:FEW])))
         words[-1] += f" and {len(standing.running) - FEW} more" if len(standing.running) > FEW else ""

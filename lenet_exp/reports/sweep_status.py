@@ -17,7 +17,7 @@ from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.search_words import search_line, trials_of
+from lenet_exp.reports.search_words import ended_of, search_line
 from lenet_exp.reports.standing_words import left_words
 from lenet_exp.reports.sweep_table import first_few
 
@@ -33,13 +33,12 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
     for sweep in sweeps:
         plan = sweep.started()
         jobs = sweep.jobs()
-        done, of, what = sum(job.folder.result() is not None for job in jobs), len(jobs), "run"
-        if plan.search is not None:
-            done, of = plan.search.told, trials_of(plan.search, plan.search.trials)
-            what = "trial"
+        done = f"{sum(job.folder.result() is not None for job in jobs)}/{number_of(len(jobs), 'run')}"
+        if (search := plan.search) is not None:
+            done = ended_of(search, search.told, search.trials)
         started = datetime.fromtimestamp(plan.started_ms / 1000)
         state = _state(sweep, plan.outcome)
-        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, f"{done}/{number_of(of, what)}", plan.command)
+        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, done, plan.command)
     _console().print(table)
 
 

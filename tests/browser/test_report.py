@@ -21,7 +21,7 @@ from tests.browser.report import OPTION, SIZES, VISIBLE, Report
 from tests.commands import end, start
 from tests.comparison.made_up import made, many
 from tests.reports.test_search import made as trial
-from tests.reports.test_search import of
+from tests.reports.test_search import of, pruned_early
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -293,6 +293,20 @@ def test_a_search_shows_its_history_pruned_curves_importance_and_budget(alone, f
     assert axis["axisLabel"]["customValues"][:2] == pytest.approx([-4, -3])
     best = search.best
     assert best.name in report.hover("trials", 0, [-4 + best.number / 10, best.value])
+
+
+def test_pruned_runs_are_in_the_charts_and_the_few_that_learned_nothing_are_counted(alone, tmp_path):
+    search = pruned_early()
+    runs = [made(0, run.value, run.outcome, optimizer__lr=f"0.0{10 + run.trial}") for run in search.runs]
+    (found,) = compare_runs(runs, ["optimizer.lr"])
+    write_comparison(tmp_path / "early.html", [replace(found, searched=search)], SOURCE)
+    report = Report(alone).open(tmp_path / "early.html")
+    low = {name: report.option(name)["yAxis"][0]["min"] for name in ("pruned", "trials")}
+    assert all(0.1 < least <= 0.45 for least in low.values()), low
+    curves = {s["name"]: s["data"] for s in report.option("pruned")["series"]}
+    assert (len(curves["pruned"]), len(curves["ends"])) == (8, 44)
+    assert "2 ended below the scale" in report.chart("pruned").locator(".note").inner_text()
+    assert curves["best"][0]["coords"][0] == [1, 0.74]
 
 
 def test_a_thousand_runs_are_a_small_page_that_is_there_at_once(alone, files):

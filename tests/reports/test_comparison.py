@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from lenet_exp.comparison.advice import next_step, not_excluded, notes
+from lenet_exp.comparison.brief import brief
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.group import By
 from lenet_exp.comparison.words import verdict
@@ -91,6 +93,16 @@ def test_a_group_that_diverged_stands_last_and_says_why(capsys):
     out = capsys.readouterr().out
     words = "diverged on 1 of 3 seeds: after all that never did; 2 finished, 1 diverged"
     assert re.search(rf"2 +relu +95.05 .* {words}", out)
+
+
+def test_a_pruned_run_says_how_far_it_came_and_several_are_counted(capsys):
+    one = replace(made(0, 0.881, "pruned", activation="relu"), epochs=2)
+    (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one])
+    print_comparison(found)
+    assert "pruned after epoch 2 at 88.10 %" in capsys.readouterr().out
+    assert brief(found, 1) == records(found)[1]["verdict"] == "pruned after epoch 2 at 88.10 %"
+    (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one, made(1, 0.88, "pruned", activation="relu")])
+    assert brief(found, 1) == "2 pruned"
 
 
 def test_the_last_epoch_is_named_where_it_is_compared(comparison, capsys):

@@ -20,6 +20,7 @@ from lenet_exp.reports.page_search import search_page_data
 from lenet_exp.reports.plots import png
 from lenet_exp.reports.search_lines import search_data, search_lines
 from lenet_exp.reports.search_plots import search_figures
+from lenet_exp.reports.search_range import curves_range, trials_range
 from tests.commands import lenet_train
 from tests.reports.pages import data_of, page
 from tests.stores import client, runs
@@ -185,3 +186,30 @@ def test_pictures_are_drawn_whatever_the_trials_came_to():
     assert "search_history" in search_figures(odd, "digits")
     json.dumps(search_data(odd), allow_nan=False)
     json.dumps(search_page_data(odd), allow_nan=False)
+
+
+def pruned_early() -> Searched:
+    """Of 46 trials over five epochs 30 were pruned after the first, 8 after the second; two learned nothing."""
+    full = [made(i, [0.74, 0.81, 0.85, 0.87, 0.88 + i / 500]) for i in range(6)]
+    first = [made(6 + i, [0.45 + i / 100], "pruned") for i in range(30)]
+    second = [made(36 + i, [0.7 + i / 100, 0.78 + i / 100], "pruned") for i in range(8)]
+    return of(*full, *first, *second, made(44, [0.1], "pruned"), made(45, [0.1, 0.1], "diverged"))
+
+
+def test_pictures_hold_the_pruned_runs_but_not_those_that_learned_nothing():
+    search = pruned_early()
+    for low, high in (trials_range(search), curves_range(search)):
+        ends = [run.curve[-1] for run in search.runs]
+        assert sum(low <= end <= high for end in ends) >= 0.8 * len(ends)
+        assert low > 0.1
+    losses = of(*(replace(r, curve=[1 - v for v in r.curve], value=1 - r.value) for r in search.runs))
+    low, high = curves_range(replace(losses, objective=Objective.loss))
+    assert (1 - high, 1 - low) == pytest.approx(curves_range(search))
+
+
+def test_curves_of_few_epochs_are_shown_from_the_first_unless_that_squeezes_them():
+    """A pruned run that was ahead of the best one at its end is in the picture, and so is the best one there."""
+    close = [made(i, [0.80, 0.89, 0.90 - i / 50]) for i in range(5)]
+    assert curves_range(of(*close))[0] <= 0.80
+    late = [made(i, [0.10, 0.89, 0.90 - i / 500]) for i in range(5)]
+    assert curves_range(of(*late))[0] > 0.85

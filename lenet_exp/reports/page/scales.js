@@ -5,6 +5,9 @@ const ON_DARK = ["#8579d6", "#5f93d8", "#3aa8b5", "#4ac16d", "#a0da39", "#fde725
 const STATES = { finished: "#2f6fde", pruned: "#8b93a1", diverged: "#e07b00", failed: "#d43d3d", killed: "#d43d3d" };
 const BEST = "#d43d3d";
 const NARROW = 520; // pixels of a chart
+const OUTLYING = 6;
+const LEFT_OUT = 0.1; // of the values, at most, but for outliers
+const ROOM = 1.25; // times the range of the others
 const TICKS = 8; // values that are written at an axis as they were swept
 
 const PAPER = "paper"; // while charts are drawn for a print, which is light whatever the screen is
@@ -26,6 +29,20 @@ function most(values, { less = false, least = 1e-4 } = {}) {
   const best = heights[heights.length - 1];
   const middle = heights[Math.floor((heights.length - 1) / 2)];
   const worst = Math.max(heights[0], best - Math.max(4 * (best - middle), least));
+  return less ? [-best, -worst] : [worst, best];
+}
+
+// A range that shows what a search pruned, too: nine in ten of all values, and what a little more room holds; but for
+// outliers, OUTLYING times as far from the best as the middle, as what learned nothing is.
+function nearlyAll(values, { less = false, least = 1e-4 } = {}) {
+  const sign = less ? -1 : 1;
+  const heights = values.filter((v) => v !== null && Number.isFinite(v)).map((v) => sign * v).sort((a, b) => a - b);
+  if (!heights.length) return null;
+  const best = heights[heights.length - 1];
+  const reach = Math.max(best - heights[Math.floor((heights.length - 1) / 2)], least / OUTLYING);
+  const near = heights.filter((v) => v >= best - OUTLYING * reach);
+  const most = Math.max(near[0], heights[Math.floor(LEFT_OUT * heights.length)]);
+  const worst = near.find((v) => v >= best - Math.max(ROOM * (best - most), least));
   return less ? [-best, -worst] : [worst, best];
 }
 
@@ -132,7 +149,7 @@ function tip(title, ...lines) {
 function groupTip(group, ...more) {
   const seeds = group.n === 1 ? "one seed" : `n=${group.n}`;
   const reached = group.n ? `${group.accuracy} % (${seeds})` + (group.interval === "-" ? "" : `, 95 %: ${group.interval}`) : "";
-  return tip(group.name, reached, group.state || "", group.leader ? "" : group.brief === group.state ? "" : group.brief, ...more);
+  return tip(group.name, reached, group.brief.startsWith(group.state) ? "" : group.state, group.leader ? "" : group.brief, ...more);
 }
 
 // What all charts have: colours of the page, room for the labels, a tooltip that stays on the page.

@@ -1,8 +1,9 @@
 // Charts of a search: history, trials over each flag, its curves, importance, budget.
-const DOTS = 30; // epochs; longer curves go without
+const FEW_EPOCHS = 5; // of curves that are shown from their first epoch on
+const SQUEEZED = 2; // times the range that it would have without
 
-function searchScale(search, values, { top } = {}) {
-  const range = most(values, { less: !search.more, least: search.percent ? 0.01 : 1e-6 });
+function searchScale(search, values, { of = most, top } = {}) {
+  const range = of(values, { less: !search.more, least: search.percent ? 0.01 : 1e-6 });
   if (search.loss && range[0] > 0 && range[1] > 5 * range[0]) return logAxis(range);
   return axis(range, { percent: search.percent, top: top ?? (search.percent ? 1 : Infinity) });
 }
@@ -51,8 +52,8 @@ function trialsChart(board, width, state) {
   const trials = flag ? search.trials.filter((t) => t.flags[flag.name] !== "-") : search.trials;
   const scored = search.trials.filter((t) => t.value !== null);
   if (!scored.length) return null;
-  const finished = scored.filter((t) => t.outcome === "finished");
-  const y = searchScale(search, (finished.length > 2 ? finished : scored).map((t) => t.value));
+  const well = scored.filter((t) => t.outcome !== "diverged");
+  const y = searchScale(search, (well.length ? well : scored).map((t) => t.value), { of: nearlyAll });
   const scale = flag && flagScale({ ...flag, log: flag.log }, trials.map((t) => t.flags[flag.name]));
   const x = (t, i) => (scale ? scale.at.get(t.flags[flag.name]) + (scale.words ? (((i * 0.618) % 1) - 0.5) * 0.5 : 0) : search.trials.indexOf(t) + 1);
   const option = based({
@@ -67,23 +68,37 @@ function trialsChart(board, width, state) {
   return { option, note: `Blue finished, grey pruned, star: the best (runs: ${counts}).${foot}` };
 }
 
+// Nearly all ends, and of few epochs the best one's first: a pruned run that was ahead of it stands in the picture.
+function curvesRange(search, runs) {
+  const last = (r) => r.y.findLast((v) => v !== null) ?? null;
+  const well = runs.filter((r) => r.outcome !== "diverged");
+  const its = well.length ? well : runs;
+  const range = nearlyAll(its.map(last), { less: search.loss, least: 0.01 });
+  const first = runs.filter((r) => r.trial === search.best && r.y.length <= FEW_EPOCHS).map((r) => r.y[0]).filter((v) => v !== null);
+  if (!range || !first.length) return range;
+  const [low, high] = [Math.min(range[0], ...first), Math.max(range[1], ...first)];
+  return high - low <= SQUEEZED * (range[1] - range[0]) ? [low, high] : range;
+}
+
 function prunedChart(board) {
   const search = board.data.search;
   const runs = search.runs.filter((r) => r.y.length);
   if (!runs.length) return null;
-  const ends = runs.map((r) => Math.max(...r.y.filter((v) => v !== null).map((v) => (search.loss ? -v : v)))).filter(Number.isFinite).map((v) => (search.loss ? -v : v));
   const finished = runs.filter((r) => r.outcome === "finished").length;
-  const range = most(ends, { less: search.loss, least: 0.01 });
+  const range = curvesRange(search, runs);
+  if (!range) return null;
   const y = search.loss ? (range[0] > 0 && range[1] > 5 * range[0] ? logAxis(range) : axis(range)) : axis(range, { percent: true, top: 1 });
   const epochs = Math.max(...runs.map((r) => r.y.length));
   const kinds = [["pruned", STATES.pruned, 1], ["failed", STATES.failed, 1], ["killed", STATES.failed, 1], ["running", STATES.failed, 1], ["diverged", STATES.diverged, 1.2], ["finished", STATES.finished, 1.4]];
-  const coords = (r) => r.y.map((v, e) => [e + 1, v]).filter(([, v]) => v !== null && v >= y.min && v <= y.max);
-  const rows = (its) => its.map((r) => ({ coords: coords(r), run: r })).filter((d) => d.coords.length > 1);
-  const lines = (name, color, width, data, z) => ({ type: "lines", coordinateSystem: "cartesian2d", polyline: true, name, color, lineStyle: { color, width, opacity: name === "pruned" ? 0.6 : 0.9 }, emphasis: { lineStyle: { width: 3.5, opacity: 1 } }, data, z, clip: true });
+  const coords = (r) => r.y.map((v, e) => [e + 1, v]).filter(([, v]) => v !== null && (y.type !== "log" || v > 0));
+  const inside = ([, v]) => v >= y.min && v <= y.max;
+  const rows = (its) => its.map((r) => ({ coords: coords(r), run: r })).filter((d) => d.coords.length > 1 && d.coords.some(inside));
+  const lines = (name, color, width, data, z) => ({ type: "lines", coordinateSystem: "cartesian2d", polyline: true, name, color, lineStyle: { color, width, opacity: name === "pruned" ? 0.75 : 0.9 }, emphasis: { lineStyle: { width: 3.5, opacity: 1 } }, data, z, clip: true });
   const series = kinds.map(([name, color, width], z) => lines(name, color, width, rows(runs.filter((r) => r.outcome === name && r.trial !== search.best)), z + 2)).filter((s) => s.data.length);
   const best = rows(runs.filter((r) => r.trial === search.best));
   if (best.length) series.push(lines("best", BEST, 3, best, 20));
-  const dots = runs.filter((r) => coords(r).length).map((r) => ({ value: coords(r)[coords(r).length - 1], run: r, itemStyle: { color: r.trial === search.best ? BEST : STATES[r.outcome] ?? STATES.failed } }));
+  const ended = runs.filter((r) => coords(r).slice(-1).some(inside));
+  const dots = ended.map((r) => ({ value: coords(r).pop(), run: r, itemStyle: { color: r.trial === search.best ? BEST : STATES[r.outcome] ?? STATES.failed } }));
   series.push({ type: "scatter", name: "ends", symbolSize: 5, data: dots, z: 21 });
   const option = based({
     grid: { bottom: 32 },
@@ -93,8 +108,8 @@ function prunedChart(board) {
     series,
     tooltip: { trigger: "item", formatter: (p) => tip(p.data.run.name, `${p.data.run.outcome} after ${many(p.data.run.y.length, "epoch")}`, search.loss ? "" : `best ${percent(Math.max(...p.data.run.y.filter((v) => v !== null)))}`) },
   });
-  const low = runs.filter((r) => !coords(r).length).length;
-  return { option, note: `${finished} of ${many(runs.length, "run")} finished; a dot is where a run ended.${low ? ` ${low} stayed below the scale.` : ""}` };
+  const off = runs.length - ended.length;
+  return { option, note: `${finished} of ${many(runs.length, "run")} finished; a dot is where a run ended.${off ? ` ${off} ended ${search.loss ? "above" : "below"} the scale.` : ""}` };
 }
 
 function importanceChart(board, width) {
