@@ -21,6 +21,7 @@ from lenet_exp.reports.leaderboard import accuracy, interval
 
 MOST = 10  # configurations
 HEIGHT, LINE, ROW = 100, 18, 20  # pixels: of what is shown, of a line of text, of a row of a table
+GAPS, LEAST_VALUE = 5, 5  # characters: a rank and what is between; `90.92`
 WIDTH = 84  # characters of a line in the narrow column
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -98,14 +99,16 @@ def _laid_out(heads: Sequence[str], lines: Sequence[int], comparisons: Sequence[
 
 
 def _block(comparison: Comparison, rows: int, links: Links) -> list[str]:
-    """The best configurations, read down the first block, then the next."""
+    """The best configurations, read down the first block, then the next; fewer where their names are long."""
     known = [g for g in comparison.groups if g.n or g.diverged][:MOST]
     if not known:
         return []
+    longest = max(len(comparison.name(g)) for g in known)
+    known = known[: rows * max(1, WIDTH // (longest + LEAST_VALUE + GAPS))]
     across = math.ceil(len(known) / rows)
     names = [comparison.name(g) for g in known]
     forms = [[_full(g) for g in known], [accuracy(g) for g in known], [f"{g.mean * 100:.2f}" for g in known]]
-    width = WIDTH / across - 5  # rank and gaps
+    width = WIDTH / across - GAPS
     fits = (form for form in forms if max(len(n) + len(v) for n, v in zip(names, form, strict=True)) <= width)
     values = next(fits, forms[-1])
     rest = len(comparison.groups) - len(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 
@@ -38,6 +39,19 @@ def test_the_verdict_and_up_to_ten_configurations_fit(configurations):
     ranks = sorted(int(rank) for rank in re.findall(r"<td>(\d+) </td>", text))
     assert ranks == list(range(1, min(configurations, 10) + 1))
     assert ("50 more" in text) == (configurations == 60)
+
+
+def test_configurations_with_long_names_are_fewer_and_no_line_is_wider_than_the_page():
+    flags = {"optimizer__lr": "0.1287", "label_smoothing": "0.05", "weight_decay": "0.0003", "ema_decay": "0.999"}
+    runs = []
+    for n in range(12):
+        accuracies = [0.95 - n / 100, 0.951 - n / 100]
+        runs += many(accuracies, dataset="digits", activation="selu", **(flags | {"batch_size": str(16 + n)}))
+        runs += many(accuracies, dataset="digits", activation="relu", **dict.fromkeys(flags, "0.5"), batch_size="1")
+    text = ended(compare_runs(runs, []), lambda group: "#/run", "#/report")
+    rows = [unescape(re.sub(r"<[^>]+>", "", row)) for row in re.findall(r"<tr>(.*?)</tr>", text)]
+    assert 1 <= len(rows) <= 4
+    assert all(len(row) <= WIDTH for row in rows), max(map(len, rows))
 
 
 def test_with_room_it_says_how_exact_a_mean_is():
