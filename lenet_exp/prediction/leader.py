@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,6 +68,35 @@ class _Tested:
         }
 
 
+@dataclass(frozen=True)
+class _Result:
+    """What a leader's runs got right."""
+
+    leader: _Leader
+    tested: list[_Tested]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(t.score.accuracy for t in self.tested)
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation; None for one run."""
+        return statistics.stdev(t.score.accuracy for t in self.tested) if len(self.tested) > 1 else None
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        return [t.row(self.leader.sweep.id, self.leader.name) for t in self.tested]
+
+    def as_json(self) -> dict[str, object]:
+        comparison = self.leader.comparison
+        flags = dict(zip(comparison.flags, comparison.values(self.leader.group), strict=True))
+        about = {"sweep": self.leader.sweep.id, "dataset": comparison.dataset, "configuration": self.leader.name}
+        scores = [row | {"score": t.score.as_json()} for row, t in zip(self.rows, self.tested, strict=True)]
+        numbers = {"accuracy": self.mean, "sd": self.sd, "n": len(self.tested)}
+        return {**about, "flags": flags, **numbers, "runs": scores}
+
+
 def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     """Scores the test set with each finished run of a sweep's leader, prints and logs it. Returns the mean accuracy
     (a fraction) of the first data set. Of a sweep that holds a leader against a baseline both sides are scored: which
@@ -80,44 +110,38 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     """
     check_places(config)
     device = prepare_device(config)
-    rows: list[dict[str, object]] = []
-    about: list[dict[str, object]] = []
-    means: list[float] = []
-    spreads: list[float | None] = []
-    leaders = _leaders(config, only_its_dataset)
-    for leader in leaders:
+    results: list[_Result] = []
+    for leader in _leaders(config, only_its_dataset):
         print(_heading(leader), flush=True)
         if missing := sum(group.missing for group in leader.comparison.groups):
             log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
-        tested = _score(config, leader, device, only_its_dataset)
-        name, accuracies = leader.name, [t.score.accuracy for t in tested]
-        if len(tested) > 1:
-            print(_together(accuracies, tested[0].score.total))
-        means.append(statistics.fmean(accuracies))
-        rows += [t.row(leader.sweep.id, name) for t in tested]
-        spreads.append(_sd(accuracies))
-        flags = dict(zip(leader.comparison.flags, leader.comparison.values(leader.group), strict=True))
-        result: dict[str, object] = {"sweep": leader.sweep.id, "dataset": leader.comparison.dataset}
-        result |= {"configuration": name, "flags": flags}
-        result |= {"accuracy": means[-1], "sd": spreads[-1], "n": len(tested)}
-        about.append(result | {"runs": [t.row(leader.sweep.id, name) | {"score": t.score.as_json()} for t in tested]})
-    first = leaders[0]
-    alone = all(leader.group is not leader.comparison.leader for leader in leaders[1:])  # of one data set
-    of = SweepTest(first.name, means[0], spreads[0]) if alone else None
-    logged = log_sweep_test(first.sweep, config.tracking.uri, of, about)
+        result = _Result(leader, _score(config, leader, device, only_its_dataset))
+        if len(result.tested) > 1:
+            print(_together(result))
+        results.append(result)
+    _log(config, results)
+    if config.output is not None:
+        write_output(user_path(config.output), [r.as_json() for r in results], [row for r in results for row in r.rows])
+        print(f"numbers: {config.output}")
+    return results[0].mean
+
+
+def _log(config: PredictConfig, results: Sequence[_Result]) -> None:
+    """To the sweep's own run; numbers where they are of one leader."""
+    first, *others = results
+    alone = all(other.leader.group is not other.leader.comparison.leader for other in others)
+    of = SweepTest(first.leader.name, first.mean, first.sd) if alone else None
+    logged = log_sweep_test(first.leader.sweep, config.tracking.uri, of, [r.as_json() for r in results])
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
-    if config.output is not None:
-        write_output(user_path(config.output), about, rows)
-        print(f"numbers: {config.output}")
-    return means[0]
 
 
 def _heading(leader: _Leader) -> str:
     """Whose result follows, and why its."""
     group, comparison = leader.group, leader.comparison
     spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
-    reached = f"{group.mean * 100:.2f} %{spread} of validation images (n={group.n})"
+    lost = f", {group.diverged} diverged" if group.diverged else ""
+    reached = f"{group.mean * 100:.2f} %{spread} of validation images (n={group.n}{lost})"
     tested = confirmation(comparison)
     if tested is None:
         how = f"leads on {comparison.dataset}, by validation"
@@ -211,12 +235,8 @@ def _times(times: int) -> str:
     return "once" if times == 1 else f"{times} times"
 
 
-def _together(accuracies: list[float], images: int) -> str:
-    mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
+def _together(result: _Result) -> str:
+    mean, images = result.mean, result.tested[0].score.total
     error = math.sqrt(mean * (1 - mean) / images)
     luck = f"; an accuracy on so many images has a sampling error of {error * 100:.2f} points besides" if error else ""
-    return f"test accuracy {mean * 100:.2f} % ± {sd * 100:.2f} (n={len(accuracies)}){luck}"
-
-
-def _sd(accuracies: list[float]) -> float | None:
-    return statistics.stdev(accuracies) if len(accuracies) > 1 else None
+    return f"test accuracy {mean * 100:.2f} % ± {(result.sd or 0.0) * 100:.2f} (n={len(result.tested)}){luck}"
