@@ -112,11 +112,11 @@ def test_a_sweep_that_goes_on_shows_what_is_so_now_and_in_the_end_the_best(ready
 def test_a_search_that_runs_is_told_of_and_watched(ready, tmp_path):
     pytest.importorskip("optuna")
     with waiting("-m", *WAITS, *SEARCH, "hydra.launcher.workers=1", outputs=ready, tmp_path=tmp_path):
-        live = parent_when(ready, lambda run: "1 training" in run.data.tags.get("sweep_progress", ""))
+        live = parent_when(ready, lambda run: "1 running" in run.data.tags.get("sweep_progress", ""))
         assert "sweep_best" not in live.data.tags
         assert live.data.metrics["trials_told"] == 0
         watching = start("watch", outputs=ready, program="sweep")
         first = watching.stdout.readline()
-        assert re.match(r"sweep [0-9a-f]{16}: 0 of 1 run ended, 1 training; search \(tpe\): .*; training lr=", first)
+        assert re.match(r"sweep [0-9a-f]{16}: search \(tpe\): 0 of 4 trials ended, 1 running; .*; training lr=", first)
         stop(ready)
         assert end(watching).returncode == 1
