@@ -13,6 +13,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics import LARGE, MOST_SEEDS, Difference, seeds_needed, seeds_to_tell, too_few
 from lenet_exp.folders.records import Outcome
 
+LONG = 30  # characters of a name; three such are more than one reads
 NAMED = 3  # groups that a sentence names; the others are counted
 
 
@@ -96,9 +97,12 @@ def leads_of(comparison: Comparison) -> list[tuple[Group, Difference]]:
 
 
 def names(comparison: Comparison, groups: Sequence[Group]) -> str:
-    """`tanh, elu, relu and 4 more`."""
+    """`tanh, elu, relu and 4 more`; where their names are long, their places in the table: `#2, #3, #5 and 4 more`."""
     more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
-    return ", ".join(comparison.name(g) for g in groups[:NAMED]) + more
+    shown = [comparison.name(g) for g in groups[:NAMED]]
+    if max(map(len, shown), default=0) > LONG:
+        shown = [f"#{1 + next(i for i, g in enumerate(comparison.groups) if g is named)}" for named in groups[:NAMED]]
+    return ", ".join(shown) + more
 
 
 def _leading(comparison: Comparison, leader: Group) -> str:

@@ -420,6 +420,18 @@ def test_of_so_many_all_right_says_what_that_means():
     assert "100.00 % of so many means 99.97 % or more of all (95 %)" in notes(found)[0]
 
 
+def test_configurations_with_long_names_are_called_by_their_place_in_the_table():
+    runs = []
+    for n, accuracies in enumerate([SELU, TANH, [0.9098, 0.9121, 0.9090, 0.9119]]):
+        flags = {"optimizer__lr": f"0.128{n}", "label_smoothing": f"0.0{n}", "weight_decay": f"0.000{n}"}
+        runs += many(accuracies, **flags)
+    (found,) = compare_runs(runs)
+    first = found.name(found.leader)
+    assert len(first) > 30
+    assert verdict(found).startswith(f"{first} is first with 91.10 % ± 0.15 (n=4); it can't be told apart from #2, #3")
+    assert not_excluded(found) == "not excluded as best: 3 of 3: #1, #2, #3"
+
+
 def test_recipes_are_named_and_stand_for_what_follows_from_them():
     def of(recipe: str, accuracies: list[float], **flags: str) -> list[ComparedRun]:
         return [replace(run, recipe=recipe) for run in many(accuracies, **flags)]
