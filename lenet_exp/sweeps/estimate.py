@@ -75,7 +75,8 @@ def print_search_estimate(budgets: SearchPlan, corners: Sequence[Job], config: C
         limits.append(budgets.max_seconds + max(whole))  # what runs then comes to its end
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
-    print(f"  unpruned all takes about {duration(seconds)} at most, with {workers} workers of {threads} threads")
+    places = f"{number_of(workers, 'worker')} of {number_of(threads, 'thread')}"
+    print(f"  unpruned all takes about {duration(seconds)} at most, with {places}: {number_of(round(runs), 'run')}")
     print(f"  and about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
 
 
