@@ -70,7 +70,8 @@ def test_a_dry_run_says_what_a_trial_takes_and_what_the_budgets_allow(ready, bud
     done = search(ready, budget, "sweep.dry_run=true", "sweep.workers=2")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^  a trial to its end: about \d+ \w+", done.stdout, re.MULTILINE)
-    assert re.search(r"^  unpruned all takes about .* at most, with 2 workers of 1 thread: \d+ runs$", done.stdout, re.MULTILINE)
+    takes = r"^  unpruned all takes about .* at most, with 2 workers of 1 thread: [\d,]+ runs$"
+    assert re.search(takes, done.stdout, re.MULTILINE)
     assert f" MB of disk in {ready}" in done.stdout
     assert all_sweeps(ready) == []
 
