@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from lenet_exp.comparison.design import Design, Test, design_of, together
 from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, from_results
 from lenet_exp.comparison.searched import Searched, searched
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, DamagedError
 from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
@@ -101,12 +102,13 @@ def runs_of_sweeps(
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
     """A sweep's design, with what became of it since."""
-    ended = [(s, s.started()) for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
-    tests = [
-        Test(s.id, s.jobs()[0].config.dataset.name, plan.points or 0.0, plan.confirmed)
-        for s, plan in ended
-        if plan.confirmed is not None
-    ]
+    tests = []
+    for other in all_sweeps(sweep.outputs, quietly=True):
+        plan = other.started()
+        if plan.confirms == sweep.id and plan.confirmed is not None:
+            with contextlib.suppress(DamagedError):  # who asks for that one hears of it
+                dataset = other.jobs()[0].config.dataset.name
+                tests.append(Test(other.id, dataset, plan.points or 0.0, plan.confirmed))
     return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
 
 

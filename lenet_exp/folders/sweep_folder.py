@@ -263,15 +263,17 @@ def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
     return SweepFolder(jobs[0].outputs / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def all_sweeps(outputs: Path) -> list[SweepFolder]:
-    """The sweeps in an outputs folder, the one started last first; one whose sweep.json is damaged is said."""
+def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
+    """The sweeps in an outputs folder, the one started last first; one whose sweep.json is damaged is said, unless
+    quietly."""
     found = []
     for path in (outputs / "sweeps").glob("*/sweep.json"):
         sweep = SweepFolder(path.parent)
         try:
             found.append((sweep.started().started_ms, sweep))
         except DamagedError as e:
-            say(e)
+            if not quietly:
+                say(e)
         except FileNotFoundError:  # it was removed meanwhile
             continue
     return [sweep for _, sweep in sorted(found, key=lambda item: item[0], reverse=True)]
