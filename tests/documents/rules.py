@@ -130,7 +130,7 @@ RULES = (
     Rule(r"lenet-train$", SLOW, more=DOSE),
     Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; small doses of training spread widely",
          needs=Need.seeds, more=("confirm=30",)),
-    Rule(r"lenet-compare\b", "needs a sweep", needs=Need.sweep),
+    Rule(r"lenet-(compare\b|predict sweep=)", "needs a sweep", needs=Need.sweep),
     Rule(r"lenet-sweep stop\b", "needs a sweep that runs", needs=Need.running),
     Rule(r"lenet-sweep rm experiment=", "needs an experiment of its own", needs=Need.experiment),
     Rule(r"lenet-sweep\b", "needs a sweep", needs=Need.sweep),
