@@ -89,8 +89,8 @@ def _told(
     wanted = line.plan
     names = asked.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
-    tell = f" tell a difference of {asked.points:g} points with a power of 80 %, by the spread that was seen"
-    how = tell if asked.seeds is None else ""
+    how = f" tell a difference of {asked.points:g} points with a power of 80 %" if asked.seeds is None else ""
+    how += ", allowing for a larger spread than was seen" if how else ""
     print(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
         print(f"runs of this sweep are missing ({missing}): with them the leader may be another")
