@@ -26,7 +26,7 @@ def predict(cfg: DictConfig) -> float:
     check_ranges(config)
     if config.sweep is None:
         return answer_pictures(config) if config.images else answer_test_set(config)
-    chosen = any(o.startswith("dataset=") for o in HydraConfig.get().overrides.task)
+    chosen = any(o.startswith(("dataset=", "dataset.")) for o in HydraConfig.get().overrides.task)
     if config.images:
         return answer_pictures(config, best_of_leader(config, only_its_dataset=chosen))
     return answer_leaders(config, only_its_dataset=chosen)

@@ -117,7 +117,7 @@ def source_of(sweep: SweepFolder) -> Source:
     plan = sweep.started()
     own = hide_password(store_uri(plan.tracking_uri, sweep.outputs))
     store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # its folder was moved
-    return Source(plan.command, plan.command, sweep.id, store)
+    return Source(plan.command, plan.command, store)
 
 
 def _name(uri: str | None) -> str:

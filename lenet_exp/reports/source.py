@@ -14,13 +14,11 @@ class Source:
     Attributes:
         title: what they are called: the commands, or the filter.
         command: that made them, quoted for a shell; None where that was not one sweep.
-        sweep: its id; None where it is not one.
         store: the name of the MLflow store that has them; None where that is not known.
     """
 
     title: str
     command: str | None = None
-    sweep: str | None = None
     store: str | None = None
 
     @property

@@ -101,7 +101,7 @@ def _key(override: str) -> str:
 
 
 def _composed(overrides: Sequence[str], config_dir: Path | None) -> Any:
-    where = [] if config_dir is None else [f"hydra.searchpath=['file://{config_dir}']"]
+    where = [] if config_dir is None else [f"hydra.searchpath=[{_typed(f'file://{config_dir}')}]"]
     return composed([*free_tags(list(overrides)), *where], with_hydra=True)
 
 

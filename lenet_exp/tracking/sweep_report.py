@@ -49,7 +49,7 @@ def report_sweep(
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
     if with_pictures:
-        _log_pictures(store, run_id, comparisons, Source(plan.command, plan.command, sweep.id, store.name))
+        _log_pictures(store, run_id, comparisons, Source(plan.command, plan.command, store.name))
     _log_report(store, run_id, comparisons, plan.command)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
     description = ended(comparisons, links_of(store, results), report)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from playwright.sync_api import Frame, Locator, Page
 
+TRIES, TRY = 5, 3000  # milliseconds
 SIZES = ((1600, 1000), (1280, 800), (390, 844))
 VISIBLE = "tbody tr[data-i]:not(.off)"
 # Pixels of the page at which a chart draws a point of its axes.
@@ -56,12 +58,18 @@ class Report:
 
     def hover(self, name: str, series: int, point: list[Any]) -> str:
         """What the tooltip says where the mouse rests on a point."""
+        from playwright.sync_api import TimeoutError as TooLate
+
         self.chart(name)
-        at = self.page.evaluate(WHERE, [name, series, point])
         page = self.page
         assert hasattr(page, "mouse")
-        page.mouse.move(at[0] - 3, at[1] - 3)
-        page.mouse.move(at[0], at[1])
-        tip = self.page.locator(f"[data-chart={name}] .tip")
+        tip = page.locator(f"[data-chart={name}] .tip")
+        for _ in range(TRIES):  # charts further down are drawn meanwhile, and may move this one away from the mouse
+            at = page.evaluate(WHERE, [name, series, point])
+            page.mouse.move(at[0] - 3, at[1] - 3)
+            page.mouse.move(at[0], at[1])
+            with contextlib.suppress(TooLate):
+                tip.wait_for(timeout=TRY)
+                break
         tip.wait_for()
         return str(tip.inner_text())

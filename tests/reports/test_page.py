@@ -28,7 +28,7 @@ from tests.reports.pages import Page, data_of, page
 
 COMMAND = "lenet-train -m activation=selu,relu,tanh optimizer.lr=0.001,0.01,0.1 'seed=range(3)'"
 SERVER = "https://me:***@lab.example/mlflow"
-SOURCE = Source(COMMAND, COMMAND, "ab12", SERVER)
+SOURCE = Source(COMMAND, COMMAND, SERVER)
 
 
 @pytest.fixture
