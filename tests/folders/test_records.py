@@ -24,7 +24,7 @@ from lenet_exp.folders.records import (
 from lenet_exp.folders.stored import to_json
 from tests.records import a_record
 
-OLD = Path(__file__).resolve().parents[1] / "sweeps" / "release_0.1"
+OLD = Path(__file__).resolve().parents[1] / "upgrade" / "release_0.1"
 FILES = {
     "job.json": (record_of, record_json),
     "record.json": (record_of, record_json),

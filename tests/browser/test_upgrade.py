@@ -1,0 +1,29 @@
+"""The links of `lenet-ui` open the pages of an earlier commit's store."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.served import lenet_ui
+from tests.browser.table import rows
+from tests.upgrade.earlier import EXPECTED, PLACE, unpacked
+
+pytestmark = pytest.mark.slow(seconds=20)
+
+
+def test_links_into_an_earlier_store_open(page, tmp_path):
+    with unpacked(tmp_path / "mlflow.db") as outputs:
+        made, compared = EXPECTED["made"], EXPECTED["compare"]
+        with lenet_ui(f"sweep={made['grid']}", outputs=outputs, cwd=PLACE) as served:
+            page.goto(served.links["runs"])
+            shown = [(row["params.activation"], float(row["metrics.best_val_accuracy"])) for row in rows(page)]
+            assert [activation for activation, _ in shown] == ["selu", "selu", "rrelu", "rrelu"]
+            for group in compared["grid"][0]["groups"]:
+                accuracies = [value for activation, value in shown if activation == group["activation"]]
+                assert sum(accuracies) / len(accuracies) == pytest.approx(group["mean"])
+            page.goto(served.links["curves"])
+            page.get_by_test_id("experiment-view-compare-runs-card").first.locator(
+                ".scatterlayer .trace"
+            ).first.wait_for()
+            page.goto(served.links["sweep"])
+            page.get_by_text("selu").first.wait_for()
