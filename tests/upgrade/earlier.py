@@ -40,6 +40,7 @@ VOLATILE = (
     "owner",
     "seconds",
     "starts",
+    "sweep_shown",
 )
 
 
