@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from lenet_exp.errors import ConfigError
 from tests.comparison.made_up import made, many
 
 SWEEP = Design(8, 0, sweep="1f3a")
+WINS = "wins:"
 SELU = [0.9101, 0.9126, 0.9093, 0.9119]
 TANH = [0.9098, 0.9131, 0.9085, 0.9120]  # as good as selu
 RELU = {0: 0.9060, 1: 0.9081, 2: 0.9050, 3: 0.9079}  # worse
@@ -69,14 +71,10 @@ def test_a_groups_numbers_are_of_its_finished_runs(comparison):
     assert selu.interval == pytest.approx(stats.t.interval(0.95, 3, np.mean(SELU), np.std(SELU, ddof=1) / 2))
     assert (rrelu.mean, rrelu.best_epoch, rrelu.seconds_to_best) == (0.99, 2, 1.5)
     assert math.isnan(rrelu.sd)
+    assert compare_runs(many([0.999, 0.95]))[0].groups[0].interval[1] == 1.0
     assert rrelu.outcomes == {"finished": 1, "diverged": 1, "failed": 1}
     assert math.isnan(prelu.mean)
     assert prelu.outcomes == {"diverged": 1, "not started": 1}
-
-
-def test_an_interval_stays_within_what_an_accuracy_can_be():
-    (found,) = compare_runs(many([0.999, 0.95]))
-    assert found.groups[0].interval[1] == 1.0
 
 
 def test_the_leader_is_held_against_each_other_group(comparison):
@@ -90,43 +88,37 @@ def test_the_leader_is_held_against_each_other_group(comparison):
 
 
 def test_it_is_said_in_words(comparison):
+    """The one test of wording: singular and plural, and which numbers stand in it."""
     tanh, relu, _, gelu = (against_leader(lead) for lead in comparison.leads if lead is not None)
     interval = stats.ttest_rel(SELU, list(RELU.values())).confidence_interval(1 - 0.05 / 6)  # pairs of four groups
-    low, high = f"{interval.low * 100:.2f}", f"{interval.high * 100:.2f}"
-    assert relu == f"ahead by 0.42 points ({low} to {high})"
-    assert tanh.startswith("can't be told apart with n=4; about ")
-    assert tanh.endswith(f" seeds would tell the {comparison.leads[1].points * 100:.2f} points seen")
-    assert gelu == "the leader is 1.05 points above it; one seed says nothing about luck"
-    assert verdict(comparison) == (
-        "selu is first so far: 91.10 % ± 0.15 (n=4), ahead of 2 of 4 others (over 3 to 4 seeds); "
-        "it can't be told apart from tanh; gelu has one seed. "
-        "rrelu diverged on 1 of 3 seeds; the one that finished reaches 99.00 %. "
-        "prelu diverged on 1 of 2 seeds; none finished. "
-        "1 of 3 seeds of rrelu is missing (1 failed). 1 of 2 seeds of prelu is missing (1 not started)."
-    )
-    assert next_step(comparison) == "the same line again trains what is missing"
-    assert not_excluded(comparison) == "not excluded as best: 3 of 7: selu, tanh, gelu"
+    assert re.findall(r"-?\d+\.\d+", relu) == ["0.42", f"{interval.low * 100:.2f}", f"{interval.high * 100:.2f}"]
+    assert f"{comparison.leads[1].points * 100:.2f} points" in tanh
+    assert "1.05 points" in gelu
+    text = verdict(comparison)
+    assert "91.10 % ± 0.15 (n=4)" in text
+    assert " is missing (1 failed)" in text
+    assert WINS not in text
+    assert next_step(comparison) is not None
+    assert not_excluded(comparison).endswith("3 of 7: selu, tanh, gelu")
 
 
 def test_a_clear_winner_is_called_one():
-    (found,) = compare_runs(
-        [*many(SELU, activation="selu"), *many(RELU, activation="relu"), *many(ELU, activation="elu")]
-    )
-    assert verdict(found) == "selu wins: 91.10 % ± 0.15 (n=4), ahead of all 2 others (over 3 to 4 seeds)."
-    assert next_step(found) is not_excluded(found) is None
-    (swept,) = compare_runs([run for g in found.groups for run in g.runs], design=SWEEP)
-    assert next_step(swept) == "what it gets right of the test images: lenet-predict sweep=1f3a"
-    assert found.not_excluded == [found.leader]
-    (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu")])
-    assert verdict(found) == "selu wins: 91.10 % ± 0.15 (n=4), ahead of the other."
+    groups = [many(SELU, activation="selu"), many(RELU, activation="relu"), many(ELU, activation="elu")]
+    for some in (groups, groups[:2]):
+        (found,) = compare_runs([run for group in some for run in group])
+        assert verdict(found).startswith(f"selu {WINS}")
+        assert next_step(found) is not_excluded(found) is None
+        assert found.not_excluded == [found.leader]
+    (swept,) = compare_runs([run for group in groups for run in group], design=SWEEP)
+    assert next_step(swept).endswith("lenet-predict sweep=1f3a")
 
 
 def test_a_winner_whose_lead_may_be_much_smaller_is_to_be_confirmed():
     reached = [0.91, 0.92, 0.93, 0.94]
     behind = [a - less for a, less in zip(reached, (0.01, 0.016, 0.02, 0.006), strict=True)]
     (found,) = compare_runs([*many(reached, activation="selu"), *many(behind, activation="relu")], design=SWEEP)
-    assert verdict(found).startswith("selu wins")
-    assert next_step(found).endswith("fresh seeds confirm it: lenet-compare sweep=1f3a confirm=1")
+    assert verdict(found).startswith(f"selu {WINS}")
+    assert next_step(found).endswith("sweep=1f3a confirm=1")
 
 
 def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
@@ -138,14 +130,13 @@ def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
     lower = many([0.88, 0.882, 0.88, 0.882, 0.881, 0.881], activation="tanh")
     (found,) = compare_runs([*diverging, *steady, *lower])
     assert [g.flags["activation"] for g in found.groups] == ["selu", "tanh", "relu"]
-    assert verdict(found) == (
-        "selu wins: 90.07 % ± 0.08 (n=6), ahead of the other one without a diverged run. "
-        "relu diverged on 3 of 6 seeds; its other 3 reach 95.10 %."
-    )
+    assert verdict(found).startswith(f"selu {WINS}")
+    assert "3 of 6" in verdict(found)
+    assert "95.10 %" in verdict(found)
     assert found.lead(2) is None
     assert [g.flags["activation"] for g in found.not_excluded] == ["selu"]
     (found,) = compare_runs([*diverging, *steady])
-    assert verdict(found).startswith("selu is the only one that never diverged: 90.07 % ± 0.08 (n=6). relu diverged on")
+    assert WINS not in verdict(found)  # over whom?
 
 
 def test_where_all_diverge_none_wins():
@@ -157,38 +148,26 @@ def test_where_all_diverge_none_wins():
             *(made(s, 0.1, "diverged", activation="selu") for s in (1, 2)),
         ]
     )
-    assert verdict(found) == (
-        "Each configuration diverged on some of its seeds, so none wins. "
-        "relu diverged on 1 of 3 seeds; its other 2 reach 95.05 %. "
-        "selu diverged on 2 of 3 seeds; the one that finished reaches 90.00 %."
-    )
+    assert {"95.05 %", "90.00 %"} <= set(re.findall(r"[\d.]+ %", verdict(found)))
     assert found.not_excluded == []
     assert "clip_norm" in next_step(found)
 
 
-@pytest.mark.parametrize("outcome", ["failed", "killed", "running", "not started"])
-def test_while_runs_are_missing_none_wins(outcome):
-    lost = [made(seed, None, outcome, activation="relu") for seed in (4, 5)]
-    (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu"), *lost])
-    assert verdict(found) == (
-        "selu is first so far: 91.10 % ± 0.15 (n=4), ahead of the other. "
-        f"2 of 6 seeds of relu are missing (2 {outcome})."
-    )
-    assert next_step(found) == "the same line again trains what is missing"
-
-
-def test_a_pruned_run_is_not_missing():
-    """A search gave it up for being worse."""
-    (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu"), made(0, 0.5, "pruned")])
+def test_while_runs_are_missing_none_wins_and_a_pruned_one_is_not_missing():
+    groups = [*many(SELU, activation="selu"), *many(RELU, activation="relu")]
+    (found,) = compare_runs([*groups, *(made(seed, None, "killed", activation="relu") for seed in (4, 5))])
+    assert WINS not in verdict(found)
+    assert "(2 killed)" in verdict(found)
+    assert next_step(found) is not None
+    (found,) = compare_runs([*groups, made(0, 0.5, "pruned")])  # a search gave it up for being worse
     assert found.groups[0].missing == 0
-    assert "so far" not in verdict(found)
+    assert WINS in verdict(found)
 
 
 def test_single_seeds_say_nothing_about_luck():
     (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.90, activation="relu")])
-    assert verdict(found) == (
-        "selu is first with 91.00 % of validation images. Whether that is luck can't be told from one seed each."
-    )
+    assert WINS not in verdict(found)
+    assert "91.00 %" in verdict(found)
     assert "'seed=range(1,6)'" in next_step(found)  # not the one that was seen
     assert not_excluded(found) is None
 
@@ -197,35 +176,32 @@ def test_a_leader_with_one_seed_does_not_silence_the_comparison_of_the_others():
     (found,) = compare_runs(
         [made(0, 0.95, activation="elu"), *many(SELU, activation="selu"), *many(RELU, activation="relu")]
     )
-    assert verdict(found) == (
-        "selu is first of those with several seeds with 91.10 % ± 0.15 (n=4), ahead of 1 of 2 others; "
-        "elu with one seed has 95.00 %."
-    )
+    assert "95.00 %" in verdict(found)
     assert found.leader.flags["activation"] == "selu"
     assert [lead.test if lead else None for lead in found.leads] == ["none", None, "paired"]
     assert [g.flags["activation"] for g in found.not_excluded] == ["elu", "selu"]
 
 
-def test_equal_results_are_called_equal():
-    (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.91, activation="relu")])
-    assert verdict(found) == "selu and relu reached the same: 91.00 % of validation images."
-    (found,) = compare_runs([*many([0.91, 0.92], activation="selu"), *many([0.91, 0.92], activation="relu")])
-    assert verdict(found) == "selu is first with 91.50 % ± 0.71 (n=2); relu reached exactly the same."
-    (found,) = compare_runs([*many([0.91, 0.92], activation="selu"), *many([0.90, 0.91], activation="relu")])
-    assert verdict(found).endswith("on relu nothing can be said: there is no spread to judge by.")
+def test_equal_results_have_no_winner():
+    for a, b in (([0.91], [0.91]), ([0.91, 0.92], [0.91, 0.92]), ([0.91, 0.92], [0.90, 0.91])):
+        (found,) = compare_runs([*many(a, activation="selu"), *many(b, activation="relu")])
+        assert WINS not in verdict(found)
+        assert "selu" in verdict(found)
+        assert "relu" in verdict(found)
+        assert [lead.test for lead in found.leads if lead] == ["none"]
 
 
 def test_two_seeds_of_many_configurations_are_too_few():
     rng = np.random.default_rng(0)
     runs = [run for i in range(10) for run in many(0.9 + rng.normal(0, 0.003, 2), optimizer__lr=str(0.01 * i))]
     (found,) = compare_runs(runs, design=SWEEP)
-    assert "2 seeds are too few to tell 10 configurations apart, 7 would show a difference of 3 times" in verdict(found)
-    assert next_step(found).startswith("a confirmation with fresh seeds tells, enough of them")
+    assert {"2", "10", "7"} <= set(re.findall(r"\b\d+\b", verdict(found)))  # seeds, of so many, that would tell
+    assert "confirm=" in next_step(found)
 
 
-def test_the_next_step_names_the_difference_seen_and_no_seeds_that_were_seen(comparison):
+def test_the_next_step_names_the_difference_seen():
     (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")], design=SWEEP)
-    assert next_step(found).endswith("than was seen: lenet-compare sweep=1f3a confirm=0.01")
+    assert next_step(found).endswith("sweep=1f3a confirm=0.01")
     (found,) = compare_runs([*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP)
     assert next_step(found).endswith("confirm=4")
 
@@ -233,20 +209,11 @@ def test_the_next_step_names_the_difference_seen_and_no_seeds_that_were_seen(com
 def test_the_next_step_is_one_that_is_not_refused():
     one, other = [0.824, 0.882, 0.928], [0.915, 0.852, 0.865]  # 0.07 points, of a spread of 8
     (found,) = compare_runs([*many(one, activation="tanh"), *many(other, activation="selu")], design=SWEEP)
-    with pytest.raises(ConfigError, match="more than 1,000 seeds"):
+    with pytest.raises(ConfigError, match="1,000"):
         plan(found, 0.0007)
     points = float(next_step(found).rpartition("=")[2])
     assert 0.07 < points < 10
     assert plan(found, points / 100).seeds <= 1000
-
-
-def test_a_difference_beyond_any_number_of_seeds_is_said_so():
-    same = {0: 0.9, 1: 0.91, 2: 0.92}
-    (found,) = compare_runs([*many(same, activation="selu"), *many({0: 0.91, 1: 0.9, 2: 0.91998}, activation="relu")])
-    assert (
-        against_leader(found.lead(1))
-        == "can't be told apart with n=3; not even 1,000 seeds would tell the 0.00 points seen"
-    )
 
 
 def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
@@ -254,27 +221,24 @@ def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
     leader = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
     (found,) = compare_runs([*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")])
     assert (found.lead(1).differs, found.lead(1).ahead) == (True, False)
-    assert against_leader(found.lead(1)).startswith("behind it by 1.00 points (")
-    assert "wins" not in verdict(found)
-
-
-def test_the_last_epoch_can_be_compared():
-    (found,) = compare_runs([*many(SELU, activation="selu"), *many(RELU, activation="relu")], by=By.last)
-    assert found.groups[0].mean == pytest.approx(np.mean(SELU) - 0.01)
+    assert "1.00 points" in against_leader(found.lead(1))
+    assert WINS not in verdict(found)
 
 
 def test_different_numbers_of_epochs_are_said_to_favour_the_longer():
     runs = [*many(SELU, num_epoch="10"), *many(TANH, num_epoch="3")]
     assert any("num_epoch" in note and "by=last" in note for note in notes(compare_runs(runs)[0]))
-    assert not any("num_epoch" in note for note in notes(compare_runs(runs, by=By.last)[0]))
+    (by_last,) = compare_runs(runs, by=By.last)
+    assert not any("num_epoch" in note for note in notes(by_last))
+    assert by_last.groups[0].mean == pytest.approx(np.mean(SELU) - 0.01)
 
 
 def test_the_sampling_error_of_the_validation_images_is_told():
     (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")])
-    assert notes(found) == [
-        "the luck is that of the seeds, on these 10,000 validation images; an accuracy of 91.10 % on so many has a "
-        "sampling error of 0.28 points"
-    ]
+    (note,) = notes(found)
+    assert {"10,000", "91.10", "0.28"} <= set(re.findall(r"[\d.,]*\d", note))
+    (found,) = compare_runs([*many([1.0, 1.0, 1.0]), *many([0.9, 0.91, 0.92], activation="relu")])
+    assert "99.97 %" in notes(found)[0]  # or more of all, where all were right
 
 
 def crossed(values, **flags):
@@ -294,35 +258,20 @@ def test_a_swept_split_is_luck_and_makes_no_configurations():
     assert [(g.n, g.splits) for g in found.groups] == [(15, 3), (15, 3)]
     assert (found.lead(1).n, found.lead(1).df) == (15, 2)
     assert found.lead(1).points == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
-    assert against_leader(replace(found.lead(1), differs=False, points=0.003)).endswith(
-        "seeds and as many splits would tell the 0.30 points seen"
-    )
     (note,) = notes(found)
-    assert "of the seeds and the splits (15 runs of 5 seeds and 3 splits, which share them)" in note
+    assert "15 runs" in note
     (found,) = compare_runs(runs, swept=["activation", "seed"])
     assert found.flags == ["activation", "split_seed"]
 
 
-def test_splits_of_other_data_files_are_no_luck():
-    runs = [
-        replace(run, data=f"train={run.flags['split_seed']}")
-        for run in crossed({(0, 0): 0.9, (1, 0): 0.91, (0, 1): 0.8, (1, 1): 0.81})
-    ]
-    (found,) = compare_runs(runs, swept=["split_seed"])
-    assert found.flags == ["split_seed"]
-
-
-def test_no_finished_run_is_no_leader():
+def test_without_a_finished_run_or_another_configuration_nothing_is_compared():
     (found,) = compare_runs([made(0, None, "failed"), made(1, 0.3, "diverged")])
     assert found.leader is None
-    assert verdict(found) == "No run finished: 1 diverged, 1 failed."
-
-
-def test_one_configuration_is_only_described():
+    assert "1 diverged" in verdict(found)
+    assert "1 failed" in verdict(found)
     (found,) = compare_runs(many(SELU))
-    assert (found.flags, found.leads) == ([], [None])
-    assert notes(found) == []
-    assert verdict(found) == "mnist: 91.10 % ± 0.15 (n=4)."
+    assert (found.flags, found.leads, notes(found)) == ([], [None], [])
+    assert "91.10 % ± 0.15 (n=4)" in verdict(found)
 
 
 def test_data_sets_are_not_compared_with_each_other(runs):
@@ -349,12 +298,6 @@ def test_flags_that_only_come_along_with_another_are_no_columns():
     (found,) = compare_runs([*adam, *sgd, *many(RELU, optimizer="sgd", optimizer__momentum="0")])
     assert found.flags == ["optimizer", "optimizer.momentum"]
     assert [found.values(g) for g in found.groups] == [["adam", "-"], ["sgd", "0.9"], ["sgd", "0"]]
-
-
-def test_a_flag_is_a_column_where_groups_differ_in_having_it_alone():
-    (found,) = compare_runs([*many(SELU), *many(TANH, augmentation__rotate="10.0")])
-    assert found.flags == ["augmentation.rotate"]
-    assert {found.name(g) for g in found.groups} == {"rotate=10", "mnist"}
 
 
 def test_how_runs_were_executed_makes_configurations_only_where_it_was_swept():
@@ -397,12 +340,12 @@ def test_whatever_runs_came_to_words_are_true_to_the_numbers(runs, pooled, by):
     stable = [g for g in found.groups if g.n and not g.diverged]
     assert found.not_excluded == [g for g in stable if g in found.not_excluded]
     assert (found.leader in found.not_excluded) == bool(stable)
-    if "wins" in text.replace("none wins", ""):
+    if WINS in text:
         assert not any(g.missing for g in found.groups)
         assert found.not_excluded == [found.leader]
         assert all(lead.ahead for lead in found.leads if lead is not None)
     if any(g.missing for g in found.groups):
-        assert next_step(found) == "the same line again trains what is missing"
+        assert next_step(found) is not None
     for group, lead in zip(found.groups, found.leads, strict=True):
         if lead is not None:
             assert group.n
@@ -415,23 +358,6 @@ def test_whatever_runs_came_to_words_are_true_to_the_numbers(runs, pooled, by):
     assert order == sorted(order)
 
 
-def test_of_so_many_all_right_says_what_that_means():
-    (found,) = compare_runs([*many([1.0, 1.0, 1.0]), *many([0.9, 0.91, 0.92], activation="relu")])
-    assert "100.00 % of so many means 99.97 % or more of all (95 %)" in notes(found)[0]
-
-
-def test_configurations_with_long_names_are_called_by_their_place_in_the_table():
-    runs = []
-    for n, accuracies in enumerate([SELU, TANH, [0.9098, 0.9121, 0.9090, 0.9119]]):
-        flags = {"optimizer__lr": f"0.128{n}", "label_smoothing": f"0.0{n}", "weight_decay": f"0.000{n}"}
-        runs += many(accuracies, **flags)
-    (found,) = compare_runs(runs)
-    first = found.name(found.leader)
-    assert len(first) > 30
-    assert verdict(found).startswith(f"{first} is first with 91.10 % ± 0.15 (n=4); it can't be told apart from #2, #3")
-    assert not_excluded(found) == "not excluded as best: 3 of 3: #1, #2, #3"
-
-
 def test_recipes_are_named_and_stand_for_what_follows_from_them():
     def of(recipe: str, accuracies: list[float], **flags: str) -> list[ComparedRun]:
         return [replace(run, recipe=recipe) for run in many(accuracies, **flags)]
@@ -441,9 +367,6 @@ def test_recipes_are_named_and_stand_for_what_follows_from_them():
     (found,) = compare_runs([*fast, *best], ["experiment"])
     assert found.flags == ["experiment"]
     assert [found.name(g) for g in found.groups] == ["best", "fast"]
-    assert any("they differ in num_epoch" in note for note in notes(found))
-    wide = of("best", [0.93, 0.94], num_epoch="50", optimizer__lr="0.1")
-    (found,) = compare_runs([*fast, *best, *wide], ["experiment", "optimizer.lr"])  # another flag was swept besides
-    assert found.flags == ["experiment", "optimizer.lr"]
+    assert any("num_epoch" in note for note in notes(found))
     (found,) = compare_runs([*fast, *(replace(run, recipe="") for run in best)])  # with runs of no recipe
     assert found.flags == ["optimizer.lr", "num_epoch"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -46,9 +45,6 @@ def test_the_interval_of_a_mean_is_students():
     # t(0.975, 3) = 3.1824, from a table
     half = 3.1824 * np.std(values, ddof=1) / 2
     assert mean_interval(by_seed(values)) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-6)
-
-
-def test_one_value_has_no_interval_and_equal_values_have_none_to_either_side():
     assert all(math.isnan(x) for x in mean_interval(by_seed([0.9])))
     assert mean_interval(by_seed([0.9, 0.9, 0.9])) == pytest.approx((0.9, 0.9))
 
@@ -152,9 +148,8 @@ def test_a_leader_that_the_same_runs_chose_differs_from_none_unless_it_wins_or_s
 
 def test_that_two_others_differ_helps_to_tell_the_leader_apart():
     """Shaffer's step: of three groups of which two differ, the third can be equal to one of them at most."""
-    leader, second, third = {(0, 0): 1.0, (2, 0): 1.0}, {(0, 0): 0.75, (1, 0): 1.0, (3, 0): 1.0}, {
-        (0, 0): 0.25, (1, 0): 0.625, (2, 0): 0.125, (3, 0): 0.5
-    }  # fmt: skip
+    leader, second = by_seed({0: 1.0, 2: 1.0}), by_seed({0: 0.75, 1: 1.0, 3: 1.0})
+    third = by_seed({0: 0.25, 1: 0.625, 2: 0.125, 3: 0.5})
     assert [d.differs for d in against_chosen(leader, [second, third])] == [False, True]
     assert [d.differs for d in against_fixed(leader, [second, third])] == [False, False]
 
@@ -164,18 +159,12 @@ def exact_power(n: int, ratio: float, level: float) -> float:
     return float(stats.nct.sf(limit, n - 1, ratio * math.sqrt(n)))
 
 
-@pytest.mark.parametrize("ratio", [0.2, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("level", [0.05, 0.05 / 3, 0.05 / 45])
+@pytest.mark.parametrize(("ratio", "level"), [(0.2, 0.05), (0.5, 0.05 / 45), (2.0, 0.05 / 3)])
 def test_so_many_seeds_have_a_power_of_about_80_percent(ratio, level):
     needed = seeds_needed(Difference(0.001 * ratio, 3, "paired", 0.5, 0.001, 2, level))
     assert needed is not None
     exact = next(n for n in range(2, 2000) if exact_power(n, ratio, level) >= 0.8)
     assert abs(needed - exact) <= max(1, 0.03 * exact)
-
-
-def test_a_difference_that_nobody_could_find_needs_no_number_of_seeds():
-    assert seeds_needed(Difference(1e-6, 3, "paired", 0.9, 0.001, 2, 0.05)) is None
-    assert seeds_needed(Difference(0.0, 3, "paired", 1.0, 0.001, 2, 0.05)) is None
 
 
 @pytest.mark.parametrize(("points", "df", "comparisons"), [(0.001, 4, 1), (0.002, 2, 3), (0.002, 29, 9)])
@@ -185,13 +174,6 @@ def test_a_confirmation_has_the_fewest_seeds_that_find_the_difference_with_80_pe
     n, level = seeds_for(points, spread, df, comparisons), LEVEL / comparisons
     assert n is not None
     assert exact_power(n, points / upper, level) >= 0.8 > exact_power(n - 1, points / upper, level)
-
-
-def test_the_limit_of_the_spread_is_above_the_true_one_four_times_in_five():
-    rng, df = np.random.default_rng(0), 4
-    found = [seeds_for(0.001, float(np.std(rng.normal(0, 0.001, df + 1), ddof=1)), df, 1) for _ in range(400)]
-    enough = next(n for n in range(2, 100) if exact_power(n, 1.0, LEVEL) >= 0.8)
-    assert np.mean([n is None or n >= enough for n in found]) == pytest.approx(0.8, abs=0.06)
 
 
 def test_a_confirmation_has_three_seeds_at_least_and_none_where_nothing_is_known():
@@ -218,14 +200,6 @@ def test_two_seeds_are_too_few_for_many_configurations():
     assert all(not too_few(n, k) for n, k in zip(needed, (2, 3, 10, 50, 200), strict=True))
 
 
-def test_more_than_a_hundred_groups_are_compared_at_once():
-    rng = np.random.default_rng(0)
-    groups = best_first([by_seed(rng.normal(0.9, 0.003, 4)) for _ in range(120)])
-    found = against_chosen(groups[0], groups[1:])
-    assert len(found) == 119
-    assert not any(d.differs for d in found)
-
-
 def test_benchmarks_judge_with_the_same_rule():
     """`benchmarks/verdicts.py` counts on arrays; one sweep at a time it comes to what is shipped."""
     from benchmarks.simulated import Scenario, judge, simulated
@@ -249,28 +223,6 @@ def test_benchmarks_judge_with_the_same_rule():
                 if leader in (i, j):
                     one = found[j if i == leader else i]
                     assert one.ahead == bool(differs[sweep, pair] and ahead[sweep, pair])
-
-
-def test_benchmarks_short_cut_for_many_configurations_is_the_shipped_way():
-    from benchmarks.simulated import Scenario, complete_pairs, equal, simulated
-
-    draws = simulated(Scenario("", equal(12), 5), 20, np.random.default_rng(0))
-    quick, found = complete_pairs(draws.values), pairs(draws)
-    for field in ("points", "spread", "error", "n", "df", "paired"):
-        assert getattr(quick, field) == pytest.approx(getattr(found, field))
-    counts = found.p <= LEVEL
-    assert quick.p[counts] == pytest.approx(found.p[counts])
-    assert (quick.p[~counts] > LEVEL).all()
-
-
-@given(st.lists(SEEDED, min_size=2, max_size=6))
-def test_of_very_many_groups_none_differs_that_would_not_among_few(groups):
-    leader, *others = best_first(groups)
-    with mock.patch("lenet_exp.comparison.statistics.MOST_GROUPS", 1):
-        many = against_chosen(leader, others)
-    for one, other in zip(many, against_chosen(leader, others), strict=True):
-        assert other.differs or not one.differs
-        assert (one.points, one.n, one.level <= other.level or math.isnan(one.level)) == (other.points, other.n, True)
 
 
 def test_a_thousand_groups_are_compared():
