@@ -7,15 +7,17 @@ import getpass
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tests.commands import free_port
 
+NODES = ("n0", "n1")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun", "setpriv")
 CONF = """
 ClusterName=test
@@ -46,7 +48,6 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n/slurmd.log
 {nodes}
 PartitionName=main Nodes=n0,n1 Default=YES MaxTime=INFINITE State=UP
-PartitionName=apart Nodes=n2 MaxTime=INFINITE State=UP
 """
 
 
@@ -71,7 +72,7 @@ class Slurm:
 
     def start(self) -> None:
         self.folder.chmod(0o755)
-        ports = [free_port() for _ in range(4)]
+        ports = [free_port() for _ in range(3)]
         host = os.uname().nodename
         nodes = [
             f"NodeName=n{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1"
@@ -80,37 +81,23 @@ class Slurm:
         conf = CONF.format(host=host, port=ports[0], folder=self.folder, nodes="\n".join(nodes))
         (self.folder / "slurm.conf").write_text(conf)
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
-        for name in ("state", "n0", "n1", "n2", "hidden"):
+        for name in ("state", *NODES):
             (self.folder / name).mkdir()
         self._start_munge()
         self._run("slurmctld")
-        for node in ("n0", "n1"):
+        for node in NODES:
             self.start_node(node)
-        self._wait_for("n0", "n1")
+        self._wait_until_idle()
 
-    def start_node(self, node: str, *around: str) -> None:
-        """Args:
-        around: the command by which its daemon is started.
-        """
-        self._run(*around, "slurmd", "-N", node)
-
-    def start_apart(self) -> None:
-        """Node n2, partition `apart`: it does not see what lies in the folder `hidden`."""
-        mount = f'mount -t tmpfs none {self.folder / "hidden"} && exec "$@"'
-        self.start_node("n2", "unshare", "--mount", "sh", "-c", mount, "sh")
-        self._wait_for("n2")
+    def start_node(self, node: str) -> None:
+        self._run("slurmd", "-N", node)
 
     def lose_node(self, node: str) -> int:
         """As if its power were cut: its daemon and all that it started die at once; how many. That it is down is told
         to the controller, which would find it out in half a minute."""
-        lost: list[int] = []
-        while found := [pid for pid in _processes() if self._is_of(pid, node)]:  # some are being started just now
-            lost += found
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        lost = _kill_all(lambda process: self._is_of(process, node))
         self.command("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
-        return len(set(lost))
+        return lost
 
     def command(self, *arguments: str) -> str:
         environment = os.environ | self.environment
@@ -123,10 +110,7 @@ class Slurm:
         return self.command("squeue", "--noheader", "--array", "--format=%F_%K %T %N").splitlines()
 
     def end(self) -> None:
-        while found := [pid for pid in _processes() if self._is_mine(pid)]:
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        _kill_all(self._is_mine)
 
     def _start_munge(self) -> None:
         munge = self.folder / "munge"
@@ -146,24 +130,22 @@ class Slurm:
             done = subprocess.run(command, env=environment, cwd=self.folder, stdout=out, stderr=out, timeout=60)
         assert done.returncode == 0, f"{command}: {log.read_text()}"
 
-    def _wait_for(self, *nodes: str) -> None:
+    def _wait_until_idle(self) -> None:
         deadline = time.monotonic() + 30
-        while True:
-            states = self.command("sinfo", "--noheader", "--Node", "--format=%N %T").split()
-            if all(state == "idle" for node, state in zip(states[::2], states[1::2], strict=True) if node in nodes):
-                return
+        while set(states := self.command("sinfo", "--noheader", "--Node", "--format=%T").split()) != {"idle"}:
             assert time.monotonic() < deadline, states
             time.sleep(0.2)
 
-    def _is_of(self, pid: int, node: str) -> bool:
-        wanted = {f"SLURMD_NODENAME={node}", f"SLURM_CONF={self.folder / 'slurm.conf'}"}
-        return _folder(pid) == self.folder / node or wanted <= set(_environment(pid))
+    def _is_of(self, process: psutil.Process, node: str) -> bool:
+        environment = process.environ()
+        mine = environment.get("SLURM_CONF") == str(self.folder / "slurm.conf")
+        return process.cwd() == str(self.folder / node) or (mine and environment.get("SLURMD_NODENAME") == node)
 
-    def _is_mine(self, pid: int) -> bool:
-        return pid != os.getpid() and (
-            self.folder in [_folder(pid), *(_folder(pid) or Path("/")).parents]
-            or str(self.folder) in _command(pid)
-            or (bool(_environment(pid)) and any(self._is_of(pid, node) for node in ("n0", "n1", "n2")))
+    def _is_mine(self, process: psutil.Process) -> bool:
+        return (
+            Path(process.cwd()).is_relative_to(self.folder)
+            or str(self.folder) in " ".join(process.cmdline())
+            or any(self._is_of(process, node) for node in NODES)
         )
 
 
@@ -182,26 +164,16 @@ def _path() -> str:
     return f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
-def _processes() -> list[int]:
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-
-
-def _folder(pid: int) -> Path | None:
-    try:
-        return Path(f"/proc/{pid}/cwd").readlink()
-    except OSError:
-        return None
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _environment(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return []
+def _kill_all(which: Callable[[psutil.Process], bool]) -> int:
+    """And what these start just now; how many."""
+    killed: set[int] = set()
+    while True:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and which(process):
+                    process.kill()
+                    found.append(process.pid)
+        if not found:
+            return len(killed)
+        killed.update(found)

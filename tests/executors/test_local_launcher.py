@@ -27,10 +27,20 @@ def test_hydra_finds_it():
 
 
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("local", [])])
-class TestLocalLauncher(LauncherTestSuite):
-    pass
+class TestLocalLauncher:
+    """Of those that take several jobs, in one process each; the rest of the suite is of Hydra's sweeper."""
+
+    get_task_function = LauncherTestSuite.get_task_function
+    test_sweep_2_jobs = LauncherTestSuite.test_sweep_2_jobs
+    test_sweep_and_override = LauncherTestSuite.test_sweep_and_override
+    test_sweep_with_custom_resolver = LauncherTestSuite.test_sweep_with_custom_resolver
 
 
 @pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=local"])])
-class TestLocalLauncherIntegration(IntegrationTestSuite):
-    pass
+class TestLocalLauncherIntegration:
+    """Where a job runs, by an application of its own."""
+
+    get_test_app_working_dir = IntegrationTestSuite.get_test_app_working_dir
+    get_test_scratch_dir = IntegrationTestSuite.get_test_scratch_dir
+    generate_custom_cmd = IntegrationTestSuite.generate_custom_cmd
+    test_to_absolute_path_multirun = IntegrationTestSuite.test_to_absolute_path_multirun

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from lenet_exp.executors.slurm_options import (
     SlurmOptions,
     allocation_arguments,
@@ -89,3 +91,21 @@ def test_a_place_is_named_by_allocation_restart_and_task():
     assert place_name(array | {"SLURM_RESTART_COUNT": "2", "SLURM_PROCID": "7"}) == "12_3-2-7"
     assert place_name({"SLURM_JOB_ID": "15"}) == "15-0-0"
     assert Path(place_name(array)).name == place_name(array)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("hydra/launcher=cluster_slurm",), "sbatch"),  # which is not there
+        (("hydra/launcher=cluster_slurm", "hydra.launcher.allocations=0"), "hydra.launcher.allocations=0"),
+        (("hydra/launcher=cluster_slurm", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
+        (("hydra/launcher=cluster_ray", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
+        (("sweep.detach=true",), "sweep.detach=true"),  # of this machine
+    ],
+)
+def test_what_can_not_be_done_is_one_line(main, outputs, tmp_path, monkeypatch, more, named):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = main("-m", "dataset=digits", "seed=0,1", *more)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert named in done.stderr.splitlines()[-1]
+    assert not list(outputs.glob("*s/*/*"))

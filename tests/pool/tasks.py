@@ -24,9 +24,9 @@ def prepare() -> None:
     prepared.append(os.getpid())
 
 
-def where() -> tuple[int, int, int]:
-    """Process, session, and how often `prepare` was called there."""
-    return os.getpid(), os.getsid(0), len(prepared)
+def where(n: int) -> tuple[int, int, int, int]:
+    """What it was given; process, session, and how often `prepare` was called there."""
+    return n, os.getpid(), os.getsid(0), len(prepared)
 
 
 def double(n: int) -> int:
@@ -99,10 +99,6 @@ def never_end(file: str) -> None:
 def shout(text: str) -> None:
     print(text, flush=True)
     print(text, file=sys.stderr, flush=True)
-
-
-def read(descriptor: int) -> bytes:
-    return os.pread(descriptor, 100, 0)
 
 
 def pool_of_waiting(file: str) -> None:
