@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.comparison.racing import FEW, LEAST, dropped, moderated
+from lenet_exp.comparison.racing import FEW, LEAST, dropped
 
 
 def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:
@@ -34,13 +33,6 @@ def test_nobody_is_dropped_while_the_spread_is_hardly_known():
     assert dropped({}, seeds=5, configurations=20) == set()
     assert dropped({0: [], 1: [0.5]}, seeds=1, configurations=2) == set()
     assert dropped({i: [0.5, 0.5] for i in range(20)}, seeds=3, configurations=20) == set()
-
-
-def test_what_all_share_of_a_seed_is_no_spread():
-    table = np.array(list(race([0.9] * 40, 5, spread=0.002).values()))
-    found = moderated(table)
-    assert found is not None
-    assert np.sqrt(found.variance).mean() == pytest.approx(0.002, rel=0.15)
 
 
 @given(st.integers(0, 10**6), st.integers(LEAST, 30), st.integers(2, 6))
