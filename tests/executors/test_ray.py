@@ -95,7 +95,7 @@ def cluster() -> Iterator[Cluster]:
             found.end()
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=38)
 def test_neither_a_search_nor_a_node_that_is_killed_costs_what_was_committed(cluster, ready, tmp_path):
     def begun(*more: str) -> subprocess.Popen[str]:
         return start("-m", *LINE, *cluster.line, *more, outputs=ready, cold=True, env=ENVIRONMENT)

@@ -44,7 +44,7 @@ def ended(outputs: Path) -> list[tuple[str, str, str]]:
     return [(run.info.run_name, run.data.tags["outcome"], run.data.tags.get("weights_digest", "")) for run in found]
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=35)
 def test_a_detached_search_outlives_a_node_is_stopped_and_ends_as_on_one_machine(cluster, ready, tmp_path):
     """Its process is a job of Slurm, on one node; its runs are on the other."""
 
