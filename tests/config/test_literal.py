@@ -6,8 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.errors import ConfigError
@@ -15,38 +13,32 @@ from lenet_exp.errors import ConfigError
 KNOWN = {"sweep": "last", "output": None}
 
 
-@given(st.text())
-def test_a_value_is_taken_as_typed(value):
-    assert parse([f"sweep={value}"], KNOWN) == {"sweep": value, "output": None}
-
-
-@given(st.lists(st.tuples(st.sampled_from(sorted(KNOWN)), st.text())))
-def test_the_last_of_several_wins_and_the_defaults_stay_as_they_are(pairs):
-    assert parse([f"{key}={value}" for key, value in pairs], KNOWN) == KNOWN | dict(pairs)
+@pytest.mark.parametrize("value", ["", "a=b", "[1,2]", "${x}", " 'é\n", "sweep="])
+def test_a_value_is_taken_as_typed_and_the_last_of_several_wins(value):
+    assert parse([f"output={value}"], KNOWN) == {"sweep": "last", "output": value}
+    assert parse(["sweep=x", f"sweep={value}"], KNOWN) == {"sweep": value, "output": None}
     assert KNOWN == {"sweep": "last", "output": None}
 
 
 @pytest.mark.parametrize(
-    ("typed", "says"),
+    ("typed", "meant"),
     [
-        ("sweeps=last", "sweeps=last: allowed is sweep=, output=; did you mean sweep=?"),
-        ("--Output=x", "--Output=x: allowed is sweep=, output=; did you mean output=?"),
-        ("last", "last: allowed is sweep=, output=; did you mean sweep=last?"),
-        ("2e57", "2e57: allowed is sweep=, output=; did you mean sweep=2e57?"),
-        ("report.html", "report.html: allowed is sweep=, output=; did you mean output=report.html?"),
-        ("sqlite:///x.db", "sqlite:///x.db: allowed is sweep=, output="),
-        ("relu", "relu: allowed is sweep=, output="),
-        ("", ": allowed is sweep=, output="),
+        ("--Output=x", "output=?"),
+        ("2e57", "sweep=2e57?"),
+        ("report.html", "output=report.html?"),
+        ("sqlite:///x.db", ""),
+        ("", ""),
     ],
 )
-def test_a_mistake_is_named_with_what_is_allowed(typed, says):
+def test_a_mistake_is_named_with_what_is_allowed(typed, meant):
     with pytest.raises(ConfigError) as raised:
         parse([typed], KNOWN)
-    assert str(raised.value) == says
-
-
-def test_a_command_without_flags_says_so():
-    with pytest.raises(ConfigError, match="sweep=last: nothing is allowed here"):
+    said, _, hint = str(raised.value).partition(";")
+    assert said.startswith(f"{typed}: ")
+    assert said.endswith("sweep=, output=")
+    assert hint.endswith(meant)
+    assert bool(hint) == bool(meant)
+    with pytest.raises(ConfigError, match=r"^sweep=last: .*nothing"):
         parse(["sweep=last"], {})
 
 
@@ -81,9 +73,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback():
         "run_command('lenet-x', '', lambda a: [print('line') for _ in range(100_000)] and 0)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.stderr is not None
     assert process.stderr.read() == b""
     assert process.wait(60) == 0

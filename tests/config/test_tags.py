@@ -5,33 +5,28 @@ from __future__ import annotations
 import pytest
 
 from lenet_exp.api import compose
-from lenet_exp.config.tags import checked, is_own, merged
+from lenet_exp.config.tags import NAMES, check_tags, checked, merged
 from lenet_exp.errors import ConfigError
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["kind", "fingerprint", "outcome", "sweep", "sweeps", "sweep_folder", "swept", "git_commit", "owner"],
-)
-def test_a_name_of_the_programs_own_is_refused_in_one_line(name):
-    with pytest.raises(ConfigError) as refused:
-        compose([f"tracking.tags.{name}=x"])
-    assert str(refused.value).startswith(
-        f"tracking.tags.{name}=x: this name is the program's own; allowed is any but kind,"
-    )
-    assert "\n" not in str(refused.value)
+def test_the_names_by_which_runs_are_found_are_refused_in_one_line():
+    found_by = ["kind", "fingerprint", "outcome", "sweep", "sweeps", "sweep_folder", "swept", "git_commit", "owner"]
+    for name in {*found_by, *NAMES}:
+        with pytest.raises(ConfigError) as refused:
+            check_tags({name: "x"})
+        assert str(refused.value).startswith(f"tracking.tags.{name}=x: ")
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    "override",
+    ("override", "named"),
     [
-        "tracking.tags.mlflow.note.content=x",
-        "tracking.tags.version.torch=1",
-        "+tracking.tags={a: {b: 1}, mlflow: {user: me}}",
+        ("tracking.tags.mlflow.note.content=x", "mlflow.note.content=x"),
+        ("+tracking.tags={a: {b: 1}, version: {torch: 1}}", "version.torch=1"),
     ],
 )
-def test_nor_is_one_whose_dots_hydra_took_apart(override):
-    with pytest.raises(ConfigError, match="this name is the program's own"):
+def test_so_are_those_whose_dots_hydra_took_apart(override, named):
+    with pytest.raises(ConfigError, match=f"^tracking.tags.{named}: "):
         compose([override])
 
 
@@ -41,13 +36,7 @@ def test_others_may_have_any_name():
 
 
 def test_where_nobody_checked_the_programs_own_win():
-    assert merged({"kind": "run"}, {"kind": "sweep", "fingerprint": "mine", "note": "a"}) == {
-        "kind": "run",
-        "note": "a",
-    }
-
-
-def test_a_tag_that_the_list_lacks_is_not_set():
-    assert not is_own("note")
+    users = {"kind": "sweep", "fingerprint": "mine", "note": "a"}
+    assert merged({"kind": "run"}, users) == {"kind": "run", "note": "a"}
     with pytest.raises(ValueError, match="note"):
         checked({"kind": "run", "note": "a"})
