@@ -6,7 +6,6 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import torch
 
 MADE_UP = "dataset.sha256.train-labels-idx1-ubyte=null"  # of KMNIST's digests, the one that made-up labels don't have
 CODES = {np.dtype("uint8"): 8, np.dtype("int32"): 12}
@@ -51,8 +50,3 @@ def write_qmnist(root: Path, images: np.ndarray, labels: np.ndarray) -> Path:
     for name in ("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int"):
         (raw / name).write_text("test data, not for training")
     return raw
-
-
-def as_tensors(images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same as (n, 28, 28) uint8 and (n,) int64."""
-    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))

@@ -15,36 +15,33 @@ CLASS_NAMES = {
 }
 
 
-@pytest.mark.slow(seconds=11)
 @pytest.mark.parametrize("dataset", ["kmnist", "qmnist"])
-def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(dataset, cli, ready, tmp_path):
-    images, labels = pictures(600)
+def test_a_data_set_in_its_real_format_trains_and_stands_in_mlflow(dataset, main, ready, tmp_path):
     if dataset == "kmnist":
-        raw = write_mnist_like(tmp_path / "data", "KMNIST", images, labels)
+        raw = write_mnist_like(tmp_path / "data", "KMNIST", *pictures(600))
     else:
-        raw = write_qmnist(tmp_path / "data", images, labels)
+        raw = write_qmnist(tmp_path / "data", *pictures(600))
     known = [MADE_UP] if dataset == "kmnist" else []
-    sizes = [*known, "dataset.val_size=100", "batch_size=20", "num_epoch=1", "tracking.models=none"]
-    done = cli(f"dataset={dataset}", f"data_root={tmp_path / 'data'}", *sizes)
+    sizes = [*known, "dataset.val_size=100", "batch_size=20", "num_epoch=1"]
+    done = main(
+        f"dataset={dataset}", f"data_root={tmp_path / 'data'}", *sizes, "tracking.models=none", "tracking.plots=false"
+    )
     assert done.returncode == 0, done.stderr
     (file,) = ready.glob("runs/*/record.json")
     record = json.loads(file.read_text())
     client = MlflowClient(f"sqlite:///{ready / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("lenet_exp").experiment_id])
 
-    assert "Traceback" not in done.stderr
-    assert run.info.run_id in done.stdout
     assert record["outcome"] == run.data.tags["outcome"] == "finished"
-    assert run.info.status == "FINISHED"
     assert record["config"]["dataset"]["class_names"] == CLASS_NAMES[dataset]
     assert sum(map(sum, record["confusion_matrix"])) == 100
-    assert record["best_val_accuracy"] > 0.5  # ten plain patterns
-    assert run.data.metrics["best_val_accuracy"] == record["best_val_accuracy"]
+    assert run.data.metrics["best_val_accuracy"] == record["best_val_accuracy"] > 0.5  # ten plain patterns
     assert run.data.params["dataset"] == dataset
 
     inputs = {i.tags[0].value: i.dataset for i in run.inputs.dataset_inputs}
-    assert set(inputs) == {"training", "validation"}
-    assert {i.name for i in inputs.values()} == {dataset}
-    assert inputs["training"].digest == record["data_digests"]["train"][:36]
-    assert inputs["validation"].digest == record["data_digests"]["validation"][:36]
-    assert all(str(raw) in i.source for i in inputs.values())
+    digests = record["data_digests"]
+    assert {part: i.digest for part, i in inputs.items()} == {
+        "training": digests["train"][:36],
+        "validation": digests["validation"][:36],
+    }
+    assert all(i.name == dataset and str(raw) in i.source for i in inputs.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
@@ -32,19 +32,13 @@ def as_torchvision_does(raw: torch.Tensor, white: int) -> torch.Tensor:
     white=st.sampled_from([16, 255]),
     seed=st.integers(0, 1000),
 )
+@example(3, 32, 32, 255, 0)
+@example(2, 28, 28, 255, 0)
+@example(2, 8, 8, 16, 0)
+@settings(max_examples=40)
 def test_equals_torchvisions_bilinear_resize_with_antialias(n, height, width, white, seed):
     raw = pixels((n, height, width), white, seed)
     torch.testing.assert_close(normalise(raw, white), as_torchvision_does(raw, white), rtol=0, atol=1e-6)
-
-
-def test_images_of_32_pixels_are_only_scaled():
-    raw = pixels((3, 32, 32), 255, 0)
-    assert torch.equal(normalise(raw, 255), (raw[:, None].float() / 255 - 0.5) / 0.5)
-
-
-def test_black_is_minus_one_and_white_is_one():
-    assert (normalise(torch.zeros(2, 28, 28, dtype=torch.uint8), 255) == -1).all()
-    torch.testing.assert_close(normalise(torch.full((2, 8, 8), 16, dtype=torch.uint8), 16), torch.ones(2, 1, 32, 32))
 
 
 def test_the_work_is_done_in_parts_without_a_trace_in_the_result():
@@ -54,7 +48,7 @@ def test_the_work_is_done_in_parts_without_a_trace_in_the_result():
     assert torch.equal(whole[images.CHUNK :], normalise(raw[images.CHUNK :], 16))
 
 
-@pytest.mark.parametrize("dataset", ["digits", "mnist", "fashion_mnist"])
+@pytest.mark.parametrize("dataset", ["digits", "mnist"])
 def test_real_images_lie_in_minus_one_to_one(dataset, request):
     where = [] if dataset == "digits" else [f"data_root={request.getfixturevalue('real_data')}"]
     data = load_training_data(compose([f"dataset={dataset}", *where]), CPU)

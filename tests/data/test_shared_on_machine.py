@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,32 +24,25 @@ sys.stdin.read()
 CONTENT = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
-def holder(folder: Path) -> tuple[subprocess.Popen[str], int]:
-    """Another process that has it, and the number of its memory."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDS, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    return process, int(process.stdout.readline())
-
-
 def memory(shared: SharedTensor) -> int:
     return os.fstat(shared.descriptor).st_ino
 
 
 def test_what_one_process_has_another_maps_and_keeps_when_that_is_killed(tmp_path):
     folder = tmp_path / "shared"
-    first, number = holder(folder)
+    command = [sys.executable, "-c", HOLDS, str(folder)]
+    first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    number = int(first.stdout.readline())
     shared = shared_on_machine(CONTENT, folder)
     assert memory(shared) == number
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert torch.equal(from_shared_memory(shared), torch.from_numpy(CONTENT))
     assert os.get_inheritable(shared.descriptor)
-    second, again = holder(folder)
-    assert again == number  # this process has it
-    second.communicate("")
-    os.close(shared.descriptor)
+    again = shared_on_machine(CONTENT, folder)
+    assert memory(again) == number  # this process has it
+    for one in (shared, again):
+        os.close(one.descriptor)
 
 
 def test_other_content_and_content_that_is_not_what_it_was_are_not_shared(tmp_path):
