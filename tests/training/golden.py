@@ -28,7 +28,7 @@ TAMED = {
 
 CONFIGURATIONS = {
     **{name: [f"activation={name}"] for name in ACTIVATIONS},
-    **{name: [f"optimizer={name}", *TAMED.get(name, [])] for name in OPTIMIZERS},
+    **{name: [f"optimizer={name}", *TAMED.get(name, [])] for name in OPTIMIZERS if name != "sgd"},  # selu has it
     "dropout": ["regularization=dropout"],
     "dropout and rrelu": ["regularization=dropout_weight_decay", "activation=rrelu"],
     "one cycle": ["schedule=one_cycle"],

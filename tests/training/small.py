@@ -22,7 +22,6 @@ from lenet_exp.training.weights import weights_digest
 
 ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))
 OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"))
-N_TRAIN = 1250
 
 
 def configure(*overrides: str) -> Config:

@@ -21,7 +21,7 @@ def seeded(layer: nn.Module, seed: int = 0) -> nn.Module:
     return layer.train()
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(rate=rates, seed=st.integers(0, 100))
 def test_dropout_drops_its_share_and_scales_the_rest_so_that_the_mean_stays(rate, seed):
     out = seeded(Dropout(rate), seed)(torch.ones(N))
@@ -32,24 +32,12 @@ def test_dropout_drops_its_share_and_scales_the_rest_so_that_the_mean_stays(rate
     assert abs(float(out.double().mean()) - 1) <= within / N / (1 - rate)
 
 
-@given(rate=rates)
-def test_dropout_is_the_identity_in_evaluation(rate):
+def test_dropout_is_the_identity_in_evaluation_and_where_nothing_is_dropped_and_draws_nothing():
     x = torch.linspace(-3, 3, 7)
-    assert torch.equal(Dropout(rate).eval()(x), x)
-
-
-def test_dropout_of_nothing_is_the_identity_and_draws_nothing():
-    layer, x = seeded(Dropout(0)), torch.linspace(-3, 3, 7)
-    before = layer.generator.get_state()
-    assert torch.equal(layer(x), x)
-    assert torch.equal(layer.generator.get_state(), before)
-
-
-def test_dropouts_gradient_is_its_mask():
-    layer, x = seeded(Dropout(0.4)), torch.full((1000,), 2.0, requires_grad=True)
-    out = layer(x)
-    out.sum().backward()
-    torch.testing.assert_close(x.grad, out.detach() / 2)
+    for layer in (seeded(Dropout(0.5)).eval(), seeded(Dropout(0))):
+        before = layer.generator.get_state()
+        assert torch.equal(layer(x), x)
+        assert torch.equal(layer.generator.get_state(), before)
 
 
 @pytest.mark.parametrize("make", [lambda: Dropout(0.5), RReLU])
@@ -65,7 +53,7 @@ def test_the_generator_alone_decides_what_is_drawn(make):
     assert not torch.equal(other(x), first)
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(bounds=ranges, seed=st.integers(0, 100))
 def test_rrelus_slopes_are_uniform_in_their_range(bounds, seed):
     lower, upper = bounds
@@ -85,27 +73,17 @@ def test_rrelu_leaves_what_is_not_negative_and_scales_each_negative_by_its_own_s
 
 
 @given(bounds=ranges)
+@settings(max_examples=20)
 def test_rrelu_is_a_leaky_relu_with_the_mean_slope_in_evaluation(bounds):
     lower, upper = bounds
     x = torch.linspace(-4, 4, 81)
     ours = RReLU(lower, upper).eval()(x)
     torch.testing.assert_close(ours, nn.functional.leaky_relu(x, (lower + upper) / 2))
     torch.testing.assert_close(ours, nn.RReLU(lower, upper).eval()(x))
+    torch.testing.assert_close(RReLU().eval()(x), nn.RReLU().eval()(x))  # the defaults, too
 
 
-def test_rrelus_defaults_are_torchs():
-    ours, torchs = RReLU(), nn.RReLU()
-    assert (ours.lower, ours.upper) == (torchs.lower, torchs.upper)
-
-
-def test_rrelus_gradient_is_the_slope_that_was_drawn():
-    x = torch.linspace(-4, 4, 800, requires_grad=True)
-    out = seeded(RReLU())(x)
-    out.sum().backward()
-    torch.testing.assert_close(x.grad, (out / x).detach())
-
-
-def test_rrelus_gradient_is_that_of_finite_differences():
+def test_gradients_are_those_of_finite_differences():
     x = torch.linspace(-4, 4, 24, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: seeded(RReLU())(x), x)
     assert torch.autograd.gradcheck(lambda x: seeded(Dropout(0.5))(x), x)
@@ -119,5 +97,5 @@ def test_what_is_not_a_number_is_not_hidden(layer):
 
 @pytest.mark.parametrize("bounds", [(0.5, 0.1), (-0.1, 0.3), (float("nan"), 1.0)])
 def test_bounds_that_make_no_range_are_refused(bounds):
-    with pytest.raises(ValueError, match="allowed is 0 <= lower <= upper"):
+    with pytest.raises(ValueError, match="lower <= upper"):
         RReLU(*bounds)

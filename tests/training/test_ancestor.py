@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
-import pickletools
 import struct
 import zipfile
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from lenet_exp.api import compose
 from lenet_exp.data.images import normalise
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import UserError
@@ -35,8 +34,6 @@ published = pytest.mark.skipif(not MNIST.is_file(), reason="the ancestor's publi
     [(MNIST.name, "mnist", 9894), ("FashionMNIST_epoch38_acc0.9094.pkl", "fashion_mnist", 9036)],
 )
 def test_its_published_models_give_exactly_the_published_accuracy(file, dataset, correct, real_data):
-    from lenet_exp.api import compose
-
     raw = read_images(compose([f"dataset={dataset}"]).dataset, real_data, "test")
     predictions = predict_classes(load_ancestor(MODELS / file), normalise(raw.images, raw.white), 500)
     assert int((predictions == raw.labels).sum()) == correct
@@ -53,8 +50,7 @@ ACTIVATIONS = {
 }
 
 
-@pytest.mark.parametrize("dropout", [0, 0.3])
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize(("name", "dropout"), [*((name, 0.3) for name in ACTIVATIONS), ("selu", 0)])
 def test_any_of_its_activations_and_dropout_settings_work(name, dropout, tmp_path):
     network = LeNet5(ACTIVATIONS[name], dropout).eval()
     save(network, tmp_path / "model.pkl")
@@ -89,16 +85,8 @@ def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
     return {
         "os.system": (pickle.dumps(Call(os.system, touch), protocol=2), "posix.system"),
         "eval": (opcodes("__builtin__ eval", code), "__builtin__.eval"),
-        "exec": (opcodes("builtins exec", code), "builtins.exec"),
-        "getattr": (opcodes("__builtin__ getattr", code), "__builtin__.getattr"),
-        "subprocess": (opcodes("subprocess getoutput", touch), "subprocess.getoutput"),
-        "runpy": (opcodes("runpy run_path", str(marker)), "runpy.run_path"),
-        "import": (opcodes("importlib import_module", "antigravity"), "importlib.import_module"),
-        "torch.load": (opcodes("torch load", str(marker)), "torch.load"),
-        "torch.hub": (opcodes("torch.hub load", "evil/repo"), "torch.hub.load"),
         "dotted": (opcodes("torch.nn.modules.activation torch.os.system", touch), "torch.os.system"),
         "a module of another kind": (opcodes("torch.nn.modules.container Sequential", ""), "container.Sequential"),
-        "numpy": (opcodes("numpy load", str(marker)), "numpy.load"),
         "a name from the stack": (protocol_4, "FRAME"),
         "a name from the stack, no frame": (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", "SHORT_BINUNICODE"),
         "an instance opcode": (inst, "INST"),
@@ -148,23 +136,10 @@ def test_an_attack_hidden_in_a_real_model_is_refused(tmp_path):
     assert not marker.exists()
 
 
-def test_two_pickles_in_one_file_are_refused(tmp_path):
-    path = archive(tmp_path / "two.pkl", ("archive/data.pkl", b"\x80\x02N."), ("other/data.pkl", b"\x80\x02N."))
-    with pytest.raises(UserError, match="allowed is one"):
-        load_ancestor(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (b"", "not a file of torch.save"),
-        (b"no zip at all", "not a file of torch.save"),
-        (pickle.dumps(Call(os.system, "true"), protocol=2), "not a file of torch.save"),
-    ],
-)
-def test_what_is_no_archive_is_refused(content, says, tmp_path):
+@pytest.mark.parametrize("content", [b"", b"no zip at all", pickle.dumps(Call(os.system, "true"), protocol=2)])
+def test_what_is_no_archive_is_refused(content, tmp_path):
     (tmp_path / "bad.pkl").write_bytes(content)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=r"bad\.pkl"):
         load_ancestor(tmp_path / "bad.pkl")
 
 
@@ -175,48 +150,36 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
             for _ in range(70):
                 big.write(bytes(2**20))
     assert (tmp_path / "bomb.pkl").stat().st_size < 2**20
-    with pytest.raises(UserError, match="unpacks to more than 64 MiB"):
+    with pytest.raises(UserError, match="64 MiB"):
         load_ancestor(tmp_path / "bomb.pkl")
 
 
-@pytest.mark.parametrize("value", [None, {"a": 1}, [1, 2]])
-def test_harmless_pickles_of_other_things_are_no_model(value, tmp_path):
-    torch.save(value, tmp_path / "other.pkl")
-    with pytest.raises(UserError, match="not a LeNet-5 of the ancestor"):
-        load_ancestor(tmp_path / "other.pkl")
-
-
-def test_a_model_of_another_shape_is_no_model(tmp_path):
+def test_another_module_or_a_model_of_another_shape_is_no_model(tmp_path):
     network = LeNet5(nn.SELU, 0)
     network.fc3 = nn.Linear(84, 11)
-    save(network, tmp_path / "model.pkl")
-    with pytest.raises(UserError, match="not a LeNet-5 of the ancestor"):
-        load_ancestor(tmp_path / "model.pkl")
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.pkl: can't be read"):
-        load_ancestor(tmp_path / "gone.pkl")
-
-
-@published
-def test_the_scan_sees_all_that_the_published_files_hold():
-    with zipfile.ZipFile(io.BytesIO(MNIST.read_bytes())) as model:
-        operations = pickletools.genops(model.read("archive/data.pkl"))
-    assert sum(operation.name == "GLOBAL" for operation, _, _ in operations) == 10
+    save(network, tmp_path / "shape.pkl")
+    torch.save({"a": 1}, tmp_path / "other.pkl")
+    for name in ("shape", "other"):
+        with pytest.raises(UserError, match=rf"{name}\.pkl: not a LeNet-5"):
+            load_ancestor(tmp_path / f"{name}.pkl")
 
 
 @pytest.mark.parametrize(
-    ("pickle", "says"),
-    [(b"\x80\x02" + b"N0" * 30_000 + b"N.", "50000 opcodes"), (b"\x80\x02N." + bytes(2**21), "more than 1 MiB")],
+    ("pickles", "says"),
+    [
+        ([b"\x80\x02" + b"N0" * 30_000 + b"N."], "50000 opcodes"),
+        ([b"\x80\x02N." + bytes(2**21)], "1 MiB"),
+        ([b"\x80\x02N."] * 2, "allowed is one"),
+    ],
 )
-def test_a_pickle_of_more_than_a_network_is_refused_before_it_fills_the_memory(pickle, says, tmp_path):
-    path = archive(tmp_path / "long.pkl", ("archive/data.pkl", pickle))
+def test_pickles_of_more_than_a_network_are_refused_before_they_fill_the_memory(pickles, says, tmp_path):
+    path = archive(tmp_path / "long.pkl", *((f"{n}/data.pkl", content) for n, content in enumerate(pickles)))
     with pytest.raises(UserError, match=says):
         load_ancestor(path)
 
 
-def test_a_pipe_in_place_of_a_model_blocks_nothing(tmp_path):
-    os.mkfifo(tmp_path / "pipe.pkl")
-    with pytest.raises(UserError, match=r"pipe\.pkl: can't be read"):
-        load_ancestor(tmp_path / "pipe.pkl")
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: None])
+def test_a_pipe_in_place_of_a_model_blocks_nothing_and_a_missing_file_is_named(make, tmp_path):
+    make(tmp_path / "model.pkl")
+    with pytest.raises(UserError, match=r"model\.pkl: can't be read"):
+        load_ancestor(tmp_path / "model.pkl")

@@ -16,6 +16,7 @@ from lenet_exp.training.fit import fit
 from tests.training.small import configure, digest, start, train
 
 N = 400
+SHORT = "dataset.train_size=320"
 OPTIONS = ("shift", "affine", "elastic", "flip", "erase")
 
 
@@ -52,29 +53,20 @@ def test_none_changes_nothing():
     assert augment(images, options, generator(0, "augmentation")) is images
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_each_option_is_on_and_leaves_an_empty_image_empty(option):
-    assert augments(compose([f"augmentation={option}"]).augmentation)
-    torch.testing.assert_close(changed(blank(), f"augmentation={option}"), blank())
-
-
 @pytest.mark.parametrize("option", [*OPTIONS, "[affine,elastic,flip,erase]"])
-def test_images_stay_in_range_and_a_new_batch_is_made(option):
+def test_each_option_makes_a_new_batch_of_images_in_range_that_the_generator_alone_decides(option):
+    options = compose([f"augmentation={option}"]).augmentation
+    assert augments(options)
+    torch.testing.assert_close(augment(blank(), options, generator(0, "augmentation")), blank())
     images = noise()
     before = images.clone()
-    new = changed(images, f"augmentation={option}")
-    assert new.shape == images.shape
-    assert not torch.equal(new, images)
+    one, same, other = (augment(images, options, generator(seed, "augmentation")) for seed in (3, 3, 4))
     assert torch.equal(images, before)
-    assert float(new.min()) >= -1 - 1e-5
-    assert float(new.max()) <= 1 + 1e-5
-
-
-@pytest.mark.parametrize("option", [*OPTIONS, "[affine,elastic,flip,erase]"])
-def test_the_generator_alone_decides(option):
-    one, same, other = (changed(noise(), f"augmentation={option}", seed=seed) for seed in (3, 3, 4))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+    assert not torch.equal(one, images)
+    assert one.shape == images.shape
+    assert -1 - 1e-5 <= float(one.min()) <= float(one.max()) <= 1 + 1e-5
 
 
 def test_shift_moves_by_every_whole_number_of_pixels_up_to_it():
@@ -113,13 +105,6 @@ def test_rotation_turns_about_the_centre_up_to_its_angle_to_both_sides():
     torch.testing.assert_close(distances, torch.full((N,), math.hypot(0.5, 10.5)), atol=0.15, rtol=0)
 
 
-def test_scale_changes_distances_from_the_centre_by_its_share():
-    rows, columns = centres(changed(dot(16, 24), "augmentation.scale=0.2"))
-    shares = torch.hypot(rows - 15.5, columns - 15.5) / math.hypot(0.5, 8.5)
-    assert 0.78 < float(shares.min()) < 0.84
-    assert 1.16 < float(shares.max()) < 1.22
-
-
 def test_shear_moves_rows_sideways_by_their_distance_from_the_centre():
     rows, columns = centres(changed(dot(26, 16), "augmentation.shear=0.3"))
     torch.testing.assert_close(rows, torch.full((N,), 26.0), atol=0.1, rtol=0)
@@ -128,15 +113,7 @@ def test_shear_moves_rows_sideways_by_their_distance_from_the_centre():
     assert float((middle - 16).abs().max()) < 0.3
 
 
-def test_a_shift_together_with_a_rotation_is_one_of_fractions():
-    rows, columns = centres(changed(dot(16, 16), "augmentation.shift=3", "augmentation.rotate=1"))
-    for moves in (rows - 16, columns - 16):
-        assert 2.7 < float(moves.abs().max()) < 3.2
-        assert float((moves - moves.round()).abs().max()) > 0.3
-
-
-@pytest.mark.parametrize("sigma", [2.0, 4.0])
-@pytest.mark.parametrize("length", [0.5, 1.5])
+@pytest.mark.parametrize(("length", "sigma"), [(0.5, 2.0), (1.5, 4.0)])
 def test_elastic_moves_pixels_by_its_length_and_neighbours_alike(length, sigma):
     ramp = torch.linspace(-1, 1, 32)
     overrides = [f"augmentation.elastic={length}", f"augmentation.elastic_sigma={sigma}"]
@@ -161,12 +138,7 @@ def test_erase_empties_one_rectangle_of_its_share_of_images():
     assert float(erased.max()) == 1.0
 
 
-def test_options_compose_on_the_command_line():
-    options = compose(["augmentation=[shift,flip]"]).augmentation
-    assert (options.shift, options.flip, options.rotate, options.erase) == (2, 0.5, 0.0, 0.0)
-
-
-ALL = ("augmentation=[affine,elastic,flip,erase]",)
+ALL = ("augmentation=[affine,elastic,flip,erase]", SHORT)
 
 
 def test_only_training_images_are_changed():
@@ -188,7 +160,7 @@ def test_it_has_a_stream_of_its_own():
     """Turning it on changes neither the order of images nor the masks of dropout."""
 
     def batches(*overrides: str) -> tuple[Tensor, Tensor]:
-        lane, data = start(configure("regularization.dropout_rate=0.5", *overrides))
+        lane, data = start(configure("regularization.dropout_rate=0.5", SHORT, *overrides))
         for _ in fit([lane], data):
             pass
         return lane.order.get_state(), lane.noise.get_state()
@@ -198,8 +170,8 @@ def test_it_has_a_stream_of_its_own():
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
-    assert digest(train(*ALL)[0]) == digest(train(*ALL)[0])
-    assert digest(train(*ALL, "seed=1")[0]) != digest(train(*ALL)[0])
+    one, same, other = (digest(train(*ALL, f"seed={seed}")[0]) for seed in (0, 0, 1))
+    assert one == same != other
 
 
 def test_a_sample_shows_each_image_and_then_its_versions():

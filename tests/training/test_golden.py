@@ -10,23 +10,20 @@ from lenet_exp.config.fingerprint import TRAINING_VERSION
 from tests.training.golden import CONFIGURATIONS, FILE, outcome
 
 GOLDEN = json.loads(FILE.read_text())
-SAY_SO = (
-    "this configuration trains other weights than before: raise TRAINING_VERSION and run "
-    "`python -m tests.training.golden`, or undo the change"
-)
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_a_configuration_trains_as_it_did(name):
+    """If not: raise TRAINING_VERSION and run `python -m tests.training.golden`, or undo the change."""
     now, then = outcome(name), GOLDEN["outcomes"][name]
-    assert now["step_losses"] == pytest.approx(then["step_losses"], rel=1e-4), SAY_SO
+    assert now["step_losses"] == pytest.approx(then["step_losses"], rel=1e-4)
     # Rounding has had 40 steps to grow in the results of the epoch.
-    assert now["train_loss"] == pytest.approx(then["train_loss"], rel=2e-3), SAY_SO
-    assert now["val_loss"] == pytest.approx(then["val_loss"], rel=2e-2), SAY_SO
-    assert now["train_accuracy"] == pytest.approx(then["train_accuracy"], abs=5 / 1250), SAY_SO
-    assert now["val_accuracy"] == pytest.approx(then["val_accuracy"], abs=4 / 250), SAY_SO
+    assert now["train_loss"] == pytest.approx(then["train_loss"], rel=2e-3)
+    assert now["val_loss"] == pytest.approx(then["val_loss"], rel=2e-2)
+    assert now["train_accuracy"] == pytest.approx(then["train_accuracy"], abs=5 / 1250)
+    assert now["val_accuracy"] == pytest.approx(then["val_accuracy"], abs=4 / 250)
 
 
 def test_golden_losses_belong_to_the_present_training_version():
-    assert GOLDEN["training_version"] == TRAINING_VERSION, "run `python -m tests.training.golden`"
+    assert GOLDEN["training_version"] == TRAINING_VERSION
     assert set(GOLDEN["outcomes"]) == set(CONFIGURATIONS)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR
 
 from lenet_exp.config.schema import Schedule, Shape
 from lenet_exp.training.fit import fit
 from lenet_exp.training.schedule import first_after_warmup, lr_factor
-from tests.training.small import configure, start, train
+from tests.training.small import configure, start
 
 STEPS = 40
 
@@ -33,8 +33,7 @@ def sgd() -> torch.optim.Optimizer:
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
 
 
-@pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("warmup", [0, 8])
+@pytest.mark.parametrize(("warmup", "final"), [(0, 0.1), (8, 0.0), (8, 1.0)])
 def test_linear_is_torchs(warmup, final):
     optimizer = sgd()
     falling = LinearLR(optimizer, 1.0, final, STEPS - warmup)
@@ -47,11 +46,10 @@ def test_linear_is_torchs(warmup, final):
     assert ours(schedule) == pytest.approx(stepped(optimizer, scheduler))
 
 
-@pytest.mark.parametrize("final", [0.0, 0.1])
-def test_cosine_is_torchs(final):
+def test_cosine_is_torchs():
     optimizer = sgd()
-    scheduler = CosineAnnealingLR(optimizer, STEPS, final)
-    assert ours(Schedule(Shape.cosine, 0.0, 0.04, final, 1)) == pytest.approx(stepped(optimizer, scheduler))
+    scheduler = CosineAnnealingLR(optimizer, STEPS, 0.1)
+    assert ours(Schedule(Shape.cosine, 0.0, 0.04, 0.1, 1)) == pytest.approx(stepped(optimizer, scheduler))
 
 
 def test_cosine_after_a_warm_up_is_the_same_over_the_steps_that_are_left():
@@ -89,22 +87,20 @@ schedules = st.builds(
 )
 
 
-@given(schedules, st.integers(1, 300), st.data())
-def test_the_factor_is_a_share_whatever_the_schedule(schedule, steps, data):
-    step = data.draw(st.integers(0, steps - 1))
-    assert -1e-9 <= lr_factor(schedule, step, steps) <= 1 + 1e-9
-
-
 @given(schedules, st.integers(1, 300))
-def test_it_rises_and_then_falls(schedule, steps):
+@settings(max_examples=50)
+def test_it_rises_and_then_falls_between_0_and_1(schedule, steps):
     factors = ours(schedule, steps)
     top = factors.index(max(factors))
     assert factors[: top + 1] == pytest.approx(sorted(factors[: top + 1]))
     assert factors[top:] == pytest.approx(sorted(factors[top:], reverse=True))
+    assert all(-1e-9 <= factor <= 1 + 1e-9 for factor in factors)
 
 
 @pytest.mark.parametrize("shape", Shape)
-@given(warmup=st.floats(0, 0.9), num_epoch=st.integers(1, 60))
+@given(warmup=st.floats(0, 0.9), num_epoch=st.integers(1, 30))
+@example(warmup=0.1, num_epoch=30)
+@settings(max_examples=15)
 def test_the_warm_up_is_over_when_the_first_epoch_after_it_begins(shape, warmup, num_epoch):
     schedule = Schedule(shape, warmup, start=0.1, final=0.1, drops=1)
     first = first_after_warmup(schedule, num_epoch)
@@ -115,10 +111,6 @@ def test_the_warm_up_is_over_when_the_first_epoch_after_it_begins(shape, warmup,
         assert (first - 2) / num_epoch < warmup <= (first - 1) / num_epoch + 1e-9
 
 
-def test_a_tenth_of_thirty_epochs_is_three():
-    assert first_after_warmup(Schedule(Shape.linear, 0.1, start=0.1, final=0.0, drops=1), 30) == 4
-
-
 def test_a_training_uses_it_in_each_step():
     lane, data = start(configure("num_epoch=2", "batch_size=250", "schedule=linear", "schedule.warmup=0.2"))
     used = []
@@ -126,8 +118,3 @@ def test_a_training_uses_it_in_each_step():
     results = [result for (result,) in fit([lane], data)]
     assert used == pytest.approx([0.01 * f for f in ours(lane.config.schedule, 10)])
     assert [r.lr for r in results] == [used[4], used[9]]
-
-
-def test_a_constant_lr_by_way_of_a_schedule_gives_the_same_bits():
-    constant, linear = train(), train("schedule=linear", "schedule.final=1")
-    assert [r.val_loss for r in constant[1]] == [r.val_loss for r in linear[1]]

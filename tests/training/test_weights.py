@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import pickletools
 import struct
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from safetensors import SafetensorError
 
 from lenet_exp.training.weights import load_weights, save_weights, weights_digest
 from tests.training.small import configure, start
@@ -28,7 +25,7 @@ def bits(tensor: torch.Tensor) -> tuple:
     return tensor.dtype, tuple(tensor.shape), tensor.contiguous().numpy().tobytes()
 
 
-@settings(max_examples=50)
+@settings(max_examples=12)
 @given(weights=WEIGHTS, metadata=st.dictionaries(st.text(), st.text(), max_size=3))
 def test_weights_and_metadata_come_back_bit_for_bit(weights, metadata, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "weights.safetensors"
@@ -36,6 +33,8 @@ def test_weights_and_metadata_come_back_bit_for_bit(weights, metadata, tmp_path_
     loaded, text = load_weights(path)
     assert {name: bits(t) for name, t in loaded.items()} == {name: bits(t) for name, t in weights.items()}
     assert text == metadata
+    assert list(loaded) == list(weights)  # the format sorts its tensors, and the digest goes by their order
+    assert weights_digest(loaded) == weights_digest(weights)
 
 
 def test_a_networks_weights_come_back_with_the_same_digest(tmp_path):
@@ -46,23 +45,7 @@ def test_a_networks_weights_come_back_with_the_same_digest(tmp_path):
     other, _ = start(configure("activation=prelu", "seed=1"))
     other.model.load_state_dict(load_weights(tmp_path / "w.safetensors")[0])
     assert weights_digest(other.model.state_dict()) == weights_digest(state)
-
-
-def test_no_pickle_is_written(tmp_path):
-    save_weights(tmp_path / "w.safetensors", start(configure())[0].model.state_dict(), {})
-    content = (tmp_path / "w.safetensors").read_bytes()
-    assert content[8:9] == b"{"  # a length, then JSON
-    with pytest.raises(ValueError, match="opcode"):
-        list(pickletools.genops(content))
-
-
-@pytest.mark.parametrize("damage", [lambda c: c[:-1], lambda c: c[:10], lambda c: b"", lambda c: b"x" * len(c)])
-def test_a_damaged_file_is_not_loaded(damage, tmp_path):
-    path = tmp_path / "w.safetensors"
-    save_weights(path, {"a": torch.ones(3)}, {})
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(SafetensorError):
-        load_weights(path)
+    assert (tmp_path / "w.safetensors").read_bytes()[8:9] == b"{"  # a length, then JSON: no pickle
 
 
 A, B = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([5.0, 6.0])
@@ -96,13 +79,3 @@ def test_the_digest_does_not_depend_on_how_weights_lie_in_memory():
 def test_the_digest_is_sha_256_over_names_shapes_and_bytes():
     by_hand = hashlib.sha256(b"w (2,) torch.float32" + struct.pack("<2f", 1, 2) + b"b () torch.int64" + bytes(8))
     assert weights_digest({"w": torch.tensor([1.0, 2.0]), "b": torch.tensor(0)}) == by_hand.hexdigest()
-
-
-def test_the_digest_of_a_file_is_that_of_the_weights_saved(tmp_path):
-    """The format sorts its tensors; the digest goes by state-dict order."""
-    weights = {name: torch.full((2,), float(i)) for i, name in enumerate(("z.weight", "a.bias", "m.weight"))}
-    save_weights(tmp_path / "w.safetensors", weights, {})
-    loaded, metadata = load_weights(tmp_path / "w.safetensors")
-    assert list(loaded) == list(weights)
-    assert weights_digest(loaded) == weights_digest(weights)
-    assert metadata == {}

@@ -117,10 +117,10 @@ def test_a_share_of_the_images_is_mirrored(kernels):
 
 
 def test_rectangles_are_erased(kernels):
-    found = changed(kernels, "augmentation.erase=0.5", "augmentation.erase_size=12")
+    found = changed(kernels, "augmentation.erase=0.5", "augmentation.erase_size=32")
     erased = 0
     for image, before, numbers in zip(found[1:, 0], IMAGES[1:, 0], words(0)[1][1:].astype(np.uint64), strict=True):
-        height, width = (1 + int(n * 12 >> 24) for n in numbers[1:3])
+        height, width = (1 + int(n * 32 >> 24) for n in numbers[1:3])
         top, left = int(numbers[3] * (33 - height) >> 24), int(numbers[4] * (33 - width) >> 24)
         expected = before.clone()
         if numbers[0] < 2**23:
@@ -128,15 +128,6 @@ def test_rectangles_are_erased(kernels):
             expected[top : top + height, left : left + width] = BACKGROUND
         assert torch.equal(image, expected)
     assert 10 < erased < 30
-
-
-def test_a_rectangle_may_be_as_large_as_the_image(kernels):
-    many = torch.cat(
-        [changed(kernels, "augmentation.erase=1", "augmentation.erase_size=32", key=(k, 0)) for k in range(8)]
-    )
-    holes = (many[:, 0] == BACKGROUND).sum((1, 2))
-    assert int(holes.min()) >= 1
-    assert int(holes[holes < SIDE**2].max()) > 600
 
 
 @pytest.mark.parametrize("overrides", [("augmentation=[affine,elastic,flip,erase]",), ("augmentation=[shift,flip]",)])

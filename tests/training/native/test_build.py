@@ -57,7 +57,7 @@ def fake(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
 
 
 def test_eight_processes_at_once_build_once(fake):
-    fake.behave("sleep 1")
+    fake.behave("sleep 0.3")
     line = [sys.executable, "-c", BUILD]
     environment = os.environ | {"XDG_CACHE_HOME": str(fake.cache)}
     started = [subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(8)]
@@ -71,15 +71,11 @@ def test_eight_processes_at_once_build_once(fake):
     assert not list(path.parent.glob("*.building"))
 
 
-def test_what_was_built_is_built_no_more_and_works(fake):
-    first = build.build(fake.cache).path
-    assert build.build(fake.cache).path == first
-    assert fake.runs == 1
-    Kernels(first)
-
-
-def test_a_library_that_was_changed_is_built_anew(fake):
+def test_what_was_built_is_built_anew_only_where_it_was_changed(fake):
     path = build.build(fake.cache).path
+    assert build.build(fake.cache).path == path
+    assert fake.runs == 1
+    Kernels(path)
     for damage in (b"", path.read_bytes()[:-1] + b"x"):
         path.write_bytes(damage)
         assert build.build(fake.cache).path == path
@@ -98,34 +94,29 @@ def test_a_file_that_others_may_write_is_not_opened(fake, what):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_folder_that_others_may_write_is_not_used(fake):
-    fake.cache.mkdir()
-    fake.cache.chmod(0o777)
-    with pytest.raises(build.Unavailable, match=f"{fake.cache} is not a folder of this user's alone"):
-        build.build(fake.cache)
-    assert fake.runs == 0
-
-
-def test_a_folder_of_another_user_is_not_used(fake):
+def given_away(cache: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
-    fake.cache.mkdir(mode=0o700)
-    os.chown(fake.cache, 12345, -1)
-    with pytest.raises(build.Unavailable, match="is not a folder of this user's alone"):
+    cache.mkdir(mode=0o700)
+    os.chown(cache, 12345, -1)
+
+
+def open_to_all(cache: Path) -> None:
+    cache.mkdir()
+    cache.chmod(0o777)
+
+
+def linked(cache: Path) -> None:
+    cache.with_name("elsewhere").mkdir(mode=0o700)
+    cache.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("make", [given_away, open_to_all, linked, Path.touch])
+def test_a_folder_that_is_not_this_users_alone_is_not_used(fake, make):
+    make(fake.cache)
+    with pytest.raises(build.Unavailable, match=str(fake.cache)):
         build.build(fake.cache)
-
-
-def test_a_link_is_not_followed(fake, tmp_path):
-    (tmp_path / "elsewhere").mkdir(mode=0o700)
-    fake.cache.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(build.Unavailable, match="is not a folder of this user's alone"):
-        build.build(fake.cache)
-
-
-def test_a_folder_that_cannot_be_made_is_said(fake, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(build.Unavailable, match="can't be made"):
-        build.build(tmp_path / "file" / "cache")
+    assert fake.runs == 0
 
 
 def test_a_compiler_that_refuses_is_said_with_its_words(fake):
@@ -136,19 +127,14 @@ def test_a_compiler_that_refuses_is_said_with_its_words(fake):
     assert build.build(fake.cache).path.exists()
 
 
-def test_a_compiler_that_hangs_counts_as_none(fake, monkeypatch):
+@pytest.mark.parametrize(("behaviour", "says"), [("sleep 60", r"0\.5 s"), ("exit 0", "nothing")])
+def test_a_compiler_that_hangs_or_writes_nothing_counts_as_none(fake, monkeypatch, behaviour, says):
     monkeypatch.setattr(build, "COMPILE_SECONDS", 0.5)
-    fake.behave("sleep 60")
+    fake.behave(behaviour)
     start = time.monotonic()
-    with pytest.raises(build.Unavailable, match=r"it was not done after 0\.5 s"):
+    with pytest.raises(build.Unavailable, match=says):
         build.build(fake.cache)
     assert time.monotonic() - start < 30
-
-
-def test_a_compiler_that_writes_nothing_counts_as_none(fake):
-    fake.behave("exit 0")
-    with pytest.raises(build.Unavailable, match="wrote nothing"):
-        build.build(fake.cache)
 
 
 def test_what_a_killed_build_left_does_no_harm(fake):
@@ -170,11 +156,11 @@ def test_on_an_old_cpu_nothing_is_built(fake, monkeypatch, tmp_path):
     (tmp_path / "cpuinfo").write_text("flags : fpu sse2\n")
     monkeypatch.setattr(target, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
-    with pytest.raises(build.Unavailable, match="the CPU has no AVX2 with FMA"):
+    with pytest.raises(build.Unavailable, match="AVX2"):
         build.build(fake.cache)
     library.kernels.cache_clear()
     try:
-        assert library.kernels() == "the CPU has no AVX2 with FMA"
+        assert "AVX2" in library.kernels()
     finally:
         library.kernels.cache_clear()
 

@@ -10,10 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from lenet_exp.training.engine import TorchEngine
-from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.execution import NATIVE_AUGMENTATION, NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.native.engine import NativeEngine
@@ -49,11 +47,10 @@ def test_the_digests_are_those_of_the_present_kernels():
 
 
 @pytest.mark.slow(seconds=6)
-@pytest.mark.parametrize("capability", ["default", "avx2"])
-def test_torchs_code_for_other_cpus_changes_no_bit(kernels, capability):
+def test_torchs_code_for_other_cpus_changes_no_bit(kernels):
     line = [sys.executable, "-m", "tests.training.native.trained", kernels._library._name, "2"]
     done = subprocess.run(
-        line, env=os.environ | {"ATEN_CPU_CAPABILITY": capability}, cwd=ROOT, capture_output=True, text=True, check=True
+        line, env=os.environ | {"ATEN_CPU_CAPABILITY": "default"}, cwd=ROOT, capture_output=True, text=True, check=True
     )
     found = dict(reversed(text.split(" ", 1)) for text in done.stdout.splitlines())
     assert found == DIGESTS
@@ -69,8 +66,15 @@ def test_the_losses_are_torchs(kernels, name):
     assert mine.val_loss == pytest.approx(theirs.val_loss, rel=5e-3)
 
 
-@pytest.mark.parametrize("name", ["rrelu, adamw, dropout", "relu, adam, averaged", "prelu, rmsprop, clipped"])
-@pytest.mark.parametrize("at", [1, 6, 7, 11])
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        ("rrelu, adamw, dropout", 1),
+        ("relu, adam, averaged", 7),  # the last step of an epoch
+        ("prelu, rmsprop, clipped", 11),
+        ("moved", 4),
+    ],
+)
 def test_a_stopped_training_goes_on_with_other_threads(kernels, name, at, tmp_path):
     lane, data = started(name)
     asked = iter(range(1, 100))
@@ -85,7 +89,7 @@ def test_a_stopped_training_goes_on_with_other_threads(kernels, name, at, tmp_pa
     assert state_digest(again) == DIGESTS[name]
 
 
-@pytest.mark.parametrize("name", ["selu, nesterov", "relu, adam, averaged", "prelu, rmsprop, clipped"])
+@pytest.mark.parametrize("name", ["relu, adam, averaged", "prelu, rmsprop, clipped"])
 def test_each_engine_goes_on_from_the_others_state(kernels, name):
     """A commit is torch's, whoever made it."""
     whole, data = started(name, "num_iter_echo=1")
@@ -110,24 +114,8 @@ def test_each_engine_goes_on_from_the_others_state(kernels, name):
         assert results[-1].train_loss == pytest.approx(expected.train_loss, rel=2e-2)
 
 
-def test_the_network_is_up_to_date_after_each_step(kernels):
-    lane, data = started("relu, adam, averaged")
-    step = NativeEngine(kernels).stepper(lane, data, 10)
-    before = {name: p.detach().clone() for name, p in lane.model.named_parameters()}
-    step(data.train_index[:20], 0)
-    for name, parameter in lane.model.named_parameters():
-        assert not torch.equal(parameter, before[name]), name
-    loss, predictions = NativeEngine(kernels).judge(lane, data)
-    expected_loss, expected = evaluate(lane.judged, data.images, data.labels, data.val_index)
-    assert loss == pytest.approx(expected_loss, rel=1e-5)
-    assert torch.equal(predictions, expected)
-    torchs = TorchEngine().judge(lane, data)
-    assert torchs[0] == pytest.approx(expected_loss, rel=1e-6)
-
-
-@pytest.mark.parametrize("lr", ["1e30", "1e4"])
-def test_a_training_that_diverges_says_so(kernels, lr):
-    lane, data = started("selu, nesterov", f"optimizer.lr={lr}", "num_epoch=5")
+def test_a_training_that_diverges_says_so(kernels):
+    lane, data = started("selu, nesterov", "optimizer.lr=1e4", "num_epoch=5")
     result = fit_native(kernels, lane, data)[-1]
     assert isinstance(result, Divergence)
     assert not math.isfinite(result.loss)
