@@ -121,6 +121,4 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
 
 def lenet_compare(outputs: Path, *arguments: str) -> Done:
     """`lenet-compare <arguments>` in a process of its own."""
-    process = start(*arguments, outputs=outputs, program="compare")
-    out, err = process.communicate(timeout=300)
-    return Done(process.args, process.returncode, out, err)
+    return end(start(*arguments, outputs=outputs, program="compare"))
