@@ -1,21 +1,19 @@
-"""Any file of a sweep, a run, a store, a model or a data set may be damaged: an answer or one line, soon, and what is
-beside it stays.
-
-FUZZ_EXAMPLES=5000 looks at so many; by default a few.
-"""
+"""Any file of a sweep, a run, a store or a model may be damaged: an answer or one line, and what is beside it stays."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
-import random
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lenet_exp.commands.sources import find
 from lenet_exp.errors import UserError
@@ -25,94 +23,173 @@ from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.sweep_status import print_list, print_status
 from lenet_exp.tracking.load import load_file
-from tests.fuzz.damages import WAYS, apply
-from tests.fuzz.test_lines import check, fuzz, run
-from tests.fuzz.whole import SHOWING, Whole, digests, make_whole
+from tests.commands import MINE, SMALL, lenet_train
+from tests.fuzz.test_lines import check
 
-# What a command says on standard output with a status of its own.
-ANSWERS = {("sync", 1): "\nleft: ", ("reproduce", 1): "run: ", ("reproduce", 3): "run: "}
+SHORT = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false")
+ODD: list[Any] = [None, -1, 10**400, "\ud800", "../../x", [[]], {"a": {"b": [None]}}, 1.5, True, float("nan")]
+WRITTEN_BY_WHO_LOOKS = {"lock", "owner.json"}
 DEAD_AGO = 1000.0  # seconds since the heartbeat of an owner on another machine
 
 
-@pytest.fixture(scope="module")
-def whole(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    return make_whole(tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("copy"), empty_store)
+@dataclass(frozen=True)
+class Whole:
+    """Two sweeps, one with a run that failed after a commit, and a model file; and a copy of it all.
 
-
-def damaged(whole: Whole, which: int, how: str, seed: int, undelivered: bool = False) -> Path:
-    """Makes all whole, then damages one file.
-
-    Args:
-        undelivered: MLflow has got nothing of the runs, by their own books.
+    Always at the same place, since MLflow's paths are absolute.
     """
-    whole.renew()
-    file = whole.path / whole.files[which % len(whole.files)]
-    if undelivered:
-        for book in whole.one.outputs.glob("runs/*/delivered.json"):
-            if book not in whole.others:
-                book.unlink()
-    if file.exists():
-        apply(how, file, random.Random(seed))
-    if file.name == "owner.json" and file.is_file():
-        os.utime(file, (time.time() - DEAD_AGO, time.time() - DEAD_AGO))
-    return file
+
+    path: Path
+    copy: Path
+    one: SweepFolder
+    other: SweepFolder
+
+    def renew(self) -> None:
+        shutil.rmtree(self.path)
+        shutil.copytree(self.copy, self.path)
+
+    def digests_of_other(self) -> dict[Path, str]:
+        """Of all files of the other sweep and its runs."""
+        folders = [self.other.path, *(job.folder.path for job in self.other.jobs())]
+        files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+        kept = [file for file in files if file.name not in WRITTEN_BY_WHO_LOOKS]
+        return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in kept}
 
 
-any_damage = {"which": st.integers(0, 10_000), "how": st.sampled_from(WAYS), "seed": st.integers(0, 2**32)}
+@pytest.fixture(scope="module")
+def made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    path, copy = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("copy") / "files"
+    outputs = Path(shutil.copytree(empty_store, path / "outputs"))
+    lenet_train(f"--config-dir={MINE}", *SHORT, "activation=relu,raises",
+                f"model_path={path / 'models'}", outputs=outputs)  # fmt: skip
+    (one,) = all_sweeps(outputs)
+    lenet_train(*SHORT, "activation=tanh", "tracking.models=none", outputs=outputs)
+    (other,) = [sweep for sweep in all_sweeps(outputs) if sweep.id != one.id]
+    finished, failed = (job.folder.path for job in one.jobs())
+    (finished / "abandoned.json").write_text('[{"store": "s", "run_id": "r"}]')
+    (failed / "owner.json").write_text('{"host": "elsewhere", "pid": 1}')
+    os.utime(failed / "owner.json", (time.time() - DEAD_AGO, time.time() - DEAD_AGO))
+    shutil.copytree(path, copy)
+    return Whole(path, copy, one, other)
 
 
-@pytest.mark.slow(seconds=55)
-@fuzz(8)
-@given(**any_damage, undelivered=st.booleans(), data=st.data())
-def test_a_command(which, how, seed, undelivered, data, whole):
-    file = damaged(whole, which, how, seed, undelivered)
-    name = data.draw(st.sampled_from(sorted(whole.readers)))
-    program, *arguments = whole.readers[name]
-    done = run(whole.path, program, *arguments)
-    says = ANSWERS.get((program, done.returncode))
-    if says is None:
-        check(done, program)
-    else:
-        assert "Traceback" not in done.stdout + done.stderr
-        assert says in done.stdout
-    if name != "the other line":
-        assert digests(list(whole.of_other)) == whole.others, file
-    if name in SHOWING and file.name != "mlflow.db":
-        assert done.stdout == whole.said[name]
+@pytest.fixture
+def whole(made: Whole, monkeypatch: pytest.MonkeyPatch) -> Whole:
+    made.renew()
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(made.path / "outputs"))
+    return made
 
 
-def reads(whole: Whole) -> dict[str, Callable[[], object]]:
-    """What the commands read with, one after the other."""
-    sweep = SweepFolder(whole.one.path)
-    outputs = whole.path / "outputs"
-    found: dict[str, Callable[[], object]] = {
-        "list": lambda: print_list(all_sweeps(outputs)),
-        "status": lambda: print_status(sweep),
-        "compare": lambda: find(sweep.id, None, None, "lenet_exp"),
-        "find": lambda: find_sweep(sweep.id),
-        "last": lambda: find_sweep("last"),
-        "jobs at": lambda: [sweep.job_at(offset) for offset in sweep.offsets()],
-        "owner": sweep.owner,
-    }
-    for path in whole.path.rglob("*.safetensors"):
-        found[f"load {path.name}"] = lambda path=path: load_file(path)  # type: ignore[misc]
+def contents(held: bytes) -> Iterator[bytes]:
+    """What may have become of a file: by a crash, a full disk, a bad sector, an editor, another release or a joke."""
+    yield from (b"", held[: len(held) // 2], bytes(len(held)), held * 2, held.replace(b"e", b"\xff\xfe", 1))
+    yield from (b"{}", b"[]", b"null", b"7", b"NaN", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}")
+    for at in (9, len(held) // 3, len(held) - 1) if len(held) > 9 else ():
+        yield held[:at] + bytes([held[at] ^ 4]) + held[at + 1 :]
+    with contextlib.suppress(ValueError):
+        value = json.loads(held)
+        for n, key in enumerate(value if isinstance(value, dict) else ()):
+            without = {k: v for k, v in value.items() if k != key}
+            yield json.dumps(without | ({key: ODD[n // 2 % len(ODD)]} if n % 2 else {})).encode()
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "gone": lambda path: None,
+    "pipe": os.mkfifo,
+    "folder": lambda path: (path / "x").mkdir(parents=True),
+    "loop": lambda path: path.symlink_to(path.name),
+    "link to a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+def reads(whole: Whole) -> None:
+    """All that the commands read with, one after the other."""
+    outputs, sweep = whole.path / "outputs", SweepFolder(whole.one.path)
+    found: list[Callable[[], object]] = [
+        lambda: print_list(all_sweeps(outputs)),
+        lambda: print_status(find_sweep(sweep.id)),
+        lambda: find(sweep.id, None, None, "lenet_exp"),
+        lambda: find_sweep("last"),
+        lambda: [sweep.job_at(offset) for offset in sweep.offsets()],
+        sweep.owner,
+        *(lambda path=path: load_file(path) for path in (whole.path / "models").glob("*.safetensors")),  # type: ignore[misc]
+    ]
     for folder in all_runs(outputs):
-        found |= {
-            f"{folder.id} {name}": getattr(folder, name)
-            for name in ("begun", "history", "best_weights", "record", "whole_result", "delivered", "abandoned")
-        }
-        found[f"{folder.id} owner"] = lambda folder=folder: owner_of(folder.path)  # type: ignore[misc]
-        found[f"{folder.id} find"] = lambda folder=folder: find_run(folder.id)  # type: ignore[misc]
-    return found
-
-
-@pytest.mark.slow(seconds=3)
-@fuzz(50)
-@given(**any_damage)
-def test_what_reads(which, how, seed, whole, monkeypatch):
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(whole.path / "outputs"))
-    damaged(whole, which, how, seed)
-    for read in reads(whole).values():
+        names = ("begun", "history", "best_weights", "record", "whole_result", "delivered", "abandoned")
+        found += [getattr(folder, name) for name in names]
+        found += [lambda folder=folder: owner_of(folder.path), lambda folder=folder: find_run(folder.id)]  # type: ignore[misc]
+    for read in found:
         damage._said.clear()
         with contextlib.suppress(UserError):
             read()
+
+
+FILES = [
+    "outputs/sweeps/{one}/sweep.json",
+    "outputs/sweeps/{one}/jobs.jsonl",
+    "outputs/sweeps/{one}/ended/1",
+    *(f"outputs/runs/{{finished}}/{name}.json" for name in ("record", "history", "delivered", "abandoned")),
+    "outputs/runs/{failed}/job.json",
+    "outputs/runs/{finished}/best-*",
+    "outputs/runs/{failed}/owner.json",
+    "outputs/runs/{failed}/state-*",
+    "{model}",
+]
+
+
+def names(whole: Whole) -> dict[str, str]:
+    finished, failed = (job.folder.path.name for job in whole.one.jobs())
+    (model,) = whole.path.glob(f"models/*_{finished[:8]}.safetensors")
+    return {
+        "one": whole.one.id,
+        "finished": finished,
+        "failed": failed,
+        "model": str(model.relative_to(whole.path)),
+    }
+
+
+def file_of(whole: Whole, pattern: str) -> Path:
+    return sorted(whole.path.glob(pattern.format(**names(whole))))[-1]
+
+
+@pytest.mark.slow(seconds=1)
+@pytest.mark.parametrize("pattern", FILES)
+def test_readers_of_a_damaged_file_say_so_or_go_on(whole, pattern):
+    file, before = file_of(whole, pattern), whole.digests_of_other()
+    for content in contents(held := file.read_bytes()):
+        file.write_bytes(content)
+        reads(whole)
+    for make in KINDS.values():
+        file.unlink()
+        make(file)
+        reads(whole)
+        shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink(missing_ok=True)
+        file.write_bytes(held)
+    assert whole.digests_of_other() == before
+
+
+COMMANDS = [
+    ("outputs/mlflow.db", "NUL", ["compare", "filter="]),
+    ("outputs/mlflow.db", "folder", ["sync"]),
+    ("outputs/mlartifacts/**/*.safetensors", "NUL", ["predict", "dataset=digits"]),
+    ("{model}", "pipe", ["predict", "dataset=digits", "trained_model={model}"]),
+    ("{model}", "NUL", ["reproduce", "check=true", "run={model}"]),
+    ("outputs/runs/{finished}/record.json", "pipe", ["reproduce", "run={finished}"]),
+    ("outputs/sweeps/{one}/jobs.jsonl", "link to a device", ["sweep", "stop", "sweep={one}"]),
+    ("outputs/runs/{failed}/state-*", "loop", ["train", "-m", "sweep.resume={one}"]),
+]
+
+
+@pytest.mark.slow(seconds=1)
+@pytest.mark.parametrize(("pattern", "how", "line"), COMMANDS)
+def test_a_command_that_needs_a_damaged_file_says_so_or_goes_on(whole, main, pattern, how, line, monkeypatch):
+    monkeypatch.chdir(whole.path)
+    file, before = file_of(whole, pattern), whole.digests_of_other()
+    program, *arguments = [part.format(**names(whole)) for part in line]
+    if how == "NUL":
+        file.write_bytes(bytes(file.stat().st_size))
+    else:
+        file.unlink()
+        KINDS[how](file)
+    check(main(*arguments, program=program), program)
+    assert whole.digests_of_other() == before
