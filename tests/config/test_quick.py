@@ -58,13 +58,13 @@ def composing() -> Iterator[None]:
     GlobalHydra.instance().clear()
 
 
-def composed(given: list[str]) -> DictConfig:
-    return once(*given)
-
-
 @cache
 def once(*given: str) -> DictConfig:
     return hydra_compose("train", overrides=list(given))
+
+
+def composed(given: list[str]) -> DictConfig:
+    return once(*given)
 
 
 def outcome(make: Any) -> tuple[str, str]:

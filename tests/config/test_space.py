@@ -18,8 +18,7 @@ def parsed(line: str) -> Flag:
 
 SPELT = {
     "x=1,2,1": Choice(("1", "2")),
-    "optimizer=sgd,adam": Choice(("sgd", "adam")),
-    "x=[1,2],null": Choice(("[1,2]", "null")),
+    "optimizer=[1,2],null": Choice(("[1,2]", "null")),
     "x=interval(0,1)": Real(0.0, 1.0),
     "x=int(interval(1,5))": Whole(1, 5),
     "x=tag(log,interval(1e-3,1))": Real(0.001, 1.0, None, True),
@@ -28,7 +27,6 @@ SPELT = {
     "x=range(5,0,-2)": Whole(1, 5, 2),
     "x=range(0,0.5,0.1)": Real(0.0, 0.4, 0.1),
     "x=float(range(1,4))": Real(1.0, 3.0, 1.0),
-    "x=shuffle(range(3))": Whole(0, 2),
     "+x=range(2)": Whole(0, 1),
 }
 

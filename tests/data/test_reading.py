@@ -133,7 +133,7 @@ finally:
 """
 
 
-@pytest.mark.slow(seconds=5)
+@pytest.mark.slow(seconds=6)
 def test_training_reads_the_training_files_and_nothing_else_and_writes_nothing(outputs, tmp_path):
     raw = write_mnist_like(tmp_path / "data", "KMNIST", IMAGES, LABELS)
     before = {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in (tmp_path / "data").rglob("*")}

@@ -140,12 +140,8 @@ FILES = [
 def names(whole: Whole) -> dict[str, str]:
     finished, failed = (job.folder.path.name for job in whole.one.jobs())
     (model,) = whole.path.glob(f"models/*_{finished[:8]}.safetensors")
-    return {
-        "one": whole.one.id,
-        "finished": finished,
-        "failed": failed,
-        "model": str(model.relative_to(whole.path)),
-    }
+    found = {"one": whole.one.id, "finished": finished, "failed": failed}
+    return found | {"model": str(model.relative_to(whole.path))}
 
 
 def file_of(whole: Whole, pattern: str) -> Path:

@@ -18,7 +18,7 @@ from lenet_exp.training.snapshot import restore, snapshot
 from lenet_exp.training.weights import load_weights, save_weights
 from tests.training.small import configure, digest, start
 
-LINE = ("num_epoch=3", "dataset.train_size=300", "batch_size=64")  # 5 steps an epoch
+LINE = ("num_epoch=3", "dataset.train_size=120", "batch_size=25", "dataset.val_size=100")  # 5 steps an epoch
 STEPS = 15
 EVERY_OPTION = (
     "activation=rrelu",
@@ -99,7 +99,7 @@ def test_stopped_twice_with_each_optimizer(optimizer, more, tmp_path):
     same(train(line, (3, 9), tmp_path / "state"), whole(line))
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(stops=st.sets(st.integers(1, STEPS), min_size=1, max_size=4))
 @example(stops={5})  # after the last step of an epoch
 @example(stops={1, STEPS})

@@ -52,15 +52,15 @@ def test_compilers_and_instruction_sets_change_no_bit(tmp_path, compiler, march)
     assert run(tmp_path, compiler, "-O2", here(march)) == DIGESTS.read_text()
 
 
-@pytest.mark.slow(seconds=40)
+@pytest.mark.slow(seconds=55)
 def test_sanitizers_find_nothing(tmp_path):
     """With clang: gcc takes minutes for it."""
-    options = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march))
+    options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march))
     assert run(tmp_path, "clang++", *options) == DIGESTS.read_text()
     run(tmp_path, "clang++", *options, program=COMPARE)
 
 
-@pytest.mark.slow(seconds=15)
+@pytest.mark.slow(seconds=24)
 def test_arm_code_has_the_same_bits(tmp_path):
     found = run(tmp_path, "aarch64-linux-gnu-g++", "-O2", "-march=armv8-a", "-static", emulator=("qemu-aarch64",))
     assert found == DIGESTS.read_text()

@@ -25,16 +25,10 @@ ODD = {  # keywords with which the maximum may not come first, or that are far f
     "prelu falls": ["activation=prelu", "activation.init=-0.2"],
     "rrelu wide": ["activation=rrelu", "activation.lower=0", "activation.upper=2"],
 }
+NOISY = ["regularization.dropout_rate=0.4", "training.label_smoothing=0.1"]
 CONFIGURATIONS = {
     "selu": ["activation=selu"],
-    **{
-        f"{name}, dropout, smoothing": [
-            f"activation={name}",
-            "regularization.dropout_rate=0.4",
-            "training.label_smoothing=0.1",
-        ]
-        for name in ACTIVATIONS
-    },
+    **{f"{name}, dropout, smoothing": [f"activation={name}", *NOISY] for name in ACTIVATIONS},
     **ODD,
 }
 
