@@ -86,7 +86,6 @@ def test_a_sweep_of_a_part_of_the_grid_trains_it_and_goes_on_by_its_line(main, r
     small = "dataset=digits hydra/launcher=basic num_epoch=1 dataset.train_size=64 tracking.models=none"
     grid = "sweep.zip=[activation,optimizer.lr] activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1 sweep.max_jobs=4"
     line = ("-m", *small.split(), "tracking.plots=false", *grid.split(), "sweep.skip=[{activation:selu,seed:1}]")
-    assert "3 jobs" in main(*line, "sweep.dry_run=true").stdout
     assert main(*line).returncode == 0
     (sweep,) = all_sweeps(ready)
     configs = [job.folder.record().config for job in sweep.jobs()]

