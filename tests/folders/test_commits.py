@@ -25,7 +25,8 @@ from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.weights import load_weights
 from tests.training.small import configure, digest, start
 
-CONFIG = configure("num_epoch=6", "dataset.train_size=300", "batch_size=64", "activation=rrelu", "optimizer=adam")
+SMALL = ("dataset.train_size=120", "dataset.val_size=100", "batch_size=40", "optimizer.lr=0.01")
+CONFIG = configure("num_epoch=6", *SMALL, "activation=rrelu", "optimizer=adam")
 
 
 @pytest.fixture(autouse=True)
@@ -90,53 +91,35 @@ def test_the_newest_commit_is_what_a_training_goes_on_from(tmp_path, uninterrupt
     assert read_history(tmp_path).resumed == 1
 
 
-def test_two_commits_are_kept_with_the_best_weights_that_they_name(tmp_path):
-    committed(tmp_path, 4)
+def test_two_commits_and_their_best_weights_are_kept_and_at_the_end_the_best_alone(tmp_path):
+    best = committed(tmp_path, 4).best
     history = read_history(tmp_path)
     assert [c.state for c in history.commits] == ["state-5-0.safetensors", "state-4-0.safetensors"]
-    best = {c.best.weights for c in history.commits}
-    assert content(tmp_path) == {"history.json", "state-5-0.safetensors", "state-4-0.safetensors"} | best
-
-
-def test_the_best_is_that_of_the_best_epoch_so_far(tmp_path):
-    lane = committed(tmp_path, 4)
-    history, best = read_history(tmp_path), lane.best
+    weights = {c.best.weights for c in history.commits}
+    assert content(tmp_path) == {"history.json", "state-5-0.safetensors", "state-4-0.safetensors"} | weights
     accuracies = [e.val_accuracy for e in history.epochs]
     assert history.best.epoch == best.epoch == accuracies.index(max(accuracies)) + 1
     assert history.best.val_accuracy == max(accuracies)
     stored = load_file(tmp_path / history.best.weights)
     assert all(torch.equal(stored[name], tensor) for name, tensor in best.weights.items())
+    Commits(tmp_path).clean()
+    assert content(tmp_path) == {"history.json", history.best.weights}
+    after = read_history(tmp_path)
+    assert (after.epochs, after.best, after.commits) == (history.epochs, history.best, [])
 
 
-def test_how_often_a_training_went_on_is_counted(tmp_path):
-    committed(tmp_path, 1)
-    for times in (1, 2, 3):
-        lane, commits = fresh(), Commits(tmp_path)
-        assert commits.restore(lane)
-        assert commits.resumed == times
-        list(train(lane, commits, times + 1))
-        commits.write(lane, 1.0)
-    assert read_history(tmp_path).resumed == 3
-
-
-def test_short_epochs_are_committed_together(tmp_path, monkeypatch):
+def test_short_epochs_are_committed_together_and_long_ones_each(tmp_path, monkeypatch):
     monkeypatch.setattr(commits_module, "COMMIT_SECONDS", 1e9)
     lane, commits = fresh(), Commits(tmp_path)
     commits.write(lane, 0.0)
     for _ in train(lane, commits, 3):
         assert not commits.due()
     assert read_history(tmp_path).epochs == []
+    monkeypatch.setattr(commits_module, "COMMIT_SECONDS", 0.0)
+    assert commits.due()
     commits.write_results(lane.best)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3]
     assert read_history(tmp_path).best.epoch == lane.best.epoch
-
-
-def test_long_epochs_are_committed_each(tmp_path, monkeypatch):
-    monkeypatch.setattr(commits_module, "COMMIT_SECONDS", 0.0)
-    lane, commits = fresh(), Commits(tmp_path)
-    for _ in train(lane, commits, 2):
-        assert commits.due()
-        commits.write(lane, 0.0)
 
 
 @pytest.mark.parametrize("where", ["save_weights", "write_json"])
@@ -169,24 +152,17 @@ def test_where_the_newest_state_is_damaged_the_one_before_is_used(tmp_path, capl
     lane, commits = fresh(), Commits(tmp_path)
     assert commits.restore(lane)
     assert lane.position.epoch == 4
-    assert "a commit is damaged (state-5-0.safetensors" in caplog.text
-    assert weights_to_the_end(lane, commits) == uninterrupted
-    commits.write_results(lane.best)
-    epochs = read_history(tmp_path).epochs
-    assert [e.epoch for e in epochs] == [1, 2, 3, 4, 5, 6]
-    assert [e.time_ms for e in epochs[:4]] == times  # MLflow may have them: a point sent again is the same point
-
-
-def test_a_damaged_state_is_gone_with_the_next_commit(tmp_path):
-    committed(tmp_path, 4)
-    damage(tmp_path / "state-5-0.safetensors")
+    assert "state-5-0.safetensors" in caplog.text
+    list(train(lane, commits, 4))
+    commits.write(lane, 4.0)  # and the damaged one is gone
     lane, commits = fresh(), Commits(tmp_path)
     assert commits.restore(lane)
-    list(train(lane, commits, 4))
-    commits.write(lane, 4.0)
-    again = fresh()
-    assert Commits(tmp_path).restore(again)
-    assert again.position.epoch == 5
+    assert lane.position.epoch == 5
+    assert weights_to_the_end(lane, commits) == uninterrupted
+    commits.write_results(lane.best)
+    history = read_history(tmp_path)
+    assert ([e.epoch for e in history.epochs], history.resumed) == ([1, 2, 3, 4, 5, 6], 2)
+    assert [e.time_ms for e in history.epochs[:4]] == times  # MLflow may have them: a point sent again is the same
 
 
 def test_where_the_best_weights_are_damaged_a_commit_is_not_used(tmp_path, caplog):
@@ -197,62 +173,52 @@ def test_where_the_best_weights_are_damaged_a_commit_is_not_used(tmp_path, caplo
     lane = fresh()
     assert Commits(tmp_path).restore(lane)
     assert (lane.position.epoch, lane.best.epoch) == (2, 1)
-    assert f"a commit is damaged ({newest.best.weights}" in caplog.text
+    assert newest.best.weights in caplog.text
 
 
 def test_where_no_commit_can_be_used_the_run_starts_over_and_says_so(tmp_path, caplog, uninterrupted):
     committed(tmp_path, 3)
-    for state in tmp_path.glob("state-*"):
+    states = sorted(tmp_path.glob("state-*"))
+    for state in states:
         damage(state)
     lane, commits = fresh(), Commits(tmp_path)
     assert not commits.restore(lane)
-    assert caplog.text.count("a commit is damaged") == 2
-    assert "the run starts over" in caplog.text
+    assert all(state.name in caplog.text for state in states)
+    assert "starts over" in caplog.text
     assert (lane.position.epoch, commits.resumed) == (1, 0)
     assert weights_to_the_end(lane, commits) == uninterrupted
     commits.write_results(lane.best)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("content", ["", '{"epochs": [', "\x00\x00", "[" * 100_000])
-def test_where_the_history_is_damaged_the_run_starts_over_and_says_so(tmp_path, caplog, content):
+def a_pipe(path: Path) -> None:
+    """Who reads it waits for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def an_edited_accuracy(path: Path) -> None:
+    history = json.loads(path.read_text())
+    history["epochs"][0]["val_accuracy"] += 0.125
+    write_json(path, history)
+
+
+@pytest.mark.parametrize("how", [damage, lambda path: path.write_text("[" * 100_000), a_pipe, an_edited_accuracy])
+def test_where_the_history_is_damaged_the_run_starts_over_and_says_so(tmp_path, caplog, how):
     committed(tmp_path, 2)
-    (tmp_path / "history.json").write_text(content)
+    how(tmp_path / "history.json")
     assert read_history(tmp_path) == History()
     lane, commits = fresh(), Commits(tmp_path)
     assert not commits.restore(lane)
-    assert "; the run starts over" in caplog.text
-    assert "history.json is damaged (" in caplog.text
-    assert lane.position.epoch == 1
+    assert (lane.position.epoch, "history.json" in caplog.text) == (1, True)
+    commits.clean()
     list(train(lane, commits, 1))
     commits.write(lane, 1.0)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1]
     assert len(list(tmp_path.glob("state-*"))) == 1  # those of before are gone
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "loop"])
-def test_so_it_does_where_the_history_is_no_file(tmp_path, caplog, kind):
-    committed(tmp_path, 1)
-    history = tmp_path / "history.json"
-    history.unlink()
-    {"pipe": os.mkfifo, "folder": Path.mkdir, "loop": lambda path: path.symlink_to(path)}[kind](history)
-    assert not Commits(tmp_path).restore(fresh())
-    Commits(tmp_path).clean()
-    assert "history.json is damaged (" in caplog.text
-
-
-@pytest.mark.parametrize("field", ["val_accuracy", "train_loss"])
-def test_an_accuracy_that_changed_on_disk_is_not_gone_on_with(tmp_path, caplog, field):
-    committed(tmp_path, 2)
-    history = json.loads((tmp_path / "history.json").read_text())
-    history["epochs"][0][field] += 0.125
-    write_json(tmp_path / "history.json", history)
-    assert read_history(tmp_path) == History()
-    assert not Commits(tmp_path).restore(fresh())
-    assert "it was changed after it had been written" in caplog.text
-
-
-@pytest.mark.parametrize("name", ["/dev/zero", "../best-1.safetensors", "\ud800", ""])
+@pytest.mark.parametrize("name", ["/dev/zero", "../best-1.safetensors", ""])
 def test_a_commit_names_files_of_its_folder_alone(tmp_path, name):
     committed(tmp_path, 1)
     history = json.loads((tmp_path / "history.json").read_text())
@@ -282,25 +248,8 @@ def test_a_state_of_another_program_leaves_the_lane_as_it_was(tmp_path, caplog, 
     write_json(tmp_path / "history.json", with_digest(history))
     lane, commits = fresh(), Commits(tmp_path)
     assert not commits.restore(lane)
-    assert "is of another program" in caplog.text
+    assert "another program" in caplog.text
     assert weights_to_the_end(lane, commits) == uninterrupted
-
-
-def test_a_folder_without_history_has_no_commit(tmp_path, caplog):
-    lane = fresh()
-    assert not Commits(tmp_path).restore(lane)
-    assert caplog.text == ""
-    assert read_history(tmp_path) == History()
-
-
-def test_at_the_end_nothing_but_the_history_and_the_best_model_stays(tmp_path):
-    lane = committed(tmp_path, 3)
-    best = f"best-{lane.best.epoch}.safetensors"
-    epochs = read_history(tmp_path).epochs
-    Commits(tmp_path).clean()
-    assert content(tmp_path) == {"history.json", best}
-    history = read_history(tmp_path)
-    assert (history.epochs, history.best.weights, history.commits) == (epochs, best, [])
 
 
 def test_a_run_that_never_came_to_a_result_leaves_its_history_only(tmp_path):
@@ -309,9 +258,3 @@ def test_a_run_that_never_came_to_a_result_leaves_its_history_only(tmp_path):
     commits.clean()
     assert content(tmp_path) == {"history.json"}
     assert read_history(tmp_path).best is None
-
-
-def test_a_damaged_history_does_not_keep_a_run_from_being_opened(tmp_path, caplog):
-    (tmp_path / "history.json").write_text("{")
-    Commits(tmp_path).clean()
-    assert "history.json is damaged" in caplog.text

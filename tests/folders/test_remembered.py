@@ -26,19 +26,12 @@ def counted(tmp_path):
     return get, file, made
 
 
-def test_a_file_that_stays_is_read_once(counted):
+def test_a_file_that_stays_is_read_once_and_what_was_written_since_anew(counted):
     get, file, made = counted
-    file.write_text("a")
-    assert (get(), get(), len(made)) == ("a", "a", 1)
-
-
-@pytest.mark.parametrize("write", [lambda file: file.write_text("other"), lambda file: write_atomic(file, "other")])
-def test_what_was_written_since_is_read(counted, write):
-    get, file, _ = counted
     assert get() is None
     file.write_text("a")
-    assert get() == "a"
-    write(file)
+    assert (get(), get(), len(made)) == ("a", "a", 2)
+    file.write_text("other")
     assert get() == "other"
     file.unlink()
     assert get() is None
@@ -52,13 +45,6 @@ def test_another_file_of_the_same_size_and_time_is_another_one(counted):
     write_atomic(file, "b")
     os.utime(file, ns=(at, at))
     assert get() == "b"
-
-
-def test_an_error_is_not_remembered(tmp_path):
-    known: Remembered[int] = Remembered(2)
-    with pytest.raises(ZeroDivisionError):
-        known.get((tmp_path,), lambda: 1 // 0)
-    assert known.get((tmp_path,), lambda: 1) == 1
 
 
 def test_only_so_many_are_kept(tmp_path):
