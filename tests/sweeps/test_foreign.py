@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.folders.seal import sealed, with_digest
-from tests.commands import SMALL, Done, lenet_train
+from tests.commands import SMALL, lenet_train
 
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.plots=false", "tracking.models=none")
 
@@ -46,25 +46,17 @@ def hostile(request, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return sweep
 
 
-def said(done: Done, tmp_path: Path) -> str:
-    assert "evil" not in sys.modules
-    assert not (tmp_path / "ran").exists()
-    return done.stderr
-
-
-def test_comparing_it_imports_nothing(hostile, main, tmp_path, outputs):
-    done = main(f"sweep={hostile}", program="compare")
-    assert done.returncode == 0, done.stderr
-    assert said(done, tmp_path) == ""
-
-
 @pytest.mark.parametrize("flags", [[], ["sweep.dry_run=true"]], ids=["train", "estimate"])
-def test_resuming_it_is_refused_in_one_line(flags, hostile, tmp_path, outputs):
+def test_comparing_it_imports_nothing_and_resuming_it_is_refused_in_one_line(flags, hostile, main, tmp_path, outputs):
+    done = main(f"sweep={hostile}", program="compare")
+    assert (done.returncode, done.stderr) == (0, "")
     done = lenet_train("-m", f"sweep.resume={hostile}", "hydra/launcher=basic", *flags, outputs=outputs)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "its jobs name evil.SELU, neither lenet_exp's nor torch's" in said(done, tmp_path)
-    assert f"set LENET_EXP_OUTPUTS={hostile.parent.parent}" in done.stderr
+    assert "evil.SELU" in done.stderr
+    assert f"LENET_EXP_OUTPUTS={hostile.parent.parent}" in done.stderr
+    assert "evil" not in sys.modules
+    assert not (tmp_path / "ran").exists()
 
 
 def test_one_that_names_torchs_classes_is_resumed(theirs, tmp_path):
