@@ -10,46 +10,41 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.folders.owner import owner_of
 from lenet_exp.machine import host
 from tests.commands import MINE, Done, end, lenet_train, start
 from tests.stores import client, points, runs
+from tests.sweeps.counts import counts
 from tests.sweeps.on_another_machine import NAME
-from tests.sweeps.waiting import QUICK, WAITS, waiting
+from tests.sweeps.waiting import QUICK, WAITS, wait_until_left, waiting
 
 
 def lenet_sweep(*arguments: str, outputs: Path) -> Done:
     return end(start(*arguments, outputs=outputs, program="sweep"))
 
 
-def test_without_sweeps_the_list_says_how_to_start_one(main, outputs):
-    done = main("list", program="sweep")
-    assert (done.returncode, done.stdout) == (0, "no sweeps here yet; lenet-train -m ... starts one\n")
-    assert not outputs.exists()
-
-
 @pytest.mark.parametrize(
-    ("typed", "says"),
+    ("typed", "named"),
     [
-        ([], "(nothing): allowed is list, status, watch, stop, du or rm"),
-        (["Status"], "Status: allowed is list, status, watch, stop, du or rm; did you mean status?"),
-        (["list", "sweep=last"], "sweep=last: nothing is allowed here"),
-        (["status", "--sweep=last"], "--sweep=last: allowed is sweep=; did you mean sweep=?"),
-        (["status"], "sweep=last: there is no sweep in {outputs}; lenet-train -m ... starts one"),
-        (["stop", "sweep=abcd"], "abcd: no such sweep in {outputs}"),
+        ([], "list, status, watch, stop, du or rm"),
+        (["Status"], "mean status?"),
+        (["list", "sweep=last"], "sweep=last: "),
+        (["status", "--sweep=last"], "mean sweep=?"),
+        (["status"], "sweep=last: "),
+        (["stop", "sweep=abcd"], "abcd: "),
         (["status", f"sweep={'x' * 300}"], f"'{'x' * 149}..."),
     ],
 )
-def test_a_mistake_is_one_line(main, outputs, typed, says):
+def test_a_mistake_is_one_line(main, outputs, typed, named):
     done = main(*typed, program="sweep")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"lenet-sweep: {says.format(outputs=outputs)}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("lenet-sweep: ")
     assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
+    assert named in done.stderr
     assert not outputs.exists()
 
 
 def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
+    assert "lenet-train -m" in main("list", program="sweep").stdout  # how to start one
     line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=relu,raises", "hydra/launcher=basic")
     assert lenet_train(*line, outputs=ready).returncode == 1
     (folder,) = (ready / "sweeps").iterdir()
@@ -60,33 +55,33 @@ def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
     assert told[0] == f"sweep {folder.name}: finished"
     assert told[1].startswith("lenet-train -m --config-dir=")
     assert told[2] == "1 finished, 1 failed"
-    assert told[3].startswith("failed: raises: RuntimeError: broken on purpose,; log: ")
+    assert told[3].startswith("failed: raises: RuntimeError: ")
     assert len(told) == 4
     stopped = main("stop", program="sweep")
     assert stopped.returncode == 2
-    assert stopped.stderr == f"lenet-sweep: sweep {folder.name} is not running\n"
+    assert stopped.stderr.startswith(f"lenet-sweep: sweep {folder.name} ")
 
 
-@pytest.mark.slow(seconds=17)
+@pytest.mark.slow(seconds=9)
 def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_path):
-    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1,2")
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
         (folder,) = (ready / "sweeps").iterdir()
         (row,) = [text for text in lenet_sweep("list", outputs=ready).stdout.splitlines() if folder.name in text]
-        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/3 runs +lenet-train -m", row)
+        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/2 runs +lenet-train -m", row)
         told = lenet_sweep("status", outputs=ready).stdout
-        assert "2 not started, 1 running" in told
+        assert "1 not started, 1 running" in told
         assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)
         stop = lenet_sweep("stop", outputs=ready)
         assert stop.returncode == 0
-        assert stop.stdout == f"sweep {folder.name} has stopped; to go on: lenet-train -m sweep.resume={folder.name}\n"
+        assert f"lenet-train -m sweep.resume={folder.name}\n" in stop.stdout
         done = end(process)
     assert done.returncode == 143
-    assert "3 runs: 1 killed, 2 not started" in done.stdout
+    assert counts(done)[0] == {"killed": 1, "not started": 1}
     assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {"KILLED"}
     on = end(start("-m", f"sweep.resume={folder.name}", outputs=ready))
     assert on.returncode == 0, on.stderr
-    assert "3 runs: 3 finished; 3 trained" in on.stdout
+    assert counts(on) == ({"finished": 2}, 2, 0)
 
 
 @pytest.mark.slow(seconds=9)
@@ -100,18 +95,13 @@ def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tm
         process.send_signal(signal.SIGKILL)
         process.wait()
     (folder,) = (ready / "runs").iterdir()
-    deadline = time.monotonic() + 60
-    while owner_of(folder) is not None:  # its worker commits what it has, and leaves
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_left(folder)
     done = lenet_sweep("list", outputs=ready)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("its process died") == 1
+    assert done.stderr.count("\n") == 1
     for kind in kinds:
         (run,) = runs(client(ready), kind)
         assert (run.info.status, run.data.tags["outcome"]) == ("KILLED", "killed")
-        if kind == "sweep":
-            assert "No run finished: 1 killed" in run.data.tags["mlflow.note.content"]
     assert lenet_sweep("list", outputs=ready).stderr == ""  # nothing is left to do
     again = end(start(*arguments, outputs=ready))
     assert again.returncode == 0, again.stderr
@@ -120,6 +110,7 @@ def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tm
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
 
 
+@pytest.mark.slow(seconds=6)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process a host name of its own")
 def test_a_sweep_on_another_machine_is_watched_and_stopped_from_here(ready):
     line = ("-m", *QUICK, "num_epoch=2000", "seed=0,1", "sweep.workers=1")
@@ -131,7 +122,6 @@ def test_a_sweep_on_another_machine_is_watched_and_stopped_from_here(ready):
     watching = start("watch", outputs=ready, program="sweep")
     stopped = lenet_sweep("stop", outputs=ready)
     assert (stopped.returncode, stopped.stderr) == (0, "")
-    assert "has stopped; to go on" in stopped.stdout
     assert end(process).returncode == 143
     watched = end(watching)
     assert watched.returncode == 1

@@ -22,9 +22,11 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.commands import SMALL, Done, end, free_port, lenet_train, start
 from tests.stores import client, everything, models, runs
+from tests.sweeps.counts import counts
 from tests.sweeps.strikes import STRIKE, TRACE
-from tests.sweeps.test_lenet_sweep import WAITS, lenet_sweep, waiting
+from tests.sweeps.test_lenet_sweep import lenet_sweep
 from tests.sweeps.test_sync import NOTHING
+from tests.sweeps.waiting import WAITS, waiting
 
 QUICK = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
 HERE = ("-m", "hydra/launcher=basic", *QUICK)
@@ -92,20 +94,24 @@ def state(swept: Swept) -> dict[str, Any]:
     return {"store": everything(store), "files": {k: v for k, v in files.items() if not k.startswith("mlartifacts")}}
 
 
+def lines_that(verb: str, done: Done) -> list[str]:
+    """What `goes`, `went` or `stays`."""
+    return re.findall(rf"^  {verb}: (.*)$", done.stdout, re.MULTILINE)
+
+
 def test_by_itself_it_shows_what_would_go_and_changes_nothing(swept, main):
     before, shown = tree(swept.outputs), everything(client(swept.outputs))
     done = main("rm", "sweep=last", program="sweep")
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"sweep {swept.second.id} (lenet-train -m hydra/launcher=basic dataset=digits ")
-    assert re.fullmatch(r"  goes: the sweep's folder and 1 run folder, 0\.\d\d MB", lines[1])
-    assert lines[2:4] == [
-        f"    {swept.runs[2][:8]}  seed=2",
-        f"  goes: 2 MLflow runs and 1 model in sqlite:///{swept.outputs}/mlflow.db",
-    ]
-    assert lines[4] == f"  stays: {swept.runs[1][:8]}  seed=1: sweep {swept.first.id} uses it, too"
-    assert lines[5] == f"nothing was removed; to remove it: lenet-sweep rm sweep={swept.second.id} dry_run=false"
-    assert lines[6:] == []
+    assert swept.second.id in done.stdout.splitlines()[0]
+    here, there = lines_that("goes", done)
+    assert re.search(r"1 run folder, 0\.\d\d MB", here)
+    assert re.findall(r"(\d) (?:MLflow runs|model)", there) == ["2", "1"]
+    assert f"    {swept.runs[2][:8]}  seed=2\n" in done.stdout
+    (stays,) = lines_that("stays", done)
+    assert stays.startswith(f"{swept.runs[1][:8]}  seed=1: ")
+    assert swept.first.id in stays
+    assert done.stdout.endswith(f"lenet-sweep rm sweep={swept.second.id} dry_run=false\n")
     assert (tree(swept.outputs), everything(client(swept.outputs))) == (before, shown)
 
 
@@ -114,7 +120,7 @@ def test_a_sweep_goes_and_what_another_one_uses_stays(swept, main):
     (parent,) = {run.data.tags["mlflow.parentRunId"] for n, run in swept.mlflow().items() if n == "seed=0"}
     done = main(*swept.line, program="sweep")
     assert done.returncode == 0, done.stderr
-    assert "  went: the sweep's folder and 1 run folder, " in done.stdout
+    assert "1 run folder, " in lines_that("went", done)[0]
     address = f"sqlite:///{swept.outputs}/mlflow.db"
     assert f"\n  mlflow gc --tracking-uri {address} --backend-store-uri {address}\n" in done.stdout
     assert not (swept.outputs / "sweeps" / swept.first.id).exists()
@@ -134,9 +140,8 @@ def test_a_sweep_goes_and_what_another_one_uses_stays(swept, main):
         done = main(*arguments, program=program)
         assert (done.returncode, done.stderr) == (0, "")
         assert says in done.stdout
-    assert "2 finished" in main("status", program="sweep").stdout
     again = lenet_train(*FIRST, outputs=swept.outputs)
-    assert "2 runs: 2 finished; 1 trained (1 had been trained before)" in again.stdout
+    assert counts(again) == ({"finished": 2}, 1, 1)
     assert {run.info.run_id for run in runs(store)} & {first, parent} == set()
     assert len(runs(store, "sweep")) == 2
 
@@ -145,18 +150,17 @@ def test_of_an_experiment_only_the_champion_stays(swept, main):
     champion = next(run for run in swept.mlflow().values() if run.data.params["seed"] == "9")
     done = main("rm", "experiment=lenet_exp", "dry_run=false", program="sweep")
     assert done.returncode == 0, done.stderr
-    stays = re.findall(r"^  stays: (.*)$", done.stdout, re.MULTILINE)
     folder = champion.data.tags["run_folder"]
-    assert len(stays) == 1
-    assert re.fullmatch(rf"{folder[:8]}  .*: its model is lenet5-digits version \d, the champion", stays[0])
+    (stays,) = lines_that("stays", done)
+    assert stays.startswith(folder[:8])
+    assert "lenet5-digits" in stays
     assert [path.name for path in (swept.outputs / "runs").iterdir()] == [folder]
     assert list((swept.outputs / "sweeps").iterdir()) == []
     (left,) = runs(client(swept.outputs))
     assert left.info.run_id == champion.info.run_id
     assert runs(client(swept.outputs), "sweep") == []
     assert main(program="sync").stdout == NOTHING
-    predicted = end(start("dataset=digits", outputs=swept.outputs, program="predict"))
-    assert predicted.returncode == 0, predicted.stderr
+    assert main("dataset=digits", program="predict").returncode == 0
 
 
 def test_a_run_whose_model_somebody_registered_stays_and_leaves_the_sweep(swept, main):
@@ -165,7 +169,8 @@ def test_a_run_whose_model_somebody_registered_stays_and_leaves_the_sweep(swept,
     store.create_registered_model("mine")
     store.create_model_version("mine", mine.artifact_location, model_id=mine.model_id, run_id=mine.source_run_id)
     done = main(*swept.line, program="sweep")
-    assert f"  stays: {swept.runs[0][:8]}  seed=0: its model is mine version 1\n" in done.stdout
+    (stays,) = [line for line in lines_that("stays", done) if "seed=0" in line]
+    assert "mine version 1" in stays
     run = swept.mlflow()["seed=0"]
     assert {"sweeps", "mlflow.parentRunId"} & run.data.tags.keys() == set()
     (entry,) = json.loads((swept.outputs / "runs" / swept.runs[0] / "delivered.json").read_text())["mlflow_runs"]
@@ -181,7 +186,7 @@ def test_what_was_taken_over_from_another_outputs_folder_stays_in_the_store(swep
     folder.finish(record)
     done = main(*swept.line, program="sweep")
     assert done.returncode == 0, done.stderr
-    assert f"  stays: MLflow run {run.info.run_id}: it was trained in another outputs folder\n" in done.stdout
+    assert f"  stays: MLflow run {run.info.run_id}: " in done.stdout
     assert not folder.path.exists()
     tags = swept.mlflow()["seed=0"].data.tags
     assert {"sweeps", "mlflow.parentRunId"} & tags.keys() == set()
@@ -191,22 +196,19 @@ def test_what_was_taken_over_from_another_outputs_folder_stays_in_the_store(swep
 def test_what_is_needed_or_is_not_there_is_refused_in_one_line(swept, main):
     swept.second.save(confirms=swept.first.id, points=1.0)
     before = tree(swept.outputs)
-    for typed, says in (
-        ((), "rm (nothing): allowed is one of sweep=, experiment=, run="),
-        (("sweep=last", "run=last"), "rm sweep=, run=: allowed is one of sweep=, experiment=, run="),
-        (("sweep=last", "yes=true"), "yes=true: allowed is sweep=, experiment=, run=, dry_run=, mlflow="),
-        (("sweep=last", "dry_run=no"), "dry_run=no: allowed is true or false"),
-        (("sweep=abcd1234",), "abcd1234: no such sweep in "),
-        (("run=abcd1234",), "abcd1234: no such run in "),
-        (("experiment=lenet",), f"experiment=lenet: nothing of it in {swept.outputs}; allowed is lenet_exp"),
-        (
-            (f"sweep={swept.first.id}", "dry_run=false"),
-            f"sweep {swept.first.id} is what sweep {swept.second.id} confirms;",
-        ),
+    for typed, names in (
+        ((), "sweep=, experiment=, run="),
+        (("sweep=last", "run=last"), "sweep=, run="),
+        (("sweep=last", "yes=true"), "yes=true"),
+        (("sweep=last", "dry_run=no"), "dry_run=no"),
+        (("sweep=abcd1234",), "abcd1234"),
+        (("run=abcd1234",), "abcd1234"),
+        (("experiment=lenet",), "experiment=lenet"),
+        ((f"sweep={swept.first.id}", "dry_run=false"), swept.second.id),  # which confirms it
     ):
         done = main("rm", *typed, program="sweep")
         assert (done.returncode, done.stdout) == (2, ""), typed
-        assert done.stderr.startswith(f"lenet-sweep: {says}"), done.stderr
+        assert names in done.stderr
         assert done.stderr.count("\n") == 1
     assert tree(swept.outputs) == before
     swept.second.save(confirms=None)
@@ -221,11 +223,9 @@ def test_a_run_in_no_sweep_goes_alone_and_one_in_a_sweep_stays(swept, main):
     store = client(swept.outputs)
     store.delete_registered_model("lenet5-digits")
     lone = next(run.data.tags["run_folder"] for run in swept.mlflow().values() if run.data.params["seed"] == "9")
-    done = main("rm", f"run={swept.runs[0]}", "dry_run=false", program="sweep")
-    assert f"seed=0: sweep {swept.first.id} uses it, too" in done.stdout
-    assert (swept.outputs / "runs" / swept.runs[0]).exists()
-    done = main("rm", f"run={lone[:8]}", "dry_run=false", program="sweep")
-    assert "  went: 1 run folder, " in done.stdout
+    (stays,) = lines_that("stays", main("rm", f"run={swept.runs[0]}", "dry_run=false", program="sweep"))
+    assert swept.first.id in stays
+    assert main("rm", f"run={lone[:8]}", "dry_run=false", program="sweep").returncode == 0
     assert {path.name for path in (swept.outputs / "runs").iterdir()} == set(swept.runs.values())
     assert len(runs(store)) == 3
 
@@ -237,8 +237,9 @@ def test_a_store_that_is_away_leaves_all_as_it_was(ready, main):
     before = tree(ready)
     done = main("rm", "sweep=last", "dry_run=false", program="sweep")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"lenet-sweep: tracking.uri={away}: can't be reached")
-    assert done.stderr.endswith("; nothing was removed; mlflow=false removes the folders alone\n")
+    assert done.stderr.startswith(f"lenet-sweep: tracking.uri={away}: ")
+    assert "mlflow=false" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert tree(ready) == before
     done = main("rm", "sweep=last", "dry_run=false", "mlflow=false", program="sweep")
     assert (done.returncode, done.stderr) == (0, "")
@@ -256,12 +257,11 @@ def test_the_study_of_a_search_goes_with_it_from_a_database_of_ones_own(ready, m
     assert lenet_train(*line, outputs=ready).returncode == 0
     (sweep,) = all_sweeps(ready)
     done = main("rm", "sweep=last", program="sweep")
-    assert f"  note: its study goes, too: lenet_exp {sweep.id} in {storage}\n" in done.stdout
+    assert f"lenet_exp {sweep.id} in {storage}" in done.stdout
     assert len(optuna.get_all_study_names(storage)) == 2
     assert main("rm", "sweep=last", "dry_run=false", program="sweep").returncode == 0
     assert optuna.get_all_study_names(storage) == [other.study_name]
-    again = lenet_train(*line, outputs=ready)
-    assert "2 runs: 2 finished; 2 trained" in again.stdout, again.stderr
+    assert counts(lenet_train(*line, outputs=ready)) == ({"finished": 2}, 2, 0)
 
 
 @pytest.mark.slow(seconds=9)
@@ -270,12 +270,13 @@ def test_what_lives_is_refused(ready, tmp_path):
         (folder,) = (ready / "sweeps").iterdir()
         done = lenet_sweep("rm", f"sweep={folder.name}", "dry_run=false", outputs=ready)
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"sweep {folder.name} runs (" in done.stderr
-        assert f"process {process.pid}); allowed once it has ended: lenet-sweep stop sweep={folder.name}" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert f"process {process.pid})" in done.stderr
+        assert f"lenet-sweep stop sweep={folder.name}" in done.stderr
     with waiting(*WAITS, "seed=5", outputs=ready, tmp_path=tmp_path) as process:
         done = lenet_sweep("rm", "experiment=lenet_exp", "dry_run=false", outputs=ready)
         assert done.returncode == 2
-        assert f"process {process.pid}); allowed once it has ended" in done.stderr
+        assert f"process {process.pid})" in done.stderr
     assert len(list((ready / "sweeps").iterdir())) == 1
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import select
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lenet_exp.folders.owner import owner_of
 from tests.commands import MINE, SMALL, start
 from tests.sweeps.layers import REACHED
 
@@ -31,3 +33,11 @@ def waiting(*arguments: str, outputs: Path, tmp_path: Path) -> Iterator[subproce
         process.communicate()
         os.close(pipe)
         reached.unlink()
+
+
+def wait_until_left(folder: Path) -> None:
+    """Until nobody owns it: a worker whose sweep was killed commits what it has, and leaves."""
+    deadline = time.monotonic() + 60
+    while owner_of(folder) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
