@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from tests.commands import SMALL, end, start
 from tests.stores import client, runs
 
-LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2,3", "tracking.plots=false")
+LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.plots=false")
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(where)], check=True)
 
 
-@pytest.mark.slow(seconds=20)
+@pytest.mark.slow(seconds=12)
 @pytest.mark.parametrize("left_kb", [200, 800])
 def test_a_sweep_says_so_in_lines_and_goes_on_when_there_is_room(left_kb: int, disk: Path, empty_store: Path):
     outputs = Path(shutil.copytree(empty_store, disk / "outputs"))
@@ -37,9 +38,8 @@ def test_a_sweep_says_so_in_lines_and_goes_on_when_there_is_room(left_kb: int, d
     full = end(start(*LINE, outputs=outputs))
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
-    assert "No space left on device" in full.stderr + full.stdout
+    assert os.strerror(errno.ENOSPC) in full.stderr + full.stdout
     (disk / "other").unlink()
     done = end(start(*LINE, outputs=outputs))
     assert done.returncode == 0, done.stderr
-    assert "3 runs: 3 finished" in done.stdout
-    assert [run.info.status for run in runs(client(outputs))] == ["FINISHED"] * 3
+    assert [run.info.status for run in runs(client(outputs))] == ["FINISHED"] * 2
