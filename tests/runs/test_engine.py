@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
-import random
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -25,12 +23,12 @@ from lenet_exp.tracking.delivery import StoreDelivery
 from lenet_exp.training.native.library import described, kernels
 from tests.commands import SMALL, Done, end, lenet_train, start
 from tests.stores import client, points, runs
+from tests.sweeps.counts import counts
 
-QUICK = (*SMALL, "num_epoch=2", "tracking.plots=false", "tracking.models=none")
-KILLS = int(os.environ.get("KILLS", "4"))
+QUICK = (*SMALL, "dataset.train_size=320", "num_epoch=2", "tracking.plots=false", "tracking.models=none")
 KILLED = (
     *SMALL,
-    "num_epoch=150",
+    "num_epoch=80",
     "tracking.plots=false",
     "tracking.models=none",
     "activation=rrelu",
@@ -79,16 +77,20 @@ def the_record(done: Done, outputs: Path) -> Any:
     return RunFolder(folder).record()
 
 
+def said_of_the_engine(done: Done) -> str:
+    (line,) = [line for line in done.stderr.splitlines() if re.search("engine (torch|native)", line)]
+    return line
+
+
 def test_auto_is_native_where_it_knows_all_that_is_asked_for(ready):
     done = lenet_train(*QUICK, outputs=ready)
     record = the_record(done, ready)
-    assert f"digits selu sgd: engine native, compiled for {described()}" in done.stderr
+    assert described() in said_of_the_engine(done)
     assert (record.engine, record.execution["kernel"]) == ("native", "native 1")
-    assert record.execution["engine_why"] == "it knows all that is asked for"
     assert record.execution["compiled"] == described()
     (logged,) = runs(client(ready))
     assert logged.data.params["engine"] == "native"
-    assert record.best_val_accuracy > 0.5
+    assert record.best_val_accuracy > 0.3
 
 
 def test_an_option_of_ones_own_is_trained_by_torch_and_that_is_said(ready, tmp_path):
@@ -98,31 +100,20 @@ def test_an_option_of_ones_own_is_trained_by_torch_and_that_is_said(ready, tmp_p
     line = (f"--config-dir={options.parent}", *QUICK, "activation=gelu")
     done = lenet_train(*line, outputs=ready)
     record = the_record(done, ready)
-    assert "engine torch, since activation=gelu is not one of its own" in done.stderr
+    assert "activation=gelu" in said_of_the_engine(done)
     assert (record.engine, record.execution["kernel"]) == ("torch", "eager")
     refused = lenet_train(*line, "engine=native", outputs=ready)
     assert refused.returncode == 2
     (said,) = refused.stderr.splitlines()
-    assert said == "lenet-train: engine=native: activation=gelu is not one of its own; allowed is engine=auto or torch"
-
-
-def test_without_a_compiler_torch_trains_and_one_line_says_what_would_be_faster(ready, without_kernels):
-    done = lenet_train(*QUICK, outputs=ready)
-    assert the_record(done, ready).engine == "torch"
-    (said,) = [line for line in done.stderr.splitlines() if "engine" in line]
-    assert "engine torch, since there is no C++ compiler ($CXX, clang++, g++, or `pip install" in said
-    assert said.endswith("the native engine would be several times as fast")
-    refused = lenet_train(*QUICK, "engine=native", outputs=ready)
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
-    assert "several times as fast" not in refused.stderr
+    assert said.startswith("lenet-train: engine=native: activation=gelu ")
 
 
 @pytest.mark.parametrize(
     ("trouble", "why"),
     [
-        ("a compiler that refuses", "fake: error: no such thing"),
-        ("a cache that is a file", "can't be made (File exists)"),
-        ("a cache of others", "is not a folder of this user's alone"),
+        ("no compiler", "pip install"),
+        ("a compiler that refuses", "no such thing"),
+        ("a cache of others", "user's alone"),
     ],
 )
 def test_where_the_kernels_cannot_be_built_torch_trains_and_one_line_says_why(
@@ -136,60 +127,45 @@ def test_where_the_kernels_cannot_be_built_torch_trains_and_one_line_says_why(
         )
         fake.chmod(0o755)
         monkeypatch.setenv("CXX", str(fake))
-    elif trouble == "a cache that is a file":
-        cache.mkdir()
-        (cache / "lenet_exp").touch()
-    else:
+    elif trouble == "a cache of others":
         (cache / "lenet_exp").mkdir(parents=True)
         (cache / "lenet_exp").chmod(0o777)
     done = lenet_train(*QUICK, outputs=ready)
     assert the_record(done, ready).engine == "torch"
-    (said,) = [line for line in done.stderr.splitlines() if "engine torch, since" in line]
-    assert why in said
+    assert why in said_of_the_engine(done)
+    if trouble == "no compiler":
+        refused = lenet_train(*QUICK, "engine=native", outputs=ready)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
 
 
 def test_a_native_job_is_not_trained_by_torch_where_there_is_no_compiler(ready, without_kernels):
-    with pytest.raises(ConfigError, match=r"engine=native: there is no C\+\+ compiler"):
+    with pytest.raises(ConfigError, match=r"engine=native: .* C\+\+ compiler"):
         trained(engine=EngineName.native)
     assert runs(client(ready)) == []
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_worker_that_lacks_the_engine_fails_its_jobs_with_one_line(ready, no_compiler):
     environment = [f"+hydra.job.env_set.{name}='{value}'" for name, value in no_compiler.items()]
-    process = start("-m", *QUICK, "seed=0,1", "sweep.workers=1", *environment, outputs=ready, cold=True)
-    done = end(process)
+    done = lenet_train("-m", *QUICK, "seed=0", "sweep.workers=1", *environment, outputs=ready)
     assert done.returncode == 1
-    assert "engine: native, compiled for" in done.stderr
-    assert done.stdout.count("engine=native: there is no C++ compiler") == 2
+    assert len([line for line in done.stdout.splitlines() if "engine=native" in line]) == 1
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_a_result_of_torchs_stays_a_result_and_is_said_where_the_other_engine_was_asked_for(ready):
-    assert lenet_train(*QUICK, "engine=torch", outputs=ready).returncode == 0
-    for asked, said in (("engine=auto", False), ("engine=native", True)):
-        again = lenet_train(*QUICK, asked, outputs=ready)
-        assert "trained before" in again.stdout
-        assert ("its result was trained with engine=torch; sweep.force=true trains again" in again.stderr) is said
-
-
 def test_engines_that_are_swept_are_trained_each_and_compared(ready):
-    done = lenet_train("-m", *QUICK, "engine=native,torch,auto", "seed=0,1", "hydra/launcher=basic", outputs=ready)
-    assert done.returncode == 0, done.stderr
-    assert "6 runs: 6 finished; 4 trained" in done.stdout
-    assert "engine of 2 jobs: native, compiled for" in done.stderr
-    assert sorted(run.data.params["engine"] for run in runs(client(ready))) == ["native", "native", "torch", "torch"]
+    done = lenet_train("-m", *QUICK, "engine=native,torch,auto", "hydra/launcher=basic", outputs=ready)
+    assert counts(done) == ({"finished": 3}, 2, 1)
+    assert sorted(run.data.params["engine"] for run in runs(client(ready))) == ["native", "torch"]
 
 
 def test_threads_are_no_part_of_a_native_run(ready):
     line = ("-m", *QUICK, "num_threads=1,2", "hydra/launcher=basic")
-    assert "2 runs: 2 finished; 1 trained" in lenet_train(*line, outputs=ready).stdout
-    again = lenet_train(*QUICK, "num_threads=2", outputs=ready)
-    assert "trained before" in again.stdout
-    assert "was trained with" not in again.stderr
+    assert counts(lenet_train(*line, outputs=ready)) == ({"finished": 2}, 1, 1)
 
 
 @pytest.mark.parametrize("first", [EngineName.torch, EngineName.native])
-def test_a_run_goes_on_with_the_engine_that_began_it(ready, first, caplog):
+def test_a_run_goes_on_with_the_engine_that_began_it(ready, first):
     """Also where auto would take the other one now."""
     pruned = trained("engine=auto", engine=first, prune_at=1)
     assert pruned.record.engine == first
@@ -215,39 +191,36 @@ def test_a_run_that_the_other_engine_began_starts_over_where_an_engine_was_asked
     trained("engine=torch", prune_at=1)
     whole = trained("engine=native")
     assert (whole.record.engine, whole.record.resumed) == ("native", 0)
-    assert "was begun with engine=torch (now native); it starts over" in caplog.text
+    assert "engine=torch (now native)" in caplog.text
 
 
-@pytest.mark.slow(seconds=9)
-@pytest.mark.parametrize("more", [(), ("augmentation=[affine,elastic,flip]",)], ids=["plain", "augmented"])
-def test_a_native_run_is_reproduced_on_another_cpu_with_other_threads(ready, more):
+@pytest.mark.slow(seconds=7)
+def test_a_native_run_is_reproduced_on_another_cpu_with_other_threads(ready):
     """As far as this machine can play another one."""
-    assert lenet_train(*QUICK, *more, "num_threads=1", outputs=ready).returncode == 0
+    line = (*QUICK, "augmentation=[affine,elastic,flip]", "num_threads=1")
+    assert lenet_train(*line, outputs=ready).returncode == 0
     (folder,) = (ready / "runs").iterdir()
     other = {"ATEN_CPU_CAPABILITY": "default", "OMP_DYNAMIC": "true"}
     done = end(start(f"run={folder.name}", outputs=ready, program="reproduce", cold=True, env=other))
-    assert "\nidentical bit for bit: 2 epochs" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow(seconds=25)
-def test_killed_at_random_a_native_run_ends_with_the_weights_of_one_that_nobody_disturbed(empty_store, tmp_path):
-    """Each time it goes on with another number of threads; once it has ended, it begins anew. KILLS=50: so often."""
-    places = [shutil.copytree(empty_store, tmp_path / name) for name in ("disturbed", "calm")]
-    calm = what_came_of_it(end(start(*KILLED, "num_threads=1", outputs=places[1])), places[1])
-    dice, kills, went_on, threads = random.Random(1), 0, 0, itertools.cycle([2, 3, 1])
-    while kills < KILLS:
-        process = start(*KILLED, f"num_threads={next(threads)}", outputs=places[0])
-        time.sleep(dice.uniform(0.5, 3.5))
-        if process.poll() is not None:
-            assert what_came_of_it(end(process), places[0]) == calm
-            shutil.rmtree(places[0])
-            shutil.copytree(empty_store, places[0])
-            continue
+@pytest.mark.slow(seconds=8)
+def test_killed_again_and_again_a_native_run_ends_with_the_weights_of_one_that_nobody_disturbed(empty_store, tmp_path):
+    """Each time it goes on with another number of threads."""
+    disturbed, calm = (Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("disturbed", "calm"))
+    for threads in (2, 3):
+        begun = {path: path.stat().st_mtime_ns for path in disturbed.glob("runs/*/history.json")}
+        process = start(*KILLED, f"num_threads={threads}", outputs=disturbed)
+        while all(begun.get(p) == p.stat().st_mtime_ns for p in disturbed.glob("runs/*/history.json")):
+            assert process.poll() is None
+            time.sleep(0.01)
         process.kill()
-        went_on += "goes on in epoch" in end(process).stderr
-        kills += 1
-    assert what_came_of_it(end(start(*KILLED, "num_threads=2", outputs=places[0])), places[0]) == calm
-    assert went_on >= KILLS / 4
+        assert end(process).returncode == -9
+    last = end(start(*KILLED, "num_threads=1", outputs=disturbed))
+    assert what_came_of_it(last, disturbed) == what_came_of_it(end(start(*KILLED, outputs=calm)), calm)
+    (run,) = runs(client(disturbed))
+    assert run.data.tags["resumed"] == "2"
 
 
 def what_came_of_it(done: Done, outputs: Path) -> tuple[str, dict[str, list[float]]]:
