@@ -57,9 +57,3 @@ def test_comparing_it_imports_nothing_and_resuming_it_is_refused_in_one_line(fla
     assert f"LENET_EXP_OUTPUTS={hostile.parent.parent}" in done.stderr
     assert "evil" not in sys.modules
     assert not (tmp_path / "ran").exists()
-
-
-def test_one_that_names_torchs_classes_is_resumed(theirs, tmp_path):
-    (sweep,) = (theirs / "sweeps").iterdir()
-    done = lenet_train("-m", f"sweep.resume={sweep}", "hydra/launcher=basic", outputs=tmp_path / "mine")
-    assert done.returncode == 0, done.stderr
