@@ -39,7 +39,7 @@ class Dies(torch.nn.Module):
     """ReLU that ends its process once for each file `die-*` in the folder, in its batch number `after`.
 
     Args:
-        how: `kill` (SIGKILL), `exit` (status 3), `hang` (sleeps for ever) or `raise`.
+        how: `kill` (SIGKILL), `hang` (sleeps for ever) or `raise`.
     """
 
     def __init__(self, after: int = 60, how: str = "kill") -> None:
@@ -63,8 +63,6 @@ class Dies(torch.nn.Module):
                 continue
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            elif self.how == "exit":
-                os._exit(3)
             elif self.how == "hang":
                 time.sleep(3600)
             raise RuntimeError("broken on purpose")

@@ -54,13 +54,13 @@ def test_the_weights_do_not_depend_on_launcher_order_or_number_of_workers(ready,
     assert digests(tmp_path / "other") == first
 
 
-@pytest.mark.parametrize(("how", "reason"), [("kill", "SIGKILL"), ("exit", "status 3")])
-def test_a_worker_that_dies_costs_a_retry_and_then_its_run_alone(how, reason, ready, tmp_path):
-    line = ("activation=dies", f"activation.how={how}", "activation.after=60", "num_epoch=3", "seed=range(2)")
+@pytest.mark.slow(seconds=20)
+def test_a_worker_that_dies_costs_a_retry_and_then_its_run_alone(ready, tmp_path):
+    line = ("activation=dies", "activation.after=60", "num_epoch=3", "seed=range(2)")
     done = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=2)
     assert done.returncode == 1
     (said,) = [text for text in done.stdout.splitlines() if text.startswith("failed: seed=0: ")]  # it died twice
-    assert reason in said
+    assert "SIGKILL" in said
     assert counts(done)[0] == {"finished": 1, "failed": 1}
     states = {run.info.run_name: run.info.status for run in runs(client(ready))}
     assert states == {"seed=0": "FAILED", "seed=1": "FINISHED"}
@@ -76,7 +76,7 @@ def test_a_worker_that_dies_costs_a_retry_and_then_its_run_alone(how, reason, re
 
 def test_one_death_is_made_good_without_a_word_and_the_weights_are_the_same(ready, tmp_path):
     line = ("activation=dies", "activation.after=60", "num_epoch=3", "seed=range(2)")
-    done = sweep(*line, "sweep.workers=2", outputs=ready, folder=tmp_path, deaths=1)
+    done = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=1)
     assert done.returncode == 0, done.stderr
     assert counts(done) == ({"finished": 2}, 2, 0)
     calm = lenet_train(*LINE, "hydra/launcher=basic", *line, outputs=tmp_path / "calm")
