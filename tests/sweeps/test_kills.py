@@ -116,20 +116,25 @@ def differing(line: Calm, numbers: list[int]) -> list[str]:
     return [f"{n}: {line.points[n]}" for n in numbers if line.struck(n) != line.left]
 
 
-def of_each_kind(points: list[str], phases: list[int]) -> list[int]:
-    """Where each point comes first after each other one, in each phase: between what and what a kill falls is all that
-    differs."""
-    kinds = list(zip(phases, ["", *points], points, strict=False))
+def of_each_kind(points: list[str], middle: int, end: int) -> list[int]:
+    """Where a kill comes first after each point of another name, at the start, in the middle and at the end: what was
+    done last is all that differs."""
+    kinds = [((n >= middle) + (n >= end), before) for n, before in enumerate(["", *points[:-1]])]
     return [n for n, kind in enumerate(kinds) if kinds.index(kind) == n]
 
 
-@pytest.mark.slow(seconds=30)
-@pytest.mark.parametrize("part", range(2))
-def test_a_run_killed_at_any_kind_of_point_ends_as_if_nothing_had_happened(calm, part):
+def last(points: list[str], point: str) -> int:
+    return len(points) - 1 - points[::-1].index(point)
+
+
+@pytest.mark.slow(seconds=40)
+def test_a_run_killed_at_any_kind_of_point_ends_as_if_nothing_had_happened(calm):
     """Before, in and after each commit and each delivery, at the start and at the end."""
-    run = calm(RUN)
-    assert {"replace state-N-N.safetensors", "replace history.json", "replace delivered.json"} <= set(run.points)
-    assert differing(run, of_each_kind(run.points, [0] * len(run.points))[part::2]) == []
+    points = calm(RUN).points
+    states = "replace state-N-N.safetensors"
+    assert {states, "replace history.json", "replace delivered.json"} <= set(points)
+    kinds = of_each_kind(points, points.index("replace history.json") + 1, last(points, states))
+    assert differing(calm(RUN), kinds) == []
 
 
 @pytest.mark.slow(seconds=19)
@@ -143,11 +148,9 @@ def test_a_run_killed_while_its_model_is_delivered_has_it_once(calm):
 @pytest.mark.slow(seconds=28)
 def test_a_sweep_killed_at_any_kind_of_point_of_its_own_ends_as_if_nothing_had_happened(calm):
     sweep, run = calm(SWEEP), calm(RUN)
-    first_job = sweep.points.index("replace job.json")
-    after_the_last_run = len(sweep.points) - sweep.points[::-1].index("unlink N")
-    phases = [(n >= first_job) + (n >= after_the_last_run) for n in range(len(sweep.points))]
-    kinds = of_each_kind(sweep.points, phases)
-    own = [n for n in kinds if phases[n] != 1 or sweep.points[n] not in run.points]
+    first_job, after_the_last_run = sweep.points.index("replace job.json"), last(sweep.points, "unlink N") + 1
+    kinds = of_each_kind(sweep.points, first_job, after_the_last_run)
+    own = [n for n in kinds if not first_job <= n < after_the_last_run or sweep.points[n] not in run.points]
     assert {"replace jobs.jsonl", "replace sweep.json"} <= {sweep.points[n] for n in own}
     assert differing(sweep, own) == []
 

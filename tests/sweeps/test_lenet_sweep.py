@@ -64,24 +64,24 @@ def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
 
 @pytest.mark.slow(seconds=9)
 def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_path):
-    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1,2")
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
         (folder,) = (ready / "sweeps").iterdir()
         (row,) = [text for text in lenet_sweep("list", outputs=ready).stdout.splitlines() if folder.name in text]
-        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/2 runs +lenet-train -m", row)
+        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/3 runs +lenet-train -m", row)
         told = lenet_sweep("status", outputs=ready).stdout
-        assert "1 not started, 1 running" in told
+        assert "2 not started, 1 running" in told
         assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)
         stop = lenet_sweep("stop", outputs=ready)
         assert stop.returncode == 0
         assert f"lenet-train -m sweep.resume={folder.name}\n" in stop.stdout
         done = end(process)
     assert done.returncode == 143
-    assert counts(done)[0] == {"killed": 1, "not started": 1}
+    assert counts(done)[0] == {"killed": 1, "not started": 2}
     assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {"KILLED"}
     on = end(start("-m", f"sweep.resume={folder.name}", outputs=ready))
     assert on.returncode == 0, on.stderr
-    assert counts(on) == ({"finished": 2}, 2, 0)
+    assert counts(on) == ({"finished": 3}, 3, 0)
 
 
 @pytest.mark.slow(seconds=9)
