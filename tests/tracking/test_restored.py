@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from lenet_exp.tracking.deliver import deliver
-from tests.stores import client, models, runs
+from lenet_exp.tracking.restored import learn
+from tests.stores import client, everything, models, runs
+from tests.tracking.test_deliver import contents, cut, put_back
 
 
 def again(store):
@@ -66,3 +70,19 @@ def test_it_stays_in_the_sweeps_that_are_still_there(folder, store, ready):
     deliver(folder, again(store))
     (run,) = runs(client(ready))
     assert (run.data.tags["sweeps"], run.data.tags["mlflow.parentRunId"]) == (sweeps[1], sweeps[1])
+
+
+def test_epochs_that_a_backup_lacks_are_delivered_again(folder, store, ready):
+    whole = contents(folder)
+    cut(folder, 1)
+    run_id = deliver(folder, store, model=False)
+    with closing(sqlite3.connect(ready / "mlflow.db")) as database, closing(sqlite3.connect(":memory:")) as backup:
+        database.backup(backup)
+        put_back(folder, whole)
+        deliver(folder, store, model=False)
+        before = everything(client(ready))
+        backup.backup(database)
+    assert everything(client(ready)) != before
+    assert not learn([folder], again(store))
+    assert deliver(folder, again(store), model=False) == run_id
+    assert everything(client(ready)) == before
