@@ -146,6 +146,12 @@ def test_a_sweep_goes_and_what_another_one_uses_stays(swept, main):
     assert len(runs(store, "sweep")) == 2
 
 
+def test_what_another_sweep_uses_stays_also_where_no_store_is_asked(swept, main):
+    assert main(*swept.line, "mlflow=false", program="sweep").returncode == 0
+    left = {path.name for path in (swept.outputs / "runs").iterdir()}
+    assert left & set(swept.runs.values()) == {swept.runs[1], swept.runs[2]}
+
+
 def test_of_an_experiment_only_the_champion_stays(swept, main):
     champion = next(run for run in swept.mlflow().values() if run.data.params["seed"] == "9")
     done = main("rm", "experiment=lenet_exp", "dry_run=false", program="sweep")
