@@ -1,9 +1,12 @@
 """Breaks a promise on purpose, in a copy of the program, and lists the tests that notice.
 
-A test that was made smaller has to fail still when what it stands for is broken.
+A test that was made smaller has to fail still when what it stands for is broken. Each row of docs/promises.md is broken
+here at least once.
 
-    python -m benchmarks.breaks                # all, in about half an hour
+    python -m benchmarks.breaks                # all, in about ten minutes
     python -m benchmarks.breaks flock stamps   # some
+
+One needs real MNIST in $LENET_EXP_DATA.
 """
 
 from __future__ import annotations
@@ -11,67 +14,263 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PROMISES = "docs/promises.md"
+LONGEST = 300.0  # seconds that the tests of one break may take: a break may have them wait for ever
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Break:
-    """`old` becomes `new` in a file of the package; `tests` are those that may notice."""
+    """`old` becomes `new` in a file of the package.
 
+    Attributes:
+        promise: what is broken by that, as a page says it; of docs/promises.md how the row begins.
+        tests: those that may notice, as pytest is told: files, and perhaps which of their tests (-k).
+        page: where the promise stands.
+    """
+
+    promise: str
     file: str
     old: str
     new: str
-    tests: tuple[str, ...]
+    tests: str
+    page: str = PROMISES
 
 
-KILLS = "tests/sweeps/test_kills.py"
+ONCE = "A configuration is trained once"
+COMPOSED = "What runs is what was composed"
+COMMITTED = "A run commits after an epoch"
+DAMAGE = "A file of a run or sweep that is damaged"
+SIGNALS = "A first Ctrl-C or SIGTERM"
+NATIVE = "A native run has the same bits"
+TRUTH = "MLflow tells the truth"
+AWAY = "A store that is away"
+BACKUP = "A store that comes back as an older backup"
+REMOVAL = "`lenet-sweep rm` takes nothing"
+STORES = "Any number of outputs folders"
+WORKERS = "A worker that dies"
+TOGETHER = "Equal or overlapping sweeps"
+FINISHED = "One more finished job"
+
 COMMITS = "tests/folders/test_commits.py"
 DELIVER = "tests/tracking/test_deliver.py"
 BREAKS = {
-    "commit": Break(  # what the present history names is gone before the next one stands
-        "lenet_exp/folders/commits.py",
-        "        self._write_history(best)\n        self._remove(",
-        "        self._remove({state.name})\n        self._write_history(best)\n        self._remove(",
-        (COMMITS, KILLS),
+    "once": Break(
+        promise=ONCE,
+        file="lenet_exp/runs/run.py",
+        old="earlier, record = folder.begun(), folder.whole_result()",
+        new="earlier, record = None, None",
+        tests="tests/runs/test_run.py -k returned",
     ),
-    "flock": Break(
-        "lenet_exp/folders/owner.py",
-        "        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except",
-        "        pass\n    except",
-        ("tests/folders/test_owner.py", "tests/folders/test_run_folder.py", "tests/sweeps/test_workers.py"),
+    "fingerprint": Break(
+        promise=ONCE,
+        file="lenet_exp/config/fingerprint.py",
+        old='if not f.metadata["result"] or',
+        new='if flag == "training.label_smoothing" or not f.metadata["result"] or',
+        tests="tests/config/test_fingerprint.py -k each_setting",
     ),
-    "stamps": Break(
-        "lenet_exp/tracking/points.py",
-        'yield Metric("step_loss", loss, time_ms, iteration)',
-        'yield Metric("step_loss", loss, __import__("time").time_ns() // 1_000_000, iteration)',
-        (DELIVER, KILLS),
-    ),
-    "lookup": Break(
-        "lenet_exp/tracking/deliver.py",
-        "_find_runs(folder, begun, store) or [_create_run(folder, begun, store)]",
-        "[_create_run(folder, begun, store)]",
-        (DELIVER, KILLS),
+    "frozen": Break(  # what the same line means by now is the same sweep, whatever it trains
+        promise=COMPOSED,
+        file="lenet_exp/folders/sweep_folder.py",
+        old="*sorted(job.run for job in jobs)",
+        new="*sorted(job.name for job in jobs)",
+        tests="tests/sweeps/test_lasting.py -k frozen",
     ),
     "parent": Break(
-        "lenet_exp/tracking/parent.py",
-        "_find(store, sweep, plan) or _create(store, sweep, plan, config)",
-        "_create(store, sweep, plan, config)",
-        (KILLS,),
+        promise=COMPOSED,
+        file="lenet_exp/tracking/parent.py",
+        old="_find(store, sweep, plan) or _create(store, sweep, plan, config)",
+        new="_create(store, sweep, plan, config)",
+        tests="tests/sweeps/test_damage.py -k again",
+    ),
+    "commit": Break(  # what the present history names is gone before the next one stands
+        promise=COMMITTED,
+        file="lenet_exp/folders/commits.py",
+        old="        self._write_history(best)\n        self._remove(",
+        new="        self._remove({state.name})\n        self._write_history(best)\n        self._remove(",
+        tests=COMMITS,
     ),
     "digest": Break(
-        "lenet_exp/folders/commits.py",
-        "if file_sha256(self.path / name) != sha256:",
-        "if False:",
-        (COMMITS,),
+        promise=COMMITTED,
+        file="lenet_exp/folders/commits.py",
+        old="if file_sha256(self.path / name) != sha256:",
+        new="if False:",
+        tests=COMMITS,
     ),
-    "tidy": Break("lenet_exp/folders/run_folder.py", "        if self.untidy():\n", "        if False:\n", (KILLS,)),
+    "tidy": Break(
+        promise=COMMITTED,
+        file="lenet_exp/folders/run_folder.py",
+        old="        if self.untidy():\n",
+        new="        if False:\n",
+        tests="tests/folders/test_run_folder.py",
+    ),
+    "stamps": Break(
+        promise=COMMITTED,
+        file="lenet_exp/tracking/points.py",
+        old='yield Metric("step_loss", loss, time_ms, iteration)',
+        new='yield Metric("step_loss", loss, __import__("time").time_ns() // 1_000_000, iteration)',
+        tests=DELIVER,
+    ),
+    "lookup": Break(
+        promise=COMMITTED,
+        file="lenet_exp/tracking/deliver.py",
+        old="_find_runs(folder, begun, store) or [_create_run(folder, begun, store)]",
+        new="[_create_run(folder, begun, store)]",
+        tests=DELIVER,
+    ),
+    "seal": Break(
+        promise=DAMAGE,
+        file="lenet_exp/folders/seal.py",
+        old='value.get("digest") in (None, _digest(value, "digest"))',
+        new="True",
+        tests="tests/folders/test_seal.py",
+    ),
+    "weights": Break(
+        promise=DAMAGE,
+        file="lenet_exp/runs/verify.py",
+        old="if found != digest:",
+        new="if False:",
+        tests="tests/runs/test_reproduce.py -k without_training",
+    ),
+    "signal": Break(  # the epoch's work until the signal is lost
+        promise=SIGNALS,
+        file="lenet_exp/runs/training.py",
+        old="        self._commit()\n        return Outcome.killed, which.name",
+        new="        return Outcome.killed, which.name",
+        tests="tests/sweeps/test_stopping.py -k with_a_stopped_run",
+    ),
+    "threads": Break(  # with several threads the pieces of a batch are added up in another order
+        promise=NATIVE,
+        file="lenet_exp/training/native/kernels/batch.h",
+        old="work.sums[p]);",
+        new="work.sums[threads > 1 ? pieces - 1 - p : p]);",
+        tests="tests/training/native/test_engine.py -k 'mnist or cpus'",
+    ),
+    "killed": Break(
+        promise=TRUTH,
+        file="lenet_exp/tracking/deliver.py",
+        old='Outcome.killed: "KILLED"',
+        new='Outcome.killed: "FINISHED"',
+        tests=DELIVER,
+    ),
+    "living": Break(  # what a living process trains is told to have died
+        promise=TRUTH,
+        file="lenet_exp/sweeps/repair.py",
+        old="    if folder.begun() is None or owner_of(folder.path) is not None:\n        return False\n    record",
+        new="    if folder.begun() is None:\n        return False\n    record",
+        tests="tests/sweeps/test_lenet_sweep.py -k repairs",
+    ),
+    "warning": Break(
+        promise=AWAY,
+        file="lenet_exp/tracking/delivery.py",
+        old="        if not self._warned:\n",
+        new="        if True:\n",
+        tests="tests/tracking/test_away.py -k one_warning",
+    ),
+    "delivered": Break(  # that it was delivered is not remembered
+        promise=AWAY,
+        file="lenet_exp/tracking/deliver.py",
+        old="    folder.set_delivered(delivered.having(entry))\n    return entry.run_id",
+        new="    return entry.run_id",
+        tests=DELIVER,
+    ),
+    "backup": Break(
+        promise=BACKUP,
+        file="lenet_exp/tracking/restored.py",
+        old="            if _lacks(run, entry):\n",
+        new="            if False:\n",
+        tests="tests/tracking/test_restored.py -k backup",
+    ),
+    "shared": Break(
+        promise=REMOVAL,
+        file="lenet_exp/folders/uses.py",
+        old="        return {sweep: runs for sweep, (_, runs) in found.items()}",
+        new="        return {}",
+        tests="tests/sweeps/test_remove.py -k no_store",
+    ),
+    "registered": Break(
+        promise=REMOVAL,
+        file="lenet_exp/sweeps/removal.py",
+        old="        if which is not None:\n",
+        new="        if False:\n",
+        tests="tests/sweeps/test_remove.py -k registered",
+    ),
+    "champion": Break(
+        promise=STORES,
+        file="lenet_exp/tracking/champion.py",
+        old="return same_images and (record.best_val_accuracy or 0.0) > _accuracy(present)",
+        new="return same_images",
+        tests="tests/prediction/test_champion.py -k better",
+    ),
+    "rivals": Break(  # of two at the same moment the later one stays
+        promise=STORES,
+        file="lenet_exp/tracking/champion.py",
+        old="best = max([*rivals, mine]",
+        new="best = max([mine]",
+        tests="tests/prediction/test_champion.py -k slept",
+    ),
+    "worker": Break(
+        promise=WORKERS,
+        file="lenet_exp/pool/pool.py",
+        old="            return self._lost(worker, job)\n",
+        new="            raise\n",
+        tests="tests/pool/test_pool.py -k 'dies or died or retries'",
+    ),
+    "flock": Break(
+        promise=TOGETHER,
+        file="lenet_exp/folders/owner.py",
+        old="        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except",
+        new="        pass\n    except",
+        tests="tests/folders/test_owner.py tests/folders/test_run_folder.py",
+    ),
+    "quick": Break(
+        promise=FINISHED,
+        file="lenet_exp/config/quick.py",
+        old="        if others not in self._bases:\n",
+        new="        if True:\n",
+        tests="tests/config/test_quick.py -k once",
+    ),
+    "pruned": Break(
+        promise="A pruned run is no result",
+        page="docs/search.md",
+        file="lenet_exp/folders/records.py",
+        old="RESULTS = frozenset({Outcome.finished, Outcome.diverged})",
+        new="RESULTS = frozenset({Outcome.finished, Outcome.diverged, Outcome.pruned})",
+        tests="tests/runs/test_run.py -k pruned",
+    ),
+    "verdict": Break(
+        promise="all pairs of groups count, by Shaffer's method",
+        page="docs/compare.md",
+        file="lenet_exp/comparison/statistics.py",
+        old="differs, level = step_down(p, shaffer_levels(groups))",
+        new="differs, level = step_down(p, np.full(comb(groups, 2), LEVEL))",
+        tests="tests/comparison/test_statistics.py",
+    ),
+    "test set": Break(
+        promise="`lenet-predict` is the only command that opens a test set",
+        page="docs/predict.md",
+        file="lenet_exp/data/images.py",
+        old='    return read_images(source.dataset, data_root, "train")',
+        new='    return [read_images(source.dataset, data_root, part) for part in ("test", "train")][1]',
+        tests="tests/prediction/test_predict.py -k test_set",
+    ),
+    "cache": Break(  # a library that another user may have put there is opened
+        promise="nothing is taken from it that others could have written",
+        page="lenet_exp/cache.py",
+        file="lenet_exp/cache.py",
+        old="return found.st_uid == os.geteuid() and not",
+        new="return not",
+        tests="tests/training/native/test_build.py -k user",
+    ),
 }
 
 
@@ -82,14 +281,16 @@ def main() -> None:
     asked = options.parse_args().names or list(BREAKS)
     unnoticed = []
     for name in asked:
+        start = time.monotonic()
         noticed = tests_that_notice(BREAKS[name])
-        print(f"{name}: {len(noticed)} tests notice", *noticed or ["NONE"], sep="\n    ", flush=True)
+        said = f"{name} ({BREAKS[name].promise}): {len(noticed)} tests notice, {time.monotonic() - start:.0f} s"
+        print(said, *noticed or ["NONE"], sep="\n    ", flush=True)
         unnoticed += [] if noticed else [name]
     sys.exit(1 if unnoticed else 0)
 
 
 def tests_that_notice(what: Break) -> list[str]:
-    """The tests that fail once it is broken."""
+    """The tests that fail once it is broken, with what they say. Files that can't be imported are none."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "copy"
         listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -100,11 +301,10 @@ def tests_that_notice(what: Break) -> list[str]:
         if text.count(what.old) != 1:
             raise RuntimeError(f"{what.file} has changed: {what.old!r} stands there {text.count(what.old)} times")
         (copy / what.file).write_text(text.replace(what.old, what.new))
-        command = [sys.executable, "-m", "pytest", "-n", "auto", "-q", "-m", "slow or not slow", "-rfE", *what.tests]
-        ended = subprocess.run(
-            command, cwd=copy, env=os.environ | {"PYTHONPATH": str(copy)}, capture_output=True, text=True
-        )
-    return sorted(re.findall(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, re.MULTILINE))
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-rfE", *shlex.split(what.tests)]
+        there = os.environ | {"PYTHONPATH": str(copy)}
+        ended = subprocess.run(command, cwd=copy, env=there, capture_output=True, text=True, timeout=LONGEST)
+    return sorted(re.findall(r"^(?:FAILED|ERROR) (\S+::.*)", ended.stdout, re.MULTILINE))
 
 
 if __name__ == "__main__":
