@@ -4,13 +4,10 @@ They judge how pictures of one's own are prepared, so nothing may be tuned on th
 `benchmarks/own_pictures.py`, which has other fonts (DejaVu, cmss10), other strokes (MNIST's handwriting), other
 papers, inks, shadows and seeds, and shares no code with this file. Here: fonts STIX and Computer Modern (roman,
 typewriter), and strokes written as smooth curves through the points below, with a hand that trembles.
-
-    python -m tests.prediction.photographs FOLDER     writes them, to be looked at
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,14 +171,3 @@ def _light(height: int, width: int, i: int, draws: np.random.Generator) -> np.nd
         edge = 0.12 * np.sin(5 * (x - y) + angle) + (x - 0.5) * np.sin(angle) - (y - 0.5) * np.cos(angle)
         light = light * (1 - 0.5 / (1 + np.exp(-edge * draws.uniform(14, 40))))
     return light.clip(0.18, 1.05)
-
-
-def main() -> None:
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for photograph in photographs():
-        print(photograph.save(folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mlflow import MlflowClient
 from torch import Tensor, nn
 
-from lenet_exp.commands.export import FORMATS
 from lenet_exp.errors import UserError
 from lenet_exp.folders.records import record_json
 from lenet_exp.prediction import portable
@@ -26,8 +24,8 @@ from lenet_exp.tracking.shipped import shipped_file
 from lenet_exp.training.ancestor import ACTIVATIONS
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.weights import load_weights
-from tests.training.test_ancestor import MNIST as PUBLISHED
-from tests.training.test_ancestor import published
+from tests.commands import SMALL
+from tests.stores import client, runs
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_onnx = pytest.mark.skipif(
@@ -68,13 +66,17 @@ def pt2_metadata(path: Path) -> dict[str, str]:
 METADATA = {"onnx": onnx_metadata, "pt2": pt2_metadata, "safetensors": lambda path: load_weights(path)[1]}
 
 
-def without_record(activation: str = "Tanh") -> TrainedModel:
-    """As it comes from one of the ancestor's files."""
-    target, names = ACTIVATIONS[activation]
+def without_record(*activations: str) -> TrainedModel:
+    """As it comes from one of the ancestor's files; with another activation after each layer."""
     values = {"negative_slope": 0.2, "num_parameters": 1, "lower": 0.1, "upper": 0.4, "alpha": 0.7}
-    option = {"_target_": target, "monotone": False} | {name: values[name] for name in names}
-    network = LeNet5(option, 0.0, weights=torch.Generator().manual_seed(3))
-    return TrainedModel(network.eval(), "some.pkl")
+    networks = []
+    for activation in activations or ("Tanh",):
+        target, names = ACTIVATIONS[activation]
+        option = {"_target_": target, "monotone": False} | {name: values[name] for name in names}
+        networks.append(LeNet5(option, 0.0, weights=torch.Generator().manual_seed(3)))
+    for n, network in enumerate(networks[1:], 2):
+        setattr(networks[0], f"act{n}", getattr(network, f"act{n}"))
+    return TrainedModel(networks[0].eval(), "some.pkl")
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -83,14 +85,18 @@ def test_a_file_answers_as_the_model_does_and_has_its_record(name, main, workdir
     assert (done.returncode, done.stderr) == (0, "")
     path = workdir / f"lenet5-mnist.{name}"
     assert list(workdir.iterdir()) == [path]
-    assert f"lenet5-mnist (shipped with lenet_exp) as {name}: {path} " in done.stdout
-    assert "batches of 1, 2 and 7 images" in done.stdout
+    assert str(path) in done.stdout
     shipped = load_file(shipped_file("mnist"))
     images = torch.rand(64, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.inference_mode():
         for n in (1, 3, 64):
             expected, got = shipped.network(images[:n]), READERS[name](path, images[:n])
             torch.testing.assert_close(got, expected, rtol=0, atol=0 if name == "safetensors" else 1e-4)
+    content = path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            content = b"".join(archive.read(member) for member in archive.namelist())
+    assert not any(here.encode() in content for here in (str(ROOT), str(workdir), sys.prefix))
     metadata = METADATA[name](path)
     assert json.loads(metadata["record"]) == record_json(shipped.record)
     assert metadata["fingerprint"] == shipped.record.fingerprint
@@ -99,36 +105,25 @@ def test_a_file_answers_as_the_model_does_and_has_its_record(name, main, workdir
     assert json.loads(metadata["class_names"]) == list("0123456789")
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_a_file_names_no_path_of_this_machine(name, tmp_path):
-    path = tmp_path / f"model.{name}"
-    write_portable(without_record(), name, path)
-    content = path.read_bytes()
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            content = b"".join(archive.read(member) for member in archive.namelist())
-    for here in {str(ROOT), str(tmp_path), sys.prefix}:
-        assert here.encode() not in content
-
-
-def test_lenet_predict_takes_what_was_exported(main, workdir, outputs):
-    assert main("dataset=digits", "batch_size=32", "num_epoch=3", "num_threads=1").returncode == 0
-    client = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
-    (run,) = client.search_runs([client.get_experiment_by_name("lenet_exp").experiment_id])
-    assert main("format=safetensors", "dataset=digits", program="export").returncode == 0
-    line = (f"trained_model=runs:/{run.info.run_id}", "format=safetensors", "output=again.safetensors")
-    assert main(*line, program="export").returncode == 0
-    files = ("lenet5-digits.safetensors", "again.safetensors")
-    names = [f"runs:/{run.info.run_id}", *files]
-    figures = [main("dataset=digits", f"trained_model={n}", program="predict").stdout.splitlines()[1] for n in names]
+def test_lenet_predict_takes_what_was_exported(main, workdir, ready):
+    line = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
+    assert main(*line).returncode == 0
+    (run,) = runs(client(ready))
+    names = [f"runs:/{run.info.run_id}", "exported.safetensors", "again.safetensors"]
+    for source, file in itertools.pairwise(names):
+        exported = main(f"trained_model={source}", "format=safetensors", f"output={file}", program="export")
+        assert exported.returncode == 0, exported.stderr
+    figures = [
+        main("dataset=digits", f"trained_model={n}", program="predict").stdout.splitlines()[1] for n in names[:2]
+    ]
     assert figures[0].startswith("accuracy 0.")
     assert set(figures) == {figures[0]}
-    first, second = (load_weights(workdir / file) for file in files)
+    first, second = (load_weights(workdir / file) for file in names[1:])
     assert first[1]["record"] == second[1]["record"]
     assert all(torch.equal(first[0][n], second[0][n]) for n in first[0])
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ["Tanh", "PReLU", "RReLU"])
 def test_a_model_without_a_record_has_none_afterwards_either(activation, tmp_path):
     model = without_record(activation)
     for n in range(2):
@@ -141,40 +136,31 @@ def test_a_model_without_a_record_has_none_afterwards_either(activation, tmp_pat
         assert torch.equal(model.network(images), without_record(activation).network(images))
 
 
-@published
-def test_a_model_of_the_ancestor_is_named_as_its_file(main, workdir, outputs):
-    assert main("format=safetensors", f"trained_model={PUBLISHED}", program="export").returncode == 0
-    (written,) = workdir.iterdir()
-    assert written.name == f"{PUBLISHED.stem}.safetensors"
-    done = main("dataset=digits", f"trained_model={written}", program="predict")
-    assert (done.returncode, done.stderr) == (0, f"{written.name}: scoring digits's test set ...\n")
-
-
 @needs_onnx
-@pytest.mark.slow(seconds=2)
+@pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize("name", ["onnx", "pt2"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_can_be_exported(activation, name, tmp_path):
-    path, model = tmp_path / f"model.{name}", without_record(activation)
-    difference, allowed = write_portable(model, name, path)
-    assert difference <= allowed < 1e-3
-    images = torch.rand(4, 1, 32, 32) * 2 - 1
-    with torch.inference_mode():
-        torch.testing.assert_close(READERS[name](path, images), model.network(images), rtol=0, atol=1e-4)
+def test_every_activation_can_be_exported(name, tmp_path):
+    assert len(ACTIVATIONS) <= 8
+    every = [*ACTIVATIONS]
+    for n, activations in enumerate((every[:4], every[-4:])):
+        path, model = tmp_path / f"{n}.{name}", without_record(*activations)
+        difference, allowed = write_portable(model, name, path)
+        assert difference <= allowed < 1e-3
+        images = torch.rand(4, 1, 32, 32) * 2 - 1
+        with torch.inference_mode():
+            torch.testing.assert_close(READERS[name](path, images), model.network(images), rtol=0, atol=1e-4)
 
 
 WRONG = {
-    "": "format=: allowed is onnx, pt2 or safetensors",
+    "": "format=",
     "format=ONNX": "did you mean onnx?",
-    "format=pt2 output=x.onnx": "output=x.onnx: allowed is a file ending in .pt2 with format=pt2",
-    "format=pt2 output=no/such/x.pt2": "a file in a folder that exists",
+    "format=pt2 output=x.onnx": "output=x.onnx",
+    "format=pt2 output=no/such/x.pt2": "output=no/such/x.pt2",
     "format=pt2 output=/proc/x.pt2": "output=/proc/x.pt2",
-    "format=pt2 dataset=digits": "train one (lenet-train dataset=digits), or name a model with trained_model=",
-    "format=pt2 dataset=FashionMNIST": "did you mean dataset=fashion_mnist?",
+    "format=pt2 dataset=digits": "lenet-train dataset=digits",
     "format=pt2 trained_model=gone.safetensors": "gone.safetensors: no such file",
-    "format=pt2 trained_model=lenet5-other": "no such MLflow database",
-    "format=pt2 tracking.uri=http://127.0.0.1:9": "tracking.uri=http://127.0.0.1:9: can't be reached",
-    "format=pt2 trained_modle=x": "did you mean trained_model=?",
+    "format=pt2 trained_model=lenet5-other": "mlflow.db",
+    "format=pt2 tracking.uri=http://127.0.0.1:9": "tracking.uri=http://127.0.0.1:9",
 }
 
 
@@ -195,7 +181,7 @@ def test_without_the_extra_it_is_named(package, main, workdir, monkeypatch):
     done = main("format=onnx", program="export")
     assert done.returncode == 2
     assert package in done.stderr
-    assert done.stderr.endswith("run: pip install 'lenet_exp[onnx]'\n")
+    assert done.stderr.endswith("pip install 'lenet_exp[onnx]'\n")
     assert done.stderr.count("\n") == 1
     assert list(workdir.iterdir()) == []
 
@@ -217,32 +203,14 @@ class Drifts(nn.Module):
         return x + DRAWN.random()
 
 
-@pytest.mark.parametrize(
-    ("activation", "name", "says"),
-    [
-        (Chooses, "pt2", "can't be exported as pt2"),
-        pytest.param(Chooses, "onnx", "can't be exported as onnx", marks=needs_onnx),
-        (Drifts, "pt2", "a logit differs by"),
-        pytest.param(Drifts, "onnx", "a logit differs by", marks=needs_onnx),
-    ],
-)
-def test_a_file_that_would_not_answer_as_the_model_is_not_written(activation, name, says, tmp_path):
+@pytest.mark.parametrize("name", EVERY[:2])
+@pytest.mark.parametrize("activation", [Chooses, Drifts])
+def test_a_file_that_would_not_answer_as_the_model_is_not_written(activation, name, tmp_path):
     path = tmp_path / f"model.{name}"
     path.write_text("here before")
     model = without_record()
     model.network.act3 = activation()
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError) as caught:
         write_portable(model, name, path)
     assert "\n" not in str(caught.value)
     assert [p.read_text() for p in tmp_path.iterdir()] == ["here before"]
-
-
-def test_weights_that_are_not_those_of_the_record_are_refused(tmp_path):
-    model = replace(without_record(), record=load_file(shipped_file("mnist")).record)
-    with pytest.raises(UserError, match="its weights are not those of its record"):
-        write_portable(model, "safetensors", tmp_path / "model.safetensors")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_command_knows_every_format():
-    assert set(FORMATS) == set(portable.FORMATS)

@@ -16,8 +16,7 @@ from PIL import Image
 from lenet_exp.api import compose
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
-from lenet_exp.prediction.pictures import Picture, classify, read_pictures
-from lenet_exp.prediction.seen import short_name
+from lenet_exp.prediction.pictures import classify, read_pictures
 from lenet_exp.tracking.load import load_file
 from lenet_exp.tracking.shipped import shipped_file
 from tests.prediction.drawn import STYLES, draw
@@ -60,7 +59,7 @@ def test_several_digits_are_answered_each_in_order_in_lines_and_files(bill, main
     done = main("images=bill.png", "output=bill.json", program="predict")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "bill.png" in line]
-    assert lines[0].startswith(f"{bill.name}: 3 0 5  (3 in this picture")
+    assert lines[0].startswith(f"{bill.name}: 3 0 5 ")
     assert [re.match(r".* \[(\d) of 3\]: (\d) ", line).groups() for line in lines[1:]] == [
         ("1", "3"),
         ("2", "0"),
@@ -75,19 +74,19 @@ def test_several_digits_are_answered_each_in_order_in_lines_and_files(bill, main
     one = main("images=bill.png", "several=false", program="predict")
     assert one.returncode == 0, one.stderr
     assert "of 3]" not in one.stdout
-    assert "broader than most digits" in one.stderr
+    assert "bill.png" in one.stderr  # it is too broad for a digit
 
 
 def test_pictures_of_the_training_images_form_are_taken_as_they_are(real_data, tmp_path):
     raw = read_images(MNIST, real_data, "test")
-    images = raw.images[:500].reshape(-1, 28, 28)
+    images = raw.images[:200].reshape(-1, 28, 28)
     read = []
     for i, image in enumerate(images):
         Image.fromarray(image.numpy()).save(tmp_path / "exported.png")
         read += read_pictures(tmp_path / "exported.png", MNIST)
         assert torch.equal(read[i].frame, image)
     answers = [a.label for a in classify(load_file(shipped_file("mnist")).network, read)]
-    assert np.mean(np.array(answers) == raw.labels[:500].numpy()) > 0.98
+    assert np.mean(np.array(answers) == raw.labels[:200].numpy()) > 0.98
 
 
 @pytest.mark.parametrize("move", [(0, 4), (-4, 0)])
@@ -101,11 +100,11 @@ def test_one_of_that_form_that_is_not_centred_is_centred(move, tmp_path):
 
 
 def test_a_ruled_page_without_writing_shows_nothing(tmp_path):
-    page = np.full((450, 600, 3), (240, 238, 230), np.uint8)
+    page = np.full((225, 300, 3), (240, 238, 230), np.uint8)
     page[20::50] = page[21::50] = (150, 170, 220)
     noise = np.random.default_rng(0).normal(0, 4, page.shape)
     Image.fromarray((page + noise).clip(0, 255).astype(np.uint8)).save(tmp_path / "page.png")
-    with pytest.raises(DataError, match="nothing stands out"):
+    with pytest.raises(DataError, match=r"page\.png"):
         read_pictures(tmp_path / "page.png", MNIST)
 
 
@@ -116,17 +115,3 @@ def test_what_shows_things_keeps_its_shades_and_is_one(tmp_path):
     (picture,) = read_pictures(tmp_path / "two.png", compose(["dataset=fashion_mnist"]).dataset)
     assert {0, 255} <= set(picture.frame.flatten().tolist())
     assert any(120 < value < 135 for value in picture.frame.flatten().tolist())
-
-
-@pytest.mark.parametrize(
-    ("name", "number", "of", "short"),
-    [
-        ("seven.png", 1, 1, "seven.png"),
-        ("seven.png", 2, 3, "seven.png 2/3"),
-        ("a photograph of a long evening.jpeg", 1, 1, "a photogr\N{HORIZONTAL ELLIPSIS}ening.jpeg"),
-    ],
-)
-def test_a_name_fits_over_a_small_image(name, number, of, short):
-    picture = Picture(Path("folder") / name, torch.zeros(28, 28), True, number, of)
-    assert short_name(picture) == short
-    assert len(short) <= 20
