@@ -33,7 +33,8 @@ def test_they_are_the_diagonal_over_the_rows_of_the_records_matrix(tracked):
         assert stored[f"val_accuracy_{label}"] == [(0, matrix[label][label] / sum(matrix[label]), ended)]
 
 
-def test_classes_without_validation_images_have_none():
+def test_classes_without_validation_images_and_records_without_a_matrix_have_none():
+    assert logged(FASHION, {"ended_ms": 7}) == {}
     rows = ([3, 1, *[0] * 8], [0] * 10, [0, 0, 5, *[0] * 7])
     assert logged(FASHION, counted(*rows)) == {
         "val_accuracy_T-shirt_top": (0.75, 7, 0),
@@ -41,21 +42,8 @@ def test_classes_without_validation_images_have_none():
     }
 
 
-@pytest.mark.parametrize("known", [{"ended_ms": 7}, {"confusion_matrix": None, "ended_ms": 7}])
-def test_a_record_without_a_matrix_gives_none(known):
-    assert logged(FASHION, known) == {}
-
-
 @pytest.mark.parametrize(
-    "names",
-    [
-        FASHION,
-        ["a/b", "a_b", "a:b", "a b"],
-        ["..", ".", "/", "//"],
-        ["é", "の", "a\\b", "50 %", "#1"],
-        ["x" * 300, "x" * 300 + "y"],
-        [" a", "a "],
-    ],
+    "names", [["a/b", "a_b", "a:b", "..", "/", "//", "é", "#1"], ["x" * 300, "x" * 300 + "y", " a"]]
 )
 def test_mlflow_takes_them_and_no_two_are_one(names, ready):
     store: MlflowClient = client(ready)

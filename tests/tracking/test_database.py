@@ -7,20 +7,12 @@ import sys
 import pytest
 from sqlalchemy.engine import make_url
 
-from lenet_exp.tracking.database import driver_uri, refusal
+from lenet_exp.tracking.database import driver_uri
 from tests.commands import SECRET
 from tests.test_cli import is_one_line
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://me:pw@host",
-        "sqlite:////home/me/mlflow.db",
-        "mysql+pymysql://me:pw@host/db",
-        "postgresql+pg8000://host/db",
-    ],
-)
+@pytest.mark.parametrize("uri", ["http://me:pw@host", "sqlite:////home/me/mlflow.db", "postgresql+pg8000://host/db"])
 def test_other_addresses_stay_as_they_are(uri):
     assert driver_uri(uri, 6) == uri
 
@@ -41,21 +33,6 @@ def test_where_there_is_no_driver_the_extra_is_named(main, outputs, monkeypatch)
     done = main("dataset=digits", "num_epoch=1", f"tracking.uri=postgresql://me:{SECRET}@host/db")
     assert done.returncode == 2
     assert is_one_line(done.stderr)
-    assert "tracking.uri=postgresql://me:***@host/db: its driver psycopg" in done.stderr
-    assert "is not installed; pip install 'lenet_exp[postgres]'" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "refused"),
-    [
-        ('connection failed: FATAL:  no pg_hba.conf entry for host "10.0.0.1"', True),
-        ('FATAL:  Peer authentication failed for user "me"', True),
-        ('FATAL:  role "me" is not permitted to log in', True),
-        ("FATAL:  the database system is starting up", False),
-        ("FATAL:  sorry, too many clients already", False),
-        ("server closed the connection unexpectedly", False),
-        ("terminating connection due to administrator command", False),
-    ],
-)
-def test_an_outage_is_no_refusal(words, refused):
-    assert (refusal(Exception(words)) is not None) == refused
+    assert "tracking.uri=postgresql://me:***@host/db" in done.stderr
+    assert done.stderr.endswith("pip install 'lenet_exp[postgres]'\n")
+    assert not outputs.exists()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from lenet_exp.api import compose
 from lenet_exp.files import write_json
 from lenet_exp.folders.commits import write_history
 from lenet_exp.folders.records import Outcome, record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking import deliver as delivery
 from lenet_exp.tracking.deliver import deliver
-from lenet_exp.tracking.store import Store, open_store
-from tests.commands import SMALL, lenet_train
+from lenet_exp.tracking.store import Store
 from tests.stores import client, everything, files, models, points, runs
 
 
@@ -44,21 +40,16 @@ def restart(store: Store) -> Store:
     return replace(store, seen=set())
 
 
-def test_again_it_changes_nothing(folder, store, ready):
+@pytest.mark.parametrize("notes", ["with its own notes", "without"])
+def test_again_it_changes_nothing(folder, store, ready, notes):
     run_id = deliver(folder, store)
     before = everything(client(ready))
+    if notes == "without":
+        (folder.path / "delivered.json").unlink()
     assert deliver(folder, store) == run_id
     assert everything(client(ready)) == before
     assert len(runs(client(ready))) == 1
     assert len(models(client(ready))) == 1
-
-
-def test_without_its_own_notes_it_finds_the_run_again_and_doubles_nothing(folder, store, ready):
-    run_id = deliver(folder, store)
-    before = everything(client(ready))
-    (folder.path / "delivered.json").unlink()
-    assert deliver(folder, store) == run_id
-    assert everything(client(ready)) == before
 
 
 def test_a_crash_right_after_the_run_was_created(folder, store, ready):
@@ -74,6 +65,8 @@ def test_a_crash_after_the_points_and_before_the_note_of_it(folder, store, ready
     whole = contents(folder)
     cut(folder, 1)
     run_id = deliver(folder, store)
+    assert client(ready).get_run(run_id).info.status == "RUNNING"
+    assert files(client(ready), run_id) == {"config.yaml"}
     noted = (folder.path / "delivered.json").read_text()
     put_back(folder, whole)
     deliver(folder, store)
@@ -101,24 +94,7 @@ def _away(*_: object) -> None:
     raise ConnectionError("the store went away")
 
 
-def test_what_is_committed_is_seen_while_the_run_trains(folder, store, ready):
-    whole = contents(folder)
-    for epochs in (1, 2):
-        put_back(folder, whole)
-        cut(folder, epochs)
-        run_id = deliver(folder, store)
-        (run,) = runs(client(ready))
-        assert run.info.status == "RUNNING"
-        assert [step for step, _, _ in points(client(ready), run_id)["train_loss"]] == list(range(1, epochs + 1))
-        assert files(client(ready), run_id) == {"config.yaml"}
-    put_back(folder, whole)
-    assert deliver(folder, store) == run_id
-    assert client(ready).get_run(run_id).info.status == "FINISHED"
-    assert [step for step, _, _ in points(client(ready), run_id)["train_loss"]] == [1, 2, 3]
-
-
-@pytest.mark.parametrize("again", [lambda store: store, restart], ids=["the same process", "another process"])
-def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, ready, again):
+def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, ready):
     whole, record = contents(folder), folder.record()
     cut(folder, 1)
     ended_ms = record.created_ms + 1
@@ -130,11 +106,11 @@ def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, rea
     assert set(points(client(ready), run_id)) & {"best_val_accuracy", "best_epoch"} == set()
     assert models(client(ready)) == []
     folder.go_on()
-    assert deliver(folder, again(store)) == run_id
+    assert deliver(folder, store) == run_id
     assert client(ready).get_run(run_id).info.status == "RUNNING"
     put_back(folder, whole)
     folder.finish(replace(record, resumed=1))
-    assert deliver(folder, again(store)) == run_id
+    assert deliver(folder, restart(store)) == run_id
     (run,) = runs(client(ready))
     assert (run.info.status, run.info.end_time) == ("FINISHED", record.ended_ms)
     assert {name: run.data.tags[name] for name in ("outcome", "reason", "resumed")} == {
@@ -174,48 +150,3 @@ def test_the_model_can_follow_later(folder, store, ready):
     assert points(client(ready), run_id)["best_val_accuracy"] == [
         (0, folder.record().best_val_accuracy, folder.record().ended_ms)
     ]
-
-
-def test_a_run_belongs_to_every_sweep_that_asked_for_it_and_is_nested_under_the_first(folder, store, ready):
-    first, second = (store.client.create_run(store.experiment_id).info.run_id for _ in range(2))
-    deliver(folder, store)
-    deliver(folder, store, parent=first)
-    deliver(folder, store, parent=second)
-    deliver(folder, store, parent=second)
-    (run,) = runs(client(ready))
-    assert run.data.tags["mlflow.parentRunId"] == first
-    assert run.data.tags["sweeps"].split(",") == [first, second]
-
-
-def test_a_run_that_somebody_deleted_in_mlflow_is_delivered_anew(folder, store, ready):
-    old = deliver(folder, store)
-    store.client.delete_run(old)
-    new = deliver(folder, restart(store))
-    (run,) = runs(client(ready))
-    assert run.info.run_id == new != old
-    assert run.info.status == "FINISHED"
-
-
-def test_two_stores_get_the_run_once_each(folder, store, ready, tmp_path, empty_store):
-    other = Path(shutil.copytree(empty_store, tmp_path / "other"))
-    second = open_store(compose([f"tracking.uri=sqlite:///{other / 'mlflow.db'}"]).tracking)
-    ids = [deliver(folder, where) for where in (store, second, store, second)]
-    assert ids[:2] == ids[2:]
-    assert [len(runs(client(where))) for where in (ready, other)] == [1, 1]
-
-
-def test_a_deleted_database_is_filled_again_without_training(ready):
-    line = (*SMALL, "num_epoch=1", "tracking.plots=false")
-    assert lenet_train(*line, outputs=ready).returncode == 0
-    (folder,) = (ready / "runs").iterdir()
-    trained = (folder / "history.json").stat().st_mtime_ns
-    first = points(client(ready), runs(client(ready))[0].info.run_id)
-    (ready / "mlflow.db").unlink()
-    again = lenet_train(*line, outputs=ready)
-    assert again.returncode == 0, again.stderr
-    assert "trained before" in again.stdout
-    (run,) = runs(client(ready))
-    assert points(client(ready), run.info.run_id) == first
-    assert run.info.status == "FINISHED"
-    assert len(models(client(ready))) == 1
-    assert (folder / "history.json").stat().st_mtime_ns == trained

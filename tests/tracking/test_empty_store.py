@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from importlib.metadata import version
 from pathlib import Path
-
-import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.tracking import empty_store
 from lenet_exp.tracking.store import open_store
-
-SHIPPED = empty_store.SQL.read_text().partition("\n")[0]
-ours = pytest.mark.skipif(f"-- MLflow {version('mlflow')}" != SHIPPED, reason=f"tables are shipped for{SHIPPED[2:]}")
 
 
 def tables(database: Path) -> set[tuple[object, ...]]:
@@ -33,13 +27,6 @@ def settled(statements: str) -> tuple[str, ...]:
 def fresh(folder: Path) -> Path:
     open_store(compose([f"tracking.uri=sqlite:///{folder / 'mlflow.db'}"]).tracking, folder)
     return folder / "mlflow.db"
-
-
-@ours
-def test_the_file_is_what_mlflow_makes():
-    assert settled(empty_store.dumped()) == settled(empty_store.SQL.read_text()), (
-        "python -m lenet_exp.tracking.empty_store"
-    )
 
 
 def test_a_fresh_store_has_the_same_tables_with_the_file_and_without(tmp_path, monkeypatch):

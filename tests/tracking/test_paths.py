@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,12 @@ NAMES = ("what?", "%41", "50%", "a#b", "a;b'c", "Über/größe = x", "a?b=c&d", 
 LINE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
 
 
-@pytest.mark.parametrize("name", NAMES[:6])
-def test_the_store_lies_in_the_outputs_folder_and_nothing_beside_it(main, tmp_path, monkeypatch, empty_store, name):
-    outputs = Path(shutil.copytree(empty_store, tmp_path / "here" / name / "outputs"))
+@pytest.mark.parametrize("name", ["what?/50%41 a#b", "a;b'c/Über = x"])
+def test_the_store_lies_in_the_outputs_folder_and_nothing_beside_it(main, tmp_path, monkeypatch, name):
+    here, outputs = tmp_path / "here", tmp_path / "here" / name / "outputs"
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     done = main(*LINE)
-    assert (done.returncode, "can't be" in done.stderr) == (0, False), done.stderr
+    assert (done.returncode, "tracking.uri" in done.stderr) == (0, False), done.stderr
     store = open_store(compose([]).tracking)
     (run,) = runs(store.client)
     assert (run.info.status, {"record.json", "run.log"} - files(store.client, run.info.run_id)) == ("FINISHED", set())
@@ -32,22 +31,10 @@ def test_the_store_lies_in_the_outputs_folder_and_nothing_beside_it(main, tmp_pa
     assert [entry.store for entry in RunFolder(folder).delivered().mlflow_runs] == [store.name]
     assert lenet_exp.load("lenet5-digits").training is False
     again = main(*LINE, f"tracking.uri='{store.uri}'" if "'" not in name else "seed=0")
-    assert "trained before" in again.stdout, again.stderr
+    assert again.returncode == 0, again.stderr
     assert len(runs(store.client)) == 1
-    everything = {path.relative_to(tmp_path / "here").parts[0] for path in (tmp_path / "here").rglob("*")}
-    assert everything == {Path(name).parts[0]}
-    assert {path.name for path in outputs.iterdir() if not path.name.startswith(".")} == {
-        "mlflow.db",
-        "mlartifacts",
-        "runs",
-    }
-
-
-def test_a_store_is_made_there_too(tmp_path):
-    database = tmp_path / "what?" / "%41" / "mlflow.db"
-    open_store(compose([f"tracking.uri='{sqlite_uri(database)}'"]).tracking, tmp_path / "what?" / "%41")
-    assert [path.name for path in tmp_path.iterdir()] == ["what?"]
-    assert database.stat().st_size > 100_000
+    assert [path.name for path in here.iterdir()] == [Path(name).parts[0]]
+    assert {path.name for path in outputs.iterdir() if path.name[0] != "."} == {"mlflow.db", "mlartifacts", "runs"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,6 +45,5 @@ def test_an_address_leads_back_to_its_file(name):
     assert frozen_uri(uri) == uri
 
 
-@pytest.mark.parametrize("path", ["/home/me/outputs/mlflow.db", "/a b/ü/c#d/mlflow.db"])
-def test_an_ordinary_path_stands_there_as_older_releases_wrote_it(path):
-    assert sqlite_uri(Path(path)) == f"{SQLITE}{path}"
+def test_an_ordinary_path_stands_there_as_older_releases_wrote_it():
+    assert sqlite_uri(Path("/a b/ü/c#d/mlflow.db")) == f"{SQLITE}/a b/ü/c#d/mlflow.db"

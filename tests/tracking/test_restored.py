@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 
 from lenet_exp.tracking.deliver import deliver
 from lenet_exp.tracking.restored import learn
-from tests.stores import client, everything, models, runs
-from tests.tracking.test_deliver import contents, cut, put_back
-
-
-def again(store):
-    """The store as another process opens it."""
-    return replace(store, seen=set())
+from tests.stores import client, everything, runs
+from tests.tracking.test_deliver import contents, cut, put_back, restart
 
 
 @pytest.fixture
@@ -24,7 +18,7 @@ def restored(folder, store):
     """The run that was deleted, the one that was delivered instead, and the deleted one is back."""
     first = deliver(folder, store)
     store.client.delete_run(first)
-    second = deliver(folder, again(store))
+    second = deliver(folder, restart(store))
     assert second != first
     store.client.restore_run(first)
     return first, second
@@ -34,31 +28,20 @@ def test_a_restored_run_does_not_count_beside_the_one_that_replaced_it(folder, s
     first, second = restored
     assert len(runs(client(ready))) == 2
     store.client.update_run(first, status="RUNNING")  # as if it had been deleted while it trained
-    assert deliver(folder, again(store)) == second
+    assert deliver(folder, restart(store)) == second
     assert [run.info.run_id for run in runs(client(ready))] == [second]
     (old,) = runs(client(ready), "replaced")
     assert (old.info.run_id, old.info.status, old.data.tags["replaced_by"]) == (first, "KILLED", second)
-    assert deliver(folder, again(store)) == second
+    assert deliver(folder, restart(store)) == second
 
 
 def test_it_is_rejoined_where_the_other_one_was_deleted(folder, store, ready, restored):
     first, second = restored
-    deliver(folder, again(store))
+    deliver(folder, restart(store))
     store.client.delete_run(second)
-    assert deliver(folder, again(store)) == first
+    assert deliver(folder, restart(store)) == first
     (run,) = runs(client(ready))
     assert (run.info.run_id, run.info.status) == (first, "FINISHED")
-    store.client.restore_run(second)
-    assert deliver(folder, again(store)) == first
-    assert [run.info.run_id for run in runs(client(ready))] == [first]
-
-
-def test_without_its_own_notes_one_of_both_counts(folder, store, ready, restored):
-    (folder.path / "delivered.json").unlink()
-    kept = deliver(folder, again(store))
-    assert kept in restored
-    assert [run.info.run_id for run in runs(client(ready))] == [kept]
-    assert len(models(client(ready))) == 2  # each has its own
 
 
 def test_it_stays_in_the_sweeps_that_are_still_there(folder, store, ready):
@@ -67,7 +50,7 @@ def test_it_stays_in_the_sweeps_that_are_still_there(folder, store, ready):
         run_id = deliver(folder, store, parent=sweep)
     store.client.delete_run(run_id)
     store.client.delete_run(sweeps[0])
-    deliver(folder, again(store))
+    deliver(folder, restart(store))
     (run,) = runs(client(ready))
     assert (run.data.tags["sweeps"], run.data.tags["mlflow.parentRunId"]) == (sweeps[1], sweeps[1])
 
@@ -83,6 +66,6 @@ def test_epochs_that_a_backup_lacks_are_delivered_again(folder, store, ready):
         before = everything(client(ready))
         backup.backup(database)
     assert everything(client(ready)) != before
-    assert not learn([folder], again(store))
-    assert deliver(folder, again(store), model=False) == run_id
+    assert not learn([folder], restart(store))
+    assert deliver(folder, restart(store), model=False) == run_id
     assert everything(client(ready)) == before

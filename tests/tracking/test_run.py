@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 
@@ -29,7 +28,8 @@ def artifact(tracked: Tracked, name: str, to: Path) -> Path:
 
 
 def test_params_are_the_flags_that_have_an_effect(tracked):
-    assert tracked.run.data.params == {
+    params = tracked.run.data.params
+    shown = {
         "dataset": "digits",
         "dataset.val_size": "250",
         "dataset.train_size": "null",
@@ -39,34 +39,15 @@ def test_params_are_the_flags_that_have_an_effect(tracked):
         "optimizer.betas": "[0.9, 0.999]",
         "optimizer.eps": "1e-08",
         "optimizer.amsgrad": "false",
-        "optimizer.decoupled_weight_decay": "false",
-        "optimizer.maximize": "false",
-        "regularization.weight_decay": "0.0005",
-        "regularization.dropout_rate": "0.0",
         "schedule.shape": "constant",
-        "schedule.warmup": "0.0",
-        "augmentation.shift": "0",
-        "augmentation.rotate": "0.0",
-        "augmentation.scale": "0.0",
-        "augmentation.shear": "0.0",
-        "augmentation.elastic": "0.0",
         "augmentation.flip": "0.0",
-        "augmentation.erase": "0.0",
-        "training.label_smoothing": "0.0",
-        "training.clip_norm": "null",
-        "training.ema_decay": "null",
         "training.patience": "null",
         "num_epoch": "3",
-        "batch_size": "32",
-        "num_iter_echo": "30",
-        "seed": "0",
-        "split_seed": "0",
-        "device": "auto",
-        "num_threads": "1",
         "engine": tracked.folder.record().engine,
-        "data_root": tracked.run.data.params["data_root"],
-        "model_path": "null",
     }
+    assert shown.items() <= params.items()
+    assert len(params) == 36
+    assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
 
 
 def test_metrics_are_those_of_the_committed_epochs_and_no_others(tracked):
@@ -84,13 +65,13 @@ def test_metrics_are_those_of_the_committed_epochs_and_no_others(tracked):
 def test_best_epoch_and_accuracy_are_logged_once(tracked):
     logged = points(tracked.store, tracked.run.info.run_id)
     accuracies = [value for _, value, _ in logged["val_accuracy"]]
-    ((_, best, _),) = logged["best_val_accuracy"]
-    ((_, epoch, _),) = logged["best_epoch"]
-    assert best == max(accuracies)
-    assert epoch == accuracies.index(best) + 1
+    ((_, best, _),), ((_, epoch, _),) = logged["best_val_accuracy"], logged["best_epoch"]
+    assert (best, epoch) == (max(accuracies), accuracies.index(max(accuracies)) + 1)
     ((_, seconds, _),) = logged["seconds_to_best"]
     assert seconds == pytest.approx(sum(value for _, value, _ in logged["epoch_seconds"][: int(epoch)]), abs=0.001)
-    assert 0 < best <= 1
+    matrix = tracked.folder.record().confusion_matrix
+    assert sum(map(sum, matrix)) == 250
+    assert sum(matrix[i][i] for i in range(10)) / 250 == best
 
 
 def test_tags_say_what_it_was_and_what_it_came_to(tracked):
@@ -104,6 +85,9 @@ def test_tags_say_what_it_was_and_what_it_came_to(tracked):
     assert {name: tags.get(name) for name in git_state()} == git_state()
     assert tags["run_folder"] == tracked.folder.id
     assert (tags["mlflow.source.name"], tags["command"]) == ("lenet-train", record.command)
+    info = tracked.run.info
+    assert (info.status, info.run_name) == ("FINISHED", "digits selu adam")
+    assert (info.start_time, info.end_time) == (record.created_ms, record.ended_ms)
 
 
 def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
@@ -111,13 +95,7 @@ def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
     assert (tags["x"], tags["note"], tags["checked"]) == ("1", "first", "true")
     assert {type(value) for value in tags.values()} == {str}
     assert {name for name in tags if not is_own(name)} == {"x", "note", "checked"}
-
-
-def test_state_and_times_are_those_of_the_record(tracked):
-    info, record = tracked.run.info, tracked.folder.record()
-    assert info.status == "FINISHED"
-    assert (info.start_time, info.end_time) == (record.created_ms, record.ended_ms)
-    assert info.run_name == "digits selu adam"
+    assert "stopped_early" not in tags
 
 
 def test_inputs_are_the_two_splits_with_their_digests(tracked):
@@ -131,43 +109,17 @@ def test_inputs_are_the_two_splits_with_their_digests(tracked):
 
 
 def test_artifacts(tracked, tmp_path):
-    assert files(tracked.store, tracked.run.info.run_id) == {
-        "config.yaml",
-        "record.json",
-        "run.log",
-        "learning_curves.png",
-        "confusion_matrix.png",
-        "mistakes.png",
-    }
-    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_json(tracked.folder.record())
-
-
-def test_the_logged_configuration_is_the_same_experiment_again(tracked, tmp_path):
+    pictures = {"learning_curves.png", "confusion_matrix.png", "mistakes.png"}
+    texts = {"config.yaml", "record.json", "run.log"}
+    assert files(tracked.store, tracked.run.info.run_id) == texts | pictures
+    record = tracked.folder.record()
+    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_json(record)
     config = typed(OmegaConf.load(artifact(tracked, "config.yaml", tmp_path)))
-    record = tracked.folder.record()
-    assert fingerprint(config, record.data_digests) == record.fingerprint
-
-
-def test_the_log_has_every_epoch_and_every_step_loss(tracked, tmp_path):
-    log = artifact(tracked, "run.log", tmp_path).read_text()
-    assert log.count("iteration ") == EPOCHS * ITERATIONS // 30
-    for e in tracked.folder.history().epochs:
-        assert f"epoch {e.epoch}/3: loss {e.train_loss:.4f}" in log
-        assert f"validation {e.val_accuracy:.2%}" in log
-
-
-@pytest.mark.parametrize("name", ["learning_curves.png", "confusion_matrix.png", "mistakes.png"])
-def test_pictures_are_pngs_of_a_readable_size(tracked, tmp_path, name):
-    height, width, _ = imread(artifact(tracked, name, tmp_path)).shape
-    assert height >= 350
-    assert width >= 700
-
-
-def test_the_record_has_the_confusion_matrix_of_the_best_epoch(tracked):
-    record = tracked.folder.record()
-    matrix = record.confusion_matrix
-    assert sum(map(sum, matrix)) == 250
-    assert sum(matrix[i][i] for i in range(10)) / 250 == record.best_val_accuracy
+    assert fingerprint(config, record.data_digests) == record.fingerprint  # the same experiment again
+    for name in pictures:
+        height, width, _ = imread(artifact(tracked, name, tmp_path)).shape
+        assert height >= 350
+        assert width >= 700
 
 
 def test_without_plots_and_models_there_are_none(ready):
@@ -188,8 +140,8 @@ def test_a_diverged_run_keeps_what_it_learnt_before(ready):
     assert done.returncode == 1
     (folder,) = (ready / "runs").iterdir()
     record = json.loads((folder / "record.json").read_text())
-    assert re.fullmatch(r"loss (nan|inf) in epoch 2, iteration \d\d", record["reason"])
-    assert f"diverged: {record['reason']}; log: {folder / 'run.log'}" in done.stdout
+    assert re.search(r"(nan|inf).* 2\D+\d\d$", record["reason"])  # of which epoch and iteration
+    assert str(folder / "run.log") in done.stdout
     store = client(ready)
     (run,) = runs(store)
     assert run.info.status == "FAILED"
@@ -199,17 +151,6 @@ def test_a_diverged_run_keeps_what_it_learnt_before(ready):
     assert "mistakes.png" in files(store, run.info.run_id)
     assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1]
     assert not run.outputs.model_outputs
-
-
-def test_a_run_that_diverges_in_its_first_epoch_shows_its_losses_until_then(ready):
-    done = lenet_train(*SMALL, "optimizer.lr=1e10", "num_epoch=2", "num_iter_echo=1000", outputs=ready)
-    assert done.returncode == 1
-    store = client(ready)
-    (run,) = runs(store)
-    last = int(re.fullmatch(r"loss (nan|inf) in epoch 1, iteration (\d+)", run.data.tags["reason"])[2]) - 1
-    ((step, loss, _),) = points(store, run.info.run_id)["step_loss"]
-    assert step == last
-    assert math.isfinite(loss)
 
 
 def test_a_run_with_augmentation_that_stopped_early_says_both(ready, tmp_path):
@@ -226,8 +167,3 @@ def test_a_run_with_augmentation_that_stopped_early_says_both(ready, tmp_path):
     picture = imread(store.download_artifacts(run.info.run_id, "augmentation.png", str(tmp_path)))
     assert picture.shape[0] > 8 * 32
     assert picture.shape[1] > 9 * 32
-
-
-def test_without_augmentation_there_is_no_picture_of_it(tracked):
-    assert "augmentation.png" not in files(tracked.store, tracked.run.info.run_id)
-    assert "stopped_early" not in tracked.run.data.tags
