@@ -5,8 +5,6 @@ refuse        nobody listens
 drop          the connection is closed before the server hears of the request
 half          the server does what was asked for, and half of its answer comes through
 hang          the request is taken and never answered
-hang_writes   the same, but what only reads is answered
-hang_body     the headers of the answer come, and nothing after them
 a number      this status, and `retry_after` as the header Retry-After, if there is one
 """
 
@@ -16,11 +14,10 @@ import contextlib
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-READS = ("/search", "/get", "/list", "/download")
 HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -30,7 +27,7 @@ class FaultyProxy:
     choose: gives the mode of the next request, in the place of the one that was set.
     """
 
-    def __init__(self, upstream: str, port: int = 0) -> None:
+    def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream).netloc
         self.asked: list[str] = []
         self.choose: Callable[[], str] | None = None
@@ -38,32 +35,25 @@ class FaultyProxy:
         self._mode = "pass"
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
-        self._server: ThreadingHTTPServer | None = None
-        self._port = port
+        self._port = 0
         self._listen()
-        assert self._server is not None
-        self._port = self._server.server_port
         self.address = f"http://127.0.0.1:{self._port}"
 
     def set(self, mode: str) -> None:
         """From now on; requests that hang are dropped."""
         with self._changed:
-            self._mode = mode
+            before, self._mode = self._mode, mode
             self._changed.notify_all()
         if mode == "refuse":
-            self._close()
-        elif self._server is None:
+            self.close()
+        elif before == "refuse":
             self._listen()
 
-    def wait_for_requests(self, count: int, seconds: float = 60.0) -> None:
+    def wait_for_requests(self, count: int) -> None:
         """Until so many more have come."""
         with self._changed:
             until = len(self.asked) + count
-            assert self._changed.wait_for(lambda: len(self.asked) >= until, seconds), "nobody asks"
-
-    def close(self) -> None:
-        self.set("pass")
-        self._close()
+            assert self._changed.wait_for(lambda: len(self.asked) >= until, 60), "nobody asks"
 
     def _listen(self) -> None:
         proxy = self
@@ -87,13 +77,13 @@ class FaultyProxy:
                 super().process_request(request, client_address)
 
         self._server = Server(("127.0.0.1", self._port), Handler)
+        self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
-    def _close(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+    def close(self) -> None:
+        """Nobody listens any more; what hangs is dropped."""
+        self._server.shutdown()
+        self._server.server_close()
         for connection in self._open:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -106,9 +96,6 @@ class FaultyProxy:
             self.asked.append(f"{request.command} {path}")
             self._changed.notify_all()
             mode = self.choose() if self.choose is not None else self._mode
-        if mode == "hang_writes":
-            reads = request.command == "GET" or any(word in path for word in READS)
-            mode = "pass" if reads else "hang"
         if mode == "hang":
             self._hang(request)
         elif mode == "drop":
@@ -135,10 +122,7 @@ class FaultyProxy:
             answer = server.getresponse()
             content = answer.read()
         kept = {k: v for k, v in answer.getheaders() if k.lower() not in HOP}
-        if mode == "hang_body":
-            _send(request, answer.status, kept, b"", len(content) or 1)
-            self._hang(request)
-        elif mode == "half":
+        if mode == "half":
             _send(request, answer.status, kept, content[: len(content) // 2], len(content) or 1)
             request.close_connection = True
         else:
@@ -155,13 +139,3 @@ def _send(
     request.end_headers()
     request.wfile.write(content)
     request.wfile.flush()
-
-
-@contextlib.contextmanager
-def faulty_proxy(upstream: str) -> Iterator[FaultyProxy]:
-    """Before a server."""
-    proxy = FaultyProxy(upstream)
-    try:
-        yield proxy
-    finally:
-        proxy.close()

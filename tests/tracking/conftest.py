@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from mlflow.entities import Run
 from lenet_exp.api import compose
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.store import Store, open_store
-from tests.commands import SMALL, Done, lenet_train
+from tests.commands import SMALL, Done, free_port, lenet_train, mlflow_server
+from tests.faulty_proxy import FaultyProxy
 from tests.stores import client, runs
 
 ITERATIONS = 40  # 1,250 training images in batches of 32
@@ -54,12 +56,22 @@ def tracked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Trac
     return Tracked(outputs, done, RunFolder(folder), store, run)
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A real MLflow server for tests that each have an experiment of their own: its folder and address."""
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(folder, free_port()) as address:
+        yield folder, address
+
+
 @pytest.fixture
-def delivered(tracked: Tracked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of that run's outputs folder, to be changed. Its artifacts stay where they are, as MLflow keeps paths."""
-    copy = Path(shutil.copytree(tracked.outputs, tmp_path / "outputs"))
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(copy))
-    return copy
+def proxy(server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """Before that server."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
+    proxy = FaultyProxy(server[1])
+    yield proxy
+    proxy.set("pass")
+    proxy.close()
 
 
 @pytest.fixture

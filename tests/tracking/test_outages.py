@@ -12,7 +12,6 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,43 +20,16 @@ from mlflow import MlflowClient
 from lenet_exp.api import compose
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery import StoreDelivery
-from tests.commands import SMALL, end, free_port, mlflow_server, start
-from tests.faulty_proxy import faulty_proxy
+from tests.commands import SMALL, end, free_port, start
 from tests.stores import champions, content, differences, points, runs
 from tests.tracking.test_deliver import contents, cut, put_back
 
 pytestmark = pytest.mark.slow(seconds=7)
 
-LINE = (*SMALL, "num_epoch=3", "num_threads=1", "tracking.plots=false")
-FAULTS = ("drop", "half", "hang", "hang_body", "429", "500", "503")
+LINE = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false")
+FAULTS = ("drop", "half", "hang", "429", "500", "503")
+HASTY = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # around what is to give up soon
 PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600"}  # so that whoever waits for the store does so for ever
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("server")
-    with mlflow_server(folder, free_port()) as address:
-        yield folder, address
-
-
-@pytest.fixture
-def proxy(server, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # the machine may be busy
-    with faulty_proxy(server[1]) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def hasty(monkeypatch):
-    """Around what is to give up soon."""
-
-    @contextmanager
-    def giving_up():
-        with monkeypatch.context() as patch:
-            patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-            yield
-
-    return giving_up
 
 
 @pytest.fixture
@@ -67,7 +39,7 @@ def undisturbed(main, empty_store, tmp_path):
     def deliver(experiment: str) -> Counter[str]:
         other = Path(shutil.copytree(empty_store, tmp_path / "undisturbed")) / "mlflow.db"
         done = main(f"tracking.uri=sqlite:///{other}", program="sync")
-        assert done.stdout.endswith("left: nothing\n"), done.stderr
+        assert done.returncode == 0, done.stderr
         return content(MlflowClient(f"sqlite:///{other}"), experiment)
 
     return deliver
@@ -96,22 +68,22 @@ def well_crowned(store: MlflowClient) -> bool:
     return ok
 
 
-@pytest.mark.parametrize("fault", ["half", "hang_writes"])
 def test_a_sweep_whose_store_fails_from_its_middle_on_is_delivered_by_sync(
-    main, outputs, server, proxy, hasty, undisturbed, fault
+    main, outputs, server, proxy, undisturbed, monkeypatch
 ):
     count = itertools.count()
-    proxy.choose = lambda: "pass" if next(count) < 15 else fault
-    experiment = f"in the middle {fault}"
-    line = (*LINE, "seed=1,2,3", f"tracking.uri={proxy.address}", f"tracking.experiment={experiment}")
-    with hasty():
+    proxy.choose = lambda: "pass" if next(count) < 15 else "half"
+    line = (*LINE, "seed=1,2,3", f"tracking.uri={proxy.address}", "tracking.experiment=middle")
+    with monkeypatch.context() as patch:
+        patch.setenv(*HASTY)
         done = main("-m", "hydra/launcher=basic", *line)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("can't be written") == 1, done.stderr
-    assert "to deliver: lenet-sync sweep=" in done.stderr.splitlines()[-1]
+    warning, last = [text for text in done.stderr.splitlines() if proxy.address in text]
+    assert warning.startswith("tracking.uri=")
+    assert "lenet-sync sweep=" in last
     proxy.choose = None
-    assert main(program="sync").stdout.endswith("left: nothing\n")
-    assert differences(content(MlflowClient(server[1]), experiment), undisturbed(experiment)) == []
+    assert main(program="sync").returncode == 0
+    assert differences(content(MlflowClient(server[1]), "middle"), undisturbed("middle")) == []
     assert well_crowned(MlflowClient(server[1]))
 
 
@@ -129,53 +101,36 @@ def test_no_epoch_waits_for_a_store_that_hangs_and_the_end_delivers_what_it_did_
     assert [step for step, _, _ in points(MlflowClient(server[1]), run.info.run_id)["val_loss"]] == [*range(1, 41)]
 
 
-def test_a_second_signal_ends_a_run_whose_store_hangs(outputs, proxy):
-    line = (*SMALL, "num_epoch=1000", "num_threads=1", f"tracking.uri={proxy.address}", "tracking.experiment=signals")
-    process = start(*line, outputs=outputs, env=PATIENT)
-    next(text for text in process.stderr if text.startswith("epoch 1/"))
-    proxy.set("hang")
-    proxy.wait_for_requests(1)
-    (folder,) = (outputs / "runs").iterdir()
-    process.send_signal(signal.SIGINT)
-    wait_for(process, (folder / "record.json").exists)
-    process.send_signal(signal.SIGINT)
-    assert end(process).returncode == 130
-    assert RunFolder(folder).record().outcome == "killed"
-
-
-def test_a_request_to_stop_is_heard_while_the_store_hangs(outputs, proxy):
+def test_a_signal_is_heard_while_the_store_hangs_and_a_second_does_not_wait_for_it(outputs, proxy):
     line = ("-m", *SMALL, "num_epoch=100000", "seed=0,1", "sweep.workers=1", "tracking.experiment=stops")
     process = start(*line, f"tracking.uri={proxy.address}", outputs=outputs, env=PATIENT)
     wait_for(process, lambda: list((outputs / "runs").glob("*/history.json")))
     proxy.set("hang")
     proxy.wait_for_requests(1)
-    stop = start("stop", "sweep=last", outputs=outputs, program="sweep")
+    process.send_signal(signal.SIGINT)
     wait_for(process, lambda: list((outputs / "runs").glob("*/record.json")))
-    proxy.set("pass")
-    assert end(process).returncode == 143
-    assert end(stop).returncode == 0
+    process.send_signal(signal.SIGINT)
+    assert end(process).returncode == 130
+    (record,) = (outputs / "runs").glob("*/record.json")
+    assert RunFolder(record.parent).record().outcome == "killed"
 
 
 def test_a_server_that_has_too_much_to_do_is_left_alone_for_as_long_as_it_says(main, outputs, server, proxy):
     assert main(*LINE, f"tracking.uri=http://127.0.0.1:{free_port()}", "tracking.experiment=busy").returncode == 0
     (folder,) = (RunFolder(path) for path in (outputs / "runs").iterdir())
     tracking = compose([f"tracking.uri={proxy.address}", "tracking.experiment=busy"]).tracking
-    deliveries = [StoreDelivery(tracking) for _ in range(2)]
+    soon, late = (StoreDelivery(tracking) for _ in range(2))
     proxy.set("429")
-    for delivery, seconds in zip(deliveries, ("2", "3600"), strict=True):
-        proxy.retry_after, before = seconds, len(proxy.asked)
-        delivery.live(folder)
-        asked = len(proxy.asked)
-        assert asked - before == 2  # what was refused, and the question for how long
+    for delivery, proxy.retry_after in ((soon, "2"), (late, "3600")):
+        proxy.asked.clear()
         for _ in range(3):
             delivery._last.clear()
             delivery.live(folder)
-        assert len(proxy.asked) == asked
+        assert len(proxy.asked) == 2  # what was refused, and the question for how long
     proxy.set("pass")
-    asked = len(proxy.asked)
-    assert deliveries[1].send(folder) is None
-    assert len(proxy.asked) == asked
-    assert deliveries[0].send(folder) is not None  # two seconds are waited for
+    assert late.send(folder) is None
+    assert len(proxy.asked) == 2
+    assert soon.send(folder) is not None  # two seconds are waited for
     (run,) = runs(MlflowClient(server[1]), experiment="busy")
     assert run.info.status == "FINISHED"
 
@@ -202,39 +157,13 @@ def test_a_sweep_whose_store_is_put_back_in_its_middle_delivers_all_of_it_once_m
     proxy.choose = restore
     done = main("-m", "hydra/launcher=basic", *line)
     assert (done.returncode, restored) == (0, [True]), done.stderr
-    assert "not in MLflow" not in done.stderr
+    assert "lenet-sync" not in done.stderr
     assert differences(content(store, experiment), undisturbed(experiment)) == []
     assert well_crowned(store)
 
 
-def test_sync_and_the_same_line_deliver_to_an_older_backup(main, outputs, server, proxy, undisturbed, tmp_path):
-    database = server[0] / "server.db"
-    experiment = "older"
-    line = (*LINE, "seed=1,2", f"tracking.uri={proxy.address}", f"tracking.experiment={experiment}")
-    store = MlflowClient(server[1])
-    taken, backups = itertools.count(), []
-
-    def back_up() -> str:
-        if next(taken) % 5 == 0:
-            backups.append(tmp_path / f"{len(backups)}.db")
-            copied(database, backups[-1])
-        return "pass"
-
-    proxy.choose = back_up
-    assert main("-m", "hydra/launcher=basic", *line).returncode == 0
-    whole = content(store, experiment)
-    assert differences(whole, undisturbed(experiment)) == []
-    assert len(backups) > 8
-    for number, backup in enumerate(backups[:: len(backups) // 3]):
-        copied(backup, database)
-        done = main(f"tracking.uri={proxy.address}", program="sync")
-        assert (done.returncode, done.stdout.endswith("left: nothing\n")) == (0, True), done.stderr
-        assert differences(content(store, experiment), whole) == [], number
-        assert well_crowned(store)
-
-
 def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
-    main, outputs, server, proxy, hasty, undisturbed, tmp_path
+    main, outputs, server, proxy, undisturbed, monkeypatch, tmp_path
 ):
     """Two runs are delivered again and again, at any number of epochs, while every tenth request fails, the process
     begins anew, and the database is put back."""
@@ -246,20 +175,21 @@ def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
     whole = [contents(folder) for folder in folders]
     tracking = compose([f"tracking.uri={proxy.address}", f"tracking.experiment={experiment}"]).tracking
     draw = random.Random(18)
-    proxy.choose = lambda: draw.choices(["pass", *FAULTS], [70, 2, 4, 0.3, 0.3, 1, 1, 1])[0]
+    proxy.choose = lambda: draw.choices(["pass", *FAULTS], [70, 2, 4, 0.5, 1, 1, 1])[0]
     backups = [tmp_path / "0.db"]
     copied(database, backups[0])
-    with hasty():
+    with monkeypatch.context() as patch:
+        patch.setenv(*HASTY)
         delivery = StoreDelivery(tracking, in_sweep=True)
-        for _ in range(50):
+        for _ in range(30):
             what = draw.choices(["deliver", "restart", "back up", "restore"], [12, 2, 2, 1])[0]
             if what == "deliver":
                 folder, content_of = draw.choice([*zip(folders, whole, strict=True)])
                 put_back(folder, content_of)
-                epochs = draw.randint(0, 4)
-                if epochs < 4:
+                epochs = draw.randint(0, 3)
+                if epochs < 3:
                     cut(folder, epochs)
-                delivery.send(folder, model=epochs == 4 and draw.random() < 0.3, at_once=True)
+                delivery.send(folder, model=epochs == 3 and draw.random() < 0.3, at_once=True)
             elif what == "restart":
                 delivery = StoreDelivery(tracking, in_sweep=True)
             elif what == "back up":
@@ -270,8 +200,11 @@ def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
     for folder, content_of in zip(folders, whole, strict=True):
         put_back(folder, content_of)
     proxy.choose = None
-    done = main(f"tracking.uri={proxy.address}", program="sync")
-    assert done.stdout.endswith("left: nothing\n"), done.stderr
-    store = MlflowClient(server[1])
-    assert differences(content(store, experiment), undisturbed(experiment)) == []
-    assert well_crowned(store)
+    store, expected = MlflowClient(server[1]), undisturbed(experiment)
+    for backup in (None, backups[0], backups[-1]):  # at last nobody writes while it is put back
+        if backup is not None:
+            copied(backup, database)
+        done = main(f"tracking.uri={proxy.address}", program="sync")
+        assert done.returncode == 0, done.stderr
+        assert differences(content(store, experiment), expected) == [], backup
+        assert well_crowned(store)

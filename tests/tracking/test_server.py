@@ -2,133 +2,85 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from mlflow import MlflowClient
 
 import lenet_exp
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.weights import weights_digest
-from tests.commands import SECRET, SMALL, end, free_port, mlflow_server, start
+from tests.commands import SECRET, SMALL, lenet_train
 from tests.stores import everything, files, models, points, runs
 from tests.tracking.test_store import leaks
 
-pytestmark = pytest.mark.slow(seconds=18)
-
 LINE = (*SMALL, "num_epoch=2", "num_threads=1")
+SWEEP = ("-m", "hydra/launcher=basic", *LINE)
+TAGS = {"number": ("1", "1"), "yes": ("true", "true"), "list": ("[1,2]", "[1, 2]"), "no": ("null", "null")}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with mlflow_server(tmp_path_factory.mktemp("server"), free_port()) as address:
-        yield address
+def ended(outputs):
+    """When each run of an outputs folder ended, by its seed."""
+    records = [RunFolder(path).record() for path in (outputs / "runs").iterdir()]
+    return {record.config.seed: record.ended_ms for record in records}
 
 
-def test_a_sweep_over_rest_with_tags_that_are_no_strings(server, tmp_path):
-    tags = ("+tracking.tags.number=1", "+tracking.tags.yes=true", "+tracking.tags.list=[1,2]", "+tracking.tags.no=null")
-    line = ("-m", *LINE, "seed=0,1", *tags, f"tracking.uri={server}")
-    done = end(start(*line, outputs=tmp_path))
+@pytest.mark.slow(seconds=15)
+def test_a_sweep_over_rest_and_what_it_finished_is_not_trained_again_by_others(server, tmp_path):
+    store, experiment = MlflowClient(server[1]), "rest"
+    to = (f"tracking.uri={server[1]}", f"tracking.experiment={experiment}")
+    tags = [f"+tracking.tags.{name}={typed}" for name, (typed, _) in TAGS.items()]
+    done = lenet_train(*SWEEP, "seed=0,1", *tags, *to, outputs=tmp_path / "theirs")
     assert done.returncode == 0, done.stderr
-    assert "can't be written" not in done.stderr
-    store = MlflowClient(server)
-    (parent,) = runs(store, "sweep")
-    children = runs(store)
+    assert "lenet-sync" not in done.stderr
+    (parent,), children = runs(store, "sweep", experiment), runs(store, "run", experiment)
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 3
     for run in (parent, *children):
-        assert {n: run.data.tags[n] for n in ("number", "yes", "list", "no")} == {
-            "number": "1",
-            "yes": "true",
-            "list": "[1, 2]",
-            "no": "null",
-        }
+        assert {name: run.data.tags[name] for name in TAGS} == {name: shown for name, (_, shown) in TAGS.items()}
     for run in children:
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert files(store, run.info.run_id) >= {"config.yaml", "record.json", "run.log", "learning_curves.png"}
-    assert {m.source_run_id for m in models(store)} == {run.info.run_id for run in children}
-    assert lenet_exp.load(f"runs:/{children[0].info.run_id}", tracking_uri=server).training is False
-    before = everything(store)
-    again = end(start(*line, outputs=tmp_path))
-    assert again.returncode == 0, again.stderr
-    after = everything(store)
-    parent_before = before.pop(parent.info.run_id)
-    assert set(after) == {*before, parent.info.run_id}  # the same parent
-    assert {k: v for k, v in after.items() if k in before} == before
-    counts = parent_before[4], after[parent.info.run_id][4]
-    assert all(points for points in counts[0].values())
+    assert {m.source_run_id for m in models(store, experiment)} == {run.info.run_id for run in children}
+    assert lenet_exp.load(f"runs:/{children[0].info.run_id}", tracking_uri=server[1]).training is False
+
+    before = everything(store, experiment)
+    assert lenet_train(*SWEEP, "seed=0,1", *tags, *to, outputs=tmp_path / "theirs").returncode == 0
+    after = everything(store, experiment)
+    counts = before.pop(parent.info.run_id)[4], after.pop(parent.info.run_id)[4]  # of the same parent
+    assert after == before
+    assert all(counts[0].values())
     # one more, of the start that trained none
     assert {len(points) - len(counts[0][name]) for name, points in counts[1].items()} == {1}
 
-
-def test_what_others_finished_in_a_shared_store_is_not_trained_again(server, tmp_path):
-    """Another outputs folder, as on another machine: the result, its place under the new parent, and its model."""
-    line = (*LINE, "seed=10,11", f"tracking.uri={server}", "tracking.experiment=shared")
-    assert end(start("-m", *line, outputs=tmp_path / "theirs")).returncode == 0
-    store = MlflowClient(server)
-    before = {run.info.run_id: run.data.tags["weights_digest"] for run in runs(store, experiment="shared")}
-    models_at = tmp_path / "models"
-    done = end(start("-m", *line, "seed=10,11,12", f"model_path={models_at}", outputs=tmp_path / "mine"))
+    # Another outputs folder, as on another machine: the result, its place under the new parent, and its model.
+    mine = tmp_path / "mine"
+    assert lenet_train(*LINE, "seed=0", *to, f"model_path={tmp_path / 'one'}", outputs=mine).returncode == 0
+    assert len(list((tmp_path / "one").glob("*.safetensors"))) == len(runs(store, "run", experiment)) - 1 == 1
+    done = lenet_train(*SWEEP, "seed=0,1,2", *to, f"model_path={tmp_path / 'models'}", outputs=mine)
     assert done.returncode == 0, done.stderr
-    assert "2 runs had been finished by others in this store" in done.stderr
-    assert "3 runs: 3 finished; 1 trained (2 had been trained before)" in done.stdout
-    after = runs(store, experiment="shared")
-    assert len(after) == 3
-    first, second = (run.info.run_id for run in runs(store, "sweep", experiment="shared"))
-    for run in after:
-        both = run.info.run_id in before
-        assert run.data.tags["sweeps"] == (f"{first},{second}" if both else second)
-    found = {weights_digest(lenet_exp.load(str(file)).state_dict()) for file in models_at.glob("*.safetensors")}
-    assert found == {run.data.tags["weights_digest"] for run in after}
+    assert ended(tmp_path / "theirs").items() < ended(mine).items()
+    found = runs(store, "run", experiment)
+    first, second = (run.info.run_id for run in runs(store, "sweep", experiment))
+    known = {run.info.run_id: f"{first},{second}" for run in children}
+    assert [run.data.tags["sweeps"] for run in found] == [known.get(run.info.run_id, second) for run in found]
+    assert len(found) == 3
+    digests = {weights_digest(lenet_exp.load(str(f)).state_dict()) for f in (tmp_path / "models").iterdir()}
+    assert digests == {run.data.tags["weights_digest"] for run in found}
 
 
-def test_a_single_run_that_others_finished_is_not_trained_again(server, tmp_path):
-    line = (*LINE, f"tracking.uri={server}", "tracking.experiment=alone")
-    assert end(start(*line, outputs=tmp_path / "theirs")).returncode == 0
-    (before,) = runs(MlflowClient(server), experiment="alone")
-    done = end(start(*line, f"model_path={tmp_path / 'models'}", outputs=tmp_path / "mine"))
-    assert done.returncode == 0, done.stderr
-    assert "trained before" in done.stdout
-    assert [run.info.run_id for run in runs(MlflowClient(server), experiment="alone")] == [before.info.run_id]
-    assert len(list((tmp_path / "models").glob("*.safetensors"))) == 1
-
-
-def test_what_was_trained_while_the_server_was_away_is_delivered_by_the_same_line(tmp_path):
-    outputs, port = tmp_path / "outputs", free_port()
-    line = (*LINE, f"tracking.uri=http://someone:{SECRET}@127.0.0.1:{port}")
-    away = end(start(*line, outputs=outputs))
-    assert away.returncode == 0, away.stderr
-    assert away.stderr.count("can't be written") == 1
-    with mlflow_server(tmp_path / "server", port) as address:
-        back = end(start(*line, outputs=outputs))
-        assert back.returncode == 0, back.stderr
-        assert "trained before" in back.stdout
-        assert "can't be written" not in back.stderr
-        store = MlflowClient(address)
-        (run,) = runs(store)
-        assert run.info.status == "FINISHED"
-        assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1, 2]
-        shown = [str(everything(store)), away.stdout, away.stderr, back.stdout, back.stderr]
-        assert [text for text in shown if SECRET in text] == []
-        fetched = Path(store.download_artifacts(run.info.run_id, "", str(tmp_path)))
-        assert "record.json" in {path.name for path in fetched.iterdir()}
+@pytest.mark.slow(seconds=6)
+def test_what_was_trained_while_the_server_was_away_is_delivered_by_the_same_line(server, proxy, tmp_path):
+    store, outputs = MlflowClient(server[1]), tmp_path / "outputs"
+    uri = f"tracking.uri={proxy.address.replace('//', f'//someone:{SECRET}@')}"
+    proxy.set("refuse")
+    away = lenet_train(*LINE, uri, "tracking.experiment=away", outputs=outputs)
+    assert (away.returncode, "lenet-sync" in away.stderr) == (0, True), away.stderr
+    proxy.set("pass")
+    back = lenet_train(*LINE, uri, "tracking.experiment=away", outputs=outputs)
+    assert (back.returncode, "lenet-sync" in back.stderr) == (0, False), back.stderr
+    (run,) = runs(store, experiment="away")
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time in ended(outputs).values()
+    assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1, 2]
+    assert "record.json" in files(store, run.info.run_id)
+    shown = [str(everything(store, "away")), away.stdout, away.stderr, back.stdout, back.stderr]
+    assert [text for text in shown if SECRET in text] == []
     assert leaks(tmp_path) == []
-
-
-def test_a_server_that_goes_away_in_the_middle_costs_one_warning(tmp_path):
-    outputs, port = tmp_path / "outputs", free_port()
-    line = (*SMALL, "num_epoch=40", "num_threads=1", f"tracking.uri=http://someone:{SECRET}@127.0.0.1:{port}")
-    with mlflow_server(tmp_path / "server", port):
-        process = start(*line, outputs=outputs)
-        first = next(text for text in process.stderr if text.startswith("epoch 1/"))
-        assert "validation" in first
-    done = end(process)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("can't be written") == 1
-    assert "Traceback" not in done.stderr
-    assert "best validation accuracy" in done.stdout
-    assert leaks(outputs) == []
-    with mlflow_server(tmp_path / "server", port) as address:
-        assert end(start(*line, outputs=outputs)).returncode == 0
-        (run,) = runs(MlflowClient(address))
-        assert run.info.status == "FINISHED"
-        logged = points(MlflowClient(address), run.info.run_id)
-        assert [step for step, _, _ in logged["val_loss"]] == list(range(1, 41))
