@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,6 @@ import requests
 from tests.commands import ROOT, free_port
 
 SUPERUSER = "postgres"
-NO_SUCH_FILE = "no PostgreSQL (initdb) in PATH and /usr/lib/postgresql; apt-get install postgresql"
 
 
 def postgres_tool(name: str) -> str | None:
@@ -66,10 +64,6 @@ class Postgres:
         subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **_owner())
 
 
-def _ids(path: Path) -> tuple[int, int]:
-    return path.stat().st_uid, path.stat().st_gid
-
-
 def _owner() -> Mapping[str, object]:
     if os.getuid() != 0:
         return {}
@@ -81,12 +75,7 @@ def _owner() -> Mapping[str, object]:
 def postgres() -> Iterator[Postgres]:
     """A new cluster with a user `lab`; passwords are asked for over TCP. Skips the test where there is none."""
     if postgres_tool("initdb") is None:
-        pytest.skip(NO_SUCH_FILE)
-    if os.getuid() == 0:
-        try:
-            pwd.getpwnam(SUPERUSER)
-        except KeyError:
-            pytest.skip(f"PostgreSQL does not run as root, and there is no user {SUPERUSER}")
+        pytest.skip("no PostgreSQL (initdb) in PATH and /usr/lib/postgresql; apt-get install postgresql")
     # Not pytest's own folder, which another user can't enter; and a socket's path may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="lenet_exp-postgres-") as made:
         folder = Path(made)
@@ -97,7 +86,7 @@ def postgres() -> Iterator[Postgres]:
         cluster.run(*initdb, "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256")
         certificate(folder / "tls")
         for path in (folder / "tls", *(folder / "tls").iterdir()):
-            os.chown(path, *_ids(folder))
+            os.chown(path, folder.stat().st_uid, folder.stat().st_gid)
         settings = {
             "ssl": "on",
             "ssl_cert_file": f"'{folder}/tls/server.crt'",
@@ -145,43 +134,6 @@ def serving(command: list[str], environment: Mapping[str, str], log: Path, healt
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
-
-
-AUTH = """[mlflow]
-default_permission = {permission}
-database_uri = {uri}
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
-auth_cache_ttl_seconds = 60
-"""
-ADMIN = "admins-secret"
-
-
-@contextlib.contextmanager
-def mlflow_on_postgres(folder: Path, uri: str, port: int, auth: str | None = None) -> Iterator[int]:
-    """MLflow's server with proxied artifacts on a database, on http://127.0.0.1:<port>; its process group.
-
-    Args:
-        auth: a database for users: then it has basic auth, and an administrator `admin` with a password of 12 letters.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "files")]
-    environment = {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_BACKEND_STORE_URI": uri,
-    }
-    if auth is not None:
-        (folder / "auth.ini").write_text(AUTH.format(permission="READ", uri=auth))
-        command += ["--app-name", "basic-auth"]
-        environment |= {
-            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-            "MLFLOW_AUTH_ADMIN_USERNAME": "admin",
-            "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN,
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret of this test",
-        }
-    with serving(command, environment, folder / "server.log", f"http://127.0.0.1:{port}/health") as group:
-        yield group
 
 
 def certificate(folder: Path) -> None:

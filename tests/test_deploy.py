@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ import lenet_exp
 from tests.commands import ROOT, SECRET, SMALL, end, free_port, start
 from tests.lab import postgres, postgres_tool, serving, substituted, tls
 from tests.stores import files, models, runs
-from tests.tracking.test_store import leaks
+from tests.test_cli import is_one_line
+from tests.tracking.test_store import counts, leaks
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = (DEPLOY / "compose.yaml").read_text()
@@ -59,19 +61,6 @@ def test_each_secret_comes_from_the_environment_and_its_lack_is_told():
             filled_in(COMPOSE, dict.fromkeys(needed - {name}, "x"))
 
 
-def test_images_have_a_major_version_and_services_a_health_check():
-    dockerfiles = [DEPLOY / "server.Dockerfile", DEPLOY / "train.Dockerfile"]
-    images = [service["image"] for service in SERVICES.values() if "image" in service]
-    images += re.findall("^FROM (.*)", "\n".join(path.read_text() for path in dockerfiles), re.MULTILINE)
-    assert len(images) == 4
-    assert all(re.fullmatch(r"\w+:\d[\w.-]*", image) for image in images)
-    assert all("healthcheck" in service for service in SERVICES.values())
-    for service in SERVICES.values():
-        for volume in service["volumes"]:
-            source = volume.split(":")[0]
-            assert source in yaml.safe_load(COMPOSE)["volumes"] or source == "./tls" or (DEPLOY / source).is_file()
-
-
 def instructions(name):
     """The instructions of a Dockerfile."""
     text = re.sub(r"^#.*\n", "", (DEPLOY / name).read_text(), flags=re.MULTILINE).replace("\\\n", " ")
@@ -90,38 +79,27 @@ def test_the_training_image_copies_all_that_the_package_is_built_of():
     assert kept == copied
 
 
-def pip_words(name, **variables):
-    """What `pip install` gets in a Dockerfile, word by word, as its shell reads it."""
-    environment = {"PATH": os.environ["PATH"], **variables}
-    lines = [rest for word, rest in instructions(name) if word == "RUN" and rest.startswith("pip install")]
-    script = "pip() { printf '%s\\n' \"$@\"; }\n" + "\n".join(lines)
-    return subprocess.check_output(["sh", "-c", script], env=environment, text=True).splitlines()
-
-
 def test_images_install_what_the_project_asks_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    plain, with_index = pip_words("train.Dockerfile"), pip_words("train.Dockerfile", TORCH_INDEX="a b")
-    assert "--index-url" not in plain
-    assert with_index[with_index.index("--index-url") + 1] == "a b"
-    assert {r for r in project["dependencies"] if r.startswith("torch")} <= set(plain)
-    (ours,) = [word for word in plain if word.startswith("/src")]
-    assert set(ours.removeprefix("/src[").removesuffix("]").split(",")) <= set(extras)
-    server = pip_words("server.Dockerfile")
-    assert set(extras["postgres"]) <= set(server)
+    words = {
+        name: [w for _, rest in instructions(name) if rest.startswith("pip install") for w in shlex.split(rest)]
+        for name in ("train.Dockerfile", "server.Dockerfile")
+    }
+    assert {r for r in project["dependencies"] if r.startswith("torch")} <= set(words["train.Dockerfile"])
+    server = words["server.Dockerfile"]
+    assert set(project["optional-dependencies"]["postgres"]) <= set(server)
     (ends,) = [r.rpartition("<")[2] for r in project["dependencies"] if r.startswith("mlflow")]
     assert any(word.startswith("mlflow[auth]") and word.endswith(f"<{ends}") for word in server)
 
 
-@pytest.mark.slow(seconds=6)
-def test_the_training_images_entry_point(tmp_path):
+def test_the_training_images_entry_point_is_the_program(tmp_path):
     (entry,) = [json.loads(rest) for word, rest in instructions("train.Dockerfile") if word == "ENTRYPOINT"]
     assert entry[0] == "python"
     environment = {**os.environ, "LENET_EXP_OUTPUTS": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    for arguments, said in ((["train", "--help"], "num_epoch"), (["sync"], "left: nothing")):
-        done = subprocess.run([sys.executable, *entry[1:], *arguments], capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
-        assert said in done.stdout
+    line = [sys.executable, *entry[1:], "sweep", "list"]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "lenet-train" in done.stdout
 
 
 DOCKER = '''#!{python}
@@ -148,101 +126,171 @@ elif action != "up":
 '''
 
 
+ONE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
+SWEEP = ("-m", "hydra/launcher=basic", *ONE)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A server with users behind TLS. `direct` is the server itself, without it."""
+
+    address: str
+    direct: str
+    folder: Path
+    admin: str
+
+    @property
+    def ca(self):
+        return str(self.folder / "tls" / "ca.crt")
+
+    def add(self, name):
+        """A user, as the guide makes one; the environment in which commands are hers."""
+        told = next(line for line in GUIDE.splitlines() if line.startswith("curl "))
+        places = {"deploy/tls/ca.crt": self.ca, "https://mlflow.example.org": self.address, "alice": name}
+        told = substituted(told, places | {"a-password-of-hers": f"{SECRET}-of-{name}"})
+        variables = {**os.environ, "MLFLOW_ADMIN_PASSWORD": self.admin}
+        made = subprocess.run(["bash", "-c", told], env=variables, capture_output=True, text=True)
+        assert f'"username":"{name}"' in made.stdout, (made.stdout, made.stderr)
+        login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-{name}"}
+        return {"MLFLOW_TRACKING_URI": self.address, "MLFLOW_TRACKING_SERVER_CERT_PATH": self.ca, **login}
+
+    def command(self, user, folder, *arguments, program="train"):
+        done = end(start(*arguments, program=program, outputs=self.folder / folder, env=user))
+        assert SECRET not in done.stdout + done.stderr
+        return done
+
+
 @pytest.mark.slow(seconds=60)
 def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
+    """One test, since a server takes long to start."""
     variables = {name: value or f"{SECRET}{name.lower()}" for name, value in example().items()}
     port, upstream = free_port(), free_port()
     variables |= {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(port)}
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    artifacts, address = tmp_path / "artifacts", f"https://127.0.0.1:{port}"
+    artifacts = tmp_path / "artifacts"
+    admin = variables["MLFLOW_ADMIN_PASSWORD"]
+    lab = Lab(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{upstream}", tmp_path, admin)
     with postgres() as cluster, contextlib.ExitStack() as stack:
-        password = variables["POSTGRES_PASSWORD"]
-        cluster.sql(f"CREATE ROLE mlflow SUPERUSER LOGIN PASSWORD '{password}'")
+        cluster.sql(f"CREATE ROLE mlflow SUPERUSER LOGIN PASSWORD '{variables['POSTGRES_PASSWORD']}'")
         cluster.sql("CREATE DATABASE mlflow OWNER mlflow")
-        places = {"@postgres:5432/": f"@127.0.0.1:{cluster.port}/"}
-        (tmp_path / "auth.ini").write_text(substituted((DEPLOY / "auth.ini").read_text(), places))
         command, environment = service_of("mlflow", variables, tmp_path, cluster.port, upstream, artifacts)
+        auth = substituted((DEPLOY / "auth.ini").read_text(), {"@postgres:5432/": f"@127.0.0.1:{cluster.port}/"})
 
-        def up():
+        def up(permission):
             """Both servers; their groups."""
-            health = f"http://127.0.0.1:{upstream}/health"
-            mlflow = stack.enter_context(serving(command, environment, tmp_path / "mlflow.log", health))
+            (tmp_path / "auth.ini").write_text(substituted(auth, {"= EDIT": f"= {permission}"}))
+            mlflow = stack.enter_context(serving(command, environment, tmp_path / "mlflow.log", f"{lab.direct}/health"))
             return {"mlflow": mlflow, "proxy": stack.enter_context(tls(tmp_path / "tls", port, upstream))}
 
-        groups = up()
+        groups = up("EDIT")
         for service, name in (("mlflow", "python"), ("proxy", "curl")):
             check = [part.replace(":5000", f":{upstream}").replace(":8443", f":{port}") for part in health_of(service)]
             assert check[0] == name
             assert not shutil.which(name) or subprocess.run(check, capture_output=True).returncode == 0
 
-        ca = str(tmp_path / "tls" / "ca.crt")
-        told = substituted(
-            next(line for line in GUIDE.splitlines() if line.startswith("curl ")),
-            {"deploy/tls/ca.crt": ca, "https://mlflow.example.org": address, "a-password-of-hers": f"{SECRET}-of-hers"},
-        )
-        made = subprocess.run(["bash", "-c", told], env={**os.environ, **variables}, capture_output=True, text=True)
-        assert '"username":"alice"' in made.stdout, (made.stdout, made.stderr)
-        hers = {
-            "MLFLOW_TRACKING_URI": address,
-            "MLFLOW_TRACKING_SERVER_CERT_PATH": ca,
-            "MLFLOW_TRACKING_USERNAME": "alice",
-            "MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-hers",
-        }
-        line = ("-m", *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
-        outputs = tmp_path / "outputs"
-        first = end(start(*line, "seed=0,1", outputs=outputs, env=hers))
-        assert first.returncode == 0, first.stderr
-        assert "can't be" not in first.stderr
+        alice, bob = lab.add("alice"), lab.add("bob")
+        for user, seed in ((alice, "seed=0,1"), (bob, "seed=9")):  # to her experiment, which all may write
+            done = lab.command(user, user["MLFLOW_TRACKING_USERNAME"], *SWEEP, seed)
+            assert (done.returncode, done.stderr.count(lab.address)) == (0, 0), done.stderr
 
-        bin_folder = tmp_path / "bin"
-        bin_folder.mkdir()
-        (bin_folder / "docker").write_text(DOCKER.replace("{python}", sys.executable))
-        (bin_folder / "docker").chmod(0o755)
-        database = {"PGHOST": str(cluster.folder), "PGPORT": str(cluster.port)}
-        settings = {
-            "log": str(tmp_path / "docker.log"),
-            "groups": groups,
-            "paths": {"/artifacts": str(artifacts)},
-            "environment": {
-                "mlflow": {},
-                "postgres": {**database, "PATH": f"{Path(str(postgres_tool('initdb'))).parent}:{os.environ['PATH']}"},
-            },
-        }
-        shim = {
-            **os.environ,
-            "PATH": f"{bin_folder}:{os.environ['PATH']}",
-            "SERVICES": json.dumps(settings),
-        }
-        backup, restore = documented("deploy/backup"), documented("deploy/restore")
-        subprocess.run(backup, check=True, env=shim, cwd=tmp_path)
-
-        second = end(start(*line, "seed=2,3", outputs=outputs, env=hers))
-        assert second.returncode == 0, second.stderr
+        shim = docker(tmp_path, groups, cluster, artifacts)
+        subprocess.run(documented("deploy/backup"), check=True, env=shim, cwd=tmp_path)
+        assert lab.command(alice, "alice", *SWEEP, "seed=2,3").returncode == 0
         cluster.sql("DROP DATABASE mlflow WITH (FORCE)")
         shutil.rmtree(artifacts)
         artifacts.mkdir()
-        subprocess.run(restore, check=True, env=shim, cwd=tmp_path)
+        subprocess.run(documented("deploy/restore"), check=True, env=shim, cwd=tmp_path)
         stack.pop_all().close()
-        up()
+        up("READ")
 
-        admin = variables["MLFLOW_ADMIN_PASSWORD"]
-        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", ca)
-        store = MlflowClient(address.replace("//", f"//admin:{admin}@"))
-        assert sorted(run.data.params["seed"] for run in runs(store)) == ["0", "1"]
-        synced = end(start(program="sync", outputs=outputs, env=hers))
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", lab.ca)
+        store = MlflowClient(lab.address.replace("//", f"//admin:{admin}@"))
+        assert sorted(run.data.params["seed"] for run in runs(store)) == ["0", "1", "9"]
+        synced = lab.command(alice, "alice", program="sync")
         assert synced.returncode == 0, (synced.stdout, synced.stderr)
-        assert "2 runs, 2 models, 1 sweep's own run" in synced.stdout, (synced.stdout, synced.stderr)
-        assert "left: nothing" in synced.stdout
+        assert counts(synced.stdout) == [2, 2, 1]
         found = runs(store)
-        assert sorted(run.data.params["seed"] for run in found) == ["0", "1", "2", "3"]
+        assert sorted(run.data.params["seed"] for run in found) == ["0", "1", "2", "3", "9"]
         assert {run.info.status for run in (*found, *runs(store, "sweep"))} == {"FINISHED"}
         assert all("record.json" in files(store, run.info.run_id) for run in found)
         assert sorted(model.source_run_id for model in models(store)) == sorted(run.info.run_id for run in found)
-        for name, value in hers.items():
+        a_colleague_may_look_and_write_what_is_her_own(lab, bob, store)
+        what_can_not_be_delivered_to_is_one_line(lab, alice)
+        commands_take_mlflows_credentials_from_their_file(lab, alice)
+        # Nobody's password is in a folder, in what the server keeps, or in a table (where the users' are hashes).
+        assert leaks(tmp_path / "alice") == leaks(tmp_path / "bob") == leaks(artifacts) == []
+        socket = ["-h", str(cluster.folder), "-p", str(cluster.port), "-U", "postgres"]
+        assert SECRET not in cluster.run(str(postgres_tool("pg_dump")), *socket, "mlflow")
+        for name, value in alice.items():
             monkeypatch.setenv(name, value)
         for run in found:
-            assert lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=address).training is False
-    assert leaks(outputs) == []
+            assert lenet_exp.load(f"runs:/{run.info.run_id}", tracking_uri=lab.address).training is False
+
+
+def a_colleague_may_look_and_write_what_is_her_own(lab, bob, store):
+    """The rest is told before anything is trained; the champion, which is another's, is one warning."""
+    done = lab.command(bob, "bob", *ONE, "seed=10")
+    assert done.returncode == 2
+    assert is_one_line(done.stderr), done.stderr
+    assert "bob" in done.stderr
+    assert "tracking.experiment=" in done.stderr
+    scored = lab.command(bob, "bob", "dataset=digits", program="predict")  # alice's champion
+    assert (scored.returncode, "bob" in scored.stderr) == (0, True), scored.stderr
+    own = lab.command(bob, "bob", *SWEEP, "num_epoch=12", "seed=0,1", "tracking.experiment=bobs")
+    assert own.returncode == 0, own.stderr
+    assert own.stderr.count("lenet5-digits: ") == 1
+    assert {run.info.status for run in runs(store, experiment="bobs")} == {"FINISHED"}
+
+
+def what_can_not_be_delivered_to_is_one_line(lab, alice):
+    ca = {"MLFLOW_TRACKING_SERVER_CERT_PATH": lab.ca}
+    login = {name: value for name, value in alice.items() if name not in ca}
+    for said, environment in (
+        ("certificate", login),
+        ("/no", alice | {"MLFLOW_TRACKING_SERVER_CERT_PATH": "/no"}),
+        ("/no", login | {"REQUESTS_CA_BUNDLE": "/no"}),
+        ("https://?", alice | {"MLFLOW_TRACKING_URI": lab.address.replace("https", "http")}),
+        ("http://?", alice | {"MLFLOW_TRACKING_URI": lab.direct.replace("http", "https")}),
+        ("MLFLOW_TRACKING_USERNAME", ca | {"MLFLOW_TRACKING_URI": lab.address}),
+        ("alice", alice | {"MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-bob"}),
+        ("me:***@", ca | {"MLFLOW_TRACKING_URI": lab.address.replace("//", f"//me:{SECRET}@")}),
+    ):
+        done = lab.command(environment, "nobody", *ONE)
+        assert done.returncode == 2, done.stderr
+        assert is_one_line(done.stderr), done.stderr
+        assert said in done.stderr
+        assert not (lab.folder / "nobody" / "runs").exists()
+
+
+def commands_take_mlflows_credentials_from_their_file(lab, alice):
+    home = lab.folder / "home"
+    (home / ".mlflow").mkdir(parents=True)
+    user, password = alice["MLFLOW_TRACKING_USERNAME"], alice["MLFLOW_TRACKING_PASSWORD"]
+    content = f"[mlflow]\nmlflow_tracking_username = {user}\nmlflow_tracking_password = {password}\n"
+    environment = {"HOME": str(home), "MLFLOW_TRACKING_URI": lab.address, "REQUESTS_CA_BUNDLE": lab.ca}
+    for credentials, status in ((content, 0), ("", 2)):
+        (home / ".mlflow" / "credentials").write_text(credentials)
+        for program, *arguments in (["compare", "filter="], ["ui"], ["predict", "dataset=digits"], ["train", *ONE]):
+            done = lab.command(environment, f"at home {status}", *arguments, program=program)
+            assert done.returncode == status, (program, done.stdout, done.stderr)
+
+
+def docker(folder, groups, cluster, artifacts):
+    """The environment in which `docker compose` is the script above."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "docker").write_text(DOCKER.replace("{python}", sys.executable))
+    (folder / "bin" / "docker").chmod(0o755)
+    tools = f"{Path(str(postgres_tool('initdb'))).parent}:{os.environ['PATH']}"
+    settings = {
+        "log": str(folder / "docker.log"),
+        "groups": groups,
+        "paths": {"/artifacts": str(artifacts)},
+        "environment": {
+            "mlflow": {},
+            "postgres": {"PGHOST": str(cluster.folder), "PGPORT": str(cluster.port), "PATH": tools},
+        },
+    }
+    return {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "SERVICES": json.dumps(settings)}
 
 
 def service_of(name, variables, folder, database_port, port, artifacts):
