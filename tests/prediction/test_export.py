@@ -136,9 +136,7 @@ def test_a_model_without_a_record_has_none_afterwards_either(activation, tmp_pat
         assert torch.equal(model.network(images), without_record(activation).network(images))
 
 
-@needs_onnx
-@pytest.mark.slow(seconds=3)
-@pytest.mark.parametrize("name", ["onnx", "pt2"])
+@pytest.mark.parametrize("name", [pytest.param("onnx", marks=[needs_onnx, pytest.mark.slow(seconds=5)]), "pt2"])
 def test_every_activation_can_be_exported(name, tmp_path):
     assert len(ACTIVATIONS) <= 8
     every = [*ACTIVATIONS]

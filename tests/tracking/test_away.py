@@ -19,7 +19,7 @@ from tests.sweeps.waiting import WAITS, waiting
 from tests.tracking.test_store import counts, leaks
 
 LINE = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false")
-SWEEP = ("-m", *LINE, "seed=1,2")
+SWEEP = ("-m", "hydra/launcher=basic", *LINE, "seed=1,2")
 LONGEST = 10.0  # seconds that a store may delay the first step, and the end
 
 
@@ -71,7 +71,7 @@ def test_a_server_that_has_only_errors_costs_one_warning_and_the_last_line(tmp_p
 
 def test_a_server_that_is_not_there_costs_the_same_and_its_password_is_nowhere_to_be_read(tmp_path):
     address = f"http://someone:{SECRET}@127.0.0.1:{free_port()}"
-    done = lenet_train("-m", "hydra/launcher=basic", *SWEEP[1:], f"tracking.uri={address}", outputs=tmp_path)
+    done = lenet_train(*SWEEP, f"tracking.uri={address}", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
     assert left(done.stderr, address.replace(SECRET, "***")) == [2, 2, 1]
     assert SECRET not in done.stdout + done.stderr

@@ -13,8 +13,6 @@ from tests.commands import SMALL, lenet_train
 from tests.stores import champions, client, content, differences, models, runs
 from tests.tracking.test_store import counts
 
-pytestmark = pytest.mark.slow(seconds=3)
-
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", "seed=1,2")
 
 

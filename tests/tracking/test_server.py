@@ -23,7 +23,7 @@ def ended(outputs):
     return {record.config.seed: record.ended_ms for record in records}
 
 
-@pytest.mark.slow(seconds=15)
+@pytest.mark.slow(seconds=18)
 def test_a_sweep_over_rest_and_what_it_finished_is_not_trained_again_by_others(server, tmp_path):
     store, experiment = MlflowClient(server[1]), "rest"
     to = (f"tracking.uri={server[1]}", f"tracking.experiment={experiment}")
@@ -66,7 +66,7 @@ def test_a_sweep_over_rest_and_what_it_finished_is_not_trained_again_by_others(s
     assert digests == {run.data.tags["weights_digest"] for run in found}
 
 
-@pytest.mark.slow(seconds=6)
+@pytest.mark.slow(seconds=3)
 def test_what_was_trained_while_the_server_was_away_is_delivered_by_the_same_line(server, proxy, tmp_path):
     store, outputs = MlflowClient(server[1]), tmp_path / "outputs"
     uri = f"tracking.uri={proxy.address.replace('//', f'//someone:{SECRET}@')}"

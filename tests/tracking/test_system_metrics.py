@@ -22,7 +22,7 @@ def system_names(run) -> set[str]:
 @pytest.mark.slow(seconds=3)
 def test_a_sweeps_own_run_has_the_machines_and_its_runs_have_none(ready):
     pytest.importorskip("psutil")
-    done = lenet_train("-m", *QUICK, "num_epoch=3", "seed=0,1", "hydra/launcher=basic", outputs=ready, **ON)
+    done = lenet_train("-m", *QUICK, "num_epoch=40", "seed=0,1", "hydra/launcher=basic", outputs=ready, **ON)
     assert done.returncode == 0, done.stderr
     (parent,) = runs(client(ready), "sweep")
     assert system_names(parent) >= NAMES
