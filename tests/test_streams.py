@@ -2,53 +2,60 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
+import io
+import os
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.commands import SMALL
+from lenet_exp.commands import train
+from lenet_exp.commands.streams import guard
+from tests.commands import SMALL, end, start
 from tests.stores import client, runs
 
-PROGRAM = f"{shlex.quote(sys.executable)} -m lenet_exp"
-FULL = "standard output can't be written (No space left on device)"
+BARE = ("tracking.plots=false", "tracking.models=none", "num_epoch=1")
+SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "optimizer.lr=0.01,1e10")
 
 
-def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["bash", "-c", line], cwd=cwd, capture_output=True, text=True, timeout=120)
+def main() -> None:
+    """lenet-train whose streams are closed, as a shell's `>&-` leaves them."""
+    sys.stdin = sys.stdout = sys.stderr = None
+    os.closerange(0, 3)
+    train.main()
 
 
-@pytest.mark.parametrize("command", ["train --help", "train --cfg job", "sweep list", "compare --help"])
-def test_a_full_disk_behind_stdout_is_one_line_and_status_1(command, workdir, outputs):
-    done = shell(f"{PROGRAM} {command} > /dev/full", workdir)
-    name = command.partition(" ")[0]
-    assert (done.returncode, done.stderr.strip()) == (1, f"lenet-{name}: {FULL}")
+@pytest.mark.parametrize("command", ["train --help", "sweep list"])
+def test_a_full_disk_behind_stdout_is_one_line_and_status_1(command, outputs):
+    program, *arguments = command.split()
+    with open("/dev/full", "w") as full:
+        done = end(start(*arguments, outputs=outputs, program=program, stdout=full))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"lenet-{program}: ")
+    assert "No space left" in done.stderr
 
 
-def test_closed_streams_are_no_error(workdir, outputs):
-    done = shell(f"{PROGRAM} sweep list >&- 2>&- <&-", workdir)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_a_reader_that_has_seen_enough_is_no_error(outputs):
+    process = start("--help", outputs=outputs)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(60)) == ("", 0)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(workdir):
-    done = shell(f"{PROGRAM} train --help | head -n 1; echo ${{PIPESTATUS[0]}}", workdir)
-    assert done.stdout.splitlines()[1:] == ["0"]
-    assert done.stderr == ""
-
-
-@pytest.mark.parametrize("redirected", ["> /dev/full", "2> /dev/full | head -c 1", ">&- 2>&-"])
-def test_a_sweep_trains_to_its_end_and_its_status_is_true(redirected, workdir, ready):
-    line = f"{PROGRAM} train -m {' '.join(SMALL)} num_epoch=1 optimizer.lr=0.01,1e10 tracking.plots=false"
-    done = shell(f"{line} {redirected}; echo ${{PIPESTATUS[0]}}", workdir)
-    assert done.stdout.strip("\n").endswith("1")  # one diverged
+@pytest.mark.parametrize("streams", ["full and without a reader", "closed"])
+def test_a_sweep_trains_to_its_end_and_its_status_is_true(streams, ready):
+    with open("/dev/full", "w") as full:
+        how = {"module": "tests.test_streams"} if streams == "closed" else {"stdout": full}
+        process = start(*SWEEP, outputs=ready, **how)
+    process.stderr.close()
+    assert end(process).returncode == 1  # some diverged
     store = client(ready)
     assert sorted(run.info.status for run in runs(store)) == ["FAILED", "FINISHED"]
     assert [run.info.status for run in runs(store, "sweep")] == ["FINISHED"]
 
 
-def test_a_terminal_without_the_signs_that_are_printed_shows_others(workdir, outputs):
-    done = shell(f"PYTHONIOENCODING=ascii {PROGRAM} sweep status sweep=höchst", workdir)
-    assert done.returncode == 2
-    assert r"h\xf6chst: no such sweep" in done.stderr
+def test_a_terminal_without_the_signs_that_are_printed_shows_others(monkeypatch):
+    shown = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(shown, encoding="ascii", write_through=True))
+    guard()
+    print("90.92 ± 0.21")
+    assert shown.getvalue() == b"90.92 \\xb1 0.21\n"
