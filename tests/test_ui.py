@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,16 +17,15 @@ from pathlib import Path
 import pytest
 import requests
 
-from lenet_exp.api import compose
-from lenet_exp.tracking.store import open_store
 from lenet_exp.tracking.ui_links import MOST_COLUMNS, View, _differing
-from lenet_exp.tracking.ui_server import listen, serving
-from tests.browser.served import lenet_ui, links_in, read_links
-from tests.commands import ROOT, SMALL, end, free_port, lenet_train, mlflow_server, start
-from tests.stores import runs
+from tests.browser.served import lenet_ui, links_in
+from tests.commands import ROOT, SMALL, end, free_port, lenet_train, start
+from tests.stores import client, runs
+from tests.test_cli import is_one_line
 
 OTHER = "experiment=other"  # of `empty_store`
-SWEEP = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.plots=false")
+BARE = ("tracking.plots=false", "tracking.models=none")
+SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "seed=0,1")
 
 
 def health(address: str) -> int:
@@ -48,50 +48,39 @@ def wait_for_processes(port: int, there: bool) -> None:
     raise AssertionError(processes_of(port))
 
 
-def test_help_and_mistakes_are_quick_and_short(main):
-    shown = main("--help", program="ui")
-    assert shown.returncode == 0
-    assert "sweep=" in shown.stdout
-    for argument, said in {
-        "prot=1": "prot=1: allowed is sweep=, open=, host=, port=, tracking.uri=, experiment=; did you mean port=?",
-        "open=True": "open=True: allowed is true or false; did you mean true?",
-        "port=http": "port=http: allowed is a number from 0 (any free port) to 65535",
-        "port=70000": "port=70000: allowed is a number from 0 (any free port) to 65535",
-    }.items():
-        done = main(argument, program="ui")
-        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"lenet-ui: {said}\n")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("prot=1",), ("prot=1", "port=?")),
+        (("open=True",), ("open=True", "true?")),
+        (("port=70000",), ("port=70000", "65535")),
+        ((), ("experiment=lenet_exp", "other")),
+        (("experiment=othr",), ("experiment=othr", "other?")),
+        (("sweep=last",), ("sweep=last",)),
+        (("sweep=abcd",), ("abcd",)),
+        (("sweep=" + "0" * 32, OTHER), ("0" * 32, "sqlite:///")),
+        ((OTHER, "host=192.0.2.1"), ("host=192.0.2.1",)),
+        ((OTHER, "host=no.such.name.invalid"), ("no.such.name.invalid",)),
+        ((OTHER, "host="), ("host=:",)),
+        (("tracking.uri=sqlite:////no/mlflow.db",), ("/no/mlflow.db",)),
+        (("tracking.uri=sqlite:///none.db",), ("none.db", "not a database")),
+    ],
+)
+def test_a_mistake_is_one_line(main, ready, workdir, arguments, said):
+    (workdir / "none.db").write_text("this is no database, but long enough to look like a file that holds one\n" * 9)
+    done = main(*arguments, program="ui")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert is_one_line(done.stderr, "lenet-ui")
+    assert all(words in done.stderr for words in said), done.stderr
 
 
 def test_help_imports_neither_mlflow_nor_torch(tmp_path):
     code = "import sys; sys.argv[1:] = ['--help']; from lenet_exp.commands.ui import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"
     code += "assert not {'mlflow', 'torch', 'hydra'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
-
-
-def test_what_is_not_there_is_said_in_one_line(main, ready):
-    for arguments, said in {
-        (): "experiment=lenet_exp: not in the store; there are other",
-        ("experiment=othr",): "experiment=othr: not in the store; there are other, Default; did you mean other?",
-        ("sweep=last",): "sweep=last: there is no sweep in",
-        ("sweep=abcd",): "abcd: no such sweep in",
-        ("sweep=" + "0" * 32, OTHER): f"sweep={'0' * 32}: not in sqlite:///",
-    }.items():
-        done = main(*arguments, program="ui")
-        assert done.returncode == 2
-        assert done.stderr.startswith(f"lenet-ui: {said}")
-        assert done.stderr.count("\n") == 1
-
-
-def test_a_store_that_is_none_is_said_in_one_line(main, outputs):
-    done = main(program="ui")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"{outputs}/mlflow.db: no such MLflow database" in done.stderr
-    outputs.mkdir()
-    (outputs / "mlflow.db").write_text("this is no database, but long enough to look like a file that holds one\n" * 9)
-    done = main(program="ui")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "file is not a database" in done.stderr
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    shown = subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=env, capture_output=True)
+    assert b"sweep=" in shown.stdout
 
 
 def test_params_that_tell_the_runs_apart():
@@ -105,55 +94,45 @@ def test_params_that_tell_the_runs_apart():
     assert len(_differing(["optimizer"], many)) == MOST_COLUMNS
 
 
-def test_the_longest_view_fits_in_a_tag_of_the_oldest_mlflow():
-    params = [f"regularization.a_long_name_of_a_flag_{i}" for i in range(MOST_COLUMNS)]
-    saved = View(f"sweep-{'0' * 32}", "name " * 40, 10**13, f'tags.sweeps LIKE "%{"0" * 32}%"', params).saved()
-    assert len(saved) <= 5000
-
-
-def test_a_saved_view_is_whole_for_releases_of_mlflow_that_take_it_as_it_is():
+def test_a_saved_view_fits_in_a_tag_of_the_oldest_mlflow_and_is_whole_for_releases_of_mlflow_that_take_it_as_it_is():
     """MLflow 3.11 shows "Something went wrong" without one of these."""
-    grouped = View("sweep", "name", 0, "", ["seed"], grouped=["seed"], accuracies=(0.1, 0.9))
-    for view in (
-        View("sweep", "name", 0, "", ["seed"]),
-        grouped,
-        View("sweep", "name", 0, "", ["seed"], parallel=True),
-    ):
-        saved = json.loads(view.saved())
+    grouped = {"grouped": ["seed"], "accuracies": (0.1, 0.9)}
+    for more in ({}, grouped, {"parallel": True}):
+        saved = json.loads(View("sweep", "name", 0, "", ["seed"], **more).saved())
         assert (saved["runsPinned"], saved["runsHidden"], saved["runsVisibilityMap"]) == ([], [], {})
         assert saved["globalLineChartConfig"]["xAxisKey"] == "step"
+    params = [f"regularization.a_long_name_of_a_flag_{i}" for i in range(MOST_COLUMNS)]
+    longest = View(f"sweep-{'0' * 32}", "name " * 40, 10**13, f'tags.sweeps LIKE "%{"0" * 32}%"', params)
+    assert len(longest.saved()) <= 5000
 
 
-@pytest.mark.slow(seconds=5)
-def test_a_file_of_the_working_directory_is_not_imported_by_the_server(ready, tmp_path, monkeypatch):
-    here = tmp_path / "here"
+@pytest.mark.slow(seconds=10)
+def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_nothing_behind(ready, tmp_path):
+    """A busy port, files that hide modules, other servers' settings, a terminal over SSH."""
+    here, ran = tmp_path / "here", tmp_path / "ran"
     here.mkdir()
     for name in ("mlflow", "uvicorn", "flask", "sklearn", "torch", "secrets"):
-        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n")
-    monkeypatch.chdir(here)
-    with serving(f"sqlite:///{ready / 'mlflow.db'}", listen(0)) as server:
-        server.wait_until_up()
-        assert health(server.address) == 200
-    assert not (tmp_path / "ran").exists()
+        (here / f"{name}.py").write_text(f"open({str(ran)!r}, 'w')\nraise ImportError\n")
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    settings = {"MLFLOW_STATIC_PREFIX": "/elsewhere", "MLFLOW_GUNICORN_OPTS": "--preload", "MLFLOW_ARTIFACTS_ONLY": "1"}
+    settings |= {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22", "USER": "ada"}
+    more = {"cwd": here, "env": settings, "module": "tests.documents.console"}
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with lenet_ui(OTHER, f"port={port}", outputs=ready, **more) as served:
+            assert served.port != port
+            assert health(served.address) == 200
+            assert len(processes_of(served.port)) == 2  # mlflow server and its one uvicorn
+            served.process.send_signal(signal.SIGINT)
+            done = end(served.process)
+    assert done.returncode == 130
+    assert {str(port), str(served.port)} <= set(re.findall(r"\d+", done.stderr))
+    assert f"ssh -N -L {served.port}:127.0.0.1:{served.port} ada@192.0.2.1" in done.stderr
+    assert processes_of(served.port) == []
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
-@pytest.mark.slow(seconds=6)
-@pytest.mark.parametrize(("which", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_and_leaves_nothing_behind(ready, tmp_path, which, status):
-    here = tmp_path / "here"
-    here.mkdir()
-    before = sorted(path.relative_to(ready) for path in ready.rglob("*"))
-    with lenet_ui(OTHER, outputs=ready, cwd=here) as served:
-        assert health(served.address) == 200
-        assert len(processes_of(served.port)) == 2  # mlflow server and its one uvicorn
-        served.process.send_signal(which)
-        assert served.process.wait(60) == status
-        assert processes_of(served.port) == []
-    assert list(here.iterdir()) == []
-    assert sorted(path.relative_to(ready) for path in ready.rglob("*")) == before
-
-
-@pytest.mark.slow(seconds=6)
+@pytest.mark.slow(seconds=7)
 def test_host_lets_others_in_by_the_machines_name_and_says_what_that_means(ready):
     name = socket.gethostname()
     with lenet_ui(OTHER, "host=0.0.0.0", outputs=ready) as served:
@@ -167,25 +146,10 @@ def test_host_lets_others_in_by_the_machines_name_and_says_what_that_means(ready
         }.items():
             headers = {"Host": asked_as, "Origin": f"http://{asked_as}"}
             assert requests.post(at, json=search, headers=headers, timeout=30).status_code == status
-        served.process.send_signal(signal.SIGINT)
+        served.process.send_signal(signal.SIGTERM)
         done = end(served.process)
-    assert "host=0.0.0.0: whoever reaches this machine can read and change these runs" in done.stderr
-
-
-@pytest.mark.slow(seconds=5)
-def test_over_ssh_it_says_how_to_see_the_pages_where_one_sits(ready):
-    there = {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22", "USER": "ada"}
-    with lenet_ui(OTHER, outputs=ready, env=there) as served:
-        served.process.send_signal(signal.SIGINT)
-        done = end(served.process)
-    assert f"ssh -N -L {served.port}:127.0.0.1:{served.port} ada@192.0.2.1" in done.stderr
-
-
-def test_a_host_of_another_machine_is_refused(main, ready):
-    for host in ("192.0.2.1", "no.such.name.invalid", ""):
-        done = main(OTHER, f"host={host}", program="ui")
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert done.stderr.startswith(f"lenet-ui: host={host}: allowed is an address or a name of this machine")
+    assert done.returncode == 143
+    assert "host=0.0.0.0" in done.stderr
 
 
 @pytest.mark.slow(seconds=1)
@@ -198,77 +162,44 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_behind(ready):
     assert processes_of(port) == []
 
 
-@pytest.mark.slow(seconds=5)
-def test_killed_outright_it_takes_its_server_along(ready):
-    with lenet_ui(OTHER, outputs=ready) as served:
+@pytest.mark.slow(seconds=4)
+def test_a_server_that_does_not_start_is_one_line_with_what_it_said(ready):
+    done = end(start(OTHER, "port=0", outputs=ready, program="ui", env={"UVICORN_LOG_LEVEL": "loud"}))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert is_one_line(f"{done.stderr.splitlines()[-1]}\n", "lenet-ui")
+    assert "'loud'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow(seconds=8)
+def test_a_sweep_is_shown_from_its_own_store_and_killed_outright_it_takes_its_server_along(ready, tmp_path):
+    """By its folder, which has been moved, from elsewhere, where another store is named."""
+    assert lenet_train(*SWEEP, "tracking.experiment=mine", outputs=ready).returncode == 0
+    moved = Path(shutil.move(ready, tmp_path / "moved"))
+    (folder,) = (moved / "sweeps").iterdir()
+    (parent,) = runs(client(moved), "sweep", "mine")
+    elsewhere = {"MLFLOW_TRACKING_URI": "sqlite:///no.db"}
+    with lenet_ui(f"sweep={folder}", outputs=tmp_path / "empty", env=elsewhere) as served:
+        assert served.links["sweep"].partition("?")[0].endswith(f"/runs/{parent.info.run_id}")
         served.process.kill()
         served.process.wait()
         wait_for_processes(served.port, there=False)
 
 
-@pytest.mark.slow(seconds=6)
-def test_a_busy_port_is_replaced_and_that_is_said(ready):
-    with socket.create_server(("127.0.0.1", 0)) as busy:
-        port = busy.getsockname()[1]
-        with lenet_ui(OTHER, f"port={port}", outputs=ready) as served:
-            assert served.port != port
-            assert health(served.address) == 200
-            served.process.send_signal(signal.SIGINT)
-            assert f"port {port} is in use; taken instead: {served.port}" in end(served.process).stderr
-
-
-@pytest.mark.slow(seconds=4)
-def test_a_server_that_does_not_start_is_one_line_with_what_it_said(ready):
-    done = end(start(OTHER, "port=0", outputs=ready, program="ui", env={"UVICORN_LOG_LEVEL": "loud"}))
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.splitlines()[-1].startswith(
-        "lenet-ui: MLflow's server ended; it said last: Error: Invalid value"
-    )
-    assert "'loud'" in done.stderr
-
-
-@pytest.mark.slow(seconds=6)
-def test_settings_of_the_shell_for_other_servers_do_no_harm(ready):
-    settings = {"MLFLOW_STATIC_PREFIX": "/elsewhere", "MLFLOW_GUNICORN_OPTS": "--preload", "MLFLOW_ARTIFACTS_ONLY": "1"}
-    with lenet_ui(OTHER, outputs=ready, env=settings) as served:
-        assert health(served.address) == 200
-
-
-@pytest.mark.slow(seconds=36)
-def test_a_sweep_is_shown_from_its_own_store_wherever_it_is_asked_from(ready, tmp_path):
-    """The last, by id and by folder; the folder may have been moved. By MLflow run id: below, of a server."""
-    assert lenet_train(*SWEEP, "tracking.experiment=mine", outputs=ready).returncode == 0
-    moved = Path(shutil.move(ready, tmp_path / "moved"))
-    (folder,) = (moved / "sweeps").iterdir()
-    (parent,) = runs(
-        open_store(compose([f"tracking.uri=sqlite:///{moved / 'mlflow.db'}"]).tracking).client, "sweep", "mine"
-    )
-    asked = {
-        (): moved,
-        (f"sweep={folder.name[:6]}",): moved,
-        (f"sweep={folder}",): tmp_path / "empty",
-    }
-    for arguments, where in asked.items():
-        process = start(
-            *arguments, "port=0", outputs=where, program="ui", env={"MLFLOW_TRACKING_URI": "sqlite:///no.db"}
-        )
-        assert read_links(process)["sweep"].partition("?")[0].endswith(f"/runs/{parent.info.run_id}")
-        process.send_signal(signal.SIGINT)
-        end(process)
-
-
-@pytest.mark.slow(seconds=13)
-def test_of_a_server_only_the_links_are_printed(tmp_path):
-    with mlflow_server(tmp_path / "server", free_port()) as address:
-        assert lenet_train(*SWEEP, f"tracking.uri={address}", outputs=tmp_path / "outputs").returncode == 0
-        done = end(start(outputs=tmp_path / "outputs", program="ui"))
-        assert (done.returncode, done.stderr) == (0, "")
+@pytest.mark.slow(seconds=8)
+def test_of_a_server_only_the_links_are_printed_whichever_way_a_sweep_is_named(main, ready, tmp_path, monkeypatch):
+    with lenet_ui(OTHER, outputs=ready) as served:
+        here = tmp_path / "here"
+        assert lenet_train(*SWEEP, f"tracking.uri={served.address}", outputs=here).returncode == 0
+        (folder,) = (here / "sweeps").iterdir()
+        secret = f"tracking.uri={served.address.replace('//', '//someone:hunter2@')}"
+        monkeypatch.setenv("LENET_EXP_OUTPUTS", str(here))
+        done = main(program="ui")
         links = links_in(done.stdout)
-        assert set(links) == {"runs", "curves", "sweep", "parallel"}
-        assert all(url.startswith(f"{address}/#/") for url in links.values())
         parent = links["sweep"].partition("?")[0].rpartition("/")[2]
-        secret = f"tracking.uri={address.replace('//', '//someone:hunter2@')}"
-        elsewhere = end(start(f"sweep={parent}", secret, outputs=tmp_path / "elsewhere", program="ui"))
-        assert links_in(elsewhere.stdout) == links
-        assert "hunter2" not in elsewhere.stdout + elsewhere.stderr
+        assert set(links) == {"runs", "curves", "sweep", "parallel"}
+        assert all(url.startswith(f"{served.address}/#/") for url in links.values())
+        assert links_in(main(f"sweep={folder.name[:6]}", program="ui").stdout) == links
+        monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
+        told = main(f"sweep={parent}", secret, program="ui")
+        assert links_in(told.stdout) == links
+        assert "hunter2" not in told.stdout + told.stderr
