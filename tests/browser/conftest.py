@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.browser.served import Served, lenet_ui
-from tests.commands import ROOT, end, start
+from tests.commands import ROOT, lenet_train
 from tests.stores import client, runs
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-LINE = "dataset=digits batch_size=32 num_epoch=3 activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1"
+LINE = "dataset=digits batch_size=32 num_epoch=2 activation=relu,selu optimizer.lr=0.05,0.1 seed=0,1"
+SIZE = {"width": 1440, "height": 900}
 WAIT = 120_000  # milliseconds, on a busy machine
 
 
@@ -63,10 +64,10 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A page with a browser profile of its own, none of whose requests may leave the machine."""
-    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+@pytest.fixture(scope="session")
+def tab(chromium: Browser) -> Iterator[Page]:
+    """A page none of whose requests may leave the machine; it keeps what MLflow's UI consists of."""
+    context = chromium.new_context()
     context.set_default_timeout(WAIT)
     asked: set[str] = set()
     context.on("request", lambda request: asked.add(request.url))
@@ -74,15 +75,24 @@ def page(chromium: Browser) -> Iterator[Page]:
     page.on("websocket", lambda socket: asked.add(socket.url))
     yield page
     context.close()
-    hosts = {urlsplit(url.removeprefix("blob:")).hostname for url in asked if not url.startswith("data:")}
+    hosts = {urlsplit(url.removeprefix("blob:")).hostname for url in asked if not url.startswith(("data:", "about:"))}
     assert hosts == {"127.0.0.1"}
 
 
+@pytest.fixture
+def page(tab: Page) -> Page:
+    """The same, empty and of its usual size."""
+    tab.goto("about:blank")
+    tab.set_viewport_size(SIZE)
+    return tab
+
+
 @pytest.fixture(scope="session")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def sweep(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Sweep:
     """A small one; at a learning rate of 0.1 some of its runs diverge."""
     outputs = tmp_path_factory.mktemp("browser") / "outputs"
-    done = end(start("-m", *LINE.split(), outputs=outputs))
+    shutil.copytree(empty_store, outputs)
+    done = lenet_train("-m", "hydra/launcher=basic", *LINE.split(), outputs=outputs)
     assert done.returncode in (0, 1), done.stderr
     store = client(outputs)
     (parent,) = runs(store, "sweep")
@@ -101,7 +111,7 @@ def screenshot(page: Page, request: pytest.FixtureRequest) -> Callable[[str], No
 
     def take(name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        page.wait_for_timeout(1500)  # what fades in or is drawn late is for people's eyes only
+        page.wait_for_timeout(500)  # what fades in or is drawn late is for people's eyes only
         page.screenshot(path=SCREENSHOTS / f"{re.sub(r'[^a-z0-9_]', '_', name)}.png")
 
     return take
