@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from lenet_exp.reports.augmented import ENLARGED, PAD, augmented_picture
@@ -39,8 +38,3 @@ def test_versions_differ_from_each_other_and_with_the_seed():
     assert all(len({tile.tobytes() for tile in row}) == 9 for row in one)
     assert np.array_equal(one[:, 0], other[:, 0])
     assert not np.array_equal(one[:, 1], other[:, 1])
-
-
-@pytest.mark.parametrize("n", [1, 5])
-def test_a_set_with_fewer_images_has_fewer_rows(n):
-    assert tiles("augmentation=shift", f"dataset.train_size={n}", "batch_size=1").shape == (n, 9, 32, 32)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from lenet_exp.comparison.advice import next_step, not_excluded, notes
+from lenet_exp.comparison.advice import notes
 from lenet_exp.comparison.brief import brief
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.group import By
@@ -23,7 +23,6 @@ from lenet_exp.reports.leaderboard import markdown, print_comparison, records
 from lenet_exp.reports.plots import png
 from lenet_exp.reports.source import Source
 from tests.comparison.made_up import made, many
-from tests.reports.pages import page
 
 SOURCE = Source("lenet-train -m 'activation=selu,relu' <b>")
 ALL_PICTURES = {"leaderboard", "learning_curves", "heat_map", "parallel_coordinates", "seconds_and_accuracy"}
@@ -63,27 +62,11 @@ def test_records_have_every_group_with_numbers_as_numbers(comparison):
 def test_the_terminal_says_what_won(comparison, capsys):
     print_comparison(comparison)
     out = capsys.readouterr().out
-    assert "mnist: 13 runs, 5 configurations (12 finished, 1 diverged)" in out
+    assert re.findall(r"\d+", out.splitlines()[0]) == ["13", "5", "12", "1"]
     assert verdict(comparison) in out
     assert f"\nnote: {notes(comparison)[0]}\n" in out
     assert re.search(r"1 +selu +0.1 +91.47 ± 0.50 +90.22 to 92.72 +3 +2 +1.5", out)
     assert re.search(r"^  optimizer.lr \d+% of the variance", out, re.MULTILINE)
-
-
-def test_what_may_be_best_and_what_to_do_next_is_told_everywhere(capsys, tmp_path):
-    (found,) = compare_runs([*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")])
-    print_comparison(found)
-    out, text = capsys.readouterr().out, markdown(found)
-    write_comparison(tmp_path / "x.html", [found], SOURCE)
-    told = page(tmp_path / "x.html").text
-    left, step, (note,) = not_excluded(found), next_step(found), notes(found)
-    assert left == "not excluded as best: 2 of 2: selu, relu"
-    for line in (left, f"next: {step}", f"note: {note}"):
-        assert f"\n{line}\n" in out
-    for shown in (text, told):
-        assert f"N{left[1:]}." in shown
-        assert f"Next: {step}" in shown
-        assert f"T{note[1:]}." in shown
 
 
 def test_a_group_that_diverged_stands_last_and_says_why(capsys):
@@ -91,77 +74,59 @@ def test_a_group_that_diverged_stands_last_and_says_why(capsys):
     (found,) = compare_runs([*diverging, *many([0.9, 0.91, 0.9], activation="selu")])
     print_comparison(found)
     out = capsys.readouterr().out
-    words = "diverged on 1 of 3 seeds: after all that never did; 2 finished, 1 diverged"
-    assert re.search(rf"2 +relu +95.05 .* {words}", out)
+    assert re.search(r"2 +relu +95.05 .* diverged on 1 of 3 .* 2 finished, 1 diverged", out)
 
 
 def test_a_pruned_run_says_how_far_it_came_and_several_are_counted(capsys):
     one = replace(made(0, 0.881, "pruned", activation="relu"), epochs=2)
     (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one])
     print_comparison(found)
-    assert "pruned after epoch 2 at 88.10 %" in capsys.readouterr().out
-    assert brief(found, 1) == records(found)[1]["verdict"] == "pruned after epoch 2 at 88.10 %"
+    said = brief(found, 1)
+    assert re.findall(r"[\d.]+", said) == ["2", "88.10"]
+    assert said in capsys.readouterr().out
+    assert said == records(found)[1]["verdict"]
     (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one, made(1, 0.88, "pruned", activation="relu")])
     assert brief(found, 1) == "2 pruned"
 
 
-def test_the_last_epoch_is_named_where_it_is_compared(comparison, capsys):
-    runs = [run for group in comparison.groups for run in group.runs]
-    print_comparison(compare_runs(runs, by=By.last)[0])
-    assert "last val, %" in capsys.readouterr().out
-
-
-def test_where_shares_can_not_be_told_it_is_said_why(capsys):
-    (found,) = compare_runs([made(0, 0.9), made(0, 0.8, activation="relu")])
-    print_comparison(found)
-    out = capsys.readouterr().out
-    assert "no shares of the variance: one run a configuration" in out
-    assert "of the variance:" not in out.replace("no shares of the variance:", "")
-
-
 def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, capsys, monkeypatch):
     monkeypatch.setattr("lenet_exp.reports.leaderboard.wide_console", lambda: Console(width=80, markup=False))
+    print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=By.last)[0])
+    assert "last val" in capsys.readouterr().out
     print_comparison(comparison)
     lines = capsys.readouterr().out.split(verdict(comparison))[0].splitlines()
     assert max(map(len, lines)) <= 80
     head = next(line for line in lines if "activation" in line)
-    assert "best val, %" in head
+    assert "best val" in head
     assert "seconds" not in head
     assert "91.47 ± 0.50" in "\n".join(lines)
 
 
-def test_markdown_is_a_table_that_no_value_breaks(comparison):
+def test_markdown_is_a_table_that_no_value_breaks_and_that_is_cut(comparison):
     text = markdown(comparison)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 5
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
     assert "a\\|b" in text
     assert text.startswith(f"**{verdict(comparison)}**")
+    cut = markdown(comparison, rows=2, links=lambda group: "#/x" if group.n else None)
+    assert [line for line in cut.splitlines() if line.startswith("| 3")] == []
+    assert "\n3 more\n" in cut
+    assert "[91.47 ± 0.50](#/x)" in cut
 
 
-def test_markdown_is_cut_and_says_so(comparison):
-    text = markdown(comparison, rows=2, links=lambda group: "#/x" if group.n else None)
-    assert [line for line in text.splitlines() if line.startswith("| 3")] == []
-    assert "\n3 more\n" in text
-    assert "[91.47 ± 0.50](#/x)" in text
+def test_csv_and_json_have_a_row_a_group_without_nan(comparison, tmp_path):
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
 
-
-def test_csv_has_a_row_a_group(comparison, tmp_path):
-    write_comparison(tmp_path / "x.csv", [comparison], SOURCE)
+    for ending in ("csv", "json"):
+        write_comparison(tmp_path / f"x.{ending}", [comparison], SOURCE)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
     assert len(rows) == 5
     assert float(rows[0]["mean"]) == records(comparison)[0]["mean"]
     assert (rows[4]["mean"], rows[4]["diverged"]) == ("", "1")
-
-
-def test_json_is_json_without_nan(comparison, tmp_path):
-    def refuse(constant: str) -> None:
-        raise AssertionError(constant)
-
-    write_comparison(tmp_path / "x.json", [comparison], SOURCE)
     (found,) = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
-    assert found["verdict"] == verdict(comparison)
-    assert found["notes"] == notes(comparison)
+    assert (found["verdict"], found["notes"]) == (verdict(comparison), notes(comparison))
     assert found["groups"][4]["mean"] is None
     assert {e["flag"] for e in found["effects"]} == {"activation", "optimizer.lr"}
 
@@ -185,13 +150,8 @@ def test_pictures_that_have_nothing_to_show_are_left_out():
 
 
 def test_hundreds_of_groups_fit_on_the_pictures():
-    (found,) = compare_runs(
-        [
-            made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a)
-            for i in range(1, 151)
-            for a in ("selu", "relu")
-        ]
-    )
+    runs = [made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a) for i in range(1, 76) for a in "ab"]
+    (found,) = compare_runs(runs)
     drawn = figures(found)
     assert set(drawn) == ALL_PICTURES - {"heat_map"}
     assert all(figure.get_size_inches()[1] < 14 for figure in drawn.values())

@@ -31,7 +31,7 @@ def lines_of(text: str) -> int:
     return -(-len(re.sub(r"<[^>]+>", "", head)) // WIDTH)
 
 
-@pytest.mark.parametrize("configurations", [2, 4, 5, 10, 60])
+@pytest.mark.parametrize("configurations", [2, 5, 10, 60])
 def test_the_verdict_and_up_to_ten_configurations_fit(configurations):
     text = described(configurations)
     assert text.startswith("<div><b>lr=0 ")
@@ -59,8 +59,8 @@ def test_with_room_it_says_how_exact_a_mean_is():
 
 
 def test_of_a_sweep_that_runs_it_begins_with_how_it_stands():
-    text = so_far("12:00:00: 6 of 20 runs ended", compared(3), lambda group: None)
-    assert text.startswith("<div>12:00:00: 6 of 20 runs ended</div>\n<table>\n")
+    text = so_far("6 of 20", compared(3), lambda group: None)
+    assert text.startswith("<div>6 of 20</div>\n<table>\n")
     assert "<a " not in text
 
 

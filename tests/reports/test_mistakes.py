@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import select
-import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,10 +28,7 @@ from lenet_exp.reports.mistakes import (
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import Lane
 from lenet_exp.training.lenet5 import rebuild
-from lenet_exp.training.weights import weights_digest
-from tests.commands import MINE, ROOT, SMALL, end, lenet_train
-from tests.commands import start as start_command
-from tests.sweeps.layers import REACHED
+from tests.commands import SMALL, lenet_train
 from tests.training.small import configure, start
 
 SIDE = 32 * ENLARGED
@@ -72,11 +63,6 @@ def places(n: int) -> list[tuple[int, int]]:
     ]
 
 
-def shown(pixels: np.ndarray, n: int) -> list[np.ndarray]:
-    """The first n images of the picture, as they were before they were enlarged: (32, 32) grey values."""
-    return [pixels[y : y + SIDE : ENLARGED, x : x + SIDE : ENLARGED, 0] for y, x in places(n)]
-
-
 def some(n: int, data: TrainingData, **values: object) -> list[Mistake]:
     return [replace(Mistake(int(i), 1, 2, 0.5), **values) for i in data.val_index[:n]]
 
@@ -97,38 +83,24 @@ def test_they_are_the_wrong_answers_the_most_confident_first(trained):
     assert [m.confidence for m in found] == pytest.approx([m[3] for m in expected], abs=1e-6)
 
 
-def test_they_are_those_of_the_confusion_matrix(trained):
-    lane, data = trained
-    right = int((lane.best.predictions == data.labels[data.val_index]).sum())
-    assert len(find_mistakes(lane.model, data, said(lane.model, data))) == len(data.val_index) - right
-
-
 def test_the_picture_has_the_first_25_images_in_this_order(trained):
     lane, data = trained
     mistakes = find_mistakes(lane.model, data, said(lane.model, data))
     pixels = sheet(mistakes_picture(mistakes, data, "a run"))
-    for mistake, image in zip(mistakes[:MOST], shown(pixels, MOST), strict=True):
+    for mistake, (y, x) in zip(mistakes[:MOST], places(MOST), strict=True):
         expected = ((data.images[mistake.index, 0] + 1) / 2 * 255).round().numpy()
-        assert np.array_equal(image, expected)
-    assert len(pixels) == places(MOST)[-1][0] + SIDE + 6 + 2 * LINE + GAP
+        assert np.array_equal(pixels[y : y + SIDE : ENLARGED, x : x + SIDE : ENLARGED, 0], expected)
     assert pixels.shape[1] <= 1000  # readable as it is
 
 
-@pytest.mark.parametrize(("n", "rows"), [(1, 1), (5, 1), (6, 2), (40, 5)])
-def test_fewer_mistakes_make_a_smaller_picture(trained, n, rows):
+@pytest.mark.parametrize(("n", "rows"), [(5, 1), (6, 2), (40, 5)])
+def test_fewer_mistakes_make_a_smaller_picture_and_none_makes_none(trained, n, rows):
     _, data = trained
     pixels = sheet(mistakes_picture(some(n, data), data, "a run"))
     assert len(pixels) == MARGIN + TITLE + rows * (SIDE + 6 + 2 * LINE + GAP)
     free = places(rows * COLUMNS)[n:]
     assert all((pixels[y : y + SIDE, x : x + SIDE] == WHITE).all() for y, x in free)
-
-
-def test_without_mistakes_there_is_no_picture(trained):
-    lane, data = trained
-    with torch.inference_mode():
-        perfect = replace(data, labels=lane.model(data.images).argmax(1))
-    assert find_mistakes(lane.model, perfect, said(lane.model, perfect)) == []
-    assert mistakes_picture([], perfect, "a run") is None
+    assert mistakes_picture([], data, "a run") is None
 
 
 def captions(pixels: np.ndarray) -> np.ndarray:
@@ -160,56 +132,6 @@ def test_a_caption_of_any_name_stays_below_its_image(trained, names):
     assert (captions(pixels) != 255).any()
 
 
-def test_letters_beyond_ascii_are_drawn(trained):
-    _, data = trained
-    drawn = {
-        captions(sheet(mistakes_picture(some(1, d, truth=0, said=1), d, "a run"))).tobytes()
-        for d in (replace(data, class_names=(letter, "x")) for letter in "βλд")
-    }
-    assert len(drawn) == 3
-
-
-def test_an_output_without_a_class_is_named_by_its_number(trained):
-    _, data = trained
-    few = replace(data, class_names=("a", "b"))
-    assert mistakes_picture(some(1, few, truth=0, said=7), few, "a run")
-
-
-def test_neither_the_network_nor_random_state_changes(trained):
-    lane, data = trained
-    before = weights_digest(lane.model.state_dict())
-    states = [g.get_state() for g in (lane.order, lane.noise, lane.distortions)]
-    drawn = torch.get_rng_state()
-    lane.model.train()
-    mistakes_picture(find_mistakes(rebuild(lane.config, lane.best.weights), data, lane.best.predictions), data, "a run")
-    assert lane.model.training
-    assert weights_digest(lane.model.state_dict()) == before
-    after = [g.get_state() for g in (lane.order, lane.noise, lane.distortions)]
-    assert all(torch.equal(a, s) for a, s in zip(after, states, strict=True))
-    assert torch.equal(torch.get_rng_state(), drawn)
-    lane.model.eval()
-
-
-def test_workers_need_no_matplotlib_for_it():
-    code = """
-import sys, torch, lenet_exp.runs.run
-from lenet_exp.reports.mistakes import Mistake, mistakes_picture
-from tests.training.small import configure, start
-_, data = start(configure())
-assert mistakes_picture([Mistake(0, 1, 2, 0.5)], data, "a run")
-print({m.partition(".")[0] for m in sys.modules} & {"matplotlib", "mlflow"})
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
-
-
-def of_the_best_weights(folder: RunFolder) -> bytes | None:
-    """What a run's picture has to be."""
-    begun, data = folder.begun(), load_training_data(configure(), torch.device("cpu"))
-    network = rebuild(begun.config, folder.best_weights())
-    return mistakes_picture(find_mistakes(network, data, said(network, data)), data, begun.name)
-
-
 def test_a_run_draws_those_of_its_best_weights_even_if_it_diverged_later(ready):
     # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the second epoch.
     grows = ("optimizer.lr=0.01", "optimizer.momentum=0", "regularization.weight_decay=201", "num_threads=1")
@@ -217,31 +139,7 @@ def test_a_run_draws_those_of_its_best_weights_even_if_it_diverged_later(ready):
     folder = RunFolder(next((ready / "runs").iterdir()))
     assert folder.record().outcome == "diverged"
     assert [p.name for p in folder.pictures()] == ["mistakes.png"]
-    assert folder.pictures()[0].read_bytes() == of_the_best_weights(folder)
-
-
-@pytest.mark.slow(seconds=6)
-def test_a_run_that_was_interrupted_draws_the_same_picture_in_the_end(ready, tmp_path):
-    line = (f"--config-dir={MINE}", *SMALL, "num_epoch=3", "num_threads=1", "activation=waits")
-    reached = tmp_path / "reached"
-    os.mkfifo(reached)
-    process = start_command(*line, outputs=ready, env={REACHED: str(reached)})
-    pipe = os.open(reached, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        assert select.select([pipe], [], [], 300)[0], "training did not get there"
-        process.send_signal(signal.SIGINT)
-        assert end(process).returncode == 130
-    finally:
-        process.kill()
-        os.close(pipe)
-    (path,) = (ready / "runs").iterdir()
-    assert RunFolder(path).pictures() == []  # it is not at its end
-    assert end(start_command(*line, outputs=ready)).returncode == 0
-    calm = Path(tmp_path / "calm")
-    assert end(start_command(*line, outputs=calm)).returncode == 0
-    (other,) = (calm / "runs").iterdir()
-    first, second = RunFolder(path), RunFolder(other)
-    assert first.record().resumed == 1
-    assert first.record().weights_digest == second.record().weights_digest
-    assert [p.read_bytes() for p in first.pictures()] == [p.read_bytes() for p in second.pictures()]
-    assert [p.name for p in first.pictures()] == ["mistakes.png"]
+    begun, data = folder.begun(), load_training_data(configure(), torch.device("cpu"))
+    network = rebuild(begun.config, folder.best_weights())
+    picture = mistakes_picture(find_mistakes(network, data, said(network, data)), data, begun.name)
+    assert folder.pictures()[0].read_bytes() == picture
