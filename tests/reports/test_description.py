@@ -62,9 +62,3 @@ def test_of_a_sweep_that_runs_it_begins_with_how_it_stands():
     text = so_far("6 of 20", compared(3), lambda group: None)
     assert text.startswith("<div>6 of 20</div>\n<table>\n")
     assert "<a " not in text
-
-
-def test_each_data_set_has_its_verdict():
-    runs = [run for name in ("digits", "mnist") for run in many([0.9, 0.91], dataset=name, activation="selu")]
-    text = ended(compare_runs(runs, []), lambda group: None, "#/report")
-    assert re.findall(r"<div><b>(\w+): ", text) == ["digits", "mnist"]
