@@ -272,7 +272,7 @@ def test_a_run_that_only_mlflow_knows(original, main, monkeypatch, tmp_path):
     assert "lenet5-digits@champion" in reproduced(main, "run=champion:digits", store, "check=true", status=0)
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.slow(seconds=2)
 def test_a_shipped_champions_weights_get_what_its_record_says(main, outputs, real_data):
     said = reproduced(main, "run=champion:mnist", "check=true", f"data_root={real_data}", status=0)
     assert "of 10000 validation images" in said

@@ -127,7 +127,7 @@ def last(points: list[str], point: str) -> int:
     return len(points) - 1 - points[::-1].index(point)
 
 
-@pytest.mark.slow(seconds=40)
+@pytest.mark.slow(seconds=60)
 def test_a_run_killed_at_any_kind_of_point_ends_as_if_nothing_had_happened(calm):
     """Before, in and after each commit and each delivery, at the start and at the end."""
     points = calm(RUN).points
@@ -145,7 +145,7 @@ def test_a_run_killed_while_its_model_is_delivered_has_it_once(calm):
     assert differing(run, [*of_the_model, of_the_model[-1] + 1]) == []
 
 
-@pytest.mark.slow(seconds=28)
+@pytest.mark.slow(seconds=50)
 def test_a_sweep_killed_at_any_kind_of_point_of_its_own_ends_as_if_nothing_had_happened(calm):
     sweep, run = calm(SWEEP), calm(RUN)
     first_job, after_the_last_run = sweep.points.index("replace job.json"), last(sweep.points, "unlink N") + 1
