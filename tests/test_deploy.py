@@ -160,7 +160,7 @@ class Lab:
         return done
 
 
-@pytest.mark.slow(seconds=106)
+@pytest.mark.slow(seconds=85)
 def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
     """One test, since a server takes long to start."""
     variables = {name: value or f"{SECRET}{name.lower()}" for name, value in example().items()}
@@ -298,7 +298,7 @@ def service_of(name, variables, folder, database_port, port, artifacts):
     places = {
         "@postgres:5432/": f"@127.0.0.1:{database_port}/",
         "/etc/mlflow/auth.ini": str(folder / "auth.ini"),
-        "--host 0.0.0.0 --port 5000": f"--host 127.0.0.1 --port {port}",
+        "--host 0.0.0.0 --port 5000 --workers 2": f"--host 127.0.0.1 --port {port} --workers 1",
         "/artifacts": str(artifacts),
     }
     service = SERVICES[name]

@@ -42,7 +42,7 @@ def first_words(process) -> dict[str, float]:
     return times
 
 
-@pytest.mark.slow(seconds=12)
+@pytest.mark.slow(seconds=15)
 def test_a_server_that_never_answers_delays_neither_the_first_step_nor_the_end(tmp_path):
     """Beside it runs the same with a server that refuses at once, on a machine that is as busy."""
     refuses = f"http://127.0.0.1:{free_port()}"

@@ -19,7 +19,7 @@ def system_names(run) -> set[str]:
     return {name.removeprefix("system/") for name in run.data.metrics if name.startswith("system/")}
 
 
-@pytest.mark.slow(seconds=3)
+@pytest.mark.slow(seconds=5)
 def test_a_sweeps_own_run_has_the_machines_and_its_runs_have_none(ready):
     pytest.importorskip("psutil")
     done = lenet_train("-m", *QUICK, "num_epoch=40", "seed=0,1", "hydra/launcher=basic", outputs=ready, **ON)
