@@ -13,7 +13,8 @@ from itertools import pairwise
 
 from tests.commands import ROOT
 
-PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+README = "README.md"
+PAGES = (README, "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 KINDS = {"bash", "python", "text"}  # one of another kind could hide a command
 FENCE = re.compile(r"^ *```(\w*)$")
 INDENTED = re.compile(r"^ {4}(?=(lenet-\w+|optuna-\w+|mlflow|python|pip) )")

@@ -12,14 +12,9 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.util import find_spec
-
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 
 from tests.commands import ROOT
-from tests.documents.pages import Command
+from tests.documents.pages import COMMANDS, README, Command
 
 
 class Way(StrEnum):
@@ -35,7 +30,6 @@ class Need(StrEnum):
     seeds = "a sweep over configurations and seeds, the last one"
     running = "a sweep that runs"
     experiment = "a run of the experiment that the command names"
-    champion = "a registered model of MNIST"
 
 
 @dataclass(frozen=True)
@@ -44,9 +38,9 @@ class Rule:
     Attributes:
         fits: begins a command that it claims.
         why: the reason for not typing it as it stands.
-        when: what else a command must be for that.
+        elsewhere: than in the README.
         more: flags that are added, or take the place of the command's own.
-        instead: what is typed in place of what; {outputs} and {port} are those of the test.
+        instead: what is typed in place of what; {outputs} is that of the test.
         covered: of what is not typed, the files that try it, or that it names.
         check: what can be seen of it all the same.
     """
@@ -54,21 +48,12 @@ class Rule:
     fits: str
     why: str
     way: Way = Way.typed
-    when: Callable[[str], bool] | None = None
+    elsewhere: bool = False
     more: tuple[str, ...] = ()
     instead: tuple[tuple[str, str], ...] = ()
     needs: Need | None = None
     covered: tuple[str, ...] = ()
     check: Callable[[str], None] | None = None
-
-
-def is_large(command: str) -> bool:
-    """Whether a grid has so many jobs that even small doses of them take long."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(shlex.split(command)[2:])
-    except HydraException:  # what bash makes of it is another line
-        return False
-    return len(BasicSweeper.split_arguments(parsed, None)[0]) > MOST_JOBS
 
 
 def extras_are_there(text: str) -> None:
@@ -83,19 +68,6 @@ def files_are_there(command: str) -> None:
             assert (ROOT / path).exists(), f"{command}: there is no {path}"
 
 
-def variables_are_mlflows(command: str) -> None:
-    from mlflow import environment_variables
-
-    for name in re.findall(r"(\w+)=", command):
-        assert hasattr(environment_variables, name), f"{command}: MLflow knows no {name}"
-
-
-def module_is_there(command: str) -> None:
-    name = command.split()[2]
-    assert find_spec(name) is not None, f"{command}: there is no module {name}"
-
-
-MOST_JOBS = 12
 # Really trained, but a few images once.
 DOSE = ("num_epoch=1", "dataset.train_size=300", "dataset.val_size=200")
 BARE = (*DOSE, "tracking.plots=false", "tracking.models=none")
@@ -107,30 +79,25 @@ RULES = (
     Rule(r"(pytest|ruff|mypy|pre-commit)\b", "is what types this", Way.elsewhere, covered=(".ci/run",)),
     Rule(r"(docker|cp deploy/|chmod 600 deploy/|deploy/|curl --cacert)", "needs Docker or a lab's server",
          Way.elsewhere, covered=("tests/test_deploy.py",), check=files_are_there),
-    Rule(r"export MLFLOW_", "of a lab's server", Way.elsewhere, covered=("tests/test_deploy.py",),
-         check=variables_are_mlflows),
+    Rule(r"export MLFLOW_", "of a lab's server", Way.elsewhere, covered=("tests/test_deploy.py",)),
     Rule(r"optuna-dashboard ", "is a program of others; that Optuna reads the file is seen there", Way.elsewhere,
          covered=("tests/test_api.py",)),
-    Rule(r"python -m benchmarks\.results", "takes an hour", Way.elsewhere, covered=("benchmarks/results.py",),
-         check=module_is_there),
+    Rule(r"python -m benchmarks\.results", "takes an hour", Way.elsewhere, covered=("benchmarks/results.py",)),
     Rule(r"mlflow gc ", "a path that stands for one's own", needs=Need.sweep, instead=(("/path/", "{outputs}/"),)),
-    Rule(r"MLFLOW_TRACKING_URI=\S+ mlflow models serve ", "stays; its port may be taken", Way.stays,
-         needs=Need.champion, instead=(("--port 5001", "--port {port}"),)),
-    Rule(r"curl http://127", "asks what was served before; ends with 0 even if that is refused",
-         instead=((":5001/", ":{port}/"), ("curl ", "curl --fail "))),
-    Rule(r"lenet-train -m .*hydra/launcher=cluster_", "needs a cluster: composed and checked; trained by "
-         "tests/executors/test_ray.py, test_slurm.py and tests/sweeps/test_detach.py", more=("sweep.dry_run=true",)),
-    Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3"),
-         instead=(("seeds=5", "seeds=2"), ("confirm=0.5 ", ""))),
-    Rule(r"lenet-train -m ", "trains for hours: composed and checked", when=is_large, more=("sweep.dry_run=true",)),
+    Rule(r"(MLFLOW_TRACKING_URI=\S+ mlflow models serve|python -c|curl http://127)", "serves a champion of MNIST",
+         Way.elsewhere, covered=("tests/prediction/test_serve.py",)),
+    Rule(r"PYTHONPATH=\. lenet-predict", "a model that one was given", instead=(("model.", "given."),)),
     Rule(r"lenet-train -m .*sweep\.resume=", "needs a sweep", needs=Need.sweep),
-    Rule(r"lenet-train -m ", SLOW, more=BARE),
     Rule(r"lenet-train dataset=folder", "as it stands: the set is small"),
-    Rule(r"lenet-train (?!.*--(help|cfg|info|version))", SLOW, more=DOSE),
-    Rule(r"lenet-train$", SLOW, more=DOSE),
+    Rule(r"lenet-train\b(?!.*(--(help|cfg)|-sc ))", "trains for minutes or hours: composed and checked", elsewhere=True,
+         more=(*DOSE, "sweep.dry_run=true")),
+    Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3")),
+    Rule(r"lenet-train -m experiment=", "trains for hours: composed and checked", more=(*DOSE, "sweep.dry_run=true")),
+    Rule(r"lenet-train -m ", SLOW, more=BARE),
+    Rule(r"lenet-train dataset=", SLOW, more=DOSE),
     Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; small doses of training spread widely",
-         needs=Need.seeds, more=("confirm=30",)),
-    Rule(r"lenet-(compare\b|predict sweep=)", "needs a sweep", needs=Need.sweep),
+         needs=Need.seeds, more=("confirm=30",), instead=((" run=true", ""),)),
+    Rule(r"lenet-(compare\b|predict sweep=)", "needs a sweep that has finished", needs=Need.seeds),
     Rule(r"lenet-sweep stop\b", "needs a sweep that runs", needs=Need.running),
     Rule(r"lenet-sweep rm experiment=", "needs an experiment of its own", needs=Need.experiment),
     Rule(r"lenet-sweep\b", "needs a sweep", needs=Need.sweep),
@@ -141,21 +108,29 @@ AS_IT_STANDS = Rule("", "")
 
 def rule_of(command: Command) -> Rule:
     """The rule that claims it."""
-    if command.is_mistake:
-        return AS_IT_STANDS
-    return next((rule for rule in RULES if _claims(rule, command.text)), AS_IT_STANDS)
+    claims = (r for r in RULES if re.match(r.fits, command.text) and not (r.elsewhere and command.page == README))
+    return AS_IT_STANDS if command.is_mistake else next(claims, AS_IT_STANDS)
 
 
-def _claims(rule: Rule, text: str) -> bool:
-    return re.match(rule.fits, text) is not None and (rule.when is None or rule.when(text))
+def is_repeated(command: Command) -> bool:
+    """Whether another of the pages after the README says the same: the same program with these flags, or more."""
+    if command.page == README:
+        return False
+    before = True
+    for other in COMMANDS:
+        if other == command:
+            before = False
+        elif other.page != README and (kind(command) < kind(other) or (before and kind(command) == kind(other))):
+            return True
+    return False
 
 
-# What a page's reader brings along where nothing on the page made it: as the command says it, the file, a sample of it.
-BROUGHT = {
-    "MNIST_epoch43_acc0.9913.pkl": ("MNIST_epoch43_acc0.9913.pkl", "ancestor.pkl"),
-    "model.safetensors trust=": ("model.safetensors", "swish.safetensors"),
-    "mine.activations": ("mine/activations.py", "swish.py"),
-}
+def kind(command: Command) -> frozenset[str]:
+    """A program and its flags; anything else is one of a kind."""
+    if not command.text.startswith("lenet-") or command.is_mistake:
+        return frozenset({command.text})
+    return frozenset(word.partition("=")[0] for word in shlex.split(command.text))
+
 
 # In python blocks.
 SMALLER = {"n_trials=10": "n_trials=3", "num_epoch=10": "num_epoch=1", "num_epoch=5": "num_epoch=1"}

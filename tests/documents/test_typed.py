@@ -5,71 +5,52 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
-from docs import samples as samples_
 from lenet_exp.tracking.shipped import shipped_file
 from lenet_exp.training.weights import load_weights, save_weights
 from tests.commands import ROOT
-from tests.documents.pages import ALL, COMMANDS, KINDS, PAGES, commands
-from tests.documents.reader import Reader, names
-from tests.documents.rules import BROUGHT, RULES, SMALLER, Way, extras_are_there, rule_of
-
-SECONDS_A_COMMAND = 1.5
-SWISH = "from torch import nn\n\n\nclass Swish(nn.SiLU):\n    pass\n"
+from tests.documents.pages import ALL, COMMANDS, KINDS, PAGES, README, commands
+from tests.documents.reader import Reader
+from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, is_repeated, rule_of
 
 
-def _typed(page: str) -> int:
-    """How many of its commands are typed in its folder."""
-    return sum(c.page == page and rule_of(c).way is not Way.elsewhere and not c.is_mistake for c in COMMANDS)
-
-
-TYPED = [
-    pytest.param(page, marks=pytest.mark.slow(seconds=round(_typed(page) * SECONDS_A_COMMAND)))
-    for page in PAGES
-    if _typed(page) or any(block.kind == "python" for block in ALL[page])
-]
-
-
-@pytest.fixture(scope="module")
-def brought(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The samples, and a model with an activation of one's own."""
-    folder = tmp_path_factory.mktemp("brought")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        samples_.main()
+def bring(folder: Path) -> None:
+    """A model with an activation of one's own, and the module that has it, which a reader was given."""
     weights, metadata = load_weights(shipped_file("mnist"))
     record = json.loads(metadata["record"])
     record["config"]["activation"] = {"_target_": "mine.activations.Swish", "monotone": False}
-    save_weights(folder / "samples" / "swish.safetensors", weights, {"record": json.dumps(record)})
-    (folder / "samples" / "swish.py").write_text(SWISH)
-    return folder / "samples"
+    save_weights(folder / "given.safetensors", weights, {"record": json.dumps(record)})
+    (folder / "mine").mkdir()
+    (folder / "mine" / "activations.py").write_text("from torch import nn\n\n\nclass Swish(nn.SiLU):\n    pass\n")
 
 
-@pytest.fixture(scope="session")
-def mnist(request: pytest.FixtureRequest) -> str | None:
-    """The folder with real MNIST, where there is one."""
-    try:
-        return str(request.getfixturevalue("real_data"))
-    except pytest.skip.Exception:
-        return None
-
-
-@pytest.mark.parametrize("page", TYPED)
-def test_what_a_page_says_can_be_typed(page, brought, tmp_path, mnist):
+@pytest.mark.parametrize(
+    "pages",
+    [
+        pytest.param(["README.md"], marks=pytest.mark.slow(seconds=60), id="README.md"),
+        pytest.param(PAGES[1:], marks=pytest.mark.slow(seconds=140), id="the others"),
+    ],
+)
+def test_what_a_page_says_can_be_typed(pages, tmp_path, empty_store, real_data):
     folder = tmp_path / "fresh"
     folder.mkdir()
-    with Reader(folder, brought, mnist) as reader:
-        for block in ALL[page]:
-            if block.kind == "python":
-                reader.execute(block)
-            for command in commands(block):
-                reader.type(command)
-    assert not reader.wrong, "\n".join(["", *reader.wrong])
-    if reader.left_out:
-        pytest.skip("no MNIST; not typed: " + "; ".join(reader.left_out))
+    if len(pages) > 1:  # these have a reader who has typed something before
+        shutil.copytree(empty_store, folder / "outputs")
+        bring(folder)
+    wrong = []
+    for page in pages:
+        with Reader(folder, real_data) as reader:
+            for block in ALL[page]:
+                if block.kind == "python":
+                    reader.execute(block)
+                for command in commands(block):
+                    reader.type(command)
+        wrong += reader.wrong
+    assert not wrong, "\n".join(["", *wrong])
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.is_mistake], ids=lambda command: command.text)
@@ -80,37 +61,35 @@ def test_a_mistake_is_answered_as_it_is_shown(main, command):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_an_extra_is_there_that_a_page_names_anywhere(page):
+def test_a_page_is_of_kinds_of_blocks_that_are_read_and_names_extras_that_are_there(page):
     extras_are_there((ROOT / page).read_text())
+    assert {block.kind for block in ALL[page]} <= KINDS
 
 
-def test_the_pages_have_commands():
-    assert len([c for c in COMMANDS if rule_of(c).way is Way.typed]) > 40
-    assert any(c.is_mistake for c in COMMANDS)
+def test_no_line_of_ours_is_overlooked():
+    for page in PAGES:
+        found = {command.line for command in COMMANDS if command.page == page}
+        lines = enumerate((ROOT / page).read_text().splitlines(), 1)
+        assert {n for n, line in lines if re.match(r"(\$ | {4})?lenet-\w+( |$)", line)} <= found
 
 
-def test_a_block_is_of_a_kind_that_is_read():
-    assert {block.kind for page in PAGES for block in ALL[page]} <= KINDS
-
-
-def test_every_rule_claims_a_command_and_says_why():
-    claimed = {rule_of(command) for command in COMMANDS}
-    assert [rule.fits for rule in RULES if rule not in claimed] == []
-    assert all(rule.why for rule in RULES)
-    texts = [command.text for command in COMMANDS]
-    for rule in RULES:
-        for written, _ in rule.instead:
-            assert any(written in c.text for c in COMMANDS if rule_of(c) is rule), written
-    assert [name for name in BROUGHT if not any(names(text, name) for text in texts)] == []
+def test_every_rule_claims_a_command_says_why_and_what_is_not_typed_is_tried_elsewhere():
+    assert {rule_of(command) for command in COMMANDS} >= set(RULES)
     scripts = "\n".join(b.text for page in PAGES for b in ALL[page] if b.kind == "python")
     assert [large for large in SMALLER if large not in scripts] == []
-
-
-@pytest.mark.parametrize("rule", [r for r in RULES if r.way is Way.elsewhere], ids=lambda rule: rule.why)
-def test_what_is_not_typed_is_tried_elsewhere(rule):
-    assert rule.covered
-    assert all((ROOT / path).is_file() for path in rule.covered)
-    assert not re.search("lenet-(?!exp)", rule.fits), "what is ours is typed"
-    for command in COMMANDS:
-        if rule_of(command) is rule and rule.check:
-            rule.check(command.text)
+    for rule in RULES:
+        claimed = [command for command in COMMANDS if rule_of(command) is rule]
+        assert rule.why
+        assert all(any(written in c.text for c in claimed) for written, _ in rule.instead)
+        if rule.way is Way.elsewhere:
+            assert not re.search("lenet-(?!exp)", rule.fits), "what is ours is typed"
+            assert rule.covered
+            assert all((ROOT / path).is_file() for path in rule.covered)
+            for command in claimed if rule.check else ():
+                rule.check(command.text)
+    for page in PAGES:  # also where a page was read anew
+        assert [c for b in ALL[page] for c in commands(b) if is_repeated(c)] == [
+            c for c in COMMANDS if c.page == page and is_repeated(c)
+        ]
+    typed = {c.text.split()[0] for c in COMMANDS if not is_repeated(c) and c.page != README}
+    assert {c.text.split()[0] for c in COMMANDS if is_repeated(c)} <= typed
