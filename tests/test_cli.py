@@ -37,7 +37,6 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "optimizer.lrr=1": ["optimizer.lr?"],
     "lr=0.1": ["optimizer.lr?"],
     "+typo=1": ["typo"],
-    "data_root=${oc.env:NO_SUCH_VARIABLE}": ["NO_SUCH_VARIABLE"],
     "+optimizer.foo=1": ["optimizer.foo"],
     "+optimizer.weight_decay=1": ["regularization.weight_decay"],
     "batch_size=99999999999999999999": ["2**63"],
@@ -50,10 +49,8 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "augmentation=[shift,flp]": ["augmentation=flp", "flip"],
     "activation._target_=torch.nn.Module": ["LeNet-5"],
     "dataset=mnist,digits": ["-m"],
-    "seed=range(5)": ["-m"],
     "num_epoch": ["name=value"],
     "-m dataset=digits hydra.launcher.worker=3": ["hydra.launcher.worker", "workers"],
-    "hydra.run.dir=/proc/x": ["/proc/x"],
     "device=CUDA": ["cuda"],
     "tracking.uri=foo": ["sqlite:///FILE"],
     "dataset=digits dataset.val_size=5000": ["dataset.val_size=5000", "1500"],
@@ -62,7 +59,6 @@ MISTAKES = {typed: [typed] for typed in REFUSED.split()} | {
     "-m optimizer.lr=0.1,-1": ["job: optimizer.lr=-1"],
     "-m schedule=linear,constant schedule.warmup=0.1": ["schedule.warmup=0.1", "job: schedule=constant"],
     "-m dataset=digits,FashionMNIST": ["dataset=FashionMNIST", "fashion_mnist"],
-    "-m dataset=digits tracking.experiment=a,b": ["tracking.experiment"],
 }
 
 

@@ -27,6 +27,7 @@ from tests.stores import client, files, runs
 from tests.sweeps.searched import LINE, SPACE, only_sweep
 
 N = 12
+SLOW = pytest.mark.slow(seconds=15)  # for the search, which they share
 PICTURES = {"search_history", "search_curves", "search_slices", "search_importance"}
 FLAGS = [SearchedFlag("optimizer.lr", choice=False, log=True), SearchedFlag("activation", choice=True, log=False)]
 
@@ -49,6 +50,7 @@ def told(found: Path, main, monkeypatch, file: Path) -> str:
     return done.stdout
 
 
+@SLOW
 def test_json_has_each_trial_and_how_the_best_came_about(found, main, monkeypatch, tmp_path):
     told(found, main, monkeypatch, tmp_path / "x.json")
     (comparison,) = json.loads((tmp_path / "x.json").read_text())
@@ -63,6 +65,7 @@ def test_json_has_each_trial_and_how_the_best_came_about(found, main, monkeypatc
     assert bests == sorted(bests)
 
 
+@SLOW
 def test_terminal_and_files_show_results_and_count_the_rest(found, main, monkeypatch, tmp_path):
     out = told(found, main, monkeypatch, tmp_path / "x.md")
     finished = [job.folder.record().outcome for job in only_sweep(found).jobs()].count(Outcome.finished)
@@ -73,7 +76,8 @@ def test_terminal_and_files_show_results_and_count_the_rest(found, main, monkeyp
     assert all("best so far" in told for told in (out, text))
 
 
-def test_the_page_has_all_of_a_search(found, main, monkeypatch, tmp_path):
+@SLOW
+def test_the_page_has_all_of_a_search_and_mlflow_its_pictures_and_words(found, main, monkeypatch, tmp_path):
     told(found, main, monkeypatch, tmp_path / "x.html")
     shown = page(tmp_path / "x.html")
     assert "best so far" in shown.text
@@ -86,9 +90,6 @@ def test_the_page_has_all_of_a_search(found, main, monkeypatch, tmp_path):
     for flags in (search["flags"], comparison["flags"]):
         assert {flag["name"]: flag["log"] for flag in flags}["optimizer.lr"] is True
     assert len(comparison["groups"]) == len({job.run for job in jobs})
-
-
-def test_mlflow_has_the_pictures_and_the_words(found):
     store = client(found)
     (parent,) = runs(store, "sweep")
     assert {Path(name).stem for name in files(store, parent.info.run_id)} >= PICTURES
@@ -116,6 +117,7 @@ def test_the_best_is_named_by_results_alone():
     assert re.findall(r"[\d.]+", search_lines(search)[0]) == ["60.00", "2", "70.00", "5", "6"]
 
 
+@SLOW
 def test_of_a_target_those_are_results_that_reached_it(found):
     """Whatever their runs came to: one that reaches it is ended there."""
     sweep = only_sweep(found)
