@@ -76,7 +76,7 @@ BREAKS = {
         file="lenet_exp/config/fingerprint.py",
         old='if not f.metadata["result"] or',
         new='if flag == "training.label_smoothing" or not f.metadata["result"] or',
-        tests="tests/config/test_fingerprint.py -k each_setting",
+        tests="tests/config/test_fingerprint.py -k setting",
     ),
     "frozen": Break(  # what the same line means by now is the same sweep, whatever it trains
         promise=COMPOSED,

@@ -85,36 +85,6 @@ def test_the_fingerprint_of_the_defaults_stays_what_it_was():
     assert of() == DEFAULTS
 
 
-# Another value than the default for each of `RESULT`, of which chance tries but a few.
-CHANGED = {
-    "seed": 3,
-    "num_epoch": 7,
-    "batch_size": 17,
-    "optimizer.lr": 0.3,
-    "optimizer.momentum": 0.3,
-    "regularization.weight_decay": 0.01,
-    "regularization.dropout_rate": 0.25,
-    "schedule": "cosine",
-    "augmentation.shift": 3,
-    "augmentation.rotate": 7,
-    "augmentation.scale": 0.25,
-    "augmentation.shear": 0.25,
-    "augmentation.elastic": 3,
-    "augmentation.flip": 0.25,
-    "augmentation.erase": 0.25,
-    "training.label_smoothing": 0.25,
-    "training.clip_norm": 3,
-    "training.ema_decay": 0.25,
-    "training.patience": 3,
-}
-
-
-def test_each_setting_that_can_change_the_result_counts():
-    assert CHANGED.keys() == RESULT.keys()
-    found = [of(), *(of(f"{flag}={value}") for flag, value in CHANGED.items())]
-    assert len(set(found)) == len(found)
-
-
 SAME = [
     (["optimizer.lr=0.1", "seed=2"], ["seed=2", "optimizer.lr=1e-1"]),
     (["optimizer.momentum=0"], ["optimizer.momentum=0.0"]),

@@ -86,6 +86,7 @@ def test_pictures_are_read_by_the_leaders_best_run(swept, main, workdir):
     assert best.data.tags["run_folder"][:8] in ended.stdout  # in the name of what the network saw
 
 
+@pytest.mark.slow(seconds=8)
 def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready, workdir):
     assert main(*SWEEP, "activation=relu,selu").returncode == 0
     alone = main("sweep=last", program="predict").stdout  # a leader without other seeds is told as any model

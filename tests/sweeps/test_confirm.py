@@ -120,6 +120,7 @@ def test_what_cannot_be_confirmed_is_one_line(line, ready, main):
     assert REFUSED[line] in done.stderr
 
 
+@pytest.mark.slow(seconds=6)
 def test_seeds_that_were_seen_and_a_line_that_trains_something_else_confirm_nothing(swept):
     (source,) = all_sweeps(swept)
     for edited in (

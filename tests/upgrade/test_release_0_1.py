@@ -55,6 +55,7 @@ def begun(ready: Path) -> dict[str, str]:
     return known | {"sweep": parent.info.run_id}
 
 
+@pytest.mark.slow(seconds=8)
 def test_a_sweep_that_was_killed_under_0_1_0_is_finished_in_the_same_mlflow_runs(begun, ready):
     done = lenet_train(*LINE, outputs=ready)
     assert done.returncode == 0, done.stderr
