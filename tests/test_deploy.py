@@ -160,7 +160,7 @@ class Lab:
         return done
 
 
-@pytest.mark.slow(seconds=85)
+@pytest.mark.by_hand
 def test_a_lab_from_its_settings_to_a_backup_and_back(tmp_path, monkeypatch):
     """One test, since a server takes long to start."""
     variables = {name: value or f"{SECRET}{name.lower()}" for name, value in example().items()}

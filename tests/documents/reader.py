@@ -19,7 +19,7 @@ from lenet_exp.folders.find import all_runs
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.browser.served import lenet_ui
-from tests.commands import NO_NETWORK, ROOT, Done, end, start
+from tests.commands import NO_NETWORK, ROOT, Done, end, lenet_train, start
 from tests.documents.pages import Block, Command
 from tests.documents.rules import SMALLER, Need, Rule, Way, is_repeated, rule_of
 from tests.warm import Process
@@ -88,6 +88,14 @@ class Reader:
         if not SHELL.search(re.sub(r"'[^']*'", "", text)):
             if words[0].startswith("PYTHONPATH="):
                 environment["PYTHONPATH"] = words.pop(0).partition("=")[2]
+            if "sweep.dry_run=true" in words:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.chdir(self.folder)
+                    return lenet_train(
+                        *words[1:],
+                        outputs=self.outputs,
+                        **{k: v for k, v in environment.items() if k != "LENET_EXP_OUTPUTS"},
+                    )
             if words[0].startswith("lenet-"):
                 return end(self._started(words, environment))
             if words[:2] == ["python", "-m"]:

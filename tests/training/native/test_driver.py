@@ -46,13 +46,12 @@ def test_kernels_compute_what_plain_loops_do(tmp_path):
 
 
 @pytest.mark.slow(seconds=6)
-@pytest.mark.parametrize(("compiler", "march"), [("g++", AVX2.march), ("clang++", AVX512.march)])
+@pytest.mark.parametrize(("compiler", "march"), [("g++", AVX2.march), ("g++", AVX512.march), ("clang++", AVX2.march)])
 def test_compilers_and_instruction_sets_change_no_bit(tmp_path, compiler, march):
-    """clang's AVX2 has them too (see the sanitizers'), and g++'s AVX-512 where trainings here are compared."""
     assert run(tmp_path, compiler, "-O2", here(march)) == DIGESTS.read_text()
 
 
-@pytest.mark.slow(seconds=55)
+@pytest.mark.by_hand
 def test_sanitizers_find_nothing(tmp_path):
     """With clang: gcc takes minutes for it."""
     options = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", here(AVX2.march))
