@@ -42,7 +42,7 @@ def test_the_notebook_has_ten_cells_with_their_outputs_and_names_no_machine():
     assert paths <= {"/home/me"}
 
 
-@pytest.mark.slow(seconds=30)
+@pytest.mark.by_hand
 def test_every_cell_does_what_it_shows(tmp_path: Path, empty_store: Path):
     """With less training, and a worker at a time."""
     pytest.importorskip("nbclient")

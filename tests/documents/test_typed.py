@@ -17,6 +17,9 @@ from tests.documents.pages import ALL, COMMANDS, KINDS, PAGES, README, commands
 from tests.documents.reader import Reader
 from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, is_repeated, rule_of
 
+SELDOM = [f"docs/{name}.md" for name in ("clusters", "disk", "mlflow", "python", "server")]
+OFTEN = [page for page in PAGES[1:] if page not in SELDOM]
+
 
 def bring(folder: Path) -> None:
     """A model with an activation of one's own, and the module that has it, which a reader was given."""
@@ -32,13 +35,14 @@ def bring(folder: Path) -> None:
     "pages",
     [
         pytest.param(["README.md"], marks=pytest.mark.slow(seconds=60), id="README.md"),
-        pytest.param(PAGES[1:], marks=pytest.mark.slow(seconds=140), id="the others"),
+        pytest.param(OFTEN, marks=pytest.mark.slow(seconds=60), id="pages of training and comparison"),
+        pytest.param(SELDOM, marks=pytest.mark.by_hand, id="pages of servers and clusters"),
     ],
 )
 def test_what_a_page_says_can_be_typed(pages, tmp_path, empty_store, real_data):
     folder = tmp_path / "fresh"
     folder.mkdir()
-    if len(pages) > 1:  # these have a reader who has typed something before
+    if README not in pages:  # these have a reader who has typed something before
         shutil.copytree(empty_store, folder / "outputs")
         bring(folder)
     wrong = []

@@ -25,7 +25,7 @@ from tests.prediction.photographs import KINDS, photographs
 MNIST = compose(["dataset=mnist"]).dataset
 
 
-@pytest.mark.slow(seconds=17)
+@pytest.mark.by_hand
 def test_nine_of_ten_photographs_are_answered_rightly_by_the_shipped_model(main, workdir):
     """How they are drawn, and that nothing is tuned on them, is said in photographs.py."""
     folder = workdir / "photographs"

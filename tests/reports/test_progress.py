@@ -79,7 +79,7 @@ def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
     return process.wait(60), sent.decode()
 
 
-@pytest.mark.slow(seconds=5)
+@pytest.mark.by_hand
 def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
     status, sent = on_a_terminal(*QUICK, "num_epoch=12", "engine=torch", outputs=ready)  # slow enough to be seen
     assert status == 0, sent

@@ -101,7 +101,7 @@ def test_a_result_of_another_torch_is_returned_and_that_is_said(ready):
     assert "torch 1.0" in sweep.stderr
 
 
-@pytest.mark.slow(seconds=13)
+@pytest.mark.by_hand
 def test_a_run_begun_under_another_cpu_capability_starts_over_with_one_line(empty_store, tmp_path):
     line = (*SMALL, "engine=torch", "num_epoch=8", "num_threads=1", "tracking.plots=false", "tracking.models=none")
     places = [shutil.copytree(empty_store, tmp_path / name) for name in ("disturbed", "calm")]

@@ -100,7 +100,7 @@ def test_a_sweep_that_runs_is_told_of_and_watched_and_in_the_end_shows_the_best(
     assert {(s, ms, v) for s, v, ms in told} >= {c for c in kept if c[2] is not None}
 
 
-@pytest.mark.slow(seconds=9)
+@pytest.mark.by_hand
 def test_a_search_that_runs_is_told_of_and_watched(ready, tmp_path):
     with waiting("-m", *WAITS, *SEARCH, "hydra.launcher.workers=1", outputs=ready, tmp_path=tmp_path):
         live = parent_when(ready, lambda run: "1 running" in run.data.tags.get("sweep_progress", ""))
