@@ -91,7 +91,8 @@ def written(program: str, *arguments: str) -> Any:
 def lost(old: Any, new: Any, where: str = "") -> list[str]:
     """Which keys and values of `old` are not in `new`: sentences may change, and there may be more of everything."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [text for key in old for text in lost(old[key], new.get(key), f"{where}.{key}")]
+        gone = [f"{where}.{key} is gone" for key in old.keys() - new.keys()]
+        return gone + [text for key in old.keys() & new.keys() for text in lost(old[key], new[key], f"{where}.{key}")]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [text for n, pair in enumerate(zip(old, new, strict=True)) for text in lost(*pair, f"{where}[{n}]")]
     if isinstance(old, str) and isinstance(new, str) and " " in old:
