@@ -8,7 +8,6 @@ typewriter), and strokes written as smooth curves through the points below, with
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +73,9 @@ class Photograph:
         return path
 
 
-def photographs(which: Iterable[int] = range(OF_A_KIND)) -> list[Photograph]:
-    """The forty, or some of each kind, always the same ones; each digit is about as often in each kind."""
-    return [_photograph(kind, i) for kind in KINDS for i in which]
+def photographs() -> list[Photograph]:
+    """The forty, always the same ones; each digit is about as often in each kind."""
+    return [_photograph(kind, i) for kind in KINDS for i in range(OF_A_KIND)]
 
 
 def _photograph(kind: str, i: int) -> Photograph:
