@@ -29,8 +29,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(where)], check=True)
 
 
-@pytest.mark.slow(seconds=12)
-@pytest.mark.parametrize("left_kb", [200, 800])
+@pytest.mark.parametrize(
+    "left_kb", [pytest.param(200, marks=pytest.mark.slow(seconds=12)), pytest.param(800, marks=pytest.mark.by_hand)]
+)
 def test_a_sweep_says_so_in_lines_and_goes_on_when_there_is_room(left_kb: int, disk: Path, empty_store: Path):
     outputs = Path(shutil.copytree(empty_store, disk / "outputs"))
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize

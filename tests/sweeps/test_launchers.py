@@ -27,12 +27,11 @@ def test_hydras_basic_sweeper_trains_and_tells_of_a_failure(ready):
 @pytest.mark.parametrize(
     ("plugin", "flags"),
     [
-        pytest.param(
-            "joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), marks=pytest.mark.slow(seconds=20)
-        ),
-        pytest.param("submitit", ("hydra/launcher=submitit_local",), marks=pytest.mark.by_hand),
+        ("joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")),
+        ("submitit", ("hydra/launcher=submitit_local",)),
     ],
 )
+@pytest.mark.by_hand
 def test_under_hydras_launchers_a_killed_job_costs_no_more_than_the_same_line(ready, tmp_path, plugin, flags):
     """The table in docs/launchers.md."""
     pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"hydra-{plugin}-launcher is not installed")

@@ -63,6 +63,7 @@ def test_a_worker_that_dies_costs_a_retry_and_then_its_run_alone(ready, tmp_path
     assert found[0].data.tags["resumed"] == "2"  # once by the retry, once by the line
 
 
+@pytest.mark.by_hand
 def test_one_death_is_made_good_without_a_word_and_the_weights_are_the_same(ready, tmp_path):
     line = ("activation=dies", "activation.after=60", "num_epoch=3", "seed=range(2)")
     done = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=1)
