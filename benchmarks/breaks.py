@@ -62,7 +62,7 @@ TOGETHER = "Equal or overlapping sweeps"
 FINISHED = "One more finished job"
 
 COMMITS = "tests/folders/test_commits.py"
-DELIVER = "tests/tracking/test_deliver.py"
+DELIVER = "tests/tracking/delivery/test_deliver.py"
 BREAKS = {
     "once": Break(
         promise=ONCE,
@@ -87,7 +87,7 @@ BREAKS = {
     ),
     "parent": Break(
         promise=COMPOSED,
-        file="lenet_exp/tracking/parent.py",
+        file="lenet_exp/tracking/sweeps/parent.py",
         old="_find(store, sweep, plan) or _create(store, sweep, plan, config)",
         new="_create(store, sweep, plan, config)",
         tests="tests/sweeps/test_damage.py -k again",
@@ -115,14 +115,14 @@ BREAKS = {
     ),
     "stamps": Break(
         promise=COMMITTED,
-        file="lenet_exp/tracking/points.py",
+        file="lenet_exp/tracking/stores/points.py",
         old='yield Metric("step_loss", loss, time_ms, iteration)',
         new='yield Metric("step_loss", loss, __import__("time").time_ns() // 1_000_000, iteration)',
         tests=DELIVER,
     ),
     "lookup": Break(
         promise=COMMITTED,
-        file="lenet_exp/tracking/deliver.py",
+        file="lenet_exp/tracking/delivery/deliver.py",
         old="_find_runs(folder, begun, store) or [_create_run(folder, begun, store)]",
         new="[_create_run(folder, begun, store)]",
         tests=DELIVER,
@@ -157,7 +157,7 @@ BREAKS = {
     ),
     "killed": Break(
         promise=TRUTH,
-        file="lenet_exp/tracking/deliver.py",
+        file="lenet_exp/tracking/delivery/deliver.py",
         old='Outcome.killed: "KILLED"',
         new='Outcome.killed: "FINISHED"',
         tests=DELIVER,
@@ -167,63 +167,63 @@ BREAKS = {
         file="lenet_exp/sweeps/repair.py",
         old="    if folder.begun() is None or owner_of(folder.path) is not None:\n        return False\n    record",
         new="    if folder.begun() is None:\n        return False\n    record",
-        tests="tests/sweeps/test_lenet_sweep.py -k repairs",
+        tests="tests/commands/test_lenet_sweep.py -k repairs",
     ),
     "warning": Break(
         promise=AWAY,
-        file="lenet_exp/tracking/delivery.py",
+        file="lenet_exp/tracking/delivery/store_delivery.py",
         old="        if not self._warned:\n",
         new="        if True:\n",
-        tests="tests/tracking/test_away.py -k one_warning",
+        tests="tests/tracking/delivery/test_away.py -k one_warning",
     ),
     "delivered": Break(  # that it was delivered is not remembered
         promise=AWAY,
-        file="lenet_exp/tracking/deliver.py",
+        file="lenet_exp/tracking/delivery/deliver.py",
         old="    folder.set_delivered(delivered.having(entry))\n    return entry.run_id",
         new="    return entry.run_id",
         tests=DELIVER,
     ),
     "backup": Break(
         promise=BACKUP,
-        file="lenet_exp/tracking/restored.py",
+        file="lenet_exp/tracking/delivery/restored.py",
         old="            if _lacks(run, entry):\n",
         new="            if False:\n",
-        tests="tests/tracking/test_restored.py -k backup",
+        tests="tests/tracking/delivery/test_restored.py -k backup",
     ),
     "shared": Break(
         promise=REMOVAL,
-        file="lenet_exp/folders/uses.py",
+        file="lenet_exp/removal/references.py",
         old="        return {sweep: runs for sweep, (_, runs) in found.items()}",
         new="        return {}",
-        tests="tests/sweeps/test_remove.py -k no_store",
+        tests="tests/removal/test_remove.py -k no_store",
     ),
     "registered": Break(
         promise=REMOVAL,
-        file="lenet_exp/sweeps/removal.py",
+        file="lenet_exp/removal/plan.py",
         old="        if which is not None:\n",
         new="        if False:\n",
-        tests="tests/sweeps/test_remove.py -k registered",
+        tests="tests/removal/test_remove.py -k registered",
     ),
     "champion": Break(
         promise=STORES,
-        file="lenet_exp/tracking/champion.py",
+        file="lenet_exp/tracking/models/champion.py",
         old="return same_images and (record.best_val_accuracy or 0.0) > _accuracy(present)",
         new="return same_images",
-        tests="tests/prediction/test_champion.py -k better",
+        tests="tests/tracking/models/test_champion.py -k better",
     ),
     "rivals": Break(  # of two at the same moment the later one stays
         promise=STORES,
-        file="lenet_exp/tracking/champion.py",
+        file="lenet_exp/tracking/models/champion.py",
         old="best = max([*rivals, mine]",
         new="best = max([mine]",
-        tests="tests/prediction/test_champion.py -k slept",
+        tests="tests/tracking/models/test_champion.py -k slept",
     ),
     "worker": Break(
         promise=WORKERS,
-        file="lenet_exp/pool/pool.py",
+        file="lenet_exp/executors/local/pool.py",
         old="            return self._lost(worker, job)\n",
         new="            raise\n",
-        tests="tests/pool/test_pool.py -k 'dies or died'",
+        tests="tests/executors/local/test_pool.py -k 'dies or died'",
     ),
     "flock": Break(
         promise=TOGETHER,

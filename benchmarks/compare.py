@@ -79,7 +79,7 @@ def timed(*arguments: str) -> float:
 
 def listing(outputs: Path) -> float:
     """Seconds for one page of MLflow's runs."""
-    from lenet_exp.tracking.store import connect
+    from lenet_exp.tracking.stores.store import connect
 
     start = time.perf_counter()
     client = connect(sqlite_uri(outputs / "mlflow.db"))

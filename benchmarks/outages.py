@@ -35,8 +35,8 @@ STORES = ("there", "refuses", "hangs")
 def measure(uri: str | None, line: list[str]) -> dict[str, float]:
     """CPU seconds of a sweep in this process: inside what asks the store, of the process, of its workers."""
     from lenet_exp.commands.train import main as train
-    from lenet_exp.tracking.delivery import StoreDelivery
-    from lenet_exp.tracking.store import import_mlflow
+    from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+    from lenet_exp.tracking.stores.store import import_mlflow
 
     import_mlflow()
     inside, thread = {"delivery": 0.0}, threading.local()

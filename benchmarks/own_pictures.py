@@ -26,8 +26,8 @@ from lenet_exp.config.schema import Dataset
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
 from lenet_exp.prediction.pictures import Picture, classify, read_pictures
-from lenet_exp.tracking.load import load_file
-from lenet_exp.tracking.shipped import shipped_file
+from lenet_exp.tracking.models.load import load_file
+from lenet_exp.tracking.models.shipped import shipped_file
 
 FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "cmss10.ttf")
 KINDS = ("plain", "ruled", "uneven light", "coloured ink", "turned", "several", "all of it")

@@ -29,7 +29,7 @@ from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import data_digests
 from lenet_exp.errors import DataError
-from lenet_exp.tracking.store import Store, open_store
+from lenet_exp.tracking.stores.store import Store, open_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -32,7 +32,7 @@ from benchmarks.kills import environment, started_by
 from benchmarks.measure import positive
 from benchmarks.scale_show import show
 from benchmarks.search_table import EPOCHS, FLAGS
-from lenet_exp.tracking.database import driver_uri
+from lenet_exp.tracking.stores.database import driver_uri
 
 TICK = os.sysconf("SC_CLK_TCK")
 SMALL = {"activation": ["relu"], "regularization.dropout_rate": ["0", "0.2"]}

@@ -23,11 +23,11 @@ from benchmarks.search_table import FLAGS, PACKED
 from lenet_exp.config.params import params
 from lenet_exp.data.images import SharedSet, TrainingData
 from lenet_exp.executors.executor import Executor, Work
-from lenet_exp.executors.local_launcher import LocalLauncher
+from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence
 from lenet_exp.training.lane import Best, Lane, Position
-from lenet_exp.training.weights import weights_digest
+from lenet_exp.training.trained.weights import weights_digest
 
 
 def prepare(before: Callable[[Sequence[SharedSet]], object], sets: Sequence[SharedSet]) -> None:

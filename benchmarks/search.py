@@ -28,7 +28,7 @@ from benchmarks.search_plot import regret_figure
 from benchmarks.search_replay import Floats, Replayed, Table, Way, load, quick_copies, replay
 from lenet_exp.config.schema import PrunerName, SamplerName
 from lenet_exp.machine import cpu_model
-from lenet_exp.reports.plots import png
+from lenet_exp.reports.files.plots import png
 
 SEEN = "The same searches, judged by the one seed that each of them saw: without the luck of seeds."
 SHARES = (0.05, 0.1, 0.15)  # of the grid's epochs at which regret is told

@@ -19,9 +19,9 @@ from lenet_exp.folders.records import record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import with_digest
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.shipped import SHIPPED
-from lenet_exp.tracking.store import open_store
-from lenet_exp.training.weights import save_weights, weights_digest
+from lenet_exp.tracking.models.shipped import SHIPPED
+from lenet_exp.tracking.stores.store import open_store
+from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 BEST = {"mnist": "mnist_best", "fashion_mnist": "fashion_best"}
 

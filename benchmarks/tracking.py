@@ -68,13 +68,13 @@ def measure(models: str, epochs: int) -> dict[str, float]:
     from lenet_exp.folders.commits import Commits
     from lenet_exp.folders.run_folder import RunFolder
     from lenet_exp.machine import cpu_count
-    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.runs import run as lenet_run
     from lenet_exp.runs import training
     from lenet_exp.runs.jobs import lone_job
-    from lenet_exp.tracking import deliver
-    from lenet_exp.tracking.beside import Beside
-    from lenet_exp.tracking.delivery import StoreDelivery
+    from lenet_exp.tracking.delivery import deliver
+    from lenet_exp.tracking.delivery.background import Beside
+    from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
     from lenet_exp.training.execution import choose_device
 
     os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import nn
 
-from lenet_exp.tracking.load import load_file
-from lenet_exp.tracking.shipped import shipped_file
+from lenet_exp.tracking.models.load import load_file
+from lenet_exp.tracking.models.shipped import shipped_file
 from tests.prediction.drawn import STROKES, STYLES, draw
-from tests.training.argparse_script import LeNet5, save
+from tests.training.trained.argparse_script import LeNet5, save
 
 FOLDER = Path("samples")
 CLASSES = ("circle", "cross", "square")

@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import BROWSERS, QUIET, WAIT
 from tests.browser.served import Served, lenet_ui
-from tests.commands import ROOT, end, start
+from tests.tools.commands import ROOT, end, start
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

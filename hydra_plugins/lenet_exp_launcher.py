@@ -5,7 +5,9 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from lenet_exp.executors import local_launcher, ray_launcher, slurm_launcher
+from lenet_exp.executors.local import local_launcher
+from lenet_exp.executors.ray import ray_launcher
+from lenet_exp.executors.slurm import slurm_launcher
 
 
 @dataclass

@@ -54,7 +54,7 @@ class GridSweeper(BasicSweeper, Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         say_waiting("loading torch")
-        from lenet_exp.reports.progress import log_to_console
+        from lenet_exp.reports.terminal.progress import log_to_console
 
         assert self.config is not None
         log_to_console()
@@ -73,10 +73,10 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.addresses import hide_password
         from lenet_exp.config.grid import span
         from lenet_exp.config.quick import QuickComposer
+        from lenet_exp.confirmation.command import check_fresh
         from lenet_exp.folders.sweep_folder import sweep_of
         from lenet_exp.machine import command_line
         from lenet_exp.runs.jobs import check_jobs, freeze_jobs, tell_once
-        from lenet_exp.sweeps.confirm import check_fresh
         from lenet_exp.sweeps.session import Asked
 
         assert self.config is not None
@@ -137,7 +137,7 @@ class GridSweeper(BasicSweeper, Sweeper):
 
     def _run(self, sweep: Any, jobs: list[Any], config: Any, asked: Any) -> Any:
         from lenet_exp.outputs import check_outputs
-        from lenet_exp.reports.progress import display
+        from lenet_exp.reports.terminal.progress import display
         from lenet_exp.sweeps.estimate import print_estimate
         from lenet_exp.sweeps.session import sweep_session
 
@@ -243,10 +243,10 @@ class SearchSweeper(GridSweeper):
         from hydra.core.plugins import Plugins
         from hydra.plugins.launcher import Launcher
 
-        from lenet_exp.sweeps.search_sampling import check_installed
+        from lenet_exp.search.sampling import check_installed
 
         check_installed()  # before what imports Optuna
-        from lenet_exp.sweeps.search_plan import plan_search
+        from lenet_exp.search.plan import plan_search
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -268,9 +268,9 @@ class SearchSweeper(GridSweeper):
         Args:
             command: the line that asks for it, to keep.
         """
-        from lenet_exp.sweeps.confirmation import confirm_search
-        from lenet_exp.sweeps.search import SearchRun
-        from lenet_exp.sweeps.search_plan import print_plan
+        from lenet_exp.confirmation.start import confirm_search
+        from lenet_exp.search.plan import print_plan
+        from lenet_exp.search.search import SearchRun
         from lenet_exp.sweeps.session import Asked, sweep_session
 
         assert self.config is not None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lenet_exp.folders.results import RunResult
-    from lenet_exp.sweeps.search_here import Searched
+    from lenet_exp.search.search_here import Searched
     from lenet_exp.training.epoch import EpochResult
     from lenet_exp.training.lenet5 import LeNet5
 
@@ -125,10 +125,10 @@ def search(
         UserError: the space or a configuration is wrong, or the data or the store can't be used.
     """
     from lenet_exp.config.params import text
-    from lenet_exp.sweeps.search_sampling import check_installed
+    from lenet_exp.search.sampling import check_installed
 
     check_installed()  # before what imports Optuna
-    from lenet_exp.sweeps.search_here import search_here
+    from lenet_exp.search.search_here import search_here
 
     budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
     budgets |= {"seeds": seeds, "confirm": confirm}
@@ -165,7 +165,7 @@ def compare(
     import pandas as pd
 
     from lenet_exp.commands.sources import find
-    from lenet_exp.reports.leaderboard import records
+    from lenet_exp.reports.terminal.leaderboard import records
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
     comparisons, _ = find(which, filter, tracking_uri, experiment, by)
@@ -189,7 +189,7 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
         UserError: there is no such model, its weights are not those of its record, or its activation is not trusted.
     """
     from lenet_exp.addresses import default_uri
-    from lenet_exp.tracking.load import load_model
+    from lenet_exp.tracking.models.load import load_model
 
     return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
 

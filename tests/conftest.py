@@ -74,7 +74,7 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An outputs folder with an mlflow.db without runs, for `ready` to copy: MLflow takes seconds to make one."""
     from lenet_exp.api import compose
-    from lenet_exp.tracking.store import open_store
+    from lenet_exp.tracking.stores.store import open_store
 
     path = tmp_path_factory.mktemp("empty")
     open_store(compose([f"tracking.uri=sqlite:///{path / 'mlflow.db'}", "tracking.experiment=other"]).tracking)

@@ -19,7 +19,7 @@ from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, StoreError, UserError
 from lenet_exp.folders.records import record_json
 from lenet_exp.training.evaluate import evaluate
-from lenet_exp.training.weights import load_weights, weights_digest
+from lenet_exp.training.trained.weights import load_weights, weights_digest
 
 SMALL = ["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "device=cpu", "tracking.plots=false"]
 NO_MODEL = "tracking.models=none"

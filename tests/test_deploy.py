@@ -19,11 +19,11 @@ import yaml
 from mlflow import MlflowClient
 
 import lenet_exp
-from tests.commands import ROOT, SECRET, SMALL, end, free_port, start
-from tests.lab import postgres, postgres_tool, serving, substituted, tls
-from tests.stores import files, models, runs
-from tests.test_cli import is_one_line
-from tests.tracking.test_store import counts, leaks
+from tests.commands.test_cli import is_one_line
+from tests.tools.commands import ROOT, SECRET, SMALL, end, free_port, start
+from tests.tools.lab import postgres, postgres_tool, serving, substituted, tls
+from tests.tools.stores import files, models, runs
+from tests.tracking.stores.test_store import counts, leaks
 
 DEPLOY = ROOT / "deploy"
 COMPOSE = (DEPLOY / "compose.yaml").read_text()

@@ -18,11 +18,11 @@ _DANGEROUS = """
 """
 DANGEROUS = set(_DANGEROUS.split())
 ALLOWED = {
-    "lenet_exp.training.ancestor": {"torch.load"},  # weights only, of a file that was scanned before
+    "lenet_exp.training.trained.ancestor": {"torch.load"},  # weights only, of a file that was scanned before
     "lenet_exp.prediction.portable": {"export.load"},  # of the file that it wrote a moment ago
-    "lenet_exp.pool.pool": {"cloudpickle.loads"},  # what its own processes sent
-    "lenet_exp.pool.worker": {"cloudpickle.loads"},
-    # what one's own configuration names, or training/trust.py lets pass
+    "lenet_exp.executors.local.pool": {"cloudpickle.loads"},  # what its own processes sent
+    "lenet_exp.executors.local.worker": {"cloudpickle.loads"},
+    # what one's own configuration names, or training/trained/trust.py lets pass
     "lenet_exp.config.targets": {"import_module", "importlib.import_module"},
     "lenet_exp.__main__": {"import_module", "importlib.import_module"},  # its own commands
     "lenet_exp.data.pictures": {"Image.open"},  # formats of pixels alone
@@ -56,5 +56,5 @@ def test_it_would_be_found(line, tmp_path):
 
 
 def test_torch_reads_weights_alone():
-    text = FILES["lenet_exp.training.ancestor"].read_text()
+    text = FILES["lenet_exp.training.trained.ancestor"].read_text()
     assert text.count("torch.load(") == text.count("weights_only=True") == 1

@@ -76,15 +76,15 @@ def compare(arguments: list[str]) -> int:
             "against=, seeds=, run= and tracking.uri="
         )
     if points is not None:
-        from lenet_exp.reports.progress import log_to_console
-        from lenet_exp.sweeps.confirm import Asked
-        from lenet_exp.sweeps.confirmation import confirm
+        from lenet_exp.confirmation.command import Asked
+        from lenet_exp.confirmation.start import confirm
+        from lenet_exp.reports.terminal.progress import log_to_console
 
         log_to_console()
         return confirm(values["sweep"], Asked(points, seeds, values["against"], values["tracking.uri"]), run=run)
     from lenet_exp.commands.sources import find
-    from lenet_exp.reports.leaderboard import print_comparison
-    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.terminal.leaderboard import print_comparison
+    from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
     comparisons, source = find(
@@ -100,7 +100,7 @@ def compare(arguments: list[str]) -> int:
     for comparison in comparisons:
         print_comparison(comparison)
     if output is not None:
-        from lenet_exp.reports.comparison_file import write_comparison
+        from lenet_exp.reports.files.comparison_file import write_comparison
 
         write_comparison(output, comparisons, source)
         print(f"written: {output}")

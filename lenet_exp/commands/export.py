@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> int:
 
     from lenet_exp.addresses import default_uri
     from lenet_exp.prediction.portable import BATCHES, TOLERANCE, check_format, write_portable
-    from lenet_exp.tracking.load import load_model
+    from lenet_exp.tracking.models.load import load_model
 
     check_format(chosen)
     uri = values["tracking.uri"] or default_uri()

@@ -19,7 +19,7 @@ def predict(cfg: DictConfig) -> float:
     from lenet_exp.config.schema import PredictConfig
     from lenet_exp.prediction.answer import answer_pictures, answer_test_set
     from lenet_exp.prediction.leader import answer_leaders, best_of_leader
-    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
     config = typed_as(PredictConfig, cfg)

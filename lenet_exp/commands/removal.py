@@ -20,8 +20,8 @@ def rm(arguments: list[str]) -> int:
         raise ConfigError(f"rm {typed}: allowed is one of sweep=, experiment=, run=")
     ((key, which),) = named
     dry_run, mlflow = (yes_or_no(flag, values[flag]) for flag in ("dry_run", "mlflow"))
-    from lenet_exp.sweeps.removal_units import experiment_units, run_unit, sweep_unit
-    from lenet_exp.sweeps.remove import remove, show
+    from lenet_exp.removal.remove import remove, show
+    from lenet_exp.removal.units import experiment_units, run_unit, sweep_unit
 
     if key == "experiment":
         units = experiment_units(which)

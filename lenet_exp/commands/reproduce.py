@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     checking = yes_or_no("check", checks)
     from lenet_exp.addresses import default_uri
     from lenet_exp.config.check import check_store
-    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.waiting import say_waiting
 
     if uri is not None:
@@ -44,8 +44,8 @@ def run(arguments: list[str]) -> int:
     say_waiting("loading torch")
     from lenet_exp.runs.answer import Verdict
     from lenet_exp.runs.reproduce import check, reproduce
-    from lenet_exp.tracking.recorded import find_recorded
-    from lenet_exp.tracking.reproduced import tell
+    from lenet_exp.tracking.delivery.reproduced import tell
+    from lenet_exp.tracking.models.recorded import find_recorded
 
     log_to_console()
     uri = uri or default_uri()

@@ -20,7 +20,7 @@ from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.sweep_table import believed
+from lenet_exp.reports.terminal.sweep_table import believed
 
 log = logging.getLogger("lenet_exp")
 
@@ -134,6 +134,6 @@ def results_of(sweep: SweepFolder) -> list[JobResult]:
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:
     """The runs that a filter finds in the store, and the flags that their sweeps swept."""
-    from lenet_exp.tracking.search import search
+    from lenet_exp.tracking.stores.find_runs import search
 
     return search(uri or default_uri(), experiment, filter_string)

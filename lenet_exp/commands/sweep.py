@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
             f"{action}: allowed is {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}"
             + (f"; did you mean {hint}?" if hint else "")
         )
-    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
     if action == "rm":
@@ -54,9 +54,9 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.folders.find import find_sweep
     from lenet_exp.folders.records import Outcome
     from lenet_exp.outputs import outputs_dir
-    from lenet_exp.reports.sweep_status import print_list, print_status
+    from lenet_exp.removal.units import tell_unfinished
+    from lenet_exp.reports.terminal.sweep_status import print_list, print_status
     from lenet_exp.sweeps.follow import allocation_words, follow, left_words, queue_words
-    from lenet_exp.sweeps.removal_units import tell_unfinished
     from lenet_exp.sweeps.repair import repair, repair_all, repair_or_say
     from lenet_exp.sweeps.stop import stop_sweep
     from lenet_exp.sweeps.stores import Stores

@@ -33,10 +33,10 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.outputs import outputs_dir
-    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.sweeps.stores import Stores
     from lenet_exp.sweeps.sync import Sync
-    from lenet_exp.tracking import usable
+    from lenet_exp.tracking.stores import usable
     from lenet_exp.waiting import say_waiting
 
     log_to_console()

@@ -22,7 +22,7 @@ def train(cfg: DictConfig) -> float:
 
     say_waiting("loading torch")
     from lenet_exp.config.compose import typed
-    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
     config = typed(cfg)
@@ -44,7 +44,7 @@ def _deliverer(config: Any) -> Iterator[Any]:
         yield None
         return
     from lenet_exp.outputs import outputs_dir
-    from lenet_exp.tracking.apart import Apart
+    from lenet_exp.tracking.delivery.own_process import Apart
 
     with Apart(config.tracking, outputs_dir()) as apart:
         yield apart.opened
@@ -71,7 +71,7 @@ def train_alone(
     Raises:
         RunsFailed: it did not finish.
     """
-    from lenet_exp.reports.run_summary import print_failure, print_run
+    from lenet_exp.reports.terminal.run_summary import print_failure, print_run
     from lenet_exp.runs.run import run_alone
 
     started: list[Any] = []

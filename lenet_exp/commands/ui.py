@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from lenet_exp.folders.sweep_folder import SweepFolder
-    from lenet_exp.tracking.ui_links import Link
+    from lenet_exp.ui.links import Link
 
 USAGE = """
 lenet-ui: opens MLflow's UI, and prints where a sweep's runs are compared. Ctrl-C ends it.
@@ -64,10 +64,10 @@ def run(arguments: list[str]) -> int:
 
 def _show(values: dict[str, str | None], browser: bool, host: str, port: int) -> None:
     from lenet_exp.addresses import hide_password
-    from lenet_exp.reports.progress import log_to_console
+    from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.stopping import graceful
-    from lenet_exp.tracking.store import answering, connect
-    from lenet_exp.tracking.ui_server import is_local, listen, serving, web_address
+    from lenet_exp.tracking.stores.store import answering, connect
+    from lenet_exp.ui.server import is_local, listen, serving, web_address
 
     log_to_console()
     sweep = _sweep(values["tracking.uri"], values["sweep"], values["experiment"])
@@ -111,7 +111,7 @@ def _from_afar(ssh: str, address: str, port: int) -> str:
 
 
 def _links(client: MlflowClient, address: str, parent: Run | None, experiment: str | None) -> list[Link]:
-    from lenet_exp.tracking.ui_links import experiment_links, sweep_links
+    from lenet_exp.ui.links import experiment_links, sweep_links
 
     if parent is not None:
         return sweep_links(client, address, parent)

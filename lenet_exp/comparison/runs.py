@@ -14,7 +14,7 @@ from lenet_exp.config.targets import option_name
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.training.trust import foreign_class
+from lenet_exp.training.trained.trust import foreign_class
 
 # Flags that no comparison is about: where things lie and how often something is told.
 RECIPE = "experiment"  # the group of recipes: no flag of a configuration, yet what its user knows it by

@@ -1,1 +1,1 @@
-"""Where jobs run side by side."""
+"""Runs jobs side by side: on this machine, on a Ray cluster or under Slurm."""

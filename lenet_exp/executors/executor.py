@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 from lenet_exp.data.images import SharedSet
+from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.job import Job
-from lenet_exp.pool.pool import Done
 
 
 class Executor(Protocol):

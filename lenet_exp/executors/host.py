@@ -27,9 +27,9 @@ from lenet_exp.data.shared_memory import from_shared_memory
 from lenet_exp.data.shared_on_machine import shared_on_machine
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.executor import Work
+from lenet_exp.executors.local.pool import Done, Pool
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
-from lenet_exp.pool.pool import Done, Pool
 from lenet_exp.training.native.library import kernels
 
 TICK_SECONDS = 0.2

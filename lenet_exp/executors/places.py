@@ -12,8 +12,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from lenet_exp.errors import UserError
+from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.job import Job
-from lenet_exp.pool.pool import Done
 
 MOST_UNREADY = 5  # places in a row that were lost before they were ready
 

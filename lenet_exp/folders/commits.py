@@ -23,7 +23,7 @@ from lenet_exp.folders.records import BestWeights, Commit, History, history_of
 from lenet_exp.folders.seal import AGAIN, whole, with_digest
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.epoch import EpochResult
-from lenet_exp.training.weights import load_weights, save_weights
+from lenet_exp.training.trained.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.training.confusion import confusion_matrix
-from lenet_exp.training.weights import weights_digest
+from lenet_exp.training.trained.weights import weights_digest
 
 if TYPE_CHECKING:
     from lenet_exp.data.images import TrainingData

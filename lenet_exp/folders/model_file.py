@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_json
-from lenet_exp.training.weights import save_weights
+from lenet_exp.training.trained.weights import save_weights
 
 if TYPE_CHECKING:
     from torch import Tensor

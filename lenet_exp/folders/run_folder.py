@@ -43,7 +43,7 @@ from lenet_exp.folders.records import (
 from lenet_exp.folders.remembered import Remembered
 from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
 from lenet_exp.folders.stored import to_json
-from lenet_exp.training.weights import Arrays, load_arrays
+from lenet_exp.training.trained.weights import Arrays, load_arrays
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,9 +24,9 @@ from lenet_exp.prediction.figures import check_output, pictures_table, score_tab
 from lenet_exp.prediction.pictures import Answer, Picture, classify, find_pictures, read_pictures
 from lenet_exp.prediction.score import score_test_set
 from lenet_exp.prediction.seen import seen_figure, short_name
-from lenet_exp.reports.plots import confusion_figure, png
-from lenet_exp.tracking.load import TrainedModel, load_model
-from lenet_exp.tracking.prediction import Logged, log_test_result
+from lenet_exp.reports.files.plots import confusion_figure, png
+from lenet_exp.tracking.models.load import TrainedModel, load_model
+from lenet_exp.tracking.models.prediction import Logged, log_test_result
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score

@@ -24,8 +24,8 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.answer import check_places, prepare_device, print_score, score_and_log
 from lenet_exp.prediction.figures import write_output
-from lenet_exp.tracking.load import TrainedModel, load_folder
-from lenet_exp.tracking.prediction import Logged, SweepTest, log_sweep_test
+from lenet_exp.tracking.models.load import TrainedModel, load_folder
+from lenet_exp.tracking.models.prediction import Logged, SweepTest, log_sweep_test
 from lenet_exp.training.score import Score
 
 log = logging.getLogger("lenet_exp")

@@ -26,10 +26,10 @@ from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import record_json
-from lenet_exp.tracking.load import TrainedModel, load_file
-from lenet_exp.training.ancestor import ACTIVATIONS
+from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.weights import save_weights, weights_digest
+from lenet_exp.training.trained.ancestor import ACTIVATIONS
+from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 BATCHES = (1, 2, 7)  # sizes with which a file is tried
 TOLERANCE = 1e-4  # of the largest logit; another runtime adds in another order

@@ -1,1 +1,1 @@
-"""What a person sees: progress, tables, pictures."""
+"""What a person sees. What several kinds of output share lies in this folder."""

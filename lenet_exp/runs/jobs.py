@@ -21,8 +21,8 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.reports.progress import display
-from lenet_exp.tracking.usable import check_store
+from lenet_exp.reports.terminal.progress import display
+from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import Chosen, choose_engine

@@ -20,11 +20,11 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.runs.answer import Answer, differs, not_comparable
 from lenet_exp.runs.begin import begin
 from lenet_exp.runs.verify import contradiction
-from lenet_exp.tracking.recorded import Recorded
+from lenet_exp.tracking.models.recorded import Recorded
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine
 from lenet_exp.training.execution import choose_device, use_threads
-from lenet_exp.training.trust import check_activation, check_optimizer, check_trust
+from lenet_exp.training.trained.trust import check_activation, check_optimizer, check_trust
 
 FOLDER = "reproduced"  # in the outputs folder
 

@@ -15,8 +15,8 @@ from lenet_exp.runs.answer import Answer, Verdict, compared, differs, not_compar
 from lenet_exp.runs.repeatable import Repeatable, repeatable
 from lenet_exp.runs.run import run
 from lenet_exp.runs.verify import judge_anew
-from lenet_exp.tracking.delivery import LeftToOthers
-from lenet_exp.tracking.recorded import Recorded
+from lenet_exp.tracking.delivery.store_delivery import LeftToOthers
+from lenet_exp.tracking.models.recorded import Recorded
 from lenet_exp.training.epoch import EpochResult
 
 log = logging.getLogger("lenet_exp")

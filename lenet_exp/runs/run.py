@@ -22,14 +22,14 @@ from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, versions
 from lenet_exp.outputs import check_outputs
-from lenet_exp.reports.augmented import augmented_picture
-from lenet_exp.reports.progress import display, log_to_file
+from lenet_exp.reports.files.augmented import augmented_picture
+from lenet_exp.reports.terminal.progress import display, log_to_file
 from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
-from lenet_exp.tracking.beside import delivered_beside
-from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.delivery.background import delivered_beside
+from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import Chosen, choose_engine, why_not_native

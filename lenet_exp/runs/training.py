@@ -16,10 +16,10 @@ from lenet_exp.folders.conclude import conclude
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.reports.mistakes import find_mistakes, mistakes_picture
-from lenet_exp.reports.progress import display
+from lenet_exp.reports.files.mistakes import find_mistakes, mistakes_picture
+from lenet_exp.reports.terminal.progress import display
 from lenet_exp.stopping import asked
-from lenet_exp.tracking.delivery import Delivery
+from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane

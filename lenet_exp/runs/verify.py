@@ -11,11 +11,11 @@ from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.records import Record
-from lenet_exp.tracking.recorded import Recorded
+from lenet_exp.tracking.models.recorded import Recorded
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.lenet5 import rebuild
-from lenet_exp.training.weights import weights_digest
+from lenet_exp.training.trained.weights import weights_digest
 
 CLASSES = 10  # outputs of the network
 CLOSE = 1e-4  # of the largest logit: classes that close may change places where a CPU rounds in another way

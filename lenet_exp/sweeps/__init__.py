@@ -1,1 +1,1 @@
-"""Runs and sweeps on disk: one folder a run, one folder a sweep."""
+"""Grid sweeps, and what every sweep shares: session, drive, watch, repair, resume, sync."""

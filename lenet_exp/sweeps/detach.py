@@ -11,14 +11,14 @@ from typing import Any, Protocol, runtime_checkable
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.slurm_driver import queued
+from lenet_exp.executors.slurm.driver import queued
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import check_outputs
 from lenet_exp.sweeps.session import Asked, kept_of
 from lenet_exp.sweeps.workers import cores_of
-from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 
 BY_ENVIRONMENT = "allowed with sweep.detach is the environment, MLFLOW_TRACKING_URI, which sbatch passes on"
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from lenet_exp.executors.executor import Executor
+from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.job import Job
-from lenet_exp.pool.pool import Done
 from lenet_exp.stopping import asked, before_leaving, graceful
 
 TICK_SECONDS = 0.2

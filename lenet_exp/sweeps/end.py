@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, Models
+from lenet_exp.confirmation.command import keep_answer
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.sweep_table import print_sweep
-from lenet_exp.sweeps.confirm import keep_answer
+from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.repair import OWN_RUN
-from lenet_exp.tracking.delivery import StoreDelivery
-from lenet_exp.tracking.parent import close_parent, left_of_sweep, name_parent
-from lenet_exp.tracking.sweep_report import report_sweep
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.tracking.sweeps.parent import close_parent, left_of_sweep, name_parent
+from lenet_exp.tracking.sweeps.report import report_sweep
 
 
 @dataclass(frozen=True)

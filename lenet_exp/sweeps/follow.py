@@ -7,10 +7,10 @@ from collections import Counter
 
 from rich.console import Console
 
-from lenet_exp.executors.slurm_driver import queued
+from lenet_exp.executors.slurm.driver import queued
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.progress import Display
+from lenet_exp.reports.terminal.progress import Display
 
 TICK_SECONDS = 1.0
 RESTS = 9  # times as long as looking took, which with ten thousand runs takes its time

@@ -16,7 +16,7 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.explain import explain_hydra
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.local_launcher import LocalLauncher
+from lenet_exp.executors.local.local_launcher import LocalLauncher
 
 
 @contextmanager

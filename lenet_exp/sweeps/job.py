@@ -14,9 +14,9 @@ from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.progress import display
+from lenet_exp.reports.terminal.progress import display
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery import Delivery, LeftToOthers
+from lenet_exp.tracking.delivery.store_delivery import Delivery, LeftToOthers
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
 

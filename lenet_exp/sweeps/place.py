@@ -9,8 +9,8 @@ from lenet_exp.config.schema import EngineName
 from lenet_exp.data.images import data_digests
 from lenet_exp.errors import ConfigError, DataError
 from lenet_exp.executors.host import Carried, Host
-from lenet_exp.executors.slurm_messages import Desk, PlacePlan
-from lenet_exp.executors.slurm_place import Place, place_name
+from lenet_exp.executors.slurm.messages import Desk, PlacePlan
+from lenet_exp.executors.slurm.place import Place, place_name
 from lenet_exp.folders.job import Job, job_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.workers import work_elsewhere

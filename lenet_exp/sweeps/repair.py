@@ -17,9 +17,9 @@ from lenet_exp.folders.results import give_up, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.stores import Stores
-from lenet_exp.tracking.delivery import StoreDelivery
-from lenet_exp.tracking.parent import close_parent
-from lenet_exp.tracking.sweep_report import report_sweep
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.tracking.sweeps.parent import close_parent
+from lenet_exp.tracking.sweeps.report import report_sweep
 
 LEAVING_SECONDS = 5.0  # so long a process that was ended may take to be gone
 OWN_RUN = "the sweep's own MLflow run"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lenet_exp.config.schema import Config
+from lenet_exp.confirmation.command import lies_here
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.sweeps.confirm import lies_here
-from lenet_exp.training.trust import foreign_class
+from lenet_exp.training.trained.trust import foreign_class
 
 
 def frozen_jobs(sweep: SweepFolder, given: Config) -> tuple[list[Job], Config]:

@@ -15,6 +15,7 @@ from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.executor import GivesExecutor, Report
+from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own, owner_of
@@ -24,7 +25,6 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.machine import versions
 from lenet_exp.outputs import check_outputs
-from lenet_exp.pool.pool import Done
 from lenet_exp.reports.search_words import begun_words
 from lenet_exp.stopping import Terminated, signal_of
 from lenet_exp.sweeps.drive import drive
@@ -33,11 +33,11 @@ from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
-from lenet_exp.tracking.beside import Beside
-from lenet_exp.tracking.delivery import StoreDelivery
-from lenet_exp.tracking.live_report import LiveReport
-from lenet_exp.tracking.parent import open_parent
-from lenet_exp.tracking.system_metrics import sampling, system_metrics
+from lenet_exp.tracking.delivery.background import Beside
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.tracking.delivery.system_metrics import sampling, system_metrics
+from lenet_exp.tracking.sweeps.live_report import LiveReport
+from lenet_exp.tracking.sweeps.parent import open_parent
 from lenet_exp.training.bits import bits_depend_on
 
 HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)

@@ -8,7 +8,7 @@ import signal
 import time
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.slurm_driver import cancel, queued
+from lenet_exp.executors.slurm.driver import cancel, queued
 from lenet_exp.folders.owner import Owner
 from lenet_exp.folders.sweep_folder import SweepFolder
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from lenet_exp.addresses import frozen_uri, store_uri
 from lenet_exp.config.schema import Tracking
 from lenet_exp.errors import UserError
-from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 
 log = logging.getLogger("lenet_exp")
 

@@ -20,13 +20,13 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.repair import OWN_RUN, end_dead, end_dead_run
 from lenet_exp.sweeps.stores import Stores
-from lenet_exp.tracking.delivery import StoreDelivery
-from lenet_exp.tracking.left import Amount, gained, left_of
-from lenet_exp.tracking.mlflow_runs import alive
-from lenet_exp.tracking.parent import close_parent, is_whole, left_of_sweep, models_of, open_parent
-from lenet_exp.tracking.restored import learn_files
-from lenet_exp.tracking.store import Store
-from lenet_exp.tracking.sweep_report import report_sweep
+from lenet_exp.tracking.delivery.left import Amount, gained, left_of
+from lenet_exp.tracking.delivery.restored import learn_files
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from lenet_exp.tracking.stores.mlflow_runs import alive
+from lenet_exp.tracking.stores.store import Store
+from lenet_exp.tracking.sweeps.parent import close_parent, is_whole, left_of_sweep, models_of, open_parent
+from lenet_exp.tracking.sweeps.report import report_sweep
 
 DAMAGED = (OSError, ValueError, UserError)  # what a damaged folder raises: it concerns itself alone
 

@@ -12,9 +12,9 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.progress import display
-from lenet_exp.tracking.beside import Beside
-from lenet_exp.tracking.live_report import LiveReport
+from lenet_exp.reports.terminal.progress import display
+from lenet_exp.tracking.delivery.background import Beside
+from lenet_exp.tracking.sweeps.live_report import LiveReport
 
 TICK_SECONDS = 0.5
 

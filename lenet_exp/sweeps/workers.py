@@ -17,7 +17,7 @@ from lenet_exp.folders.job import Job, job_json
 from lenet_exp.folders.shapes import check_fields
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
-from lenet_exp.tracking.delivery import LeftToOthers
+from lenet_exp.tracking.delivery.store_delivery import LeftToOthers
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
 

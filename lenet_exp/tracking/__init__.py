@@ -1,1 +1,1 @@
-"""Sends what run folders and sweep folders hold to MLflow. Only this package imports mlflow."""
+"""Uploads run folders and sweep folders to MLflow. Only this package and removal/ import mlflow."""

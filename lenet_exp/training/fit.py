@@ -16,7 +16,7 @@ from lenet_exp.data.images import TrainingData
 from lenet_exp.training.engine import Engine, Step, engine_of
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.lane import Best, Lane, Position
-from lenet_exp.training.weights import weights_digest
+from lenet_exp.training.trained.weights import weights_digest
 
 
 @dataclass(frozen=True)

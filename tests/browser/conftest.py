@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.browser.served import Served, lenet_ui
-from tests.commands import ROOT, lenet_train
-from tests.stores import client, runs
+from tests.tools.commands import ROOT, lenet_train
+from tests.tools.stores import client, runs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

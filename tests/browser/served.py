@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.commands import end, start
+from tests.tools.commands import end, start
 
 LAST_LINE = "Ctrl-C ends it"
 

@@ -10,10 +10,10 @@ import pytest
 import requests
 from mlflow.server.assistant.api import assistant_router
 
-from lenet_exp.tracking.ui_links import CURVES
+from lenet_exp.ui.links import CURVES
 from tests.browser.served import links_in
 from tests.browser.table import rows
-from tests.stores import models
+from tests.tools.stores import models
 
 pytestmark = pytest.mark.slow(seconds=4)  # one after the other, so that they share the sweep and its server
 

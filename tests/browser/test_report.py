@@ -14,9 +14,9 @@ from lenet_exp.comparison.advice import next_command
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.words import verdict
-from lenet_exp.reports.comparison_file import write_comparison
-from lenet_exp.reports.leaderboard import accuracy
+from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.source import Source
+from lenet_exp.reports.terminal.leaderboard import accuracy
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.report import SIZES, VISIBLE, Report
 from tests.comparison.made_up import made, many

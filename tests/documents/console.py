@@ -1,4 +1,4 @@
-"""A `lenet-*` script as pip installs it, for tests/warm.py: the working directory is not on its path."""
+"""A `lenet-*` script as pip installs it, for tests/tools/warm.py: the working directory is not on its path."""
 
 from __future__ import annotations
 

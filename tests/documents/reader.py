@@ -19,10 +19,10 @@ from lenet_exp.folders.find import all_runs
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.browser.served import lenet_ui
-from tests.commands import NO_NETWORK, ROOT, Done, end, lenet_train, start
 from tests.documents.pages import Block, Command
 from tests.documents.rules import SMALLER, Need, Rule, Way, is_repeated, rule_of
-from tests.warm import Process
+from tests.tools.commands import NO_NETWORK, ROOT, Done, end, lenet_train, start
+from tests.tools.warm import Process
 
 SMALL = "dataset=digits batch_size=32 num_epoch=1 tracking.plots=false"
 SWEEP = f"lenet-train -m hydra/launcher=basic {SMALL} optimizer=sgd,adam"

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.commands import ROOT
 from tests.documents.pages import COMMANDS, README, Command
+from tests.tools.commands import ROOT
 
 
 class Way(StrEnum):
@@ -84,7 +84,7 @@ RULES = (
          covered=("tests/test_api.py",)),
     Rule(r"python -m benchmarks\.results", "takes an hour", Way.elsewhere, covered=("benchmarks/results.py",)),
     Rule(r"python -m benchmarks\.manifest check", "reads each run of the results: half a minute", Way.elsewhere,
-         covered=("tests/test_readme.py",)),
+         covered=("tests/documents/test_readme.py",)),
     Rule(r"mlflow gc ", "a path that stands for one's own", needs=Need.sweep, instead=(("/path/", "{outputs}/"),)),
     Rule(r"(MLFLOW_TRACKING_URI=\S+ mlflow models serve|python -c|curl http://127)", "serves a champion of MNIST",
          Way.elsewhere, covered=("tests/prediction/test_serve.py",)),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.tracking.shipped import shipped_file
-from lenet_exp.training.weights import load_weights, save_weights
-from tests.commands import ROOT
+from lenet_exp.tracking.models.shipped import shipped_file
+from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.documents.pages import ALL, COMMANDS, KINDS, PAGES, README, commands
 from tests.documents.reader import Reader
 from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, is_repeated, rule_of
+from tests.tools.commands import ROOT
 
 SELDOM = [f"docs/{name}.md" for name in ("clusters", "disk", "mlflow", "python", "server")]
 OFTEN = [page for page in PAGES[1:] if page not in SELDOM]

@@ -12,7 +12,7 @@ from lenet_exp.api import compose
 from lenet_exp.executors.host import Carried, Host
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import lone_job
-from tests.pool.tasks import number_of, prepare_with
+from tests.executors.local.tasks import number_of, prepare_with
 
 
 @pytest.fixture

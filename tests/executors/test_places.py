@@ -9,9 +9,9 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
+from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.places import MOST_UNREADY, Close, Open, Places, Start, Tell
 from lenet_exp.folders.job import Job
-from lenet_exp.pool.pool import Done
 
 
 def job(number: int) -> Job:

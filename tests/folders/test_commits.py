@@ -22,7 +22,7 @@ from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import Lane, new_lane
-from lenet_exp.training.weights import load_weights
+from lenet_exp.training.trained.weights import load_weights
 from tests.training.small import configure, digest, start
 
 SMALL = ("dataset.train_size=120", "dataset.val_size=100", "batch_size=40", "optimizer.lr=0.01")

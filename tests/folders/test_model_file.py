@@ -18,9 +18,9 @@ from lenet_exp.folders.records import Outcome, Record, record_json, record_of
 from lenet_exp.folders.results import RunResult
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.evaluate import evaluate
-from lenet_exp.training.weights import load_weights, save_weights, weights_digest
+from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.conftest import SETTINGS
-from tests.records import a_record
+from tests.tools.records import a_record
 from tests.training.small import configure
 
 RUN_ID = "0123456789abcdef0123456789abcdef"

@@ -19,7 +19,7 @@ from lenet_exp.folders.records import (
     record_of,
 )
 from lenet_exp.folders.stored import to_json
-from tests.records import a_record
+from tests.tools.records import a_record
 
 OLD = Path(__file__).resolve().parents[1] / "upgrade" / "release_0.1"
 FILES = {

@@ -16,7 +16,7 @@ from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.machine import host
 from lenet_exp.training.lane import Best
-from tests.records import a_record
+from tests.tools.records import a_record
 
 BEGUN = a_record(name="n", created_ms=1)
 BEST = Best(2, 0.2, {"w": torch.full((3,), 2.0)}, torch.zeros(2, dtype=torch.int64))

@@ -14,7 +14,7 @@ from lenet_exp.folders.records import Outcome, history_of
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import unbroken
 from lenet_exp.training.lane import Best
-from tests.records import a_record
+from tests.tools.records import a_record
 
 BEGUN = a_record(name="n", created_ms=1)
 RECORD = replace(BEGUN, outcome=Outcome.finished, best_epoch=2, best_val_accuracy=0.2)

@@ -21,10 +21,10 @@ from lenet_exp.folders import damage
 from lenet_exp.folders.find import all_runs, find_run, find_sweep
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.reports.sweep_status import print_list, print_status
-from lenet_exp.tracking.load import load_file
-from tests.commands import MINE, SMALL, lenet_train
+from lenet_exp.reports.terminal.sweep_status import print_list, print_status
+from lenet_exp.tracking.models.load import load_file
 from tests.fuzz.test_lines import check
+from tests.tools.commands import MINE, SMALL, lenet_train
 
 SHORT = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false")
 ODD: list[Any] = [None, -1, 10**400, "\ud800", "../../x", [[]], {"a": {"b": [None]}}, 1.5, True, float("nan")]

@@ -11,9 +11,9 @@ import pytest
 from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.folders.run_folder import RunFolder
-from tests.commands import NO_NETWORK, Done
 from tests.conftest import Cli
 from tests.prediction.drawn import STYLES, draw
+from tests.tools.commands import NO_NETWORK, Done
 
 SMALL = ("dataset=digits", "num_epoch=1", "dataset.train_size=64", "tracking.plots=false", "tracking.models=none")
 TRAIN = [  # as a hasty, a curious and a hostile person type them

@@ -19,13 +19,13 @@ from lenet_exp.errors import UserError
 from lenet_exp.folders.records import record_json
 from lenet_exp.prediction import portable
 from lenet_exp.prediction.portable import write_portable
-from lenet_exp.tracking.load import TrainedModel, load_file
-from lenet_exp.tracking.shipped import shipped_file
-from lenet_exp.training.ancestor import ACTIVATIONS
+from lenet_exp.tracking.models.load import TrainedModel, load_file
+from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.weights import load_weights
-from tests.commands import SMALL
-from tests.stores import client, runs
+from lenet_exp.training.trained.ancestor import ACTIVATIONS
+from lenet_exp.training.trained.weights import load_weights
+from tests.tools.commands import SMALL
+from tests.tools.stores import client, runs
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_onnx = pytest.mark.skipif(

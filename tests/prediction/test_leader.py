@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.commands import SMALL, lenet_train
-from tests.stores import client, runs
+from tests.tools.commands import SMALL, lenet_train
+from tests.tools.stores import client, runs
 
 SWEEP = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
 

@@ -17,8 +17,8 @@ from lenet_exp.api import compose
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import DataError
 from lenet_exp.prediction.pictures import classify, read_pictures
-from lenet_exp.tracking.load import load_file
-from lenet_exp.tracking.shipped import shipped_file
+from lenet_exp.tracking.models.load import load_file
+from lenet_exp.tracking.models.shipped import shipped_file
 from tests.prediction.drawn import STYLES, draw
 from tests.prediction.photographs import KINDS, OF_A_KIND, photographs
 

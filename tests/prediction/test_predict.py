@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.commands import SMALL, lenet_train
-from tests.stores import client, files, runs
-from tests.test_cli import is_one_line
+from tests.commands.test_cli import is_one_line
+from tests.tools.commands import SMALL, lenet_train
+from tests.tools.stores import client, files, runs
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 import lenet_exp
-from tests.commands import SMALL, free_port, lenet_train
+from tests.tools.commands import SMALL, free_port, lenet_train
 
 MODEL = "models:/lenet5-digits@champion"
 

@@ -22,15 +22,15 @@ from lenet_exp.api import compose
 from lenet_exp.errors import UserError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
-from lenet_exp.tracking.adopt import take_over_one
-from lenet_exp.tracking.logged import MAX_BYTES
-from lenet_exp.tracking.model import WEIGHTS
-from lenet_exp.tracking.model_files import EXPORTED
-from lenet_exp.tracking.store import open_store
-from lenet_exp.training.weights import load_weights, save_weights, weights_digest
-from tests.commands import SMALL, lenet_train
-from tests.stores import client, models, runs
-from tests.training.test_ancestor import Call
+from lenet_exp.tracking.delivery.adopt import take_over_one
+from lenet_exp.tracking.models.logged import MAX_BYTES
+from lenet_exp.tracking.models.model import WEIGHTS
+from lenet_exp.tracking.models.model_files import EXPORTED
+from lenet_exp.tracking.stores.store import open_store
+from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
+from tests.tools.commands import SMALL, lenet_train
+from tests.tools.stores import client, models, runs
+from tests.training.trained.test_ancestor import Call
 
 LINE = [*SMALL, "num_epoch=1", "num_threads=1", "activation=prelu", "tracking.plots=false"]
 

@@ -14,11 +14,11 @@ import yaml
 import lenet_exp
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.tracking.load import load_file
-from lenet_exp.tracking.shipped import shipped_file
+from lenet_exp.tracking.models.load import load_file
+from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.trust import check_activation
-from lenet_exp.training.weights import load_weights, save_weights
+from lenet_exp.training.trained.trust import check_activation
+from lenet_exp.training.trained.weights import load_weights, save_weights
 
 SWISH = "from torch import nn\nclass Swish(nn.SiLU): pass\n"
 

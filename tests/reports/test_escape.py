@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.reports.comparison_file import write_comparison
-from lenet_exp.reports.comparison_plots import figures
-from lenet_exp.reports.comparison_tex import SIGNS
-from lenet_exp.reports.comparison_tex import escaped as in_tex
-from lenet_exp.reports.description import ended
 from lenet_exp.reports.escape import as_line, code, inline
-from lenet_exp.reports.plots import confusion_figure, png
+from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.files.comparison_plots import figures
+from lenet_exp.reports.files.comparison_tex import SIGNS
+from lenet_exp.reports.files.comparison_tex import escaped as in_tex
+from lenet_exp.reports.files.description import ended
+from lenet_exp.reports.files.plots import confusion_figure, png
 from lenet_exp.reports.source import Source
 from tests.comparison.made_up import many
-from tests.reports.pages import Page, data_of, page
+from tests.reports.page.pages import Page, data_of, page
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

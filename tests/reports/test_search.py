@@ -16,15 +16,15 @@ from lenet_exp.comparison.searched import Searched, SearchedFlag, SearchedRun, s
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
-from lenet_exp.reports.page_search import search_page_data
-from lenet_exp.reports.plots import png
+from lenet_exp.reports.files.plots import png
+from lenet_exp.reports.files.search_plots import search_figures
+from lenet_exp.reports.files.search_range import curves_range, trials_range
+from lenet_exp.reports.page.page_search import search_page_data
 from lenet_exp.reports.search_lines import search_data, search_lines
-from lenet_exp.reports.search_plots import search_figures
-from lenet_exp.reports.search_range import curves_range, trials_range
-from tests.commands import lenet_train
-from tests.reports.pages import data_of, page
-from tests.stores import client, files, runs
-from tests.sweeps.searched import LINE, SPACE, only_sweep
+from tests.reports.page.pages import data_of, page
+from tests.search.searched import LINE, SPACE, only_sweep
+from tests.tools.commands import lenet_train
+from tests.tools.stores import client, files, runs
 
 N = 12
 SLOW = pytest.mark.slow(seconds=15)  # for the search, which they share

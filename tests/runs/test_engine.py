@@ -19,11 +19,11 @@ from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.native.library import described, kernels
-from tests.commands import SMALL, Done, end, lenet_train, start
-from tests.stores import client, points, runs
-from tests.sweeps.counts import counts
+from tests.tools.commands import SMALL, Done, end, lenet_train, start
+from tests.tools.counts import counts
+from tests.tools.stores import client, points, runs
 
 QUICK = (*SMALL, "dataset.train_size=320", "num_epoch=2", "tracking.plots=false", "tracking.models=none")
 KILLED = (

@@ -20,11 +20,11 @@ from lenet_exp.folders.commits import file_sha256
 from lenet_exp.folders.records import Outcome, Record, record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import sealed
-from lenet_exp.tracking.reproduced import tell
-from lenet_exp.training.weights import load_weights, save_weights, weights_digest
-from tests.commands import SMALL, end, lenet_train, start
+from lenet_exp.tracking.delivery.reproduced import tell
+from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.conftest import Cli
-from tests.stores import client, runs
+from tests.tools.commands import SMALL, end, lenet_train, start
+from tests.tools.stores import client, runs
 
 LINE = (*SMALL, "num_epoch=3", "num_threads=1", "tracking.plots=false")
 OPTIONS = (

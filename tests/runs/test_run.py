@@ -21,10 +21,10 @@ from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery import StoreDelivery
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.epoch import EpochResult
-from tests.commands import MINE, SMALL, end, lenet_train, start
-from tests.stores import client, models, points, runs
+from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+from tests.tools.stores import client, models, points, runs
 
 LINE = (*SMALL, "dataset.train_size=320", "num_epoch=4", "num_threads=1", "tracking.plots=false")
 TORCH = (*LINE, "engine=torch")  # whose bits depend on the CPU

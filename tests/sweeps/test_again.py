@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.commands import MINE, SMALL, Done, lenet_train
-from tests.stores import client, everything, models, points, runs
-from tests.sweeps.counts import counts
+from tests.tools.commands import MINE, SMALL, Done, lenet_train
+from tests.tools.counts import counts
+from tests.tools.stores import client, everything, models, points, runs
 
 QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", "hydra/launcher=basic")
 LINE = ("-m", *QUICK, "optimizer=sgd,adam", "optimizer.momentum=0,0.9")

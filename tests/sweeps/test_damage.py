@@ -17,10 +17,10 @@ from lenet_exp.folders import damage
 from lenet_exp.folders.seal import with_digest
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
-from tests.commands import MINE, SMALL, Done, lenet_train
 from tests.conftest import Cli
-from tests.stores import client, runs
-from tests.sweeps.counts import counts
+from tests.tools.commands import MINE, SMALL, Done, lenet_train
+from tests.tools.counts import counts
+from tests.tools.stores import client, runs
 
 BASIC = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=2", "tracking.plots=false", "tracking.models=none")
 LINE = (f"--config-dir={MINE}", *BASIC, "activation=relu,raises")

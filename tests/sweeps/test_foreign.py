@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.folders.seal import sealed, with_digest
-from tests.commands import SMALL, lenet_train
+from tests.tools.commands import SMALL, lenet_train
 
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.plots=false", "tracking.models=none")
 

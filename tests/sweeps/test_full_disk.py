@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import SMALL, end, start
-from tests.stores import client, runs
+from tests.tools.commands import SMALL, end, start
+from tests.tools.stores import client, runs
 
 LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.plots=false")
 

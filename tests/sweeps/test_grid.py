@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lenet_exp.config.conf_dir import CONF_DIR
-from tests.commands import SMALL, lenet_train
-from tests.stores import client, models, runs
+from tests.tools.commands import SMALL, lenet_train
+from tests.tools.stores import client, models, runs
 
 ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))
 OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"))

@@ -1,6 +1,6 @@
 """kill -9 anywhere, the same line again: in the end nothing shows of it.
 
-At each kind of point where a run or a sweep writes something (tests/sweeps/strikes.py; in CI a quarter of them), and at
+At each kind of point where a run or a sweep writes something (tests/tools/strikes.py; in CI a quarter of them), and at
 random while workers train.
 `python -m benchmarks.kills` does the latter a hundred times.
 """
@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from benchmarks.kills import VICTIMS, batter, differences, run_calmly
-from tests.commands import SMALL, Done, end, start
-from tests.stores import client, files, models, points, runs
-from tests.sweeps.strikes import STRIKE, TRACE
-from tests.warm import Process
+from tests.tools.commands import SMALL, Done, end, start
+from tests.tools.stores import client, files, models, points, runs
+from tests.tools.strikes import STRIKE, TRACE
+from tests.tools.warm import Process
 
 QUICK = (*SMALL, "num_threads=1", "tracking.plots=false")
 RUN = (*QUICK, "num_epoch=3", "tracking.models=none")
@@ -70,7 +70,7 @@ class Calm:
     def _start(self, outputs: Path, **environment: str) -> Done:
         if not outputs.exists():
             shutil.copytree(self._empty, outputs)
-        return end(start(*self.line, outputs=outputs, module="tests.sweeps.strikes", env=environment))
+        return end(start(*self.line, outputs=outputs, module="tests.tools.strikes", env=environment))
 
 
 def left(outputs: Path) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import SMALL, end, lenet_train, start
-from tests.stores import client, everything, runs
-from tests.sweeps.counts import counts
-from tests.sweeps.spies import FOLDER
+from tests.tools.commands import SMALL, end, lenet_train, start
+from tests.tools.counts import counts
+from tests.tools.spies import FOLDER
+from tests.tools.stores import client, everything, runs
 
 HERE = "hydra/launcher=basic"  # in the test's own process
 QUICK = ("-m", HERE, *SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.commands import MINE, SMALL, Done, end, lenet_train, start
-from tests.stores import client, runs
-from tests.sweeps.spies import FOLDER
+from tests.tools.commands import MINE, SMALL, Done, end, lenet_train, start
+from tests.tools.spies import FOLDER
+from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", "tracking.models=none")
 FEW = "dataset.train_size=96"

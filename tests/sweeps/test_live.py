@@ -15,9 +15,9 @@ import pytest
 from mlflow.entities import Run
 
 from lenet_exp.folders.sweep_folder import all_sweeps
-from tests.commands import end, start
-from tests.stores import client, points, runs
-from tests.sweeps.waiting import WAITS, waiting
+from tests.tools.commands import end, start
+from tests.tools.stores import client, points, runs
+from tests.tools.waiting import WAITS, waiting
 
 SEARCH = ("hydra/sweeper=search", "n_trials=4", "optimizer.lr=interval(0.01,0.1)", "search.pruner=none")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -17,11 +17,11 @@ import pytest
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
-from tests.commands import MINE, SMALL, end, start
-from tests.stores import client, runs
-from tests.sweeps.counts import counts
 from tests.sweeps.layers import REACHED
-from tests.sweeps.waiting import wait_until_left
+from tests.tools.commands import MINE, SMALL, end, start
+from tests.tools.counts import counts
+from tests.tools.stores import client, runs
+from tests.tools.waiting import wait_until_left
 
 LINE = (*SMALL, "num_epoch=3", "num_threads=1", "activation=waits", "tracking.plots=false", "tracking.models=none")
 SLOPPY = """

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from lenet_exp.api import compose
-from lenet_exp.executors import slurm_messages as messages
-from lenet_exp.executors.slurm_messages import Desk
+from lenet_exp.executors.slurm import messages
+from lenet_exp.executors.slurm.messages import Desk
 from lenet_exp.folders.job import Job, job_json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.sweeps.place import _other_data
 from lenet_exp.sweeps.workers import Carry
-from tests.commands import end, start
+from tests.tools.commands import end, start
 
 EPOCHS = 50
 NAME = "7_0-0-0"

@@ -23,9 +23,9 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
+from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop
 from lenet_exp.folders.job import Job
-from lenet_exp.pool.pool import Done
 from lenet_exp.stopping import Terminated, asked
 from lenet_exp.sweeps.drive import drive
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import MINE, SMALL, Done, end, start
-from tests.stores import client, models, points, runs
-from tests.sweeps.counts import counts
 from tests.sweeps.layers import REACHED
-from tests.sweeps.waiting import wait_until_left
+from tests.tools.commands import MINE, SMALL, Done, end, start
+from tests.tools.counts import counts
+from tests.tools.stores import client, models, points, runs
+from tests.tools.waiting import wait_until_left
 
 pytestmark = pytest.mark.slow(seconds=7)
 

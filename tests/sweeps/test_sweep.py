@@ -15,9 +15,9 @@ from mlflow.entities import Run
 
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
-from tests.commands import MINE, NO_NETWORK, SMALL, Done, lenet_train
-from tests.stores import client, files, models, points, runs
-from tests.sweeps.counts import counts
+from tests.tools.commands import MINE, NO_NETWORK, SMALL, Done, lenet_train
+from tests.tools.counts import counts
+from tests.tools.stores import client, files, models, points, runs
 
 HERE = ("-m", f"--config-dir={MINE}", "hydra/launcher=basic", *SMALL)
 ACTIVATION = "activation=selu,raises"  # `raises` stops in the middle of the second epoch

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.commands import SECRET, SMALL, Done, end, free_port, mlflow_server, start
-from tests.servers import erring_server, silent_server
-from tests.stores import client, everything, models, runs
-from tests.sweeps.waiting import WAITS, wait_until_left, waiting
-from tests.tracking.test_store import leaks
+from tests.tools.commands import SECRET, SMALL, Done, end, free_port, mlflow_server, start
+from tests.tools.servers import erring_server, silent_server
+from tests.tools.stores import client, everything, models, runs
+from tests.tools.waiting import WAITS, wait_until_left, waiting
+from tests.tracking.stores.test_store import leaks
 
 LINE = (*SMALL, "dataset.train_size=320", "num_epoch=1", "num_threads=1", "tracking.plots=false")
 NOTHING = "delivered: nothing\nleft: nothing\n"

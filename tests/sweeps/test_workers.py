@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.pool import pool
-from tests.commands import MINE, SMALL, Done, end, lenet_train, start
-from tests.stores import client, points, runs
-from tests.sweeps.counts import counts
-from tests.sweeps.spies import FOLDER
+from lenet_exp.executors.local import pool
+from tests.tools.commands import MINE, SMALL, Done, end, lenet_train, start
+from tests.tools.counts import counts
+from tests.tools.spies import FOLDER
+from tests.tools.stores import client, points, runs
 
 pytestmark = pytest.mark.slow(seconds=12)
 

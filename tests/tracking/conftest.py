@@ -13,10 +13,10 @@ from mlflow.entities import Run
 
 from lenet_exp.api import compose
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.store import Store, open_store
-from tests.commands import SMALL, Done, free_port, lenet_train, mlflow_server
-from tests.faulty_proxy import FaultyProxy
-from tests.stores import client, runs
+from lenet_exp.tracking.stores.store import Store, open_store
+from tests.tools.commands import SMALL, Done, free_port, lenet_train, mlflow_server
+from tests.tools.faulty_proxy import FaultyProxy
+from tests.tools.stores import client, runs
 
 ITERATIONS = 40  # 1,250 training images in batches of 32
 

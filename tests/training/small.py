@@ -18,7 +18,7 @@ from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.lane import Lane, new_lane
-from lenet_exp.training.weights import weights_digest
+from lenet_exp.training.trained.weights import weights_digest
 
 ACTIVATIONS = sorted(file.stem for file in (CONF_DIR / "activation").glob("*.yaml"))
 OPTIMIZERS = sorted(file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml"))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import EVAL_BATCH, evaluate
 from lenet_exp.training.fit import fit
-from lenet_exp.training.weights import weights_digest
+from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import OPTIMIZERS, by_hand, configure, digest, start, train
 
 NOISY = ["activation=rrelu", "regularization.dropout_rate=0.3"]

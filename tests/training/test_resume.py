@@ -15,7 +15,7 @@ from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import Best, Lane
 from lenet_exp.training.snapshot import restore, snapshot
-from lenet_exp.training.weights import load_weights, save_weights
+from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.training.small import configure, digest, start
 
 LINE = ("num_epoch=3", "dataset.train_size=120", "batch_size=25", "dataset.val_size=100")  # 5 steps an epoch

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import cli
 
-from tests.commands import Done, end, start
-from tests.stores import client
+from tests.tools.commands import Done, end, start
+from tests.tools.stores import client
 
 HERE = Path(__file__).parent
 COMMIT = "cfe5d23"

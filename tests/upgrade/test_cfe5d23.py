@@ -15,7 +15,7 @@ import optuna
 import pytest
 import yaml
 
-from tests.stores import champions, files, points, runs
+from tests.tools.stores import champions, files, points, runs
 from tests.upgrade.earlier import COMMIT, EXPECTED, OUTPUTS, keys, lenet, lost, steady, store, unpacked, written
 
 pytestmark = pytest.mark.slow(seconds=10)

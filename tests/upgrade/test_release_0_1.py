@@ -15,10 +15,10 @@ import torch
 
 from lenet_exp.api import compose
 from lenet_exp.machine import versions
-from lenet_exp.tracking.store import open_store
+from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.training.execution import describe_execution
-from tests.commands import SMALL, lenet_train
-from tests.stores import client, points, runs
+from tests.tools.commands import SMALL, lenet_train
+from tests.tools.stores import client, points, runs
 
 OLD = Path(__file__).parent / "release_0.1"
 LINE = ("-m", *SMALL, "num_epoch=12", "seed=0,1,2", "sweep.workers=1", "tracking.plots=false")

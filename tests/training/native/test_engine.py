@@ -16,7 +16,7 @@ from lenet_exp.training.execution import NATIVE_AUGMENTATION, NATIVE_KERNEL
 from lenet_exp.training.fit import Divergence, fit
 from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.snapshot import restore, snapshot
-from lenet_exp.training.weights import load_weights, save_weights
+from lenet_exp.training.trained.weights import load_weights, save_weights
 from tests.training.native.trained import (
     CONFIGURATIONS,
     fit_native,

@@ -19,7 +19,7 @@ from lenet_exp.training.lane import Lane, new_lane
 from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.library import Kernels
 from lenet_exp.training.snapshot import snapshot
-from lenet_exp.training.weights import weights_digest
+from lenet_exp.training.trained.weights import weights_digest
 from tests.training.small import configure
 
 CPU = torch.device("cpu")

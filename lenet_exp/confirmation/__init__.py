@@ -1,0 +1,1 @@
+"""Tests the leader of a sweep on new seeds, or against a baseline."""

@@ -1,0 +1,207 @@
+"""The line that confirms a sweep: its leader and those not excluded, again, on seeds that none of them has seen."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lenet_exp.comparison.compare import SPLIT, Comparison
+from lenet_exp.comparison.confirm import Plan, confirmation, plan, plan_against
+from lenet_exp.comparison.runs import configuration
+from lenet_exp.config.schema import Config
+from lenet_exp.confirmation.against import beside
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.config_dir import config_dir_of
+from lenet_exp.folders.find import find_sweep
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.outputs import outputs_dir
+
+FIRST = 1000  # fresh seeds begin at a multiple of it
+NOT_KEPT = (
+    "sweep.zip=",
+    "sweep.skip=",
+    "sweep.confirms=",
+    "sweep.points=",
+    "sweep.against=",
+    "sweep.resume=",
+    "sweep.force=",
+    "sweep.dry_run=",
+    "sweep.detach=",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a confirmation is to tell.
+
+    Attributes:
+        points: the difference worth finding, in percentage points.
+        seeds: how many fresh ones; None: as many as tell it.
+        against: a baseline that takes the place of what the sweep could not exclude, as of `against.beside`.
+        uri: the store, where the sweep's own needs a password.
+    """
+
+    points: float
+    seeds: int | None = None
+    against: str | None = None
+    uri: str | None = None
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """A confirmation that can be started.
+
+    Attributes:
+        plan: what it takes.
+        arguments: of lenet-train.
+        before: confirmations of the same sweep that have ended; each further one adds to the error rate.
+        configurations: the frozen flags of each one that is trained.
+    """
+
+    plan: Plan
+    arguments: list[str]
+    before: list[SweepFolder]
+    configurations: frozenset[Flags]
+
+    @property
+    def line(self) -> str:
+        """To type."""
+        return shlex.join(["lenet-train", *self.arguments])
+
+
+def confirmed_sweep(which: str | None) -> SweepFolder:
+    """The sweep to confirm: the one named, else the last; of one that confirms another, that other.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    sweep = find_sweep(which or "last")
+    confirms = sweep.started().confirms
+    return sweep if confirms is None or which is not None else find_sweep(str(sweep.path.parent / confirms))
+
+
+Flags = frozenset[tuple[str, str]]
+
+
+def configurations(sweep: SweepFolder) -> frozenset[Flags]:
+    """What a sweep trains, without seeds."""
+    return frozenset(frozenset(configuration(job.config).items()) for job in sweep.jobs())
+
+
+def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
+    """The sweeps that confirm this one for a data set, ended or not."""
+    found = [s for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
+    return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
+
+
+def confirming(sweep: SweepFolder, comparison: Comparison, asked: Asked) -> Confirming:
+    """The confirmation of one data set's leader in a sweep; the same as long as it has not ended.
+
+    Raises:
+        ConfigError: it can't be planned, or the password of the store was not kept.
+    """
+    planned = plan if asked.against is None else plan_against
+    wanted = planned(comparison, asked.points / 100, asked.seeds)
+    by_run = {job.run: job for job in sweep.jobs()}
+    chosen = [by_run[group.runs[0].id] for group in wanted.groups]
+    ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
+    with_splits = SPLIT in sweep.started().swept
+    before = [job.config for s in [sweep, *ended] for job in s.jobs()]
+    seen = max(max(c.seed, c.split_seed if with_splits else 0) for c in before)
+    seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
+    own = [f"sweep.confirms={sweep.id}", f"sweep.points={asked.points:g}"]
+    config_dir = config_dir_of(sweep.started())
+    columns, configs = _columns(chosen), [job.config for job in chosen]
+    if asked.against is not None:
+        sides = beside(chosen[0], asked.against, Path(config_dir[-1]) if config_dir else None)
+        columns = _columns([replace(chosen[0], overrides=sides.fixed)])
+        columns |= {f"{flag}=": list(values) for flag, values in sides.differing.items()}
+        configs.append(sides.baseline)
+        own.append("sweep.against=true")
+    arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, asked.uri)]
+    trained = frozenset(frozenset(configuration(config).items()) for config in configs)
+    return Confirming(wanted, [*arguments, *own], ended, trained)
+
+
+def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
+    """Raises:
+    ConfigError: the sweep that these jobs confirm is not there, has a seed of theirs or lacks a configuration of
+        theirs, or `sweep.points` is missing.
+    """
+    confirms, points = config.sweep.confirms, config.sweep.points
+    if (confirms is None) != (points is None):
+        raise ConfigError("sweep.confirms, sweep.points: allowed is both or none; lenet-compare confirm= has the line")
+    if confirms is None:
+        return
+    sweep = find_sweep(confirms)
+    used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
+    if used:
+        raise ConfigError(f"seed={min(used)}: sweep {sweep.id} has seen it; allowed are seeds that it has not")
+    tested = configurations(sweep)
+    first = configuration(jobs[0].config)
+    for job in jobs:
+        if config.sweep.against and configuration(job.config) != first:
+            continue
+        other = frozenset(configuration(job.config).items())
+        if other not in tested:
+            nearest = min(tested, key=lambda c: len(c ^ other))
+            flag = min(flag for flag, _ in nearest ^ other)
+            was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
+            raise ConfigError(f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, has not; allowed is {was}")
+
+
+def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
+    """Keeps whether a sweep that confirms another has done so, once all its runs have ended."""
+    if sweep.started().confirms is not None:
+        found = [confirmation(comparison) for comparison in comparisons]
+        answers = {c.confirmed for c in found if c is not None}
+        sweep.save(confirmed=None if None in answers or not answers else all(answers))
+
+
+def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
+    """What the jobs were composed from, side by side, the first one's first."""
+    columns: dict[str, list[str]] = {}
+    for job in jobs:
+        own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
+        for key, value in own.items():  # given twice, the last one counts
+            columns.setdefault(key, []).append(value)
+    return columns
+
+
+def _overrides(columns: Mapping[str, list[str]], seeds: range, with_splits: bool, uri: str | None) -> list[str]:
+    """The columns as overrides of one sweep; seeds fresh, and splits if they varied."""
+    fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
+    kept = {k: v for k, v in columns.items() if k not in fresh and not k.startswith(NOT_KEPT)}
+    if uri is not None:
+        kept["tracking.uri="] = [uri]
+    if any("***" in value for values in kept.values() for value in values):
+        raise ConfigError("tracking.uri: its password was not kept; allowed is tracking.uri= with it")
+    several = [key for key, values in kept.items() if len(set(values)) > 1]
+    found = [f"{key}{','.join(values if key in several else values[:1])}" for key, values in kept.items()]
+    found += [f"{key}range({seeds.start},{seeds.stop})" for key in sorted(fresh)]
+    zipped = [_names(several)] if len(several) > 1 else []
+    zipped += [_names(sorted(fresh))] if with_splits else []
+    if zipped:
+        found.append(f"sweep.zip=[{','.join(zipped)}]" if len(zipped) > 1 else f"sweep.zip={zipped[0]}")
+    return found
+
+
+def _names(keys: Iterable[str]) -> str:
+    return f"[{','.join(key.rstrip('=').lstrip('+') for key in keys)}]"
+
+
+def _absolute(job: Job, key: str, value: str) -> str:
+    """Paths as the job has them: it was made in another working directory, perhaps."""
+    path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
+    if path is None:
+        return value
+    return path if re.fullmatch(r"[\w./+-]+", path) else "'" + path.replace("'", r"\'") + "'"
+
+
+def lies_here(sweep: SweepFolder) -> bool:
+    """Whether a sweep is of this outputs folder, and so its overrides are one's own."""
+    return sweep.outputs.resolve() == outputs_dir().resolve()

@@ -1,0 +1,111 @@
+"""The line that tests a sweep's leader on fresh seeds, and on request its sweep: `lenet-compare confirm=`, and the end
+of a search with `confirm=`."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lenet_exp.comparison.compare import Comparison, compare_sweep
+from lenet_exp.comparison.confirm import answer, confirmation
+from lenet_exp.confirmation.command import (
+    Asked,
+    Confirming,
+    configurations,
+    confirmations,
+    confirmed_sweep,
+    confirming,
+    lies_here,
+)
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.results import JobResult, job_results
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import cpu_count
+from lenet_exp.stopping import run_child
+
+LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
+
+
+def confirm(which: str | None, asked: Asked, *, run: bool, where: Sequence[str] = ()) -> int:
+    """Prints the line for each data set of a sweep, and runs it; the exit status.
+
+    Args:
+        which: names the sweep; the last one by default, and of a confirmation the sweep that it confirms.
+        where: overrides that say where its runs are trained.
+
+    Raises:
+        ConfigError: there is no such sweep, or the confirmation can't be planned or run.
+        KeyboardInterrupt, Terminated: a signal came while it ran; it has come to its end.
+    """
+    sweep = confirmed_sweep(which)
+    results = job_results(sweep, sweep.jobs(), since_ms=0)
+    if run and not lies_here(sweep):  # its jobs may name classes of somebody else
+        raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
+    comparisons = compare_sweep(sweep, results)
+    todo = [_told(sweep, c, results, asked, where) for c in comparisons]
+    statuses = [_train(line) for line in todo if line is not None and run]
+    return max(statuses, default=0)
+
+
+def confirm_search(sweep: SweepFolder, points: float | None, uri: str | None, where: Sequence[str]) -> int:
+    """The same for the best of a search that has come to its end; the exit status.
+
+    Args:
+        points: None: nothing is to be confirmed.
+        uri: the store's, as the search was given it.
+        where: overrides that say where the search trained.
+    """
+    search = sweep.started().search
+    if points is None or search is None or not search.ended_by:
+        return 0
+    return confirm(str(sweep.path), Asked(points, uri=uri), run=True, where=where)
+
+
+def _told(
+    sweep: SweepFolder,
+    comparison: Comparison,
+    results: list[JobResult],
+    asked: Asked,
+    where: Sequence[str],
+) -> Confirming | None:
+    """Says what it takes and what to type; None where the very test has ended: its answer stands."""
+    line = confirming(sweep, comparison, asked)
+    for done in confirmations(sweep, comparison.dataset):
+        its = done.started()
+        same = f"{its.points:g}" == f"{asked.points:g}" and configurations(done) == line.configurations
+        if its.confirmed is not None and same:
+            for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
+                tested = confirmation(found)
+                assert tested is not None
+                print(f"{answer(found, tested)} That is the answer of sweep {done.id}.")
+            return None
+    line = replace(line, arguments=[*line.arguments, *where])
+    for earlier in line.before:
+        said = "confirmed" if earlier.started().confirmed else "not confirmed"
+        print(f"sweep {earlier.id} has tested it already, for {earlier.started().points:g} points: {said}{LESS}")
+    wanted = line.plan
+    names = asked.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
+    more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
+    how = f" tell a difference of {asked.points:g} points with a power of 80 %" if asked.seeds is None else ""
+    how += ", allowing for a larger spread than was seen" if how else ""
+    print(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each{how}")
+    if missing := sum(g.missing for g in comparison.groups):
+        print(f"runs of this sweep are missing ({missing}): with them the leader may be another")
+    known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
+    runs = wanted.seeds * len(line.configurations)
+    if known:
+        minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
+        time = "a minute" if minutes == 1 else f"{minutes} minutes"
+        print(f"{runs} runs, about {time} if {cpu_count()} train side by side")
+    prefix = "" if lies_here(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
+    print(f"  {prefix}{line.line}")
+    return line
+
+
+def _train(line: Confirming) -> int:
+    """As if it had been typed; whoever stops this process stops that one with it."""
+    sys.stdout.flush()
+    return run_child([sys.executable, "-P", "-m", "lenet_exp", "train", *line.arguments])

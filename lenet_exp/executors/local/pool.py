@@ -1,0 +1,270 @@
+"""A pool of worker processes that outlives any of them.
+
+Each worker is a process group of its own (setsid), so that a Ctrl-C on the terminal reaches the pool's process alone,
+and runs one job after the other. One that dies costs its job a retry; the others go on. When the pool's process dies,
+its workers come to a clean end by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from lenet_exp.stopping import asked
+
+STOP_SECONDS = 30.0  # after SIGTERM a job has so long to come to its end
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a job ended.
+
+    Attributes:
+        job: its number, as submitted.
+        value: what it returned.
+        error: what it raised, or None.
+        lost: why there is neither, such as `killed by SIGKILL`; None where there is.
+        over_limit: it was lost to its time limit.
+    """
+
+    job: int
+    value: Any = None
+    error: BaseException | None = None
+    lost: str | None = None
+    over_limit: bool = False
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+    job: int | None = None
+    since: float = 0.0
+    stop_by: float | None = None
+    over_limit: bool = False
+
+
+class Pool:
+    """Runs `function(*arguments)` for each job submitted, in at most `workers` processes; use it as a context.
+
+    Args:
+        workers: how many at once.
+        retries: how often a job whose worker died is tried again.
+        time_limit: seconds a job may take; then its worker gets SIGTERM, and the job counts as lost. None: no limit.
+        prepare: called once in each new worker, before its first job.
+        inherit: file descriptors that the workers keep open.
+        output: file that the workers' stdout and stderr are appended to; None: they are the pool's.
+        answer: what is said to a job that asks; called in `next_done`.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        retries: int = 0,
+        time_limit: float | None = None,
+        prepare: Callable[[], object] | None = None,
+        inherit: Sequence[int] = (),
+        output: Path | None = None,
+        answer: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._size = workers
+        self._retries = retries
+        self._time_limit = time_limit
+        self._prepare = cloudpickle.dumps(prepare)
+        self._inherit = tuple(inherit)
+        self._output = output
+        self._answer = answer
+        self._waiting: deque[int] = deque()
+        self._tasks: dict[int, bytes] = {}
+        self._tries: dict[int, int] = {}
+        self._workers: list[_Worker] = []
+        self._stopping = False
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+        """Queues a job; `job` is a number of the caller's own, which `Done` names.
+
+        Where the pool has an `answer`, `function` gets one more argument, by which it asks: it waits for what `answer`
+        says to its question.
+        """
+        self._tasks[job] = cloudpickle.dumps((function, arguments, self._answer is not None))
+        self._tries[job] = 0
+        self._waiting.append(job)
+
+    def next_done(self, timeout: float | None = None) -> Done | None:
+        """Waits for the next job to end; None after `timeout` seconds, or where nothing is left to wait for."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._assign()
+            busy = [w for w in self._workers if w.job is not None]
+            if not busy:
+                return None
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return None
+            pause = min([left if left is not None else 3600.0, *(self._limit(w) for w in busy)])
+            ready = wait([w.pipe for w in busy], max(pause, 0.0))
+            for worker in busy:
+                if worker.pipe in ready:
+                    done = self._receive(worker)
+                    if done is not None:
+                        return done
+                elif self._limit(worker) <= 0:
+                    self._enforce(worker)
+
+    @property
+    def running(self) -> dict[int, int]:
+        """The jobs that run now, with the process ids of their workers."""
+        return {w.job: w.process.pid for w in self._workers if w.job is not None}
+
+    def stop(self) -> None:
+        """Starts no more jobs and asks the running ones to end, by the signal that asked for it here (else SIGTERM);
+        `next_done` still tells of them."""
+        self._waiting.clear()
+        self._stopping = True
+        for worker in self._workers:
+            if worker.job is not None and worker.stop_by is None:
+                self._ask(worker, asked() or signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends all workers and what they started, at once."""
+        for worker in self._workers:
+            _kill_group(worker.process)
+
+    def close(self) -> None:
+        """Lets idle workers go and kills busy ones."""
+        for worker in self._workers:
+            worker.pipe.close()
+            if worker.job is not None:
+                _kill_group(worker.process)
+        for worker in self._workers:
+            try:
+                worker.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                _kill_group(worker.process)
+                worker.process.wait()
+        self._workers = []
+
+    def _assign(self) -> None:
+        while self._waiting:
+            worker = next((w for w in self._workers if w.job is None), None)
+            if worker is None:
+                if len(self._workers) >= self._size:
+                    return
+                worker = self._start()
+                self._workers.append(worker)
+            job = self._waiting.popleft()
+            worker.job, worker.since, worker.stop_by, worker.over_limit = job, time.monotonic(), None, False
+            # An OSError here is a worker that died idle or at its start: the end of its pipe will tell.
+            with contextlib.suppress(OSError):
+                worker.pipe.send_bytes(self._tasks[job])
+
+    def _start(self) -> _Worker:
+        mine, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as stack:
+            output = stack.enter_context(self._output.open("ab")) if self._output else None
+            process = subprocess.Popen(
+                # -P: with -m alone, a torch.py that lies in the working directory would be imported first
+                [sys.executable, "-P", "-m", "lenet_exp.executors.local.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(theirs.fileno(), *self._inherit),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                start_new_session=True,
+            )
+        pipe = Connection(mine.detach())
+        with contextlib.suppress(OSError):
+            pipe.send_bytes(self._prepare)
+        return _Worker(process, pipe)
+
+    def _receive(self, worker: _Worker) -> Done | None:
+        """What a worker sent; None where it asked, or where its job will be tried again."""
+        job = worker.job
+        assert job is not None
+        try:
+            question, value, error = cloudpickle.loads(worker.pipe.recv_bytes())
+        except (EOFError, OSError):
+            return self._lost(worker, job)
+        if question is not None:
+            assert self._answer is not None
+            answer = cloudpickle.dumps(self._answer(question))
+            with contextlib.suppress(OSError):  # it died meanwhile: the end of its pipe will tell
+                worker.pipe.send_bytes(answer)
+            return None
+        worker.job = None
+        if worker.stop_by is not None:  # it was told to end, and leaves now
+            self._remove(worker)
+        if worker.over_limit:
+            return self._end(Done(job, lost=self._over_limit(), over_limit=True))
+        return self._end(Done(job, value, error))
+
+    def _lost(self, worker: _Worker, job: int) -> Done | None:
+        _kill_group(worker.process)  # what it may have started itself
+        code = worker.process.wait()
+        self._remove(worker)
+        if worker.over_limit:
+            return self._end(Done(job, lost=self._over_limit(), over_limit=True))
+        self._tries[job] += 1
+        if self._tries[job] <= self._retries and not self._stopping:
+            self._waiting.appendleft(job)
+            return None
+        reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with status {code}"
+        return self._end(Done(job, lost=reason))
+
+    def _end(self, done: Done) -> Done:
+        del self._tasks[done.job], self._tries[done.job]
+        return done
+
+    def _remove(self, worker: _Worker) -> None:
+        worker.pipe.close()
+        self._workers.remove(worker)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(STOP_SECONDS)
+
+    def _limit(self, worker: _Worker) -> float:
+        """Seconds until something has to be done about the worker."""
+        if worker.stop_by is not None:
+            return worker.stop_by - time.monotonic()
+        return worker.since + self._time_limit - time.monotonic() if self._time_limit else 3600.0
+
+    def _enforce(self, worker: _Worker) -> None:
+        if worker.stop_by is None:
+            worker.over_limit = True
+            self._ask(worker, signal.SIGTERM)
+        else:
+            worker.stop_by = time.monotonic() + STOP_SECONDS
+            _kill_group(worker.process)
+
+    def _over_limit(self) -> str:
+        return f"over the time limit of {self._time_limit:g} s"
+
+    @staticmethod
+    def _ask(worker: _Worker, which: signal.Signals) -> None:
+        worker.stop_by = time.monotonic() + STOP_SECONDS
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.process.pid, which)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,148 @@
+"""The executor of a Ray cluster: an actor for each place, where Ray finds the resources for it.
+
+Ray says where, and that something died; all else is as on one machine: a job whose process or node is lost goes on
+from its last commit at another place (`Places` decides that).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import ray
+
+from lenet_exp.executors.executor import Work
+from lenet_exp.executors.host import Described, Question, carried, check_place
+from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop, Tell
+from lenet_exp.executors.ray.cluster import Cluster, RayOptions, never_begins
+from lenet_exp.folders.job import Job
+
+LOOK_SECONDS = 5.0  # between two looks at what the cluster has
+BEFORE = 0  # as a turn: a place is asked what it is, before it gets a job
+
+
+class RayExecutor:
+    """An `Executor`.
+
+    Args:
+        retries: how often a job is tried again whose process or node died.
+        time_limit: seconds a job may take; None: any.
+
+    Raises:
+        ConfigError: as of `Cluster`.
+    """
+
+    def __init__(self, work: Work, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
+        self._work, self._workers = work, options.workers
+        self._cluster = Cluster(options)
+        self._looked, self._room = 0.0, 0
+        self._probe = work.output.with_name(f".probe-{uuid.uuid4().hex[:8]}")
+        self._probe.write_text(self._probe.name)
+        self._carried: Any = ray.put(carried(work, (self._probe, self._probe.name), time_limit))
+        self._places = Places("hydra/launcher=cluster_ray", retries=retries)
+        self._actors: dict[int, Any] = {}
+        self._asked: dict[Any, tuple[int, int]] = {}  # what a place has not answered yet: which place, in which turn
+        self._told: deque[Done] = deque()
+
+    @property
+    def capacity(self) -> int:
+        """What the cluster has room for now; one at least, which waits for a node."""
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked, self._room = time.monotonic(), self._cluster.room()
+        limits = [self._room, self._workers, self._work.jobs]
+        return max(1, min(limit for limit in limits if limit is not None))
+
+    @property
+    def running(self) -> set[int]:
+        return self._places.running
+
+    def submit(self, job: Job) -> None:
+        self._places.submit(job)
+
+    def next_done(self, timeout: float) -> Done | None:
+        deadline = time.monotonic() + timeout
+        while True:
+            if self._told:
+                return self._told.popleft()
+            self._do(self._places.fill(self.capacity))
+            left = deadline - time.monotonic()
+            if not self._asked or left <= 0:
+                return None
+            ready, _ = ray.wait(list(self._asked), timeout=left)
+            for reference in ready:
+                self._hear(reference)
+
+    def stop(self) -> None:
+        self._do(self._places.stop())
+
+    def kill(self) -> None:
+        closing = [actor.close.remote() for actor in self._actors.values()]
+        with contextlib.suppress(Exception):  # what is lost needs no end
+            ray.wait(closing, num_returns=len(closing), timeout=2.0)
+        self._do(self._places.close())
+
+    def __enter__(self) -> RayExecutor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._probe.unlink(missing_ok=True)
+        if self._actors:
+            self.kill()
+        ray.shutdown()
+
+    def _hear(self, reference: Any) -> None:
+        """What a place said."""
+        number, turn = self._asked.pop(reference, (0, 0))
+        if number not in self._actors:  # closed meanwhile
+            return
+        try:
+            said = ray.get(reference)
+        except ray.exceptions.RayTaskError as e:
+            raise e.as_instanceof_cause() from e
+        except ray.exceptions.RayError as e:
+            self._lost(number, turn, e)
+            return
+        if isinstance(said, Described):
+            check_place(said, self._probe.parent)
+            self._places.ready(number)
+        elif isinstance(said, Question):
+            assert self._work.answer is not None
+            self._asked[self._actors[number].go_on.remote(self._work.answer(said.what))] = number, turn
+        else:
+            self._do(self._places.ended(number, turn, said))
+
+    def _lost(self, number: int, turn: int, error: Exception) -> None:
+        """A place is gone, and its node perhaps with it."""
+        self._looked = 0.0
+        why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # after a traceback from there
+        if turn == BEFORE and never_begins(error):
+            raise self._places.hopeless(why) from error
+        if turn != BEFORE:
+            why = f"its node or process was lost ({type(error).__name__})"
+        self._do(self._places.lost(number, why))
+
+    def _do(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Tell):
+                self._told.append(command.done)
+            elif isinstance(command, Open):
+                actor = self._actors[command.place] = self._cluster.new_place(self._carried)
+                self._asked[actor.describe.remote()] = command.place, BEFORE
+            elif isinstance(command, Start):
+                reference = self._actors[command.place].start.remote(command.job)
+                self._asked[reference] = command.place, command.turn
+            elif isinstance(command, Stop):
+                self._actors[command.place].stop.remote()
+            elif isinstance(command, Close):
+                actor = self._actors.pop(command.place)
+                self._asked = {r: asked for r, asked in self._asked.items() if asked[0] != command.place}
+                with contextlib.suppress(Exception):
+                    ray.kill(actor)

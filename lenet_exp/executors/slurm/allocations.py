@@ -1,0 +1,173 @@
+"""The allocations of a sweep: asked for as places are missing, taken over from an earlier start, and given up when they
+are gone."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lenet_exp.errors import ConfigError
+from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments, job_name, job_prefix, log_pattern
+from lenet_exp.executors.slurm.queue import Queue, Queued
+
+QUEUE_SECONDS = 5.0  # between two questions to the controller, which all users share
+AWAY_SECONDS = 30.0  # the same while it does not answer, or refuses
+QUIET_SECONDS = 300.0  # an allocation that runs and of which nothing is heard for so long is ended
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An allocation has no processes any more.
+
+    Attributes:
+        unmade: places that it will not make any more; 0 where it begins once more.
+    """
+
+    id: str
+    why: str
+    unmade: int
+
+
+@dataclass
+class _Allocation:
+    """A job of Slurm.
+
+    Attributes:
+        seen: when the queue showed it last, or when it was submitted.
+        heard: when one of its places was heard last, or when it began; None while it has no node.
+        came: the places that it has made since it began.
+    """
+
+    seen: float
+    heard: float | None = None
+    came: set[str] = field(default_factory=set)
+
+
+class Allocations:
+    """Args:
+    folder: of the script and of what the allocations print.
+    script: of an allocation.
+    """
+
+    def __init__(
+        self, sweep: str, folder: Path, script: str, options: SlurmOptions, queue: Queue, clock: Callable[[], float]
+    ) -> None:
+        self._folder, self._options, self._queue, self._clock = folder, options, queue, clock
+        self._arguments = allocation_arguments(options)
+        self._name = job_name(sweep, self._arguments, script)
+        (folder / "job.sh").write_text(script)
+        self._allocations = self._adopt(job_prefix(sweep))
+        self._had_one = bool(self._allocations)
+        self._look_at = self._ask_at = -math.inf
+
+    def arrived(self, place: str) -> None:
+        """A place has come; what an allocation made before it began again is no more."""
+        one, restart, _ = place.split("-")
+        known = self._allocations.setdefault(one, _Allocation(self._clock()))
+        known.came = {name for name in known.came if name.split("-")[1] == restart} | {place}
+
+    def ask_for(self, places: int) -> None:
+        """Submits allocations, unless those that are there will make so many places, or there may be no more.
+
+        Raises:
+            ConfigError: the first ones are refused; later, the controller may be away, and it is tried again.
+        """
+        tasks, now = self._options.tasks, self._clock()
+        missing = places - sum(max(0, tasks - len(a.came)) for a in self._allocations.values())
+        count = min(math.ceil(missing / tasks), self._options.allocations - len(self._allocations))
+        if count <= 0 or now < self._ask_at:
+            return
+        try:
+            log_file = f"{log_pattern(self._folder)}/%A_%a.log"
+            ids = self._queue.submit(self._folder / "job.sh", self._name, log_file, count, self._arguments)
+        except ConfigError as e:
+            if not self._had_one:
+                raise
+            log.warning("%s; tried again in %.0f s", e, AWAY_SECONDS)
+            self._ask_at = now + AWAY_SECONDS
+            return
+        self._had_one = True
+        self._allocations |= {one: _Allocation(now) for one in ids}
+        log.info("Slurm: %s submitted (%s)", _allocations(count), ", ".join(ids))
+
+    def is_due(self) -> bool:
+        """Whether it is time to `look`."""
+        return self._clock() >= self._look_at
+
+    def look(self, silent: Mapping[str, float]) -> list[Lost]:
+        """Who of them lives.
+
+        Args:
+            silent: for how many seconds nothing was heard of a place.
+        """
+        now = self._clock()
+        self._look_at = now + QUEUE_SECONDS
+        for place, seconds in silent.items():
+            known = self._allocations.get(place.partition("-")[0])
+            if known is not None and known.heard is not None:
+                known.heard = max(known.heard, now - seconds)
+        jobs = self._queue.jobs(self._name)
+        if jobs is None:  # the controller is busy, or away; that says nothing of the jobs
+            self._look_at = now + AWAY_SECONDS
+            for allocation in self._allocations.values():
+                allocation.seen = now
+            return []
+        queued = {job.id: job for job in jobs}
+        found = [self._judge(one, a, queued.get(one), now) for one, a in list(self._allocations.items())]
+        return [lost for lost in found if lost is not None]
+
+    def cancel(self) -> None:
+        """Ends them all."""
+        self._queue.cancel(list(self._allocations))
+
+    def _adopt(self, prefix: str) -> dict[str, _Allocation]:
+        """What an earlier start of this sweep left; those that were asked for otherwise end."""
+        left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
+        ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
+        self._queue.cancel(others)
+        if ours:
+            log.info("Slurm: %s of an earlier start taken over (%s)", _allocations(len(ours)), ", ".join(ours))
+        if others:
+            words = "Slurm: %s of an earlier start ended, asked for with other options (%s)"
+            log.info(words, _allocations(len(others)), ", ".join(others))
+        return {one: _Allocation(self._clock()) for one in ours}
+
+    def _judge(self, one: str, allocation: _Allocation, job: Queued | None, now: float) -> Lost | None:
+        if job is None or job.may_wait_again:
+            absent = now - allocation.seen > self._options.lost_after
+            return self._gone(one, "it is not in the queue any more") if absent else None
+        allocation.seen = now
+        if job.is_over:
+            return self._gone(one, job.state)
+        if job.waits and allocation.heard is not None:  # it was taken back
+            allocation.heard = None
+            allocation.came.clear()
+            return Lost(one, f"allocation {one} waits again ({job.state})", 0)
+        if job.state == "RUNNING":
+            allocation.heard = allocation.heard or now
+            if now - allocation.heard > QUIET_SECONDS:
+                self._queue.cancel([one])
+                return self._gone(one, f"it runs, and nothing is heard of it for {QUIET_SECONDS:.0f} s")
+        return None
+
+    def _gone(self, one: str, why: str) -> Lost:
+        unmade = max(0, self._options.tasks - len(self._allocations.pop(one).came))
+        return Lost(one, f"allocation {one}: {why}; {self._last_words(one)}", unmade)
+
+    def _last_words(self, one: str) -> str:
+        try:
+            text = (self._folder / f"{one}.log").read_text(errors="replace")
+        except OSError:
+            return "what it printed is not here: the outputs folder has to be one that all nodes share"
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        own = [line for line in lines if not line.startswith(("srun:", "slurmstepd"))]
+        return (own or lines or ["it printed nothing"])[-1]
+
+
+def _allocations(count: int) -> str:
+    return f"{count} allocation{'s' if count > 1 else ''}"

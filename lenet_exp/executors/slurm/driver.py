@@ -1,0 +1,61 @@
+"""The job of Slurm that drives a sweep for which nobody waits; and what of a sweep is in the queue."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lenet_exp.executors.slurm.options import (
+    SlurmOptions,
+    driver_arguments,
+    driver_script,
+    job_prefix,
+    log_pattern,
+)
+from lenet_exp.executors.slurm.queue import Queued, SlurmQueue
+
+
+def submit_driver(
+    sweep: Path,
+    command: Sequence[str],
+    options: SlurmOptions,
+    more: Mapping[str, str | int | float | bool | None],
+) -> str:
+    """Submits it; its id.
+
+    Args:
+        sweep: its folder.
+        command: what was typed, without what made it return.
+        more: further options of `sbatch` for this job.
+
+    Raises:
+        ConfigError: Slurm's commands are not there, or it refuses the job.
+    """
+    queue = SlurmQueue()
+    folder = sweep / "slurm"
+    folder.mkdir(parents=True, exist_ok=True)
+    driver = folder / "driver.sh"
+    driver.write_text(driver_script(options, Path.cwd(), command))
+    arguments = driver_arguments(options, more)
+    return queue.submit_one(driver, _name(sweep.name), f"{log_pattern(folder)}/driver-%j.log", arguments)
+
+
+def queued(sweep: Path) -> tuple[Queued | None, list[Queued]]:
+    """The job that drives a sweep, if there is one, and the sweep's allocations, as the queue shows them now."""
+    if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
+        return None, []
+    queue = SlurmQueue()
+    drivers, allocations = (
+        [job for job in queue.jobs(name) or [] if job.is_alive] for name in (_name(sweep.name), job_prefix(sweep.name))
+    )
+    return (drivers[0] if drivers else None), allocations
+
+
+def cancel(jobs: Sequence[Queued]) -> None:
+    """Takes jobs out of the queue; those that run commit first."""
+    SlurmQueue().cancel([job.id for job in jobs])
+
+
+def _name(sweep: str) -> str:
+    return f"lenet-driver-{sweep}"

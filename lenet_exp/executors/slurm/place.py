@@ -1,0 +1,155 @@
+"""A place in an allocation of Slurm: takes a sweep's jobs, one after the other, as long as there are any.
+
+It outlives the process of the sweep: a job goes on when that dies, and when the same line is typed again the place
+commits, begins anew, and takes what it is given. Slurm's notice (SIGUSR2, SIGTERM) has the running job commit first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lenet_exp.executors.host import Described, Host, Question
+from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.slurm import messages
+from lenet_exp.executors.slurm.messages import Desk
+from lenet_exp.stopping import Terminated
+
+TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # between two looks for orders
+BEAT_SECONDS = 5.0
+LOOK_SECONDS = 30.0  # between two looks whether the sweep has a process
+ALONE_SECONDS = 300.0  # so long a place that has nothing to do waits for a sweep whose process died
+TOLD_SECONDS = 10.0  # Slurm's SIGTERM goes to the job's own process too, which a second one would end at once
+
+
+def place_name(environment: Mapping[str, str] = os.environ) -> str:
+    """Of this process, by what Slurm tells it: `<allocation>-<restart>-<task>`."""
+    array, member = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    allocation = f"{array}_{member}" if array and member else environment.get("SLURM_JOB_ID", "0")
+    return f"{allocation}-{environment.get('SLURM_RESTART_COUNT', '0')}-{environment.get('SLURM_PROCID', '0')}"
+
+
+class Place:
+    """Args:
+    desk, session, name: where it is told what to do, and says what came of it.
+    has_driver: whether the sweep has a process now.
+    """
+
+    def __init__(
+        self, desk: Desk, session: str, name: str, host: Host, outputs: Path, has_driver: Callable[[], bool]
+    ) -> None:
+        self._desk, self._session, self._name = desk, session, name
+        self._host, self._outputs, self._has_driver = host, outputs, has_driver
+        self._box, self._driver = desk.place(session, name), desk.driver(session)
+        self._orders: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._turn: int | None = None
+        self._trains = False
+        self._told_to_stop = False  # its job, by the sweep
+        self._why = ""  # the place has to end
+        self._again = False
+        self._signalled = self._ask_at = 0.0
+
+    def serve(self, place: Described) -> bool:
+        """Until there is nothing more to do; whether to begin anew, for a sweep that was started again."""
+        signal.signal(signal.SIGTERM, self._note)
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        with contextlib.suppress(OSError):  # the session is gone: what came of a job stands in its folder
+            self._driver.put(self._name, messages.described(place))
+            self._take_orders()
+            if not self._again:
+                self._driver.put(self._name, {"kind": messages.LEFT, "turn": self._turn, "why": self._why})
+        self._host.close()
+        return self._again
+
+    def _take_orders(self) -> None:
+        while (order := self._orders.get()) is not None and not self._why:
+            turn = self._turn = int(order["turn"])
+            self._trains = True
+            if order["kind"] == messages.START:
+                said = self._host.start(messages.job_in(order, self._outputs))
+            else:
+                said = self._host.go_on(order["value"])
+            self._trains = False
+            if self._why and isinstance(said, Question):
+                break
+            if not self._told_to_stop and self._was_interrupted(said):
+                self._why = self._why or "its job was interrupted"  # Slurm's signal reaches it too, and perhaps first
+                return
+            self._driver.put(self._name, messages.said(turn, said))
+            if said is None or isinstance(said, Done):
+                self._turn = None
+        if self._turn is not None:  # its job has asked, and hears that nobody answers
+            self._trains = True  # until it has committed
+            if self._ask_at <= time.monotonic():
+                self._host.stop()
+            while isinstance(self._host.go_on(None), Question):
+                pass
+
+    def _was_interrupted(self, said: Question | Done | None) -> bool:
+        """Whether a job did not come to its own end, nor to that of its process alone."""
+        if isinstance(said, Done):
+            ends = bool(self._why or self._signalled)
+            return isinstance(said.error, Terminated) or (ends and said.lost is not None and not said.over_limit)
+        return said is None and bool(self._why)
+
+    def _note(self, signum: int, frame: object) -> None:
+        self._signalled = self._signalled or time.monotonic()
+
+    def _watch(self) -> None:
+        beats, beaten, looked, alone_since = self._desk.beats(self._session), 0.0, time.monotonic(), time.monotonic()
+        while True:
+            if signal.sigtimedwait({signal.SIGUSR2}, BUSY_TICK_SECONDS if self._trains else TICK_SECONDS) is not None:
+                self._end("Slurm's notice came")
+            now = time.monotonic()
+            if self._signalled:
+                self._end("Slurm ends its allocation", ask_at=self._signalled + TOLD_SECONDS)
+            if self._why and self._trains and now >= self._ask_at:
+                self._ask_at = math.inf
+                self._host.stop()
+            if self._trains:
+                alone_since = now
+            elif now - looked > LOOK_SECONDS:
+                looked = now
+                if self._has_driver():
+                    alone_since = now
+                elif now - alone_since > ALONE_SECONDS:
+                    self._end("the sweep's process is gone")
+            with contextlib.suppress(OSError, ValueError):  # for a moment, or for good: then it counts as lost
+                plan = self._desk.plan()
+                if plan is None or plan.session != self._session:
+                    self._again = plan is not None
+                    self._end("the sweep is over" if plan is None else "the sweep began anew")
+                    continue
+                for _, order in self._box.take():
+                    self._hear(order)
+                if now - beaten > BEAT_SECONDS:
+                    beaten = now
+                    beats.beat(self._name)
+
+    def _hear(self, order: Mapping[str, Any]) -> None:
+        kind = order.get("kind")
+        if kind == messages.STOP:
+            self._told_to_stop = True
+            self._host.stop()
+        elif kind == messages.LEAVE:
+            self._end("it was told to")
+        elif kind in {messages.START, messages.ANSWER}:
+            self._orders.put(order)
+
+    def _end(self, why: str, *, ask_at: float = 0.0) -> None:
+        """The running job commits and ends, and then the place.
+
+        Args:
+            ask_at: when the job is asked, if it has not come to its end by itself.
+        """
+        if not self._why:
+            self._why, self._ask_at = why, ask_at
+            self._orders.put(None)

@@ -1,0 +1,227 @@
+"""The executor of a Slurm cluster: places in a few allocations, each for many runs.
+
+Slurm starts allocations and says who lives; jobs and answers go through the sweep's folder. Which job goes where, and
+what follows when a place is lost, is decided as on a Ray cluster (`Places`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from lenet_exp.executors.executor import Work
+from lenet_exp.executors.host import check_place
+from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop, Tell
+from lenet_exp.executors.slurm import messages
+from lenet_exp.executors.slurm.allocations import Allocations
+from lenet_exp.executors.slurm.mailbox import Box
+from lenet_exp.executors.slurm.messages import Desk
+from lenet_exp.executors.slurm.options import SlurmOptions, allocation_script
+from lenet_exp.executors.slurm.queue import Queue
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.stopping import Terminated
+
+NAME = "hydra/launcher=cluster_slurm"
+POLL_SECONDS = 0.05
+
+log = logging.getLogger("lenet_exp")
+
+
+class SlurmExecutor:
+    """An `Executor`.
+
+    Args:
+        command: starts a place; the sweep's folder is put behind it.
+        retries: how often a job is tried again whose process or node died without notice.
+        time_limit: seconds a job may take; None: any.
+        clock: seconds, from any time on.
+
+    Raises:
+        ConfigError: Slurm refuses an allocation (at the first `next_done`).
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        options: SlurmOptions,
+        queue: Queue,
+        command: Sequence[str],
+        *,
+        retries: int,
+        time_limit: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        assert work.elsewhere is not None
+        self._work, self._options, self._clock = work, options, clock
+        self._sweep = SweepFolder(work.output.parent)
+        self._desk = Desk(self._sweep.path / "slurm")
+        self._probe = self._sweep.path / ".probe-slurm"
+        self._probe.write_text(self._probe.name)
+        asks = work.answer is not None
+        plan = self._desk.open(work.elsewhere.plan, asks=asks, time_limit=time_limit, probe=self._probe.name)
+        self._session = plan.session
+        self._said, self._beats = self._desk.driver(self._session), self._desk.beats(self._session)
+        script = allocation_script(options, [*command, work.elsewhere.module, str(self._sweep.path)])
+        self._allocations = Allocations(self._sweep.id, self._desk.folder, script, options, queue, clock)
+        self._places = Places(NAME, retries=retries)
+        self._opened: deque[int] = deque()  # places that are asked for and have not come
+        self._bound: dict[str, int] = {}  # places that have come, by their names
+        self._spare: deque[str] = deque()  # that nobody asked for yet
+        self._boxes: dict[str, Box] = {}
+        self._turns: dict[str, int] = {}
+        self._told: deque[Done] = deque()
+        self._stopping = False  # from then on it is no news that allocations end
+
+    @property
+    def capacity(self) -> int:
+        limits = [self._options.places, self._work.jobs]
+        return max(1, min(limit for limit in limits if limit is not None))
+
+    @property
+    def running(self) -> set[int]:
+        return self._places.running
+
+    def submit(self, job: Job) -> None:
+        self._places.submit(job)
+
+    def next_done(self, timeout: float) -> Done | None:
+        deadline = time.monotonic() + timeout
+        while True:
+            self._hear()
+            if self._allocations.is_due():
+                self._look()
+            self._do(self._places.fill(self.capacity))
+            self._allocations.ask_for(len(self._opened))
+            if self._told:
+                return self._told.popleft()
+            left = deadline - time.monotonic()
+            if left <= 0 or not (self._places.waiting or self._places.running):
+                return None
+            time.sleep(min(left, POLL_SECONDS))
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._do(self._places.stop())
+
+    def kill(self) -> None:
+        self._desk.close(self._session)
+        self._allocations.cancel()
+
+    def __enter__(self) -> SlurmExecutor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._probe.unlink(missing_ok=True)
+
+    def _hear(self) -> None:
+        """What the places said since."""
+        for name, message in self._said.take():
+            try:
+                self._heard(name, message)
+            except (KeyError, TypeError, ValueError) as e:
+                self._lost(name, f"it said what can't be read ({type(e).__name__})")
+
+    def _heard(self, name: str, message: Mapping[str, Any]) -> None:
+        kind = message["kind"]
+        if kind == messages.DESCRIBED:
+            check_place(messages.described_in(message), self._sweep.path)
+            self._arrived(name)
+            return
+        number, turn = self._bound.get(name), self._turns.get(name)
+        if kind == messages.LEFT:
+            self._lost(name, str(message["why"]), counts=False)  # its job has committed: that costs it no try
+        elif number is None or turn is None or message["turn"] != turn:
+            return
+        elif kind == messages.QUESTION and self._places.hears(number, turn):
+            assert self._work.answer is not None
+            answer = self._work.answer(messages.report_in(message))
+            self._send(name, {"kind": messages.ANSWER, "turn": turn, "value": answer})
+        elif kind == messages.ENDED:
+            done = messages.done_in(message)
+            if isinstance(done.error, Terminated):  # it did not say so itself, since it might have gone on elsewhere
+                self._sweep.end_job(done.job, None)
+            self._do(self._places.ended(number, turn, done))
+        elif kind == messages.NOT_BEGUN:
+            self._do(self._places.ended(number, turn, None))
+
+    def _arrived(self, name: str) -> None:
+        """A place can take jobs; it may be one of an allocation that Slurm has started again."""
+        allocation, restart, _ = name.split("-")
+        for other in [n for n in (*self._bound, *self._spare) if n.startswith(f"{allocation}-")]:
+            if int(other.split("-")[1]) < int(restart):
+                self._lost(other, "its allocation began again")
+        self._allocations.arrived(name)
+        self._boxes[name] = self._desk.place(self._session, name)
+        self._spare.append(name)
+        self._bind()
+
+    def _bind(self) -> None:
+        while self._spare and self._opened:
+            name, number = self._spare.popleft(), self._opened.popleft()
+            self._bound[name] = number
+            self._places.ready(number)
+
+    def _look(self) -> None:
+        """Who lives: its beats say it of a place, the queue of allocations."""
+        silent = self._beats.silent(self._clock())
+        for name, seconds in silent.items():
+            if seconds > self._options.lost_after:
+                self._lost(name, f"nothing was heard of it for {seconds:.0f} s")
+        changed = self._allocations.look(silent)
+        self._hear()  # what they said before they ended
+        for lost in changed:
+            log.log(logging.DEBUG if self._stopping else logging.INFO, "Slurm: %s", lost.why)
+            self._lose_places(lost.id, lost.why)
+            for _ in range(min(len(self._opened), lost.unmade)):
+                self._do(self._places.lost(self._opened.popleft(), lost.why))
+
+    def _lose_places(self, one: str, why: str) -> None:
+        for name in [n for n in (*self._bound, *self._spare) if n.startswith(f"{one}-")]:
+            self._lost(name, why)
+
+    def _lost(self, name: str, why: str, *, counts: bool = True) -> None:
+        if name in self._spare:
+            self._spare.remove(name)
+        number = self._bound.get(name)
+        if number is not None:
+            self._do(self._places.lost(number, why, counts=counts))
+
+    def _send(self, name: str, message: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # it counts as lost, then
+            self._boxes[name].put("driver", message)
+
+    def _do(self, commands: Sequence[Command]) -> None:
+        names = {number: name for name, number in self._bound.items()}
+        for command in commands:
+            if isinstance(command, Tell):
+                self._told.append(command.done)
+            elif isinstance(command, Open):
+                self._opened.append(command.place)
+                self._bind()
+            elif isinstance(command, Start):
+                name = names[command.place]
+                self._turns[name] = command.turn
+                self._send(name, messages.start(command.turn, command.job))
+            elif isinstance(command, Stop):
+                self._send(names[command.place], {"kind": messages.STOP})
+            elif isinstance(command, Close):
+                self._close(command.place, names.get(command.place))
+
+    def _close(self, number: int, name: str | None) -> None:
+        if name is None:
+            if number in self._opened:
+                self._opened.remove(number)
+            return
+        self._send(name, {"kind": messages.LEAVE})
+        del self._bound[name]
+        self._turns.pop(name, None)

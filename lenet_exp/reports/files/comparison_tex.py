@@ -1,0 +1,83 @@
+r"""A comparison as a table for a paper: `\input{report}`, with `\usepackage{booktabs}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from lenet_exp.comparison.brief import brief
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.config.names import rounded
+from lenet_exp.reports.source import Source
+from lenet_exp.reports.terminal.leaderboard import accuracy, more_line, short, shown_rows
+
+SIGNS = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+    "±": r"$\pm$",
+    **{sign: f"\\{sign}" for sign in "{}$&#%_"},
+    **{sign: f"{{{sign}}}" for sign in "[]*"},  # they mean something after the end of a row
+}
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def tex(comparisons: Sequence[Comparison], source: Source) -> str:
+    """One table a data set: mean and spread of each configuration; bold is what cannot be excluded as best."""
+    made_by = CONTROLS.sub(" ", source.title)
+    return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(map(_table, comparisons))
+
+
+def escaped(text: str) -> str:
+    """A text as TeX prints it, sign for sign."""
+    found, before = [], ""
+    for sign in CONTROLS.sub(" ", text):
+        if before in {*"-'`,?!"} and sign in {*"-'`,"}:  # two of them would be drawn as one
+            found.append("{}")
+        found.append(SIGNS.get(sign, sign))
+        before = sign
+    return "".join(found)
+
+
+def _table(comparison: Comparison) -> str:
+    shown, may_be_best = shown_rows(comparison), comparison.not_excluded
+    said = f"Validation accuracy ({comparison.by} epoch) on {escaped(comparison.dataset)}: "
+    said += r"mean $\pm$ standard deviation over seeds."
+    if len(may_be_best) > 1:
+        said += " Bold: cannot be excluded as best."
+    if (more := more_line(comparison, shown)) is not None:
+        said += f" Not shown: {escaped(more)}."
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{said}}}",
+        rf"  \begin{{tabular}}{{{'l' * len(comparison.flags)}rr}}",
+        r"    \toprule",
+        _row([*(escaped(short(flag)) for flag in comparison.flags), r"accuracy, \%", "seeds"]),
+        r"    \midrule",
+    ]
+    for position, group in enumerate(comparison.groups[:shown]):
+        bold = any(group is left for left in may_be_best)
+        values = [escaped(rounded(value)) for value in comparison.values(group)]
+        lines.append(_row([*values, _reached(comparison, position, bold), str(group.n)]))
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+
+
+def _reached(comparison: Comparison, position: int, bold: bool) -> str:
+    """Its accuracy; of one that diverged or has none, that."""
+    group = comparison.groups[position]
+    reached = escaped(accuracy(group))
+    if bold and group.n:
+        return rf"\textbf{{{reached}}}"
+    said = escaped(brief(comparison, position))
+    if not group.n:
+        return said
+    return f"{reached} ({said})" if group.diverged else reached
+
+
+def _row(values: Iterable[str]) -> str:
+    return f"    {' & '.join(values)} \\\\"

@@ -1,0 +1,1 @@
+"""The comparison as an HTML page, with its scripts and styles."""

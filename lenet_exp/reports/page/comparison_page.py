@@ -1,0 +1,171 @@
+"""A comparison as one HTML page to explore: table, charts and the library that draws them in one file; no request.
+
+The table, the verdict and what to do next are there without JavaScript, too. What the scripts in `page/` draw they take
+from `page_data.py`, as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from html import escape
+from pathlib import Path
+
+from lenet_exp.comparison.advice import next_command, next_step, not_excluded, notes
+from lenet_exp.comparison.brief import brief
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.words import verdict
+from lenet_exp.reports.page.page_data import page_data
+from lenet_exp.reports.source import Source
+from lenet_exp.reports.terminal.leaderboard import AGAINST, capital, cells, effect_lines, heads, remark, title_of
+
+ASSETS = Path(__file__).parent
+LIBRARY = ASSETS / "echarts.min.js"
+SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
+UI = "http://127.0.0.1:5000"  # where lenet-ui serves MLflow's pages, unless that port is taken
+METHOD = """The leader against each other configuration: paired over common seeds, else Welch's test. The same runs
+chose the leader, so all pairs count (Shaffer's method); to win it must lead each other by its test alone. It is called
+ahead of one that is as good in at most 5 of 100 comparisons, and in 95 of 100 all intervals of the leads hold; one that
+begins at 0 says "ahead" and no more. Its lead is still rather too large than too small. A configuration of which runs
+diverged stands after the others, untested."""
+
+
+def page(comparisons: Sequence[Comparison], source: Source) -> str:
+    """The page as text."""
+    data = [page_data(comparison, source) for comparison in comparisons]
+    sections = "".join(_section(comparison, n, source) for n, comparison in enumerate(comparisons))
+    scripts = [LIBRARY.read_text(encoding="utf-8"), _script()]
+    allowed = " ".join(map(_digest, scripts))
+    title = escape(source.title)
+    made = f"<p>Made by</p>{_to_copy(source.command)}" if source.command is not None else f"<p>{title}</p>"
+    return f"""<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:;
+script-src {allowed}; base-uri 'none'; form-action 'none'">
+<title>{title}</title><style>{_asset("page.css")}</style></head>
+<body>
+{sections}
+<footer>{made}
+<p>Validation accuracy, mean ± sample standard deviation over seeds; 95 % intervals of the mean by Student's t.
+{METHOD}</p>
+<p>lenet-compare, {datetime.now():%Y-%m-%d %H:%M}. {_where(source)}</p></footer>
+<div id="said" role="status" aria-live="polite"></div>
+<script type="application/json" id="data">{_json({"server": source.server, "ui": UI, "comparisons": data})}</script>
+<script>{scripts[0]}</script>
+<script>{scripts[1]}</script>
+</body>
+</html>
+"""
+
+
+def _where(source: Source) -> str:
+    """Where its links lead to."""
+    if source.store is None:
+        return ""
+    if source.server is not None:
+        return f"Links lead to MLflow at {escape(source.server)}."
+    return f"Links lead to MLflow's pages at {UI}, which are there while lenet-ui runs."
+
+
+def _section(comparison: Comparison, number: int, source: Source) -> str:
+    parts = [f"<h1>{escape(title_of(comparison))}</h1>", f'<p class="verdict">{escape(verdict(comparison))}</p>']
+    if (left := not_excluded(comparison)) is not None:
+        parts.append(f"<p>{escape(capital(left))}.</p>")
+    step, command = next_step(comparison), next_command(comparison, source.command)
+    if step is not None:
+        parts.append(f"<p>Next: {escape(step)}</p>")
+    if command is not None:
+        parts.append(_to_copy(command))
+    parts += [f'<p class="small">{escape(capital(note))}.</p>' for note in notes(comparison)]
+    lines = "".join(f"<li>{escape(line)}</li>" for line in effect_lines(comparison))
+    head = "What each flag does, in points against the mean of all" if comparison.searched is None else "The search"
+    words = f"<details open><summary>{head}, in words</summary><ul>{lines}</ul></details>" if lines else ""
+    return f"""<section data-comparison="{number}">
+{"".join(parts)}
+<h2>Leaderboard</h2>
+<div class="tools" hidden></div>
+<div class="table">{_table(comparison, source)}</div>
+<div class="charts"></div>
+<p class="small scriptless">The charts, sorting and filters need JavaScript.</p>
+{words}
+</section>
+"""
+
+
+def _table(comparison: Comparison, source: Source) -> str:
+    """Rank, flags, accuracy, the verdict, and what explains it. A narrow screen shows a row as a card."""
+    titles = heads(comparison)
+    titles[-1] = "verdict"
+    accuracy = 1 + len(comparison.flags)
+    order = [*range(accuracy + 1), len(titles) - 1, *range(accuracy + 1, len(titles) - 1)]
+    kinds = ["rank", *["flag"] * len(comparison.flags), "accuracy", "interval", "n", "epoch", "seconds", "verdict"]
+    hints = {"accuracy": "mean and standard deviation over seeds", "verdict": f"{AGAINST}, in points"}
+    hints |= {"interval": "interval of the mean", "epoch": "the best one", "seconds": "of training to the best epoch"}
+    names = ["", *comparison.flags, *[""] * (len(titles) - accuracy)]
+    head = "".join(
+        f'<th scope="col" class="{kinds[i]}" title="{escape(names[i] or hints.get(kinds[i], ""))}">'
+        f"{_breaking(titles[i])}</th>"
+        for i in order
+    )
+    rows = []
+    for position, group in enumerate(comparison.groups):
+        values = cells(comparison, position)
+        shown = [escape(value) for value in values]
+        shown[accuracy] = _linked(shown[accuracy], _best_page(group, source), source)
+        shown[-1] = f'<span title="{escape(remark(comparison, position))}">{escape(brief(comparison, position))}</span>'
+        marks = ' class="leader"' if group is comparison.leader and len(comparison.groups) > 1 else ""
+        row = "".join(f'<td class="{kinds[i]}" data-h="{escape(titles[i])}">{shown[i]}</td>' for i in order)
+        rows.append(f'<tr data-i="{position}"{marks}>{row}</tr>')
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _best_page(group: Group, source: Source) -> str | None:
+    """The page of the best of its runs."""
+    best = max(group.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
+    return source.page_of(best) if best is not None else None
+
+
+def _linked(text: str, its_page: str | None, source: Source) -> str:
+    if its_page is None:
+        return text
+    address = escape(f"{source.server or UI}/{its_page}")
+    return (
+        f'<a href="{address}" data-page="{escape(its_page)}" target="_blank" rel="noopener" '
+        f'title="the best of its runs in MLflow">{text}</a>'
+    )
+
+
+def _to_copy(command: str) -> str:
+    return f'<div class="command"><code>{escape(command)}</code><button class="copy" type="button">copy</button></div>'
+
+
+def _breaking(title: str) -> str:
+    """A head that may be broken where a flag's name has a joint."""
+    return escape(title).replace("_", "_<wbr>").replace(".", ".<wbr>")
+
+
+def _json(value: object) -> str:
+    """JSON that ends no script element."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _digest(script: str) -> str:
+    """As the page's policy names a script that may run; no other may."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+@cache
+def _script() -> str:
+    return "(() => {\n'use strict';\n" + "\n".join(map(_asset, SCRIPTS)) + "\n})();"
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")

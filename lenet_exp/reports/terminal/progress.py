@@ -1,0 +1,289 @@
+"""What the terminal shows while runs train: bars on a terminal, plain lines in a file."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
+
+from lenet_exp.addresses import hide_password
+from lenet_exp.folders.standing import InTraining, Standing
+from lenet_exp.reports.search_words import counts_line
+from lenet_exp.reports.terminal.standing_words import best_words, counts_words, standing_line
+from lenet_exp.training.epoch import EpochResult
+
+NAME = 24  # characters of a run's name beside its bar
+PATIENCE_SECONDS = 2.0  # of silence
+FEW_WRONG = 3  # runs that failed or diverged, the last ones
+LINE_SECONDS = 30.0  # between lines where there is no terminal
+FIRST_SECONDS = 5.0  # before the first of them
+
+T = TypeVar("T")
+
+log = logging.getLogger("lenet_exp")
+console = Console(stderr=True, soft_wrap=True)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log lines above the bars; Rich keeps the two apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(self.format(record), markup=False, highlight=False)
+
+
+class _Formatter(logging.Formatter):
+    """Leaves passwords out, also of the addresses in tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_password(super().format(record))
+
+
+def log_to_console() -> None:
+    """Lets `lenet_exp`'s log lines (INFO and above) reach the terminal, once."""
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    if not any(isinstance(h, _ConsoleHandler) for h in log.handlers):
+        handler = _ConsoleHandler(logging.INFO)
+        handler.setFormatter(_Formatter("%(message)s"))
+        log.addHandler(handler)
+
+
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Appends all log lines to a run's own log."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+class _State(ProgressColumn):
+    """Loss, accuracy, speed: whatever the task has of them."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("state", ""), style="cyan", no_wrap=True, overflow="ellipsis")
+
+
+class _Left(TimeRemainingColumn):
+    """The time left: by rich's estimate, unless the task has one of its own."""
+
+    def render(self, task: Task) -> Text:
+        if "left" not in task.fields:
+            return super().render(task)
+        left = task.fields["left"]
+        if left is None:
+            return Text("-:--:--", style="progress.remaining")
+        minutes, seconds = divmod(math.ceil(left), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}", style="progress.remaining")
+
+
+class _Bars(Progress):
+    """Bars, and lines below them."""
+
+    below: Sequence[Text] = ()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        yield from self.below
+
+
+class Display:
+    """What is shown while runs train: a bar for the sweep and one for each run that trains, the best so far, what went
+    wrong; without a terminal a line after 5 s, then one every 30 s.
+
+    Args:
+        to: where; by default stderr.
+        say: prints a line without a terminal; by default a log line.
+    """
+
+    def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
+        self._to = to
+        self._say = say or (lambda line: log.info("%s", line))
+        self._progress: _Bars | None = None
+        self._sweep: TaskID | None = None
+        self._run: TaskID | None = None
+        self._runs_here = False
+        self._epoch_text = ""
+        self._jobs: dict[int, TaskID] = {}
+        self._said = -math.inf
+        self._waits = ""
+
+    @property
+    def _console(self) -> Console:
+        return self._to or console
+
+    @contextmanager
+    def sweep(self) -> Iterator[None]:
+        """A bar for a whole sweep, moved by `standing`."""
+        first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
+        self._said, self._runs_here = first, False
+        with self._bars() as progress:
+            self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)
+            try:
+                yield
+            finally:
+                self._show_running([])
+                progress.below = ()
+                progress.remove_task(self._sweep)
+                self._sweep = None
+
+    def standing(self, standing: Standing) -> None:
+        """How the sweep stands now."""
+        if not self._console.is_terminal:
+            self._line(standing_line(standing))
+        elif self._progress is not None and self._sweep is not None:
+            state, left = counts_words(standing), standing.seconds_left
+            self._progress.update(self._sweep, completed=standing.share, state=state, left=left)
+            self._show_running([] if self._runs_here else standing.running)
+            self._progress.below = self._below(standing)
+
+    def waiting(self, line: str) -> None:
+        """Why nothing trains."""
+        if not self._console.is_terminal:
+            if line != self._waits:  # what changed is said at once
+                self._said = -math.inf
+            self._waits = line
+            self._line(line)
+        elif self._progress is not None:
+            self._progress.below = [_one_line(line)]
+
+    def _line(self, line: str) -> None:
+        if time.monotonic() - self._said >= LINE_SECONDS:
+            self._say(line)
+            self._said = time.monotonic()
+
+    def _show_running(self, runs: Sequence[InTraining]) -> None:
+        """A bar for each, as far as there is room."""
+        if self._progress is None:
+            return
+        shown = {run.job.number: run for run in runs[: self._room]}
+        for number in self._jobs.keys() - shown.keys():
+            self._progress.remove_task(self._jobs.pop(number))
+        for number, run in shown.items():
+            of = run.job.config.num_epoch
+            if number not in self._jobs:
+                self._jobs[number] = self._progress.add_task(run.job.name, total=of, state="")
+            state = f"{run.epochs}/{of} done" + (f"  best {run.best:.2%}" if run.best is not None else "")
+            state += f"  {run.owner.host}" if run.owner is not None and not run.owner.here else ""
+            self._progress.update(self._jobs[number], completed=run.epochs, state=state)
+
+    @property
+    def _room(self) -> int:
+        return max(4, self._console.height - FEW_WRONG - 6)
+
+    def _below(self, standing: Standing) -> list[Text]:
+        more = 0 if self._runs_here else len(standing.running) - self._room
+        lines = [_one_line(f"and {more} more in training")] if more > 0 else []
+        lines += [_one_line(f"best so far: {best}")] if (best := best_words(standing.plan, standing.results)) else []
+        search = standing.plan.search
+        lines += [_one_line(counts_line(search, standing.results))] if search is not None else []
+        wrong = standing.wrong[:FEW_WRONG]
+        lines += [_one_line(f"{r.outcome}: {r.job.name}: {r.reason}", "yellow") for r in wrong]
+        more = len(standing.wrong) - len(wrong)
+        return lines + ([_one_line(f"and {more} more that failed or diverged", "yellow")] if more else [])
+
+    def told(self, items: Sequence[T], what: str) -> Iterator[T]:
+        """Yields the items; where that takes long, it is said how far it is: by a bar after 2 s, without a terminal by
+        a line every 30 s."""
+        said, bar = time.monotonic(), None
+        with ExitStack() as stack:
+            for n, item in enumerate(items):
+                silent = time.monotonic() - said
+                if bar is None and silent > PATIENCE_SECONDS and console.is_terminal:
+                    bars = stack.enter_context(self._bars())
+                    bar = bars.add_task(what, total=len(items))
+                    stack.callback(bars.remove_task, bar)
+                if bar is not None:
+                    bars.update(bar, completed=n, state=f"{n:,} of {len(items):,} jobs")
+                elif silent > LINE_SECONDS:
+                    log.info("%s: %d of %d jobs", what, n, len(items))
+                    said = time.monotonic()
+                yield item
+
+    def job_done(self, name: str, line: str) -> None:
+        """A run of the sweep has ended; `line` says how."""
+        log.info("%s: %s", name, line)
+
+    def level_alone(self) -> int:
+        """The level of lines that a run alone prints; in a sweep they go to the run's own log only."""
+        return logging.INFO if self._sweep is None else logging.DEBUG
+
+    @contextmanager
+    def run(self, name: str, num_epoch: int, steps: int) -> Iterator[None]:
+        """A bar for one run of `num_epoch` epochs with `steps` steps each."""
+        with self._bars() as progress:
+            self._epoch_text, self._runs_here = "", True
+            self._run = progress.add_task(name, total=num_epoch * steps, state="starting")
+            try:
+                yield
+            finally:
+                progress.remove_task(self._run)
+                self._run = None
+
+    def echo(self, iteration: int, loss: float) -> None:
+        log.debug("iteration %d loss %.6f", iteration, loss)
+        if self._progress is not None and self._run is not None:
+            self._progress.update(self._run, completed=iteration, state=f"{self._epoch_text}step loss {loss:.4f}")
+
+    def epoch(self, result: EpochResult, num_epoch: int, iteration: int) -> None:
+        line = (
+            f"epoch {result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
+            f"validation {result.val_accuracy:.2%}{' (best)' if result.improved else ''}, "
+            f"{result.images_per_second:,.0f} images/s"
+        )
+        # In a file a single run has a line an epoch; on a terminal the bar tells it.
+        log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
+        if self._progress is not None and self._run is not None:
+            self._epoch_text = f"{result.epoch}/{num_epoch} done  val {result.val_accuracy:.2%}  "
+            self._progress.update(self._run, completed=iteration, state=self._epoch_text)
+
+    @contextmanager
+    def _bars(self) -> Iterator[_Bars]:
+        if self._progress is not None:
+            yield self._progress
+            return
+        columns = (
+            TextColumn(
+                "{task.description}",
+                markup=False,  # `[shift,flip]` is part of a name
+                table_column=Column(no_wrap=True, overflow="ellipsis", max_width=NAME),
+            ),
+            BarColumn(bar_width=min(24, self._console.width // 8)),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _State(),
+            _Left(),
+        )
+        to = self._console
+        progress = _Bars(
+            *columns,
+            console=to,
+            transient=True,
+            disable=not to.is_terminal,
+            speed_estimate_period=300,  # seconds; an epoch may take several
+        )
+        with progress if to.is_terminal else nullcontext():  # old releases of Rich print a line when they stop
+            self._progress = progress
+            try:
+                yield progress
+            finally:
+                self._progress = None
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+display = Display()

@@ -1,0 +1,37 @@
+"""What a single run ends with on the terminal."""
+
+from __future__ import annotations
+
+from lenet_exp.addresses import default_uri, hide_password, store_uri
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import first_line
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.results import RunResult
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.reports.terminal.sweep_table import at_chance
+
+
+def print_run(result: RunResult, config: Config) -> None:
+    """Outcome, accuracy, where the files are and how to open the UI, to stdout."""
+    record = result.record
+    if result.repeated:
+        print("trained before with this very configuration: its result (sweep.force=true trains again)")
+    if record.best_val_accuracy is not None:
+        remark = " (at chance: it learned nothing)" if at_chance(record) else ""
+        print(f"best validation accuracy {record.best_val_accuracy:.2%} in epoch {record.best_epoch}{remark}")
+    if record.epochs:
+        epochs = RunFolder(result.folder).history().epochs
+        loss = f", training loss {epochs[-1].train_loss:.4f}" if epochs else ""
+        print(f"{record.epochs} {'epoch' if record.epochs == 1 else 'epochs'} in {record.seconds:.1f} s{loss}")
+    if result.outcome is not Outcome.finished:
+        print(f"{result.outcome}: {record.reason}; log: {result.folder / 'run.log'}")
+    print(f"run folder: {result.folder}")
+    if result.mlflow_run_id is not None:
+        print(f"MLflow run: {result.mlflow_run_id}")
+    uri = store_uri(config.tracking.uri)
+    print(f"look at it: lenet-ui sweep=all{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}")
+
+
+def print_failure(error: Exception, folder: RunFolder) -> None:
+    """One line of a run that an error ended in training."""
+    print(f"failed: {type(error).__name__}: {first_line(error)}; log with the traceback: {folder.log_file}")

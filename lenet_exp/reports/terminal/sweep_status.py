@@ -1,0 +1,102 @@
+"""What `lenet-sweep list` and `lenet-sweep status` print."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lenet_exp.amounts import number_of
+from lenet_exp.folders.owner import owner_of
+from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.results import JobResult, job_results
+from lenet_exp.folders.standing import Look
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.search_words import ended_of, search_line
+from lenet_exp.reports.terminal.standing_words import left_words
+from lenet_exp.reports.terminal.sweep_table import first_few
+
+
+def print_list(sweeps: Sequence[SweepFolder]) -> None:
+    """One line a sweep."""
+    if not sweeps:
+        print("no sweeps here yet; lenet-train -m ... starts one")
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("sweep", "started", "state", "done", "command"):
+        table.add_column(title, no_wrap=title != "command", overflow="fold")
+    for sweep in sweeps:
+        plan = sweep.started()
+        jobs = sweep.jobs()
+        done = f"{sum(job.folder.result() is not None for job in jobs)}/{number_of(len(jobs), 'run')}"
+        if (search := plan.search) is not None:
+            done = ended_of(search, search.told, search.trials)
+        started = datetime.fromtimestamp(plan.started_ms / 1000)
+        state = _state(sweep, plan.outcome)
+        table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, done, plan.command)
+    _console().print(table)
+
+
+def print_status(sweep: SweepFolder) -> None:
+    """The jobs that run, what failed, the counts, and the time left."""
+    plan = sweep.started()
+    standing = Look(sweep)() if sweep.owner() is not None else None
+    results = standing.results if standing is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
+    counts = Counter(r.outcome for r in results)
+    console = _console()
+    console.print(
+        f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if standing is None else ''}", highlight=False
+    )
+    console.print(plan.command, markup=False, highlight=False, soft_wrap=True)
+    if plan.search is not None:
+        console.print(search_line(plan.search, results), markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()), highlight=False)
+    running = [r for r in results if r.outcome == "running"]
+    if running:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for title in ("running", "epoch", "best val", "where"):
+            table.add_column(title, no_wrap=True)
+        for result in running:
+            table.add_row(*_running(result))
+        console.print(table)
+    wrong: dict[str, list[str]] = {}
+    for result in results:
+        if result.outcome in {"failed", "diverged"}:
+            line = f"{result.outcome}: {result.job.name}: {result.reason}; log: {result.job.folder.log_file}"
+            wrong.setdefault(result.outcome, []).append(line)
+    for line in first_few(wrong):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if standing is None and plan.outcome in {Outcome.killed, Outcome.failed}:
+        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", highlight=False)
+    if standing is not None and (left := left_words(standing)):
+        console.print(left, highlight=False)
+
+
+def _state(sweep: SweepFolder, outcome: str) -> str:
+    owner = sweep.owner()
+    return f"running ({owner.host}, process {owner.pid})" if owner else outcome
+
+
+def _why(plan: SweepPlan) -> str:
+    """Why it ended, where that is known: ` (n_trials=12)`."""
+    why = plan.stopped_by or (plan.search.ended_by if plan.search is not None else "")
+    return f" ({why})" if why else ""
+
+
+def _running(result: JobResult) -> tuple[str, str, str, str]:
+    history = result.job.folder.history()
+    best = f"{history.best.val_accuracy:.2%}" if history.best else "-"
+    owner = owner_of(result.job.folder.path)
+    where = f"{owner.host}, process {owner.pid}" if owner else "-"
+    return result.job.name, f"{len(history.epochs)}/{result.job.config.num_epoch}", best, where
+
+
+def _console() -> Console:
+    """`[affine,flip]` in a command is a value, not markup."""
+    return Console(width=None if sys.stdout.isatty() else 200, markup=False)

@@ -1,0 +1,164 @@
+"""What a sweep ends with: the table, best first, what went wrong and where its log is, and how to look at it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from lenet_exp.amounts import number_of
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.config.names import rounded
+from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.search_words import more_of, search_line
+from lenet_exp.reports.terminal.leaderboard import (
+    SEARCH_ROWS,
+    TERMINAL_ROWS,
+    print_comparison,
+    print_verdict,
+    wide_console,
+)
+
+MOST_LINES = 20  # of runs that went wrong in one way
+
+
+def ranked(results: Sequence[JobResult]) -> list[JobResult]:
+    """Best validation accuracy first; those that did not finish last."""
+    return sorted(results, key=lambda r: (r.outcome != "finished", -_accuracy(r)))
+
+
+def at_chance(record: Record | None) -> bool:
+    """Whether a run ended no better than naming the most frequent class (best validation accuracy, within 2 sigma)."""
+    if record is None or record.outcome is not Outcome.finished:
+        return False
+    matrix, accuracy = record.confusion_matrix, record.best_val_accuracy
+    if not matrix or accuracy is None:
+        return False
+    n = sum(map(sum, matrix))
+    share = max(map(sum, matrix)) / n
+    return accuracy <= share + 2 * math.sqrt(share * (1 - share) / n)
+
+
+def believed(results: Sequence[JobResult]) -> str | None:
+    """Says how many runs have records of an older release, which nothing guards; None for none."""
+    records = {r.job.run: r.record for r in results if r.record is not None}
+    old = sum(record.digest is None for record in records.values())
+    of = number_of(len(records), "run")
+    return f"{old} of {of} without a digest, of an older release: believed as they are" if old else None
+
+
+def print_sweep(
+    results: Sequence[JobResult],
+    seconds: float,
+    sweep: SweepFolder,
+    comparisons: Sequence[Comparison] = (),
+) -> None:
+    """Prints it to stdout, in full width where it isn't a terminal.
+
+    Args:
+        comparisons: of these results. Where there are several seeds, they are the table; otherwise each run is a row.
+    """
+    rows = ranked(results)
+    console = wide_console()
+    plan = sweep.kept_plan()
+    if plan is not None and plan.search is not None and plan.stopped_by:  # what it has found is no answer yet
+        console.print(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", soft_wrap=True)
+        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
+        return
+    if any(comparison.most_seeds > 1 for comparison in comparisons):
+        for comparison in comparisons:
+            print_comparison(comparison)
+        if (line := believed(rows)) is not None:
+            console.print(line)
+    else:
+        searched = any(comparison.searched for comparison in comparisons)
+        shown = rows[: SEARCH_ROWS if searched else TERMINAL_ROWS]
+        console.print(_table(shown))
+        if len(shown) < len(rows):
+            console.print(f"{len(rows) - len(shown)} more; lenet-compare output=report.csv has them")
+        for comparison in comparisons:
+            print_verdict(comparison)
+            if comparison.searched is not None and (command := comparison.searched.best_command) is not None:
+                console.print(f"the best alone: {command}", soft_wrap=True)
+    counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
+    again = sum(r.repeated for r in rows)
+    trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in rows)
+    had = f" ({again} had been trained before)" if again else ""
+    runs = f"{number_of(len(rows), 'run')}: {', '.join(counts)}"
+    console.print(f"{runs}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
+    for line in _went_wrong(rows):
+        console.print(line, soft_wrap=True)
+    if plan is not None and (search := plan.search) is not None:
+        console.print(search_line(search, results), soft_wrap=True)
+        console.print(f"the same line again goes on, also with {more_of(search)}", soft_wrap=True)
+    elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
+        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
+    console.print(f"look at them: lenet-ui sweep={sweep.id}", soft_wrap=True)
+
+
+def _went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
+    """A line for each run that learned nothing, diverged, failed or was killed."""
+    kinds: dict[str, list[str]] = {}
+    for result in rows:
+        name = result.job.name
+        if at_chance(result.record):
+            kinds.setdefault("at chance", []).append(f"at chance: {name}: it learned nothing")
+        if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
+            where = f"; log: {result.log}" if result.log else ""
+            kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {name}: {result.reason}{where}")
+    yield from first_few(kinds)
+
+
+def first_few(kinds: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The first lines of each kind, and how many more there are."""
+    for kind, lines in kinds.items():
+        yield from lines[:MOST_LINES]
+        if len(lines) > MOST_LINES:
+            yield f"{kind}: {len(lines) - MOST_LINES} more"
+
+
+def _table(rows: Sequence[JobResult]) -> Table:
+    swept = list(rows[0].job.swept) if rows else []
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("#", justify="right")
+    for flag in swept:
+        table.add_column(flag.rpartition(".")[2], no_wrap=True)
+    for title in ("best val", "in epoch", "seconds"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("")
+    for rank, result in enumerate(rows, 1):
+        values = (rounded(result.job.swept[f]) for f in swept)
+        table.add_row(str(rank), *values, *_cells(result), Text(_remark(result), style="yellow"))
+    return table
+
+
+def _accuracy(result: JobResult) -> float:
+    return (result.record.best_val_accuracy if result.record else None) or 0.0
+
+
+def _cells(result: JobResult) -> list[str]:
+    record = result.record
+    if record is None or record.best_val_accuracy is None:
+        return ["-", "-", "-"]
+    return [f"{record.best_val_accuracy:.2%}", str(record.best_epoch), f"{record.seconds:.1f}"]
+
+
+def _remark(result: JobResult) -> str:
+    record = result.record
+    remarks = [] if result.outcome is Outcome.finished else [str(result.outcome)]
+    if result.outcome is Outcome.pruned and record is not None:
+        remarks = [f"pruned after epoch {record.epochs}"]
+    if record is not None and record.stopped_early:
+        remarks.append(f"stopped early, after epoch {record.epochs}")
+    if at_chance(record):
+        remarks.append("at chance: learned nothing")
+    if result.repeated:
+        remarks.append("trained before")
+    if record is not None and record.digest is None:
+        remarks.append("no digest (older release)")
+    return ", ".join(remarks)

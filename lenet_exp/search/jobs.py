@@ -1,0 +1,199 @@
+"""The jobs of a search: which flags matter where, the corners that are checked beforehand, and the job of a trial."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.names import job_name
+from lenet_exp.config.quick import Compose, QuickComposer
+from lenet_exp.config.schema import Config, has_effect, knobs
+from lenet_exp.config.search import without_search
+from lenet_exp.config.space import Choice, Flag, Real
+from lenet_exp.config.targets import keywords
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.job import Job
+from lenet_exp.runs.jobs import check_jobs, freeze_jobs
+from lenet_exp.search.trials import Choose
+
+WITH_KEYWORDS = ("activation", "optimizer")  # groups whose flags are keywords of a class
+MOST_CORNERS = 32  # pairs of them
+SAMPLE = 8
+ABSENT = "-"  # the value of a flag that does not matter
+
+
+class JobMaker:
+    """Makes configurations and jobs of the values of flags.
+
+    Args:
+        compose: what Hydra composes of overrides.
+        fixed: overrides that all trials have.
+    """
+
+    def __init__(self, compose: Compose, fixed: Sequence[str], flags: Sequence[Flag]) -> None:
+        self._compose = compose
+        self._quick = QuickComposer(lambda overrides: without_search(compose(overrides)))
+        self._fixed = list(fixed)
+        self.flags = list(flags)
+        self._nodes: dict[tuple[str, ...], DictConfig] = {}
+        self._only_with = {name: f for name, _, f in knobs() if f.metadata["only_with"] is not None}
+
+    def values(self, choose: Choose) -> dict[str, str]:
+        """The values of those flags that matter: options of groups first, then what these options have, then what has
+        an effect beside the others.
+
+        Raises:
+            ConfigError: options, or what is fixed beside them, can't be composed.
+        """
+        found = {flag.key: flag.values.text(choose(flag)) for flag in self.flags if flag.group}
+        node = self._node(found)
+        there = [flag for flag in self.flags if not flag.group and _is_there(node, flag)]
+        free = [flag for flag in there if flag.name not in self._only_with]
+        found |= {flag.key: flag.values.text(choose(flag)) for flag in free}
+        bound = [flag for flag in there if flag.name in self._only_with]
+        if bound:
+            config = self._quick.config(self.overrides(found))
+            bound = [flag for flag in bound if has_effect(config, self._only_with[flag.name])]
+        found |= {flag.key: flag.values.text(choose(flag)) for flag in bound}
+        return {flag.key: found[flag.key] for flag in self.flags if flag.key in found}
+
+    def overrides(self, values: dict[str, str]) -> list[str]:
+        return [*self._fixed, *(f"{key}={text}" for key, text in values.items())]
+
+    def config(self, values: dict[str, str]) -> Config:
+        """Raises:
+        ConfigError: it can't be composed, or is no configuration.
+        """
+        try:
+            (config,) = check_jobs([self.overrides(values)], self._quick.config)
+        except ConfigError as e:
+            said = " ".join(f"{key}={text}" for key, text in values.items())
+            raise ConfigError(f"{e} (with {said})") from e
+        return config
+
+    def job(self, values: dict[str, str], seed: int | None = None) -> Job:
+        """The job of a trial; its number is for the sweep to give.
+
+        Args:
+            seed: another one than all trials have.
+        """
+        return self._job(values, self.config(values), seed)
+
+    def _job(self, values: dict[str, str], config: Config, seed: int | None = None) -> Job:
+        overrides = self.overrides(values)
+        if seed is not None:
+            overrides = [*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"]
+            config = replace(config, seed=seed)
+        (job,) = freeze_jobs([], [overrides], [config])
+        job = self._named(job, values)
+        return job if seed is None else replace(job, name=f"{job.name} seed={seed}")
+
+    @property
+    def first(self) -> dict[str, str]:
+        """The values of the first corner."""
+        return self.values(lambda flag: _end(flag, 0, 0))
+
+    def _named(self, job: Job, values: dict[str, str]) -> Job:
+        short = {flag.name: _short(flag, values[flag.key]) for flag in self.flags if flag.key in values}
+        swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}
+        return replace(job, name=job_name(job.number, short, set(config_groups())), swept=swept)
+
+    def corners(self) -> list[Job]:
+        """Every option of every choice once with all other numbers at their low ends and once at their high ones, and
+        a few configurations in between: all composed and checked.
+
+        Raises:
+            ConfigError: one of them can't be; or a flag matters nowhere.
+        """
+        found: dict[tuple[tuple[str, str], ...], Job] = {}
+        seen: set[str] = set()
+        for choose in self._points():
+            values = self.values(choose)
+            seen.update(values)
+            if tuple(values.items()) not in found:
+                found[tuple(values.items())] = self.job(values)
+        for flag in self.flags:
+            if flag.key not in seen:
+                self._refuse(flag)
+        jobs = list(found.values())
+        _check_one_place(jobs)
+        return jobs
+
+    def _points(self) -> Iterator[Choose]:
+        most = max((len(f.values.options) for f in self.flags if isinstance(f.values, Choice)), default=1)
+        for n in range(min(most, MOST_CORNERS)):
+            for end in (0, -1):
+                yield lambda flag, n=n, end=end: _end(flag, n, end)  # type: ignore[misc]
+        drawn = random.Random(0)
+        for _ in range(SAMPLE):
+            yield lambda flag: _drawn(flag, drawn)
+
+    def _refuse(self, flag: Flag) -> None:
+        """Raises:
+        ConfigError: why a flag that matters nowhere does not.
+        """
+        options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
+        values = {key: str(text) for key, text in options.items()} | {flag.key: flag.values.text(_end(flag, 0, 0))}
+        self.config(values)  # Hydra's word, if there is no such flag
+        raise ConfigError(f"{flag.typed}: has no effect with anything that is searched here")
+
+    def _node(self, options: dict[str, str]) -> DictConfig:
+        which = tuple(options.values())
+        if which not in self._nodes:
+            node = self._compose(self.overrides(options))
+            self._nodes[which] = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
+        return self._nodes[which]
+
+
+def _is_there(node: DictConfig, flag: Flag) -> bool:
+    """Whether the options that were chosen have the flag, and their class the keyword."""
+    if flag.key.startswith("+"):
+        return True
+    group, _, key = flag.name.partition(".")
+    section, last = (flag.name.rpartition(".")[i] for i in (0, 2))
+    parent: Any = OmegaConf.select(node, section) if section else node
+    if not OmegaConf.is_dict(parent) or last not in parent:
+        return False
+    if group not in WITH_KEYWORDS or not key:
+        return True
+    option = OmegaConf.to_container(node[group], resolve=True)
+    assert isinstance(option, dict)
+    return key.partition(".")[0] in keywords(group, {str(k): v for k, v in option.items()})
+
+
+def _end(flag: Flag, n: int, end: int) -> object:
+    ends = flag.values.ends
+    return ends[n % len(ends)] if isinstance(flag.values, Choice) else ends[end]
+
+
+def _drawn(flag: Flag, drawn: random.Random) -> object:
+    values = flag.values
+    if isinstance(values, Choice):
+        return drawn.choice(values.options)
+    if isinstance(values, Real) and values.step is None:
+        share = drawn.random()
+        return (
+            values.low * (values.high / values.low) ** share if values.log else drawn.uniform(values.low, values.high)
+        )
+    step = values.step or 1
+    return values.low + step * drawn.randint(0, round((values.high - values.low) / step))
+
+
+def _short(flag: Flag, text: str) -> str:
+    """For names and tables: four digits say enough."""
+    return f"{float(text):.4g}" if isinstance(flag.values, Real) else text
+
+
+def _check_one_place(jobs: Sequence[Job]) -> None:
+    if len({(job.config.tracking.uri, job.config.tracking.experiment) for job in jobs}) > 1:
+        raise ConfigError("tracking.uri, tracking.experiment: a search goes to one place; allowed is one value")
+    seeds = {job.config.seed for job in jobs}
+    if len(seeds) > 1:
+        raise ConfigError(f"seed={','.join(map(str, sorted(seeds)))}: all trials begin with one; allowed is one value")
+    if any(job.config.sweep != jobs[0].config.sweep for job in jobs):
+        raise ConfigError("sweep.*: these flags are of the search as a whole; allowed is one value")

@@ -1,0 +1,55 @@
+"""The jobs that a search has from its earlier starts, and which trial and seed each of them is of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from optuna.trial import FrozenTrial
+
+from lenet_exp.errors import DamagedError
+from lenet_exp.folders.damage import say
+from lenet_exp.folders.job import Job
+from lenet_exp.search.costs import HAD, RUN
+from lenet_exp.search.plan import Planned
+
+
+def known_jobs(planned: Planned, trials: Sequence[FrozenTrial]) -> list[Job]:
+    """Those of the trials that the study has. A trial whose job was lost has it made again; later seeds whose jobs were
+    lost are asked for again."""
+    try:
+        kept = planned.sweep.jobs() if planned.sweep.kept_plan() is not None else []
+    except DamagedError as e:
+        say(e)
+        kept = []
+    kept = [job if job.trial is not None else replace(job, trial=job.number) for job in kept]
+    found = []
+    firsts: set[int] = set()
+    for job in kept:
+        number = job.trial or 0
+        if seed_number(planned, job):
+            known = number in firsts
+        else:
+            known = number < len(trials) and number not in firsts and job.run == trials[number].user_attrs.get(RUN)
+            firsts |= {number} if known else set()
+        if known:
+            found.append(job)
+    for trial in trials:
+        if trial.number not in firsts:
+            params = trial.params
+            made = planned.maker.job(planned.maker.values(lambda flag, p=params: p[flag.name]))  # type: ignore[misc]
+            found.append(replace(made, trial=trial.number, epochs_before=int(trial.user_attrs.get(HAD, 0))))
+    return [replace(job, number=number) for number, job in enumerate(found)]
+
+
+def first_jobs(jobs: Sequence[Job]) -> list[int]:
+    """The number of the first seed's job of each trial, in the trials' order."""
+    found: dict[int, int] = {}
+    for job in jobs:
+        found.setdefault(job.number if job.trial is None else job.trial, job.number)
+    return [found[trial] for trial in sorted(found)]
+
+
+def seed_number(planned: Planned, job: Job) -> int:
+    """Which of its configuration's seeds a job has; 0: the first."""
+    return job.config.seed - planned.config.seed

@@ -1,0 +1,218 @@
+"""What a search was asked for, checked before anything is trained; its identity, and so its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from hydra.core.override_parser.types import Override
+
+from lenet_exp.addresses import hide_password
+from lenet_exp.amounts import number_of
+from lenet_exp.config.check import check_ranges
+from lenet_exp.config.compose import typed
+from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.quick import Compose
+from lenet_exp.config.schema import Config, Objective, PrunerName, SamplerName, Search
+from lenet_exp.config.search import BUDGETS, is_of_search
+from lenet_exp.config.space import Flag, flag_of, size
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import SearchPlan
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.reports.search_words import how
+from lenet_exp.search.jobs import JobMaker
+from lenet_exp.search.sampling import check_installed, new_pruner, new_sampler, says_its_begin
+from lenet_exp.sweeps.estimate import print_search_estimate
+from lenet_exp.training.schedule import first_after_warmup
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A search that can be started.
+
+    Attributes:
+        sweep: its folder: experiment, space, what is fixed, sampler and pruner name it; its budgets do not.
+        search: how it is searched.
+        asked: that and its budgets, as the folder keeps them.
+        corners: configurations that were checked.
+        config: of the first of them; its `sweep.*` and `tracking.*` are the search's.
+        overrides: of the search, without passwords.
+        confirm: the difference, in percentage points, that its best is tested for at its end; None: none.
+    """
+
+    sweep: SweepFolder
+    search: Search
+    asked: SearchPlan
+    maker: JobMaker
+    corners: list[Job]
+    config: Config
+    overrides: list[str]
+    confirm: float | None = None
+
+    @property
+    def flags(self) -> list[Flag]:
+        return self.maker.flags
+
+    @property
+    def num_epoch(self) -> int:
+        """The most that a trial may train."""
+        return max(job.config.num_epoch for job in self.corners)
+
+    @property
+    def first_pruned(self) -> int:
+        """The first epoch after which a trial may be pruned: once the shortest warm-up is over."""
+        return min(_first_pruned(self.search, job.config) for job in self.corners)
+
+    def is_spared(self, job: Job, epoch: int) -> bool:
+        """Whether a job's run is in its own warm-up, and so may not be pruned after this epoch."""
+        return epoch < _first_pruned(self.search, job.config)
+
+
+def _first_pruned(search: Search, config: Config) -> int:
+    return 1 if says_its_begin(search) else first_after_warmup(config.schedule, config.num_epoch)
+
+
+def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:
+    """Composes and checks the corners of the space and a sample of it.
+
+    Args:
+        overrides: all that were given.
+
+    Raises:
+        ConfigError, DataError: something of it is wrong.
+        HydraException: a configuration can't be composed.
+    """
+    check_installed()
+    lines = [str(o.input_line) for o in overrides]
+    flags = _flags([o for o in overrides if o.is_sweep_override()])
+    fixed = [line for line, o in zip(lines, overrides, strict=True) if not o.is_sweep_override()]
+    asked = typed(compose(fixed))
+    _check_budgets(asked)
+    _check_sweep(asked)
+    _check_objective(asked)
+    search = _with_pruner(asked.search)
+    new_sampler(search, flags, 0)
+    maker = JobMaker(compose, [line for line in fixed if not is_of_search(line)], flags)
+    corners = maker.corners()
+    new_pruner(search, max(job.config.num_epoch for job in corners))
+    config = maker.config(maker.first)
+    plan = SearchPlan(
+        sampler=search.sampler.value,
+        pruner=search.pruner.value,
+        objective=search.objective.value,
+        n_trials=asked.n_trials,
+        max_epochs=asked.max_epochs,
+        max_seconds=asked.max_seconds,
+        seeds=asked.seeds,
+        target=search.target,
+    )
+    kept = [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
+    sweep = _folder(config, search, flags, corners)
+    return Planned(sweep, search, plan, maker, corners, config, kept, asked.confirm)
+
+
+def _flags(swept: Sequence[Override]) -> list[Flag]:
+    flags = [flag_of(override, set(config_groups())) for override in swept]
+    if not flags:
+        raise ConfigError(
+            "hydra/sweeper=search: there is nothing to search; allowed is one flag with several values or more, "
+            "as in 'optimizer.lr=tag(log,interval(1e-3,1))'"
+        )
+    names = [flag.name for flag in flags]
+    twice = next((flag for flag in flags if names.count(flag.name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice.typed}: {twice.name} is given twice; allowed is once")
+    return flags
+
+
+def _check_budgets(asked: Config) -> None:
+    if all(getattr(asked, budget) is None for budget in BUDGETS) and asked.search.sampler is not SamplerName.grid:
+        raise ConfigError(f"hydra/sweeper=search: when does it end? Give {', '.join(BUDGETS[:2])} or {BUDGETS[2]}")
+    check_ranges(asked)
+
+
+def _check_objective(asked: Config) -> None:
+    objective, target = asked.search.objective, asked.search.target
+    waits = objective in {Objective.epochs, Objective.seconds}
+    if waits and target is None:
+        raise ConfigError(f"search.objective={objective}: to which accuracy? Give search.target, such as 0.98")
+    if not waits and target is not None:
+        raise ConfigError(f"search.target={target:g}: allowed with search.objective=epochs or seconds")
+    if asked.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
+        raise ConfigError(f"seeds={asked.seeds}: allowed with search.objective=accuracy or loss")
+    if asked.confirm is not None and asked.seeds == 1:
+        raise ConfigError(f"confirm={asked.confirm:g}: one seed each tells no spread; allowed with seeds=3 or so")
+    if asked.confirm is not None and objective is not Objective.accuracy:
+        raise ConfigError(f"confirm={asked.confirm:g}: allowed with search.objective=accuracy")
+
+
+def _with_pruner(search: Search) -> Search:
+    """As it is searched: Optuna's pruners know of one objective."""
+    if search.objective is not Objective.front or search.pruner is PrunerName.none:
+        return search
+    if search.pruner is not PrunerName.asha:  # which nobody asked for
+        raise ConfigError(f"search.pruner={search.pruner}: allowed with search.objective=front is none")
+    return replace(search, pruner=PrunerName.none)
+
+
+def _check_sweep(asked: Config) -> None:
+    """Of the flags `sweep.*`, those that are of grids."""
+    sweep = asked.sweep
+    unheard = {
+        "zip": (sweep.zip, not sweep.zip, "a search has no flags that go together"),
+        "skip": (sweep.skip, not sweep.skip, "a search leaves out nothing"),
+        "confirms": (sweep.confirms, sweep.confirms is None, "a confirmation is a grid, over seeds"),
+        "points": (sweep.points, sweep.points is None, "a confirmation is a grid, over seeds"),
+        "force": (sweep.force, not sweep.force, "a search takes the results that are there"),
+        "resume": (sweep.resume, sweep.resume is None, "a search goes on by the line that started it"),
+    }
+    for flag, (value, good, why) in unheard.items():
+        if not good:
+            raise ConfigError(f"sweep.{flag}={value}: {why}; leave it out")
+
+
+def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
+    """Its name is 16 hex digits of what is searched, how, and what each corner would train."""
+    how = {key: value for key, value in asdict(search).items() if key != "storage" and (key, value) != ("target", None)}
+    space = [[flag.name, type(flag.values).__name__, asdict(flag.values)] for flag in flags]
+    runs = [job.run for job in corners]
+    text = json.dumps([config.tracking.experiment, how, space, runs], sort_keys=True, default=str)
+    return SweepFolder(outputs_dir() / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def print_plan(planned: Planned) -> None:
+    """What the search would do; nothing is trained and nothing written."""
+    kept = planned.sweep.kept_plan()
+    done = kept.search if kept is not None else None
+    so_far = ""
+    if done is not None:
+        so_far = f" (goes on; {number_of(done.trials, 'trial')}, {number_of(done.epochs, 'epoch')} so far)"
+    print(f"search {planned.sweep.id}{so_far}: {how(planned.asked)}")
+    for flag in planned.flags:
+        print(f"  {flag.typed}")
+    budgets = {budget: getattr(planned.asked, budget) for budget in BUDGETS}
+    given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
+    print(f"  {', '.join(given) or 'all of the grid'}")
+    seeds = f", up to {planned.asked.seeds} seeds" if planned.asked.seeds > 1 else ""
+    most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
+    checked = f"{number_of(corners, 'configuration')} {'was' if corners == 1 else 'were'} checked"
+    print(f"  each trial: {most} at most{seeds}; {checked}")
+    print_search_estimate(_left(planned, done), planned.corners, planned.config)
+
+
+def _left(planned: Planned, done: SearchPlan | None) -> SearchPlan:
+    """What is left of the budgets; of a grid that has none, its configurations."""
+    asked = planned.asked
+    trials, epochs, seconds = (done.trials, done.epochs, done.seconds) if done is not None else (0, 0, 0.0)
+    n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None
+    most = min((n for n in (asked.n_trials, n) if n is not None), default=None)
+    return replace(
+        asked,
+        n_trials=None if most is None else max(0, most - trials),
+        max_epochs=None if asked.max_epochs is None else max(0, asked.max_epochs - epochs),
+        max_seconds=None if asked.max_seconds is None else max(0.0, asked.max_seconds - seconds),
+    )

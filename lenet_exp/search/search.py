@@ -1,0 +1,284 @@
+"""A search: its trials are made as places become free, told as they end, and pruned at their epochs; configurations
+that may still be the best get further seeds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from lenet_exp.comparison.aim import Aim, Validated
+from lenet_exp.executors.executor import GivesExecutor, Report
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome
+from lenet_exp.reports.terminal.progress import display
+from lenet_exp.search.costs import EPOCHS, HAD, RUN, Costs
+from lenet_exp.search.known import first_jobs, known_jobs, seed_number
+from lenet_exp.search.plan import Planned
+from lenet_exp.search.seed_race import Seeds
+from lenet_exp.search.study import Database, open_database
+from lenet_exp.search.trials import Choose, Trials
+from lenet_exp.sweeps.session import Session
+from lenet_exp.training.engine import Chosen
+
+OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
+MOST_REPEATED = 100  # trials in a row that trained nothing: the space is all but gone through, or nothing trains here
+TRIALS_SHARE = 2 / 3  # of epochs and seconds, where configurations get several seeds: the rest is for these
+
+log = logging.getLogger("lenet_exp")
+
+
+class SearchRun:
+    """One start of a search; a `Listener` of its session."""
+
+    def __init__(self, planned: Planned) -> None:
+        self.planned = planned
+        self.aim = Aim(planned.search.objective, planned.search.target)
+        self.seeds = Seeds(planned.asked.seeds, self.aim.sign)
+        self._costs = Costs()
+        self._start = time.monotonic()
+        self._flying: dict[str, int] = {}  # runs that train now, and the job that they train for
+        self._twins: dict[str, list[int]] = {}  # jobs that wait for the run of another
+        self._epochs: dict[int, dict[int, Validated]] = {}  # of trials that have not been told
+        self._fruitless = 0  # trials in a row that ended without an epoch of their own
+        self._ended_by = ""
+
+    def open(self) -> list[Job]:
+        """The jobs that there are; the caller owns the sweep."""
+        planned = self.planned
+        self.sweep = planned.sweep
+        name = f"lenet_exp {self.sweep.id}"
+        self.database: Database = open_database(self.sweep.path, name, self.aim.directions, planned.search.storage)
+        known, first = self.database.trials, planned.first_pruned
+        self.trials = Trials(name, planned.search, planned.flags, planned.num_epoch, known, first)
+        return known_jobs(planned, self.database.trials)
+
+    def run(self, session: Session, launcher: GivesExecutor, environment: Mapping[str, str]) -> None:
+        """Goes on to the budgets."""
+        self.session = session
+        self._firsts = first_jobs(session.jobs)
+        for trial in self.trials.all():
+            job = session.jobs[self._firsts[trial.number]]
+            if trial.user_attrs.get(OUTCOME) == Outcome.failed and job.folder.record() is None:
+                session.sweep.end_job(job.number, str(trial.user_attrs.get(REASON)))  # a new start forgets it
+            elif OUTCOME in trial.user_attrs:
+                self._seed_ended(job)
+        unended = self._unended()
+        for job in {job.run: job for job in reversed(unended)}.values():  # the others wait for these
+            self._costs.goes_on(job)
+        self._keep()
+        engines = list(dict.fromkeys(Chosen(job.engine, job.engine_why).words for job in self.planned.corners))
+        for words in engines:
+            log.info("engine%s: %s", " of some trials" if len(engines) > 1 else "", words)
+        try:
+            with display.sweep():
+                like = self.planned.corners
+                session.train(self._jobs(unended), launcher, environment, like=like, listener=self)
+        finally:
+            try:
+                self._keep()
+            finally:
+                self.database.close()
+        if self._ended_by:
+            log.info("the search ends: %s", self._ended_by)
+
+    def reported(self, report: Report) -> bool:
+        """An epoch of a job in training; whether it is ended there."""
+        job = self.session.jobs[report.job]
+        self._costs.epoch(job.number, report.epoch)
+        return self._seed_of(job) == 0 and self._note(_trial_of(job), report.epoch, report)
+
+    def ended(self, number: int) -> bool:
+        """Tells the study how a job ended, unless it was interrupted: then it goes on at the next start. Whether it
+        counts as a failure."""
+        job = self.session.jobs[number]
+        self._flying.pop(job.run, None)
+        twins = self._twins.pop(job.run, [])
+        outcome, reason = self._outcome(job)
+        if outcome is Outcome.killed:
+            return False
+        self._tell(job, outcome, reason)
+        for twin in twins:
+            self._answer(self.session.jobs[twin], outcome, reason)
+        return outcome in {Outcome.failed, Outcome.diverged}
+
+    def _unended(self) -> list[Job]:
+        """Those that an earlier start left; of later seeds the others are taken in."""
+        running = [self.session.jobs[self._firsts[n]] for n in self.trials.running()]
+        for job in self.session.jobs:
+            if self._seed_of(job):
+                self.seeds.asked(_trial_of(job), self._seed_of(job))
+                if (record := job.folder.record()) is None or record.outcome in {None, Outcome.killed, Outcome.pruned}:
+                    running.append(job)
+                else:
+                    self._costs.ended(job)
+                    self._seed_ended(job)
+        return running
+
+    def _jobs(self, unended: list[Job]) -> Iterator[Job | None]:
+        """Asked for by `drive` whenever a place is free; None: there is none now, and may be when others have ended."""
+        for job in unended:
+            if self._has_to_train(job):
+                yield job
+        repeated = 0
+        while True:
+            why = self._no_more_trials(repeated)
+            again = self.seeds.next(asking=not why) if not self._over(1.0) else None
+            if again is None and why:
+                if not self._flying:
+                    self._ended_by = why
+                    return
+                yield None
+                continue
+            job = self._ask() if again is None else self._another_seed(*again)
+            repeated += again is None
+            if self._has_to_train(job):
+                repeated = 0
+                yield job
+
+    def _no_more_trials(self, repeated: int) -> str:
+        """Why there is not another trial now; empty where there may be."""
+        asked = self.planned.asked
+        if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
+            return f"n_trials={asked.n_trials}"
+        if self.trials.exhausted():
+            return "the grid is gone through"
+        if max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
+            return f"the last {MOST_REPEATED} trials trained nothing"
+        if (why := self._over(1.0)) or self.seeds.most == 1:
+            return why
+        return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
+
+    def _over(self, share: float) -> str:
+        """The budget of epochs or seconds of which this share is spent; empty where there is none."""
+        asked = self.planned.asked
+        if asked.max_epochs is not None and self._spent() >= share * asked.max_epochs:
+            return f"max_epochs={asked.max_epochs}"
+        if asked.max_seconds is not None and self._seconds() >= share * asked.max_seconds:
+            return f"max_seconds={asked.max_seconds:g}"
+        return ""
+
+    def _ask(self) -> Job:
+        """The first seed of another trial."""
+
+        def make(choose: Choose) -> Job:
+            return self.planned.maker.job(self.planned.maker.values(choose))
+
+        asked = {trial.user_attrs.get(RUN) for trial in self.trials.all()}
+        job, trial = self.trials.ask(make, had=lambda job: job.run in asked)
+        had = len(job.folder.history().epochs)
+        self.trials.note(trial.number, RUN, job.run)
+        self.trials.note(trial.number, HAD, had)
+        self.database.add(self.trials.all()[trial.number])  # whole, before anything else knows of it
+        self._firsts.append(len(self.session.jobs))
+        return self.session.add(replace(job, trial=trial.number, epochs_before=had))
+
+    def _another_seed(self, trial: int, seed: int) -> Job:
+        maker, params = self.planned.maker, self.trials.all()[trial].params
+        job = maker.job(maker.values(lambda flag: params[flag.name]), seed=self.planned.config.seed + seed)
+        self.seeds.asked(trial, seed)
+        had = len(job.folder.history().epochs)
+        return self.session.add(replace(job, trial=trial, epochs_before=had))
+
+    def _has_to_train(self, job: Job) -> bool:
+        """Whether a job has to be trained; one whose result is there is told at once."""
+        if job.folder.whole_result() is not None:
+            self._answer(job, *self._outcome(job))
+            return False
+        if job.run in self._flying:
+            self._twins.setdefault(job.run, []).append(job.number)
+            return False
+        self._flying[job.run] = job.number
+        return True
+
+    def _answer(self, job: Job, outcome: Outcome, reason: str) -> None:
+        """Tells of a job that needed no training of its own."""
+        if outcome is Outcome.failed and job.folder.record() is None:
+            self.session.sweep.end_job(job.number, reason)
+        else:
+            self.session.sweep.end_job(job.number, None)
+        self._tell(job, outcome, reason)
+
+    def _outcome(self, job: Job) -> tuple[Outcome, str]:
+        record, error = job.folder.record(), self.session.sweep.error(job.number)
+        if error is not None:
+            return Outcome.failed, error
+        if record is None or record.outcome is None:
+            return Outcome.killed, "it did not begin"
+        return record.outcome, record.reason
+
+    def _tell(self, job: Job, outcome: Outcome, reason: str) -> None:
+        """A job has ended: study, database and sweep.json know."""
+        if self._seed_of(job):
+            self._costs.ended(job)
+        else:
+            self._tell_study(job, outcome, reason)
+        self._seed_ended(job)
+        self._keep()
+
+    def _tell_study(self, job: Job, outcome: Outcome, reason: str) -> None:
+        number, epochs = _trial_of(job), job.folder.history().epochs
+        for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as a run in training tells them
+            self._note(number, epoch.epoch, epoch)
+        trained = self._costs.of_trial(number, len(epochs), self.trials.all())
+        self._fruitless = 0 if trained else self._fruitless + 1
+        self.trials.note(number, EPOCHS, trained)
+        self.trials.note(number, OUTCOME, outcome.value)
+        if reason:
+            self.trials.note(number, REASON, reason[:500])
+        self.database.end(self.trials.end(number, *self.aim.told(outcome, epochs)))
+        self._epochs.pop(number, None)
+
+    def _seed_ended(self, job: Job) -> None:
+        """What the race learns of it. In the race are trials that the study counts as whole, each run once."""
+        trial, seed = _trial_of(job), self._seed_of(job)
+        if seed:
+            told, values = self.aim.told(self._outcome(job)[0], job.folder.history().epochs)
+            self.seeds.ended(trial, seed, values[0] if told is Outcome.finished and values else None)
+        elif self.seeds.most > 1 and (values := self.trials.value(trial)) is not None:
+            trials = self.trials.all()
+            same = [n for n in self.seeds.trials() if trials[n].user_attrs.get(RUN) == job.run]
+            if not same or trial in same:
+                self.seeds.ended(trial, 0, values[0])
+
+    def _note(self, number: int, epoch: int, seen: Validated) -> bool:
+        """The study hears of an epoch of a trial; whether its run is ended there."""
+        known = self._epochs.setdefault(number, {})
+        known[epoch] = seen
+        until = [e for n, e in known.items() if n <= epoch]
+        value = self.aim.at(until)
+        if self.aim.may_prune:
+            self.database.report(number, epoch, value)
+        spared = self.planned.is_spared(self.session.jobs[self._firsts[number]], epoch)
+        return self.trials.report(number, epoch, value, spared=spared) or self.aim.reached(until)
+
+    def _spent(self, *, committed: bool = False) -> int:
+        return self._costs.spent(self.trials.all(), self.session.jobs, self._firsts, committed=committed)
+
+    def _seconds(self) -> float:
+        return self.database.seconds + time.monotonic() - self._start
+
+    def _keep(self) -> None:
+        """How far it is."""
+        trials, best = self.trials.all(), self.trials.best()
+        told = len(trials) - len(self.trials.running())
+        plan = replace(self.planned.asked, trials=len(trials), told=told, epochs=self._spent(committed=True))
+        plan = replace(plan, front=[t.number for t in self.trials.front()], ended_by=self._ended_by)
+        if best is not None:
+            plan = replace(plan, best_trial=best.number, best_value=best.values[0])
+        if self.seeds.is_raced() and (left := self.seeds.left()):
+            values = self.seeds.values(left[0]).values()
+            plan = replace(plan, best_trial=left[0], best_value=sum(values) / len(values), best_seeds=len(values))
+            plan = replace(plan, left=[self.session.jobs[self._firsts[trial]].run for trial in left])
+        if plan.best_trial is not None:
+            plan = replace(plan, best_job=self._firsts[plan.best_trial])
+        self.database.keep_seconds(self._seconds())
+        self.sweep.save(search=replace(plan, seconds=round(self._seconds(), 1)))
+
+    def _seed_of(self, job: Job) -> int:
+        return seed_number(self.planned, job)
+
+
+def _trial_of(job: Job) -> int:
+    return job.number if job.trial is None else job.trial

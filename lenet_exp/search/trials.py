@@ -1,0 +1,225 @@
+"""The trials of a search, and what is decided of them: which comes next, and which is pruned.
+
+A function of the events alone (asked, reported, ended), of the space and of the search's seed: it reads no clock and no
+file, so that the same events in another process, after a kill or in a simulation, give the same trials. Optuna's study
+in memory does the work; `search_database` keeps the same events in a file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lenet_exp.comparison.aim import Aim
+from lenet_exp.config.schema import SamplerName, Search
+from lenet_exp.config.space import Flag, size
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.records import Outcome
+from lenet_exp.search.sampling import new_pruner, new_sampler, seed_of, suggest
+
+ATTEMPTS = 20  # at a configuration that can be composed, and that has not been asked for
+BY_SAMPLER = 4  # of these; the others are drawn at random, or a sampler that is sure would draw the same for ever
+DRAWN = "drawn"  # user attribute: what the sampler counts of all trials
+STATES = {
+    Outcome.finished: TrialState.COMPLETE,
+    Outcome.diverged: TrialState.COMPLETE,  # with the worst value, so that the sampler learns
+    Outcome.pruned: TrialState.PRUNED,
+    Outcome.failed: TrialState.FAIL,
+}
+
+Choose = Callable[[Flag], object]
+T = TypeVar("T")
+
+
+def _never(made: object) -> bool:
+    return False
+
+
+class Trials:
+    """Args:
+    name: of the study; Hyperband's brackets depend on it.
+    num_epoch: the most that a trial may train.
+    first: the epoch after which the pruner begins, unless a person says another.
+    known: those of an earlier start, in order.
+
+    Raises:
+        ConfigError: an option of sampler or pruner is none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        search: Search,
+        flags: Sequence[Flag],
+        num_epoch: int,
+        known: Sequence[FrozenTrial] = (),
+        first: int = 1,
+    ) -> None:
+        self._name = name
+        self._search = search
+        self._aim = Aim(search.objective, search.target)
+        self._flags = flags
+        self._pruner = new_pruner(search, num_epoch, first)
+        self._decided: dict[int, dict[int, bool]] = {}
+        # A run waits for its answer: one that told an epoch after this one was let go on then, and stays so.
+        self._passed = {t.number: max(t.intermediate_values, default=0) for t in known if t.state is TrialState.RUNNING}
+        self._fill([_fresh(trial) for trial in known])
+        new_sampler(search, flags, 0)
+
+    def _fill(self, trials: Sequence[FrozenTrial]) -> None:
+        self._storage = optuna.storages.InMemoryStorage()
+        self._study = optuna.create_study(
+            study_name=self._name,
+            storage=self._storage,
+            directions=self._aim.directions,
+            pruner=self._pruner,
+            sampler=optuna.samplers.RandomSampler(0),
+        )
+        for trial in trials:
+            self._study.add_trial(trial)
+        for name, value in (trials[-1].user_attrs.get(DRAWN, {}) if trials else {}).items():
+            self._storage.set_study_system_attr(self._study._study_id, name, value)
+
+    def __len__(self) -> int:
+        return len(self.all())
+
+    def all(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def running(self) -> list[int]:
+        """The numbers of those that have not been told."""
+        return [trial.number for trial in self.all() if trial.state is TrialState.RUNNING]
+
+    def exhausted(self) -> bool:
+        """Whether the grid sampler has gone through all."""
+        if self._search.sampler is not SamplerName.grid:
+            return False
+        known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
+        return len(set(known)) >= (size(self._flags) or 0)
+
+    def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = _never) -> tuple[T, FrozenTrial]:
+        """The next trial: what `make` makes of its values, and the trial.
+
+        Args:
+            make: asks for each value that it needs; raises ConfigError where they don't go together, and then others
+                are drawn.
+            had: whether what was made has been asked for before. Then others are drawn, too; a few times, and not where
+                there have been as many trials as there are configurations.
+
+        Raises:
+            ConfigError: of the last attempt.
+        """
+        before, refused = self.all(), False
+        all_had = len(before) >= (size(self._flags) or math.inf)
+        for attempt in range(ATTEMPTS):
+            last = attempt == ATTEMPTS - 1
+            self._study.sampler = self._new_sampler(len(before), attempt)
+            trial = self._study.ask()
+            try:
+                made = make(lambda flag, trial=trial: suggest(trial, flag))  # type: ignore[misc]
+            except ConfigError:
+                if last:
+                    self._fill(before)
+                    raise
+            else:
+                if last or all_had or not had(made):
+                    return made, self._take(before, trial, refused)
+            refused = True
+            self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
+            self._study.tell(trial, state=TrialState.FAIL)  # no sampler counts it
+        raise AssertionError
+
+    def _take(self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool) -> FrozenTrial:
+        """The trial that was drawn, as the next one: those that were refused are none."""
+        trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study._study_id))
+        if refused:
+            self._fill([*before, self._frozen(trial.number)])
+        return self._frozen(len(before))
+
+    def _new_sampler(self, number: int, attempt: int) -> Any:
+        seed = seed_of(self._search, number, attempt)
+        if attempt >= BY_SAMPLER and self._search.sampler is not SamplerName.grid:
+            return optuna.samplers.RandomSampler(seed)
+        return new_sampler(self._search, self._flags, seed)
+
+    def note(self, number: int, name: str, value: Any) -> None:
+        """A user attribute of a trial that runs."""
+        self._storage.set_trial_user_attr(self._frozen(number)._trial_id, name, value)
+
+    def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
+        """Whether a trial is pruned after this epoch; told again, it is what it was. With two objectives none is.
+
+        Args:
+            spared: it goes on in any case. The pruner is asked all the same: others are compared with what it reached.
+        """
+        if not self._aim.may_prune:
+            return False
+        decided = self._decided.setdefault(number, {})
+        if epoch not in decided:
+            self._study.sampler = optuna.samplers.RandomSampler(0)  # a pruner asks none
+            trial = optuna.Trial(self._study, self._frozen(number)._trial_id)
+            trial.report(value, epoch)
+            decided[epoch] = bool(trial.should_prune()) and not spared and epoch >= self._passed.get(number, 0)
+        return decided[epoch]
+
+    def end(self, number: int, outcome: Outcome, value: float | Sequence[float] | None) -> FrozenTrial:
+        """Tells how a trial ended.
+
+        Args:
+            value: of one that finished, one an objective.
+        """
+        self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
+        if outcome is Outcome.diverged:
+            value = self._aim.worst
+        told = value if outcome in {Outcome.finished, Outcome.diverged} else None
+        self._study.tell(number, told, state=STATES[outcome])
+        return self._frozen(number)
+
+    def best(self) -> FrozenTrial | None:
+        """Of those that finished, by the first objective."""
+        return max(self.whole(), key=lambda t: (self._aim.sign * t.values[0], -t.number), default=None)
+
+    def whole(self) -> list[FrozenTrial]:
+        """Those with a value, that did not diverge."""
+        return [trial for trial in self.all() if self._is_whole(trial)]
+
+    def value(self, number: int) -> list[float] | None:
+        """What a trial came to, by objective; None of one that is not among these."""
+        trial = self._frozen(number)
+        return trial.values if self._is_whole(trial) else None
+
+    def _is_whole(self, trial: FrozenTrial) -> bool:
+        return trial.state is TrialState.COMPLETE and trial.values != self._aim.worst
+
+    def front(self) -> list[FrozenTrial]:
+        """Of two objectives: those that no other one is at least as good as in both, and better in one; the best by
+        the first one first."""
+        whole = self.whole() if not self._aim.may_prune else []
+        ordered = sorted(whole, key=lambda t: (-t.values[0], t.values[1], t.number))
+        least, found = float("inf"), []
+        for trial in ordered:
+            if trial.values[1] < least:
+                least = trial.values[1]
+                found.append(trial)
+        return found
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+
+def _fresh(trial: FrozenTrial) -> FrozenTrial:
+    """As it is to be gone on with: one that runs tells its epochs again, and what a pruner noted is made anew."""
+    if trial.state is not TrialState.RUNNING:
+        return trial
+    kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}
+    return optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=kept,
+    )

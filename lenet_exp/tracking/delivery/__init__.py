@@ -1,0 +1,1 @@
+"""Brings a run in MLflow up to date with its folder."""

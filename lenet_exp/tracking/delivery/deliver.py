@@ -1,0 +1,210 @@
+"""`deliver`: sends what a run folder holds to MLflow. Idempotent: call it again at any time, nothing is doubled.
+
+Every time stamp is read from the folder, where it was stored once: MLflow takes a point resent with its stamp
+as the same point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from lenet_exp.config.params import params
+from lenet_exp.config.plain import plain
+from lenet_exp.config.tags import merged
+from lenet_exp.folders.records import DeliveredRun, Outcome, Record
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.delivery.class_accuracy import class_points
+from lenet_exp.tracking.models.champion import crown
+from lenet_exp.tracking.models.model import link_model, log_model
+from lenet_exp.tracking.stores.mlflow_runs import (
+    REPLACED,
+    alive,
+    close_abandoned,
+    close_former,
+    join_sweeps,
+    program,
+    replacing,
+    set_tags,
+    strings,
+    user,
+)
+from lenet_exp.tracking.stores.points import DIGEST, best_points, epoch_points, log_metrics, step_points
+from lenet_exp.tracking.stores.store import Store
+
+STATUS = {
+    Outcome.finished: "FINISHED",
+    Outcome.killed: "KILLED",
+    Outcome.pruned: "FINISHED",
+    Outcome.diverged: "FAILED",
+    Outcome.failed: "FAILED",
+}
+MOST = 100  # runs of one folder
+
+
+def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
+    """Brings MLflow up to what is committed in `folder`.
+
+    Args:
+        parent: MLflow run id of the sweep that the run belongs to.
+        model: whether the best model goes to MLflow too, once the run is finished.
+
+    Returns:
+        The MLflow run's id.
+    """
+    begun = folder.begun()
+    if begun is None:
+        raise ValueError(f"{folder.path} holds no run")
+    delivered = folder.delivered()
+    entry = delivered.of(store.name)
+    if entry is None or not alive(store, entry.run_id):  # somebody deleted it, or mlflow.db
+        run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
+        entry = replacing(store, entry, run_id, surplus)
+        store.seen.add(entry.run_id)
+        _log_start(begun, store, entry.run_id)
+        close_abandoned(folder, store)
+        folder.set_delivered(delivered.having(entry))
+    elif not entry.begun:  # the store came back as an older backup (restored.py)
+        _log_start(begun, store, entry.run_id)
+        close_abandoned(folder, store)
+        entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
+        if entry.sweeps:
+            join_sweeps(store, entry.run_id, entry.sweeps)
+        folder.set_delivered(delivered.having(entry))
+    close_former(entry, store)
+    if parent is not None and parent not in entry.sweeps:
+        entry = replace(entry, sweeps=[*entry.sweeps, parent])
+        join_sweeps(store, entry.run_id, entry.sweeps)
+        folder.set_delivered(delivered.having(entry))
+    record = folder.record()
+    want_model = model and record is not None and record.outcome is Outcome.finished and not entry.model
+    if record is not None and entry.ended_ms == record.ended_ms and not want_model:
+        return entry.run_id
+    if record is None and entry.ended_ms is not None:  # it was killed, and goes on
+        store.client.update_run(entry.run_id, status="RUNNING")
+        entry = replace(entry, ended_ms=None)
+    epochs = folder.history().epochs
+    log_metrics(store, entry.run_id, epoch_points(epochs[entry.epochs :]))
+    entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
+    if record is not None:
+        entry = _log_end(folder, record, store, entry, want_model)
+    folder.set_delivered(delivered.having(entry))
+    return entry.run_id
+
+
+def delivered_run(folder: RunFolder, store: Store) -> str | None:
+    """The MLflow run that the folder's run has in this store, as far as the folder knows."""
+    entry = folder.delivered().of(store.name)
+    return entry.run_id if entry is not None else None
+
+
+def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
+    """Runs that were created for this folder's present try: just before a crash, or by an answer that came too late."""
+    wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
+    found = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)
+    if found and found[0].data.tags.get("kind") == REPLACED:  # by one that was deleted meanwhile
+        set_tags(store, found[0].info.run_id, {"kind": "run"})
+    return [str(run.info.run_id) for run in found]
+
+
+def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
+    own = {
+        "kind": "run",
+        "fingerprint": begun.fingerprint,
+        "run_folder": folder.id,
+        "created_ms": begun.created_ms,
+        "host": begun.host,
+        "command": begun.command,
+        "mlflow.source.name": program(begun.command),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user(),
+        **{f"version.{name}": v for name, v in begun.versions.items()},
+        **begun.git,
+    }
+    run = store.client.create_run(
+        store.experiment_id,
+        start_time=begun.created_ms,
+        run_name=begun.name,
+        tags=strings(merged(own, begun.config.tracking.tags)),
+    )
+    return str(run.info.run_id)
+
+
+def _log_start(begun: Record, store: Store, run_id: str) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+    from mlflow.exceptions import MlflowException
+
+    store.client.log_batch(run_id, params=[Param(k, v) for k, v in params(begun.config).items()])
+    inputs = []
+    source = json.dumps({"uri": begun.data_source})
+    for split, mlflow_name in (("train", "training"), ("validation", "validation")):
+        dataset = Dataset(begun.dataset, begun.data_digests[split][:DIGEST], "local", source)
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", mlflow_name)]))
+    try:
+        store.client.log_inputs(run_id, inputs)
+    except MlflowException:  # another process named the same new data set at this moment; now MLflow finds it
+        store.client.log_inputs(run_id, inputs)
+    with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(begun.config)))) as path:
+        store.client.log_artifact(run_id, str(path))
+
+
+def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
+    """Sends the end of a run; what its store has then."""
+    run_id = entry.run_id
+    log_metrics(store, run_id, step_points(folder.history().diverged))
+    if record.is_result and record.best_epoch is not None:  # a killed run goes on, perhaps to a better one
+        model_id = None
+        if want_model:
+            model_id = log_model(folder.best_arrays() or {}, record, store, run_id)
+        log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
+        if model_id is not None:
+            link_model(store, run_id, model_id, record)
+            crown(store, record, run_id, model_id)
+            entry = replace(entry, model=True)
+    if entry.ended_ms == record.ended_ms:
+        return entry
+    if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
+        _log_plots(folder, record, store, run_id)
+    store.client.log_artifact(run_id, str(folder.path / "record.json"))
+    if folder.log_file.is_file():
+        store.client.log_artifact(run_id, str(folder.log_file))
+    tags = {"outcome": record.outcome, "weights_digest": record.weights_digest, "reason": record.reason}
+    set_tags(store, run_id, {**{k: v for k, v in tags.items() if v or entry.reason}, **_course_tags(record)})
+    assert record.outcome is not None
+    store.client.set_terminated(run_id, STATUS[record.outcome], end_time=record.ended_ms)
+    return replace(entry, reason=record.reason, ended_ms=record.ended_ms)
+
+
+def _course_tags(record: Record) -> dict[str, int]:
+    """The tags of a run that did not go from its first to its last epoch in one piece."""
+    tags = {"resumed": record.resumed} if record.resumed else {}
+    return tags | ({"stopped_early": record.epochs} if record.stopped_early else {})
+
+
+def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> None:
+    from lenet_exp.reports.files.plots import confusion_figure, curves_figure, png
+
+    title = record.name if record.dataset in record.name else f"{record.dataset}: {record.name}"
+    pictures = {"learning_curves.png": png(curves_figure(folder.history().epochs, title))}
+    if record.confusion_matrix:
+        names = record.config.dataset.class_names
+        pictures["confusion_matrix.png"] = png(confusion_figure(record.confusion_matrix, names, title))
+    for path in folder.pictures():
+        store.client.log_artifact(run_id, str(path))
+    for name, content in pictures.items():
+        with _artifact(name, content) as path:
+            store.client.log_artifact(run_id, str(path))
+
+
+@contextlib.contextmanager
+def _artifact(name: str, content: str | bytes) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        yield path

@@ -1,0 +1,46 @@
+"""Tells MLflow what came of repeating or checking a run: a tag of the run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+
+from lenet_exp.addresses import hide_password
+from lenet_exp.config.tags import checked
+from lenet_exp.errors import first_line
+from lenet_exp.machine import host
+from lenet_exp.tracking.stores.store import connect
+
+LONGEST = 500  # characters of a tag that a person reads in a table
+
+log = logging.getLogger("lenet_exp")
+
+
+def tell(runs: Sequence[tuple[str, str]], uri: str, tag: str, result: str, *, weak: bool) -> None:
+    """Sets `tag` (`reproduced` or `record_checked`) to the result, where and when, in each store that can be reached.
+
+    Args:
+        runs: addresses of stores, without passwords, with the run's id there.
+        uri: an address that may have the password that was not kept.
+        weak: the result says nothing of the run, and an earlier one stays.
+    """
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    value = checked({tag: f"{result[:LONGEST]} ({when}, on {host()})"})[tag]
+    whole = {hide_password(known): known for known in (os.environ.get("MLFLOW_TRACKING_URI", ""), uri)}
+    for kept, run_id in runs:
+        store = whole.get(kept, kept)
+        try:
+            client = connect(store)
+            had = client.get_run(run_id).data.tags.get(tag)
+            if weak and had is not None:
+                print(f"MLflow run {run_id} keeps its tag {tag}: {had}")
+                continue
+            client.set_tag(run_id, tag, str(value))
+        except Exception as e:  # the answer is on the terminal; a store that is away must not hide it
+            log.warning("not told to MLflow (%s): %s", kept, hide_password(first_line(e)))
+        else:
+            print(f"told to MLflow run {run_id}: tag {tag}")
+    if not runs:
+        print("told to no MLflow: no run of it is known")

@@ -1,0 +1,1 @@
+"""Trained models and records in MLflow: logged, registered as champions, loaded."""

@@ -1,0 +1,200 @@
+"""Networks back from wherever a trained model may lie. Tensors and JSON are read, and no code is run.
+
+Weights are checked against their record; a class that the record names is checked before it is imported
+(training/trained/trust.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from lenet_exp.addresses import hide_password, sqlite_path
+from lenet_exp.config.plain import from_plain
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import UserError, first_line
+from lenet_exp.files import user_path
+from lenet_exp.folders.records import Record, record_of
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.models.champion import ABSENT, ALIAS, registered_name
+from lenet_exp.tracking.models.logged import logged_model, model_at, read_weights
+from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
+from lenet_exp.tracking.stores.store import connect
+from lenet_exp.training.lenet5 import LeNet5, rebuild
+from lenet_exp.training.trained.ancestor import load_ancestor
+from lenet_exp.training.trained.trust import check_activation, check_trust
+from lenet_exp.training.trained.weights import weights_digest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network in eval mode on the CPU, the name a person gave it, and what is known of its training.
+
+    Attributes:
+        record: the run's record; None for a model of the ancestor.
+        run_id: the MLflow run that it belongs to, where that is known.
+        shipped: it came with this package, and no run here made it.
+    """
+
+    network: LeNet5
+    name: str
+    record: Record | None = None
+    run_id: str | None = None
+    shipped: bool = False
+
+
+def load_model(name: str | None, uri: str, dataset: str, trust: str | None = None) -> TrainedModel:
+    """The model that `trained_model` names.
+
+    Args:
+        name: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, `name@alias`, or None for the champion
+            of the data set.
+        uri: of the MLflow store.
+        trust: a class, or a module, that the model may name as its activation besides torch's and this package's.
+
+    Raises:
+        UserError: there is no such model, it can't be trusted, or its weights are not those of its record.
+    """
+    check_trust(trust)
+    if name is None:
+        return load_champion(dataset, uri, trust)
+    if name.startswith("runs:/"):
+        return load_run(name.removeprefix("runs:/").strip("/"), uri, trust)
+    path = user_path(name)
+    if path.suffix == ".safetensors":
+        return load_file(path, trust)
+    if path.suffix in {".pkl", ".pt", ".pth"}:
+        return TrainedModel(load_ancestor(path), path.name)
+    if not re.fullmatch(r"[\w.-]+(@[\w.-]+)?", name):
+        raise UserError(
+            f"trained_model={name}: allowed is a registered name, name@alias, runs:/<MLflow run id>, a .safetensors or "
+            "a .pkl file"
+        )
+    model, _, alias = name.partition("@")
+    return load_registered(model, alias or ALIAS, uri, trust)
+
+
+def load_run(run_id: str, uri: str, trust: str | None = None) -> TrainedModel:
+    """The logged model of an MLflow run."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect(uri)
+    try:
+        weights, record = logged_model(client, uri, client.get_run(run_id))
+    except (MlflowException, OSError) as e:
+        raise UserError(hide_password(f"runs:/{run_id}: {first_line(e)} (store {uri})")) from e
+    return TrainedModel(_of_record(f"runs:/{run_id}", record, weights, trust), f"runs:/{run_id}", record, run_id)
+
+
+def load_registered(name: str, alias: str, uri: str, trust: str | None = None) -> TrainedModel:
+    """The version of a registered model that an alias points to."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect(uri)
+    try:
+        return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust)
+    except (MlflowException, OSError) as e:
+        raise UserError(hide_password(f"trained_model={name}@{alias}: {first_line(e)} (store {uri})")) from e
+
+
+def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedModel:
+    """The champion of a data set: the registered one, else the model that the package ships."""
+    from mlflow.exceptions import MlflowException
+
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
+        return _load_shipped(dataset, uri)
+    client = connect(uri)
+    try:
+        version = client.get_model_version_by_alias(registered_name(dataset), ALIAS)
+    except MlflowException as e:
+        if e.error_code not in ABSENT:
+            raise UserError(hide_password(f"dataset={dataset}: {first_line(e)} (store {uri})")) from e
+        return _load_shipped(dataset, uri)
+    try:
+        return _load_version(client, uri, version, ALIAS, trust)
+    except (MlflowException, OSError) as e:
+        raise UserError(hide_password(f"dataset={dataset}: {first_line(e)} (store {uri})")) from e
+
+
+def _load_shipped(dataset: str, uri: str) -> TrainedModel:
+    path = shipped_file(dataset)
+    if path is None:
+        raise UserError(
+            f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or "
+            "name a model with trained_model="
+        )
+    return replace(load_file(path), name=f"{registered_name(dataset)} (shipped with lenet_exp)", shipped=True)
+
+
+def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: str | None) -> TrainedModel:
+    location = client.get_model_version_download_uri(version.name, version.version)
+    weights, record = model_at(client, uri, client.get_run(str(version.run_id)), location)
+    its = shipped_record(record.dataset)
+    shipped = its is not None and its.weights_digest == record.weights_digest
+    how = ", shipped with lenet_exp" if shipped else ""
+    label = f"{version.name}@{alias} (version {version.version}{how})"
+    return TrainedModel(_of_record(label, record, weights, trust), label, record, version.run_id, shipped)
+
+
+def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None = None) -> TrainedModel:
+    """The best model of a run folder, of which this is the record.
+
+    Raises:
+        UserError: its weights are gone or damaged, or it can't be trusted.
+    """
+    weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
+    if weights is None:
+        raise UserError(f"{name}: its weights are gone or damaged; lenet-train with the same flags trains it again")
+    delivered = folder.delivered().of(hide_password(uri))
+    return TrainedModel(
+        _of_record(name, record, weights, trust), name, record, delivered.run_id if delivered is not None else None
+    )
+
+
+def load_file(path: Path, trust: str | None = None) -> TrainedModel:
+    """A `.safetensors` file of `model_path` or of lenet-export; one made of a model without a record has none."""
+    try:
+        weights, metadata = read_weights(path)
+        record = record_of(json.loads(metadata["record"])) if "record" in metadata else None
+        known = json.loads(metadata["network"]) if record is None else {}
+        config = from_plain(known["config"]) if record is None else record.config
+    except FileNotFoundError as e:
+        raise UserError(f"{path}: no such file") from e
+    except Exception as e:  # whatever may stand in a file of that name
+        raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
+    digest = known.get("weights_digest") if record is None else record.weights_digest
+    return TrainedModel(_checked(str(path), config, digest, weights, trust), path.name, record)
+
+
+def _of_record(name: str, record: Record, weights: dict[str, torch.Tensor], trust: str | None) -> LeNet5:
+    return _checked(name, record.config, record.weights_digest, weights, trust)
+
+
+def _checked(
+    name: str, config: Config, known: str | None, weights: dict[str, torch.Tensor], trust: str | None
+) -> LeNet5:
+    """Args:
+    config: of the network at least.
+    known: the weights' digest; None where it is not known.
+    """
+    try:
+        check_activation(name, config.activation, trust)
+        network = rebuild(config, weights)
+    except UserError:
+        raise
+    except Exception as e:  # an activation of one's own may raise anything
+        raise UserError(f"{name}: its weights don't fit its record ({first_line(e)})") from e
+    digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
+    if known is not None and known != digest:
+        raise UserError(f"{name}: its weights are not those of its record (digest {digest[:12]})")
+    return network

@@ -1,0 +1,131 @@
+"""What MLflow keeps of a trained model, read back: a record (JSON) and weights (tensors), and nothing else.
+
+`mlflow.pytorch.load_model` is not for this: it unpickles, and imports, whatever the artifact names. A model without
+weights.safetensors is of an older release; its weights are in the pt2 file as raw bytes, or still in a run folder.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_exp.errors import UserError, first_line
+from lenet_exp.files import from_json
+from lenet_exp.folders.records import Record, record_of
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.tracking.models.model import WEIGHTS
+from lenet_exp.tracking.models.model_files import EXPORTED
+from lenet_exp.training.trained.weights import load_weights
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from torch import Tensor
+
+MAX_BYTES = 64 * 2**20  # of a file that is read into memory
+
+Weights = dict[str, "Tensor"]
+
+
+def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Record]:
+    """The weights of the model that a run logged, and the run's record.
+
+    Raises:
+        UserError: the run has none, they can't be read, or the record names other weights than the run.
+        MlflowException: the store does not answer.
+    """
+    models = run.outputs.model_outputs if run.outputs else []
+    if not models:
+        outcome = run.data.tags.get("outcome", "unknown")
+        raise UserError(f"runs:/{run.info.run_id}: the run has no model (outcome {outcome})")
+    return model_at(client, uri, run, client.get_logged_model(models[0].model_id).artifact_location)
+
+
+def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[Weights, Record]:
+    """As `logged_model`, for the model of the run at an artifact location."""
+    name = f"runs:/{run.info.run_id}"
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            record = read_record(Path(client.download_artifacts(run.info.run_id, "record.json", scratch)))
+        except (ValueError, OSError) as e:
+            raise UserError(f"{name}: its record.json can't be read ({first_line(e)})") from e
+        known = run.data.tags.get("weights_digest", record.weights_digest)
+        if known is None or known != record.weights_digest:
+            raise UserError(f"{name}: its record.json does not name the weights that the run has (digest {known})")
+        return _weights(uri, location, record, Path(scratch), name), record
+
+
+def read_record(path: Path) -> Record:
+    """A record.json of somebody else.
+
+    Raises:
+        ValueError: it is too large, or no record.
+    """
+    _check_size(path.stat().st_size)
+    try:
+        return record_of(from_json(path.read_bytes()))
+    except RecursionError as e:
+        raise ValueError("too deeply nested") from e
+
+
+def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
+    """The tensors and the metadata of somebody else's safetensors file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is too large, or none.
+    """
+    _check_size(path.stat().st_size)
+    try:
+        return load_weights(path)
+    except Exception as e:  # safetensors has a class of its own for what is damaged
+        raise ValueError(first_line(e)) from e
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+
+
+def _weights(uri: str, location: str, record: Record, scratch: Path, name: str) -> Weights:
+    from mlflow import artifacts
+    from mlflow.exceptions import MlflowException
+
+    def fetched(file: str) -> Path:
+        return Path(artifacts.download_artifacts(f"{location}/{file}", dst_path=str(scratch), tracking_uri=uri))
+
+    listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
+    there = next((entry for entry in listed if Path(entry.path).name == WEIGHTS), None)
+    if there is not None:  # a damaged one is said, not passed over
+        try:
+            _check_size(there.file_size or 0)
+            return read_weights(fetched(WEIGHTS))[0]
+        except (ValueError, OSError) as e:
+            raise UserError(f"{name}: its {WEIGHTS} can't be read ({first_line(e)})") from e
+    try:
+        from lenet_exp.training.trained.exported import read_exported
+
+        return read_exported(fetched(EXPORTED))
+    except (ValueError, OSError, MlflowException) as e:
+        found = _in_run_folders(record)
+        if found is not None:
+            return found
+        wrong = "fetched" if isinstance(e, MlflowException) else f"read ({first_line(e)})"  # theirs has many lines
+        raise UserError(
+            f"{name}: its model has no {WEIGHTS}, its {EXPORTED} can't be {wrong}, and no run folder of "
+            f"{outputs_dir()} has its weights"
+        ) from e
+
+
+def _in_run_folders(record: Record) -> Weights | None:
+    """The weights of the record's digest, where the run was trained in this outputs folder; the caller checks them."""
+    for path in sorted((outputs_dir() / "runs").glob("*/record.json")):
+        folder = RunFolder(path.parent)
+        kept = folder.record()
+        if kept is not None and kept.weights_digest == record.weights_digest:
+            weights = folder.best_weights()
+            if weights is not None:  # else damaged: perhaps another folder has them
+                return weights
+    return None

@@ -1,0 +1,68 @@
+"""The best model of a run as an MLflow logged model.
+
+weights.safetensors   what this program reads (logged.py): tensors, and the record as metadata, as in `model_path`
+data/model.pt2, ...   what MLflow's own serving reads, with signature and dynamic batch
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_exp.config.params import params
+from lenet_exp.folders.records import Record, record_json
+from lenet_exp.tracking.models.model_files import write_model_files
+from lenet_exp.tracking.stores.store import Store
+from lenet_exp.training.trained.weights import Arrays, save_arrays
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
+WEIGHTS = "weights.safetensors"
+
+
+def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
+    """Exports a run's best weights; a model that a crash left half sent is completed. Returns the model's id."""
+    from mlflow.entities import LoggedModelStatus
+
+    found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
+    if found and found[0].status == LoggedModelStatus.READY and has_files(store, found[0].model_id):
+        return found[0].model_id
+    model = found[0] if found else _create(record, store, run_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model"
+        write_model_files(path, record.config, weights, model.model_id, run_id)
+        save_arrays(path / WEIGHTS, weights, {"record": json.dumps(record_json(record))})
+        store.client.log_model_artifacts(model.model_id, str(path))
+    store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return model.model_id
+
+
+def has_files(store: Store, model_id: str) -> bool:
+    """Whether the files of a logged model are there."""
+    return any(Path(file.path).name == WEIGHTS for file in store.client.list_logged_model_artifacts(model_id))
+
+
+def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None:
+    """Makes it the run's model, after all that belongs to it, so that what is linked is whole.
+
+    Once: MLflow refuses it a second time.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = store.client.get_run(run_id).outputs
+    if not any(output.model_id == model_id for output in (outputs.model_outputs if outputs else [])):
+        store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=record.best_epoch or 0)])
+
+
+def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
+    return store.client.create_logged_model(
+        store.experiment_id,
+        name=f"lenet5-{record.dataset}",
+        source_run_id=run_id,
+        params=params(record.config),
+        tags={"fingerprint": record.fingerprint, "weights_digest": record.weights_digest or ""},
+        model_type="classifier",
+    )

@@ -1,0 +1,113 @@
+"""Logs what a model got on the test set to the run that made it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lenet_exp.addresses import hide_password, sqlite_path, store_uri
+from lenet_exp.config.schema import PredictConfig
+from lenet_exp.config.tags import checked
+from lenet_exp.errors import first_line
+from lenet_exp.folders.records import Record
+from lenet_exp.folders.run_folder import run_id as folder_id
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.tracking.models.load import TrainedModel
+from lenet_exp.tracking.stores.refused import why_refused
+from lenet_exp.tracking.stores.store import connect
+from lenet_exp.training.score import Score
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The MLflow run that a test result was logged to, and how often the test set was opened for its model by now."""
+
+    run_id: str
+    times: int
+
+
+def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> Logged | None:
+    """Logs `test_accuracy` and the confusion matrix to the model's run; None where there is none.
+
+    Its tags say how often the test set was opened for the model (`test_opened`), and which it was (`test_digest`; the
+    files' digests stand in test_score.json). A data set other than the one that the model was trained on is not logged:
+    it would pass for the model's own figure.
+    """
+    if model.record is None or model.record.dataset != config.dataset.name:
+        return None
+    uri = store_uri(config.tracking.uri)
+    database = sqlite_path(uri)
+    if model.run_id is None and database is not None and not database.exists():
+        return None
+    try:
+        client = connect(uri)
+        run = model.run_id or _run_of(client, model.record)
+        if run is None:
+            return None
+        client.log_metric(run, "test_accuracy", score.accuracy, timestamp=time.time_ns() // 1_000_000)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "test_confusion_matrix.png"
+            path.write_bytes(matrix_png)
+            client.log_artifact(run, str(path))
+        client.log_dict(run, score.as_json(), "test_score.json")
+        times = len(client.get_metric_history(run, "test_accuracy"))  # one point each time, and none is lost in a race
+        for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
+            client.set_tag(run, tag, str(value))
+    except Exception as e:  # the figures are on the terminal; a store that is away must not hide them
+        log.warning("not logged to MLflow (%s): %s", hide_password(uri), why_refused(uri, e) or first_line(e))
+        return None
+    return Logged(run, times)
+
+
+@dataclass(frozen=True)
+class SweepTest:
+    """What a sweep's leader got on the test set: mean (a fraction) and sample standard deviation over its seeds."""
+
+    configuration: str
+    accuracy: float
+    sd: float | None
+
+
+def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTest | None, result: list[Any]) -> str | None:
+    """Logs what a sweep's leader got on the test set to the sweep's own run; its id, None where that can't be had.
+
+    Args:
+        uri: of the store; None: the sweep's own.
+        of: the leader; None: there are several, on several data sets.
+        result: all of it, for test_result.json.
+    """
+    address = store_uri(uri or sweep.started().tracking_uri, sweep.outputs)
+    run = sweep.started().mlflow_runs.get(hide_password(address))
+    if run is None:
+        return None
+    try:
+        client = connect(address)
+        client.log_text(run, json.dumps(result, indent=1), "test_result.json")
+        if of is not None:
+            now = time.time_ns() // 1_000_000
+            client.log_metric(run, "test_accuracy", of.accuracy, timestamp=now)
+            if of.sd is not None:
+                client.log_metric(run, "test_accuracy_sd", of.sd, timestamp=now)
+            client.set_tag(run, "test_of", str(checked({"test_of": of.configuration})["test_of"]))
+    except Exception as e:
+        log.warning("not logged to MLflow (%s): %s", hide_password(address), why_refused(address, e) or first_line(e))
+        return None
+    return run
+
+
+def _run_of(client: MlflowClient, record: Record) -> str | None:
+    """The MLflow run of a model file, found by its run folder."""
+    folder = folder_id(record.config.tracking.experiment, record.fingerprint)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)
+    return found[0].info.run_id if found else None

@@ -1,0 +1,1 @@
+"""Opens an MLflow store and finds runs in it."""

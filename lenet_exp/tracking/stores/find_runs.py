@@ -1,0 +1,88 @@
+"""Runs of a store for a comparison, by MLflow's own filter syntax."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lenet_exp.addresses import hide_password
+from lenet_exp.comparison.runs import ComparedRun, split_seed_off
+from lenet_exp.errors import ConfigError, StoreError, first_line
+from lenet_exp.tracking.stores.store import answering, connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PAGE = 1000
+RUNNING = {"RUNNING": "running", "SCHEDULED": "running", "KILLED": "killed", "FAILED": "failed", "FINISHED": "finished"}
+
+log = logging.getLogger("lenet_exp")
+
+
+def search(uri: str, experiment: str, filter_string: str) -> tuple[list[ComparedRun], list[str]]:
+    """The runs (never sweeps) of an experiment that a filter finds, oldest first, and the flags that were swept in the
+    sweeps that asked for them.
+
+    Raises:
+        ConfigError: MLflow does not understand the filter.
+        StoreError: there is no such store or experiment.
+    """
+    client = connect(uri)
+    from mlflow.exceptions import MlflowException
+
+    with answering(uri):
+        found = client.get_experiment_by_name(experiment)
+        names = ", ".join(e.name for e in client.search_experiments()) if found is None else ""
+    if found is None:
+        raise StoreError(f"experiment={experiment}: not in {hide_password(uri)}; there are {names}")
+    query = " and ".join(part for part in (filter_string.strip(), "tags.kind = 'run'") if part)
+    try:
+        runs = list(_pages(client, found.experiment_id, query))
+    except MlflowException as e:
+        raise ConfigError(
+            f"filter={filter_string}: {first_line(e)}; such as: metrics.best_val_accuracy > 0.9 and "
+            "params.activation = 'selu'"
+        ) from e
+    known = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
+    if len(known) < len(runs):
+        log.warning("%d runs without dataset and seed left out", len(runs) - len(known))
+    sweeps = {sweep for run in known for sweep in run.data.tags.get("sweeps", "").split(",")}
+    swept: dict[str, None] = {}
+    for parent in _pages(client, found.experiment_id, "tags.kind = 'sweep'"):
+        if parent.info.run_id in sweeps:
+            swept |= dict.fromkeys(flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split())
+    return [_compared(run, client, hide_password(uri)) for run in reversed(known)], list(swept)
+
+
+def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
+    flags, seed = split_seed_off(run.data.params)
+    metrics, run_id = run.data.metrics, run.info.run_id
+
+    def curve() -> Sequence[float]:
+        history = client.get_metric_history(run_id, "val_accuracy")
+        return [m.value for m in sorted(history, key=lambda m: m.step)]
+
+    return ComparedRun(
+        run.data.tags.get("run_folder", run_id),
+        flags,
+        seed,
+        RUNNING[run.info.status] if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
+        metrics.get("best_val_accuracy"),
+        int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
+        metrics.get("seconds_to_best"),
+        curve,
+        lambda: metrics.get("val_accuracy"),
+        mlflow_runs=lambda: {store: run_id},
+    )

@@ -1,0 +1,70 @@
+"""What a run's folder holds as MLflow's points: the metrics of its epochs and of its best one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lenet_exp.folders.records import Record
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.stores.store import Store
+from lenet_exp.training.epoch import EpochResult
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+EPOCH_METRICS = (
+    "val_accuracy",  # the first is what MLflow's comparison of runs shows at first
+    "val_loss",
+    "train_loss",
+    "train_accuracy",
+    "lr",
+    "epoch_seconds",
+    "images_per_second",
+)
+BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
+BATCH = 1000  # the most metrics that MLflow takes at once
+DIGEST = 36  # characters that MLflow keeps of a data set's digest
+
+
+def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
+    from mlflow.entities import Metric
+
+    for e in epochs:
+        for name in EPOCH_METRICS:
+            yield Metric(name, getattr(e, name), e.time_ms, e.epoch)
+        yield from step_points(e.step_losses)
+
+
+def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
+    from mlflow.entities import Metric
+
+    for iteration, loss, time_ms in losses:
+        yield Metric("step_loss", loss, time_ms, iteration)
+
+
+def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iterator[Metric]:
+    """The final metrics, and with a model the best epoch's metrics once more, linked to it and to their data."""
+    from mlflow.entities import Metric
+
+    def linked(split: str) -> dict[str, str]:
+        if model_id is None:
+            return {}
+        digest = record.data_digests[split][:DIGEST]
+        return {"model_id": model_id, "dataset_name": record.dataset, "dataset_digest": digest}
+
+    for name in BEST_METRICS:
+        value = getattr(record, name)
+        if value is not None:  # records of older releases lack some
+            yield Metric(name, value, record.ended_ms, 0, **linked("validation"))
+    if model_id is not None and record.best_epoch is not None:
+        best = folder.history().epochs[record.best_epoch - 1]
+        for name in EPOCH_METRICS[:4]:
+            split = "train" if name.startswith("train") else "validation"
+            yield Metric(name, getattr(best, name), best.time_ms, best.epoch, **linked(split))
+
+
+def log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metric]) -> None:
+    waiting = list(points)
+    for start in range(0, len(waiting), BATCH):
+        store.client.log_batch(run_id, metrics=waiting[start : start + BATCH])

@@ -1,0 +1,63 @@
+"""What of a server's and a database's errors stays as it is until a person changes something, in a few words."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from lenet_exp.addresses import hide_password
+from lenet_exp.errors import first_line
+from lenet_exp.tracking.stores.database import is_postgres, refusal
+
+REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
+LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials"
+CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+
+
+def why_refused(uri: str, error: Exception) -> str | None:
+    """Why the store at `uri` can't be used as it is; None where it may only be away.
+
+    Args:
+        error: of a question to it.
+    """
+    if is_postgres(uri) and refusal(error) is not None:
+        return refusal(error)
+    code, text = getattr(error, "error_code", None), str(error)
+    if code == "UNAUTHENTICATED":
+        return _who(uri)
+    if code == "PERMISSION_DENIED":
+        user = _user(uri)
+        return f"{'user ' + user if user else 'without a user one'} may not do this here ({_words(error)})"
+    if code in REFUSALS:
+        return hide_password(first_line(error))
+    if "invalid path: " in text and "CA certificate" in text:
+        path = text.rpartition("invalid path: ")[2].strip()
+        return f"no such file of a certificate: {path} ({CA}, REQUESTS_CA_BUNDLE)"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        words = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+        return f"its certificate is not trusted ({words or 'no reason given'}); {CA} names its authority's file"
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
+        return "it does not speak TLS; is it http://?"
+    if "plain HTTP request was sent to HTTPS port" in text or "HTTP request to an HTTPS server" in text:
+        return "it speaks TLS; is it https://?"
+    return None
+
+
+def _who(uri: str) -> str:
+    user = _user(uri)
+    if user is None and not os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return f"it lets nobody in without a user and a password: {LOGIN}"
+    return f"it does not let {'user ' + user if user else 'MLFLOW_TRACKING_TOKEN'} in with this password: {LOGIN}"
+
+
+def _user(uri: str) -> str | None:
+    """As whom a server was asked: by its address, else by what MLflow itself looks at."""
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    return urlsplit(uri).username or read_mlflow_creds().username
+
+
+def _words(error: Exception) -> str:
+    """Of a server's answer, without MLflow's own words around it."""
+    body = str(error).partition("Response body: '")[2].strip().removesuffix("'")
+    return hide_password((body or str(error)).strip().splitlines()[0]) or "403"

@@ -1,0 +1,274 @@
+"""Opens the MLflow store that a run's `tracking.*` names; creates the local one once, safely."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_uri
+from lenet_exp.config.schema import Store as StoreAddress
+from lenet_exp.errors import StoreError, first_line
+from lenet_exp.files import open_lock
+from lenet_exp.outputs import outputs_dir
+from lenet_exp.tracking.stores.client import client_of
+from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
+from lenet_exp.tracking.stores.empty_store import fill
+from lenet_exp.tracking.stores.refused import why_refused
+from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store, without_stray_folders
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+REQUEST_SECONDS = 6  # a request to a server may take so long: what waits for one that is silent must not take 10 s
+
+GRANT_SECONDS = 5
+WRITTEN_BY = "lenet_exp"  # tag of an experiment on a server
+BUSY_SECONDS = 8  # and so long another process may keep SQLite from being written
+
+
+T = TypeVar("T")
+
+
+class StoreAway(Exception):
+    """The store can't be reached now; what is in the run folders can be delivered later."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store: its address, a client, the experiment that runs go to, the outputs folder whose runs they are, and
+    runs known to be there."""
+
+    uri: str
+    client: MlflowClient
+    experiment: str
+    experiment_id: str
+    outputs: Path
+    seen: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """The address as it may be written down."""
+        return hide_password(self.uri)
+
+
+def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
+    """Connects, and creates database and experiment where they are missing.
+
+    Args:
+        outputs: the outputs folder, if it is not that of this process.
+
+    Raises:
+        StoreError: it can never be used, belongs to another MLflow version, or the experiment was deleted.
+        StoreAway: nothing answers.
+    """
+    outputs = outputs or outputs_dir()
+    uri = store_uri(tracking.uri, outputs)
+    check_store(uri)
+    database = sqlite_path(uri)
+    with _explained(uri), without_stray_folders(uri) as quoted:
+        if database is not None:
+            _create_sqlite(database)
+        client = _client(uri, outputs, write=True)
+        experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
+        if quoted:
+            client.search_registered_models(max_results=1)
+        return Store(uri, client, tracking.experiment, experiment_id, outputs)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of a store that is there already.
+
+    Raises:
+        StoreError: there is no such database, it belongs to another MLflow version, or nothing answers.
+    """
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
+        raise StoreError(f"{database}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
+    check_store(uri, write=False)
+    with answering(uri), without_stray_folders(uri) as quoted:
+        client = _client(uri, outputs_dir(), write=False)
+        client.search_experiments(max_results=1)
+        if quoted:
+            client.search_registered_models(max_results=1)
+        return client
+
+
+def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
+    """A client, once the store has answered where MLflow would try for long, and its tables are made."""
+    mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
+    check_answers(address, REQUEST_SECONDS)
+    if is_postgres(uri):
+        check_database(address, hide_password(uri), (outputs / "mlartifacts").as_uri(), write=write)
+    return client_of(mlflow, address)
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Around questions to a store by commands that need the answer.
+
+    Raises:
+        StoreError: there is none, or none of MLflow's.
+    """
+    try:
+        with _explained(uri):
+            yield
+    except StoreAway as e:
+        raise StoreError(f"tracking.uri={hide_password(uri)}: can't be reached ({hide_password(str(e))})") from e
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Says of MLflow's errors whether the store is away or can't be used at all."""
+    mlflow = import_mlflow()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as e:
+        shown, text = hide_password(uri), str(e)
+        if "out-of-date database schema" in text or "Can't locate revision" in text:
+            raise StoreError(
+                f"tracking.uri={shown}: made by another MLflow than {mlflow.__version__}; if by a newer, install it; "
+                f"if by an older, back it up, then run: mlflow db upgrade {shown}"
+            ) from e
+        refused = why_refused(uri, e)
+        if refused is not None:
+            raise StoreError(f"tracking.uri={shown}: {refused}") from e
+        raise StoreAway(first_line(e)) from e
+
+
+def import_mlflow() -> ModuleType:
+    """mlflow, without telemetry, and with a store that does not answer given up soon instead of after minutes.
+
+    It must not ask again by itself: a run that was made, but whose answer came too late, would be made twice.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the password
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of files of a few kB
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
+    import mlflow
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    for noisy in ("mlflow", "alembic", "alembic.runtime.migration", "psycopg"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    # It prints the traceback of what it raises as well: over 100 lines where SQLite is locked.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if not event.contains(Engine, "before_cursor_execute", _wait_less):
+        event.listen(Engine, "before_cursor_execute", _wait_less, retval=True)
+    return mlflow
+
+
+def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
+    """MLflow has SQLite wait 20 s for another writer, in each statement that opens a session."""
+    if statement.startswith("PRAGMA busy_timeout"):
+        statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"
+    return statement, parameters
+
+
+def _create_sqlite(path: Path) -> None:
+    """Makes the database aside and moves it in place, under a lock: MLflow makes its tables without one."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_lock(path.with_name(f".{path.name}.lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        aside = path.with_name(f".{path.name}.new")
+        aside.unlink(missing_ok=True)
+        fill(aside)
+        with without_stray_folders(sqlite_uri(aside)):
+            store = SqlAlchemyStore(sqlite_uri(aside), _artifacts_beside(path))
+        store.engine.dispose()
+        os.replace(aside, path)
+
+
+def _artifacts_beside(database: Path) -> str:
+    return (database.absolute().parent / "mlartifacts").as_uri()
+
+
+def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = None
+        database = sqlite_path(uri)
+        if database is not None:
+            location = f"{_artifacts_beside(database)}/{_path_safe(name)}"
+        elif not urlsplit(uri).scheme.startswith("http"):  # a database server keeps no files
+            location = f"{(outputs / 'mlartifacts').as_uri()}/{_path_safe(name)}"
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # somebody else was faster
+            if found is None:
+                raise
+    if not found.experiment_id:
+        raise StoreAway("its answer is not one of an MLflow server")
+    if found.lifecycle_stage != "active":
+        raise StoreError(
+            f"tracking.experiment={name}: it was deleted; choose another name or run: "
+            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+    check_artifacts(name, found.artifact_location)
+    if urlsplit(uri).scheme.startswith("http"):
+        _check_writable(client, name, uri, found.experiment_id)
+    return found.experiment_id
+
+
+def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: str) -> None:
+    """Writes a tag: a server with users tells nobody beforehand who may write an experiment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        granted(lambda: client.set_experiment_tag(experiment_id, WRITTEN_BY, "true"))
+    except MlflowException as e:
+        refused = why_refused(uri, e) if e.error_code == "PERMISSION_DENIED" else None
+        if refused is None:
+            raise
+        raise StoreError(
+            f"tracking.uri={hide_password(uri)}: experiment {name} can't be written: {refused}; "
+            "tracking.experiment=name is one of your own"
+        ) from e
+
+
+def granted(write: Callable[[], T]) -> T:
+    """What `write` answers, tried for a few seconds: MLflow makes an experiment or a model first, and lets the user who
+    made it write it a moment later.
+
+    Raises:
+        MlflowException: it is denied still, or fails otherwise.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(GRANT_SECONDS):
+        try:
+            return write()
+        except MlflowException as e:
+            if e.error_code != "PERMISSION_DENIED":
+                raise
+        time.sleep(1)
+    return write()
+
+
+def _path_safe(name: str) -> str:
+    """One part of a path, and never `.` or `..`."""
+    safe = re.sub(r"[^\w.-]", "_", name)
+    return safe if safe.strip(".") else "_" * len(safe)

@@ -1,0 +1,129 @@
+"""Whether a store's address can ever take a run; found out before anything is trained, and without asking a server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit
+
+from lenet_exp.addresses import SQLITE, hide_password, sqlite_path
+from lenet_exp.errors import StoreError, first_line
+from lenet_exp.files import check_regular
+from lenet_exp.tracking.stores.database import EXTRA, driver_uri, is_postgres
+
+HEADER = b"SQLite format 3\0"
+
+
+def check_store(uri: str, *, write: bool = True) -> None:
+    """Refuses what no run can ever be delivered to; a server that is away now is fine.
+
+    Args:
+        write: runs are to be written there; else they are only looked at.
+
+    Raises:
+        StoreError: the database file or its folder can't be used, or the database's driver is missing.
+    """
+    database = sqlite_path(uri)
+    if database is not None:
+        _check_database(uri, database, write)
+    elif not uri.startswith(("http://", "https://")):
+        _check_driver(uri)
+
+
+def _check_database(uri: str, database: Path, write: bool) -> None:
+    """One that is not there yet has to have a place."""
+    if uri.removeprefix(SQLITE).partition("?")[0] in ("", ":memory:"):
+        _refuse(uri, "would be lost when the command ends; allowed is sqlite:///FILE")
+    try:
+        if database.is_dir():
+            _refuse(uri, "is a folder; allowed is a file")
+        if database.exists():
+            check_regular(database)
+            with database.open("r+b" if write else "rb") as f:
+                header = f.read(len(HEADER))
+            if header and header != HEADER:
+                _refuse(uri, "file is not a database")
+        if write:  # SQLite keeps its journal beside the file
+            there = next(parent for parent in database.parents if parent.exists())
+            with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
+                pass
+    except OSError as e:
+        _refuse(uri, f"can't be {'written' if write else 'read'} ({e.strerror})")
+
+
+def _check_driver(uri: str) -> None:
+    """What SQLAlchemy needs for a database server."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        url = make_url(driver_uri(uri))
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except NoSuchModuleError:
+        _refuse(uri, "SQLAlchemy knows no such database or driver")
+    except ImportError as e:
+        missing, how = e.name or first_line(e), EXTRA if is_postgres(uri) else "install it beside lenet_exp"
+        _refuse(uri, f"its driver {missing} is not installed; {how}")
+    except ArgumentError as e:
+        _refuse(uri, first_line(e))
+
+
+def check_artifacts(experiment: str, location: str) -> None:
+    """Refuses an experiment whose artifacts go to a folder of this machine that can't be written.
+
+    Raises:
+        StoreError: it can't.
+    """
+    parts = urlsplit(location)
+    if parts.scheme != "file" or parts.netloc:
+        return
+    folder = Path(unquote(parts.path))
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise StoreError(f"tracking.experiment={experiment}: its artifacts' folder {folder} can't be written")
+
+
+def check_answers(uri: str, seconds: float) -> None:
+    """Tries whether a database server takes connections: MLflow itself would try for a hundred seconds.
+
+    Raises:
+        OSError: it does not.
+    """
+    if uri.startswith(("http://", "https://", SQLITE)):
+        return
+    from sqlalchemy.engine import make_url
+
+    url = make_url(uri)
+    port = url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(url.get_backend_name())
+    if url.host and port:  # else a socket file or a name that only the driver knows
+        with socket.create_connection((url.host, port), timeout=seconds):
+            pass
+
+
+@contextmanager
+def without_stray_folders(uri: str) -> Iterator[bool]:
+    """MLflow makes the parents of an SQLite file by its address as it stands, quoted characters and all.
+
+    It does so when it opens the store, and once more for the registry. Yields whether there are such characters.
+    """
+    database, written = sqlite_path(uri), Path(uri.removeprefix(SQLITE)).absolute()
+    if database in (None, written):
+        yield False
+        return
+    stray = [parent for parent in written.parents if not parent.exists()]
+    try:
+        yield True
+    finally:
+        for folder in stray:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _refuse(uri: str, why: str) -> NoReturn:
+    raise StoreError(f"tracking.uri={hide_password(uri)}: {hide_password(why)}")

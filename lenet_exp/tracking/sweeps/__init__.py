@@ -1,0 +1,1 @@
+"""A sweep's own run in MLflow: its state, report and parameters."""

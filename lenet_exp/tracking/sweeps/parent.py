@@ -1,0 +1,184 @@
+"""A sweep's parent run in MLflow: what was asked for, the counts, a true state at the end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from lenet_exp.amounts import number_of
+from lenet_exp.config.schema import Config, Models
+from lenet_exp.config.tags import merged
+from lenet_exp.folders.records import Counts, Outcome, SweepPlan
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.stored import to_json
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import git_state, host, versions
+from lenet_exp.reports.search_words import how
+from lenet_exp.reports.terminal.standing_words import best_words, ended_words
+from lenet_exp.tracking.delivery.deliver import delivered_run
+from lenet_exp.tracking.delivery.left import Amount, left_of
+from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, alive, program, set_tags, shows_report, strings, user
+from lenet_exp.tracking.stores.points import log_metrics
+from lenet_exp.tracking.stores.store import Store
+from lenet_exp.tracking.sweeps.swept_params import log_swept
+
+STATUS = {Outcome.finished: "FINISHED", Outcome.failed: "FAILED", Outcome.killed: "KILLED"}
+FILES = {"sweep.json", "jobs.json"}
+COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
+
+
+def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
+    """The sweep's run in this store: the one it has, RUNNING again, or a new one. Its id."""
+    plan = sweep.started()
+    run_id = plan.mlflow_runs.get(store.name)
+    if run_id is not None and alive(store, run_id):
+        store.client.update_run(run_id, status="RUNNING")
+    else:
+        run_id = _find(store, sweep, plan) or _create(store, sweep, plan, config)
+        sweep.save(mlflow_runs=plan.mlflow_runs | {store.name: run_id})
+    log_swept(store, run_id, sweep)
+    store.client.log_dict(run_id, to_json(plan), "sweep.json")
+    set_tags(store, run_id, {"outcome": Outcome.running, "owner": host(), "starts": plan.starts})
+    return run_id
+
+
+def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
+    """Whether the sweep's run, which is there, shows how the sweep ended: a store that came back as an older backup may
+    not."""
+    run = store.client.get_run(run_id)
+    ended_ms = plan.ended_ms or run.info.end_time  # older releases did not keep it
+    status = STATUS.get(plan.outcome, "RUNNING")
+    shown = run.data.tags.get(SHOWN) != LIVE and (run_id not in plan.shown or shows_report(run, plan.shown[run_id]))
+    files = {artifact.path for artifact in store.client.list_artifacts(run_id)}
+    return shown and (run.info.status, run.info.end_time) == (status, ended_ms) and files >= FILES
+
+
+def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:
+    """Counts, jobs, and the state in which the sweep has ended; again, it changes nothing."""
+    from mlflow.entities import Metric
+
+    plan = sweep.started()
+    run_id = plan.mlflow_runs.get(store.name)
+    if run_id is None:
+        return
+    outcome, ended_ms = plan.outcome, plan.ended_ms or _now_ms()  # older releases did not keep it
+    best = best_words(plan, results)
+    set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
+    log_counts(store, run_id, sweep.counts())
+    # One point a start, however often the sweep went on; those of before once more, for a store that lost them.
+    counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
+    sweep.save(counted=counted)
+    for start, points in counted.items():
+        at = int(points["ended_ms"])
+        log_metrics(store, run_id, [Metric(k, v, at, int(start)) for k, v in points.items() if k != "ended_ms"])
+    store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
+    set_tags(store, run_id, {"outcome": outcome})
+    store.client.set_terminated(run_id, STATUS[outcome], end_time=ended_ms)
+    sweep.told(store.name)
+
+
+def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
+    """What the sweep's runs came to, as metrics of its own run."""
+    found = Counter(r.outcome for r in results)
+    values: dict[str, float] = {f"runs_{name}": found[name] for name in COUNTED}
+    values |= {"runs_pruned": found[Outcome.pruned]} if found[Outcome.pruned] else {}
+    values |= {"runs": len(results), "runs_missing": len(results) - sum(values.values())}
+    finished = [r.value for r in results if r.outcome is Outcome.finished]
+    values |= {"best_val_accuracy": max(finished)} if finished else {}
+    if plan.search is not None:
+        values |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
+        values |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
+    return values
+
+
+def log_counts(store: Store, run_id: str, told: Iterable[Counts]) -> None:
+    """Counts of while the sweep ran, with the stamps that they were told with first."""
+    from mlflow.entities import Metric
+
+    log_metrics(store, run_id, [Metric(k, v, c.time_ms, c.start) for c in told for k, v in c.values.items()])
+
+
+def left_of_sweep(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> Amount:
+    """What a store has not got of a sweep, by the folders' own books."""
+    plan, runs = sweep.started(), {r.job.run: r for r in results}
+    parent = plan.mlflow_runs.get(store)
+    wanted = models_of(results)
+    left = Amount(sweeps=int(parent is None or store in plan.untold))
+    for run, result in runs.items():
+        left += left_of(result.job.folder, store, model=run in wanted, parent=parent)
+    return left
+
+
+def models_of(results: Sequence[JobResult]) -> set[str]:
+    """The runs of a sweep whose best models go to MLflow, as `tracking.models` says."""
+    models = results[0].job.config.tracking.models if results else Models.none
+    finished = [r for r in results if r.outcome is Outcome.finished]
+    if models is Models.best:
+        finished = [max(finished, key=lambda r: r.value)] if finished else []
+    return {r.job.run for r in finished} if models is not Models.none else set()
+
+
+def name_parent(store: Store, sweep: SweepFolder) -> None:
+    """Names the sweep's run anew: it got more runs than it began with."""
+    plan = sweep.started()
+    store.client.update_run(plan.mlflow_runs[store.name], name=_name(plan))
+
+
+def _name(plan: SweepPlan) -> str:
+    runs = number_of(plan.runs, "run")
+    swept = " ".join(flag.rpartition(".")[2] for flag in plan.swept)
+    runs = runs if plan.search is None else f"search, {runs}"
+    return f"{swept} ({runs})" if swept else runs
+
+
+def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
+    """A run that was created for this sweep just before a crash, or before sweep.json was damaged."""
+    # Not by MLflow's own filter of start_time: PostgreSQL refuses that of older releases by psycopg 3.
+    wanted = f"tags.sweep = '{sweep.id}'"
+    for run in store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]):
+        tags = run.data.tags
+        if tags.get("sweep_folder") == str(sweep.path) if plan.remade else run.info.start_time == plan.created_ms:
+            return str(run.info.run_id)
+    return None
+
+
+def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -> str:
+    own = {
+        "kind": "sweep",
+        "sweep_folder": str(sweep.path),
+        "sweep": sweep.id,
+        "command": plan.command,
+        "overrides": " ".join(plan.overrides),
+        "swept": " ".join(plan.swept),
+        **({"sweep_search": how(plan.search)} if plan.search is not None else {}),
+        "host": host(),
+        "mlflow.source.name": program(plan.command),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": user(),
+        **{f"version.{name}": v for name, v in versions().items()},
+        **git_state(),
+    }
+    run = store.client.create_run(
+        store.experiment_id,
+        start_time=plan.created_ms,
+        run_name=_name(plan),
+        tags=strings(merged(own, config.tracking.tags)),
+    )
+    return str(run.info.run_id)
+
+
+def _listed(result: JobResult, store: Store) -> dict[str, object]:
+    job, record = result.job, result.record
+    return {
+        "name": job.name,
+        "swept": job.swept,
+        "fingerprint": job.fingerprint,
+        "outcome": result.outcome,
+        "best_val_accuracy": record.best_val_accuracy if record is not None else None,
+        "mlflow_run_id": delivered_run(job.folder, store),
+    }
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

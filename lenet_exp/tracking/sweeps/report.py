@@ -1,0 +1,118 @@
+"""A sweep's report on its MLflow run: the verdict as the description, its page, text and pictures as files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import Group
+from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.reports.escape import code
+from lenet_exp.reports.files.description import ended
+from lenet_exp.reports.source import Source
+from lenet_exp.reports.terminal.leaderboard import markdown
+from lenet_exp.tracking.delivery.deliver import delivered_run
+from lenet_exp.tracking.stores.mlflow_runs import SHOWN, alive, set_tags, shows_report
+from lenet_exp.tracking.stores.store import Store
+
+PAGE = "comparison.html"
+REPORT = "report.md"
+TRAINING = "workflowType=machine_learning"  # else the pages around are those for language models
+LONGEST = 7900  # characters that MLflow keeps of a description
+
+
+def report_sweep(
+    store: Store,
+    sweep: SweepFolder,
+    results: Sequence[JobResult],
+    comparisons: Sequence[Comparison],
+    with_pictures: bool,
+) -> None:
+    """Brings description and pictures up to what the runs came to; what stands there already is not made again."""
+    plan = sweep.started()
+    run_id = plan.mlflow_runs.get(store.name)
+    if run_id is None:
+        return
+    digest, with_all = (_digest(results, plan, pictures) for pictures in (with_pictures, True))
+    shown = plan.shown.get(run_id)
+    if shown in (digest, with_all) and shows_report(store.client.get_run(run_id), shown):
+        files = {artifact.path for artifact in store.client.list_artifacts(run_id)}
+        if REPORT in files:  # else they were lost
+            return
+    if plan.confirms is not None and plan.confirmed is not None:
+        _tell_answer(store, sweep, run_id, plan)
+    if with_pictures:
+        _log_pictures(store, run_id, comparisons, Source(plan.command, plan.command, store.name))
+    _log_report(store, run_id, comparisons, plan.command)
+    report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
+    description = ended(comparisons, links_of(store, results), report)
+    # Both at once, and last: a backup has the whole report, or is seen to lack it.
+    set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST], SHOWN: digest})
+    sweep.save(shown=plan.shown | {run_id: digest})
+
+
+def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
+    """Of what a report tells."""
+    told = [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
+    """Whether it is confirmed, on the run of this sweep and on that of the one whose leader was tested."""
+    tested = SweepFolder(sweep.path.parent / str(plan.confirms)).kept_plan()
+    its_run = tested.mlflow_runs.get(store.name) if tested is not None else None
+    set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": "yes" if plan.confirmed else "no"})
+    if its_run is not None and alive(store, its_run):
+        set_tags(store, its_run, {"confirmed": "; ".join(_answers(store, sweep))})
+
+
+def _answers(store: Store, sweep: SweepFolder) -> list[str]:
+    """Of all sweeps that confirm the same one, whatever the data set: `mnist yes (0.2 points, <run>)`; oldest first."""
+    confirms, found = sweep.started().confirms, []
+    for other in reversed(all_sweeps(sweep.outputs)):
+        plan = other.started()
+        if plan.confirms == confirms and plan.confirmed is not None:
+            answer, run_id = "yes" if plan.confirmed else "no", plan.mlflow_runs.get(store.name, other.id)
+            found.append(f"{other.jobs()[0].config.dataset.name} {answer} ({plan.points:g} points, {run_id})")
+    return found
+
+
+def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
+    """From a group to its best run's page."""
+    folders = {r.job.run: r.job.folder for r in results}
+
+    def link(group: Group) -> str | None:
+        best = max(group.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
+        run_id = delivered_run(folders[best.id], store) if best is not None else None
+        return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}?{TRAINING}" if run_id else None
+
+    return link
+
+
+def _log_report(store: Store, run_id: str, comparisons: Sequence[Comparison], command: str) -> None:
+    """The whole of it as Markdown: MLflow's page shows it, and one can paste it."""
+    text = "\n".join([*map(markdown, comparisons), f"{code(command)}\n"])
+    store.client.log_text(run_id, text, REPORT)
+
+
+def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: Source) -> None:
+    """The page comes first in the run's list of files: folders, of which there are none, then files by their names."""
+    from lenet_exp.reports.files.comparison_file import write_comparison
+    from lenet_exp.reports.files.comparison_plots import figures
+    from lenet_exp.reports.files.plots import png
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for comparison in comparisons:
+            end = f"_{comparison.dataset}" if len(comparisons) > 1 else ""
+            for name, figure in figures(comparison).items():
+                (Path(scratch) / f"{name}{end}.png").write_bytes(png(figure))
+        write_comparison(Path(scratch) / PAGE, comparisons, source)
+        write_comparison(Path(scratch) / "leaderboard.csv", comparisons, source)
+        store.client.log_artifacts(run_id, scratch)

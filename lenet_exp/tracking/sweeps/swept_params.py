@@ -1,0 +1,48 @@
+"""What a sweep sweeps, as parameters of its own MLflow run: each flag and its values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.tracking.stores.store import Store
+
+SHOWN = 20  # values; of more the first ones, and how many there are
+LONGEST = 500  # characters
+
+
+def log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
+    """Logs those that the run has not: MLflow lets none change, and the same jobs may be typed otherwise."""
+    from mlflow.entities import Param
+
+    plan = sweep.started()
+    if not plan.swept:
+        return
+    known = store.client.get_run(run_id).data.params
+    new = {k: v for k, v in swept_params(plan, sweep.jobs()).items() if k not in known}
+    if new:
+        store.client.log_batch(run_id, params=[Param(k, v) for k, v in new.items()])
+
+
+def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
+    """The values of each swept flag in the order of the jobs; of a search its space, as it was typed."""
+    typed = dict(o.lstrip("+").split("=", 1) for o in plan.overrides if "=" in o)
+    found = {}
+    for flag in (swept.lstrip("+") for swept in plan.swept):
+        values = list(dict.fromkeys(job.swept[flag] for job in jobs if flag in job.swept))
+        text = typed.get(flag, "") if plan.search is not None or not values else _listed(values)
+        if text:
+            found[flag] = text[:LONGEST]
+    return found
+
+
+def _listed(values: Sequence[str]) -> str:
+    """`relu, selu`; `0 to 99`."""
+    if len(values) > 2 and all(value.isdecimal() for value in values):
+        numbers = [int(value) for value in values]
+        if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+            return f"{numbers[0]} to {numbers[-1]}"
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    return ", ".join(values[:SHOWN]) + more

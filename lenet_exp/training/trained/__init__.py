@@ -1,0 +1,1 @@
+"""Weights of trained models: digests, and reading them without running code."""

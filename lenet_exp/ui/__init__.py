@@ -1,0 +1,1 @@
+"""Starts MLflow's user interface and links into it."""

@@ -1,0 +1,164 @@
+"""lenet-compare and lenet_exp.compare on a real sweep."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import lenet_exp
+from tests.commands.test_cli import is_one_line
+from tests.tools.commands import SMALL, lenet_train
+from tests.tools.stores import client, files, runs
+
+HERE = "hydra/launcher=basic"  # in the test's own process
+BARE = ("num_epoch=2", "tracking.models=none")
+LINE = ("-m", HERE, *SMALL, *BARE, "activation=selu,relu", "optimizer.lr=0.01", "seed=0,1")
+MORE = ("-m", HERE, *SMALL, *BARE, "activation=tanh", "optimizer.lr=0.01", "seed=0,1", "tracking.plots=false")
+
+
+@pytest.fixture(scope="module")
+def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs folder of two sweeps, the second with another activation."""
+    outputs = tmp_path_factory.mktemp("compared") / "outputs"
+    shutil.copytree(empty_store, outputs)
+    for line in (LINE, MORE):
+        done = lenet_train(*line, outputs=outputs)
+        assert done.returncode == 0, done.stderr
+    return outputs
+
+
+@pytest.fixture
+def here(swept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(swept))
+    return swept
+
+
+def sweeps(outputs: Path) -> list[str]:
+    """MLflow run ids, oldest first."""
+    return [run.info.run_id for run in runs(client(outputs), "sweep")]
+
+
+def test_a_sweep_ends_with_the_comparison_and_shows_it_in_mlflow(here):
+    first = runs(client(here), "sweep")[0]
+    table = lenet_exp.compare(sweep=first.info.run_id)
+    text = first.data.tags["mlflow.note.content"].replace("\N{NO-BREAK SPACE}", " ")
+    for row in table.itertuples():
+        assert re.search(rf'<a href="#/experiments/[^"]+">{row.mean * 100:.2f} ± {row.sd * 100:.2f}', text)
+    assert {"leaderboard.png", "learning_curves.png", "leaderboard.csv"} <= files(client(here), first.info.run_id)
+    assert client(here).list_artifacts(first.info.run_id)[0].path == "comparison.html"
+
+
+def test_a_finished_sweep_that_is_typed_again_is_not_drawn_again(here, tmp_path):
+    outputs = Path(shutil.copytree(here, tmp_path / "outputs"))
+    drawn = {path: path.stat().st_mtime_ns for path in here.glob("mlartifacts/*/*/artifacts/leaderboard.*")}
+    assert len(drawn) == 2
+    assert lenet_train(*LINE, outputs=outputs).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
+    before, after = (runs(client(where), "sweep")[0].data.tags["mlflow.note.content"] for where in (here, outputs))
+    assert after == before
+
+
+def test_the_last_sweep_is_the_default(here):
+    last = lenet_exp.compare()
+    assert list(last["n"]) == [2]
+    pd.testing.assert_frame_equal(last, lenet_exp.compare(sweep=sweeps(here)[1]))
+
+
+@pytest.mark.parametrize(("by", "metric"), [("best", "best_val_accuracy"), ("last", "val_accuracy")])
+def test_several_sweeps_and_a_filter_over_the_store_give_the_same(here, by, metric):
+    known = {
+        run.data.params["activation"] + run.data.params["seed"]: run.data.metrics[metric] for run in runs(client(here))
+    }
+    together = lenet_exp.compare(sweep=sweeps(here), by=by)
+    assert sorted(together["activation"]) == ["relu", "selu", "tanh"]
+    pd.testing.assert_frame_equal(lenet_exp.compare(filter="", by=by), together, check_like=True)
+    for row in together.itertuples():
+        assert row.mean == pytest.approx((known[f"{row.activation}0"] + known[f"{row.activation}1"]) / 2)
+
+
+def test_a_filter_is_mlflows(here):
+    table = lenet_exp.compare(filter="params.activation = 'selu' and metrics.best_val_accuracy > 0")
+    assert list(table["n"]) == [2]
+
+
+def test_a_swept_split_is_luck_and_what_diverges_stands_last(ready):
+    plain = ("num_epoch=1", "tracking.plots=false", "tracking.models=none")
+    done = lenet_train(
+        "-m", HERE, *SMALL, *plain, "optimizer.lr=1e30,0.05", "seed=0,1", "split_seed=0,1", outputs=ready
+    )
+    assert {"4 finished", "4 diverged", "2 seeds", "2 splits"} <= set(re.findall(r"\d (?:[a-z]+)", done.stdout))
+    table = lenet_exp.compare()
+    assert (list(table["n"]), list(table["diverged"])) == ([4, 0], [0, 4])
+    pd.testing.assert_frame_equal(lenet_exp.compare(filter=""), table, check_like=True)
+
+
+def test_a_sweep_that_is_not_here_is_found_in_the_store_or_by_its_folder(here, tmp_path, monkeypatch):
+    first = sweeps(here)[0]
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path))
+    table = lenet_exp.compare(sweep=first, tracking_uri=f"sqlite:///{here / 'mlflow.db'}")
+    assert sorted(table["activation"]) == ["relu", "selu"]
+    for folder in (here / "sweeps").iterdir():
+        assert len(lenet_exp.compare(sweep=str(folder))) in {1, 2}
+
+
+def test_the_command_prints_and_writes(here, main, tmp_path):
+    for ending in ("html", "md", "tex", "csv", "json"):
+        done = main(f"sweep={','.join(sweeps(here))}", f"output={tmp_path}/report.{ending}", program="compare")
+        assert done.returncode == 0, done.stderr
+        assert f"{tmp_path}/report.{ending}" in done.stdout
+    rows = list(csv.DictReader((tmp_path / "report.csv").open()))
+    assert len(rows) == 3
+    (found,) = json.loads((tmp_path / "report.json").read_text())
+    assert [group["activation"] for group in found["groups"]] == [row["activation"] for row in rows]
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<tr data-i=") == 3
+    linked = {re.sub(r".*/", "", address) for address in re.findall(r'href="http://127.0.0.1:5000/#/runs/\w+', page)}
+    assert linked
+    assert linked <= {run.info.run_id for run in runs(client(here))}
+    assert (tmp_path / "report.tex").read_text().count(r" \\") == 1 + 3
+    assert (tmp_path / "report.md").read_text().count("\n| ") == 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep=nope"], ["nope"]),
+        (["sweep=last", "filter=x"], ["sweep=", "filter="]),
+        (["filter=metrics.acc >"], ["filter=metrics.acc >"]),
+        (["filter=metrics.best_val_accuracy > 2"], ["filter=metrics.best_val_accuracy > 2"]),
+        (["filter=", "experiment=other2"], ["experiment=other2"]),
+        (["filter=", "tracking.uri=sqlite:////no/such.db"], ["/no/such.db"]),
+        (["output=x.htm"], ["output=x.htm", ".csv", "x.html?"]),
+        (["output=/no/such/x.md"], ["output=/no/such/x.md"]),
+        (["swep=last"], ["swep=last", "sweep=?"]),
+        (["by=lats"], ["by=lats", "last?"]),
+        (["importance=yes"], ["importance=yes", "true"]),
+    ],
+)
+def test_a_mistake_is_one_line(here, main, arguments, said):
+    done = main(*arguments, program="compare")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert is_one_line(done.stderr, "lenet-compare")
+    assert all(words in done.stderr for words in said), done.stderr
+
+
+def test_without_a_sweep_it_says_how_to_start_one_or_to_compare_single_runs(main, outputs):
+    for how in ("lenet-train -m", "filter="):
+        done = main(program="compare")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert is_one_line(done.stderr, "lenet-compare")
+        assert str(outputs) in done.stderr
+        assert how in done.stderr
+        (outputs / "runs" / "0123").mkdir(parents=True, exist_ok=True)
+
+
+def test_what_flags_matter_is_told_on_request(here, main):
+    pytest.importorskip("optuna")
+    told = [main("filter=", f"importance={asked}", program="compare").stdout for asked in ("false", "true")]
+    assert ["fANOVA" in text for text in told] == [False, True]

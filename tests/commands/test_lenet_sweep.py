@@ -1,0 +1,128 @@
+"""lenet-sweep: from another terminal, what is there, what runs where; stop it; repair what kill -9 left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.machine import host
+from tests.tools.commands import MINE, Done, end, lenet_train, start
+from tests.tools.counts import counts
+from tests.tools.on_another_machine import NAME
+from tests.tools.stores import client, points, runs
+from tests.tools.waiting import QUICK, WAITS, wait_until_left, waiting
+
+
+def lenet_sweep(*arguments: str, outputs: Path) -> Done:
+    return end(start(*arguments, outputs=outputs, program="sweep"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ([], "list, status, watch, stop, du or rm"),
+        (["Status"], "mean status?"),
+        (["list", "sweep=last"], "sweep=last: "),
+        (["status", "--sweep=last"], "mean sweep=?"),
+        (["status"], "sweep=last: "),
+        (["stop", "sweep=abcd"], "abcd: "),
+        (["status", f"sweep={'x' * 300}"], f"'{'x' * 149}..."),
+    ],
+)
+def test_a_mistake_is_one_line(main, outputs, typed, named):
+    done = main(*typed, program="sweep")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("lenet-sweep: ")
+    assert done.stderr.count("\n") == 1
+    assert named in done.stderr
+    assert not outputs.exists()
+
+
+def test_a_sweep_that_ended_is_listed_and_told_of(main, ready):
+    assert "lenet-train -m" in main("list", program="sweep").stdout  # how to start one
+    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=relu,raises", "hydra/launcher=basic")
+    assert lenet_train(*line, outputs=ready).returncode == 1
+    (folder,) = (ready / "sweeps").iterdir()
+    listed = main("list", program="sweep").stdout.strip().splitlines()
+    assert listed[0].split() == ["sweep", "started", "state", "done", "command"]
+    assert re.match(rf" ?{folder.name} +\d{{4}}-\d\d-\d\d \d\d:\d\d +finished +1/2 runs +lenet-train -m ", listed[2])
+    told = main("status", f"sweep={folder.name[:6]}", program="sweep").stdout.splitlines()
+    assert told[0] == f"sweep {folder.name}: finished"
+    assert told[1].startswith("lenet-train -m --config-dir=")
+    assert told[2] == "1 finished, 1 failed"
+    assert told[3].startswith("failed: raises: RuntimeError: ")
+    assert len(told) == 4
+    stopped = main("stop", program="sweep")
+    assert stopped.returncode == 2
+    assert stopped.stderr.startswith(f"lenet-sweep: sweep {folder.name} ")
+
+
+@pytest.mark.slow(seconds=9)
+def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_path):
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1,2")
+    with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
+        (folder,) = (ready / "sweeps").iterdir()
+        (row,) = [text for text in lenet_sweep("list", outputs=ready).stdout.splitlines() if folder.name in text]
+        assert re.search(rf"running \({re.escape(host())}, process {process.pid}\) +0/3 runs +lenet-train -m", row)
+        told = lenet_sweep("status", outputs=ready).stdout
+        assert "2 not started, 1 running" in told
+        assert re.search(rf"seed=0 +[01]/3 +(-|\d\d\.\d\d%) +{re.escape(host())}, process \d+ *$", told, re.MULTILINE)
+        stop = lenet_sweep("stop", outputs=ready)
+        assert stop.returncode == 0
+        assert f"lenet-train -m sweep.resume={folder.name}\n" in stop.stdout
+        done = end(process)
+    assert done.returncode == 143
+    assert counts(done)[0] == {"killed": 1, "not started": 2}
+    assert {run.info.status for run in (*runs(client(ready), "sweep"), *runs(client(ready)))} == {"KILLED"}
+    on = end(start("-m", f"sweep.resume={folder.name}", outputs=ready))
+    assert on.returncode == 0, on.stderr
+    assert counts(on) == ({"finished": 3}, 3, 0)
+
+
+@pytest.mark.slow(seconds=9)
+@pytest.mark.parametrize("arguments", [("-m", *WAITS, "seed=0,1", "sweep.workers=1"), WAITS], ids=["sweep", "run"])
+def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tmp_path, arguments):
+    """Nothing is repaired while its process lives."""
+    with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:
+        assert lenet_sweep("list", outputs=ready).stderr == ""
+        kinds = ("run", "sweep") if "-m" in arguments else ("run",)
+        assert {run.info.status for kind in kinds for run in runs(client(ready), kind)} <= {"RUNNING"}
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (folder,) = (ready / "runs").iterdir()
+    wait_until_left(folder)
+    done = lenet_sweep("list", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    for kind in kinds:
+        (run,) = runs(client(ready), kind)
+        assert (run.info.status, run.data.tags["outcome"]) == ("KILLED", "killed")
+    assert lenet_sweep("list", outputs=ready).stderr == ""  # nothing is left to do
+    again = end(start(*arguments, outputs=ready))
+    assert again.returncode == 0, again.stderr
+    for run in runs(client(ready)):
+        assert run.info.status == "FINISHED"
+        assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
+
+
+@pytest.mark.slow(seconds=6)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process a host name of its own")
+def test_a_sweep_on_another_machine_is_watched_and_stopped_from_here(ready):
+    line = ("-m", *QUICK, "num_epoch=2000", "seed=0,1", "sweep.workers=1")
+    process = start(*line, outputs=ready, module="tests.tools.on_another_machine")
+    while not list(ready.glob("sweeps/*/active/*")):
+        assert process.poll() is None, end(process).stderr
+        time.sleep(0.05)
+    assert f"running ({NAME}, process {process.pid})" in lenet_sweep("status", outputs=ready).stdout
+    watching = start("watch", outputs=ready, program="sweep")
+    stopped = lenet_sweep("stop", outputs=ready)
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert end(process).returncode == 143
+    watched = end(watching)
+    assert watched.returncode == 1
+    assert "1 killed" in watched.stdout

@@ -1,0 +1,61 @@
+"""Output that can't be written ends the printing and nothing else; the exit status says so."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import pytest
+
+from lenet_exp.commands import train
+from lenet_exp.commands.streams import guard
+from tests.tools.commands import SMALL, end, start
+from tests.tools.stores import client, runs
+
+BARE = ("tracking.plots=false", "tracking.models=none", "num_epoch=1")
+SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "optimizer.lr=0.01,1e10")
+
+
+def main() -> None:
+    """lenet-train whose streams are closed, as a shell's `>&-` leaves them."""
+    sys.stdin = sys.stdout = sys.stderr = None
+    os.closerange(0, 3)
+    train.main()
+
+
+@pytest.mark.parametrize("command", ["train --help", "sweep list"])
+def test_a_full_disk_behind_stdout_is_one_line_and_status_1(command, outputs):
+    program, *arguments = command.split()
+    with open("/dev/full", "w") as full:
+        done = end(start(*arguments, outputs=outputs, program=program, stdout=full))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"lenet-{program}: ")
+    assert "No space left" in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(outputs):
+    process = start("--help", outputs=outputs)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(60)) == ("", 0)
+
+
+@pytest.mark.parametrize("streams", ["full and without a reader", "closed"])
+def test_a_sweep_trains_to_its_end_and_its_status_is_true(streams, ready):
+    with open("/dev/full", "w") as full:
+        how = {"module": "tests.commands.test_streams"} if streams == "closed" else {"stdout": full}
+        process = start(*SWEEP, outputs=ready, **how)
+    process.stderr.close()
+    assert end(process).returncode == 1  # some diverged
+    store = client(ready)
+    assert sorted(run.info.status for run in runs(store)) == ["FAILED", "FINISHED"]
+    assert [run.info.status for run in runs(store, "sweep")] == ["FINISHED"]
+
+
+def test_a_terminal_without_the_signs_that_are_printed_shows_others(monkeypatch):
+    shown = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(shown, encoding="ascii", write_through=True))
+    guard()
+    print("90.92 ± 0.21")
+    assert shown.getvalue() == b"90.92 \\xb1 0.21\n"

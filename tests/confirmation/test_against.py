@@ -1,0 +1,120 @@
+"""A leader beside what one had before: one line trains both, exactly, and says which is better."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.comparison.runs import configuration
+from lenet_exp.confirmation.against import beside
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import all_sweeps
+from tests.conftest import Cli
+from tests.tools.commands import SMALL, Done, lenet_train
+
+QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.plots=false", "tracking.models=none")
+LINE = ("-m", "hydra/launcher=basic", *QUICK, "optimizer.lr=0.05,0.02")
+
+
+@pytest.fixture(scope="module")
+def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs folder of two configurations with one seed each."""
+    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("swept") / "outputs"))
+    done = lenet_train(*LINE, outputs=outputs)
+    assert done.returncode == 0, done.stderr
+    return outputs
+
+
+@pytest.fixture
+def compare(swept: Path, main: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """`compare("confirm=1")` is `lenet-compare confirm=1` over what was swept."""
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(swept))
+    return partial(main, program="compare")
+
+
+@pytest.mark.slow(seconds=6)
+def test_the_line_trains_the_leader_and_the_baseline_and_says_who_is_ahead(swept, compare):
+    (source,) = all_sweeps(swept)
+    asked = ("confirm=50", "against=optimizer=adam optimizer.lr=0.001", "seeds=3")
+    said = compare(*asked)
+    assert said.returncode == 0, said.stderr
+    assert re.search(r"\b3 fresh seeds\b", said.stdout)
+    (line,) = re.findall(r"^  lenet-train (.*)$", said.stdout, re.MULTILINE)
+    done = lenet_train(*shlex.split(line), "hydra/launcher=basic", outputs=swept)
+    assert done.returncode == 0, done.stderr
+    test = next(s for s in all_sweeps(swept) if s.id != source.id)
+    first, second = test.jobs()[:2]  # both sides have their first seed before one has its second
+    assert [job.config.seed for job in test.jobs()] == [1000, 1000, 1001, 1001, 1002, 1002]
+    assert configuration(first.config) in [configuration(job.config) for job in source.jobs()]
+    assert configuration(second.config) == configuration(
+        compose([*QUICK, "optimizer=adam", "optimizer.lr=0.001"])  # nothing of what was swept
+    )
+    assert re.search(r"onfirmed on 3 ", done.stdout)
+    assert f"sweep {test.id}" in compare(*asked, "run=true").stdout  # has answered it
+    other = compare("confirm=50", "against=baseline", "seeds=3")
+    assert "seed=range(2000,2003)" in other.stdout  # another test, and one more: it says so
+    assert f"sweep {test.id}" in other.stdout
+
+
+REFUSED = {  # what the line has to name
+    "against=baseline": "confirm=",
+    "confirm=1 seeds=2": "seeds=2",
+    "confirm=1": "'seed=range(5)'",
+    "confirm=1 against=baseline": "seeds=10",
+    "confirm=1 seeds=3 against=basline": "against=basline",
+    "confirm=1 seeds=3 against=optimizer.lr=0.1,0.2": "optimizer.lr=0.1,0.2",
+    "confirm=1 seeds=3 against=optimizer.lrr=1": "optimizer.lr?",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_can_not_be_held_against_it_is_one_line(line, compare):
+    done = compare(*line.split())
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert REFUSED[line] in done.stderr
+
+
+def test_a_baseline_has_to_be_another_configuration_that_both_sides_can_have():
+    leader, own = job(["dataset=digits", "optimizer.lr=0.02"], ["optimizer.lr"]), "optimizer.lr=0.02"
+    with pytest.raises(ConfigError, match=own):
+        beside(leader, own, None)
+    leader = job(["dataset=digits", "optimizer=sgd", "optimizer.dampening=0.5"], ["optimizer", "optimizer.dampening"])
+    with pytest.raises(ConfigError, match=r"optimizer.dampening=0.5"):  # a keyword of one class alone
+        beside(leader, "optimizer=adam", None)
+
+
+def test_a_data_set_that_a_swept_recipe_had_chosen_stays():
+    sides = beside(job(["experiment=fashion_fast"], ["experiment"]), "baseline", None)
+    assert "dataset=fashion_mnist" in sides.fixed
+    assert sides.baseline.dataset.name == "fashion_mnist"
+
+
+def job(overrides: list[str], swept: list[str]) -> Job:
+    values = dict(o.split("=", 1) for o in overrides)
+    return Job(0, "leader", {flag: values[flag] for flag in swept}, overrides, compose(overrides), "", "")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "leads", "against"),
+    [
+        ([], ["optimizer=sgd", "schedule=cosine"], ["optimizer=adam", "augmentation=[shift,erase]"]),
+        (["experiment=mnist_fast"], ["training.ema_decay=null", "optimizer.lr=0.024083732172837803"], []),
+    ],
+)
+def test_both_sides_are_composed_as_they_were(recipe, leads, against):
+    fixed = ["dataset=digits", *recipe]
+    leader = job([*fixed, *leads], [flag.partition("=")[0] for flag in leads])
+    wanted = configuration(compose([*fixed, *against]))
+    assert configuration(leader.config) != wanted
+    sides = beside(leader, " ".join(against) or "baseline", None)
+    one, other = ([f"{flag}={pair[side]}" for flag, pair in sides.differing.items()] for side in (0, 1))
+    assert configuration(compose([*sides.fixed, *one])) == configuration(leader.config)
+    assert configuration(compose([*sides.fixed, *other])) == wanted == configuration(sides.baseline)

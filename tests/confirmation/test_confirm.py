@@ -1,0 +1,151 @@
+"""The way from a sweep to its confirmation: the line as it is printed, typed; its answer; and what is refused."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from lenet_exp.config.schema import Config
+from lenet_exp.folders.config_dir import config_dir_of
+from lenet_exp.folders.records import SweepPlan
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from tests.conftest import Cli
+from tests.tools.commands import SMALL, Done, lenet_train
+from tests.tools.stores import client, runs
+
+HERE = "hydra/launcher=basic"  # in the test's own process
+QUICK = (*SMALL, "num_epoch=1", "dataset.train_size=96", "tracking.plots=false", "tracking.models=none")
+PAIRS = ("sweep.zip=[activation,optimizer.lr]", "activation=tanh,relu", "optimizer.lr=0.05,0.02")
+LINE = ("-m", HERE, *QUICK, *PAIRS, "seed=0,1")
+
+
+@pytest.fixture(scope="module")
+def trained(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("swept") / "outputs"))
+    done = lenet_train(*LINE, outputs=outputs)
+    assert done.returncode == 0, done.stderr
+    return outputs
+
+
+@pytest.fixture
+def swept(trained: Path, tmp_path: Path) -> Path:
+    """The outputs folder of two configurations over two seeds."""
+    return Path(shutil.copytree(trained, tmp_path / "outputs"))
+
+
+@pytest.fixture
+def compare(swept: Path, main: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """`compare("confirm=1")` is `lenet-compare confirm=1` over what was swept."""
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(swept))
+    return partial(main, program="compare")
+
+
+def printed(done: Done) -> list[str]:
+    """The arguments of the line that a confirmation prints."""
+    assert done.returncode == 0, done.stderr
+    (line,) = re.findall(r"^  lenet-train (.*)$", done.stdout, re.MULTILINE)
+    return shlex.split(line)
+
+
+@pytest.mark.slow(seconds=6)
+def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept, compare):
+    lenet_train(*LINE, outputs=swept)  # a copied folder has a store of its own
+    (source,) = all_sweeps(swept)
+    line = printed(compare("confirm=90"))
+    assert f"sweep.confirms={source.id}" in line
+    assert printed(compare("confirm=90")) == line
+
+    done = lenet_train(*line, HERE, outputs=swept)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"onfirmed on \d+ ", done.stdout)
+    test = next(s for s in all_sweeps(swept) if s.id != source.id)
+    seeds = {job.config.seed for job in test.jobs()}
+    assert min(seeds) == 1000
+    first, *others = {str(configuration(job.config)): None for job in test.jobs()}
+    assert len(test.jobs()) == len(seeds) * (1 + len(others))
+    assert first == str(max((configuration(job.config) for job in source.jobs()), key=lambda c: mean_of(source, c)))
+
+    answer = "yes" if test.started().confirmed else "no"
+    of_test, of_source = (
+        next(r for r in runs(client(swept), "sweep") if r.data.tags["sweep"] == s.id) for s in (test, source)
+    )
+    assert of_test.data.tags["confirms"] == of_source.info.run_id
+    assert of_test.data.tags["confirmed"] == answer
+    assert of_source.data.tags["confirmed"].startswith(f"digits {answer} ")
+    assert of_test.info.run_id in of_source.data.tags["confirmed"]
+
+    assert f"sweep {test.id}" in compare("confirm=90", "run=true").stdout  # has answered it
+    other = compare("confirm=50")
+    assert f"sweep {test.id}" in other.stdout
+    assert any(argument.startswith("seed=range(2000,") for argument in printed(other))
+
+
+def configuration(config: Config) -> list[object]:
+    return [config.activation, config.optimizer]
+
+
+def mean_of(sweep: SweepFolder, wanted: list[object]) -> float:
+    records = [job.folder.record() for job in sweep.jobs() if configuration(job.config) == wanted]
+    return fmean(record.best_val_accuracy for record in records)
+
+
+def test_options_of_ones_own_are_found_from_any_directory():
+    plan = SweepPlan(created_ms=0, command="lenet-train --config-dir mine -m activation=a,b", directory="/home/me")
+    assert config_dir_of(plan) == ["--config-dir", "/home/me/mine"]
+    assert config_dir_of(replace(plan, command="lenet-train -cd='/my own' -m x=1")) == ["--config-dir", "/my own"]
+    assert config_dir_of(replace(plan, command="lenet-train -m activation=relu,selu")) == []
+
+
+REFUSED = {  # what the line has to name
+    "confirm=0": "confirm=0",
+    "confirm=nan": "confirm=nan",
+    "run=true": "confirm=",
+    "confirm=1 by=last": "confirm=1",
+    "confirm=1 sweep=nope": "nope",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_cannot_be_confirmed_is_one_line(line, ready, main):
+    done = main(*line.split(), program="compare")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert REFUSED[line] in done.stderr
+
+
+@pytest.mark.slow(seconds=6)
+def test_seeds_that_were_seen_and_a_line_that_trains_something_else_confirm_nothing(swept):
+    (source,) = all_sweeps(swept)
+    for edited in (
+        ["seed=1,2", "sweep.points=1"],
+        ["seed=3,4"],  # sweep.points has to be there
+        ["seed=1000,1001", "sweep.points=1", "num_epoch=2"],
+        ["seed=1000,1001", "sweep.points=1", "activation=tanh,elu"],
+    ):
+        flags = {word.partition("=")[0] for word in edited}
+        kept = [word for word in (*QUICK, *PAIRS) if word.partition("=")[0] not in flags]
+        done = lenet_train("-m", HERE, *kept, *edited, f"sweep.confirms={source.id}", outputs=swept)
+        named = {"seed=1,2": "seed=1:", "seed=3,4": "sweep.points"}.get(edited[0], edited[-1].replace("tanh,", ""))
+        assert (done.returncode, named in done.stderr.splitlines()[-1]) == (2, True), done.stderr
+    assert len(all_sweeps(swept)) == 1
+
+
+def test_splits_that_were_seen_are_not_taken_again(ready, main):
+    done = lenet_train("-m", HERE, *QUICK, "activation=tanh,relu", "split_seed=1000,1001", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    line = printed(main("confirm=90", program="compare"))
+    assert any(argument.startswith("split_seed=range(2000,") for argument in line), line
+
+
+def test_seeds_that_are_added_after_a_look_are_told_apart_from_a_fixed_design(swept, compare):
+    assert "of 4 runs" not in compare().stdout
+    more = [flag if flag != "seed=0,1" else "seed=0,1,2" for flag in LINE]
+    for _ in range(2):  # typed again, it is the same design
+        assert "4 of 6 runs" in lenet_train(*more, outputs=swept).stdout

@@ -1,0 +1,73 @@
+"""The tables of the README and of docs/*.md are true, whichever page has them; tests/documents types the commands."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import pytest
+
+from benchmarks.manifest import against_table, manifest, pages
+from lenet_exp.api import compose
+from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.plain import plain
+from tests.tools.commands import ROOT
+
+TEXT = pages()
+ROWS = re.findall(r"^\| `--(\w+) .*?` \| `(.*?)`.*? \| (.*?) \|$", TEXT, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("flag", "override", "default"), ROWS)
+def test_a_row_of_the_flag_table_is_true(flag, override, default):
+    name, _, value = override.partition("=")
+
+    assert name.rpartition(".")[2] == flag
+    assert given(name, override) in (value, _number(value))
+    if "differs" not in default:
+        assert given(name) in (default, _number(default))
+
+
+def given(name: str, *overrides: str) -> object:
+    """A flag's value, by its name."""
+    node = composed(*overrides)
+    for part in name.split("."):
+        node = node[part]
+    return node["name"] if isinstance(node, dict) else node
+
+
+@functools.cache
+def composed(*overrides: str) -> dict[str, Any]:
+    return plain(compose(list(overrides)))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def test_the_flag_table_has_every_flag_of_the_ancestor():
+    ancestor = "dataset activation dropout_rate optimizer lr momentum weight_decay num_epoch batch_size num_iter_echo"
+    assert {flag for flag, _, _ in ROWS} == {*ancestor.split(), "data_root", "model_path"}
+
+
+@pytest.mark.parametrize("group", sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir()))
+def test_every_option_is_named(group):
+    """After the group's name, in brackets or in the next cell of a table."""
+    listed = re.findall(rf"`{group}` (?:\(([^)]*)\)|\| ([^|]*) \|)", TEXT)
+    found = [sorted(re.split(r",\s+", (a or b).replace("`", ""))) for a, b in listed]
+    assert sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml")) in found
+
+
+def test_the_results_are_those_that_were_measured():
+    """`python -m benchmarks.results --output benchmarks/results.md` writes them; nobody types numbers by hand."""
+    assert (ROOT / "benchmarks" / "results.md").read_text() in TEXT
+
+
+def test_the_results_are_those_of_the_runs_that_the_manifest_names():
+    assert against_table(manifest(), TEXT) == []
+    (row,) = re.findall(r"^\| MNIST \| `mnist_fast` .*$", TEXT, re.MULTILINE)
+    assert len(against_table(manifest(), TEXT.replace(row, row.replace(" ± ", "9 ± ")))) == 1
+    assert len(against_table({}, TEXT)) == 6  # each row

@@ -1,0 +1,124 @@
+"""What the pool's tests let workers do. A module, so that a new worker can import it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenet_exp.stopping import Terminated
+
+if TYPE_CHECKING:
+    from lenet_exp.folders.job import Job
+
+prepared: list[int] = []
+
+
+def prepare() -> None:
+    """Counts how often it was called in this process."""
+    prepared.append(os.getpid())
+
+
+def where(n: int) -> tuple[int, int, int, int]:
+    """What it was given; process, session, and how often `prepare` was called there."""
+    return n, os.getpid(), os.getsid(0), len(prepared)
+
+
+def double(n: int) -> int:
+    return 2 * n
+
+
+def prepare_with(sets: object) -> None:
+    """Needs none."""
+
+
+def number_of(job: Job) -> float:
+    return job.number
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+class Unreadable(Exception):
+    """Pickles, but can't be read back: its constructor takes two."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+
+
+def fail_unreadably() -> None:
+    raise Unreadable(1, 2)
+
+
+def die(how: int, folder: str = "") -> str:
+    """Ends the process by a signal (negative) or with a status; with `folder`, only in the first try."""
+    if folder:
+        try:
+            (Path(folder) / "tried").touch(exist_ok=False)
+        except FileExistsError:
+            return "second try"
+    if how < 0:
+        os.kill(os.getpid(), -how)
+        time.sleep(60)
+    os._exit(how)
+
+
+def overflow_the_stack() -> None:
+    """A real segmentation fault."""
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def wait_for_the_end(file: str) -> str:
+    """Says in `file` that it runs, and sleeps until SIGTERM; then returns, as a run that has committed does."""
+    Path(file).write_text(str(os.getpid()))
+    try:
+        time.sleep(600)
+    except Terminated:
+        Path(file).write_text("ended cleanly")
+        raise
+    return "slept"
+
+
+def never_end(file: str) -> None:
+    """Ignores SIGTERM, and has a child that does so too."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sleep = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", sleep])
+    Path(file).write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(600)
+
+
+def shout(text: str) -> None:
+    print(text, flush=True)
+    print(text, file=sys.stderr, flush=True)
+
+
+def pool_of_waiting(file: str) -> None:
+    """For a process that is killed: a pool whose only job waits for its end."""
+    from lenet_exp.executors.local.pool import Pool
+
+    with Pool(1) as pool:
+        pool.submit(0, wait_for_the_end, file)
+        pool.next_done()
+
+
+def sum_of_answers(n: int, ask: Callable[[int], int]) -> int:
+    """Asks `n` questions."""
+    return sum(ask(question) for question in range(n))
+
+
+def ask_and_die(died: Path, ask: Callable[[int], int]) -> int:
+    """The first time it dies right after its answer."""
+    answer = ask(1)
+    if not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer

@@ -1,0 +1,173 @@
+"""The pool of worker processes, with real deaths."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lenet_exp.executors.local.pool as pool_module
+from lenet_exp.executors.local.pool import Done, Pool
+from lenet_exp.stopping import Terminated
+from tests.executors.local import tasks
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def run(*jobs: tuple[Callable[..., Any], ...], workers: int = 1, **options: Any) -> dict[int, Done]:
+    """Runs the jobs (function, arguments...) to their end."""
+    with Pool(workers, **options) as pool:
+        for number, (function, *arguments) in enumerate(jobs):
+            pool.submit(number, function, *arguments)
+        found = {}
+        while (done := pool.next_done()) is not None:
+            assert done.job not in found
+            found[done.job] = done
+        assert pool.running == {}
+    return found
+
+
+def test_a_file_of_the_working_directory_is_not_imported_by_a_worker(tmp_path, monkeypatch):
+    for name in ("cloudpickle", "gc", "queue", "torch"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise ImportError\n")
+    monkeypatch.chdir(tmp_path)
+    assert run((tasks.double, 4))[0].value == 8
+    assert not (tmp_path / "ran").exists()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_every_job_is_run_once_in_warm_sessions_that_are_prepared_once():
+    done = run(*[(tasks.where, n) for n in range(8)], workers=2, prepare=tasks.prepare)
+    assert {n: d.value[0] for n, d in done.items()} == {n: n for n in range(8)}
+    told = [d.value[1:] for d in done.values()]
+    assert 1 <= len({pid for pid, _, _ in told}) <= 2
+    assert all(pid == session != os.getsid(0) for pid, session, _ in told)
+    assert {times for _, _, times in told} == {1}
+    assert not any(alive(pid) for pid, _, _ in told)
+
+
+def test_an_exception_is_the_jobs_result_and_tells_where_it_was_raised():
+    done = run((tasks.fail, "broken"), (tasks.double, 1), (tasks.fail_unreadably,))
+    assert isinstance(done[0].error, ValueError)
+    assert str(done[0].error) == "broken"
+    assert "in fail" in done[0].error.__notes__[0]
+    assert done[1].value == 2
+    assert isinstance(done[2].error, RuntimeError)  # one that does not travel arrives as text
+    assert "Unreadable: 1" in str(done[2].error)
+
+
+@pytest.mark.parametrize(("job", "why"), [((tasks.die, 7), "status 7"), ((tasks.overflow_the_stack,), "SIGSEGV")])
+def test_a_worker_that_dies_costs_its_job_alone(job, why):
+    done = run((tasks.double, 1), job, (tasks.double, 2), retries=1)
+    assert [done[0].value, done[2].value] == [2, 4]
+    assert (done[1].value, done[1].error) == (None, None)
+    assert done[1].lost.endswith(why)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_job_whose_worker_died_is_tried_again_as_often_as_asked(tmp_path, retries):
+    done = run((tasks.die, -signal.SIGKILL, str(tmp_path)), retries=retries)[0]
+    assert done == (Done(0, value="second try") if retries else Done(0, lost="killed by SIGKILL"))
+
+
+def test_over_the_time_limit_a_job_is_asked_to_end_and_counts_as_lost(tmp_path):
+    file = tmp_path / "file"
+    done = run((tasks.wait_for_the_end, str(file)), (tasks.double, 1), time_limit=3)
+    assert "3 s" in done[0].lost
+    assert done[0].over_limit
+    assert file.read_text() == "ended cleanly"
+    assert done[1].value == 2
+
+
+def test_a_job_that_will_not_end_is_killed_with_what_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "STOP_SECONDS", 0.5)
+    file = tmp_path / "file"
+    done = run((tasks.never_end, str(file)), time_limit=3)
+    assert done[0].over_limit
+    pids = [int(pid) for pid in file.read_text().split()]
+    assert len(pids) == 2
+    wait_until(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_stop_ends_what_runs_and_starts_no_more(tmp_path):
+    file = tmp_path / "file"
+    with Pool(1, retries=5) as pool:
+        pool.submit(0, tasks.wait_for_the_end, str(file))
+        pool.submit(1, tasks.double, 1)
+        assert pool.next_done(0.01) is None
+        wait_until(lambda: file.exists() and file.read_text() != "")
+        assert pool.running == {0: int(file.read_text())}
+        pool.stop()
+        done = pool.next_done()
+        assert done is not None
+        assert done.job == 0
+        assert isinstance(done.error, Terminated)
+        assert pool.next_done() is None
+    assert file.read_text() == "ended cleanly"
+
+
+def test_leaving_the_pool_kills_what_still_runs(tmp_path):
+    file = tmp_path / "file"
+    with Pool(1) as pool:
+        pool.submit(0, tasks.never_end, str(file))
+        pool.next_done(0.01)
+        wait_until(lambda: len(file.read_text().split()) == 2 if file.exists() else False)
+    wait_until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
+
+
+def test_when_the_pools_process_is_killed_its_job_comes_to_a_clean_end_and_no_orphan_stays(tmp_path):
+    file = tmp_path / "file"
+    code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r})"
+    owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    wait_until(lambda: file.exists() and file.read_text() != "")
+    worker = int(file.read_text())
+    owner.kill()
+    owner.wait()
+    wait_until(lambda: not alive(worker))
+    assert file.read_text() == "ended cleanly"
+
+
+def test_what_workers_print_is_appended_to_a_file(tmp_path):
+    output = tmp_path / "log"
+    output.write_text("before\n")
+    run((tasks.shout, "here"), output=output)
+    assert output.read_text() == "before\nhere\nhere\n"
+
+
+def test_jobs_that_ask_are_answered_in_the_pools_process():
+    asked: list[int] = []
+
+    def answer(question: int) -> int:
+        asked.append(question)
+        return 10 * question
+
+    found = run((tasks.sum_of_answers, 4), (tasks.sum_of_answers, 3), workers=2, answer=answer)
+    assert [found[n].value for n in (0, 1)] == [60, 30]
+    assert sorted(asked) == [0, 0, 1, 1, 2, 2, 3]
+
+
+def test_a_job_whose_worker_died_after_an_answer_asks_again(tmp_path):
+    asked: list[int] = []
+    found = run((tasks.ask_and_die, tmp_path / "died"), retries=1, answer=lambda q: asked.append(q) or 7)
+    assert (found[0].value, asked) == (7, [1, 1])

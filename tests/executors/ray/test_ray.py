@@ -1,0 +1,133 @@
+"""A real Ray cluster of two nodes, on two loopback addresses of this machine; one of them is lost in mid-search."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.tools.commands import SMALL, end, free_port, lenet_train, start
+from tests.tools.stores import client, points, runs
+
+pytest.importorskip("ray", reason="the extra ray is not installed")
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
+HEAD, NODE = "127.0.0.2", "127.0.0.3"
+EPOCHS = 10
+LINE = (*SMALL, "tracking.plots=false", "tracking.models=none", f"num_epoch={EPOCHS}", "num_threads=1",
+        "hydra/sweeper=search", "search.sampler=grid", "activation=rrelu,selu",
+        "optimizer.lr=0.05,0.02,0.01,0.002")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where it answers, and how a sweep gets there."""
+
+    folder: Path
+    port: int
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        return (
+            "hydra/launcher=cluster_ray",
+            f"hydra.launcher.address={HEAD}:{self.port}",
+            f"+hydra.launcher.init._node_ip_address={HEAD}",
+        )
+
+    def ray(self, *arguments: str) -> None:
+        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        command = [sys.executable, "-m", "ray.scripts.scripts", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start_node(self) -> None:
+        self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", NODE,
+                 "--object-store-memory", "100000000")  # fmt: skip
+
+    def lose_node(self) -> int:
+        """As if its power were cut: the node's daemon and all that it started die at once; how many."""
+        of_node = {"raylet", f"--node_ip_address={NODE}"}
+        lost = [p for p in psutil.process_iter() if of_node <= {Path(word).name for word in _command(p)}]
+        lost += [child for process in lost for child in process.children(recursive=True)]
+        for process in lost:
+            _kill(process)
+        return len(lost)
+
+    def end(self) -> None:
+        """Of this cluster alone: others of this user's may run."""
+        for process in psutil.process_iter():
+            if str(self.folder) in " ".join(_command(process)) and process.pid != os.getpid():
+                _kill(process)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.kill()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """In a folder with a short name: the path of a socket has an end at 107 letters."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        found = Cluster(Path(folder), free_port())
+        try:
+            found.ray("start", "--head", "--num-cpus", "1", "--port", str(found.port), "--node-ip-address", HEAD,
+                      "--include-dashboard=false", "--object-store-memory", "100000000",
+                      "--temp-dir", folder)  # fmt: skip
+            found.start_node()
+            yield found
+        finally:
+            found.end()
+
+
+@pytest.mark.slow(seconds=38)
+def test_neither_a_search_nor_a_node_that_is_killed_costs_what_was_committed(cluster, ready, tmp_path):
+    def begun(*more: str) -> subprocess.Popen[str]:
+        return start("-m", *LINE, *cluster.line, *more, outputs=ready, cold=True, env=ENVIRONMENT)
+
+    def wait_for(records: int, process: subprocess.Popen[str]) -> None:
+        while len(list(ready.glob("runs/*/record.json"))) < records:
+            assert process.poll() is None, end(process).stderr
+            time.sleep(0.1)
+
+    refused = end(begun("hydra.launcher.cpus=64"))
+    assert (refused.returncode, "CPU=64" in refused.stderr.splitlines()[-1]) == (2, True), refused.stderr
+    assert not [path for path in ready.glob("*s/*") if path.is_dir()]  # nothing is left of it
+    killed = begun()
+    wait_for(1, killed)
+    killed.kill()
+    end(killed)
+    process = begun()
+    wait_for(3, process)
+    assert cluster.lose_node() > 2
+    done = end(process)
+    assert done.returncode == 0, done.stderr
+    local = lenet_train("-m", *LINE, outputs=tmp_path / "local")
+    assert local.returncode == 0, local.stderr
+    assert {run.info.status for run in runs(client(ready), "sweep")} == {"FINISHED"}
+    ours, theirs = ({run.data.tags["fingerprint"]: run for run in runs(client(o))} for o in (ready, tmp_path / "local"))
+    assert ours.keys() == theirs.keys()
+    assert {run.info.status for run in ours.values()} == {"FINISHED"}
+    assert {run.data.tags["outcome"] for run in ours.values()} == {"finished", "pruned"}
+    whole = [f for f in ours if {ours[f].data.tags["outcome"], theirs[f].data.tags["outcome"]} == {"finished"}]
+    assert whole  # which ones are pruned depends on which come first
+    for fingerprint in whole:
+        one, other = ours[fingerprint], theirs[fingerprint]
+        assert one.data.tags["weights_digest"] == other.data.tags["weights_digest"]
+        steps = [step for step, _, _ in points(client(ready), one.info.run_id)["val_accuracy"]]
+        assert steps == list(range(1, EPOCHS + 1))

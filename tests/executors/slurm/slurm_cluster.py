@@ -1,0 +1,179 @@
+"""A real Slurm of one machine: two nodes with a core each, all daemons of its own, and nothing of it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.tools.commands import free_port
+
+NODES = ("n0", "n1")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun", "setpriv")
+CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
+CredType=cred/munge
+SlurmUser=root
+SlurmdUser=root
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=2,bf_interval=2
+MpiDefault=none
+ReturnToService=2
+SlurmdTimeout=20
+KillWait=5
+MinJobAge=60
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/%n/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/%n/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/%n/slurmd.log
+{nodes}
+PartitionName=main Nodes=n0,n1 Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def why_not() -> str:
+    """Why there can be none here; empty where there can."""
+    missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
+    if missing:
+        return f"no {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
+    return "" if os.geteuid() == 0 else "Slurm's daemons are started as root"
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Its folder has a short name: the path of a socket has an end at 107 letters."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which Slurm's commands find it."""
+        return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
+
+    def start(self) -> None:
+        self.folder.chmod(0o755)
+        ports = [free_port() for _ in range(3)]
+        host = os.uname().nodename
+        nodes = [
+            f"NodeName=n{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1"
+            for n, port in enumerate(ports[1:])
+        ]
+        conf = CONF.format(host=host, port=ports[0], folder=self.folder, nodes="\n".join(nodes))
+        (self.folder / "slurm.conf").write_text(conf)
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+        for name in ("state", *NODES):
+            (self.folder / name).mkdir()
+        self._start_munge()
+        self._run("slurmctld")
+        for node in NODES:
+            self.start_node(node)
+        self._wait_until_idle()
+
+    def start_node(self, node: str) -> None:
+        self._run("slurmd", "-N", node)
+
+    def lose_node(self, node: str) -> int:
+        """As if its power were cut: its daemon and all that it started die at once; how many. That it is down is told
+        to the controller, which would find it out in half a minute."""
+        lost = _kill_all(lambda process: self._is_of(process, node))
+        self.command("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
+        return lost
+
+    def command(self, *arguments: str) -> str:
+        environment = os.environ | self.environment
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def living(self) -> list[str]:
+        """The jobs that have not ended."""
+        return self.command("squeue", "--noheader", "--array", "--format=%F_%K %T %N").splitlines()
+
+    def end(self) -> None:
+        _kill_all(self._is_mine)
+
+    def _start_munge(self) -> None:
+        munge = self.folder / "munge"
+        munge.mkdir()
+        (munge / "key").write_bytes(secrets.token_bytes(1024))
+        (munge / "key").chmod(0o400)
+        for path in (munge, munge / "key"):
+            shutil.chown(path, "munge", "munge")
+        files = [f"--{name}={munge / name}" for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")]
+        files[1] = f"--key-file={munge / 'key'}"
+        self._run("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", *files)
+
+    def _run(self, *command: str) -> None:
+        environment = {"HOME": "/", "USER": getpass.getuser()} | self.environment
+        log = self.folder / "daemons.log"
+        with log.open("a") as out:
+            done = subprocess.run(command, env=environment, cwd=self.folder, stdout=out, stderr=out, timeout=60)
+        assert done.returncode == 0, f"{command}: {log.read_text()}"
+
+    def _wait_until_idle(self) -> None:
+        deadline = time.monotonic() + 30
+        while set(states := self.command("sinfo", "--noheader", "--Node", "--format=%T").split()) != {"idle"}:
+            assert time.monotonic() < deadline, states
+            time.sleep(0.2)
+
+    def _is_of(self, process: psutil.Process, node: str) -> bool:
+        environment = process.environ()
+        mine = environment.get("SLURM_CONF") == str(self.folder / "slurm.conf")
+        return process.cwd() == str(self.folder / node) or (mine and environment.get("SLURMD_NODENAME") == node)
+
+    def _is_mine(self, process: psutil.Process) -> bool:
+        return (
+            Path(process.cwd()).is_relative_to(self.folder)
+            or str(self.folder) in " ".join(process.cmdline())
+            or any(self._is_of(process, node) for node in NODES)
+        )
+
+
+@contextlib.contextmanager
+def slurm(folder: Path) -> Iterator[Slurm]:
+    """One that runs."""
+    found = Slurm(folder)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.end()
+
+
+def _path() -> str:
+    return f"{os.environ['PATH']}:/usr/sbin:/sbin"
+
+
+def _kill_all(which: Callable[[psutil.Process], bool]) -> int:
+    """And what these start just now; how many."""
+    killed: set[int] = set()
+    while True:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and which(process):
+                    process.kill()
+                    found.append(process.pid)
+        if not found:
+            return len(killed)
+        killed.update(found)

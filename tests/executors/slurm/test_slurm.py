@@ -1,0 +1,88 @@
+"""A real Slurm of two nodes: a search that nobody waits for loses a node, is stopped, and is gone on with."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.executors.slurm.slurm_cluster import Slurm, slurm, why_not
+from tests.tools.commands import SMALL, Done, end, lenet_train, start
+from tests.tools.stores import client, runs
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+TRIALS = 12
+SEARCH = (*SMALL, "tracking.plots=false", "tracking.models=none", "num_epoch=6", "hydra/sweeper=search",
+          f"n_trials={TRIALS}", "sweep.workers=1", "optimizer.lr=tag(log,interval(1e-3,0.05))",
+          "activation=selu,relu")  # fmt: skip
+ON_SLURM = ("hydra/launcher=cluster_slurm", "hydra.launcher.lost_after=10", "hydra.launcher.time=1:00:00",
+            "+hydra.launcher.sbatch.nice=100")  # fmt: skip
+
+
+@pytest.fixture
+def cluster() -> Iterator[Slurm]:
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm(Path(folder)) as found:
+        yield found
+
+
+def until(what: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def ended(outputs: Path) -> list[tuple[str, str, str]]:
+    """What may not depend on where it was trained."""
+    found = runs(client(outputs))
+    assert {run.info.status for run in [*found, *runs(client(outputs), "sweep")]} == {"FINISHED"}
+    return [(run.info.run_name, run.data.tags["outcome"], run.data.tags.get("weights_digest", "")) for run in found]
+
+
+@pytest.mark.slow(seconds=35)
+def test_a_detached_search_outlives_a_node_is_stopped_and_ends_as_on_one_machine(cluster, ready, tmp_path):
+    """Its process is a job of Slurm, on one node; its runs are on the other."""
+
+    def typed(*arguments: str, program: str = "train") -> Done:
+        done = end(start(*arguments, outputs=ready, program=program, env=cluster.environment))
+        assert "Traceback" not in done.stderr
+        return done
+
+    def trained() -> int:
+        return len(list(ready.glob("runs/*/record.json")))
+
+    def node_of_runs() -> str:
+        (node,) = re.findall(rf"^(?!{driver}_)\S+ RUNNING (\w+)$", "\n".join(cluster.living()), re.MULTILINE)
+        return node
+
+    line = ("-m", *SEARCH, *ON_SLURM)
+    refused = typed(*line, "hydra.launcher.partition=nope")
+    assert (refused.returncode, "nope" in refused.stderr.splitlines()[-1]) == (2, True)
+    assert not [path for path in ready.glob("*s/*") if path.is_dir()]  # nothing is left behind
+    for _ in range(2):  # typed twice, it is submitted once
+        done = typed(*line, "sweep.detach=true")
+        assert done.returncode == 0, done.stderr
+    (driver,) = {job.partition("_")[0] for job in cluster.living() if "_N/A" in job}
+    until(lambda: trained() >= 2)
+    node = node_of_runs()
+    assert cluster.lose_node(node) > 2
+    had = trained()
+    cluster.start_node(node)
+    until(lambda: trained() > had)
+    assert driver in typed("status", program="sweep").stdout
+    stopped = typed("stop", program="sweep")
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    until(lambda: not cluster.living())
+    assert trained() < TRIALS
+    done = typed(*line)
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: not cluster.living(), 30)
+    local = lenet_train("-m", *SEARCH, outputs=tmp_path / "local")
+    assert local.returncode == 0, local.stderr
+    assert ended(ready) == ended(tmp_path / "local")
+    assert {outcome for _, outcome, _ in ended(ready)} == {"finished", "pruned"}

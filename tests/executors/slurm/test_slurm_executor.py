@@ -1,0 +1,312 @@
+"""The executor of a Slurm cluster, with a queue and places that do what a test tells them, and a clock of its own.
+
+What a real cluster does so late, or so seldom, that a test can't wait for it; test_slurm.py has a real one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.config.source import source_digest
+from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.executors.executor import Elsewhere, Report, Work
+from lenet_exp.executors.host import Described, Question
+from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.slurm import messages
+from lenet_exp.executors.slurm.messages import Desk
+from lenet_exp.executors.slurm.options import SlurmOptions
+from lenet_exp.executors.slurm.queue import Queued
+from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
+from lenet_exp.folders.job import Job
+from lenet_exp.machine import versions
+from lenet_exp.runs.jobs import lone_job
+
+OPTIONS = SlurmOptions(allocations=2, tasks=1, cpus=1, lost_after=60.0)
+
+
+class ToldQueue:
+    """A `Queue` that shows the states that it was told; None: it does not answer."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] | None = {}
+        self.names: dict[str, str] = {}
+        self.cancelled: list[str] = []
+        self.submitted: list[int] = []
+        self.refuses = False
+
+    def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
+        if self.refuses:
+            raise ConfigError("hydra/launcher=cluster_slurm: sbatch: Unable to contact slurm controller")
+        self.submitted.append(count)
+        ids = [f"{len(self.submitted)}_{n}" for n in range(count)]
+        self.names |= dict.fromkeys(ids, name)
+        assert self.states is not None
+        self.states |= dict.fromkeys(ids, "PENDING")
+        return ids
+
+    def jobs(self, prefix: str) -> list[Queued] | None:
+        if self.states is None:
+            return None
+        found = [Queued(one, self.names[one], state) for one, state in self.states.items()]
+        return [job for job in found if job.name.startswith(prefix)]
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        self.cancelled += ids
+
+
+class Cluster:
+    """An executor, its queue, its time, and what its places are told and say."""
+
+    def __init__(self, sweep: Path, options: SlurmOptions, queue: ToldQueue, retries: int, asks: bool) -> None:
+        (sweep / "ended").mkdir(parents=True, exist_ok=True)
+        (sweep / "active").mkdir(exist_ok=True)
+        self.now, self.queue = 1000.0, queue
+        self.desk = Desk(sweep / "slurm")
+        answer = (lambda report: report.val_accuracy < 0.5) if asks else None
+        work = Work(_nothing, _nothing, [], 1, None, sweep / "workers.log", answer, Elsewhere("no.module", {}))
+        self.executor = SlurmExecutor(
+            work, options, queue, ["python", "-m"], retries=retries, time_limit=None, clock=lambda: self.now
+        )
+        plan = self.desk.plan()
+        assert plan is not None
+        self.session = plan.session
+        self.said: dict[str, list[dict[str, Any]]] = {}
+
+    def say(self, place: str, message: Mapping[str, Any]) -> None:
+        box = self.desk.driver(self.session)
+        box._sent = self.now_in_ms()  # each message of a place is behind those before it
+        box.put(place, message)
+
+    def now_in_ms(self) -> int:
+        self._sent = getattr(self, "_sent", 0) + 1
+        return self._sent
+
+    def come(self, place: str, **changed: Any) -> None:
+        self.beat(place)
+        place_here = Described("node", "", "", source_digest(), versions()["torch"], time.time())
+        self.say(place, messages.described(replace(place_here, **changed)))
+
+    def beat(self, place: str) -> None:
+        self.desk.beats(self.session).beat(place)
+
+    def told(self, place: str) -> list[dict[str, Any]]:
+        """What it was told since it was asked last."""
+        return [message for _, message in self.desk.place(self.session, place).take()]
+
+    def passes(self, seconds: float, *beating: str) -> list[Done]:
+        """Time, in steps of five seconds."""
+        found = []
+        for _ in range(max(1, int(seconds / 5))):
+            self.now += min(seconds, 5.0)
+            for place in beating:
+                self.beat(place)
+            while (done := self.executor.next_done(0)) is not None:
+                found.append(done)
+        return found
+
+
+def _nothing(*_: object) -> float:
+    return 0.0
+
+
+@pytest.fixture
+def jobs(ready: Path) -> list[Job]:
+    job = lone_job(compose(["dataset=digits", "device=cpu", "engine=torch"]))
+    return [replace(job, number=n) for n in range(4)]
+
+
+@pytest.fixture
+def new(tmp_path):
+    def make(
+        options: SlurmOptions = OPTIONS, queue: ToldQueue | None = None, retries: int = 0, asks: bool = False
+    ) -> Cluster:
+        return Cluster(tmp_path / "sweeps" / "abc", options, queue or ToldQueue(), retries, asks)
+
+    return make
+
+
+def two_places(cluster: Cluster, jobs: list[Job]) -> int:
+    """Two jobs run, at 1_0 and 1_1; the turn of the first."""
+    for job in jobs[:2]:
+        cluster.executor.submit(job)
+    assert cluster.passes(0) == []
+    assert cluster.queue.submitted == [2]
+    cluster.queue.states = {"1_0": "RUNNING", "1_1": "RUNNING"}
+    cluster.come("1_0-0-0")
+    cluster.come("1_1-0-0")
+    cluster.passes(5)
+    (first,), (second,) = cluster.told("1_0-0-0"), cluster.told("1_1-0-0")
+    assert [(first["kind"], first["number"]), (second["kind"], second["number"])] == [("start", 0), ("start", 1)]
+    return int(first["turn"])
+
+
+BOTH = ("1_0-0-0", "1_1-0-0")
+
+
+@pytest.mark.parametrize(("jobs_in_all", "asked_for"), [(10_000, 3), (5, 1), (17, 2)])
+def test_as_many_allocations_are_asked_for_as_there_may_be_and_no_more_than_the_runs_need(
+    new, jobs, jobs_in_all, asked_for
+):
+    cluster = new(SlurmOptions(allocations=3, tasks=16, cpus=1))
+    assert cluster.executor.capacity == 48
+    for n in range(jobs_in_all):
+        cluster.executor.submit(replace(jobs[0], number=n))
+    cluster.passes(5)
+    assert cluster.queue.submitted == [asked_for]
+
+
+def test_what_is_absent_from_the_queue_is_lost_after_the_deadline_and_not_before(new, jobs):
+    cluster = new(retries=1)
+    two_places(cluster, jobs)
+    del cluster.queue.states["1_0"]
+    assert cluster.passes(55, *BOTH) == []
+    assert cluster.executor.running == {0, 1}
+    assert cluster.passes(15, *BOTH) == []
+    assert cluster.executor.running == {1}
+    assert cluster.told(BOTH[0]) == [{"kind": "leave"}]  # if it lives all the same
+    assert cluster.queue.submitted == [2, 1]
+
+
+def test_a_controller_that_does_not_answer_says_nothing_of_the_jobs(new, jobs):
+    cluster = new()
+    two_places(cluster, jobs)
+    shown, cluster.queue.states = cluster.queue.states, None
+    assert cluster.passes(600, *BOTH) == []
+    cluster.queue.states = shown
+    assert cluster.passes(30, *BOTH) == []
+    assert cluster.executor.running == {0, 1}
+
+
+def test_a_controller_that_takes_no_more_ends_a_sweep_only_before_its_first_allocation(new, jobs, caplog):
+    cluster = new()
+    cluster.queue.refuses = True
+    cluster.executor.submit(jobs[0])
+    with pytest.raises(ConfigError, match="Unable to contact"):
+        cluster.passes(5)
+    cluster = new(retries=1)
+    two_places(cluster, jobs)
+    cluster.queue.states["1_0"], cluster.queue.refuses = "TIMEOUT", True
+    assert cluster.passes(60, BOTH[1]) == []
+    assert "Unable to contact" in caplog.text
+    cluster.queue.refuses = False
+    assert cluster.passes(35, BOTH[1]) == []
+    assert cluster.queue.submitted == [2, 1]
+
+
+def test_a_node_that_failed_is_no_end_until_the_deadline(new, jobs):
+    cluster = new(retries=1)
+    two_places(cluster, jobs)
+    cluster.queue.states["1_0"] = "NODE_FAIL"
+    cluster.passes(20, *BOTH)
+    assert cluster.executor.running == {0, 1}
+    cluster.queue.states["1_0"] = "PENDING"  # it was requeued
+    cluster.passes(5, *BOTH)
+    assert cluster.executor.running == {1}
+    cluster.queue.states["1_0"] = "RUNNING"
+    cluster.come("1_0-1-0")
+    cluster.passes(5, BOTH[1])
+    assert cluster.executor.running == {0, 1}
+    assert [order["number"] for order in cluster.told("1_0-1-0")] == [0]
+    assert cluster.queue.submitted == [2]
+
+
+def test_a_place_that_is_silent_is_lost_though_its_allocation_runs(new, jobs):
+    cluster = new()
+    two_places(cluster, jobs)
+    (done,) = cluster.passes(75, BOTH[1])
+    assert done.job == 0
+    assert "65 s" in done.lost
+
+
+def test_a_job_that_had_notice_costs_no_try_and_goes_on_at_the_next_place(new, jobs):
+    cluster = new(retries=0)
+    turn = two_places(cluster, jobs)
+    cluster.say(BOTH[0], {"kind": "left", "turn": turn, "why": "Slurm's notice came"})
+    cluster.queue.states["1_0"] = "COMPLETED"
+    assert cluster.passes(10, BOTH[1]) == []
+    assert cluster.queue.submitted == [2, 1]
+    cluster.come("2_0-0-0")
+    cluster.passes(5, BOTH[1])
+    assert [order["number"] for order in cluster.told("2_0-0-0")] == [0]
+
+
+def test_allocations_that_end_before_a_place_was_ready_end_the_sweep_with_what_they_printed(new, jobs):
+    cluster = new(SlurmOptions(allocations=1, tasks=1, cpus=1))
+    cluster.executor.submit(jobs[0])
+    for n in range(1, 6):
+        cluster.passes(5)
+        (cluster.desk.folder / f"{n}_0.log").write_text("bash: python: command not found\nsrun: error: task 0\n")
+        cluster.queue.states[f"{n}_0"] = "FAILED"
+    with pytest.raises(UserError, match=r"5_0: FAILED; .*command not found"):
+        cluster.passes(5)
+    assert len(cluster.queue.submitted) == 5
+
+
+def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_end(new, jobs, caplog):
+    caplog.set_level("INFO", "lenet_exp")
+    before = new()
+    two_places(before, jobs)
+    queue = before.queue
+    queue.states["9_0"], queue.names["9_0"] = "RUNNING", "lenet-abc-otherwise"
+    queue.states["8_0"], queue.names["8_0"] = "RUNNING", "lenet-another-sweep"
+    cluster = new(queue=queue)
+    for job in jobs:
+        cluster.executor.submit(job)
+    cluster.passes(5)
+    assert queue.submitted == [2]
+    assert queue.cancelled == ["9_0"]
+    taken, ended = caplog.messages[-2:]
+    assert ("(1_0, 1_1)" in taken, "(9_0)" in ended) == (True, True)
+    assert not (cluster.desk.folder / before.session).exists()
+    for place in BOTH:
+        cluster.come(place)
+    cluster.passes(5)
+    assert [cluster.told(place)[0]["number"] for place in BOTH] == [0, 1]
+
+
+def test_a_question_is_answered_once_and_only_in_its_turn(new, jobs):
+    cluster = new(asks=True)
+    turn = two_places(cluster, jobs)
+    late, now = (messages.said(t, Question(Report(0, 1, 0.4, 1.0))) for t in (turn + 7, turn))
+    cluster.say(BOTH[0], late)
+    cluster.say(BOTH[0], now)
+    cluster.passes(5, *BOTH)
+    assert cluster.told(BOTH[0]) == [{"kind": "answer", "turn": turn, "value": True}]
+    cluster.say(BOTH[0], messages.said(turn, Done(0)))
+    cluster.say(BOTH[0], messages.said(turn, Done(0)))
+    assert [done.job for done in cluster.passes(5, *BOTH)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"wrong": "it is not there"}, "it is not there"),
+        ({"source": "0" * 64}, "0" * 12),
+        ({"torch": "1.0"}, "torch 1.0"),
+        ({"lacks": "no compiler"}, "no compiler"),
+        ({"data": "dataset=mnist is another"}, "dataset=mnist is another"),
+    ],
+)
+def test_a_node_that_can_not_do_what_this_machine_would_is_one_line(new, jobs, changed, named):
+    cluster = new()
+    cluster.executor.submit(jobs[0])
+    cluster.passes(5)
+    cluster.come("1_0-0-0", **changed)
+    with pytest.raises(ConfigError, match=f"node node.*{named}"):
+        cluster.passes(5)
+
+
+def test_at_the_end_nothing_is_left_in_the_queue(new, jobs):
+    cluster = new()
+    two_places(cluster, jobs)
+    with cluster.executor:
+        pass
+    assert cluster.queue.cancelled == ["1_0", "1_1"]
+    assert cluster.desk.plan() is None

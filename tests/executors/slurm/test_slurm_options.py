@@ -1,0 +1,111 @@
+"""What sbatch is given, and what squeue said: pure functions."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.executors.slurm.options import (
+    SlurmOptions,
+    allocation_arguments,
+    allocation_script,
+    driver_arguments,
+    driver_script,
+    job_name,
+    job_prefix,
+)
+from lenet_exp.executors.slurm.place import place_name
+from lenet_exp.executors.slurm.queue import parsed
+
+OPTIONS = SlurmOptions(allocations=2, tasks=8, cpus=1, partition="main", time="1:00:00", before=["module load python"])
+
+
+def test_flags_of_the_launcher_become_options_of_sbatch():
+    assert allocation_arguments(OPTIONS) == [
+        "--ntasks=8",
+        "--cpus-per-task=1",
+        "--signal=USR2@60",
+        "--open-mode=append",
+        "--partition=main",
+        "--time=1:00:00",
+        "--requeue",
+    ]
+
+
+def test_free_options_come_last_replace_ours_and_leave_out():
+    free = {"mem_per_cpu": "2G", "exclusive": True, "signal": None, "partition": "gpu", "nice": 0}
+    arguments = allocation_arguments(SlurmOptions(allocations=1, tasks=1, cpus=2, requeue=False, sbatch=free))
+    assert {"--mem-per-cpu=2G", "--exclusive", "--partition=gpu", "--no-requeue", "--nice=0"} <= set(arguments)
+    assert not [word for word in arguments if word.startswith("--signal")]
+
+
+def test_the_job_that_drives_has_one_core_and_a_time_of_its_own():
+    assert "--time=1:00:00" not in driver_arguments(OPTIONS, {})
+    assert {"--ntasks=1", "--partition=main", "--time=2-0", "--requeue"} <= set(
+        driver_arguments(OPTIONS, {"time": "2-0"})
+    )
+
+
+def test_scripts_hand_on_every_word_as_it_is(tmp_path):
+    odd = ["it's", 'a "b"', "$HOME", "line\nbreak", ""]
+    (tmp_path / "srun").write_text('#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    for script in (
+        allocation_script(SlurmOptions(1, 2, 1, before=["export A=1"]), ["printf", "%s|", *odd]),
+        driver_script(SlurmOptions(1, 2, 1, before=["export A=1"]), folder, ["printf", "%s|", *odd]),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (0, "|".join(odd) + "|")
+
+
+def test_allocations_that_were_asked_for_otherwise_have_another_name():
+    names = {job_name("abc", allocation_arguments(o), allocation_script(o, ["python"])) for o in (
+        OPTIONS,
+        SlurmOptions(allocations=5, tasks=8, cpus=1, partition="main", time="1:00:00", before=["module load python"]),
+        SlurmOptions(allocations=2, tasks=4, cpus=1, partition="main"),
+        SlurmOptions(allocations=2, tasks=8, cpus=1, partition="other"),
+    )}  # fmt: skip
+    assert len(names) == 3  # how many there are is no matter
+    assert all(name.startswith(job_prefix("abc")) for name in names)
+
+
+def test_the_queue_is_read_member_by_member():
+    text = "12|0|RUNNING|lenet-a-1|None\n12|1|PENDING|lenet-a-1|Resources\n13|N/A|CANCELLED|x|a|b\nnonsense\n"
+    assert [(job.id, job.name, job.state, job.reason) for job in parsed(text)] == [
+        ("12_0", "lenet-a-1", "RUNNING", "None"),
+        ("12_1", "lenet-a-1", "PENDING", "Resources"),
+        ("13", "x", "CANCELLED", "a|b"),
+    ]
+    assert [job.is_over for job in parsed(text)] == [False, False, True]
+    assert [job.waits for job in parsed(text)] == [False, True, False]
+
+
+def test_a_place_is_named_by_allocation_restart_and_task():
+    array = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "15"}
+    assert place_name(array | {"SLURM_RESTART_COUNT": "2", "SLURM_PROCID": "7"}) == "12_3-2-7"
+    assert place_name({"SLURM_JOB_ID": "15"}) == "15-0-0"
+    assert Path(place_name(array)).name == place_name(array)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("hydra/launcher=cluster_slurm",), "sbatch"),  # which is not there
+        (("hydra/launcher=cluster_slurm", "hydra.launcher.allocations=0"), "hydra.launcher.allocations=0"),
+        (("hydra/launcher=cluster_slurm", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
+        (("hydra/launcher=cluster_ray", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
+        (("sweep.detach=true",), "sweep.detach=true"),  # of this machine
+    ],
+)
+def test_what_can_not_be_done_is_one_line(main, outputs, tmp_path, monkeypatch, more, named):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = main("-m", "dataset=digits", "seed=0,1", *more)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert named in done.stderr.splitlines()[-1]
+    assert not list(outputs.glob("*s/*/*"))

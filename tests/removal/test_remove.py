@@ -1,0 +1,322 @@
+"""lenet-sweep rm: what goes and what stays, here and in MLflow; a kill anywhere leaves what the line finishes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import ViewType
+
+from lenet_exp.files import remove
+from lenet_exp.folders.commits import write_history
+from lenet_exp.folders.records import History
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import all_sweeps
+from lenet_exp.removal.removing import all_removing
+from tests.commands.test_lenet_sweep import lenet_sweep
+from tests.sweeps.test_sync import NOTHING
+from tests.tools.commands import SMALL, Done, end, free_port, lenet_train, start
+from tests.tools.counts import counts
+from tests.tools.stores import client, everything, models, runs
+from tests.tools.strikes import STRIKE, TRACE
+from tests.tools.waiting import WAITS, waiting
+
+QUICK = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
+HERE = ("-m", "hydra/launcher=basic", *QUICK)
+FIRST, SECOND = (*HERE, "seed=0,1"), (*HERE, "seed=1,2")
+DATABASE = "mlflow.db"
+CHAMPION = (*QUICK, "num_epoch=4", "seed=9")
+
+
+class Swept:
+    """An outputs folder with two sweeps that share a run, and a run in no sweep, whose model is the champion."""
+
+    def __init__(self, folder: Path, empty_store: Path) -> None:
+        self.outputs = folder / "outputs"
+        self._kept = folder / "kept"
+        shutil.copytree(empty_store, self.outputs)
+        for line in (CHAMPION, FIRST, SECOND):
+            done = lenet_train(*line, outputs=self.outputs)
+            assert done.returncode == 0, done.stderr
+        self.second, self.first = all_sweeps(self.outputs)
+        self.runs = {job.config.seed: job.run for sweep in (self.first, self.second) for job in sweep.jobs()}
+        shutil.copytree(self.outputs, self._kept)
+
+    def again(self) -> None:
+        """As it was, at the same place, whose path the store knows; in the same database, which this process reads."""
+        for path in self.outputs.iterdir():
+            if path.name != DATABASE:
+                remove(path)
+        shutil.copytree(self._kept, self.outputs, ignore=shutil.ignore_patterns(DATABASE), dirs_exist_ok=True)
+        with (
+            closing(sqlite3.connect(self._kept / DATABASE)) as kept,
+            closing(sqlite3.connect(self.outputs / DATABASE)) as db,
+        ):
+            kept.backup(db)
+
+    def mlflow(self, kind: str = "run") -> dict[str, Any]:
+        """The runs that MLflow shows, by name."""
+        return {run.info.run_name: run for run in runs(client(self.outputs), kind)}
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        return ("rm", f"sweep={self.first.id}", "dry_run=false")
+
+
+@pytest.fixture(scope="module")
+def trained(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    return Swept(tmp_path_factory.mktemp("removed"), empty_store)
+
+
+@pytest.fixture
+def swept(trained: Swept, monkeypatch: pytest.MonkeyPatch) -> Iterator[Swept]:
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(trained.outputs))
+    yield trained
+    trained.again()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files but locks and the database, which opening changes."""
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {k: v for k, v in found.items() if not re.search(r"lock$|^mlflow.db|owner.json$", k)}
+
+
+def state(swept: Swept) -> dict[str, Any]:
+    """What a removal leaves, but for times of deletion."""
+    store, files = client(swept.outputs), tree(swept.outputs)
+    return {"store": everything(store), "files": {k: v for k, v in files.items() if not k.startswith("mlartifacts")}}
+
+
+def lines_that(verb: str, done: Done) -> list[str]:
+    """What `goes`, `went` or `stays`."""
+    return re.findall(rf"^  {verb}: (.*)$", done.stdout, re.MULTILINE)
+
+
+def test_by_itself_it_shows_what_would_go_and_changes_nothing(swept, main):
+    before, shown = tree(swept.outputs), everything(client(swept.outputs))
+    done = main("rm", "sweep=last", program="sweep")
+    assert done.returncode == 0, done.stderr
+    assert swept.second.id in done.stdout.splitlines()[0]
+    here, there = lines_that("goes", done)
+    assert re.search(r"1 run folder, 0\.\d\d MB", here)
+    assert re.findall(r"(\d) (?:MLflow runs|model)", there) == ["2", "1"]
+    assert f"    {swept.runs[2][:8]}  seed=2\n" in done.stdout
+    (stays,) = lines_that("stays", done)
+    assert stays.startswith(f"{swept.runs[1][:8]}  seed=1: ")
+    assert swept.first.id in stays
+    assert done.stdout.endswith(f"lenet-sweep rm sweep={swept.second.id} dry_run=false\n")
+    assert (tree(swept.outputs), everything(client(swept.outputs))) == (before, shown)
+
+
+def test_a_sweep_goes_and_what_another_one_uses_stays(swept, main):
+    first, shared = (swept.mlflow()[f"seed={seed}"].info.run_id for seed in (0, 1))
+    (parent,) = {run.data.tags["mlflow.parentRunId"] for n, run in swept.mlflow().items() if n == "seed=0"}
+    done = main(*swept.line, program="sweep")
+    assert done.returncode == 0, done.stderr
+    assert "1 run folder, " in lines_that("went", done)[0]
+    address = f"sqlite:///{swept.outputs}/mlflow.db"
+    assert f"\n  mlflow gc --tracking-uri {address} --backend-store-uri {address}\n" in done.stdout
+    assert not (swept.outputs / "sweeps" / swept.first.id).exists()
+    assert {path.name for path in (swept.outputs / "runs").iterdir()} >= {swept.runs[1], swept.runs[2]}
+    assert not (swept.outputs / "runs" / swept.runs[0]).exists()
+    assert not (swept.outputs / "removing").exists()
+    (other,) = swept.mlflow("sweep").values()
+    assert other.data.tags["sweep"] == swept.second.id
+    tags = swept.mlflow()["seed=1"].data.tags
+    assert (tags["sweeps"], tags["mlflow.parentRunId"]) == (other.info.run_id, other.info.run_id)
+    assert swept.mlflow()["seed=1"].info.run_id == shared
+    store = client(swept.outputs)
+    deleted = store.search_runs(["1", "2"], run_view_type=ViewType.DELETED_ONLY)
+    assert {run.info.run_id for run in deleted} == {first, parent}
+    assert first not in {model.source_run_id for model in models(store)}
+    for program, arguments, says in (("sync", (), NOTHING), ("sweep", ("list",), swept.second.id)):
+        done = main(*arguments, program=program)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert says in done.stdout
+    again = lenet_train(*FIRST, outputs=swept.outputs)
+    assert counts(again) == ({"finished": 2}, 1, 1)
+    assert {run.info.run_id for run in runs(store)} & {first, parent} == set()
+    assert len(runs(store, "sweep")) == 2
+
+
+def test_what_another_sweep_uses_stays_also_where_no_store_is_asked(swept, main):
+    assert main(*swept.line, "mlflow=false", program="sweep").returncode == 0
+    left = {path.name for path in (swept.outputs / "runs").iterdir()}
+    assert left & set(swept.runs.values()) == {swept.runs[1], swept.runs[2]}
+
+
+def test_of_an_experiment_only_the_champion_stays(swept, main):
+    champion = next(run for run in swept.mlflow().values() if run.data.params["seed"] == "9")
+    done = main("rm", "experiment=lenet_exp", "dry_run=false", program="sweep")
+    assert done.returncode == 0, done.stderr
+    folder = champion.data.tags["run_folder"]
+    (stays,) = lines_that("stays", done)
+    assert stays.startswith(folder[:8])
+    assert "lenet5-digits" in stays
+    assert [path.name for path in (swept.outputs / "runs").iterdir()] == [folder]
+    assert list((swept.outputs / "sweeps").iterdir()) == []
+    (left,) = runs(client(swept.outputs))
+    assert left.info.run_id == champion.info.run_id
+    assert runs(client(swept.outputs), "sweep") == []
+    assert main(program="sync").stdout == NOTHING
+    assert main("dataset=digits", program="predict").returncode == 0
+
+
+def test_a_run_whose_model_somebody_registered_stays_and_leaves_the_sweep(swept, main):
+    store = client(swept.outputs)
+    mine = next(model for model in models(store) if model.source_run_id == swept.mlflow()["seed=0"].info.run_id)
+    store.create_registered_model("mine")
+    store.create_model_version("mine", mine.artifact_location, model_id=mine.model_id, run_id=mine.source_run_id)
+    done = main(*swept.line, program="sweep")
+    (stays,) = [line for line in lines_that("stays", done) if "seed=0" in line]
+    assert "mine version 1" in stays
+    run = swept.mlflow()["seed=0"]
+    assert {"sweeps", "mlflow.parentRunId"} & run.data.tags.keys() == set()
+    (entry,) = json.loads((swept.outputs / "runs" / swept.runs[0] / "delivered.json").read_text())["mlflow_runs"]
+    assert (entry["run_id"], entry["sweeps"]) == (run.info.run_id, [])
+    assert main(program="sync").stdout == NOTHING
+
+
+def test_what_was_taken_over_from_another_outputs_folder_stays_in_the_store(swept, main):
+    folder, run = RunFolder(swept.outputs / "runs" / swept.runs[0]), swept.mlflow()["seed=0"]
+    record = folder.record()
+    folder.log_file.unlink()  # as tracking/delivery/adopt.py leaves it
+    write_history(folder.path, History(best=folder.history().best))
+    folder.finish(record)
+    done = main(*swept.line, program="sweep")
+    assert done.returncode == 0, done.stderr
+    assert f"  stays: MLflow run {run.info.run_id}: " in done.stdout
+    assert not folder.path.exists()
+    tags = swept.mlflow()["seed=0"].data.tags
+    assert {"sweeps", "mlflow.parentRunId"} & tags.keys() == set()
+    assert len(runs(client(swept.outputs), "sweep")) == 1
+
+
+def test_what_is_needed_or_is_not_there_is_refused_in_one_line(swept, main):
+    swept.second.save(confirms=swept.first.id, points=1.0)
+    before = tree(swept.outputs)
+    for typed, names in (
+        ((), "sweep=, experiment=, run="),
+        (("sweep=last", "run=last"), "sweep=, run="),
+        (("sweep=last", "yes=true"), "yes=true"),
+        (("sweep=last", "dry_run=no"), "dry_run=no"),
+        (("sweep=abcd1234",), "abcd1234"),
+        (("run=abcd1234",), "abcd1234"),
+        (("experiment=lenet",), "experiment=lenet"),
+        ((f"sweep={swept.first.id}", "dry_run=false"), swept.second.id),  # which confirms it
+    ):
+        done = main("rm", *typed, program="sweep")
+        assert (done.returncode, done.stdout) == (2, ""), typed
+        assert names in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert tree(swept.outputs) == before
+    swept.second.save(confirms=None)
+    (swept.second.path / "jobs.jsonl").unlink()  # nobody knows what it uses
+    done = main(*swept.line, program="sweep")
+    assert done.returncode == 2
+    assert f"{swept.second.path / 'jobs.jsonl'} is damaged" in done.stderr
+    assert {path.name for path in (swept.outputs / "runs").iterdir()} >= set(swept.runs.values())
+
+
+def test_a_run_in_no_sweep_goes_alone_and_one_in_a_sweep_stays(swept, main):
+    store = client(swept.outputs)
+    store.delete_registered_model("lenet5-digits")
+    lone = next(run.data.tags["run_folder"] for run in swept.mlflow().values() if run.data.params["seed"] == "9")
+    (stays,) = lines_that("stays", main("rm", f"run={swept.runs[0]}", "dry_run=false", program="sweep"))
+    assert swept.first.id in stays
+    assert main("rm", f"run={lone[:8]}", "dry_run=false", program="sweep").returncode == 0
+    assert {path.name for path in (swept.outputs / "runs").iterdir()} == set(swept.runs.values())
+    assert len(runs(store)) == 3
+
+
+def test_a_store_that_is_away_leaves_all_as_it_was(ready, main):
+    away = f"http://127.0.0.1:{free_port()}"
+    done = lenet_train(*HERE, "seed=0,1", f"tracking.uri={away}", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    before = tree(ready)
+    done = main("rm", "sweep=last", "dry_run=false", program="sweep")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"lenet-sweep: tracking.uri={away}: ")
+    assert "mlflow=false" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert tree(ready) == before
+    done = main("rm", "sweep=last", "dry_run=false", "mlflow=false", program="sweep")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((ready / "runs").iterdir()) == list((ready / "sweeps").iterdir()) == []
+
+
+@pytest.mark.slow(seconds=8)
+def test_the_study_of_a_search_goes_with_it_from_a_database_of_ones_own(ready, main, tmp_path):
+    import optuna
+
+    storage = f"sqlite:///{tmp_path / 'mine.db'}"
+    other = optuna.create_study(storage=storage, study_name="of somebody else")
+    search = ("-m", "hydra/sweeper=search", *QUICK, "tracking.models=none", "optimizer.lr=interval(0.01,0.1)")
+    line = (*search, "n_trials=2", f"search.storage={storage}", "sweep.workers=1")
+    assert lenet_train(*line, outputs=ready).returncode == 0
+    (sweep,) = all_sweeps(ready)
+    done = main("rm", "sweep=last", program="sweep")
+    assert f"lenet_exp {sweep.id} in {storage}" in done.stdout
+    assert len(optuna.get_all_study_names(storage)) == 2
+    assert main("rm", "sweep=last", "dry_run=false", program="sweep").returncode == 0
+    assert optuna.get_all_study_names(storage) == [other.study_name]
+    assert counts(lenet_train(*line, outputs=ready)) == ({"finished": 2}, 2, 0)
+
+
+@pytest.mark.slow(seconds=9)
+def test_what_lives_is_refused(ready, tmp_path):
+    with waiting("-m", *WAITS, "seed=0,1", "sweep.workers=1", outputs=ready, tmp_path=tmp_path) as process:
+        (folder,) = (ready / "sweeps").iterdir()
+        done = lenet_sweep("rm", f"sweep={folder.name}", "dry_run=false", outputs=ready)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert f"process {process.pid})" in done.stderr
+        assert f"lenet-sweep stop sweep={folder.name}" in done.stderr
+    with waiting(*WAITS, "seed=5", outputs=ready, tmp_path=tmp_path) as process:
+        done = lenet_sweep("rm", "experiment=lenet_exp", "dry_run=false", outputs=ready)
+        assert done.returncode == 2
+        assert f"process {process.pid})" in done.stderr
+    assert len(list((ready / "sweeps").iterdir())) == 1
+
+
+@pytest.mark.slow(seconds=18)
+def test_a_kill_anywhere_leaves_what_the_same_line_finishes(swept, main, tmp_path):
+    """And meanwhile nothing is delivered anew, and each MLflow run is still known to a folder."""
+    trace = tmp_path / "trace"
+    calm = struck(swept, {TRACE: str(trace)})
+    assert calm.returncode == 0, calm.stderr
+    points, expected = trace.read_text().splitlines(), state(swept)
+    assert {p.split()[0] for p in points} >= {"rename", "rmtree", "rmdir", "MlflowClient.delete_run"}
+    for number in at_points(points):
+        swept.again()
+        assert struck(swept, {STRIKE: str(number)}).returncode == -9, points[number]
+        synced = main(program="sync")
+        assert synced.stdout == NOTHING, (points[number], synced.stderr)
+        known = "".join(path.read_text() for path in swept.outputs.rglob("*.json"))
+        assert [run for run in everything(client(swept.outputs)) if run not in known and "m-" not in run] == []
+        begun = all_removing(swept.outputs)
+        says = f"lenet-sweep rm sweep={swept.first.id} dry_run=false" if begun else ""
+        assert says in main("list", program="sweep").stderr
+        if begun or swept.first.path.exists():
+            done = main(*swept.line, program="sweep")
+            assert done.returncode == 0, (points[number], done.stderr)
+        assert state(swept) == expected, points[number]
+
+
+def struck(swept: Swept, environment: dict[str, str]) -> Done:
+    return end(start(*swept.line, outputs=swept.outputs, module="tests.removal.struck_removal", env=environment))
+
+
+def at_points(points: list[str]) -> list[int]:
+    """The first point of each kind, and the last one."""
+    firsts: dict[str, int] = {}
+    for number, point in enumerate(points):
+        firsts.setdefault(point.split("/" if point.startswith("rename") else None)[0], number)
+    return sorted({*firsts.values(), len(points) - 1})

@@ -1,0 +1,157 @@
+"""Leaderboard, files and pictures of a comparison."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from lenet_exp.comparison.advice import notes
+from lenet_exp.comparison.brief import brief
+from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.group import By
+from lenet_exp.comparison.words import verdict
+from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.files.comparison_plots import figures
+from lenet_exp.reports.files.plots import png
+from lenet_exp.reports.source import Source
+from lenet_exp.reports.terminal.leaderboard import markdown, print_comparison, records
+from tests.comparison.made_up import made, many
+
+SOURCE = Source("lenet-train -m 'activation=selu,relu' <b>")
+ALL_PICTURES = {"leaderboard", "learning_curves", "heat_map", "parallel_coordinates", "seconds_and_accuracy"}
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    """Two flags over three seeds, and a configuration that always diverged."""
+    (found,) = compare_runs(
+        [
+            *many([0.91, 0.92, 0.914], activation="selu", optimizer__lr="0.1"),
+            *many([0.90, 0.908, 0.905], activation="relu", optimizer__lr="0.1"),
+            *many([0.88, 0.886, 0.881], activation="selu", optimizer__lr="0.01"),
+            *many([0.87, 0.88, 0.872], activation="a|b", optimizer__lr="0.01"),
+            made(0, 0.1, "diverged", activation="relu", optimizer__lr="0.01"),
+        ]
+    )
+    return found
+
+
+def test_records_have_every_group_with_numbers_as_numbers(comparison):
+    rows = records(comparison)
+    assert [(r["rank"], r["activation"], r["optimizer.lr"]) for r in rows] == [
+        (1, "selu", "0.1"),
+        (2, "relu", "0.1"),
+        (3, "selu", "0.01"),
+        (4, "a|b", "0.01"),
+        (5, "relu", "0.01"),
+    ]
+    assert rows[0]["mean"] == pytest.approx((0.91 + 0.92 + 0.914) / 3)
+    assert rows[2]["differs"] is True
+    assert rows[2]["behind_low"] > 0
+    assert (rows[4]["n"], rows[4]["diverged"], rows[4]["differs"]) == (0, 1, None)
+    assert [row["not_excluded"] for row in rows] == [True, False, False, False, False]
+
+
+def test_the_terminal_says_what_won(comparison, capsys):
+    print_comparison(comparison)
+    out = capsys.readouterr().out
+    assert re.findall(r"\d+", out.splitlines()[0]) == ["13", "5", "12", "1"]
+    assert verdict(comparison) in out
+    assert f"\nnote: {notes(comparison)[0]}\n" in out
+    assert re.search(r"1 +selu +0.1 +91.47 ± 0.50 +90.22 to 92.72 +3 +2 +1.5", out)
+    assert re.search(r"^  optimizer.lr \d+% of the variance", out, re.MULTILINE)
+
+
+def test_a_group_that_diverged_stands_last_and_says_why(capsys):
+    diverging = [*many([0.95, 0.951], activation="relu"), made(2, 0.1, "diverged", activation="relu")]
+    (found,) = compare_runs([*diverging, *many([0.9, 0.91, 0.9], activation="selu")])
+    print_comparison(found)
+    out = capsys.readouterr().out
+    assert re.search(r"2 +relu +95.05 .* diverged on 1 of 3 .* 2 finished, 1 diverged", out)
+
+
+def test_a_pruned_run_says_how_far_it_came_and_several_are_counted(capsys):
+    one = replace(made(0, 0.881, "pruned", activation="relu"), epochs=2)
+    (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one])
+    print_comparison(found)
+    said = brief(found, 1)
+    assert re.findall(r"[\d.]+", said) == ["2", "88.10"]
+    assert said in capsys.readouterr().out
+    assert said == records(found)[1]["verdict"]
+    (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one, made(1, 0.88, "pruned", activation="relu")])
+    assert brief(found, 1) == "2 pruned"
+
+
+def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, capsys, monkeypatch):
+    monkeypatch.setattr("lenet_exp.reports.terminal.leaderboard.wide_console", lambda: Console(width=80, markup=False))
+    print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=By.last)[0])
+    assert "last val" in capsys.readouterr().out
+    print_comparison(comparison)
+    lines = capsys.readouterr().out.split(verdict(comparison))[0].splitlines()
+    assert max(map(len, lines)) <= 80
+    head = next(line for line in lines if "activation" in line)
+    assert "best val" in head
+    assert "seconds" not in head
+    assert "91.47 ± 0.50" in "\n".join(lines)
+
+
+def test_markdown_is_a_table_that_no_value_breaks_and_that_is_cut(comparison):
+    text = markdown(comparison)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 5
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
+    assert "a\\|b" in text
+    assert text.startswith(f"**{verdict(comparison)}**")
+    cut = markdown(comparison, rows=2, links=lambda group: "#/x" if group.n else None)
+    assert [line for line in cut.splitlines() if line.startswith("| 3")] == []
+    assert "\n3 more\n" in cut
+    assert "[91.47 ± 0.50](#/x)" in cut
+
+
+def test_csv_and_json_have_a_row_a_group_without_nan(comparison, tmp_path):
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for ending in ("csv", "json"):
+        write_comparison(tmp_path / f"x.{ending}", [comparison], SOURCE)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
+    assert len(rows) == 5
+    assert float(rows[0]["mean"]) == records(comparison)[0]["mean"]
+    assert (rows[4]["mean"], rows[4]["diverged"]) == ("", "1")
+    (found,) = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
+    assert (found["verdict"], found["notes"]) == (verdict(comparison), notes(comparison))
+    assert found["groups"][4]["mean"] is None
+    assert {e["flag"] for e in found["effects"]} == {"activation", "optimizer.lr"}
+
+
+def test_every_picture_is_drawn_and_is_a_picture(comparison):
+    drawn = figures(comparison)
+    assert set(drawn) == ALL_PICTURES
+    for figure in drawn.values():
+        with Image.open(io.BytesIO(png(figure))) as picture:
+            assert picture.width > 900
+            assert len(picture.convert("L").getcolors(256) or []) > 10
+
+
+def test_pictures_that_have_nothing_to_show_are_left_out():
+    (one,) = compare_runs(many([0.9, 0.91]))
+    assert set(figures(one)) == {"leaderboard", "learning_curves"}
+    (none,) = compare_runs([made(0, None, "failed")])
+    assert figures(none) == {}
+    (flat,) = compare_runs([made(0, 0.5, activation="selu"), made(0, 0.5, activation="relu")])
+    assert {"leaderboard", "seconds_and_accuracy"} <= set(figures(flat))
+
+
+def test_hundreds_of_groups_fit_on_the_pictures():
+    runs = [made(0, 0.5 + i / 1000, optimizer__lr=str(i / 1000), activation=a) for i in range(1, 76) for a in "ab"]
+    (found,) = compare_runs(runs)
+    drawn = figures(found)
+    assert set(drawn) == ALL_PICTURES - {"heat_map"}
+    assert all(figure.get_size_inches()[1] < 14 for figure in drawn.values())

@@ -1,0 +1,64 @@
+"""What MLflow's page shows of a sweep's description without "Show more": five lines, the verdict first."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+
+from lenet_exp.comparison.compare import compare_runs
+from lenet_exp.reports.files.description import HEIGHT, LINE, ROW, WIDTH, ended, so_far
+from tests.comparison.made_up import many
+
+
+def compared(configurations: int):
+    """Each with two seeds; the first is the best."""
+    runs = []
+    for n in range(configurations):
+        accuracies = [0.95 - n / 100, 0.951 - n / 100]
+        runs += many(accuracies, dataset="digits", activation="selu", lr=f"0.{n:02d}")
+    return compare_runs(runs, ["activation", "lr"])
+
+
+def described(configurations: int) -> str:
+    text = ended(compared(configurations), lambda group: "#/run", "#/report")
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def lines_of(text: str) -> int:
+    (head,) = re.findall(r"<div>(.*)</div>", text)
+    return -(-len(re.sub(r"<[^>]+>", "", head)) // WIDTH)
+
+
+@pytest.mark.parametrize("configurations", [2, 5, 10, 60])
+def test_the_verdict_and_up_to_ten_configurations_fit(configurations):
+    text = described(configurations)
+    assert text.startswith("<div><b>lr=0 ")
+    assert lines_of(text) * LINE + text.count("<tr>") * ROW <= HEIGHT
+    ranks = sorted(int(rank) for rank in re.findall(r"<td>(\d+) </td>", text))
+    assert ranks == list(range(1, min(configurations, 10) + 1))
+    assert ("50 more" in text) == (configurations == 60)
+
+
+def test_configurations_with_long_names_are_fewer_and_no_line_is_wider_than_the_page():
+    flags = {"optimizer__lr": "0.1287", "label_smoothing": "0.05", "weight_decay": "0.0003", "ema_decay": "0.999"}
+    runs = []
+    for n in range(12):
+        accuracies = [0.95 - n / 100, 0.951 - n / 100]
+        runs += many(accuracies, dataset="digits", activation="selu", **(flags | {"batch_size": str(16 + n)}))
+        runs += many(accuracies, dataset="digits", activation="relu", **dict.fromkeys(flags, "0.5"), batch_size="1")
+    text = ended(compare_runs(runs, []), lambda group: "#/run", "#/report")
+    rows = [unescape(re.sub(r"<[^>]+>", "", row)) for row in re.findall(r"<tr>(.*?)</tr>", text)]
+    assert 1 <= len(rows) <= 4
+    assert all(len(row) <= WIDTH for row in rows), max(map(len, rows))
+
+
+def test_with_room_it_says_how_exact_a_mean_is():
+    assert re.search(r">95\.05 ± 0\.07 \(\d\d\.\d\d to \d\d\.\d\d\)</a>", described(3))
+
+
+def test_of_a_sweep_that_runs_it_begins_with_how_it_stands():
+    text = so_far("6 of 20", compared(3), lambda group: None)
+    assert text.startswith("<div>6 of 20</div>\n<table>\n")
+    assert "<a " not in text

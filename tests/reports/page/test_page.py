@@ -1,0 +1,186 @@
+"""The page, Markdown and LaTeX of a comparison say what lenet-compare prints, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from lenet_exp.comparison.advice import next_command, next_step, not_excluded, notes
+from lenet_exp.comparison.brief import brief
+from lenet_exp.comparison.compare import Comparison, compare_runs
+from lenet_exp.comparison.design import Design
+from lenet_exp.comparison.words import verdict
+from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
+from lenet_exp.reports.page.page_data import is_log
+from lenet_exp.reports.source import Source
+from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, print_comparison
+from tests.comparison.made_up import made, many
+from tests.reports.page.pages import Page, data_of, page
+
+COMMAND = "lenet-train -m activation=selu,relu,tanh optimizer.lr=0.001,0.01,0.1 'seed=range(3)'"
+SERVER = "https://me:***@lab.example/mlflow"
+SOURCE = Source(COMMAND, COMMAND, SERVER)
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    """Accuracies of which a half is rounded to even, one that diverged, one that is missing."""
+    runs = [
+        *many([0.91125, 0.92125, 0.92375], activation="selu", optimizer__lr="0.1"),
+        *many([0.9, 0.908, 0.905], activation="relu", optimizer__lr="0.1"),
+        *many([0.71, 0.7202, 0.7151], activation="tanh", optimizer__lr="0.01"),
+        *many([0.909, 0.919, 0.922], activation="selu", optimizer__lr="0.01"),
+        *[
+            made(seed, 0.1, "diverged" if seed else "finished", activation="relu", optimizer__lr="0.01")
+            for seed in (0, 1)
+        ],
+        made(0, None, "failed", activation="relu", optimizer__lr="0.001"),
+        made(0, 0.5, activation="tanh", optimizer__lr="0.001"),
+    ]
+    runs = [replace(run, mlflow_runs=lambda n=n: {SERVER: f"{n:032x}"}) for n, run in enumerate(runs)]
+    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
+    return found
+
+
+def written(comparison: Comparison, path: Path, source: Source = SOURCE) -> Page:
+    write_comparison(path, [comparison], source)
+    return page(path)
+
+
+def test_each_row_of_the_page_is_that_of_the_terminal(comparison, capsys, tmp_path):
+    print_comparison(comparison)
+    printed = capsys.readouterr().out
+    head, *rows = written(comparison, tmp_path / "x.html").rows
+    assert set(head) == {*heads(comparison)[:-1], "verdict"}
+    assert len(rows) == len(comparison.groups)
+    for position, row in enumerate(rows):
+        line = next(text for text in printed.splitlines() if text.split()[:1] == [str(position + 1)])
+        shown = dict(zip(head, row, strict=True))
+        said = shown.pop("verdict")
+        own = dict(zip(heads(comparison)[:-1], cells(comparison, position), strict=False))
+        assert {name: shown[name] for name in own} == own
+        assert all(cell in line for cell in shown.values())
+        assert said == brief(comparison, position)
+        assert len(said) <= 45
+        assert all(number in line for number in re.findall(r"\d+\.\d\d", said))
+
+
+def test_what_the_charts_say_is_what_is_printed(comparison, capsys, tmp_path):
+    print_comparison(comparison)
+    printed = capsys.readouterr().out
+    read = written(comparison, tmp_path / "x.html")
+    (data,) = data_of(read)["comparisons"]
+    for group, shown in zip(comparison.groups, data["groups"], strict=True):
+        assert shown["accuracy"] in printed
+        assert shown["interval"] in printed
+        assert shown["mean"] == (group.mean if group.n else None)
+    for effect in data["effects"]:
+        line = next(text for text in printed.splitlines() if text.startswith(f"  {effect['flag']} "))
+        assert f" {effect['share']} " in line
+        assert all(f"{level['value']} {level['said']}" in line for level in effect["levels"])
+    told = (verdict(comparison), next_step(comparison), not_excluded(comparison), *notes(comparison))
+    for text in (*told, *effect_lines(comparison)):
+        assert text[1:] in read.text
+        assert text in printed
+
+
+def test_diverged_and_missing_ones_say_so(comparison, tmp_path):
+    (data,) = data_of(written(comparison, tmp_path / "x.html"))["comparisons"]
+    states = {group["name"]: group for group in data["groups"] if group["state"]}
+    assert set(states) == {"relu lr=0.01", "relu lr=0.001"}
+    torn = states["relu lr=0.01"]
+    assert [curve["diverged"] for curve in torn["curves"]] == [False, True]
+    assert [run["outcome"] for run in torn["runs"]] == ["finished", "diverged"]
+    for said in (torn["state"], torn["brief"]):
+        assert re.findall(r"\d|diverged", said) in (["1", "2", "diverged"], ["diverged", "1", "2"])
+
+
+def test_the_page_holds_no_address_but_of_the_runs_and_lets_no_other_script_run(comparison, tmp_path):
+    read = written(comparison, tmp_path / "x.html")
+    best = [max(group.finished, key=lambda run: run.best_val_accuracy) for group in comparison.groups if group.n]
+    wanted = [f"https://lab.example/mlflow/#/runs/{run.mlflow_runs()[SERVER]}" for run in best]
+    assert read.addresses == wanted
+    assert not {"link", "img", "iframe", "object"} & set(read.tags)
+    (policy,) = (v for k, v in read.attributes if k == "content" and "script-src" in v)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy.partition("script-src")[2]
+    assert policy.count("'sha256-") == 2
+    assert "***" not in "".join(read.addresses)
+
+
+def test_two_data_sets_stand_on_one_page(comparison, tmp_path):
+    runs = [made(seed, 0.9, dataset="digits", activation=a) for a in ("relu", "selu") for seed in range(2)]
+    write_comparison(tmp_path / "x.html", [comparison, *compare_runs(runs)], SOURCE)
+    read = page(tmp_path / "x.html")
+    assert [found["dataset"] for found in data_of(read)["comparisons"]] == ["mnist", "digits"]
+    assert read.tags.count("table") == 2
+    assert len(read.ids) == len(set(read.ids))
+
+
+def test_numbers_that_were_swept_in_factors_have_a_logarithmic_axis():
+    assert all(is_log(values.split()) for values in ("0.001 0.01 0.1", "1e-4 1", "0.001 0.03 0.1 -"))
+    assert not any(is_log(values.split()) for values in ("0.1 0.2 0.3", "0 0.01 0.1", "relu selu"))
+
+
+def test_the_next_command_is_whole():
+    close = [*many([0.91, 0.92, 0.914]), *many([0.912, 0.914, 0.918], activation="relu")]
+    single = [made(3, 0.9), made(3, 0.8, activation="relu")]
+
+    def typed(runs, command=COMMAND, **design):
+        (found,) = compare_runs(runs, design=Design(len(runs), 0, **design) if design else None)
+        return next_command(found, command)
+
+    assert re.fullmatch(r"lenet-compare sweep=ab12 confirm=[\d.]+", typed(close, sweep="ab12"))
+    assert typed(close, None, sweep="ab12") is None
+    assert typed(close) is None  # of no sweep, or of several: there is none to confirm
+    assert typed([*close, made(3, None, "failed", activation="tanh")]) == COMMAND
+    fresh = shlex.split(typed(single))
+    assert (fresh[0], [word for word in fresh if "seed" in word]) == ("lenet-train", ["seed=range(4,9)"])
+    assert shlex.split(typed(single, searched=True))[-1] == "seeds=5"
+    diverged = [made(s, 0.1, "diverged", activation=a) for s in (0, 1) for a in ("relu", "selu")]
+    assert shlex.split(typed(diverged))[-1] == "training.clip_norm=1"
+    assert typed([*many([0.91, 0.911, 0.912]), *many([0.5, 0.502, 0.501], activation="relu")]) is None
+
+
+def test_markdown_is_what_a_pull_request_takes(comparison, tmp_path):
+    write_comparison(tmp_path / "x.md", [comparison], SOURCE)
+    text = (tmp_path / "x.md").read_text()
+    assert text.startswith(f"**{verdict(comparison)}**\n")
+    assert text.count(f"`{COMMAND}`") == 2  # what made it; and next, as it trains what is missing
+    rendered = MarkdownIt("commonmark").enable("table").render(text)
+    assert rendered.count("<tr>") == 1 + len(comparison.groups)
+    (many_groups,) = compare_runs([made(0, 0.5 + i / 1000, optimizer__lr=str(i)) for i in range(1, 40)])
+    write_comparison(tmp_path / "y.md", [many_groups], SOURCE)
+    text = (tmp_path / "y.md").read_text()
+    assert len([line for line in text.splitlines() if line.startswith("|")]) == 12
+    assert "\n29 more" in text
+
+
+def test_tex_is_a_booktabs_table_with_what_may_be_best_in_bold(comparison, tmp_path):
+    write_comparison(tmp_path / "x.tex", [comparison], SOURCE)
+    text = (tmp_path / "x.tex").read_text()
+    assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
+    rows = [line.strip() for line in text.splitlines() if line.endswith(r" \\")]
+    assert rows[0].startswith("activation & lr & ")
+    bold = [row for row in rows if r"\textbf" in row]
+    assert len(bold) == len(comparison.not_excluded)
+    assert bold[0] == r"selu & 0.1 & \textbf{91.88 $\pm$ 0.66} & 3 \\"
+    assert rows[-1] == r"relu & 0.001 & failed & 0 \\"
+    assert rows[-2].startswith("relu & 0.01 & 10.00 (diverged ")
+    assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+
+
+def test_the_library_is_the_release_that_is_named():
+    named = (ASSETS / "ORIGIN.txt").read_text()
+    assert hashlib.sha256(LIBRARY.read_bytes()).hexdigest() in named
+    (version,) = re.findall(r"echarts@([\d.]+),", named)
+    assert f'version="{version}"' in LIBRARY.read_text()
+    assert "Apache License" in (ASSETS / "echarts.LICENSE.txt").read_text()
+    assert "</script" not in LIBRARY.read_text().lower()

@@ -1,0 +1,116 @@
+"""What the terminal shows while runs train: bars on a terminal, plain lines in a file."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lenet_exp.reports.terminal import progress
+from tests.tools.commands import MINE, SMALL, end, lenet_train, start
+
+QUICK = (*SMALL, "num_threads=1", "tracking.plots=false", "tracking.models=none")
+EPOCH = r"\b(\d)/(\d): .*\d\.\d{4}.* \d+\.\d\d%.* \d+\.\d\d%.* [\d,]+ images/s$"
+
+
+def control_characters(text: str) -> set[str]:
+    return {c for c in text if ord(c) < 32 and c != "\n"}
+
+
+def test_in_a_file_a_run_prints_a_line_an_epoch_and_its_result_and_says_when_it_was_trained_before(ready):
+    done = lenet_train(*QUICK, "num_epoch=2", "num_iter_echo=20", outputs=ready)
+    (folder,) = (ready / "runs").iterdir()
+    engine, first, *epochs = done.stderr.splitlines()
+    assert "engine" in engine
+    assert first.endswith(str(folder))
+    assert [re.findall(EPOCH, line)[0][:2] for line in epochs] == [("1", "2"), ("2", "2")]
+    best, course, where, mlflow, look = done.stdout.splitlines()
+    assert re.search(r"\b\d\d\.\d\d%.* [12]$", best)
+    assert re.match(r"2 epochs .*\d+\.\d s, .*\d\.\d{4}$", course)
+    assert where.endswith(str(folder))
+    assert re.search(r"\b[0-9a-f]{32}$", mlflow)
+    assert look.endswith("lenet-ui sweep=all")
+    assert control_characters(done.stdout + done.stderr) == set()
+    steps = re.findall(r"iteration (\d+) loss \d+\.\d{6}$", (folder / "run.log").read_text(), re.MULTILINE)
+    assert steps == ["20", "40", "60", "80"]
+    assert "iteration" not in done.stdout + done.stderr
+    again = lenet_train(*QUICK, "num_epoch=2", "num_iter_echo=20", outputs=ready)
+    assert (again.returncode, re.findall(EPOCH, again.stderr)) == (0, [])
+    assert "sweep.force=true" in again.stdout.splitlines()[0]
+    assert again.stdout.splitlines()[1] == best
+
+
+def test_a_run_that_learnt_nothing_says_so(ready):
+    done = lenet_train(*QUICK, "num_epoch=1", "optimizer.lr=1e-9", outputs=ready)
+    assert done.returncode == 0
+    assert "at chance" in done.stdout.splitlines()[0]
+
+
+def test_a_name_in_brackets_is_no_markup_to_the_bars(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=out, force_terminal=True, width=100))
+    with progress.Display().run("[shift,flip] [/x]", 1, 1):
+        pass
+    assert "[shift,flip] [/x]" in out.getvalue()
+
+
+def on_a_terminal(*arguments: str, outputs: Path) -> tuple[int, str]:
+    """Exit status, and what a terminal of 80 columns was sent."""
+    terminal, theirs = pty.openpty()
+    size = {"COLUMNS": "80", "LINES": "40", "TERM": "xterm-256color"}
+    process = start(*arguments, outputs=outputs, cold=True, stdin=theirs, stdout=theirs, stderr=theirs, env=size)
+    os.close(theirs)
+    sent = b""
+    while select.select([terminal], [], [], 300)[0]:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux's way to say that nobody holds the other end
+            break
+        if not part:
+            break
+        sent += part
+    os.close(terminal)
+    return process.wait(60), sent.decode()
+
+
+@pytest.mark.by_hand
+def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
+    status, sent = on_a_terminal(*QUICK, "num_epoch=12", "engine=torch", outputs=ready)  # slow enough to be seen
+    assert status == 0, sent
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
+    assert "loading torch" in plain.splitlines()[0]
+    assert re.search(r"\d+/12 .* \d+\.\d\d%.* \d\.\d{4}", plain)
+    bars = [line for line in re.split(r"[\r\n]", plain) if "━" in line]
+    assert 0 < max(map(len, bars)) <= 80
+    assert re.search(r"\d:\d\d:\d\d", plain)  # time left
+    assert "\x1b[?25h" in sent  # the cursor is back
+    assert re.findall(EPOCH, plain, re.MULTILINE) == []
+    assert re.search(r"[\r\n]best .*%", plain.rpartition("━")[2])
+
+
+@pytest.mark.slow(seconds=10)
+def test_on_a_terminal_a_sweep_has_a_bar_of_its_own(ready):
+    line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=12", "activation=raises,selu", "sweep.workers=1")
+    status, sent = on_a_terminal(*line, "engine=torch", outputs=ready)  # slow enough to be seen
+    assert status == 1, sent
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
+    assert re.search(r"sweep [━╸╺ ]+ +\d+% 0/2 runs", plain)
+    assert re.search(r"sweep [━╸╺ ]+ +\d+% 1/2 runs, 1 failed +\d:\d\d:\d\d", plain)  # time left
+    assert re.search(r"selu [━╸╺ ]+ +\d+% \d/12 done", plain)
+    assert re.search(r"selu: \d\d\.\d\d%", plain)
+    assert re.search(r"raises: .*broken on purpose", plain)
+    assert "1 finished, 1 failed" in plain.rpartition("━")[2]
+
+
+@pytest.mark.slow(seconds=2)
+def test_a_file_gets_plain_lines_from_a_process_of_its_own(ready):
+    done = end(start("-m", *QUICK, "num_epoch=1", "seed=0,1", "hydra/launcher=basic", outputs=ready))
+    assert done.returncode == 0
+    assert control_characters(done.stdout + done.stderr) == set()
+    assert {"seed=0", "seed=1"} <= {line.partition(":")[0] for line in done.stderr.splitlines()}

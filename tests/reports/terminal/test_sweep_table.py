@@ -1,0 +1,157 @@
+"""The table of a sweep: order, remarks, and what chance is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lenet_exp.comparison.compare import compare_runs
+from lenet_exp.comparison.words import verdict
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.terminal.sweep_table import at_chance, print_sweep
+from tests.comparison.made_up import made
+from tests.tools.records import a_record
+
+SWEEP = SweepFolder(Path("/runs/sweeps/0123456789abcdef"))
+
+
+def result(number: int, outcome: str = "finished", best: float | None = None, **more: Any) -> JobResult:
+    """Of a job of two flags; with a record, unless it never started or `record=False`."""
+    job = Job(
+        number, f"a{number} lr=0.{number}", {"activation": f"a{number}", "optimizer.lr": f"0.{number}"}, [], {}, "", ""
+    )
+    known = {"digest": more.get("digest", "d"), "confusion_matrix": more.get("matrix")}
+    known |= {"best_val_accuracy": best, "best_epoch": best and 1}
+    has_record = more.get("record", outcome != "not started")
+    record = a_record(outcome=Outcome(outcome), seconds=1.25, **known) if has_record else None
+    return JobResult(job, Outcome(outcome), more.get("reason", ""), record, more.get("repeated", False))
+
+
+@pytest.fixture(autouse=True)
+def _outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", "/outputs")
+
+
+@pytest.fixture
+def results() -> list[JobResult]:
+    """Eight jobs; the last one never started."""
+    return [
+        result(0, best=0.5),
+        result(1, "failed", reason="RuntimeError: [red]no[/red] markup"),
+        result(2, best=0.9, repeated=True),
+        result(3, "diverged", best=0.95, reason="loss nan in epoch 2, iteration 41"),
+        result(4, best=0.1, matrix=[[25] + [0] * 9] * 10),
+        result(5, "killed", best=0.8, reason="SIGINT"),
+        result(6, "failed", reason="DataError: gone", record=False),
+        result(7, "not started", reason="the sweep ended before"),
+    ]
+
+
+def table(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, capsys):
+    print_sweep(results, 12.34, SWEEP)
+    lines = table(capsys.readouterr().out)
+    assert lines[0].split()[:3] == ["#", "activation", "lr"]
+    rows = [line.split(maxsplit=6) for line in lines[2:10]]
+    assert [row[1] for row in rows] == ["a2", "a0", "a4", "a3", "a5", "a1", "a6", "a7"]
+    assert [row[:6] for row in (rows[0], rows[7])] == [
+        ["1", "a2", "0.2", "90.00%", "1", "1.2"],
+        ["8", "a7", "0.7", "-", "-", "-"],
+    ]
+    remarks = ("before", "", "chance", "diverged", "killed", "failed", "failed", "not started")
+    assert all(remark in " ".join(row[6:]) for row, remark in zip(rows, remarks, strict=True))
+    counts, *reasons, again, look = lines[10:]
+    assert re.findall(r"[\d.]+", counts) == ["8", "3", "1", "2", "1", "1", "6", "1", "12.3"]
+    log = "/outputs/runs/run.log"
+    told = [
+        ("at chance: a4 lr=0.4", ""),
+        ("diverged: a3 lr=0.3", log),
+        ("killed: a5 lr=0.5", log),
+        ("failed: a1 lr=0.1", log),
+        ("failed: a6 lr=0.6", "gone"),
+    ]
+    for said, (begins, ends) in zip(reasons, told, strict=True):
+        assert said.startswith(begins)
+        assert said.endswith(ends)
+    assert "[red]no[/red] markup" in reasons[3]
+    assert again.endswith("lenet-train -m sweep.resume=0123456789abcdef")
+    assert look.endswith("lenet-ui sweep=0123456789abcdef")
+
+
+def test_what_an_earlier_start_left_and_this_one_did_not_reach_was_not_trained_by_it(capsys):
+    left = replace(result(1, "killed", best=0.4, reason="SIGINT"), earlier=True)
+    print_sweep([result(0, best=0.5), left, result(2, "diverged", repeated=True)], 1.0, SWEEP)
+    assert "; 1 trained (1 " in capsys.readouterr().out
+
+
+def test_a_pruned_run_says_how_far_it_came_beside_its_best_epoch(capsys):
+    pruned = result(0, "pruned", best=0.5, reason="after epoch 4")
+    print_sweep([replace(pruned, record=replace(pruned.record, epochs=4))], 1.0, SWEEP)
+    row = table(capsys.readouterr().out)[2].split(maxsplit=6)
+    assert row[4:] == ["1", "1.2", "pruned after epoch 4"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "goes_on"),
+    [("finished", False), ("diverged", False), ("failed", True), ("killed", True), ("not started", True)],
+)
+def test_how_to_go_on_is_said_where_something_can_go_on(capsys, outcome, goes_on):
+    print_sweep([result(0, best=0.5), result(1, outcome, best=0.4)], 1.0, SWEEP)
+    assert ("sweep.resume=" in capsys.readouterr().out) is goes_on
+
+
+def test_of_very_many_runs_the_best_are_shown_and_the_rest_counted(capsys):
+    found = [result(n, best=0.5 + n / 1000) for n in range(60)]
+    found += [result(n, "diverged", reason="loss nan " * 100) for n in range(60, 90)]
+    print_sweep(found, 1.0, SWEEP)
+    lines = table(capsys.readouterr().out)
+    assert [line.split()[1] for line in lines[2:52]] == [f"a{n}" for n in range(59, 9, -1)]
+    assert lines[52].startswith("40 more")
+    assert sum(line.startswith("diverged: a") for line in lines) == 20
+    assert "diverged: 10 more" in lines
+
+
+def test_runs_of_an_older_release_whose_records_have_no_digest_are_marked(results, capsys):
+    results[0] = result(0, best=0.5, digest=None)
+    print_sweep(results, 1.0, SWEEP)
+    assert [line.split(maxsplit=6)[0] for line in table(capsys.readouterr().out) if "no digest" in line] == ["2"]
+
+
+def test_one_run_a_configuration_is_a_row_a_run_and_several_seeds_are_a_row_a_configuration(results, capsys):
+    one = [made(0, 0.9, activation="selu"), made(0, 0.8, activation="relu")]
+    for runs, row, rows in ((one, r"\d+ +a\d", 8), ([*one, made(1, 0.91, activation="selu")], r"\d+ +[rs]elu ", 2)):
+        (comparison,) = compare_runs(runs)
+        print_sweep(results, 1.0, SWEEP, [comparison])
+        lines = table(capsys.readouterr().out)
+        assert len([line for line in lines if re.match(row, line)]) == rows
+        assert verdict(comparison) in lines
+        assert any(line.startswith("at chance: a4 lr=0.4") for line in lines)
+
+
+def record(right: int, outcome: Outcome = Outcome.finished, n: int = 250) -> Record:
+    """Ten equal classes, `right` of `n` validation images named rightly."""
+    each = n // 10
+    matrix = [[0] * 10 for _ in range(10)]
+    for i in range(10):
+        hits = right // 10 + (i < right % 10)
+        matrix[i][i] = hits
+        matrix[i][(i + 1) % 10] = each - hits
+    return a_record(outcome=outcome, confusion_matrix=matrix, best_val_accuracy=right / n)
+
+
+@pytest.mark.parametrize(("right", "flagged"), [(20, True), (34, True), (35, False), (60, False)])
+def test_chance_is_two_standard_deviations_above_the_most_frequent_class(right, flagged):
+    # 25 +- 4.74 of 250
+    assert at_chance(record(right)) is flagged
+    assert not at_chance(record(right, Outcome.diverged))
+    assert not at_chance(a_record(outcome=Outcome.finished, confusion_matrix=None, best_val_accuracy=None))

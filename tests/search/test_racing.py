@@ -1,0 +1,44 @@
+"""Which configurations a race drops."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_exp.search.racing import FEW, LEAST, dropped
+
+
+def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:
+    dice = np.random.default_rng(seed)
+    common = dice.normal(0, 0.01, n)
+    return {i: list(mean + common + dice.normal(0, spread, n)) for i, mean in enumerate(means)}
+
+
+def test_one_that_is_far_behind_is_dropped_after_its_first_seed():
+    had = race([0.9] * LEAST, 3)
+    common_first_seed = float(np.mean([values[0] for values in had.values()]))
+    assert dropped(had, seeds=5, configurations=20) == set()
+    had[99] = [common_first_seed - 0.1]
+    assert dropped(had, seeds=5, configurations=20) == {99}
+    had[99] = [common_first_seed - 0.002]
+    assert dropped(had, seeds=5, configurations=20) == set()
+
+
+def test_nobody_is_dropped_while_the_spread_is_hardly_known():
+    had = race([0.9] * (FEW - 1), 2)
+    had[99] = [0.1]
+    assert dropped(had, seeds=5, configurations=20) == set()
+    assert dropped(race([0.9] * FEW, 2) | {99: [0.1]}, seeds=5, configurations=20) == {99}
+    assert dropped({}, seeds=5, configurations=20) == set()
+    assert dropped({0: [], 1: [0.5]}, seeds=1, configurations=2) == set()
+    assert dropped({i: [0.5, 0.5] for i in range(20)}, seeds=3, configurations=20) == set()
+
+
+@given(st.integers(0, 10**6), st.integers(LEAST, 30), st.integers(2, 6))
+def test_whoever_leads_over_all_seeds_is_never_dropped_by_itself_and_somebody_is_left(seed, k, n):
+    dice = np.random.default_rng(seed)
+    had = race(list(dice.normal(0.9, 0.01, k)), n, seed=seed)
+    out = dropped(had, seeds=n, configurations=k)
+    assert max(had, key=lambda c: np.mean(had[c])) not in out
+    assert out < set(had)

@@ -1,0 +1,337 @@
+"""Searches of real runs, as people start them: what they come to, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.runs.jobs import lone_job
+from tests.search.searched import LINE, QUICK, SPACE, only_sweep, study_of, trials_of
+from tests.tools.commands import Done, end, lenet_train, start
+from tests.tools.stores import client, runs
+from tests.tools.strikes import STRIKE, TRACE
+
+OWN = "name: own\n_target_: torch.nn.ELU\nmonotone: true\nalpha: {alpha}\n"
+
+
+def search(outputs: Path, *more: str) -> Done:
+    return lenet_train(*LINE, *SPACE, *more, outputs=outputs)
+
+
+def options_with(folder: Path, alpha: float) -> str:
+    """The flag of a folder with an activation of one's own."""
+    (folder / "activation").mkdir(parents=True)
+    (folder / "activation" / "own.yaml").write_text(OWN.format(alpha=alpha))
+    return f"--config-dir={folder}"
+
+
+class Searched(NamedTuple):
+    """A search of eight trials that went on to ten by its name."""
+
+    outputs: Path
+    done: Done
+    first: list[Any]  # its trials then
+    again: Done
+
+
+@pytest.fixture(scope="module")
+def searched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """Warm-ups of two epochs of four, rates of learning that learn nothing, and an activation of one's own."""
+    folder = tmp_path_factory.mktemp("searched")
+    outputs = Path(shutil.copytree(empty_store, folder / "outputs"))
+    space = ("optimizer.lr=tag(log,interval(1e-6,0.1))", *SPACE[1:4], "activation=relu,own", "schedule.warmup=0,0.5")
+    own = options_with(folder / "options", 1.0)
+    line = ("-m", own, *LINE[1:], *space, "schedule=linear", "n_trials=8", "sweep.workers=1")
+    done = lenet_train(*line, outputs=outputs)
+    first = trials_of(outputs)
+    again = lenet_train("-m", own, "sweep.resume=last", "n_trials=10", "sweep.workers=1", outputs=outputs)
+    return Searched(outputs, done, first, again)
+
+
+def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(searched, main, monkeypatch):
+    assert {searched.done.returncode, searched.again.returncode} <= {0, 1}, searched.again.stderr  # 1: one diverged
+    assert [trial[0] for trial in searched.first] == list(range(8))
+    trials, outputs = trials_of(searched.outputs), searched.outputs
+    assert (trials[:8], len(trials)) == (searched.first, 10)
+    assert {trial[2] for trial in trials} <= {"COMPLETE", "PRUNED"}
+    plan = only_sweep(outputs).started()
+    assert plan.search is not None
+    assert (plan.outcome, plan.runs, plan.search.trials, plan.search.told) == (Outcome.finished, 10, 10, 10)
+    assert [word for word in plan.overrides if word.startswith("n_trials")] == ["n_trials=10"]
+    best = study_of(outputs).best_trial
+    assert re.search(rf"{best.value:.2%} by trial {best.number}\b", searched.again.stdout)
+    (parent,) = runs(client(outputs), "sweep")
+    assert (parent.info.status, parent.data.tags["sweep_search"]) == ("FINISHED", "tpe, asha")
+    assert (parent.data.metrics["trials"], parent.data.metrics["runs"]) == (10, 10)
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs(client(outputs))} == {parent.info.run_id}
+    states = [run.data.tags["outcome"] for run in runs(client(outputs))]
+    assert states.count("pruned") == sum(trial[2] == "PRUNED" for trial in trials)
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    assert "10 trials" in main("status", program="sweep").stdout
+    compared = main(program="compare")
+    assert (compared.returncode, compared.stderr) == (0, "")
+    assert f"{states.count('pruned')} pruned" in compared.stdout
+
+
+def test_what_one_option_has_is_searched_only_with_it(searched):
+    trials = study_of(searched.outputs).trials
+    momenta = {(t.params["optimizer"], "optimizer.momentum" in t.params) for t in trials}
+    assert momenta == {("sgd", True), ("adam", False)}
+    for job, trial in zip(only_sweep(searched.outputs).jobs(), trials, strict=True):
+        assert job.config.optimizer["lr"] == trial.params["optimizer.lr"]
+        assert job.config.optimizer["momentum"] == trial.params.get("optimizer.momentum", 0.9)
+        assert job.swept["optimizer.momentum"] == "-" or "momentum" in str(trial.params)
+        if job.config.activation["name"] == "relu":
+            assert job.fingerprint == lone_job(compose(job.overrides)).fingerprint  # as Hydra composes it
+
+
+def test_no_run_is_pruned_in_its_own_warm_up(searched):
+    ended = [(job.config.schedule.warmup, job.folder) for job in only_sweep(searched.outputs).jobs()]
+    curves = [(warmup, folder.record(), folder.history().epochs) for warmup, folder in ended]
+    at_once = [
+        epochs[0].val_accuracy
+        for warmup, record, epochs in curves
+        if record.outcome is Outcome.pruned and len(epochs) == 1 and not warmup
+    ]
+    spared = [epochs for warmup, _, epochs in curves if warmup]
+    assert min(epochs[0].val_accuracy for epochs in spared) <= max(at_once)  # it would have been, too
+    assert min(map(len, spared)) >= 3  # of four epochs the first two are the warm-up
+
+
+def test_a_pruned_run_goes_on_where_it_is_asked_for_in_full(searched, tmp_path):
+    outputs = Path(shutil.copytree(searched.outputs, tmp_path / "outputs"))
+    pruned = [job for job in only_sweep(outputs).jobs() if job.folder.record().outcome is Outcome.pruned]
+    job = next(job for job in pruned if job.config.activation["name"] == "relu")
+    had = job.folder.history().epochs
+    assert 1 <= len(had) < 4
+    done = lenet_train(*(o for o in job.overrides if not o.startswith("sweep.")), outputs=outputs)
+    assert done.returncode == 0, done.stderr
+    record = job.folder.record()
+    assert (record.outcome, record.epochs, record.resumed) == (Outcome.finished, 4, 1)
+    assert job.folder.history().epochs[: len(had)] == had
+
+
+def test_what_a_search_can_not_go_on_with_is_one_line(searched, tmp_path):
+    sweep = only_sweep(searched.outputs)
+    own = f"--config-dir={searched.outputs.parent / 'options'}"
+    for outputs, words, named in (
+        (searched.outputs, (own, "sweep.resume=last", "batch_size=16"), "batch_size=16"),
+        (searched.outputs, (options_with(tmp_path, 0.5), "sweep.resume=last"), f"sweep.resume={sweep.id}"),  # changed
+        (tmp_path / "elsewhere", (f"sweep.resume={sweep.path}",), f"LENET_EXP_OUTPUTS={searched.outputs}"),
+    ):
+        done = lenet_train("-m", *words, outputs=outputs)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert named in done.stderr
+
+
+@pytest.mark.slow(seconds=10)
+def test_what_was_trained_before_or_is_drawn_twice_costs_a_search_nothing_nor_does_a_damaged_study(ready):
+    flags = (*QUICK, "num_epoch=2")
+    grid = lenet_train("-m", "hydra/launcher=basic", *flags, "activation=relu,tanh", outputs=ready)
+    assert grid.returncode == 0, grid.stderr
+    (of_the_grid,) = all_sweeps(ready)
+    trained = {job.run: job.folder.record() for job in of_the_grid.jobs()}
+    drawn = ("activation=relu,tanh,selu", "search.pruner=none", "n_trials=6", "sweep.workers=1")
+    line = ("-m", "hydra/sweeper=search", *flags, *drawn)
+    done = lenet_train(*line, outputs=ready)
+    assert done.returncode == 0, done.stderr
+    last, _ = all_sweeps(ready)
+    assert {job.run: job.folder.record() for job in last.jobs()}.items() >= trained.items()
+    plan = last.started().search
+    assert plan is not None
+    assert (plan.trials, plan.epochs) == (6, 2)  # those of selu
+    values = [job.folder.record().best_val_accuracy for job in last.jobs()]
+    assert _told(last) == [(n, "COMPLETE", value) for n, value in enumerate(values)]
+    assert len(runs(client(ready))) == 3
+
+    (last.path / "study.db").write_bytes(b"no database" * 100)
+    again = lenet_train(*line, outputs=ready)
+    assert again.returncode == 0, again.stderr
+    assert "study.db" in again.stderr
+    assert (last.path / "study.db.damaged").exists()
+    assert _told(last) == [(n, "COMPLETE", value) for n, value in enumerate(values)]
+    assert {job.run: job.folder.record() for job in last.jobs()}.items() >= trained.items()
+    assert len(runs(client(ready))) == 3
+
+
+def _told(sweep: SweepFolder) -> list[tuple[int, str, float]]:
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{sweep.path / 'study.db'}")
+    return [(t.number, t.state.name, t.value) for t in study.trials]
+
+
+@pytest.mark.slow(seconds=7)
+def test_by_the_loss_it_is_minimised_in_a_database_of_ones_own(ready, tmp_path):
+    line = ("n_trials=3", "search.objective=loss", f"search.storage=sqlite:///{tmp_path / 'mine.db'}")
+    done = search(ready, *line, "sweep.workers=1")
+    assert done.returncode in {0, 1}, done.stderr
+    assert not (only_sweep(ready).path / "study.db").exists()
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'mine.db'}")
+    assert study.direction.name == "MINIMIZE"
+    for trial, job in zip(study.trials, only_sweep(ready).jobs(), strict=True):
+        if trial.state.name == "COMPLETE" and job.folder.record().outcome is Outcome.finished:
+            assert trial.value == min(e.val_loss for e in job.folder.history().epochs)
+    other = search(Path(shutil.copytree(ready, tmp_path / "elsewhere")), *line)
+    assert (other.returncode, len(other.stderr.splitlines())) == (2, 1), other.stderr
+    assert "mine.db" in other.stderr
+
+
+@pytest.mark.slow(seconds=3)
+def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(ready, main):
+    line = ("n_trials=9", "sweep.workers=1", "sweep.time_limit=0.01", "sweep.max_failures=2", "num_epoch=2000")
+    done = search(ready, *line)
+    assert done.returncode == 1
+    trials = trials_of(ready)
+    assert [trial[2] for trial in trials] == ["FAIL", "FAIL"]
+    assert all("0.01 s" in trial[5]["reason"] for trial in trials)
+    assert main("status", program="sweep").stdout.count("0.01 s;") == 2
+
+
+@pytest.mark.slow(seconds=12)
+def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready, main):
+    line = (*LINE, *SPACE, "n_trials=2", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
+    process = start(*line, outputs=ready)
+    deadline = time.monotonic() + 60
+    while not list(ready.glob("runs/*/history.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stopped = end(process)
+    assert stopped.returncode == 130, stopped.stderr
+    assert study_of(ready).trials[-1].state.name == "RUNNING"
+    (parent,) = runs(client(ready), "sweep")
+    assert parent.data.tags["outcome"] == "killed"
+    assert "SIGINT" in {job.folder.record().reason for job in only_sweep(ready).jobs() if job.folder.record()}
+    assert f"sweep.resume={only_sweep(ready).id}" in stopped.stdout
+    before = len(study_of(ready).trials)
+    for told in (stopped.stdout, main("status", program="sweep").stdout, parent.data.tags["sweep_progress"]):
+        assert f"{before - 1} of 2" in told
+    assert f" {before - 1}/2 trials " in main("list", program="sweep").stdout
+    assert _epochs_spent(ready) > 0
+    assert end(start(*line, outputs=ready)).returncode in {0, 1}
+    assert _epochs_spent(ready) == sum(len(job.folder.history().epochs) for job in only_sweep(ready).jobs())
+    trials = trials_of(ready)
+    assert len(trials) == 2
+    assert "RUNNING" not in {trial[2] for trial in trials}
+    assert only_sweep(ready).jobs()[before - 1].folder.record().resumed == 1
+
+
+def _epochs_spent(outputs: Path) -> int:
+    plan = only_sweep(outputs).started().search
+    assert plan is not None
+    return plan.epochs
+
+
+@pytest.mark.parametrize("budget", ["max_seconds=50", "max_epochs=9"])
+def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs, budget):
+    done = main(*LINE, *SPACE, budget, "sweep.dry_run=true", "sweep.workers=2")
+    assert done.returncode == 0, done.stderr
+    assert "tpe, asha" in done.stdout
+    assert SPACE[0] in done.stdout
+    assert re.search(r"[\d,]+ runs$", done.stdout, re.MULTILINE)
+    assert re.search(r"about \d+ \w+", done.stdout)  # a trial takes
+    assert f"disk in {outputs}" in done.stdout
+    assert not outputs.exists()
+
+
+@pytest.mark.slow(seconds=3)
+def test_a_budget_that_is_over_begins_no_trial(ready):
+    done = search(ready, "max_seconds=0.001", "sweep.workers=1")
+    assert done.returncode in {0, 1}, done.stderr
+    assert trials_of(ready) == []
+
+
+def test_the_space_may_stand_in_a_recipe(main, outputs, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\n"
+        "hydra: {sweeper: {params: {activation: 'relu,selu', optimizer.lr: 'tag(log,interval(0.01,0.1))'}}}\n"
+        "n_trials: 7\n"
+    )
+    line = ("--config-dir", str(tmp_path), "-m", "hydra/sweeper=search", "experiment=mine", *QUICK)
+    done = main(*line, "sweep.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "optimizer.lr=tag(log,interval(0.01,0.1))" in done.stdout
+    assert re.search(r"\b7 runs$", done.stdout, re.MULTILINE)
+
+
+def test_without_optuna_a_new_process_says_what_to_install(outputs):
+    code = "import lenet_exp; lenet_exp.search({'activation': ['relu', 'elu']}, ['dataset=digits'], n_trials=2)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['optuna'] = None; {code}"],
+        env=os.environ | {"LENET_EXP_OUTPUTS": str(outputs)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert "pip install 'lenet_exp[search]'" in last, done.stderr
+    assert "ModuleNotFoundError" not in last
+
+
+REFUSED = {  # what the line has to name
+    "n_trials=3": "search",
+    "optimizer.lr=interval(1e-3,1)": "n_trials",
+    "n_trials=3 regularization.dropout_rate=interval(0,1)": "regularization.dropout_rate=1.0",
+    "n_trials=3 optimizer=adam optimizer.momentum=interval(0,0.9)": "optimizer.momentum=interval(0,0.9)",
+    "n_trials=3 activation=relu,selu seed=1,2": "seed=1,2",
+    "n_trials=3 activation=relu,selu engine=native,torch": "engine=native,torch",
+    "n_trials=3 activation=relu,selu hydra/launcher=basic": "hydra/launcher=local",
+    "n_trials=3 activation=relu,selu search.objective=epochs": "search.target",
+    "n_trials=3 activation=relu,selu confirm=1": "seeds=3",
+    "n_trials=3 optimizer.lr=tag(lgo,interval(1,2))": "log?",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_can_not_be_searched_is_one_line(line, main, outputs):
+    done = main("-m", "hydra/sweeper=search", "dataset=digits", *line.split(" "))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert REFUSED[line] in done.stderr
+    assert not (outputs / "sweeps").exists()
+
+
+@pytest.mark.parametrize("line", ["-m n_trials=3 activation=relu,selu", "seeds=3", "-m optimizer.lr=interval(0.1,1)"])
+def test_a_search_without_the_sweeper_is_told_what_to_type(line, main, outputs):
+    done = main(*line.split(" "), "dataset=digits")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "hydra/sweeper=search" in done.stderr
+    assert not outputs.exists()
+
+
+@pytest.mark.slow(seconds=35)
+def test_a_search_killed_at_any_point_of_its_own_ends_with_exactly_its_trials(empty_store, tmp_path):
+    """Right before it keeps something: the epoch of a trial, how it ended, how far the search is. One trial gets a
+    further seed."""
+    line = (*LINE, *SPACE, "n_trials=3", "seeds=2", "sweep.workers=1")
+
+    def go(outputs: Path, **environment: str) -> Done:
+        if not outputs.exists():
+            shutil.copytree(empty_store, outputs)
+        return end(start(*line, outputs=outputs, module="tests.tools.strikes", env=environment))
+
+    trace = tmp_path / "trace"
+    assert go(tmp_path / "calm", **{TRACE: str(trace)}).returncode in {0, 1}
+    points, calm, differ = trace.read_text().splitlines(), trials_of(tmp_path / "calm"), []
+    assert any(len(trial) > 11 for trial in calm)
+    last = {point: n for n, point in enumerate(points)}  # of each kind the last, when there are other trials already
+    kept = [f"RDBStorage.{name}" for name in ("set_trial_intermediate_value", "set_trial_state_values")]
+    for point in (*kept, "replace sweep.json"):
+        number = last[point]
+        outputs = tmp_path / f"struck-{number}"
+        assert go(outputs, **{STRIKE: str(number)}).returncode == -9
+        assert go(outputs).returncode in {0, 1}
+        if trials_of(outputs) != calm:
+            differ.append(point)
+        (parent,) = runs(client(outputs), "sweep")
+        assert (parent.info.status, parent.data.metrics["trials"]) == ("FINISHED", 3)
+        assert all(run.info.status != "RUNNING" for run in runs(client(outputs)))
+    assert differ == []

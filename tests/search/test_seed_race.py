@@ -1,0 +1,146 @@
+"""Which configurations of a search get further seeds, and what the search then names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lenet_exp.folders.records import Outcome
+from lenet_exp.folders.sweep_folder import all_sweeps
+from lenet_exp.search.seed_race import Seeds
+from tests.search.searched import LINE, only_sweep, study_of, trials_of
+from tests.tools.commands import Done, lenet_train
+
+SPACE = ("optimizer.lr=tag(log,interval(5e-3,0.1))", "activation=relu,selu", "num_epoch=3")
+
+
+def search(outputs, *more: str) -> Done:
+    done = lenet_train(*LINE, *SPACE, *more, outputs=outputs)
+    assert done.returncode in {0, 1}, done.stderr  # 1: one diverged
+    return done
+
+
+@given(st.integers(0, 10**6), st.integers(1, 25), st.integers(1, 5), st.integers(1, 6))
+@settings(max_examples=30)
+def test_at_the_end_all_that_are_left_have_all_seeds_and_none_has_one_twice(seed, trials, most, places):
+    dice = np.random.default_rng(seed)
+    means, seeds = dice.normal(0.9, 0.02, trials), Seeds(most, 1)
+    asked, flying, had = 0, [], []
+    while True:
+        while len(flying) < places:
+            again = seeds.next(asking=asked < trials)
+            if again is None:
+                if asked == trials:
+                    break
+                again = (asked, 0)
+                seeds.asked(asked, 0)
+                asked += 1
+            else:
+                seeds.asked(*again)
+            flying.append(again)
+        if not flying:
+            break
+        trial, number = flying.pop(int(dice.integers(len(flying))))  # they end in any order
+        had.append((trial, number))
+        seeds.ended(trial, number, float(means[trial] + dice.normal(0, 0.002)))
+    assert len(set(had)) == len(had)
+    assert {trial for trial, number in had if number == 0} == set(range(trials))
+    left = seeds.left()
+    assert left
+    assert all(len(seeds.values(trial)) == most for trial in left)
+    assert seeds.mean(left[0]) == max(map(seeds.mean, left))
+
+
+def test_a_configuration_of_which_a_seed_diverged_is_out():
+    seeds = Seeds(3, 1)
+    for trial in (0, 1):
+        seeds.ended(trial, 0, 0.9 + trial / 100)
+    assert seeds.next(asking=False) == (1, 1)
+    seeds.asked(1, 1)
+    seeds.ended(1, 1, None)
+    assert seeds.left() == [0]
+    assert seeds.next(asking=False) == (0, 1)
+
+
+def test_while_trials_are_asked_for_only_the_better_half_goes_on():
+    seeds = Seeds(3, -1)  # of a loss
+    assert seeds.next(asking=True) is None
+    seeds.ended(0, 0, 0.5)
+    assert seeds.next(asking=True) is None
+    seeds.ended(1, 0, 0.4)
+    assert seeds.next(asking=True) == (1, 1)
+    seeds.asked(1, 1)
+    assert seeds.next(asking=True) is None
+    assert seeds.next(asking=False) == (0, 1)
+
+
+@pytest.mark.slow(seconds=18)
+def test_the_best_has_had_all_seeds_and_is_put_to_the_test_on_those_that_nobody_has_seen(ready):
+    line = ("n_trials=3", "search.pruner=none", "sweep.workers=1", "hydra.launcher.retries=0")
+    search(ready, *line, "seeds=2")
+    first, before = trials_of(ready), only_sweep(ready)
+    done = search(ready, *line, "seeds=3", "confirm=90")
+    confirming, sweep = all_sweeps(ready)
+    assert sweep.id == before.id  # seeds are a budget
+    plan, jobs = sweep.started(), sweep.jobs()
+    assert plan.search is not None
+    assert plan.search.left
+    trials = {job.run: job.trial for job in jobs}
+    for run in plan.search.left:
+        seeds = sorted(job.config.seed for job in jobs if job.trial == trials[run])
+        assert seeds == [0, 1, 2]
+    accuracies = [r.best_val_accuracy for j in jobs if j.trial == plan.search.best_trial and (r := j.folder.result())]
+    assert plan.search.best_value == pytest.approx(np.mean(accuracies))
+    assert plan.search.best_trial == trials[plan.search.left[0]]
+    assert f"3 seeds) by trial {plan.search.best_trial}" in done.stdout
+    assert plan.search.epochs == sum(len(job.folder.history().epochs) for job in jobs)
+    assert {job.config.seed for job in jobs[: len(first)]} == {0, 1}  # what there was stays as it was
+    assert confirming.started().confirms == sweep.id
+    assert confirming.started().confirmed is not None
+    assert "hydra.launcher.retries=0" in confirming.started().command
+    assert min(job.config.seed for job in confirming.jobs()) == 1000
+    assert confirming.jobs()[0].config.optimizer == jobs[plan.search.best_job or 0].config.optimizer
+
+
+@pytest.mark.slow(seconds=5)
+def test_seeds_have_a_third_of_the_epochs_where_these_are_the_budget(ready):
+    search(ready, "max_epochs=18", "seeds=3", "search.pruner=none", "sweep.workers=1")
+    jobs = only_sweep(ready).jobs()
+    firsts = {job.trial: job for job in reversed(jobs)}
+    assert 18 <= sum(len(job.folder.history().epochs) for job in jobs) <= 21
+    assert len(firsts) < len(jobs)
+    last = [job.config.seed for job in jobs[-2:]]
+    assert all(last), "a new trial began at the end, when the rest of the budget was for seeds"
+
+
+@pytest.mark.slow(seconds=5)
+def test_epochs_to_a_target_end_a_run_there(ready):
+    done = search(ready, "n_trials=4", "search.objective=epochs", "search.target=0.3", "sweep.workers=1")
+    study, jobs = study_of(ready), only_sweep(ready).jobs()
+    assert study.direction.name == "MINIMIZE"
+    reached = 0
+    for job, trial in zip(jobs, study.trials, strict=True):
+        curve = [epoch.val_accuracy for epoch in job.folder.history().epochs]
+        there = [n for n, accuracy in enumerate(curve, 1) if accuracy >= 0.3]
+        if trial.state.name == "COMPLETE" and trial.value < float("inf"):
+            reached += 1
+            assert trial.value == there[0] == len(curve)  # it was ended there
+        else:
+            assert not there
+    assert reached
+    assert "30.00%" in done.stdout
+    assert f"{study.best_value:g} epoch" in done.stdout
+
+
+@pytest.mark.slow(seconds=5)
+def test_a_front_is_of_what_nothing_beats_in_both(ready):
+    search(ready, "n_trials=4", "search.objective=front", "sweep.workers=1")
+    study, plan = study_of(ready), only_sweep(ready).started()
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    records = [job.folder.record() for job in only_sweep(ready).jobs()]
+    assert all(record.outcome in {Outcome.finished, Outcome.diverged} for record in records)  # none was pruned
+    good = [t for t in study.best_trials if t.values[1] < float("inf")]
+    assert plan.search is not None
+    assert {t.number for t in good} == set(plan.search.front)

@@ -1,0 +1,67 @@
+"""The study of a search on disk, where it can't be written or read."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from lenet_exp.errors import ConfigError
+from lenet_exp.search import study as search_database
+from lenet_exp.search.study import open_database
+
+
+def trial(number: int, state: TrialState = TrialState.RUNNING) -> optuna.trial.FrozenTrial:
+    value = 0.5 if state is TrialState.COMPLETE else None
+    found = create_trial(state=state, value=value, intermediate_values={1: 0.4} if value else {})
+    found.number = number
+    return found
+
+
+def rename(folder: Path, table: str, name: str) -> None:
+    """A real error of a real database, which comes at once; a lock is waited for."""
+    with sqlite3.connect(folder / "study.db") as connection:
+        connection.execute("PRAGMA legacy_alter_table=ON")  # leaves what refers to it
+        connection.execute(f"ALTER TABLE {table} RENAME TO {name}")
+    connection.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(search_database, "RETRY_SECONDS", 0.1)
+
+
+def test_what_can_not_be_written_for_a_while_is_written_afterwards_in_its_order(tmp_path, impatient, caplog):
+    caplog.set_level(logging.INFO, "lenet_exp")
+    database = open_database(tmp_path, "mine", ["maximize"], None)
+    database.add(trial(0))
+    rename(tmp_path, "trials", "away")
+    database.add(trial(1))  # it returns all the same
+    database.report(0, 1, 0.4)
+    database.end(trial(0, TrialState.COMPLETE))
+    assert "study.db" in caplog.text
+    assert "no such table" in caplog.text
+    rename(tmp_path, "away", "trials")
+    database.end(trial(1, TrialState.COMPLETE))
+    database.close()
+    again = open_database(tmp_path, "mine", ["maximize"], None)
+    assert [(t.state, t.value, t.intermediate_values) for t in again.trials] == [
+        (TrialState.COMPLETE, 0.5, {1: 0.4}),
+        (TrialState.COMPLETE, 0.5, {1: 0.4}),
+    ]
+    again.close()
+
+
+def test_a_study_of_another_release_of_optuna_is_no_damaged_one(tmp_path):
+    open_database(tmp_path, "mine", ["maximize"], None).close()
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9.z'")
+        connection.execute("UPDATE version_info SET schema_version = 999")
+    connection.close()
+    with pytest.raises(ConfigError, match=r"study\.db: "):
+        open_database(tmp_path, "mine", ["maximize"], None)
+    assert not list(tmp_path.glob("*.damaged"))

@@ -1,0 +1,124 @@
+"""Real commands and a real MLflow server, for tests that share, interrupt or watch them.
+
+`lenet_train` runs the command in this process, which has torch already; `start` gives it a process of its own, forked
+from one that has imported everything (tests/tools/warm.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from hydra.core.global_hydra import GlobalHydra
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from lenet_exp.commands.train import main
+from tests.tools.warm import Process
+
+ROOT = Path(__file__).resolve().parents[2]
+MINE = ROOT / "tests" / "sweeps" / "mine"  # option files of one's own, for --config-dir
+SMALL = ("dataset=digits", "batch_size=32")  # 40 iterations an epoch
+SECRET = "hunter2"
+NO_NETWORK = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9") | {
+    "no_proxy": "",
+    "NO_PROXY": "",
+}
+
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of every try to reach a server
+
+Done = subprocess.CompletedProcess[str]
+
+
+def lenet_train(*arguments: str, outputs: Path, **environment: str) -> Done:
+    """`lenet-train <arguments>` in this process: exit status, stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lenet-train", *arguments])
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("HYDRA_FULL_ERROR", "0")
+        for name, value in {"LENET_EXP_OUTPUTS": str(outputs), **environment}.items():
+            patch.setenv(name, value)
+        GlobalHydra.instance().clear()
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+                main()
+        finally:
+            for which, handler in handlers.items():
+                signal.signal(which, handler)
+    return Done(arguments, int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def start(
+    *arguments: str, outputs: Path, program: str = "train", module: str | None = None, cold: bool = False, **popen: Any
+) -> Process | subprocess.Popen[str]:
+    """The same as a process of its own, in an empty environment but for what is needed; `env=` is added.
+
+    Args:
+        module: whose `main` is called instead of the program's.
+        cold: in a new interpreter, where it matters what the imports do.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
+    environment |= {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT)} | popen.pop("env", {})
+    if not cold:
+        module = module or f"lenet_exp.commands.{program}"
+        return Process(module, [f"lenet-{program}", *arguments], env=environment, **popen)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-m", "lenet_exp", program, *arguments]
+    return subprocess.Popen(command, env=environment, text=True, **(pipes | popen))
+
+
+def end(process: Process | subprocess.Popen[str]) -> Done:
+    """Waits for a started command."""
+    out, err = process.communicate(timeout=600)
+    return Done(process.args, process.returncode, out, err)
+
+
+def free_port() -> int:
+    """A loopback port on which nothing answers."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+    """A real `mlflow server` on loopback; its address, once it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    address = f"http://127.0.0.1:{port}"
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command, *stores],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # so that its workers end with it
+        )
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.mount("http://", HTTPAdapter(max_retries=Retry(total=300, backoff_factor=0.05, backoff_max=0.5)))
+            assert session.get(f"{address}/health", timeout=60).status_code == 200
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def lenet_compare(outputs: Path, *arguments: str) -> Done:
+    """`lenet-compare <arguments>` in a process of its own."""
+    return end(start(*arguments, outputs=outputs, program="compare"))

@@ -1,0 +1,175 @@
+"""What a lab runs, on loopback and in folders of a test's own: PostgreSQL, MLflow's server on it, nginx before that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.tools.commands import ROOT, free_port
+
+SUPERUSER = "postgres"
+
+
+def postgres_tool(name: str) -> str | None:
+    """The path of one of PostgreSQL's programs: Debian keeps initdb and pg_ctl out of PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    return shutil.which(name) or (str(found[-1]) if found else None)
+
+
+@dataclass
+class Postgres:
+    """A cluster in a folder, which listens on a port of 127.0.0.1 while it is started."""
+
+    folder: Path
+    port: int
+
+    def start(self) -> None:
+        self._ctl("-l", f"{self.folder}/log", "-o", f"-p {self.port}", "start")
+
+    def stop(self, how: str = "immediate") -> None:
+        """`immediate` is what a crash looks like to its clients."""
+        self._ctl("-m", how, "stop")
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """What psql prints, as the superuser over the socket in the folder."""
+        tool = str(postgres_tool("psql"))
+        line = [tool, "-h", str(self.folder), "-p", str(self.port), "-U", SUPERUSER, "-d", database]
+        return self.run(*line, "-v", "ON_ERROR_STOP=1", "-Atc", statement)
+
+    def uri(self, database: str, user: str = "lab", password: str = "hunter2") -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def run(self, *command: str) -> str:
+        """A command as the cluster's owner: PostgreSQL's server refuses to run as root."""
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **_owner())
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout.strip()
+
+    def _ctl(self, *arguments: str) -> None:
+        # What pg_ctl starts would keep pipes open.
+        command = [str(postgres_tool("pg_ctl")), "-s", "-w", "-t", "120", "-D", f"{self.folder}/data", *arguments]
+        subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **_owner())
+
+
+def _owner() -> Mapping[str, object]:
+    if os.getuid() != 0:
+        return {}
+    entry = pwd.getpwnam(SUPERUSER)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A new cluster with a user `lab`; passwords are asked for over TCP. Skips the test where there is none."""
+    if postgres_tool("initdb") is None:
+        pytest.skip("no PostgreSQL (initdb) in PATH and /usr/lib/postgresql; apt-get install postgresql")
+    # Not pytest's own folder, which another user can't enter; and a socket's path may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="lenet_exp-postgres-") as made:
+        folder = Path(made)
+        if os.getuid() == 0:
+            shutil.chown(folder, SUPERUSER, SUPERUSER)
+        cluster = Postgres(folder, free_port())
+        initdb = [str(postgres_tool("initdb")), "-D", f"{folder}/data", "-U", SUPERUSER, "-E", "UTF8", "--no-sync"]
+        cluster.run(*initdb, "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256")
+        certificate(folder / "tls")
+        for path in (folder / "tls", *(folder / "tls").iterdir()):
+            os.chown(path, folder.stat().st_uid, folder.stat().st_gid)
+        settings = {
+            "ssl": "on",
+            "ssl_cert_file": f"'{folder}/tls/server.crt'",
+            "ssl_key_file": f"'{folder}/tls/server.key'",
+            "listen_addresses": "'127.0.0.1'",
+            "unix_socket_directories": f"'{folder}'",
+            "fsync": "off",  # a test's data need not survive the machine
+            "max_connections": "200",
+        }
+        with (folder / "data" / "postgresql.conf").open("a") as conf:
+            conf.writelines(f"{name} = {value}\n" for name, value in settings.items())
+        cluster.start()
+        try:
+            cluster.sql("CREATE ROLE lab LOGIN PASSWORD 'hunter2'")
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def database(cluster: Postgres, name: str) -> str:
+    """A new, empty database of `lab`'s; its address."""
+    cluster.sql(f"CREATE DATABASE {name} OWNER lab")
+    return cluster.uri(name)
+
+
+@contextlib.contextmanager
+def serving(command: list[str], environment: Mapping[str, str], log: Path, health: str, **get: object) -> Iterator[int]:
+    """A server's process group, once `health` answers; its id. It ends with the context."""
+    with log.open("a") as out:
+        server = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            while True:  # it takes its time to import MLflow
+                assert server.poll() is None, log.read_text()[-2000:]
+                with contextlib.suppress(requests.ConnectionError):
+                    answer = session.get(health, timeout=60, **get)
+                    break
+                time.sleep(0.1)
+        assert answer.status_code == 200, (answer.status_code, log.read_text()[-2000:])
+        yield server.pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def certificate(folder: Path) -> None:
+    """ca.crt, server.crt and server.key for 127.0.0.1, as deploy/ makes them."""
+    subprocess.run([ROOT / "deploy" / "certificate", "127.0.0.1", folder], check=True, capture_output=True)
+
+
+def substituted(text: str, places: Mapping[str, str]) -> str:
+    """The text with other hosts, ports and paths, each of which has to be in it."""
+    assert [name for name in places if name not in text] == []
+    return re.sub("|".join(map(re.escape, places)), lambda found: places[found.group()], text)
+
+
+@contextlib.contextmanager
+def tls(folder: Path, port: int, upstream: int) -> Iterator[int]:
+    """nginx with the configuration of deploy/, but other ports and paths: https://127.0.0.1:<port>; its group."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("no nginx; apt-get install nginx-light")
+    if not (folder / "server.crt").exists():
+        certificate(folder)
+    text = substituted(
+        (ROOT / "deploy" / "nginx.conf").read_text(),
+        {
+            "/etc/nginx/tls/": f"{folder}/",
+            "listen 8443 ": f"listen 127.0.0.1:{port} ",
+            "http://mlflow:5000": f"http://127.0.0.1:{upstream}",
+            "/tmp/": f"{folder}/",
+        },
+    )
+    (folder / "nginx.conf").write_text(text)
+    if os.getuid() == 0:  # its workers are another user then
+        folder.chmod(0o755)
+    command = [nginx, "-c", f"{folder}/nginx.conf", "-p", str(folder), "-e", "stderr", "-g", "daemon off;"]
+    if os.getuid() == 0:
+        command[-1] = "daemon off; user root;"
+    address = f"https://127.0.0.1:{port}/health"
+    with serving(command, {}, folder / "nginx.log", address, verify=str(folder / "ca.crt")) as group:
+        yield group

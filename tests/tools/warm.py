@@ -1,0 +1,228 @@
+"""Commands as processes of their own that need not import torch and mlflow again: several seconds of a core each time.
+
+One process imports everything and does nothing else; each command is forked from it. What a fork shares with a new
+interpreter is all that a test of kills, signals, files and stores looks at: a process of its own with its environment,
+directory and descriptors. What is imported when, and that the commands start at all, is tested with interpreters.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[2]
+LARGE = ("torch", "torch.export", "matplotlib.figure", "mlflow.pytorch", "scipy.stats", "pandas")
+LATE = (  # what these import only where they use it
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.artifact.local_artifact_repo",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "torch._dynamo",
+    "torch._export.non_strict_utils",
+    "torch._inductor.config",
+    "matplotlib.backends.backend_agg",
+)
+LONGEST_REQUEST = 1 << 20
+
+
+class Process:
+    """As much of subprocess.Popen as tests use, of a command that was forked."""
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],  # as sys.argv
+        *,
+        env: Mapping[str, str],
+        cwd: Path | str | None = None,
+        stdin: int | IO[Any] = subprocess.DEVNULL,
+        stdout: int | IO[Any] = subprocess.PIPE,
+        stderr: int | IO[Any] = subprocess.PIPE,
+        start_new_session: bool = False,
+    ) -> None:
+        self.args = list(arguments)
+        self.returncode: int | None = None
+        theirs: list[int] = []
+        self.stdin = _end(stdin, theirs, "w")
+        self.stdout = _end(stdout, theirs, "r")
+        self.stderr = _end(stderr, theirs, "r")
+        self._told, tell = os.pipe()
+        request = {
+            "module": module,
+            "arguments": list(arguments),
+            "env": dict(env),
+            "cwd": str(cwd or Path.cwd()),
+            "session": start_new_session,
+        }
+        server = _server()
+        socket.send_fds(server, [json.dumps(request).encode()], [*theirs, tell])
+        self.pid = int(server.recv(32))
+        for descriptor in (*theirs, tell):
+            os.close(descriptor)
+
+    def poll(self) -> int | None:
+        """The exit status (-n where signal n ended it), or None while it runs."""
+        return self._status(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        status = self._status(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return status
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """All that it says from now on, once it has ended."""
+        said = {}
+        readers = []
+        for name in ("stdout", "stderr"):
+            stream = getattr(self, name)
+            if stream is not None and not stream.closed:
+                read = functools.partial(lambda name, stream: said.__setitem__(name, stream.read()), name, stream)
+                readers.append(threading.Thread(target=read, daemon=True))
+        for reader in readers:
+            reader.start()
+        deadline = time.monotonic() + (timeout or 3600)
+        for reader in readers:
+            reader.join(deadline - time.monotonic())
+        self.wait(max(deadline - time.monotonic(), 0))
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        return said.get("stdout", ""), said.get("stderr", "")
+
+    def send_signal(self, which: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, which)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _status(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._told], [], [], timeout)[0]:
+            self.returncode = int(os.read(self._told, 32) or b"-9")
+            os.close(self._told)
+        return self.returncode
+
+
+def _end(what: int | IO[Any], theirs: list[int], mode: str) -> IO[str] | None:
+    """Our end of what is one of the command's standard streams; its own end is added to `theirs`."""
+    if what == subprocess.PIPE:
+        ours, other = os.pipe() if mode == "r" else reversed(os.pipe())
+        theirs.append(other)
+        return os.fdopen(ours, mode)
+    if what == subprocess.DEVNULL:
+        theirs.append(os.open(os.devnull, os.O_RDWR))
+    else:
+        theirs.append(os.dup(what if isinstance(what, int) else what.fileno()))
+    return None
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """The process that everything is forked from, one a test process."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_", "HYDRA_"))}
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.tools.warm", str(theirs.fileno())],
+            cwd=ROOT,
+            env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,  # a Ctrl-C on the tests' terminal is not for it
+        )
+    assert ours.recv(32) == b"ready", f"it ended with status {server.wait(60)}"
+
+    def stop() -> None:
+        ours.close()
+        server.wait(60)
+
+    atexit.register(stop)
+    return ours
+
+
+def _serve(server: socket.socket) -> dict[str, Any] | None:
+    """Forks for each request until nobody asks any more; in the new process, the request."""
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(woken)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    running: dict[int, int] = {}
+    server.send(b"ready")
+    while True:
+        ready, _, _ = select.select([server, wake], [], [])
+        if wake in ready:
+            os.read(wake, 4096)
+            while running and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                with os.fdopen(running.pop(ended[0]), "w") as tell:
+                    tell.write(str(os.waitstatus_to_exitcode(ended[1])))
+        if server in ready:
+            message, descriptors, _, _ = socket.recv_fds(server, LONGEST_REQUEST, 4)
+            if not message:
+                return None
+            *standard, tell_to = descriptors
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                for number, descriptor in enumerate(standard):
+                    os.dup2(descriptor, number)
+                server.close()
+                for descriptor in (wake, woken, *standard, tell_to, *running.values()):
+                    os.close(descriptor)
+                return json.loads(message)
+            running[pid] = tell_to
+            for descriptor in standard:
+                os.close(descriptor)
+            server.send(str(pid).encode())
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Calls the module's `main` here."""
+    if request["session"]:
+        os.setsid()
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    sys.path[0] = request["cwd"]
+    for which in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(which, signal.SIG_DFL)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):  # whether they are a terminal is asked when made
+        stream = open(number, "w" if number else "r", buffering=1 if number == 2 or os.isatty(number) else -1)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    sys.argv = request["arguments"]
+    importlib.import_module(request["module"]).main()
+
+
+def _import_all() -> None:
+    for module in (*LARGE, *LATE):
+        try:
+            importlib.import_module(module)
+        except ImportError:  # of another release, or not installed
+            continue
+    for file in sorted((ROOT / "lenet_exp").rglob("*.py")):
+        if "pool" not in file.parts and not file.stem.startswith("__"):
+            importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as asked:
+        _import_all()
+        gc.collect()
+        gc.freeze()  # or each fork's collector would copy the pages of all that was imported
+        started = _serve(asked)
+    if started is not None:
+        _become(started)

@@ -1,0 +1,116 @@
+"""A store that is away, hangs or is locked costs little time and one line; what is missing is said at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from lenet_exp.folders.sweep_folder import all_sweeps
+from tests.tools.commands import SECRET, SMALL, end, free_port, lenet_train, start
+from tests.tools.servers import erring_server, silent_server
+from tests.tools.stores import client, runs
+from tests.tools.waiting import WAITS, waiting
+from tests.tracking.stores.test_store import counts, leaks
+
+LINE = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false")
+SWEEP = ("-m", "hydra/launcher=basic", *LINE, "seed=1,2")
+LONGEST = 10.0  # seconds that a store may delay the first step, and the end
+
+
+def left(stderr: str, store: str) -> list[int]:
+    """How many runs, models and sweeps the store lacks, which the last line tells after one warning before."""
+    warning, last = [line for line in stderr.splitlines() if store in line]
+    assert warning.startswith(f"tracking.uri={store}")
+    assert last == stderr.splitlines()[-1]
+    assert "lenet-sync " in last
+    assert "Traceback" not in stderr
+    return counts(last)
+
+
+def first_words(process) -> dict[str, float]:
+    """When each kind of line came, from now on."""
+    times: dict[str, float] = {}
+    for text in process.stderr:
+        times.setdefault(text[:7], time.monotonic())
+    assert process.wait(60) == 0
+    return times
+
+
+@pytest.mark.slow(seconds=15)
+def test_a_server_that_never_answers_delays_neither_the_first_step_nor_the_end(tmp_path):
+    """Beside it runs the same with a server that refuses at once, on a machine that is as busy."""
+    refuses = f"http://127.0.0.1:{free_port()}"
+    with silent_server() as silent, ThreadPoolExecutor(2) as pool:
+        begun = time.monotonic()
+        soon, late, sweep = (
+            start(*line, f"tracking.uri={address}", outputs=tmp_path / str(n))
+            for n, (line, address) in enumerate(((LINE, refuses), (LINE, silent), (SWEEP, silent)))
+        )
+        told = [pool.submit(first_words, process) for process in (soon, late)]
+        done = end(sweep)
+        assert time.monotonic() - begun < 4 * LONGEST  # all of the sweep
+    soon, late = (future.result() for future in told)
+    assert late["epoch 1"] - soon["epoch 1"] < LONGEST
+    assert late["not in "] - late["epoch 2"] < LONGEST
+    assert done.returncode == 0, done.stderr
+    assert left(done.stderr, silent) == [2, 2, 1]
+
+
+def test_a_server_that_has_only_errors_costs_one_warning_and_the_last_line(tmp_path):
+    with erring_server() as address:
+        done = lenet_train(*LINE, f"tracking.uri={address}", outputs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert left(done.stderr, address) == [1, 1]
+
+
+def test_a_server_that_is_not_there_costs_the_same_and_its_password_is_nowhere_to_be_read(tmp_path):
+    address = f"http://someone:{SECRET}@127.0.0.1:{free_port()}"
+    done = lenet_train(*SWEEP, f"tracking.uri={address}", outputs=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert left(done.stderr, address.replace(SECRET, "***")) == [2, 2, 1]
+    assert SECRET not in done.stdout + done.stderr
+    assert leaks(tmp_path) == []
+    assert len(list((tmp_path / "runs").glob("*/record.json"))) == 2
+
+
+@contextmanager
+def locked(database):
+    """Another process writes, and does not come to its end."""
+    with sqlite3.connect(database, isolation_level=None) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
+
+
+@pytest.mark.slow(seconds=12)
+def test_a_locked_database_is_one_line_and_is_told_later_how_the_sweep_ended(ready, tmp_path):
+    line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
+    with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not (client(ready).get_experiment_by_name("lenet_exp") and runs(client(ready))):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        with locked(ready / "mlflow.db"):
+            process.send_signal(signal.SIGTERM)
+            done = end(process)
+    assert done.returncode == 143
+    assert len(done.stderr.splitlines()) < 10, done.stderr
+    assert done.stderr.count("database is locked") == 1  # SQLite's words
+    assert [counts(line) for line in done.stderr.splitlines() if "lenet-sync sweep=" in line] == [[1, 1]]
+    (parent,) = runs(client(ready), "sweep")
+    (sweep,) = all_sweeps(ready)
+    assert (sweep.started().outcome, parent.info.status) == ("killed", "RUNNING")
+    assert sweep.id in end(start("list", outputs=ready, program="sweep")).stderr  # it tells that MLflow knows now
+    for kind in ("run", "sweep"):
+        ended = [(run.info.status, run.data.tags["outcome"]) for run in runs(client(ready), kind)]
+        assert set(ended) == {("KILLED", "killed")}
+    assert end(start("list", outputs=ready, program="sweep")).stderr == ""
+    assert os.listdir(sweep.path / "active") == []

@@ -1,0 +1,152 @@
+"""`deliver` may be called at any time, after any accident: nothing is doubled, nothing is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lenet_exp.files import write_json
+from lenet_exp.folders.commits import write_history
+from lenet_exp.folders.records import Outcome, record_json
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.delivery import deliver as delivery
+from lenet_exp.tracking.delivery.deliver import deliver
+from lenet_exp.tracking.stores.store import Store
+from tests.tools.stores import client, everything, files, models, points, runs
+
+
+def cut(folder: RunFolder, epochs: int) -> None:
+    """As if only so many epochs had been trained until now."""
+    history, begun = folder.history(), folder.begun()
+    write_history(folder.path, replace(history, epochs=history.epochs[:epochs]))
+    write_json(folder.path / "job.json", record_json(begun.begun))
+    (folder.path / "record.json").unlink(missing_ok=True)
+
+
+def contents(folder: RunFolder) -> dict[str, str]:
+    return {name: (folder.path / name).read_text() for name in ("history.json", "record.json")}
+
+
+def put_back(folder: RunFolder, whole: dict[str, str]) -> None:
+    """As if the training had come to its end."""
+    for name, content in whole.items():
+        (folder.path / name).write_text(content)
+    (folder.path / "job.json").unlink(missing_ok=True)
+
+
+def restart(store: Store) -> Store:
+    """The store as another process opens it."""
+    return replace(store, seen=set())
+
+
+@pytest.mark.parametrize("notes", ["with its own notes", "without"])
+def test_again_it_changes_nothing(folder, store, ready, notes):
+    run_id = deliver(folder, store)
+    before = everything(client(ready))
+    if notes == "without":
+        (folder.path / "delivered.json").unlink()
+    assert deliver(folder, store) == run_id
+    assert everything(client(ready)) == before
+    assert len(runs(client(ready))) == 1
+    assert len(models(client(ready))) == 1
+
+
+def test_a_crash_right_after_the_run_was_created(folder, store, ready):
+    created = delivery._create_run(folder, folder.begun(), store)  # then kill -9
+    assert deliver(folder, store) == created
+    (run,) = runs(client(ready))
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimizer"] == "adam"
+    assert len(run.inputs.dataset_inputs) == 2
+
+
+def test_a_crash_after_the_points_and_before_the_note_of_it(folder, store, ready):
+    whole = contents(folder)
+    cut(folder, 1)
+    run_id = deliver(folder, store)
+    assert client(ready).get_run(run_id).info.status == "RUNNING"
+    assert files(client(ready), run_id) == {"config.yaml"}
+    noted = (folder.path / "delivered.json").read_text()
+    put_back(folder, whole)
+    deliver(folder, store)
+    before = everything(client(ready))
+    (folder.path / "delivered.json").write_text(noted)  # as it was before epochs 2 and 3 were sent
+    assert deliver(folder, store) == run_id
+    assert everything(client(ready)) == before
+    assert [step for step, _, _ in points(client(ready), run_id)["val_loss"]] == [1, 2, 3]
+
+
+def test_a_half_sent_model_is_completed(folder, store, ready, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(store.client, "log_model_artifacts", _away)
+        with pytest.raises(ConnectionError):
+            deliver(folder, store)
+    deliver(folder, store)
+    (model,) = models(client(ready))
+    (run,) = runs(client(ready))
+    assert str(model.status) == "READY"
+    assert [o.model_id for o in run.outputs.model_outputs] == [model.model_id]
+    assert run.info.status == "FINISHED"
+
+
+def _away(*_: object) -> None:
+    raise ConnectionError("the store went away")
+
+
+def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, ready):
+    whole, record = contents(folder), folder.record()
+    cut(folder, 1)
+    ended_ms = record.created_ms + 1
+    folder.finish(replace(record, outcome=Outcome.killed, reason="SIGINT", epochs=1, ended_ms=ended_ms))
+    run_id = deliver(folder, store)
+    killed = client(ready).get_run(run_id)
+    assert (killed.info.status, killed.info.end_time) == ("KILLED", ended_ms)
+    assert (killed.data.tags["outcome"], killed.data.tags["reason"]) == ("killed", "SIGINT")
+    assert set(points(client(ready), run_id)) & {"best_val_accuracy", "best_epoch"} == set()
+    assert models(client(ready)) == []
+    folder.go_on()
+    assert deliver(folder, store) == run_id
+    assert client(ready).get_run(run_id).info.status == "RUNNING"
+    put_back(folder, whole)
+    folder.finish(replace(record, resumed=1))
+    assert deliver(folder, restart(store)) == run_id
+    (run,) = runs(client(ready))
+    assert (run.info.status, run.info.end_time) == ("FINISHED", record.ended_ms)
+    assert {name: run.data.tags[name] for name in ("outcome", "reason", "resumed")} == {
+        "outcome": "finished",
+        "reason": "",
+        "resumed": "1",
+    }
+    logged = points(client(ready), run_id)
+    assert [step for step, _, _ in logged["val_loss"]] == [1, 2, 3]
+    assert logged["best_val_accuracy"] == [(0, record.best_val_accuracy, record.ended_ms)]
+    assert len(models(client(ready))) == 1
+
+
+def test_a_run_that_starts_over_is_another_mlflow_run_and_the_one_before_is_closed(folder, store, ready):
+    whole = contents(folder)
+    cut(folder, 1)
+    before, begun = deliver(folder, store), folder.begun()
+    folder.start(replace(begun, created_ms=begun.created_ms + 1))
+    after = deliver(folder, store)
+    states = {run.info.run_id: (run.info.status, run.data.tags.get("outcome")) for run in runs(client(ready))}
+    assert states == {before: ("KILLED", "killed"), after: ("RUNNING", None)}
+    put_back(folder, whole)
+    assert deliver(folder, store, model=False) == after
+    assert [step for step, _, _ in points(client(ready), after)["val_loss"]] == [1, 2, 3]
+
+
+def test_the_model_can_follow_later(folder, store, ready):
+    run_id = deliver(folder, store, model=False)
+    assert models(client(ready)) == []
+    before = client(ready).get_run(run_id)
+    assert before.info.status == "FINISHED"
+    assert deliver(folder, store, model=True) == run_id
+    (model,) = models(client(ready))
+    assert model.source_run_id == run_id
+    after = client(ready).get_run(run_id)
+    assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
+    assert points(client(ready), run_id)["best_val_accuracy"] == [
+        (0, folder.record().best_val_accuracy, folder.record().ended_ms)
+    ]

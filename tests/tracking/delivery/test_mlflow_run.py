@@ -1,0 +1,169 @@
+"""What MLflow holds of one run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+from omegaconf import OmegaConf
+
+from lenet_exp.config.compose import typed
+from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.config.tags import is_own
+from lenet_exp.folders.records import record_json
+from lenet_exp.machine import git_state, host, versions
+from tests.tools.commands import SMALL, lenet_train
+from tests.tools.stores import client, files, points, runs
+from tests.tracking.conftest import ITERATIONS, Tracked
+
+EPOCHS = 3
+PER_EPOCH = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "epoch_seconds", "images_per_second"}
+
+
+def artifact(tracked: Tracked, name: str, to: Path) -> Path:
+    return Path(tracked.store.download_artifacts(tracked.run.info.run_id, name, str(to)))
+
+
+def test_params_are_the_flags_that_have_an_effect(tracked):
+    params = tracked.run.data.params
+    shown = {
+        "dataset": "digits",
+        "dataset.val_size": "250",
+        "dataset.train_size": "null",
+        "activation": "selu",
+        "optimizer": "adam",
+        "optimizer.lr": "0.002",
+        "optimizer.betas": "[0.9, 0.999]",
+        "optimizer.eps": "1e-08",
+        "optimizer.amsgrad": "false",
+        "schedule.shape": "constant",
+        "augmentation.flip": "0.0",
+        "training.patience": "null",
+        "num_epoch": "3",
+        "engine": tracked.folder.record().engine,
+    }
+    assert shown.items() <= params.items()
+    assert len(params) == 36
+    assert not {"optimizer.momentum", "augmentation.erase_size", "training.min_delta"} & params.keys()
+
+
+def test_metrics_are_those_of_the_committed_epochs_and_no_others(tracked):
+    logged = points(tracked.store, tracked.run.info.run_id)
+    of_classes = {f"val_accuracy_{digit}" for digit in range(10)}
+    assert set(logged) == PER_EPOCH | {"step_loss", "best_val_accuracy", "best_epoch", "seconds_to_best"} | of_classes
+    epochs = tracked.folder.history().epochs
+    assert [e.epoch for e in epochs] == [1, 2, 3]
+    for name in PER_EPOCH:
+        assert logged[name] == [(e.epoch, getattr(e, name), e.time_ms) for e in epochs]
+    assert [step for step, _, _ in logged["step_loss"]] == list(range(30, EPOCHS * ITERATIONS + 1, 30))
+    assert logged["step_loss"] == sorted(point for e in epochs for point in e.step_losses)
+
+
+def test_best_epoch_and_accuracy_are_logged_once(tracked):
+    logged = points(tracked.store, tracked.run.info.run_id)
+    accuracies = [value for _, value, _ in logged["val_accuracy"]]
+    ((_, best, _),), ((_, epoch, _),) = logged["best_val_accuracy"], logged["best_epoch"]
+    assert (best, epoch) == (max(accuracies), accuracies.index(max(accuracies)) + 1)
+    ((_, seconds, _),) = logged["seconds_to_best"]
+    assert seconds == pytest.approx(sum(value for _, value, _ in logged["epoch_seconds"][: int(epoch)]), abs=0.001)
+    matrix = tracked.folder.record().confusion_matrix
+    assert sum(map(sum, matrix)) == 250
+    assert sum(matrix[i][i] for i in range(10)) / 250 == best
+
+
+def test_tags_say_what_it_was_and_what_it_came_to(tracked):
+    record, tags = tracked.folder.record(), tracked.run.data.tags
+    assert tags["kind"] == "run"
+    assert tags["fingerprint"] == record.fingerprint
+    assert tags["weights_digest"] == record.weights_digest
+    assert tags["outcome"] == "finished"
+    assert tags["host"] == host()
+    assert {name: tags.get(f"version.{name}") for name in versions()} == versions()
+    assert {name: tags.get(name) for name in git_state()} == git_state()
+    assert tags["run_folder"] == tracked.folder.id
+    assert (tags["mlflow.source.name"], tags["command"]) == ("lenet-train", record.command)
+    info = tracked.run.info
+    assert (info.status, info.run_name) == ("FINISHED", "digits selu adam")
+    assert (info.start_time, info.end_time) == (record.created_ms, record.ended_ms)
+
+
+def test_tags_of_ones_own_arrive_with_or_without_a_plus_and_as_strings(tracked):
+    tags = tracked.run.data.tags
+    assert (tags["x"], tags["note"], tags["checked"]) == ("1", "first", "true")
+    assert {type(value) for value in tags.values()} == {str}
+    assert {name for name in tags if not is_own(name)} == {"x", "note", "checked"}
+    assert "stopped_early" not in tags
+
+
+def test_inputs_are_the_two_splits_with_their_digests(tracked):
+    digests = tracked.folder.record().data_digests
+    inputs = {i.tags[0].value: i.dataset for i in tracked.run.inputs.dataset_inputs}
+    assert {name: (d.name, d.digest) for name, d in inputs.items()} == {
+        "training": ("digits", digests["train"][:36]),
+        "validation": ("digits", digests["validation"][:36]),
+    }
+    assert {json.loads(d.source)["uri"] for d in inputs.values()} == {"sklearn.datasets.load_digits"}
+
+
+def test_artifacts(tracked, tmp_path):
+    pictures = {"learning_curves.png", "confusion_matrix.png", "mistakes.png"}
+    texts = {"config.yaml", "record.json", "run.log"}
+    assert files(tracked.store, tracked.run.info.run_id) == texts | pictures
+    record = tracked.folder.record()
+    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_json(record)
+    config = typed(OmegaConf.load(artifact(tracked, "config.yaml", tmp_path)))
+    assert fingerprint(config, record.data_digests) == record.fingerprint  # the same experiment again
+    for name in pictures:
+        height, width, _ = imread(artifact(tracked, name, tmp_path)).shape
+        assert height >= 350
+        assert width >= 700
+
+
+def test_without_plots_and_models_there_are_none(ready):
+    done = lenet_train(*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none", outputs=ready)
+    assert done.returncode == 0, done.stderr
+    store = client(ready)
+    (run,) = runs(store)
+    assert files(store, run.info.run_id) == {"config.yaml", "record.json", "run.log"}
+    assert list((ready / "runs").rglob("*.png")) == []
+    assert store.search_logged_models([run.info.experiment_id]) == []
+    assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
+
+
+def test_a_diverged_run_keeps_what_it_learnt_before(ready):
+    # A step multiplies the weights by 1 - lr * weight_decay = -1.01: the loss overflows in the second epoch.
+    grows = ("optimizer.lr=0.01", "optimizer.momentum=0", "regularization.weight_decay=201")
+    done = lenet_train(*SMALL, *grows, "num_epoch=4", outputs=ready)
+    assert done.returncode == 1
+    (folder,) = (ready / "runs").iterdir()
+    record = json.loads((folder / "record.json").read_text())
+    assert re.search(r"(nan|inf).* 2\D+\d\d$", record["reason"])  # of which epoch and iteration
+    assert str(folder / "run.log") in done.stdout
+    store = client(ready)
+    (run,) = runs(store)
+    assert run.info.status == "FAILED"
+    assert (run.data.tags["outcome"], run.data.tags["reason"]) == ("diverged", record["reason"])
+    assert run.data.metrics["best_val_accuracy"] == record["best_val_accuracy"]
+    assert "val_accuracy_0" in run.data.metrics
+    assert "mistakes.png" in files(store, run.info.run_id)
+    assert [step for step, _, _ in points(store, run.info.run_id)["val_accuracy"]] == [1]
+    assert not run.outputs.model_outputs
+
+
+def test_a_run_with_augmentation_that_stopped_early_says_both(ready, tmp_path):
+    line = ("num_epoch=9", "optimizer.lr=1e-9", "training.patience=2", "augmentation=[shift,erase]")
+    assert lenet_train(*SMALL, *line, outputs=ready).returncode == 0
+    store = client(ready)
+    (run,) = runs(store)
+    assert run.data.tags["stopped_early"] == "3"
+    assert run.data.params["training.min_delta"] == "0.0"
+    assert run.data.params["augmentation.erase_size"] == "12"
+    assert "augmentation.elastic_sigma" not in run.data.params
+    record = json.loads(Path(store.download_artifacts(run.info.run_id, "record.json", str(tmp_path))).read_text())
+    assert (record["stopped_early"], record["epochs"], record["best_epoch"]) == (True, 3, 1)
+    picture = imread(store.download_artifacts(run.info.run_id, "augmentation.png", str(tmp_path)))
+    assert picture.shape[0] > 8 * 32
+    assert picture.shape[1] > 9 * 32

@@ -1,0 +1,210 @@
+"""A server that fails in the middle, in any way, or comes back as an older backup: nothing is missing or doubled.
+
+Behind the proxy is a real MLflow server; what it holds in the end is compared with a store that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from lenet_exp.api import compose
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
+from tests.tools.commands import SMALL, end, free_port, start
+from tests.tools.stores import champions, content, differences, points, runs
+from tests.tracking.delivery.test_deliver import contents, cut, put_back
+
+pytestmark = pytest.mark.slow(seconds=7)
+
+LINE = (*SMALL, "num_epoch=2", "num_threads=1", "tracking.plots=false")
+FAULTS = ("drop", "half", "hang", "429", "500", "503")
+HASTY = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # around what is to give up soon
+PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600"}  # so that whoever waits for the store does so for ever
+
+
+@pytest.fixture
+def undisturbed(main, empty_store, tmp_path):
+    """What a store has of the outputs folder that nothing happened to."""
+
+    def deliver(experiment: str) -> Counter[str]:
+        other = Path(shutil.copytree(empty_store, tmp_path / "undisturbed")) / "mlflow.db"
+        done = main(f"tracking.uri=sqlite:///{other}", program="sync")
+        assert done.returncode == 0, done.stderr
+        return content(MlflowClient(f"sqlite:///{other}"), experiment)
+
+    return deliver
+
+
+def copied(source: Path, target: Path) -> None:
+    """One SQLite database over another, which a server has open."""
+    with sqlite3.connect(source) as old, sqlite3.connect(target) as new:
+        old.backup(new)
+
+
+def wait_for(process, happened) -> None:
+    """While the process lives."""
+    while not happened():
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+def well_crowned(store: MlflowClient) -> bool:
+    """No run has two versions, and the champion is the best of them."""
+    ok = True
+    for champion, versions in champions(store).values():
+        best = max(store.get_run(run).data.metrics["best_val_accuracy"] for run in versions)
+        ok &= len(set(versions)) == len(versions)
+        ok &= store.get_run(champion).data.metrics["best_val_accuracy"] == best
+    return ok
+
+
+def test_a_sweep_whose_store_fails_from_its_middle_on_is_delivered_by_sync(
+    main, outputs, server, proxy, undisturbed, monkeypatch
+):
+    count = itertools.count()
+    proxy.choose = lambda: "pass" if next(count) < 15 else "half"
+    line = (*LINE, "seed=1,2,3", f"tracking.uri={proxy.address}", "tracking.experiment=middle")
+    with monkeypatch.context() as patch:
+        patch.setenv(*HASTY)
+        done = main("-m", "hydra/launcher=basic", *line)
+    assert done.returncode == 0, done.stderr
+    warning, last = [text for text in done.stderr.splitlines() if proxy.address in text]
+    assert warning.startswith("tracking.uri=")
+    assert "lenet-sync sweep=" in last
+    proxy.choose = None
+    assert main(program="sync").returncode == 0
+    assert differences(content(MlflowClient(server[1]), "middle"), undisturbed("middle")) == []
+    assert well_crowned(MlflowClient(server[1]))
+
+
+def test_no_epoch_waits_for_a_store_that_hangs_and_the_end_delivers_what_it_did_not_take(outputs, server, proxy):
+    line = (*SMALL, "num_epoch=40", "num_threads=1", f"tracking.uri={proxy.address}", "tracking.experiment=hangs")
+    process = start(*line, outputs=outputs, env=PATIENT)
+    next(text for text in process.stderr if text.startswith("epoch 1/"))
+    proxy.set("hang")
+    next(text for text in process.stderr if text.startswith("epoch 40/"))
+    proxy.set("pass")
+    done = end(process)
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(MlflowClient(server[1]), experiment="hangs")
+    assert run.info.status == "FINISHED"
+    assert [step for step, _, _ in points(MlflowClient(server[1]), run.info.run_id)["val_loss"]] == [*range(1, 41)]
+
+
+def test_a_signal_is_heard_while_the_store_hangs_and_a_second_does_not_wait_for_it(outputs, proxy):
+    line = ("-m", *SMALL, "num_epoch=100000", "seed=0,1", "sweep.workers=1", "tracking.experiment=stops")
+    process = start(*line, f"tracking.uri={proxy.address}", outputs=outputs, env=PATIENT)
+    wait_for(process, lambda: list((outputs / "runs").glob("*/history.json")))
+    proxy.set("hang")
+    proxy.wait_for_requests(1)
+    process.send_signal(signal.SIGINT)
+    wait_for(process, lambda: list((outputs / "runs").glob("*/record.json")))
+    process.send_signal(signal.SIGINT)
+    assert end(process).returncode == 130
+    (record,) = (outputs / "runs").glob("*/record.json")
+    assert RunFolder(record.parent).record().outcome == "killed"
+
+
+def test_a_server_that_has_too_much_to_do_is_left_alone_for_as_long_as_it_says(main, outputs, server, proxy):
+    assert main(*LINE, f"tracking.uri=http://127.0.0.1:{free_port()}", "tracking.experiment=busy").returncode == 0
+    (folder,) = (RunFolder(path) for path in (outputs / "runs").iterdir())
+    tracking = compose([f"tracking.uri={proxy.address}", "tracking.experiment=busy"]).tracking
+    soon, late = (StoreDelivery(tracking) for _ in range(2))
+    proxy.set("429")
+    for delivery, proxy.retry_after in ((soon, "2"), (late, "3600")):
+        proxy.asked.clear()
+        for _ in range(3):
+            delivery._last.clear()
+            delivery.live(folder)
+        assert len(proxy.asked) == 2  # what was refused, and the question for how long
+    proxy.set("pass")
+    assert late.send(folder) is None
+    assert len(proxy.asked) == 2
+    assert soon.send(folder) is not None  # two seconds are waited for
+    (run,) = runs(MlflowClient(server[1]), experiment="busy")
+    assert run.info.status == "FINISHED"
+
+
+def test_a_sweep_whose_store_is_put_back_in_its_middle_delivers_all_of_it_once_more(
+    main, outputs, server, proxy, undisturbed, tmp_path
+):
+    """Nothing fails meanwhile, so its process is not told; and the backup knows neither sweep nor experiment."""
+    database, backup = server[0] / "server.db", tmp_path / "backup.db"
+    copied(database, backup)
+    experiment = "put back"
+    line = (*LINE, "seed=1,2", f"tracking.uri={proxy.address}", f"tracking.experiment={experiment}")
+    store = MlflowClient(server[1])
+
+    def restore() -> str:
+        if proxy.asked[-1].endswith("/runs/update") and not restored:
+            found = store.get_experiment_by_name(experiment)
+            if found is not None and any(run.info.status == "FINISHED" for run in runs(store, "run", experiment)):
+                copied(backup, database)
+                restored.append(True)
+        return "pass"
+
+    restored: list[bool] = []
+    proxy.choose = restore
+    done = main("-m", "hydra/launcher=basic", *line)
+    assert (done.returncode, restored) == (0, [True]), done.stderr
+    assert "lenet-sync" not in done.stderr
+    assert differences(content(store, experiment), undisturbed(experiment)) == []
+    assert well_crowned(store)
+
+
+def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
+    main, outputs, server, proxy, undisturbed, monkeypatch, tmp_path
+):
+    """Two runs are delivered again and again, at any number of epochs, while every tenth request fails, the process
+    begins anew, and the database is put back."""
+    database = server[0] / "server.db"
+    experiment = "any"
+    line = (*LINE, "seed=1,2", f"tracking.uri=http://127.0.0.1:{free_port()}", f"tracking.experiment={experiment}")
+    assert main("-m", "hydra/launcher=basic", *line).returncode == 0
+    folders = [RunFolder(path) for path in sorted((outputs / "runs").iterdir())]
+    whole = [contents(folder) for folder in folders]
+    tracking = compose([f"tracking.uri={proxy.address}", f"tracking.experiment={experiment}"]).tracking
+    draw = random.Random(18)
+    proxy.choose = lambda: draw.choices(["pass", *FAULTS], [70, 2, 4, 0.5, 1, 1, 1])[0]
+    backups = [tmp_path / "0.db"]
+    copied(database, backups[0])
+    with monkeypatch.context() as patch:
+        patch.setenv(*HASTY)
+        delivery = StoreDelivery(tracking, in_sweep=True)
+        for _ in range(30):
+            what = draw.choices(["deliver", "restart", "back up", "restore"], [12, 2, 2, 1])[0]
+            if what == "deliver":
+                folder, content_of = draw.choice([*zip(folders, whole, strict=True)])
+                put_back(folder, content_of)
+                epochs = draw.randint(0, 3)
+                if epochs < 3:
+                    cut(folder, epochs)
+                delivery.send(folder, model=epochs == 3 and draw.random() < 0.3, at_once=True)
+            elif what == "restart":
+                delivery = StoreDelivery(tracking, in_sweep=True)
+            elif what == "back up":
+                backups.append(tmp_path / f"{len(backups)}.db")
+                copied(database, backups[-1])
+            else:
+                copied(draw.choice(backups), database)
+    for folder, content_of in zip(folders, whole, strict=True):
+        put_back(folder, content_of)
+    proxy.choose = None
+    store, expected = MlflowClient(server[1]), undisturbed(experiment)
+    for backup in (None, backups[0], backups[-1]):  # at last nobody writes while it is put back
+        if backup is not None:
+            copied(backup, database)
+        done = main(f"tracking.uri={proxy.address}", program="sync")
+        assert done.returncode == 0, done.stderr
+        assert differences(content(store, experiment), expected) == [], backup
+        assert well_crowned(store)

@@ -1,0 +1,122 @@
+"""A lone run is delivered by a process beside its own; whatever becomes of that one, nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tools.commands import SMALL, end, start
+from tests.tools.stores import client, files, models, points, runs
+
+pytestmark = pytest.mark.slow(seconds=7)
+
+QUICK = (*SMALL, "num_epoch=2", "engine=native", "num_threads=1")
+LONG = (*SMALL, "num_epoch=2000", "num_threads=1")
+
+
+def until(found):
+    """What it finds at last."""
+    deadline = time.monotonic() + 60
+    while not (value := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
+
+
+def beside(process: subprocess.Popen[str]) -> int:
+    """The process that delivers, once it is there."""
+
+    def found() -> int | None:
+        for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
+            for pid in children.read_text().split():
+                with contextlib.suppress(OSError):  # another child, which has ended
+                    if b"lenet_exp.tracking.delivery.own_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        return int(pid)
+        return None
+
+    return until(found)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+
+
+def committed(outputs: Path) -> None:
+    """Waits for a first commit."""
+    until(lambda: list(outputs.glob("runs/*/history.json")))
+
+
+def test_a_lone_run_is_delivered_whole_and_its_own_process_never_loads_mlflow(ready):
+    code = (
+        "import sys; sys.argv[0] = 'lenet-train'\n"
+        "from lenet_exp.commands.train import main\n"
+        "try: main()\n"
+        "finally: print('loaded:', [m for m in ('mlflow', 'matplotlib.figure', 'torch._dynamo') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *QUICK], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "loaded: []" in done.stdout
+    (run,) = runs(client(ready))
+    assert run.info.run_id in done.stdout
+    assert (run.info.status, run.data.metrics.keys() >= {"best_val_accuracy", "lr"}) == ("FINISHED", True)
+    assert len(points(client(ready), run.info.run_id)["val_accuracy"]) == 2
+    assert files(client(ready), run.info.run_id) >= {"learning_curves.png", "confusion_matrix.png", "record.json"}
+    assert len(models(client(ready))) == 1
+
+
+def test_a_run_whose_delivery_is_killed_delivers_itself(ready):
+    process = start(*SMALL, "num_epoch=60", "num_threads=1", outputs=ready, cold=True)
+    pid = beside(process)
+    committed(ready)
+    os.kill(pid, signal.SIGKILL)
+    done = end(process)
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(client(ready))
+    assert (run.info.status, run.info.run_id in done.stdout) == ("FINISHED", True)
+    assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == list(range(1, 61))
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_no_process_behind(ready, which):
+    """SIGTERM goes to all of its processes, and ends the run as one to itself does."""
+    process = start(*LONG, outputs=ready, cold=True, start_new_session=True)
+    pid = beside(process)
+    committed(ready)
+    if which == signal.SIGTERM:
+        os.killpg(process.pid, which)
+    else:
+        process.kill()
+    done = end(process)
+    until(lambda: is_gone(pid))
+    if which == signal.SIGTERM:
+        assert done.returncode == 143, done.stderr
+        (run,) = runs(client(ready))
+        assert run.info.status == "KILLED"
+
+
+def test_a_store_that_can_not_be_is_one_line_and_none_is_made(outputs):
+    uri = "tracking.uri=sqlite:////proc/nowhere/x.db"
+    done = end(start(*QUICK, uri, outputs=outputs, cold=True))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert uri in done.stderr
+    assert not list(outputs.glob("*.db"))
+
+
+def test_a_store_that_is_away_is_said_once_and_the_run_ends_well(outputs):
+    done = end(start(*QUICK, "tracking.uri=http://127.0.0.1:9", outputs=outputs, cold=True))
+    assert done.returncode == 0, done.stderr
+    warning, last = [line for line in done.stderr.splitlines() if "127.0.0.1:9" in line]
+    assert warning.startswith("tracking.uri=http://127.0.0.1:9")
+    assert "lenet-sync run=" in last
+    (log,) = outputs.glob("runs/*/run.log")
+    assert "epoch 2/2" in log.read_text()

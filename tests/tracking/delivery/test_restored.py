@@ -1,0 +1,71 @@
+"""One run folder is one run in MLflow, also where somebody deletes runs there and restores them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from lenet_exp.tracking.delivery.deliver import deliver
+from lenet_exp.tracking.delivery.restored import learn
+from tests.tools.stores import client, everything, runs
+from tests.tracking.delivery.test_deliver import contents, cut, put_back, restart
+
+
+@pytest.fixture
+def restored(folder, store):
+    """The run that was deleted, the one that was delivered instead, and the deleted one is back."""
+    first = deliver(folder, store)
+    store.client.delete_run(first)
+    second = deliver(folder, restart(store))
+    assert second != first
+    store.client.restore_run(first)
+    return first, second
+
+
+def test_a_restored_run_does_not_count_beside_the_one_that_replaced_it(folder, store, ready, restored):
+    first, second = restored
+    assert len(runs(client(ready))) == 2
+    store.client.update_run(first, status="RUNNING")  # as if it had been deleted while it trained
+    assert deliver(folder, restart(store)) == second
+    assert [run.info.run_id for run in runs(client(ready))] == [second]
+    (old,) = runs(client(ready), "replaced")
+    assert (old.info.run_id, old.info.status, old.data.tags["replaced_by"]) == (first, "KILLED", second)
+    assert deliver(folder, restart(store)) == second
+
+
+def test_it_is_rejoined_where_the_other_one_was_deleted(folder, store, ready, restored):
+    first, second = restored
+    deliver(folder, restart(store))
+    store.client.delete_run(second)
+    assert deliver(folder, restart(store)) == first
+    (run,) = runs(client(ready))
+    assert (run.info.run_id, run.info.status) == (first, "FINISHED")
+
+
+def test_it_stays_in_the_sweeps_that_are_still_there(folder, store, ready):
+    sweeps = [store.client.create_run(store.experiment_id, tags={"kind": "sweep"}).info.run_id for _ in "ab"]
+    for sweep in sweeps:
+        run_id = deliver(folder, store, parent=sweep)
+    store.client.delete_run(run_id)
+    store.client.delete_run(sweeps[0])
+    deliver(folder, restart(store))
+    (run,) = runs(client(ready))
+    assert (run.data.tags["sweeps"], run.data.tags["mlflow.parentRunId"]) == (sweeps[1], sweeps[1])
+
+
+def test_epochs_that_a_backup_lacks_are_delivered_again(folder, store, ready):
+    whole = contents(folder)
+    cut(folder, 1)
+    run_id = deliver(folder, store, model=False)
+    with closing(sqlite3.connect(ready / "mlflow.db")) as database, closing(sqlite3.connect(":memory:")) as backup:
+        database.backup(backup)
+        put_back(folder, whole)
+        deliver(folder, store, model=False)
+        before = everything(client(ready))
+        backup.backup(database)
+    assert everything(client(ready)) != before
+    assert not learn([folder], restart(store))
+    assert deliver(folder, restart(store), model=False) == run_id
+    assert everything(client(ready)) == before

@@ -1,0 +1,219 @@
+"""A version is registered only for a run that becomes champion."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import random
+import shutil
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.models.champion import champion, crown
+from lenet_exp.tracking.stores.store import open_store
+from tests.tools import commands
+from tests.tools.commands import lenet_train
+from tests.tools.stores import client, runs
+
+SMALL = (*commands.SMALL, "num_threads=1", "tracking.plots=false")
+SCHEDULES = int(os.environ.get("CHAMPION_SCHEDULES", "4"))  # more of them to look for what is rare
+
+
+def versions(outputs):
+    found = client(outputs).search_model_versions("name = 'lenet5-digits'")
+    return sorted(found, key=lambda v: int(v.version))
+
+
+def accuracies_of(outputs):
+    """Of the registered versions, in their order."""
+    return [float(v.tags["best_val_accuracy"]) for v in versions(outputs)]
+
+
+def test_only_a_better_run_becomes_champion(main, ready):
+    assert main("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1,2,3").returncode == 0
+    store = client(ready)
+    best = max(run.data.metrics["best_val_accuracy"] for run in runs(store))
+    before = versions(ready)
+    crowned = store.get_model_version_by_alias("lenet5-digits", "champion")
+    assert store.get_run(crowned.run_id).data.metrics["best_val_accuracy"] == best
+    assert {"fingerprint", "run", "best_val_accuracy", "best_epoch"} <= set(crowned.tags)
+    assert accuracies_of(ready) == sorted(set(accuracies_of(ready)))
+    for other in (
+        "num_epoch=1 seed=1",  # not better
+        "split_seed=1",  # other validation images
+        "dataset.train_size=1200",  # not the whole training set
+        "tracking.models=none",  # no model to register
+    ):
+        assert main(*SMALL, *(["num_epoch=8"] if "epoch" not in other else []), *other.split()).returncode == 0
+    assert max(run.data.metrics["best_val_accuracy"] for run in runs(store)) > best
+    assert versions(ready) == before
+
+
+class Killed(BaseException):
+    """As by kill -9: nobody handles it."""
+
+
+class Turns:
+    """Several who use one store at once: at each of their calls a die says who goes on."""
+
+    def __init__(self, seed, names):
+        self._draw = random.Random(seed)
+        self._waiting = {}
+        self._running = set(names)
+        self._change = threading.Condition()
+
+    def wait(self, name):
+        with self._change:
+            self._waiting[name] = False
+            self._choose()
+            assert self._change.wait_for(lambda: self._waiting[name], 60)
+            del self._waiting[name]
+
+    def leave(self, name):
+        with self._change:
+            self._running.discard(name)
+            self._choose()
+
+    def _choose(self):
+        if self._running == set(self._waiting) and not any(self._waiting.values()) and self._waiting:
+            self._waiting[self._draw.choice(sorted(self._waiting))] = True
+            self._change.notify_all()
+
+
+class Client:
+    """A client that waits for its turn before each call, and may be killed at one: before the store heard, or after."""
+
+    def __init__(self, client, turns, name, killed_at=None, answered=False):
+        self._client, self._turns, self._name = client, turns, name
+        self._left, self._answered = killed_at, answered
+
+    def __getattr__(self, method):
+        def call(*arguments, **more):
+            self._turns.wait(self._name)
+            last = self._left == 0
+            if self._left is not None:
+                self._left -= 1
+            if last and not self._answered:
+                raise Killed
+            answer = getattr(self._client, method)(*arguments, **more)
+            if last:
+                raise Killed
+            return answer
+
+        return call
+
+
+@pytest.fixture(scope="module")
+def champion_of_one(empty_store, tmp_path_factory):
+    outputs = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("champion") / "outputs"))
+    assert lenet_train(*SMALL, "num_epoch=1", outputs=outputs).returncode == 0
+    return outputs
+
+
+@pytest.fixture
+def trained(champion_of_one, outputs):
+    """A store with a champion, its record and its model, for results that are made up."""
+    shutil.copytree(champion_of_one, outputs)
+    (path,) = (outputs / "runs").iterdir()
+    store = open_store(compose(list(SMALL)).tracking)
+    (model,) = store.client.search_logged_models([store.experiment_id])
+    return store, RunFolder(path).record(), model.model_id
+
+
+def new_run(store):
+    return store.client.create_run(store.experiment_id).info.run_id
+
+
+def called(record, dataset, accuracy):
+    """The record of another data set, of which a store knows nothing yet."""
+    config = copy.deepcopy(record.config)
+    config.dataset.name = dataset
+    return replace(record, config=config, best_val_accuracy=accuracy)
+
+
+def race(store, tmp_path, seed, crowns, killed):
+    """Crowns all at once, each from an outputs folder of its own and with another clock; those in `killed` die at the
+    call with that number, and deliver again, as the same line or lenet-sync does."""
+    turns = Turns(seed, list(crowns))
+
+    def crown_it(name):
+        own = replace(store, outputs=tmp_path / str(name))
+        for killed_at, answered in ([killed[name]] if name in killed else []) + [(None, False)]:
+            with contextlib.suppress(Killed):
+                crown(replace(own, client=Client(store.client, turns, name, killed_at, answered)), *crowns[name])
+                break
+        turns.leave(name)
+
+    with ThreadPoolExecutor(len(crowns)) as pool:
+        list(pool.map(crown_it, crowns))
+
+
+def test_of_outputs_folders_that_race_the_best_run_stays_in_whatever_order_and_whoever_is_killed(trained, tmp_path):
+    store, record, model = trained
+    for seed in range(SCHEDULES):
+        draw = random.Random(seed)
+        accuracies = draw.sample([0.98, 0.985, 0.99, 0.995], 4)
+        run_ids = {accuracy: new_run(store) for accuracy in accuracies}
+        crowns = {a: (called(record, f"set{seed}", a), run_ids[a], model) for a in accuracies}
+        race(store, tmp_path, seed, crowns, {a: (draw.randrange(9), draw.random() < 0.5) for a in accuracies[:2]})
+        assert champion(store, f"lenet5-set{seed}").run_id == run_ids[0.995], seed
+        registered = [v.run_id for v in store.client.search_model_versions(f"name = 'lenet5-set{seed}'")]
+        assert len(registered) == len(set(registered)), seed  # no run twice
+
+
+@pytest.mark.parametrize("call", ["create_model_version", "set_registered_model_alias"])
+def test_one_that_slept_for_a_day_does_not_put_a_better_one_aside(trained, tmp_path, call):
+    store, record, model = trained
+    slept, go = threading.Event(), threading.Event()
+
+    class Sleeps:
+        def __getattr__(self, name):
+            if name == call:
+                slept.set()
+                assert go.wait(60)
+            return getattr(store.client, name)
+
+    better, lesser = new_run(store), new_run(store)
+    with ThreadPoolExecutor(1) as pool:
+        own = replace(store, outputs=tmp_path / "asleep", client=Sleeps())
+        told = pool.submit(crown, own, replace(record, best_val_accuracy=0.98), lesser, model)
+        assert slept.wait(60)
+        assert crown(store, replace(record, best_val_accuracy=0.99), better, model)
+        with sqlite3.connect(store.outputs / "mlflow.db") as connection:
+            connection.execute("UPDATE model_versions SET creation_time = creation_time - 86400000")
+        go.set()
+        assert not told.result(60)
+    assert champion(store, "lenet5-digits").run_id == better
+
+
+def test_a_champion_that_a_person_chose_is_not_put_back(trained):
+    """Neither by a run that is better than it, nor by the run that it was before, which is delivered again."""
+    store, record, model = trained
+    (first,) = versions(store.outputs)
+    best, next_best = new_run(store), new_run(store)
+    assert crown(store, replace(record, best_val_accuracy=0.995), best, model)
+    store.client.set_registered_model_alias("lenet5-digits", "champion", first.version)
+    assert not crown(store, replace(record, best_val_accuracy=0.995), best, model)
+    assert crown(store, replace(record, best_val_accuracy=0.98), next_best, model)
+    assert champion(store, "lenet5-digits").run_id == next_best
+    assert len(versions(store.outputs)) == 3
+
+
+def test_the_shipped_model_is_registered_once_by_those_that_come_first(trained, tmp_path):
+    """Of four at once, on a store that does not know the data set yet; each is killed somewhere."""
+    store, record, model = trained
+    crowns = {name: (called(record, "mnist", 0.9 + name / 100), new_run(store), model) for name in range(4)}
+    race(store, tmp_path, 1, crowns, {name: (4 + 2 * name, False) for name in range(4)})
+    (shipped,) = store.client.search_runs([store.experiment_id], "tags.kind = 'shipped'")
+    registered = store.client.search_model_versions("name = 'lenet5-mnist'")
+    assert [v.run_id for v in registered].count(shipped.info.run_id) == 1
+    (its_model,) = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{shipped.info.run_id}'")
+    assert its_model.status == "READY"

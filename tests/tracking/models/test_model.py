@@ -1,0 +1,94 @@
+"""The best model of a run as an MLflow logged model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import artifacts, pytorch
+from mlflow.entities import LoggedModel
+from mlflow.models import Model
+
+import lenet_exp
+from lenet_exp.data.images import TrainingData, load_training_data
+from tests.tools.stores import models
+from tests.tracking.conftest import Tracked
+
+
+@pytest.fixture(scope="module")
+def logged(tracked: Tracked) -> LoggedModel:
+    (model,) = models(tracked.store)
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(tracked: Tracked, logged: LoggedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What MLflow gives back, on disk."""
+    return Path(
+        artifacts.download_artifacts(
+            artifact_uri=logged.artifact_location,
+            dst_path=str(tmp_path_factory.mktemp("model")),
+            tracking_uri=f"sqlite:///{tracked.outputs / 'mlflow.db'}",
+        )
+    )
+
+
+@pytest.fixture
+def network(saved: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """As MLflow itself loads it where pickle is forbidden."""
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    return pytorch.load_model(str(saved))
+
+
+@pytest.fixture(scope="module")
+def data(tracked: Tracked) -> TrainingData:
+    return load_training_data(tracked.folder.begun().config, torch.device("cpu"))
+
+
+def test_it_is_ready_named_after_the_data_set_and_belongs_to_the_run(tracked, logged):
+    assert logged.name == "lenet5-digits"
+    assert str(logged.status) == "READY"
+    assert logged.source_run_id == tracked.run.info.run_id
+    ((model_id, step),) = [(o.model_id, o.step) for o in tracked.run.outputs.model_outputs]
+    assert model_id == logged.model_id
+    assert step == tracked.folder.record().best_epoch
+    assert logged.params == tracked.run.data.params
+    assert logged.tags["fingerprint"] == tracked.run.data.tags["fingerprint"]
+    assert logged.tags["weights_digest"] == tracked.run.data.tags["weights_digest"]
+
+
+def test_it_is_a_pt2_file_with_signature_and_example(saved):
+    assert [path.name for path in (saved / "data").iterdir()] == ["model.pt2"]
+    described = Model.load(str(saved))
+    (image,) = described.signature.inputs.inputs
+    (scores,) = described.signature.outputs.inputs
+    assert (image.shape, image.type.name) == ((-1, 1, 32, 32), "float32")
+    assert (scores.shape, scores.type.name) == ((-1, 10), "float32")
+    assert described.load_input_example(str(saved)).shape == (2, 1, 32, 32)
+
+
+def test_it_takes_batches_of_any_size_without_pickle_and_is_as_good_as_was_logged(network, tracked, data, monkeypatch):
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tracked.outputs))
+    ours = lenet_exp.load(f"runs:/{tracked.run.info.run_id}")
+    images = data.images[data.val_index]
+    with torch.inference_mode():
+        for batch in (1, 2, len(images)):
+            scores = network(images[:batch])
+            torch.testing.assert_close(scores, ours(images[:batch]))
+    right = scores.argmax(1) == data.labels[data.val_index]
+    assert float(right.double().mean()) == tracked.run.data.metrics["best_val_accuracy"]
+
+
+def test_the_best_epochs_metrics_are_linked_to_it_and_name_the_data_they_were_measured_on(tracked, logged):
+    digests = tracked.folder.begun().data_digests
+    best = tracked.folder.history().epochs[tracked.folder.record().best_epoch - 1]
+    assert {m.key: m.value for m in logged.metrics} == {
+        "best_val_accuracy": best.val_accuracy,
+        "best_epoch": best.epoch,
+        "seconds_to_best": tracked.folder.record().seconds_to_best,
+        **{name: getattr(best, name) for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")},
+    }
+    for metric in logged.metrics:
+        split = "train" if metric.key.startswith("train_") else "validation"
+        assert (metric.dataset_name, metric.dataset_digest) == ("digits", digests[split][:36])

@@ -1,0 +1,49 @@
+"""An outputs folder may have any name: what means something in an address is quoted there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import lenet_exp
+from lenet_exp.addresses import SQLITE, frozen_uri, sqlite_path, sqlite_uri
+from lenet_exp.api import compose
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.tracking.stores.store import open_store
+from tests.tools.commands import SMALL
+from tests.tools.stores import files, runs
+
+NAMES = ("what?", "%41", "50%", "a#b", "a;b'c", "Über/größe = x", "a?b=c&d", "a+b", "a:b@c", "a b")
+LINE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
+
+
+@pytest.mark.parametrize("name", ["what?/50%41 a#b", "a;b'c/Über = x"])
+def test_the_store_lies_in_the_outputs_folder_and_nothing_beside_it(main, tmp_path, monkeypatch, name):
+    here, outputs = tmp_path / "here", tmp_path / "here" / name / "outputs"
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    done = main(*LINE)
+    assert (done.returncode, "tracking.uri" in done.stderr) == (0, False), done.stderr
+    store = open_store(compose([]).tracking)
+    (run,) = runs(store.client)
+    assert (run.info.status, {"record.json", "run.log"} - files(store.client, run.info.run_id)) == ("FINISHED", set())
+    (folder,) = (outputs / "runs").iterdir()
+    assert [entry.store for entry in RunFolder(folder).delivered().mlflow_runs] == [store.name]
+    assert lenet_exp.load("lenet5-digits").training is False
+    again = main(*LINE, f"tracking.uri='{store.uri}'" if "'" not in name else "seed=0")
+    assert again.returncode == 0, again.stderr
+    assert len(runs(store.client)) == 1
+    assert [path.name for path in here.iterdir()] == [Path(name).parts[0]]
+    assert {path.name for path in outputs.iterdir() if path.name[0] != "."} == {"mlflow.db", "mlartifacts", "runs"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_address_leads_back_to_its_file(name):
+    database = Path("/some") / name / "mlflow.db"
+    uri = sqlite_uri(database)
+    assert sqlite_path(uri) == database
+    assert frozen_uri(uri) == uri
+
+
+def test_an_ordinary_path_stands_there_as_older_releases_wrote_it():
+    assert sqlite_uri(Path("/a b/ü/c#d/mlflow.db")) == f"{SQLITE}/a b/ü/c#d/mlflow.db"

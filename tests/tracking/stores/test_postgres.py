@@ -1,0 +1,104 @@
+"""PostgreSQL as a store of its own. An MLflow server on it, with users behind TLS, is in tests/test_deploy.py."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from lenet_exp.tracking.stores.database import driver_uri
+from tests.commands.test_cli import is_one_line
+from tests.tools.commands import SECRET, SMALL, end, start
+from tests.tools.lab import certificate, database, postgres
+from tests.tools.stores import models, points, runs
+from tests.tracking.stores.test_store import leaks
+
+ONE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
+FOLDERS, SEEDS = 4, 5
+
+
+def check_whole(store):
+    """All runs are there once, with all their points; the champion is the best of them."""
+    found = runs(store)
+    assert sorted(int(run.data.params["seed"]) for run in found) == list(range(FOLDERS * SEEDS))
+    assert {run.info.status for run in (*found, *runs(store, "sweep"))} == {"FINISHED"}
+    assert len(runs(store, "sweep")) == FOLDERS
+    for run in found:
+        logged = points(store, run.info.run_id)
+        assert {len(logged[name]) for name in ("val_accuracy", "train_loss", "best_val_accuracy")} == {1}
+    sources = [model.source_run_id for model in models(store)]
+    assert sorted(sources) == sorted({run.info.run_id for run in found})
+    best = max(run.data.metrics["best_val_accuracy"] for run in found)
+    champion = store.get_model_version_by_alias("lenet5-digits", "champion")
+    assert float(champion.tags["best_val_accuracy"]) == best
+    registered = [version.run_id for version in store.search_model_versions("name = 'lenet5-digits'")]
+    assert len(registered) == len(set(registered))
+
+
+def deliver_all(tmp_path, uri):
+    """Once more where a busy machine let a request's time pass: what is left is delivered by the same command."""
+    for n in range(FOLDERS):
+        tries = (start(f"tracking.uri={uri}", program="sync", outputs=tmp_path / f"folder{n}") for _ in range(5))
+        assert any(end(process).returncode == 0 for process in tries)
+
+
+@pytest.mark.slow(seconds=36)
+def test_four_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(main, outputs, tmp_path):
+    with postgres() as cluster:
+        uri = f"{database(cluster, 'direct')}?sslmode=verify-full&sslrootcert={cluster.folder}/tls/ca.crt"
+        line = ("-m", "hydra/launcher=basic", *ONE, f'tracking.uri="{uri}"')
+        started = [
+            start(*line, f"seed=range({SEEDS * n},{SEEDS * (n + 1)})", outputs=tmp_path / f"folder{n}")
+            for n in range(FOLDERS)
+        ]
+        while "runs" not in cluster.sql("SELECT tablename FROM pg_tables", "direct").split():
+            time.sleep(0.2)
+        while int(cluster.sql("SELECT count(*) FROM runs WHERE status = 'FINISHED'", "direct")) < 3:
+            time.sleep(0.2)
+        cluster.stop()
+        cluster.start()
+        for done in map(end, started):
+            assert done.returncode == 0, done.stderr
+            assert "Traceback" not in done.stderr
+            assert SECRET not in done.stdout + done.stderr
+        deliver_all(tmp_path, uri)
+        check_whole(MlflowClient(driver_uri(uri)))
+        assert cluster.sql("SELECT count(*) FROM datasets", "direct") == "2"  # training and validation
+        assert cluster.sql("SELECT name FROM experiments ORDER BY experiment_id", "direct") == "Default\nlenet_exp"
+        assert leaks(tmp_path) == []
+        a_database_that_lets_one_not_in_or_not_write_is_one_line(cluster, main, outputs, tmp_path)
+
+
+REFUSED = {  # in PostgreSQL's words
+    ("lab", "wrong", "refused", ""): 'authentication failed for user "lab"',
+    ("lab", SECRET, "nowhere", ""): '"nowhere" does not exist',
+    ("lab", SECRET, "refused", "?sslmode=verify-full&sslrootcert=/no"): '"/no" does not exist',
+    ("lab", SECRET, "refused", "?sslmode=verify-full&sslrootcert={other}"): "certificate verify failed",
+    ("reader", SECRET, "refused", ""): "permission denied for schema",
+}
+
+
+def a_database_that_lets_one_not_in_or_not_write_is_one_line(cluster, main, outputs, tmp_path):
+    certificate(tmp_path / "other")
+    uri = database(cluster, "refused")
+    cluster.sql(f"CREATE ROLE reader LOGIN PASSWORD '{SECRET}'")
+    cluster.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC", "refused")
+
+    def refused(address):
+        done = main(*ONE, f'tracking.uri="{address}"')
+        assert done.returncode == 2, done.stderr
+        assert is_one_line(done.stderr), done.stderr
+        assert SECRET not in done.stderr
+        assert not (outputs / "runs").exists()
+        return done.stderr
+
+    for (user, password, name, query), said in REFUSED.items():
+        assert said in refused(cluster.uri(name, user, password) + query.format(other=tmp_path / "other" / "ca.crt"))
+    assert main("filter=", f"tracking.uri={uri}", program="compare").returncode == 2  # makes the tables
+    cluster.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", "refused")
+    assert "reader" in refused(cluster.uri("refused", "reader")).replace("//reader", "")
+    # MLflow itself would bring a lab's database up to its own release, unasked.
+    cluster.sql("DROP TABLE trace_tags CASCADE; UPDATE alembic_version SET version_num = '451aebb31d03'", "refused")
+    assert "mlflow db upgrade" in refused(uri)
+    assert cluster.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'trace_tags'", "refused") == "0"

@@ -1,0 +1,83 @@
+"""What no run can ever be delivered to, or under what name, is refused in one line before anything is trained."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.tracking.stores.store import open_store
+from tests.commands.test_cli import is_one_line
+from tests.tools.servers import erring_server
+
+REFUSED = {  # what is typed, and what the line says beside it
+    "tracking.experiment='  '": "tracking.experiment=",
+    "tracking.experiment='a\tb'": "tracking.experiment=",
+    f"tracking.experiment='{'ü' * 101}'": "200 bytes",
+    "++tracking.tags={../a: 1}": "tracking.tags.../a",
+    "tracking.uri=http://": "http://HOST",
+    "tracking.uri=http://host:99999": "65535",
+    "tracking.uri=http://host:port": "65535",
+    "tracking.uri='http://a b'": "http://HOST",
+    "tracking.uri=ftp://host": "sqlite:///FILE",
+    "tracking.uri=sqlite:///:memory:": "lost",
+    "tracking.uri=sqlite:////etc/passwd": "tracking.uri=sqlite:////etc/passwd",
+    "tracking.uri=sqlite:////tmp": "folder",
+    "tracking.uri=sqlite:////proc/mlflow.db": "tracking.uri=sqlite:////proc/mlflow.db",
+    "tracking.uri=postgresql+nosuch://host/db": "driver",
+    "dataset.name=a/b": "dataset.name=a/b",
+    "dataset.name=../x": "dataset.name=../x",
+    "dataset.name=": "dataset.name=",
+}
+SWEEP = ("-m", "seed=1,2")
+MORE = [(SWEEP, typed) for typed in ("tracking.uri=http://", "dataset.name=../x")]
+MORE += [((*SWEEP, "sweep.dry_run=true"), "tracking.uri=sqlite:////etc/passwd")]
+
+
+@pytest.mark.parametrize(("how", "typed"), [*(((), typed) for typed in REFUSED), *MORE])
+def test_it_is_one_line_and_nothing_is_written(main, outputs, workdir, tmp_path, how, typed):
+    done = main(*how, "dataset=digits", "num_epoch=1", f"model_path={tmp_path / 'models'}", typed)
+    assert done.returncode == 2
+    assert is_one_line(done.stderr), done.stderr
+    assert REFUSED[typed] in done.stderr
+    assert (done.stdout, sorted(p.name for p in tmp_path.iterdir())) == ("", [workdir.name])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_lets_nobody_in_is_one_line(main, outputs, status):
+    with erring_server(status) as address:
+        done = main("dataset=digits", "num_epoch=1", f"tracking.uri={address}")
+    assert done.returncode == 2
+    assert is_one_line(done.stderr), done.stderr
+    assert f"tracking.uri={address}: " in done.stderr
+    assert not (outputs / "runs").exists()
+
+
+def test_an_experiment_whose_artifacts_can_not_be_written_is_one_line(main, ready):
+    (ready / "file").touch()
+    with sqlite3.connect(ready / "mlflow.db") as connection:
+        connection.execute("UPDATE experiments SET artifact_location = ?", (f"file://{ready}/file/x",))
+    done = main("dataset=digits", "num_epoch=1", "tracking.experiment=other")
+    assert done.returncode == 2
+    assert is_one_line(done.stderr), done.stderr
+    assert "tracking.experiment=other" in done.stderr
+    assert f"{ready}/file/x" in done.stderr
+    assert not (ready / "runs").exists()
+
+
+def test_artifacts_of_an_experiment_stay_in_their_folder(ready):
+    for name in (".", "..", "a/../../b"):
+        store = open_store(compose([f"tracking.experiment={name}"]).tracking)
+        location = store.client.get_experiment(store.experiment_id).artifact_location
+        inside = location.removeprefix((ready / "mlartifacts").as_uri() + "/")
+        assert "/" not in inside
+        assert inside not in {".", ".."}
+
+
+@pytest.mark.parametrize(("program", "flag"), [("predict", "dataset.name"), ("export", "dataset")])
+def test_another_command_refuses_such_a_name_too(main, outputs, program, flag):
+    done = main(*{"predict": ["dataset=digits"], "export": ["format=pt2"]}[program], f"{flag}=../x", program=program)
+    assert done.returncode == 2
+    assert is_one_line(done.stderr, f"lenet-{program}")
+    assert f"{flag}=../x" in done.stderr

@@ -1,0 +1,116 @@
+"""Which store runs go to, and what happens where it can't be used."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from lenet_exp.addresses import SQLITE, hide_password, store_uri
+from lenet_exp.api import compose
+from lenet_exp.errors import StoreError
+from lenet_exp.tracking.stores.store import StoreAway, connect, open_store
+from tests.tools.commands import SECRET, SMALL, end, lenet_train, start
+from tests.tools.stores import client, runs
+
+QUICK = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
+
+
+def test_by_default_it_is_a_file_in_the_outputs_folder_with_artifacts_beside_it(ready):
+    store = open_store(compose().tracking)
+    assert store.uri == f"{SQLITE}{ready / 'mlflow.db'}"
+    location = store.client.get_experiment(store.experiment_id).artifact_location
+    assert location == (ready / "mlartifacts" / "lenet_exp").as_uri()
+
+
+def test_runs_really_go_where_the_environment_or_the_flag_says(ready, tmp_path, empty_store):
+    places = {name: Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("environment", "flag")}
+    uris = {name: f"{SQLITE}{place / 'mlflow.db'}" for name, place in places.items()}
+    by_environment = lenet_train(*QUICK, outputs=ready, MLFLOW_TRACKING_URI=uris["environment"])
+    by_flag = lenet_train(
+        *QUICK, "seed=1", f"tracking.uri={uris['flag']}", outputs=ready, MLFLOW_TRACKING_URI=uris["environment"]
+    )
+    assert (by_environment.returncode, by_flag.returncode) == (0, 0)
+    assert [run.data.params["seed"] for run in runs(client(places["environment"]))] == ["0"]
+    assert [run.data.params["seed"] for run in runs(client(places["flag"]))] == ["1"]
+    assert client(ready).get_experiment_by_name("lenet_exp") is None
+    assert uris["flag"] in by_flag.stdout
+
+
+@pytest.mark.parametrize("revision", ["451aebb31d03", "0123456789ab"], ids=["an older MLflow", "an unknown MLflow"])
+def test_a_database_of_another_mlflow_is_one_line_and_nothing_is_trained(ready, revision):
+    with sqlite3.connect(ready / "mlflow.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    uri = f"{SQLITE}{ready / 'mlflow.db'}"
+    for arguments in (QUICK, ("-m", *QUICK, "seed=0,1")):
+        done = lenet_train(*arguments, outputs=ready)
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"lenet-train: tracking.uri={uri}: ")
+        assert f"mlflow db upgrade {uri}" in line
+        assert not (ready / "runs").exists()
+        assert not (ready / "sweeps").exists()
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", ".mlflow.db.lock"])
+def test_a_pipe_where_a_file_of_the_store_should_be_blocks_nobody(outputs, name):
+    outputs.mkdir()
+    os.mkfifo(outputs / name)
+    for opened in (lambda: open_store(compose().tracking), lambda: connect(store_uri(None))):
+        with pytest.raises((StoreAway, StoreError), match=r"mlflow\.db"):
+            opened()
+
+
+def test_a_deleted_experiment_is_one_line(ready):
+    store = open_store(compose(["tracking.experiment=gone"]).tracking)
+    store.client.delete_experiment(store.experiment_id)
+    done = lenet_train(*QUICK, "tracking.experiment=gone", outputs=ready)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"mlflow experiments restore --experiment-id {store.experiment_id}" in line
+
+
+@pytest.mark.slow(seconds=7)
+def test_first_starts_at_once(tmp_path):
+    outputs = tmp_path / "outputs"
+    started = [start(*QUICK, f"seed={seed}", "num_threads=1", outputs=outputs) for seed in range(4)]
+    for done in map(end, started):
+        assert done.returncode == 0, done.stderr
+        assert "tracking.uri" not in done.stderr
+    found = runs(client(outputs))
+    assert sorted(run.data.params["seed"] for run in found) == [str(seed) for seed in range(4)]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+def leaks(folder: Path) -> list[Path]:
+    """Files with the password in them."""
+    return [path for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+def counts(line: str) -> list[int]:
+    """How many runs, models and sweeps it tells of."""
+    return [int(number) for number in re.findall(r"\b(\d+) (?:run|model|sweep)", line)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://me:pw@host:5000", "http://me:***@host:5000"),
+        ("postgresql+psycopg2://me:p%2Fw@host/db", "postgresql+psycopg2://me:***@host/db"),
+        ("postgresql://host/db?user=me&password=pw&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        (r"tracking.uri=http\://me\:pw@127.0.0.1\:9", r"tracking.uri=http\://me:***@127.0.0.1\:9"),
+        (
+            "['a=http://me:pw@a', 'b=http://x:pw2@b,http://y:pw@c']",
+            "['a=http://me:***@a', 'b=http://x:***@b,http://y:***@c']",
+        ),
+        ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("sqlite:////home/me/a:b/mlflow.db", "sqlite:////home/me/a:b/mlflow.db"),
+    ],
+)
+def test_hide_password(uri, shown):
+    assert hide_password(uri) == shown

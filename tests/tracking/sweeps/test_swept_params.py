@@ -1,0 +1,36 @@
+"""What was swept, as parameters of the sweep's own run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lenet_exp.api import compose
+from lenet_exp.folders.records import SearchPlan, SweepPlan
+from lenet_exp.runs.jobs import freeze_jobs
+from lenet_exp.tracking.sweeps.swept_params import swept_params
+from tests.tools.commands import SMALL
+
+(JOB,) = freeze_jobs(["seed"], [[*SMALL, "seed=0"]], [compose([*SMALL, "seed=0"])])
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (["relu", "selu"], "relu, selu"),
+        (["3", "4", "5"], "3 to 5"),
+        (["0", "2", "4"], "0, 2, 4"),
+        ([f"0.{n}" for n in range(1, 26)], ", ".join(f"0.{n}" for n in range(1, 21)) + " and 5 more"),
+    ],
+)
+def test_a_grid_has_its_values_each_once(values, shown):
+    jobs = [replace(JOB, swept={"flag": value}) for value in [*values, *values]]
+    assert swept_params(SweepPlan(created_ms=0, swept=["+flag"]), jobs) == {"flag": shown}
+
+
+def test_a_search_has_its_space_as_it_was_typed():
+    search = SearchPlan(sampler="tpe", pruner="none", objective="accuracy")
+    overrides = ["dataset=digits", "optimizer.lr=interval(0.01,1)"]
+    plan = SweepPlan(created_ms=0, swept=["optimizer.lr"], overrides=overrides, search=search)
+    assert swept_params(plan, [replace(JOB, swept={"optimizer.lr": "0.5"})]) == {"optimizer.lr": "interval(0.01,1)"}

@@ -1,0 +1,185 @@
+"""Models of the argparse program: read exactly, and nothing that such a file may carry is run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lenet_exp.api import compose
+from lenet_exp.data.images import normalise
+from lenet_exp.data.readers import read_images
+from lenet_exp.errors import UserError
+from lenet_exp.training.evaluate import predict_classes
+from lenet_exp.training.trained.ancestor import load_ancestor
+from tests.training.trained.argparse_script import LeNet5, save
+
+MODELS = Path(
+    os.environ.get("LENET_EXP_ANCESTOR_MODELS") or Path(__file__).resolve().parents[4] / "shared" / "ancestor_models"
+)
+MNIST = MODELS / "MNIST_epoch43_acc0.9913.pkl"
+published = pytest.mark.skipif(not MNIST.is_file(), reason="the ancestor's published models are not here")
+
+
+@published
+@pytest.mark.slow(seconds=1)
+@pytest.mark.parametrize(
+    ("file", "dataset", "correct"),
+    [(MNIST.name, "mnist", 9894), ("FashionMNIST_epoch38_acc0.9094.pkl", "fashion_mnist", 9036)],
+)
+def test_its_published_models_give_exactly_the_published_accuracy(file, dataset, correct, real_data):
+    raw = read_images(compose([f"dataset={dataset}"]).dataset, real_data, "test")
+    predictions = predict_classes(load_ancestor(MODELS / file), normalise(raw.images, raw.white), 500)
+    assert int((predictions == raw.labels).sum()) == correct
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "prelu": nn.PReLU,
+    "rrelu": lambda: nn.RReLU(0.1, 0.4),
+    "elu": lambda: nn.ELU(0.7),
+    "selu": nn.SELU,
+    "tanh": nn.Tanh,
+}
+
+
+@pytest.mark.parametrize(("name", "dropout"), [*((name, 0.3) for name in ACTIVATIONS), ("selu", 0)])
+def test_any_of_its_activations_and_dropout_settings_work(name, dropout, tmp_path):
+    network = LeNet5(ACTIVATIONS[name], dropout).eval()
+    save(network, tmp_path / "model.pkl")
+    images = torch.rand(5, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(load_ancestor(tmp_path / "model.pkl")(images), network(images))
+
+
+def opcodes(name: str, argument: str) -> bytes:
+    """A pickle that calls `name` (as `module attribute`) with a text, by the old GLOBAL and REDUCE."""
+    text = argument.encode()
+    return b"\x80\x02c" + name.replace(" ", "\n").encode() + b"\nX" + struct.pack("<I", len(text)) + text + b"\x85R."
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
+    """Pickles that would create `marker`, and what the refusal has to name."""
+    touch = f"touch {marker}"
+    code = f"open({str(marker)!r}, 'w')"
+    protocol_4 = pickle.dumps(Call(os.system, touch), protocol=4)
+    inst = b"(X" + struct.pack("<I", len(touch)) + touch.encode() + b"iposix\nsystem\n."
+    build = b"\x80\x02cos\n_wrap_close\n)\x81}X\x06\x00\x00\x00streamX\x01\x00\x00\x00as\x62."
+    return {
+        "os.system": (pickle.dumps(Call(os.system, touch), protocol=2), "posix.system"),
+        "eval": (opcodes("__builtin__ eval", code), "__builtin__.eval"),
+        "dotted": (opcodes("torch.nn.modules.activation torch.os.system", touch), "torch.os.system"),
+        "a module of another kind": (opcodes("torch.nn.modules.container Sequential", ""), "container.Sequential"),
+        "a name from the stack": (protocol_4, "FRAME"),
+        "a name from the stack, no frame": (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", "SHORT_BINUNICODE"),
+        "an instance opcode": (inst, "INST"),
+        "an extension": (b"\x80\x02\x82\x01.", "EXT1"),
+        "a state for a foreign class": (build, "os._wrap_close"),
+    }
+
+
+def archive(path: Path, *pickles: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as written:
+        for name, content in pickles:
+            written.writestr(name, content)
+        written.writestr("archive/version", "3\n")
+    return path
+
+
+@pytest.mark.parametrize("attack", sorted(attacks(Path("x"))))
+def test_a_pickle_with_anything_else_is_refused_by_name_and_nothing_is_run(attack, tmp_path):
+    marker = tmp_path / "ran"
+    content, named = attacks(marker)[attack]
+    path = archive(tmp_path / "evil.pkl", ("archive/data.pkl", content))
+    with pytest.raises(UserError, match="refused") as caught:
+        load_ancestor(path)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not marker.exists()
+
+
+def test_the_attacks_would_work_where_pickle_is_trusted(tmp_path):
+    marker = tmp_path / "ran"
+    pickle.loads(attacks(marker)["os.system"][0])
+    assert marker.exists()
+
+
+def test_an_attack_hidden_in_a_real_model_is_refused(tmp_path):
+    save(LeNet5(nn.SELU, 0), tmp_path / "model.pkl")
+    marker = tmp_path / "ran"
+    hidden, _ = attacks(marker)["os.system"]
+    with zipfile.ZipFile(tmp_path / "model.pkl") as model, zipfile.ZipFile(tmp_path / "evil.pkl", "w") as evil:
+        for entry in model.infolist():
+            content = model.read(entry)
+            if entry.filename.endswith("data.pkl"):  # run the call, drop its result, go on as before
+                content = content[:2] + hidden[2:-1] + b"0" + content[2:]
+            evil.writestr(entry.filename, content)
+    with pytest.raises(UserError, match=r"posix\.system; refused"):
+        load_ancestor(tmp_path / "evil.pkl")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all", pickle.dumps(Call(os.system, "true"), protocol=2)])
+def test_what_is_no_archive_is_refused(content, tmp_path):
+    (tmp_path / "bad.pkl").write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.pkl"):
+        load_ancestor(tmp_path / "bad.pkl")
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pkl", "w", zipfile.ZIP_DEFLATED) as written:
+        written.writestr("archive/data.pkl", b"\x80\x02N.")
+        with written.open("archive/data/0", "w") as big:
+            for _ in range(70):
+                big.write(bytes(2**20))
+    assert (tmp_path / "bomb.pkl").stat().st_size < 2**20
+    with pytest.raises(UserError, match="64 MiB"):
+        load_ancestor(tmp_path / "bomb.pkl")
+
+
+def test_another_module_or_a_model_of_another_shape_is_no_model(tmp_path):
+    network = LeNet5(nn.SELU, 0)
+    network.fc3 = nn.Linear(84, 11)
+    save(network, tmp_path / "shape.pkl")
+    torch.save({"a": 1}, tmp_path / "other.pkl")
+    for name in ("shape", "other"):
+        with pytest.raises(UserError, match=rf"{name}\.pkl: not a LeNet-5"):
+            load_ancestor(tmp_path / f"{name}.pkl")
+
+
+@pytest.mark.parametrize(
+    ("pickles", "says"),
+    [
+        ([b"\x80\x02" + b"N0" * 30_000 + b"N."], "50000 opcodes"),
+        ([b"\x80\x02N." + bytes(2**21)], "1 MiB"),
+        ([b"\x80\x02N."] * 2, "allowed is one"),
+    ],
+)
+def test_pickles_of_more_than_a_network_are_refused_before_they_fill_the_memory(pickles, says, tmp_path):
+    path = archive(tmp_path / "long.pkl", *((f"{n}/data.pkl", content) for n, content in enumerate(pickles)))
+    with pytest.raises(UserError, match=says):
+        load_ancestor(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: None])
+def test_a_pipe_in_place_of_a_model_blocks_nothing_and_a_missing_file_is_named(make, tmp_path):
+    make(tmp_path / "model.pkl")
+    with pytest.raises(UserError, match=r"model\.pkl: can't be read"):
+        load_ancestor(tmp_path / "model.pkl")

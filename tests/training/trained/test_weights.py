@@ -1,0 +1,81 @@
+"""Weights on disk and their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
+from tests.training.small import configure, start
+
+NAMES = st.text(min_size=1, max_size=12).filter(lambda name: name != "__metadata__")
+TENSORS = st.sampled_from([np.float32, np.float64, np.int64, np.uint8]).flatmap(
+    lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=0, min_side=0, max_side=4))
+)
+WEIGHTS = st.dictionaries(NAMES, TENSORS.map(torch.from_numpy), min_size=1, max_size=5)
+
+
+def bits(tensor: torch.Tensor) -> tuple:
+    return tensor.dtype, tuple(tensor.shape), tensor.contiguous().numpy().tobytes()
+
+
+@settings(max_examples=12)
+@given(weights=WEIGHTS, metadata=st.dictionaries(st.text(), st.text(), max_size=3))
+def test_weights_and_metadata_come_back_bit_for_bit(weights, metadata, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "weights.safetensors"
+    save_weights(path, weights, metadata)
+    loaded, text = load_weights(path)
+    assert {name: bits(t) for name, t in loaded.items()} == {name: bits(t) for name, t in weights.items()}
+    assert text == metadata
+    assert list(loaded) == list(weights)  # the format sorts its tensors, and the digest goes by their order
+    assert weights_digest(loaded) == weights_digest(weights)
+
+
+def test_a_networks_weights_come_back_with_the_same_digest(tmp_path):
+    lane, _ = start(configure("activation=prelu"))
+    state = lane.model.state_dict()
+    assert not state["conv2.weight"].is_contiguous()  # channels-last, as it trains
+    save_weights(tmp_path / "w.safetensors", state, {})
+    other, _ = start(configure("activation=prelu", "seed=1"))
+    other.model.load_state_dict(load_weights(tmp_path / "w.safetensors")[0])
+    assert weights_digest(other.model.state_dict()) == weights_digest(state)
+    assert (tmp_path / "w.safetensors").read_bytes()[8:9] == b"{"  # a length, then JSON: no pickle
+
+
+A, B = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([5.0, 6.0])
+OTHERS = {
+    "order": {"b": B, "a": A},
+    "name": {"a": A, "c": B},
+    "value by one unit in the last place": {"a": torch.nextafter(A, torch.tensor(9.0)), "b": B},
+    "sign of zero": {"a": A, "b": torch.tensor([5.0, -0.0])},
+    "shape": {"a": A.reshape(2, 2), "b": B},
+    "type": {"a": A.double(), "b": B},
+    "one less": {"a": A},
+    "exchanged": {"a": B, "b": A},
+    "border between tensors": {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([4.0, 5.0, 6.0])},
+}
+
+
+def test_the_digest_tells_all_differences_apart():
+    digests = {what: weights_digest(weights) for what, weights in OTHERS.items()}
+    digests["the original"] = weights_digest({"a": A, "b": B})
+    digests["zero"] = weights_digest({"a": A, "b": torch.tensor([5.0, 0.0])})
+    assert len(set(digests.values())) == len(digests)
+
+
+def test_the_digest_does_not_depend_on_how_weights_lie_in_memory():
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    assert weights_digest({"x": x}) == weights_digest({"x": x.to(memory_format=torch.channels_last)})
+    assert weights_digest({"x": x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)}) == weights_digest({"x": x})
+    assert weights_digest({"x": x.clone().requires_grad_()}) == weights_digest({"x": x})
+
+
+def test_the_digest_is_sha_256_over_names_shapes_and_bytes():
+    by_hand = hashlib.sha256(b"w (2,) torch.float32" + struct.pack("<2f", 1, 2) + b"b () torch.int64" + bytes(8))
+    assert weights_digest({"w": torch.tensor([1.0, 2.0]), "b": torch.tensor(0)}) == by_hand.hexdigest()

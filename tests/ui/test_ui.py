@@ -1,0 +1,205 @@
+"""lenet-ui: which store and sweep it shows, and how it ends. Its pages are looked at in tests/browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import requests
+
+from lenet_exp.ui.links import MOST_COLUMNS, View, _differing
+from tests.browser.served import lenet_ui, links_in
+from tests.commands.test_cli import is_one_line
+from tests.tools.commands import ROOT, SMALL, end, free_port, lenet_train, start
+from tests.tools.stores import client, runs
+
+OTHER = "experiment=other"  # of `empty_store`
+BARE = ("tracking.plots=false", "tracking.models=none")
+SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "seed=0,1")
+
+
+def health(address: str) -> int:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{address}/health", timeout=30) as answer:
+        return answer.status
+
+
+def processes_of(port: int) -> list[str]:
+    """The processes of a server on this port."""
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if f"--port {port} " in f"{line} "]
+
+
+def wait_for_processes(port: int, there: bool) -> None:
+    for _ in range(600):
+        if bool(processes_of(port)) == there:
+            return
+        time.sleep(0.1)
+    raise AssertionError(processes_of(port))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("prot=1",), ("prot=1", "port=?")),
+        (("open=True",), ("open=True", "true?")),
+        (("port=70000",), ("port=70000", "65535")),
+        ((), ("experiment=lenet_exp", "other")),
+        (("experiment=othr",), ("experiment=othr", "other?")),
+        (("sweep=last",), ("sweep=last",)),
+        (("sweep=abcd",), ("abcd",)),
+        (("sweep=" + "0" * 32, OTHER), ("0" * 32, "sqlite:///")),
+        ((OTHER, "host=192.0.2.1"), ("host=192.0.2.1",)),
+        ((OTHER, "host=no.such.name.invalid"), ("no.such.name.invalid",)),
+        ((OTHER, "host="), ("host=:",)),
+        (("tracking.uri=sqlite:////no/mlflow.db",), ("/no/mlflow.db",)),
+        (("tracking.uri=sqlite:///none.db",), ("none.db", "not a database")),
+    ],
+)
+def test_a_mistake_is_one_line(main, ready, workdir, arguments, said):
+    (workdir / "none.db").write_text("this is no database, but long enough to look like a file that holds one\n" * 9)
+    done = main(*arguments, program="ui")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert is_one_line(done.stderr, "lenet-ui")
+    assert all(words in done.stderr for words in said), done.stderr
+
+
+def test_help_imports_neither_mlflow_nor_torch(tmp_path):
+    code = "import sys; sys.argv[1:] = ['--help']; from lenet_exp.commands.ui import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
+    code += "assert not {'mlflow', 'torch', 'hydra'} & set(sys.modules)"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    shown = subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=env, capture_output=True)
+    assert b"sweep=" in shown.stdout
+
+
+def test_params_that_tell_the_runs_apart():
+    both = {"optimizer.lr": "0.1", "schedule.shape": "cosine", "schedule.warmup": "0", "seed": "0"}
+    runs = [both, both | {"schedule.shape": "linear", "seed": "1"}, both | {"schedule.warmup": "0.1", "seed": "2"}]
+    assert _differing(["optimizer.lr", "seed"], runs) == ["optimizer.lr", "seed"]  # as swept, though one value is left
+    assert _differing(["seed", "schedule"], runs) == ["seed", "schedule.shape", "schedule.warmup"]
+    assert _differing(["experiment"], runs) == ["schedule.shape", "schedule.warmup", "seed"]
+    assert _differing(["seed"], []) == []
+    many = [{f"optimizer.flag_{i}": value for i in range(40)} for value in "ab"]
+    assert len(_differing(["optimizer"], many)) == MOST_COLUMNS
+
+
+def test_a_saved_view_fits_in_a_tag_of_the_oldest_mlflow_and_is_whole_for_releases_of_mlflow_that_take_it_as_it_is():
+    """MLflow 3.11 shows "Something went wrong" without one of these."""
+    grouped = {"grouped": ["seed"], "accuracies": (0.1, 0.9)}
+    for more in ({}, grouped, {"parallel": True}):
+        saved = json.loads(View("sweep", "name", 0, "", ["seed"], **more).saved())
+        assert (saved["runsPinned"], saved["runsHidden"], saved["runsVisibilityMap"]) == ([], [], {})
+        assert saved["globalLineChartConfig"]["xAxisKey"] == "step"
+    params = [f"regularization.a_long_name_of_a_flag_{i}" for i in range(MOST_COLUMNS)]
+    longest = View(f"sweep-{'0' * 32}", "name " * 40, 10**13, f'tags.sweeps LIKE "%{"0" * 32}%"', params)
+    assert len(longest.saved()) <= 5000
+
+
+@pytest.mark.slow(seconds=10)
+def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_nothing_behind(ready, tmp_path):
+    """A busy port, files that hide modules, other servers' settings, a terminal over SSH."""
+    here, ran = tmp_path / "here", tmp_path / "ran"
+    here.mkdir()
+    for name in ("mlflow", "uvicorn", "flask", "sklearn", "torch", "secrets"):
+        (here / f"{name}.py").write_text(f"open({str(ran)!r}, 'w')\nraise ImportError\n")
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    settings = {"MLFLOW_STATIC_PREFIX": "/elsewhere", "MLFLOW_GUNICORN_OPTS": "--preload", "MLFLOW_ARTIFACTS_ONLY": "1"}
+    settings |= {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22", "USER": "ada"}
+    more = {"cwd": here, "env": settings, "module": "tests.documents.console"}
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with lenet_ui(OTHER, f"port={port}", outputs=ready, **more) as served:
+            assert served.port != port
+            assert health(served.address) == 200
+            assert len(processes_of(served.port)) == 2  # mlflow server and its one uvicorn
+            served.process.send_signal(signal.SIGINT)
+            done = end(served.process)
+    assert done.returncode == 130
+    assert {str(port), str(served.port)} <= set(re.findall(r"\d+", done.stderr))
+    assert f"ssh -N -L {served.port}:127.0.0.1:{served.port} ada@192.0.2.1" in done.stderr
+    assert processes_of(served.port) == []
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.slow(seconds=7)
+def test_host_lets_others_in_by_the_machines_name_and_says_what_that_means(ready):
+    name = socket.gethostname()
+    with lenet_ui(OTHER, "host=0.0.0.0", outputs=ready) as served:
+        assert served.address == f"http://{name}:{served.port}"
+        search = {"experiment_ids": ["1"]}
+        at = f"http://127.0.0.1:{served.port}/ajax-api/2.0/mlflow/runs/search"
+        for asked_as, status in {
+            f"{name}:{served.port}": 200,
+            f"10.1.2.3:{served.port}": 200,
+            "evil.example": 403,
+        }.items():
+            headers = {"Host": asked_as, "Origin": f"http://{asked_as}"}
+            assert requests.post(at, json=search, headers=headers, timeout=30).status_code == status
+        served.process.send_signal(signal.SIGTERM)
+        done = end(served.process)
+    assert done.returncode == 143
+    assert "host=0.0.0.0" in done.stderr
+
+
+@pytest.mark.slow(seconds=1)
+def test_ctrl_c_while_the_server_starts_leaves_nothing_behind(ready):
+    port = free_port()
+    process = start(OTHER, f"port={port}", outputs=ready, program="ui")
+    wait_for_processes(port, there=True)
+    process.send_signal(signal.SIGINT)
+    assert end(process).returncode == 130
+    assert processes_of(port) == []
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_server_that_does_not_start_is_one_line_with_what_it_said(ready):
+    done = end(start(OTHER, "port=0", outputs=ready, program="ui", env={"UVICORN_LOG_LEVEL": "loud"}))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert is_one_line(f"{done.stderr.splitlines()[-1]}\n", "lenet-ui")
+    assert "'loud'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow(seconds=8)
+def test_a_sweep_is_shown_from_its_own_store_and_killed_outright_it_takes_its_server_along(ready, tmp_path):
+    """By its folder, which has been moved, from elsewhere, where another store is named."""
+    assert lenet_train(*SWEEP, "tracking.experiment=mine", outputs=ready).returncode == 0
+    moved = Path(shutil.move(ready, tmp_path / "moved"))
+    (folder,) = (moved / "sweeps").iterdir()
+    (parent,) = runs(client(moved), "sweep", "mine")
+    elsewhere = {"MLFLOW_TRACKING_URI": "sqlite:///no.db"}
+    with lenet_ui(f"sweep={folder}", outputs=tmp_path / "empty", env=elsewhere) as served:
+        assert served.links["sweep"].partition("?")[0].endswith(f"/runs/{parent.info.run_id}")
+        served.process.kill()
+        served.process.wait()
+        wait_for_processes(served.port, there=False)
+
+
+@pytest.mark.slow(seconds=8)
+def test_of_a_server_only_the_links_are_printed_whichever_way_a_sweep_is_named(main, ready, tmp_path, monkeypatch):
+    with lenet_ui(OTHER, outputs=ready) as served:
+        here = tmp_path / "here"
+        assert lenet_train(*SWEEP, f"tracking.uri={served.address}", outputs=here).returncode == 0
+        (folder,) = (here / "sweeps").iterdir()
+        secret = f"tracking.uri={served.address.replace('//', '//someone:hunter2@')}"
+        monkeypatch.setenv("LENET_EXP_OUTPUTS", str(here))
+        done = main(program="ui")
+        links = links_in(done.stdout)
+        parent = links["sweep"].partition("?")[0].rpartition("/")[2]
+        assert set(links) == {"runs", "curves", "sweep", "parallel"}
+        assert all(url.startswith(f"{served.address}/#/") for url in links.values())
+        assert links_in(main(f"sweep={folder.name[:6]}", program="ui").stdout) == links
+        monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / "elsewhere"))
+        told = main(f"sweep={parent}", secret, program="ui")
+        assert links_in(told.stdout) == links
+        assert "hunter2" not in told.stdout + told.stderr
