@@ -73,10 +73,10 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.addresses import hide_password
         from lenet_exp.config.grid import span
         from lenet_exp.config.quick import QuickComposer
-        from lenet_exp.confirmation.command import check_fresh
         from lenet_exp.folders.sweep_folder import sweep_of
         from lenet_exp.machine import command_line
         from lenet_exp.runs.jobs import check_jobs, freeze_jobs, tell_once
+        from lenet_exp.sweeps.confirms import check_fresh
         from lenet_exp.sweeps.session import Asked
 
         assert self.config is not None

@@ -128,13 +128,17 @@ def search(
     from lenet_exp.search.sampling import check_installed
 
     check_installed()  # before what imports Optuna
+    from lenet_exp.confirmation.start import confirm_search
     from lenet_exp.search.search_here import search_here
 
     budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
     budgets |= {"seeds": seeds, "confirm": confirm}
     given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
     spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
-    return search_here([*overrides, *given, *(f"{flag}={values}" for flag, values in spelt.items())])
+    planned, found = search_here([*overrides, *given, *(f"{flag}={values}" for flag, values in spelt.items())])
+    if not planned.config.sweep.dry_run:
+        confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri, [])
+    return found
 
 
 def compare(

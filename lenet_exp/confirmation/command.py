@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lenet_exp.comparison.compare import SPLIT, Comparison
-from lenet_exp.comparison.confirm import Plan, confirmation, plan, plan_against
+from lenet_exp.comparison.confirm import Plan, plan, plan_against
 from lenet_exp.comparison.runs import configuration
-from lenet_exp.config.schema import Config
 from lenet_exp.confirmation.against import beside
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.outputs import outputs_dir
+from lenet_exp.sweeps.confirms import Flags
 
 FIRST = 1000  # fresh seeds begin at a multiple of it
 NOT_KEPT = (
@@ -84,14 +83,6 @@ def confirmed_sweep(which: str | None) -> SweepFolder:
     return sweep if confirms is None or which is not None else find_sweep(str(sweep.path.parent / confirms))
 
 
-Flags = frozenset[tuple[str, str]]
-
-
-def configurations(sweep: SweepFolder) -> frozenset[Flags]:
-    """What a sweep trains, without seeds."""
-    return frozenset(frozenset(configuration(job.config).items()) for job in sweep.jobs())
-
-
 def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
     """The sweeps that confirm this one for a data set, ended or not."""
     found = [s for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
@@ -125,41 +116,6 @@ def confirming(sweep: SweepFolder, comparison: Comparison, asked: Asked) -> Conf
     arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, asked.uri)]
     trained = frozenset(frozenset(configuration(config).items()) for config in configs)
     return Confirming(wanted, [*arguments, *own], ended, trained)
-
-
-def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
-    """Raises:
-    ConfigError: the sweep that these jobs confirm is not there, has a seed of theirs or lacks a configuration of
-        theirs, or `sweep.points` is missing.
-    """
-    confirms, points = config.sweep.confirms, config.sweep.points
-    if (confirms is None) != (points is None):
-        raise ConfigError("sweep.confirms, sweep.points: allowed is both or none; lenet-compare confirm= has the line")
-    if confirms is None:
-        return
-    sweep = find_sweep(confirms)
-    used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
-    if used:
-        raise ConfigError(f"seed={min(used)}: sweep {sweep.id} has seen it; allowed are seeds that it has not")
-    tested = configurations(sweep)
-    first = configuration(jobs[0].config)
-    for job in jobs:
-        if config.sweep.against and configuration(job.config) != first:
-            continue
-        other = frozenset(configuration(job.config).items())
-        if other not in tested:
-            nearest = min(tested, key=lambda c: len(c ^ other))
-            flag = min(flag for flag, _ in nearest ^ other)
-            was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
-            raise ConfigError(f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, has not; allowed is {was}")
-
-
-def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
-    """Keeps whether a sweep that confirms another has done so, once all its runs have ended."""
-    if sweep.started().confirms is not None:
-        found = [confirmation(comparison) for comparison in comparisons]
-        answers = {c.confirmed for c in found if c is not None}
-        sweep.save(confirmed=None if None in answers or not answers else all(answers))
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
@@ -200,8 +156,3 @@ def _absolute(job: Job, key: str, value: str) -> str:
     if path is None:
         return value
     return path if re.fullmatch(r"[\w./+-]+", path) else "'" + path.replace("'", r"\'") + "'"
-
-
-def lies_here(sweep: SweepFolder) -> bool:
-    """Whether a sweep is of this outputs folder, and so its overrides are one's own."""
-    return sweep.outputs.resolve() == outputs_dir().resolve()

@@ -14,17 +14,16 @@ from lenet_exp.comparison.confirm import answer, confirmation
 from lenet_exp.confirmation.command import (
     Asked,
     Confirming,
-    configurations,
     confirmations,
     confirmed_sweep,
     confirming,
-    lies_here,
 )
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.stopping import run_child
+from lenet_exp.sweeps.confirms import configurations, lies_here
 
 LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
 

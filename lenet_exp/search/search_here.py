@@ -10,12 +10,11 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_exp.config.compose import free_tags
-from lenet_exp.confirmation.start import confirm_search
 from lenet_exp.errors import RunsFailed
 from lenet_exp.folders.results import JobResult
 from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
-from lenet_exp.search.plan import plan_search, print_plan
+from lenet_exp.search.plan import Planned, plan_search, print_plan
 from lenet_exp.search.search import SearchRun
 from lenet_exp.sweeps.from_python import composed, composing, launcher_of
 from lenet_exp.sweeps.session import Asked, sweep_session
@@ -40,12 +39,15 @@ class Searched:
     left: list[JobResult] = field(default_factory=list)
 
 
-def search_here(overrides: Sequence[str]) -> Searched:
+def search_here(overrides: Sequence[str]) -> tuple[Planned, Searched]:
     """Searches to its budgets, or goes on with it.
 
     Args:
         overrides: as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`; with
             `sweep.dry_run=true` it is only said what would be searched.
+
+    Returns:
+        What was planned, and what it came to. The best is not confirmed yet.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
@@ -54,7 +56,7 @@ def search_here(overrides: Sequence[str]) -> Searched:
         planned = plan_search(OverridesParser.create().parse_overrides(free_tags(list(overrides))), composed)
         if planned.config.sweep.dry_run:
             print_plan(planned)
-            return Searched(planned.sweep.path, [], None, None)
+            return planned, Searched(planned.sweep.path, [], None, None)
         run = SearchRun(planned)
         asked = Asked(command_line(), planned.overrides, [flag.name for flag in planned.flags], planned.asked)
         results: list[JobResult] = []
@@ -64,10 +66,9 @@ def search_here(overrides: Sequence[str]) -> Searched:
         ):
             run.run(session, launcher_of(planned.config), {})
             results = session.results()
-    confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri, [])
     found = planned.sweep.started().search
     if found is None:
-        return Searched(planned.sweep.path, results, None, None)
+        return planned, Searched(planned.sweep.path, results, None, None)
     runs = {result.job.run: result for result in reversed(results)}
     left = [runs[run] for run in found.left or [] if run in runs]
-    return Searched(planned.sweep.path, results, best_result(found, results), found.best_value, left)
+    return planned, Searched(planned.sweep.path, results, best_result(found, results), found.best_value, left)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, Models
-from lenet_exp.confirmation.command import keep_answer
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.sweep_table import print_sweep
+from lenet_exp.sweeps.confirms import keep_answer
 from lenet_exp.sweeps.repair import OWN_RUN
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.parent import close_parent, left_of_sweep, name_parent

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lenet_exp.config.schema import Config
-from lenet_exp.confirmation.command import lies_here
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.sweeps.confirms import lies_here
 from lenet_exp.training.trained.trust import foreign_class
 
 

@@ -11,13 +11,13 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.config.compose import free_tags, typed
 from lenet_exp.config.grid import span
 from lenet_exp.config.quick import QuickComposer
-from lenet_exp.confirmation.command import check_fresh
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.machine import command_line
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import display
 from lenet_exp.runs.jobs import check_jobs, freeze_jobs, tell_engines, tell_once
+from lenet_exp.sweeps.confirms import check_fresh
 from lenet_exp.sweeps.estimate import print_estimate
 from lenet_exp.sweeps.from_python import composed, composing, launcher_of
 from lenet_exp.sweeps.session import Asked, sweep_session

@@ -1,0 +1,62 @@
+"""What a sweep that confirms another has to keep to, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.confirm import confirmation
+from lenet_exp.comparison.runs import configuration
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import ConfigError
+from lenet_exp.folders.find import find_sweep
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.outputs import outputs_dir
+
+Flags = frozenset[tuple[str, str]]
+
+
+def lies_here(sweep: SweepFolder) -> bool:
+    """Whether a sweep is of this outputs folder, and so its overrides are one's own."""
+    return sweep.outputs.resolve() == outputs_dir().resolve()
+
+
+def configurations(sweep: SweepFolder) -> frozenset[Flags]:
+    """What a sweep trains, without seeds."""
+    return frozenset(frozenset(configuration(job.config).items()) for job in sweep.jobs())
+
+
+def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
+    """Raises:
+    ConfigError: the sweep that these jobs confirm is not there, has a seed of theirs or lacks a configuration of
+        theirs, or `sweep.points` is missing.
+    """
+    confirms, points = config.sweep.confirms, config.sweep.points
+    if (confirms is None) != (points is None):
+        raise ConfigError("sweep.confirms, sweep.points: allowed is both or none; lenet-compare confirm= has the line")
+    if confirms is None:
+        return
+    sweep = find_sweep(confirms)
+    used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
+    if used:
+        raise ConfigError(f"seed={min(used)}: sweep {sweep.id} has seen it; allowed are seeds that it has not")
+    tested = configurations(sweep)
+    first = configuration(jobs[0].config)
+    for job in jobs:
+        if config.sweep.against and configuration(job.config) != first:
+            continue
+        other = frozenset(configuration(job.config).items())
+        if other not in tested:
+            nearest = min(tested, key=lambda c: len(c ^ other))
+            flag = min(flag for flag, _ in nearest ^ other)
+            was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
+            raise ConfigError(f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, has not; allowed is {was}")
+
+
+def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
+    """Keeps whether a sweep that confirms another has done so, once all its runs have ended."""
+    if sweep.started().confirms is not None:
+        found = [confirmation(comparison) for comparison in comparisons]
+        answers = {c.confirmed for c in found if c is not None}
+        sweep.save(confirmed=None if None in answers or not answers else all(answers))
