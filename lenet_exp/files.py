@@ -10,12 +10,16 @@ import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from lenet_exp.errors import ConfigError
 
 LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; the file system's own, less what is put behind a path of ours
+
+# What a JSON file holds.
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
 def user_path(text: str) -> Path:

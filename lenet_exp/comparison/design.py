@@ -66,7 +66,18 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
     points = plan.points and plan.points / 100
     runs, search = len({r.job.run for r in results}), plan.search
     left = frozenset(search.left) if search is not None and search.left is not None else None
-    return Design(runs, known, 1, plan.confirms, points, leader, _has_seeds(search), sweep, left, _against(results))
+    return Design(
+        runs=runs,
+        known=known,
+        sweeps=1,
+        confirms=plan.confirms,
+        points=points,
+        leader=leader,
+        searched=_has_seeds(search),
+        sweep=sweep,
+        left=left,
+        against=_against(results),
+    )
 
 
 def _against(results: Sequence[JobResult]) -> bool:

@@ -206,14 +206,14 @@ class Searched:
         first, finished = runs[0], [run.value for run in runs if run.outcome is Outcome.finished]
         known = [run.value for run in runs if not math.isnan(run.value)]
         return SearchedTrial(
-            first.trial,
-            first.name,
-            first.flags,
-            Outcome.finished if finished else first.outcome,
-            statistics.fmean(finished) if finished else math.nan,
-            max(known, key=self.better, default=math.nan),
-            len(finished),
-            max(len(run.curve) for run in runs),
+            number=first.trial,
+            name=first.name,
+            flags=first.flags,
+            outcome=Outcome.finished if finished else first.outcome,
+            value=statistics.fmean(finished) if finished else math.nan,
+            so_far=max(known, key=self.better, default=math.nan),
+            finished=len(finished),
+            epochs=max(len(run.curve) for run in runs),
         )
 
 
@@ -234,7 +234,9 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> Searched | None:
     begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
-    return Searched(how, objective, flags, runs, begun, target, config_dir_of(plan))
+    return Searched(
+        how=how, objective=objective, flags=flags, runs=runs, begun=begun, target=target, config_dir=config_dir_of(plan)
+    )
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:
@@ -255,17 +257,17 @@ def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: Aim) -> Searched
     swept = {flag.lstrip("+"): text for flag, text in job.swept.items()}
     values, (outcome, _) = aim.values(epochs), aim.told(result.outcome, epochs)
     return SearchedRun(
-        job.number if job.trial is None else job.trial,
-        job.name,
-        job.config.dataset.name,
-        json.dumps(configuration(job.config), sort_keys=True),
-        {flag.name: swept.get(flag.name, ABSENT) for flag in flags},
-        outcome,
-        values[0] if values is not None else math.nan,
-        [epoch.val_loss if aim.objective is Objective.loss else epoch.val_accuracy for epoch in epochs],
-        [epoch.time_ms for epoch in epochs],
-        result.record.ended_ms if result.record is not None else 0,
-        job.overrides,
+        trial=job.number if job.trial is None else job.trial,
+        name=job.name,
+        dataset=job.config.dataset.name,
+        configuration=json.dumps(configuration(job.config), sort_keys=True),
+        flags={flag.name: swept.get(flag.name, ABSENT) for flag in flags},
+        outcome=outcome,
+        value=values[0] if values is not None else math.nan,
+        curve=[epoch.val_loss if aim.objective is Objective.loss else epoch.val_accuracy for epoch in epochs],
+        epoch_ends=[epoch.time_ms for epoch in epochs],
+        ended=result.record.ended_ms if result.record is not None else 0,
+        overrides=job.overrides,
     )
 
 

@@ -171,9 +171,20 @@ def _differences(found: Pairs, differs: Bools, level: Floats, comparisons: int) 
         if math.isnan(p):
             results.append(Difference(points, n))
             continue
-        test, spread, df = "paired" if found.paired[i] else "welch", float(found.spread[i]), float(found.df[i])
-        at, ends = float(level[i]), (float(low[i]), float(high[i]))
-        results.append(Difference(points, n, test, float(p), spread, df, at, *ends, bool(differs[i])))
+        results.append(
+            Difference(
+                points=points,
+                n=n,
+                test="paired" if found.paired[i] else "welch",
+                p=float(p),
+                spread=float(found.spread[i]),
+                df=float(found.df[i]),
+                level=float(level[i]),
+                low=float(low[i]),
+                high=float(high[i]),
+                differs=bool(differs[i]),
+            )
+        )
     return results
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective_keywords, option_class
+from lenet_exp.files import Json
 
 # Raise it when the same configuration would give other weights; stored golden losses make the tests say so.
 TRAINING_VERSION = 1
@@ -26,9 +26,9 @@ def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Any]:
+def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Json]:
     """What `fingerprint` hashes."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Json] = {}
     for flag, _, f in knobs():
         value = value_of(config, flag)
         if not f.metadata["result"] or value == f.metadata["neutral"] or not has_effect(config, f):

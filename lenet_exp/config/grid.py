@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
@@ -99,7 +99,7 @@ def _is_luck(axis: Sequence[Mapping[str, str]]) -> bool:
     return any(flag in LUCK for flag in (axis[0] if axis else ()))
 
 
-def _in_order(columns: Mapping[str, object], chosen: Sequence[Mapping[str, str]]) -> list[str]:
+def _in_order(columns: Iterable[str], chosen: Sequence[Mapping[str, str]]) -> list[str]:
     values = {flag: value for part in chosen for flag, value in part.items()}
     return [values[flag] for flag in columns]
 

@@ -12,13 +12,14 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from omegaconf import MISSING
 
 from lenet_exp.config.schema import ALWAYS, Config
+from lenet_exp.files import Json
 
 T = TypeVar("T")
 
 
-def plain(config: Config) -> dict[str, Any]:
+def plain(config: Config) -> dict[str, Json]:
     """The configuration as dicts, lists, strings and numbers; `from_plain` and `compose.typed` read it back."""
-    return cast(dict[str, Any], _plain_value(asdict(config)))
+    return cast(dict[str, Json], _plain_value(asdict(config)))
 
 
 def from_plain(values: object) -> Config:

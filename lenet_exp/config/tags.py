@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.files import Json
 
 NAMES = (
     "kind",
@@ -39,7 +39,7 @@ def is_own(name: str) -> bool:
     return name in NAMES or name.startswith(BEGINNINGS)
 
 
-def check_tags(tags: Mapping[str, Any]) -> None:
+def check_tags(tags: Mapping[str, Json]) -> None:
     """Raises:
     ConfigError: a user's tag has a name that is the program's.
     """
@@ -51,12 +51,12 @@ def check_tags(tags: Mapping[str, Any]) -> None:
             )
 
 
-def merged(own: Mapping[str, object], users: Mapping[str, object]) -> dict[str, object]:
+def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json]:
     """The tags of a run that begins. Of a configuration of an older release, which nobody checked, the own ones win."""
     return {**{name: value for name, value in users.items() if not is_own(name)}, **checked(own)}
 
 
-def checked(own: Mapping[str, object]) -> Mapping[str, object]:
+def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
     """Tags of the program, each of which is in the list above."""
     unknown = [name for name in own if not is_own(name)]
     if unknown:
@@ -64,7 +64,7 @@ def checked(own: Mapping[str, object]) -> Mapping[str, object]:
     return own
 
 
-def _flat(tags: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(tags: Mapping[str, Json], before: str = "") -> Iterator[tuple[str, Json]]:
     """Hydra takes the dots of `tracking.tags.mlflow.note=1` apart."""
     for key, value in tags.items():
         if isinstance(value, Mapping):

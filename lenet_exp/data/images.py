@@ -68,15 +68,15 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
         where, files = known.source, known.files
     train_index, val_index = _split(len(labels), d.val_size, d.train_size, config.split_seed)
     return TrainingData(
-        d.name,
-        tuple(d.class_names),
-        images,
-        labels,
-        train_index.to(device),
-        val_index.to(device),
-        data_digests(config),
-        where,
-        files,
+        name=d.name,
+        class_names=tuple(d.class_names),
+        images=images,
+        labels=labels,
+        train_index=train_index.to(device),
+        val_index=val_index.to(device),
+        digests=data_digests(config),
+        source=where,
+        files=files,
     )
 
 

@@ -88,7 +88,15 @@ class Described:
 def carried(work: Work, probe: tuple[Path, str], time_limit: float | None) -> Carried:
     """For other machines."""
     sets = [(s, from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy()) for s in work.sets]
-    return Carried(work.task, work.prepare, sets, work.output, time_limit, work.answer is not None, probe)
+    return Carried(
+        task=work.task,
+        prepare=work.prepare,
+        sets=sets,
+        output=work.output,
+        time_limit=time_limit,
+        asks=work.answer is not None,
+        probe=probe,
+    )
 
 
 def check_place(place: Described, folder: Path) -> None:

@@ -149,7 +149,15 @@ class Look:
         self._active = now
         seconds = max(0.0, time.time() - plan.started_ms / 1000)
         trained, done, left = self._sums
-        return Standing(plan, tuple(self._results), found, trained, done, left, seconds)
+        return Standing(
+            plan=plan,
+            results=tuple(self._results),
+            running=found,
+            trained=trained,
+            done=done,
+            left=left,
+            seconds=seconds,
+        )
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
         """Of a job that this start has not begun: what it had come to, if it stays so."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lenet_exp.errors import ConfigError
-from lenet_exp.files import user_path, write_asked
+from lenet_exp.files import Json, user_path, write_asked
 from lenet_exp.prediction.pictures import Answer
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.score import Score
 
 FORMATS = (".json", ".csv")
-Rows = list[dict[str, object]]
+Rows = list[dict[str, Json]]
 
 
 def check_output(output: str | None) -> None:
@@ -45,21 +46,28 @@ def write_output(path: Path, values: object, rows: Rows) -> None:
 def score_table(score: Score) -> Rows:
     """One row a class, with its row of the confusion matrix, and a last one for all."""
     names, matrix = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
-    rows: Rows = [
-        {"class": c.name, "precision": c.precision, "recall": c.recall, "f1": c.f1, "images": c.support}
-        | {f"predicted {name}": n for name, n in zip(names, counts, strict=True)}
+
+    def row(name: str, figures: Mapping[str, Json], counts: Sequence[int]) -> dict[str, Json]:
+        return {"class": name, **figures, **{f"predicted {n}": count for n, count in zip(names, counts, strict=True)}}
+
+    rows = [
+        row(c.name, {"precision": c.precision, "recall": c.recall, "f1": c.f1, "images": c.support}, counts)
         for c, counts in zip(score.classes, matrix, strict=False)
     ]
-    columns = [sum(column) for column in zip(*matrix, strict=True)]
-    total = {"class": "all", "precision": "", "recall": score.accuracy, "f1": "", "images": score.total}
-    return [*rows, total | {f"predicted {name}": n for name, n in zip(names, columns, strict=True)}]
+    total: dict[str, Json] = {"precision": "", "recall": score.accuracy, "f1": "", "images": score.total}
+    return [*rows, row("all", total, [sum(column) for column in zip(*matrix, strict=True)])]
 
 
 def pictures_table(answers: list[Answer], names: list[str]) -> Rows:
     """One row a drawing: its picture, which of how many there, class, how it was taken, each class's probability."""
     return [
-        {"image": str(a.picture.path), "drawing": a.picture.number, "drawings": a.picture.of}
-        | {"class": names[a.label], "dark_on_light": a.picture.inverted}
-        | {f"p({name})": p for name, p in zip(names, a.probabilities, strict=True)}
+        {
+            "image": str(a.picture.path),
+            "drawing": a.picture.number,
+            "drawings": a.picture.of,
+            "class": names[a.label],
+            "dark_on_light": a.picture.inverted,
+            **{f"p({name})": p for name, p in zip(names, a.probabilities, strict=True)},
+        }
         for a in answers
     ]

@@ -16,7 +16,7 @@ from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.comparison.group import Group
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.errors import ConfigError, UserError, nearest
-from lenet_exp.files import user_path
+from lenet_exp.files import Json, user_path
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import job_results
@@ -52,7 +52,7 @@ class _Tested:
     score: Score
     logged: Logged | None
 
-    def row(self, sweep: str, name: str) -> dict[str, object]:
+    def row(self, sweep: str, name: str) -> dict[str, Json]:
         return {
             "sweep": sweep,
             "dataset": self.record.dataset,
@@ -85,10 +85,10 @@ class _Result:
         return statistics.stdev(t.score.accuracy for t in self.tested) if len(self.tested) > 1 else None
 
     @property
-    def rows(self) -> list[dict[str, object]]:
+    def rows(self) -> list[dict[str, Json]]:
         return [t.row(self.leader.sweep.id, self.leader.name) for t in self.tested]
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Json]:
         comparison = self.leader.comparison
         flags = dict(zip(comparison.flags, comparison.values(self.leader.group), strict=True))
         about = {"sweep": self.leader.sweep.id, "dataset": comparison.dataset, "configuration": self.leader.name}

@@ -37,4 +37,12 @@ def score_test_set(
     ]
     correct = int((predictions == raw.labels).sum())
     matrix, digest = confusion_matrix(raw.labels, predictions), pixels_digest(raw.images, raw.labels, raw.white)
-    return Score(correct, len(raw.labels), classes, matrix, raw.source, digest, raw.files)
+    return Score(
+        correct=correct,
+        total=len(raw.labels),
+        classes=classes,
+        confusion_matrix=matrix,
+        source=raw.source,
+        data_digest=digest,
+        files=raw.files,
+    )

@@ -124,16 +124,16 @@ def _shown(decision: Decision, decisions: Decisions) -> Removal:
         models = sum(len(store.models.get(run_id, ())) for run_id in ids)
         stores.append((store.name, len(ids) + (store.name in decision.parents), models))
     return Removal(
-        unit.words,
-        unit.sweep is not None,
-        [(_name(folder), folder.id) for folder in going[:FEW]],
-        len(going),
-        bytes_,
-        [(_name(RunFolder(runs / run)), run, why) for run, why in list(decision.staying.items())[:FEW]],
-        len(decision.staying),
-        stores,
-        list(decision.kept.items()),
-        _notes(decision, decisions),
+        words=unit.words,
+        is_sweep=unit.sweep is not None,
+        going=[(_name(folder), folder.id) for folder in going[:FEW]],
+        runs=len(going),
+        bytes=bytes_,
+        staying=[(_name(RunFolder(runs / run)), run, why) for run, why in list(decision.staying.items())[:FEW]],
+        stay=len(decision.staying),
+        stores=stores,
+        kept=list(decision.kept.items()),
+        notes=_notes(decision, decisions),
     )
 
 

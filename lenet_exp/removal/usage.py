@@ -38,7 +38,16 @@ class _Sums:
     def shown(self, experiment: str, words: str) -> Part:
         weights, states, pictures = (self.kinds[kind] for kind in (WEIGHTS, STATES, PICTURES))
         rest = self.kinds.total() - weights - states - pictures
-        return Part(experiment, words, self.runs, weights, states, pictures, rest, self.mlflow)
+        return Part(
+            experiment=experiment,
+            words=words,
+            runs=self.runs,
+            weights=weights,
+            states=states,
+            pictures=pictures,
+            rest=rest,
+            mlflow=self.mlflow,
+        )
 
 
 @dataclass
@@ -77,7 +86,15 @@ def usage_of(outputs: Path) -> Usage:
     shown = [sums.shown(*part) for part, sums in parts.sums.items()]
     removable = [*_removable(disk, parts), *_in_trash(disk, parts, made_by, answer, uri)]
     outside = _outside(outputs, plans)
-    return Usage(str(outputs), disk.files, disk.total, shown, _kinds(disk, made_by, answer), removable, outside)
+    return Usage(
+        where=str(outputs),
+        files=disk.files,
+        total=disk.total,
+        parts=shown,
+        kinds=_kinds(disk, made_by, answer),
+        removable=removable,
+        outside=outside,
+    )
 
 
 def _share_out(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.search_importance import BEST, search_importance
 from lenet_exp.comparison.searched import Searched, Step
+from lenet_exp.files import Json
 
 IMPROVEMENTS = 8  # that a line tells of
 
@@ -35,7 +35,7 @@ def search_lines(searched: Searched) -> list[str]:
     return lines
 
 
-def search_data(searched: Searched) -> dict[str, Any]:
+def search_data(searched: Searched) -> dict[str, Json]:
     """The same for JSON, with every trial; None for what is not known."""
     return {
         "how": searched.how,

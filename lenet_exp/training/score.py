@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from lenet_exp.files import Json
+
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -36,6 +38,6 @@ class Score:
     def accuracy(self) -> float:
         return self.correct / self.total
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Json]:
         """All figures as JSON values."""
         return {"accuracy": self.accuracy, **asdict(self)}

@@ -12,8 +12,10 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from lenet_exp.files import Json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +35,7 @@ LUCK = ("seed", "split_seed")  # what makes no configuration
 KEY = 12  # digits of a sweep's run id in the key of its views
 # What else MLflow keeps of these pages, as it begins. Releases without named views take a saved state as it is, and
 # show "Something went wrong" where one of these is missing.
-AS_IT_BEGINS: dict[str, Any] = {
+AS_IT_BEGINS: dict[str, Json] = {
     "runsPinned": [],
     "runsHidden": [],
     "runsExpanded": {},
@@ -99,20 +101,25 @@ class View:
             "columnWidths": {f"metrics.`{BEST}`": 150, "attributes.`Run Name`": self.name_width},  # so that names fit
         }
 
-    def _charts(self) -> dict[str, Any]:
+    def _charts(self) -> dict[str, Json]:
         section = "lenet-metrics"
-        common = {"metricSectionId": section, "deleted": False, "isGenerated": False}
-        line = {"type": "LINE", "xAxisKey": "step", "lineSmoothness": 0} | common  # it smooths where nothing is said
-        charts = [line | {"uuid": f"lenet-{name}", "metricKey": name, "displayName": name} for name in CURVES]
-        charts = [c | {"scaleType": "log"} if c["metricKey"] in LOSSES else c for c in charts]  # some diverge
+        common: dict[str, Json] = {"metricSectionId": section, "deleted": False, "isGenerated": False}
+        # MLflow smooths lines unless told not to.
+        line: dict[str, Json] = {"type": "LINE", "xAxisKey": "step", "lineSmoothness": 0, **common}
+        charts = [{**line, "uuid": f"lenet-{name}", "metricKey": name, "displayName": name} for name in CURVES]
+        charts = [{**c, "scaleType": "log"} if c["metricKey"] in LOSSES else c for c in charts]  # some diverge
         if self.accuracies is not None:
             low, high = self.accuracies
             margin = max(0.05 * (high - low), 0.001)
             limits = {"yMin": max(0.0, low - margin), "yMax": min(1.0, high + margin)}
-            charts = [c | {"range": limits} if c["metricKey"] in ACCURACIES else c for c in charts]
+            charts = [{**c, "range": limits} if c["metricKey"] in ACCURACIES else c for c in charts]
         if self.parallel:
-            axes = {"selectedParams": list(self.params), "selectedMetrics": [BEST], "showAllRuns": True}
-            charts.insert(0, {"type": "PARALLEL", "uuid": "lenet-parallel"} | axes | common)
+            axes: dict[str, Json] = {
+                "selectedParams": list(self.params),
+                "selectedMetrics": [BEST],
+                "showAllRuns": True,
+            }
+            charts.insert(0, {"type": "PARALLEL", "uuid": "lenet-parallel", **axes, "showAllRuns": True, **common})
         return {
             "compareRunCharts": charts,
             "compareRunSections": [
@@ -128,7 +135,7 @@ class View:
             "runsHiddenMode": "FIRST_20_RUNS",
         }
 
-    def _groups(self) -> dict[str, Any]:
+    def _groups(self) -> dict[str, Json]:
         if not self.grouped:
             return {}
         keys = [{"mode": "param", "groupByData": name} for name in self.grouped]
@@ -174,7 +181,15 @@ def _accuracies(client: MlflowClient, runs: Sequence[Run]) -> tuple[float, float
 def experiment_links(client: MlflowClient, address: str, experiment: str) -> list[Link]:
     """The pages of all runs of an experiment, given its id."""
     created_ms = client.get_experiment(experiment).creation_time or 0
-    view = View("all-runs", "all runs, best first", created_ms, 'tags.kind = "run"', OF_EXPERIMENT, (), True)
+    view = View(
+        key="all-runs",
+        name="all runs, best first",
+        created_ms=created_ms,
+        search='tags.kind = "run"',
+        params=OF_EXPERIMENT,
+        grouped=(),
+        parallel=True,
+    )
     pages = [("the runs, best first", view, ""), ("their curves", view, CHARTS)]
     return [_link(client, address, experiment, *page) for page in pages]
 

@@ -71,7 +71,15 @@ class RayLauncher(Launcher):
         except ImportError as e:
             raise ConfigError("hydra/launcher=cluster_ray needs Ray: pip install 'lenet_exp[ray]'") from e
         cpus = cores if self.cpus is None else self.cpus
-        return RayOptions(self.address, self.workers, cpus, self.gpus, self.memory, self.resources, self.init)
+        return RayOptions(
+            address=self.address,
+            workers=self.workers,
+            cpus=cpus,
+            gpus=self.gpus,
+            memory=self.memory,
+            resources=self.resources,
+            init=self.init,
+        )
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Nothing of it is needed."""

@@ -10,9 +10,8 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from lenet_exp.files import from_json, json_text
+from lenet_exp.files import Json, from_json, json_text
 
 
 class Box:
@@ -22,7 +21,7 @@ class Box:
         self._folder = folder
         self._sent = 0
 
-    def put(self, sender: str, message: Mapping[str, Any]) -> None:
+    def put(self, sender: str, message: Mapping[str, Json]) -> None:
         """Args:
             sender: a file's name may hold it; its messages stay in their order.
 
@@ -39,7 +38,7 @@ class Box:
             Path(aside).unlink(missing_ok=True)
             raise
 
-    def take(self) -> list[tuple[str, dict[str, Any]]]:
+    def take(self) -> list[tuple[str, dict[str, Json]]]:
         """The messages that have come, with who sent them; what is damaged comes as an empty one.
 
         Raises:

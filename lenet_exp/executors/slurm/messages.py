@@ -12,13 +12,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lenet_exp.executors.executor import Report
 from lenet_exp.executors.host import Described, Question
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.slurm.mailbox import Beats, Box
-from lenet_exp.files import read_json, write_json
+from lenet_exp.files import Json, read_json, write_json
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.shapes import check_fields
 from lenet_exp.stopping import Terminated
@@ -95,19 +95,19 @@ class Desk:
         return Beats(self.folder / session / "beats")
 
 
-def start(turn: int, job: Job) -> dict[str, Any]:
+def start(turn: int, job: Job) -> dict[str, Json]:
     """Tells a place to begin with a job."""
     return {"kind": START, "turn": turn, "number": job.number, "job": job_json(job)}
 
 
-def job_in(message: Mapping[str, Any], outputs: Path) -> Job:
+def job_in(message: Mapping[str, Json], outputs: Path) -> Job:
     """Raises:
     ValueError: there is none in it.
     """
     return job_of(message.get("job"), outputs)
 
 
-def said(turn: int, what: Question | Done | None) -> dict[str, Any]:
+def said(turn: int, what: Question | Done | None) -> dict[str, Json]:
     """What came of a job, so far. Numbers are words: a loss may be infinite, which JSON has no number for."""
     if isinstance(what, Question):
         report: Report = what.what
@@ -127,28 +127,35 @@ def said(turn: int, what: Question | Done | None) -> dict[str, Any]:
     return {"kind": ENDED, "turn": turn, **ended}
 
 
-def described(place: Described) -> dict[str, Any]:
+def described(place: Described) -> dict[str, Json]:
     return {"kind": DESCRIBED, **asdict(place)}
 
 
-def described_in(message: Mapping[str, Any]) -> Described:
+def described_in(message: Mapping[str, Json]) -> Described:
     """Raises:
     ValueError: it is none.
     """
     values = {name: value for name, value in message.items() if name != "kind"}
     check_fields(Described, values)
-    return Described(**values)
+    return Described(**cast(Any, values))
 
 
-def report_in(message: Mapping[str, Any]) -> Report:
+def number_in(message: Mapping[str, Json], name: str) -> int:
+    """Raises:
+    ValueError, KeyError: there is no such number.
+    """
+    return int(str(message[name]))
+
+
+def report_in(message: Mapping[str, Json]) -> Report:
     """Raises:
     ValueError, KeyError, TypeError: it is none.
     """
-    accuracy, loss = float(message["val_accuracy"]), float(message["val_loss"])
-    return Report(int(message["number"]), int(message["epoch"]), accuracy, loss)
+    accuracy, loss = (float(str(message[name])) for name in ("val_accuracy", "val_loss"))
+    return Report(number_in(message, "number"), number_in(message, "epoch"), accuracy, loss)
 
 
-def done_in(message: Mapping[str, Any]) -> Done:
+def done_in(message: Mapping[str, Json]) -> Done:
     """Raises:
     ValueError, KeyError, TypeError: it is none.
     """
@@ -156,4 +163,4 @@ def done_in(message: Mapping[str, Any]) -> Done:
     if message["interrupted"]:
         error = Terminated()
     lost = None if message["lost"] is None else str(message["lost"])
-    return Done(int(message["number"]), error=error, lost=lost, over_limit=bool(message["over_limit"]))
+    return Done(number_in(message, "number"), error=error, lost=lost, over_limit=bool(message["over_limit"]))

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from lenet_exp.executors.executor import Work
 from lenet_exp.executors.host import check_place
@@ -24,6 +23,7 @@ from lenet_exp.executors.slurm.mailbox import Box
 from lenet_exp.executors.slurm.messages import Desk
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_script
 from lenet_exp.executors.slurm.queue import Queue
+from lenet_exp.files import Json
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.stopping import Terminated
@@ -131,7 +131,7 @@ class SlurmExecutor:
             except (KeyError, TypeError, ValueError) as e:
                 self._lost(name, f"it said what can't be read ({type(e).__name__})")
 
-    def _heard(self, name: str, message: Mapping[str, Any]) -> None:
+    def _heard(self, name: str, message: Mapping[str, Json]) -> None:
         kind = message["kind"]
         if kind == messages.DESCRIBED:
             check_place(messages.described_in(message), self._sweep.path)
@@ -196,7 +196,7 @@ class SlurmExecutor:
         if number is not None:
             self._do(self._places.lost(number, why, counts=counts))
 
-    def _send(self, name: str, message: Mapping[str, Any]) -> None:
+    def _send(self, name: str, message: Mapping[str, Json]) -> None:
         with contextlib.suppress(OSError):  # it counts as lost, then
             self._boxes[name].put("driver", message)
 

@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lenet_exp.comparison.advice import next_command, next_step, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.words import verdict
-from lenet_exp.files import write_asked
+from lenet_exp.files import Json, write_asked
 from lenet_exp.reports.files.comparison_markdown import pull_request
 from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.search_lines import search_data
@@ -45,7 +45,7 @@ def _csv(rows: Sequence[dict[str, Cell]]) -> str:
     return out.getvalue()
 
 
-def _json(comparison: Comparison, source: Source) -> dict[str, object]:
+def _json(comparison: Comparison, source: Source) -> Mapping[str, Json]:
     found = comparison.effects
     return {
         "dataset": comparison.dataset,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from lenet_exp.comparison.brief import brief
 from lenet_exp.comparison.compare import Comparison
@@ -15,6 +14,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.words import percent
 from lenet_exp.config.names import rounded
+from lenet_exp.files import Json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.page.page_search import search_page_data
 from lenet_exp.reports.source import Source
@@ -27,11 +27,11 @@ MOST_POINTS = 400_000  # of all curves; of longer ones each second, third, ... e
 DIGITS = 5  # of a curve's accuracies: a thousandth of a point
 
 
-def page_data(comparison: Comparison, source: Source) -> dict[str, Any]:
+def page_data(comparison: Comparison, source: Source) -> dict[str, Json]:
     """Of one comparison."""
     found = comparison.effects
-    groups = [_group(comparison, position, source) for position in range(len(comparison.groups))]
-    every = _add_curves(comparison, groups)
+    curves, every = _curves(comparison)
+    groups = [_group(comparison, n, source) | {"curves": drawn} for n, drawn in enumerate(curves)]
     return {
         "dataset": comparison.dataset,
         "by": comparison.by.value,
@@ -60,14 +60,14 @@ def is_log(values: Iterable[str]) -> bool:
     return numbers[-1] >= WIDE_RANGE * numbers[0] or (min(steps) >= FACTOR and max(steps) < 1.01 * min(steps))
 
 
-def _flag(comparison: Comparison, flag: str) -> dict[str, Any]:
+def _flag(comparison: Comparison, flag: str) -> dict[str, Json]:
     values = list(dict.fromkeys(g.flags.get(flag, "-") for g in comparison.groups))
     searched = comparison.searched.flags if comparison.searched is not None else []
     ranges = {f.name: f.log for f in searched if not f.choice}
     return {"name": flag, "short": short(flag), "log": ranges.get(flag, is_log(values))}
 
 
-def _group(comparison: Comparison, position: int, source: Source) -> dict[str, Any]:
+def _group(comparison: Comparison, position: int, source: Source) -> dict[str, Json]:
     group = comparison.groups[position]
     low, high = group.interval
     return {
@@ -102,30 +102,29 @@ def _state(group: Group) -> str:
     return "pruned" if group.outcomes.get(Outcome.pruned) else next(iter(group.outcomes), "missing")
 
 
-def _run(run: ComparedRun, source: Source) -> dict[str, Any]:
+def _run(run: ComparedRun, source: Source) -> dict[str, Json]:
     named = f"{run.seed}" + (f", split {run.split}" if run.split else "")
     reached = percent(run.best_val_accuracy) if run.best_val_accuracy is not None else None
     return {"seed": named, "outcome": run.outcome, "reached": reached, "page": source.page_of(run)}
 
 
-def _add_curves(comparison: Comparison, groups: Sequence[dict[str, Any]]) -> int:
-    """Adds the curves of those runs that ended, the best configurations' first; each how many epochs has a point."""
+def _curves(comparison: Comparison) -> tuple[list[list[dict[str, Json]]], int]:
+    """The curves of those runs that ended, a list a configuration, the best first; and how many epochs have a point."""
     left = MOST_CURVES if comparison.searched is None else 0  # a search shows its own
-    for group, data in zip(comparison.groups, groups, strict=True):
-        ended = group.ended if len(group.ended) <= left else []
-        left -= len(ended)
-        data["curves"] = [
-            {"seed": run.seed, "diverged": run.outcome == Outcome.diverged, "y": list(run.curve())} for run in ended
-        ]
-    points = sum(len(curve["y"]) for data in groups for curve in data["curves"])
-    every = max(1, math.ceil(points / MOST_POINTS))
-    for data in groups:
-        for curve in data["curves"]:
-            curve["y"] = [known(y, DIGITS) for y in curve["y"][every - 1 :: every]]
-    return every
+    shown: list[list[tuple[ComparedRun, Sequence[float]]]] = []
+    for group in comparison.groups:
+        shown.append([(run, run.curve()) for run in group.ended] if len(group.ended) <= left else [])
+        left -= len(shown[-1])
+    every = max(1, math.ceil(sum(len(curve) for runs in shown for _, curve in runs) / MOST_POINTS))
+    return [[_curve(run, curve[every - 1 :: every]) for run, curve in runs] for runs in shown], every
 
 
-def _effect(comparison: Comparison, effect: Effect) -> dict[str, Any]:
+def _curve(run: ComparedRun, curve: Sequence[float]) -> dict[str, Json]:
+    y = [known(accuracy, DIGITS) for accuracy in curve]
+    return {"seed": run.seed, "diverged": run.outcome == Outcome.diverged, "y": y}
+
+
+def _effect(comparison: Comparison, effect: Effect) -> dict[str, Json]:
     importance = (comparison.importance or {}).get(effect.flag)
     share = None if math.isnan(effect.share) else f"{effect.share:.0%}"
     return {

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from lenet_exp.comparison.search_importance import BEST, search_importance
 from lenet_exp.comparison.searched import Searched, SearchedTrial
+from lenet_exp.files import Json
 from lenet_exp.reports.search_lines import value_words
 from lenet_exp.reports.terminal.leaderboard import short
 
 DIGITS = 5
 
 
-def search_page_data(searched: Searched) -> dict[str, Any]:
+def search_page_data(searched: Searched) -> dict[str, Json]:
     """Of one data set's part of a search; None for what is not known."""
     best = searched.best
     importance = search_importance(searched)
@@ -50,7 +50,7 @@ def search_page_data(searched: Searched) -> dict[str, Any]:
     }
 
 
-def _trial(searched: Searched, trial: SearchedTrial) -> dict[str, Any]:
+def _trial(searched: Searched, trial: SearchedTrial) -> dict[str, Json]:
     value = trial.value if not math.isnan(trial.value) else trial.so_far
     return {
         "number": trial.number,

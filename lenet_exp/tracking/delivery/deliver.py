@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from lenet_exp.config.params import params
 from lenet_exp.config.plain import plain
 from lenet_exp.config.tags import merged
+from lenet_exp.files import Json
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.class_accuracy import class_points
@@ -114,7 +115,7 @@ def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
 
 
 def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
-    own = {
+    own: dict[str, Json] = {
         "kind": "run",
         "fingerprint": begun.fingerprint,
         "run_folder": folder.id,

@@ -75,14 +75,14 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         return [m.value for m in sorted(history, key=lambda m: m.step)]
 
     return ComparedRun(
-        run.data.tags.get("run_folder", run_id),
-        flags,
-        seed,
-        RUNNING[run.info.status] if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
-        metrics.get("best_val_accuracy"),
-        int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
-        metrics.get("seconds_to_best"),
-        curve,
-        lambda: metrics.get("val_accuracy"),
+        id=run.data.tags.get("run_folder", run_id),
+        flags=flags,
+        seed=seed,
+        outcome=RUNNING[run.info.status] if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
+        best_val_accuracy=metrics.get("best_val_accuracy"),
+        best_epoch=int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
+        seconds_to_best=metrics.get("seconds_to_best"),
+        curve=curve,
+        last=lambda: metrics.get("val_accuracy"),
         mlflow_runs=lambda: {store: run_id},
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.config.params import text
 from lenet_exp.config.tags import checked
+from lenet_exp.files import Json
 from lenet_exp.folders.records import DeliveredRun, Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.stores.store import Store
@@ -96,14 +97,14 @@ def shows_report(run: Run, digest: str) -> bool:
     return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 
 
-def set_tags(store: Store, run_id: str, tags: Mapping[str, object]) -> None:
+def set_tags(store: Store, run_id: str, tags: Mapping[str, Json]) -> None:
     """Tags of the program's own."""
     from mlflow.entities import RunTag
 
     store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(checked(tags)).items()])
 
 
-def strings(tags: Mapping[str, object]) -> dict[str, str]:
+def strings(tags: Mapping[str, Json]) -> dict[str, str]:
     """REST takes strings only; MLflow's SQL store would take anything, so the mistake would show late."""
     return {str(k): text(v) for k, v in tags.items()}
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.config.tags import merged
+from lenet_exp.files import Json
 from lenet_exp.folders.records import Counts, Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
@@ -168,7 +169,7 @@ def _create(store: Store, sweep: SweepFolder, plan: SweepPlan, config: Config) -
     return str(run.info.run_id)
 
 
-def _listed(result: JobResult, store: Store) -> dict[str, object]:
+def _listed(result: JobResult, store: Store) -> dict[str, Json]:
     job, record = result.job, result.record
     return {
         "name": job.name,

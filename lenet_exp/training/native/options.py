@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -84,7 +83,7 @@ def _unknown_activation(config: Config) -> str | None:
     cls = option_class("activation", config.activation)
     if all(cls is not known for known, _ in _ACTIVATIONS):
         return f"activation={option_name(config.activation)} is not one of its own"
-    given: dict[str, Any] = keywords("activation", config.activation)
+    given = keywords("activation", config.activation)
     if cls is torch.nn.PReLU and given.get("num_parameters", 1) != 1:
         return f"activation.num_parameters={given['num_parameters']} is not 1"
     return None
