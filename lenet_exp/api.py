@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_exp.config import compose as composing
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import UserError
+from lenet_exp.errors import UserError, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lenet_exp.folders.results import RunResult
-    from lenet_exp.search.search_here import Searched
+    from lenet_exp.search.start import Searched
     from lenet_exp.training.epoch import EpochResult
     from lenet_exp.training.lenet5 import LeNet5
 
@@ -95,7 +95,7 @@ def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from lenet_exp.sweeps.sweep_here import sweep_here
+    from lenet_exp.sweeps.grid import sweep_here
 
     done = sweep_here(_listed(overrides))
     return compare(sweep=done.id) if done is not None else pd.DataFrame()
@@ -129,15 +129,14 @@ def search(
 
     check_installed()  # before what imports Optuna
     from lenet_exp.confirmation.start import confirm_search
-    from lenet_exp.search.search_here import search_here
+    from lenet_exp.search.start import search_here
 
     budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
     budgets |= {"seeds": seeds, "confirm": confirm}
     given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
     spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
     planned, found = search_here([*overrides, *given, *(f"{flag}={values}" for flag, values in spelt.items())])
-    if not planned.config.sweep.dry_run:
-        confirm_search(planned.sweep, planned.confirm, planned.config.tracking.uri, [])
+    confirm_search(planned)
     return found
 
 
@@ -168,11 +167,12 @@ def compare(
     """
     import pandas as pd
 
-    from lenet_exp.commands.sources import find
+    from lenet_exp.comparison.group import By
     from lenet_exp.reports.terminal.leaderboard import records
+    from lenet_exp.sweeps.compared import compared
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    comparisons, _ = find(which, filter, tracking_uri, experiment, by)
+    comparisons, _ = compared(which, filter, tracking_uri, experiment, By(one_of("by", by, list(By))))
     table = pd.DataFrame([row for comparison in comparisons for row in records(comparison)])
     for flag in dict.fromkeys(flag for comparison in comparisons for flag in comparison.flags):
         table[flag] = _numbers(table[flag])

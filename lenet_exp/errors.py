@@ -1,7 +1,7 @@
 """What a person can get wrong. Each of these is printed as one line, without a traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -40,6 +40,19 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     by_plain = {plain(v): v for v in valid}
     found = difflib.get_close_matches(plain(name), by_plain, n=1, cutoff=0.6)
     return by_plain[found[0]] if found else None
+
+
+def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
+    """The value of a flag that has a few.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if value is None or value not in allowed:
+        hint = nearest(str(value), allowed)
+        wrong = f"{flag}={value}: allowed is {' or '.join(allowed)}"
+        raise ConfigError(wrong + (f"; did you mean {hint}?" if hint else ""))
+    return value
 
 
 # What Hydra raises besides its own classes where it trips over odd overrides.

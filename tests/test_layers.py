@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     "commands",
     "hydra_plugins",
+    "api",
     "ui",
     "removal",
     "confirmation",
@@ -54,7 +55,7 @@ FILES = modules("lenet_exp", "hydra_plugins")
 
 
 def layer(module: str) -> str:
-    """`lenet_exp.tracking.stores.store` is of tracking.stores; the top of the package is ground, or beside commands."""
+    """`lenet_exp.tracking.stores.store` is of tracking.stores; the top of the package is ground or api."""
     package, _, rest = module.partition(".")
     if package == "hydra_plugins":
         return package
@@ -64,7 +65,9 @@ def layer(module: str) -> str:
             return name
     if parts[0] == "tracking":
         return "tracking.stores"  # the package itself, which is empty
-    return "ground" if parts[0] in GROUND else "commands"
+    if parts[0] == "__main__":
+        return "commands"
+    return "ground" if parts[0] in GROUND else "api"
 
 
 def imported(module: str) -> Iterator[str]:

@@ -7,12 +7,15 @@ import functools
 import math
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -26,6 +29,7 @@ from lenet_exp.config.compose import free_tags
 from lenet_exp.config.conf_dir import CONF_DIR, config_groups
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
+from lenet_exp.machine import let_waiting_threads_sleep
 
 OUR_SWEEPERS = ("hydra/sweeper=grid", "hydra/sweeper=search")
 COMPOSABLE = {"augmentation"}  # groups whose options go together: augmentation=[shift,flip]
@@ -34,11 +38,7 @@ COMPOSABLE = {"augmentation"}  # groups whose options go together: augmentation=
 def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -> NoReturn:
     """Composes `conf/<config_name>.yaml` with the command line and runs `task`; leaves with the exit status."""
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    if "OMP_WAIT_POLICY" not in os.environ:
-        # OpenMP's threads spin while they wait; by default so long that one busy neighbour makes a run 40 times slower.
-        # Read when torch is imported; the weights' bits don't depend on it.
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra hands its errors over instead of printing nine lines
+    let_waiting_threads_sleep()
     sys.argv[1:] = free_tags(sys.argv[1:])
     run_to_its_end(program, lambda: _run(program, config_name, task, full_error), full_error=full_error)
 
@@ -59,12 +59,13 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
             status = wrong(program, str(e))
         return math.nan
 
-    overrides = _refuse_arguments(program)
+    arguments = _checked_arguments(program)
     try:
+        overrides = arguments.overrides
         if any("range(" in o for o in overrides) and (program != "lenet-train" or _takes_other_sweeper(overrides)):
             # Hydra's own sweepers make a list of all jobs, however many.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
-        hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(caught)()
+        _run_by_hydra(arguments, config_name, caught)
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if full_error or (isinstance(e, PLAIN_ERRORS) and not from_hydra(e)):
             raise
@@ -76,13 +77,51 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     return status
 
 
+def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:
+    """Runs or sweeps as `hydra.main` does, without its printing of errors, which only the environment would end; what
+    else there is (--help, --cfg, --info, completion) `hydra.main` does."""
+    a = arguments
+    others = (a.help, a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
+    with initialize_config_dir(str(CONF_DIR), job_name=config_name, version_base="1.3"):
+        overrides = [*a.overrides, *_search_path(a)]
+        app = GlobalHydra.instance().hydra
+        assert app is not None
+        if not any(others) and not (a.run and a.multirun):
+            sweeps = a.multirun or app.get_mode(config_name, overrides) is RunMode.MULTIRUN
+            run = app.multirun if sweeps else app.run
+            run(config_name, task, [*overrides, f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"])
+            return
+        if a.cfg is not None:
+            app.compose_config(
+                config_name, overrides, RunMode.RUN, with_log_configuration=False
+            )  # raises what is wrong
+    hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(task)()
+
+
+def _search_path(arguments: Namespace) -> list[str]:
+    """`--config-dir` as an override.
+
+    Raises:
+        ConfigError: there is no such folder, or `hydra.searchpath` is given as well.
+    """
+    if arguments.config_dir is None:
+        return []
+    folder = os.path.abspath(arguments.config_dir)
+    if not os.path.isdir(folder):
+        raise ConfigError(f"Additional config directory '{folder}' not found")
+    if any(o.startswith("hydra.searchpath=") for o in arguments.overrides):
+        raise ConfigError("--config-dir, hydra.searchpath: allowed is one of them")
+    quoted = folder.replace("'", r"\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
+
+
 def _takes_other_sweeper(overrides: list[str]) -> bool:
     """Whether another than ours, which counts its jobs, spans the grid."""
     return any(o.startswith("hydra/sweeper=") and o not in OUR_SWEEPERS for o in overrides)
 
 
-def _refuse_arguments(program: str) -> list[str]:
-    """The overrides among the arguments.
+def _checked_arguments(program: str) -> Namespace:
+    """The arguments as Hydra's parser reads them.
 
     Raises:
         ConfigError: Hydra's parser does not know an argument, or the flags do not stand where it takes them.
@@ -107,7 +146,7 @@ def _refuse_arguments(program: str) -> list[str]:
             _refuse(f"{override}: allowed is one option; several need -m: {name}={value.strip('[]')}")
     if unknown:  # argparse takes them from one place only
         _refuse(f"{unknown[0]}: flags have to stand together, after -m and the other options")
-    return list(parsed.overrides)
+    return parsed
 
 
 def _refuse_pipes(folder: Path) -> None:

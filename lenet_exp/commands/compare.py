@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError, nearest, one_of
 from lenet_exp.files import user_path
 from lenet_exp.waiting import say_at_work
 
@@ -76,23 +76,25 @@ def compare(arguments: list[str]) -> int:
             "against=, seeds=, run= and tracking.uri="
         )
     if points is not None:
-        from lenet_exp.confirmation.command import Asked
+        from lenet_exp.confirmation.command import ConfirmationRequest
         from lenet_exp.confirmation.start import confirm
         from lenet_exp.reports.terminal.progress import log_to_console
 
         log_to_console()
-        return confirm(values["sweep"], Asked(points, seeds, values["against"], values["tracking.uri"]), run=run)
-    from lenet_exp.commands.sources import find
+        request = ConfirmationRequest(points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"])
+        return confirm(values["sweep"], request, run=run)
+    from lenet_exp.comparison.group import By
     from lenet_exp.reports.terminal.leaderboard import print_comparison
     from lenet_exp.reports.terminal.progress import log_to_console
+    from lenet_exp.sweeps.compared import compared
 
     log_to_console()
-    comparisons, source = find(
+    comparisons, source = compared(
         values["sweep"],
         values["filter"],
         values["tracking.uri"],
         values["experiment"] or "",
-        values["by"] or "",
+        By(one_of("by", values["by"], list(By))),
         yes_or_no("importance", values["importance"]),
     )
     if output is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from lenet_exp.commands.ending import run_to_its_end
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError, nearest, one_of
 
 
 def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, str | None]:
@@ -47,19 +47,6 @@ def yes_or_no(flag: str, value: str | None) -> bool:
         ConfigError: it is neither.
     """
     return one_of(flag, value, ("true", "false")) == "true"
-
-
-def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
-    """The value of a flag that has a few.
-
-    Raises:
-        ConfigError: it is none of them.
-    """
-    if value is None or value not in allowed:
-        hint = nearest(str(value), allowed)
-        wrong = f"{flag}={value}: allowed is {' or '.join(allowed)}"
-        raise ConfigError(wrong + (f"; did you mean {hint}?" if hint else ""))
-    return value
 
 
 def run_command(program: str, usage: str, main: Callable[[list[str]], int]) -> NoReturn:

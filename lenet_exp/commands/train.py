@@ -54,10 +54,10 @@ def estimate_alone(config: Any) -> None:
     """What the run would take."""
     from lenet_exp.machine import cpu_count
     from lenet_exp.runs.jobs import lone_job
-    from lenet_exp.sweeps.estimate import print_estimate
+    from lenet_exp.sweeps.estimate import estimate_lines
 
     config.num_threads = config.num_threads or cpu_count()
-    print_estimate(None, [lone_job(config)], config)
+    print(*estimate_lines(None, [lone_job(config)], config), sep="\n")
 
 
 def train_alone(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,7 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.explain import explain_flag, explain_hydra
 from lenet_exp.config.schema import ALWAYS, Config, describe_knobs, knobs
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
+from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
 
 OmegaConf.register_new_resolver("lenet_exp.outputs", lambda: str(outputs_dir()), replace=True)
@@ -26,12 +28,12 @@ OmegaConf.register_new_resolver("lenet_exp.flags", describe_knobs, replace=True)
 ConfigT = TypeVar("ConfigT")
 
 
-def typed(composed: DictConfig | dict[str, Any]) -> Config:
+def typed(node: DictConfig | Mapping[str, Json]) -> Config:
     """The composed configuration of a run; see `typed_as`."""
-    return typed_as(Config, composed)
+    return typed_as(Config, node)
 
 
-def typed_as(schema: type[ConfigT], composed: DictConfig | dict[str, Any]) -> ConfigT:
+def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> ConfigT:
     """The composed configuration as an object of `schema`: types converted, unknown keys refused.
 
     Ranges and what torch says of the optimizer are `check.check_config`'s part.
@@ -39,7 +41,7 @@ def typed_as(schema: type[ConfigT], composed: DictConfig | dict[str, Any]) -> Co
     Raises:
         ConfigError: a flag is unknown, has the wrong type or has no value.
     """
-    task = OmegaConf.create(composed) if isinstance(composed, dict) else composed
+    task = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
     if "hydra" in task:
         task = OmegaConf.masked_copy(task, [str(k) for k in task if k != "hydra"])
     try:
@@ -76,13 +78,13 @@ def free_tags(overrides: list[str]) -> list[str]:
     return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
 
 
-def compose(overrides: list[str] | None = None) -> Config:
-    """The configuration that `lenet-train <overrides>` would train, its flags checked.
+@contextmanager
+def composing() -> Iterator[None]:
+    """Lets `composed` work inside of it: Hydra without its command line.
 
     Raises:
-        ConfigError: an override is wrong.
+        ConfigError: what Hydra finds wrong, in one line.
     """
-    from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
@@ -90,11 +92,28 @@ def compose(overrides: list[str] | None = None) -> Config:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            config = typed(hydra_compose("train", overrides=free_tags(overrides or [])))
+            yield
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if isinstance(e, PLAIN_ERRORS) and not from_hydra(e):
             raise
         raise ConfigError(explain_hydra(e)) from e
+
+
+def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
+    """A run's configuration by Hydra; on request with Hydra's own, which knows what was chosen of each group."""
+    from hydra import compose as hydra_compose
+
+    return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
+
+
+def compose(overrides: list[str] | None = None) -> Config:
+    """The configuration that `lenet-train <overrides>` would train, its flags checked.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    with composing():
+        config = typed(composed(free_tags(overrides or [])))
     check_flags(config)
     return config
 

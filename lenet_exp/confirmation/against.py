@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from lenet_exp.config.check import check_flags
-from lenet_exp.config.compose import free_tags, typed
-from lenet_exp.config.schema import Config, knobs, value_of
+from lenet_exp.config.compose import composed, composing, free_tags, typed
+from lenet_exp.config.schema import Config, Option, knobs, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
-from lenet_exp.sweeps.from_python import composed, composing
 
 BASELINE = "baseline"  # the sweep's own line without what it swept
 CLASSES = ("activation", "optimizer")  # groups whose option names a class, with keywords of its own
@@ -115,7 +114,7 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
     choices, config = node.hydra.runtime.choices, typed(node)
     found = {group: str(choices[group]) for group in CLASSES}
     for group in CLASSES:
-        option: Mapping[str, Any] = getattr(config, group)
+        option: Option = getattr(config, group)
         found |= {f"{group}.{k}": _typed(v) for k, v in option.items() if k not in OF_THE_OPTION}
     leaves = [flag for flag, _, _ in knobs() if flag not in {*NEVER, *CLASSES}]
     return found | {f: _typed(value_of(config, f)) for f in leaves if not f.startswith(NO_CONFIGURATION)}

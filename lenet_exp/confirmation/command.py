@@ -34,7 +34,7 @@ NOT_KEPT = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class ConfirmationRequest:
     """What a confirmation is to tell.
 
     Attributes:
@@ -89,14 +89,14 @@ def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
     return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
 
 
-def confirming(sweep: SweepFolder, comparison: Comparison, asked: Asked) -> Confirming:
+def confirming(sweep: SweepFolder, comparison: Comparison, request: ConfirmationRequest) -> Confirming:
     """The confirmation of one data set's leader in a sweep; the same as long as it has not ended.
 
     Raises:
         ConfigError: it can't be planned, or the password of the store was not kept.
     """
-    planned = plan if asked.against is None else plan_against
-    wanted = planned(comparison, asked.points / 100, asked.seeds)
+    planned = plan if request.against is None else plan_against
+    wanted = planned(comparison, request.points / 100, request.seeds)
     by_run = {job.run: job for job in sweep.jobs()}
     chosen = [by_run[group.runs[0].id] for group in wanted.groups]
     ended = [s for s in confirmations(sweep, comparison.dataset) if s.started().confirmed is not None]
@@ -104,16 +104,16 @@ def confirming(sweep: SweepFolder, comparison: Comparison, asked: Asked) -> Conf
     before = [job.config for s in [sweep, *ended] for job in s.jobs()]
     seen = max(max(c.seed, c.split_seed if with_splits else 0) for c in before)
     seeds = range((seen // FIRST + 1) * FIRST, (seen // FIRST + 1) * FIRST + wanted.seeds)
-    own = [f"sweep.confirms={sweep.id}", f"sweep.points={asked.points:g}"]
+    own = [f"sweep.confirms={sweep.id}", f"sweep.points={request.points:g}"]
     config_dir = config_dir_of(sweep.started())
     columns, configs = _columns(chosen), [job.config for job in chosen]
-    if asked.against is not None:
-        sides = beside(chosen[0], asked.against, Path(config_dir[-1]) if config_dir else None)
+    if request.against is not None:
+        sides = beside(chosen[0], request.against, Path(config_dir[-1]) if config_dir else None)
         columns = _columns([replace(chosen[0], overrides=sides.fixed)])
         columns |= {f"{flag}=": list(values) for flag, values in sides.differing.items()}
         configs.append(sides.baseline)
         own.append("sweep.against=true")
-    arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, asked.uri)]
+    arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, request.uri)]
     trained = frozenset(frozenset(configuration(config).items()) for config in configs)
     return Confirming(wanted, [*arguments, *own], ended, trained)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import answer, confirmation
 from lenet_exp.confirmation.command import (
-    Asked,
+    ConfirmationRequest,
     Confirming,
     confirmations,
     confirmed_sweep,
@@ -22,13 +22,14 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
+from lenet_exp.search.plan import Planned
 from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirms import configurations, lies_here
 
 LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
 
 
-def confirm(which: str | None, asked: Asked, *, run: bool, where: Sequence[str] = ()) -> int:
+def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where: Sequence[str] = ()) -> int:
     """Prints the line for each data set of a sweep, and runs it; the exit status.
 
     Args:
@@ -44,37 +45,38 @@ def confirm(which: str | None, asked: Asked, *, run: bool, where: Sequence[str] 
     if run and not lies_here(sweep):  # its jobs may name classes of somebody else
         raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
     comparisons = compare_sweep(sweep, results)
-    todo = [_told(sweep, c, results, asked, where) for c in comparisons]
+    todo = [_told(sweep, c, results, request, where) for c in comparisons]
     statuses = [_train(line) for line in todo if line is not None and run]
     return max(statuses, default=0)
 
 
-def confirm_search(sweep: SweepFolder, points: float | None, uri: str | None, where: Sequence[str]) -> int:
-    """The same for the best of a search that has come to its end; the exit status.
+def confirm_search(planned: Planned, where: Sequence[str] = ()) -> int:
+    """Confirms the best of a search that has come to its end, where that was asked for; the exit status.
 
     Args:
-        points: None: nothing is to be confirmed.
-        uri: the store's, as the search was given it.
         where: overrides that say where the search trained.
     """
-    search = sweep.started().search
-    if points is None or search is None or not search.ended_by:
+    plan = planned.sweep.kept_plan()
+    if planned.confirm is None or planned.config.sweep.dry_run or plan is None:
         return 0
-    return confirm(str(sweep.path), Asked(points, uri=uri), run=True, where=where)
+    if plan.search is None or not plan.search.ended_by:
+        return 0
+    request = ConfirmationRequest(points=planned.confirm, uri=planned.config.tracking.uri)
+    return confirm(str(planned.sweep.path), request, run=True, where=where)
 
 
 def _told(
     sweep: SweepFolder,
     comparison: Comparison,
     results: list[JobResult],
-    asked: Asked,
+    request: ConfirmationRequest,
     where: Sequence[str],
 ) -> Confirming | None:
     """Says what it takes and what to type; None where the very test has ended: its answer stands."""
-    line = confirming(sweep, comparison, asked)
+    line = confirming(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):
         its = done.started()
-        same = f"{its.points:g}" == f"{asked.points:g}" and configurations(done) == line.configurations
+        same = f"{its.points:g}" == f"{request.points:g}" and configurations(done) == line.configurations
         if its.confirmed is not None and same:
             for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
                 tested = confirmation(found)
@@ -86,9 +88,9 @@ def _told(
         said = "confirmed" if earlier.started().confirmed else "not confirmed"
         print(f"sweep {earlier.id} has tested it already, for {earlier.started().points:g} points: {said}{LESS}")
     wanted = line.plan
-    names = asked.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
+    names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
-    how = f" tell a difference of {asked.points:g} points with a power of 80 %" if asked.seeds is None else ""
+    how = f" tell a difference of {request.points:g} points with a power of 80 %" if request.seeds is None else ""
     how += ", allowing for a larger spread than was seen" if how else ""
     print(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from lenet_exp.addresses import frozen_uri, hide_password, sqlite_path, store_uri
@@ -21,7 +21,6 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.reports.terminal.progress import display
 from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_config
@@ -29,6 +28,8 @@ from lenet_exp.training.engine import Chosen, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device, threads_count
 
 log = logging.getLogger("lenet_exp")
+
+Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
 
 
 def lone_job(config: Config, name: str | None = None) -> Job:
@@ -49,17 +50,32 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     what = fingerprint(config, data_digests(config))
     kept, chosen = replace(config, tracking=_kept(config.tracking)), choose_engine(config)
     run = run_id(config.tracking.experiment, what)
-    return Job(0, name, {}, [], kept, what, run, chosen.engine, chosen.why)
+    return Job(
+        number=0,
+        name=name,
+        swept={},
+        overrides=[],
+        config=kept,
+        fingerprint=what,
+        run=run,
+        engine=chosen.engine,
+        engine_why=chosen.why,
+    )
 
 
-def check_jobs(jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config]) -> list[Config]:
+def check_jobs(
+    jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config], each: Each = iter
+) -> list[Config]:
     """The typed configuration of every job.
+
+    Args:
+        each: yields the jobs, and may tell how far it is.
 
     Raises:
         ConfigError: of the first job that is wrong, with its overrides.
     """
     configs = []
-    for overrides in display.told(jobs, "composing"):
+    for overrides in each(jobs):
         try:
             config = compose(list(overrides))
             check_config(config)
@@ -107,32 +123,31 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         values = swept_values(swept, list(overrides))
         found.append(
             Job(
-                number,
-                job_name(number, values, groups),
-                values,
-                [hide_password(o) for o in overrides],
-                _frozen(config),
-                fingerprints[number],
-                runs[number],
-                chosen[number].engine,
-                chosen[number].why,
+                number=number,
+                name=job_name(number, values, groups),
+                swept=values,
+                overrides=[hide_password(o) for o in overrides],
+                config=_frozen(config),
+                fingerprint=fingerprints[number],
+                run=runs[number],
+                engine=chosen[number].engine,
+                engine_why=chosen[number].why,
             )
         )
     return found
 
 
-def tell_engines(jobs: Sequence[Job]) -> None:
-    """Says what does the steps of a sweep's jobs, and why."""
-    for words, number in Counter(Chosen(job.engine, job.engine_why).words for job in jobs).items():
-        log.info("engine%s: %s", f" of {number} jobs" if number < len(jobs) else "", words)
+def engine_words(jobs: Sequence[Job]) -> list[str]:
+    """What does the steps of a sweep's jobs, and why."""
+    engines = Counter(Chosen(job.engine, job.engine_why).words for job in jobs)
+    return [f"engine{f' of {n} jobs' if n < len(jobs) else ''}: {words}" for words, n in engines.items()]
 
 
-def tell_once(configs: Sequence[Config]) -> None:
-    """Says which optimizers have no momentum where the sweep gives them one."""
+def without_momentum(configs: Sequence[Config]) -> list[str]:
+    """The optimizers that have no momentum where the sweep gives them one."""
     deaf = {option_name(c.optimizer) for c in configs if "momentum" not in keywords("optimizer", c.optimizer)}
     swept = {c.optimizer.get("momentum") for c in configs}
-    if deaf and len(swept) > 1:
-        log.info("optimizer.momentum has no effect for %s", ", ".join(sorted(deaf)))
+    return sorted(deaf) if len(swept) > 1 else []
 
 
 def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:

@@ -82,7 +82,18 @@ def repeatable(recorded: Recorded, data_root: str | None, trust: str | None) -> 
         return not_comparable(str(e))
     use_threads(config.num_threads, 1)
     engine, place = EngineName(record.engine), outputs_dir() / FOLDER / recorded.id
-    job = Job(0, record.name, {}, [], config, record.fingerprint, recorded.id, engine, ASKED_FOR, outputs=place)
+    job = Job(
+        number=0,
+        name=record.name,
+        swept={},
+        overrides=[],
+        config=config,
+        fingerprint=record.fingerprint,
+        run=recorded.id,
+        engine=engine,
+        engine_why=ASKED_FOR,
+        outputs=place,
+    )
     return Repeatable(record, config, data, job, _what_differs(record, begin(job, config, data, device, ASKED_FOR)))
 
 

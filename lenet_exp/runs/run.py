@@ -23,7 +23,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.files.augmented import augmented_picture
-from lenet_exp.reports.terminal.progress import display, log_to_file
+from lenet_exp.reports.terminal.progress import Display, log_to_file
 from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import Training
@@ -88,6 +88,7 @@ def run(
     forced_ms: float = 0.0,
     on_start: OnStart = _nobody,
     prune: Callable[[EpochResult], bool] = _never,
+    display: Display | None = None,
 ) -> RunResult:
     """Trains a job to its end, from where an earlier try stopped; or returns the result that is there.
 
@@ -98,13 +99,14 @@ def run(
         on_start: is told the run folder once it is ready and before anything is trained.
         prune: is told each epoch's result but the last, those of an earlier try once more; True ends the run as
             `pruned`, from where it can go on.
+        display: of a sweep that trains in this process; by default the run has one of its own.
 
     Raises:
         ConfigError: this machine lacks the device, or `model_path` can't be written.
         DataError: the data are not there, or no more those that the job was made with.
         BaseException: whatever ended the training; the record says `failed`, or `killed` for an interrupt.
     """
-    config, folder = job.executed, job.folder
+    config, folder, display = job.executed, job.folder, display or Display()
     device = choose_device(config.device)
     model_file = _model_file(job)
     with folder.claim():
@@ -143,7 +145,17 @@ def run(
                         folder.keep_picture("augmentation", picture)
                     log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
                     on_start(folder)
-                    record = Training(folder, begun, lane, data, commits, delivery, model_file, prune).to_its_end()
+                    record = Training(
+                        folder=folder,
+                        begun=begun,
+                        lane=lane,
+                        data=data,
+                        commits=commits,
+                        delivery=delivery,
+                        model_file=model_file,
+                        display=display,
+                        prune=prune,
+                    ).to_its_end()
             finally:
                 mlflow_run_id = delivery.send(folder)
     return RunResult(folder.path, record, mlflow_run_id, repeated=False)

@@ -17,7 +17,7 @@ from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.files.mistakes import find_mistakes, mistakes_picture
-from lenet_exp.reports.terminal.progress import display
+from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import asked
 from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
@@ -44,6 +44,7 @@ class Training:
     commits: Commits
     delivery: Delivery
     model_file: ModelFile | None
+    display: Display
     prune: Callable[[EpochResult], bool] = lambda result: False
 
     def __post_init__(self) -> None:
@@ -54,11 +55,11 @@ class Training:
     def to_its_end(self) -> Record:
         """Trains, commits what comes, and leaves a record, however it ends."""
         name = self.begun.name
-        log.log(display.level_alone(), "%s: run folder %s", name, self.folder.path)
+        log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)
         outcome, reason = Outcome.failed, ""
         try:
-            with display.run(name, self.num_epoch, self.steps):
+            with self.display.run(name, self.num_epoch, self.steps):
                 outcome, reason = self._epochs()
         except Exception as e:
             reason = f"{type(e).__name__}: {first_line(e)}"
@@ -108,13 +109,13 @@ class Training:
             if self.prune(earlier):  # others have been better since
                 by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
                 return Outcome.pruned, f"after epoch {trained}{by}"
-        for (result,) in fit([self.lane], self.data, display.echo, stop=lambda: asked() is not None):
+        for (result,) in fit([self.lane], self.data, self.display.echo, stop=lambda: asked() is not None):
             if isinstance(result, Divergence):
                 reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
-                log.log(display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
+                log.log(self.display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
                 self.commits.diverged = result.step_losses
                 return Outcome.diverged, reason
-            display.epoch(result, self.num_epoch, result.epoch * self.steps)
+            self.display.epoch(result, self.num_epoch, result.epoch * self.steps)
             self.commits.add(result)
             best = self.lane.best
             assert best is not None

@@ -26,7 +26,7 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.search_words import how
 from lenet_exp.search.jobs import JobMaker
 from lenet_exp.search.sampling import check_installed, new_pruner, new_sampler, says_its_begin
-from lenet_exp.sweeps.estimate import print_search_estimate
+from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
 
@@ -112,7 +112,16 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:
     )
     kept = [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
     sweep = _folder(config, search, flags, corners)
-    return Planned(sweep, search, plan, maker, corners, config, kept, asked.confirm)
+    return Planned(
+        sweep=sweep,
+        search=search,
+        asked=plan,
+        maker=maker,
+        corners=corners,
+        config=config,
+        overrides=kept,
+        confirm=asked.confirm,
+    )
 
 
 def _flags(swept: Sequence[Override]) -> list[Flag]:
@@ -184,24 +193,25 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
     return SweepFolder(outputs_dir() / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def print_plan(planned: Planned) -> None:
+def plan_lines(planned: Planned) -> list[str]:
     """What the search would do; nothing is trained and nothing written."""
     kept = planned.sweep.kept_plan()
     done = kept.search if kept is not None else None
     so_far = ""
     if done is not None:
         so_far = f" (goes on; {number_of(done.trials, 'trial')}, {number_of(done.epochs, 'epoch')} so far)"
-    print(f"search {planned.sweep.id}{so_far}: {how(planned.asked)}")
-    for flag in planned.flags:
-        print(f"  {flag.typed}")
     budgets = {budget: getattr(planned.asked, budget) for budget in BUDGETS}
     given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
-    print(f"  {', '.join(given) or 'all of the grid'}")
     seeds = f", up to {planned.asked.seeds} seeds" if planned.asked.seeds > 1 else ""
     most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
     checked = f"{number_of(corners, 'configuration')} {'was' if corners == 1 else 'were'} checked"
-    print(f"  each trial: {most} at most{seeds}; {checked}")
-    print_search_estimate(_left(planned, done), planned.corners, planned.config)
+    return [
+        f"search {planned.sweep.id}{so_far}: {how(planned.asked)}",
+        *(f"  {flag.typed}" for flag in planned.flags),
+        f"  {', '.join(given) or 'all of the grid'}",
+        f"  each trial: {most} at most{seeds}; {checked}",
+        *search_estimate_lines(_left(planned, done), planned.corners, planned.config),
+    ]
 
 
 def _left(planned: Planned, done: SearchPlan | None) -> SearchPlan:

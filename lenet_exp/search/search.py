@@ -12,7 +12,6 @@ from lenet_exp.comparison.aim import Aim, Validated
 from lenet_exp.executors.executor import GivesExecutor, Report
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
-from lenet_exp.reports.terminal.progress import display
 from lenet_exp.search.costs import EPOCHS, HAD, RUN, Costs
 from lenet_exp.search.known import first_jobs, known_jobs, seed_number
 from lenet_exp.search.plan import Planned
@@ -72,9 +71,8 @@ class SearchRun:
         for words in engines:
             log.info("engine%s: %s", " of some trials" if len(engines) > 1 else "", words)
         try:
-            with display.sweep():
-                like = self.planned.corners
-                session.train(self._jobs(unended), launcher, environment, like=like, listener=self)
+            like = self.planned.corners
+            session.train(self._jobs(unended), launcher, environment, like=like, listener=self)
         finally:
             try:
                 self._keep()

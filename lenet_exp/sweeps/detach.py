@@ -16,7 +16,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import check_outputs
-from lenet_exp.sweeps.session import Asked, kept_of
+from lenet_exp.sweeps.session import SweepRequest, kept_of
 from lenet_exp.sweeps.workers import cores_of
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 
@@ -33,7 +33,7 @@ class Detaches(Protocol):
         """Has the command run on the cluster; what it is known by there."""
 
 
-def detach(launcher: Any, sweep: SweepFolder, jobs: Sequence[Job], config: Config, asked: Asked) -> None:
+def detach(launcher: Any, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
     """Submits the line that was typed, unless that was done before.
 
     Args:
@@ -57,8 +57,8 @@ def detach(launcher: Any, sweep: SweepFolder, jobs: Sequence[Job], config: Confi
         return
     if sweep.kept_plan() is None:
         with sweep.claim():
-            known = [] if asked.search is not None else list(jobs)
-            sweep.start(known, runs=len(known), **kept_of(asked, config, again=False))
+            known = [] if request.search is not None else list(jobs)
+            sweep.start(known, runs=len(known), **kept_of(request, config, again=False))
             sweep.save(outcome=Outcome.not_started, starts=0)
     typed = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.detach=")]
     job = launcher.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))

@@ -26,8 +26,8 @@ TIMED_STEPS = 12
 RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, where there is none yet to be measured
 
 
-def print_estimate(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> None:
-    """Prints it; nothing is trained and nothing written.
+def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
+    """Says it in lines; nothing is trained and nothing written.
 
     Args:
         sweep: None for a run alone.
@@ -37,23 +37,24 @@ def print_estimate(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     begun = sum(bool(job.folder.history().epochs) for job in todo.values())
     outputs = jobs[0].outputs
     goes_on = " (goes on)" if sweep is not None and sweep.kept_plan() else ""
-    print(f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}" if sweep is not None else "1 run")
+    lines = [f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}" if sweep is not None else "1 run"]
     twice = number_of(len(jobs) - len(unique), "duplicate")
-    print(f"  {len(unique) - len(todo)} done already, {twice}, {len(todo)} to train")
+    lines.append(f"  {len(unique) - len(todo)} done already, {twice}, {len(todo)} to train")
     if begun:
         go_on = "has begun and goes on where it" if begun == 1 else "have begun and go on where they"
-        print(f"  {begun} of them {go_on} stopped")
+        lines.append(f"  {begun} of them {go_on} stopped")
     if not todo:
-        return
+        return lines
     threads = max(job.config.num_threads or SWEEP_THREADS for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     seconds = sum(_seconds(list(todo.values()))) / workers
     with_them = f"{number_of(workers, 'worker')} of {number_of(threads, 'thread')}"
-    print(f"  about {duration(seconds)} with {with_them} (timed over a few steps)")
-    print(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
+    lines.append(f"  about {duration(seconds)} with {with_them} (timed over a few steps)")
+    lines.append(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
+    return lines
 
 
-def print_search_estimate(budgets: SearchPlan, corners: Sequence[Job], config: Config) -> None:
+def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: Config) -> list[str]:
     """What one trial of a search takes, and all that its budgets allow where nothing is pruned; nothing is trained.
 
     Args:
@@ -63,7 +64,7 @@ def print_search_estimate(budgets: SearchPlan, corners: Sequence[Job], config: C
     epochs = _epoch_seconds(corners)
     whole = [seconds * job.config.num_epoch for seconds, job in zip(epochs, corners, strict=True)]
     least, most, trial = duration(min(whole)), duration(max(whole)), statistics.fmean(whole)
-    print(f"  a trial to its end: about {least if least == most else f'{least} to {most}'} (timed over a few steps)")
+    a_trial = least if least == most else f"{least} to {most}"
     threads = max(job.config.num_threads or SWEEP_THREADS for job in corners)
     workers = config.sweep.workers or max(1, cpu_count() // threads)
     limits = []
@@ -76,8 +77,11 @@ def print_search_estimate(budgets: SearchPlan, corners: Sequence[Job], config: C
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
     places = f"{number_of(workers, 'worker')} of {number_of(threads, 'thread')}"
-    print(f"  unpruned all takes about {duration(seconds)} at most, with {places}: {number_of(round(runs), 'run')}")
-    print(f"  and about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
+    return [
+        f"  a trial to its end: about {a_trial} (timed over a few steps)",
+        f"  unpruned all takes about {duration(seconds)} at most, with {places}: {number_of(round(runs), 'run')}",
+        f"  and about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}",
+    ]
 
 
 def _seconds(jobs: Sequence[Job]) -> list[float]:

@@ -14,7 +14,7 @@ from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.terminal.progress import display
+from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import Delivery, LeftToOthers
 from lenet_exp.training.epoch import EpochResult
@@ -30,6 +30,7 @@ def run_job(
     prune: Callable[[EpochResult], bool] = lambda result: False,
     *,
     goes_on: bool = False,
+    display: Display | None = None,
 ) -> float:
     """Runs a job of a sweep; its best validation accuracy, NaN where it did not finish.
 
@@ -37,6 +38,7 @@ def run_job(
         delivery: who sends it to MLflow.
         prune: as of `runs.run`.
         goes_on: an interrupt is no end of the job; whoever gave it says what becomes of it.
+        display: the sweep's, where the job trains in the sweep's own process.
 
     Raises:
         Exception: it failed; what it was stands in the record, or else in the sweep folder.
@@ -53,7 +55,15 @@ def run_job(
     error, is_over = None, True
     try:
         forced_ms = sweep.started().forced_ms
-        result = run(job, delivery, default_threads=SWEEP_THREADS, forced_ms=forced_ms, on_start=on_start, prune=prune)
+        result = run(
+            job,
+            delivery,
+            default_threads=SWEEP_THREADS,
+            forced_ms=forced_ms,
+            on_start=on_start,
+            prune=prune,
+            display=display,
+        )
     except Exception as e:
         error = None if started and job.folder.record() is not None else one_line(e)  # a full disk takes no record
         if error is not None and not isinstance(e, UserError):
@@ -66,7 +76,7 @@ def run_job(
         if is_over:
             sweep.end_job(job.number, error)
             _, line = ended(job, error, sweep.started().started_ms)
-            display.job_done(job.name, line)
+            log.info("%s: %s", job.name, line)
     return result.value
 
 
@@ -76,16 +86,12 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-def task_of(delivery: Delivery | None) -> Callable[[DictConfig], float]:
-    """Hydra's task in a sweep of ours.
-
-    Args:
-        delivery: who sends the runs to MLflow where they are trained in this process; otherwise this process follows
-            their folders.
-    """
-    return partial(_run, delivery=delivery) if delivery is not None else _run
+def task_here(delivery: Delivery, display: Display) -> Callable[[DictConfig], float]:
+    """Hydra's task in a sweep of ours whose jobs are trained, and delivered, in this process."""
+    return partial(hydra_task, delivery=delivery, display=display)
 
 
-def _run(cfg: DictConfig, delivery: Delivery | None = None) -> float:
+def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:
+    """Hydra's task in a sweep of ours; in other processes, whose folders the sweep's own process follows."""
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))
-    return run_job(sweep, sweep.job_at(cfg.sweep_job.line), delivery or LeftToOthers())
+    return run_job(sweep, sweep.job_at(cfg.sweep_job.line), delivery or LeftToOthers(), display=display)

@@ -1,22 +1,144 @@
-"""Launches the jobs of a sweep by a launcher of Hydra's or of others: basic, joblib, ray, submitit."""
+"""Launches the jobs of a sweep: in processes of this machine, or by whatever launcher Hydra is configured with."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, cast
 
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, open_dict
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lenet_exp.config.schema import Sweep
-from lenet_exp.errors import first_line
+from lenet_exp.config.schema import Config, Sweep
+from lenet_exp.errors import ConfigError, first_line
+from lenet_exp.executors.executor import ChecksFirst, GivesExecutor
+from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.sweeps.job import hydra_task, task_here
 from lenet_exp.sweeps.session import Session
+from lenet_exp.sweeps.workers import cores_of
+
+OURS = "hydra_plugins.lenet_exp_"
 
 log = logging.getLogger("lenet_exp")
+
+
+class Launching(Protocol):
+    """How a sweep's jobs are launched."""
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Checks that jobs like these can be launched, before anything is written.
+
+        Raises:
+            ConfigError: they can't.
+        """
+
+    def launcher(
+        self, sweep: SweepFolder, config: Config, session: Session | None = None
+    ) -> tuple[Launcher, Mapping[str, str]]:
+        """The launcher for the jobs of a sweep, and the environment of its processes.
+
+        Args:
+            config: its `sweep.*` are the sweep's.
+            session: of the sweep, once it is open: runs that train in this process are delivered and shown by it.
+        """
+
+    def train(self, session: Session, jobs: Sequence[Job]) -> None:
+        """Trains the jobs of a grid."""
+
+
+class LocalLaunching:
+    """Launches jobs in processes of this machine, as `sweep.*` says."""
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        pass
+
+    def launcher(
+        self, sweep: SweepFolder, config: Config, session: Session | None = None
+    ) -> tuple[LocalLauncher, Mapping[str, str]]:
+        flags = config.sweep
+        return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.fail_fast, flags.max_failures), {}
+
+    def train(self, session: Session, jobs: Sequence[Job]) -> None:
+        launcher, environment = self.launcher(session.sweep, session.config)
+        session.train(jobs, launcher, environment, like=jobs)
+
+
+@dataclass(frozen=True)
+class HydraLaunching:
+    """Launches jobs by the launcher that Hydra is configured with: one of ours, Hydra's own or another plugin's.
+
+    Attributes:
+        context: of the sweeper.
+        config: composed for the sweep, with the node `hydra`.
+    """
+
+    context: HydraContext
+    config: DictConfig
+
+    def check_workers(self) -> None:
+        """Raises:
+        ConfigError: `hydra.launcher.workers` is no number of processes.
+        """
+        workers = self.config.hydra.launcher.get("workers")
+        if workers is not None and not (isinstance(workers, int) and workers >= 1):
+            raise ConfigError(f"hydra.launcher.workers={workers}: allowed is 1 or more")
+
+    def check_gives_executor(self) -> None:
+        """Raises:
+        ConfigError: the launcher takes only lists of jobs, and a search makes its jobs one by one.
+        """
+        name = str(self.config.hydra.launcher._target_)
+        launchers = {f"{found.__module__}.{found.__name__}": found for found in Plugins.instance().discover(Launcher)}
+        if not hasattr(launchers.get(name), "executor"):  # as of `GivesExecutor`
+            raise ConfigError(
+                f"hydra/launcher ({name.rpartition('.')[2]}): a search needs one that takes jobs one by one; "
+                "allowed is hydra/launcher=local, cluster_ray or cluster_slurm"
+            )
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        if not str(self.config.hydra.launcher._target_).startswith(OURS):
+            return
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=hydra_task, config=self.config
+        )
+        if isinstance(launcher, ChecksFirst):
+            launcher.check(cores_of(jobs))
+
+    def launcher(
+        self, sweep: SweepFolder, config: Config, session: Session | None = None
+    ) -> tuple[Launcher, Mapping[str, str]]:
+        composed = copy.deepcopy(self.config)
+        with open_dict(composed):
+            composed.hydra.sweep.dir = str(sweep.path)
+            composed.sweep = OmegaConf.structured(config.sweep)
+        loader = cast(ConfigLoader, JobLoader(sweep.path))
+        context = HydraContext(config_loader=loader, callbacks=self.context.callbacks)
+        task: TaskFunction = hydra_task
+        if session is not None and self._in_this_process:
+            task = task_here(session.beside, session.display)
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=composed)
+        environment = OmegaConf.to_container(composed.hydra.job.env_set, resolve=True)
+        return launcher, cast(Mapping[str, str], environment)
+
+    def train(self, session: Session, jobs: Sequence[Job]) -> None:
+        launcher, environment = self.launcher(session.sweep, session.config, session)
+        if isinstance(launcher, GivesExecutor):
+            session.train(jobs, launcher, environment, like=jobs)
+        else:
+            launch(launcher, session, jobs, in_this_process=self._in_this_process)
+
+    @property
+    def _in_this_process(self) -> bool:
+        return str(self.config.hydra.launcher._target_).endswith(".BasicLauncher")
 
 
 class JobLoader:
@@ -39,17 +161,15 @@ class JobLoader:
         return config
 
 
-def here(config: DictConfig) -> bool:
-    """Whether the configured launcher runs jobs in the sweep's own process."""
-    return str(config.hydra.launcher._target_).endswith(".BasicLauncher")
-
-
 def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this_process: bool) -> None:
-    """Calls the launcher. One that gives up is said, and the sweep comes to its end with status 1."""
+    """Calls a launcher of Hydra's or of others: basic, joblib, ray, submitit.
+
+    One that gives up is said, and the sweep comes to its end with status 1.
+    """
     _tell_promises(launcher, session.config.sweep)
     offsets = session.sweep.offsets()
     marked = [[*job.overrides, f"job_line={offsets[job.number]}"] for job in jobs]
-    with session.watching(in_this_process=in_this_process):
+    with session.display.sweep(), session.watching(in_this_process=in_this_process):
         try:
             returns: Sequence[JobReturn] = launcher.launch(marked, initial_job_idx=0)
         except Exception as e:

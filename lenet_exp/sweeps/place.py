@@ -40,7 +40,17 @@ def _serve(sweep: SweepFolder, desk: Desk, plan: PlacePlan) -> bool:
     carry, task, prepare = work_elsewhere(sweep, plan.work)
     like = [job_of(value, sweep.outputs) for value in carry.like]
     probe = (sweep.path / plan.probe, plan.probe)
-    host = Host(Carried(task, prepare, [], sweep.path / "workers.log", plan.time_limit, plan.asks, probe))
+    host = Host(
+        Carried(
+            task=task,
+            prepare=prepare,
+            sets=[],
+            output=sweep.path / "workers.log",
+            time_limit=plan.time_limit,
+            asks=plan.asks,
+            probe=probe,
+        )
+    )
     place = replace(host.describe(), lacks=_lacks(like), data=_other_data(like))
 
     def has_driver() -> bool:

@@ -3,31 +3,62 @@ it goes, by the line that started it."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lenet_exp.config.compose import typed
+from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import command_line
+from lenet_exp.runs.jobs import check_jobs
 from lenet_exp.sweeps.confirms import lies_here
+from lenet_exp.sweeps.grid import GridPlan
+from lenet_exp.sweeps.session import SweepRequest
 from lenet_exp.training.trained.trust import foreign_class
 
+RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
+OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # what it may be given, too
 
-def frozen_jobs(sweep: SweepFolder, given: Config) -> tuple[list[Job], Config]:
-    """The jobs of a grid, and its configuration with what was given now.
+
+def is_resumed(given: Sequence[str]) -> bool:
+    """Whether `sweep.resume=` is among these overrides."""
+    return any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given)
+
+
+def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
+    """The sweep that `sweep.resume=` names, and the configuration of what was given now.
 
     Raises:
-        ConfigError: its store needs a password that was not kept, or it is of another outputs folder and names a class
-            that is neither torch's nor this package's.
+        ConfigError: there is no such sweep.
     """
+    config = typed(compose([o for o in given if o.startswith(RESUMABLE)]))
+    return find_sweep(str(config.sweep.resume)), config
+
+
+def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> GridPlan:
+    """A grid that goes on with its jobs.
+
+    Raises:
+        ConfigError: something was given that makes jobs; its store needs a password that was not kept, or it is of
+            another outputs folder and names a class that is neither torch's nor this package's.
+    """
+    if other := [o for o in given if not o.startswith(RESUMABLE)]:
+        raise ConfigError(f"{other[0]}: a sweep that is resumed has its jobs already; allowed are sweep.* flags")
+    (now,) = check_jobs([given], lambda overrides: typed(compose(overrides)))
     jobs = sweep.jobs()
     if not jobs:
-        raise ConfigError(f"sweep.resume={given.sweep.resume}: it has no jobs; the line that started it makes them")
+        raise ConfigError(f"sweep.resume={now.sweep.resume}: it has no jobs; the line that started it makes them")
     _refuse_foreign(sweep, jobs)
     config = jobs[0].config
-    uri = _uri(given, sweep.started().tracking_uri)
-    return jobs, replace(config, sweep=given.sweep, tracking=replace(config.tracking, uri=uri))
+    tracking = replace(config.tracking, uri=_uri(now, sweep.started().tracking_uri))
+    config = replace(config, sweep=now.sweep, tracking=tracking)
+    request = SweepRequest(command=command_line(), overrides=[], swept=[])
+    return GridPlan(sweep=sweep, jobs=jobs, config=config, request=request)
 
 
 def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> list[str]:
@@ -37,8 +68,12 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         now: what was given, `sweep.resume=` among it.
 
     Raises:
-        ConfigError: it is of another outputs folder, or needs a password that was not kept.
+        ConfigError: something was given that is of another search; it is of another outputs folder, or needs a
+            password that was not kept.
     """
+    if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
+        allowed = "sweep.* flags, its budgets, seeds= and confirm="
+        raise ConfigError(f"{other[0]}: a search that is resumed has its space already; allowed are {allowed}")
     plan = sweep.started()
     if not lies_here(sweep):  # its overrides may name classes of somebody else, and its runs lie there
         raise ConfigError(
@@ -65,6 +100,11 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
             f"sweep.resume={sweep.id}: conf/, the data or the program changed since: it would be another search now; "
             f"to start that one: {sweep.started().command}"
         )
+
+
+def resumed_command(sweep: SweepFolder, given: Sequence[str]) -> str:
+    """The line that started a search, with what it is given now, to keep."""
+    return " ".join([sweep.started().command, *(shlex.quote(o) for o in given if o.startswith(OF_RESUMED_SEARCH))])
 
 
 def _key(override: str) -> str:

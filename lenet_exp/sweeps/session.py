@@ -26,6 +26,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.machine import versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.search_words import begun_words
+from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import Terminated, signal_of
 from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.end import End, end_sweep
@@ -46,7 +47,7 @@ log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
-class Asked:
+class SweepRequest:
     """What a sweep was asked for, beside its jobs; kept in sweep.json."""
 
     command: str
@@ -74,6 +75,7 @@ class Session:
         self.config = config
         self.delivery = delivery
         self.beside = Beside(delivery)
+        self.display = Display()
         self.live_report = LiveReport(sweep, delivery, OWN_RUN)
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
@@ -154,10 +156,11 @@ class Session:
             return time.monotonic() - asked_first.setdefault(done.job, time.monotonic()) > HIDDEN_SECONDS
 
         answer = listener.reported if listener is not None else None
-        work = work_of(self.sweep, like, environment, all_known=jobs is like, answer=answer)
-        executor = launcher.executor(work)
-        with self.watching():
-            drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done, can_hear=can_hear)
+        with self.display.sweep():
+            work = work_of(self.sweep, like, environment, all_known=jobs is like, answer=answer)
+            executor = launcher.executor(work)
+            with self.watching():
+                drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done, can_hear=can_hear)
 
     def results(self) -> list[JobResult]:
         return job_results(self.sweep, self.jobs, self.started_ms)
@@ -182,14 +185,15 @@ class Session:
             self.beside.models = True
             while self.earlier:  # so that they are found under this parent
                 self.beside.send(self.earlier.pop())
-        watch = Watch(self.sweep, self.jobs, self.beside, self.live_report, delivers=not in_this_process)
+        delivers = not in_this_process
+        watch = Watch(self.sweep, self.jobs, self.beside, self.live_report, self.display, delivers=delivers)
         with sampling(self.delivery.system), watch:
             yield
 
 
 @contextmanager
 def sweep_session(
-    sweep: SweepFolder, jobs: list[Job] | Callable[[], list[Job]], config: Config, asked: Asked
+    sweep: SweepFolder, jobs: list[Job] | Callable[[], list[Job]], config: Config, request: SweepRequest
 ) -> Iterator[Session]:
     """Opens a sweep; one that was started goes on.
 
@@ -211,10 +215,10 @@ def sweep_session(
         jobs = jobs if isinstance(jobs, list) else jobs()
         again = (kept := sweep.kept_plan()) is not None and kept.starts > 0
         if not again:
-            _name_the_old(asked, config.tracking.experiment, sweep)
+            _name_the_old(request, config.tracking.experiment, sweep)
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
         had = kept.search if kept is not None else None
-        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(asked, config, again=again, had=had))
+        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(request, config, again=again, had=had))
         sweep.to_tell(delivery.name)
         delivery.under(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
@@ -267,7 +271,7 @@ def _is_pruned(job: Job) -> bool:
     return record is not None and record.outcome is Outcome.pruned
 
 
-def kept_of(asked: Asked, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
+def kept_of(request: SweepRequest, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
     """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes.
 
     Args:
@@ -275,19 +279,19 @@ def kept_of(asked: Asked, config: Config, *, again: bool, had: SearchPlan | None
     """
     kept: dict[str, Any] = {"experiment": config.tracking.experiment}
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)
-    if again and not asked.overrides:
+    if again and not request.overrides:
         return kept
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
     kept |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
-    kept |= {"command": asked.command, "overrides": asked.overrides, "swept": asked.swept}
-    return kept | ({"search": asked.search.going_on(had)} if asked.search is not None else {})
+    kept |= {"command": request.command, "overrides": request.overrides, "swept": request.swept}
+    return kept | ({"search": request.search.going_on(had)} if request.search is not None else {})
 
 
-def _name_the_old(asked: Asked, experiment: str, new: SweepFolder) -> None:
+def _name_the_old(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
     """Says so where the same line meant other jobs before: something in conf/, the data or the program changed."""
     for old in all_sweeps(new.outputs):
         plan = old.started()
-        if old.id != new.id and plan.experiment == experiment and plan.overrides == asked.overrides:
+        if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:
             run = next(iter(plan.mlflow_runs.values()), "none")
             log.info("this line meant other jobs before: sweep %s, MLflow run %s; it is a new sweep now", old.id, run)
             return

@@ -12,7 +12,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.terminal.progress import display
+from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.tracking.delivery.background import Beside
 from lenet_exp.tracking.sweeps.live_report import LiveReport
 
@@ -28,16 +28,25 @@ class Watch:
         jobs: all of the sweep's.
         beside: delivers, and is not waited for: a request to stop, and the terminal, must not wait for a store.
         report: what is told of the sweep itself.
+        display: shows it.
         delivers: the jobs train in other processes, so that nobody else delivers them and says how they ended.
     """
 
     def __init__(
-        self, sweep: SweepFolder, jobs: Sequence[Job], beside: Beside, report: LiveReport, *, delivers: bool = True
+        self,
+        sweep: SweepFolder,
+        jobs: Sequence[Job],
+        beside: Beside,
+        report: LiveReport,
+        display: Display,
+        *,
+        delivers: bool = True,
     ) -> None:
         self._sweep = sweep
         self._jobs = jobs
         self._beside = beside
         self._report = report
+        self._display = display
         self._delivers = delivers
         self._look_at = Look(sweep, jobs, owners=False)
         self._told: set[int] = set()
@@ -64,7 +73,7 @@ class Watch:
         if self._sweep.is_asked_to_stop():
             os.kill(os.getpid(), signal.SIGTERM)
         standing = self._look_at()
-        display.standing(standing)
+        self._display.standing(standing)
         self._look_at_ended()
         for run in standing.running if self._delivers else ():
             self._beside.live(run.job.folder)
@@ -78,6 +87,6 @@ class Watch:
             self._told.add(number)
             job = self._jobs[number]
             _, line = ended(job, self._sweep.error(number), self._sweep.started().started_ms)
-            display.job_done(job.name, line)
+            log.info("%s: %s", job.name, line)
             if job.folder.record() is not None and not self._stop.is_set():
                 self._beside.send(job.folder)

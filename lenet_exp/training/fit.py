@@ -120,7 +120,13 @@ def _train_epoch(
         if stop():
             seconds = time.perf_counter() - start
             lane.position = Position(
-                epoch, done, losses[:done].cpu(), int(correct), tuple(step_losses), seconds, order_state
+                epoch=epoch,
+                steps=done,
+                losses=losses[:done].cpu(),
+                correct=int(correct),
+                step_losses=tuple(step_losses),
+                seconds=seconds,
+                order=order_state,
             )
             return None
     bad = (~losses[:done].isfinite()).nonzero()

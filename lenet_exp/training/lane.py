@@ -96,14 +96,14 @@ def new_lane(config: Config, device: torch.device) -> Lane:
     average = None if config.training.ema_decay is None else _network(config, device, noise)
     optimizer = build_optimizer(config, model.parameters())
     return Lane(
-        config,
-        model,
-        optimizer,
-        optimizer.param_groups[0]["lr"],
-        generator(config.seed, "order"),
-        noise,
-        generator(config.seed, "augmentation", device),
-        average,
+        config=config,
+        model=model,
+        optimizer=optimizer,
+        lr=optimizer.param_groups[0]["lr"],
+        order=generator(config.seed, "order"),
+        noise=noise,
+        distortions=generator(config.seed, "augmentation", device),
+        average=average,
     )
 
 

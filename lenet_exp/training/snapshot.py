@@ -73,13 +73,13 @@ def _put(lane: Lane, tensors: dict[str, Tensor], text: str) -> None:
     lane.order.set_state(tensors["order"])
     lane.noise.set_state(tensors["noise"])
     lane.position = Position(
-        values["epoch"],
-        values["steps"],
-        tensors["losses"],
-        values["correct"],
-        tuple((int(i), float(loss), int(ms)) for i, loss, ms in values["step_losses"]),
-        values["seconds"],
-        tensors.get("epoch_order"),
+        epoch=values["epoch"],
+        steps=values["steps"],
+        losses=tensors["losses"],
+        correct=values["correct"],
+        step_losses=tuple((int(i), float(loss), int(ms)) for i, loss, ms in values["step_losses"]),
+        seconds=values["seconds"],
+        order=tensors.get("epoch_order"),
     )
 
 

@@ -12,7 +12,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.sweep_folder import sweep_of
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.sweeps.detach import detach
-from lenet_exp.sweeps.session import Asked
+from lenet_exp.sweeps.session import SweepRequest
 
 
 def test_a_password_is_not_left_in_a_sweeps_folder_and_a_queue(outputs, monkeypatch):
@@ -24,7 +24,7 @@ def test_a_password_is_not_left_in_a_sweeps_folder_and_a_queue(outputs, monkeypa
     sweep = sweep_of("lenet_exp", [job])
     monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "seed=1,2", "tracking.uri=http://me:secret@host:5000"])
     with pytest.raises(ConfigError) as error:
-        detach(SimpleNamespace(detach=submit), sweep, [job], config, Asked("", [], []))
+        detach(SimpleNamespace(detach=submit), sweep, [job], config, SweepRequest("", [], []))
     assert "secret" not in str(error.value)
     assert "MLFLOW_TRACKING_URI" in str(error.value)
     assert not outputs.exists()

@@ -90,7 +90,7 @@ class _Left(TimeRemainingColumn):
         return Text(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}", style="progress.remaining")
 
 
-class _Bars(Progress):
+class Bars(Progress):
     """Bars, and lines below them."""
 
     below: Sequence[Text] = ()
@@ -112,7 +112,7 @@ class Display:
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
         self._to = to
         self._say = say or (lambda line: log.info("%s", line))
-        self._progress: _Bars | None = None
+        self._progress: Bars | None = None
         self._sweep: TaskID | None = None
         self._run: TaskID | None = None
         self._runs_here = False
@@ -130,7 +130,7 @@ class Display:
         """A bar for a whole sweep, moved by `standing`."""
         first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
-        with self._bars() as progress:
+        with self.bars() as progress:
             self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)
             try:
                 yield
@@ -195,28 +195,6 @@ class Display:
         more = len(standing.wrong) - len(wrong)
         return lines + ([_one_line(f"and {more} more that failed or diverged", "yellow")] if more else [])
 
-    def told(self, items: Sequence[T], what: str) -> Iterator[T]:
-        """Yields the items; where that takes long, it is said how far it is: by a bar after 2 s, without a terminal by
-        a line every 30 s."""
-        said, bar = time.monotonic(), None
-        with ExitStack() as stack:
-            for n, item in enumerate(items):
-                silent = time.monotonic() - said
-                if bar is None and silent > PATIENCE_SECONDS and console.is_terminal:
-                    bars = stack.enter_context(self._bars())
-                    bar = bars.add_task(what, total=len(items))
-                    stack.callback(bars.remove_task, bar)
-                if bar is not None:
-                    bars.update(bar, completed=n, state=f"{n:,} of {len(items):,} jobs")
-                elif silent > LINE_SECONDS:
-                    log.info("%s: %d of %d jobs", what, n, len(items))
-                    said = time.monotonic()
-                yield item
-
-    def job_done(self, name: str, line: str) -> None:
-        """A run of the sweep has ended; `line` says how."""
-        log.info("%s: %s", name, line)
-
     def level_alone(self) -> int:
         """The level of lines that a run alone prints; in a sweep they go to the run's own log only."""
         return logging.INFO if self._sweep is None else logging.DEBUG
@@ -224,7 +202,7 @@ class Display:
     @contextmanager
     def run(self, name: str, num_epoch: int, steps: int) -> Iterator[None]:
         """A bar for one run of `num_epoch` epochs with `steps` steps each."""
-        with self._bars() as progress:
+        with self.bars() as progress:
             self._epoch_text, self._runs_here = "", True
             self._run = progress.add_task(name, total=num_epoch * steps, state="starting")
             try:
@@ -251,7 +229,8 @@ class Display:
             self._progress.update(self._run, completed=iteration, state=self._epoch_text)
 
     @contextmanager
-    def _bars(self) -> Iterator[_Bars]:
+    def bars(self) -> Iterator[Bars]:
+        """Bars on a terminal; those that are shown already, if there are any."""
         if self._progress is not None:
             yield self._progress
             return
@@ -267,7 +246,7 @@ class Display:
             _Left(),
         )
         to = self._console
-        progress = _Bars(
+        progress = Bars(
             *columns,
             console=to,
             transient=True,
@@ -286,4 +265,20 @@ def _one_line(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-display = Display()
+def counted(items: Sequence[T], what: str) -> Iterator[T]:
+    """Yields the items; where that takes long, it is said how far it is: by a bar after 2 s, without a terminal by a
+    line every 30 s."""
+    said, bar = time.monotonic(), None
+    with ExitStack() as stack:
+        for n, item in enumerate(items):
+            silent = time.monotonic() - said
+            if bar is None and silent > PATIENCE_SECONDS and console.is_terminal:
+                bars = stack.enter_context(Display().bars())
+                bar = bars.add_task(what, total=len(items))
+                stack.callback(bars.remove_task, bar)
+            if bar is not None:
+                bars.update(bar, completed=n, state=f"{n:,} of {len(items):,} jobs")
+            elif silent > LINE_SECONDS:
+                log.info("%s: %d of %d jobs", what, n, len(items))
+                said = time.monotonic()
+            yield item

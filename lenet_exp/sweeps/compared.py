@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lenet_exp.addresses import default_uri, hide_password, store_uri
-from lenet_exp.commands.literal import one_of
 from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
 from lenet_exp.comparison.design import Design, Test, design_of, together
 from lenet_exp.comparison.group import By
@@ -25,24 +24,23 @@ from lenet_exp.reports.terminal.sweep_table import believed
 log = logging.getLogger("lenet_exp")
 
 
-def find(
+def compared(
     sweep: str | None,
     filter_string: str | None,
     uri: str | None,
     experiment: str,
-    by: str = By.best,
+    by: By = By.best,
     with_importance: bool = False,
 ) -> tuple[list[Comparison], Source]:
     """The comparisons of what was asked for, and what that is.
 
     Args:
-        by: best or last: which epoch's accuracy is compared.
+        by: which epoch's accuracy is compared.
         with_importance: of the flags, by Optuna's fANOVA.
 
     Raises:
         UserError: there is no such sweep, store or run, MLflow does not understand the filter, or Optuna is missing.
     """
-    compared = By(one_of("by", by, list(By)))
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter=: allowed is one of them")
     if filter_string is not None:
@@ -55,7 +53,7 @@ def find(
         runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")
-    return with_search(compare_runs(runs, swept, compared, with_importance, design), search), source
+    return with_search(compare_runs(runs, swept, by, with_importance, design), search), source
 
 
 def runs_of_sweeps(

@@ -1,0 +1,131 @@
+"""A grid: planned from its overrides, then trained by whatever launches its jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from lenet_exp.addresses import hide_password
+from lenet_exp.config.compose import composed, composing, free_tags, typed
+from lenet_exp.config.grid import span
+from lenet_exp.config.quick import Compose, QuickComposer
+from lenet_exp.config.schema import Config
+from lenet_exp.errors import ConfigError, RunsFailed
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
+from lenet_exp.machine import command_line
+from lenet_exp.outputs import check_outputs
+from lenet_exp.reports.terminal.progress import counted
+from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_momentum
+from lenet_exp.sweeps.confirms import check_fresh
+from lenet_exp.sweeps.detach import detach
+from lenet_exp.sweeps.estimate import estimate_lines
+from lenet_exp.sweeps.launching import Launching, LocalLaunching
+from lenet_exp.sweeps.session import SweepRequest, sweep_session
+
+MAKES_JOBS = ("sweep.zip", "sweep.skip")  # of the flags `sweep.*`, what says which jobs there are
+
+log = logging.getLogger("lenet_exp")
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """A grid that can be started.
+
+    Attributes:
+        sweep: its folder.
+        jobs: all of them, checked and frozen.
+        config: of one of them; its `sweep.*` and `tracking.*` are the sweep's.
+        notes: to say before it starts.
+    """
+
+    sweep: SweepFolder
+    jobs: list[Job]
+    config: Config
+    request: SweepRequest
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_grid(
+    overrides: Sequence[Override], compose: Compose, *, zipped: object, skipped: object, max_jobs: object
+) -> GridPlan:
+    """Composes, checks and freezes all jobs of a grid.
+
+    Args:
+        zipped, skipped, max_jobs: `sweep.zip`, `sweep.skip` and `sweep.max_jobs`, which are not checked yet.
+
+    Raises:
+        ConfigError, DataError, StoreError: a job is wrong, or can't be trained.
+        HydraException: a configuration can't be composed.
+    """
+    jobs = span(overrides, zipped, max_jobs, skipped)
+    swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
+    configs = check_jobs(jobs, QuickComposer(compose).config, lambda each: counted(each, "composing"))
+    frozen = freeze_jobs(swept, jobs, configs)
+    check_fresh(configs[0], frozen)
+    lines = [str(o.input_line) for o in overrides]
+    kept = [hide_password(line) for line in lines if line.startswith(MAKES_JOBS) or not line.startswith("sweep.")]
+    deaf = without_momentum(configs)
+    return GridPlan(
+        sweep=sweep_of(configs[0].tracking.experiment, frozen),
+        jobs=frozen,
+        config=configs[0],
+        request=SweepRequest(command=command_line(), overrides=kept, swept=swept),
+        notes=[f"optimizer.momentum has no effect for {', '.join(deaf)}"] if deaf else [],
+    )
+
+
+def train_grid(plan: GridPlan, launching: Launching) -> None:
+    """Trains what is missing of a grid; with `sweep.dry_run=true` prints what that is, with `sweep.detach=true` submits
+    it to a cluster.
+
+    Raises:
+        ConfigError, StoreError: before anything is trained.
+        RunsFailed: at the end, where a run did not finish.
+    """
+    for note in plan.notes:
+        log.info("%s", note)
+    if plan.config.sweep.dry_run:
+        print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
+        return
+    check_outputs(plan.sweep.outputs)
+    if plan.config.sweep.force or any(job.folder.whole_result() is None for job in plan.jobs):
+        launching.check(plan.jobs)
+    if plan.config.sweep.detach:
+        detach(launching.launcher(plan.sweep, plan.config)[0], plan.sweep, plan.jobs, plan.config, plan.request)
+        return
+    with sweep_session(plan.sweep, plan.jobs, plan.config, plan.request) as session:
+        if missing := session.missing():
+            for words in engine_words(missing):
+                log.info("%s", words)
+            launching.train(session, missing)
+
+
+def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
+    """Trains the grid that the overrides span, or what of it is missing, side by side in processes of this machine:
+    the same as `lenet-train -m`, in the same folder, without Hydra's command line.
+
+    Args:
+        overrides: as on the command line, such as `activation=relu,selu` and `seed=range(3)`.
+
+    Returns:
+        The sweep; None for `sweep.dry_run=true`, where it is only said what would be trained.
+
+    Raises:
+        ConfigError, DataError, StoreError: before anything is trained.
+    """
+    with composing():
+        parsed = OverridesParser.create().parse_overrides(free_tags(list(overrides)))
+        flags = typed(composed([str(o.input_line) for o in parsed if not o.is_sweep_override()])).sweep
+        for flag in ("resume", "detach"):
+            if getattr(flags, flag):
+                raise ConfigError(f"sweep.{flag}={getattr(flags, flag)}: not from Python; lenet-train -m has it")
+        plan = plan_grid(parsed, composed, zipped=flags.zip, skipped=flags.skip, max_jobs=flags.max_jobs)
+        with contextlib.suppress(RunsFailed):  # which of them stands in the comparison
+            train_grid(plan, LocalLaunching())
+    return None if plan.config.sweep.dry_run else plan.sweep
