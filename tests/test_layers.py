@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -41,6 +42,9 @@ LAYERS = (
 GROUND = {"addresses", "amounts", "cache", "errors", "files", "machine", "outputs", "seeds", "stopping", "waiting"}
 MOST_FILES = 20
 MOST_OF_A_NAME = 2
+MOST_UNTYPED = 30
+MOST_OPTIONS = 22  # uses of the alias for the content of an option file
+UNTYPED = re.compile(r"(dict|Dict|Mapping|MutableMapping)\[str, (Any|object)\]")
 
 
 def modules(*packages: str) -> dict[str, Path]:
@@ -110,3 +114,9 @@ def test_folders_are_small_and_names_of_files_tell_them_apart(package):
     names = Counter(file.name for file in files if file.name != "conftest.py")
     assert {folder: n for folder, n in folders.items() if n > MOST_FILES} == {}
     assert {name: n for name, n in names.items() if n > MOST_OF_A_NAME} == {}
+
+
+def test_few_dictionaries_are_untyped():
+    lines = [line for file in FILES.values() for line in file.read_text().splitlines() if " import " not in line]
+    assert sum(len(UNTYPED.findall(line)) for line in lines) <= MOST_UNTYPED
+    assert sum(len(re.findall(r"\bOption\b", line)) for line in lines) <= MOST_OPTIONS

@@ -45,9 +45,10 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
     if run and not lies_here(sweep):  # its jobs may name classes of somebody else
         raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
     comparisons = compare_sweep(sweep, results)
-    todo = [_told(sweep, c, results, request, where) for c in comparisons]
-    statuses = [_train(line) for line in todo if line is not None and run]
-    return max(statuses, default=0)
+    planned = [_planned(sweep, c, results, request, where) for c in comparisons]
+    for lines, _ in planned:
+        print(*lines, sep="\n")
+    return max((_train(line) for _, line in planned if line is not None and run), default=0)
 
 
 def confirm_search(planned: Planned, where: Sequence[str] = ()) -> int:
@@ -65,14 +66,15 @@ def confirm_search(planned: Planned, where: Sequence[str] = ()) -> int:
     return confirm(str(planned.sweep.path), request, run=True, where=where)
 
 
-def _told(
+def _planned(
     sweep: SweepFolder,
     comparison: Comparison,
     results: list[JobResult],
     request: ConfirmationRequest,
     where: Sequence[str],
-) -> Confirming | None:
-    """Says what it takes and what to type; None where the very test has ended: its answer stands."""
+) -> tuple[list[str], Confirming | None]:
+    """Lines that say what it takes and what to type; no confirmation where this test has ended: its answer stands."""
+    lines = []
     line = confirming(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):
         its = done.started()
@@ -81,29 +83,29 @@ def _told(
             for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
                 tested = confirmation(found)
                 assert tested is not None
-                print(f"{answer(found, tested)} That is the answer of sweep {done.id}.")
-            return None
+                lines.append(f"{answer(found, tested)} That is the answer of sweep {done.id}.")
+            return lines, None
     line = replace(line, arguments=[*line.arguments, *where])
     for earlier in line.before:
         said = "confirmed" if earlier.started().confirmed else "not confirmed"
-        print(f"sweep {earlier.id} has tested it already, for {earlier.started().points:g} points: {said}{LESS}")
+        lines.append(f"sweep {earlier.id} has tested it already, for {earlier.started().points:g} points: {said}{LESS}")
     wanted = line.plan
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     how = f" tell a difference of {request.points:g} points with a power of 80 %" if request.seeds is None else ""
     how += ", allowing for a larger spread than was seen" if how else ""
-    print(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each{how}")
+    lines.append(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
-        print(f"runs of this sweep are missing ({missing}): with them the leader may be another")
+        lines.append(f"runs of this sweep are missing ({missing}): with them the leader may be another")
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
     runs = wanted.seeds * len(line.configurations)
     if known:
         minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
         time = "a minute" if minutes == 1 else f"{minutes} minutes"
-        print(f"{runs} runs, about {time} if {cpu_count()} train side by side")
+        lines.append(f"{runs} runs, about {time} if {cpu_count()} train side by side")
     prefix = "" if lies_here(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
-    print(f"  {prefix}{line.line}")
-    return line
+    lines.append(f"  {prefix}{line.line}")
+    return lines, line
 
 
 def _train(line: Confirming) -> int:
