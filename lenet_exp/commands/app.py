@@ -83,7 +83,7 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
     a = arguments
     others = (a.help, a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
     with initialize_config_dir(str(CONF_DIR), job_name=config_name, version_base="1.3"):
-        overrides = [*a.overrides, *_search_path(a)]
+        overrides = _with_search_path(a)
         app = GlobalHydra.instance().hydra
         assert app is not None
         if not any(others) and not (a.run and a.multirun):
@@ -98,21 +98,21 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
     hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(task)()
 
 
-def _search_path(arguments: Namespace) -> list[str]:
-    """`--config-dir` as an override.
+def _with_search_path(arguments: Namespace) -> list[str]:
+    """The overrides, with `--config-dir` as one of them.
 
     Raises:
-        ConfigError: there is no such folder, or `hydra.searchpath` is given as well.
+        ConfigError: there is no such folder.
     """
+    overrides, key = list(arguments.overrides), "hydra.searchpath=["
     if arguments.config_dir is None:
-        return []
+        return overrides
     folder = os.path.abspath(arguments.config_dir)
     if not os.path.isdir(folder):
         raise ConfigError(f"Additional config directory '{folder}' not found")
-    if any(o.startswith("hydra.searchpath=") for o in arguments.overrides):
-        raise ConfigError("--config-dir, hydra.searchpath: allowed is one of them")
     quoted = folder.replace("'", r"\'")
-    return [f"hydra.searchpath=['file://{quoted}']"]
+    given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))
+    return [*(o for o in overrides if not o.startswith(key)), f"{key}'file://{quoted}'{given}]"]
 
 
 def _takes_other_sweeper(overrides: list[str]) -> bool:

@@ -1,7 +1,7 @@
 """A place on a machine of a cluster where jobs of a sweep run, one after the other, in a process of their own.
 
 The executor sends messages to it, whatever brings them there. When its own process dies, or the executor's does, the
-job sees it, commits, and ends (`lenet_exp.pool`).
+job sees it, commits, and ends (`lenet_exp.executors.local.pool`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A Hydra launcher: jobs side by side in processes that outlive any of them (lenet_exp.pool)."""
+"""A Hydra launcher: jobs side by side in processes that outlive any of them (lenet_exp.executors.local.pool)."""
 
 from __future__ import annotations
 
