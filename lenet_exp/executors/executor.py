@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 from lenet_exp.data.images import SharedSet
 from lenet_exp.executors.local.pool import Done
@@ -101,26 +101,3 @@ class Work:
     output: Path
     answer: Ask | None = None
     elsewhere: Elsewhere | None = None
-
-
-@runtime_checkable
-class GivesExecutor(Protocol):
-    """A launcher of ours: a sweep drives its executor. Of others, Hydra's `launch` is called."""
-
-    max_failures: int | None
-
-    def executor(self, work: Work) -> Executor:
-        """A new one."""
-
-
-@runtime_checkable
-class ChecksFirst(Protocol):
-    """A launcher of ours that can say what is wrong before anything is written."""
-
-    def check(self, cores: int) -> None:
-        """Args:
-            cores: of a job.
-
-        Raises:
-            ConfigError: its executor can't be had, or has no place for such a job.
-        """

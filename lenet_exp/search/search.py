@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from lenet_exp.comparison.aim import Aim, Validated
-from lenet_exp.executors.executor import GivesExecutor, Report
+from lenet_exp.executors.executor import Report
+from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.search.costs import EPOCHS, HAD, RUN, Costs
@@ -53,7 +54,7 @@ class SearchRun:
         self.trials = Trials(name, planned.search, planned.flags, planned.num_epoch, known, first)
         return known_jobs(planned, self.database.trials)
 
-    def run(self, session: Session, launcher: GivesExecutor, environment: Mapping[str, str]) -> None:
+    def run(self, session: Session, launcher: ExecutorLauncher, environment: Mapping[str, str]) -> None:
         """Goes on to the budgets."""
         self.session = session
         self._firsts = first_jobs(session.jobs)

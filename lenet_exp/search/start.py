@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_exp.config.compose import composed, composing, free_tags
 from lenet_exp.errors import RunsFailed
-from lenet_exp.executors.executor import GivesExecutor
+from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
@@ -66,7 +66,7 @@ def train_search(planned: Planned, command: str, launching: Launching) -> None:
     search = SearchRun(planned)
     with sweep_session(planned.sweep, search.open, planned.config, request) as session:
         launcher, environment = launching.launcher(session.sweep, session.config, session)
-        search.run(session, cast(GivesExecutor, launcher), environment)
+        search.run(session, cast(ExecutorLauncher, launcher), environment)
 
 
 def search_here(overrides: Sequence[str]) -> tuple[Planned, Searched]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+
+from hydra.plugins.launcher import Launcher
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm.driver import queued
+from lenet_exp.executors.slurm.slurm_launcher import SlurmLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -25,15 +26,9 @@ BY_ENVIRONMENT = "allowed with sweep.detach is the environment, MLFLOW_TRACKING_
 log = logging.getLogger("lenet_exp")
 
 
-@runtime_checkable
-class Detaches(Protocol):
-    """A launcher that can drive a sweep by itself."""
-
-    def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
-        """Has the command run on the cluster; what it is known by there."""
-
-
-def detach(launcher: Any, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
+def detach(
+    launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest
+) -> None:
     """Submits the line that was typed, unless that was done before.
 
     Args:
@@ -43,7 +38,7 @@ def detach(launcher: Any, sweep: SweepFolder, jobs: Sequence[Job], config: Confi
         ConfigError: the launcher can't, the cluster refuses it, or the outputs folder can't be written.
         StoreError: the MLflow store can't be used.
     """
-    if not isinstance(launcher, Detaches):
+    if not isinstance(launcher, SlurmLauncher):
         raise ConfigError("sweep.detach=true: allowed with it is hydra/launcher=cluster_slurm")
     for word in sys.argv[1:]:  # the line is kept, in the sweep's folder and by Slurm
         if hide_password(word) != word:

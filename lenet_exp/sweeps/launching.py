@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_exp.config.schema import Config, Sweep
 from lenet_exp.errors import ConfigError, first_line
-from lenet_exp.executors.executor import ChecksFirst, GivesExecutor
+from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -98,7 +98,7 @@ class HydraLaunching:
         """
         name = str(self.config.hydra.launcher._target_)
         launchers = {f"{found.__module__}.{found.__name__}": found for found in Plugins.instance().discover(Launcher)}
-        if not hasattr(launchers.get(name), "executor"):  # as of `GivesExecutor`
+        if not issubclass(launchers.get(name, Launcher), ExecutorLauncher):
             raise ConfigError(
                 f"hydra/launcher ({name.rpartition('.')[2]}): a search needs one that takes jobs one by one; "
                 "allowed is hydra/launcher=local, cluster_ray or cluster_slurm"
@@ -110,7 +110,7 @@ class HydraLaunching:
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=hydra_task, config=self.config
         )
-        if isinstance(launcher, ChecksFirst):
+        if isinstance(launcher, ExecutorLauncher):
             launcher.check(cores_of(jobs))
 
     def launcher(
@@ -131,7 +131,7 @@ class HydraLaunching:
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
         launcher, environment = self.launcher(session.sweep, session.config, session)
-        if isinstance(launcher, GivesExecutor):
+        if isinstance(launcher, ExecutorLauncher):
             session.train(jobs, launcher, environment, like=jobs)
         else:
             launch(launcher, session, jobs, in_this_process=self._in_this_process)

@@ -14,7 +14,8 @@ from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import RunsFailed
-from lenet_exp.executors.executor import GivesExecutor, Report
+from lenet_exp.executors.executor import Report
+from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
@@ -121,7 +122,7 @@ class Session:
     def train(
         self,
         jobs: Iterable[Job | None],
-        launcher: GivesExecutor,
+        launcher: ExecutorLauncher,
         environment: Mapping[str, str],
         *,
         like: Sequence[Job],

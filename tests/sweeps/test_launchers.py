@@ -10,11 +10,12 @@ from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false", "tracking.models=none")
 FEW = "dataset.train_size=96"
+HYDRAS = ("-m", "hydra/sweeper=basic", "hydra/launcher=basic")
 
 
 @pytest.mark.slow(seconds=8)
 def test_hydras_basic_sweeper_trains_and_tells_of_a_failure(ready):
-    done = lenet_train("-m", "hydra/sweeper=basic", *QUICK, FEW, "dataset.val_size=250,200,2000", outputs=ready)
+    done = lenet_train(*HYDRAS, *QUICK, FEW, "dataset.val_size=250,200,2000", outputs=ready)
     assert done.returncode == 2
     assert "dataset.val_size=2000" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
 from lenet_exp.errors import ConfigError
+from lenet_exp.executors.launcher import ExecutorLauncher
 
 if TYPE_CHECKING:
     from lenet_exp.executors.executor import Executor, Work
     from lenet_exp.executors.ray.cluster import RayOptions
 
 
-class RayLauncher(Launcher):
-    """Gives the executor of a Ray cluster to a sweep of ours."""
+class RayLauncher(ExecutorLauncher):
+    """Gives the executor of a Ray cluster to a sweep of ours.
+
+    Args:
+        cpus: of a run; None: its threads.
+        options: the other fields of `RayOptions`.
+    """
+
+    name = "cluster_ray"
 
     def __init__(
         self,
-        address: str | None,
-        workers: int | None,
         cpus: float | None,
-        gpus: float,
-        memory: int | None,
-        resources: Mapping[str, float],
-        init: Mapping[str, Any],
         retries: int,
         time_limit: float | None,
         fail_fast: bool,
         max_failures: int | None,
+        **options: Any,
     ) -> None:
-        self.address = address
-        self.workers = workers
-        self.cpus, self.gpus, self.memory = cpus, gpus, memory
-        self.resources = {str(name): float(value) for name, value in resources.items()}
-        self.init = {str(name): value for name, value in init.items()}
-        self.retries = retries
-        self.time_limit = time_limit
-        self.max_failures = 1 if fail_fast else max_failures
+        super().__init__(retries, time_limit, fail_fast, max_failures)
+        self._cpus = cpus
+        self._given = {k: dict(v) if isinstance(v, Mapping) else v for k, v in options.items()}  # Ray knows no OmegaConf
 
     def executor(self, work: Work) -> Executor:
-        """Connects to the cluster, unless `check` has.
-
-        Raises:
-            ConfigError: as of `check`.
-        """
+        """Connects to the cluster, unless `check` has."""
         options = self._options(work.cores)
         from lenet_exp.executors.ray.ray_executor import RayExecutor
 
@@ -70,22 +59,4 @@ class RayLauncher(Launcher):
             from lenet_exp.executors.ray.cluster import RayOptions
         except ImportError as e:
             raise ConfigError("hydra/launcher=cluster_ray needs Ray: pip install 'lenet_exp[ray]'") from e
-        cpus = cores if self.cpus is None else self.cpus
-        return RayOptions(
-            address=self.address,
-            workers=self.workers,
-            cpus=cpus,
-            gpus=self.gpus,
-            memory=self.memory,
-            resources=self.resources,
-            init=self.init,
-        )
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing of it is needed."""
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Raises:
-        ConfigError: Hydra's own sweepers can't drive an executor.
-        """
-        raise ConfigError("hydra/launcher=cluster_ray: allowed with it is hydra/sweeper=grid or search")
+        return RayOptions(cpus=cores if self._cpus is None else self._cpus, **self._given)

@@ -6,56 +6,45 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING, Any
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.executors.launcher import ExecutorLauncher
 
 if TYPE_CHECKING:
     from lenet_exp.executors.executor import Executor, Work
     from lenet_exp.executors.slurm.options import SlurmOptions
 
 LEAST_LOST_AFTER = 5.0  # a place is heard of every 5 s
-Given = Mapping[str, str | int | float | bool | None]
 
 
-class SlurmLauncher(Launcher):
-    """Gives the executor of a Slurm cluster to a sweep of ours."""
+class SlurmLauncher(ExecutorLauncher):
+    """Gives the executor of a Slurm cluster to a sweep of ours.
+
+    Args:
+        cpus: of a run; None: its threads.
+        driver: further options of `sbatch` for the job that `sweep.detach=true` submits.
+        options: the other fields of `SlurmOptions`.
+    """
+
+    name = "cluster_slurm"
 
     def __init__(
         self,
-        allocations: int,
-        tasks: int,
         cpus: int | None,
-        partition: str | None,
-        account: str | None,
-        time: str | None,
-        requeue: bool,
-        sbatch: Given,
-        driver: Given,
-        before: Sequence[str],
-        lost_after: float,
-        workers: int | None,
+        driver: Mapping[str, str | int | float | bool | None],
         retries: int,
         time_limit: float | None,
         fail_fast: bool,
         max_failures: int | None,
+        **options: Any,
     ) -> None:
-        self.allocations, self.tasks, self.cpus = allocations, tasks, cpus
-        self.partition, self.account, self.time, self.requeue = partition, account, time, requeue
-        self.sbatch, self.driver = ({str(k): v for k, v in given.items()} for given in (sbatch, driver))
-        self.before = [str(line) for line in before]
-        self.lost_after = lost_after
-        self.workers, self.retries, self.time_limit = workers, retries, time_limit
-        self.max_failures = 1 if fail_fast else max_failures
-        for name, least in (("allocations", 1), ("tasks", 1), ("cpus", 1), ("lost_after", 2 * LEAST_LOST_AFTER)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"hydra.launcher.{name}={value:g}: allowed is {least:g} or more")
+        super().__init__(retries, time_limit, fail_fast, max_failures)
+        self._cpus, self._driver, self._given = cpus, driver, options
+        least = {"allocations": 1, "tasks": 1, "cpus": 1, "lost_after": 2 * LEAST_LOST_AFTER}
+        for name, value in {"cpus": cpus, **options}.items():
+            if name in least and value is not None and value < least[name]:
+                raise ConfigError(f"hydra.launcher.{name}={value:g}: allowed is {least[name]:g} or more")
 
     def check(self, cores: int) -> None:
         """Asks Slurm whether it would take the allocations.
@@ -66,48 +55,20 @@ class SlurmLauncher(Launcher):
         from lenet_exp.executors.slurm.options import allocation_arguments, allocation_script
         from lenet_exp.executors.slurm.queue import SlurmQueue
 
-        options = self.options(cores)
+        options = self._options(cores)
         with tempfile.NamedTemporaryFile("w", prefix="lenet-", suffix=".sh") as script:
             script.write(allocation_script(options, ["true"]))
             script.flush()
             SlurmQueue().check(Path(script.name), allocation_arguments(options))
 
     def executor(self, work: Work) -> Executor:
-        """Takes over what an earlier start of the sweep left in the queue.
-
-        Raises:
-            ConfigError: Slurm's commands are not there.
-        """
+        """Takes over what an earlier start of the sweep left in the queue."""
         from lenet_exp.executors.slurm.queue import SlurmQueue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
+        options, command = self._options(work.cores), [sys.executable, "-P", "-m"]
         return SlurmExecutor(
-            work,
-            self.options(work.cores),
-            SlurmQueue(),
-            [sys.executable, "-P", "-m"],
-            retries=self.retries,
-            time_limit=self.time_limit,
-        )
-
-    def options(self, cores: int) -> SlurmOptions:
-        """Args:
-        cores: of a run.
-        """
-        from lenet_exp.executors.slurm.options import SlurmOptions
-
-        return SlurmOptions(
-            allocations=self.allocations,
-            tasks=self.tasks,
-            cpus=self.cpus or cores,
-            partition=self.partition,
-            account=self.account,
-            time=self.time,
-            requeue=self.requeue,
-            sbatch=self.sbatch,
-            before=self.before,
-            lost_after=self.lost_after,
-            workers=self.workers,
+            work, options, SlurmQueue(), command, retries=self.retries, time_limit=self.time_limit
         )
 
     def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
@@ -118,13 +79,9 @@ class SlurmLauncher(Launcher):
         """
         from lenet_exp.executors.slurm.driver import submit_driver
 
-        return submit_driver(sweep, command, self.options(cores), self.driver)
+        return submit_driver(sweep, command, self._options(cores), self._driver)
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing of it is needed."""
+    def _options(self, cores: int) -> SlurmOptions:
+        from lenet_exp.executors.slurm.options import SlurmOptions
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Raises:
-        ConfigError: Hydra's own sweepers can't drive an executor.
-        """
-        raise ConfigError("hydra/launcher=cluster_slurm: allowed with it is hydra/sweeper=grid or search")
+        return SlurmOptions(cpus=self._cpus or cores, **self._given)

@@ -100,6 +100,7 @@ def test_a_place_is_named_by_allocation_restart_and_task():
         (("hydra/launcher=cluster_slurm", "hydra.launcher.allocations=0"), "hydra.launcher.allocations=0"),
         (("hydra/launcher=cluster_slurm", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
         (("hydra/launcher=cluster_ray", "hydra/sweeper=basic"), "hydra/sweeper=grid"),
+        (("hydra/sweeper=basic",), "hydra/launcher=basic"),
         (("sweep.detach=true",), "sweep.detach=true"),  # of this machine
     ],
 )

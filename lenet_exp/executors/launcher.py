@@ -1,0 +1,56 @@
+"""What our launchers have in common: each gives an executor, which a sweep of ours drives."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from lenet_exp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lenet_exp.executors.executor import Executor, Work
+
+
+class ExecutorLauncher(Launcher):
+    """Args:
+    retries, time_limit, fail_fast, max_failures: as of `sweep.*`.
+    """
+
+    name: str  # after hydra/launcher=
+
+    def __init__(self, retries: int, time_limit: float | None, fail_fast: bool, max_failures: int | None) -> None:
+        self.retries, self.time_limit = retries, time_limit
+        self.max_failures = 1 if fail_fast else max_failures
+
+    @abstractmethod
+    def executor(self, work: Work) -> Executor:
+        """A new executor.
+
+        Raises:
+            ConfigError: as of `check`.
+        """
+
+    def check(self, cores: int) -> None:
+        """Checks what can be known before anything is written.
+
+        Args:
+            cores: of a job.
+
+        Raises:
+            ConfigError: its executor can't be had, or has no place for such a job.
+        """
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Nothing of it is needed."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> NoReturn:
+        """Raises:
+        ConfigError: Hydra's own sweeper can't drive an executor.
+        """
+        allowed = "allowed with it is hydra/sweeper=grid or search; hydra/sweeper=basic takes hydra/launcher=basic"
+        raise ConfigError(f"hydra/launcher={self.name}: {allowed}")
