@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import whole, with_digest
@@ -63,7 +62,7 @@ def job_of(value: Any, outputs: Path) -> Job:
     """
     job = stored_of(Job, whole(value))
     job.other.pop("digest", None)
-    return replace(job, config=from_plain(job.config), engine=EngineName(job.engine), outputs=outputs)
+    return replace(job, outputs=outputs)
 
 
 def job_json(job: Job) -> Any:

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from lenet_exp.files import open_lock, remove_left_aside, write_json
 from lenet_exp.folders.damage import damaged, read_or_none
-from lenet_exp.folders.shapes import check_fields
+from lenet_exp.folders.stored import stored_of
 from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
@@ -155,12 +155,10 @@ def _named(folder: Path) -> Owner | None:
 
 
 def _owner(value: Any) -> Owner:
-    if not isinstance(value, dict):
-        raise ValueError("no Owner")
-    check_fields(Owner, value)
-    if not 0 < value["pid"] < 2**31:  # kill(2) takes others for groups of processes
-        raise ValueError(f"no Owner: pid is {value['pid']}")
-    return Owner(value["host"], value["pid"])
+    owner = stored_of(Owner, value)
+    if not 0 < owner.pid < 2**31:  # kill(2) takes others for groups of processes
+        raise ValueError(f"no Owner: pid is {owner.pid}")
+    return owner
 
 
 def _elsewhere(folder: Path) -> Owner | None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config, EngineName
-from lenet_exp.folders.stored import Stored, dataclass_of, stored_of, to_json
+from lenet_exp.folders.stored import Stored, stored_of, to_json
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.epoch import EpochResult
 
@@ -138,6 +137,9 @@ class BestWeights(Stored):
     weights: str
     sha256: str = ""
 
+    def __post_init__(self) -> None:
+        _check_name(self.weights)
+
 
 @dataclass(frozen=True)
 class Commit(Stored):
@@ -147,6 +149,9 @@ class Commit(Stored):
     sha256: str
     best: BestWeights | None
     seconds: float
+
+    def __post_init__(self) -> None:
+        _check_name(self.state)
 
 
 @dataclass(frozen=True)
@@ -343,75 +348,13 @@ def record_of(value: Any) -> Record:
     """Raises:
     ValueError: it is no record.
     """
-    record = stored_of(Record, value)
-    outcome = None if record.outcome is None else Outcome(record.outcome)
-    return replace(record, outcome=outcome, config=from_plain(record.config))
+    return stored_of(Record, value)
 
 
 def record_json(record: Record) -> Any:
     """A run that has not ended has no conclusion."""
     value = to_json(record)
     return value if record.outcome is not None else {k: v for k, v in value.items() if k not in CONCLUSION}
-
-
-def history_of(value: Any) -> History:
-    """Raises:
-    ValueError: it is no history.
-    """
-    history = stored_of(History, value)
-    try:
-        epochs = [dataclass_of(EpochResult, e) for e in history.epochs]
-        epochs = [replace(e, step_losses=[(i, loss, at) for i, loss, at in e.step_losses]) for e in epochs]
-        commits = [stored_of(Commit, c) for c in history.commits]
-        for commit in commits:
-            _check_name(commit.state)
-        commits = [replace(c, best=_best_of(c.best)) for c in commits]
-        best = _best_of(history.best)
-    except (TypeError, ValueError) as e:
-        raise ValueError(f"no history: {e}") from e
-    diverged = [(i, loss, at) for i, loss, at in history.diverged]
-    return replace(history, epochs=epochs, best=best, commits=commits, diverged=diverged)
-
-
-def delivered_of(value: Any) -> Delivered:
-    """Raises:
-    ValueError: it is none.
-    """
-    delivered = stored_of(Delivered, value)
-    return replace(delivered, mlflow_runs=delivered_runs_of(delivered.mlflow_runs))
-
-
-def delivered_runs_of(value: Any) -> list[DeliveredRun]:
-    """As `delivered_of`."""
-    if not isinstance(value, list):
-        raise ValueError("no list of MLflow runs")
-    return [stored_of(DeliveredRun, run) for run in value]
-
-
-def plan_of(value: Any) -> SweepPlan:
-    """Raises:
-    ValueError: it is no plan of a sweep.
-    """
-    plan = stored_of(SweepPlan, value)
-    search = None if plan.search is None else stored_of(SearchPlan, plan.search)
-    return replace(plan, outcome=Outcome(plan.outcome), search=search)
-
-
-def counts_of(value: Any) -> Counts:
-    """Raises:
-    ValueError: it is none.
-    """
-    counts = stored_of(Counts, value)
-    if not all(isinstance(number, int | float) for number in counts.values.values()):
-        raise ValueError("no counts")
-    return counts
-
-
-def _best_of(value: Any) -> BestWeights | None:
-    best = None if value is None else stored_of(BestWeights, value)
-    if best is not None:
-        _check_name(best.weights)
-    return best
 
 
 def _check_name(name: str) -> None:

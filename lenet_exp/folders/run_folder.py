@@ -19,6 +19,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,12 @@ from lenet_exp.folders.records import (
     History,
     Progress,
     Record,
-    delivered_of,
-    delivered_runs_of,
     record_json,
     record_of,
 )
 from lenet_exp.folders.remembered import Remembered
 from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
-from lenet_exp.folders.stored import to_json
+from lenet_exp.folders.stored import stored_of, to_json
 from lenet_exp.training.trained.weights import Arrays, load_arrays
 
 if TYPE_CHECKING:
@@ -245,7 +244,8 @@ class RunFolder:
 
     def delivered(self) -> Delivered:
         """What MLflow has got; nothing where that is not known."""
-        return read_or_none(self.path / DELIVERED, delivered_of, "MLflow is asked for what it has") or Delivered()
+        what_now = "MLflow is asked for what it has"
+        return read_or_none(self.path / DELIVERED, partial(stored_of, Delivered), what_now) or Delivered()
 
     def delivered_ns(self) -> int:
         """When something was delivered last, in nanoseconds since 1970; 0 where nothing was."""
@@ -264,4 +264,4 @@ class RunFolder:
     def abandoned(self) -> list[DeliveredRun]:
         """The MLflow runs of tries that were given up."""
         what_now = "MLflow runs of tries that were given up may stay RUNNING"
-        return read_or_none(self.path / "abandoned.json", delivered_runs_of, what_now) or []
+        return read_or_none(self.path / "abandoned.json", partial(stored_of, list[DeliveredRun]), what_now) or []

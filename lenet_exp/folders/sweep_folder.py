@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from lenet_exp.files import from_json, read_regular, remove, write_atomic, write
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
-from lenet_exp.folders.records import Counts, Outcome, SweepPlan, counts_of, plan_of
-from lenet_exp.folders.stored import to_json
+from lenet_exp.folders.records import Counts, Outcome, SweepPlan
+from lenet_exp.folders.stored import stored_of, to_json
 
 AGAIN = "the line that started the sweep makes it again"
 
@@ -102,11 +103,11 @@ class SweepFolder:
         Raises:
             DamagedError: it can't be read.
         """
-        return read(self.path / "sweep.json", plan_of, AGAIN)
+        return read(self.path / "sweep.json", _plan, AGAIN)
 
     def kept_plan(self) -> SweepPlan | None:
         """The same for a new start, which makes a damaged one again."""
-        return read_or_none(self.path / "sweep.json", plan_of, "it is made again")
+        return read_or_none(self.path / "sweep.json", _plan, "it is made again")
 
     def started(self) -> SweepPlan:
         """The same of a sweep that was started.
@@ -237,7 +238,7 @@ class SweepFolder:
             return []
         for line in lines:
             with contextlib.suppress(ValueError):
-                found.append(counts_of(from_json(line)))
+                found.append(stored_of(Counts, from_json(line)))
         return found
 
     def _job(self, line: str | bytes) -> Job:
@@ -281,6 +282,9 @@ def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
 
 def _line(job: Job) -> bytes:
     return json.dumps(job_json(job)).encode() + b"\n"
+
+
+_plan = partial(stored_of, SweepPlan)
 
 
 def _numbers(folder: Path) -> list[int]:

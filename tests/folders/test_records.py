@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lenet_exp.folders.records import (
     CONCLUSION,
+    Delivered,
+    History,
     Outcome,
     SweepPlan,
-    delivered_of,
-    history_of,
-    plan_of,
     record_json,
     record_of,
 )
-from lenet_exp.folders.stored import to_json
+from lenet_exp.folders.stored import stored_of, to_json
 from tests.tools.records import a_record
 
 OLD = Path(__file__).resolve().parents[1] / "upgrade" / "release_0.1"
 FILES = {
     "job.json": (record_of, record_json),
     "record.json": (record_of, record_json),
-    "history.json": (history_of, to_json),
-    "delivered.json": (delivered_of, to_json),
-    "sweep.json": (plan_of, to_json),
+    "history.json": (partial(stored_of, History), to_json),
+    "delivered.json": (partial(stored_of, Delivered), to_json),
+    "sweep.json": (partial(stored_of, SweepPlan), to_json),
 }
 NEW_KEYS = {"new": 1, "new é\u2028": {"deep": ["text"]}}
 

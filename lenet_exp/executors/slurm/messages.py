@@ -10,9 +10,9 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lenet_exp.executors.executor import Report
 from lenet_exp.executors.host import Described, Question
@@ -20,7 +20,7 @@ from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.slurm.mailbox import Beats, Box
 from lenet_exp.files import Json, read_json, write_json
 from lenet_exp.folders.job import Job, job_json, job_of
-from lenet_exp.folders.shapes import check_fields
+from lenet_exp.folders.stored import stored_of
 from lenet_exp.stopping import Terminated
 
 DESCRIBED, QUESTION, ENDED, NOT_BEGUN, LEFT = "described", "question", "ended", "not begun", "left"
@@ -74,12 +74,7 @@ class Desk:
             ValueError: it can't be read.
         """
         value = read_json(self.folder / "plan.json")
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise ValueError("plan.json is no plan")
-        check_fields(PlacePlan, value)
-        return PlacePlan(**{f.name: value[f.name] for f in fields(PlacePlan)})
+        return None if value is None else stored_of(PlacePlan, value)
 
     def driver(self, session: str) -> Box:
         """What places say."""
@@ -135,9 +130,7 @@ def described_in(message: Mapping[str, Json]) -> Described:
     """Raises:
     ValueError: it is none.
     """
-    values = {name: value for name, value in message.items() if name != "kind"}
-    check_fields(Described, values)
-    return Described(**cast(Any, values))
+    return stored_of(Described, message)
 
 
 def number_in(message: Mapping[str, Json], name: str) -> int:
