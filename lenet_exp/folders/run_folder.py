@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -47,6 +48,7 @@ from lenet_exp.training.trained.weights import Arrays, load_arrays
 if TYPE_CHECKING:
     from torch import Tensor
 
+HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
 MOST = 50_000  # runs that a process remembers, of 15 kB each
 _RECORDS: Remembered[Record | None] = Remembered(MOST)
 _PROGRESS: Remembered[Progress] = Remembered(MOST)
@@ -200,11 +202,13 @@ class RunFolder:
 
         return _RECORDS.get((path, self.path / "history.json"), lambda: read(path, of, AGAIN))
 
-    def shows_end(self) -> bool:
-        """Whether a record is there, whole or not; a network file system is made to look again."""
-        with contextlib.suppress(OSError):
-            os.listdir(self.path)  # opening a folder is what brings its cached names up to date (close-to-open)
-        return (self.path / "record.json").exists()
+    def await_record(self) -> None:
+        """Waits until a record is there, whole or not: a network file system may show it later than it was written."""
+        deadline = time.monotonic() + HIDDEN_SECONDS
+        while not (self.path / "record.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+            with contextlib.suppress(OSError):
+                os.listdir(self.path)  # opening a folder is what brings its cached names up to date (close-to-open)
 
     def lost_record(self) -> str | None:
         """Why a run that had ended has no record any more; None where that is not so."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 
 from lenet_exp.executors.executor import Executor
@@ -22,7 +21,6 @@ def drive(
     *,
     max_failures: int | None,
     on_done: Callable[[Done], bool | None],
-    can_hear: Callable[[Done], bool] = lambda done: True,
 ) -> None:
     """Runs the jobs. They are asked for one at a time, when a place is free, so they may be made as it goes.
 
@@ -32,42 +30,30 @@ def drive(
         on_done: is told how each ended, but for those that end because others failed, and those whose process was lost
             while they came to their end: they go on at the next start. True: it counts as a failure, even though it
             returned a value.
-        can_hear: whether `on_done` can be told now; otherwise this is asked again, while the other jobs go on.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal asked for the end, and the running jobs have come to theirs.
     """
     waiting, flying, failures, gave_up = iter(jobs), set[int](), 0, False
-    unheard: list[Done] = []
     with graceful(), executor, before_leaving(executor.kill):
         while True:
             stopping = gave_up or asked() is not None
             if stopping:
                 executor.stop()
                 flying &= executor.running
-                unheard.clear()
             while not stopping and len(flying) < executor.capacity:
                 job = next(waiting, None)
                 if job is None:
                     break
                 executor.submit(job)
                 flying.add(job.number)
-            if not flying and not unheard:
+            if not flying:
                 return
-            done = next(filter(can_hear, unheard), None)
-            if done is not None:
-                unheard.remove(done)
-            elif flying:
-                done = executor.next_done(TICK_SECONDS)
-            else:
-                time.sleep(TICK_SECONDS)
+            done = executor.next_done(TICK_SECONDS)
             if done is None:
                 continue
             flying.discard(done.job)
             if gave_up or (stopping and done.lost is not None and not done.over_limit):
-                continue
-            if not can_hear(done):
-                unheard.append(done)
                 continue
             failed = on_done(done) or done.lost is not None or done.error is not None
             failures = failures + 1 if failed else 0

@@ -19,7 +19,7 @@ from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.owner import own, owner_of
+from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome, SearchPlan
 from lenet_exp.folders.results import JobResult, give_up, job_results
 from lenet_exp.folders.run_folder import RunFolder
@@ -41,8 +41,6 @@ from lenet_exp.tracking.delivery.system_metrics import sampling, system_metrics
 from lenet_exp.tracking.sweeps.live_report import LiveReport
 from lenet_exp.tracking.sweeps.parent import open_parent
 from lenet_exp.training.bits import bits_depend_on
-
-HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
 
 log = logging.getLogger("lenet_exp")
 
@@ -142,26 +140,16 @@ class Session:
                 self.lost(done.job, done.lost)
             elif isinstance(done.error, Exception):  # what else there is was interrupted
                 self.tell_failure(done.job, done.error)
+            elif done.error is None:
+                self.jobs[done.job].folder.await_record()
             return listener is not None and listener.ended(done.job)
-
-        asked_first: dict[int, float] = {}
-
-        def can_hear(done: Done) -> bool:
-            """What was lost may still be owned: until a lost node's heartbeat is stale, or a process ends that nobody
-            hears any more. And a network file system may show a record later than its run is heard of."""
-            folder = self.jobs[done.job].folder
-            if done.lost is not None:
-                return owner_of(folder.path) is None
-            if done.error is not None or folder.shows_end():
-                return True
-            return time.monotonic() - asked_first.setdefault(done.job, time.monotonic()) > HIDDEN_SECONDS
 
         answer = listener.reported if listener is not None else None
         with self.display.sweep():
             work = work_of(self.sweep, like, environment, all_known=jobs is like, answer=answer)
             executor = launcher.executor(work)
             with self.watching():
-                drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done, can_hear=can_hear)
+                drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
 
     def results(self) -> list[JobResult]:
         return job_results(self.sweep, self.jobs, self.started_ms)

@@ -76,18 +76,6 @@ def test_jobs_are_made_as_places_become_free():
     assert started == [2, 3, 4, 5, 5]
 
 
-def test_what_can_not_be_told_yet_holds_nothing_up():
-    told: list[int] = []
-    drive(
-        Scripted("l..", 1),
-        jobs(3),
-        max_failures=None,
-        on_done=lambda done: told.append(done.job),
-        can_hear=lambda done: done.lost is None or len(told) == 2,
-    )
-    assert told == [1, 2, 0]
-
-
 def test_an_executor_that_raises_is_let_go():
     executor = Scripted(".", 1)
     executor.next_done = lambda timeout: 1 / 0
