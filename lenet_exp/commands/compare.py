@@ -145,7 +145,3 @@ def _output(output: str | None) -> Path | None:
 def main() -> None:
     """The command lenet-compare."""
     run_command("lenet-compare", USAGE, compare)
-
-
-if __name__ == "__main__":
-    main()

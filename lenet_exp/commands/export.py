@@ -111,7 +111,3 @@ def _did_you_mean(hint: str | None) -> str:
 def main() -> None:
     """The command lenet-export."""
     run_command("lenet-export", USAGE, run)
-
-
-if __name__ == "__main__":
-    main()

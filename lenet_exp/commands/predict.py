@@ -46,7 +46,3 @@ def main() -> None:
     """The command lenet-predict."""
     sys.argv[1:] = with_lists(sys.argv[1:])
     run_app("lenet-predict", "predict", predict)
-
-
-if __name__ == "__main__":
-    main()

@@ -63,7 +63,3 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """The command lenet-reproduce."""
     run_command("lenet-reproduce", USAGE, run)
-
-
-if __name__ == "__main__":
-    main()

@@ -83,7 +83,3 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
 def main() -> None:
     """The command lenet-sweep."""
     run_command("lenet-sweep", USAGE, run)
-
-
-if __name__ == "__main__":
-    main()

@@ -67,7 +67,3 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """The command lenet-sync."""
     run_command("lenet-sync", USAGE, run)
-
-
-if __name__ == "__main__":
-    main()

@@ -92,7 +92,3 @@ def train_alone(
 def main() -> None:
     """The command lenet-train."""
     run_app("lenet-train", "train", train)
-
-
-if __name__ == "__main__":
-    main()
