@@ -64,19 +64,6 @@ Ask = Callable[[Report], bool | None]
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """How a process of another machine, which gets nothing but files, comes to the same work.
-
-    Attributes:
-        module: that Python runs there, with the sweep's folder as its argument.
-        plan: what it needs besides; JSON.
-    """
-
-    module: str
-    plan: Any
-
-
-@dataclass(frozen=True)
 class Work:
     """What an executor needs to know of the jobs that it will get.
 
@@ -90,7 +77,7 @@ class Work:
         jobs: how many there are; None: as many as there will be.
         output: file for what the processes print.
         answer: called in the sweep's own process, in `next_done`; the same report may come again, as after a loss.
-        elsewhere: for an executor whose processes can be sent nothing.
+        elsewhere: what a process needs to come to the same work that gets nothing but files; JSON.
     """
 
     task: Callable[..., float]
@@ -100,4 +87,4 @@ class Work:
     jobs: int | None
     output: Path
     answer: Ask | None = None
-    elsewhere: Elsewhere | None = None
+    elsewhere: Any = None

@@ -12,7 +12,7 @@ from typing import Any
 
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import SharedSet, share, use_shared
-from lenet_exp.executors.executor import Ask, Elsewhere, Report, Work
+from lenet_exp.executors.executor import Ask, Report, Work
 from lenet_exp.folders.job import Job, job_json
 from lenet_exp.folders.stored import stored_of
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -48,7 +48,7 @@ def work_of(
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
-        elsewhere=Elsewhere("lenet_exp.sweeps.slurm_task", asdict(carried)),
+        elsewhere=asdict(carried),
     )
 
 
@@ -73,7 +73,7 @@ class Carry:
 
 
 def work_elsewhere(sweep: SweepFolder, plan: Any) -> tuple[Carry, Callable[..., float], Callable[..., object]]:
-    """What `Elsewhere.plan` holds, and `task` and `prepare` of `Work`.
+    """What `Work.elsewhere` holds, and `task` and `prepare` of `Work`.
 
     Raises:
         ValueError: it is no such plan.

@@ -10,8 +10,11 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from lenet_exp.files import Json, from_json, json_text
+from lenet_exp.files import from_json, json_text
+
+Message = Mapping[str, Any]  # JSON
 
 
 class Box:
@@ -21,7 +24,7 @@ class Box:
         self._folder = folder
         self._sent = 0
 
-    def put(self, sender: str, message: Mapping[str, Json]) -> None:
+    def put(self, sender: str, message: Message) -> None:
         """Args:
             sender: a file's name may hold it; its messages stay in their order.
 
@@ -38,7 +41,7 @@ class Box:
             Path(aside).unlink(missing_ok=True)
             raise
 
-    def take(self) -> list[tuple[str, dict[str, Json]]]:
+    def take(self) -> list[tuple[str, Message]]:
         """The messages that have come, with who sent them; what is damaged comes as an empty one.
 
         Raises:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 from lenet_exp.executors.executor import Report
 from lenet_exp.executors.host import Described, Question
 from lenet_exp.executors.local.pool import Done
-from lenet_exp.executors.slurm.mailbox import Beats, Box
-from lenet_exp.files import Json, read_json, write_json
-from lenet_exp.folders.job import Job, job_json, job_of
+from lenet_exp.executors.slurm.mailbox import Beats, Box, Message
+from lenet_exp.files import read_json, write_json
+from lenet_exp.folders.job import Job, job_json
 from lenet_exp.folders.stored import stored_of
 from lenet_exp.stopping import Terminated
 
@@ -33,7 +32,7 @@ class PlacePlan:
 
     Attributes:
         session: names the start of the sweep that it is of.
-        work: what `Elsewhere` carries.
+        work: as of `Work.elsewhere`.
         asks, time_limit: as of `Carried`.
         probe: the name of a file in the sweep's folder that holds its own name.
     """
@@ -90,70 +89,42 @@ class Desk:
         return Beats(self.folder / session / "beats")
 
 
-def start(turn: int, job: Job) -> dict[str, Json]:
+def start(turn: int, job: Job) -> Message:
     """Tells a place to begin with a job."""
     return {"kind": START, "turn": turn, "number": job.number, "job": job_json(job)}
 
 
-def job_in(message: Mapping[str, Json], outputs: Path) -> Job:
-    """Raises:
-    ValueError: there is none in it.
-    """
-    return job_of(message.get("job"), outputs)
-
-
-def said(turn: int, what: Question | Done | None) -> dict[str, Json]:
+def said(turn: int, what: Question | Done | None) -> Message:
     """What came of a job, so far. Numbers are words: a loss may be infinite, which JSON has no number for."""
     if isinstance(what, Question):
         report: Report = what.what
-        return {
-            "kind": QUESTION,
-            "turn": turn,
-            "number": report.job,
-            "epoch": report.epoch,
-            "val_accuracy": repr(report.val_accuracy),
-            "val_loss": repr(report.val_loss),
-        }
+        figures = {"val_accuracy": repr(report.val_accuracy), "val_loss": repr(report.val_loss)}
+        return {"kind": QUESTION, "turn": turn, "number": report.job, "epoch": report.epoch, **figures}
     if what is None:
         return {"kind": NOT_BEGUN, "turn": turn}
     error = None if what.error is None else " ".join(f"{type(what.error).__name__}: {what.error}".split())
     ended = {"number": what.job, "error": error, "lost": what.lost, "over_limit": what.over_limit}
-    ended["interrupted"] = isinstance(what.error, Terminated)
-    return {"kind": ENDED, "turn": turn, **ended}
+    return {"kind": ENDED, "turn": turn, **ended, "interrupted": isinstance(what.error, Terminated)}
 
 
-def described(place: Described) -> dict[str, Json]:
+def described(place: Described) -> Message:
     return {"kind": DESCRIBED, **asdict(place)}
 
 
-def described_in(message: Mapping[str, Json]) -> Described:
-    """Raises:
-    ValueError: it is none.
-    """
-    return stored_of(Described, message)
-
-
-def number_in(message: Mapping[str, Json], name: str) -> int:
-    """Raises:
-    ValueError, KeyError: there is no such number.
-    """
-    return int(str(message[name]))
-
-
-def report_in(message: Mapping[str, Json]) -> Report:
+def report_in(message: Message) -> Report:
     """Raises:
     ValueError, KeyError, TypeError: it is none.
     """
-    accuracy, loss = (float(str(message[name])) for name in ("val_accuracy", "val_loss"))
-    return Report(number_in(message, "number"), number_in(message, "epoch"), accuracy, loss)
+    accuracy, loss = (float(message[name]) for name in ("val_accuracy", "val_loss"))
+    return Report(int(message["number"]), int(message["epoch"]), accuracy, loss)
 
 
-def done_in(message: Mapping[str, Json]) -> Done:
+def done_in(message: Message) -> Done:
     """Raises:
     ValueError, KeyError, TypeError: it is none.
     """
-    error: BaseException | None = None if message["error"] is None else RuntimeError(str(message["error"]))
+    error: BaseException | None = None if message["error"] is None else RuntimeError(message["error"])
     if message["interrupted"]:
         error = Terminated()
     lost = None if message["lost"] is None else str(message["lost"])
-    return Done(number_in(message, "number"), error=error, lost=lost, over_limit=bool(message["over_limit"]))
+    return Done(int(message["number"]), error=error, lost=lost, over_limit=bool(message["over_limit"]))

@@ -19,8 +19,9 @@ from pathlib import Path
 from lenet_exp.executors.host import Described, Host, Question
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.slurm import messages
+from lenet_exp.executors.slurm.mailbox import Message
 from lenet_exp.executors.slurm.messages import Desk
-from lenet_exp.files import Json
+from lenet_exp.folders.job import job_of
 from lenet_exp.stopping import Terminated
 
 TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # between two looks for orders
@@ -49,7 +50,7 @@ class Place:
         self._desk, self._session, self._name = desk, session, name
         self._host, self._outputs, self._has_driver = host, outputs, has_driver
         self._box, self._driver = desk.place(session, name), desk.driver(session)
-        self._orders: queue.SimpleQueue[Mapping[str, Json] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._turn: int | None = None
         self._trains = False
         self._told_to_stop = False  # its job, by the sweep
@@ -71,10 +72,10 @@ class Place:
 
     def _take_orders(self) -> None:
         while (order := self._orders.get()) is not None and not self._why:
-            turn = self._turn = messages.number_in(order, "turn")
+            turn = self._turn = int(order["turn"])
             self._trains = True
             if order["kind"] == messages.START:
-                said = self._host.start(messages.job_in(order, self._outputs))
+                said = self._host.start(job_of(order["job"], self._outputs))
             else:
                 said = self._host.go_on(order["value"])
             self._trains = False
@@ -134,7 +135,7 @@ class Place:
                     beaten = now
                     beats.beat(self._name)
 
-    def _hear(self, order: Mapping[str, Json]) -> None:
+    def _hear(self, order: Message) -> None:
         kind = order.get("kind")
         if kind == messages.STOP:
             self._told_to_stop = True

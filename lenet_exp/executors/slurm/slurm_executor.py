@@ -10,21 +10,21 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from lenet_exp.executors.executor import Work
-from lenet_exp.executors.host import check_place
+from lenet_exp.executors.host import Described, check_place
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop, Tell
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.allocations import Allocations
-from lenet_exp.executors.slurm.mailbox import Box
+from lenet_exp.executors.slurm.mailbox import Box, Message
 from lenet_exp.executors.slurm.messages import Desk
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_script
 from lenet_exp.executors.slurm.queue import Queue
-from lenet_exp.files import Json
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.stored import stored_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.stopping import Terminated
 
@@ -58,17 +58,16 @@ class SlurmExecutor:
         time_limit: float | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        assert work.elsewhere is not None
         self._work, self._options, self._clock = work, options, clock
         self._sweep = SweepFolder(work.output.parent)
         self._desk = Desk(self._sweep.path / "slurm")
         self._probe = self._sweep.path / ".probe-slurm"
         self._probe.write_text(self._probe.name)
         asks = work.answer is not None
-        plan = self._desk.open(work.elsewhere.plan, asks=asks, time_limit=time_limit, probe=self._probe.name)
+        plan = self._desk.open(work.elsewhere, asks=asks, time_limit=time_limit, probe=self._probe.name)
         self._session = plan.session
         self._said, self._beats = self._desk.driver(self._session), self._desk.beats(self._session)
-        script = allocation_script(options, [*command, work.elsewhere.module, str(self._sweep.path)])
+        script = allocation_script(options, [*command, str(self._sweep.path)])
         self._allocations = Allocations(self._sweep.id, self._desk.folder, script, options, queue, clock)
         self._places = Places(NAME, retries=retries)
         self._opened: deque[int] = deque()  # places that are asked for and have not come
@@ -131,10 +130,10 @@ class SlurmExecutor:
             except (KeyError, TypeError, ValueError) as e:
                 self._lost(name, f"it said what can't be read ({type(e).__name__})")
 
-    def _heard(self, name: str, message: Mapping[str, Json]) -> None:
+    def _heard(self, name: str, message: Message) -> None:
         kind = message["kind"]
         if kind == messages.DESCRIBED:
-            check_place(messages.described_in(message), self._sweep.path)
+            check_place(stored_of(Described, message), self._sweep.path)
             self._arrived(name)
             return
         number, turn = self._bound.get(name), self._turns.get(name)
@@ -196,7 +195,7 @@ class SlurmExecutor:
         if number is not None:
             self._do(self._places.lost(number, why, counts=counts))
 
-    def _send(self, name: str, message: Mapping[str, Json]) -> None:
+    def _send(self, name: str, message: Message) -> None:
         with contextlib.suppress(OSError):  # it counts as lost, then
             self._boxes[name].put("driver", message)
 

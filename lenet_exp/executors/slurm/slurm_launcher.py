@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lenet_exp.executors.executor import Executor, Work
     from lenet_exp.executors.slurm.options import SlurmOptions
 
+PLACE = "lenet_exp.sweeps.slurm_task"  # what a task of an allocation runs
 LEAST_LOST_AFTER = 5.0  # a place is heard of every 5 s
 
 
@@ -66,7 +67,7 @@ class SlurmLauncher(ExecutorLauncher):
         from lenet_exp.executors.slurm.queue import SlurmQueue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
-        options, command = self._options(work.cores), [sys.executable, "-P", "-m"]
+        options, command = self._options(work.cores), [sys.executable, "-P", "-m", PLACE]
         return SlurmExecutor(
             work, options, SlurmQueue(), command, retries=self.retries, time_limit=self.time_limit
         )
