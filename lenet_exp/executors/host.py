@@ -7,11 +7,9 @@ job sees it, commits, and ends (`lenet_exp.executors.local.pool`).
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,9 +31,6 @@ from lenet_exp.machine import host, versions
 from lenet_exp.training.native.library import kernels
 
 TICK_SECONDS = 0.2
-CLOCKS_APART = 5.0  # seconds, from which on it is said
-
-log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,6 @@ class Described:
         wrong: why it can't use the outputs folder; empty where it can.
         lacks: why it has no native engine; empty where it has one, or needs none.
         source, torch: digest of lenet_exp's source, and torch's version.
-        clock: seconds since 1970.
         data: which data set is not there, or another than where the jobs were made; empty where all are, or where they
             came with the work.
     """
@@ -81,7 +75,6 @@ class Described:
     lacks: str
     source: str
     torch: str
-    clock: float
     data: str = ""
 
 
@@ -117,9 +110,6 @@ def check_place(place: Described, folder: Path) -> None:
         raise ConfigError(f"{where} has no native engine: {place.lacks}; engine=torch needs none")
     if place.data:
         raise ConfigError(f"{where}: {place.data}")
-    apart = abs(place.clock - time.time())
-    if apart > CLOCKS_APART:
-        log.warning("%s: its clock is %.0f s apart from this one; times in MLflow will show it", where, apart)
 
 
 class Host:
@@ -136,7 +126,7 @@ class Host:
         """What has to be right before a job comes; the native engine is built, if jobs need it."""
         built = kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
         lacks = built if isinstance(built, str) else ""
-        return Described(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"], time.time())
+        return Described(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
 
     def start(self, job: Job) -> Question | Done | None:
         """Runs a job until it asks or ends; None: it was stopped before the job began."""

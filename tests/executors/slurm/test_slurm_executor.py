@@ -90,7 +90,7 @@ class Cluster:
 
     def come(self, place: str, **changed: Any) -> None:
         self.beat(place)
-        place_here = Described("node", "", "", source_digest(), versions()["torch"], time.time())
+        place_here = Described("node", "", "", source_digest(), versions()["torch"])
         self.say(place, messages.described(replace(place_here, **changed)))
 
     def beat(self, place: str) -> None:
