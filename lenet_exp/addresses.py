@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.outputs import outputs_dir
@@ -24,34 +23,19 @@ def default_uri() -> str:
 
 
 def sqlite_uri(database: Path) -> str:
-    """The address of a database file; a path without `%` and `?` stands there as it is, as in older releases.
+    """The address of a database file.
 
     Raises:
-        ConfigError: the path has a `?`, and SQLAlchemy is of a release that has no way to write that.
+        ConfigError: its path has a character that releases of SQLAlchemy read in different ways.
     """
-    path = str(database)
-    if not {"%", "?"} & set(path):
-        return f"{SQLITE}{path}"
-    if _quotes():
-        return f"{SQLITE}{quote(path, safe='/ #:@~+,;=&!$()*' + chr(39))}"
-    if "?" in path:
-        raise ConfigError(f"{path}: a database in a path with ? needs SQLAlchemy 2.1; LENET_EXP_OUTPUTS names another")
-    return f"{SQLITE}{path}"
+    if {"%", "?"} & set(str(database)):
+        raise ConfigError(f"{database}: allowed for a database is a path without % and ? (LENET_EXP_OUTPUTS)")
+    return f"{SQLITE}{database}"
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The database file of an SQLite address, absolute; None for another store's."""
-    if not uri.startswith(SQLITE):
-        return None
-    path = uri.removeprefix(SQLITE).partition("?")[0]
-    return Path(unquote(path) if "%" in path and _quotes() else path).absolute()
-
-
-def _quotes() -> bool:
-    """Whether SQLAlchemy takes `%3F` in a database's path for a `?`; releases before 2.1 take it as it stands."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(f"{SQLITE}%3F").database == "?"
+    return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
 
 
 def frozen_uri(uri: str | None) -> str | None:
