@@ -28,9 +28,8 @@ from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
 DELIVERED = "delivered.json"  # the one file that another process than the owner may write
-FILES = {".json", ".jsonl", ".log", ".png", ".safetensors"}
 REMOVE = "remove it, and the same line goes on"
-WRONG_KIND = {errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
+WRONG_KIND = {errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
 DEAD_SECONDS = 60.0  # without a heartbeat for so long, an owner of another machine counts as dead
 
 log = logging.getLogger("lenet_exp")
@@ -57,10 +56,9 @@ def own(folder: Path, what: str) -> Iterator[None]:
         what: it is, for that line.
 
     Raises:
-        DamagedError: something else stands where its files have to be.
+        DamagedError: something else stands where the folder or its lock has to be.
     """
     with _held(folder, what):
-        _make_way(folder)
         remove_left_aside(folder, keep=DELIVERED)
         write_json(folder / "owner.json", {"host": host(), "pid": os.getpid()})
         with _heartbeat(folder / "owner.json"):
@@ -120,23 +118,10 @@ def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return open_lock(folder / "lock")
-    except FileExistsError as e:
-        raise damaged(folder, "it is no folder", REMOVE) from e
     except OSError as e:
         if e.errno not in WRONG_KIND:
             raise
-        raise damaged(folder / "lock", e.strerror or str(e), REMOVE) from e
-
-
-def _make_way(folder: Path) -> None:
-    """Nothing that a run or a sweep keeps as a file may be a folder, which no file can replace; a log that can't be
-    appended to is removed.
-    """
-    for path in folder.iterdir():
-        if path.suffix in FILES and path.is_dir() and not path.is_symlink():
-            raise damaged(path, "it is a folder", REMOVE)
-        if path.suffix == ".log" and not path.is_file():
-            path.unlink()
+        raise damaged(Path(e.filename), e.strerror or str(e), REMOVE) from e
 
 
 def _take(folder: Path, lock: IO[str]) -> bool:

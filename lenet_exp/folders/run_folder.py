@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
+OTHER = "it is not what was written"
 MOST = 50_000  # runs that a process remembers, of 15 kB each
 _RECORDS: Remembered[Record | None] = Remembered(MOST)
 _PROGRESS: Remembered[Progress] = Remembered(MOST)
@@ -154,7 +155,7 @@ class RunFolder:
             return None
         try:
             if best.sha256 and file_sha256(self.path / best.weights) != best.sha256:
-                raise ValueError("it is not what was written")
+                raise ValueError(OTHER)
             return load_arrays(self.path / best.weights)[0]
         except FileNotFoundError:
             return None
@@ -221,30 +222,28 @@ class RunFolder:
 
     def damaged_weights(self) -> str | None:
         """Why the file of the best weights can't be believed; None where it can, or where there is none."""
-        best = self.history().best
-        if best is None or not best.sha256 or not (self.path / best.weights).exists():
-            return None
-        try:
-            same = file_sha256(self.path / best.weights) == best.sha256
-        except OSError as e:
-            return f"{self.path / best.weights} is damaged ({first_line(e)})"
-        return None if same else f"{self.path / best.weights} is damaged (it is not what was written)"
+        error = self._weights_error()
+        return None if error is None else str(error).rpartition(";")[0]
 
     def whole_result(self) -> Record | None:
         """The same, if the file of its best weights is what was written, or was removed; damage is said."""
         result = self.result()
-        best = self.progress().best if result is not None else None
+        error = self._weights_error() if result is not None else None
+        if error is not None:
+            say(error)
+        return result if error is None else None
+
+    def _weights_error(self) -> DamagedError | None:
+        """What is wrong with the file of the best weights; None where it is right, or not there."""
+        best = self.progress().best
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
-            return result
+            return None
         weights = self.path / best.weights
         try:
-            if _DIGESTS.get((weights,), lambda: file_sha256(weights)) == best.sha256:
-                return result
-            why = "it is not what was written"
+            why = OTHER if _DIGESTS.get((weights,), lambda: file_sha256(weights)) != best.sha256 else None
         except OSError as e:
             why = first_line(e)
-        say(damaged(weights, why, AGAIN))
-        return None
+        return None if why is None else damaged(weights, why, AGAIN)
 
     def delivered(self) -> Delivered:
         """What MLflow has got; nothing where that is not known."""

@@ -82,8 +82,6 @@ class SweepFolder:
         for path in (*self.path.glob("workers*.log"), self.path / "stop"):
             remove(path)
         for folder in ("active", "ended"):
-            if not (self.path / folder).is_dir():
-                remove(self.path / folder)
             (self.path / folder).mkdir(exist_ok=True)
             for old in (self.path / folder).iterdir():
                 remove(old)

@@ -58,24 +58,6 @@ def test_a_lock_that_is_no_file_is_named_and_nobody_waits_for_it(tmp_path, make)
         pass
 
 
-@pytest.mark.parametrize("name", ["history.json", "run.log"])
-def test_a_folder_where_a_file_has_to_be_is_named_and_left(tmp_path, name):
-    (tmp_path / name / "of somebody").mkdir(parents=True)
-    with pytest.raises(DamagedError, match=f"{name} is damaged"), own(tmp_path, "it"):
-        pass
-    assert (tmp_path / name / "of somebody").exists()
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, lambda log: log.symlink_to("/dev/zero")], ids=["pipe", "device"])
-def test_a_log_that_is_no_file_is_removed(tmp_path, make):
-    """Whoever appends to a pipe waits for ever, and so does who copies from a device."""
-    make(tmp_path / "run.log")
-    (tmp_path / "other.log").write_text("a line")
-    with own(tmp_path, "it"):
-        assert not os.path.lexists(tmp_path / "run.log")
-    assert (tmp_path / "other.log").read_text() == "a line"
-
-
 def test_a_file_where_the_folder_has_to_be_is_named(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(DamagedError, match="run is damaged"), own(tmp_path / "run", "it"):
