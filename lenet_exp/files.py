@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, nearest
 
 LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; the file system's own, less what is put behind a path of ours
 
@@ -38,6 +38,22 @@ def user_path(text: str) -> Path:
         return path
     except (RuntimeError, UnicodeEncodeError) as e:
         raise ConfigError(f"{text!r}: allowed is a path ({e})") from e
+
+
+def asked_path(output: str, endings: Sequence[str]) -> Path:
+    """The file that a person asks for by `output=`, before it is made.
+
+    Raises:
+        ConfigError: it has another ending, or can't be written there.
+    """
+    path = user_path(output).absolute()
+    if path.suffix not in endings:
+        hint = nearest(path.suffix, endings)
+        meant = f"; did you mean {path.stem}{hint}?" if hint else ""
+        raise ConfigError(f"output={output}: allowed is a file ending in {', '.join(endings)}{meant}")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"output={output}: allowed is a file in a folder that exists and can be written")
+    return path
 
 
 def write_asked(path: Path, content: bytes | str) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
-from lenet_exp.errors import ConfigError, nearest, one_of
-from lenet_exp.files import user_path
+from lenet_exp.errors import ConfigError, one_of
+from lenet_exp.files import asked_path
 from lenet_exp.waiting import say_at_work
 
 USAGE = """
@@ -61,7 +59,8 @@ KNOWN: dict[str, str | None] = {
 def compare(arguments: list[str]) -> int:
     """The exit status of `lenet-compare <arguments>`."""
     values = parse(arguments, KNOWN)
-    output, points, run = _output(values["output"]), _points(values["confirm"]), yes_or_no("run", values["run"])
+    output = None if values["output"] is None else asked_path(values["output"], FORMATS)
+    points, run = _points(values["confirm"]), yes_or_no("run", values["run"])
     if run and points is None:
         raise ConfigError("run=true: runs a confirmation, and needs confirm=; allowed is confirm=0.2, for instance")
     seeds = _seeds(values["seeds"])
@@ -127,19 +126,6 @@ def _seeds(value: str | None) -> int | None:
     if not re.fullmatch(r"\d{1,4}", value) or not LEAST_SEEDS <= int(value) <= MOST_SEEDS:
         raise ConfigError(f"seeds={value}: allowed is a whole number >= {LEAST_SEEDS} and <= {MOST_SEEDS:,}")
     return int(value)
-
-
-def _output(output: str | None) -> Path | None:
-    if output is None:
-        return None
-    path = user_path(output).absolute()
-    if path.suffix not in FORMATS:
-        hint = nearest(path.suffix, FORMATS)
-        allowed = f"output={output}: allowed is a file ending in {', '.join(FORMATS)}"
-        raise ConfigError(allowed + (f"; did you mean {path.stem}{hint}?" if hint else ""))
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"output={output}: allowed is a file in a folder that exists and can be written")
-    return path
 
 
 def main() -> None:

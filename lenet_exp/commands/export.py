@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.config.check import check_name
 from lenet_exp.errors import ConfigError, UserError, nearest
-from lenet_exp.files import user_path
+from lenet_exp.files import asked_path
 
 USAGE = """
 lenet-export: writes a trained model as a file that other programs read, and tries the file before it counts.
@@ -49,9 +48,7 @@ def run(arguments: list[str]) -> int:
     if chosen not in FORMATS:
         hint = _did_you_mean(nearest(chosen, FORMATS))
         raise ConfigError(f"format={chosen}: allowed is onnx, pt2 or safetensors{hint}")
-    path = user_path(output) if output is not None else None
-    if path is not None:
-        _check_output(path, chosen)
+    path = None if output is None else asked_path(output, [f".{chosen}"])
 
     from lenet_exp.addresses import default_uri
     from lenet_exp.prediction.portable import BATCHES, TOLERANCE, check_format, write_portable
@@ -68,31 +65,17 @@ def run(arguments: list[str]) -> int:
         known = model.record.dataset if model.record else None
         # The ancestor's files name their data set themselves.
         stem = f"lenet5-{known}" if known else Path(model.name).stem
-        path = Path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}")
-        _check_output(path, chosen)
+        path = asked_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     difference, allowed = write_portable(model, chosen, path)
     *others, last = BATCHES
     batches = f"batches of {', '.join(map(str, others))} and {last} images"
-    print(f"{model.name} as {chosen}: {path.absolute()} ({path.stat().st_size / 1000:.0f} kB)")
+    print(f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB)")
     if difference == 0:
         print(f"read back, it answers {batches} bit for bit as the model does")
     else:
         print(f"read back, it answers {batches} as the model does: a logit differs by {difference:.1e} at most")
         print(f"(allowed: {allowed:.1e}, {TOLERANCE:g} of the largest logit)")
     return 0
-
-
-def _check_output(path: Path, chosen: str) -> None:
-    """Raises:
-    ConfigError: the file's ending is not that of the format, or it can't be written there.
-    """
-    if path.suffix != f".{chosen}":
-        raise ConfigError(f"output={path}: allowed is a file ending in .{chosen} with format={chosen}")
-    folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir():
-        raise ConfigError(f"output={path}: allowed is a file in a folder that exists")
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"output={path}: its folder can't be written")
 
 
 def _other_dataset(name: str) -> str | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from lenet_exp.commands.ending import run_to_its_end
@@ -22,22 +21,10 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
         key, sign, value = argument.partition("=")
         if not sign or key not in known:
             hint = nearest(key.lstrip("-"), known)
-            meant = f"{hint}=" if hint else "" if sign else _whole(argument, known)
             allowed = "allowed is " + ", ".join(f"{k}=" for k in known) if known else "nothing is allowed here"
-            raise ConfigError(f"{argument}: {allowed}" + (f"; did you mean {meant}?" if meant else ""))
+            raise ConfigError(f"{argument}: {allowed}" + (f"; did you mean {hint}=?" if hint else ""))
         values[key] = value
     return values
-
-
-def _whole(value: str, known: Iterable[str]) -> str:
-    """`key=value` for a value that was typed alone, by what it looks like; empty where that does not tell."""
-    looks = (
-        ("output", r".+\.(html|md|tex|csv|json|png|onnx|pt2|safetensors)"),
-        ("tracking.uri", r"[\w+]+://.*"),
-        ("sweep", r"[0-9a-f]{4,32}|last|.*/sweeps/.*"),
-        ("run", r"[0-9a-f]{4,32}|champion:.*|.*/runs/.*"),
-    )
-    return next((f"{key}={value}" for key, look in looks if key in known and re.fullmatch(look, value)), "")
 
 
 def yes_or_no(flag: str, value: str | None) -> bool:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
-import os
 from pathlib import Path
 
 import torch
@@ -16,11 +14,11 @@ from rich.table import Table
 from lenet_exp.addresses import store_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.errors import ConfigError, DataError, RunsFailed
-from lenet_exp.files import user_path, write_atomic
+from lenet_exp.errors import DataError, RunsFailed
+from lenet_exp.files import asked_path, user_path, write_atomic
 from lenet_exp.machine import cpu_count
-from lenet_exp.outputs import outputs_dir
-from lenet_exp.prediction.figures import check_output, pictures_table, score_table, write_output
+from lenet_exp.outputs import check_outputs, outputs_dir
+from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
 from lenet_exp.prediction.pictures import Answer, Picture, classify, find_pictures, read_pictures
 from lenet_exp.prediction.score import score_test_set
 from lenet_exp.prediction.seen import seen_figure, short_name
@@ -182,23 +180,14 @@ def check_places(config: PredictConfig) -> None:
     Raises:
         ConfigError: it can't.
     """
-    check_output(config.output)
-    folder = outputs_dir() / DRAWN
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise _not_written(folder, os.strerror(errno.EACCES if there.is_dir() else errno.EEXIST))
-
-
-def _not_written(path: Path, why: str | None) -> ConfigError:
-    return ConfigError(f"{path}: can't be written ({why}); LENET_EXP_OUTPUTS names another folder")
+    if config.output is not None:
+        asked_path(config.output, FORMATS)
+    check_outputs(outputs_dir())
 
 
 def _save(config: PredictConfig, model: TrainedModel, name: str, content: bytes) -> Path:
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
     safe = safe.encode()[-LONGEST_NAME:].decode(errors="ignore")
     path = outputs_dir() / DRAWN / f"{config.dataset.name}_{safe}_{name}"
-    try:
-        write_atomic(path, content)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
-        raise _not_written(path, e.strerror) from e
+    write_atomic(path, content)
     return path

@@ -8,27 +8,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lenet_exp.errors import ConfigError
-from lenet_exp.files import Json, user_path, write_asked
+from lenet_exp.files import Json, write_asked
 from lenet_exp.prediction.pictures import Answer
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.score import Score
 
 FORMATS = (".json", ".csv")
 Rows = list[dict[str, Json]]
-
-
-def check_output(output: str | None) -> None:
-    """Raises:
-    ConfigError: the file's ending is neither .json nor .csv, or it can't be written there.
-    """
-    if output is None:
-        return
-    path = user_path(output)
-    if path.suffix not in FORMATS:
-        raise ConfigError(f"output={output}: allowed is a file ending in {' or '.join(FORMATS)}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(f"output={output}: allowed is a file in a folder that exists")
 
 
 def write_output(path: Path, values: object, rows: Rows) -> None:
