@@ -72,6 +72,6 @@ def from_hydra(error: BaseException) -> bool:
     return last in {"hydra", "omegaconf"}
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says in its first line, or its class where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

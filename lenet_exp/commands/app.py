@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -136,8 +134,6 @@ def _checked_arguments(program: str) -> Namespace:
         _refuse(explain_arguments(dashed))
     if parsed.experimental_rerun is not None:  # argparse takes it shortened, too
         _refuse("--experimental-rerun: not allowed: it unpickles its file, and so runs what stands in there")
-    if parsed.config_dir is not None:
-        _refuse_pipes(Path(parsed.config_dir))
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
         if program == "lenet-predict" and not sign and os.path.exists(override):  # typed as for `cat`
@@ -147,14 +143,6 @@ def _checked_arguments(program: str) -> Namespace:
     if unknown:  # argparse takes them from one place only
         _refuse(f"{unknown[0]}: flags have to stand together, after -m and the other options")
     return parsed
-
-
-def _refuse_pipes(folder: Path) -> None:
-    """Hydra would read a pipe, and wait for ever."""
-    with contextlib.suppress(OSError):
-        for path in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml")):
-            if path.exists() and not path.is_file() and not path.is_dir():
-                _refuse(f"--config-dir={folder}: {path} is not a regular file")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
+from typing import Any, cast
 
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from yaml import MarkedYAMLError
 
 from lenet_exp.config.conf_dir import CONF_DIR, config_groups
-from lenet_exp.errors import nearest
+from lenet_exp.errors import first_line, nearest
 
 EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options that another package brings, which an extra of ours installs
 
 
-def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -> str:
+def explain_hydra(error: Exception) -> str:
     """What was wrong, the value, what is allowed and the nearest valid name, in one line."""
     if isinstance(error, OverrideParseException):
         typed = " ".join(str(error.override).split())
@@ -35,7 +36,7 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
         return "the overrides can't be read; they are written name=value"
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _missing_option(error, conf_dirs)
+        return _missing_option(error)
     if "No match in the defaults list" in text:
         return _unknown_group(text)
     cause = error.__cause__ or error
@@ -46,22 +47,20 @@ def explain_hydra(error: Exception, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -
         hint = nearest(key.rpartition(".")[2], known)
         return f"{key}: no such flag; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(known))}")
     if "is not in struct" in text or "is not in struct" in str(cause):
-        return explain_flag(key or _quoted(text), conf_dirs)
+        return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
         return f"{_quoted(text) or text.splitlines()[0]}: several values need -m (lenet-train -m ...)"
-    line = _first_line(text if not key or key in _first_line(text) else f"{key}: {text}")
-    return line if cause is error else f"{line} ({_first_line(str(cause))})"
+    line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
+    return line if cause is error else f"{line} ({first_line(cause)})"
 
 
-def _missing_option(error: MissingConfigException, conf_dirs: tuple[Path, ...]) -> str:
+def _missing_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     # Hydra doesn't tell the options where several were asked for: augmentation=[shift,flip].
-    found = error.options or [file.stem for d in conf_dirs for file in (d / group).glob("*.yaml")]
+    found = error.options or [file.stem for file in (CONF_DIR / group).glob("*.yaml")]
     if not group or not found:
         hint = nearest(str(error.missing_cfg_file), config_groups())
-        return f"{_first_line(str(error))}" + (f"; did you mean {hint}?" if hint else "")
-    if group == "hydra/sweeper" and option == "optuna":
-        return "hydra/sweeper=optuna: not here (it needs an old Optuna); hydra/sweeper=search searches the same spaces"
+        return first_line(error) + (f"; did you mean {hint}?" if hint else "")
     if f"{group}={option}" in EXTRAS:
         return f"{group}={option}: not installed; pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in found if not o.startswith("_")]
@@ -80,66 +79,52 @@ def _unknown_group(text: str) -> str:
     return f"{name}: no such group; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(groups))}")
 
 
-def explain_flag(key: str, conf_dirs: tuple[Path, ...] = (CONF_DIR,)) -> str:
+def explain_flag(key: str) -> str:
     """One line for a flag that isn't there."""
-    known = known_flags(conf_dirs) | set(config_groups())
-    leaf = key.rpartition(".")[2]
-    # The ancestor's short names (lr, dropout_rate) are leaves here: the exact leaf is the best guess.
-    same_leaf = sorted(f for f in known if f.rpartition(".")[2] == leaf)
+    known = known_flags() | set(config_groups())
     if key in known:
         group, _, flag = key.partition(".")
-        having = sorted(f.stem for d in conf_dirs for f in (d / group).glob("*.yaml") if flag in OmegaConf.load(f))
+        having = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml") if flag in OmegaConf.load(f))
         return f"{key}: the chosen {group} has no such flag" + (f"; {', '.join(having)} has" if having else "")
-    hint = same_leaf[0] if same_leaf else nearest(key, known)
+    hint = _same_leaf(key.rpartition(".")[2], known) or nearest(key, known)
     return f"{key}: no such flag" + (f"; did you mean {hint}?" if hint else "; --help lists them")
 
 
 @cache
-def known_flags(conf_dirs: tuple[Path, ...]) -> frozenset[str]:
+def known_flags() -> frozenset[str]:
     """All dotted flags that some option of some group has."""
     found: set[str] = set()
 
-    def walk(node: DictConfig, prefix: str) -> None:
-        for key in map(str, node):
-            if key in {"defaults", "hydra", "_target_"}:
-                continue
+    def walk(values: dict[str, Any], prefix: str) -> None:
+        for key in values.keys() - {"defaults", "hydra", "_target_"}:
             found.add(f"{prefix}{key}")
-            child = OmegaConf.to_container(node, resolve=False).get(key)  # type: ignore[union-attr]
-            if isinstance(child, dict):
-                walk(OmegaConf.create(child), f"{prefix}{key}.")
+            if isinstance(values[key], dict):
+                walk(values[key], f"{prefix}{key}.")
 
-    for conf_dir in conf_dirs:
-        for file in conf_dir.rglob("*.yaml"):
-            loaded = OmegaConf.load(file)
-            group = file.parent.relative_to(conf_dir).as_posix()
-            if isinstance(loaded, DictConfig) and not group.startswith(("hydra", "experiment")):
-                walk(loaded, "" if group == "." else f"{group.replace('/', '.')}.")
+    for file in CONF_DIR.rglob("*.yaml"):
+        group = file.parent.relative_to(CONF_DIR).as_posix()
+        if not group.startswith(("hydra", "experiment")):
+            values = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+            walk(values, "" if group == "." else f"{group}.")
     return frozenset(found)
 
 
 def explain_arguments(unknown: list[str]) -> str:
     """One line for `--dataset=X`: flags here have no dashes."""
-    first = unknown[0]
-    name, _, value = first.lstrip("-").partition("=")
-    name = name.replace("-", "_")
-    flags = known_flags((CONF_DIR,)) | set(config_groups())
-    same_leaf = sorted(f for f in flags if f.rpartition(".")[2] == name)
-    target = name if name in flags else (same_leaf[0] if same_leaf else nearest(name, flags))
+    name, _, value = unknown[0].lstrip("-").partition("=")
+    name, flags = name.replace("-", "_"), known_flags() | set(config_groups())
+    target = name if name in flags else _same_leaf(name, flags) or nearest(name, flags)
     if target is None:
-        return f"{first}: no such option; flags are written name=value, --help lists them"
-    group = CONF_DIR / target
-    shown = value.lower() if value else "x"
-    if value and group.is_dir():
-        shown = nearest(value, [p.stem for p in group.glob("*.yaml")]) or shown
-    elif value:
-        shown = value
-    return f"{first}: flags have no dashes here; write {target}={shown}"
+        return f"{unknown[0]}: no such option; flags are written name=value, --help lists them"
+    options = [file.stem for file in (CONF_DIR / target).glob("*.yaml")]
+    return f"{unknown[0]}: flags have no dashes here; write {target}={nearest(value, options) or value or 'x'}"
+
+
+def _same_leaf(name: str, flags: Iterable[str]) -> str | None:
+    """The ancestor's short names (lr, dropout_rate) are leaves here: the exact leaf is the best guess."""
+    return min((flag for flag in flags if flag.rpartition(".")[2] == name), default=None)
 
 
 def _quoted(text: str) -> str:
     parts = text.split("'")
     return parts[1] if len(parts) > 2 else ""
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "unknown error")

@@ -6,12 +6,11 @@ import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.config.compose import typed
-from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.explain import known_flags
 from lenet_exp.config.plain import plain
 from lenet_exp.errors import ConfigError, nearest
 
-KNOWN = sorted(known_flags((CONF_DIR,)))
+KNOWN = sorted(known_flags())
 REFUSED = {  # and what the line names
     "seed=": "seed",
     "seed=???": "seed",
