@@ -32,7 +32,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     if dataset.torchvision_class is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
     cls = _with_mirrors(dataset)
-    mirrors = ", ".join(_sources(cls))
+    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its only place"  # QMNIST has whole addresses
     aside = root / f".{dataset.name}.download"
     made = not root.exists()
     try:
@@ -78,21 +78,9 @@ def _with_mirrors(dataset: Dataset) -> type:
     cls: type = getattr(datasets, str(dataset.torchvision_class))
     if not dataset.mirrors:
         return cls
-    mirrors = [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]
-    changed = type(cls.__name__, (cls,), {"mirrors": mirrors})
-    if issubclass(cls, datasets.QMNIST):  # it has whole addresses and one place only
-        changed.resources = {  # type: ignore[attr-defined]
-            part: [(mirrors[0] + url.rpartition("/")[2], md5) for url, md5 in files]
-            for part, files in datasets.QMNIST.resources.items()
-        }
-    return changed
-
-
-def _sources(cls: type) -> list[str]:
-    resources = getattr(cls, "resources", {})
-    if isinstance(resources, dict):
-        return sorted({url.rpartition("/")[0] + "/" for files in resources.values() for url, _ in files})
-    return list(getattr(cls, "mirrors", []))
+    if issubclass(cls, datasets.QMNIST):
+        raise DataError(f"dataset.mirrors={dataset.mirrors}: {dataset.name} has one place only; allowed is null")
+    return type(cls.__name__, (cls,), {"mirrors": [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]})
 
 
 def _remove_empty(root: Path, dataset: Dataset) -> None:

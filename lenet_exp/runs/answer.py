@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from lenet_exp.amounts import number_of
-from lenet_exp.config.fingerprint import fingerprint
-from lenet_exp.folders.find import all_runs
 from lenet_exp.folders.records import Outcome, Record
-from lenet_exp.outputs import outputs_dir
 from lenet_exp.runs.difference import Difference, differences
 from lenet_exp.training.epoch import EpochResult
 
 SHOWN = 8  # epochs beside each other
-FEW = 3  # seeds, of which a range says little
 
 
 class Verdict(IntEnum):
@@ -55,7 +51,7 @@ def compared(
     found = differences(record, epochs, again, again_epochs)
     if not found:
         return Answer(Verdict.identical, f"identical bit for bit: {_same(record, found.last)}")
-    details = [*_beside(epochs, again_epochs, found), *found.result, *_spread(record, again)]
+    details = [*_beside(epochs, again_epochs, found), *found.result]
     if found.of_figures_alone and not found.result:
         return differs(f"{found.where}; its weights are the same, so its figures were changed", details)
     if excuse:
@@ -81,31 +77,3 @@ def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: Diffe
         lines.append(f"epoch {e.epoch}: validation {before:.4%}, here {after:.4%} (differs: {what})")
     more = len(found.epochs) - SHOWN
     return [*lines, *([f"and {number_of(more, 'epoch')} more"] if more > 0 else [])]
-
-
-def _spread(record: Record, again: Record) -> list[str]:
-    """Whether the best accuracy lies among those of other seeds of the configuration in the outputs folder."""
-    was, now = record.best_val_accuracy, again.best_val_accuracy
-    if was is None or now is None or was == now:
-        return []
-    seeds = {record.config.seed: was, **_other_seeds(record)}
-    if len(seeds) < FEW:
-        return [f"whether {now:.2%} is within its seeds' spread is not known: {len(seeds)} of them in {outputs_dir()}"]
-    low, high = min(seeds.values()), max(seeds.values())
-    where = "within" if low <= now <= high else "outside"
-    return [f"{now:.2%} is {where} the range of its {len(seeds)} seeds: {low:.2%} to {high:.2%}"]
-
-
-def _other_seeds(record: Record) -> dict[int, float]:
-    """Best validation accuracies by seed."""
-    found, config = {}, record.config
-    for other in (folder.record() for folder in all_runs(outputs_dir())):
-        if other is None or other.outcome is not Outcome.finished or other.best_val_accuracy is None:
-            continue
-        had = other.config
-        # Equal classes, so that none is imported that was not before.
-        if (had.activation, had.optimizer) != (config.activation, config.optimizer) or had.seed == config.seed:
-            continue
-        if fingerprint(replace(had, seed=config.seed), other.data_digests) == record.fingerprint:
-            found[had.seed] = other.best_val_accuracy
-    return found

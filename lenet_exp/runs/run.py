@@ -207,22 +207,12 @@ def _after(forced_ms: float, new: Record) -> Record:
     return new
 
 
-def _tell_unknown(earlier: Record, new: Record) -> None:
-    """Says what decides whether a run can go on and its record, of an older release, lacks."""
-    unknown = earlier.does_not_know(new)
-    if unknown:
-        log.info(
-            "%s: was begun by an older release, which did not note %s; taken to be as now", new.name, ", ".join(unknown)
-        )
-
-
 def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Commits]:
     """Goes on where an earlier try stopped, if the bits will be the same; otherwise starts over."""
     if earlier is None:
         return new, folder.start(new)
     other = earlier.executed_otherwise(new)
     if not other:
-        _tell_unknown(earlier, new)
         commits = folder.go_on()
         if commits.restore(lane):
             log.info("%s: goes on in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
