@@ -1,12 +1,12 @@
-"""A configuration as plain values, fit for YAML and JSON, and back."""
+"""Dataclasses as plain values, fit for YAML and JSON, and back: configurations, and what the folders keep."""
 
 from __future__ import annotations
 
-import types
-from collections.abc import Hashable
-from dataclasses import asdict, dataclass, fields, is_dataclass
+import dataclasses
+from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
 from functools import cache
+from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING
@@ -15,6 +15,9 @@ from lenet_exp.config.schema import ALWAYS, Config
 from lenet_exp.files import Json
 
 T = TypeVar("T")
+
+OTHER = "other"  # a field of this name keeps the keys that are not known
+LATEST_MS = 10**14  # in the year 5138; Python's calendar ends in 9999
 
 
 def plain(config: Config) -> dict[str, Json]:
@@ -30,7 +33,19 @@ def from_plain(values: object) -> Config:
     Raises:
         ValueError: it is no configuration.
     """
-    return _built(Config, values, "")
+    return read_as(Config, values)
+
+
+def read_as(kind: type[T], value: object) -> T:
+    """A dataclass with those in it, or a list of such, of plain values.
+
+    Raises:
+        ValueError: a field without a default is missing, or one has a value of another type, or is no time.
+    """
+    try:
+        return cast(T, _read(kind, value))
+    except TypeError:
+        raise ValueError(f"no {kind.__name__}") from None
 
 
 def _plain_value(value: Any) -> Any:
@@ -41,50 +56,64 @@ def _plain_value(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-@dataclass(frozen=True)
-class _Flag:
-    """A field of a schema, looked at once: `kind` without `None`, its class, and whether it may be null."""
+def _read(wanted: Any, value: Any) -> Any:
+    """Raises:
+    TypeError: it is of another type.
+    ValueError: something in it is.
+    """
+    if wanted is Any or (type(value) is wanted and wanted in (str, float, bool, NoneType)):
+        return value
+    if wanted in (int, float) and type(value) is int and -(2**63) <= value < 2**63:
+        return wanted(value)
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if origin in (Union, UnionType):
+        return _read_one_of(inner, value)
+    if origin is list and isinstance(value, list):
+        return [_read(inner[0], v) for v in value]
+    if origin is tuple and isinstance(value, list) and len(value) == len(inner):
+        return tuple(map(_read, inner, value))
+    if origin is dict and isinstance(value, dict):
+        return {k: _read(inner[1], v) for k, v in value.items()}
+    if is_dataclass(wanted) and isinstance(value, dict):
+        return _read_fields(wanted, value)
+    if origin is None and issubclass(wanted, Enum) and value in [member.value for member in wanted]:
+        return wanted(value)
+    raise TypeError
 
-    name: str
-    neutral: Any
-    kind: Any
-    base: type
-    section: bool
-    optional: bool
+
+def _read_one_of(kinds: tuple[Any, ...], value: Any) -> Any:
+    for kind in kinds:
+        try:
+            return _read(kind, value)
+        except TypeError:
+            continue
+    raise TypeError
 
 
 @cache
-def _flags(schema: Hashable) -> list[_Flag]:
-    hints, found = get_type_hints(schema), []
-    for f in fields(cast(type, schema)):
-        kind, optional = hints[f.name], False
-        if get_origin(kind) in {types.UnionType, Union}:
-            (kind,), optional = (k for k in get_args(kind) if k is not type(None)), True
-        neutral = f.metadata.get("neutral", ALWAYS)
-        found.append(_Flag(f.name, neutral, kind, get_origin(kind) or kind, is_dataclass(kind), optional))
-    return found
+def _fields(kind: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
+    """With their types."""
+    types = get_type_hints(kind)
+    return [(f, types[f.name]) for f in fields(kind)]
 
 
-def _built(schema: type[T], values: object, prefix: str) -> T:
-    if not isinstance(values, dict):
-        raise ValueError(f"no configuration: {prefix.rstrip('.') or 'it'} is {values!r}")
-    found: dict[str, Any] = {}
-    for flag in _flags(cast(Hashable, schema)):
-        value = values.get(flag.name, MISSING)
-        if flag.section:
-            found[flag.name] = _built(flag.kind, {} if value == MISSING else value, f"{prefix}{flag.name}.")
-        elif flag.name not in values:
-            found[flag.name] = MISSING if flag.neutral is ALWAYS else flag.neutral
-        elif type(value) is flag.base or (value is None and flag.optional) or value == MISSING:
-            found[flag.name] = value
-        else:
-            found[flag.name] = _converted(flag, value, prefix)
-    return schema(**found)
-
-
-def _converted(flag: _Flag, value: object, prefix: str) -> object:
-    if issubclass(flag.base, Enum):
-        return flag.kind(value)
-    if flag.base is float and type(value) is int:
-        return float(value)
-    raise ValueError(f"no configuration: {prefix}{flag.name} is {value!r}")
+def _read_fields(kind: Any, values: dict[str, Any]) -> Any:
+    found = {}
+    for f, wanted in _fields(kind):
+        value, neutral = values.get(f.name, MISSING), f.metadata.get("neutral", ALWAYS)
+        if f.default_factory is wanted and value == MISSING:  # a section of flags
+            found[f.name] = _read_fields(wanted, {})
+        elif f.name in values and f.name != OTHER and not (value == MISSING and f.metadata):
+            try:
+                found[f.name] = _read(wanted, value)
+                if f.name.endswith("_ms") and not 0 <= (value or 0) < LATEST_MS:
+                    raise TypeError
+            except TypeError:
+                raise ValueError(f"no {kind.__name__}: {f.name} is {value!r:.60}") from None
+        elif f.name not in values and neutral is not ALWAYS:
+            found[f.name] = neutral
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise ValueError(f"no {kind.__name__}: {f.name} is missing")
+    if OTHER in kind.__dataclass_fields__:
+        found[OTHER] = {name: value for name, value in values.items() if name not in found}
+    return kind(**found)

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, read_json, write_json
 from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.records import BestWeights, Commit, History
 from lenet_exp.folders.seal import AGAIN, whole, with_digest
-from lenet_exp.folders.stored import stored_of, to_json
+from lenet_exp.folders.stored import to_json
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.trained.weights import load_weights, save_weights
 
@@ -203,7 +204,7 @@ def _read(path: Path) -> History | None:
 
 
 def _history(value: Any) -> History:
-    history = stored_of(History, whole(value))
+    history = read_as(History, whole(value))
     history.other.pop("digest", None)
     return history
 

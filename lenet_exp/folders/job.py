@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import whole, with_digest
-from lenet_exp.folders.stored import Stored, stored_of, to_json
+from lenet_exp.folders.stored import Stored, to_json
 from lenet_exp.outputs import outputs_dir
 
 
@@ -60,7 +61,7 @@ def job_of(value: Any, outputs: Path) -> Job:
     Raises:
         ValueError: it is none.
     """
-    job = stored_of(Job, whole(value))
+    job = read_as(Job, whole(value))
     job.other.pop("digest", None)
     return replace(job, outputs=outputs)
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.files import open_lock, remove_left_aside, write_json
 from lenet_exp.folders.damage import damaged, read_or_none
-from lenet_exp.folders.stored import stored_of
 from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
@@ -140,7 +140,7 @@ def _named(folder: Path) -> Owner | None:
 
 
 def _owner(value: Any) -> Owner:
-    owner = stored_of(Owner, value)
+    owner = read_as(Owner, value)
     if not 0 < owner.pid < 2**31:  # kill(2) takes others for groups of processes
         raise ValueError(f"no Owner: pid is {owner.pid}")
     return owner

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName
-from lenet_exp.folders.stored import Stored, stored_of, to_json
+from lenet_exp.folders.stored import Stored, to_json
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.epoch import EpochResult
 
@@ -348,7 +349,7 @@ def record_of(value: Any) -> Record:
     """Raises:
     ValueError: it is no record.
     """
-    return stored_of(Record, value)
+    return read_as(Record, value)
 
 
 def record_json(record: Record) -> Any:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import remove, remove_left_aside, write_atomic, write_json
 from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrite_history
@@ -42,7 +43,7 @@ from lenet_exp.folders.records import (
 )
 from lenet_exp.folders.remembered import Remembered
 from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
-from lenet_exp.folders.stored import stored_of, to_json
+from lenet_exp.folders.stored import to_json
 from lenet_exp.training.trained.weights import Arrays, load_arrays
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ class RunFolder:
     def delivered(self) -> Delivered:
         """What MLflow has got; nothing where that is not known."""
         what_now = "MLflow is asked for what it has"
-        return read_or_none(self.path / DELIVERED, partial(stored_of, Delivered), what_now) or Delivered()
+        return read_or_none(self.path / DELIVERED, partial(read_as, Delivered), what_now) or Delivered()
 
     def delivered_ns(self) -> int:
         """When something was delivered last, in nanoseconds since 1970; 0 where nothing was."""
@@ -267,4 +268,4 @@ class RunFolder:
     def abandoned(self) -> list[DeliveredRun]:
         """The MLflow runs of tries that were given up."""
         what_now = "MLflow runs of tries that were given up may stay RUNNING"
-        return read_or_none(self.path / "abandoned.json", partial(stored_of, list[DeliveredRun]), what_now) or []
+        return read_or_none(self.path / "abandoned.json", partial(read_as, list[DeliveredRun]), what_now) or []

@@ -25,13 +25,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Counts, Outcome, SweepPlan
-from lenet_exp.folders.stored import stored_of, to_json
+from lenet_exp.folders.stored import to_json
 
 AGAIN = "the line that started the sweep makes it again"
 
@@ -236,7 +237,7 @@ class SweepFolder:
             return []
         for line in lines:
             with contextlib.suppress(ValueError):
-                found.append(stored_of(Counts, from_json(line)))
+                found.append(read_as(Counts, from_json(line)))
         return found
 
     def _job(self, line: str | bytes) -> Job:
@@ -282,7 +283,7 @@ def _line(job: Job) -> bytes:
     return json.dumps(job_json(job)).encode() + b"\n"
 
 
-_plan = partial(stored_of, SweepPlan)
+_plan = partial(read_as, SweepPlan)
 
 
 def _numbers(folder: Path) -> list[int]:

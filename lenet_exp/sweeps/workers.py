@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import SharedSet, share, use_shared
 from lenet_exp.executors.executor import Ask, Report, Work
 from lenet_exp.folders.job import Job, job_json
-from lenet_exp.folders.stored import stored_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
 from lenet_exp.tracking.delivery.store_delivery import LeftToOthers
@@ -78,7 +78,7 @@ def work_elsewhere(sweep: SweepFolder, plan: Any) -> tuple[Carry, Callable[..., 
     Raises:
         ValueError: it is no such plan.
     """
-    carry = stored_of(Carry, plan)
+    carry = read_as(Carry, plan)
     return carry, partial(_train, str(sweep.path), goes_on=True), partial(_prepare, carry.argv, carry.environment)
 
 

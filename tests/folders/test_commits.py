@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.files import write_json
 from lenet_exp.folders import commits as commits_module
 from lenet_exp.folders.commits import Commits, read_history
 from lenet_exp.folders.records import History
 from lenet_exp.folders.seal import with_digest
-from lenet_exp.folders.stored import stored_of
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.fit import fit
@@ -228,7 +228,7 @@ def test_a_commit_names_files_of_its_folder_alone(tmp_path, name):
         history | {"best": history["best"] | {"weights": name}},
     ):
         with pytest.raises(ValueError, match="no file name"):
-            stored_of(History, changed)
+            read_as(History, changed)
 
 
 @pytest.mark.parametrize("other", ["network", "release"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.folders.records import (
     CONCLUSION,
     Delivered,
@@ -18,16 +19,16 @@ from lenet_exp.folders.records import (
     record_json,
     record_of,
 )
-from lenet_exp.folders.stored import stored_of, to_json
+from lenet_exp.folders.stored import to_json
 from tests.tools.records import a_record
 
 OLD = Path(__file__).resolve().parents[1] / "upgrade" / "release_0.1"
 FILES = {
     "job.json": (record_of, record_json),
     "record.json": (record_of, record_json),
-    "history.json": (partial(stored_of, History), to_json),
-    "delivered.json": (partial(stored_of, Delivered), to_json),
-    "sweep.json": (partial(stored_of, SweepPlan), to_json),
+    "history.json": (partial(read_as, History), to_json),
+    "delivered.json": (partial(read_as, Delivered), to_json),
+    "sweep.json": (partial(read_as, SweepPlan), to_json),
 }
 NEW_KEYS = {"new": 1, "new é\u2028": {"deep": ["text"]}}
 

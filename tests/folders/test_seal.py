@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.folders.commits import Commits
 from lenet_exp.folders.records import History, Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import unbroken
-from lenet_exp.folders.stored import stored_of
 from lenet_exp.training.lane import Best
 from tests.tools.records import a_record
 
@@ -91,4 +91,4 @@ def test_a_history_as_an_older_release_wrote_it_is_written_anew_before_it_gets_i
     assert held(folder, "history.json")["best"]["sha256"] == ""
     Commits(folder.path).clean()
     assert folder.record() == RECORD
-    assert stored_of(History, held(folder, "history.json")).best.epoch == 2
+    assert read_as(History, held(folder, "history.json")).best.epoch == 2

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.executors.executor import Report
 from lenet_exp.executors.host import Described, Question
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.slurm.mailbox import Beats, Box, Message
 from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.job import Job, job_json
-from lenet_exp.folders.stored import stored_of
 from lenet_exp.stopping import Terminated
 
 DESCRIBED, QUESTION, ENDED, NOT_BEGUN, LEFT = "described", "question", "ended", "not begun", "left"
@@ -73,7 +73,7 @@ class Desk:
             ValueError: it can't be read.
         """
         value = read_json(self.folder / "plan.json")
-        return None if value is None else stored_of(PlacePlan, value)
+        return None if value is None else read_as(PlacePlan, value)
 
     def driver(self, session: str) -> Box:
         """What places say."""

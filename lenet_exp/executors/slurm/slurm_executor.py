@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from lenet_exp.config.plain import read_as
 from lenet_exp.executors.executor import Work
 from lenet_exp.executors.host import Described, check_place
 from lenet_exp.executors.local.pool import Done
@@ -24,7 +25,6 @@ from lenet_exp.executors.slurm.messages import Desk
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_script
 from lenet_exp.executors.slurm.queue import Queue
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.stored import stored_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.stopping import Terminated
 
@@ -133,7 +133,7 @@ class SlurmExecutor:
     def _heard(self, name: str, message: Message) -> None:
         kind = message["kind"]
         if kind == messages.DESCRIBED:
-            check_place(stored_of(Described, message), self._sweep.path)
+            check_place(read_as(Described, message), self._sweep.path)
             self._arrived(name)
             return
         number, turn = self._bound.get(name), self._turns.get(name)
