@@ -13,7 +13,7 @@ from lenet_exp.executors.slurm import slurm_launcher
 @dataclass
 class LocalLauncherConf:
     _target_: str = "hydra_plugins.lenet_exp_launcher.LocalLauncher"
-    workers: Any = "${oc.select:sweep.workers,null}"  # null: the machine's cores
+    workers: Any = "${oc.select:sweep.workers,null}"  # at once; null: the machine's cores
     retries: Any = "${oc.select:sweep.retries,1}"  # of a job whose process died
     time_limit: Any = "${oc.select:sweep.time_limit,null}"  # seconds a job
     fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
@@ -21,23 +21,22 @@ class LocalLauncherConf:
 
 
 @dataclass
-class RayLauncherConf:
+class RayLauncherConf(LocalLauncherConf):
+    """Workers: as many as the cluster has room for, where they are null."""
+
     _target_: str = "hydra_plugins.lenet_exp_launcher.RayLauncher"
     address: str | None = None  # of a cluster: auto, host:port, ray://host:port; null: one of this machine's own
-    workers: Any = "${oc.select:sweep.workers,null}"  # at once; null: as many as the cluster has room for
     cpus: float | None = None  # of a run; null: its threads
     gpus: float = 0.0  # of a run; may be a share of one
     memory: int | None = None  # of a run, in bytes
     resources: dict[str, float] = field(default_factory=dict)  # of a run, as Ray's nodes name them
     init: dict[str, Any] = field(default_factory=dict)  # further arguments of ray.init
-    retries: Any = "${oc.select:sweep.retries,1}"
-    time_limit: Any = "${oc.select:sweep.time_limit,null}"
-    fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
-    max_failures: Any = "${oc.select:sweep.max_failures,null}"
 
 
 @dataclass
-class SlurmLauncherConf:
+class SlurmLauncherConf(LocalLauncherConf):
+    """Workers: allocations * tasks in all, where they are null."""
+
     _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
     allocations: int = 1  # Slurm jobs at once, submitted as an array
     tasks: int = 1  # runs at once in each of them
@@ -50,11 +49,6 @@ class SlurmLauncherConf:
     driver: dict[str, Any] = field(default_factory=dict)  # the same of the job that sweep.detach=true makes
     before: list[str] = field(default_factory=list)  # lines of bash, run before Python is started
     lost_after: float = 60.0  # seconds of silence, or of absence from the queue
-    workers: Any = "${oc.select:sweep.workers,null}"  # at once in all; null: allocations * tasks
-    retries: Any = "${oc.select:sweep.retries,1}"
-    time_limit: Any = "${oc.select:sweep.time_limit,null}"
-    fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
-    max_failures: Any = "${oc.select:sweep.max_failures,null}"
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="lenet_exp")

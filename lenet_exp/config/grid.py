@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
+from lenet_exp.config.params import shown
 from lenet_exp.config.skip import without_skipped
 from lenet_exp.errors import ConfigError, nearest
 
@@ -112,12 +113,12 @@ def _together(zipped: object, swept: Sequence[str]) -> Together:
     by_name = {flag.lstrip("+"): flag for flag in swept}
     allowed = "allowed are two flags or more that are swept, each once: [a,b], or [[a,b],[c,d]]"
     if any(len(group) < 2 for group in groups) or len(set(flags)) < len(flags):
-        raise ConfigError(f"sweep.zip={_shown(zipped)}: {allowed}")
+        raise ConfigError(f"sweep.zip={shown(zipped)}: {allowed}")
     for flag in flags:
         if flag not in by_name:
             hint = nearest(flag, by_name)
             more = f"; did you mean {hint}?" if hint else ""
-            raise ConfigError(f"sweep.zip={_shown(zipped)}: {flag} is not swept; {allowed}{more}")
+            raise ConfigError(f"sweep.zip={shown(zipped)}: {flag} is not swept; {allowed}{more}")
     return [[by_name[flag] for flag in group] for group in groups]
 
 
@@ -125,7 +126,7 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
     for flags in together:
         if len({len(columns[flag]) for flag in flags}) > 1:
             numbers = ", ".join(f"{flag} has {len(columns[flag])}" for flag in flags)
-            raise ConfigError(f"sweep.zip={_shown(flags)}: {numbers}; allowed are equally many values")
+            raise ConfigError(f"sweep.zip={shown(flags)}: {numbers}; allowed are equally many values")
 
 
 def _count(override: Override) -> int:
@@ -139,7 +140,3 @@ def _count(override: Override) -> int:
             raise ConfigError(f"{override.input_line}: allowed is range(start,stop,step), finite, whose step is not 0")
         return max(0, math.ceil((stop - start) / step))
     return 1
-
-
-def _shown(value: object) -> str:
-    return str(value).replace("'", "").replace(" ", "")

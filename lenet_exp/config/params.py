@@ -40,3 +40,8 @@ def text(value: object) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def shown(value: object) -> str:
+    """A list or dict as one would write it there."""
+    return str(value).replace("'", "").replace(" ", "")

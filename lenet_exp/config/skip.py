@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lenet_exp.config.params import text
+from lenet_exp.config.params import shown, text
 from lenet_exp.errors import ConfigError, nearest
 
 
@@ -25,14 +25,14 @@ def without_skipped(
     if not skipped:
         return list(jobs)
     if not isinstance(skipped, list) or not all(isinstance(one, dict) and one for one in skipped):
-        raise ConfigError(f"sweep.skip={_shown(skipped)}: allowed is [{{flag:value,...}},...]")
+        raise ConfigError(f"sweep.skip={shown(skipped)}: allowed is [{{flag:value,...}},...]")
     swept = {
         key.lstrip("+"): [o.partition("=")[2] for o in values] for key, values in columns.items() if len(values) > 1
     }
     combinations = [_combination(one, swept) for one in skipped]
     left = [job for job in jobs if not any(_has(job, combination) for combination in combinations)]
     if not left:
-        raise ConfigError(f"sweep.skip={_shown(skipped)}: leaves no job; allowed are combinations that leave some")
+        raise ConfigError(f"sweep.skip={shown(skipped)}: leaves no job; allowed are combinations that leave some")
     return left
 
 
@@ -67,7 +67,3 @@ def _same(typed: str, value: object) -> bool:
         return float(typed) == float(said)
     except ValueError:
         return False
-
-
-def _shown(value: object) -> str:
-    return str(value).replace("'", "").replace(" ", "")

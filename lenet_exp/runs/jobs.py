@@ -84,12 +84,19 @@ def check_jobs(
         except ConfigError as e:
             raise ConfigError(f"{e}{_which(overrides, jobs)}") from e
         configs.append(config)
+    check_one_sweep(configs)
+    _check_store(configs[0].tracking)
+    return configs
+
+
+def check_one_sweep(configs: Sequence[Config]) -> None:
+    """Raises:
+    ConfigError: they differ in what is of a sweep as a whole.
+    """
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: a sweep goes to one place; allowed is one value")
     if any(c.sweep != configs[0].sweep for c in configs):
         raise ConfigError("sweep.*: these flags are of the sweep as a whole; allowed is one value")
-    _check_store(configs[0].tracking)
-    return configs
 
 
 def _check_store(tracking: Tracking) -> None:

@@ -18,7 +18,7 @@ from lenet_exp.config.space import Choice, Flag, Real
 from lenet_exp.config.targets import keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
-from lenet_exp.runs.jobs import check_jobs, freeze_jobs
+from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
 from lenet_exp.search.trials import Choose
 
 WITH_KEYWORDS = ("activation", "optimizer")  # groups whose flags are keywords of a class
@@ -190,10 +190,7 @@ def _short(flag: Flag, text: str) -> str:
 
 
 def _check_one_place(jobs: Sequence[Job]) -> None:
-    if len({(job.config.tracking.uri, job.config.tracking.experiment) for job in jobs}) > 1:
-        raise ConfigError("tracking.uri, tracking.experiment: a search goes to one place; allowed is one value")
+    check_one_sweep([job.config for job in jobs])
     seeds = {job.config.seed for job in jobs}
     if len(seeds) > 1:
         raise ConfigError(f"seed={','.join(map(str, sorted(seeds)))}: all trials begin with one; allowed is one value")
-    if any(job.config.sweep != jobs[0].config.sweep for job in jobs):
-        raise ConfigError("sweep.*: these flags are of the search as a whole; allowed is one value")
