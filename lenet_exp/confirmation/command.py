@@ -20,17 +20,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.confirms import Flags
 
 FIRST = 1000  # fresh seeds begin at a multiple of it
-NOT_KEPT = (
-    "sweep.zip=",
-    "sweep.skip=",
-    "sweep.confirms=",
-    "sweep.points=",
-    "sweep.against=",
-    "sweep.resume=",
-    "sweep.force=",
-    "sweep.dry_run=",
-    "sweep.detach=",
-)
+NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run", "detach"  # of sweep.*
 
 
 @dataclass(frozen=True)
@@ -131,7 +121,8 @@ def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
 def _overrides(columns: Mapping[str, list[str]], seeds: range, with_splits: bool, uri: str | None) -> list[str]:
     """The columns as overrides of one sweep; seeds fresh, and splits if they varied."""
     fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
-    kept = {k: v for k, v in columns.items() if k not in fresh and not k.startswith(NOT_KEPT)}
+    left_out = fresh | {f"sweep.{flag}=" for flag in NOT_KEPT}
+    kept = {k: v for k, v in columns.items() if k not in left_out}
     if uri is not None:
         kept["tracking.uri="] = [uri]
     if any("***" in value for values in kept.values() for value in values):

@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,6 @@ from lenet_exp.folders.records import (
     record_json,
     record_of,
 )
-from lenet_exp.folders.remembered import Remembered
 from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.trained.weights import Arrays, load_arrays
@@ -52,9 +51,6 @@ if TYPE_CHECKING:
 HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
 OTHER = "it is not what was written"
 MOST = 50_000  # runs that a process remembers, of 15 kB each
-_RECORDS: Remembered[Record | None] = Remembered(MOST)
-_PROGRESS: Remembered[Progress] = Remembered(MOST)
-_DIGESTS: Remembered[str] = Remembered(MOST)
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
@@ -135,12 +131,7 @@ class RunFolder:
 
     def progress(self) -> Progress:
         """How far it is, by what is committed; read again where that changed."""
-
-        def read() -> Progress:
-            history = self.history()
-            return Progress(tuple(epoch.time_ms for epoch in history.epochs), history.best)
-
-        return _PROGRESS.get((self.path / "history.json",), read)
+        return _progress(self.path, _stamp(self.path / "history.json"))
 
     def best_weights(self) -> dict[str, Tensor] | None:
         """`best_arrays` as tensors."""
@@ -197,12 +188,7 @@ class RunFolder:
             DamagedError: it, or its history, is not what was written.
         """
         path = self.path / "record.json"
-
-        def of(value: Any) -> Record | None:
-            value = unbroken(value, path)
-            return None if value is None else record_of(value)
-
-        return _RECORDS.get((path, self.path / "history.json"), lambda: read(path, of, AGAIN))
+        return _record(path, _stamp(path), _stamp(self.path / "history.json"))
 
     def await_record(self) -> None:
         """Waits until a record is there, whole or not: a network file system may show it later than it was written."""
@@ -241,7 +227,7 @@ class RunFolder:
             return None
         weights = self.path / best.weights
         try:
-            why = OTHER if _DIGESTS.get((weights,), lambda: file_sha256(weights)) != best.sha256 else None
+            why = OTHER if _digest(weights, _stamp(weights)) != best.sha256 else None
         except OSError as e:
             why = first_line(e)
         return None if why is None else damaged(weights, why, AGAIN)
@@ -269,3 +255,35 @@ class RunFolder:
         """The MLflow runs of tries that were given up."""
         what_now = "MLflow runs of tries that were given up may stay RUNNING"
         return read_or_none(self.path / "abandoned.json", partial(read_as, list[DeliveredRun]), what_now) or []
+
+
+# What was made of files, for as long as these stay as they were: a sweep asks for the record of a run ten times. A file
+# that was replaced or written to has another stamp; it is taken first, so what is written meanwhile is read again.
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(MOST)
+def _record(path: Path, *stamps: object) -> Record | None:
+    def of(value: Any) -> Record | None:
+        value = unbroken(value, path)
+        return None if value is None else record_of(value)
+
+    return read(path, of, AGAIN)
+
+
+@lru_cache(MOST)
+def _progress(folder: Path, stamp: object) -> Progress:
+    history = read_history(folder)
+    return Progress(tuple(epoch.time_ms for epoch in history.epochs), history.best)
+
+
+@lru_cache(MOST)
+def _digest(path: Path, stamp: object) -> str:
+    return file_sha256(path)

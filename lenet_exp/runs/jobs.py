@@ -46,21 +46,9 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     check_config(config)
     _check_store(config.tracking)
     choose_device(config.device)
-    name = name or f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"
-    what = fingerprint(config, data_digests(config))
-    kept, chosen = replace(config, tracking=_kept(config.tracking)), choose_engine(config)
-    run = run_id(config.tracking.experiment, what)
-    return Job(
-        number=0,
-        name=name,
-        swept={},
-        overrides=[],
-        config=kept,
-        fingerprint=what,
-        run=run,
-        engine=chosen.engine,
-        engine_why=chosen.why,
-    )
+    (job,) = freeze_jobs([], [[]], [config])
+    described = f"{config.dataset.name} {option_name(config.activation)} {option_name(config.optimizer)}"
+    return replace(job, name=name or described)
 
 
 def check_jobs(
@@ -209,9 +197,5 @@ def _frozen(config: Config) -> Config:
         config,
         data_root=str(user_path(config.data_root).absolute()),
         model_path=config.model_path and str(user_path(config.model_path).absolute()),
-        tracking=_kept(config.tracking),
+        tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)),
     )
-
-
-def _kept(tracking: Tracking) -> Tracking:
-    return replace(tracking, uri=frozen_uri(tracking.uri))
