@@ -127,11 +127,6 @@ def _shrunk(values: Array, longest: int) -> Array:
 
 def _grown(values: Array, shape: tuple[int, ...]) -> Array:
     """Bilinear, back to the shape."""
-    at = [np.clip((np.arange(n) + 0.5) * (m / n) - 0.5, 0, m - 1) for n, m in zip(shape, values.shape[:2], strict=True)]
-    (y, x), (height, width) = at, values.shape[:2]
-    top, left = np.minimum(y.astype(int), max(height - 2, 0)), np.minimum(x.astype(int), max(width - 2, 0))
-    down, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
-    dy, dx = (y - top)[:, None, None], (x - left)[None, :, None]
-    rows = values[top] * (1 - dy) + values[down] * dy
-    grown: Array = rows[:, left] * (1 - dx) + rows[:, right] * dx
+    factors = [n / m for n, m in zip(shape, values.shape[:2], strict=True)]
+    grown: Array = ndimage.zoom(values, [*factors, 1], order=1, mode="nearest", grid_mode=True)
     return grown

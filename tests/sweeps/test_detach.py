@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.errors import ConfigError
+from lenet_exp.executors.slurm.slurm_launcher import SlurmLauncher
 from lenet_exp.folders.sweep_folder import sweep_of
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.sweeps.detach import detach
@@ -19,12 +19,13 @@ def test_a_password_is_not_left_in_a_sweeps_folder_and_a_queue(outputs, monkeypa
     def submit(*_: Any) -> str:
         raise AssertionError("it was submitted")
 
+    monkeypatch.setattr(SlurmLauncher, "detach", submit)
     config = compose(["dataset=digits"])
     job = lone_job(config)
     sweep = sweep_of("lenet_exp", [job])
     monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "seed=1,2", "tracking.uri=http://me:secret@host:5000"])
     with pytest.raises(ConfigError) as error:
-        detach(SimpleNamespace(detach=submit), sweep, [job], config, SweepRequest("", [], []))
+        detach(SlurmLauncher(None, {}, 1, None, False, None), sweep, [job], config, SweepRequest("", [], []))
     assert "secret" not in str(error.value)
     assert "MLFLOW_TRACKING_URI" in str(error.value)
     assert not outputs.exists()
