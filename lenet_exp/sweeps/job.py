@@ -94,4 +94,4 @@ def task_here(delivery: Delivery, display: Display) -> Callable[[DictConfig], fl
 def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:
     """Hydra's task in a sweep of ours; in other processes, whose folders the sweep's own process follows."""
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))
-    return run_job(sweep, sweep.job_at(cfg.sweep_job.line), delivery or LeftToOthers(), display=display)
+    return run_job(sweep, sweep.job(cfg.sweep_job.number), delivery or LeftToOthers(), display=display)

@@ -144,7 +144,7 @@ class HydraLaunching:
 class JobLoader:
     """Gives a launcher frozen jobs where it asks for composed ones, so that conf/ is read once a sweep.
 
-    A job's overrides have one more, `job_line=<where its line begins in jobs.jsonl>`.
+    A job's overrides have one more, `job_number=<its number>`.
     """
 
     def __init__(self, sweep: Path) -> None:
@@ -156,7 +156,7 @@ class JobLoader:
         with open_dict(config):
             for key in [key for key in config if key != "hydra"]:
                 del config[key]
-            config.sweep_job = {"sweep": str(self.sweep), "line": int(marker.partition("=")[2])}
+            config.sweep_job = {"sweep": str(self.sweep), "number": int(marker.partition("=")[2])}
             config.hydra.overrides.task = overrides
         return config
 
@@ -167,8 +167,7 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
     One that gives up is said, and the sweep comes to its end with status 1.
     """
     _tell_promises(launcher, session.config.sweep)
-    offsets = session.sweep.offsets()
-    marked = [[*job.overrides, f"job_line={offsets[job.number]}"] for job in jobs]
+    marked = [[*job.overrides, f"job_number={job.number}"] for job in jobs]
     with session.display.sweep(), session.watching(in_this_process=in_this_process):
         try:
             returns: Sequence[JobReturn] = launcher.launch(marked, initial_job_idx=0)

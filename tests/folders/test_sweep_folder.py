@@ -29,7 +29,7 @@ def test_a_sweep_folder_gives_back_what_was_written(tmp_path):
     SweepFolder(tmp_path).save(mlflow_runs={"here": "0" * 32})
     sweep = SweepFolder(tmp_path)
     assert sweep.jobs() == jobs
-    assert [sweep.job_at(offset) for offset in sweep.offsets()] == jobs
+    assert [sweep.job(number) for number in range(len(jobs))] == jobs
     plan = sweep.plan()
     assert {name: getattr(plan, name) for name in ASKED} == ASKED
     assert (plan.mlflow_runs, plan.starts, plan.outcome) == ({"here": "0" * 32}, 1, "running")

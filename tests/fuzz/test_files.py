@@ -110,7 +110,7 @@ def reads(whole: Whole) -> None:
         lambda: print_status(find_sweep(sweep.id)),
         lambda: compared(sweep.id, None, None, "lenet_exp"),
         lambda: find_sweep("last"),
-        lambda: [sweep.job_at(offset) for offset in sweep.offsets()],
+        lambda: [sweep.job(number) for number in range(2)],
         sweep.owner,
         *(lambda path=path: load_file(path) for path in (whole.path / "models").glob("*.safetensors")),  # type: ignore[misc]
     ]
