@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -53,8 +54,6 @@ class QuickComposer:
 
     def __init__(self, compose: Compose) -> None:
         self._compose = compose
-        self._groups = set(config_groups())
-        self._parsed: dict[str, _Plain | None] = {}
         self._bases: dict[tuple[str, ...], _Base | None] = {}
 
     def config(self, overrides: Sequence[str]) -> Config:
@@ -63,7 +62,7 @@ class QuickComposer:
         Raises:
             ConfigError, HydraException: as when it is composed.
         """
-        parted = [(text, self._plain(text)) for text in overrides]
+        parted = [(text, _parsed(text)) for text in overrides]
         others = tuple(text for text, one in parted if one is None)
         plains = [one for _, one in parted if one is not None]
         if not any(_touch(other, one) for other in others for one in plains):
@@ -88,20 +87,17 @@ class QuickComposer:
                     self._bases[others] = _Base(written, plain(typed(node)))
         return self._bases[others]
 
-    def _plain(self, text: str) -> _Plain | None:
-        if text not in self._parsed:
-            self._parsed[text] = self._parse(text)
-        return self._parsed[text]
 
-    def _parse(self, text: str) -> _Plain | None:
-        key = text.partition("=")[0]
-        if PLAIN.fullmatch(text) is None or key in self._groups or key.split(".")[0] == "hydra":
-            return None
-        try:
-            value = OverridesParser.create().parse_override(text).value()
-        except HydraException:
-            return None
-        return _Plain(tuple(key.split(".")), value) if isinstance(value, int | float | str | None) else None
+@cache
+def _parsed(text: str) -> _Plain | None:
+    key = text.partition("=")[0]
+    if PLAIN.fullmatch(text) is None or key in config_groups() or key.split(".")[0] == "hydra":
+        return None
+    try:
+        value = OverridesParser.create().parse_override(text).value()
+    except HydraException:
+        return None
+    return _Plain(tuple(key.split(".")), value) if isinstance(value, int | float | str | None) else None
 
 
 def _touch(other: str, one: _Plain) -> bool:

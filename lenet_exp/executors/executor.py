@@ -64,6 +64,21 @@ Ask = Callable[[Report], bool | None]
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """What a process of another machine needs to come to the same work, besides the sweep's folder; JSON.
+
+    Attributes:
+        argv: the sweep's command.
+        environment: what `hydra.job.env_set` sets in the processes.
+        like: jobs, as their folder keeps them: one of each data set and engine.
+    """
+
+    argv: list[str]
+    environment: dict[str, str]
+    like: list[Any]
+
+
+@dataclass(frozen=True)
 class Work:
     """What an executor needs to know of the jobs that it will get.
 
@@ -77,7 +92,7 @@ class Work:
         jobs: how many there are; None: as many as there will be.
         output: file for what the processes print.
         answer: called in the sweep's own process, in `next_done`; the same report may come again, as after a loss.
-        elsewhere: what a process needs to come to the same work that gets nothing but files; JSON.
+        elsewhere: for an executor whose processes can be sent nothing.
     """
 
     task: Callable[..., float]
@@ -87,4 +102,4 @@ class Work:
     jobs: int | None
     output: Path
     answer: Ask | None = None
-    elsewhere: Any = None
+    elsewhere: Elsewhere | None = None

@@ -88,12 +88,10 @@ def search_here(overrides: Sequence[str]) -> tuple[Planned, Searched]:
         with contextlib.suppress(RunsFailed):  # which of them stands in the result
             train_search(planned, command_line(), LocalLaunching())
     plan = None if planned.config.sweep.dry_run else planned.sweep.kept_plan()
-    if plan is None:
+    found = plan.search if plan is not None else None
+    if plan is None or found is None:
         return planned, Searched(planned.sweep.path, [], None, None)
     results = job_results(planned.sweep, planned.sweep.jobs(), plan.started_ms)
-    found = plan.search
-    if found is None:
-        return planned, Searched(planned.sweep.path, results, None, None)
     runs = {result.job.run: result for result in reversed(results)}
     left = [runs[run] for run in found.left or [] if run in runs]
     return planned, Searched(

@@ -37,8 +37,8 @@ def serve(sweep: SweepFolder) -> bool:
 
 
 def _serve(sweep: SweepFolder, desk: Desk, plan: PlacePlan) -> bool:
-    carry, task, prepare = work_elsewhere(sweep, plan.work)
-    like = [job_of(value, sweep.outputs) for value in carry.like]
+    task, prepare = work_elsewhere(sweep, plan.work)
+    like = [job_of(value, sweep.outputs) for value in plan.work.like]
     probe = (sweep.path / plan.probe, plan.probe)
     host = Host(
         Carried(

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import SharedSet, share, use_shared
-from lenet_exp.executors.executor import Ask, Report, Work
+from lenet_exp.executors.executor import Ask, Elsewhere, Report, Work
 from lenet_exp.folders.job import Job, job_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
@@ -39,7 +36,6 @@ def work_of(
     """
     like = list({_data_of(job.executed): job for job in jobs}.values())
     sets = share(job.executed for job in like)
-    carried = Carry(list(sys.argv), dict(environment), [job_json(job) for job in like])
     return Work(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment)),
@@ -48,7 +44,7 @@ def work_of(
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
-        elsewhere=asdict(carried),
+        elsewhere=Elsewhere(list(sys.argv), dict(environment), [job_json(job) for job in like]),
     )
 
 
@@ -57,29 +53,9 @@ def cores_of(jobs: Sequence[Job]) -> int:
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 
-@dataclass(frozen=True)
-class Carry:
-    """What a process of another machine needs to do the same, besides the sweep's folder.
-
-    Attributes:
-        argv: the sweep's command.
-        environment: as of `work_of`.
-        like: jobs, as their folder keeps them: one of each data set and engine.
-    """
-
-    argv: list[str]
-    environment: dict[str, str]
-    like: list[Any]
-
-
-def work_elsewhere(sweep: SweepFolder, plan: Any) -> tuple[Carry, Callable[..., float], Callable[..., object]]:
-    """What `Work.elsewhere` holds, and `task` and `prepare` of `Work`.
-
-    Raises:
-        ValueError: it is no such plan.
-    """
-    carry = read_as(Carry, plan)
-    return carry, partial(_train, str(sweep.path), goes_on=True), partial(_prepare, carry.argv, carry.environment)
+def work_elsewhere(sweep: SweepFolder, given: Elsewhere) -> tuple[Callable[..., float], Callable[..., object]]:
+    """`task` and `prepare` of `Work`."""
+    return partial(_train, str(sweep.path), goes_on=True), partial(_prepare, given.argv, given.environment)
 
 
 def _data_of(config: Config) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lenet_exp.api import compose
+from lenet_exp.executors.executor import Elsewhere
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import Desk
 from lenet_exp.folders.job import Job, job_json
@@ -20,7 +21,6 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.sweeps.place import _other_data
-from lenet_exp.sweeps.workers import Carry
 from tests.tools.commands import end, start
 
 EPOCHS = 50
@@ -48,8 +48,8 @@ class Sweep:
         )
 
     def open(self) -> None:
-        carry = asdict(Carry(["lenet-train"], {}, [job_json(self.job)]))
-        self.session = self.desk.open(carry, asks=True, time_limit=None, probe=".probe").session
+        what = Elsewhere(["lenet-train"], {}, [job_json(self.job)])
+        self.session = self.desk.open(what, asks=True, time_limit=None, probe=".probe").session
         self._heard: list[tuple[str, dict[str, Any]]] = []
 
     def hear(self, kind: str) -> dict[str, Any]:

@@ -11,10 +11,9 @@ import shutil
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.executors.executor import Report
+from lenet_exp.executors.executor import Elsewhere, Report
 from lenet_exp.executors.host import Described, Question
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.slurm.mailbox import Beats, Box, Message
@@ -32,13 +31,13 @@ class PlacePlan:
 
     Attributes:
         session: names the start of the sweep that it is of.
-        work: as of `Work.elsewhere`.
+        work: of the sweep.
         asks, time_limit: as of `Carried`.
         probe: the name of a file in the sweep's folder that holds its own name.
     """
 
     session: str
-    work: Any
+    work: Elsewhere
     asks: bool
     time_limit: float | None
     probe: str
@@ -50,7 +49,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, work: Any, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
+    def open(self, work: Elsewhere, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
         """A new session, from which on those before count no more; its places find it by themselves."""
         plan = PlacePlan(uuid.uuid4().hex[:8], work, asks, time_limit, probe)
         for name in ("driver", "beats"):

@@ -58,6 +58,7 @@ class SlurmExecutor:
         time_limit: float | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        assert work.elsewhere is not None
         self._work, self._options, self._clock = work, options, clock
         self._sweep = SweepFolder(work.output.parent)
         self._desk = Desk(self._sweep.path / "slurm")

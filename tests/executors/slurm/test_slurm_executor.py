@@ -16,7 +16,7 @@ import pytest
 from lenet_exp.api import compose
 from lenet_exp.config.source import source_digest
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.executors.executor import Report, Work
+from lenet_exp.executors.executor import Elsewhere, Report, Work
 from lenet_exp.executors.host import Described, Question
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.slurm import messages
@@ -29,6 +29,7 @@ from lenet_exp.machine import versions
 from lenet_exp.runs.jobs import lone_job
 
 OPTIONS = SlurmOptions(allocations=2, tasks=1, cpus=1, lost_after=60.0)
+NOWHERE = Elsewhere([], {}, [])
 
 
 class ToldQueue:
@@ -70,7 +71,7 @@ class Cluster:
         self.now, self.queue = 1000.0, queue
         self.desk = Desk(sweep / "slurm")
         answer = (lambda report: report.val_accuracy < 0.5) if asks else None
-        work = Work(_nothing, _nothing, [], 1, None, sweep / "workers.log", answer, {})
+        work = Work(_nothing, _nothing, [], 1, None, sweep / "workers.log", answer, NOWHERE)
         self.executor = SlurmExecutor(
             work, options, queue, ["python", "-m"], retries=retries, time_limit=None, clock=lambda: self.now
         )
