@@ -56,7 +56,7 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.units import tell_unfinished
     from lenet_exp.reports.terminal.sweep_status import print_list, print_status
-    from lenet_exp.sweeps.follow import allocation_words, follow, left_words, queue_words
+    from lenet_exp.sweeps.follow import allocation_words, driver_words, follow
     from lenet_exp.sweeps.repair import repair, repair_all, repair_or_say
     from lenet_exp.sweeps.stop import stop_sweep
     from lenet_exp.sweeps.stores import Stores
@@ -74,8 +74,7 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
         follow(sweep)
     repair(sweep, stores)
     print_status(sweep)
-    asked = (queue_words, left_words) if sweep.owner() is None else (allocation_words,)
-    for words in filter(None, (ask(sweep) for ask in asked)):
+    for words in filter(None, (driver_words(sweep) if sweep.owner() is None else "", allocation_words(sweep))):
         print(words)
     return EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
 

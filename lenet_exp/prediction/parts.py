@@ -14,13 +14,14 @@ SPECK = 0.2  # what is lower and narrower than this share of the largest is a sp
 
 
 @dataclass(frozen=True)
-class Box:
-    """Rows and columns of something, ends excluded."""
+class _Group:
+    """Strokes that belong together: their rows and columns, ends excluded, and their labels."""
 
     top: int
     bottom: int
     left: int
     right: int
+    labels: tuple[int, ...]
 
     @property
     def height(self) -> int:
@@ -30,22 +31,14 @@ class Box:
     def width(self) -> int:
         return self.right - self.left
 
-    def with_(self, other: Box) -> Box:
-        return Box(
+    def with_(self, other: _Group) -> _Group:
+        return _Group(
             min(self.top, other.top),
             max(self.bottom, other.bottom),
             min(self.left, other.left),
             max(self.right, other.right),
+            self.labels + other.labels,
         )
-
-
-@dataclass(frozen=True)
-class _Group:
-    box: Box
-    labels: tuple[int, ...]
-
-    def with_(self, other: _Group) -> _Group:
-        return _Group(self.box.with_(other.box), self.labels + other.labels)
 
 
 def find_drawings(amount: Array, several: bool) -> list[Mask]:
@@ -70,18 +63,18 @@ def _strokes(amount: Array) -> tuple[np.ndarray, list[_Group]]:
     surest = ndimage.maximum(amount, labels, np.arange(1, count + 1))
     boxes = ndimage.find_objects(labels)
     found = [
-        _Group(Box(rows.start, rows.stop, columns.start, columns.stop), (number,))
+        _Group(rows.start, rows.stop, columns.start, columns.stop, (number,))
         for number, ((rows, columns), most) in enumerate(zip(boxes, surest, strict=True), 1)
         if most > SURE
     ]
     if len(found) > 1:  # a table's edge, a shadow's rest
-        inner = [g for g in found if not _frames(g.box, amount.shape)]
+        inner = [g for g in found if not _frames(g, amount.shape)]
         found = inner or found
-    side = max((max(g.box.height, g.box.width) for g in found), default=0)
-    return labels, [g for g in found if max(g.box.height, g.box.width) >= max(SPECK * side, 2)]
+    side = max((max(g.height, g.width) for g in found), default=0)
+    return labels, [g for g in found if max(g.height, g.width) >= max(SPECK * side, 2)]
 
 
-def _frames(box: Box, shape: tuple[int, ...]) -> bool:
+def _frames(box: _Group, shape: tuple[int, ...]) -> bool:
     """Whether something lies along an edge of the picture, for most of it."""
     height, width = shape
     along = (box.left == 0 or box.right == width) and box.height > 0.6 * height
@@ -91,21 +84,21 @@ def _frames(box: Box, shape: tuple[int, ...]) -> bool:
 def _merged(groups: list[_Group]) -> list[_Group]:
     """Pieces of one drawing put together: those above one another, and small ones beside a larger one."""
     while True:
-        tallest = max(g.box.height for g in groups)
+        tallest = max(g.height for g in groups)
         pairs = [
-            (_apart(a.box, b.box), i, j)
+            (_apart(a, b), i, j)
             for i, a in enumerate(groups)
             for j, b in enumerate(groups[:i])
-            if _belong(a.box, b.box, tallest)
+            if _belong(a, b, tallest)
         ]
         if not pairs:
             break
         _, i, j = min(pairs)
         groups = [g for n, g in enumerate(groups) if n not in (i, j)] + [groups[i].with_(groups[j])]
-    return [g for g in groups if g.box.height >= 0.4 * tallest]  # what is left beside is a dash or a dot
+    return [g for g in groups if g.height >= 0.4 * tallest]  # what is left beside is a dash or a dot
 
 
-def _belong(a: Box, b: Box, tallest: int) -> bool:
+def _belong(a: _Group, b: _Group, tallest: int) -> bool:
     small, large = sorted((a, b), key=lambda box: box.height)
     overlap = min(a.right, b.right) - max(a.left, b.left)
     above = max(a.top, b.top) - min(a.bottom, b.bottom)
@@ -115,7 +108,7 @@ def _belong(a: Box, b: Box, tallest: int) -> bool:
     return overlap >= 0.5 * min(a.width, b.width) and above < 0.25 * small.height
 
 
-def _apart(a: Box, b: Box) -> float:
+def _apart(a: _Group, b: _Group) -> float:
     across = max(0, max(a.left, b.left) - min(a.right, b.right))
     down = max(0, max(a.top, b.top) - min(a.bottom, b.bottom))
     return float(np.hypot(across, down))
@@ -124,12 +117,12 @@ def _apart(a: Box, b: Box) -> float:
 def _in_reading_order(groups: list[_Group]) -> list[_Group]:
     """Row by row; what overlaps by half is in one row."""
     rows: list[list[_Group]] = []
-    for group in sorted(groups, key=lambda g: g.box.top + g.box.bottom):
-        middle = (group.box.top + group.box.bottom) / 2
+    for group in sorted(groups, key=lambda g: g.top + g.bottom):
+        middle = (group.top + group.bottom) / 2
         for row in rows:
-            if min(g.box.top for g in row) <= middle <= max(g.box.bottom for g in row):
+            if min(g.top for g in row) <= middle <= max(g.bottom for g in row):
                 row.append(group)
                 break
         else:
             rows.append([group])
-    return [g for row in rows for g in sorted(row, key=lambda g: g.box.left)]
+    return [g for row in rows for g in sorted(row, key=lambda g: g.left)]

@@ -28,15 +28,15 @@ def follow(sweep: SweepFolder) -> None:
                 display.standing(look())
             else:
                 if time.monotonic() - asked_at > QUEUE_SECONDS:
-                    waits, asked_at = queue_words(sweep), time.monotonic()
+                    waits, asked_at = driver_words(sweep), time.monotonic()
                 if not waits:
                     return
                 display.waiting(waits)
             time.sleep(max(TICK_SECONDS, RESTS * (time.monotonic() - start)))
 
 
-def queue_words(sweep: SweepFolder) -> str:
-    """What of a sweep without a process waits or runs in Slurm's queue; empty where nothing does."""
+def driver_words(sweep: SweepFolder) -> str:
+    """The job in Slurm's queue that drives a sweep without a process; empty where there is none."""
     driver, _ = queued(sweep.path)
     if driver is None:
         return ""
@@ -44,17 +44,13 @@ def queue_words(sweep: SweepFolder) -> str:
 
 
 def allocation_words(sweep: SweepFolder) -> str:
-    """What of a sweep that has a process is in Slurm's queue; empty where nothing is."""
-    _, allocations = queued(sweep.path)
+    """The sweep's allocations in Slurm's queue; empty where there are none."""
+    driver, allocations = queued(sweep.path)
+    if not allocations:
+        return ""
+    if sweep.owner() is None and driver is None:
+        ids = ", ".join(job.id for job in allocations)
+        return f"its allocations {ids} live: the same line takes them over, lenet-sweep stop ends them"
     states = Counter(f"{job.state} ({job.reason})" if job.waits else job.state for job in allocations)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    return f"its allocations in Slurm's queue: {counts}" if counts else ""
-
-
-def left_words(sweep: SweepFolder) -> str:
-    """What a sweep without a process and without one to come has left in the queue; empty where that is nothing."""
-    driver, allocations = queued(sweep.path)
-    if driver is not None or not allocations:
-        return ""
-    ids = ", ".join(job.id for job in allocations)
-    return f"its allocations {ids} live: the same line takes them over, lenet-sweep stop ends them"
+    return f"its allocations in Slurm's queue: {counts}"

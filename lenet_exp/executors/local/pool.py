@@ -214,26 +214,24 @@ class Pool:
         worker.job = None
         if worker.stop_by is not None:  # it was told to end, and leaves now
             self._remove(worker)
-        if worker.over_limit:
-            return self._end(Done(job, lost=self._over_limit(), over_limit=True))
-        return self._end(Done(job, value, error))
+        return self._end(worker, Done(job, value, error))
 
     def _lost(self, worker: _Worker, job: int) -> Done | None:
         _kill_group(worker.process)  # what it may have started itself
         code = worker.process.wait()
         self._remove(worker)
-        if worker.over_limit:
-            return self._end(Done(job, lost=self._over_limit(), over_limit=True))
         self._tries[job] += 1
-        if self._tries[job] <= self._retries and not self._stopping:
+        if self._tries[job] <= self._retries and not self._stopping and not worker.over_limit:
             self._waiting.appendleft(job)
             return None
         reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with status {code}"
-        return self._end(Done(job, lost=reason))
+        return self._end(worker, Done(job, lost=reason))
 
-    def _end(self, done: Done) -> Done:
+    def _end(self, worker: _Worker, done: Done) -> Done:
         del self._tasks[done.job], self._tries[done.job]
-        return done
+        if not worker.over_limit:
+            return done
+        return Done(done.job, lost=f"over the time limit of {self._time_limit:g} s", over_limit=True)
 
     def _remove(self, worker: _Worker) -> None:
         worker.pipe.close()
@@ -254,9 +252,6 @@ class Pool:
         else:
             worker.stop_by = time.monotonic() + STOP_SECONDS
             _kill_group(worker.process)
-
-    def _over_limit(self) -> str:
-        return f"over the time limit of {self._time_limit:g} s"
 
     @staticmethod
     def _ask(worker: _Worker, which: signal.Signals) -> None:
