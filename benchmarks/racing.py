@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmarks.measure import parser, positive
-from lenet_exp.search.racing import LEVEL, Floats, dropped
+from lenet_exp.searches.racing import LEVEL, Floats, dropped
 
 
 @dataclass(frozen=True)

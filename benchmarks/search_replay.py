@@ -1,6 +1,6 @@
 """A search replayed on the table of curves, in simulated time: `search.py` says what for.
 
-What a search decides (`lenet_exp.search.trials`) is a function of events. Here the events come from
+What a search decides (`lenet_exp.searches.trials`) is a function of events. Here the events come from
 `search_table.npz`: simulated workers take the recorded seconds for the recorded epochs.
 """
 
@@ -29,9 +29,9 @@ from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag
 from lenet_exp.folders.records import Outcome
-from lenet_exp.search.sampling import check_installed, suggest
-from lenet_exp.search.search import MOST_REPEATED
-from lenet_exp.search.trials import Choose, Trials
+from lenet_exp.searches.sampling import check_installed, suggest
+from lenet_exp.searches.search import MOST_REPEATED
+from lenet_exp.searches.trials import Choose, Trials
 
 Floats = NDArray[np.float64]
 DIVERGED = 0.0  # the accuracy that a curve which diverged counts as
@@ -235,7 +235,7 @@ def _flags(table: Table) -> list[Flag]:
 
 
 class _Replay:
-    """As `search/search.py` asks and tells, without processes, folders and clocks."""
+    """As `searches/search.py` asks and tells, without processes, folders and clocks."""
 
     def __init__(self, table: Table, way: Way, repetition: int, seed: int, max_epochs: int) -> None:
         self.table, self.way, self.max_epochs = table, way, max_epochs

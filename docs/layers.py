@@ -18,7 +18,7 @@ PURPOSE = {
     "ui": "MLflow's user interface, links into it",
     "removal": "lenet-sweep rm and du",
     "confirmation": "tests a leader on new seeds",
-    "search": "plan, trials, samplers, study, seed race",
+    "searches": "plan, trials, samplers, study, seed race",
     "sweeps": "grids, and what every sweep shares",
     "runs": "make, open, train and reproduce runs",
     "prediction": "test sets, pictures, export",

@@ -1,4 +1,4 @@
-"""The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`: adapters of lenet_exp.sweeps and lenet_exp.search.
+"""The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`: adapters of lenet_exp.sweeps and lenet_exp.searches.
 
 Hydra loads this module in every app, so all else is imported when a sweep starts; and it does so without an entry in
 sys.modules, so annotations of dataclasses can't be strings.
@@ -23,7 +23,7 @@ from lenet_exp.waiting import say_waiting
 
 if TYPE_CHECKING:
     from lenet_exp.config.quick import Compose
-    from lenet_exp.search.plan import Planned
+    from lenet_exp.searches.plan import Planned
     from lenet_exp.sweeps.launching import HydraLaunching
 
 OF_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
@@ -101,10 +101,10 @@ class GridSweeper(BasicSweeper, Sweeper):
             self.search(planned, resume.resumed_command(sweep, given))
 
     def plan_search(self, given: list[str]) -> "Planned":
-        from lenet_exp.search.sampling import check_installed
+        from lenet_exp.searches.sampling import check_installed
 
         check_installed()  # before what imports Optuna
-        from lenet_exp.search.plan import plan_search
+        from lenet_exp.searches.plan import plan_search
 
         self.launching.check_gives_executor()
         self.launching.check_workers()
@@ -113,7 +113,7 @@ class GridSweeper(BasicSweeper, Sweeper):
     def search(self, planned: "Planned", command: str) -> None:
         """Searches, then confirms the best where that was asked for."""
         from lenet_exp.confirmation.start import confirm_search
-        from lenet_exp.search.start import train_search
+        from lenet_exp.searches.start import train_search
 
         failed = False
         try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lenet_exp.folders.results import RunResult
-    from lenet_exp.search.start import Searched
+    from lenet_exp.searches.start import Searched
     from lenet_exp.training.epoch import EpochResult
     from lenet_exp.training.lenet5 import LeNet5
 
@@ -125,11 +125,11 @@ def search(
         UserError: the space or a configuration is wrong, or the data or the store can't be used.
     """
     from lenet_exp.config.params import text
-    from lenet_exp.search.sampling import check_installed
+    from lenet_exp.searches.sampling import check_installed
 
     check_installed()  # before what imports Optuna
     from lenet_exp.confirmation.start import confirm_search
-    from lenet_exp.search.start import search_here
+    from lenet_exp.searches.start import search_here
 
     budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
     budgets |= {"seeds": seeds, "confirm": confirm}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import lenet_exp
+
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     "commands",
@@ -19,7 +21,7 @@ LAYERS = (
     "ui",
     "removal",
     "confirmation",
-    "search",
+    "searches",
     "sweeps",
     "runs",
     "prediction",
@@ -120,3 +122,9 @@ def test_few_dictionaries_are_untyped():
     lines = [line for file in FILES.values() for line in file.read_text().splitlines() if " import " not in line]
     assert sum(len(UNTYPED.findall(line)) for line in lines) <= MOST_UNTYPED
     assert sum(len(re.findall(r"\bOption\b", line)) for line in lines) <= MOST_OPTIONS
+
+
+def test_no_folder_hides_a_function_of_the_api():
+    """`import lenet_exp.x.y` sets `lenet_exp.x`."""
+    folders = {path.name for path in (ROOT / "lenet_exp").iterdir()}
+    assert folders & set(lenet_exp.__all__) == set()

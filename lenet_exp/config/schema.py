@@ -225,7 +225,7 @@ class Sweep:
 
 @dataclass
 class Search:
-    """How `hydra/sweeper=search` searches; see search/search.py. A run of its own knows nothing of it."""
+    """How `hydra/sweeper=search` searches; see searches/search.py. A run of its own knows nothing of it."""
 
     sampler: SamplerName = knob(
         "what suggests the next trial: tpe, gp, qmc, random, grid", neutral=SamplerName.tpe, result=False

@@ -22,7 +22,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
-from lenet_exp.search.plan import Planned
+from lenet_exp.searches.plan import Planned
 from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirms import configurations, lies_here
 

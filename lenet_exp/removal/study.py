@@ -45,7 +45,7 @@ class Study:
         database = sqlite_path(self.url)
         if not self.can_be_opened or (database is not None and not database.exists()):
             return False
-        from lenet_exp.search.study import delete_study
+        from lenet_exp.searches.study import delete_study
 
         return delete_study(self.url, self.name, self.of, only_look=only_look)
 

@@ -26,9 +26,7 @@ BY_ENVIRONMENT = "allowed with sweep.detach is the environment, MLFLOW_TRACKING_
 log = logging.getLogger("lenet_exp")
 
 
-def detach(
-    launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest
-) -> None:
+def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
     """Submits the line that was typed, unless that was done before.
 
     Args:

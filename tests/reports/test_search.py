@@ -22,7 +22,7 @@ from lenet_exp.reports.files.search_range import curves_range, trials_range
 from lenet_exp.reports.page.page_search import search_page_data
 from lenet_exp.reports.search_lines import search_data, search_lines
 from tests.reports.page.pages import data_of, page
-from tests.search.searched import LINE, SPACE, only_sweep
+from tests.searches.searched import LINE, SPACE, only_sweep
 from tests.tools.commands import lenet_train
 from tests.tools.stores import client, files, runs
 

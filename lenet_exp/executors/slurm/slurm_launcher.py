@@ -68,9 +68,7 @@ class SlurmLauncher(ExecutorLauncher):
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
         options, command = self._options(work.cores), [sys.executable, "-P", "-m", PLACE]
-        return SlurmExecutor(
-            work, options, SlurmQueue(), command, retries=self.retries, time_limit=self.time_limit
-        )
+        return SlurmExecutor(work, options, SlurmQueue(), command, retries=self.retries, time_limit=self.time_limit)
 
     def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
         """Submits a job that drives the sweep where nobody waits for it; its id.

@@ -5,7 +5,6 @@ What a real cluster does so late, or so seldom, that a test can't wait for it; t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -19,7 +19,7 @@ from lenet_exp.api import compose
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs.jobs import lone_job
-from tests.search.searched import LINE, QUICK, SPACE, only_sweep, study_of, trials_of
+from tests.searches.searched import LINE, QUICK, SPACE, only_sweep, study_of, trials_of
 from tests.tools.commands import Done, end, lenet_train, start
 from tests.tools.stores import client, runs
 from tests.tools.strikes import STRIKE, TRACE

@@ -19,7 +19,7 @@ from lenet_exp.config.targets import keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
-from lenet_exp.search.trials import Choose
+from lenet_exp.searches.trials import Choose
 
 WITH_KEYWORDS = ("activation", "optimizer")  # groups whose flags are keywords of a class
 MOST_CORNERS = 32  # pairs of them

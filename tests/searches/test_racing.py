@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.search.racing import FEW, LEAST, dropped
+from lenet_exp.searches.racing import FEW, LEAST, dropped
 
 
 def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:

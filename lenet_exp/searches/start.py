@@ -16,8 +16,8 @@ from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
-from lenet_exp.search.plan import Planned, plan_lines, plan_search
-from lenet_exp.search.search import SearchRun
+from lenet_exp.searches.plan import Planned, plan_lines, plan_search
+from lenet_exp.searches.search import SearchRun
 from lenet_exp.sweeps.detach import detach
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from lenet_exp.search.racing import dropped
+from lenet_exp.searches.racing import dropped
 
 
 class Seeds:

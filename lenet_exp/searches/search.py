@@ -13,12 +13,12 @@ from lenet_exp.executors.executor import Report
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
-from lenet_exp.search.costs import EPOCHS, HAD, RUN, Costs
-from lenet_exp.search.known import first_jobs, known_jobs, seed_number
-from lenet_exp.search.plan import Planned
-from lenet_exp.search.seed_race import Seeds
-from lenet_exp.search.study import Database, open_database
-from lenet_exp.search.trials import Choose, Trials
+from lenet_exp.searches.costs import EPOCHS, HAD, RUN, Costs
+from lenet_exp.searches.known import first_jobs, known_jobs, seed_number
+from lenet_exp.searches.plan import Planned
+from lenet_exp.searches.seed_race import Seeds
+from lenet_exp.searches.study import Database, open_database
+from lenet_exp.searches.trials import Choose, Trials
 from lenet_exp.sweeps.session import Session
 from lenet_exp.training.engine import Chosen
 

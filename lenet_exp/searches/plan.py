@@ -24,8 +24,8 @@ from lenet_exp.folders.records import SearchPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.search_words import how
-from lenet_exp.search.jobs import JobMaker
-from lenet_exp.search.sampling import check_installed, new_pruner, new_sampler, says_its_begin
+from lenet_exp.searches.jobs import JobMaker
+from lenet_exp.searches.sampling import check_installed, new_pruner, new_sampler, says_its_begin
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 

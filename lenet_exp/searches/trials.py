@@ -19,7 +19,7 @@ from lenet_exp.config.schema import SamplerName, Search
 from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
-from lenet_exp.search.sampling import new_pruner, new_sampler, seed_of, suggest
+from lenet_exp.searches.sampling import new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # at a configuration that can be composed, and that has not been asked for
 BY_SAMPLER = 4  # of these; the others are drawn at random, or a sampler that is sure would draw the same for ever

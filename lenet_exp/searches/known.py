@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial
 from lenet_exp.errors import DamagedError
 from lenet_exp.folders.damage import say
 from lenet_exp.folders.job import Job
-from lenet_exp.search.costs import HAD, RUN
-from lenet_exp.search.plan import Planned
+from lenet_exp.searches.costs import HAD, RUN
+from lenet_exp.searches.plan import Planned
 
 
 def known_jobs(planned: Planned, trials: Sequence[FrozenTrial]) -> list[Job]:

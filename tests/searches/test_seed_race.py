@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import all_sweeps
-from lenet_exp.search.seed_race import Seeds
-from tests.search.searched import LINE, only_sweep, study_of, trials_of
+from lenet_exp.searches.seed_race import Seeds
+from tests.searches.searched import LINE, only_sweep, study_of, trials_of
 from tests.tools.commands import Done, lenet_train
 
 SPACE = ("optimizer.lr=tag(log,interval(5e-3,0.1))", "activation=relu,selu", "num_epoch=3")

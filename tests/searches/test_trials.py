@@ -13,8 +13,8 @@ from lenet_exp.config.schema import Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.space import Flag, flag_of
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
-from lenet_exp.search.sampling import check_installed
-from lenet_exp.search.trials import Choose, Trials
+from lenet_exp.searches.sampling import check_installed
+from lenet_exp.searches.trials import Choose, Trials
 
 EPOCHS = 9
 SEARCH = Search(SamplerName.tpe, {}, PrunerName.asha, {}, Objective.accuracy, 0, None)
