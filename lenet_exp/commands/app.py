@@ -85,14 +85,13 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
         app = GlobalHydra.instance().hydra
         assert app is not None
         if not any(others) and not (a.run and a.multirun):
-            sweeps = a.multirun or app.get_mode(config_name, overrides) is RunMode.MULTIRUN
+            sweeps = a.multirun or "hydra.mode=MULTIRUN" in overrides
             run = app.multirun if sweeps else app.run
             run(config_name, task, [*overrides, f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"])
             return
         if a.cfg is not None:
-            app.compose_config(
-                config_name, overrides, RunMode.RUN, with_log_configuration=False
-            )  # raises what is wrong
+            # Raises what is wrong.
+            app.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=False)
     hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(task)()
 
 
