@@ -1,7 +1,6 @@
 """The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`: adapters of lenet_exp.sweeps and lenet_exp.searches.
 
-Hydra loads this module in every app, so all else is imported when a sweep starts; and it does so without an entry in
-sys.modules, so annotations of dataclasses can't be strings.
+Hydra loads this module in every app, so all else is imported late, and without sys.modules: no postponed annotations.
 """
 
 from collections.abc import Mapping
@@ -9,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, cast
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -45,18 +43,21 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridSweepe
 ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSweeperConf, provider="lenet_exp")
 
 
-class GridSweeper(BasicSweeper, Sweeper):
+class GridSweeper(Sweeper):
     """The grid over all swept flags, as `hydra/sweeper=basic` spans it."""
 
     name = "grid"
     hydra_context: HydraContext
     config: DictConfig
 
+    def __init__(self, max_batch_size: int | None, params: Mapping[str, str] | None) -> None:
+        self.params = params or {}
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         if "sweep" not in config or "dataset" not in config:
-            wrong = f"hydra/sweeper={self.name}: is lenet-train's own; this program takes hydra/sweeper=basic"
-            raise CompactHydraException(wrong)
+            why = "is lenet-train's own; this program takes hydra/sweeper=basic"
+            raise CompactHydraException(f"hydra/sweeper={self.name}: {why}")
         self.config = config
 
     def sweep(self, arguments: list[str]) -> list[object]:
@@ -65,7 +66,7 @@ class GridSweeper(BasicSweeper, Sweeper):
         from lenet_exp.sweeps.resume import is_resumed
 
         log_to_console()
-        given = [*self._parse_config(), *arguments]
+        given = [*(f"{flag}={values}" for flag, values in self.params.items()), *arguments]
         try:
             if is_resumed(given):
                 self.resume(given)

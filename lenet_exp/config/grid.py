@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
 from lenet_exp.config.params import shown
@@ -36,7 +35,9 @@ def span(overrides: Sequence[Override], zipped: object, most: object, skipped: o
     check_size(overrides, most, together=together)
     columns: dict[str, list[str]] = {}
     for override in overrides:
-        columns[_flag(override)] = [job[0] for job in BasicSweeper.split_arguments([override], None)[0]]
+        swept = override.is_sweep_override()
+        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        columns[_flag(override)] = [f"{_flag(override)}={value}" for value in values]
     _check_zip(columns, together)
     axes = sorted(_axes(columns, together), key=lambda axis: not _is_luck(axis))
     jobs = [_in_order(columns, chosen) for chosen in itertools.product(*axes)]
