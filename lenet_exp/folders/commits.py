@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.errors import first_line
-from lenet_exp.files import check_regular, json_text, read_json, write_json
+from lenet_exp.files import check_regular, json_text, write_json
 from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.records import BestWeights, Commit, History
 from lenet_exp.folders.seal import AGAIN, whole, with_digest
@@ -95,11 +95,7 @@ class Commits:
 
         Says so in the log where a commit was damaged.
         """
-        try:
-            history = _read(self.path)
-        except (OSError, ValueError) as e:
-            log.warning("%s: history.json is damaged (%s); the run starts over", self.path, first_line(e))
-            history = None
+        history = read_or_none(self.path / "history.json", _history, "the run starts over")
         for commit in history.commits if history is not None else []:
             try:
                 best = self._restore(lane, commit)
@@ -118,11 +114,7 @@ class Commits:
 
     def clean(self) -> None:
         """Leaves the history and the best model: the run has come to its end."""
-        try:
-            history = _read(self.path)
-        except (OSError, ValueError):
-            log.warning("%s: history.json is damaged; its commits are left", self.path)
-            return
+        history = read_or_none(self.path / "history.json", _history, "its commits are left")
         if history is None:
             return
         self._commits = []
@@ -190,17 +182,6 @@ def rewrite_history(path: Path) -> None:
     file, history = path / "history.json", read_history(path)
     if file.exists() and not (file.is_file() and file.read_bytes() == json_text(to_json(history)).encode()):
         write_history(path, history)
-
-
-def _read(path: Path) -> History | None:
-    """Raises:
-    OSError, ValueError: it is damaged.
-    """
-    value = read_json(path / "history.json")
-    try:
-        return None if value is None else _history(value)
-    except RecursionError as e:
-        raise ValueError("too deeply nested") from e
 
 
 def _history(value: Any) -> History:

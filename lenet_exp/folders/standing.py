@@ -119,8 +119,8 @@ class Look:
         self._known: set[int] = set()  # ended in this start, and read
         self._active: set[int] = set()
         self._done: dict[str, tuple[int, int, int]] = {}  # epochs by run: of this start, in all, and left
-        self._sums = [0, 0, 0]
-        self._owners: dict[int, tuple[float, Owner | None]] = {}
+        self._owners: dict[int, Owner | None] = {}
+        self._asked_at = time.monotonic()
 
     def __call__(self) -> Standing:
         """Raises:
@@ -133,6 +133,8 @@ class Look:
             self._start = plan.starts
         if self._given is None and len(self._jobs) != plan.runs:
             self._jobs = self._sweep.jobs()
+        if time.monotonic() - self._asked_at > OWNER_SECONDS:
+            self._owners, self._asked_at = {}, time.monotonic()
         active, ended = set(self._sweep.active()), set(self._sweep.ended())  # in this order: it may end meanwhile
         for job in self._jobs[len(self._results) :]:
             self._numbers.setdefault(job.run, []).append(job.number)
@@ -148,7 +150,7 @@ class Look:
             self._results[number] = self._before(self._jobs[number], plan)
         self._active = now
         seconds = max(0.0, time.time() - plan.started_ms / 1000)
-        trained, done, left = self._sums
+        trained, done, left = (sum(epochs[n] for epochs in self._done.values()) for n in range(3))
         return Standing(
             plan=plan,
             results=tuple(self._results),
@@ -182,9 +184,11 @@ class Look:
         self._count(job, plan)
 
     def _running(self, job: Job, plan: SweepPlan) -> InTraining | None:
-        owner = self._owner(job)
+        owner = self._owners.get(job.number)
         if self._asks and owner is None:
-            return None
+            owner = self._owners[job.number] = owner_of(job.folder.path)
+            if owner is None:
+                return None
         if self._results[job.number].outcome is not Outcome.running:
             again = self._numbers[job.run][0] != job.number
             self._results[job.number] = JobResult(job, Outcome.running, "", None, again)
@@ -193,15 +197,6 @@ class Look:
         best = progress.best.val_accuracy if progress.best is not None else None
         return InTraining(job, progress.epochs, best, owner)
 
-    def _owner(self, job: Job) -> Owner | None:
-        if not self._asks:
-            return None
-        at, owner = self._owners.get(job.number, (0.0, None))
-        if owner is None or time.monotonic() - at > OWNER_SECONDS:
-            owner = owner_of(job.folder.path)
-            self._owners[job.number] = time.monotonic(), owner
-        return owner
-
     def _count(self, job: Job, plan: SweepPlan) -> None:
         """Takes the epochs of its run into account."""
         result, ends = self._results[job.number], job.folder.progress().ends
@@ -209,9 +204,7 @@ class Look:
         had = () if forced else ends
         trained = sum(end >= plan.started_ms for end in had)
         left = job.config.num_epoch - len(had) if result.outcome in OPEN else 0
-        new, old = (trained, len(had), max(0, left)), self._done.get(job.run, (0, 0, 0))
-        self._done[job.run] = new
-        self._sums = [total + now - before for total, now, before in zip(self._sums, new, old, strict=True)]
+        self._done[job.run] = trained, len(had), max(0, left)
 
 
 def _stays(record: Record, plan: SweepPlan) -> bool:
