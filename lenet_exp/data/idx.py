@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4"}
 
 
 def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
@@ -31,7 +31,5 @@ def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "too long"
         raise ValueError(f"{what}: {len(content):,} bytes, its header tells of {expected:,}")
-    if kind.kind == "f":
-        raise ValueError("floating-point numbers; allowed are whole ones")
     array = np.frombuffer(content, kind, offset=start).reshape(shape)
     return torch.from_numpy(array.copy() if kind.itemsize == 1 and kind.kind == "u" else array.astype(np.int64))

@@ -52,9 +52,13 @@ def answer_test_set(config: PredictConfig) -> float:
         print(f"numbers: {config.output}")
     print(f"confusion matrix: {path}")
     if logged is not None:
-        times = f"{logged.times} times" if logged.times > 1 else "once"
-        print(f"logged to MLflow run {logged.run_id}; by now the test set was opened {times} for this model")
+        print(f"logged to MLflow run {logged.run_id}; by now the test set was opened {times(logged)} for this model")
     return score.accuracy
+
+
+def times(logged: Logged) -> str:
+    """How often the test set was opened for a model."""
+    return "once" if logged.times == 1 else f"{logged.times} times"
 
 
 def score_and_log(

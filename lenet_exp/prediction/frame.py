@@ -27,9 +27,9 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
     large = drawing.astype(np.float64)
     if slope:
         large = ndimage.rotate(large, np.degrees(np.arctan(slope)), order=1)
-    fine = _cropped(_resized(_cropped(large), box * FINE) > 0.5)
+    fine = cropped(_resized(cropped(large), box * FINE) > 0.5)
     fine = _with_a_pens_width(fine)
-    return place(_cropped(fine.astype(np.float64)), box)
+    return place(cropped(fine.astype(np.float64)), box)
 
 
 def place(drawing: Array, box: int) -> NDArray[np.uint8]:
@@ -53,10 +53,11 @@ def _resized(drawing: Array, longest: int) -> Array:
     return np.asarray(resized, dtype=np.float64) / 255
 
 
-def _cropped(drawing: NDArray[np.generic]) -> Array:
+def cropped(drawing: NDArray[np.generic], least: float = 0.5) -> Array:
+    """To where there is more than so much."""
     drawn = np.asarray(drawing, dtype=np.float64)
-    rows, columns = np.nonzero((drawn > 0.5).any(1))[0], np.nonzero((drawn > 0.5).any(0))[0]
-    return drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    ((rows, columns),) = ndimage.find_objects((drawn > least).astype(int))
+    return drawn[rows, columns]
 
 
 def _with_a_pens_width(drawing: Array) -> Array:

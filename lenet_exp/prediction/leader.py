@@ -22,7 +22,7 @@ from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.prediction.answer import check_places, prepare_device, print_score, score_and_log
+from lenet_exp.prediction.answer import check_places, prepare_device, print_score, score_and_log, times
 from lenet_exp.prediction.figures import write_output
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
 from lenet_exp.tracking.models.prediction import Logged, SweepTest, log_sweep_test
@@ -227,12 +227,10 @@ def _line(tested: _Tested, with_split: bool) -> str:
     config, logged = tested.record.config, tested.logged
     which = f"seed {config.seed}" + (f", split {config.split_seed}" if with_split else "")
     validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f} %"
-    times = "" if logged is None else f"; MLflow run {logged.run_id}, opened {_times(logged.times)}"
-    return f"  {which}: {tested.score.accuracy * 100:.2f} % of {tested.score.total:,} test images ({validation}){times}"
-
-
-def _times(times: int) -> str:
-    return "once" if times == 1 else f"{times} times"
+    run = "" if logged is None else f"; MLflow run {logged.run_id}, opened {times(logged)}"
+    return (
+        f"  {which}: {tested.score.accuracy * 100:.2f} % of {tested.score.total:,} test images ({validation}){run}"
+    )
 
 
 def _together(result: _Result) -> str:

@@ -16,7 +16,7 @@ from lenet_exp.data.images import normalise
 from lenet_exp.data.pictures import open_picture
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
-from lenet_exp.prediction.frame import FRAME, frame_of, place
+from lenet_exp.prediction.frame import FRAME, cropped, frame_of, place
 from lenet_exp.prediction.paper import find_ink
 from lenet_exp.prediction.parts import find_drawings
 from lenet_exp.prediction.ruling import without_lines
@@ -145,11 +145,9 @@ def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
     gray = pixels[..., 0]
     if gray.shape != (FRAME, FRAME) or (pixels != gray[..., None]).any():
         return None
-    rows, columns = np.nonzero(gray.any(1))[0], np.nonzero(gray.any(0))[0]
-    if not len(rows) or np.median(_edge(gray)) > 0:
+    if not gray.any() or np.median(_edge(gray)) > 0:
         return None
-    longest = max(np.ptp(rows), np.ptp(columns)) + 1
-    if not dataset.picture_box - 1 <= longest <= dataset.picture_box:
+    if not dataset.picture_box - 1 <= max(cropped(gray, 0).shape) <= dataset.picture_box:
         return None
     centre = [np.average(np.arange(FRAME), weights=gray.sum(axis, dtype=float)) for axis in (1, 0)]
     if dataset.picture_box < FRAME and np.abs(np.array(centre) - (FRAME - 1) / 2).max() > 1:
@@ -159,8 +157,8 @@ def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
 
 def _breadth(drawing: np.ndarray) -> float:
     """Width as a share of height."""
-    rows, columns = np.nonzero(drawing.any(1))[0], np.nonzero(drawing.any(0))[0]
-    return float((np.ptp(columns) + 1) / (np.ptp(rows) + 1))
+    height, width = cropped(drawing).shape
+    return width / height
 
 
 def _sized(image: Image.Image) -> Image.Image:
@@ -183,6 +181,4 @@ def _thing(path: Path, image: Image.Image, box: int) -> Picture:
     if shades.max() < 16:
         raise DataError(f"images={path}: nothing stands out from its background")
     shades = shades / shades.max()
-    rows, columns = np.nonzero((shades >= INK).any(1))[0], np.nonzero((shades >= INK).any(0))[0]
-    cropped = shades[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Picture(path, torch.from_numpy(place(cropped, box)), inverted)
+    return Picture(path, torch.from_numpy(place(cropped(shades, INK), box)), inverted)
