@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.config.check import check_name
-from lenet_exp.errors import ConfigError, UserError, nearest
+from lenet_exp.errors import one_of
 from lenet_exp.files import asked_path
 
 USAGE = """
@@ -43,11 +43,8 @@ FLAGS: dict[str, str | None] = {
 def run(arguments: list[str]) -> int:
     """The exit status of `lenet-export <arguments>`."""
     values = parse(arguments, FLAGS)
-    chosen, name, output = values["format"] or "", values["trained_model"], values["output"]
+    chosen, output = one_of("format", values["format"] or "", FORMATS), values["output"]
     check_name("dataset", str(values["dataset"]))
-    if chosen not in FORMATS:
-        hint = _did_you_mean(nearest(chosen, FORMATS))
-        raise ConfigError(f"format={chosen}: allowed is onnx, pt2 or safetensors{hint}")
     path = None if output is None else asked_path(output, [f".{chosen}"])
 
     from lenet_exp.addresses import default_uri
@@ -56,11 +53,7 @@ def run(arguments: list[str]) -> int:
 
     check_format(chosen)
     uri = values["tracking.uri"] or default_uri()
-    try:
-        model = load_model(name, uri, str(values["dataset"]), values["trust"])
-    except UserError as e:
-        hint = "" if name else _did_you_mean(_other_dataset(str(values["dataset"])))
-        raise ConfigError(f"{e}{hint}") from e
+    model = load_model(values["trained_model"], uri, str(values["dataset"]), values["trust"])
     if path is None:
         known = model.record.dataset if model.record else None
         # The ancestor's files name their data set themselves.
@@ -76,19 +69,6 @@ def run(arguments: list[str]) -> int:
         print(f"read back, it answers {batches} as the model does: a logit differs by {difference:.1e} at most")
         print(f"(allowed: {allowed:.1e}, {TOLERANCE:g} of the largest logit)")
     return 0
-
-
-def _other_dataset(name: str) -> str | None:
-    """The data set that was probably meant, as `dataset=mnist`; sets of one's own have other names."""
-    from lenet_exp.config.conf_dir import CONF_DIR
-
-    options = [p.stem for p in (CONF_DIR / "dataset").glob("*.yaml")]
-    hint = None if name in options else nearest(name, options)
-    return f"dataset={hint}" if hint else None
-
-
-def _did_you_mean(hint: str | None) -> str:
-    return f"; did you mean {hint}?" if hint else ""
 
 
 def main() -> None:
