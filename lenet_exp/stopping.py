@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -100,19 +99,19 @@ def run_child(command: Sequence[str]) -> int:
     if threading.current_thread() is not threading.main_thread():  # which gets no signals
         return _exit_status(subprocess.call(command))
     came: list[int] = []
-    to_hand: deque[int] = deque()
+    handed = 0
 
     def note(signum: int, frame: object) -> None:
         came.append(signum)
-        to_hand.append(signum)
 
     hung_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []  # as under nohup
     before = {s: signal.signal(s, note) for s in (*SIGNALS, *hung_up)}
     try:
         with subprocess.Popen(command, process_group=0) as process:
             while process.poll() is None:
-                while to_hand:
-                    process.send_signal(to_hand.popleft())
+                for signum in came[handed:]:
+                    process.send_signal(signum)
+                    handed += 1
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(LOOK_SECONDS)
     finally:

@@ -42,21 +42,13 @@ log = logging.getLogger("lenet_exp")
 OnStart = Callable[[RunFolder], None]
 
 
-def _nobody(folder: RunFolder) -> None:
-    pass
-
-
-def _never(result: EpochResult) -> bool:
-    return False
-
-
 def run_alone(
     config: Config,
     *,
     name: str | None = None,
     default_threads: int | None = None,
-    on_start: OnStart = _nobody,
-    prune: Callable[[EpochResult], bool] = _never,
+    on_start: OnStart = lambda folder: None,
+    prune: Callable[[EpochResult], bool] = lambda result: False,
     deliver: Callable[[Tracking, Path], Delivery] = delivered_beside,
 ) -> RunResult:
     """Trains one configuration that is of no sweep, or returns the result that is there.
@@ -86,8 +78,8 @@ def run(
     *,
     default_threads: int,
     forced_ms: float = 0.0,
-    on_start: OnStart = _nobody,
-    prune: Callable[[EpochResult], bool] = _never,
+    on_start: OnStart = lambda folder: None,
+    prune: Callable[[EpochResult], bool] = lambda result: False,
     display: Display | None = None,
 ) -> RunResult:
     """Trains a job to its end, from where an earlier try stopped; or returns the result that is there.

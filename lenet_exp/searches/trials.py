@@ -35,10 +35,6 @@ Choose = Callable[[Flag], object]
 T = TypeVar("T")
 
 
-def _never(made: object) -> bool:
-    return False
-
-
 class Trials:
     """Args:
     name: of the study; Hyperband's brackets depend on it.
@@ -101,7 +97,7 @@ class Trials:
         known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
         return len(set(known)) >= (size(self._flags) or 0)
 
-    def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = _never) -> tuple[T, FrozenTrial]:
+    def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False) -> tuple[T, FrozenTrial]:
         """The next trial: what `make` makes of its values, and the trial.
 
         Args:

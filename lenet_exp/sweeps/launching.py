@@ -97,8 +97,7 @@ class HydraLaunching:
         ConfigError: the launcher takes only lists of jobs, and a search makes its jobs one by one.
         """
         name = str(self.config.hydra.launcher._target_)
-        launchers = {f"{found.__module__}.{found.__name__}": found for found in Plugins.instance().discover(Launcher)}
-        if not issubclass(launchers.get(name, Launcher), ExecutorLauncher):
+        if not name.startswith(OURS):
             raise ConfigError(
                 f"hydra/launcher ({name.rpartition('.')[2]}): a search needs one that takes jobs one by one; "
                 "allowed is hydra/launcher=local, cluster_ray or cluster_slurm"
