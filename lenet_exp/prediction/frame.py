@@ -57,7 +57,8 @@ def cropped(drawing: NDArray[np.generic], least: float = 0.5) -> Array:
     """To where there is more than so much."""
     drawn = np.asarray(drawing, dtype=np.float64)
     ((rows, columns),) = ndimage.find_objects((drawn > least).astype(int))
-    return drawn[rows, columns]
+    found: Array = drawn[rows, columns]
+    return found
 
 
 def _with_a_pens_width(drawing: Array) -> Array:

@@ -228,9 +228,7 @@ def _line(tested: _Tested, with_split: bool) -> str:
     which = f"seed {config.seed}" + (f", split {config.split_seed}" if with_split else "")
     validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f} %"
     run = "" if logged is None else f"; MLflow run {logged.run_id}, opened {times(logged)}"
-    return (
-        f"  {which}: {tested.score.accuracy * 100:.2f} % of {tested.score.total:,} test images ({validation}){run}"
-    )
+    return f"  {which}: {tested.score.accuracy * 100:.2f} % of {tested.score.total:,} test images ({validation}){run}"
 
 
 def _together(result: _Result) -> str:

@@ -158,7 +158,7 @@ def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
 def _breadth(drawing: np.ndarray) -> float:
     """Width as a share of height."""
     height, width = cropped(drawing).shape
-    return width / height
+    return float(width / height)
 
 
 def _sized(image: Image.Image) -> Image.Image:
