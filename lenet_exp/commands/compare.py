@@ -26,7 +26,6 @@ lenet-compare: runs grouped by configuration, compared over their seeds.
                                          table for a paper), .csv or .json
 
   lenet-compare by=last                  the accuracy after the last epoch, not after the best one
-  lenet-compare importance=true          what each flag matters, by Optuna's fANOVA (extra `importance`)
 
   tracking.uri=      the store for filter= (MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
   experiment=        its experiment (lenet_exp)
@@ -52,7 +51,6 @@ KNOWN: dict[str, str | None] = {
     "tracking.uri": None,
     "experiment": "lenet_exp",
     "by": "best",
-    "importance": "false",
 }
 
 
@@ -66,7 +64,7 @@ def compare(arguments: list[str]) -> int:
     seeds = _seeds(values["seeds"])
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
         raise ConfigError(f"{alone}={values[alone]}: is of a confirmation; allowed with confirm=0.2, for instance")
-    others = [key for key in ("by", "experiment", "importance") if values[key] != KNOWN[key]]
+    others = [key for key in ("by", "experiment") if values[key] != KNOWN[key]]
     if points is not None and (
         values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
     ):
@@ -94,7 +92,6 @@ def compare(arguments: list[str]) -> int:
         values["tracking.uri"],
         values["experiment"] or "",
         By(one_of("by", values["by"], list(By))),
-        yes_or_no("importance", values["importance"]),
     )
     if output is not None:
         say_at_work(f"comparing; then {output} is written")

@@ -9,7 +9,6 @@ from functools import cached_property
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
-from lenet_exp.comparison.importance import importance
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, KnownRuns, from_results
 from lenet_exp.comparison.searched import Searched, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
@@ -34,7 +33,6 @@ class Comparison:
             against: no run finished, or some diverged, and those that did not are no fair sample.
         leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
             finished. In a confirmation the one that was named.
-        importance: of flags by fANOVA; None unless it was asked for.
         design: what was fixed beforehand; None where that is not known.
         searched: the search that made these runs; None where none did, or more than that is compared.
     """
@@ -44,7 +42,6 @@ class Comparison:
     flags: list[str]
     leads: list[Difference | None]
     leader: Group | None = None
-    importance: dict[str, float] | None = None
     design: Design | None = None
     searched: Searched | None = None
 
@@ -118,7 +115,6 @@ def compare_runs(
     runs: Sequence[ComparedRun],
     swept: Sequence[str] = (),
     by: By = By.best,
-    with_importance: bool = False,
     design: Design | None = None,
 ) -> list[Comparison]:
     """Comparisons by data set, in the order in which the data sets come.
@@ -127,16 +123,11 @@ def compare_runs(
         swept: flags to name first. How a run was executed makes a configuration only where it is one of them; the split
             makes none where it is: then it is a source of luck as the seed is.
         by: which epoch's accuracy is compared.
-        with_importance: of the flags, by fANOVA.
-
-    Raises:
-        ConfigError: Optuna, which computes it, is not installed.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_dataset.setdefault(run.flags["dataset"], []).append(run)
-    found = [_compare(dataset, _configured(its, swept), swept, by, design) for dataset, its in by_dataset.items()]
-    return [replace(c, importance=importance(c.groups, c.flags)) for c in found] if with_importance else found
+    return [_compare(dataset, _configured(its, swept), swept, by, design) for dataset, its in by_dataset.items()]
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:

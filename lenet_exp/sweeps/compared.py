@@ -30,16 +30,14 @@ def compared(
     uri: str | None,
     experiment: str,
     by: By = By.best,
-    with_importance: bool = False,
 ) -> tuple[list[Comparison], Source]:
     """The comparisons of what was asked for, and what that is.
 
     Args:
         by: which epoch's accuracy is compared.
-        with_importance: of the flags, by Optuna's fANOVA.
 
     Raises:
-        UserError: there is no such sweep, store or run, MLflow does not understand the filter, or Optuna is missing.
+        UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
     """
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter=: allowed is one of them")
@@ -53,7 +51,7 @@ def compared(
         runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")
-    return with_search(compare_runs(runs, swept, by, with_importance, design), search), source
+    return with_search(compare_runs(runs, swept, by, design), search), source
 
 
 def runs_of_sweeps(

@@ -138,7 +138,6 @@ def test_the_command_prints_and_writes(here, main, tmp_path):
         (["output=/no/such/x.md"], ["output=/no/such/x.md"]),
         (["swep=last"], ["swep=last", "sweep=?"]),
         (["by=lats"], ["by=lats", "last?"]),
-        (["importance=yes"], ["importance=yes", "true"]),
     ],
 )
 def test_a_mistake_is_one_line(here, main, arguments, said):
@@ -156,9 +155,3 @@ def test_without_a_sweep_it_says_how_to_start_one_or_to_compare_single_runs(main
         assert str(outputs) in done.stderr
         assert how in done.stderr
         (outputs / "runs" / "0123").mkdir(parents=True, exist_ok=True)
-
-
-def test_what_flags_matter_is_told_on_request(here, main):
-    pytest.importorskip("optuna")
-    told = [main("filter=", f"importance={asked}", program="compare").stdout for asked in ("false", "true")]
-    assert ["fANOVA" in text for text in told] == [False, True]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.effects import effects
 from lenet_exp.comparison.group import grouped
-from lenet_exp.comparison.importance import importance
-from lenet_exp.errors import ConfigError
 from tests.comparison.made_up import made, many
 
 FLAGS = ["activation", "optimizer.lr"]
@@ -108,20 +103,3 @@ def test_flags_that_change_together_have_no_shares():
     assert all(np.isnan(effect.share) for effect in found.flags)
     runs += many([0.85, 0.86], activation="relu", optimizer__lr="0.1", batch_size="64")
     assert effects(grouped(runs), flags).untold is None
-
-
-@pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna (the extra `importance`) is not there")
-def test_optunas_importance_is_told_on_request():
-    groups = grid(lambda a, lr, seed: 0.9 + (0.05 if lr == "0.1" else 0))
-    found = importance(groups, FLAGS)
-    assert found["optimizer.lr"] > 0.8
-    assert sum(found.values()) == pytest.approx(1)
-    runs = [run for g in groups for run in g.runs]
-    assert compare_runs(runs)[0].importance is None
-    assert compare_runs(runs, with_importance=True)[0].importance == found
-
-
-def test_without_optuna_a_request_for_importance_is_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"pip install 'lenet_exp\[importance\]'"):
-        importance(grid(lambda a, lr, seed: 0.9), FLAGS)

@@ -58,7 +58,7 @@ def _json(comparison: Comparison, source: Source) -> Mapping[str, Json]:
             {
                 "flag": e.flag,
                 "share_of_variance": None if _unknown(e.share) else e.share,
-                "importance": (comparison.importance or {}).get(e.flag),
+                "importance": None,  # fANOVA's, in earlier releases
                 "levels": [{k: None if _unknown(v) else v for k, v in vars(level).items()} for level in e.levels],
             }
             for e in found.flags

@@ -182,9 +182,8 @@ function effectLabel(level, limit, t) {
 }
 
 function effectTip(level) {
-  const shares = [level.e.share && `${level.e.share} of the variance`, level.e.importance && `fANOVA ${level.e.importance}`].filter(Boolean);
   const runs = level.finished < level.runs ? `${level.runs - level.finished} of ${level.runs} unfinished` : many(level.runs, "run");
-  return tip(`${level.e.flag} = ${level.value}`, `${level.said} points`, runs, shares.length ? `${level.e.flag}: ${shares.join(", ")}` : "");
+  return tip(`${level.e.flag} = ${level.value}`, `${level.said} points`, runs, level.e.share ? `${level.e.flag}: ${level.e.share} of the variance` : "");
 }
 
 function slicesChart(board, width, state) {

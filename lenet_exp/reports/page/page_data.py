@@ -38,7 +38,7 @@ def page_data(comparison: Comparison, source: Source) -> dict[str, Json]:
         "flags": [_flag(comparison, flag) for flag in comparison.flags],
         "groups": groups,
         "every": every,
-        "effects": [_effect(comparison, effect) for effect in found.flags] if comparison.searched is None else [],
+        "effects": list(map(_effect, found.flags)) if comparison.searched is None else [],
         "search": search_page_data(comparison.searched) if comparison.searched is not None else None,
     }
 
@@ -124,13 +124,11 @@ def _curve(run: ComparedRun, curve: Sequence[float]) -> dict[str, Json]:
     return {"seed": run.seed, "diverged": run.outcome == Outcome.diverged, "y": y}
 
 
-def _effect(comparison: Comparison, effect: Effect) -> dict[str, Json]:
-    importance = (comparison.importance or {}).get(effect.flag)
+def _effect(effect: Effect) -> dict[str, Json]:
     share = None if math.isnan(effect.share) else f"{effect.share:.0%}"
     return {
         "flag": effect.flag,
         "share": share,
-        "importance": None if importance is None else f"{importance:.0%}",
         "levels": [
             {
                 "value": rounded(level.value),

@@ -15,7 +15,6 @@ from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.importance import FEWEST
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.words import against_leader, outcomes, unfinished, unit, verdict
 from lenet_exp.config.names import rounded
@@ -160,12 +159,9 @@ def effect_lines(comparison: Comparison) -> list[str]:
     if comparison.searched is not None:
         return search_lines(comparison.searched)
     found = comparison.effects
-    importance = comparison.importance or {}
     if found.aliased:
         return [f"no effects of flags: {found.untold}"]
-    lines = [_effect_line(effect, importance.get(effect.flag)) for effect in found.flags]
-    if lines and comparison.importance == {}:
-        lines.append(f"no importance: fANOVA needs {FEWEST} configurations with different means")
+    lines = [_effect_line(effect) for effect in found.flags]
     if lines and found.untold is not None:
         lines.append(f"no shares of the variance: {found.untold}")
     elif lines:
@@ -178,14 +174,13 @@ def effect_lines(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _effect_line(effect: Effect, importance: float | None) -> str:
+def _effect_line(effect: Effect) -> str:
     levels = []
     for level in effect.levels:
         lost = f", {level.runs - level.finished} of {level.runs} unfinished" if level.finished < level.runs else ""
         levels.append(f"{rounded(level.value)} {signed(level.effect)}{lost}")
     share = "" if math.isnan(effect.share) else f" {effect.share:.0%} of the variance"
-    fanova = "" if importance is None else f" (fANOVA {importance:.0%})"
-    return f"{effect.flag}{share}{fanova}: {'; '.join(levels)}"
+    return f"{effect.flag}{share}: {'; '.join(levels)}"
 
 
 def wide_console() -> Console:
