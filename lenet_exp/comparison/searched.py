@@ -189,6 +189,12 @@ class Searched:
         return found
 
     @property
+    def improvements(self) -> list[Step]:
+        """The steps at which it named another value."""
+        known = [step for step in self.steps if not math.isnan(step.best)]
+        return [step for n, step in enumerate(known) if n == 0 or step.best != known[n - 1].best]
+
+    @property
     def epochs(self) -> int:
         """That were trained for it."""
         return sum(end >= self.begun for run in self.runs for end in run.epoch_ends)

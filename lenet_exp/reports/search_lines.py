@@ -6,7 +6,7 @@ import math
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.search_importance import BEST, search_importance
-from lenet_exp.comparison.searched import Searched, Step
+from lenet_exp.comparison.searched import Searched
 from lenet_exp.files import Json
 
 IMPROVEMENTS = 8  # that a line tells of
@@ -14,7 +14,7 @@ IMPROVEMENTS = 8  # that a line tells of
 
 def search_lines(searched: Searched) -> list[str]:
     """How the best came about, what trains it, and the flags by importance, where something is known of them."""
-    steps = _improvements(searched)
+    steps = searched.improvements
     lines = []
     if steps:
         shown = steps[-IMPROVEMENTS:]
@@ -52,20 +52,18 @@ def search_data(searched: Searched) -> dict[str, Json]:
     }
 
 
-def _improvements(searched: Searched) -> list[Step]:
-    """The steps at which it named another value."""
-    found: list[Step] = []
-    for step in searched.steps:
-        if not math.isnan(step.best) and (not found or step.best != found[-1].best):
-            found.append(step)
-    return found
-
-
 def value_words(searched: Searched, value: float) -> str:
     """A value of the objective: `97.60 %`, `loss 0.1234`."""
     if searched.is_accuracy:
         return f"{value * 100:.2f} %"
     return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
+
+
+def objective_words(searched: Searched) -> str:
+    """What the axis of the objective shows."""
+    if searched.is_accuracy:
+        return "best validation accuracy"
+    return "least validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
 
 
 def _known(value: float) -> float | None:

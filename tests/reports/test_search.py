@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.search_importance import search_importance
 from lenet_exp.comparison.searched import Searched, SearchedFlag, SearchedRun, searched
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
+from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.plots import png
-from lenet_exp.reports.files.search_plots import search_figures
-from lenet_exp.reports.files.search_range import curves_range, trials_range
-from lenet_exp.reports.page.page_search import search_page_data
-from lenet_exp.reports.search_lines import search_data, search_lines
+from lenet_exp.reports.search_lines import search_lines
+from lenet_exp.reports.source import Source
+from tests.comparison.made_up import made as a_run
 from tests.reports.page.pages import data_of, page
 from tests.searches.searched import LINE, SPACE, only_sweep
 from tests.tools.commands import lenet_train
@@ -28,7 +30,7 @@ from tests.tools.stores import client, files, runs
 
 N = 12
 SLOW = pytest.mark.slow(seconds=15)  # for the search, which they share
-PICTURES = {"search_history", "search_curves", "search_slices", "search_importance"}
+PICTURES = {"leaderboard", "learning_curves", "search_history"}
 FLAGS = [SearchedFlag("optimizer.lr", choice=False, log=True), SearchedFlag("activation", choice=True, log=False)]
 
 
@@ -164,41 +166,17 @@ def test_a_flag_is_judged_where_it_matters():
     assert shares == {"optimizer.lr": 20, "activation": 30}
 
 
-def test_pictures_are_drawn_whatever_the_trials_came_to():
-    many = [made(i, [0.1 + 0.8 * (i % 7) / 7] * (1 + i % 4), "finished" if i % 5 == 0 else "pruned") for i in range(20)]
-    for search in (of(*many, objective=Objective.loss), replace(of(*many, objective=Objective.epochs), target=0.7)):
-        drawn = search_figures(search, "digits")
-        assert set(drawn) == PICTURES
-        assert all(png(figure) for figure in drawn.values())
-    assert set(search_figures(of(made(0, [0.5])), "digits")) == {"search_history", "search_curves"}
-    assert search_figures(of(made(0, [0.5], "pruned")), "digits") == {}
+def test_the_history_is_drawn_and_written_whatever_the_trials_came_to(tmp_path):
     odd = of(made(0, [0.5, math.nan], "diverged"), made(1, [], "failed"), made(2, [0.5], lr="0.2"))
-    assert "search_history" in search_figures(odd, "digits")
-    json.dumps([search_data(odd), search_page_data(odd)], allow_nan=False)
-
-
-def pruned_early() -> Searched:
-    """Of 46 trials over five epochs 30 were pruned after the first, 8 after the second; two learned nothing."""
-    full = [made(i, [0.74, 0.81, 0.85, 0.87, 0.88 + i / 500]) for i in range(6)]
-    first = [made(6 + i, [0.45 + i / 100], "pruned") for i in range(30)]
-    second = [made(36 + i, [0.7 + i / 100, 0.78 + i / 100], "pruned") for i in range(8)]
-    return of(*full, *first, *second, made(44, [0.1], "pruned"), made(45, [0.1, 0.1], "diverged"))
-
-
-def test_pictures_hold_the_pruned_runs_but_not_those_that_learned_nothing():
-    search = pruned_early()
-    for low, high in (trials_range(search), curves_range(search)):
-        ends = [run.curve[-1] for run in search.runs]
-        assert sum(low <= end <= high for end in ends) >= 0.8 * len(ends)
-        assert low > 0.1
-    losses = of(*(replace(r, curve=[1 - v for v in r.curve], value=1 - r.value) for r in search.runs))
-    low, high = curves_range(replace(losses, objective=Objective.loss))
-    assert (1 - high, 1 - low) == pytest.approx(curves_range(search))
-
-
-def test_curves_of_few_epochs_are_shown_from_the_first_unless_that_squeezes_them():
-    """A pruned run that was ahead of the best one at its end is in the picture, and so is the best one there."""
-    close = [made(i, [0.80, 0.89, 0.90 - i / 50]) for i in range(5)]
-    assert curves_range(of(*close))[0] <= 0.80
-    late = [made(i, [0.10, 0.89, 0.90 - i / 500]) for i in range(5)]
-    assert curves_range(of(*late))[0] > 0.85
+    losses = of(made(0, [2.0]), made(1, [0.5]), objective=Objective.loss)
+    waits = replace(of(made(0, [0.5]), objective=Objective.epochs), target=0.7)
+    none = of(made(0, [0.5], "pruned"))
+    (comparison,) = compare_runs([a_run(0, 0.9), a_run(0, 0.8, activation="relu")])
+    for search, drawn in ((odd, True), (losses, True), (waits, True), (none, False)):
+        found = replace(comparison, searched=search)
+        assert ("search_history" in figures(found)) is drawn
+        assert all(png(figure) for figure in figures(found).values())
+        for ending in ("json", "html"):
+            write_comparison(tmp_path / f"x.{ending}", [found], Source("lenet-train"))
+        assert "NaN" not in (tmp_path / "x.json").read_text()
+        data_of(page(tmp_path / "x.html"))

@@ -6,8 +6,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -121,12 +119,4 @@ def _fitting(text: str, room: float, font: Font) -> str:
     return f"{text.rstrip()}…"
 
 
-@cache
-def _font(size: int) -> Font:
-    """The font of the other pictures: matplotlib's, which is not imported for it. Pillow's own has ASCII only."""
-    spec = find_spec("matplotlib")
-    try:
-        folder = Path(spec.origin).parent if spec and spec.origin else Path()
-        return ImageFont.truetype(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
-    except (OSError, ImportError):  # another layout of matplotlib, or a Pillow without FreeType
-        return ImageFont.load_default(size)
+_font = cache(ImageFont.load_default)

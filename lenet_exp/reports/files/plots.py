@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,9 +14,6 @@ from PIL import Image
 from lenet_exp.reports.escape import no_math
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
-
-if TYPE_CHECKING:
-    pass
 
 DPI = 110
 COLOURS = 256  # a picture of ours is then off by 6 of 255 at most, and by 0.3 in the mean

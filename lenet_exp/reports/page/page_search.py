@@ -7,7 +7,7 @@ import math
 from lenet_exp.comparison.search_importance import BEST, search_importance
 from lenet_exp.comparison.searched import Searched, SearchedTrial
 from lenet_exp.files import Json
-from lenet_exp.reports.search_lines import value_words
+from lenet_exp.reports.search_lines import objective_words, value_words
 from lenet_exp.reports.terminal.leaderboard import short
 
 DIGITS = 5
@@ -20,7 +20,7 @@ def search_page_data(searched: Searched) -> dict[str, Json]:
     spent = searched.spent
     return {
         "how": searched.how,
-        "objective": _words(searched),
+        "objective": objective_words(searched),
         "percent": searched.is_accuracy,
         "loss": searched.is_loss,
         "more": searched.is_accuracy,
@@ -61,10 +61,3 @@ def _trial(searched: Searched, trial: SearchedTrial) -> dict[str, Json]:
         "said": value_words(searched, value) if math.isfinite(value) else "-",
         "epochs": trial.epochs,
     }
-
-
-def _words(searched: Searched) -> str:
-    """What the objective's axis shows."""
-    if searched.is_accuracy:
-        return "best validation accuracy"
-    return "least validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
