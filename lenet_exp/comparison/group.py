@@ -45,6 +45,11 @@ class Group:
         return [run for run in self.ended if run.outcome == Outcome.finished]
 
     @property
+    def best_run(self) -> ComparedRun | None:
+        """Of those that finished."""
+        return max(self.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
+
+    @property
     def diverged(self) -> int:
         """Replicates that diverged. What the others reached is no fair sample of what this configuration does."""
         return len(self.ended) - len(self.finished)

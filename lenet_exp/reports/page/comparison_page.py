@@ -16,13 +16,11 @@ from html import escape
 from pathlib import Path
 
 from lenet_exp.comparison.advice import next_command, next_step, not_excluded, notes
-from lenet_exp.comparison.brief import brief
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.words import verdict
 from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.terminal.leaderboard import AGAINST, capital, cells, effect_lines, heads, remark, title_of
+from lenet_exp.reports.terminal.leaderboard import capital, cells, effect_lines, heads, title_of
 
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
@@ -100,36 +98,26 @@ def _section(comparison: Comparison, number: int, source: Source) -> str:
 
 
 def _table(comparison: Comparison, source: Source) -> str:
-    """Rank, flags, accuracy, the verdict, and what explains it. A narrow screen shows a row as a card."""
-    titles = heads(comparison)
-    titles[-1] = "verdict"
-    accuracy = 1 + len(comparison.flags)
-    order = [*range(accuracy + 1), len(titles) - 1, *range(accuracy + 1, len(titles) - 1)]
-    kinds = ["rank", *["flag"] * len(comparison.flags), "accuracy", "interval", "n", "epoch", "seconds", "verdict"]
-    hints = {"accuracy": "mean and standard deviation over seeds", "verdict": f"{AGAINST}, in points"}
-    hints |= {"interval": "interval of the mean", "epoch": "the best one", "seconds": "of training to the best epoch"}
-    names = ["", *comparison.flags, *[""] * (len(titles) - accuracy)]
+    """The terminal's, with a link to the best run of each configuration."""
+    flags = comparison.flags
+    kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", "verdict"]
+    hints = {"accuracy": "mean and standard deviation over seeds", "interval": "interval of the mean"}
+    hints |= {"epoch": "the best one", "seconds": "of training to the best epoch"}
+    names = ["", *flags, *(hints.get(kind, "") for kind in kinds[1 + len(flags) :])]
     head = "".join(
-        f'<th scope="col" class="{kinds[i]}" title="{escape(names[i] or hints.get(kinds[i], ""))}">'
-        f"{_breaking(titles[i])}</th>"
-        for i in order
+        f'<th scope="col" class="{kind}" title="{escape(name)}">{_breaking(title)}</th>'
+        for kind, name, title in zip(kinds, names, heads(comparison), strict=True)
     )
     rows = []
     for position, group in enumerate(comparison.groups):
-        values = cells(comparison, position)
-        shown = [escape(value) for value in values]
-        shown[accuracy] = _linked(shown[accuracy], _best_page(group, source), source)
-        shown[-1] = f'<span title="{escape(remark(comparison, position))}">{escape(brief(comparison, position))}</span>'
+        shown = list(map(escape, cells(comparison, position)))
+        at = kinds.index("accuracy")
+        if group.best_run is not None:
+            shown[at] = _linked(shown[at], source.page_of(group.best_run), source)
         marks = ' class="leader"' if group is comparison.leader and len(comparison.groups) > 1 else ""
-        row = "".join(f'<td class="{kinds[i]}" data-h="{escape(titles[i])}">{shown[i]}</td>' for i in order)
+        row = "".join(f'<td class="{kind}">{text}</td>' for kind, text in zip(kinds, shown, strict=True))
         rows.append(f'<tr data-i="{position}"{marks}>{row}</tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _best_page(group: Group, source: Source) -> str | None:
-    """The page of the best of its runs."""
-    best = max(group.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
-    return source.page_of(best) if best is not None else None
 
 
 def _linked(text: str, its_page: str | None, source: Source) -> str:

@@ -89,8 +89,7 @@ def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], st
     folders = {r.job.run: r.job.folder for r in results}
 
     def link(group: Group) -> str | None:
-        best = max(group.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
-        run_id = delivered_run(folders[best.id], store) if best is not None else None
+        run_id = delivered_run(folders[group.best_run.id], store) if group.best_run is not None else None
         return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}?{TRAINING}" if run_id else None
 
     return link

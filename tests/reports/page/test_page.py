@@ -12,7 +12,6 @@ import pytest
 from markdown_it import MarkdownIt
 
 from lenet_exp.comparison.advice import next_command, next_step, not_excluded, notes
-from lenet_exp.comparison.brief import brief
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.words import verdict
@@ -58,18 +57,11 @@ def test_each_row_of_the_page_is_that_of_the_terminal(comparison, capsys, tmp_pa
     print_comparison(comparison)
     printed = capsys.readouterr().out
     head, *rows = written(comparison, tmp_path / "x.html").rows
-    assert set(head) == {*heads(comparison)[:-1], "verdict"}
-    assert len(rows) == len(comparison.groups)
-    for position, row in enumerate(rows):
-        line = next(text for text in printed.splitlines() if text.split()[:1] == [str(position + 1)])
-        shown = dict(zip(head, row, strict=True))
-        said = shown.pop("verdict")
-        own = dict(zip(heads(comparison)[:-1], cells(comparison, position), strict=False))
-        assert {name: shown[name] for name in own} == own
-        assert all(cell in line for cell in shown.values())
-        assert said == brief(comparison, position)
-        assert len(said) <= 45
-        assert all(number in line for number in re.findall(r"\d+\.\d\d", said))
+    assert head == heads(comparison)
+    assert rows == [cells(comparison, position) for position in range(len(comparison.groups))]
+    for row in rows:
+        line = next(text for text in printed.splitlines() if text.split()[:1] == row[:1])
+        assert all(cell in line for cell in row)
 
 
 def test_what_the_charts_say_is_what_is_printed(comparison, capsys, tmp_path):
@@ -96,10 +88,10 @@ def test_diverged_and_missing_ones_say_so(comparison, tmp_path):
     states = {group["name"]: group for group in data["groups"] if group["state"]}
     assert set(states) == {"relu lr=0.01", "relu lr=0.001"}
     torn = states["relu lr=0.01"]
-    assert [curve["diverged"] for curve in torn["curves"]] == [False, True]
+    assert len(torn["curves"]) == 1  # of the one that finished
     assert [run["outcome"] for run in torn["runs"]] == ["finished", "diverged"]
-    for said in (torn["state"], torn["brief"]):
-        assert re.findall(r"\d|diverged", said) in (["1", "2", "diverged"], ["diverged", "1", "2"])
+    assert "1 diverged" in torn["state"]
+    assert re.findall(r"\d|diverged", torn["remark"])[:3] == ["diverged", "1", "2"]
 
 
 def test_the_page_holds_no_address_but_of_the_runs_and_lets_no_other_script_run(comparison, tmp_path):
@@ -124,7 +116,7 @@ def test_two_data_sets_stand_on_one_page(comparison, tmp_path):
     assert len(read.ids) == len(set(read.ids))
 
 
-def test_numbers_that_were_swept_in_factors_have_a_logarithmic_axis():
+def test_numbers_that_lie_far_apart_have_a_logarithmic_axis():
     assert all(is_log(values.split()) for values in ("0.001 0.01 0.1", "1e-4 1", "0.001 0.03 0.1 -"))
     assert not any(is_log(values.split()) for values in ("0.1 0.2 0.3", "0 0.01 0.1", "relu selu"))
 
