@@ -80,10 +80,6 @@ class Comparison:
         """Whether a search that made it has left off giving it seeds."""
         return group.n > 0 and not _is_left(group, self.design)
 
-    def lead(self, position: int) -> Difference | None:
-        """The leader against the group at a position of `groups`."""
-        return self.leads[position]
-
     def values(self, group: Group) -> list[str]:
         """A group's values of `flags`; `-` where a flag has no effect in it."""
         return [group.flags.get(flag, "-") for flag in self.flags]

@@ -10,14 +10,12 @@ from typing import TypeVar
 import numpy as np
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.design import caution
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.statistics import MOST_SEEDS, Difference, seeds_for
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import RESULTS
 
 K = TypeVar("K")
-NAMED = 3  # groups behind the leader that a sentence names
 
 
 @dataclass(frozen=True)
@@ -62,45 +60,6 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
     unsteady = [g for g in groups if g is not leader and g.diverged]
     missing = sum(n for g in groups for outcome, n in g.outcomes.items() if outcome not in RESULTS)
     return Confirmation(leader, leads, unsteady, design.points or 0.0, missing, design.known)
-
-
-def answer(comparison: Comparison, found: Confirmation) -> str:
-    """A few sentences: confirmed, not confirmed and why, or what is missing still; and whether seeds were added after a
-    look."""
-    doubt = caution(comparison.design)
-    return _answer(comparison, found) + (f" But {doubt}." if doubt is not None else "")
-
-
-def _answer(comparison: Comparison, found: Confirmation) -> str:
-    name, runs = comparison.name(found.leader), comparison.num_runs
-    baseline = "the baseline " if comparison.design is not None and comparison.design.against else ""
-    if found.missing:
-        return f"Whether {name} is confirmed is open: {found.missing} of {runs} runs have not come to a result."
-    seeds = f"{found.leader.replicates} fresh seeds"
-    if found.leader.diverged:
-        return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
-    beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
-    shown = [(g, lead) for g, lead in found.leads if not lead.ahead] + beaten[:NAMED]
-    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in shown]
-    against += [f"ahead of {len(beaten) - NAMED} more by more"] if len(beaten) > NAMED else []
-    parts = [f"{name} is {'; '.join(against)}"] if against else []
-    parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
-    return f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}: {'; '.join(parts)}."
-
-
-def _against(other: str, lead: Difference, looked_for: float) -> str:
-    by = f"{abs(lead.points) * 100:.2f} points"
-    if math.isnan(lead.low):
-        return f"{by} {'above' if lead.points > 0 else 'below'} {other}, with no spread to judge by"
-    low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
-    interval = f"({low * 100:.2f} to {high * 100:.2f})"
-    if lead.differs:
-        return f"{'ahead of' if lead.ahead else 'behind'} {other} by {by} {interval}"
-    small = max(abs(low), abs(high)) < looked_for
-    less = f", so by less than the {looked_for * 100:g} points that were looked for" if small else ""
-    side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
-    interval = f"({-low * 100:.2f} {other_side} to {high * 100:.2f} {side})"
-    return f"not told apart from {other}: {by} {side} it {interval}{less}"
 
 
 @dataclass(frozen=True)

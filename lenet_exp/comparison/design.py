@@ -93,17 +93,3 @@ def together(designs: Sequence[Design]) -> Design | None:
     if len(designs) < 2:
         return designs[0] if designs else None
     return Design(sum(d.runs for d in designs), sum(d.known for d in designs), len(designs))
-
-
-def caution(design: Design | None) -> str | None:
-    """Why the error rate may be another than it is said to be; None where the design was fixed."""
-    if design is None:
-        return None
-    if design.sweeps > 1:
-        return f"runs of {design.sweeps} sweeps: 5 % holds if all of them were planned before the first was looked at"
-    if design.known:
-        return (
-            f"{design.known} of {design.runs} runs had begun before this sweep was first typed: 5 % holds for a design "
-            "that is fixed before any result is seen, and is more where seeds or configurations were added after a look"
-        )
-    return None

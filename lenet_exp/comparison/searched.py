@@ -145,12 +145,15 @@ class Searched:
     @cached_property
     def trials(self) -> list[SearchedTrial]:
         """In the order in which they were asked for."""
-        return [self._trial(its) for its in _by_configuration(self.runs).values()]
+        found: dict[str, list[SearchedRun]] = {}
+        for run in self.runs:
+            found.setdefault(run.configuration, []).append(run)
+        return [self._trial(its) for its in found.values()]
 
-    def runs_of(self, trial: SearchedTrial) -> list[SearchedRun]:
-        """Those of its configuration, one a seed."""
-        its = next(run.configuration for run in self.runs if run.trial == trial.number)
-        return [run for run in self.runs if run.configuration == its]
+    @property
+    def ended(self) -> list[SearchedTrial]:
+        """The trials of which a run finished, or was pruned or diverged."""
+        return [t for t in self.trials if t.outcome in {Outcome.finished, Outcome.pruned, Outcome.diverged}]
 
     @cached_property
     def best(self) -> SearchedTrial | None:
@@ -197,16 +200,16 @@ class Searched:
     @property
     def epochs(self) -> int:
         """That were trained for it."""
-        return sum(end >= self.begun for run in self.runs for end in run.epoch_ends)
+        return sum(self.spent.values())
 
     @property
-    def spent(self) -> list[tuple[Outcome, int, int]]:
-        """By how runs ended: how many did, and the epochs that were trained in them; together `epochs`."""
-        found: dict[Outcome, tuple[int, int]] = {}
+    def spent(self) -> dict[str, int]:
+        """The epochs that were trained in runs that ended so; together `epochs`."""
+        found: dict[str, int] = {}
         for run in self.runs:
-            runs, epochs = found.get(run.outcome, (0, 0))
-            found[run.outcome] = runs + 1, epochs + sum(end >= self.begun for end in run.epoch_ends)
-        return [(outcome, *found[outcome]) for outcome in Outcome if outcome in found]
+            epochs = sum(end >= self.begun for end in run.epoch_ends)
+            found[run.outcome.value] = found.get(run.outcome.value, 0) + epochs
+        return found
 
     def _trial(self, runs: Sequence[SearchedRun]) -> SearchedTrial:
         first, finished = runs[0], [run.value for run in runs if run.outcome is Outcome.finished]
@@ -240,9 +243,7 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> Searched | None:
     begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
-    return Searched(
-        how=how, objective=objective, flags=flags, runs=runs, begun=begun, target=target, config_dir=config_dir_of(plan)
-    )
+    return Searched(how, objective, flags, runs, begun, target, config_dir_of(plan))
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:
@@ -250,12 +251,11 @@ def _flags(plan: SweepPlan) -> list[SearchedFlag]:
     groups = set(config_groups())
     parsed = [o for o in OverridesParser.create().parse_overrides(plan.overrides) if o.is_sweep_override()]
     spaces = {flag.name: flag.values for flag in (flag_of(override, groups) for override in parsed)}
-    found = []
-    for name in (swept.lstrip("+") for swept in plan.swept):
-        values = spaces.get(name)
-        choice = values is None or isinstance(values, Choice)
-        found.append(SearchedFlag(name, choice, bool(getattr(values, "log", False))))
-    return found
+    named = [(name, spaces.get(name)) for name in (swept.lstrip("+") for swept in plan.swept)]
+    return [
+        SearchedFlag(name, values is None or isinstance(values, Choice), bool(getattr(values, "log", False)))
+        for name, values in named
+    ]
 
 
 def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: Aim) -> SearchedRun:
@@ -275,10 +275,3 @@ def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: Aim) -> Searched
         ended=result.record.ended_ms if result.record is not None else 0,
         overrides=job.overrides,
     )
-
-
-def _by_configuration(runs: Sequence[SearchedRun]) -> dict[str, list[SearchedRun]]:
-    found: dict[str, list[SearchedRun]] = {}
-    for run in runs:
-        found.setdefault(run.configuration, []).append(run)
-    return found

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
-from lenet_exp.comparison.confirm import answer, confirmation
 from lenet_exp.confirmation.command import (
     ConfirmationRequest,
     Confirming,
@@ -22,6 +21,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
+from lenet_exp.reports.phrases import verdict
 from lenet_exp.searches.plan import Planned
 from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirms import configurations, lies_here
@@ -81,9 +81,7 @@ def _planned(
         same = f"{its.points:g}" == f"{request.points:g}" and configurations(done) == line.configurations
         if its.confirmed is not None and same:
             for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
-                tested = confirmation(found)
-                assert tested is not None
-                lines.append(f"{answer(found, tested)} That is the answer of sweep {done.id}.")
+                lines.append(f"{verdict(found)} That is the answer of sweep {done.id}.")
             return lines, None
     line = replace(line, arguments=[*line.arguments, *where])
     for earlier in line.before:

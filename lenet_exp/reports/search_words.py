@@ -1,4 +1,4 @@
-"""What a search came to, in a line."""
+"""A search, and any sweep that runs, in words: counts, the best so far, the history, the time left."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lenet_exp.amounts import number_of
+from lenet_exp.comparison.search_importance import BEST, search_importance
+from lenet_exp.comparison.searched import Searched
 from lenet_exp.config.schema import Objective, PrunerName
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import Outcome, SearchPlan
-from lenet_exp.folders.results import JobResult
-from lenet_exp.folders.standing import OPEN
+from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
+from lenet_exp.folders.results import JobResult, best_of
+from lenet_exp.folders.standing import OPEN, Standing
+from lenet_exp.reports.duration import duration
 
 SHOWN = 5  # of a front
+IMPROVEMENTS = 8  # that a line tells of
+FEW = 4  # runs that a line names
 UNENDED = OPEN | {Outcome.killed}  # a trial that was killed goes on at the next start
 
 
@@ -66,7 +71,7 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     seeds came to: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
     firsts = list(first_results(results).values())
     ended = [r for r in firsts if r.outcome not in UNENDED]
-    of = trials_of(plan, len(firsts))
+    of = max(len(firsts), plan.n_trials or 0)
     said = number_of(of, "trial") if len(ended) == of else f"{len(ended)} of {number_of(of, 'trial')} ended"
     said += f" ({_outcomes(ended)})" if ended else ""
     if len(ended) < len(firsts):
@@ -87,16 +92,7 @@ def ended_of(plan: SearchPlan, ended: int, asked: int) -> str:
     """`6/40 trials`; where no `n_trials` says how many there will be, `6 trials ended`."""
     if plan.n_trials is None:
         return f"{number_of(ended, 'trial')} ended"
-    return f"{ended}/{number_of(trials_of(plan, asked), 'trial')}"
-
-
-def trials_of(plan: SearchPlan, asked: int) -> int:
-    """How many trials it will have, as far as that is known.
-
-    Args:
-        asked: how many it has asked for.
-    """
-    return max(asked, plan.n_trials or 0)
+    return f"{ended}/{number_of(max(asked, plan.n_trials), 'trial')}"
 
 
 def _outcomes(results: Iterable[JobResult]) -> str:
@@ -123,6 +119,94 @@ def more_of(plan: SearchPlan) -> str:
     one_seed = plan.seeds == 1 and plan.objective in {Objective.accuracy, Objective.loss}
     luck = ", or with seeds=5, which gives further seeds to all that may be the best: how much is luck"
     return "larger budgets" + (luck if one_seed else "")
+
+
+def search_lines(searched: Searched) -> list[str]:
+    """How the best came about, what trains it, and the flags by importance, where something is known of them."""
+    lines = []
+    if steps := searched.improvements:
+        shown = steps[-IMPROVEMENTS:]
+        before = f"{len(steps) - len(shown)} before, then " if len(shown) < len(steps) else ""
+        told = ", ".join(f"{value_words(searched, s.best)} after {number_of(s.epochs, 'epoch')}" for s in shown)
+        waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
+        lines.append(f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in all")
+    if (command := searched.best_command) is not None:
+        lines.append(f"the best alone: {command}")
+    if importance := search_importance(searched):
+        told = ", ".join(f"{flag} {share:.0%}" for flag, share in importance.items())
+        trials = len(searched.ended)
+        lines.append(f"what tells the best {BEST:.0%} of {trials} trials from all (PED-ANOVA): {told}")
+    return lines
+
+
+def value_words(searched: Searched, value: float) -> str:
+    """A value of the objective: `97.60 %`, `loss 0.1234`."""
+    if searched.is_accuracy:
+        return f"{value * 100:.2f} %"
+    return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
+
+
+def objective_words(searched: Searched) -> str:
+    """What the axis of the objective shows."""
+    if searched.is_accuracy:
+        return "best validation accuracy"
+    return "least validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
+
+
+def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
+    """`12 of 60 runs ended (11 finished, 1 diverged)`; of a search its trials."""
+    if plan.search is not None:
+        return trials_words(plan.search, results)
+    ended = [r for r in results if r.outcome not in OPEN]
+    said = f"{len(ended)} of {number_of(len(results), 'run')} ended"
+    return said + (f" ({_outcomes(ended)})" if ended else "")
+
+
+def progress_words(standing: Standing) -> str:
+    """`12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`."""
+    training = standing.running and standing.plan.search is None
+    said = [ended_words(standing.plan, standing.results), f"{len(standing.running)} training" if training else ""]
+    return ", ".join(filter(None, [*said, left_words(standing)]))
+
+
+def counts_words(standing: Standing) -> str:
+    """`12/60 runs, 1 failed`, of a search `6/40 trials, 5 pruned`: beside a bar."""
+    wrong = [f", {n} {o}" for o in Outcome if o not in OPEN | {Outcome.finished} and (n := standing.counts[o])]
+    search = standing.plan.search
+    if search is None:
+        return f"{standing.ended}/{number_of(len(standing.results), 'run')}" + "".join(wrong)
+    trials = first_results(standing.results)
+    ended = sum(r.outcome not in UNENDED for r in trials.values())
+    return ended_of(search, ended, len(trials)) + "".join(wrong)
+
+
+def left_words(standing: Standing) -> str:
+    """`about 4 min left`; empty where that is not known."""
+    left = standing.seconds_left
+    return "" if left is None else f"about {duration(left)} left"
+
+
+def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
+    """`98.10% by relu lr=0.1 seed=3`, of a search also the trial's number; empty before a run has finished."""
+    if plan.search is not None:
+        return best_line(plan.search, results)
+    best = best_of(results)
+    return f"{best.value:.2%} by {best.job.name}" if best is not None else ""
+
+
+def standing_line(standing: Standing) -> str:
+    """How a sweep stands, all in one line."""
+    best, search = best_words(standing.plan, standing.results), standing.plan.search
+    words = [f"best {best}" if best else ""]
+    if search is not None:
+        words += [counts_line(search, standing.results), left_words(standing)]
+    else:
+        words.insert(0, progress_words(standing))
+    if standing.running:
+        epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in standing.running[:FEW]]
+        more = f" and {len(standing.running) - FEW} more" if len(standing.running) > FEW else ""
+        words.append(f"training {', '.join(epochs)}{more}")
+    return "; ".join(filter(None, words))
 
 
 def _value(plan: SearchPlan, value: float) -> str:

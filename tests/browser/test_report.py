@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lenet_exp.comparison.advice import next_command
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
-from lenet_exp.comparison.words import verdict
 from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.next_steps import next_command
+from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import accuracy
 from tests.browser.conftest import SCREENSHOTS

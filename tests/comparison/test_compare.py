@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, split_seed_off
-from lenet_exp.comparison.words import against_leader, verdict
 from lenet_exp.errors import ConfigError
+from lenet_exp.reports.next_steps import next_step, notes
+from lenet_exp.reports.phrases import against_leader, not_excluded, verdict
 from tests.comparison.made_up import made, many
 
 SWEEP = Design(8, 0, sweep="1f3a")
@@ -133,7 +133,7 @@ def test_a_configuration_that_diverges_does_not_win_over_its_survivors():
     assert verdict(found).startswith(f"selu {WINS}")
     assert "3 of 6" in verdict(found)
     assert "95.10 %" in verdict(found)
-    assert found.lead(2) is None
+    assert found.leads[2] is None
     assert [g.flags["activation"] for g in found.not_excluded] == ["selu"]
     (found,) = compare_runs([*diverging, *steady])
     assert WINS not in verdict(found)  # over whom?
@@ -220,8 +220,8 @@ def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
     # The other is better on both seeds that they share; on others the leader made up for it.
     leader = {0: 0.90, 1: 0.9001, 2: 0.95, 3: 0.95, 4: 0.95}
     (found,) = compare_runs([*many(leader, activation="selu"), *many({0: 0.91, 1: 0.91011}, activation="relu")])
-    assert (found.lead(1).differs, found.lead(1).ahead) == (True, False)
-    assert "1.00 points" in against_leader(found.lead(1))
+    assert (found.leads[1].differs, found.leads[1].ahead) == (True, False)
+    assert "1.00 points" in against_leader(found.leads[1])
     assert WINS not in verdict(found)
 
 
@@ -256,8 +256,8 @@ def test_a_swept_split_is_luck_and_makes_no_configurations():
     (found,) = compare_runs(runs, swept=["activation", "seed", "split_seed"])
     assert found.flags == ["activation"]
     assert [(g.n, g.splits) for g in found.groups] == [(15, 3), (15, 3)]
-    assert (found.lead(1).n, found.lead(1).df) == (15, 2)
-    assert found.lead(1).points == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
+    assert (found.leads[1].n, found.leads[1].df) == (15, 2)
+    assert found.leads[1].points == pytest.approx(np.mean(list(a.values())) - np.mean(list(b.values())))
     (note,) = notes(found)
     assert "15 runs" in note
     (found,) = compare_runs(runs, swept=["activation", "seed"])

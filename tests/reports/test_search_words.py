@@ -11,13 +11,16 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.standing import Standing
-from lenet_exp.reports.search_words import counts_line, ended_of, search_line, trials_words
-from lenet_exp.reports.terminal.standing_words import (
+from lenet_exp.reports.search_words import (
     best_words,
+    counts_line,
     counts_words,
+    ended_of,
     ended_words,
     progress_words,
+    search_line,
     standing_line,
+    trials_words,
 )
 
 PLAN = SearchPlan(sampler="tpe", pruner="asha", objective="accuracy", n_trials=40, trials=3, epochs=1, seconds=2.0)

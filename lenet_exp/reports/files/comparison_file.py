@@ -9,15 +9,18 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lenet_exp.comparison.advice import next_command, next_step, notes
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.words import verdict
+from lenet_exp.comparison.search_importance import search_importance
+from lenet_exp.comparison.searched import Searched
 from lenet_exp.files import Json, write_asked
-from lenet_exp.reports.files.comparison_markdown import pull_request
+from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
-from lenet_exp.reports.search_lines import search_data
+from lenet_exp.reports.next_steps import next_command, next_step, notes
+from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import Cell, records
+
+PULL_REQUEST = 10  # rows of a table; the page has all
 
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison], source: Source) -> None:
@@ -27,7 +30,7 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: Sour
 
         write_asked(path, page(comparisons, source))
     elif path.suffix == ".md":
-        write_asked(path, pull_request(comparisons, source))
+        write_asked(path, markdown(comparisons, source, PULL_REQUEST))
     elif path.suffix == ".tex":
         write_asked(path, tex(comparisons, source))
     elif path.suffix == ".csv":
@@ -41,31 +44,42 @@ def _csv(rows: Sequence[dict[str, Cell]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows({k: "" if _unknown(v) else v for k, v in row.items()} for row in rows)
+    writer.writerows(map(_known, rows))
     return out.getvalue()
 
 
 def _json(comparison: Comparison, source: Source) -> Mapping[str, Json]:
     found = comparison.effects
-    return {
+    data: dict[str, Json] = {
         "dataset": comparison.dataset,
         "verdict": verdict(comparison),
         "next": next_step(comparison),
         "command": next_command(comparison, source.command),
         "notes": notes(comparison),
-        "groups": [{k: None if _unknown(v) else v for k, v in row.items()} for row in records(comparison)],
+        "groups": list(map(_known, records(comparison))),
         "effects": [
-            {
-                "flag": e.flag,
-                "share_of_variance": None if _unknown(e.share) else e.share,
-                "importance": None,  # fANOVA's, in earlier releases
-                "levels": [{k: None if _unknown(v) else v for k, v in vars(level).items()} for level in e.levels],
-            }
+            _known({"flag": e.flag, "share_of_variance": e.share, "importance": None})  # of an earlier release
+            | {"levels": [_known(vars(level)) for level in e.levels]}
             for e in found.flags
         ],
-        "seeds_share_of_variance": None if _unknown(found.seeds) else found.seeds,
-    } | ({"search": search_data(comparison.searched)} if comparison.searched is not None else {})
+    }
+    data |= _known({"seeds_share_of_variance": found.seeds})
+    return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
 
 
-def _unknown(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _search(searched: Searched) -> Mapping[str, Json]:
+    return {
+        "how": searched.how,
+        "objective": searched.objective.value,
+        "epochs": searched.epochs,
+        "best_command": searched.best_command,
+        "spent": searched.spent,
+        "history": [_known(vars(step)) for step in searched.steps],
+        "importance": [{"flag": flag, "share": share} for flag, share in search_importance(searched).items()],
+        "trials": [_known(vars(trial)) for trial in searched.trials],
+    }
+
+
+def _known(row: Mapping[str, Json]) -> dict[str, Json]:
+    """JSON has no NaN, and a cell of a table is then empty."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

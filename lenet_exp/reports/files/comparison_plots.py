@@ -16,7 +16,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.searched import Searched
 from lenet_exp.reports.escape import no_math
-from lenet_exp.reports.search_lines import objective_words
+from lenet_exp.reports.search_words import objective_words
 
 LEADERS, CURVES = 20, 10  # configurations that a picture can hold
 NAME = 44  # characters of a name

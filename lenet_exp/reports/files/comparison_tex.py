@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from lenet_exp.comparison.brief import brief
 from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import Group
 from lenet_exp.config.names import rounded
+from lenet_exp.reports.phrases import diverged_on, unfinished
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import accuracy, more_line, short, shown_rows
 
-SIGNS = {
+SIGNS: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
@@ -22,6 +23,7 @@ SIGNS = {
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "{}$&#%_"},
     **{sign: f"{{{sign}}}" for sign in "[]*"},  # they mean something after the end of a row
+    **{sign: f"{{{sign}}}" for sign in "-'`,?!"},  # two of them would be drawn as one
 }
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -34,13 +36,7 @@ def tex(comparisons: Sequence[Comparison], source: Source) -> str:
 
 def escaped(text: str) -> str:
     """A text as TeX prints it, sign for sign."""
-    found, before = [], ""
-    for sign in CONTROLS.sub(" ", text):
-        if before in {*"-'`,?!"} and sign in {*"-'`,"}:  # two of them would be drawn as one
-            found.append("{}")
-        found.append(SIGNS.get(sign, sign))
-        before = sign
-    return "".join(found)
+    return CONTROLS.sub(" ", text).translate(str.maketrans(SIGNS))
 
 
 def _table(comparison: Comparison) -> str:
@@ -60,23 +56,21 @@ def _table(comparison: Comparison) -> str:
         _row([*(escaped(short(flag)) for flag in comparison.flags), r"accuracy, \%", "seeds"]),
         r"    \midrule",
     ]
-    for position, group in enumerate(comparison.groups[:shown]):
+    for group in comparison.groups[:shown]:
         bold = any(group is left for left in may_be_best)
         values = [escaped(rounded(value)) for value in comparison.values(group)]
-        lines.append(_row([*values, _reached(comparison, position, bold), str(group.n)]))
+        lines.append(_row([*values, _reached(group, bold), str(group.n)]))
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
-def _reached(comparison: Comparison, position: int, bold: bool) -> str:
+def _reached(group: Group, bold: bool) -> str:
     """Its accuracy; of one that diverged or has none, that."""
-    group = comparison.groups[position]
     reached = escaped(accuracy(group))
-    if bold and group.n:
-        return rf"\textbf{{{reached}}}"
-    said = escaped(brief(comparison, position))
     if not group.n:
-        return said
-    return f"{reached} ({said})" if group.diverged else reached
+        return escaped(unfinished(group))
+    if group.diverged:
+        return f"{reached} ({escaped(diverged_on(group))})"
+    return rf"\textbf{{{reached}}}" if bold else reached
 
 
 def _row(values: Iterable[str]) -> str:

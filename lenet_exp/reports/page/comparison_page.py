@@ -15,12 +15,12 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from lenet_exp.comparison.advice import next_command, next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.words import verdict
+from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.page_data import page_data
+from lenet_exp.reports.phrases import capital, not_excluded, verdict
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.terminal.leaderboard import capital, cells, effect_lines, heads, title_of
+from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, title_of
 
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"

@@ -10,12 +10,12 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect, number
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.comparison.searched import Searched, SearchedRun, SearchedTrial
-from lenet_exp.comparison.words import percent, unfinished
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
-from lenet_exp.reports.search_lines import objective_words, value_words
+from lenet_exp.reports.phrases import percent, remark, unfinished
+from lenet_exp.reports.search_words import objective_words, value_words
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.terminal.leaderboard import accuracy, interval, remark, short, signed
+from lenet_exp.reports.terminal.leaderboard import accuracy, interval, short, signed
 
 WIDE_RANGE = 20  # of a number's values; from there on its axis is logarithmic
 MOST_CURVES = 1000  # runs

@@ -1,36 +1,30 @@
-"""A comparison as a table: for the terminal, Markdown, and as records for everything else."""
+"""A comparison as a table: for the terminal, and as titles, cells and records for everything else."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from lenet_exp.amounts import number_of
-from lenet_exp.comparison.advice import next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.words import against_leader, outcomes, unfinished, unit, verdict
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
-from lenet_exp.reports.escape import as_line, inline
-from lenet_exp.reports.search_lines import search_lines
+from lenet_exp.reports.next_steps import next_step, notes
+from lenet_exp.reports.phrases import not_excluded, outcomes, remark, verdict
+from lenet_exp.reports.search_words import search_lines
 
 Cell = str | float | bool | None
-TERMINAL_ROWS, MARKDOWN_ROWS = 50, 100
+TERMINAL_ROWS = 50
 SEARCH_ROWS = 20  # of a search, most of whose configurations were pruned
 AGAINST = "the leader against it"
 LEAST_WORDS = 26  # width of that column; the words wrap
-
-
-def _no_link(group: Group) -> None:
-    return None
 
 
 def records(comparison: Comparison) -> list[dict[str, Cell]]:
@@ -39,7 +33,7 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
     pruned = any(group.outcomes.get(Outcome.pruned) for group in comparison.groups)
     told = [outcome for outcome in list(Outcome)[1:] if pruned or outcome is not Outcome.pruned]
     for position, group in enumerate(comparison.groups):
-        lead = comparison.lead(position)
+        lead = comparison.leads[position]
         low, high = group.interval
         row: dict[str, Cell] = {"dataset": comparison.dataset, "rank": position + 1}
         row |= dict(zip(comparison.flags, comparison.values(group), strict=True))
@@ -72,24 +66,6 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
 def _run_id(run: ComparedRun) -> str:
     """Of MLflow, as `trained_model=runs:/` takes it; of its folder where no store has it."""
     return next(iter(run.mlflow_runs().values()), run.id)
-
-
-def remark(comparison: Comparison, position: int) -> str:
-    """How the leader stands against the group at a position, and how many of its runs did not finish."""
-    group, lead = comparison.groups[position], comparison.lead(position)
-    said = [against_leader(lead)] if lead else []
-    if comparison.is_baseline(group):
-        said.insert(0, "the baseline")
-    if comparison.is_dropped(group):
-        said.append("dropped by the search")
-    if position and group is comparison.leader:
-        named = comparison.design is not None and comparison.design.confirms is not None
-        said.append(f"the leader: {'that was named' if named else 'the best of those with several seeds'}")
-    if group.diverged and group.n:
-        said.append(f"diverged on {group.diverged} of {group.replicates} {unit(group)}: after all that never did")
-    if left := unfinished(group):
-        said.append(left)
-    return "; ".join(said)
 
 
 def heads(comparison: Comparison) -> list[str]:
@@ -237,43 +213,6 @@ def title_of(comparison: Comparison) -> str:
     """`mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
     many = f"{number_of(comparison.num_runs, 'run')}, {number_of(len(comparison.groups), 'configuration')}"
     return f"{comparison.dataset}: {many} ({outcomes(comparison.groups)})"
-
-
-def markdown(comparison: Comparison, rows: int = MARKDOWN_ROWS, links: Callable[[Group], str | None] = _no_link) -> str:
-    """Verdict, leaderboard and effects.
-
-    Args:
-        rows: of the leaderboard, at most.
-        links: where a group's accuracy leads to.
-    """
-    lines = [f"**{inline(verdict(comparison))}**", ""]
-    if (left := not_excluded(comparison)) is not None:
-        lines += [f"{inline(capital(left))}.", ""]
-    if (step := next_step(comparison)) is not None:
-        lines += [f"Next: {inline(step)}", ""]
-    lines += [line for note in notes(comparison) for line in (f"{inline(capital(note))}.", "")]
-    titles = list(map(inline, heads(comparison)))
-    lines += [as_line(title_of(comparison)), "", _row(titles), "|" + " --- |" * len(titles)]
-    shown = shown_rows(comparison, rows)
-    for position, group in enumerate(comparison.groups[:shown]):
-        values, link = list(map(inline, cells(comparison, position))), links(group)
-        if link is not None:
-            at = 1 + len(comparison.flags)
-            values[at] = f"[{values[at]}]({link})"
-        lines.append(_row(values))
-    if (more := more_line(comparison, shown)) is not None:
-        lines += ["", more]
-    found = effect_lines(comparison)
-    return "\n".join([*lines, "", *(f"- {as_line(effect)}" for effect in found)]).rstrip() + "\n"
-
-
-def capital(sentence: str) -> str:
-    """With a capital first letter."""
-    return sentence[:1].upper() + sentence[1:]
-
-
-def _row(values: list[str]) -> str:
-    return "| " + " | ".join(values) + " |"
 
 
 def _number(value: float, form: str) -> str:

@@ -17,8 +17,7 @@ from rich.text import Text
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.folders.standing import InTraining, Standing
-from lenet_exp.reports.search_words import counts_line
-from lenet_exp.reports.terminal.standing_words import best_words, counts_words, standing_line
+from lenet_exp.reports.search_words import best_words, counts_line, counts_words, standing_line
 from lenet_exp.training.epoch import EpochResult
 
 NAME = 24  # characters of a run's name beside its bar

@@ -17,8 +17,7 @@ from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.reports.search_words import ended_of, search_line
-from lenet_exp.reports.terminal.standing_words import left_words
+from lenet_exp.reports.search_words import ended_of, left_words, search_line
 from lenet_exp.reports.terminal.sweep_table import first_few
 
 

@@ -17,7 +17,7 @@ from lenet_exp.folders.records import Counts
 from lenet_exp.folders.standing import Standing
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.files.description import so_far
-from lenet_exp.reports.terminal.standing_words import best_words, progress_words
+from lenet_exp.reports.search_words import best_words, progress_words
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, set_tags
 from lenet_exp.tracking.stores.store import Store

@@ -15,8 +15,7 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import git_state, host, versions
-from lenet_exp.reports.search_words import how
-from lenet_exp.reports.terminal.standing_words import best_words, ended_words
+from lenet_exp.reports.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import delivered_run
 from lenet_exp.tracking.delivery.left import Amount, left_of
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, alive, program, set_tags, shows_report, strings, user

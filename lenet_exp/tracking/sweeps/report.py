@@ -14,10 +14,9 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.reports.escape import code
+from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import ended
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.terminal.leaderboard import markdown
 from lenet_exp.tracking.delivery.deliver import delivered_run
 from lenet_exp.tracking.stores.mlflow_runs import SHOWN, alive, set_tags, shows_report
 from lenet_exp.tracking.stores.store import Store
@@ -48,9 +47,10 @@ def report_sweep(
             return
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
+    source = Source(plan.command, plan.command, store.name)
     if with_pictures:
-        _log_pictures(store, run_id, comparisons, Source(plan.command, plan.command, store.name))
-    _log_report(store, run_id, comparisons, plan.command)
+        _log_pictures(store, run_id, comparisons, source)
+    store.client.log_text(run_id, markdown(comparisons, source), REPORT)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
     description = ended(comparisons, links_of(store, results), report)
     # Both at once, and last: a backup has the whole report, or is seen to lack it.
@@ -93,12 +93,6 @@ def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], st
         return f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}?{TRAINING}" if run_id else None
 
     return link
-
-
-def _log_report(store: Store, run_id: str, comparisons: Sequence[Comparison], command: str) -> None:
-    """The whole of it as Markdown: MLflow's page shows it, and one can paste it."""
-    text = "\n".join([*map(markdown, comparisons), f"{code(command)}\n"])
-    store.client.log_text(run_id, text, REPORT)
 
 
 def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: Source) -> None:

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from lenet_exp.comparison.advice import notes
-from lenet_exp.comparison.brief import brief
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.group import By
-from lenet_exp.comparison.words import verdict
 from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.plots import png
+from lenet_exp.reports.next_steps import notes
+from lenet_exp.reports.phrases import remark, verdict
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.terminal.leaderboard import markdown, print_comparison, records
+from lenet_exp.reports.terminal.leaderboard import print_comparison, records
 from tests.comparison.made_up import made, many
 
 SOURCE = Source("lenet-train -m 'activation=selu,relu' <b>")
@@ -81,12 +81,12 @@ def test_a_pruned_run_says_how_far_it_came_and_several_are_counted(capsys):
     one = replace(made(0, 0.881, "pruned", activation="relu"), epochs=2)
     (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one])
     print_comparison(found)
-    said = brief(found, 1)
+    said = remark(found, 1)
     assert re.findall(r"[\d.]+", said) == ["2", "88.10"]
     assert said in capsys.readouterr().out
     assert said == records(found)[1]["verdict"]
     (found,) = compare_runs([*many([0.9, 0.91], activation="selu"), one, made(1, 0.88, "pruned", activation="relu")])
-    assert brief(found, 1) == "2 pruned"
+    assert remark(found, 1) == "2 pruned"
 
 
 def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, capsys, monkeypatch):
@@ -103,16 +103,15 @@ def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, c
 
 
 def test_markdown_is_a_table_that_no_value_breaks_and_that_is_cut(comparison):
-    text = markdown(comparison)
+    text = markdown([comparison], SOURCE)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 5
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
     assert "a\\|b" in text
     assert text.startswith(f"**{verdict(comparison)}**")
-    cut = markdown(comparison, rows=2, links=lambda group: "#/x" if group.n else None)
+    cut = markdown([comparison], SOURCE, rows=2)
     assert [line for line in cut.splitlines() if line.startswith("| 3")] == []
     assert "\n3 more\n" in cut
-    assert "[91.47 ± 0.50](#/x)" in cut
 
 
 def test_csv_and_json_have_a_row_a_group_without_nan(comparison, tmp_path):

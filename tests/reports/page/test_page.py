@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from lenet_exp.comparison.advice import next_command, next_step, not_excluded, notes
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
-from lenet_exp.comparison.words import verdict
 from lenet_exp.reports.files.comparison_file import write_comparison
+from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
 from lenet_exp.reports.page.page_data import is_log
+from lenet_exp.reports.phrases import not_excluded, verdict
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, print_comparison
 from tests.comparison.made_up import made, many
@@ -164,7 +164,7 @@ def test_tex_is_a_booktabs_table_with_what_may_be_best_in_bold(comparison, tmp_p
     bold = [row for row in rows if r"\textbf" in row]
     assert len(bold) == len(comparison.not_excluded)
     assert bold[0] == r"selu & 0.1 & \textbf{91.88 $\pm$ 0.66} & 3 \\"
-    assert rows[-1] == r"relu & 0.001 & failed & 0 \\"
+    assert rows[-1] == r"relu & 0.001 & 1 failed & 0 \\"
     assert rows[-2].startswith("relu & 0.01 & 10.00 (diverged ")
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
 

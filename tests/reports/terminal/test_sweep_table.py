@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.comparison.words import verdict
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.terminal.sweep_table import at_chance, print_sweep
 from tests.comparison.made_up import made
 from tests.tools.records import a_record

@@ -1,0 +1,114 @@
+"""What to run after a comparison, and what to keep in mind about it, in words."""
+
+from __future__ import annotations
+
+import math
+import shlex
+
+from lenet_exp.amounts import number_of
+from lenet_exp.comparison.advice import Advice, Step, advice
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.group import By, Group
+from lenet_exp.reports.phrases import percent
+
+FRESH = 5  # seeds that a first comparison takes
+
+
+def next_step(comparison: Comparison) -> str | None:
+    """What to run to know more; None where there is nothing."""
+    found = advice(comparison)
+    if found is None:
+        return None
+    typed = _typed(found)
+    how = f": {typed}" if typed else ", once one sweep has tried all of these"
+    searched = comparison.design is not None and comparison.design.searched
+    several = f"several seeds would tell, five for instance: 'seed={_fresh_seeds(comparison)}'"
+    further = f"the same line with seeds={FRESH} gives further seeds to all that may be the best"
+    test_images = f"what it gets right of the test images{how}"
+    return {
+        Step.watch: f"it is still running{how}",
+        Step.finish: "the same line again trains what is missing",
+        Step.steady: "a smaller optimizer.lr or training.clip_norm=1 may keep them from diverging",
+        Step.seeds: further if searched else several,
+        Step.baseline: f"whether it is better than what the line trains without what it searched{how}",
+        Step.confirm: f"a confirmation with fresh seeds tells, enough of them for a larger spread than was seen{how}",
+        Step.confirm_winner: f"a lead that was chosen is rather too large; fresh seeds confirm it{how}",
+        Step.predict: test_images,
+        Step.confirmed: f"on fresh seeds it was confirmed; {test_images}",
+        Step.not_confirmed: f"on fresh seeds it was not confirmed to be better by {found.points} points{how}",
+    }[found.step]
+
+
+def next_command(comparison: Comparison, command: str | None) -> str | None:
+    """What `next_step` says as a line to type, whole; None where it says nothing that one line does.
+
+    Args:
+        command: that made the runs, quoted for a shell; None where that was not one sweep.
+    """
+    found = advice(comparison)
+    if found is None or command is None:
+        return None
+    if found.step is Step.finish:
+        return command
+    if found.step is Step.steady:
+        return None if "training.clip_norm=" in command else _with(command, "training.clip_norm=1")
+    if found.step is Step.seeds:
+        searched = comparison.design is not None and comparison.design.searched
+        return _with(command, f"seeds={FRESH}" if searched else f"seed={_fresh_seeds(comparison)}")
+    return _typed(found) or None
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What its luck is, and what it leaves out of account."""
+    leader = comparison.leader
+    if leader is None or len(comparison.groups) < 2:
+        return []
+    found = [_luck(leader)]
+    if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is By.best:
+        found.append(
+            "they differ in num_epoch, and the best of more epochs is higher by luck alone; by=last compares the last"
+        )
+    return found
+
+
+def _typed(found: Advice) -> str:
+    """The command that does it; empty where that is the one that made the runs, or it is about no one sweep."""
+    confirm = f"lenet-compare sweep={found.sweep} confirm={found.points}"
+    commands = {
+        Step.watch: f"lenet-sweep watch sweep={found.sweep}",
+        Step.baseline: f"{confirm} against=baseline",
+        Step.confirm: confirm,
+        Step.confirm_winner: confirm,
+        Step.predict: f"lenet-predict sweep={found.sweep}",
+        Step.confirmed: f"lenet-predict sweep={found.sweep}",
+        Step.not_confirmed: f"lenet-compare sweep={found.sweep}",
+    }
+    return commands.get(found.step, "") if found.sweep else ""
+
+
+def _with(command: str, override: str) -> str:
+    """The command with a flag at another value."""
+    key = override.partition("=")[0]
+    words = [word for word in shlex.split(command) if word.partition("=")[0].lstrip("+") != key]
+    return shlex.join([*words, override])
+
+
+def _fresh_seeds(comparison: Comparison) -> str:
+    first = 1 + max(run.seed for g in comparison.groups for run in g.runs)
+    return f"range({first},{first + FRESH})"
+
+
+def _luck(leader: Group) -> str:
+    """Over what the differences are judged, and how exact an accuracy on so many images is."""
+    source, images, on = "of the seeds", leader.images, "on these"
+    if leader.splits > 1:
+        seeds = len({seed for seed, _ in leader.accuracy})
+        runs = f"{leader.n} runs of {number_of(seeds, 'seed')} and {leader.splits} splits"
+        source, on = f"of the seeds and the splits ({runs})", "each on its"
+    if images is None:
+        return f"the luck is that {source}"
+    luck = f"the luck is that {source}, {on} {images:,} validation images; "
+    if leader.mean == 1:  # Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right?
+        return f"{luck}{percent(1.0)} of so many means {percent(max(0.0, 1 - 3 / images))} or more of all (95 %)"
+    error = math.sqrt(leader.mean * (1 - leader.mean) / images)
+    return f"{luck}an accuracy of {percent(leader.mean)} on so many has a sampling error of {error * 100:.2f} points"

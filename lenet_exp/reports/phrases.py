@@ -1,0 +1,289 @@
+"""A comparison in words, the same wherever it is told: who leads, by how much, whether it can be luck, what next."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from lenet_exp.amounts import number_of
+from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.confirm import Confirmation, confirmation
+from lenet_exp.comparison.design import Design
+from lenet_exp.comparison.group import Group
+from lenet_exp.comparison.statistics import LARGE, MOST_SEEDS, Difference, seeds_needed, seeds_to_tell, too_few
+from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
+from lenet_exp.folders.records import Outcome
+
+LONG = 30  # characters of a name; three such are more than one reads
+NAMED = 3  # configurations that a sentence names; the others are counted
+
+
+def verdict(comparison: Comparison) -> str:
+    """What won and whether it is luck, what diverged, what is missing, and whether the design was fixed before a look;
+    of a sweep that confirms another, whether it has."""
+    tested = confirmation(comparison)
+    said = _ranking(comparison) if tested is None else _answer(comparison, tested)
+    doubt = caution(comparison.design) if tested is not None or len(comparison.groups) > 1 else None
+    return said + (f" But {doubt}." if doubt is not None else "")
+
+
+def remark(comparison: Comparison, position: int) -> str:
+    """How the leader stands against the configuration at a position, and how many of its runs did not finish."""
+    group, lead = comparison.groups[position], comparison.leads[position]
+    said = ["the baseline"] if comparison.is_baseline(group) else []
+    said += [against_leader(lead)] if lead else []
+    if comparison.is_dropped(group):
+        said.append("dropped by the search")
+    if position and group is comparison.leader:
+        named = comparison.design is not None and comparison.design.confirms is not None
+        said.append(f"the leader: {'that was named' if named else 'the best of those with several seeds'}")
+    if group.diverged and group.n:
+        said.append(f"{diverged_on(group)}: after all that never did")
+    return "; ".join([*said, *filter(None, [unfinished(group)])])
+
+
+def against_leader(lead: Difference) -> str:
+    """How the leader stands against one other configuration."""
+    if lead.test == "none":
+        return _untested(lead)
+    if lead.ahead:
+        return f"ahead by {_points(lead.points)} points ({_points(lead.low)} to {_points(lead.high)})"
+    if lead.differs:
+        by = f"{_points(-lead.points)} points ({_points(-lead.high)} to {_points(-lead.low)})"
+        return f"behind it by {by}, over {lead.n} common seeds"
+    return f"can't be told apart with n={lead.n}; {_how_many(lead)}"
+
+
+def not_excluded(comparison: Comparison) -> str | None:
+    """Which configurations may be the best; None where it is one, or nothing is known of luck."""
+    left = [] if confirmation(comparison) is not None else comparison.not_excluded  # a test asks another question
+    if len(left) < 2 or not verdict_of(comparison).tested:
+        return None
+    return f"not excluded as best: {len(left)} of {len(comparison.groups)}: {_names(comparison, left)}"
+
+
+def caution(design: Design | None) -> str | None:
+    """Why the error rate may be another than it is said to be; None where the design was fixed."""
+    if design is None:
+        return None
+    if design.sweeps > 1:
+        return f"runs of {design.sweeps} sweeps: 5 % holds if all of them were planned before the first was looked at"
+    if design.known:
+        return (
+            f"{design.known} of {design.runs} runs had begun before this sweep was first typed: 5 % holds for a design "
+            "that is fixed before any result is seen, and is more where seeds or configurations were added after a look"
+        )
+    return None
+
+
+def outcomes(groups: Sequence[Group]) -> str:
+    """`5 finished, 1 diverged`."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        counts.update(group.outcomes)
+    return ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+
+
+def diverged_on(group: Group) -> str:
+    """`diverged on 3 of 6 seeds`."""
+    return f"diverged on {group.diverged} of {group.replicates} {_unit(group)}"
+
+
+def unfinished(group: Group) -> str:
+    """How its runs ended: `1 finished, 2 pruned`, of one that was pruned `pruned after epoch 2 at 88.10 %`;
+    empty where all finished."""
+    if not set(group.outcomes) - {Outcome.finished}:
+        return ""
+    run = group.runs[-1]
+    if len(group.runs) > 1 or run.outcome != Outcome.pruned:
+        return outcomes([group])
+    after = f" after epoch {run.epochs}" if run.epochs else ""
+    return f"pruned{after}" + (f" at {percent(run.best_val_accuracy)}" if run.best_val_accuracy is not None else "")
+
+
+def percent(accuracy: float) -> str:
+    """`90.92 %`."""
+    return f"{accuracy * 100:.2f} %"
+
+
+def capital(sentence: str) -> str:
+    """With a capital first letter."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _ranking(comparison: Comparison) -> str:
+    leader, groups = comparison.leader, comparison.groups
+    if leader is None:
+        return f"No run finished: {outcomes(groups)}."
+    none = "Each configuration diverged on some of its seeds, so none wins."
+    if leader.diverged:
+        said = [none if len(groups) > 1 else "Not all of its seeds ended well."]
+    else:
+        said = [_leading(comparison, leader, verdict_of(comparison))]
+    said += _some([_diverged(comparison, g) for g in groups if g.diverged], "diverged, too")
+    said += _some([_missing(comparison, g) for g in groups if g.missing], "have runs missing, too")
+    return " ".join(said)
+
+
+def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
+    """About the leader and those that it can be held against."""
+    name, reached = comparison.name(leader), _reached(leader)
+    if not found.held:
+        pruned = any(Outcome.pruned in g.outcomes for g in comparison.groups)
+        only = f" is the only one that {'finished' if pruned else 'never diverged'}"
+        return f"{name}{only if len(comparison.groups) > 1 and found.complete else ''}: {reached}."
+    if not found.tested:
+        return _single(comparison, leader, found)
+    beaten = [lead for _, lead, _ in found.held if lead.ahead]
+    if found.wins:
+        return f"{name} wins: {reached}, ahead of {_all(comparison, len(beaten))}."
+    single = any(g.mean > leader.mean for g in found.those(Relation.single))
+    among = " of those with several seeds" if single else ""
+    first = f"{name} is first{among}{' with' if found.complete else ' so far:'} {reached}"
+    if beaten:
+        some = f"{len(beaten)} of {len(found.held)} others" if found.open else _all(comparison, len(beaten))
+        first += f", ahead of {some}"
+    return "; ".join([first, *_open(comparison, leader, found)]) + "."
+
+
+def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
+    """About those that the leader is not ahead of."""
+    clauses = []
+    if alike := found.those(Relation.alike):
+        clauses.append(f"it can't be told apart from {_names(comparison, alike)}")
+        judged = 1 + sum(lead.n > 1 for _, lead, _ in found.held)
+        most = max(lead.n for _, lead, _ in found.held)
+        if not found.those(Relation.ahead) and too_few(most, judged):
+            clauses.append(
+                f"{most} {_unit(leader)} are too few to tell {judged} configurations apart, "
+                f"{seeds_to_tell(judged)} would show a difference of {LARGE:.0f} times their spread"
+            )
+    if dropped := found.those(Relation.dropped):
+        clauses.append(f"the search dropped {_names(comparison, dropped)}, by their first seeds")
+    if flat := found.those(Relation.flat):
+        clauses.append(f"on {_names(comparison, flat)} nothing can be said: there is no spread to judge by")
+    single = found.those(Relation.single)
+    higher = [f"{comparison.name(g)} with one seed has {percent(g.mean)}" for g in single if g.mean > leader.mean]
+    if higher:
+        clauses.append(", ".join(higher[:NAMED]))
+    if lower := [g for g in single if not g.mean > leader.mean]:
+        clauses.append(f"{_names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} one seed")
+    return clauses
+
+
+def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
+    """Where no two configurations have several seeds."""
+    name = comparison.name(leader)
+    if leader.n > 1:
+        clauses = "; ".join(_open(comparison, leader, found))
+        return f"{name} is the only one with several seeds: {_reached(leader)}; {clauses}."
+    if all(lead.points == 0 for _, lead, _ in found.held):
+        others = _names(comparison, found.those(Relation.single))
+        return f"{name} and {others} reached the same: {_reached(leader)}."
+    return f"{name} is first with {_reached(leader)}. Whether that is luck can't be told from one seed each."
+
+
+def _diverged(comparison: Comparison, group: Group) -> str:
+    """`relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
+    name = comparison.name(group)
+    if group.replicates == 1:
+        return f"{name} diverged."
+    others = f"its other {group.n} reach" if group.n > 1 else "the one that finished reaches"
+    return f"{name} {diverged_on(group)}; " + (f"{others} {percent(group.mean)}." if group.n else "none finished.")
+
+
+def _missing(comparison: Comparison, group: Group) -> str:
+    """`3 of 6 seeds of relu failed.`"""
+    done = {run.replicate for run in group.ended}
+    latest = {run.replicate: run.outcome for run in group.runs if run.replicate not in done}
+    counts = Counter(outcome for outcome in latest.values() if outcome != Outcome.pruned)
+    name, n = comparison.name(group), group.replicates
+    if n == 1:
+        return f"{name}: {next(iter(counts))}."
+    what = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    return f"{group.missing} of {n} {_unit(group)} of {name} {'is' if group.missing == 1 else 'are'} missing ({what})."
+
+
+def _answer(comparison: Comparison, found: Confirmation) -> str:
+    """Confirmed, not confirmed and why, or what is missing still."""
+    name, runs = comparison.name(found.leader), comparison.num_runs
+    baseline = "the baseline " if comparison.design is not None and comparison.design.against else ""
+    if found.missing:
+        return f"Whether {name} is confirmed is open: {found.missing} of {runs} runs have not come to a result."
+    seeds = f"{found.leader.replicates} fresh seeds"
+    if found.leader.diverged:
+        return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
+    beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
+    shown = [(g, lead) for g, lead in found.leads if not lead.ahead] + beaten[:NAMED]
+    against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in shown]
+    against += [f"ahead of {len(beaten) - NAMED} more by more"] if len(beaten) > NAMED else []
+    parts = [f"{name} is {'; '.join(against)}"] if against else []
+    parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
+    return f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}: {'; '.join(parts)}."
+
+
+def _against(other: str, lead: Difference, looked_for: float) -> str:
+    by, side = f"{_points(abs(lead.points))} points", "above" if lead.points > 0 else "below"
+    if math.isnan(lead.low):
+        return f"{by} {side} {other}, with no spread to judge by"
+    low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
+    if lead.differs:
+        return f"{'ahead of' if lead.ahead else 'behind'} {other} by {by} ({_points(low)} to {_points(high)})"
+    small = max(abs(low), abs(high)) < looked_for
+    less = f", so by less than the {looked_for * 100:g} points that were looked for" if small else ""
+    side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
+    interval = f"({_points(-low)} {other_side} to {_points(high)} {side})"
+    return f"not told apart from {other}: {by} {side} it {interval}{less}"
+
+
+def _untested(lead: Difference) -> str:
+    if lead.points == 0:
+        return f"the same with n={lead.n}" if lead.n > 1 else "the same; one seed says nothing about luck"
+    by = f"the leader is {_points(abs(lead.points))} points {'above' if lead.points > 0 else 'below'} it"
+    return by + ("; one seed says nothing about luck" if lead.n < 2 else f" with n={lead.n}; no spread to judge by")
+
+
+def _how_many(lead: Difference) -> str:
+    """How many would tell just the difference that was seen: a confirmation looks for another one, and takes others."""
+    needed, crossed = seeds_needed(lead), lead.test == "paired" and lead.df + 1 < lead.n
+    if not lead.points:
+        return "there is no difference to tell"
+    seen = f"would tell the {_points(abs(lead.points))} points seen"
+    if needed is None:
+        return f"not even {MOST_SEEDS:,} seeds {seen}"
+    return f"about {number_of(needed, 'seed')} {'and as many splits ' if crossed else ''}{seen}"
+
+
+def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
+    """`tanh, elu, relu and 4 more`; where their names are long, their places in the table: `#2, #3, #5 and 4 more`."""
+    more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
+    shown = [comparison.name(g) for g in groups[:NAMED]]
+    if max(map(len, shown), default=0) > LONG:
+        shown = [f"#{1 + next(i for i, g in enumerate(comparison.groups) if g is named)}" for named in groups[:NAMED]]
+    return ", ".join(shown) + more
+
+
+def _some(sentences: Sequence[str], others: str) -> list[str]:
+    more = len(sentences) - NAMED
+    return [*sentences[:NAMED], *([f"{more} more configurations {others}."] if more > 0 else [])]
+
+
+def _all(comparison: Comparison, n: int) -> str:
+    which = "" if all(g.n and not g.diverged for g in comparison.groups) else " without a diverged run"
+    return f"the other{which and ' one' + which}" if n == 1 else f"all {n} others{which}"
+
+
+def _reached(group: Group) -> str:
+    if group.n == 1:
+        return f"{percent(group.mean)} of validation images"
+    return f"{percent(group.mean)} ± {_points(group.sd)} (n={group.n})"
+
+
+def _unit(group: Group) -> str:
+    """What a replicate is called."""
+    return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
+
+
+def _points(accuracy: float) -> str:
+    return f"{accuracy * 100:.2f}"
