@@ -62,11 +62,6 @@ class Comparison:
     def num_runs(self) -> int:
         return sum(len(g.runs) for g in self.groups)
 
-    @property
-    def most_seeds(self) -> int:
-        """Runs of the group that has most."""
-        return max((len(g.runs) for g in self.groups), default=0)
-
     @cached_property
     def effects(self) -> Effects:
         """What each flag does."""

@@ -6,12 +6,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -21,7 +21,6 @@ from lenet_exp.reports.search_words import best_words, counts_line, counts_words
 from lenet_exp.training.epoch import EpochResult
 
 NAME = 24  # characters of a run's name beside its bar
-PATIENCE_SECONDS = 2.0  # of silence
 FEW_WRONG = 3  # runs that failed or diverged, the last ones
 LINE_SECONDS = 30.0  # between lines where there is no terminal
 FIRST_SECONDS = 5.0  # before the first of them
@@ -67,13 +66,6 @@ def log_to_file(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
-
-
-class _State(ProgressColumn):
-    """Loss, accuracy, speed: whatever the task has of them."""
-
-    def render(self, task: Task) -> Text:
-        return Text(task.fields.get("state", ""), style="cyan", no_wrap=True, overflow="ellipsis")
 
 
 class _Left(TimeRemainingColumn):
@@ -185,14 +177,14 @@ class Display:
 
     def _below(self, standing: Standing) -> list[Text]:
         more = 0 if self._runs_here else len(standing.running) - self._room
-        lines = [_one_line(f"and {more} more in training")] if more > 0 else []
-        lines += [_one_line(f"best so far: {best}")] if (best := best_words(standing.plan, standing.results)) else []
+        lines = [f"and {more} more in training"] if more > 0 else []
+        lines += [f"best so far: {best}"] if (best := best_words(standing.plan, standing.results)) else []
         search = standing.plan.search
-        lines += [_one_line(counts_line(search, standing.results))] if search is not None else []
-        wrong = standing.wrong[:FEW_WRONG]
-        lines += [_one_line(f"{r.outcome}: {r.job.name}: {r.reason}", "yellow") for r in wrong]
+        lines += [counts_line(search, standing.results)] if search is not None else []
+        wrong = [f"{r.outcome}: {r.job.name}: {r.reason}" for r in standing.wrong[:FEW_WRONG]]
         more = len(standing.wrong) - len(wrong)
-        return lines + ([_one_line(f"and {more} more that failed or diverged", "yellow")] if more else [])
+        wrong += [f"and {more} more that failed or diverged"] if more else []
+        return [*map(_one_line, lines), *(_one_line(line, "yellow") for line in wrong)]
 
     def level_alone(self) -> int:
         """The level of lines that a run alone prints; in a sweep they go to the run's own log only."""
@@ -241,18 +233,15 @@ class Display:
             ),
             BarColumn(bar_width=min(24, self._console.width // 8)),
             TextColumn("{task.percentage:>3.0f}%"),
-            _State(),
+            TextColumn(
+                "{task.fields[state]}", "cyan", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
             _Left(),
         )
-        to = self._console
-        progress = Bars(
-            *columns,
-            console=to,
-            transient=True,
-            disable=not to.is_terminal,
-            speed_estimate_period=300,  # seconds; an epoch may take several
-        )
-        with progress if to.is_terminal else nullcontext():  # old releases of Rich print a line when they stop
+        seen = self._console.is_terminal
+        period = 300  # seconds; an epoch may take several
+        progress = Bars(*columns, console=self._console, transient=True, disable=not seen, speed_estimate_period=period)
+        with progress if seen else nullcontext():  # old releases of Rich print a line when they stop
             self._progress = progress
             try:
                 yield progress
@@ -265,19 +254,10 @@ def _one_line(text: str, style: str = "") -> Text:
 
 
 def counted(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yields the items; where that takes long, it is said how far it is: by a bar after 2 s, without a terminal by a
-    line every 30 s."""
-    said, bar = time.monotonic(), None
-    with ExitStack() as stack:
-        for n, item in enumerate(items):
-            silent = time.monotonic() - said
-            if bar is None and silent > PATIENCE_SECONDS and console.is_terminal:
-                bars = stack.enter_context(Display().bars())
-                bar = bars.add_task(what, total=len(items))
-                stack.callback(bars.remove_task, bar)
-            if bar is not None:
-                bars.update(bar, completed=n, state=f"{n:,} of {len(items):,} jobs")
-            elif silent > LINE_SECONDS:
-                log.info("%s: %d of %d jobs", what, n, len(items))
-                said = time.monotonic()
-            yield item
+    """Yields the items; where that takes long, a line after 5 s, then one every 30 s, says how far it is."""
+    due = time.monotonic() + FIRST_SECONDS
+    for n, item in enumerate(items):
+        if time.monotonic() > due:
+            log.info("%s: %d of %d jobs", what, n, len(items))
+            due = time.monotonic() + LINE_SECONDS
+        yield item

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from lenet_exp.amounts import number_of
@@ -18,7 +16,8 @@ from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.search_words import ended_of, left_words, search_line
-from lenet_exp.reports.terminal.sweep_table import first_few
+from lenet_exp.reports.terminal.leaderboard import wide_console
+from lenet_exp.reports.terminal.sweep_table import went_wrong
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
@@ -38,7 +37,7 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
         started = datetime.fromtimestamp(plan.started_ms / 1000)
         state = _state(sweep, plan.outcome)
         table.add_row(sweep.id, f"{started:%Y-%m-%d %H:%M}", state, done, plan.command)
-    _console().print(table)
+    wide_console().print(table)
 
 
 def print_status(sweep: SweepFolder) -> None:
@@ -47,15 +46,13 @@ def print_status(sweep: SweepFolder) -> None:
     standing = Look(sweep)() if sweep.owner() is not None else None
     results = standing.results if standing is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
     counts = Counter(r.outcome for r in results)
-    console = _console()
-    console.print(
-        f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if standing is None else ''}", highlight=False
-    )
-    console.print(plan.command, markup=False, highlight=False, soft_wrap=True)
+    console = wide_console()
+    console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if standing is None else ''}")
+    console.print(plan.command, soft_wrap=True)
     if plan.search is not None:
-        console.print(search_line(plan.search, results), markup=False, highlight=False, soft_wrap=True)
+        console.print(search_line(plan.search, results), soft_wrap=True)
     else:
-        console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()), highlight=False)
+        console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()))
     running = [r for r in results if r.outcome == "running"]
     if running:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -64,17 +61,12 @@ def print_status(sweep: SweepFolder) -> None:
         for result in running:
             table.add_row(*_running(result))
         console.print(table)
-    wrong: dict[str, list[str]] = {}
-    for result in results:
-        if result.outcome in {"failed", "diverged"}:
-            line = f"{result.outcome}: {result.job.name}: {result.reason}; log: {result.job.folder.log_file}"
-            wrong.setdefault(result.outcome, []).append(line)
-    for line in first_few(wrong):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}]):
+        console.print(line, soft_wrap=True)
     if standing is None and plan.outcome in {Outcome.killed, Outcome.failed}:
-        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", highlight=False)
+        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}")
     if standing is not None and (left := left_words(standing)):
-        console.print(left, highlight=False)
+        console.print(left)
 
 
 def _state(sweep: SweepFolder, outcome: str) -> str:
@@ -94,8 +86,3 @@ def _running(result: JobResult) -> tuple[str, str, str, str]:
     owner = owner_of(result.job.folder.path)
     where = f"{owner.host}, process {owner.pid}" if owner else "-"
     return result.job.name, f"{len(history.epochs)}/{result.job.config.num_epoch}", best, where
-
-
-def _console() -> Console:
-    """`[affine,flip]` in a command is a value, not markup."""
-    return Console(width=None if sys.stdout.isatty() else 200, markup=False)

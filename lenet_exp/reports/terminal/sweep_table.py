@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -70,7 +70,7 @@ def print_sweep(
         console.print(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", soft_wrap=True)
         console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
         return
-    if any(comparison.most_seeds > 1 for comparison in comparisons):
+    if any(len(group.runs) > 1 for comparison in comparisons for group in comparison.groups):
         for comparison in comparisons:
             print_comparison(comparison)
         if (line := believed(rows)) is not None:
@@ -91,7 +91,7 @@ def print_sweep(
     had = f" ({again} had been trained before)" if again else ""
     runs = f"{number_of(len(rows), 'run')}: {', '.join(counts)}"
     console.print(f"{runs}; {trained} trained{had} in {seconds:.1f} s", soft_wrap=True)
-    for line in _went_wrong(rows):
+    for line in went_wrong(rows):
         console.print(line, soft_wrap=True)
     if plan is not None and (search := plan.search) is not None:
         console.print(search_line(search, results), soft_wrap=True)
@@ -101,8 +101,8 @@ def print_sweep(
     console.print(f"look at them: lenet-ui sweep={sweep.id}", soft_wrap=True)
 
 
-def _went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
-    """A line for each run that learned nothing, diverged, failed or was killed."""
+def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
+    """A line for each run that learned nothing, diverged, failed or was killed; of many the first, and their number."""
     kinds: dict[str, list[str]] = {}
     for result in rows:
         name = result.job.name
@@ -111,11 +111,6 @@ def _went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
         if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
             where = f"; log: {result.log}" if result.log else ""
             kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {name}: {result.reason}{where}")
-    yield from first_few(kinds)
-
-
-def first_few(kinds: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """The first lines of each kind, and how many more there are."""
     for kind, lines in kinds.items():
         yield from lines[:MOST_LINES]
         if len(lines) > MOST_LINES:
