@@ -19,13 +19,6 @@ DIRECTIONS: dict[Objective, list[Direction]] = {
     Objective.seconds: ["minimize"],
     Objective.front: ["maximize", "minimize"],
 }
-WORST: dict[Objective, list[float]] = {
-    Objective.accuracy: [0.0],
-    Objective.loss: [math.inf],
-    Objective.epochs: [math.inf],
-    Objective.seconds: [math.inf],
-    Objective.front: [0.0, math.inf],
-}
 
 
 class Validated(Protocol):
@@ -52,7 +45,7 @@ class Aim:
     @property
     def worst(self) -> list[float]:
         """What a diverged trial counts as."""
-        return WORST[self.objective]
+        return [0.0 if direction == "maximize" else math.inf for direction in self.directions]
 
     @property
     def sign(self) -> int:

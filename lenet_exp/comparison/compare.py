@@ -9,7 +9,7 @@ from functools import cached_property
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
-from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, KnownRuns, from_results
+from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
 from lenet_exp.comparison.searched import Searched, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.conf_dir import config_groups
@@ -92,9 +92,9 @@ def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comp
     return with_search(found, searched(plan, results))
 
 
-def compare_so_far(plan: SweepPlan, results: Sequence[JobResult], known: KnownRuns) -> list[Comparison]:
+def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
     """Those of one that runs, without its search, whose history is in all its runs' folders."""
-    return compare_runs(known.of(results), plan.swept, design=design_of(plan, results))
+    return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 
 def with_search(comparisons: Sequence[Comparison], search: Searched | None) -> list[Comparison]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lenet_exp.config.schema import Objective
-from lenet_exp.folders.records import SearchPlan, SweepPlan
+from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
 
 
@@ -62,30 +62,18 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
     """The design of one sweep, by its jobs in their order, and its id."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     known = 0 if plan.remade else sum(record.created_ms < plan.created_ms for record in records.values())
-    leader = results[0].job.run if results else ""
-    points = plan.points and plan.points / 100
-    runs, search = len({r.job.run for r in results}), plan.search
-    left = frozenset(search.left) if search is not None and search.left is not None else None
+    search = plan.search
     return Design(
-        runs=runs,
+        runs=len({r.job.run for r in results}),
         known=known,
-        sweeps=1,
         confirms=plan.confirms,
-        points=points,
-        leader=leader,
-        searched=_has_seeds(search),
+        points=plan.points and plan.points / 100,
+        leader=results[0].job.run if results else "",
+        searched=search is not None and search.objective in {Objective.accuracy, Objective.loss},
         sweep=sweep,
-        left=left,
-        against=_against(results),
+        left=frozenset(search.left) if search is not None and search.left is not None else None,
+        against=bool(results) and results[0].job.config.sweep.against,
     )
-
-
-def _against(results: Sequence[JobResult]) -> bool:
-    return bool(results) and results[0].job.config.sweep.against
-
-
-def _has_seeds(search: SearchPlan | None) -> bool:
-    return search is not None and search.objective in {Objective.accuracy, Objective.loss}
 
 
 def together(designs: Sequence[Design]) -> Design | None:

@@ -80,23 +80,6 @@ def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
     return [_from_result(result) for result in runs.values()]
 
 
-class KnownRuns:
-    """`from_results`, again and again: a run whose result is the same as before is not made anew."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[JobResult, ComparedRun]] = {}
-
-    def of(self, results: Iterable[JobResult]) -> list[ComparedRun]:
-        """The runs, each once."""
-        return [self._run(result) for result in {result.job.run: result for result in results}.values()]
-
-    def _run(self, result: JobResult) -> ComparedRun:
-        known = self._known.get(result.job.run)
-        if known is None or known[0] is not result:
-            known = self._known[result.job.run] = result, _from_result(result)
-        return known[1]
-
-
 def _from_result(result: JobResult) -> ComparedRun:
     record = result.record
     config = record.config if record is not None else _acting(result.job.config)

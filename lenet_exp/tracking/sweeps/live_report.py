@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import partial
 
 from lenet_exp.comparison.compare import Comparison, compare_so_far
-from lenet_exp.comparison.runs import KnownRuns
 from lenet_exp.folders.records import Counts
 from lenet_exp.folders.standing import Standing
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -44,7 +43,6 @@ class LiveReport:
         self._comparisons: list[Comparison] = []
         self._told: dict[str, float] = {}
         self._losses = 0  # of the delivery, when it was told last
-        self._runs = KnownRuns()
         self._closed = False
 
     def next(self, standing: Standing) -> Callable[[], None] | None:
@@ -88,5 +86,5 @@ class LiveReport:
         if time.monotonic() - self._compared_at < RESTS * self._compared_for:
             return
         start = time.monotonic()
-        self._comparisons = compare_so_far(standing.plan, standing.results, self._runs)
+        self._comparisons = compare_so_far(standing.plan, standing.results)
         self._compared_at, self._compared_for = time.monotonic(), time.monotonic() - start
