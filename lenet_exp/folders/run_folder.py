@@ -2,7 +2,6 @@
 
 job.json              frozen configuration, fingerprint, name; written first, part of the record in the end
 history.json, state-*, best-*   what has been committed (commits.py)
-augmentation.png      what augmentation makes of a few training images, if it is on
 mistakes.png          the worst mistakes of the best weights on validation images, if there are any
 record.json           outcome and all that is needed to rebuild the result; written last
 run.log               the run's log, with the traceback if it failed

@@ -22,7 +22,6 @@ from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, versions
 from lenet_exp.outputs import check_outputs
-from lenet_exp.reports.files.augmented import augmented_picture
 from lenet_exp.reports.terminal.progress import Display, log_to_file
 from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
@@ -30,7 +29,6 @@ from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
 from lenet_exp.tracking.delivery.background import delivered_beside
 from lenet_exp.tracking.delivery.store_delivery import Delivery
-from lenet_exp.training.augmentation import augments
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import Chosen, choose_engine, why_not_native
 from lenet_exp.training.epoch import EpochResult
@@ -132,9 +130,6 @@ def run(
                 with log_to_file(folder.log_file):
                     new = _after(forced_ms, begin(job, config, data, device, chosen.why))
                     begun, commits = _begin(folder, earlier, new, lane)
-                    if config.tracking.plots and augments(config.augmentation):
-                        picture = augmented_picture(data, config.augmentation, config.seed)
-                        folder.keep_picture("augmentation", picture)
                     log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
                     on_start(folder)
                     record = Training(

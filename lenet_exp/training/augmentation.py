@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lenet_exp.config.schema import Augmentation
-from lenet_exp.seeds import generator
 
 BACKGROUND = -1.0  # of images in [-1, 1], light on dark
 CONTROL = 16  # points along each axis that the smooth field of `elastic` is drawn at
@@ -43,13 +42,6 @@ def augment(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tens
     if options.erase:
         images = _erase(images, options, rng)
     return images
-
-
-def sample(images: Tensor, options: Augmentation, seed: int, versions: int = 8) -> Tensor:
-    """What augmentation makes of some images (n, 1, side, side): (n, 1 + versions, side, side), each image first."""
-    rng = generator(seed, "sample", images.device)
-    changed = [augment(images, options, rng) for _ in range(versions)]
-    return torch.cat([images, *changed], dim=1)
 
 
 def _resamples(options: Augmentation) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lenet_exp.api import compose
 from lenet_exp.seeds import generator
-from lenet_exp.training.augmentation import BACKGROUND, augment, augments, sample
+from lenet_exp.training.augmentation import BACKGROUND, augment, augments
 from lenet_exp.training.evaluate import predict_classes
 from lenet_exp.training.fit import fit
 from tests.training.small import configure, digest, start, train
@@ -172,11 +172,3 @@ def test_it_has_a_stream_of_its_own():
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     one, same, other = (digest(train(*ALL, f"seed={seed}")[0]) for seed in (0, 0, 1))
     assert one == same != other
-
-
-def test_a_sample_shows_each_image_and_then_its_versions():
-    images = noise(3)
-    shown = sample(images, compose(["augmentation=shift"]).augmentation, seed=0, versions=4)
-    assert shown.shape == (3, 5, 32, 32)
-    assert torch.equal(shown[:, :1], images)
-    assert len({str(version.tolist()) for version in shown[0, 1:]}) > 1

@@ -164,6 +164,3 @@ def test_a_run_with_augmentation_that_stopped_early_says_both(ready, tmp_path):
     assert "augmentation.elastic_sigma" not in run.data.params
     record = json.loads(Path(store.download_artifacts(run.info.run_id, "record.json", str(tmp_path))).read_text())
     assert (record["stopped_early"], record["epochs"], record["best_epoch"]) == (True, 3, 1)
-    picture = imread(store.download_artifacts(run.info.run_id, "augmentation.png", str(tmp_path)))
-    assert picture.shape[0] > 8 * 32
-    assert picture.shape[1] > 9 * 32
