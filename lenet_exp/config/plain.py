@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -16,6 +16,7 @@ from lenet_exp.files import Json
 
 T = TypeVar("T")
 
+WHOLE = (str, float, bool, NoneType)
 OTHER = "other"  # a field of this name keeps the keys that are not known
 LATEST_MS = 10**14  # in the year 5138; Python's calendar ends in 9999
 
@@ -61,22 +62,23 @@ def _read(wanted: Any, value: Any) -> Any:
     TypeError: it is of another type.
     ValueError: something in it is.
     """
-    if wanted is Any or (type(value) is wanted and wanted in (str, float, bool, NoneType)):
+    kind = type(value)
+    if wanted is Any or (kind is wanted and kind in WHOLE):
         return value
-    if wanted in (int, float) and type(value) is int and -(2**63) <= value < 2**63:
+    if kind is int and wanted in (int, float) and -(2**63) <= value < 2**63:
         return wanted(value)
-    origin, inner = get_origin(wanted), get_args(wanted)
+    origin, inner = _parts(wanted)
     if origin in (Union, UnionType):
-        return _read_one_of(inner, value)
-    if origin is list and isinstance(value, list):
+        return value if kind in WHOLE and kind in inner else _read_one_of(inner, value)
+    if origin is list and kind is list:
         return [_read(inner[0], v) for v in value]
-    if origin is tuple and isinstance(value, list) and len(value) == len(inner):
+    if origin is tuple and kind is list and len(value) == len(inner):
         return tuple(map(_read, inner, value))
-    if origin is dict and isinstance(value, dict):
+    if origin is dict and kind is dict:
         return {k: _read(inner[1], v) for k, v in value.items()}
-    if is_dataclass(wanted) and isinstance(value, dict):
+    if kind is dict and is_dataclass(wanted):
         return _read_fields(wanted, value)
-    if origin is None and issubclass(wanted, Enum) and value in [member.value for member in wanted]:
+    if isinstance(value, str) and origin is None and issubclass(wanted, Enum) and value in list(wanted):
         return wanted(value)
     raise TypeError
 
@@ -91,29 +93,56 @@ def _read_one_of(kinds: tuple[Any, ...], value: Any) -> Any:
 
 
 @cache
-def _fields(kind: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
-    """With their types."""
-    types = get_type_hints(kind)
-    return [(f, types[f.name]) for f in fields(kind)]
+def _parts(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(wanted), get_args(wanted)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A field, looked at once.
+
+    Attributes:
+        section: it holds flags of its own. flag: it may be missing (`???`).
+        neutral: the value of a flag that is not there; ALWAYS: none.
+    """
+
+    name: str
+    kind: Any
+    section: bool
+    flag: bool
+    neutral: Any
+    needed: bool
+    time: bool
+
+
+@cache
+def _fields(kind: Any) -> list[_Field]:
+    types, found = get_type_hints(kind), []
+    for f in fields(kind):
+        wanted, needed = types[f.name], f.default is f.default_factory is dataclasses.MISSING
+        section, neutral = f.default_factory is wanted, f.metadata.get("neutral", ALWAYS)
+        found.append(_Field(f.name, wanted, section, bool(f.metadata), neutral, needed, f.name.endswith("_ms")))
+    return [field for field in found if field.name != OTHER]
 
 
 def _read_fields(kind: Any, values: dict[str, Any]) -> Any:
     found = {}
-    for f, wanted in _fields(kind):
-        value, neutral = values.get(f.name, MISSING), f.metadata.get("neutral", ALWAYS)
-        if f.default_factory is wanted and value == MISSING:  # a section of flags
-            found[f.name] = _read_fields(wanted, {})
-        elif f.name in values and f.name != OTHER and not (value == MISSING and f.metadata):
+    for f in _fields(kind):
+        value = values.get(f.name, MISSING)
+        if f.section and value == MISSING:
+            found[f.name] = _read_fields(f.kind, {})
+        elif f.name not in values:
+            if f.needed:
+                raise ValueError(f"no {kind.__name__}: {f.name} is missing")
+            if f.neutral is not ALWAYS:
+                found[f.name] = f.neutral
+        elif not (f.flag and value == MISSING):
             try:
-                found[f.name] = _read(wanted, value)
-                if f.name.endswith("_ms") and not 0 <= (value or 0) < LATEST_MS:
+                found[f.name] = _read(f.kind, value)
+                if f.time and not 0 <= (value or 0) < LATEST_MS:
                     raise TypeError
             except TypeError:
                 raise ValueError(f"no {kind.__name__}: {f.name} is {value!r:.60}") from None
-        elif f.name not in values and neutral is not ALWAYS:
-            found[f.name] = neutral
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise ValueError(f"no {kind.__name__}: {f.name} is missing")
     if OTHER in kind.__dataclass_fields__:
         found[OTHER] = {name: value for name, value in values.items() if name not in found}
     return kind(**found)

@@ -34,9 +34,8 @@ class RayLauncher(ExecutorLauncher):
     ) -> None:
         super().__init__(retries, time_limit, fail_fast, max_failures)
         self._cpus = cpus
-        self._given = {
-            k: dict(v) if isinstance(v, Mapping) else v for k, v in options.items()
-        }  # Ray knows no OmegaConf
+        # Ray knows no OmegaConf.
+        self._given: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in options.items()}
 
     def executor(self, work: Work) -> Executor:
         """Connects to the cluster, unless `check` has."""

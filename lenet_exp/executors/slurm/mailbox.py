@@ -47,7 +47,7 @@ class Box:
         Raises:
             OSError: the folder is gone, or can't be read.
         """
-        found = []
+        found: list[tuple[str, Message]] = []
         for name in sorted(os.listdir(self._folder)):
             if name.startswith("."):
                 continue
