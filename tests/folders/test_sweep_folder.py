@@ -145,17 +145,12 @@ def test_a_plan_at_no_time_is_damage(tmp_path, changed):
 
 
 @pytest.mark.parametrize("kind", [os.mkfifo, lambda path: path.symlink_to(path)], ids=["pipe", "loop"])
-def test_where_the_jobs_states_are_no_folder_there_are_none_and_a_start_makes_it(tmp_path, kind):
+def test_where_the_jobs_states_are_no_folder_there_are_none(tmp_path, kind):
     sweep = SweepFolder(tmp_path)
     sweep.start([job(0)], **ASKED)
     for name in ("active", "ended"):
         (tmp_path / name).rmdir()
         kind(tmp_path / name)
-    assert (sweep.active(), sweep.ended()) == ([], [])
-    sweep.start([job(0)], **ASKED)
-    sweep.begin_job(0)
-    (tmp_path / "ended" / "0").mkdir()
-    sweep.start([job(0)], **ASKED)
     assert (sweep.active(), sweep.ended()) == ([], [])
 
 
