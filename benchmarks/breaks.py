@@ -193,14 +193,14 @@ BREAKS = {
     "shared": Break(
         promise=REMOVAL,
         file="lenet_exp/removal/references.py",
-        old="        return {sweep: runs for sweep, (_, runs) in found.items()}",
-        new="        return {}",
+        old="    return users\n",
+        new="    return {}\n",
         tests="tests/removal/test_remove.py -k no_store",
     ),
     "registered": Break(
         promise=REMOVAL,
-        file="lenet_exp/removal/plan.py",
-        old="        if which is not None:\n",
+        file="lenet_exp/removal/stored_runs.py",
+        old="        if which:\n",
         new="        if False:\n",
         tests="tests/removal/test_remove.py -k registered",
     ),

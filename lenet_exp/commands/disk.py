@@ -10,11 +10,10 @@ def du(arguments: list[str]) -> int:
     """The exit status of `lenet-sweep du`."""
     parse(arguments, {})
     from lenet_exp.outputs import outputs_dir
-    from lenet_exp.removal.usage import usage_of
-    from lenet_exp.removal.usage_table import print_usage
+    from lenet_exp.removal.usage import print_usage
 
     outputs = outputs_dir()
     if not outputs.is_dir():
         raise ConfigError(f"{outputs}: no such folder; LENET_EXP_OUTPUTS names another")
-    print_usage(usage_of(outputs))
+    print_usage(outputs)
     return 0

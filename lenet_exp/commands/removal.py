@@ -21,14 +21,11 @@ def rm(arguments: list[str]) -> int:
     ((key, which),) = named
     dry_run, mlflow = (yes_or_no(flag, values[flag]) for flag in ("dry_run", "mlflow"))
     from lenet_exp.removal.remove import remove, show
-    from lenet_exp.removal.units import experiment_units, run_unit, sweep_unit
+    from lenet_exp.removal.units import find_unit
 
-    if key == "experiment":
-        units = experiment_units(which)
-    else:
-        units = [sweep_unit(which) if key == "sweep" else run_unit(which)]
-        which = units[0].removing.name if which == "last" else which  # it may be another one by then
+    unit = find_unit(key, which)
     if not dry_run:
-        return remove(units, mlflow=mlflow)
+        return remove(unit, mlflow=mlflow)
+    which = unit.removing.name if which == "last" else which  # it may be another one by then
     without = "" if mlflow else " mlflow=false"
-    return show(units, mlflow=mlflow, line=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")
+    return show(unit, mlflow=mlflow, command=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")

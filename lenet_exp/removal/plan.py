@@ -1,231 +1,158 @@
-"""What goes and what stays of what `lenet-sweep rm` was asked for; decided anew at each start: others may use it."""
+"""What goes and what stays of what `lenet-sweep rm` was asked for; each start decides anew: others may use it now."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from lenet_exp.addresses import hide_password, store_uri
+from lenet_exp.addresses import hide_password, sqlite_path
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.executors.slurm.driver import queued
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.sweep_folder import all_sweeps
-from lenet_exp.removal.references import Uses
-from lenet_exp.removal.stored_runs import StoreRemoval, ids_in, open_removal
+from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
+from lenet_exp.removal.references import users_of
+from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored, registered_in
 from lenet_exp.removal.units import Unit
+from lenet_exp.tracking.stores.store import Store
 
-Books = list[tuple[RunFolder, dict[str, list[str]]]]  # run folders, and by store the MLflow runs that they know
+STORAGE = "search.storage="
 
 
 @dataclass
-class Decision:
-    """What becomes of one unit.
-
-    Attributes:
-        went_on: whether an earlier start began it.
-        going: run folders.
-        staying: run folders, and why they stay.
-        delete: by store, MLflow runs.
-        leave: by store, MLflow runs that are kept and leave the sweep.
-        kept: those of them whose folder goes, and why they are kept.
-        parents: by store, the sweep's own run.
-        known: by name of a run folder in its place, stores and the MLflow runs that it has there.
+class Plan:
+    """Attributes:
+    sweeps, going: folders that are still in their place and go; whoever moves one takes it out.
+    staying: by run folder in its place, why it stays.
+    stores: that have something of it.
+    registered: by store, which MLflow runs and models are registered models.
+    notes: what a person has to know or to do.
     """
 
     unit: Unit
-    went_on: bool
+    sweeps: list[SweepFolder]
     going: list[RunFolder] = field(default_factory=list)
     staying: dict[str, str] = field(default_factory=dict)
-    delete: dict[str, list[str]] = field(default_factory=dict)
-    leave: dict[str, list[str]] = field(default_factory=dict)
-    kept: dict[str, str] = field(default_factory=dict)
-    parents: dict[str, str] = field(default_factory=dict)
-    known: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    stores: list[Store] = field(default_factory=list)
+    registered: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
-    def stays(self, folder: RunFolder, why: str) -> None:
-        """A folder that should go does not."""
-        self.going.remove(folder)
-        self.staying[folder.id] = why
-        for store, run_id in self.known.get(folder.id, ()):
-            if run_id in self.delete.get(store, ()):
-                self.delete[store].remove(run_id)
-                self.leave.setdefault(store, []).append(run_id)
+    @property
+    def runs(self) -> Path:
+        return self.unit.removing.outputs / "runs"
+
+    def all_sweeps(self) -> list[SweepFolder]:
+        """Those that go, and those that were moved."""
+        return [*self.unit.removing.sweeps(), *self.sweeps]
+
+    def all_going(self) -> list[RunFolder]:
+        """Those that go, and those that were moved."""
+        return [*self.unit.removing.runs(), *self.going]
+
+    def changes(self) -> list[Changes]:
+        """What happens in each store."""
+        staying = [RunFolder(self.runs / run) for run in self.staying]
+        return [
+            changes_in(store, self.registered[store.name], self.all_going(), staying, self.all_sweeps())
+            for store in self.stores
+        ]
 
 
-class Decisions:
+def make_plan(unit: Unit, *, mlflow: bool) -> Plan:
     """Args:
-    units: that are removed together, in this order.
-    mlflow: whether their MLflow runs go, too; else no store is asked.
+    mlflow: whether its MLflow runs go, too; else no store is asked.
 
     Raises:
-        ConfigError: one of them lives, or something that stays needs it.
-        StoreError: a store can't be reached, or needs a password that was not kept.
+        ConfigError: it is in use, or something that stays needs it.
+        DamagedError: nobody knows what another sweep needs.
+        StoreError: a store does not answer, or its password was not kept.
     """
-
-    def __init__(self, units: list[Unit], *, mlflow: bool) -> None:
-        self.outputs = units[0].removing.outputs
-        self.uses = Uses(self.outputs)
-        self.together = {unit.removing.name for unit in units if unit.is_whole}
-        self.stores: list[StoreRemoval] = []
-        for unit in units:
-            self._check(unit)
-        self.all = [Decision(unit, unit.began) for unit in units]
-        self._share_out()
-        if mlflow:
-            try:
-                self._ask_stores(next((unit.experiment for unit in units if unit.experiment), ""))
-            except StoreError as e:
-                raise StoreError(f"{e}; nothing was removed; mlflow=false removes the folders alone") from e
-
-    def removed(self, store: StoreRemoval) -> set[str]:
-        """The MLflow runs of all sweeps that go."""
-        return {decision.parents[store.name] for decision in self.all if store.name in decision.parents}
-
-    def _check(self, unit: Unit) -> None:
-        """Raises:
-        ConfigError: as the class.
-        """
-        name, sweep = unit.removing.name, unit.sweep
-        if sweep is None or not unit.is_whole:
-            return
-        owner = sweep.owner()
-        if owner is not None:
-            raise ConfigError(
-                f"sweep {name} runs ({owner.host}, process {owner.pid}); allowed once it has ended: "
-                f"lenet-sweep stop sweep={name}"
-            )
-        driver, allocations = queued(sweep.path)
-        waiting = [*([driver] if driver is not None else []), *allocations]
-        if waiting:
-            raise ConfigError(
-                f"sweep {name} has {', '.join(job.id for job in waiting)} in Slurm's queue; allowed once they are out: "
-                f"lenet-sweep stop sweep={name}"
-            )
-        for other in all_sweeps(self.outputs):
-            if other.started().confirms == name and other.id not in self.together:
-                raise ConfigError(
-                    f"sweep {name} is what sweep {other.id} confirms; allowed once that is removed: "
-                    f"lenet-sweep rm sweep={other.id}"
-                )
-
-    def _share_out(self) -> None:
-        """Which folders go."""
-        users: dict[str, list[str]] = {}
-        for sweep, runs in self.uses.by_sweep().items():
-            for run in runs if sweep not in self.together else ():
-                users.setdefault(run, []).append(sweep)
-        seen: set[str] = set()
-        for decision in self.all:
-            for run in decision.unit.runs:
-                folder = RunFolder(self.outputs / "runs" / run)
-                if run in seen or not folder.path.is_dir():
-                    continue
-                if run in users:
-                    decision.staying[run] = used_by(users[run])
-                    continue
-                seen.add(run)
-                owner = owner_of(folder.path)
-                if owner is not None:
-                    raise ConfigError(
-                        f"run {run} trains ({owner.host}, process {owner.pid}); allowed once it has ended"
-                    )
-                decision.going.append(folder)
-
-    def _ask_stores(self, experiment: str) -> None:
-        books = [self._books(decision) for decision in self.all]
-        for name in dict.fromkeys(
-            n for decision, book in zip(self.all, books, strict=True) for n in _names(decision, book)
-        ):
-            store = open_removal(_address(name), experiment, self.outputs)
-            self.stores += [store] if store is not None else []
-        for store in self.stores:
-            for decision in self.all:
-                unit = decision.unit
-                if unit.plan is not None:
-                    parent = store.parent_of(unit.plan, unit.lies)
-                    decision.parents |= {store.name: parent} if parent is not None else {}
-        for decision, book in zip(self.all, books, strict=True):
-            self._in_stores(decision, book)
-
-    def _books(self, decision: Decision) -> Books:
-        """What the folders say that the stores have: of those that go, that were moved before, and that stay."""
-        staying = [RunFolder(self.outputs / "runs" / run) for run in decision.staying]
-        return [(f, ids_in(f)) for f in (*decision.going, *decision.unit.removing.runs(), *staying)]
-
-    def _in_stores(self, decision: Decision, books: Books) -> None:
-        """First why runs have to be kept, in whatever store: then their folder stays, and they are kept in all."""
-        found: list[tuple[RunFolder, StoreRemoval, str, str | None]] = []
-        for store in self.stores:
-            store.look(run_id for _, ids in books for run_id in ids.get(store.name, ()))
-            mine = {
-                f.path: [i for i in ids.get(store.name) or store.forgotten(f) if i in store.runs] for f, ids in books
-            }
-            store.look_for_models({run_id for ids in mine.values() for run_id in ids})
-            registered = store.registered() if any(mine.values()) else {}
-            for folder, _ in books:
-                for run_id in mine[folder.path]:
-                    found.append((folder, store, run_id, self._why_kept(folder, run_id, store, registered)))
-        for folder, _, _, why in found:
-            if why is not None and folder in decision.going and not is_adopted(folder):
-                decision.stays(folder, why)
-        for folder, store, run_id, why in found:
-            in_place = folder.path.parent.parent == self.outputs
-            stays = in_place and folder.id in decision.staying
-            if in_place:
-                decision.known.setdefault(folder.id, []).append((store.name, run_id))
-            which = decision.leave if stays or why is not None else decision.delete
-            which.setdefault(store.name, []).append(run_id)
-            decision.kept |= {run_id: why} if why is not None and not stays else {}
-
-    def _why_kept(self, folder: RunFolder, run_id: str, store: StoreRemoval, registered: dict[str, str]) -> str | None:
-        """Why an MLflow run has to stay; None where it need not."""
-        keys = [run_id, *store.models.get(run_id, ())]
-        which = next((registered[key] for key in keys if key in registered), None)
-        if which is not None:
-            return f"its model is {which}"
-        others = store.others(run_id, self.removed(store))
-        if others:
-            return f"the sweep that is MLflow run {others[0]} uses it, too"
-        if is_adopted(folder):
-            return "it was trained in another outputs folder"
-        again = RunFolder(self.outputs / "runs" / folder.id.partition("-")[0])
-        if again.path != folder.path and run_id in ids_in(again).get(store.name, ()):
-            return "it was taken over again meanwhile"
-        return None
+    plan = Plan(unit, list(unit.sweeps))
+    for sweep in unit.sweeps:
+        _check(sweep, unit)
+    keep_used(plan, unit.runs)
+    if mlflow:
+        try:
+            _ask_stores(plan)
+        except StoreError as e:
+            raise StoreError(f"{e}; nothing was removed; mlflow=false removes the folders alone") from e
+    plan.notes += [note for sweep in plan.all_sweeps() if (note := _study(sweep))]
+    return plan
 
 
-def used_by(sweeps: Iterable[str]) -> str:
-    """Why a run stays that sweeps use."""
-    return f"sweep {', '.join(sorted(sweeps))} uses it, too"
+def keep_used(plan: Plan, runs: list[str]) -> None:
+    """Shares out run folders: what another sweep needs stays.
+
+    Raises:
+        ConfigError: one that goes is in training.
+    """
+    users = users_of(plan.unit.removing.outputs, {sweep.id for sweep in plan.sweeps})
+    moved = {folder.id for folder in plan.unit.removing.runs()}
+    plan.going = []
+    for folder in (RunFolder(plan.runs / run) for run in runs):
+        if not folder.path.is_dir():
+            continue
+        if folder.id in users:
+            plan.staying[folder.id] = f"sweep {', '.join(users[folder.id])} uses it, too"
+        elif folder.id in moved:
+            plan.staying[folder.id] = "it was trained anew meanwhile"
+        elif (owner := owner_of(folder.path)) is not None:
+            raise ConfigError(f"run {folder.id} trains ({owner.host}, process {owner.pid}); allowed once it has ended")
+        else:
+            plan.going.append(folder)
 
 
-def is_adopted(folder: RunFolder) -> bool:
-    """Whether it was taken over from a store that others share: there is a record, and no epoch was trained here."""
-    if folder.log_file.exists():
-        return False
-    record = folder.record()
-    return record is not None and record.epochs > 0 and not folder.history().epochs
-
-
-def _address(store: str) -> str:
+def _check(sweep: SweepFolder, unit: Unit) -> None:
     """Raises:
-    StoreError: its password was not kept.
+    ConfigError: the sweep runs, is in Slurm's queue, or another sweep confirms it.
     """
-    if "***" not in store:
-        return store
-    given = os.environ.get("MLFLOW_TRACKING_URI") or ""
-    if hide_password(given) != store:
-        raise StoreError(f"tracking.uri={store}: its password was not kept; set MLFLOW_TRACKING_URI")
-    return given
+    owner = sweep.owner()
+    if owner is not None:
+        raise ConfigError(
+            f"sweep {sweep.id} runs ({owner.host}, process {owner.pid}); allowed once it has ended: "
+            f"lenet-sweep stop sweep={sweep.id}"
+        )
+    driver, allocations = queued(sweep.path)
+    waiting = [*([driver] if driver is not None else []), *allocations]
+    if waiting:
+        raise ConfigError(
+            f"sweep {sweep.id} has {', '.join(job.id for job in waiting)} in Slurm's queue; allowed once they are out: "
+            f"lenet-sweep stop sweep={sweep.id}"
+        )
+    together = {one.id for one in unit.sweeps}
+    for other in all_sweeps(sweep.outputs):
+        if other.started().confirms == sweep.id and other.id not in together:
+            raise ConfigError(
+                f"sweep {sweep.id} is what sweep {other.id} confirms; allowed once that is removed: "
+                f"lenet-sweep rm sweep={other.id}"
+            )
 
 
-def _names(decision: Decision, books: Books) -> Iterable[str]:
-    """Of stores that may have something of it: that which was meant, too, where an answer may have been lost."""
-    plan = decision.unit.plan
-    for _, ids in books:
-        yield from ids
-    if plan is not None:
-        yield from plan.mlflow_runs
-        yield hide_password(store_uri(plan.tracking_uri, decision.unit.removing.outputs))
+def _ask_stores(plan: Plan) -> None:
+    """Opens the stores that folders name; runs whose model is registered in one of them stay."""
+    staying = [RunFolder(plan.runs / run) for run in plan.staying]
+    names = dict.fromkeys(name for folder in (*plan.all_going(), *staying) for name in ids_in(folder))
+    for sweep in plan.all_sweeps():
+        kept = sweep.kept_plan()
+        names |= dict.fromkeys(kept.mlflow_runs if kept is not None else ())
+    for name in names:
+        database = sqlite_path(name)
+        if database is not None and not database.exists():
+            plan.notes.append(f"{name}: no such database any more; nothing is deleted there")
+        else:
+            plan.stores.append(open_stored(name, plan.unit.removing.outputs))
+    plan.registered = {store.name: registered_in(store) for store in plan.stores}
+    for change in plan.changes():
+        for folder in [folder for folder in plan.going if folder.id in change.registered]:
+            plan.going.remove(folder)
+            plan.staying[folder.id] = change.registered[folder.id]
+
+
+def _study(sweep: SweepFolder) -> str:
+    """How the study of a search is deleted from a database of the user's own."""
+    plan = sweep.kept_plan()
+    storage = [text.partition("=")[2] for text in (plan.overrides if plan is not None else ()) if STORAGE in text]
+    if not storage:
+        return ""
+    command = f"optuna delete-study --study-name 'lenet_exp {sweep.id}' --storage {hide_password(storage[-1])}"
+    return f"its study stays in its database; to delete it: {command}"

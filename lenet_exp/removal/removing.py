@@ -1,15 +1,13 @@
-"""What is being removed: outputs/removing/<name>/, out of everybody's sight, until MLflow has been told.
+"""What is being removed: outputs/removing/<name>/, out of sight of every other command.
 
-sweep/        the folder of the sweep, where it is one; moved here first
-runs/<run>/   run folders, which say what MLflow has of them
-told          MLflow knows; what is left here is only to be deleted
-
-Nothing is told to MLflow before all folders are here, so no run folder stands in runs/ whose MLflow run is deleted, and
-lenet-sync has nothing to deliver again. And none is deleted before MLflow has been told, so no MLflow run is forgotten.
+sweeps/<sweep>/  sweep folders, moved here first
+runs/<run>/      run folders, which say what MLflow has of them
+told             MLflow has deleted what it had; only files are left to be deleted
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import shutil
 from collections.abc import Iterator
@@ -26,11 +24,9 @@ FOLDER = "removing"
 
 
 class Removing:
-    """One of them.
-
-    Args:
-        outputs: the outputs folder.
-        name: the sweep's id, or another name for runs of no sweep.
+    """Args:
+    outputs: the outputs folder.
+    name: the id of the sweep or the run, or a name for an experiment.
     """
 
     def __init__(self, outputs: Path, name: str) -> None:
@@ -38,77 +34,63 @@ class Removing:
         self.name = name
         self.path = outputs / FOLDER / name
 
-    @property
-    def sweep(self) -> SweepFolder | None:
-        """The sweep's folder, where one has been moved here."""
-        return SweepFolder(self.path / "sweep") if (self.path / "sweep").is_dir() else None
+    def sweeps(self) -> list[SweepFolder]:
+        """The sweep folders that were moved here."""
+        return [SweepFolder(path) for path in sorted(self.path.glob("sweeps/*"))]
 
     def runs(self) -> list[RunFolder]:
-        """The run folders that have been moved here."""
-        runs = self.path / "runs"
-        return [RunFolder(path) for path in sorted(runs.iterdir())] if runs.is_dir() else []
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it was killed before anything was moved here, or after all was deleted."""
-        return not self.is_told and self.sweep is None and not self.runs()
+        """The run folders that were moved here."""
+        return [RunFolder(path) for path in sorted(self.path.glob("runs/*"))]
 
     @property
     def is_told(self) -> bool:
-        """Whether only the files are left to be deleted."""
+        """Whether only files are left to be deleted."""
         return (self.path / "told").exists()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier `lenet-sweep rm` was interrupted after it had moved something."""
+        return self.is_told or bool(self.sweeps() or self.runs())
+
     def take_sweep(self, sweep: SweepFolder) -> Owner | None:
-        """Moves a sweep's folder here. Its living owner, where it has one: then nothing is moved."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        owner = move_away(sweep.path, self.path / "sweep")
-        if owner is not None:
-            self._remove_empty()
-        return owner
+        """Moves a sweep folder here. Returns its living owner if it has one; then nothing is moved."""
+        return self._take(sweep.path, "sweeps")
 
     def take_run(self, folder: RunFolder) -> Owner | None:
-        """Moves a run folder here. Its living owner, where it has one: then it stays."""
-        to = self.path / "runs" / folder.id
-        to.parent.mkdir(parents=True, exist_ok=True)
-        number = 0
-        while to.exists():  # it was trained anew after a removal that was killed
-            number += 1
-            to = to.with_name(f"{folder.id}-{number}")
+        """Moves a run folder here, as `take_sweep`."""
         with folder.delivery_lock():
-            return move_away(folder.path, to)
+            return self._take(folder.path, "runs")
 
-    def told(self) -> None:
-        """MLflow has been told all; nothing to note where all has stayed."""
+    def tell(self) -> None:
+        """Notes that MLflow has deleted what it had."""
         if self.path.is_dir():
             (self.path / "told").touch()
 
     def delete(self) -> None:
-        """Deletes what is here; told is the last file, since what is left without it has to be told."""
-        for part in ("runs", "sweep"):
+        """Deletes what is here, `told` last."""
+        for part in ("runs", "sweeps"):
             if (self.path / part).is_dir():
                 shutil.rmtree(self.path / part)
         (self.path / "told").unlink(missing_ok=True)
-        self._remove_empty()
-
-    def _remove_empty(self) -> None:
         for folder in (self.path, self.path.parent):
-            try:
+            with contextlib.suppress(OSError):  # it was not made, or holds another removal
                 folder.rmdir()
-            except OSError:  # another one's, or a kill left something
-                return
+
+    def _take(self, folder: Path, part: str) -> Owner | None:
+        to = self.path / part / folder.name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        return move_away(folder, to)
 
 
 def all_removing(outputs: Path) -> list[Removing]:
-    """Those that did not come to their end, the latest first."""
-    folder = outputs / FOLDER
-    paths = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    found = [Removing(outputs, path.name) for path in sorted(paths, key=lambda p: p.stat().st_mtime, reverse=True)]
-    return [removing for removing in found if not removing.is_empty]
+    """The interrupted removals."""
+    found = [Removing(outputs, path.name) for path in sorted((outputs / FOLDER).glob("*"))]
+    return [removing for removing in found if removing.is_begun]
 
 
 @contextmanager
 def alone(outputs: Path) -> Iterator[None]:
-    """One process at a time removes something from an outputs folder.
+    """Lets one process at a time remove something from an outputs folder.
 
     Raises:
         ConfigError: another one does.

@@ -1,18 +1,21 @@
-"""What a store has of runs and sweeps that are removed, who else needs it there, and how it goes.
+"""What MLflow has of runs and sweeps that are removed, which of it has to stay, and how the rest is deleted.
 
-Runs and models are deleted as MLflow's own page does it: they can be restored until `mlflow gc` empties its trash.
+Only an MLflow run that a folder of this outputs folder names is deleted, and only if its tags name that folder. Runs
+and models are deleted as MLflow's own page does it: they can be restored until `mlflow gc`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import sqlite_path
-from lenet_exp.folders.records import SweepPlan
+from lenet_exp.addresses import hide_password, sqlite_path
+from lenet_exp.errors import StoreError
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.models.champion import ALIAS
+from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.stores.mlflow_runs import join_sweeps
 from lenet_exp.tracking.stores.store import Store, answering, connect
 from lenet_exp.tracking.stores.usable import check_store
@@ -20,188 +23,166 @@ from lenet_exp.tracking.stores.usable import check_store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PAGE = 1000
-SWEEPS = ("sweeps", "mlflow.parentRunId")  # the tags that put a run into sweeps
-EACH = 50  # for so few runs each is asked for its models; for more, all models are looked through
+PAGE, MOST = 1000, 50_000  # runs a query; all model versions or experiments
+SWEEPS, PARENT = "sweeps", "mlflow.parentRunId"  # the tags that put a run into sweeps
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What happens in one store.
+
+    Attributes:
+        delete: runs, and the sweeps' own runs after them.
+        leave: runs that stay and leave the sweeps.
+        removed: ids of the sweeps' own runs that are deleted.
+        kept: by id, why runs stay though their folder goes.
+        registered: by run folder that goes, the registered model of its run.
+    """
+
+    store: Store
+    delete: list[Run]
+    leave: list[Run]
+    removed: set[str]
+    kept: dict[str, str]
+    registered: dict[str, str]
 
 
 def ids_in(folder: RunFolder) -> dict[str, list[str]]:
-    """By store, the MLflow runs that a run folder knows as its own: the present one, and those of earlier tries."""
+    """By store, the MLflow runs of a run folder: the present one, and those of earlier tries."""
     found: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
         found.setdefault(entry.store, []).extend([entry.run_id, *entry.former])
-    return {store: list(dict.fromkeys(ids)) for store, ids in found.items()}
+    return found
 
 
-class StoreRemoval:
-    """Args:
-    store: an open one.
-
-    Attributes:
-        runs: what was looked for and is there, by id.
-        models: the models of those runs that were asked for.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.runs: dict[str, Run] = {}
-        self.models: dict[str, list[str]] = {}
-        self._parents: dict[str, Run | None] = {}
-        self._registered: dict[str, str] | None = None
-        database = sqlite_path(store.uri)
-        self._is_own = database is not None and database.parent == store.outputs
-
-    @property
-    def name(self) -> str:
-        return self.store.name
-
-    def look(self, ids: Iterable[str]) -> None:
-        """Finds out which of these runs there are."""
-        wanted = [run_id for run_id in dict.fromkeys(ids) if run_id not in self.runs]
-        for start in range(0, len(wanted), PAGE):
-            names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
-            self._search(f"attributes.run_id IN ({names})")
-
-    def forgotten(self, folder: RunFolder) -> list[str]:
-        """Runs that were made for a run folder whose process died, or lost the answer, before that was kept."""
-        begun = folder.begun()
-        if begun is None:
-            return []
-        return self._search(f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'")
-
-    def parent_of(self, plan: SweepPlan, folder: Path) -> str | None:
-        """The run of a sweep, if it is there.
-
-        Args:
-            folder: where the sweep lay; the same line may have made another one there since.
-        """
-        known, sweep = plan.mlflow_runs.get(self.name), folder.name
-        if known is not None:
-            return known if self._parent(known) is not None else None
-        for run_id in self._search(f"tags.sweep = '{sweep}'"):
-            self._parents[run_id] = self.runs.pop(run_id)
-        for run_id, run in self._parents.items():
-            mine = run is not None and _sweep(run) == sweep and self._lay(run) == folder
-            if run is not None and mine and (plan.remade or run.info.start_time == plan.created_ms):
-                return run_id
-        return None
-
-    def others(self, run_id: str, removed: set[str]) -> list[str]:
-        """The sweeps that use a run besides those that are removed: their MLflow runs.
-
-        One of this outputs folder whose own folder is gone does not count.
-        """
-        found = []
-        for other in _sweeps_of(self.runs[run_id]):
-            parent = self._parent(other) if other not in removed else None
-            if parent is not None:
-                lay = self._lay(parent)
-                if lay.parent.parent != self.store.outputs or lay.is_dir():
-                    found.append(other)
-        return found
-
-    def registered(self) -> dict[str, str]:
-        """By MLflow run and by logged model: which registered model it is."""
-        if self._registered is not None:
-            return self._registered
-        found: dict[str, str] = {}
-        client = self.store.client
-        with answering(self.store.uri):
-            champions = {
-                (model.name, str(version))
-                for model in _pages(client.search_registered_models)
-                for alias, version in model.aliases.items()
-                if alias == ALIAS
-            }
-            for version in _pages(client.search_model_versions):
-                is_champion = (version.name, str(version.version)) in champions
-                words = f"{version.name} version {version.version}" + (f", the {ALIAS}" if is_champion else "")
-                for key in filter(None, (version.run_id, version.model_id)):
-                    if is_champion or key not in found:
-                        found[key] = words
-        self._registered = found
-        return found
-
-    def look_for_models(self, ids: Collection[str]) -> None:
-        """Finds the models of runs; one may be half sent, and no output of its run."""
-        each = [f"source_run_id = '{run_id}'" for run_id in ids] if len(ids) <= EACH else [None]
-        with answering(self.store.uri):
-            for query in each:
-                for model in _pages(self.store.client.search_logged_models, [self.store.experiment_id], query):
-                    if model.source_run_id in ids:
-                        self.models.setdefault(model.source_run_id, []).append(model.model_id)
-
-    def leave(self, run_id: str, removed: set[str]) -> None:
-        """Takes a run that stays out of sweeps that go."""
-        had = _sweeps_of(self.runs[run_id])
-        sweeps = [sweep for sweep in had if sweep not in removed]
-        with answering(self.store.uri):
-            if sweeps and sweeps != had:
-                join_sweeps(self.store, run_id, sweeps)
-            for tag in SWEEPS if had and not sweeps else ():
-                if tag in self.store.client.get_run(run_id).data.tags:
-                    self.store.client.delete_tag(run_id, tag)
-
-    def delete(self, run_id: str) -> None:
-        """Deletes a run and its models; the run last, which leads to them."""
-        with answering(self.store.uri):
-            for model in self.models.get(run_id, ()):
-                _unless_gone(self.store.client.delete_logged_model, model)
-            _unless_gone(self.store.client.delete_run, run_id)
-
-    def _lay(self, parent: Run) -> Path:
-        """Where a sweep was made; all in the outputs folder's own database lie here, also once that was moved."""
-        if self._is_own:
-            return self.store.outputs / "sweeps" / _sweep(parent)
-        return Path(parent.data.tags.get("sweep_folder", ""))
-
-    def _search(self, query: str) -> list[str]:
-        with answering(self.store.uri):
-            found = self.store.client.search_runs([self.store.experiment_id], query, max_results=PAGE)
-        self.runs.update((run.info.run_id, run) for run in found)
-        return [str(run.info.run_id) for run in found]
-
-    def _parent(self, run_id: str) -> Run | None:
-        if run_id not in self._parents:
-            self.look([run_id])
-            self._parents[run_id] = self.runs.pop(run_id, None)
-        return self._parents[run_id]
-
-
-def open_removal(uri: str, experiment: str, outputs: Path) -> StoreRemoval | None:
-    """An experiment of a store that has to answer; None where there is no such thing (any more).
+def open_stored(name: str, outputs: Path) -> Store:
+    """The store of an address as folders name it.
 
     Raises:
-        StoreError: it can't be reached, or not be written.
+        StoreError: it does not answer, cannot be written, or its password was not kept.
     """
-    database = sqlite_path(uri)
-    if database is not None and not database.exists():
-        return None
+    uri = name
+    if "***" in name:
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or ""
+        if hide_password(uri) != name:
+            raise StoreError(f"tracking.uri={name}: its password was not kept; set MLFLOW_TRACKING_URI")
     check_store(uri)
-    client = connect(uri)
-    with answering(uri):
-        found = client.get_experiment_by_name(experiment)
-    if found is None or found.lifecycle_stage != "active":
-        return None
-    return StoreRemoval(Store(uri, client, experiment, found.experiment_id, outputs))
+    return Store(uri, connect(uri), experiment="", experiment_id="", outputs=outputs)
 
 
-def _sweep(parent: Run) -> str:
-    return str(parent.data.tags.get("sweep", ""))
+def registered_in(store: Store) -> dict[str, str]:
+    """By MLflow run and by model, the registered model that it is."""
+    with answering(store.uri):
+        return {
+            str(key): f"{version.name} version {version.version}"
+            for version in store.client.search_model_versions(max_results=MOST)
+            for key in (version.run_id, version.model_id)
+            if key
+        }
 
 
-def _sweeps_of(run: Run) -> list[str]:
-    return [sweep for sweep in run.data.tags.get("sweeps", "").split(",") if sweep]
+def changes_in(
+    store: Store,
+    registered: dict[str, str],
+    going: Sequence[RunFolder],
+    staying: Sequence[RunFolder],
+    sweeps: Sequence[SweepFolder],
+) -> Changes:
+    """Args:
+    going, staying: run folders.
+    sweeps: that go.
+    """
+    folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}
+    parents = {run_id: sweep for sweep in sweeps if (run_id := _own_run(sweep, store)) is not None}
+    found = _find(store, [*folders, *parents])
+    kept = {
+        run_id: f"its sweep was made elsewhere ({found[run_id].data.tags.get('sweep_folder')})"
+        for run_id, sweep in parents.items()
+        if run_id in found and not _is_of(found[run_id], sweep, store)
+    }
+    removed = {run_id for run_id in parents if run_id in found and run_id not in kept}
+    others = _find(store, {sweep for run in found.values() for sweep in _sweeps(run)} - removed)
+    delete: list[Run] = []
+    leave: list[Run] = []
+    models, places = {}, {folder.path for folder in staying}
+    for run_id, folder in folders.items():
+        run = found.get(run_id)
+        if run is None:
+            continue
+        if folder.path in places:
+            leave.append(run)
+            continue
+        using = [sweep for sweep in _sweeps(run) if sweep in others]
+        which = [registered[key] for key in (run_id, *_models(run)) if key in registered]
+        if which:
+            kept[run_id] = models[folder.id] = f"its model is {which[0]}"
+        elif using:
+            kept[run_id] = f"the sweep that is MLflow run {using[0]} uses it, too"
+        elif run.data.tags.get("run_folder") != folder.id or _is_adopted(folder):
+            kept[run_id] = "it was trained in another outputs folder"
+        (delete if run_id not in kept else leave).append(run)
+    return Changes(store, [*delete, *(found[run_id] for run_id in removed)], leave, removed, kept, models)
 
 
-def _pages(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    token = None
-    while True:
-        page = search(*arguments, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+def apply(changes: Changes) -> None:
+    """Makes the changes. Again, it changes nothing.
+
+    Raises:
+        StoreError: the store does not answer any more.
+    """
+    client = changes.store.client
+    with answering(changes.store.uri):
+        for run in changes.leave:
+            left = [sweep for sweep in _sweeps(run) if sweep not in changes.removed]
+            if not changes.removed & {*_sweeps(run), run.data.tags.get(PARENT)}:
+                continue
+            if left:
+                join_sweeps(changes.store, run.info.run_id, left)
+            for tag in () if left else {SWEEPS, PARENT} & run.data.tags.keys():
+                client.delete_tag(run.info.run_id, tag)
+        for run in changes.delete:
+            for model in _models(run):
+                _unless_gone(client.delete_logged_model, model)
+            _unless_gone(client.delete_run, run.info.run_id)
+
+
+def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
+    """Those of these MLflow runs that are there and not deleted."""
+    wanted, found = list(dict.fromkeys(ids)), {}
+    with answering(store.uri):
+        experiments = [experiment.experiment_id for experiment in store.client.search_experiments(max_results=MOST)]
+        for start in range(0, len(wanted) if experiments else 0, PAGE):
+            names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
+            for run in store.client.search_runs(experiments, f"attributes.run_id IN ({names})", max_results=PAGE):
+                found[str(run.info.run_id)] = run
+    return found
+
+
+def _own_run(sweep: SweepFolder, store: Store) -> str | None:
+    plan = sweep.kept_plan()
+    return plan.mlflow_runs.get(store.name) if plan is not None else None
+
+
+def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
+    """Whether an MLflow run is that of a sweep of this outputs folder, and not of a copy; its own database is."""
+    database, tags = sqlite_path(store.uri), run.data.tags
+    place = store.outputs / "sweeps" / sweep.id
+    is_here = (database is not None and database.parent == store.outputs) or tags.get("sweep_folder") == str(place)
+    return is_here and tags.get("sweep") == sweep.id
+
+
+def _is_adopted(folder: RunFolder) -> bool:
+    """Whether it was taken over from a store that others share: it has a record, and no epoch was trained here."""
+    record = None if folder.log_file.exists() else folder.record()
+    return record is not None and record.epochs > 0 and not folder.history().epochs
+
+
+def _sweeps(run: Run) -> list[str]:
+    return [sweep for sweep in run.data.tags.get(SWEEPS, "").split(",") if sweep]
+
+
+def _models(run: Run) -> list[str]:
+    return [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
 
 
 def _unless_gone(delete: Callable[[str], None], which: str) -> None:

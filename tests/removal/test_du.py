@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from lenet_exp.removal.disk import measure, size_of
+from lenet_exp.removal.references import runs_of
+from lenet_exp.removal.usage import removable, size_of
 from tests.tools.commands import SMALL, lenet_train
-from tests.tools.stores import client, runs
 
 QUICK = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
 HERE = ("-m", "hydra/launcher=basic", *QUICK, "tracking.models=none")
@@ -41,10 +40,6 @@ def by_du(outputs: Path) -> int:
     return du(outputs) - own
 
 
-def numbers(line: str) -> list[float]:
-    return [float(text.replace(",", "")) for text in re.findall(r"(?<= )[\d,]+(?:\.\d+)?(?= |$)", line)]
-
-
 def test_a_folder_that_is_not_there_is_one_line(main, outputs):
     done = main("du", program="sweep")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -52,46 +47,32 @@ def test_a_folder_that_is_not_there_is_one_line(main, outputs):
     assert not outputs.exists()
 
 
-def test_the_total_is_the_disks_and_what_is_shared_or_left_over_counts_once(trained, main):
+def test_the_total_is_that_of_the_disk_and_what_could_go_has_its_command(trained, main):
     done = main("du", program="sweep")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    total = by_du(trained)
     assert lines[0] == str(trained)
-    assert lines[1] == f"{total / MILLION:.2f} MB in {sum(p.is_file() for p in trained.rglob('*'))} files"
-    assert max(map(len, lines[1:])) <= 80
-    kinds = lines[lines.index("", 3) + 1 :]
-    kinds = kinds[: next(n for n, line in enumerate(kinds) if line.startswith("total")) + 1]
-    *sizes, last = [numbers(line)[-1] for line in kinds]
-    assert last == pytest.approx(total / MILLION, abs=0.005)
-    assert sum(sizes) == pytest.approx(last, abs=0.005 * len(kinds))
-    assert sizes == sorted(sizes, reverse=True)
-    weights = sum(path.stat().st_size for path in trained.glob("runs/*/best-*"))
-    assert pytest.approx(weights / MILLION, abs=0.005) in sizes
-    (experiment,) = [line for line in lines if line.startswith("experiment lenet_exp")]
-    assert numbers(experiment)[0] == len(list((trained / "runs").iterdir()))
-    (lone,) = [line for line in lines if line.startswith("  runs in no sweep")]
-    assert numbers(lone)[0] == 1
-    assert len([line for line in lines if line.startswith("  sweep ")]) == 2
-
-    first, *_ = sorted((trained / "sweeps").iterdir())
-    store = client(trained)
-    gone = next(run for run in runs(store) if run.data.params["seed"] == "9")
-    shutil.copytree(first, trained / "sweeps" / "0123456789abcdef")
-    run = trained / "runs" / gone.data.tags["run_folder"]
-    os.link(run / "record.json", run / "twin.json")
-    (run / ".record.json.x1y2z3w4").write_bytes(b"0" * 30_000)
-    (trained / "runs" / ("0" * 32)).mkdir()
-    (trained / "runs" / ("0" * 32) / "lock").write_bytes(b"0" * 20_000)
-    (run / "delivered.json").unlink()
-    store.delete_run(gone.info.run_id)
-    done = main("du", program="sweep")
-    assert measure(trained).total == size_of(trained) == by_du(trained)
-    lines = done.stdout.splitlines()
-    (several,) = [line for line in lines if line.startswith("  runs in several sweeps")]
-    assert numbers(several)[0] == 2
+    assert max(len(line) for line in lines[1:] if "mlflow gc" not in line) <= 80
+    kinds = {
+        line[:69].strip(): float(line[69:].replace(",", "")) for line in lines[1 : lines.index("what could go") - 1]
+    }
+    total = kinds.pop("total")
+    assert total == pytest.approx(by_du(trained) / MILLION, abs=0.005)
+    kinds = {kind: size for kind, size in kinds.items() if not kind.startswith("outside")}
+    assert sum(kinds.values()) == pytest.approx(total, abs=0.005 * len(kinds))
+    assert list(kinds.values()) == sorted(kinds.values(), reverse=True)
+    assert {"runs", "sweeps", "MLflow artifacts", "MLflow database"} <= kinds.keys()
     could_go = lines[lines.index("what could go") + 1 :]
-    assert [0.03] in [numbers(line) for line in could_go]  # left by killed writes
-    assert any(line.startswith("1 run folder ") and numbers(line)[-1] == 0.02 for line in could_go)
-    (gc,) = [n for n, line in enumerate(could_go) if line.startswith("  mlflow gc --tracking-uri sqlite:///")]
-    assert numbers(could_go[gc - 1])[-1] > 0  # of the run that was deleted in MLflow
+    commands = [line.strip() for line in could_go[1::2]]
+    sweeps = {path.name for path in (trained / "sweeps").iterdir()}
+    assert {f"lenet-sweep rm sweep={sweep}" for sweep in sweeps} <= set(commands)
+    assert [line for line in could_go if line.startswith("1 run in no sweep ")]
+    address = f"sqlite:///{trained}/mlflow.db"
+    assert commands[-1] == f"mlflow gc --tracking-uri {address} --backend-store-uri {address}"
+
+    first, second = sorted((trained / "sweeps").iterdir())
+    shutil.copytree(first, trained / "sweeps" / "0123456789abcdef")  # a sweep of the same runs
+    sizes = {how: size for _, size, how in removable(trained)}
+    assert sizes[f"lenet-sweep rm sweep={first.name}"] == size_of(first)
+    own = [trained / "runs" / run for run in runs_of(second)]
+    assert sizes[f"lenet-sweep rm sweep={second.name}"] == size_of(second) + sum(map(size_of, own))

@@ -16,7 +16,7 @@ from mlflow.entities import ViewType
 
 from lenet_exp.files import remove
 from lenet_exp.folders.commits import write_history
-from lenet_exp.folders.records import History
+from lenet_exp.folders.records import DeliveredRun, History
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.removal.removing import all_removing
@@ -236,38 +236,48 @@ def test_a_run_in_no_sweep_goes_alone_and_one_in_a_sweep_stays(swept, main):
     assert len(runs(store)) == 3
 
 
-def test_a_store_that_is_away_leaves_all_as_it_was(ready, main):
+def test_a_store_that_is_away_leaves_all_as_it_was(swept, main):
     away = f"http://127.0.0.1:{free_port()}"
-    done = lenet_train(*HERE, "seed=0,1", f"tracking.uri={away}", outputs=ready)
-    assert done.returncode == 0, done.stderr
-    before = tree(ready)
-    done = main("rm", "sweep=last", "dry_run=false", program="sweep")
+    folder = RunFolder(swept.outputs / "runs" / swept.runs[0])
+    folder.set_delivered(folder.delivered().having(DeliveredRun(away, "0" * 32)))
+    before = tree(swept.outputs)
+    done = main(*swept.line, program="sweep")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"lenet-sweep: tracking.uri={away}: ")
     assert "mlflow=false" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert tree(ready) == before
-    done = main("rm", "sweep=last", "dry_run=false", "mlflow=false", program="sweep")
+    assert tree(swept.outputs) == before
+    done = main(*swept.line, "mlflow=false", program="sweep")
     assert (done.returncode, done.stderr) == (0, "")
-    assert list((ready / "runs").iterdir()) == list((ready / "sweeps").iterdir()) == []
+    assert not folder.path.exists()
 
 
-@pytest.mark.slow(seconds=8)
-def test_the_study_of_a_search_goes_with_it_from_a_database_of_ones_own(ready, main, tmp_path):
-    import optuna
-
-    storage = f"sqlite:///{tmp_path / 'mine.db'}"
-    other = optuna.create_study(storage=storage, study_name="of somebody else")
-    search = ("-m", "hydra/sweeper=search", *QUICK, "tracking.models=none", "optimizer.lr=interval(0.01,0.1)")
-    line = (*search, "n_trials=2", f"search.storage={storage}", "sweep.workers=1")
-    assert lenet_train(*line, outputs=ready).returncode == 0
-    (sweep,) = all_sweeps(ready)
+def test_the_command_that_deletes_a_study_elsewhere_is_printed(swept, main):
+    swept.second.save(overrides=["search.storage=postgresql://me:secret@host/db"])
     done = main("rm", "sweep=last", program="sweep")
-    assert f"lenet_exp {sweep.id} in {storage}" in done.stdout
-    assert len(optuna.get_all_study_names(storage)) == 2
+    study = f"--study-name 'lenet_exp {swept.second.id}' --storage postgresql://me:***@host/db"
+    assert f"optuna delete-study {study}\n" in done.stdout
+
+
+def test_an_mlflow_run_whose_tags_name_another_folder_stays(swept, main):
+    mine = swept.mlflow()["seed=0"].info.run_id
+    client(swept.outputs).set_tag(mine, "run_folder", "0" * 32)
+    done = main(*swept.line, program="sweep")
+    assert done.returncode == 0, done.stderr
+    assert f"  stays: MLflow run {mine}: " in done.stdout
+    assert not (swept.outputs / "runs" / swept.runs[0]).exists()
+    assert swept.mlflow()["seed=0"].info.run_id == mine
+
+
+def test_an_interrupted_removal_is_finished_before_another_one(swept, main):
+    (swept.outputs / "removing" / swept.first.id / "sweeps").mkdir(parents=True)
+    swept.first.path.rename(swept.outputs / "removing" / swept.first.id / "sweeps" / swept.first.id)
+    done = main("rm", f"sweep={swept.second.id}", "dry_run=false", program="sweep")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"lenet-sweep rm sweep={swept.first.id} dry_run=false" in done.stderr
     assert main("rm", "sweep=last", "dry_run=false", program="sweep").returncode == 0
-    assert optuna.get_all_study_names(storage) == [other.study_name]
-    assert counts(lenet_train(*line, outputs=ready)) == ({"finished": 2}, 2, 0)
+    assert not (swept.outputs / "runs" / swept.runs[0]).exists()
+    assert swept.second.path.exists()
 
 
 @pytest.mark.slow(seconds=9)
