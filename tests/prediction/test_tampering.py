@@ -24,8 +24,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.tracking.delivery.adopt import take_over_one
 from lenet_exp.tracking.models.logged import MAX_BYTES
-from lenet_exp.tracking.models.model import WEIGHTS
-from lenet_exp.tracking.models.model_files import EXPORTED
+from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.tools.commands import SMALL, lenet_train

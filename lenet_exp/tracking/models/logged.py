@@ -15,8 +15,7 @@ from lenet_exp.files import from_json
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.models.model import WEIGHTS
-from lenet_exp.tracking.models.model_files import EXPORTED
+from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
 from lenet_exp.training.trained.weights import load_weights
 
 if TYPE_CHECKING:

@@ -11,16 +11,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lenet_exp.config.params import params
+from lenet_exp.config.schema import Config
 from lenet_exp.folders.records import Record, record_json
-from lenet_exp.tracking.models.model_files import write_model_files
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.trained.weights import Arrays, save_arrays
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, EXPORTED = "weights.safetensors", "data/model.pt2"
+EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
 
 
 def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
@@ -55,6 +58,29 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
     outputs = store.client.get_run(run_id).outputs
     if not any(output.model_id == model_id for output in (outputs.model_outputs if outputs else [])):
         store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=record.best_epoch or 0)])
+
+
+def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
+    """Makes the folder `path`, by which MLflow serves the model: the exported network, its signature, an example."""
+    import mlflow.pytorch
+    import torch
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from lenet_exp.training.lenet5 import rebuild
+
+    mlflow.pytorch.save_model(
+        rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()}),
+        str(path),
+        mlflow_model=Model(run_id=run_id, model_id=model_id),
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10))]),
+        ),
+        input_example=np.zeros((EXAMPLE_SIZE, 1, 32, 32), np.float32),
+        pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
+        serialization_format="pt2",
+    )
 
 
 def _create(record: Record, store: Store, run_id: str) -> LoggedModel:

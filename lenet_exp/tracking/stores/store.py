@@ -22,7 +22,6 @@ from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.client import client_of
 from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
-from lenet_exp.tracking.stores.empty_store import fill
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store, without_stray_folders
 
@@ -192,7 +191,6 @@ def _create_sqlite(path: Path) -> None:
             return
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
-        fill(aside)
         with without_stray_folders(sqlite_uri(aside)):
             store = SqlAlchemyStore(sqlite_uri(aside), _artifacts_beside(path))
         store.engine.dispose()
