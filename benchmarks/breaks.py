@@ -214,8 +214,8 @@ BREAKS = {
     "rivals": Break(  # of two at the same moment the later one stays
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
-        old="best = max([*rivals, mine]",
-        new="best = max([mine]",
+        old="rivals = [version for version in _versions(store, name) if _is_on(version, mine)]",
+        new="rivals = [mine]",
         tests="tests/tracking/models/test_champion.py -k slept",
     ),
     "worker": Break(

@@ -45,8 +45,8 @@ class StoreAway(Exception):
 
 @dataclass(frozen=True)
 class Store:
-    """An open store: its address, a client, the experiment that runs go to, the outputs folder whose runs they are, and
-    runs known to be there."""
+    """An open store: its address, a client, the experiment of the runs, the outputs folder whose runs they are, runs
+    known to be there, and registered models that this user may not write."""
 
     uri: str
     client: MlflowClient
@@ -54,6 +54,7 @@ class Store:
     experiment_id: str
     outputs: Path
     seen: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:

@@ -164,7 +164,7 @@ def test_of_outputs_folders_that_race_the_best_run_stays_in_whatever_order_and_w
         run_ids = {accuracy: new_run(store) for accuracy in accuracies}
         crowns = {a: (called(record, f"set{seed}", a), run_ids[a], model) for a in accuracies}
         race(store, tmp_path, seed, crowns, {a: (draw.randrange(9), draw.random() < 0.5) for a in accuracies[:2]})
-        assert champion(store, f"lenet5-set{seed}").run_id == run_ids[0.995], seed
+        assert champion(store.client, f"lenet5-set{seed}").run_id == run_ids[0.995], seed
         registered = [v.run_id for v in store.client.search_model_versions(f"name = 'lenet5-set{seed}'")]
         assert len(registered) == len(set(registered)), seed  # no run twice
 
@@ -191,19 +191,20 @@ def test_one_that_slept_for_a_day_does_not_put_a_better_one_aside(trained, tmp_p
             connection.execute("UPDATE model_versions SET creation_time = creation_time - 86400000")
         go.set()
         assert not told.result(60)
-    assert champion(store, "lenet5-digits").run_id == better
+    assert champion(store.client, "lenet5-digits").run_id == better
 
 
-def test_a_champion_that_a_person_chose_is_not_put_back(trained):
-    """Neither by a run that is better than it, nor by the run that it was before, which is delivered again."""
+def test_a_champion_that_a_person_chose_stays_until_a_run_beats_it(trained):
+    """Then the best of all versions is champion again; a version that should not be is deleted."""
     store, record, model = trained
     (first,) = versions(store.outputs)
     best, next_best = new_run(store), new_run(store)
     assert crown(store, replace(record, best_val_accuracy=0.995), best, model)
     store.client.set_registered_model_alias("lenet5-digits", "champion", first.version)
     assert not crown(store, replace(record, best_val_accuracy=0.995), best, model)
-    assert crown(store, replace(record, best_val_accuracy=0.98), next_best, model)
-    assert champion(store, "lenet5-digits").run_id == next_best
+    assert champion(store.client, "lenet5-digits").run_id == first.run_id
+    assert not crown(store, replace(record, best_val_accuracy=0.98), next_best, model)
+    assert champion(store.client, "lenet5-digits").run_id == best
     assert len(versions(store.outputs)) == 3
 
 

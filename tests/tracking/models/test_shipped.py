@@ -79,4 +79,4 @@ def test_the_first_run_has_to_beat_it(main, ready, workdir, monkeypatch):
     np.testing.assert_allclose(answers, expected, atol=1e-4)
 
     assert crown(opened, better, *mine)
-    assert str(champion(opened, "lenet5-mnist").version) == "2"
+    assert str(champion(opened.client, "lenet5-mnist").version) == "2"
