@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from lenet_exp.addresses import hide_password, sqlite_path
 from lenet_exp.config.plain import from_plain
@@ -21,8 +21,8 @@ from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.models.champion import ABSENT, ALIAS, registered_name
-from lenet_exp.tracking.models.logged import logged_model, model_at, read_weights
+from lenet_exp.tracking.models.champion import ALIAS, champion, registered_name
+from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, read_weights
 from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
 from lenet_exp.tracking.stores.store import connect
 from lenet_exp.training.lenet5 import LeNet5, rebuild
@@ -85,45 +85,55 @@ def load_model(name: str | None, uri: str, dataset: str, trust: str | None = Non
 
 def load_run(run_id: str, uri: str, trust: str | None = None) -> TrainedModel:
     """The logged model of an MLflow run."""
-    from mlflow.exceptions import MlflowException
-
-    client = connect(uri)
-    try:
+    client, name = connect(uri), f"runs:/{run_id}"
+    with asking(name, uri):
         weights, record = logged_model(client, uri, client.get_run(run_id))
-    except (MlflowException, OSError) as e:
-        raise UserError(hide_password(f"runs:/{run_id}: {first_line(e)} (store {uri})")) from e
-    return TrainedModel(_of_record(f"runs:/{run_id}", record, weights, trust), f"runs:/{run_id}", record, run_id)
+    return TrainedModel(_of_record(name, record, weights, trust), name, record, run_id)
 
 
 def load_registered(name: str, alias: str, uri: str, trust: str | None = None) -> TrainedModel:
     """The version of a registered model that an alias points to."""
-    from mlflow.exceptions import MlflowException
-
     client = connect(uri)
-    try:
+    with asking(f"trained_model={name}@{alias}", uri):
         return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust)
-    except (MlflowException, OSError) as e:
-        raise UserError(hide_password(f"trained_model={name}@{alias}: {first_line(e)} (store {uri})")) from e
 
 
 def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedModel:
     """The champion of a data set: the registered one, else the model that the package ships."""
-    from mlflow.exceptions import MlflowException
+    version = find_champion(dataset, uri)
+    if version is None:
+        return _load_shipped(dataset, uri)
+    with asking(f"dataset={dataset}", uri):
+        return _load_version(connect(uri), uri, version, ALIAS, trust)
 
+
+def find_champion(dataset: str, uri: str) -> ModelVersion | None:
+    """The registered champion of a data set; None where there is none, or no store.
+
+    Raises:
+        UserError: the store does not answer.
+    """
     database = sqlite_path(uri)
     if database is not None and not database.exists():
-        return _load_shipped(dataset, uri)
+        return None
     client = connect(uri)
+    with asking(f"dataset={dataset}", uri):
+        return champion(client, registered_name(dataset))
+
+
+@contextmanager
+def asking(what: str, uri: str) -> Iterator[None]:
+    """Around questions to a store.
+
+    Raises:
+        UserError: it has no such thing, or does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
     try:
-        version = client.get_model_version_by_alias(registered_name(dataset), ALIAS)
-    except MlflowException as e:
-        if e.error_code not in ABSENT:
-            raise UserError(hide_password(f"dataset={dataset}: {first_line(e)} (store {uri})")) from e
-        return _load_shipped(dataset, uri)
-    try:
-        return _load_version(client, uri, version, ALIAS, trust)
+        yield
     except (MlflowException, OSError) as e:
-        raise UserError(hide_password(f"dataset={dataset}: {first_line(e)} (store {uri})")) from e
+        raise UserError(hide_password(f"{what}: {first_line(e)} (store {uri})")) from e
 
 
 def _load_shipped(dataset: str, uri: str) -> TrainedModel:
@@ -176,13 +186,11 @@ def load_file(path: Path, trust: str | None = None) -> TrainedModel:
     return TrainedModel(_checked(str(path), config, digest, weights, trust), path.name, record)
 
 
-def _of_record(name: str, record: Record, weights: dict[str, torch.Tensor], trust: str | None) -> LeNet5:
+def _of_record(name: str, record: Record, weights: Weights, trust: str | None) -> LeNet5:
     return _checked(name, record.config, record.weights_digest, weights, trust)
 
 
-def _checked(
-    name: str, config: Config, known: str | None, weights: dict[str, torch.Tensor], trust: str | None
-) -> LeNet5:
+def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: str | None) -> LeNet5:
     """Args:
     config: of the network at least.
     known: the weights' digest; None where it is not known.

@@ -1,7 +1,7 @@
 """What MLflow keeps of a trained model, read back: a record (JSON) and weights (tensors), and nothing else.
 
 `mlflow.pytorch.load_model` is not for this: it unpickles, and imports, whatever the artifact names. A model without
-weights.safetensors is of an older release; its weights are in the pt2 file as raw bytes, or still in a run folder.
+weights.safetensors is of an older release; its weights are in the pt2 file as raw bytes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import from_json
 from lenet_exp.folders.records import Record, record_of
-from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
 from lenet_exp.training.trained.weights import load_weights
 
@@ -53,7 +51,7 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
         known = run.data.tags.get("weights_digest", record.weights_digest)
         if known is None or known != record.weights_digest:
             raise UserError(f"{name}: its record.json does not name the weights that the run has (digest {known})")
-        return _weights(uri, location, record, Path(scratch), name), record
+        return _weights(uri, location, Path(scratch), name), record
 
 
 def read_record(path: Path) -> Record:
@@ -88,7 +86,7 @@ def _check_size(size: int) -> None:
         raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
 
 
-def _weights(uri: str, location: str, record: Record, scratch: Path, name: str) -> Weights:
+def _weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
     from mlflow import artifacts
     from mlflow.exceptions import MlflowException
 
@@ -103,28 +101,10 @@ def _weights(uri: str, location: str, record: Record, scratch: Path, name: str) 
             return read_weights(fetched(WEIGHTS))[0]
         except (ValueError, OSError) as e:
             raise UserError(f"{name}: its {WEIGHTS} can't be read ({first_line(e)})") from e
-    try:
-        from lenet_exp.training.trained.exported import read_exported
+    from lenet_exp.training.trained.exported import read_exported
 
+    try:
         return read_exported(fetched(EXPORTED))
     except (ValueError, OSError, MlflowException) as e:
-        found = _in_run_folders(record)
-        if found is not None:
-            return found
         wrong = "fetched" if isinstance(e, MlflowException) else f"read ({first_line(e)})"  # theirs has many lines
-        raise UserError(
-            f"{name}: its model has no {WEIGHTS}, its {EXPORTED} can't be {wrong}, and no run folder of "
-            f"{outputs_dir()} has its weights"
-        ) from e
-
-
-def _in_run_folders(record: Record) -> Weights | None:
-    """The weights of the record's digest, where the run was trained in this outputs folder; the caller checks them."""
-    for path in sorted((outputs_dir() / "runs").glob("*/record.json")):
-        folder = RunFolder(path.parent)
-        kept = folder.record()
-        if kept is not None and kept.weights_digest == record.weights_digest:
-            weights = folder.best_weights()
-            if weights is not None:  # else damaged: perhaps another folder has them
-                return weights
-    return None
+        raise UserError(f"{name}: its model has no {WEIGHTS}, and its {EXPORTED} can't be {wrong}") from e

@@ -6,6 +6,8 @@ import json
 import logging
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +51,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
     database = sqlite_path(uri)
     if model.run_id is None and database is not None and not database.exists():
         return None
-    try:
+    with _or_warned(uri):
         client = connect(uri)
         run = model.run_id or _run_of(client, model.record)
         if run is None:
@@ -63,10 +65,8 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
         times = len(client.get_metric_history(run, "test_accuracy"))  # one point each time, and none is lost in a race
         for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
             client.set_tag(run, tag, str(value))
-    except Exception as e:  # the figures are on the terminal; a store that is away must not hide them
-        log.warning("not logged to MLflow (%s): %s", hide_password(uri), why_refused(uri, e) or first_line(e))
-        return None
-    return Logged(run, times)
+        return Logged(run, times)
+    return None
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTest | None, re
     run = sweep.started().mlflow_runs.get(hide_password(address))
     if run is None:
         return None
-    try:
+    with _or_warned(address):
         client = connect(address)
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
         if of is not None:
@@ -99,10 +99,17 @@ def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTest | None, re
             if of.sd is not None:
                 client.log_metric(run, "test_accuracy_sd", of.sd, timestamp=now)
             client.set_tag(run, "test_of", str(checked({"test_of": of.configuration})["test_of"]))
+        return run
+    return None
+
+
+@contextmanager
+def _or_warned(uri: str) -> Iterator[None]:
+    """The figures are on the terminal; a store that is away must not hide them."""
+    try:
+        yield
     except Exception as e:
-        log.warning("not logged to MLflow (%s): %s", hide_password(address), why_refused(address, e) or first_line(e))
-        return None
-    return run
+        log.warning("not logged to MLflow (%s): %s", hide_password(uri), why_refused(uri, e) or first_line(e))
 
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:

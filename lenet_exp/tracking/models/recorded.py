@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lenet_exp.addresses import hide_password, sqlite_path
+from lenet_exp.addresses import hide_password
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
 from lenet_exp.files import read_json, user_path
 from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
@@ -19,11 +18,11 @@ from lenet_exp.folders.records import Record, record_of
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.folders.seal import broken
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.models.champion import ABSENT, ALIAS, registered_name
+from lenet_exp.tracking.models.champion import ALIAS, registered_name
+from lenet_exp.tracking.models.load import asking, find_champion
 from lenet_exp.tracking.models.logged import logged_model, read_record, read_weights
 from lenet_exp.tracking.models.shipped import shipped_file
-from lenet_exp.tracking.stores.points import EPOCH_METRICS
-from lenet_exp.tracking.stores.store import answering, connect
+from lenet_exp.tracking.stores.store import connect
 from lenet_exp.training.epoch import EpochResult
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Recorded:
         name: as a person would call it.
         record: None where it has none (yet), or none that can be believed.
         altered: what is not as it was written, in one line that names it; empty where nothing is.
-        epochs: from the first; those of a store lack step losses and the weights' digests, a model file's are empty.
+        epochs: from the first; empty where there is no run folder.
         weights: the best ones; None where they can't be had.
         folder: where it lies in one.
         mlflow_runs: its MLflow runs: the addresses of their stores, without passwords, and their ids.
@@ -124,19 +123,10 @@ def _of_file(path: Path, name: str) -> Recorded:
 
 
 def _champion(dataset: str, uri: str) -> Recorded:
-    from mlflow.exceptions import MlflowException
-
-    shipped, database = shipped_file(dataset), sqlite_path(uri)
-    if database is None or database.exists():
-        client = connect(uri)
-        try:
-            version = client.get_model_version_by_alias(registered_name(dataset), ALIAS)
-        except MlflowException as e:
-            if e.error_code not in ABSENT:
-                raise UserError(hide_password(f"run={CHAMPION}{dataset}: {first_line(e)} (store {uri})")) from e
-        else:
-            found = _of_mlflow_id(str(version.run_id), uri)
-            return replace(found, name=f"{version.name}@{ALIAS} (version {version.version}), {found.name}")
+    version, shipped = find_champion(dataset, uri), shipped_file(dataset)
+    if version is not None:
+        found = _of_mlflow_id(str(version.run_id), uri)
+        return replace(found, name=f"{version.name}@{ALIAS} (version {version.version}), {found.name}")
     if shipped is None:
         raise UserError(f"run={CHAMPION}{dataset}: no champion in {hide_password(uri)}, and none is shipped")
     return _of_file(shipped, f"{registered_name(dataset)} (shipped with lenet_exp)")
@@ -147,18 +137,9 @@ def _of_mlflow_id(which: str, uri: str) -> Recorded:
     for folder in all_runs(outputs_dir()):
         if any(entry.run_id == which for entry in folder.delivered().mlflow_runs):
             return _of_folder(folder, uri)
-    from mlflow.exceptions import MlflowException
-
     client = connect(uri)
-    with answering(uri):
-        try:
-            run = client.get_run(which)
-        except MlflowException as e:
-            if e.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise UserError(
-                f"run={which}: no run folder in {outputs_dir()}/runs and no MLflow run in {hide_password(uri)}"
-            ) from e
+    with asking(f"run={which}: no run folder in {outputs_dir()}/runs", uri):
+        run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
             raise UserError(f"run={which}: a sweep; allowed is one of its runs")
         return _of_store(client, uri, run)
@@ -174,7 +155,7 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> Recorded:
         try:
             record, changed = read_record(path), broken(read_json(path))
         except ValueError as e:
-            return replace(found, altered=f"{name}: its record.json can't be read ({first_line(e)})")
+            changed = first_line(e)
     if changed is not None:
         return replace(found, altered=f"{name}: its record.json can't be believed ({changed})")
     wrong = _other_in_mlflow(run, record)
@@ -186,7 +167,7 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> Recorded:
             weights, _ = logged_model(client, uri, run)
         except UserError as e:
             return replace(found, record=record, altered=str(e))
-    return replace(found, record=record, epochs=_epochs(client, run), weights=weights)
+    return replace(found, record=record, weights=weights)
 
 
 def _other_in_mlflow(run: Run, record: Record) -> str:
@@ -195,21 +176,3 @@ def _other_in_mlflow(run: Run, record: Record) -> str:
     names = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
     wrong = [f"{name} {shown[name]}" for name in names if name in shown and shown[name] != getattr(record, name)]
     return f"MLflow shows {', '.join(wrong)}, and its record.json another" if wrong else ""
-
-
-def _epochs(client: MlflowClient, run: Run) -> list[EpochResult]:
-    """From the points of the run's metrics, which are doubles, bit for bit."""
-    columns: dict[int, dict[str, float]] = {}
-    ended: dict[int, int] = {}
-    for name in EPOCH_METRICS if "val_accuracy" in run.data.metrics else ():
-        for point in client.get_metric_history(run.info.run_id, name):
-            columns.setdefault(point.step, {})[name] = point.value
-            ended[point.step] = point.timestamp
-    return list(_whole(columns, ended))
-
-
-def _whole(columns: dict[int, dict[str, float]], ended: dict[int, int]) -> Iterable[EpochResult]:
-    for epoch, values in sorted(columns.items()):
-        if len(values) == len(EPOCH_METRICS):
-            kept: dict[str, Any] = {**values, "epoch": epoch, "time_ms": ended[epoch]}
-            yield EpochResult(step_losses=[], improved=False, **kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 from lenet_exp.config.params import params
@@ -33,23 +32,13 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
     Returns:
         Its record, the run's id and the logged model's.
     """
-    path = shipped_file(record.dataset)
+    from mlflow.entities import Metric, Param
+
+    path, client = shipped_file(record.dataset), store.client
     assert path is not None
     weights, metadata = load_arrays(path)
     query = f"tags.kind = 'shipped' and tags.fingerprint = '{record.fingerprint}'"
-    found = store.client.search_runs([store.experiment_id], query, max_results=1)
-    run_id = found[0].info.run_id if found else _create_run(store, record)
-    _log_numbers(store, run_id, record)
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "record.json").write_text(metadata["record"])
-        store.client.log_artifact(run_id, f"{scratch}/record.json")
-    model_id = log_model(weights, record, store, run_id)
-    link_model(store, run_id, model_id, record)
-    store.client.set_terminated(run_id, "FINISHED", end_time=record.ended_ms)
-    return record, run_id, model_id
-
-
-def _create_run(store: Store, record: Record) -> str:
+    found = client.search_runs([store.experiment_id], query, max_results=1)
     tags = {
         "kind": "shipped",
         "fingerprint": record.fingerprint,
@@ -57,14 +46,13 @@ def _create_run(store: Store, record: Record) -> str:
         "outcome": record.outcome,
     }
     name = f"{record.dataset}, shipped with lenet_exp"
-    run = store.client.create_run(store.experiment_id, start_time=record.created_ms, run_name=name, tags=tags)
-    return str(run.info.run_id)
-
-
-def _log_numbers(store: Store, run_id: str, record: Record) -> None:
-    """Again, if a crash came in between: the same points and params are none twice."""
-    from mlflow.entities import Metric, Param
-
+    run = found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
+    run_id = str(run.info.run_id)
+    # Again, if a crash came in between: the same points and params are none twice.
     metrics = [Metric(name, getattr(record, name), record.ended_ms, 0) for name in ("best_val_accuracy", "best_epoch")]
-    values = [Param(k, v) for k, v in params(record.config).items()]
-    store.client.log_batch(run_id, metrics=metrics, params=values)
+    client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in params(record.config).items()])
+    client.log_text(run_id, metadata["record"], "record.json")
+    model_id = log_model(weights, record, store, run_id)
+    link_model(store, run_id, model_id, record)
+    client.set_terminated(run_id, "FINISHED", end_time=record.ended_ms)
+    return record, run_id, model_id
