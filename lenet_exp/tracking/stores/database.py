@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -20,12 +18,10 @@ LOCK = 0x6C656E6574  # of all who make MLflow's tables in a database; any number
 # What stays as it is until a person changes something. libpq has no code for it while it connects, only the server's
 # words; those of a server that speaks another language count as "away", and training goes on with that warning.
 REFUSES = re.compile(
-    r"password authentication failed.*|no password supplied.*|role \"[^\"]*\" does not exist|"
-    r"role \"[^\"]*\" is not permitted to log in|"
-    r"database \"[^\"]*\" does not exist|no pg_hba\.conf entry.*|\w+ authentication failed for user.*|"
-    r"permission denied for .*|certificate verify failed.*|root certificate file .* does not exist|"
-    r"could not read root certificate.*|server certificate for .* does not match host name.*|"
-    r"server does not support SSL.*|invalid \w+ value.*|invalid (?:connection option|URI query parameter).*"
+    r"(?:\w+ authentication failed|no password supplied|no pg_hba\.conf entry|permission denied for|invalid \w+ value|"
+    r"(?:role|database|root certificate file) \"[^\"]*\" (?:does not exist|is not permitted)|certificate verify failed|"
+    r"could not read root certificate|server certificate for .* does not match|server does not support SSL|"
+    r"invalid connection option|invalid URI query parameter).*"
 )
 
 
@@ -37,17 +33,15 @@ def is_postgres(uri: str) -> bool:
 def driver_uri(uri: str, seconds: int = 0) -> str:
     """The address as MLflow gets it: with a driver that is installed, and waiting at most so long for a connection.
 
-    SQLAlchemy takes `postgresql://` for psycopg 3 from its release 2.1 on, before for psycopg2; here it means whichever
-    is there, psycopg 3 first. Another store's address stays as it is.
+    SQLAlchemy takes `postgresql://` for psycopg 3 only from its release 2.1 on. Another store's address stays as it is.
     """
     if not is_postgres(uri):
         return uri
     from sqlalchemy.engine import make_url
 
     url = make_url(uri)
-    if url.drivername == POSTGRES:
-        drivers = [driver for driver in ("psycopg", "psycopg2") if find_spec(driver) is not None]
-        url = url.set(drivername=f"{POSTGRES}+{drivers[0]}" if drivers else POSTGRES)
+    if url.drivername == POSTGRES and find_spec("psycopg") is not None:
+        url = url.set(drivername=f"{POSTGRES}+psycopg")
     if url.get_driver_name() in ("psycopg", "psycopg2") and seconds and "connect_timeout" not in url.query:
         url = url.update_query_dict({"connect_timeout": str(seconds)})
     return str(url.render_as_string(hide_password=False))
@@ -71,15 +65,16 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
         StoreError: the tables are of another MLflow, or this user may not write them.
         SQLAlchemyError: it does not let one in, or does not answer.
     """
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool
 
     engine = create_engine(uri, poolclass=NullPool)
     try:
-        if not _ready(engine):
-            with _locked(engine) as connection:
-                if not _ready(engine):
-                    _make_tables(engine, connection, uri, name, artifacts)
+        # MLflow makes its tables without a lock. This one is the transaction's, so that it also holds through a pooler,
+        # and ends with the process.
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+            _make_tables(engine, connection, uri, name, artifacts)
         if write:
             with engine.connect() as connection:
                 _check_writable(connection, name)
@@ -87,35 +82,17 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
         engine.dispose()
 
 
-def _ready(engine: Engine) -> bool:
-    """Whether all that MLflow would make at its first start is there."""
-    from mlflow.store.db.utils import _all_tables_exist
-    from sqlalchemy import text
-
-    if not _all_tables_exist(engine):
-        return False
-    with engine.connect() as connection:
-        return connection.execute(text("SELECT 1 FROM experiments LIMIT 1")).first() is not None
-
-
-@contextlib.contextmanager
-def _locked(engine: Engine) -> Iterator[Connection]:
-    """MLflow makes its tables without a lock. This one is the transaction's, so that it also holds through a pooler,
-    and ends with the process."""
-    from sqlalchemy import text
-
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-        yield connection
-
-
 def _make_tables(engine: Engine, connection: Connection, uri: str, name: str, artifacts: str) -> None:
+    """Makes what MLflow would make at its first start, unless it is there."""
     import mlflow
     from mlflow.store.db.utils import _all_tables_exist
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import inspect, text
 
-    if not _all_tables_exist(engine) and inspect(connection).has_table("alembic_version"):
+    if _all_tables_exist(engine):
+        if connection.execute(text("SELECT 1 FROM experiments LIMIT 1")).first() is not None:
+            return
+    elif inspect(connection).has_table("alembic_version"):
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         if revision is not None:  # MLflow would bring a lab's tables up to its own release, unasked
             raise StoreError(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1000
-RUNNING = {"RUNNING": "running", "SCHEDULED": "running", "KILLED": "killed", "FAILED": "failed", "FINISHED": "finished"}
 
 log = logging.getLogger("lenet_exp")
 
@@ -78,7 +77,7 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         id=run.data.tags.get("run_folder", run_id),
         flags=flags,
         seed=seed,
-        outcome=RUNNING[run.info.status] if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
+        outcome="running" if run.info.status == "RUNNING" else run.data.tags.get("outcome", "failed"),
         best_val_accuracy=metrics.get("best_val_accuracy"),
         best_epoch=int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
         seconds_to_best=metrics.get("seconds_to_best"),

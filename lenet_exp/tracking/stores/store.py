@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_uri
@@ -20,7 +20,6 @@ from lenet_exp.config.schema import Store as StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.tracking.stores.client import client_of
 from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store, without_stray_folders
@@ -109,8 +108,8 @@ def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
     mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
     check_answers(address, REQUEST_SECONDS)
     if is_postgres(uri):
-        check_database(address, hide_password(uri), (outputs / "mlartifacts").as_uri(), write=write)
-    return client_of(mlflow, address)
+        check_database(address, hide_password(uri), _artifacts_beside(outputs / "mlflow.db"), write=write)
+    return cast("MlflowClient", mlflow.MlflowClient(tracking_uri=address))
 
 
 @contextmanager
@@ -131,12 +130,13 @@ def answering(uri: str) -> Iterator[None]:
 def _explained(uri: str) -> Iterator[None]:
     """Says of MLflow's errors whether the store is away or can't be used at all."""
     mlflow = import_mlflow()
+    from google.protobuf.json_format import ParseError  # of an answer that is not one of an MLflow server
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as e:
+    except (MlflowException, ParseError, SQLAlchemyError, OSError) as e:
         shown, text = hide_password(uri), str(e)
         if "out-of-date database schema" in text or "Can't locate revision" in text:
             raise StoreError(
@@ -193,8 +193,7 @@ def _create_sqlite(path: Path) -> None:
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
         with without_stray_folders(sqlite_uri(aside)):
-            store = SqlAlchemyStore(sqlite_uri(aside), _artifacts_beside(path))
-        store.engine.dispose()
+            SqlAlchemyStore(sqlite_uri(aside), _artifacts_beside(path)).engine.dispose()
         os.replace(aside, path)
 
 
@@ -208,11 +207,8 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
     found = client.get_experiment_by_name(name)
     if found is None:
         location = None
-        database = sqlite_path(uri)
-        if database is not None:
-            location = f"{_artifacts_beside(database)}/{_path_safe(name)}"
-        elif not urlsplit(uri).scheme.startswith("http"):  # a database server keeps no files
-            location = f"{(outputs / 'mlartifacts').as_uri()}/{_path_safe(name)}"
+        if not urlsplit(uri).scheme.startswith("http"):  # a database server keeps no files
+            location = f"{_artifacts_beside(sqlite_path(uri) or outputs / 'mlflow.db')}/{_path_safe(name)}"
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:
@@ -239,11 +235,10 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
     try:
         granted(lambda: client.set_experiment_tag(experiment_id, WRITTEN_BY, "true"))
     except MlflowException as e:
-        refused = why_refused(uri, e) if e.error_code == "PERMISSION_DENIED" else None
-        if refused is None:
+        if e.error_code != "PERMISSION_DENIED":
             raise
         raise StoreError(
-            f"tracking.uri={hide_password(uri)}: experiment {name} can't be written: {refused}; "
+            f"tracking.uri={hide_password(uri)}: experiment {name} can't be written: {why_refused(uri, e)}; "
             "tracking.experiment=name is one of your own"
         ) from e
 

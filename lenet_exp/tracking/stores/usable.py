@@ -59,19 +59,13 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
 def _check_driver(uri: str) -> None:
     """What SQLAlchemy needs for a database server."""
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    from sqlalchemy.exc import ArgumentError
 
     try:
-        url = make_url(driver_uri(uri))
-        dialect = url.get_dialect()
-        dialect.import_dbapi()
-    except NoSuchModuleError:
-        _refuse(uri, "SQLAlchemy knows no such database or driver")
-    except ImportError as e:
-        missing, how = e.name or first_line(e), EXTRA if is_postgres(uri) else "install it beside lenet_exp"
-        _refuse(uri, f"its driver {missing} is not installed; {how}")
-    except ArgumentError as e:
-        _refuse(uri, first_line(e))
+        make_url(driver_uri(uri)).get_dialect().import_dbapi()
+    except (ArgumentError, ImportError) as e:
+        how = EXTRA if is_postgres(uri) else "install its driver beside lenet_exp"
+        _refuse(uri, f"SQLAlchemy has no driver for it ({first_line(e)}); {how}")
 
 
 def check_artifacts(experiment: str, location: str) -> None:
