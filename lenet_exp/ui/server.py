@@ -23,7 +23,6 @@ from lenet_exp.addresses import hide_password, sqlite_path
 from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.stopping import asked
 from lenet_exp.tracking.stores.database import driver_uri
-from lenet_exp.tracking.stores.usable import without_stray_folders
 
 HOST = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")
@@ -138,12 +137,6 @@ class Server:
 def serving(uri: str, listening: socket.socket, host: str = HOST) -> Iterator[Server]:
     """MLflow's server of the store `uri` on a socket of `listen`, to which the same host was given; on leaving, it and
     all that it started have ended."""
-    with without_stray_folders(uri), _serving(uri, listening, host) as server:
-        yield server
-
-
-@contextlib.contextmanager
-def _serving(uri: str, listening: socket.socket, host: str) -> Iterator[Server]:
     port = listening.getsockname()[1]
     command = ["--host", host, "--port", str(port), "--workers", "1", "--app-name", _app(), *_allowed(host, port)]
     # The socket is the server's stdin, so that it passes through `mlflow server` to uvicorn.

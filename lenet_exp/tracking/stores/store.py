@@ -22,7 +22,7 @@ from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
 from lenet_exp.tracking.stores.refused import why_refused
-from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store, without_stray_folders
+from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,13 +75,11 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
     uri = store_uri(tracking.uri, outputs)
     check_store(uri)
     database = sqlite_path(uri)
-    with _explained(uri), without_stray_folders(uri) as quoted:
+    with _explained(uri):
         if database is not None:
             _create_sqlite(database)
         client = _client(uri, outputs, write=True)
         experiment_id = _experiment_id(client, tracking.experiment, uri, outputs)
-        if quoted:
-            client.search_registered_models(max_results=1)
         return Store(uri, client, tracking.experiment, experiment_id, outputs)
 
 
@@ -95,11 +93,9 @@ def connect(uri: str) -> MlflowClient:
     if database is not None and not database.exists():
         raise StoreError(f"{database}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
     check_store(uri, write=False)
-    with answering(uri), without_stray_folders(uri) as quoted:
+    with answering(uri):
         client = _client(uri, outputs_dir(), write=False)
         client.search_experiments(max_results=1)
-        if quoted:
-            client.search_registered_models(max_results=1)
         return client
 
 
@@ -192,8 +188,7 @@ def _create_sqlite(path: Path) -> None:
             return
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
-        with without_stray_folders(sqlite_uri(aside)):
-            SqlAlchemyStore(sqlite_uri(aside), _artifacts_beside(path)).engine.dispose()
+        SqlAlchemyStore(sqlite_uri(aside), _artifacts_beside(path)).engine.dispose()
         os.replace(aside, path)
 
 

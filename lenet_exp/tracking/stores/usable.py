@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
@@ -98,25 +96,6 @@ def check_answers(uri: str, seconds: float) -> None:
     if url.host and port:  # else a socket file or a name that only the driver knows
         with socket.create_connection((url.host, port), timeout=seconds):
             pass
-
-
-@contextmanager
-def without_stray_folders(uri: str) -> Iterator[bool]:
-    """MLflow makes the parents of an SQLite file by its address as it stands, quoted characters and all.
-
-    It does so when it opens the store, and once more for the registry. Yields whether there are such characters.
-    """
-    database, written = sqlite_path(uri), Path(uri.removeprefix(SQLITE)).absolute()
-    if database in (None, written):
-        yield False
-        return
-    stray = [parent for parent in written.parents if not parent.exists()]
-    try:
-        yield True
-    finally:
-        for folder in stray:
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def _refuse(uri: str, why: str) -> NoReturn:

@@ -19,8 +19,8 @@ LINE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
 
 
 @pytest.mark.parametrize("name", ["a#b", "a;b'c/Über = x"])
-def test_the_store_lies_in_the_outputs_folder_and_nothing_beside_it(main, tmp_path, monkeypatch, name):
-    here, outputs = tmp_path / "here", tmp_path / "here" / name / "outputs"
+def test_the_store_lies_in_the_outputs_folder(main, tmp_path, monkeypatch, name):
+    outputs = tmp_path / "here" / name / "outputs"
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     done = main(*LINE)
     assert (done.returncode, "tracking.uri" in done.stderr) == (0, False), done.stderr
@@ -33,7 +33,6 @@ def test_the_store_lies_in_the_outputs_folder_and_nothing_beside_it(main, tmp_pa
     again = main(*LINE, f"tracking.uri='{store.uri}'" if "'" not in name else "seed=0")
     assert again.returncode == 0, again.stderr
     assert len(runs(store.client)) == 1
-    assert [path.name for path in here.iterdir()] == [Path(name).parts[0]]
     assert {path.name for path in outputs.iterdir() if path.name[0] != "."} == {"mlflow.db", "mlartifacts", "runs"}
 
 
