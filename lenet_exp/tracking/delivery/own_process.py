@@ -21,10 +21,11 @@ from types import TracebackType
 from typing import Any
 
 from lenet_exp.addresses import store_uri
-from lenet_exp.config.schema import Tracking
+from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.background import Beside, delivered_beside
+from lenet_exp.tracking.models.model import warm_up
 from lenet_exp.tracking.stores.store import import_mlflow
 
 END_SECONDS = 5.0  # for the other process to leave by itself, once nothing is asked of it
@@ -192,8 +193,8 @@ def _serve(pipe: _Shared) -> None:
             error = e
         if what != "live":
             pipe.send((value, error))
-        if what == "adopt" and tracking.plots:  # the run's process trains now
-            import lenet_exp.reports.files.plots  # noqa: F401
+        if what == "adopt":  # the run's process trains now
+            threading.Thread(target=_prepare_end, args=(tracking,), daemon=True).start()
 
 
 def _prepare(tracking: Tracking, outputs: Path) -> None:
@@ -201,6 +202,14 @@ def _prepare(tracking: Tracking, outputs: Path) -> None:
     import_mlflow()
     if not store_uri(tracking.uri, outputs).startswith("http"):
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+def _prepare_end(tracking: Tracking) -> None:
+    """Imports what delivering the end of a run will need."""
+    if tracking.plots:
+        import lenet_exp.reports.files.plots  # noqa: F401
+    if tracking.models is not Models.none:
+        warm_up()
 
 
 if __name__ == "__main__":

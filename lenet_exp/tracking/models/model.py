@@ -83,6 +83,14 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
     )
 
 
+def warm_up() -> None:
+    """Loads what exporting a model takes, some seconds in a new process."""
+    import mlflow.pytorch  # noqa: F401
+    import torch
+
+    torch.export.export(torch.nn.Identity(), (torch.zeros(2),))
+
+
 def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
     return store.client.create_logged_model(
         store.experiment_id,
