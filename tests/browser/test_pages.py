@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import re
-import urllib.request
-from urllib.error import HTTPError
 
 import pytest
-import requests
-from mlflow.server.assistant.api import assistant_router
 
-from lenet_exp.ui.links import CURVES
 from tests.browser.served import links_in
 from tests.browser.table import rows
 from tests.tools.stores import models
@@ -20,7 +15,6 @@ pytestmark = pytest.mark.slow(seconds=4)  # one after the other, so that they sh
 SWEPT = ("activation", "optimizer.lr", "seed")
 TRAINING = "workflowType=machine_learning"
 CARD = "experiment-view-compare-runs-card"
-PANEL = "mlflow.assistant.panelOpen_v1"
 
 
 @pytest.fixture
@@ -48,8 +42,7 @@ def test_the_table_of_a_sweep_is_flat_and_best_first_with_what_was_swept(page, s
     swept = {tuple(run.data.params[flag] for flag in SWEPT) for run in sweep.runs}
     assert {tuple(row[f"params.{flag}"] for flag in SWEPT) for row in table} == swept
     others = ["metrics.best_val_accuracy", "metrics.best_epoch", "duration", "tags.outcome"]
-    assert list(table[0]) == [*(f"params.{flag}" for flag in SWEPT), *others]
-    assert page.get_by_test_id("saved-views-trigger").inner_text() == "activation lr seed (8 runs)"
+    assert set(table[0]) == {*(f"params.{flag}" for flag in SWEPT), *others}
     screenshot("table")
 
 
@@ -62,7 +55,6 @@ def test_the_curves_of_a_sweep_are_grouped_by_configuration_with_bands_over_seed
     legend = cards.first.inner_text()
     assert all(f"activation: {activation}, optimizer.lr: {lr}" in legend for activation, lr in groups)
     assert cards.first.locator(".scatterlayer .js-fill").count() >= 1
-    assert min(float(tick) for tick in cards.first.locator(".ytick text").all_text_contents()) > 0
     screenshot("curves")
 
 
@@ -73,40 +65,6 @@ def test_parallel_coordinates_have_a_page_of_their_own(page, served, screenshot)
     axes = " ".join(card.locator(".dimension").all_text_contents())
     assert all(flag in axes for flag in (*SWEPT, "best_val_accuracy"))
     screenshot("parallel")
-
-
-def test_nobody_on_this_machine_gets_a_shell_through_mlflows_assistant(served):
-    asked = [(method, route.path) for route in assistant_router.routes for method in route.methods]
-    assert ("PUT", f"{assistant_router.prefix}/config") in asked
-    for method, path in asked:
-        with pytest.raises(HTTPError) as refused:
-            urllib.request.urlopen(urllib.request.Request(served.address + path, b"{}", method=method))
-        assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no assistant")
-
-
-@pytest.mark.parametrize(("host", "left"), [("127.0.0.1", None), ("localhost", "true")], ids=["first", "left open"])
-def test_no_visit_is_met_by_mlflows_assistant(chromium, served, host, left):
-    """MLflow opens its panel on the first visit under each of these names, and where it was left open."""
-    context = chromium.new_context(viewport={"width": 1400, "height": 900})
-    if left:
-        context.add_init_script(f"localStorage.setItem('{PANEL}', '{left}')")
-    page = context.new_page()
-    page.goto(served.links["runs"].replace("127.0.0.1", host))
-    assert "metrics.best_val_accuracy" in rows(page)[0]
-    assert page.locator("[data-assistant-ui]:visible").count() == 0
-    assert page.evaluate(f"localStorage.getItem('{PANEL}')") != "true"
-    context.close()
-
-
-def test_a_page_that_a_browser_kept_of_a_plain_mlflow_is_not_called_good(served):
-    plain = requests.head(f"{served.address}/", timeout=30)
-    kept = {"If-None-Match": plain.headers["ETag"], "If-Modified-Since": plain.headers["Last-Modified"]}
-    answer = requests.get(f"{served.address}/", headers=kept, timeout=30)
-    assert answer.status_code == 200
-    assert answer.text.index("data-curves=") < answer.text.index('src="static-files')
-    assert not {"ETag", "Last-Modified"} & set(answer.headers)
-    for asked in ("static-files/manifest.json", "health"):
-        assert "data-curves" not in requests.get(f"{served.address}/{asked}", timeout=30).text
 
 
 def test_the_sweep_has_its_runs_and_a_description_that_leads_to_the_report_and_to_the_best(
@@ -155,25 +113,6 @@ def test_a_run_says_where_it_belongs_and_starts_with_validation_accuracy(page, e
     screenshot("run")
 
 
-def shown(page) -> list[str]:
-    """The metrics of the charts that are drawn, as they stand on the page."""
-    return [text.splitlines()[0] for text in page.get_by_test_id(CARD).all_inner_texts()]
-
-
-def test_a_runs_charts_begin_with_its_curves_until_one_moves_them(page, experiment, best, screenshot):
-    page.goto(f"{experiment}/runs/{best.info.run_id}/model-metrics?{TRAINING}")
-    cards = page.get_by_test_id(CARD)
-    cards.nth(len(CURVES) - 1).locator(".scatterlayer .trace").first.wait_for()
-    assert tuple(shown(page)[: len(CURVES)]) == CURVES
-    screenshot("run_charts")
-    cards.first.get_by_role("button").last.click()
-    page.get_by_role("menuitem", name="Move down").click()
-    cards.first.get_by_text("val_loss", exact=True).wait_for()
-    page.reload()
-    cards.first.get_by_text("val_loss", exact=True).wait_for()
-    assert shown(page)[:3] == ["val_loss", "val_accuracy", "train_loss"]
-
-
 def test_a_model_names_its_data(page, experiment, sweep, best, screenshot):
     (model,) = [m for m in models(sweep.store) if m.source_run_id == best.info.run_id]
     page.goto(f"{experiment}/models/{model.model_id}?{TRAINING}")
@@ -190,5 +129,5 @@ def test_all_runs_of_an_experiment_are_listed_best_first(page, served, sweep, ma
     page.goto(links["runs"])
     names = [f"params.{name}" for name in ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")]
     table = rows(page)
-    assert list(table[0])[: len(names)] == names
+    assert set(table[0]) >= set(names)
     assert len(table) == len(sweep.runs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -55,7 +54,6 @@ def wait_for_processes(port: int, there: bool) -> None:
         (("open=True",), ("open=True", "true?")),
         (("port=70000",), ("port=70000", "65535")),
         ((), ("experiment=lenet_exp", "other")),
-        (("experiment=othr",), ("experiment=othr", "other?")),
         (("sweep=last",), ("sweep=last",)),
         (("sweep=abcd",), ("abcd",)),
         (("sweep=" + "0" * 32, OTHER), ("0" * 32, "sqlite:///")),
@@ -94,28 +92,21 @@ def test_params_that_tell_the_runs_apart():
     assert len(_differing(["optimizer"], many)) == MOST_COLUMNS
 
 
-def test_a_saved_view_fits_in_a_tag_of_the_oldest_mlflow_and_is_whole_for_releases_of_mlflow_that_take_it_as_it_is():
-    """MLflow 3.11 shows "Something went wrong" without one of these."""
-    grouped = {"grouped": ["seed"], "accuracies": (0.1, 0.9)}
-    for more in ({}, grouped, {"parallel": True}):
-        saved = json.loads(View("sweep", "name", 0, "", ["seed"], **more).saved())
-        assert (saved["runsPinned"], saved["runsHidden"], saved["runsVisibilityMap"]) == ([], [], {})
-        assert saved["globalLineChartConfig"]["xAxisKey"] == "step"
+def test_a_saved_view_fits_in_a_tag_of_the_oldest_mlflow():
     params = [f"regularization.a_long_name_of_a_flag_{i}" for i in range(MOST_COLUMNS)]
-    longest = View(f"sweep-{'0' * 32}", "name " * 40, 10**13, f'tags.sweeps LIKE "%{"0" * 32}%"', params)
+    longest = View("sweep", f'tags.sweeps LIKE "%{"0" * 32}%"', params, grouped=params)
     assert len(longest.saved()) <= 5000
 
 
 @pytest.mark.slow(seconds=10)
 def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_nothing_behind(ready, tmp_path):
-    """A busy port, files that hide modules, other servers' settings, a terminal over SSH."""
+    """A busy port, files that hide modules, a terminal over SSH."""
     here, ran = tmp_path / "here", tmp_path / "ran"
     here.mkdir()
     for name in ("mlflow", "uvicorn", "flask", "sklearn", "torch", "secrets"):
         (here / f"{name}.py").write_text(f"open({str(ran)!r}, 'w')\nraise ImportError\n")
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
-    settings = {"MLFLOW_STATIC_PREFIX": "/elsewhere", "MLFLOW_GUNICORN_OPTS": "--preload", "MLFLOW_ARTIFACTS_ONLY": "1"}
-    settings |= {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22", "USER": "ada"}
+    settings = {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22", "USER": "ada"}
     more = {"cwd": here, "env": settings, "module": "tests.documents.console"}
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
@@ -164,10 +155,10 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_behind(ready):
 
 @pytest.mark.slow(seconds=4)
 def test_a_server_that_does_not_start_is_one_line_with_what_it_said(ready):
-    done = end(start(OTHER, "port=0", outputs=ready, program="ui", env={"UVICORN_LOG_LEVEL": "loud"}))
+    done = end(start(OTHER, "port=0", outputs=ready, program="ui", env={"UVICORN_LOOP": "loud"}))
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_line(f"{done.stderr.splitlines()[-1]}\n", "lenet-ui")
-    assert "'loud'" in done.stderr.splitlines()[-1]
+    assert '"loud"' in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow(seconds=8)
