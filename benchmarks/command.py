@@ -36,12 +36,12 @@ MARKS = {
     "Python and Hydra": None,
     "torch and the rest of the program": "lenet_exp.commands.train:train_alone",
     "network and optimizer tried": "lenet_exp.runs.jobs:lone_job",
-    "waiting for mlflow and the store": "lenet_exp.tracking.delivery.own_process:Apart._ask",
+    "waiting for mlflow and the store": "lenet_exp.tracking.delivery.own_process:SubprocessDelivery._ask",
     "data set read, resized, split": "lenet_exp.runs.run:load_training_data",
     "the run's folder and its record": "lenet_exp.runs.run:begin",
     "training and validation": "lenet_exp.runs.training:Training.to_its_end",
     "mistakes drawn": "lenet_exp.runs.training:Training._show_mistakes",
-    "waiting for delivery": "lenet_exp.tracking.delivery.own_process:Apart.send",
+    "waiting for delivery": "lenet_exp.tracking.delivery.own_process:SubprocessDelivery.send",
     "the end": "lenet_exp.reports.terminal.run_summary:print_run",
 }
 TIMED = "BENCHMARK_TIMED"  # names the file for what a process noted

@@ -1,8 +1,8 @@
 """Tracking takes less than 3 % of a default MNIST run's time, start-up and creation of the store left out.
 
 Each run is trained by lenet_exp.runs.run.run in a process of its own, with the data loaded, mlflow imported and the
-store created before the clock starts. Counted is the time for which the training waits: inside Beside.live and send,
-and inside what makes the record and writes the run folder.
+store created before the clock starts. Counted is the time for which the training waits: inside live and send of
+BackgroundDelivery, and inside what makes the record and writes the run folder.
 
     python -m benchmarks.tracking                      # three runs of 50 epochs
     python -m benchmarks.tracking --models all none    # with and without the model in MLflow, in turn
@@ -73,7 +73,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
     from lenet_exp.runs import training
     from lenet_exp.runs.jobs import lone_job
     from lenet_exp.tracking.delivery import deliver
-    from lenet_exp.tracking.delivery.background import Beside
+    from lenet_exp.tracking.delivery.background import BackgroundDelivery
     from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
     from lenet_exp.training.execution import choose_device
 
@@ -93,12 +93,12 @@ def measure(models: str, epochs: int) -> dict[str, float]:
             clock.time(RunFolder, name, "run folder")
         for name in ("write", "write_results"):
             clock.time(Commits, name, "commits")
-        clock.time(Beside, "live", "live: curves")
-        clock.time(Beside, "send", "final: metrics, tags, files")
+        clock.time(BackgroundDelivery, "live", "live: curves")
+        clock.time(BackgroundDelivery, "send", "final: metrics, tags, files")
         clock.time(deliver, "_log_plots", "final: plots")
         clock.time(deliver, "log_model", EXPORT)
         start = time.perf_counter()
-        result = lenet_run.run(lone_job(config), Beside(delivery), default_threads=cpu_count())
+        result = lenet_run.run(lone_job(config), BackgroundDelivery(delivery), default_threads=cpu_count())
         parts = {TOTAL: time.perf_counter() - start, **clock.seconds}
         assert result.outcome == "finished"
         assert result.mlflow_run_id is not None
@@ -106,7 +106,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
         if EXPORT in parts:
             before = clock.seconds[EXPORT]
             again = compose([f"tracking.models={models}", "num_epoch=1", "seed=1"])
-            lenet_run.run(lone_job(again), Beside(delivery), default_threads=cpu_count())
+            lenet_run.run(lone_job(again), BackgroundDelivery(delivery), default_threads=cpu_count())
             parts[EXPORT_AGAIN] = clock.seconds[EXPORT] - before
         return parts
 

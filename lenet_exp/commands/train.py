@@ -43,11 +43,10 @@ def _deliverer(config: Any) -> Iterator[Any]:
     if "mlflow" in sys.modules:
         yield None
         return
-    from lenet_exp.outputs import outputs_dir
-    from lenet_exp.tracking.delivery.own_process import Apart
+    from lenet_exp.tracking.delivery.own_process import SubprocessDelivery
 
-    with Apart(config.tracking, outputs_dir()) as apart:
-        yield apart.opened
+    with SubprocessDelivery() as delivery:
+        yield delivery.opened
 
 
 def estimate_alone(config: Any) -> None:

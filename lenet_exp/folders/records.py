@@ -325,21 +325,6 @@ class SweepPlan(Stored):
     counted: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Counts(Stored):
-    """A line of counts.jsonl: what MLflow was told of a sweep while it ran, where that had changed.
-
-    Attributes:
-        start: the sweep's, from 1.
-        time_ms: when, in milliseconds since 1970.
-        values: by metric.
-    """
-
-    start: int
-    time_ms: int
-    values: dict[str, float]
-
-
 def in_words(differing: dict[str, tuple[str | int, str | int]]) -> str:
     """What `Record.executed_otherwise` found: `num_threads=1 (now 2)`."""
     return ", ".join(f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items())

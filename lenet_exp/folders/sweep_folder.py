@@ -5,7 +5,6 @@ sweep.json     what was asked for, how many jobs there are, the MLflow run, how 
 stop           its process is asked to bring it to its end
 active/<n>     job n is in training now
 ended/<n>      job n has come to an end (JSON: why it failed before it had a record, or null)
-counts.jsonl   what MLflow was told of it while it ran, a line each time that something had changed
 workers.log    what the workers printed, and workers-<host>.log those of each node
 lock, owner.json
 """
@@ -31,7 +30,7 @@ from lenet_exp.files import from_json, read_regular, remove, write_atomic, write
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
-from lenet_exp.folders.records import Counts, Outcome, SweepPlan
+from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.stored import to_json
 
 AGAIN = "the line that started the sweep makes it again"
@@ -212,23 +211,6 @@ class SweepFolder:
         except DamagedError as e:
             say(e)
             return str(e)
-
-    def add_counts(self, counts: Counts) -> None:
-        """Keeps what a store is told while the sweep runs, so that one that loses it is told once more."""
-        with (self.path / "counts.jsonl").open("ab") as f:
-            f.write(json.dumps(to_json(counts)).encode() + b"\n")
-
-    def counts(self) -> list[Counts]:
-        """What was kept so, oldest first; a line that can't be read is left out: the end has counts of its own."""
-        found = []
-        try:
-            lines = read_regular(self.path / "counts.jsonl").splitlines()
-        except OSError:
-            return []
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                found.append(read_as(Counts, from_json(line)))
-        return found
 
     def _job(self, line: str | bytes) -> Job:
         try:

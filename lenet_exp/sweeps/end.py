@@ -14,7 +14,7 @@ from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import keep_answer
 from lenet_exp.sweeps.repair import OWN_RUN
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweeps.parent import close_parent, left_of_sweep, name_parent
+from lenet_exp.tracking.sweeps.parent import close_parent, left_of_sweep
 from lenet_exp.tracking.sweeps.report import report_sweep
 
 
@@ -39,14 +39,11 @@ def end_sweep(
     delivery: StoreDelivery,
     config: Config,
     end: End,
-    *,
-    grew: bool,
 ) -> bool:
     """Whether all runs ended well.
 
     Args:
         results: of all jobs, none of which is in training any more.
-        grew: jobs were added while it ran.
     """
     _deliver(results, delivery, config)
     sweep.end(end.outcome, end.stopped_by)
@@ -58,8 +55,6 @@ def end_sweep(
 
     report(False)  # before it is closed: what shows an end must not say that it runs
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
-    if grew:
-        delivery.attempt(OWN_RUN, lambda store: name_parent(store, sweep))
     print_sweep(results, end.seconds, sweep, comparisons)
     if config.tracking.plots and end.outcome is Outcome.finished:
         report(True)
@@ -70,15 +65,8 @@ def end_sweep(
 def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Config) -> None:
     """The runs, and the best one's model where only that is wanted."""
     runs = {r.job.run: r for r in results if r.record is not None}
-    delivery.make_sure()
-    for _ in range(2):  # again, where the store is found to have lost what it was sent before
-        losses = delivery.losses
-        for n, result in enumerate(runs.values()):
-            delivery.send(result.job.folder, at_once=n == 0)
-            if delivery.away:
-                break
-        if delivery.away or delivery.losses == losses:
-            break
+    for n, result in enumerate(runs.values()):
+        delivery.send(result.job.folder, last=n == 0)
     if config.tracking.models is Models.best:
         best = max((r for r in runs.values() if r.outcome is Outcome.finished), key=lambda r: r.value, default=None)
         if best is not None:

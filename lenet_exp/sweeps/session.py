@@ -35,9 +35,8 @@ from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
 from lenet_exp.sweeps.watch import Watch
 from lenet_exp.sweeps.workers import work_of
-from lenet_exp.tracking.delivery.background import Beside
+from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.delivery.system_metrics import sampling, system_metrics
 from lenet_exp.tracking.sweeps.live_report import LiveReport
 from lenet_exp.tracking.sweeps.parent import open_parent
 from lenet_exp.training.bits import bits_depend_on
@@ -73,12 +72,11 @@ class Session:
         self.jobs = jobs
         self.config = config
         self.delivery = delivery
-        self.beside = Beside(delivery)
+        self.beside = BackgroundDelivery(delivery)
         self.display = Display()
-        self.live_report = LiveReport(sweep, delivery, OWN_RUN)
+        self.live_report = LiveReport(delivery, OWN_RUN)
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
-        self.grew = False
         self.earlier: list[RunFolder] = []  # finished before
         self._settled = False
 
@@ -109,7 +107,6 @@ class Session:
         job = replace(job, number=len(self.jobs))
         self.sweep.add(job)
         self.jobs.append(job)
-        self.grew = True
         return job
 
     def tell_failure(self, number: int, error: BaseException) -> None:
@@ -176,7 +173,7 @@ class Session:
                 self.beside.send(self.earlier.pop())
         delivers = not in_this_process
         watch = Watch(self.sweep, self.jobs, self.beside, self.live_report, self.display, delivers=delivers)
-        with sampling(self.delivery.system), watch:
+        with watch:
             yield
 
 
@@ -192,14 +189,14 @@ def sweep_session(
         config: of one of the jobs; its `sweep.*` and `tracking.*` are the sweep's.
 
     Raises:
-        ConfigError: the outputs folder can't be written, or this machine not be sampled; nothing was started.
+        ConfigError: the outputs folder can't be written; nothing was started.
         StoreError: the MLflow store can't be used.
         RunsFailed: at the end, where a run did not finish.
     """
     outputs = sweep.outputs
     check_outputs(outputs)
     # First: a store that can't be used leaves nothing behind.
-    delivery = StoreDelivery(config.tracking, outputs, in_sweep=True, system=system_metrics())
+    delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
         again = (kept := sweep.kept_plan()) is not None and kept.starts > 0
@@ -226,7 +223,7 @@ def sweep_session(
         finally:
             session.settle()
             end = End(outcome, stopped_by, time.perf_counter() - start)
-            all_finished = end_sweep(sweep, session.results(), session.delivery, config, end, grew=session.grew)
+            all_finished = end_sweep(sweep, session.results(), session.delivery, config, end)
     if not all_finished or session.launcher_gave_up:
         raise RunsFailed
 

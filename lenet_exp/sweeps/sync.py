@@ -21,7 +21,6 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.repair import OWN_RUN, end_dead, end_dead_run
 from lenet_exp.sweeps.stores import Stores
 from lenet_exp.tracking.delivery.left import Amount, gained, left_of
-from lenet_exp.tracking.delivery.restored import learn_files
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import alive
 from lenet_exp.tracking.stores.store import Store
@@ -78,7 +77,7 @@ class Sync:
         for where, found in by_place.items():
             delivery = self.stores.delivery(tracking[where], None)
             if delivery is not None:
-                self._look(delivery, found)
+                delivery.know(found)
             for folder in found:
                 self._guarded(f"run {folder.path}", Amount(runs=1), partial(self._run, folder, delivery))
 
@@ -134,7 +133,7 @@ class Sync:
             sweep.to_tell(store.name)
             return open_parent(store, sweep, config)
 
-        self._look(delivery, [job.folder for job in runs.values()])
+        delivery.know([job.folder for job in runs.values()])
         delivery.under(OWN_RUN, open_again)
         if delivery.parent is None:
             return
@@ -169,12 +168,6 @@ class Sync:
             delivery.parent = parent
             self._send(folder, delivery, model=model)
         self.left += left_of(folder, name, model=model, parent=parent)
-
-    @staticmethod
-    def _look(delivery: StoreDelivery, folders: list[RunFolder]) -> None:
-        """Has the books of the folders say what the store has: it may have come back as an older backup."""
-        delivery.know(folders)
-        delivery.attempt("what the store has", lambda store: learn_files(folders, store))
 
     def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
         if folder.begun() is None or owner_of(folder.path) is not None:  # not started; of another sweep, or a lone one

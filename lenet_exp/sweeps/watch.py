@@ -13,7 +13,7 @@ from lenet_exp.folders.results import ended
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
-from lenet_exp.tracking.delivery.background import Beside
+from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.sweeps.live_report import LiveReport
 
 TICK_SECONDS = 0.5
@@ -36,7 +36,7 @@ class Watch:
         self,
         sweep: SweepFolder,
         jobs: Sequence[Job],
-        beside: Beside,
+        beside: BackgroundDelivery,
         report: LiveReport,
         display: Display,
         *,
@@ -78,7 +78,7 @@ class Watch:
         for run in standing.running if self._delivers else ():
             self._beside.live(run.job.folder)
         if (tell := self._report.next(standing)) is not None:
-            self._beside.report(tell)
+            self._beside.ask("how the sweep stands", tell)
 
     def _look_at_ended(self) -> None:
         for number in self._sweep.ended() if self._delivers else ():

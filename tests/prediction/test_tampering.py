@@ -22,7 +22,7 @@ from lenet_exp.api import compose
 from lenet_exp.errors import UserError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import lone_job
-from lenet_exp.tracking.delivery.adopt import take_over_one
+from lenet_exp.tracking.delivery.adopt import take_over
 from lenet_exp.tracking.models.logged import MAX_BYTES
 from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
 from lenet_exp.tracking.stores.store import open_store
@@ -182,7 +182,7 @@ def adopt(logged: Logged, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     tracking = replace(compose(LINE).tracking, uri=f"sqlite:///{logged.outputs / 'mlflow.db'}")
     job = lone_job(compose(LINE))
-    take_over_one(job, replace(open_store(tracking), uri="http://shared"))
+    take_over([job], replace(open_store(tracking), uri="http://shared"))
     return job.folder
 
 

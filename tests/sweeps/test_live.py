@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.tools.commands import end, start
 from tests.tools.stores import client, points, runs
 from tests.tools.waiting import WAITS, waiting
@@ -95,9 +94,6 @@ def test_a_sweep_that_runs_is_told_of_and_watched_and_in_the_end_shows_the_best(
     best = max(runs(client(ready)), key=lambda run: run.data.metrics["best_val_accuracy"])
     accuracy = best.data.metrics["best_val_accuracy"]
     assert after.data.tags["sweep_best"] == f"{accuracy:.2%} by {best.info.run_name}"
-    (sweep,) = all_sweeps(ready)
-    kept = {(c.start, c.time_ms, c.values.get("runs_killed")) for c in sweep.counts()}
-    assert {(s, ms, v) for s, v, ms in told} >= {c for c in kept if c[2] is not None}
 
 
 @pytest.mark.by_hand

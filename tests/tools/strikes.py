@@ -21,7 +21,7 @@ import mlflow
 from lenet_exp.commands import train
 from lenet_exp.folders import commits
 from lenet_exp.tracking.delivery import store_delivery as delivery
-from lenet_exp.tracking.delivery.background import Beside
+from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.sweeps.live_report import LiveReport
 
 TRACE = "LENET_EXP_TEST_TRACE"  # a file to which the points are written, a line each
@@ -57,7 +57,7 @@ CALLS = (  # of MlflowClient
 def main() -> None:
     """lenet-train, which dies where it is told to."""
     commits.COMMIT_SECONDS = delivery.LIVE_SECONDS = 0.0
-    Beside._ask = lambda self, waiting, folder: self._closed or self._deliver(folder, waiting is self._ended)
+    BackgroundDelivery.ask = lambda self, what, action: self._closed or action()
     LiveReport.next = lambda self, standing: None  # by a clock, and in a thread of its own
     reached = points()
     for name in FILES:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,7 @@ from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import read_json
 from lenet_exp.folders.commits import file_sha256, write_history
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import (
-    BestWeights,
-    Delivered,
-    DeliveredRun,
-    History,
-    Outcome,
-    Record,
-)
+from lenet_exp.folders.records import BestWeights, Delivered, DeliveredRun, History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import broken
 from lenet_exp.tracking.models.logged import logged_model, read_record
@@ -37,95 +31,74 @@ FINISHED = "tags.kind = 'run' and tags.outcome = 'finished' and attributes.statu
 log = logging.getLogger("lenet_exp")
 
 
-def take_over_one(job: Job, store: Store) -> None:
-    """Takes over a run that others finished, if the job's folder, which the caller owns, has none."""
-    if _shared(store) and job.folder.begun() is None:
-        query = f"{FINISHED} and tags.fingerprint = '{job.fingerprint}'"
-        for run in store.client.search_runs([store.experiment_id], query, max_results=1):
-            _write(job, run, store)
+def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None:
+    """Takes over the runs of these jobs that others finished, by a query for a thousand of theirs; nothing where nobody
+    shares the store.
 
-
-def take_over(jobs: Sequence[Job], store: Store) -> None:
-    """Takes over the runs of a sweep that others finished, by one more query; nothing where nobody shares the store."""
-    if not _shared(store):
+    Args:
+        owned: this process owns the jobs' folders.
+    """
+    if store.uri.startswith(SQLITE):
         return
     wanted = {job.fingerprint: job for job in reversed(jobs) if job.folder.begun() is None}
-    if not wanted:
-        return
-    taken = 0
-    for run in _pages(store, FINISHED):
-        job = wanted.pop(run.data.tags.get("fingerprint", ""), None)
-        if job is not None:
-            with job.folder.claim():
-                if job.folder.begun() is None:
-                    taken += _write(job, run, store)
-        if not wanted:
-            break
+    one = f" and tags.fingerprint = '{next(iter(wanted))}'" if len(wanted) == 1 else ""
+    taken, token, more = 0, None, True
+    while wanted and more:
+        found = store.client.search_runs([store.experiment_id], FINISHED + one, max_results=PAGE, page_token=token)
+        for run in found:
+            job = wanted.pop(run.data.tags.get("fingerprint", ""), None)
+            if job is not None:
+                with nullcontext() if owned else job.folder.claim():
+                    taken += job.folder.begun() is None and _write(job, run, store)
+        token = found.token
+        more = bool(token)
     if taken:
         log.info("%d runs had been finished by others in this store", taken)
 
 
-def _shared(store: Store) -> bool:
-    return not store.uri.startswith(SQLITE)
-
-
-def _pages(store: Store, query: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = store.client.search_runs([store.experiment_id], query, max_results=PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 def _write(job: Job, run: Run, store: Store) -> bool:
-    """Makes the run folder of a run that was trained elsewhere: its record, and that MLflow has it."""
+    """Makes the run folder of a run that was trained elsewhere: its record, its weights, and that MLflow has it."""
     from mlflow.exceptions import MlflowException
 
-    from lenet_exp.training.trained.trust import check_activation
-
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            path = Path(store.client.download_artifacts(run.info.run_id, "record.json", scratch))
-            record, reason = read_record(path), broken(read_json(path))
-        except (ValueError, OSError, MlflowException) as e:
-            reason = hide_password(first_line(e))
-        if reason is not None:
-            log.warning(
-                "MLflow run %s: its record.json can't be read (%s); it is not taken over", run.info.run_id, reason
-            )
-            return False
-    try:  # the record will be the folder's: whoever rebuilds its network imports what it names
-        check_activation("its model", record.config.activation, str(job.config.activation["_target_"]))
-    except UserError:
-        log.warning("MLflow run %s: its record names another activation; it is not taken over", run.info.run_id)
-        return False
-    if record.fingerprint != run.data.tags["fingerprint"] or record.outcome is not Outcome.finished:
+    run_id, folder, errors = run.info.run_id, job.folder, (UserError, ValueError, OSError, MlflowException)
+    try:
+        record = _record(job, run_id, store)
+    except errors as e:
+        log.warning("MLflow run %s: not taken over: %s", run_id, hide_password(first_line(e)))
         return False
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
-    delivered = DeliveredRun(store.name, run.info.run_id, record.epochs, record.ended_ms, model=True, sweeps=sweeps)
-    folder = job.folder
+    delivered = DeliveredRun(store.name, run_id, record.epochs, record.ended_ms, model=True, sweeps=sweeps)
     folder.set_delivered(Delivered([delivered]))
     if record.config.tracking.models is not Models.none:
-        _fetch_weights(folder, record, run, store)
+        try:
+            _fetch_weights(folder, record, run, store)
+        except errors as e:
+            log.debug("MLflow run %s: taken over without its weights: %s", run_id, hide_password(first_line(e)))
     folder.finish(record)
-    store.seen.add(run.info.run_id)
+    store.seen.add(run_id)
     return True
 
 
-def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) -> None:
-    """The best weights from the logged model, checked against the record's digest; for `model_path`."""
-    from mlflow.exceptions import MlflowException
+def _record(job: Job, run_id: str, store: Store) -> Record:
+    """The run's record, checked: it will be the folder's, and whoever rebuilds its network imports what it names."""
+    from lenet_exp.training.trained.trust import check_activation
 
-    try:
-        weights, _ = logged_model(store.client, store.uri, run)
-    except (UserError, OSError, MlflowException) as e:
-        log.debug("no weights of %s: %s", run.info.run_id, e)
-        return
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(store.client.download_artifacts(run_id, "record.json", scratch))
+        record, reason = read_record(path), broken(read_json(path))
+    if reason is not None:
+        raise ValueError(f"its record.json can't be read ({reason})")
+    check_activation("its model", record.config.activation, str(job.config.activation["_target_"]))
+    if record.fingerprint != job.fingerprint or record.outcome is not Outcome.finished:
+        raise ValueError("its record.json is that of another run")
+    return record
+
+
+def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) -> None:
+    """The best weights from the logged model, checked against the record's digest."""
+    weights, _ = logged_model(store.client, store.uri, run)
     if weights_digest(weights) != record.weights_digest:
-        log.warning("MLflow run %s: its weights are not those of its record, and are not kept", run.info.run_id)
-        return
+        raise ValueError("they are not those of its record")
     if record.best_epoch is None or record.best_val_accuracy is None:
         return
     name = f"best-{record.best_epoch}.safetensors"

@@ -6,10 +6,8 @@ as the same point.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,12 +64,9 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     entry = delivered.of(store.name)
     if entry is None or not alive(store, entry.run_id):  # somebody deleted it, or mlflow.db
         run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
-        entry = replacing(store, entry, run_id, surplus)
-        store.seen.add(entry.run_id)
-        _log_start(begun, store, entry.run_id)
-        close_abandoned(folder, store)
-        folder.set_delivered(delivered.having(entry))
-    elif not entry.begun:  # the store came back as an older backup (restored.py)
+        entry = replacing(entry, store.name, run_id, surplus)
+        store.seen.add(run_id)
+    if not entry.begun:  # it is new, or the store came back as an older backup (restored.py)
         _log_start(begun, store, entry.run_id)
         close_abandoned(folder, store)
         entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
@@ -139,7 +134,6 @@ def _create_run(folder: RunFolder, begun: Record, store: Store) -> str:
 
 def _log_start(begun: Record, store: Store, run_id: str) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
-    from mlflow.exceptions import MlflowException
 
     store.client.log_batch(run_id, params=[Param(k, v) for k, v in params(begun.config).items()])
     inputs = []
@@ -147,12 +141,8 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
     for split, mlflow_name in (("train", "training"), ("validation", "validation")):
         dataset = Dataset(begun.dataset, begun.data_digests[split][:DIGEST], "local", source)
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", mlflow_name)]))
-    try:
-        store.client.log_inputs(run_id, inputs)
-    except MlflowException:  # another process named the same new data set at this moment; now MLflow finds it
-        store.client.log_inputs(run_id, inputs)
-    with _artifact("config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(begun.config)))) as path:
-        store.client.log_artifact(run_id, str(path))
+    store.client.log_inputs(run_id, inputs)
+    store.client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(plain(begun.config))), "config.yaml")
 
 
 def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
@@ -196,16 +186,8 @@ def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> 
     if record.confusion_matrix:
         names = record.config.dataset.class_names
         pictures["confusion_matrix.png"] = png(confusion_figure(record.confusion_matrix, names, title))
-    for path in folder.pictures():
-        store.client.log_artifact(run_id, str(path))
-    for name, content in pictures.items():
-        with _artifact(name, content) as path:
-            store.client.log_artifact(run_id, str(path))
-
-
-@contextlib.contextmanager
-def _artifact(name: str, content: str | bytes) -> Iterator[Path]:
+    pictures |= {path.name: path.read_bytes() for path in folder.pictures()}
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        yield path
+        for name, content in pictures.items():
+            (Path(scratch) / name).write_bytes(content)
+        store.client.log_artifacts(run_id, scratch)

@@ -1,8 +1,8 @@
-"""Delivers a lone run in a process of its own, which imports mlflow while the run's process imports torch.
+"""Uploads a lone run in a process of its own, which imports mlflow while the run's process imports torch.
 
-    Apart, in the run's process   -- a pipe -->   main, in the other one: Beside -> StoreDelivery -> MLflow
+    SubprocessDelivery, in the run's process   -- a pipe -->   main, in the other one: BackgroundDelivery -> MLflow
 
-What the other process logs comes back over the pipe, and is logged here. Where it is lost, this one delivers.
+What the other process logs comes back over the pipe, and is logged here.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from logging.handlers import QueueHandler
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lenet_exp.addresses import store_uri
 from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.delivery.background import Beside, delivered_beside
+from lenet_exp.tracking.delivery.background import delivered_in_background
 from lenet_exp.tracking.models.model import warm_up
 from lenet_exp.tracking.stores.store import import_mlflow
 
@@ -33,17 +34,12 @@ END_SECONDS = 5.0  # for the other process to leave by itself, once nothing is a
 log = logging.getLogger("lenet_exp")
 
 
-class Apart:
-    """A `Delivery` that the run's main thread asks. Its process starts at once; `opened` first touches the store.
+class SubprocessDelivery:
+    """A `Delivery` that the run's main thread asks. Its process starts at once; `opened` first touches the store."""
 
-    Args:
-        tracking, outputs: as of `StoreDelivery`.
-    """
-
-    def __init__(self, tracking: Tracking, outputs: Path) -> None:
-        self._tracking, self._outputs = tracking, outputs
-        self._here: Beside | None = None
-        mine, theirs = socket.socketpair()
+    def __init__(self) -> None:
+        self._lost = False
+        self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
                 # -P: with -m alone, an mlflow.py that lies in the working directory would be imported first
@@ -54,154 +50,111 @@ class Apart:
                 pass_fds=(theirs.fileno(),),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             )
-        self._pipe = Connection(mine.detach())
-        self._tell("prepare", tracking, outputs)
 
-    def __enter__(self) -> Apart:
+    def __enter__(self) -> SubprocessDelivery:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pipe.close()
-        if kind is not None:  # it may be anywhere; what it sends can be sent again
-            self._process.kill()
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # After an error it may be anywhere; what it sends can be sent again.
+            self._process.wait(END_SECONDS if kind is None else 0)
+        self._process.kill()
+        self._process.wait()
 
-    def opened(self, tracking: Tracking, outputs: Path) -> Apart:
+    def opened(self, tracking: Tracking, outputs: Path) -> SubprocessDelivery:
         """Opens the store.
-
-        Args:
-            tracking, outputs: those that it was made with, now that all else of the configuration is checked.
 
         Raises:
             StoreError: as of `StoreDelivery`.
         """
-        self._tracking, self._outputs = tracking, outputs
         self._ask("open", tracking, outputs)
         return self
 
     def adopt(self, job: Job) -> None:
-        """As of `Beside`."""
+        """As of `BackgroundDelivery`."""
         self._ask("adopt", job)
 
     def live(self, folder: RunFolder) -> None:
-        """As of `Beside`."""
-        self._tell("live", folder)
-        with contextlib.suppress(EOFError, OSError):
-            while self._here is None and self._pipe.poll():
-                self._hear()
+        """As of `BackgroundDelivery`."""
+        with self._not_lost():
+            self._pipe.send(("live", (folder,)))
+            while self._pipe.poll():
+                log.handle(self._pipe.recv())
 
     def send(self, folder: RunFolder) -> str | None:
-        """As of `Beside`."""
+        """As of `BackgroundDelivery`."""
         sent = self._ask("send", folder)
         return None if sent is None else str(sent)
 
     def _ask(self, what: str, *arguments: object) -> Any:
-        """What comes of it there, or here."""
-        self._tell(what, *arguments)
-        while self._here is None:
-            try:
-                answer = self._hear()
-            except (EOFError, OSError):
-                self._lost()
-                break
-            except BaseException:  # a signal: half an answer may be read
-                self._process.kill()
-                raise
-            if answer is not None:
-                value, error = answer
-                if error is not None:
-                    raise error
-                return value
-        assert self._here is not None
-        return None if what == "open" else getattr(self._here, what)(*arguments)
-
-    def _tell(self, what: str, *arguments: object) -> None:
-        if self._here is None:
-            with contextlib.suppress(OSError):  # it was lost: the next answer that is waited for does not come
-                self._pipe.send((what, arguments))
-
-    def _hear(self) -> tuple[Any, BaseException | None] | None:
-        """An answer; None where it was something logged."""
-        said = self._pipe.recv()
-        if not isinstance(said, logging.LogRecord):
-            return said  # type: ignore[no-any-return]
-        if log.isEnabledFor(said.levelno):
-            log.handle(said)
+        """What comes of it there; None where that process was lost."""
+        with self._not_lost():
+            self._pipe.send((what, arguments))
+            while isinstance(heard := self._pipe.recv(), logging.LogRecord):
+                log.handle(heard)
+            value, error = heard
+            if error is not None:
+                raise error
+            return value
         return None
 
-    def _lost(self) -> None:
-        log.debug("the process that delivers ended with status %s; this one delivers", self._process.wait())
-        self._here = delivered_beside(self._tracking, self._outputs)
+    @contextlib.contextmanager
+    def _not_lost(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            if not self._lost:
+                how = self._process.wait()
+                log.warning("the process that uploads to MLflow ended (status %d); lenet-sync uploads the rest", how)
+            self._lost = True
 
 
-class _Back(logging.Handler):
+class _Back(QueueHandler):
     """Sends back what is logged, with its traceback as text."""
 
-    def __init__(self, pipe: _Shared) -> None:
-        super().__init__()
-        self._pipe = pipe
-
-    def emit(self, record: logging.LogRecord) -> None:
-        said = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
-        with contextlib.suppress(OSError):  # nobody listens any more
-            self._pipe.send(logging.makeLogRecord({**said, "msg": self.format(record), "created": record.created}))
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if log.isEnabledFor(record.levelno):
+            self.queue.send(record)  # type: ignore[attr-defined]  # a pipe
 
 
 def main() -> None:
     """The other process: does what it is asked until the pipe ends. Signals are its asker's matter."""
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)
-    pipe = _Shared(Connection(int(sys.argv[1])))
+    pipe = Connection(int(sys.argv[1]))
+    back = _Back(pipe)  # type: ignore[arg-type]
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    log.addHandler(_Back(pipe))
+    log.addHandler(back)
     with contextlib.suppress(EOFError, OSError):
-        _serve(pipe)
+        _serve(pipe, back)
     os._exit(0)  # a store that hangs is not waited for
 
 
-class _Shared:
-    """A pipe that several threads write to."""
+def _serve(pipe: Connection, back: _Back) -> None:
+    import_mlflow()
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self._turn = threading.Lock()
-        self.recv = pipe.recv
-
-    def send(self, what: object) -> None:
-        with self._turn:
-            self._pipe.send(what)
-
-
-def _serve(pipe: _Shared) -> None:
-    tracking, outputs = pipe.recv()[1]
-    _prepare(tracking, outputs)
-    delivery: Beside | None = None
+    delivery: Any = None
     while True:
         what, arguments = pipe.recv()
         value, error = None, None
         try:
             if what == "open":
-                delivery = delivered_beside(*arguments)
+                delivery = delivered_in_background(*arguments)
             else:
                 value = getattr(delivery, what)(*arguments)
         except Exception as e:
             error = e
         if what != "live":
-            pipe.send((value, error))
-        if what == "adopt":  # the run's process trains now
+            assert back.lock is not None
+            with back.lock:  # of the pipe, to which the delivering thread logs
+                pipe.send((value, error))
+        if what == "open":
+            tracking = arguments[0]
+        elif what == "adopt":  # the run's process trains now
             threading.Thread(target=_prepare_end, args=(tracking,), daemon=True).start()
-
-
-def _prepare(tracking: Tracking, outputs: Path) -> None:
-    """Imports what delivering will need, and touches no store."""
-    import_mlflow()
-    if not store_uri(tracking.uri, outputs).startswith("http"):
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def _prepare_end(tracking: Tracking) -> None:

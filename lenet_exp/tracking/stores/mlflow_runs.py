@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lenet_exp.config.params import text
@@ -51,7 +50,7 @@ def close_abandoned(folder: RunFolder, store: Store) -> None:
             store.client.set_terminated(entry.run_id, "KILLED")
 
 
-def replacing(store: Store, lost: DeliveredRun | None, run_id: str, surplus: list[str]) -> DeliveredRun:
+def replacing(lost: DeliveredRun | None, store: str, run_id: str, surplus: list[str]) -> DeliveredRun:
     """The new run of a folder.
 
     Args:
@@ -59,17 +58,10 @@ def replacing(store: Store, lost: DeliveredRun | None, run_id: str, surplus: lis
             may be restored.
         surplus: other runs that the store has of this folder.
     """
-    new = DeliveredRun(store.name, run_id, former=surplus)
     if lost is None:
-        return new
-    sweeps = [sweep for sweep in lost.sweeps if alive(store, sweep)]
-    if sweeps:
-        join_sweeps(store, run_id, sweeps)
-    return replace(
-        new,
-        sweeps=sweeps,
-        former=[run for run in dict.fromkeys([*surplus, *lost.former, lost.run_id]) if run != run_id],
-    )
+        return DeliveredRun(store, run_id, former=surplus, begun=False)
+    former = [run for run in dict.fromkeys([*surplus, *lost.former, lost.run_id]) if run != run_id]
+    return DeliveredRun(store, run_id, sweeps=lost.sweeps, former=former, begun=False)
 
 
 def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:

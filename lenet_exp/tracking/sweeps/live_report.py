@@ -1,7 +1,6 @@
 """A sweep's own MLflow run while the sweep runs: counts, the best so far, leaderboard, time left.
 
-Points are told where something changed, and kept in the sweep's folder with their stamps: the end sends them once
-more, to a store that lost them. The rest are tags, which the end replaces.
+Points are told where something changed. The rest are tags, which the end replaces.
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ from collections.abc import Callable
 from functools import partial
 
 from lenet_exp.comparison.compare import Comparison, compare_so_far
-from lenet_exp.folders.records import Counts
 from lenet_exp.folders.standing import Standing
-from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.files.description import so_far
 from lenet_exp.reports.search_words import best_words, progress_words
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, set_tags
+from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
-from lenet_exp.tracking.sweeps.parent import counts, log_counts
+from lenet_exp.tracking.sweeps.parent import counts
 from lenet_exp.tracking.sweeps.report import LONGEST, links_of
 
 TELL_SECONDS = 8.0  # with what comes before it in the thread that delivers, what MLflow shows is at most 10 s old
@@ -34,15 +32,13 @@ class LiveReport:
         what: how to call the sweep's own run.
     """
 
-    def __init__(self, sweep: SweepFolder, delivery: StoreDelivery, what: str) -> None:
-        self._sweep = sweep
+    def __init__(self, delivery: StoreDelivery, what: str) -> None:
         self._delivery = delivery
         self._what = what
         self._asked_at = self._compared_at = -math.inf
         self._compared_for = 0.0
         self._comparisons: list[Comparison] = []
         self._told: dict[str, float] = {}
-        self._losses = 0  # of the delivery, when it was told last
         self._closed = False
 
     def next(self, standing: Standing) -> Callable[[], None] | None:
@@ -57,30 +53,24 @@ class LiveReport:
         self._closed = True
 
     def _tell(self, standing: Standing) -> None:
-        if self._losses != self._delivery.losses:
-            self._losses, self._told = self._delivery.losses, {}
-        values = counts(standing.plan, standing.results)
-        changed = {name: value for name, value in values.items() if self._told.get(name) != value}
-        new = Counts(standing.plan.starts, time.time_ns() // 1_000_000, changed)
-        if changed:
-            self._sweep.add_counts(new)
-        sent = self._delivery.in_passing(self._what, partial(self._send, standing=standing, new=new))
-        self._told = values if sent else {}
+        self._delivery.attempt(self._what, partial(self._send, standing=standing), last=False)
 
-    def _send(self, store: Store, *, standing: Standing, new: Counts) -> bool:
-        run_id = self._sweep.started().mlflow_runs.get(store.name)
+    def _send(self, store: Store, *, standing: Standing) -> None:
+        from mlflow.entities import Metric
+
+        run_id = self._delivery.parent
         if self._closed or run_id is None:
-            return False
-        log_counts(store, run_id, [new])
-        if self._delivery.system is not None:
-            self._delivery.system.deliver(store, run_id)
+            return
+        values, now = counts(standing.plan, standing.results), time.time_ns() // 1_000_000
+        changed = {name: value for name, value in values.items() if self._told.get(name) != value}
+        log_metrics(store, run_id, [Metric(k, v, now, standing.plan.starts) for k, v in changed.items()])
+        self._told = values
         said = f"{time.strftime('%H:%M:%S')}: {progress_words(standing)}"
         tags = {"sweep_progress": said, SHOWN: LIVE}
         tags |= {"sweep_best": best} if (best := best_words(standing.plan, standing.results)) else {}
         self._compare(standing)
         description = so_far(said, self._comparisons, links_of(store, standing.results))
         set_tags(store, run_id, tags | {"mlflow.note.content": description[:LONGEST]})
-        return True
 
     def _compare(self, standing: Standing) -> None:
         if time.monotonic() - self._compared_at < RESTS * self._compared_for:

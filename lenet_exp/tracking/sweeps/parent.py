@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config, Models
 from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
-from lenet_exp.folders.records import Counts, Outcome, SweepPlan
+from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -24,7 +24,6 @@ from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweeps.swept_params import log_swept
 
 STATUS = {Outcome.finished: "FINISHED", Outcome.failed: "FAILED", Outcome.killed: "KILLED"}
-FILES = {"sweep.json", "jobs.json"}
 COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 
 
@@ -50,8 +49,7 @@ def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
     ended_ms = plan.ended_ms or run.info.end_time  # older releases did not keep it
     status = STATUS.get(plan.outcome, "RUNNING")
     shown = run.data.tags.get(SHOWN) != LIVE and (run_id not in plan.shown or shows_report(run, plan.shown[run_id]))
-    files = {artifact.path for artifact in store.client.list_artifacts(run_id)}
-    return shown and (run.info.status, run.info.end_time) == (status, ended_ms) and files >= FILES
+    return shown and (run.info.status, run.info.end_time) == (status, ended_ms)
 
 
 def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:
@@ -65,7 +63,6 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     outcome, ended_ms = plan.outcome, plan.ended_ms or _now_ms()  # older releases did not keep it
     best = best_words(plan, results)
     set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
-    log_counts(store, run_id, sweep.counts())
     # One point a start, however often the sweep went on; those of before once more, for a store that lost them.
     counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
     sweep.save(counted=counted)
@@ -74,6 +71,8 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
         log_metrics(store, run_id, [Metric(k, v, at, int(start)) for k, v in points.items() if k != "ended_ms"])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
     set_tags(store, run_id, {"outcome": outcome})
+    if plan.search is not None:  # it got more runs than it began with
+        store.client.update_run(run_id, name=_name(plan))
     store.client.set_terminated(run_id, STATUS[outcome], end_time=ended_ms)
     sweep.told(store.name)
 
@@ -90,13 +89,6 @@ def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
         values |= {"trials": plan.search.trials, "trials_told": plan.search.told, "epochs": plan.search.epochs}
         values |= {"best_value": plan.search.best_value} if plan.search.best_value is not None else {}
     return values
-
-
-def log_counts(store: Store, run_id: str, told: Iterable[Counts]) -> None:
-    """Counts of while the sweep ran, with the stamps that they were told with first."""
-    from mlflow.entities import Metric
-
-    log_metrics(store, run_id, [Metric(k, v, c.time_ms, c.start) for c in told for k, v in c.values.items()])
 
 
 def left_of_sweep(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> Amount:
@@ -117,12 +109,6 @@ def models_of(results: Sequence[JobResult]) -> set[str]:
     if models is Models.best:
         finished = [max(finished, key=lambda r: r.value)] if finished else []
     return {r.job.run for r in finished} if models is not Models.none else set()
-
-
-def name_parent(store: Store, sweep: SweepFolder) -> None:
-    """Names the sweep's run anew: it got more runs than it began with."""
-    plan = sweep.started()
-    store.client.update_run(plan.mlflow_runs[store.name], name=_name(plan))
 
 
 def _name(plan: SweepPlan) -> str:

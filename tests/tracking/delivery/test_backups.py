@@ -1,4 +1,4 @@
-"""What a store keeps in several places, and may have put back as each was at another time, comes back by lenet-sync."""
+"""What a store lost that came back as an older backup is delivered by the same line, and by lenet-sync."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sqlite3
 
 import pytest
 
-from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import champions, client, content, differences, models, runs
 from tests.tracking.stores.test_store import counts
@@ -23,72 +21,32 @@ def synced(main):
     return counts(first.stdout)
 
 
-@pytest.fixture(scope="module")
-def trained(empty_store, tmp_path_factory):
-    outputs = tmp_path_factory.mktemp("trained") / "outputs"
-    shutil.copytree(empty_store, outputs)
-    for _ in range(2):
-        assert lenet_train(*LINE, outputs=outputs).returncode == 0
-    return outputs
-
-
 @pytest.fixture
-def swept(trained, monkeypatch):
-    """Two runs of a sweep that was started twice, and what their store holds: afterwards it holds that again."""
-    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(trained))
-    before, crowned = content(client(trained)), champions(client(trained))
-    yield trained, before, crowned
-    assert differences(content(client(trained)), before) == []
+def trained(ready, monkeypatch):
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(ready))
+    for _ in range(2):
+        assert lenet_train(*LINE, outputs=ready).returncode == 0
+    return ready
 
 
-def last_delivered(outputs):
-    folders = [RunFolder(path) for path in (outputs / "runs").iterdir()]
-    return max(folders, key=RunFolder.delivered_ns).id
-
-
-def test_files_of_the_run_that_was_delivered_last_and_of_the_sweeps_own_run(main, swept):
-    outputs, _, _ = swept
-    store, artifacts = client(outputs), outputs / "mlartifacts" / "lenet_exp"
-    (last,) = [run for run in runs(store) if run.data.tags["run_folder"] == last_delivered(outputs)]
-    (model,) = [model for model in models(store) if model.source_run_id == last.info.run_id]
-    (parent,) = runs(store, "sweep")
-    for lost in (last.info.run_id, f"models/{model.model_id}", parent.info.run_id):
-        shutil.rmtree(artifacts / lost)
-    assert synced(main) == [1, 1, 1]
-
-
-def test_an_alias_that_somebody_may_have_taken_away_is_left_alone(main, swept):
-    outputs, _, crowned = swept
-    ((name, (_, versions)),) = crowned.items()
-    store = client(outputs)
-    present = store.get_model_version_by_alias(name, "champion").version
-    with sqlite3.connect(outputs / "mlflow.db") as database:
-        database.execute("DELETE FROM registered_model_aliases")
+def test_a_backup_from_before_the_sweep_and_the_same_line_again(main, trained, empty_store):
+    store = client(trained)
+    before = champions(store)
+    shutil.copy(empty_store / "mlflow.db", trained / "mlflow.db")
+    assert lenet_train(*LINE, outputs=trained).returncode == 0
+    found = [*runs(store), *runs(store, "sweep")]
+    assert [run.info.status for run in found] == ["FINISHED"] * 3
+    assert (len(models(store)), len(champions(store))) == (2, len(before))
     assert synced(main) == []
-    assert len(store.search_model_versions(f"name = '{name}'")) == len(versions)
-    store.set_registered_model_alias(name, "champion", present)
 
 
-def test_the_version_of_the_champion(main, swept):
-    outputs, _, crowned = swept
-    ((name, (champion, versions)),) = crowned.items()
-    with sqlite3.connect(outputs / "mlflow.db") as database:
-        for table in ("registered_model_aliases", "model_version_tags", "model_versions"):
-            database.execute(f"DELETE FROM {table}")
-    assert synced(main) == [1, 1]
-    assert champions(client(outputs)) == {name: (champion, [champion])}
-    assert champion in versions
-
-
-def test_the_description_and_the_counts_of_each_start(main, swept):
+def test_the_description_and_the_end_of_the_sweeps_own_run(main, trained):
     """As a backup of between two starts would have them."""
-    outputs, _, _ = swept
-    (parent,), (sweep,) = runs(client(outputs), "sweep"), all_sweeps(outputs)
-    assert sweep.started().starts == 2
-    with sqlite3.connect(outputs / "mlflow.db") as database:
-        for what in ("metrics", "latest_metrics"):
-            database.execute(f"DELETE FROM {what} WHERE run_uuid = ?", (parent.info.run_id,))
+    before = content(client(trained))
+    (parent,) = runs(client(trained), "sweep")
+    with sqlite3.connect(trained / "mlflow.db") as database:
         for key in ("sweep_shown", "mlflow.note.content"):
             database.execute("UPDATE tags SET value = 'older' WHERE key = ?", (key,))
         database.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (parent.info.run_id,))
     assert synced(main) == [1]
+    assert differences(content(client(trained)), before) == []

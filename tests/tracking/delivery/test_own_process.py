@@ -74,15 +74,17 @@ def test_a_lone_run_is_delivered_whole_and_its_own_process_never_loads_mlflow(re
     assert len(models(client(ready))) == 1
 
 
-def test_a_run_whose_delivery_is_killed_delivers_itself(ready):
+def test_a_run_whose_delivery_is_killed_ends_well_and_lenet_sync_delivers_it(ready):
     process = start(*SMALL, "num_epoch=60", "num_threads=1", outputs=ready, cold=True)
     pid = beside(process)
     committed(ready)
     os.kill(pid, signal.SIGKILL)
     done = end(process)
     assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "lenet-sync" in line and "-9" in line]
+    assert end(start(outputs=ready, program="sync")).returncode == 0
     (run,) = runs(client(ready))
-    assert (run.info.status, run.info.run_id in done.stdout) == ("FINISHED", True)
+    assert run.info.status == "FINISHED"
     assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == list(range(1, 61))
 
 

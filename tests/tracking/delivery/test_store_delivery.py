@@ -1,0 +1,109 @@
+"""What a process knows of its store, and what it asks it then: the states of `StoreDelivery`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from lenet_exp.config.schema import Tracking
+from lenet_exp.tracking.delivery import store_delivery
+from lenet_exp.tracking.delivery.store_delivery import AWAY_SECONDS, WAITED_SECONDS, StoreDelivery, seconds_of
+from lenet_exp.tracking.stores.store import StoreAway
+
+
+class World:
+    """A clock, a store that may be away, and what was tried."""
+
+    def __init__(self) -> None:
+        self.now, self.away, self.tried = 1000.0, None, 0
+
+    def open_store(self, *_: object) -> object:
+        if self.away is not None:
+            raise StoreAway(self.away)
+        return object()
+
+    def asks(self, delivery: StoreDelivery, *, last: bool, error: Exception | None = None) -> bool:
+        """Whether the store was asked."""
+        before = self.tried
+
+        def action(store: object) -> bool:
+            self.tried += 1
+            if error is not None:
+                raise error
+            return True
+
+        delivery.attempt("this", action, last=last)
+        return self.tried > before
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+    monkeypatch.setattr(store_delivery, "open_store", world.open_store)
+    monkeypatch.setattr(store_delivery.time, "monotonic", lambda: world.now)
+    return world
+
+
+def warnings(caplog) -> int:
+    return sum(record.levelname == "WARNING" for record in caplog.records)
+
+
+def fails(world, delivery, words):
+    world.away = words
+    world.asks(delivery, last=True, error=OSError(words))
+    world.away = None
+
+
+def test_a_store_that_refuses_is_left_alone_but_for_what_can_not_come_later_and_warned_of_once(world, caplog):
+    delivery = StoreDelivery(Tracking())
+    for _ in range(2):
+        fails(world, delivery, "Connection refused")
+        assert not world.asks(delivery, last=False)
+        world.now += AWAY_SECONDS
+    fails(world, delivery, "Connection refused")
+    assert world.asks(delivery, last=True)
+    assert world.asks(delivery, last=False)  # it has answered
+    assert warnings(caplog) == 1
+
+
+def test_a_store_that_kept_us_waiting_is_not_asked_even_then(world):
+    delivery = StoreDelivery(Tracking())
+    fails(world, delivery, "Read timed out")
+    assert not world.asks(delivery, last=True)
+    world.now += WAITED_SECONDS
+    assert not world.asks(delivery, last=False)
+    assert world.asks(delivery, last=True)
+
+
+def test_an_error_of_one_run_concerns_that_alone_and_is_said_once(world, caplog):
+    delivery = StoreDelivery(Tracking())
+    for _ in range(2):
+        assert world.asks(delivery, last=False, error=ValueError("too long"))
+    assert warnings(caplog) == 1
+    assert world.asks(delivery, last=False)
+
+
+def test_a_store_that_is_away_at_first_opens_the_sweeps_own_run_when_it_is_back(world):
+    world.away = "Connection refused"
+    delivery = StoreDelivery(Tracking(), in_sweep=True)
+    delivery.under("the sweep", lambda store: "its run")
+    assert delivery.parent is None
+    world.away = None
+    assert world.asks(delivery, last=True)
+    assert delivery.parent == "its run"
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("120", 120.0), (" 0 ", 0.0), (None, None), ("soon", None), ("-3", None), ("1e9", None)],
+)
+def test_what_a_server_says_in_seconds(header, seconds):
+    assert seconds_of(header) == seconds
+
+
+def test_what_a_server_says_as_a_date():
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    assert 90 < seconds_of(later) <= 100
+    assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
