@@ -61,6 +61,7 @@ class View:
         params: the columns before the metrics, and the axes of the parallel coordinates.
         grouped: params whose values make a configuration: its runs are one line with a band; empty: each run is a line.
         parallel: whether parallel coordinates come before the curves; MLflow has none of groups.
+        least_accuracy: where the axis of the validation accuracy begins; MLflow begins at 0 where it draws bands.
     """
 
     key: str
@@ -68,6 +69,7 @@ class View:
     params: Sequence[str]
     grouped: Sequence[str] = ()
     parallel: bool = False
+    least_accuracy: float = 0.0
 
     def saved(self) -> str:
         """The tag's value."""
@@ -97,6 +99,8 @@ class View:
         for name in CURVES:
             scale = "log" if name in LOSSES else "linear"  # some diverge
             named: dict[str, Json] = {"uuid": f"lenet-{name}", "metricKey": name, "displayName": name, **common}
+            if self.grouped and name == "val_accuracy":
+                named["range"] = {"yMin": self.least_accuracy, "yMax": 1}
             charts.append({"type": "LINE", "xAxisKey": "step", "lineSmoothness": 0, "scaleType": scale, **named})
         return charts
 
@@ -111,7 +115,9 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     configuration = [name for name in columns if name not in LUCK] or ["dataset"]
     several = len({tuple(run.data.params.get(name) for name in configuration) for run in runs}) < len(runs)
     table = View(f"sweep-{sweep[:12]}", search, columns)
-    curves = replace(table, key=f"{table.key}-curves", grouped=configuration if several else ())
+    least = min((run.data.metrics.get("val_accuracy", 1.0) for run in runs), default=1.0)
+    grouped = configuration if several else ()
+    curves = replace(table, key=f"{table.key}-curves", grouped=grouped, least_accuracy=max(0.0, 1.5 * least - 0.5))
     parallel = replace(table, key=f"{table.key}-parallel", parallel=True)
     bands = ", a band for each configuration" if several else ""
     return [

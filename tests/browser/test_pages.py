@@ -55,6 +55,7 @@ def test_the_curves_of_a_sweep_are_grouped_by_configuration_with_bands_over_seed
     legend = cards.first.inner_text()
     assert all(f"activation: {activation}, optimizer.lr: {lr}" in legend for activation, lr in groups)
     assert cards.first.locator(".scatterlayer .js-fill").count() >= 1
+    assert min(float(tick) for tick in cards.first.locator(".ytick text").all_text_contents()) >= 0
     screenshot("curves")
 
 
