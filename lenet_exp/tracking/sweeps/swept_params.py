@@ -39,10 +39,6 @@ def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _listed(values: Sequence[str]) -> str:
-    """`relu, selu`; `0 to 99`."""
-    if len(values) > 2 and all(value.isdecimal() for value in values):
-        numbers = [int(value) for value in values]
-        if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-            return f"{numbers[0]} to {numbers[-1]}"
+    """`relu, selu`."""
     more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     return ", ".join(values[:SHOWN]) + more
