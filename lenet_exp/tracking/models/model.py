@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, EXPORTED = "weights.safetensors", "data/model.pt2"
 EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
+EXPORTING = threading.Lock()  # torch exports one network at a time
 
 
 def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
@@ -69,18 +71,23 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
 
     from lenet_exp.training.lenet5 import rebuild
 
-    mlflow.pytorch.save_model(
-        rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()}),
-        str(path),
-        mlflow_model=Model(run_id=run_id, model_id=model_id),
-        signature=ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
-            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10))]),
-        ),
-        input_example=np.zeros((EXAMPLE_SIZE, 1, 32, 32), np.float32),
-        pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
-        serialization_format="pt2",
-    )
+    with EXPORTING:
+        mlflow.pytorch.save_model(
+            rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()}),
+            str(path),
+            mlflow_model=Model(run_id=run_id, model_id=model_id),
+            signature=ModelSignature(
+                inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
+                outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10))]),
+            ),
+            input_example=np.zeros((EXAMPLE_SIZE, 1, 32, 32), np.float32),
+            pip_requirements=[
+                f"mlflow=={mlflow.__version__}",
+                f"torch=={torch.__version__.partition('+')[0]}",
+                "numpy",
+            ],
+            serialization_format="pt2",
+        )
 
 
 def warm_up() -> None:
@@ -88,7 +95,8 @@ def warm_up() -> None:
     import mlflow.pytorch  # noqa: F401
     import torch
 
-    torch.export.export(torch.nn.Identity(), (torch.zeros(2),))
+    with EXPORTING:
+        torch.export.export(torch.nn.Identity(), (torch.zeros(2),))
 
 
 def _create(record: Record, store: Store, run_id: str) -> LoggedModel:
