@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import IO
 
 from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri
@@ -22,6 +23,7 @@ from lenet_exp.errors import ConfigError, StoreError
 from lenet_exp.stopping import asked
 from lenet_exp.tracking.stores.database import driver_uri
 
+APP = "lenet-ui"
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 PRIVATE = ("10.*", "192.168.*", *(f"172.{i}.*" for i in range(16, 32)))  # networks
@@ -112,6 +114,9 @@ class Server:
 def serving(uri: str, host: str, port: int) -> Iterator[Server]:
     """MLflow's server of the store `uri`; on leaving, it and all that it started have ended."""
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
+    if not any(found.name == APP for found in entry_points(group="mlflow.app")):
+        raise ConfigError("lenet-ui: lenet_exp has changed since it was installed; run again the pip install that did")
+    command += ["--app-name", APP]
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning", *_allowed(host, port)]
     database = sqlite_path(uri)
     if database is not None:

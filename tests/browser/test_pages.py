@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import urllib.request
+from urllib.error import HTTPError
 
 import pytest
+from mlflow.server.assistant.api import assistant_router
 
 from tests.browser.served import links_in
 from tests.browser.table import rows
@@ -66,6 +69,15 @@ def test_parallel_coordinates_have_a_page_of_their_own(page, served, screenshot)
     axes = " ".join(card.locator(".dimension").all_text_contents())
     assert all(flag in axes for flag in (*SWEPT, "best_val_accuracy"))
     screenshot("parallel")
+
+
+def test_nobody_on_this_machine_gets_a_shell_through_mlflows_assistant(served):
+    asked = [(method, route.path) for route in assistant_router.routes for method in route.methods]
+    assert ("PUT", f"{assistant_router.prefix}/config") in asked
+    for method, path in asked:
+        with pytest.raises(HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(served.address + path, b"{}", method=method))
+        assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no assistant")
 
 
 def test_the_sweep_has_its_runs_and_a_description_that_leads_to_the_report_and_to_the_best(
