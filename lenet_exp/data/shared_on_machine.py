@@ -1,0 +1,88 @@
+"""Tensors that unrelated processes of one user on one machine map once: the places of a node.
+
+Who has a tensor is written down by its content's digest, in a folder of the user's own; others open that process's
+descriptor (`/proc/<pid>/fd`). So the kernel frees the memory with the last of them, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lenet_exp.data.shared_memory import SharedTensor, to_shared_memory
+
+
+def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: Path | None = None) -> SharedTensor:
+    """An array as another process of this machine shares it, else copied to new memory.
+
+    Args:
+        folder: of the user's own; by default one among the temporary ones. Where it can't be had, each process has a
+            copy.
+    """
+    data = np.ascontiguousarray(content).data
+    folder = folder or Path(tempfile.gettempdir()) / f"lenet_exp-shared-{os.getuid()}"
+    digest = hashlib.sha256(data).hexdigest()
+    shape, dtype = tuple(content.shape), torch.from_numpy(np.empty(0, content.dtype)).dtype
+    try:
+        with _locked(folder):
+            holders = folder / digest
+            for line in holders.read_text().splitlines() if holders.exists() else []:
+                descriptor = _opened(line, content.nbytes, digest)
+                if descriptor is not None:
+                    _note(holders, descriptor)
+                    return SharedTensor(descriptor, shape, dtype)
+            shared = to_shared_memory(torch.tensor(content))
+            holders.unlink(missing_ok=True)
+            _note(holders, shared.descriptor)
+            return shared
+    except OSError:  # no such folder, another user's, no /proc: a copy will do
+        return to_shared_memory(torch.tensor(content))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises:
+    OSError: the folder can't be had, or is not the user's alone.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if about.st_uid != os.getuid() or about.st_mode & 0o077 or folder.is_symlink():
+        raise PermissionError(f"{folder}: is not this user's alone")
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _note(holders: Path, descriptor: int) -> None:
+    with holders.open("a") as file:
+        file.write(f"{os.getpid()} {descriptor}\n")
+
+
+def _opened(line: str, size: int, digest: str) -> int | None:
+    """A descriptor of this process for what another one holds; None where it is gone, or something else by now."""
+    process, _, number = line.partition(" ")
+    if not (process.isdigit() and number.isdigit()):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = os.open(f"/proc/{process}/fd/{number}", os.O_RDWR)
+        if os.fstat(descriptor).st_size == max(size, 1) and _digest(descriptor, size) == digest:
+            os.set_inheritable(descriptor, True)
+            return descriptor
+        os.close(descriptor)
+    return None
+
+
+def _digest(descriptor: int, size: int) -> str:
+    with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as memory, memoryview(memory) as view:
+        return hashlib.sha256(view[:size]).hexdigest()
