@@ -61,31 +61,20 @@ class Sync:
 
     def runs(self, folders: Iterable[RunFolder]) -> None:
         """Runs, each to the store that itself was meant for, unless it went there with a sweep."""
-        by_place: dict[tuple[str, str], list[RunFolder]] = {}
-        tracking: dict[tuple[str, str], Tracking] = {}
         for folder in folders:
             begun = folder.begun()
-            where = self.stores.place(begun.config.tracking, None) if begun is not None else None
-            if (
-                begun is not None
-                and where is not None
-                and (folder.path, where) not in self._seen
-                and not self._is_elsewhere(folder, where[0])
-            ):
-                by_place.setdefault(where, []).append(folder)
-                tracking[where] = begun.config.tracking
-        for where, found in by_place.items():
-            delivery = self.stores.delivery(tracking[where], None)
-            if delivery is not None:
-                delivery.know(found)
-            for folder in found:
-                self._guarded(f"run {folder.path}", Amount(runs=1), partial(self._run, folder, delivery))
+            if begun is None:
+                continue
+            tracking = begun.config.tracking
+            where = self.stores.place(tracking, None)
+            if (folder.path, where) not in self._seen and not self._is_elsewhere(folder, tracking, where[0]):
+                self._guarded(f"run {folder.path}", Amount(runs=1), partial(self._run, folder, tracking))
 
-    def _is_elsewhere(self, folder: RunFolder, name: str) -> bool:
+    def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
         """Whether it was delivered whole to another store than the one it was begun for, which never got any of it:
         that may have been a slip of the pen."""
-        begun, record, runs = folder.begun(), folder.record(), folder.delivered().mlflow_runs
-        if self.stores.given or begun is None or begun.config.tracking.uri is None:
+        record, runs = folder.record(), folder.delivered().mlflow_runs
+        if self.stores.given or tracking.uri is None:
             return False
         known = any(run.store == name for run in runs)
         return not known and any(record is not None and run.ended_ms == record.ended_ms for run in runs)
@@ -152,17 +141,15 @@ class Sync:
         pictures = config.tracking.plots and sweep.started().outcome is Outcome.finished
         delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, pictures))
 
-    def _run(self, folder: RunFolder, delivery: StoreDelivery | None) -> None:
+    def _run(self, folder: RunFolder, tracking: Tracking) -> None:
         sweep = self._swept.get(folder.path)
         if owner_of(folder.path) is not None or (sweep is not None and sweep.owner() is not None):
             self.owned += 1
             return
         end_dead_run(folder)
-        begun = folder.begun()
-        if begun is None:  # it was removed meanwhile
-            return
-        name = delivery.name if delivery is not None else self.stores.place(begun.config.tracking, None)[0]
-        models, parent = begun.config.tracking.models, sweep.started().mlflow_runs.get(name) if sweep else None
+        delivery = self.stores.delivery(tracking, None)
+        name = delivery.name if delivery is not None else self.stores.place(tracking, None)[0]
+        models, parent = tracking.models, sweep.started().mlflow_runs.get(name) if sweep else None
         model = models is Models.all or (models is Models.best and sweep is None)  # of a sweep only the best run's
         if delivery is not None:
             delivery.parent = parent
