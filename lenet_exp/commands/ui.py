@@ -58,11 +58,12 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.ui.server import free_port, is_local, serving, web_address
 
     log_to_console()
-    sweep = _sweep(values["sweep"], values["tracking.uri"], values["experiment"])
+    which = values["sweep"]
+    sweep = None if which == ALL else _sweep(which, values["tracking.uri"], values["experiment"])
     uri = _store(values["tracking.uri"], sweep)
     client = connect(uri)
     with answering(uri):
-        parent = _parent(client, uri, sweep, values["sweep"])
+        parent = None if which == ALL else _parent(client, uri, sweep, which)
         experiment = "" if parent is not None else _experiment(client, values["experiment"] or EXPERIMENT)
 
     def links(address: str) -> list[Link]:
@@ -80,7 +81,7 @@ def run(arguments: list[str]) -> int:
     # Signals are noted, and not raised: an exception that arrives in the middle of a library may be lost there.
     with graceful(), serving(uri, host, taken) as server:
         found = links(web_address(host, taken))
-        if server.wait_until_up():
+        if server.wait(server.answers):
             _print(found, browser)
             if not is_local(host):
                 print(f"host={host}: whoever reaches this machine can read and change these runs", file=sys.stderr)
@@ -89,7 +90,7 @@ def run(arguments: list[str]) -> int:
                 there = f"ssh -N -L {taken}:{host}:{taken} {here}"
                 print(f"to see them where you sit, type there: {there}", file=sys.stderr)
             print("Ctrl-C ends it", flush=True)
-            server.wait_until_asked()
+            server.wait()
     return 0
 
 
@@ -110,8 +111,6 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
     from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.outputs import outputs_dir
 
-    if which == ALL:
-        return None
     if which is not None:
         try:
             return find_sweep(which)
@@ -154,8 +153,6 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
 
     from lenet_exp.addresses import hide_password
 
-    if which == ALL:
-        return None
     # By any store: its name may have changed since, as that of a folder that was moved.
     for run_id in sweep.started().mlflow_runs.values() if sweep is not None else [which] if which is not None else []:
         try:

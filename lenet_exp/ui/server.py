@@ -74,29 +74,19 @@ class Server:
     address: str
     said: IO[str]
 
-    def wait_until_up(self) -> bool:
-        """Whether it answers; False where a signal asked to stop first, inside `stopping.graceful`.
-
-        Raises:
-            StoreError: it ended instead.
-        """
-        return self._wait(self._answers)
-
-    def wait_until_asked(self) -> None:
-        """Returns when a signal asked to stop, inside `stopping.graceful`.
-
-        Raises:
-            StoreError: the server ended.
-        """
-        self._wait(lambda: False)
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it is up."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with contextlib.suppress(OSError), direct.open(f"{self.address}/health", timeout=5) as answer:
             return bool(answer.status == 200)
         return False
 
-    def _wait(self, until: Callable[[], bool]) -> bool:
+    def wait(self, until: Callable[[], bool] = lambda: False) -> bool:
+        """Whether `until` became true before a signal asked to stop, inside `stopping.graceful`.
+
+        Raises:
+            StoreError: the server ended.
+        """
         while asked() is None:
             if self.process.poll() is not None:
                 self.said.seek(0)
