@@ -19,7 +19,6 @@ from logging.handlers import QueueHandler
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from lenet_exp.config.schema import Models, Tracking
@@ -28,8 +27,6 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.background import delivered_in_background
 from lenet_exp.tracking.models.model import warm_up
 from lenet_exp.tracking.stores.store import import_mlflow
-
-END_SECONDS = 5.0  # for the other process to leave by itself, once nothing is asked of it
 
 log = logging.getLogger("lenet_exp")
 
@@ -54,13 +51,10 @@ class SubprocessDelivery:
     def __enter__(self) -> SubprocessDelivery:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._pipe.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            # After an error it may be anywhere; what it sends can be sent again.
-            self._process.wait(END_SECONDS if kind is None else 0)
-        self._process.kill()
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # `send` was waited for; after an error, what it sends can be sent again
         self._process.wait()
+        self._pipe.close()
 
     def opened(self, tracking: Tracking, outputs: Path) -> SubprocessDelivery:
         """Opens the store.
