@@ -193,29 +193,6 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         return _opened(f"sqlite:///{path}", name, directions, None)
 
 
-def delete_study(url: str, name: str, of: str, *, only_look: bool = False) -> bool:
-    """Deletes the study of a sweep from a database of the user's own. Whether it is there, and that sweep's.
-
-    Args:
-        of: the sweep's folder.
-        only_look: deletes nothing.
-
-    Raises:
-        ConfigError: the database can't be used.
-    """
-    try:
-        storage = optuna.storages.RDBStorage(url)
-        known = {study.study_name: study._study_id for study in storage.get_all_studies()}
-        if name not in known or storage.get_study_user_attrs(known[name]).get(OF) not in (None, of):
-            return False
-        if not only_look:
-            storage.delete_study(known[name])
-        return True
-    except (*BROKEN, ImportError) as e:
-        why = hide_password(first_line(e))
-        raise ConfigError(f"search.storage={hide_password(url)}: can't be used ({why})") from e
-
-
 def _opened(url: str, name: str, directions: Sequence[str], of: str | None) -> Database:
     storage = optuna.storages.RDBStorage(url)
     try:

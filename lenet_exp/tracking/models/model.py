@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, EXPORTED = "weights.safetensors", "data/model.pt2"
 EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
-EXPORTING = threading.Lock()  # torch exports one network at a time
+EXPORTING = threading.Lock()  # torch is imported by one thread, and exports one network at a time
 
 
 def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
@@ -64,14 +64,14 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
 
 def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
     """Makes the folder `path`, by which MLflow serves the model: the exported network, its signature, an example."""
-    import mlflow.pytorch
-    import torch
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    from lenet_exp.training.lenet5 import rebuild
-
     with EXPORTING:
+        import mlflow.pytorch
+        import torch
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        from lenet_exp.training.lenet5 import rebuild
+
         mlflow.pytorch.save_model(
             rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()}),
             str(path),
@@ -92,10 +92,10 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
 
 def warm_up() -> None:
     """Loads what exporting a model takes, some seconds in a new process."""
-    import mlflow.pytorch  # noqa: F401
-    import torch
-
     with EXPORTING:
+        import mlflow.pytorch  # noqa: F401
+        import torch
+
         torch.export.export(torch.nn.Identity(), (torch.zeros(2),))
 
 
