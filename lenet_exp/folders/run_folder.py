@@ -236,13 +236,6 @@ class RunFolder:
         what_now = "MLflow is asked for what it has"
         return read_or_none(self.path / DELIVERED, partial(read_as, Delivered), what_now) or Delivered()
 
-    def delivered_ns(self) -> int:
-        """When something was delivered last, in nanoseconds since 1970; 0 where nothing was."""
-        try:
-            return (self.path / DELIVERED).stat().st_mtime_ns
-        except OSError:
-            return 0
-
     def set_delivered(self, delivered: Delivered) -> None:
         write_json(self.path / DELIVERED, to_json(delivered))
 

@@ -70,14 +70,6 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
     return False
 
 
-def is_owed(store: Store, record: Record, run_id: str) -> bool:
-    """Whether a run that was uploaded with its model should be registered and is not: the store has lost it."""
-    name = registered_name(record.dataset)
-    if not _is_comparable(record) or not _beats(record, champion(store.client, name)):
-        return False
-    return _version_of(_versions(store, name), run_id, record) is None
-
-
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
     """The present champion's version, or None."""
     from mlflow.exceptions import MlflowException
