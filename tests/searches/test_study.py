@@ -8,10 +8,10 @@ from pathlib import Path
 
 import optuna
 import pytest
-from lenet_exp.search import study as search_database
 from optuna.trial import TrialState, create_trial
 
 from lenet_exp.errors import ConfigError
+from lenet_exp.searches import study as search_database
 from lenet_exp.searches.study import open_database
 
 
