@@ -46,8 +46,12 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     for job in jobs:
         if config.sweep.against and configuration(job.config) != first:
             continue
-        if frozenset(configuration(job.config).items()) not in tested:
-            raise ConfigError(f"{job.name}: sweep {sweep.id}, which is to be confirmed, has no such configuration")
+        other = frozenset(configuration(job.config).items())
+        if other not in tested:
+            nearest = min(tested, key=lambda c: len(c ^ other))
+            flag = min(flag for flag, _ in nearest ^ other)
+            was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
+            raise ConfigError(f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, has not; allowed is {was}")
 
 
 def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
