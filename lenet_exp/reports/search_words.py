@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from lenet_exp.amounts import number_of
-from lenet_exp.comparison.search_importance import BEST, search_importance
-from lenet_exp.comparison.searched import Searched
 from lenet_exp.config.schema import Objective, PrunerName
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
 from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.standing import OPEN, Standing
 from lenet_exp.reports.duration import duration
+
+if TYPE_CHECKING:
+    from lenet_exp.comparison.searched import Searched
 
 SHOWN = 5  # of a front
 IMPROVEMENTS = 8  # that a line tells of
@@ -123,6 +125,8 @@ def more_of(plan: SearchPlan) -> str:
 
 def search_lines(searched: Searched) -> list[str]:
     """How the best came about, what trains it, and the flags by importance, where something is known of them."""
+    from lenet_exp.comparison.search_importance import BEST, search_importance  # it imports torch
+
     lines = []
     if steps := searched.improvements:
         shown = steps[-IMPROVEMENTS:]

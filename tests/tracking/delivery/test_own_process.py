@@ -122,3 +122,13 @@ def test_a_store_that_is_away_is_said_once_and_the_run_ends_well(outputs):
     assert "lenet-sync run=" in last
     (log,) = outputs.glob("runs/*/run.log")
     assert "epoch 2/2" in log.read_text()
+
+
+def test_what_starts_the_uploading_process_loads_no_torch():
+    """It imports mlflow while the run's process imports torch."""
+    code = (
+        "import sys, lenet_exp.reports.terminal.progress, lenet_exp.tracking.delivery.own_process\n"
+        "print([name for name in ('torch', 'mlflow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
