@@ -109,6 +109,15 @@ def test_no_two_files_import_each_other_nor_in_a_circle():
     assert GRAPH
 
 
+def test_searches_is_imported_late_since_it_needs_optuna():
+    wrong = []
+    for module, file in FILES.items():
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lenet_exp.searches"):
+                wrong += [module] if layer(module) != "searches" else []
+    assert wrong == []
+
+
 @pytest.mark.parametrize("package", ["lenet_exp", "tests"])
 def test_folders_are_small_and_names_of_files_tell_them_apart(package):
     files = [file for file in modules(package).values() if file.name != "__init__.py"]

@@ -8,6 +8,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.confirmation.command import (
@@ -22,9 +23,11 @@ from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.phrases import verdict
-from lenet_exp.searches.plan import Planned
 from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirms import configurations, lies_here
+
+if TYPE_CHECKING:
+    from lenet_exp.searches.plan import Planned  # it needs Optuna
 
 LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
 
