@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import BROWSERS, QUIET, WAIT
+from tests.browser.conftest import BROWSERS, QUIET, QUIET_ASSISTANT, WAIT
 from tests.browser.served import Served, lenet_ui
 from tests.tools.commands import ROOT, end, start
 
@@ -74,6 +74,7 @@ def main() -> None:
             browser = started.chromium.launch(executable_path=executable, args=list(QUIET))
             context = browser.new_context(viewport=SIZE)
             context.set_default_timeout(WAIT)
+            context.add_init_script(QUIET_ASSISTANT)
             for name, show in PICTURES.items():
                 page = context.new_page()
                 show(page, served)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -171,8 +171,10 @@ def _experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "active":
         return found.experiment_id
-    names = ", ".join(e.name for e in client.search_experiments(max_results=5)) or "none"
-    raise ConfigError(f"experiment={name}: not in the store; there are {names}")
+    names = [experiment.name for experiment in client.search_experiments(max_results=1000)]
+    hint = nearest(name, names)
+    there = f"there are {', '.join(names[:5]) or 'none'}" + (f"; did you mean {hint}?" if hint else "")
+    raise ConfigError(f"experiment={name}: not in the store; {there}")
 
 
 def _port(value: str | None) -> int:

@@ -152,7 +152,7 @@ def _study(sweep: SweepFolder) -> str:
     """How the study of a search is deleted from a database of the user's own."""
     plan = sweep.kept_plan()
     storage = [text.partition("=")[2] for text in (plan.overrides if plan is not None else ()) if STORAGE in text]
-    if not storage:
+    if storage in ([], ["null"]):
         return ""
     command = f"optuna delete-study --study-name 'lenet_exp {sweep.id}' --storage {hide_password(storage[-1])}"
     return f"its study stays in its database; to delete it: {command}"
