@@ -10,10 +10,6 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import hydra
-from hydra import initialize_config_dir
-from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -24,8 +20,9 @@ from yaml import YAMLError
 
 from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_to_its_end, wrong
 from lenet_exp.config.compose import free_tags
-from lenet_exp.config.conf_dir import CONF_DIR, config_groups
+from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.grid import MOST_JOBS, check_size
+from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
 from lenet_exp.machine import let_waiting_threads_sleep
 
@@ -80,10 +77,8 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
     else there is (--help, --cfg, --info, completion) `hydra.main` does."""
     a = arguments
     others = (a.help, a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
-    with initialize_config_dir(str(CONF_DIR), job_name=config_name, version_base="1.3"):
+    with hydra_app(job_name=config_name) as app:
         overrides = _with_search_path(a)
-        app = GlobalHydra.instance().hydra
-        assert app is not None
         if not any(others) and not (a.run and a.multirun):
             sweeps = a.multirun or "hydra.mode=MULTIRUN" in overrides
             run = app.multirun if sweeps else app.run
@@ -92,7 +87,7 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
         if a.cfg is not None:
             # Raises what is wrong.
             app.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=False)
-    hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(task)()
+    run_as_hydra(config_name, task)
 
 
 def _with_search_path(arguments: Namespace) -> list[str]:
@@ -123,7 +118,7 @@ def _checked_arguments(program: str) -> Namespace:
     Raises:
         ConfigError: Hydra's parser does not know an argument, or the flags do not stand where it takes them.
     """
-    parser = get_args_parser()
+    parser = command_line_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # its own prints the usage as well
     parsed, unknown = parser.parse_known_args()
     dashed = [a for a in unknown if a.startswith("-")]

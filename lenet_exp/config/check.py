@@ -138,7 +138,9 @@ def check_store(uri: str | None) -> None:
         raise ConfigError(f"{shown}: allowed is a host, and a port from 1 to 65535") from None
     scheme = parts.scheme.partition("+")[0]
     if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
-        raise ConfigError(f"{shown}: allowed is http(s)://..., sqlite:///FILE, or {', '.join(STORES[3:])}://...")
+        folder = "; a folder of MLflow's plain files becomes one by: mlflow migrate-filestore"
+        moved = folder if scheme in ("", "file") else ""
+        raise ConfigError(f"{shown}: must be http(s)://..., sqlite:///FILE{moved}, or {', '.join(STORES[3:])}://...")
     if (scheme.startswith("http") and (not host or re.search(r"\s", uri))) or port == 0:
         raise ConfigError(f"{shown}: allowed is {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
 

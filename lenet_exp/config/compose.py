@@ -14,16 +14,15 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from yaml import YAMLError
 
 from lenet_exp.config.check import check_flags
-from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.explain import explain_flag, explain_hydra
+from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.schema import ALWAYS, Config, describe_knobs, knobs
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
 
-OmegaConf.register_new_resolver("lenet_exp.outputs", lambda: str(outputs_dir()), replace=True)
-OmegaConf.register_new_resolver("lenet_exp.flags", describe_knobs, replace=True)
-
+register_resolver("lenet_exp.outputs", lambda: str(outputs_dir()))
+register_resolver("lenet_exp.flags", describe_knobs)
 
 ConfigT = TypeVar("ConfigT")
 
@@ -85,13 +84,12 @@ def composing() -> Iterator[None]:
     Raises:
         ConfigError: what Hydra finds wrong, in one line.
     """
-    from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        with hydra_app():
             yield
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
         if isinstance(e, PLAIN_ERRORS) and not from_hydra(e):

@@ -58,7 +58,7 @@ class Database:
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
         self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
         self._reported: set[tuple[int, int]] = set()
-        self._ids = {trial.number: trial._trial_id for trial in self.trials}
+        self._written = {trial.number for trial in self.trials}
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
             raise ValueError("its trials are not numbered one by one")
         self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
@@ -100,17 +100,17 @@ class Database:
 
     def _add(self, trial: FrozenTrial, written: threading.Event) -> None:
         if self._wrong:  # the attempt before may have written it, and lost the answer
-            known = self._storage.get_all_trials(self._study, deepcopy=False)
-            self._ids |= {t.number: t._trial_id for t in known}
-        if trial.number not in self._ids:
-            self._ids[trial.number] = self._storage.create_new_trial(self._study, template_trial=trial)
+            self._written |= {t.number for t in self._storage.get_all_trials(self._study, deepcopy=False)}
+        if trial.number not in self._written:
+            self._storage.create_new_trial(self._study, template_trial=trial)
+            self._written.add(trial.number)
         written.set()
 
     def _report(self, number: int, epoch: int, value: float) -> None:
-        self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
+        self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
 
     def _end(self, trial: FrozenTrial) -> None:
-        which = self._ids[trial.number]
+        which = self._id(trial.number)
         kept = self._storage.get_trial(which)
         if kept.state.is_finished():
             return
@@ -125,19 +125,22 @@ class Database:
                 self._storage.set_trial_system_attr(which, name, value)
         self._storage.set_trial_state_values(which, trial.state, trial.values)
 
+    def _id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
+
     def _later(self, write: Callable[..., None], *arguments: object) -> None:
         self._todo.put((write, arguments))
 
     def _write_all(self) -> None:
         while (item := self._todo.get()) is not None:
             write, arguments = item
-            while not self._written(write, arguments):
+            while not self._wrote(write, arguments):
                 if self._closing.is_set():
                     self._lost += 1
                     break
                 self._closing.wait(RETRY_SECONDS)
 
-    def _written(self, write: Callable[..., None], arguments: Sequence[Any]) -> bool:
+    def _wrote(self, write: Callable[..., None], arguments: Sequence[Any]) -> bool:
         try:
             write(*arguments)
         except BROKEN as e:

@@ -75,10 +75,11 @@ class Trials:
             pruner=self._pruner,
             sampler=optuna.samplers.RandomSampler(0),
         )
+        self._study_id = self._storage.get_study_id_from_name(self._name)
         for trial in trials:
             self._study.add_trial(trial)
         for name, value in (trials[-1].user_attrs.get(DRAWN, {}) if trials else {}).items():
-            self._storage.set_study_system_attr(self._study._study_id, name, value)
+            self._storage.set_study_system_attr(self._study_id, name, value)
 
     def __len__(self) -> int:
         return len(self.all())
@@ -131,7 +132,7 @@ class Trials:
 
     def _take(self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool) -> FrozenTrial:
         """The trial that was drawn, as the next one: those that were refused are none."""
-        trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study._study_id))
+        trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study_id))
         if refused:
             self._fill([*before, self._frozen(trial.number)])
         return self._frozen(len(before))
@@ -144,7 +145,7 @@ class Trials:
 
     def note(self, number: int, name: str, value: Any) -> None:
         """A user attribute of a trial that runs."""
-        self._storage.set_trial_user_attr(self._frozen(number)._trial_id, name, value)
+        self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
         """Whether a trial is pruned after this epoch; told again, it is what it was. With two objectives none is.
@@ -157,7 +158,7 @@ class Trials:
         decided = self._decided.setdefault(number, {})
         if epoch not in decided:
             self._study.sampler = optuna.samplers.RandomSampler(0)  # a pruner asks none
-            trial = optuna.Trial(self._study, self._frozen(number)._trial_id)
+            trial = optuna.Trial(self._study, self._trial_id(number))
             trial.report(value, epoch)
             decided[epoch] = bool(trial.should_prune()) and not spared and epoch >= self._passed.get(number, 0)
         return decided[epoch]
@@ -205,6 +206,9 @@ class Trials:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
 def _fresh(trial: FrozenTrial) -> FrozenTrial:

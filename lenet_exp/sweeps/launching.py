@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -116,6 +118,7 @@ class HydraLaunching:
         self, sweep: SweepFolder, config: Config, session: Session | None = None
     ) -> tuple[Launcher, Mapping[str, str]]:
         composed = copy.deepcopy(self.config)
+        OmegaConf.set_readonly(composed.hydra, False)
         with open_dict(composed):
             composed.hydra.sweep.dir = str(sweep.path)
             composed.sweep = OmegaConf.structured(config.sweep)
@@ -152,6 +155,7 @@ class JobLoader:
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         *overrides, marker = sweep_overrides
         config = copy.deepcopy(master_config)  # keeps the types of the node `hydra`
+        OmegaConf.set_readonly(config.hydra, False)  # launchers number their jobs there
         with open_dict(config):
             for key in [key for key in config if key != "hydra"]:
                 del config[key]
@@ -176,7 +180,16 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
             returns = []
         for job, done in zip(jobs, returns, strict=False):
             if done.status is not JobStatus.COMPLETED:
-                session.tell_failure(job.number, done._return_value)
+                session.tell_failure(job.number, _error_of(done))
+
+
+def _error_of(done: JobReturn) -> BaseException:
+    """What a job raised."""
+    try:
+        with redirect_stderr(StringIO()):  # Hydra announces it
+            return TypeError(f"{done.status}: {done.return_value}")
+    except Exception as e:
+        return e
 
 
 def _tell_promises(launcher: Launcher, flags: Sweep) -> None:

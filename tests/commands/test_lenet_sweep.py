@@ -84,8 +84,13 @@ def test_a_running_sweep_is_seen_and_stopped_from_another_terminal(ready, tmp_pa
     assert counts(on) == ({"finished": 3}, 3, 0)
 
 
-@pytest.mark.slow(seconds=9)
-@pytest.mark.parametrize("arguments", [("-m", *WAITS, "seed=0,1", "sweep.workers=1"), WAITS], ids=["sweep", "run"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("-m", *WAITS, "seed=0,1", "sweep.workers=1"), marks=pytest.mark.slow(seconds=9), id="sweep"),
+        pytest.param(WAITS, marks=pytest.mark.by_hand, id="run"),
+    ],
+)
 def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tmp_path, arguments):
     """Nothing is repaired while its process lives."""
     with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:

@@ -85,6 +85,25 @@ def test_the_fingerprint_of_the_defaults_stays_what_it_was():
     assert of() == DEFAULTS
 
 
+# The first 16 digits, on each supported release of Hydra, OmegaConf and torch: CI asks on the oldest and the newest.
+COMMITTED = {
+    "optimizer=adam optimizer.betas=[0.8,0.999]": "c4581cc3c4684678",
+    "activation=rrelu": "812097301165488c",
+    "activation=elu activation.alpha=0.5": "979216e5722ffacb",
+    "optimizer=rmsprop optimizer.momentum=0.5": "d4d2dfc899a0acd7",
+    "schedule=one_cycle schedule.start=0.1": "213142914657260d",
+    "augmentation=[shift,flip]": "ebc4fcc689033849",
+    "regularization=dropout_weight_decay dataset=kmnist": "9e28a4a777857f71",
+    "dataset=digits dataset.train_size=500 split_seed=3 seed=7": "84855308dad860d7",
+    "experiment=mnist_fast": "9251ae2f3c85dcea",
+}
+
+
+@pytest.mark.parametrize("command", COMMITTED)
+def test_no_release_of_a_library_changes_a_fingerprint(command):
+    assert of(*command.split()).startswith(COMMITTED[command])
+
+
 SAME = [
     (["optimizer.lr=0.1", "seed=2"], ["seed=2", "optimizer.lr=1e-1"]),
     (["optimizer.momentum=0"], ["optimizer.momentum=0.0"]),

@@ -35,7 +35,7 @@ def bring(folder: Path) -> None:
     "pages",
     [
         pytest.param(["README.md"], marks=pytest.mark.slow(seconds=60), id="README.md"),
-        pytest.param(OFTEN, marks=pytest.mark.slow(seconds=60), id="pages of training and comparison"),
+        pytest.param(OFTEN, marks=pytest.mark.by_hand, id="pages of training and comparison"),
         pytest.param(SELDOM, marks=pytest.mark.by_hand, id="pages of servers and clusters"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.errors import StoreError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
 POSTGRES = "postgresql"
 EXTRA = "pip install 'lenet_exp[postgres]'"
@@ -74,7 +74,7 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
         # and ends with the process.
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            _make_tables(engine, connection, uri, name, artifacts)
+            _make_tables(connection, uri, name, artifacts)
         if write:
             with engine.connect() as connection:
                 _check_writable(connection, name)
@@ -82,14 +82,14 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
         engine.dispose()
 
 
-def _make_tables(engine: Engine, connection: Connection, uri: str, name: str, artifacts: str) -> None:
+def _make_tables(connection: Connection, uri: str, name: str, artifacts: str) -> None:
     """Makes what MLflow would make at its first start, unless it is there."""
     import mlflow
-    from mlflow.store.db.utils import _all_tables_exist
+    from mlflow.store.db.base_sql_model import Base
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import inspect, text
 
-    if _all_tables_exist(engine):
+    if Base.metadata.tables.keys() <= set(inspect(connection).get_table_names()):
         if connection.execute(text("SELECT 1 FROM experiments LIMIT 1")).first() is not None:
             return
     elif inspect(connection).has_table("alembic_version"):

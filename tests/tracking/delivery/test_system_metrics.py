@@ -10,7 +10,7 @@ from tests.tools.stores import client, points, runs
 pytestmark = pytest.mark.slow(seconds=8)
 
 LINE = (*SMALL, "num_threads=1", "tracking.plots=false", "tracking.models=none")
-ON = {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true", "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.2"}
+ON = {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true", "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.1"}
 NAMES = {"cpu_utilization_percentage", "system_memory_usage_percentage", "disk_usage_percentage"}
 
 
@@ -20,7 +20,7 @@ def system_names(run) -> set[str]:
 
 def test_a_sweeps_own_run_has_the_machines_and_its_runs_have_none(ready):
     pytest.importorskip("psutil")
-    done = lenet_train("-m", *LINE, "num_epoch=150", "seed=0,1", "hydra/launcher=basic", outputs=ready, **ON)
+    done = lenet_train("-m", *LINE, "num_epoch=40", "seed=0,1", "hydra/launcher=basic", outputs=ready, **ON)
     assert done.returncode == 0, done.stderr
     (parent,) = runs(client(ready), "sweep")
     assert system_names(parent) >= NAMES
@@ -30,7 +30,7 @@ def test_a_sweeps_own_run_has_the_machines_and_its_runs_have_none(ready):
 
 def test_a_run_alone_has_them_each_sample_once(ready):
     pytest.importorskip("psutil")
-    assert lenet_train(*LINE, "num_epoch=300", outputs=ready, **ON).returncode == 0
+    assert lenet_train(*LINE, "num_epoch=60", outputs=ready, **ON).returncode == 0
     (run,) = runs(client(ready))
     assert system_names(run) >= NAMES
     for name, logged in points(client(ready), run.info.run_id).items():

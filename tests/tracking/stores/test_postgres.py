@@ -15,7 +15,7 @@ from tests.tools.stores import models, points, runs
 from tests.tracking.stores.test_store import leaks
 
 ONE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
-FOLDERS, SEEDS = 4, 5
+FOLDERS, SEEDS = 3, 3
 
 
 def check_whole(store):
@@ -44,7 +44,7 @@ def deliver_all(tmp_path, uri):
 
 
 @pytest.mark.slow(seconds=36)
-def test_four_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(main, outputs, tmp_path):
+def test_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(main, outputs, tmp_path):
     with postgres() as cluster:
         uri = f"{database(cluster, 'direct')}?sslmode=verify-full&sslrootcert={cluster.folder}/tls/ca.crt"
         line = ("-m", "hydra/launcher=basic", *ONE, f'tracking.uri="{uri}"')
@@ -54,7 +54,7 @@ def test_four_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(m
         ]
         while "runs" not in cluster.sql("SELECT tablename FROM pg_tables", "direct").split():
             time.sleep(0.2)
-        while int(cluster.sql("SELECT count(*) FROM runs WHERE status = 'FINISHED'", "direct")) < 3:
+        while int(cluster.sql("SELECT count(*) FROM runs WHERE status = 'FINISHED'", "direct")) < 2:
             time.sleep(0.2)
         cluster.stop()
         cluster.start()

@@ -1,0 +1,27 @@
+"""The parts of Hydra that are not public are there, as hydra_parts uses them."""
+
+from __future__ import annotations
+
+import inspect
+
+from hydra.types import RunMode
+
+from lenet_exp.config.hydra_parts import command_line_parser, hydra_app
+
+
+def test_hydra_runs_and_composes_as_it_is_called():
+    with hydra_app("train") as app:
+        for call in (app.run, app.multirun):
+            assert list(inspect.signature(call).parameters)[:3] == ["config_name", "task_function", "overrides"]
+        composed = app.compose_config("train", ["seed=7"], RunMode.RUN, with_log_configuration=False)
+    assert composed.seed == 7
+    assert composed.hydra.job.name == "train"
+
+
+def test_hydras_parser_has_the_flags_that_are_looked_at():
+    parsed = command_line_parser().parse_args(["-m", "seed=1,2", "--config-dir", "mine"])
+    assert (parsed.multirun, parsed.overrides, parsed.config_dir) == (True, ["seed=1,2"], "mine")
+    others = ("help", "hydra_help", "cfg", "info", "shell_completion", "resolve", "config_path", "config_name", "run")
+    assert [getattr(parsed, name) for name in (*others, "experimental_rerun")] == [False] * 2 + [None] * 2 + [
+        False
+    ] * 2 + [None] * 2 + [False, None]
