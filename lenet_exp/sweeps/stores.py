@@ -55,7 +55,7 @@ class Stores:
             log.warning("tracking.uri=%s: its password was not kept; set MLFLOW_TRACKING_URI", uri)
             return None
         try:
-            return StoreDelivery(replace(tracking, uri=uri), self._outputs, in_sweep=True)
+            return StoreDelivery(replace(tracking, uri=uri), self._outputs, in_sweep=True, patient=True)
         except UserError as e:
             log.warning("%s", e)
             return None

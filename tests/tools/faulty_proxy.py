@@ -5,6 +5,7 @@ refuse        nobody listens
 drop          the connection is closed before the server hears of the request
 half          the server does what was asked for, and half of its answer comes through
 hang          the request is taken and never answered
+slow          every request takes five seconds
 a number      this status, and `retry_after` as the header Retry-After, if there is one
 """
 
@@ -14,6 +15,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -104,6 +106,8 @@ class FaultyProxy:
             headers = {"Retry-After": self.retry_after} if self.retry_after is not None else {}
             _send(request, int(mode), headers, b"")
         else:
+            if mode == "slow":
+                time.sleep(5)
             self._forward(request, body, mode)
 
     def _hang(self, request: BaseHTTPRequestHandler) -> None:

@@ -9,8 +9,9 @@ What a process knows of its store:
 
 While it is AWAY, uploads that can come later are skipped for `AWAY_SECONDS`; those that cannot (the end of a run or of
 a sweep) are tried. Both are skipped for `WAITED_SECONDS` after a time limit was reached, and until the time that a
-header Retry-After named. A request has a time limit of its own (`store.REQUEST_SECONDS`), so that neither the first
-step nor the end waits 10 s. An error of one run while the store answers concerns that run alone.
+header Retry-After named. A request has a time limit (`store.REQUEST_SECONDS`), and so has waiting for one that answers
+slowly or without end (`stores/patience.py`), so that neither the first step nor the end waits 10 s. An error of one run
+while the store answers concerns that run alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from lenet_exp.addresses import hide_password, store_uri
+from lenet_exp.addresses import SQLITE, hide_password, store_uri
 from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.folders.job import Job
@@ -34,13 +35,13 @@ from lenet_exp.tracking.delivery.adopt import take_over
 from lenet_exp.tracking.delivery.deliver import deliver
 from lenet_exp.tracking.delivery.left import Amount, left_of
 from lenet_exp.tracking.delivery.restored import learn
-from lenet_exp.tracking.stores.store import Store, StoreAway, open_store
+from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Calls, GivenUp, Limit
+from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreAway, open_store, request_seconds
 
 LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 AWAY_SECONDS = 60.0
 WAITED_SECONDS = 10.0
 QUICK_SECONDS = 1.0  # what fails so soon is tried once more: a server may have closed the connection
-TURN_SECONDS = 60.0  # for what another thread has begun, such as a model's upload
 
 KNOWN = (
     r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
@@ -86,6 +87,7 @@ class StoreDelivery:
         outputs: the outputs folder of the runs; by default that of this process.
         in_sweep: the runs belong to a sweep: its best model alone is sent for `tracking.models=best`, when it is known,
             a store that is away is asked again only now and then, and the sweep says what is left at its end.
+        patient: nothing else waits, so that a store may answer slowly.
 
     Attributes:
         store: None until it was opened, and after it failed.
@@ -95,7 +97,9 @@ class StoreDelivery:
         StoreError: the store answers but can't be used.
     """
 
-    def __init__(self, tracking: Tracking, outputs: Path | None = None, *, in_sweep: bool = False) -> None:
+    def __init__(
+        self, tracking: Tracking, outputs: Path | None = None, *, in_sweep: bool = False, patient: bool = False
+    ) -> None:
         self.uri = store_uri(tracking.uri, outputs)
         self.in_sweep = in_sweep
         self._tracking, self._outputs = tracking, outputs
@@ -106,9 +110,11 @@ class StoreDelivery:
         self._sent_at: dict[str, float] = {}
         self._warned: set[str] = set()
         self._turn = threading.Lock()
+        self._calls = Calls()
+        self._patient = patient
         try:
-            self._opened()
-        except StoreAway as e:
+            self._in_time(self._opened, WAITED)
+        except (StoreAway, GivenUp) as e:
             self._is_away(e)
 
     @property
@@ -124,11 +130,11 @@ class StoreDelivery:
     def adopt_all(self, jobs: Sequence[Job], *, owned: bool = False) -> None:
         """Before training: learns which of these runs the store has, and takes over what others finished there."""
         self.know([job.folder for job in jobs])
-        self.attempt("runs of others", lambda store: take_over(jobs, store, owned=owned))
+        self.attempt("runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
 
     def know(self, folders: Iterable[RunFolder]) -> None:
         """Learns what the store has of many runs: it may have come back as an older backup."""
-        self.attempt("what the store has", lambda store: learn(folders, store))
+        self.attempt("what the store has", lambda store: learn(folders, store), limit=PAGES)
 
     def under(self, what: str, open_parent: Callable[[Store], str]) -> None:
         """The runs belong to a sweep.
@@ -165,20 +171,25 @@ class StoreDelivery:
             self.tell_left(left_of(folder, self.name, model=model), f" run={folder.id[:8]}")
         return sent
 
-    def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = True) -> T | None:
+    def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = True, limit: Limit = WAITED) -> T | None:
         """What an action comes to, which may be done twice; None where it was skipped or failed, which is said:
         training must not die of its bookkeeping.
 
         Args:
             last: it can't come later, and is tried even though the store failed a moment ago.
+            limit: how long the store may take; longer, where nobody waits.
         """
         if self._skips(last):
             return None
-        if not self._turn.acquire(timeout=TURN_SECONDS):
-            self._is_away(StoreAway(f"what was asked for does not come back within {TURN_SECONDS:g} s"))
+        limit = PATIENT if self._patient else limit if last else BACKGROUND
+        limit = limit.times(request_seconds() / REQUEST_SECONDS)
+        try:
+            self._calls.wait(lambda: self._turn.acquire(blocking=False), limit)
+        except GivenUp as e:
+            self._is_away(e)
             return None
         try:
-            return None if self._skips(last) else self._tried(action)  # it may have failed in the other thread
+            return None if self._skips(last) else self._tried(action, limit)  # it may have failed in the other thread
         except Exception as e:
             self._failed(what, e)
             return None
@@ -206,19 +217,23 @@ class StoreDelivery:
             self._sent_at[folder.id] = time.monotonic()
 
     def _skips(self, last: bool) -> bool:
-        return time.monotonic() < (self._last_not_before if last else self._not_before)
+        return self._calls.stuck or time.monotonic() < (self._last_not_before if last else self._not_before)
 
-    def _tried(self, action: Callable[[Store], T]) -> T:
+    def _tried(self, action: Callable[[Store], T], limit: Limit) -> T:
         begun = time.monotonic()
         try:
-            done = action(self._opened())
+            done = self._in_time(lambda: action(self._opened()), limit)
         except Exception as e:
             if isinstance(e, StoreAway | StoreError) or _is_too_much(e) or time.monotonic() - begun > QUICK_SECONDS:
                 raise
             self.store = None
-            done = action(self._opened())
+            done = self._in_time(lambda: action(self._opened()), limit)
         self._not_before = self._last_not_before = 0.0
         return done
+
+    def _in_time(self, action: Callable[[], T], limit: Limit) -> T:
+        """What an action returns; of a database file of this machine, however long it takes."""
+        return action() if self.uri.startswith(SQLITE) else self._calls.run(action, limit)
 
     def _opened(self) -> Store:
         """The store, opened anew where it failed, with the sweep's own run in it.
@@ -238,8 +253,8 @@ class StoreDelivery:
         self.store = None
         if not (isinstance(error, StoreAway | StoreError) or _kept_waiting(error) or _is_too_much(error)):
             try:
-                self.store = open_store(self._tracking, self._outputs)
-            except (StoreAway, StoreError) as e:
+                self.store = self._in_time(lambda: open_store(self._tracking, self._outputs), WAITED)
+            except (StoreAway, StoreError, GivenUp) as e:
                 error = e
             else:
                 self._warn(f"{what} can't be delivered: {_reason(error)}")
@@ -264,7 +279,7 @@ class StoreDelivery:
 
 def _kept_waiting(error: Exception) -> bool:
     """Whether a time limit was reached."""
-    return re.search(r"timed? ?out|database is locked|does not come back", str(error), re.IGNORECASE) is not None
+    return isinstance(error, GivenUp) or re.search(r"timed? ?out|database is locked", str(error), re.I) is not None
 
 
 def _is_too_much(error: Exception) -> bool:
@@ -284,10 +299,11 @@ def _retry_after(uri: str) -> float | None:
     import requests
 
     try:
-        answer = requests.get(f"{uri}/api/2.0/mlflow/experiments/search", timeout=5)
+        with requests.get(f"{uri}/api/2.0/mlflow/experiments/search", timeout=5, stream=True) as answer:
+            told = answer.headers.get("Retry-After") if answer.status_code in {429, 503} else None
     except requests.RequestException:
         return None
-    return seconds_of(answer.headers.get("Retry-After")) if answer.status_code in {429, 503} else None
+    return seconds_of(told)
 
 
 def seconds_of(retry_after: str | None) -> float | None:

@@ -14,6 +14,7 @@ from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import from_json
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
+from lenet_exp.tracking.stores.patience import calling
 from lenet_exp.training.trained.weights import load_weights
 
 if TYPE_CHECKING:
@@ -91,9 +92,11 @@ def _weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
     from mlflow.exceptions import MlflowException
 
     def fetched(file: str) -> Path:
-        return Path(artifacts.download_artifacts(f"{location}/{file}", dst_path=str(scratch), tracking_uri=uri))
+        with calling():
+            return Path(artifacts.download_artifacts(f"{location}/{file}", dst_path=str(scratch), tracking_uri=uri))
 
-    listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
+    with calling():
+        listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
     there = next((entry for entry in listed if Path(entry.path).name == WEIGHTS), None)
     if there is not None:  # a damaged one is said, not passed over
         try:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_uri
@@ -21,6 +21,7 @@ from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
+from lenet_exp.tracking.stores.patience import watched
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store
 
@@ -105,7 +106,7 @@ def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
     check_answers(address, REQUEST_SECONDS)
     if is_postgres(uri):
         check_database(address, hide_password(uri), _artifacts_beside(outputs / "mlflow.db"), write=write)
-    return cast("MlflowClient", mlflow.MlflowClient(tracking_uri=address))
+    return watched(mlflow.MlflowClient(tracking_uri=address))
 
 
 @contextmanager
@@ -166,6 +167,14 @@ def import_mlflow() -> ModuleType:
     if not event.contains(Engine, "before_cursor_execute", _wait_less):
         event.listen(Engine, "before_cursor_execute", _wait_less, retval=True)
     return mlflow
+
+
+def request_seconds() -> float:
+    """How long a request to a server may take: `REQUEST_SECONDS`, or what a person has set for MLflow."""
+    import_mlflow()
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+
+    return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get() or REQUEST_SECONDS)
 
 
 def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:

@@ -13,7 +13,7 @@ import pytest
 
 from lenet_exp.folders.sweep_folder import all_sweeps
 from tests.tools.commands import SECRET, SMALL, end, free_port, lenet_train, start
-from tests.tools.servers import erring_server, silent_server
+from tests.tools.servers import erring_server, flooding_server, silent_server
 from tests.tools.stores import client, runs
 from tests.tools.waiting import WAITS, waiting
 from tests.tracking.stores.test_store import counts, leaks
@@ -42,24 +42,31 @@ def first_words(process) -> dict[str, float]:
     return times
 
 
-@pytest.mark.slow(seconds=15)
-def test_a_server_that_never_answers_delays_neither_the_first_step_nor_the_end(tmp_path):
+@pytest.mark.slow(seconds=20)
+def test_a_server_that_does_not_end_its_answers_delays_neither_the_first_step_nor_the_end(tmp_path):
     """Beside it runs the same with a server that refuses at once, on a machine that is as busy."""
     refuses = f"http://127.0.0.1:{free_port()}"
-    with silent_server() as silent, ThreadPoolExecutor(2) as pool:
+    with (
+        silent_server() as silent,
+        flooding_server(b"[", 1.0) as drips,
+        flooding_server(b"[" * 2**20, 0.02) as endless,
+        ThreadPoolExecutor(4) as pool,
+    ):
         begun = time.monotonic()
-        soon, late, sweep = (
+        lines = ((LINE, refuses), (LINE, silent), (LINE, drips), (LINE, endless), (SWEEP, drips))
+        *alone, sweep = (
             start(*line, f"tracking.uri={address}", outputs=tmp_path / str(n))
-            for n, (line, address) in enumerate(((LINE, refuses), (LINE, silent), (SWEEP, silent)))
+            for n, (line, address) in enumerate(lines)
         )
-        told = [pool.submit(first_words, process) for process in (soon, late)]
+        told = [pool.submit(first_words, process) for process in alone]
         done = end(sweep)
-        assert time.monotonic() - begun < 4 * LONGEST  # all of the sweep
-    soon, late = (future.result() for future in told)
-    assert late["epoch 1"] - soon["epoch 1"] < LONGEST
-    assert late["not in "] - late["epoch 2"] < LONGEST
+        assert time.monotonic() - begun < 6 * LONGEST  # all of it, beside the others
+    soon, *others = (future.result() for future in told)
+    for late in others:
+        assert late["epoch 1"] - soon["epoch 1"] < LONGEST
+        assert late["not in "] - late["epoch 2"] < LONGEST
     assert done.returncode == 0, done.stderr
-    assert left(done.stderr, silent) == [2, 2, 1]
+    assert left(done.stderr, drips) == [2, 2, 1]
 
 
 def test_a_server_that_has_only_errors_costs_one_warning_and_the_last_line(tmp_path):

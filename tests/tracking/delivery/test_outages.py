@@ -101,6 +101,21 @@ def test_no_epoch_waits_for_a_store_that_hangs_and_the_end_delivers_what_it_did_
     assert [step for step, _, _ in points(MlflowClient(server[1]), run.info.run_id)["val_loss"]] == [*range(1, 41)]
 
 
+def test_a_run_ends_soon_though_every_request_is_slow_and_sync_delivers_the_rest(main, outputs, server, proxy):
+    line = (*SMALL, "num_epoch=3", "num_threads=1", f"tracking.uri={proxy.address}", "tracking.experiment=slow")
+    proxy.set("slow")
+    process = start(*line, outputs=outputs)
+    next(text for text in process.stderr if text.startswith("epoch 3/"))
+    trained = time.monotonic()
+    done = end(process)
+    assert time.monotonic() - trained < 10
+    assert (done.returncode, "lenet-sync" in done.stderr) == (0, True), done.stderr
+    proxy.set("pass")
+    assert main(program="sync").returncode == 0
+    (run,) = runs(MlflowClient(server[1]), experiment="slow")
+    assert run.info.status == "FINISHED"
+
+
 def test_a_signal_is_heard_while_the_store_hangs_and_a_second_does_not_wait_for_it(outputs, proxy):
     line = ("-m", *SMALL, "num_epoch=100000", "seed=0,1", "sweep.workers=1", "tracking.experiment=stops")
     process = start(*line, f"tracking.uri={proxy.address}", outputs=outputs, env=PATIENT)
@@ -155,7 +170,7 @@ def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
     with monkeypatch.context() as patch:
         patch.setenv(*HASTY)
         delivery = StoreDelivery(tracking, in_sweep=True)
-        for _ in range(30):
+        for _ in range(15):
             what = draw.choices(["deliver", "restart", "back up", "restore"], [12, 2, 2, 1])[0]
             if what == "deliver":
                 folder, content_of = draw.choice([*zip(folders, whole, strict=True)])
