@@ -19,6 +19,8 @@ REACH_SECONDS = 10.0  # for the cluster's address to answer
 NAMESPACE = "lenet_exp"
 AT_ONCE = 4  # calls of an actor: the running one, `stop`, `close`
 
+log = logging.getLogger("lenet_exp")
+
 
 @dataclass(frozen=True)
 class RayOptions:
@@ -62,7 +64,9 @@ class Cluster:
         self._actor = _actor(options)
         _connect(options.address, options.init)
         nodes = _nodes()
-        if not any(self._fits(node) for node in nodes):
+        if not any(node.get("CPU") for node in nodes):  # an autoscaler adds some, or they wait in a queue
+            log.warning("hydra/launcher=cluster_ray: the cluster has no node with CPUs yet; waiting for one")
+        elif not any(self._fits(node) for node in nodes):
             ray.shutdown()
             raise ConfigError(_no_room(self._needs, nodes))
 

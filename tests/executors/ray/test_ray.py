@@ -20,7 +20,7 @@ from tests.tools.stores import client, points, runs
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
-HEAD, NODE = "127.0.0.2", "127.0.0.3"
+HEAD, NODE, OTHER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 EPOCHS = 10
 LINE = (*SMALL, "tracking.plots=false", "tracking.models=none", f"num_epoch={EPOCHS}", "num_threads=1",
         "hydra/sweeper=search", "search.sampler=grid", "activation=rrelu,selu",
@@ -48,8 +48,8 @@ class Cluster:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def start_node(self) -> None:
-        self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", NODE,
+    def start_node(self, address: str) -> None:
+        self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", address,
                  "--object-store-memory", "100000000")  # fmt: skip
 
     def lose_node(self) -> int:
@@ -82,14 +82,13 @@ def _kill(process: psutil.Process) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """In a folder with a short name: the path of a socket has an end at 107 letters."""
+    """Without a node that could train, in a folder with a short name: a socket's path ends at 107 letters."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         found = Cluster(Path(folder), free_port())
         try:
-            found.ray("start", "--head", "--num-cpus", "1", "--port", str(found.port), "--node-ip-address", HEAD,
+            found.ray("start", "--head", "--num-cpus", "0", "--port", str(found.port), "--node-ip-address", HEAD,
                       "--include-dashboard=false", "--object-store-memory", "100000000",
                       "--temp-dir", folder)  # fmt: skip
-            found.start_node()
             yield found
         finally:
             found.end()
@@ -105,11 +104,14 @@ def test_neither_a_search_nor_a_node_that_is_killed_costs_what_was_committed(clu
             assert process.poll() is None, end(process).stderr
             time.sleep(0.1)
 
-    refused = end(begun("hydra.launcher.cpus=64"))
-    assert (refused.returncode, "CPU=64" in refused.stderr.splitlines()[-1]) == (2, True), refused.stderr
-    assert not [path for path in ready.glob("*s/*") if path.is_dir()]  # nothing is left of it
     killed = begun()
+    next(text for text in killed.stderr if "waiting for one" in text)
+    for address in (NODE, OTHER):
+        cluster.start_node(address)
     wait_for(1, killed)
+    refused = end(begun("hydra.launcher.cpus=64", "seed=9"))
+    assert (refused.returncode, "CPU=64" in refused.stderr.splitlines()[-1]) == (2, True), refused.stderr
+    assert len([path for path in ready.glob("sweeps/*") if path.is_dir()]) == 1  # nothing is left of it
     killed.kill()
     end(killed)
     process = begun()
