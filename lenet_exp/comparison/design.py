@@ -63,11 +63,12 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
     records = {r.job.run: r.record for r in results if r.record is not None}
     known = 0 if plan.remade else sum(record.created_ms < plan.created_ms for record in records.values())
     search = plan.search
+    asked = results[0].job.config.sweep if results and plan.confirms is not None else None  # the jobs have it, too
     return Design(
         runs=len({r.job.run for r in results}),
         known=known,
-        confirms=plan.confirms,
-        points=plan.points and plan.points / 100,
+        confirms=plan.confirms if asked is not None and asked.confirms is not None else None,
+        points=asked.points / 100 if asked is not None and asked.points is not None else None,
         leader=results[0].job.run if results else "",
         searched=search is not None and search.objective in {Objective.accuracy, Objective.loss},
         sweep=sweep,

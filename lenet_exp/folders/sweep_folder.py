@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.seal import whole, with_digest
 from lenet_exp.folders.stored import to_json
 
 AGAIN = "the line that started the sweep makes it again"
@@ -150,7 +150,7 @@ class SweepFolder:
             self._write(replace(plan, **changed))
 
     def _write(self, plan: SweepPlan) -> None:
-        write_json(self.path / "sweep.json", to_json(plan))
+        write_json(self.path / "sweep.json", with_digest(to_json(plan)))
         self._written = plan
 
     def jobs(self) -> list[Job]:
@@ -255,7 +255,9 @@ def _line(job: Job) -> bytes:
     return json.dumps(job_json(job)).encode() + b"\n"
 
 
-_plan = partial(read_as, SweepPlan)
+def _plan(value: Any) -> SweepPlan:
+    kept = whole(value)
+    return read_as(SweepPlan, {k: v for k, v in kept.items() if k != "digest"} if isinstance(kept, dict) else kept)
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -20,6 +20,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.sweep_table import believed
+from lenet_exp.sweeps.confirms import answer_of
 
 log = logging.getLogger("lenet_exp")
 
@@ -103,8 +104,9 @@ def _with_tests(design: Design, sweep: SweepFolder) -> Design:
         plan = other.started()
         if plan.confirms == sweep.id and plan.confirmed is not None:
             with contextlib.suppress(DamagedError):  # who asks for that one hears of it
-                dataset = other.jobs()[0].config.dataset.name
-                tests.append(Test(other.id, dataset, plan.points or 0.0, plan.confirmed))
+                dataset, answer = other.jobs()[0].config.dataset.name, answer_of(other, tested=sweep)
+                if answer is not None:
+                    tests.append(Test(other.id, dataset, plan.points or 0.0, answer))
     return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.comparison.runs import configuration
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.results import job_results
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import outputs_dir
 
@@ -30,11 +31,13 @@ def configurations(sweep: SweepFolder) -> frozenset[Flags]:
 def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     """Raises:
     ConfigError: the sweep that these jobs confirm is not there, has a seed of theirs or lacks a configuration of
-        theirs, or `sweep.points` is missing.
+        theirs, or `sweep.points` is missing; or `sweep.against` without it.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):
         raise ConfigError("sweep.confirms, sweep.points: allowed is both or none; lenet-compare confirm= has the line")
+    if confirms is None and config.sweep.against:
+        raise ConfigError("sweep.against=true: must come with sweep.confirms; lenet-compare against= has the command")
     if confirms is None:
         return
     sweep = find_sweep(confirms)
@@ -54,9 +57,22 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             raise ConfigError(f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, has not; allowed is {was}")
 
 
+def answer_of(sweep: SweepFolder, tested: SweepFolder) -> bool | None:
+    """Whether a sweep confirms the leader of the one that it tested, by its runs; None while runs are missing, and
+    where the two have seeds in common."""
+    jobs = sweep.jobs()
+    if {job.config.seed for job in jobs} & {job.config.seed for job in tested.jobs()}:
+        return None
+    return _answer(compare_sweep(sweep, job_results(sweep, jobs, since_ms=0)))
+
+
 def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
     """Keeps whether a sweep that confirms another has done so, once all its runs have ended."""
     if sweep.started().confirms is not None:
-        found = [confirmation(comparison) for comparison in comparisons]
-        answers = {c.confirmed for c in found if c is not None}
-        sweep.save(confirmed=None if None in answers or not answers else all(answers))
+        sweep.save(confirmed=_answer(comparisons))
+
+
+def _answer(comparisons: Sequence[Comparison]) -> bool | None:
+    found = [confirmation(comparison) for comparison in comparisons]
+    answers = {c.confirmed for c in found if c is not None}
+    return None if None in answers or not answers else all(answers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -86,6 +87,22 @@ def test_the_line_as_printed_tests_the_leader_on_fresh_seeds(swept, compare):
     other = compare("confirm=50")
     assert f"sweep {test.id}" in other.stdout
     assert any(argument.startswith("seed=range(2000,") for argument in printed(other))
+
+
+def test_a_sweep_does_not_confirm_another_because_its_file_says_so(swept, compare):
+    """Neither as it is written now, with a digest, nor as earlier releases wrote it, without."""
+    line = [word if word != "seed=0,1" else "seed=5,6" for word in LINE]
+    assert lenet_train(*line, outputs=swept).returncode == 0
+    other, source = all_sweeps(swept)
+    before = compare(f"sweep={source.id}").stdout
+    path = other.path / "sweep.json"
+    forged = json.loads(path.read_text()) | {"confirms": source.id, "confirmed": True, "points": 1.0}
+    path.write_text(json.dumps(forged))
+    assert str(path) in compare(f"sweep={other.id}").stderr
+    path.write_text(json.dumps({key: value for key, value in forged.items() if key != "digest"}))
+    assert compare(f"sweep={source.id}").stdout == before
+    done = compare(f"sweep={other.id}")
+    assert (done.returncode, "onfirmed" in done.stdout) == (0, False), done.stderr
 
 
 def configuration(config: Config) -> list[object]:

@@ -272,6 +272,23 @@ def test_a_run_that_only_mlflow_knows(original, main, monkeypatch, tmp_path):
     assert "lenet5-digits@champion" in reproduced(main, "run=champion:digits", store, "check=true", status=0)
 
 
+def test_what_mlflow_has_otherwise_than_the_run_folder_is_noticed(original, main, tmp_path, monkeypatch):
+    outputs = Path(shutil.copytree(original, tmp_path / "outputs"))
+    monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
+    store, uri = client(outputs), f"tracking.uri=sqlite:///{outputs / 'mlflow.db'}"
+    (folder,), (run,) = (outputs / "runs").iterdir(), runs(store)
+    delivered = folder / "delivered.json"
+    delivered.write_text(delivered.read_text().replace(str(original), str(outputs)))
+    named = (f"run={run.info.run_id}", uri, "check=true")
+    reproduced(main, *named, status=0)
+    best = run.data.metrics["best_val_accuracy"]
+    store.log_metric(run.info.run_id, "best_val_accuracy", 0.999, timestamp=2**41)
+    assert "best_val_accuracy 0.999" in reproduced(main, *named, status=1)
+    store.log_metric(run.info.run_id, "best_val_accuracy", best, timestamp=2**41 + 1)
+    reproduced(main, *named, status=0)
+    reproduced(main, f"run={folder}", uri, "check=true", status=0)
+
+
 @pytest.mark.slow(seconds=2)
 def test_a_shipped_champions_weights_get_what_its_record_says(main, outputs, real_data):
     said = reproduced(main, "run=champion:mnist", "check=true", f"data_root={real_data}", status=0)

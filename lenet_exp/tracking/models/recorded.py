@@ -24,12 +24,14 @@ from lenet_exp.tracking.models.logged import logged_model, read_record, read_wei
 from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import connect
 from lenet_exp.training.epoch import EpochResult
+from lenet_exp.training.trained.weights import weights_digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 CHAMPION = "champion:"
+RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  # of a record, and shown by MLflow
 
 
 @dataclass(frozen=True)
@@ -133,12 +135,27 @@ def _champion(dataset: str, uri: str) -> Recorded:
 
 
 def _of_mlflow_id(which: str, uri: str) -> Recorded:
-    """By the run folder that has this MLflow run, else by what the store keeps of it."""
+    """What the store keeps of a run, and the run folder that it was uploaded from, where that is here."""
     for folder in all_runs(outputs_dir()):
-        if any(entry.run_id == which for entry in folder.delivered().mlflow_runs):
-            return _of_folder(folder, uri)
+        for entry in folder.delivered().mlflow_runs:
+            if entry.run_id == which:
+                found = _of_folder(folder, uri)
+                stored = _stored(which, uri if entry.store == hide_password(uri) else entry.store)
+                return replace(found, altered=found.altered or _differs(found, stored))
+    return _stored(which, uri)
+
+
+def _differs(here: Recorded, stored: Recorded) -> str:
+    """What a store keeps otherwise than the run folder; empty where nothing is."""
+    if stored.altered or here.record is None or stored.record is None:
+        return stored.altered
+    wrong = [name for name in RESULT if getattr(here.record, name) != getattr(stored.record, name)]
+    return f"{stored.name}: its record.json has other values of {', '.join(wrong)} than {here.name}" if wrong else ""
+
+
+def _stored(which: str, uri: str) -> Recorded:
     client = connect(uri)
-    with asking(f"run={which}: no run folder in {outputs_dir()}/runs", uri):
+    with asking(f"run={which}: the run can't be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
             raise UserError(f"run={which}: a sweep; allowed is one of its runs")
@@ -167,12 +184,15 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> Recorded:
             weights, _ = logged_model(client, uri, run)
         except UserError as e:
             return replace(found, record=record, altered=str(e))
+        if weights_digest(weights) != record.weights_digest:
+            return replace(
+                found, record=record, altered=f"{name}: the weights of its model are not those of its record"
+            )
     return replace(found, record=record, weights=weights)
 
 
 def _other_in_mlflow(run: Run, record: Record) -> str:
     """What MLflow shows of a run and its record does not say."""
     shown = {**run.data.tags, **run.data.metrics}
-    names = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
-    wrong = [f"{name} {shown[name]}" for name in names if name in shown and shown[name] != getattr(record, name)]
+    wrong = [f"{name} {shown[name]}" for name in RESULT if name in shown and shown[name] != getattr(record, name)]
     return f"MLflow shows {', '.join(wrong)}, and its record.json another" if wrong else ""
