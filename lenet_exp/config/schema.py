@@ -189,8 +189,8 @@ class Tracking(Store):
 class Sweep:
     workers: int | None = knob("runs side by side (null: cores / num_threads)", ge=1, le=4096, result=False)
     retries: int = knob("tries more for a run whose process died", ge=0, le=1000, result=False)
-    fail_fast: bool = knob("start no more runs after the first that failed", result=False)
-    max_failures: int | None = knob("start no more runs after so many failures in a row", ge=1, result=False)
+    fail_fast: bool = knob("start no more runs after the first that failed or diverged", result=False)
+    max_failures: int | None = knob("start no more runs after so many failed or diverged in a row", ge=1, result=False)
     max_jobs: int = knob("the most jobs that are made; more are refused", ge=1, neutral=100_000, result=False)
     zip: list[Any] = knob(
         "swept flags that go together, value by value: [optimizer,optimizer.lr]; several: [[a,b],[c,d]]",

@@ -63,7 +63,7 @@ def confirm_search(planned: Planned, where: Sequence[str] = ()) -> int:
     plan = planned.sweep.kept_plan()
     if planned.confirm is None or planned.config.sweep.dry_run or plan is None:
         return 0
-    if plan.search is None or not plan.search.ended_by:
+    if plan.search is None or not plan.search.ended_by or plan.search.best_trial is None:
         return 0
     request = ConfirmationRequest(points=planned.confirm, uri=planned.config.tracking.uri)
     return confirm(str(planned.sweep.path), request, run=True, where=where)

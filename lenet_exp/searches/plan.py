@@ -176,6 +176,7 @@ def _check_sweep(asked: Config) -> None:
         "skip": (sweep.skip, not sweep.skip, "a search leaves out nothing"),
         "confirms": (sweep.confirms, sweep.confirms is None, "a confirmation is a grid, over seeds"),
         "points": (sweep.points, sweep.points is None, "a confirmation is a grid, over seeds"),
+        "against": (sweep.against, not sweep.against, "a confirmation is a grid, over seeds"),
         "force": (sweep.force, not sweep.force, "a search takes the results that are there"),
         "resume": (sweep.resume, sweep.resume is None, "a search goes on by the line that started it"),
     }

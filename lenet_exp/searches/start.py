@@ -18,7 +18,8 @@ from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
 from lenet_exp.searches.plan import Planned, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
-from lenet_exp.sweeps.detach import detach
+from lenet_exp.searches.study import check_storage
+from lenet_exp.sweeps.detach import check_detachable, detach
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session
 
@@ -53,6 +54,10 @@ def train_search(planned: Planned, command: str, launching: Launching) -> None:
         ConfigError, StoreError: before anything is trained.
         RunsFailed: at the end, where a run did not finish.
     """
+    if planned.config.sweep.detach:
+        check_detachable(launching.launcher(planned.sweep, planned.config)[0])
+    if planned.search.storage is not None:
+        check_storage(planned.search.storage)
     if planned.config.sweep.dry_run:
         print(*plan_lines(planned), sep="\n")
         return

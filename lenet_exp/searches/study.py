@@ -25,7 +25,9 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, OptunaError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
+from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.errors import ConfigError, first_line
@@ -161,6 +163,29 @@ def _cause(error: Exception) -> Exception:
     return cause if isinstance(cause, SQLAlchemyError) else error
 
 
+def check_storage(url: str) -> None:
+    """Connects to a database of the user's own; makes nothing in it.
+
+    Raises:
+        ConfigError: it can't be used.
+    """
+    try:
+        database = make_url(url)
+        if database.get_backend_name() == "sqlite" and not Path(database.database or "").exists():
+            database.get_dialect().import_dbapi()
+            parent = Path(database.database or "").absolute().parent
+            if not os.access(parent, os.W_OK):
+                raise ValueError(f"{parent} is no folder that can be written")
+            return
+        create_engine(database, poolclass=NullPool).connect().close()
+    except (*BROKEN, ImportError) as e:
+        raise _unusable(url, e) from e
+
+
+def _unusable(url: str, error: Exception) -> ConfigError:
+    return ConfigError(f"search.storage={hide_password(url)}: can't be used ({hide_password(first_line(error))})")
+
+
 def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> Database:
     """The study of a search, made where there is none.
 
@@ -179,8 +204,7 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         try:
             return _opened(url, name, directions, str(folder.resolve()))
         except (*BROKEN, ImportError) as e:
-            why = hide_password(first_line(e))
-            raise ConfigError(f"search.storage={hide_password(url)}: can't be used ({why})") from e
+            raise _unusable(url, e) from e
     path = folder / FILE
     try:
         return _opened(f"sqlite:///{path}", name, directions, None)

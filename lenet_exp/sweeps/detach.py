@@ -26,6 +26,17 @@ BY_ENVIRONMENT = "allowed with sweep.detach is the environment, MLFLOW_TRACKING_
 log = logging.getLogger("lenet_exp")
 
 
+def check_detachable(launcher: Launcher) -> None:
+    """Raises:
+    ConfigError: the launcher submits nothing, or the command, which is kept, holds a password.
+    """
+    if not isinstance(launcher, SlurmLauncher):
+        raise ConfigError("sweep.detach=true: must come with hydra/launcher=cluster_slurm")
+    for word in sys.argv[1:]:  # the line is kept, in the sweep's folder and by Slurm
+        if hide_password(word) != word:
+            raise ConfigError(f"{hide_password(word)}: its password would be kept; {BY_ENVIRONMENT}")
+
+
 def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
     """Submits the line that was typed, unless that was done before.
 
@@ -36,11 +47,8 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
         ConfigError: the launcher can't, the cluster refuses it, or the outputs folder can't be written.
         StoreError: the MLflow store can't be used.
     """
-    if not isinstance(launcher, SlurmLauncher):
-        raise ConfigError("sweep.detach=true: allowed with it is hydra/launcher=cluster_slurm")
-    for word in sys.argv[1:]:  # the line is kept, in the sweep's folder and by Slurm
-        if hide_password(word) != word:
-            raise ConfigError(f"{hide_password(word)}: its password would be kept; {BY_ENVIRONMENT}")
+    check_detachable(launcher)
+    assert isinstance(launcher, SlurmLauncher)
     check_outputs(sweep.outputs)
     StoreDelivery(config.tracking, sweep.outputs, in_sweep=True)
     owner, (driver, _) = sweep.owner(), queued(sweep.path)

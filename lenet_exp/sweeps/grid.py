@@ -23,7 +23,7 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.terminal.progress import counted
 from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_momentum
 from lenet_exp.sweeps.confirms import check_fresh
-from lenet_exp.sweeps.detach import detach
+from lenet_exp.sweeps.detach import check_detachable, detach
 from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session
@@ -90,6 +90,8 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
     """
     for note in plan.notes:
         log.info("%s", note)
+    if plan.config.sweep.detach:
+        check_detachable(launching.launcher(plan.sweep, plan.config)[0])
     if plan.config.sweep.dry_run:
         print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
         return

@@ -139,7 +139,10 @@ class Session:
                 self.tell_failure(done.job, done.error)
             elif done.error is None:
                 self.jobs[done.job].folder.await_record()
-            return listener is not None and listener.ended(done.job)
+            if listener is not None:
+                return listener.ended(done.job)
+            record = self.jobs[done.job].folder.record() if done.error is None else None
+            return record is not None and record.outcome is Outcome.diverged
 
         answer = listener.reported if listener is not None else None
         with self.display.sweep():

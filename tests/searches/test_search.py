@@ -246,6 +246,31 @@ def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs,
     assert not outputs.exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("sweep.detach=true",), "cluster_slurm"),
+        (("sweep.against=true",), "sweep.against=true"),
+        (("search.storage=sqlite:////no/such/folder/study.db",), "/no/such/folder"),
+        (("search.storage=postgresql+psycopg://me:hunter2@127.0.0.1:9/none",), "127.0.0.1"),
+        (("search.storage=nonsense",), "nonsense"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_search_would_refuse(main, outputs, more, named):
+    done = main(*LINE, *SPACE, "n_trials=3", "sweep.dry_run=true", *more)
+    assert (done.returncode, named in done.stderr, "hunter2" in done.stderr) == (2, True, False), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not outputs.exists()
+
+
+@pytest.mark.parametrize("confirm", [(), ("confirm=1",)])
+def test_a_search_whose_trials_all_diverge_fails_with_status_1(ready, confirm):
+    line = ("n_trials=1", "regularization.weight_decay=range(201,203)", "sweep.workers=1", "seeds=2", *confirm)
+    done = lenet_train(*LINE, *line, outputs=ready)
+    assert done.returncode == 1, done.stderr
+    assert "lenet-train: " not in done.stderr
+
+
 @pytest.mark.slow(seconds=3)
 def test_a_budget_that_is_over_begins_no_trial(ready):
     done = search(ready, "max_seconds=0.001", "sweep.workers=1")

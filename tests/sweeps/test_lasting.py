@@ -46,6 +46,8 @@ def test_a_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatc
         (("-m", "sweep.resume=last", "seed=3"), "seed=3: "),
         (("sweep.resume=last",), "sweep.resume=last: "),
         (("-m", *SMALL, "sweep.force=true,false"), "sweep.*: "),
+        (("-m", *SMALL, "seed=1,2", "sweep.against=true", "sweep.dry_run=true"), "sweep.against=true: "),
+        (("-m", *SMALL, "seed=1,2", "sweep.detach=true", "sweep.dry_run=true"), "sweep.detach=true: "),
     ],
 )
 def test_what_cannot_be_resumed_is_one_line(kept, line, named):

@@ -98,6 +98,12 @@ def test_after_failures_no_more_runs_are_started(ready, tmp_path):
     assert (parent.data.metrics["runs_failed"], parent.data.metrics["runs_missing"]) == (failed, 3 - failed)
 
 
+def test_a_diverged_run_is_a_failure(ready, tmp_path):
+    line = ("num_epoch=1", "regularization.weight_decay=201,0.0005", "sweep.workers=1", "sweep.fail_fast=true")
+    done = sweep(*line, outputs=ready, folder=tmp_path)
+    assert (done.returncode, counts(done)[0]) == (1, {"diverged": 1, "not started": 1}), done.stderr
+
+
 def test_another_launcher_says_what_it_cannot_do(ready):
     line = ("-m", "hydra/launcher=basic", *SMALL, *QUIET, "num_epoch=1", "sweep.workers=3", "sweep.time_limit=9")
     done = lenet_train(*line, outputs=ready)
