@@ -132,7 +132,7 @@ def rerun(jobs: int, outputs: Path) -> float:
         with contextlib.suppress(SystemExit):
             lenet_train()
         seconds = time.perf_counter() - start
-    if f"{jobs} runs: {jobs} finished; 0 trained" not in quiet.getvalue():
+    if f"{jobs} finished; 0 trained" not in quiet.getvalue():
         sys.exit(f"benchmarks.bookkeeping: not all were finished:\n{quiet.getvalue()}")
     return seconds
 

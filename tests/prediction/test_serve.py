@@ -52,7 +52,7 @@ def served(outputs: Path, log: Path) -> Iterator[tuple[requests.Session, str]]:
         server.wait(60)
 
 
-@pytest.mark.slow(seconds=7)
+@pytest.mark.by_hand
 def test_a_served_champion_answers_a_request(ready, tmp_path):
     assert lenet_train(*SMALL, "num_epoch=3", "num_threads=1", "tracking.plots=false", outputs=ready).returncode == 0
     images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -77,12 +77,12 @@ def test_a_deleted_experiment_is_one_line(ready):
 @pytest.mark.slow(seconds=7)
 def test_first_starts_at_once(tmp_path):
     outputs = tmp_path / "outputs"
-    started = [start(*QUICK, f"seed={seed}", "num_threads=1", outputs=outputs) for seed in range(4)]
+    started = [start(*QUICK, f"seed={seed}", "num_threads=1", outputs=outputs) for seed in range(2)]
     for done in map(end, started):
         assert done.returncode == 0, done.stderr
         assert "tracking.uri" not in done.stderr
     found = runs(client(outputs))
-    assert sorted(run.data.params["seed"] for run in found) == [str(seed) for seed in range(4)]
+    assert sorted(run.data.params["seed"] for run in found) == ["0", "1"]
     assert {run.info.status for run in found} == {"FINISHED"}
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
 
