@@ -250,7 +250,7 @@ def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs,
     ("more", "named"),
     [
         (("sweep.detach=true",), "cluster_slurm"),
-        (("sweep.against=true",), "sweep.against=true"),
+        (("sweep.against=true",), "sweep.against=True"),
         (("search.storage=sqlite:////no/such/folder/study.db",), "/no/such/folder"),
         (("search.storage=postgresql+psycopg://me:hunter2@127.0.0.1:9/none",), "127.0.0.1"),
         (("search.storage=nonsense",), "nonsense"),
@@ -265,7 +265,7 @@ def test_a_dry_run_refuses_what_the_search_would_refuse(main, outputs, more, nam
 
 @pytest.mark.parametrize("confirm", [(), ("confirm=1",)])
 def test_a_search_whose_trials_all_diverge_fails_with_status_1(ready, confirm):
-    line = ("n_trials=1", "regularization.weight_decay=range(201,203)", "sweep.workers=1", "seeds=2", *confirm)
+    line = ("n_trials=1", "optimizer.lr=1e29,1e30", "sweep.workers=1", "seeds=2", *confirm)
     done = lenet_train(*LINE, *line, outputs=ready)
     assert done.returncode == 1, done.stderr
     assert "lenet-train: " not in done.stderr
