@@ -23,7 +23,7 @@ from statistics import median
 
 from benchmarks.kills import environment, started_by
 from benchmarks.measure import keep, parser, positive, show_ratio
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.hydra_parts import hydra_app
 
 SHORT = (
     "dataset=digits",
@@ -139,11 +139,11 @@ def rerun(jobs: int, outputs: Path) -> float:
 
 def composing() -> float:
     """Seconds that Hydra takes to compose one of these jobs."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with hydra_app():
         compose("train", overrides=[*SHORT, "seed=0"])
         start = time.perf_counter()
         for seed in range(COMPOSED):

@@ -22,7 +22,7 @@ EMPTY_APP = """\
 import hydra
 
 
-@hydra.main(version_base=None, config_path=None)
+@hydra.main(config_path=None, **({"version_base": None} if hydra.__version__ < "1.4" else {}))
 def main(cfg):
     pass
 

@@ -62,6 +62,7 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[object]:
         say_waiting("loading torch")
+        from lenet_exp.config.hydra_parts import HYDRA_1_3
         from lenet_exp.reports.terminal.progress import log_to_console
         from lenet_exp.sweeps.resume import is_resumed
 
@@ -72,8 +73,9 @@ class GridSweeper(Sweeper):
                 self.resume(given)
             else:
                 self.start(given)
-        except RunsFailed:  # Hydra tells its callbacks only of a sweep that returns
-            self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=None)
+        except RunsFailed:
+            if HYDRA_1_3:  # it tells its callbacks only of a sweep that returns
+                self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=None)
             raise
         return []
 

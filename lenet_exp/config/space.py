@@ -142,7 +142,7 @@ def _values(override: Override, typed: str) -> Values:
     if isinstance(sweep, IntervalSweep):
         found: Values = _interval(sweep, log, typed)
     elif isinstance(sweep, RangeSweep):
-        found = _range(sweep, log, typed)
+        found = _range(override, sweep, log, typed)
     else:
         if log:
             raise ConfigError(f"{typed}: a list has no scale; tag(log, ...) is for interval() and range()")
@@ -165,7 +165,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
     return Real(float(low), float(high), None, log)
 
 
-def _range(sweep: RangeSweep, log: bool, typed: str) -> Values:
+def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Values:
     """Its stop is not among the values, as in a grid."""
     start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
     if not step or not all(map(math.isfinite, (start, stop, step))):
@@ -177,6 +177,7 @@ def _range(sweep: RangeSweep, log: bool, typed: str) -> Values:
         raise ConfigError(f"{typed}: a search over no value; allowed is one or more")
     if count > LARGEST:
         raise ConfigError(f"{typed}: {count:,} values; allowed are {LARGEST:,}, or interval()")
+    whole = whole and isinstance(next(override.sweep_iterator()), int)  # Hydra 1.4 casts each value: float(range(3))
     if log and not (whole and abs(step) == 1):
         raise ConfigError(f"{typed}: allowed with tag(log, ...) are whole numbers in steps of 1, or interval()")
     last = a + (count - 1) * c

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hypothesis import Phase, given, settings
@@ -18,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lenet_exp.config.compose import typed
-from lenet_exp.config.conf_dir import CONF_DIR
+from lenet_exp.config.hydra_parts import hydra_app
 from lenet_exp.config.plain import plain
 from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import knobs
@@ -53,7 +52,7 @@ plains = st.tuples(st.sampled_from(FLAGS), st.sampled_from(TEXTS)).map("=".join)
 @pytest.fixture(scope="module", autouse=True)
 def composing() -> Iterator[None]:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with hydra_app():
         yield
     GlobalHydra.instance().clear()
 
