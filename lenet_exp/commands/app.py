@@ -127,7 +127,7 @@ def _checked_arguments(program: str) -> Namespace:
 
         _refuse(explain_arguments(dashed))
     if parsed.experimental_rerun is not None:  # argparse takes it shortened, too
-        _refuse("--experimental-rerun: not allowed: it unpickles its file, and so runs what stands in there")
+        _refuse("--experimental-rerun: not supported: Hydra 1.3 unpickles the file, which can run any code")
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
         if program == "lenet-predict" and not sign and os.path.exists(override):  # typed as for `cat`
