@@ -9,7 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 class Cli(Protocol):
     def __call__(
-        self, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+        self, *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None, **popen: Any
     ) -> subprocess.CompletedProcess[str]: ...
 
 
@@ -96,7 +96,7 @@ def cli(workdir: Path) -> Cli:
     """
 
     def run(
-        *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+        *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None, **popen: Any
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "lenet_exp", "train", *arguments],
@@ -106,6 +106,7 @@ def cli(workdir: Path) -> Cli:
             capture_output=True,
             text=True,
             timeout=600,
+            **popen,
         )
 
     return run

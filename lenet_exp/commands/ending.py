@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from lenet_exp.commands.streams import guard, leave_alone
-from lenet_exp.errors import RunsFailed, UserError
+from lenet_exp.errors import ConfigError, RunsFailed, UserError
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.stopping import Terminated, raise_terminated, uncollected_at_exit
@@ -17,7 +18,7 @@ from lenet_exp.stopping import Terminated, raise_terminated, uncollected_at_exit
 EXIT_FAILED = 1
 EXIT_WRONG = 2
 
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # full, or not to be written any more
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # full, or not to be written
 LONGEST_WORD = 300  # of a message; who typed a longer one knows it by its beginning
 
 
@@ -37,6 +38,7 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
         if "--version" in sys.argv[1:]:
             print(f"{program} {versions()['lenet_exp']}")
             sys.exit(0)
+        _check_directory()
         status = work()
     except UserError as e:
         if full_error:
@@ -63,6 +65,16 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
     leave_alone(out, 1)
     leave_alone(err, 2)
     sys.exit(status)
+
+
+def _check_directory() -> None:
+    """Raises:
+    ConfigError: the working directory is gone, and so all relative paths with it.
+    """
+    try:
+        os.getcwd()
+    except OSError as e:
+        raise ConfigError(f"working directory: {e.strerror}; change to another one") from e
 
 
 def wrong(program: str, line: str) -> int:

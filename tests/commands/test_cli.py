@@ -118,6 +118,13 @@ def test_an_outputs_folder_that_cannot_be_written_is_one_line(main, workdir, mon
     assert [p.name for p in workdir.iterdir()] == ["file"]
 
 
+def test_a_working_directory_that_is_gone_is_one_line(cli, workdir):
+    ended = cli("dataset=digits", preexec_fn=workdir.rmdir)
+    assert ended.returncode == 2
+    assert is_one_line(ended.stderr)
+    assert "directory" in ended.stderr
+
+
 @pytest.mark.parametrize(("full", "status"), [("", 2), ("1", 1)])
 def test_in_a_process_of_its_own_only_hydra_full_error_gives_the_traceback(cli, workdir, full, status):
     ended = cli("batch_size=abc", env={"HYDRA_FULL_ERROR": full})
