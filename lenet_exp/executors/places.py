@@ -151,6 +151,11 @@ class Places:
             return [*closed, *self._again(job, done.lost)]
         return [*closed, Tell(done)]
 
+    def job(self, place: int) -> Job | None:
+        """The one that a place runs."""
+        found = self._places.get(place)
+        return found.job if found is not None else None
+
     def lost(self, place: int, why: str, *, counts: bool = True) -> list[Command]:
         """A place is gone, and its node perhaps with it; what its job committed is there.
 

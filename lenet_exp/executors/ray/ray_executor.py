@@ -22,9 +22,20 @@ from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop, Tell
 from lenet_exp.executors.ray.cluster import Cluster, RayOptions, never_begins
 from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome
 
 LOOK_SECONDS = 5.0  # between two looks at what the cluster has
+ENDING_SECONDS = 3.0  # for a run whose place is gone
 BEFORE = 0  # as a turn: a place is asked what it is, before it gets a job
+
+
+def _has_ended_itself(job: Job) -> bool:
+    """Whether a run whose place is gone has made a checkpoint and ended: its node was drained, say. That takes it a
+    moment, in which the loss of the place may be heard."""
+    deadline = time.monotonic() + ENDING_SECONDS
+    while (record := job.folder.record()) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return record is not None and record.outcome is Outcome.killed
 
 
 class RayExecutor:
@@ -125,9 +136,10 @@ class RayExecutor:
         why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # after a traceback from there
         if turn == BEFORE and never_begins(error):
             raise self._places.hopeless(why) from error
+        job = self._places.job(number)
         if turn != BEFORE:
             why = f"its node or process was lost ({type(error).__name__})"
-        self._do(self._places.lost(number, why))
+        self._do(self._places.lost(number, why, counts=job is None or not _has_ended_itself(job)))
 
     def _do(self, commands: Sequence[Command]) -> None:
         for command in commands:

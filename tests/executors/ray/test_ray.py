@@ -52,11 +52,16 @@ class Cluster:
         self.ray("start", "--address", f"{HEAD}:{self.port}", "--num-cpus", "1", "--node-ip-address", address,
                  "--object-store-memory", "100000000")  # fmt: skip
 
+    def daemon(self, address: str) -> psutil.Process:
+        """Of a node."""
+        of_node = {"raylet", f"--node_ip_address={address}"}
+        (found,) = (p for p in psutil.process_iter() if of_node <= {Path(word).name for word in _command(p)})
+        return found
+
     def lose_node(self) -> int:
         """As if its power were cut: the node's daemon and all that it started die at once; how many."""
-        of_node = {"raylet", f"--node_ip_address={NODE}"}
-        lost = [p for p in psutil.process_iter() if of_node <= {Path(word).name for word in _command(p)}]
-        lost += [child for process in lost for child in process.children(recursive=True)]
+        daemon = self.daemon(NODE)
+        lost = [daemon, *daemon.children(recursive=True)]
         for process in lost:
             _kill(process)
         return len(lost)
@@ -133,3 +138,19 @@ def test_neither_a_search_nor_a_node_that_is_killed_costs_what_was_committed(clu
         assert one.data.tags["weights_digest"] == other.data.tags["weights_digest"]
         steps = [step for step, _, _ in points(client(ready), one.info.run_id)["val_accuracy"]]
         assert steps == list(range(1, EPOCHS + 1))
+
+
+@pytest.mark.by_hand
+def test_a_run_whose_node_is_drained_makes_a_checkpoint_and_loses_no_try(cluster, ready):
+    for address in (NODE, OTHER):
+        cluster.start_node(address)
+    line = (*SMALL, "num_epoch=300", "num_threads=1", "tracking.plots=false", "tracking.models=none", "seed=1,2")
+    process = start("-m", *line, *cluster.line, "hydra.launcher.retries=0", outputs=ready, cold=True, env=ENVIRONMENT)
+    while len(list(ready.glob("runs/*/history.json"))) < 2:
+        assert process.poll() is None, end(process).stderr
+        time.sleep(0.1)
+    cluster.daemon(NODE).terminate()
+    done = end(process)
+    assert done.returncode == 0, done.stderr
+    resumed = sorted(run.data.tags.get("resumed", "0") for run in runs(client(ready)))
+    assert resumed == ["0", "1"]
