@@ -4,7 +4,7 @@
 FROM python:3.12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 ARG TORCH_INDEX=
-RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} 'torch>=2.10,<3' 'torchvision>=0.25,<1'
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} 'torch>=2.10' 'torchvision>=0.25'
 COPY pyproject.toml README.md LICENSE /src/
 COPY conf /src/conf
 COPY lenet_exp /src/lenet_exp

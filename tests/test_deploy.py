@@ -88,8 +88,7 @@ def test_images_install_what_the_project_asks_for():
     assert {r for r in project["dependencies"] if r.startswith("torch")} <= set(words["train.Dockerfile"])
     server = words["server.Dockerfile"]
     assert set(project["optional-dependencies"]["postgres"]) <= set(server)
-    (ends,) = [r.rpartition("<")[2] for r in project["dependencies"] if r.startswith("mlflow")]
-    assert any(word.startswith("mlflow[auth]") and word.endswith(f"<{ends}") for word in server)
+    assert any(word.startswith("mlflow[auth]>=") for word in server)
 
 
 def test_the_training_images_entry_point_is_the_program(tmp_path):

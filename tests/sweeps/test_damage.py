@@ -169,7 +169,8 @@ def test_jobs_that_are_cut_off_are_missed(copy: Copy, main: Cli, kept: float):
 
 
 def test_keys_of_a_newer_release_and_files_of_jobs_that_are_none_are_no_damage(copy: Copy, main: Cli):
-    edit(copy.sweep.path / "sweep.json", shape="new", more={"deep": [1]})
+    plan = copy.sweep.path / "sweep.json"
+    plan.write_text(json.dumps(with_digest(json.loads(plan.read_text()) | {"shape": "new", "more": {"deep": [1]}})))
     jobs = (copy.sweep.path / "jobs.jsonl").read_text()
     (copy.sweep.path / "jobs.jsonl").write_text(every_line(jobs, lambda job: with_digest(job | {"priority": 1})))
     for name in ("active/99", "active/x", "ended/99"):
