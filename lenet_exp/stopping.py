@@ -42,6 +42,15 @@ def raise_terminated(signum: int, frame: object) -> NoReturn:
     raise Terminated
 
 
+def raise_stop(error: BaseException) -> None:
+    """Raises the KeyboardInterrupt or Terminated that an error was made of, as other libraries do; else nothing."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | Terminated):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def signal_of(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
     """By which signal something was stopped that raised this."""
     return signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lenet_exp.config.explain import explain_hydra
 from lenet_exp.stopping import Terminated, asked, graceful, run_child
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,3 +141,24 @@ def test_what_would_complain_of_not_being_collected_at_the_end_is_collected(modu
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (said, "")
+
+
+@pytest.mark.parametrize("which", RAISED)
+def test_an_error_that_a_library_made_of_a_signal_is_raised_as_the_signal(which):
+    def broken() -> None:
+        try:
+            raise RAISED[which]
+        finally:
+            {}["left half done"]
+
+    with pytest.raises(RAISED[which]):
+        explain(broken)
+    assert explain(lambda: {}["nope"]) == "nope: there is no such name"
+
+
+def explain(composes: Callable[[], None]) -> str:
+    try:
+        composes()
+    except KeyError as e:
+        return explain_hydra(e)
+    return ""

@@ -20,6 +20,7 @@ from lenet_exp.config.schema import ALWAYS, Config, describe_knobs, knobs
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
+from lenet_exp.stopping import raise_stop
 
 register_resolver("lenet_exp.outputs", lambda: str(outputs_dir()))
 register_resolver("lenet_exp.flags", describe_knobs)
@@ -50,6 +51,7 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
             OmegaConf.to_object(OmegaConf.unsafe_merge(copy.deepcopy(_structured(cast(Hashable, schema))), task)),
         )
     except OmegaConfBaseException as e:
+        raise_stop(e)
         raise ConfigError(_explain(e, task, schema)) from e
     for flag, kind, _ in knobs(schema):
         value = operator.attrgetter(flag)(config)

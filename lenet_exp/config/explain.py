@@ -12,12 +12,18 @@ from yaml import MarkedYAMLError
 
 from lenet_exp.config.conf_dir import CONF_DIR, config_groups
 from lenet_exp.errors import first_line, nearest
+from lenet_exp.stopping import raise_stop
 
 EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options that another package brings, which an extra of ours installs
 
 
 def explain_hydra(error: Exception) -> str:
-    """What was wrong, the value, what is allowed and the nearest valid name, in one line."""
+    """What was wrong, the value, what is allowed and the nearest valid name, in one line.
+
+    Raises:
+        KeyboardInterrupt, Terminated: a signal was the cause.
+    """
+    raise_stop(error)
     if isinstance(error, OverrideParseException):
         typed = " ".join(str(error.override).split())
         name, sign, value = typed.partition("=")

@@ -24,6 +24,7 @@ from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.plain import from_plain, plain
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
+from lenet_exp.stopping import raise_stop
 
 REFERENCE = re.compile(r"\$\{(?!\s*[\w.]+:)")  # to another flag; `${oc.env:HOME}` asks a resolver
 PLAIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*=[\w.+-]*", re.ASCII)
@@ -79,12 +80,14 @@ class QuickComposer:
         """None where it is wrong, which a plain value may mend, or where a value is made of others."""
         if others not in self._bases:
             self._bases[others] = None
-            with contextlib.suppress(ConfigError, HydraException, OmegaConfBaseException, ValueError):
+            try:
                 node = self._compose(list(others))
                 node = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
                 written = OmegaConf.to_container(node, resolve=False)
                 if not _refers(written):
                     self._bases[others] = _Base(written, plain(typed(node)))
+            except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as e:
+                raise_stop(e)  # Hydra tells what is wrong when it composes all of it
         return self._bases[others]
 
 
