@@ -16,7 +16,7 @@ from yaml import YAMLError
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.explain import explain_flag, explain_hydra
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
-from lenet_exp.config.schema import ALWAYS, Config, describe_knobs, knobs
+from lenet_exp.config.schema import ALWAYS, Config, describe_knobs, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
@@ -53,6 +53,10 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     except OmegaConfBaseException as e:
         raise_stop(e)
         raise ConfigError(_explain(e, task, schema)) from e
+    except OverflowError as e:
+        numbers = ((flag, _raw(task, flag)) for flag, _, _ in knobs(schema))
+        large = next(flag for flag, value in numbers if isinstance(value, int) and not within(value, {}))
+        raise ConfigError(f"{large}={_raw(task, large)}: must be a finite number") from e
     for flag, kind, _ in knobs(schema):
         value = operator.attrgetter(flag)(config)
         if str(kind).startswith("list[str]") and not all(isinstance(item, str) for item in value or []):

@@ -6,6 +6,7 @@ This file imports neither torch nor mlflow: `--help` reads it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -392,10 +393,10 @@ def range_text(limits: dict[str, float | None]) -> str:
 
 
 def within(value: float, limits: dict[str, float | None]) -> bool:
-    """Whether `value` lies in the range; infinite and NaN never do."""
+    """Whether `value` lies in the range; infinite, NaN and whole numbers that are no float never do."""
     ge, gt, le, lt = (limits.get(k) for k in ("ge", "gt", "le", "lt"))
     return (
-        float("-inf") < value < float("inf")
+        abs(value) <= sys.float_info.max
         and (ge is None or value >= ge)
         and (gt is None or value > gt)
         and (le is None or value <= le)

@@ -97,6 +97,9 @@ def _canonical(value: Any) -> Any:
 
 def _checked(flag: str, value: Any, default: Any) -> Any:
     """`value` in the type of the keyword's default, where that tells the type."""
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, int) and not within(number, {}):
+            raise ConfigError(f"{flag}={value}: must be a finite number")
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise ConfigError(f"{flag}={value}: allowed is true or false")
