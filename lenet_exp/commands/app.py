@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +22,7 @@ from yaml import YAMLError
 
 from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_to_its_end, wrong
 from lenet_exp.config.compose import free_tags
-from lenet_exp.config.conf_dir import config_groups
+from lenet_exp.config.conf_dir import check_aliases, config_groups
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
@@ -94,14 +96,17 @@ def _with_search_path(arguments: Namespace) -> list[str]:
     """The overrides, with `--config-dir` as one of them.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: there is no such folder, or a file in it has too many aliases.
     """
     overrides, key = list(arguments.overrides), "hydra.searchpath=["
+    for path in re.findall(r"file://([^,'\"\]]+)", " ".join(o for o in overrides if o.startswith(key))):
+        check_aliases(Path(path))
     if arguments.config_dir is None:
         return overrides
     folder = os.path.abspath(arguments.config_dir)
     if not os.path.isdir(folder):
         raise ConfigError(f"Additional config directory '{folder}' not found")
+    check_aliases(Path(folder))
     quoted = folder.replace("'", r"\'")
     given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))
     return [*(o for o in overrides if not o.startswith(key)), f"{key}'file://{quoted}'{given}]"]

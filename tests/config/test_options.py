@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +82,19 @@ def test_options_of_ones_own_are_files_in_a_folder_of_ones_own(main, ready, tmp_
     (record,) = [json.loads(p.read_text()) for p in ready.glob("runs/*/record.json")]
     assert (record["config"]["activation"]["name"], record["config"]["optimizer"]["name"]) == ("gelu", "nadam")
     assert record["best_val_accuracy"] > 0.5
+
+
+LINES = (f"{n}: &{n} [{', '.join([f'*{m}'] * 9)}]\n" for m, n in itertools.pairwise("abcdefgh"))
+ALIASES = "".join(["a: &a [1]\n", *LINES])
+
+
+@pytest.mark.parametrize("given", ["--config-dir=mine", "hydra.searchpath=[file://mine]"])
+@pytest.mark.parametrize("content", [ALIASES, "a: &a [*a]\n"], ids=["many", "itself"])
+def test_a_file_whose_aliases_would_fill_the_memory_is_one_line(main, workdir, outputs, given, content):
+    file = workdir / "mine" / "activation" / "large.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    done = main(given, "activation=large", "dataset=digits")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert str(Path("mine", "activation", "large.yaml")) in done.stderr
+    assert not outputs.exists()
