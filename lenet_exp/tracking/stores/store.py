@@ -144,6 +144,10 @@ def _explained(uri: str) -> Iterator[None]:
         if refused is not None:
             raise StoreError(f"tracking.uri={shown}: {refused}") from e
         raise StoreAway(first_line(e)) from e
+    except ValueError as e:
+        if "MLFLOW_" not in str(e):
+            raise
+        raise StoreError(first_line(e)) from e  # MLflow names an environment variable that has a wrong value
 
 
 def import_mlflow() -> ModuleType:

@@ -65,6 +65,12 @@ def test_a_pipe_where_a_file_of_the_store_should_be_blocks_nobody(outputs, name)
             opened()
 
 
+def test_a_wrong_environment_variable_of_mlflow_is_named(ready, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "x")
+    with pytest.raises(StoreError, match="MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"):
+        open_store(compose().tracking)
+
+
 def test_a_deleted_experiment_is_one_line(ready):
     store = open_store(compose(["tracking.experiment=gone"]).tracking)
     store.client.delete_experiment(store.experiment_id)
