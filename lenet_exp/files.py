@@ -17,6 +17,8 @@ from typing import IO, Any, TypeAlias
 from lenet_exp.errors import ConfigError, nearest
 
 LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; the file system's own, less what is put behind a path of ours
+# A disk, or a quota, is full or read-only, or a file is larger than `ulimit -f` lets it be.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 # What a JSON file holds.
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -108,8 +110,10 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             os.fsync(f.fileno())
         os.chmod(aside, 0o666 & ~_umask())
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as e:
         Path(aside).unlink(missing_ok=True)
+        if isinstance(e, OSError) and e.filename is None:  # writing does not name it
+            e.filename = str(path)
         raise
 
 

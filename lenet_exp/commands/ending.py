@@ -11,14 +11,15 @@ from typing import NoReturn
 
 from lenet_exp.commands.streams import guard, leave_alone
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
+from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.stopping import Terminated, raise_terminated, uncollected_at_exit
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
+PERMISSION_ERRORS = {errno.EACCES, errno.EPERM}
 
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # full, or not to be written
 LONGEST_WORD = 300  # of a message; who typed a longer one knows it by its beginning
 
 
@@ -49,7 +50,7 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
     except SystemExit as e:  # Hydra's own, after --help
         status = e.code if isinstance(e.code, int) else int(e.code is not None)
     except OSError as e:
-        if e.errno not in DISK or full_error:
+        if e.errno not in DISK_ERRORS | PERMISSION_ERRORS or full_error:
             raise
         why = f"{e.filename or outputs_dir()}: {e.strerror}"
         status = _say(f"{program}: {why}; what is committed stays, and the same line goes on", EXIT_FAILED)

@@ -24,11 +24,12 @@ from torch import Tensor
 
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
-from lenet_exp.files import write_atomic
+from lenet_exp.files import DISK_ERRORS, write_atomic
 from lenet_exp.folders.records import record_json
 from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.trained.ancestor import ACTIVATIONS
+from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 BATCHES = (1, 2, 7)  # sizes with which a file is tried
@@ -70,6 +71,7 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
 
     Raises:
         UserError: the network can't be written so, the file answers otherwise, or it can't be written there.
+        OSError: the temporary folder is full.
     """
     chosen = FORMATS[name]
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,6 +82,8 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
                 answer = chosen.read(aside, _target(model))
                 difference, allowed = _compare(model.network, answer, chosen.tolerance)
         except Exception as e:  # of torch, onnx, onnxscript or onnxruntime: an activation of one's own may not go
+            if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # the temporary folder is full
+                raise
             raise UserError(f"{model.name}: can't be exported as {name} ({first_line(e)})") from e
         if not difference <= allowed:  # NaN is no answer either
             raise UserError(
@@ -160,7 +164,7 @@ def _write_onnx(network: LeNet5, facts: dict[str, str], path: Path) -> None:
         part.ClearField("metadata_props")  # they name the source files of this machine
     onnx.helper.set_model_props(proto, facts)
     onnx.checker.check_model(proto, full_check=True)
-    path.write_bytes(proto.SerializeToString())
+    write_atomic(path, proto.SerializeToString())
 
 
 def _read_onnx(path: Path, _: str | None) -> Answer:
@@ -178,11 +182,7 @@ def _read_onnx(path: Path, _: str | None) -> Answer:
 
 
 def _write_pt2(network: LeNet5, facts: dict[str, str], path: Path) -> None:
-    batch = torch.export.Dim("n")
-    exported = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=({0: batch},), strict=False)
-    for node in exported.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it names the source files of this machine
-    torch.export.save(exported, path, extra_files={"metadata.json": json.dumps(facts, indent=1)})
+    write_atomic(path, export_archive(network, {"metadata.json": json.dumps(facts, indent=1)}))
 
 
 def _read_pt2(path: Path, _: str | None) -> Answer:

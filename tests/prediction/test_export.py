@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import resource
 import sys
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lenet_exp.commands import export
 from lenet_exp.errors import UserError
 from lenet_exp.folders.records import record_json
 from lenet_exp.prediction import portable
@@ -24,7 +26,7 @@ from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.trained.ancestor import ACTIVATIONS
 from lenet_exp.training.trained.weights import load_weights
-from tests.tools.commands import SMALL
+from tests.tools.commands import SMALL, end, start
 from tests.tools.stores import client, runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,6 +183,19 @@ def test_without_the_extra_it_is_named(package, main, workdir, monkeypatch):
     assert package in done.stderr
     assert done.stderr.endswith("pip install 'lenet_exp[onnx]'\n")
     assert done.stderr.count("\n") == 1
+    assert list(workdir.iterdir()) == []
+
+
+def main() -> None:
+    """lenet-export where a file may have 100 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    export.main()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_full_disk_is_one_line_with_status_1(name, workdir, outputs):
+    done = end(start(f"format={name}", outputs=outputs, cwd=workdir, module="tests.prediction.test_export"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert list(workdir.iterdir()) == []
 
 

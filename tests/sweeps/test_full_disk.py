@@ -6,13 +6,16 @@ import errno
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lenet_exp.commands import train
+from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, start
-from tests.tools.stores import client, runs
+from tests.tools.stores import client, models, runs
 
 LINE = ("-m", *SMALL, "num_epoch=3", "seed=1,2", "sweep.workers=1", "tracking.plots=false")
 
@@ -29,18 +32,44 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(where)], check=True)
 
 
+def fill(disk: Path, left_kb: int) -> Path:
+    """Leaves so much room; the file that takes the rest."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+    (disk / "other").write_bytes(bytes(free - left_kb * 1000))
+    return disk / "other"
+
+
 @pytest.mark.parametrize(
     "left_kb", [pytest.param(200, marks=pytest.mark.slow(seconds=12)), pytest.param(800, marks=pytest.mark.by_hand)]
 )
 def test_a_sweep_says_so_in_lines_and_goes_on_when_there_is_room(left_kb: int, disk: Path, empty_store: Path):
     outputs = Path(shutil.copytree(empty_store, disk / "outputs"))
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
-    (disk / "other").write_bytes(bytes(free - left_kb * 1000))
+    other = fill(disk, left_kb)
     full = end(start(*LINE, outputs=outputs))
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
     assert os.strerror(errno.ENOSPC) in full.stderr + full.stdout
-    (disk / "other").unlink()
+    other.unlink()
     done = end(start(*LINE, outputs=outputs))
     assert done.returncode == 0, done.stderr
     assert [run.info.status for run in runs(client(outputs))] == ["FINISHED"] * 2
+
+
+def main() -> None:
+    """lenet-train, forked from a process that has looked for its temporary folder already."""
+    tempfile.tempdir = None
+    train.main()
+
+
+@pytest.mark.slow(seconds=9)
+def test_a_full_temporary_folder_costs_one_warning_and_lenet_sync_uploads_models(disk: Path, ready: Path, main: Cli):
+    fill(disk, 100)
+    full = {"TMPDIR": str(disk), "HOME": str(disk)}
+    done = end(start(*LINE, "engine=torch", outputs=ready, env=full, module="tests.sweeps.test_full_disk"))
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count(os.strerror(errno.ENOSPC)) == 1
+    store = client(ready)
+    assert [run.info.status for run in [*runs(store), *runs(store, "sweep")]] == ["FINISHED"] * 3
+    synced = main(program="sync")
+    assert synced.returncode == 0, synced.stderr
+    assert [str(model.status) for model in models(store)] == ["READY"] * 2

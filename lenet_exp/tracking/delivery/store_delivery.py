@@ -29,6 +29,7 @@ from typing import Protocol, TypeVar
 from lenet_exp.addresses import SQLITE, hide_password, store_uri
 from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.errors import StoreError, first_line
+from lenet_exp.files import DISK_ERRORS
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.adopt import take_over
@@ -209,7 +210,12 @@ class StoreDelivery:
         def send(store: Store) -> str:
             learn([folder], store)
             with folder.delivery_lock():
-                return deliver(folder, store, parent=self.parent, model=model)
+                try:
+                    return deliver(folder, store, parent=self.parent, model=model)
+                except OSError as e:
+                    if model and e.errno in DISK_ERRORS:  # without its model the run can end in MLflow
+                        deliver(folder, store, parent=self.parent, model=False)
+                    raise
 
         try:
             return self.attempt(str(folder.path), send, last=last)
@@ -250,6 +256,12 @@ class StoreDelivery:
     def _failed(self, what: str, error: Exception) -> None:
         """Tells a store that is away from one that does not take this, and warns once of each."""
         log.debug("bookkeeping failed", exc_info=True)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            where = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            self._warn(
+                f"{where}; free some space, then run lenet-sync to upload what is missing in MLflow", once="disk"
+            )
+            return
         self.store = None
         if not (isinstance(error, StoreAway | StoreError) or _kept_waiting(error) or _is_too_much(error)):
             try:

@@ -16,6 +16,7 @@ import numpy as np
 
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import Config
+from lenet_exp.files import write_atomic
 from lenet_exp.folders.records import Record, record_json
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.trained.weights import Arrays, save_arrays
@@ -23,7 +24,9 @@ from lenet_exp.training.trained.weights import Arrays, save_arrays
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-WEIGHTS, EXPORTED = "weights.safetensors", "data/model.pt2"
+WEIGHTS, DATA = "weights.safetensors", "data"
+EXPORTED = f"{DATA}/model.pt2"
+UV_FILES = ("uv.lock", "pyproject.toml", ".python-version")  # MLflow copies the working directory's to the model
 EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
 EXPORTING = threading.Lock()  # torch is imported by one thread, and exports one network at a time
 
@@ -63,19 +66,28 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
 
 
 def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
-    """Makes the folder `path`, by which MLflow serves the model: the exported network, its signature, an example."""
+    """Makes the folder `path`, by which MLflow serves the model: the exported network, its signature, an example.
+
+    The folder is as `mlflow.pytorch.save_model` makes it, but there torch writes the archive: see `export_archive`.
+
+    Raises:
+        OSError: the disk is full, for example.
+    """
     with EXPORTING:
-        import mlflow.pytorch
+        import mlflow.pyfunc
         import torch
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
         from lenet_exp.training.lenet5 import rebuild
+        from lenet_exp.training.trained.exported import export_archive
 
-        mlflow.pytorch.save_model(
-            rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()}),
+        model = Model(run_id=run_id, model_id=model_id)
+        mlflow.pyfunc.save_model(
             str(path),
-            mlflow_model=Model(run_id=run_id, model_id=model_id),
+            loader_module="mlflow.pytorch",
+            model_config={"device": None},
+            mlflow_model=model,
             signature=ModelSignature(
                 inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
                 outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10))]),
@@ -86,14 +98,21 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
                 f"torch=={torch.__version__.partition('+')[0]}",
                 "numpy",
             ],
-            serialization_format="pt2",
         )
+        for name in UV_FILES:
+            (path / name).unlink(missing_ok=True)
+        archive = export_archive(rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()}))
+        write_atomic(path / EXPORTED, archive)
+        model.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = DATA
+        model.add_flavor("pytorch", model_data=DATA, pytorch_version=str(torch.__version__), code=None)
+        model.model_size_bytes = (model.model_size_bytes or 0) + len(archive)
+        model.save(str(path / "MLmodel"))
 
 
 def warm_up() -> None:
     """Loads what exporting a model takes, some seconds in a new process."""
     with EXPORTING:
-        import mlflow.pytorch  # noqa: F401
+        import mlflow.pyfunc  # noqa: F401
         import torch
 
         torch.export.export(torch.nn.Identity(), (torch.zeros(2),))

@@ -1,25 +1,45 @@
-"""The weights of a `.pt2` archive, read as raw bytes and JSON: `torch.export.load` unpickles its sample inputs.
+"""Networks as `.pt2` archives of torch. Their weights are read as raw bytes and JSON, for models that older releases
+logged: `torch.export.load` unpickles the sample inputs.
 
-For models that older releases logged. In the archive `data/weights/model_weights_config.json` names for each tensor its
-file of raw bytes, type, sizes and strides; no other file of it is opened.
+In an archive `data/weights/model_weights_config.json` names for each tensor its file of raw bytes, type, sizes and
+strides; no other file of it is opened.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 MAX_BYTES = 16 * 2**20  # of the archive, and of all its tensors together; LeNet-5 has 0.25 MB
 MAX_CONFIG_BYTES = 2**20
 CONFIG = "data/weights/model_weights_config.json"
 STRIDED = 7  # torch's numbers in the JSON: a layout, and types
 TYPES = {5: torch.int64, 6: torch.float16, 7: torch.float32, 8: torch.float64}
+
+
+def export_archive(network: nn.Module, files: Mapping[str, str] | None = None) -> bytes:
+    """The archive of a network that takes images (n, 1, 32, 32), for any n.
+
+    It is made in memory: if torch itself writes to a disk that is full, the process ends with SIGABRT.
+
+    Args:
+        files: further files in the archive, by name.
+    """
+    shapes = ({0: torch.export.Dim("n")},)  # an example of 1 image would freeze n at 1
+    program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=shapes, strict=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it names the source files of this machine
+    archive = io.BytesIO()
+    torch.export.save(program, archive, extra_files=dict(files or {}))
+    return archive.getvalue()
 
 
 def read_exported(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -107,3 +108,10 @@ def test_what_a_server_says_as_a_date():
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     assert 90 < seconds_of(later) <= 100
     assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+
+
+def test_a_full_disk_is_warned_of_once_and_does_not_make_the_store_count_as_away(world, caplog):
+    delivery = StoreDelivery(Tracking())
+    for run in range(2):
+        assert world.asks(delivery, last=False, error=OSError(errno.ENOSPC, "No space left on device", f"/tmp/{run}"))
+    assert warnings(caplog) == 1

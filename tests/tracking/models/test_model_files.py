@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import resource
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from mlflow.models import Model
@@ -9,6 +14,7 @@ from mlflow.models import Model
 from lenet_exp.tracking.models.model import EXPORTED, write_model_files
 from lenet_exp.training.lenet5 import LeNet5, rebuild
 from lenet_exp.training.trained.weights import as_arrays
+from tests.tools.commands import end, start
 from tests.training.small import configure
 
 
@@ -24,3 +30,31 @@ def test_an_exported_network_answers_as_it_does(activation, tmp_path):
         assert torch.equal(loaded.module()(images), network(images))
     model = Model.load(str(tmp_path / "model"))
     assert (model.model_id, model.run_id) == ("m-1", "run1")
+
+
+def main() -> None:
+    """Writes the files of a model where a file may have 100 kB; exits with the number of the error."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    config = configure()
+    weights = as_arrays(LeNet5(config.activation, 0.0).state_dict())
+    try:
+        write_model_files(Path(sys.argv[1]), config, weights, "m-1", "run1")
+    except OSError as e:
+        sys.exit(e.errno)
+
+
+def test_a_full_disk_is_an_error_and_does_not_end_the_process(tmp_path):
+    done = end(start(str(tmp_path / "model"), outputs=tmp_path, module="tests.tracking.models.test_model_files"))
+    assert done.returncode == errno.EFBIG, done.stderr
+
+
+def test_files_of_the_working_directory_stay_out_of_the_model(tmp_path, monkeypatch):
+    for name in ("uv.lock", "pyproject.toml", ".python-version"):
+        (tmp_path / name).write_text("private")
+    monkeypatch.chdir(tmp_path)
+    config = configure()
+    weights = as_arrays(LeNet5(config.activation, 0.0).state_dict())
+    write_model_files(tmp_path / "model", config, weights, "m-1", "run1")
+    made = {str(path.relative_to(tmp_path / "model")) for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    described = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"}
+    assert made == described | {EXPORTED, "input_example.json", "serving_input_example.json"}
