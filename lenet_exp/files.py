@@ -101,7 +101,7 @@ def read_regular(path: Path) -> bytes:
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes aside, fsyncs and renames, so that after a crash the old or the new content is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # but not the folders above: an outputs folder that was moved is not made anew
     fd, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as f:

@@ -25,13 +25,19 @@ JSON = st.recursive(
 
 @pytest.mark.parametrize("content", [b"\x00\xff bytes", "text with \u00fcml\u00e4ut\n"])
 def test_content_is_written_and_replaced_for_who_opens_it_from_then_on(content, tmp_path):
-    path = tmp_path / "new" / "folder" / "file"
+    path = tmp_path / "folder" / "file"
     write_atomic(path, "a long old text")
     with path.open() as reader:
         write_atomic(path, content)
         assert reader.read() == "a long old text"
     assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
     assert os.listdir(path.parent) == ["file"]
+
+
+def test_what_is_written_makes_no_folder_anew_whose_parent_is_gone(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_atomic(tmp_path / "moved" / "folder" / "file", "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(value=JSON)

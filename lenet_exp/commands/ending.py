@@ -50,10 +50,10 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
     except SystemExit as e:  # Hydra's own, after --help
         status = e.code if isinstance(e.code, int) else int(e.code is not None)
     except OSError as e:
-        if e.errno not in DISK_ERRORS | PERMISSION_ERRORS or full_error:
+        why = _lost(e)
+        if why is None or full_error:
             raise
-        why = f"{e.filename or outputs_dir()}: {e.strerror}"
-        status = _say(f"{program}: {why}; what is committed stays, and the same line goes on", EXIT_FAILED)
+        status = _say(f"{program}: {why}", EXIT_FAILED)
     except KeyboardInterrupt:
         status = _say(f"{program}: stopped", 130)
     except Terminated:
@@ -76,6 +76,16 @@ def _check_directory() -> None:
         os.getcwd()
     except OSError as e:
         raise ConfigError(f"working directory: {e.strerror}; change to another one") from e
+
+
+def _lost(error: OSError) -> str | None:
+    """What the command needed and lost: its disk, its outputs folder or /dev/null. None if it is something else."""
+    outputs = outputs_dir()
+    if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
+        return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
+    if error.errno in DISK_ERRORS | PERMISSION_ERRORS or error.filename == os.devnull:
+        return f"{error.filename or outputs}: {error.strerror}; what is committed stays, and the same line goes on"
+    return None
 
 
 def wrong(program: str, line: str) -> int:

@@ -193,5 +193,6 @@ def _save(config: PredictConfig, model: TrainedModel, name: str, content: bytes)
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.name)
     safe = safe.encode()[-LONGEST_NAME:].decode(errors="ignore")
     path = outputs_dir() / DRAWN / f"{config.dataset.name}_{safe}_{name}"
+    outputs_dir().mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)
     return path

@@ -59,3 +59,11 @@ def test_a_terminal_without_the_signs_that_are_printed_shows_others(monkeypatch)
     guard()
     print("90.92 ± 0.21")
     assert shown.getvalue() == b"90.92 \\xb1 0.21\n"
+
+
+def test_a_missing_dev_null_is_one_line(main, ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "devnull", str(tmp_path / "null"))
+    done = main("-m", *SMALL, *BARE, "seed=1,2", "sweep.workers=1")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"lenet-train: {tmp_path / 'null'}: ")

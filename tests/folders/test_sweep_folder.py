@@ -68,6 +68,7 @@ def test_the_next_start_has_its_own_order_and_forgets_what_happened(tmp_path):
 
 def test_sweeps_are_found_the_one_started_last_first(tmp_path):
     assert all_sweeps(tmp_path) == []
+    (tmp_path / "sweeps").mkdir()
     sweeps = {name: SweepFolder(tmp_path / "sweeps" / name) for name in "abc"}
     for at, name in enumerate("bca"):
         sweeps[name].start([job(0)], **ASKED)
@@ -87,6 +88,7 @@ def test_the_key_is_of_the_experiment_and_of_the_runs_in_any_order():
 
 
 def test_a_damaged_sweep_is_left_out_of_the_list_and_the_others_are_there(tmp_path, caplog):
+    (tmp_path / "sweeps").mkdir()
     for name in ("whole", "foreign"):
         SweepFolder(tmp_path / "sweeps" / name).start([job(0)], **ASKED)
     (tmp_path / "sweeps" / "foreign" / "sweep.json").write_text('{"created_ms": 1, "outcome": "lost"}')

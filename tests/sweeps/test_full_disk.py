@@ -1,4 +1,5 @@
-"""A disk that fills up in the middle of a sweep: lines instead of tracebacks, and the same line goes on."""
+"""A disk that fills up, or an outputs folder that is moved, in the middle of a sweep: lines instead of tracebacks, and
+the same line goes on."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +75,17 @@ def test_a_full_temporary_folder_costs_one_warning_and_lenet_sync_uploads_models
     synced = main(program="sync")
     assert synced.returncode == 0, synced.stderr
     assert [str(model.status) for model in models(store)] == ["READY"] * 2
+
+
+@pytest.mark.slow(seconds=8)
+def test_outputs_that_are_moved_end_the_sweep_in_a_line_and_are_not_made_anew(ready: Path, tmp_path: Path):
+    line = ("-m", *SMALL, "tracking.plots=false", "tracking.models=none", "seed=1,2", "sweep.workers=1")
+    process = start(*line, "num_epoch=100000", outputs=ready)
+    while not list(ready.glob("runs/*/history.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    ready.rename(tmp_path / "moved")
+    done = end(process)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"lenet-train: {ready}")
+    assert not ready.exists()

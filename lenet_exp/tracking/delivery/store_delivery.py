@@ -32,6 +32,7 @@ from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.delivery.adopt import take_over
 from lenet_exp.tracking.delivery.deliver import deliver
 from lenet_exp.tracking.delivery.left import Amount, left_of
@@ -117,6 +118,7 @@ class StoreDelivery:
             self._in_time(self._opened, WAITED)
         except (StoreAway, GivenUp) as e:
             self._is_away(e)
+        self._had_outputs = self._has_outputs()
 
     @property
     def name(self) -> str:
@@ -222,15 +224,25 @@ class StoreDelivery:
         finally:
             self._sent_at[folder.id] = time.monotonic()
 
+    def _has_outputs(self) -> bool:
+        return (self._outputs or outputs_dir()).exists()
+
+    def _lost_outputs(self) -> bool:
+        """Whether the outputs folder was moved or removed; to open the store again could make it anew."""
+        return self._had_outputs and not self._has_outputs()
+
     def _skips(self, last: bool) -> bool:
-        return self._calls.stuck or time.monotonic() < (self._last_not_before if last else self._not_before)
+        if self._lost_outputs() or self._calls.stuck:
+            return True
+        return time.monotonic() < (self._last_not_before if last else self._not_before)
 
     def _tried(self, action: Callable[[Store], T], limit: Limit) -> T:
         begun = time.monotonic()
         try:
             done = self._in_time(lambda: action(self._opened()), limit)
         except Exception as e:
-            if isinstance(e, StoreAway | StoreError) or _is_too_much(e) or time.monotonic() - begun > QUICK_SECONDS:
+            is_final = isinstance(e, StoreAway | StoreError) or _is_too_much(e) or self._lost_outputs()
+            if is_final or time.monotonic() - begun > QUICK_SECONDS:
                 raise
             self.store = None
             done = self._in_time(lambda: action(self._opened()), limit)
@@ -256,6 +268,8 @@ class StoreDelivery:
     def _failed(self, what: str, error: Exception) -> None:
         """Tells a store that is away from one that does not take this, and warns once of each."""
         log.debug("bookkeeping failed", exc_info=True)
+        if self._lost_outputs():
+            return
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             where = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
             self._warn(

@@ -18,11 +18,12 @@ class World:
     """A clock, a store that may be away, and what was tried."""
 
     def __init__(self) -> None:
-        self.now, self.away, self.tried = 1000.0, None, 0
+        self.now, self.away, self.tried, self.opened = 1000.0, None, 0, 0
 
     def open_store(self, *_: object) -> object:
         if self.away is not None:
             raise StoreAway(self.away)
+        self.opened += 1
         return object()
 
     def asks(self, delivery: StoreDelivery, *, last: bool, error: Exception | None = None) -> bool:
@@ -115,3 +116,17 @@ def test_a_full_disk_is_warned_of_once_and_does_not_make_the_store_count_as_away
     for run in range(2):
         assert world.asks(delivery, last=False, error=OSError(errno.ENOSPC, "No space left on device", f"/tmp/{run}"))
     assert warnings(caplog) == 1
+
+
+def test_a_database_is_not_made_anew_in_a_folder_that_was_moved(world, tmp_path):
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    delivery, opened = StoreDelivery(Tracking(), outputs), world.opened
+
+    def action(store: object) -> None:
+        outputs.rename(tmp_path / "moved")
+        raise ValueError("unable to open database file")
+
+    delivery.attempt("this", action)
+    assert not world.asks(delivery, last=True)
+    assert world.opened == opened == 1
