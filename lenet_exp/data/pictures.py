@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Pillow goes by the content, whatever the file is called, and runs Ghostscript on one that is PostScript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 50_000_000  # a large photograph; `lenet-predict` needs 1 GB of memory for it
 
 
 @contextmanager

@@ -72,11 +72,11 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("side", [10_001, 100_000])
+@pytest.mark.parametrize("side", [7_072, 100_000])
 def test_a_bomb_is_refused_before_its_pixels_are_unpacked(side, tmp_path):
     (tmp_path / "bomb.png").write_bytes(bomb(side, side))
     with (
-        pytest.raises(ValueError, match=r"100 million|exceeds limit"),
+        pytest.raises(ValueError, match=r"50 million|exceeds limit"),
         open_picture(tmp_path / "bomb.png"),
     ):
         pytest.fail("it was opened")

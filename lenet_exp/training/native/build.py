@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lenet_exp.cache import NoCache, cache_folder, claim_folder, is_ours
-from lenet_exp.files import read_regular, write_atomic
+from lenet_exp.files import open_lock, read_regular, write_atomic
 from lenet_exp.training.native.compiler import COMPILE_SECONDS, Compiler, CompilerError, find_compilers
 from lenet_exp.training.native.target import Target, find_target
 
@@ -66,7 +66,7 @@ def build(folder: Path | None = None) -> Library:
         except CompilerError as e:
             refused.append(f"{compiler.name}: {e}")
         except OSError as e:
-            raise Unavailable(f"{folder} can't be written ({e.strerror})") from e
+            raise Unavailable(f"{e.filename or folder} can't be used ({e.strerror})") from e
     raise Unavailable(
         "; ".join(refused) or "there is no C++ compiler ($CXX, clang++, g++, or `pip install 'lenet_exp[native]'`)"
     )
@@ -144,7 +144,7 @@ def _checked(library: Path) -> bool:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Waits for whoever else builds it, and says so."""
-    with path.open("a") as lock:
+    with open_lock(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -146,6 +146,15 @@ def test_what_a_killed_build_left_does_no_harm(fake):
     assert not path.with_suffix(".building").exists()
 
 
+def test_a_pipe_in_place_of_the_lock_is_refused(fake):
+    path = build.build(fake.cache).path
+    path.unlink()
+    path.with_suffix(".lock").unlink()
+    os.mkfifo(path.with_suffix(".lock"))
+    with pytest.raises(build.Unavailable, match=str(path.with_suffix(".lock"))):
+        build.build(fake.cache)
+
+
 def test_without_a_compiler_it_is_said_which_would_do(fake, monkeypatch):
     monkeypatch.setenv("CXX", "/no/such/c++")
     with pytest.raises(build.Unavailable, match=r"no C\+\+ compiler"):
