@@ -57,6 +57,7 @@ AWAY = "A store that is away"
 BACKUP = "A store that comes back as an older backup"
 REMOVAL = "`lenet-sweep rm` takes nothing"
 STORES = "Any number of outputs folders"
+TOKEN = "The server that `lenet-ui` starts"
 WORKERS = "A worker that dies"
 TOGETHER = "Equal or overlapping sweeps"
 FINISHED = "One more finished job"
@@ -262,6 +263,13 @@ BREAKS = {
         old='    return read_images(source.dataset, data_root, "train")',
         new='    return [read_images(source.dataset, data_root, part) for part in ("test", "train")][1]',
         tests="tests/prediction/test_predict.py -k test_set",
+    ),
+    "token": Break(  # a request without a cookie is let in
+        promise=TOKEN,
+        file="lenet_exp/ui/app.py",
+        old="return secrets.compare_digest(given.encode(), expected.encode())",
+        new="return expected.startswith(given)",
+        tests="tests/ui/test_token.py",
     ),
     "cache": Break(  # a library that another user may have put there is opened
         promise="nothing is taken from it that others could have written",

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
@@ -25,11 +31,14 @@ lenet-ui: opens MLflow's UI, and prints where a sweep's runs are compared. Ctrl-
   lenet-ui sweep=all           all runs of the experiment
   lenet-ui open=true           opens the first of the links in a browser
   lenet-ui port=5000           where the UI listens; if the port is taken, on another
-  lenet-ui host=127.0.0.1      for whom: this machine alone; 0.0.0.0 or a name of it: all who reach it, without password
+  lenet-ui host=127.0.0.1      for whom: this machine alone; 0.0.0.0 or a name of it: all who reach it
+  lenet-ui token=none          without the token that its links have: whoever reaches it can read and change the runs
 
   tracking.uri=      the store (the sweep's own; without a sweep MLFLOW_TRACKING_URI, else mlflow.db in the outputs
                      folder); of an http:// or https:// server only the links are printed
   experiment=        its experiment (the sweep's own, else lenet_exp)
+  token=             the token instead of a random one; other users of this machine see the arguments of a command,
+                     but not the variable LENET_EXP_UI_TOKEN
 
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
 """
@@ -39,6 +48,7 @@ KNOWN: dict[str, str | None] = {
     "open": "false",
     "host": "127.0.0.1",
     "port": "5000",
+    "token": None,
     "tracking.uri": None,
     "experiment": None,
 }
@@ -55,9 +65,10 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.stopping import graceful
     from lenet_exp.tracking.stores.store import answering, connect
     from lenet_exp.ui.links import experiment_links, sweep_links
-    from lenet_exp.ui.server import free_port, is_local, serving, web_address
+    from lenet_exp.ui.server import TOKEN, free_port, is_local, serving, web_address
 
     log_to_console()
+    token = _token(values["token"] or os.environ.get(TOKEN) or secrets.token_urlsafe(16))
     which = values["sweep"]
     sweep = None if which == ALL else _sweep(which, values["tracking.uri"], values["experiment"])
     uri = _store(values["tracking.uri"], sweep)
@@ -72,20 +83,27 @@ def run(arguments: list[str]) -> int:
         return experiment_links(client, address, experiment)
 
     if uri.startswith(("http://", "https://")):
-        _print(links(re.sub(r"//[^/@]*@", "//", uri.rstrip("/"))), browser)
+        found = links(re.sub(r"//[^/@]*@", "//", uri.rstrip("/")))
+        _print(found)
+        if browser:
+            _open(found[0].url)
         return 0
     taken = free_port(port, host)
     if port and taken != port:
         print(f"port {port} is in use; taken instead: {taken}", file=sys.stderr)
     print(f"MLflow's UI of {hide_password(uri)} starts ...", file=sys.stderr)
     # Signals are noted, and not raised: an exception that arrives in the middle of a library may be lost there.
-    with graceful(), serving(uri, host, taken) as server:
-        found = links(web_address(host, taken))
+    with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:
+        found = [link.with_token(token) for link in links(web_address(host, taken))]
         if server.wait(server.answers):
-            _print(found, browser)
-            if not is_local(host):
-                print(f"host={host}: whoever reaches this machine can read and change these runs", file=sys.stderr)
-            elif "SSH_CONNECTION" in os.environ:
+            _print(found)
+            if browser:
+                _open(stack.enter_context(_redirect(found[0].url)) if token else found[0].url)
+            if not token or not is_local(host):
+                some = "every user of" if is_local(host) else "whoever reaches"
+                who = "whoever has these links" if token else f"{some} this machine"
+                print(f"host={host}: {who} can read and change these runs", file=sys.stderr)
+            if is_local(host) and "SSH_CONNECTION" in os.environ:
                 here = f"{os.environ.get('USER', 'you')}@{os.environ['SSH_CONNECTION'].split()[2]}"
                 there = f"ssh -N -L {taken}:{host}:{taken} {here}"
                 print(f"to see them where you sit, type there: {there}", file=sys.stderr)
@@ -94,14 +112,31 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _print(links: list[Link], browser: bool) -> None:
+def _print(links: list[Link]) -> None:
     for link in links:
         print(f"{link.shows}:\n  {link.url}", flush=True)
-    if browser:
-        import webbrowser
 
-        if not webbrowser.open(links[0].url):
-            print("open=true: no browser was found here", file=sys.stderr)
+
+def _open(url: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(url):
+        print("open=true: no browser was found here", file=sys.stderr)
+
+
+@contextmanager
+def _redirect(url: str) -> Iterator[str]:
+    """The address of a file that leads to `url` and that only this user can read.
+
+    All users of a machine see the arguments of a browser. Some browsers can't read the folder of temporary files.
+    """
+    from lenet_exp.outputs import outputs_dir
+
+    folder = outputs_dir() if os.access(outputs_dir(), os.W_OK) else None
+    with tempfile.NamedTemporaryFile("w", prefix="lenet-ui-", suffix=".html", dir=folder) as page:
+        page.write(f'<meta http-equiv="refresh" content="0;url={escape(url)}">')
+        page.flush()
+        yield Path(page.name).as_uri()
 
 
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
@@ -175,6 +210,13 @@ def _experiment(client: MlflowClient, name: str) -> str:
     hint = nearest(name, names)
     there = f"there are {', '.join(names[:5]) or 'none'}" + (f"; did you mean {hint}?" if hint else "")
     raise ConfigError(f"experiment={name}: not in the store; {there}")
+
+
+def _token(value: str) -> str:
+    """The token of the links; empty: none."""
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
+        raise ConfigError("token=: must be none, or letters, digits and . _ ~ -")
+    return "" if value == "none" else value
 
 
 def _port(value: str | None) -> int:

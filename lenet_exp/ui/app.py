@@ -3,14 +3,28 @@
 MLflow's assistant runs shell commands on the server's machine for anybody who reaches the server from that machine, and
 who may also choose the language model that asks for them. On a machine that several people use, the pages that one of
 them looks at would be a shell of his for all others.
+
+`lenet-ui` passes a token in the environment. All requests then need it: by default every user of a machine can connect
+to its loopback address.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
+
 from mlflow.server.assistant.api import assistant_router
 from mlflow.server.fastapi_app import app as mlflows
-from starlette.responses import PlainTextResponse
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from lenet_exp.tracking.stores.refused import TOKEN_REQUIRED
+from lenet_exp.ui.server import TOKEN
+
+POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
 class Without:
@@ -26,4 +40,45 @@ class Without:
             await self.app(scope, receive, send)
 
 
-app = Without(assistant_router.prefix, mlflows)
+class TokenRequired:
+    """An ASGI application that requires a token: in a link, then as a cookie, or as `Authorization: Bearer`.
+
+    The cookie has a random value of its own: browsers send the cookies of a host to all of its ports. SameSite is Lax
+    because links of an exported report, which is another site, must open.
+    """
+
+    def __init__(self, token: str, app: ASGIApp) -> None:
+        self.token, self.cookie, self.app = token, secrets.token_urlsafe(), app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        request = HTTPConnection(scope)
+        # Servers on other ports, also those that a tunnel brings to this host, must not replace the cookie.
+        name = f"lenet-ui-{re.sub(r'[^0-9]', '', request.headers.get('host', '').rpartition(':')[2])}"
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        bearer = f"{scheme.lower()} {given}"
+        if scope.get("method") == "GET" and _equal(request.query_params.get("token", ""), self.token):
+            answer: Response = RedirectResponse(request.url.remove_query_params("token"), status_code=303)
+            answer.set_cookie(name, self.cookie, httponly=True, samesite="lax")
+            await answer(scope, receive, send)
+        elif _equal(request.cookies.get(name, ""), self.cookie) or _equal(bearer, f"bearer {self.token}"):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose(POLICY_VIOLATION)(scope, receive, send)
+        else:
+            await PlainTextResponse(TOKEN_REQUIRED, status_code=403)(scope, receive, send)
+
+
+def _equal(given: str, expected: str) -> bool:
+    return secrets.compare_digest(given.encode(), expected.encode())
+
+
+def protected(token: str) -> ASGIApp:
+    """MLflow's pages; an empty token protects nothing."""
+    served = Without(assistant_router.prefix, mlflows)
+    return TokenRequired(token, served) if token else served
+
+
+app = protected(os.environ.get(TOKEN, ""))

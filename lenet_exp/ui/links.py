@@ -50,6 +50,10 @@ class Link:
     shows: str
     url: str
 
+    def with_token(self, token: str) -> Link:
+        """The link that also lets a browser in."""
+        return replace(self, url=self.url.replace("/#/", f"/?token={token}#/", 1)) if token else self
+
 
 @dataclass(frozen=True)
 class View:

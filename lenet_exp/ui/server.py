@@ -24,6 +24,7 @@ from lenet_exp.stopping import asked
 from lenet_exp.tracking.stores.database import driver_uri
 
 APP = "lenet-ui"
+TOKEN = "LENET_EXP_UI_TOKEN"  # environment variable; arguments of a process are visible to all users
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 PRIVATE = ("10.*", "192.168.*", *(f"172.{i}.*" for i in range(16, 32)))  # networks
@@ -68,16 +69,19 @@ def web_address(host: str, port: int) -> str:
 
 @dataclass(frozen=True)
 class Server:
-    """MLflow's server process, the address at which this machine finds it, and the file of what it says."""
+    """MLflow's server process, the address at which this machine finds it, its token, and the file of what it says."""
 
     process: subprocess.Popen[bytes]
     address: str
+    token: str
     said: IO[str]
 
     def answers(self) -> bool:
         """Whether it is up."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with contextlib.suppress(OSError), direct.open(f"{self.address}/health", timeout=5) as answer:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        request = urllib.request.Request(f"{self.address}/health", headers=headers)
+        with contextlib.suppress(OSError), direct.open(request, timeout=5) as answer:
             return bool(answer.status == 200)
         return False
 
@@ -101,8 +105,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(uri: str, host: str, port: int) -> Iterator[Server]:
-    """MLflow's server of the store `uri`; on leaving, it and all that it started have ended."""
+def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
+    """MLflow's server of the store `uri`; on leaving, it and all that it started have ended.
+
+    Args:
+        token: required by each request; empty: none.
+    """
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
     if not any(found.name == APP for found in entry_points(group="mlflow.app")):
         raise ConfigError("lenet-ui: lenet_exp has changed since it was installed; run again the pip install that did")
@@ -118,12 +126,12 @@ def serving(uri: str, host: str, port: int) -> Iterator[Server]:
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=subprocess.STDOUT,
-            env=_environment(uri),
+            env=_environment(uri, token),
             cwd="/",  # uvicorn imports from the working directory first
             start_new_session=True,  # a Ctrl-C on the terminal reaches lenet-ui alone
         )
         try:
-            yield Server(process, web_address(HOST if host == EVERYWHERE else host, port), said)
+            yield Server(process, web_address(HOST if host == EVERYWHERE else host, port), token, said)
         finally:
             for which in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
@@ -142,9 +150,10 @@ def _allowed(host: str, port: int) -> list[str]:
     return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
 
 
-def _environment(uri: str) -> dict[str, str]:
+def _environment(uri: str, token: str) -> dict[str, str]:
     return os.environ | {
         "MLFLOW_BACKEND_STORE_URI": driver_uri(uri),  # no argument, which all see: it may hold a password
+        TOKEN: token,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners take 1.5 GB and are not needed to look at runs
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONSAFEPATH": "1",

@@ -103,8 +103,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Sweep:
 
 
 @pytest.fixture(scope="session")
-def served(sweep: Sweep) -> Iterator[Served]:
+def served(sweep: Sweep, tab: Page) -> Iterator[Served]:
     with lenet_ui(outputs=sweep.outputs) as served:
+        tab.goto(f"{served.address}/version?token={served.token}")  # tests also open addresses without it
         yield served
 
 

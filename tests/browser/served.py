@@ -37,6 +37,15 @@ class Served:
     def port(self) -> int:
         return int(self.address.rpartition(":")[2])
 
+    @property
+    def token(self) -> str:
+        """What a request needs; empty where nothing is needed."""
+        return urlsplit(self.links["runs"]).query.removeprefix("token=")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
 
 @contextlib.contextmanager
 def lenet_ui(*arguments: str, outputs: Path, **popen: Any) -> Iterator[Served]:

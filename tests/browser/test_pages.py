@@ -9,6 +9,8 @@ from urllib.error import HTTPError
 import pytest
 from mlflow.server.assistant.api import assistant_router
 
+from lenet_exp.tracking.stores.refused import TOKEN_REQUIRED
+from tests.browser.conftest import WAIT
 from tests.browser.served import links_in
 from tests.browser.table import rows
 from tests.tools.stores import models
@@ -35,7 +37,7 @@ def best(sweep):
 
 
 def test_the_table_of_a_sweep_is_flat_and_best_first_with_what_was_swept(page, served, sweep, screenshot):
-    assert all(len(url) < 160 and TRAINING in url for url in served.links.values())
+    assert all(len(url) < 190 and TRAINING in url for url in served.links.values())
     page.goto(served.links["runs"])
     table = rows(page)
     known = [run.data.metrics["best_val_accuracy"] for run in sweep.runs if "best_val_accuracy" in run.data.metrics]
@@ -76,8 +78,28 @@ def test_nobody_on_this_machine_gets_a_shell_through_mlflows_assistant(served):
     assert ("PUT", f"{assistant_router.prefix}/config") in asked
     for method, path in asked:
         with pytest.raises(HTTPError) as refused:
-            urllib.request.urlopen(urllib.request.Request(served.address + path, b"{}", method=method))
+            urllib.request.urlopen(urllib.request.Request(served.address + path, b"{}", served.headers, method=method))
         assert (refused.value.code, refused.value.read()) == (404, b"lenet-ui has no assistant")
+
+
+def test_a_link_lets_a_browser_in_for_as_long_as_the_server_runs(chromium, served, tmp_path):
+    """From then on also an address without the token, and a link of a report, which another site has."""
+    context = chromium.new_context()
+    context.set_default_timeout(WAIT)
+    page, address = context.new_page(), f"{served.address}/"
+    refused = page.goto(address)
+    assert (refused.status, refused.text(), context.cookies()) == (403, TOKEN_REQUIRED, [])
+    page.goto(served.links["runs"])
+    assert len(rows(page)) == 8
+    assert served.token not in page.evaluate("location.href + document.referrer + document.cookie")
+    (cookie,) = context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+    (tmp_path / "report.html").write_text(f'<a href="{address}" target="_blank" rel="noopener">a run</a>')
+    page.goto((tmp_path / "report.html").as_uri())
+    with context.expect_event("response", lambda answer: answer.url == address) as answered:
+        page.get_by_role("link").click()
+    assert answered.value.status == 200
+    context.close()
 
 
 def test_the_sweep_has_its_runs_and_a_description_that_leads_to_the_report_and_to_the_best(
@@ -136,8 +158,9 @@ def test_a_model_names_its_data(page, experiment, sweep, best, screenshot):
     screenshot("model")
 
 
-def test_all_runs_of_an_experiment_are_listed_best_first(page, served, sweep, main):
+def test_all_runs_of_an_experiment_are_listed_best_first(page, served, sweep, main, monkeypatch):
     """Their links are printed, as of any server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", served.token)
     links = links_in(main("sweep=all", f"tracking.uri={served.address}", program="ui").stdout)
     page.goto(links["runs"])
     names = [f"params.{name}" for name in ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")]

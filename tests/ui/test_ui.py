@@ -11,25 +11,28 @@ import subprocess
 import sys
 import time
 import urllib.request
+from html import unescape
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from lenet_exp.tracking.stores.refused import TOKEN_REQUIRED
 from lenet_exp.ui.links import MOST_COLUMNS, View, _differing
-from tests.browser.served import lenet_ui, links_in
+from tests.browser.served import Served, lenet_ui, links_in
 from tests.commands.test_cli import is_one_line
 from tests.tools.commands import ROOT, SMALL, end, free_port, lenet_train, start
-from tests.tools.stores import client, runs
+from tests.tools.stores import client, files, runs
 
 OTHER = "experiment=other"  # of `empty_store`
 BARE = ("tracking.plots=false", "tracking.models=none")
 SWEEP = ("-m", "hydra/launcher=basic", *SMALL, *BARE, "num_epoch=1", "seed=0,1")
 
 
-def health(address: str) -> int:
+def health(served: Served) -> int:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{address}/health", timeout=30) as answer:
+    with direct.open(urllib.request.Request(f"{served.address}/health", headers=served.headers), timeout=30) as answer:
         return answer.status
 
 
@@ -60,6 +63,7 @@ def wait_for_processes(port: int, there: bool) -> None:
         ((OTHER, "host=192.0.2.1"), ("host=192.0.2.1",)),
         ((OTHER, "host=no.such.name.invalid"), ("no.such.name.invalid",)),
         ((OTHER, "host="), ("host=:",)),
+        ((OTHER, "token=a b"), ("token=",)),
         (("tracking.uri=sqlite:////no/mlflow.db",), ("/no/mlflow.db",)),
         (("tracking.uri=sqlite:///none.db",), ("none.db", "not a database")),
     ],
@@ -99,21 +103,30 @@ def test_a_saved_view_fits_in_a_tag_of_the_oldest_mlflow():
 
 
 @pytest.mark.slow(seconds=10)
-def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_nothing_behind(ready, tmp_path):
-    """A busy port, files that hide modules, a terminal over SSH."""
+def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_nothing_behind(
+    ready, tmp_path, tmp_path_factory
+):
+    """A busy port, files that hide modules, a terminal over SSH, a browser whose arguments all users see."""
     here, ran = tmp_path / "here", tmp_path / "ran"
     here.mkdir()
     for name in ("mlflow", "uvicorn", "flask", "sklearn", "torch", "secrets"):
         (here / f"{name}.py").write_text(f"open({str(ran)!r}, 'w')\nraise ImportError\n")
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
-    settings = {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22", "USER": "ada"}
+    browser = tmp_path_factory.mktemp("browser")
+    (browser / "it").write_text(f'#!/bin/sh\necho "$1" > {browser}/argument\ncp -p "${{1#file://}}" {browser}/page\n')
+    (browser / "it").chmod(0o755)
+    settings = {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22", "USER": "ada", "BROWSER": f"{browser}/it %s"}
     more = {"cwd": here, "env": settings, "module": "tests.documents.console"}
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-        with lenet_ui(OTHER, f"port={port}", outputs=ready, **more) as served:
+        with lenet_ui(OTHER, f"port={port}", "open=true", outputs=ready, **more) as served:
             assert served.port != port
-            assert health(served.address) == 200
+            assert health(served) == 200
             assert len(processes_of(served.port)) == 2  # mlflow server and its one uvicorn
+            assert len(served.token) >= 22
+            assert served.token not in "".join(processes_of(served.port)) + (browser / "argument").read_text()
+            assert served.links["runs"] in unescape((browser / "page").read_text())
+            assert (browser / "page").stat().st_mode & 0o777 == 0o600
             served.process.send_signal(signal.SIGINT)
             done = end(served.process)
     assert done.returncode == 130
@@ -123,8 +136,8 @@ def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_not
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
-@pytest.mark.slow(seconds=7)
-def test_host_lets_others_in_by_the_machines_name_and_says_what_that_means(ready):
+@pytest.mark.slow(seconds=10)
+def test_host_lets_others_with_the_token_in_by_the_machines_name_and_says_what_that_means(ready, tmp_path):
     name = socket.gethostname()
     with lenet_ui(OTHER, "host=0.0.0.0", outputs=ready) as served:
         assert served.address == f"http://{name}:{served.port}"
@@ -135,8 +148,26 @@ def test_host_lets_others_in_by_the_machines_name_and_says_what_that_means(ready
             f"10.1.2.3:{served.port}": 200,
             "evil.example": 403,
         }.items():
-            headers = {"Host": asked_as, "Origin": f"http://{asked_as}"}
+            headers = {"Host": asked_as, "Origin": f"http://{asked_as}"} | served.headers
             assert requests.post(at, json=search, headers=headers, timeout=30).status_code == status
+        assert requests.post(at, json=search, timeout=30).status_code == 403
+        line = (
+            *SMALL,
+            *BARE,
+            "num_epoch=1",
+            "tracking.experiment=other",
+            f"tracking.uri=http://127.0.0.1:{served.port}",
+        )
+        for token in ({}, {"MLFLOW_TRACKING_TOKEN": "another"}):
+            refused = lenet_train(*line, outputs=tmp_path / "mine", **token)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            assert is_one_line(refused.stderr)
+            assert TOKEN_REQUIRED in refused.stderr
+        assert not (tmp_path / "mine" / "runs").exists()
+        trained = lenet_train(*line, outputs=tmp_path / "mine", MLFLOW_TRACKING_TOKEN=served.token)
+        assert trained.returncode == 0, trained.stderr
+        (run,) = runs(client(ready), "run", "other")
+        assert "record.json" in files(client(ready), run.info.run_id)
         served.process.send_signal(signal.SIGTERM)
         done = end(served.process)
     assert done.returncode == 143
@@ -170,7 +201,7 @@ def test_a_sweep_is_shown_from_its_own_store_and_killed_outright_it_takes_its_se
     (parent,) = runs(client(moved), "sweep", "mine")
     elsewhere = {"MLFLOW_TRACKING_URI": "sqlite:///no.db"}
     with lenet_ui(f"sweep={folder}", outputs=tmp_path / "empty", env=elsewhere) as served:
-        assert served.links["sweep"].partition("?")[0].endswith(f"/runs/{parent.info.run_id}")
+        assert urlsplit(served.links["sweep"]).fragment.partition("?")[0].endswith(f"/runs/{parent.info.run_id}")
         served.process.kill()
         served.process.wait()
         wait_for_processes(served.port, there=False)
@@ -178,7 +209,7 @@ def test_a_sweep_is_shown_from_its_own_store_and_killed_outright_it_takes_its_se
 
 @pytest.mark.slow(seconds=8)
 def test_of_a_server_only_the_links_are_printed_whichever_way_a_sweep_is_named(main, ready, tmp_path, monkeypatch):
-    with lenet_ui(OTHER, outputs=ready) as served:
+    with lenet_ui(OTHER, "token=none", outputs=ready) as served:
         here = tmp_path / "here"
         assert lenet_train(*SWEEP, f"tracking.uri={served.address}", outputs=here).returncode == 0
         (folder,) = (here / "sweeps").iterdir()

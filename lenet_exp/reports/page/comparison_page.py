@@ -69,7 +69,7 @@ def _where(source: Source) -> str:
         return ""
     if source.server is not None:
         return f"Links lead to MLflow at {escape(source.server)}."
-    return f"Links lead to MLflow's pages at {UI}, which are there while lenet-ui runs."
+    return f"Links lead to MLflow's pages at {UI} while lenet-ui runs; first open a link that it prints."
 
 
 def _section(comparison: Comparison, number: int, source: Source) -> str:

@@ -12,6 +12,11 @@ from lenet_exp.tracking.stores.database import is_postgres, refusal
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
 LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials"
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+# The answer of a server that `lenet-ui` started to a request without its token.
+TOKEN_REQUIRED = (
+    "token required: open a link that lenet-ui printed where it was started, or set MLFLOW_TRACKING_TOKEN to the "
+    "token= of that link"
+)
 
 
 def why_refused(uri: str, error: Exception) -> str | None:
@@ -23,6 +28,8 @@ def why_refused(uri: str, error: Exception) -> str | None:
     if is_postgres(uri) and refusal(error) is not None:
         return refusal(error)
     code, text = getattr(error, "error_code", None), str(error)
+    if TOKEN_REQUIRED in text:
+        return TOKEN_REQUIRED
     if code == "UNAUTHENTICATED":
         return _who(uri)
     if code == "PERMISSION_DENIED":
