@@ -1,6 +1,7 @@
 """What a person can get wrong. Each of these is printed as one line, without a traceback."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -74,4 +75,13 @@ def from_hydra(error: BaseException) -> bool:
 
 def first_line(error: BaseException) -> str:
     """What an error says in its first line, or its class where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def printable(text: str) -> str:
+    """A text that somebody else may have written, on one line and without what steers a terminal: a space replaces
+    control characters, marks of writing direction and lone surrogates."""
+    return _CONTROLS.sub(" ", text)
+
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from lenet_exp.commands.streams import guard, leave_alone
-from lenet_exp.errors import ConfigError, RunsFailed, UserError
+from lenet_exp.errors import ConfigError, RunsFailed, UserError, printable
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
@@ -95,5 +95,5 @@ def wrong(program: str, line: str) -> int:
 
 
 def _say(line: str, status: int) -> int:
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
     return status

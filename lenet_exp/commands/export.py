@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.config.check import check_name
-from lenet_exp.errors import one_of
+from lenet_exp.errors import one_of, printable
 from lenet_exp.files import asked_path
 
 USAGE = """
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
     difference, allowed = write_portable(model, chosen, path)
     *others, last = BATCHES
     batches = f"batches of {', '.join(map(str, others))} and {last} images"
-    print(f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB)")
+    print(printable(f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB)"))
     if difference == 0:
         print(f"read back, it answers {batches} bit for bit as the model does")
     else:

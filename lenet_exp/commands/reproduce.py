@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, printable
 
 USAGE = """
 lenet-reproduce: trains a run again from its record and says whether it comes to the same bits.
@@ -50,11 +50,11 @@ def run(arguments: list[str]) -> int:
     log_to_console()
     uri = uri or default_uri()
     recorded = find_recorded(which, uri)
-    print(f"run: {recorded.name}")
+    print(printable(f"run: {recorded.name}"))
     tried = check if checking else reproduce
     answer = tried(recorded, data_root=values["data_root"], trust=values["trust"])
     for line in (*answer.details, answer.line):
-        print(line)
+        print(printable(line))
     tag, weak = "record_checked" if checking else "reproduced", answer.verdict is Verdict.not_comparable
     tell(recorded.mlflow_runs, uri, tag, answer.line, weak=weak)
     return answer.verdict

@@ -7,14 +7,11 @@ import math
 from pathlib import Path
 
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from lenet_exp.addresses import store_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.errors import DataError, RunsFailed
+from lenet_exp.errors import DataError, RunsFailed, printable
 from lenet_exp.files import asked_path, user_path, write_atomic
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import check_outputs, outputs_dir
@@ -23,6 +20,7 @@ from lenet_exp.prediction.pictures import Answer, Picture, classify, find_pictur
 from lenet_exp.prediction.score import score_test_set
 from lenet_exp.prediction.seen import seen_figure, short_name
 from lenet_exp.reports.files.plots import confusion_figure, png
+from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
 from lenet_exp.tracking.models.load import TrainedModel, load_model
 from lenet_exp.tracking.models.prediction import Logged, log_test_result
 from lenet_exp.training.confusion import named_matrix
@@ -96,7 +94,7 @@ def answer_pictures(config: PredictConfig, model: TrainedModel | None = None) ->
         (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}") for a in answers
     ]
     saved = _save(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
-    print(f"what the network saw: {saved}{_first(len(shown))}")
+    print(printable(f"what the network saw: {saved}{_first(len(shown))}"))
     if config.output is not None:
         rows = pictures_table(answers, names)
         write_output(user_path(config.output), {"trained_model": model.name, "images": rows}, rows)
@@ -112,11 +110,11 @@ def _print_answer(answer: Answer, answers: list[Answer], names: list[str]) -> No
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
         said = " ".join(names[a.label] for a in answers[start : start + picture.of])
-        print(f"{picture.path}: {said}  ({picture.of} in this picture; several=false takes them as one)")
+        print(printable(f"{picture.path}: {said}  ({picture.of} in this picture; several=false takes them as one)"))
     ranked = sorted(range(10), key=lambda i: -answer.probabilities[i])[:3]
     chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
     kind = "dark on light" if picture.inverted else "light on dark"
-    print(f"{picture.name}: {names[answer.label]}  ({chances}; taken as {kind})")
+    print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; taken as {kind})"))
     if picture.wide:
         log.warning("%s: broader than most digits; those that touch are taken as one", picture.name)
 
@@ -158,17 +156,17 @@ def _model(config: PredictConfig) -> TrainedModel:
 
 def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
     """Prints the accuracy, the figures of each class and the confusion matrix."""
-    console = Console(width=100, highlight=False)
-    console.print(f"{model.name} on {config.dataset.name}'s test set", markup=False, soft_wrap=True)
-    console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})", markup=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    console = PlainConsole(width=100)
+    console.print(f"{model.name} on {config.dataset.name}'s test set", soft_wrap=True)
+    console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
+    table = PlainTable()
     table.add_column("class")
     for title in ("precision", "recall", "F1", "images"):
         table.add_column(title, justify="right")
     for c in score.classes:
         table.add_row(c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support))
     console.print(table)
-    matrix = Table(title="confusion matrix (row: true, column: predicted)", box=SIMPLE_HEAD, pad_edge=False)
+    matrix = PlainTable("confusion matrix (row: true, column: predicted)")
     matrix.add_column("")
     names, counts = named_matrix(score.confusion_matrix, config.dataset.class_names)
     for name in names:

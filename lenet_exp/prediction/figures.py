@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lenet_exp.files import Json, write_asked
 from lenet_exp.prediction.pictures import Answer
+from lenet_exp.reports.escape import csv_text
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.score import Score
 
@@ -22,11 +21,7 @@ def write_output(path: Path, values: object, rows: Rows) -> None:
     if path.suffix == ".json":
         write_asked(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
         return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_asked(path, text.getvalue())
+    write_asked(path, csv_text(rows))
 
 
 def score_table(score: Score) -> Rows:

@@ -15,7 +15,7 @@ from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.comparison.group import Group
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.errors import ConfigError, UserError, nearest
+from lenet_exp.errors import ConfigError, UserError, nearest, printable
 from lenet_exp.files import Json, user_path
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.records import Record
@@ -112,7 +112,7 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     device = prepare_device(config)
     results: list[_Result] = []
     for leader in _leaders(config, only_its_dataset):
-        print(_heading(leader), flush=True)
+        print(printable(_heading(leader)), flush=True)
         if missing := sum(group.missing for group in leader.comparison.groups):
             log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
         result = _Result(leader, _score(config, leader, device, only_its_dataset))
@@ -163,7 +163,7 @@ def _score(config: PredictConfig, leader: _Leader, device: torch.device, only_it
         if len(leader.runs) == 1:
             print_score(model, own, score)
         tested.append(_Tested(record, score, logged))
-        print(_line(tested[-1], with_split=leader.group.splits > 1))
+        print(printable(_line(tested[-1], with_split=leader.group.splits > 1)))
     return tested
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lenet_exp.amounts import megabytes, number_of
+from lenet_exp.errors import printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.removal.plan import Plan
 from lenet_exp.removal.stored_runs import Changes
@@ -18,14 +19,14 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     done: it is removed now; else it would be.
     """
     went, going, sweeps = "went" if done else "goes", plan.all_going(), plan.all_sweeps()
-    print(plan.unit.words)
+    print(printable(plan.unit.words))
     folders = [number_of(len(sweeps), "sweep folder")] if sweeps else []
     folders += [number_of(len(going), "run folder")] if going else []
     if folders:
         size = sum(map(size_of, [*(sweep.path for sweep in sweeps), *(folder.path for folder in going)]))
         print(f"  {went}: {' and '.join(folders)}, {megabytes(size)} MB")
     for folder in going[:FEW]:
-        print(f"    {folder.id[:8]}  {_name(folder)}")
+        print(printable(f"    {folder.id[:8]}  {_name(folder)}"))
     _more(len(going))
     for change in changes:
         if change.delete:
@@ -33,14 +34,14 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
             runs = number_of(len(change.delete), "MLflow run")
             print(f"  {went}: {runs} and {number_of(models, 'model')} in {change.store.name}")
     for run, why in list(plan.staying.items())[:FEW]:
-        print(f"  stays: {run[:8]}  {_name(RunFolder(plan.runs / run))}: {why}")
+        print(printable(f"  stays: {run[:8]}  {_name(RunFolder(plan.runs / run))}: {why}"))
     _more(len(plan.staying))
     kept = [(run_id, why) for change in changes for run_id, why in change.kept.items()]
     for run_id, why in kept[:FEW]:
-        print(f"  stays: MLflow run {run_id}: {why}; to delete it, use MLflow's page")
+        print(printable(f"  stays: MLflow run {run_id}: {why}; to delete it, use MLflow's page"))
     _more(len(kept))
     for note in plan.notes:
-        print(f"  note: {note}")
+        print(printable(f"  note: {note}"))
 
 
 def print_trash(changes: Sequence[Changes]) -> None:

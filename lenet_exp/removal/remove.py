@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lenet_exp.errors import ConfigError, UserError
+from lenet_exp.errors import ConfigError, UserError, printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.removal.messages import print_plan, print_trash
 from lenet_exp.removal.plan import Plan, keep_used, make_plan
@@ -54,7 +54,7 @@ def remove(unit: Unit, *, mlflow: bool) -> int:
                 _leave_sweeps(plan, change)
                 apply(change)
         except UserError as e:
-            print(f"{unit.words}: {e}; it is not removed yet, and the same line goes on")
+            print(printable(f"{unit.words}: {e}; it is not removed yet, and the same line goes on"))
             return EXIT_LEFT
         removing.tell()
         print_plan(plan, changes, done=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from lenet_exp.addresses import sqlite_uri
 from lenet_exp.amounts import megabytes, number_of
 from lenet_exp.cache import NoCache, cache_folder
+from lenet_exp.errors import printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.removal.references import users_of
@@ -59,7 +60,8 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
     for path in (started.parent for started in (outputs / "sweeps").glob("*/sweep.json")):
         own = [run for run in runs if users.get(run) == [path.name]]
         plan = SweepFolder(path).kept_plan()
-        words = f"sweep {path.name}, {number_of(len(own), 'run')}: {plan.command if plan is not None else ''}"
+        command = printable(plan.command) if plan is not None else ""
+        words = f"sweep {path.name}, {number_of(len(own), 'run')}: {command}"
         found.append((words, size_of(path) + sum(runs[run] for run in own), f"lenet-sweep rm sweep={path.name}"))
     alone = [run for run in runs if run not in users and RunFolder(outputs / "runs" / run).begun() is not None]
     how = "lenet-sweep rm run=<its folder's name>, one by one"

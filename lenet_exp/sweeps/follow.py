@@ -7,6 +7,7 @@ from collections import Counter
 
 from rich.console import Console
 
+from lenet_exp.errors import printable
 from lenet_exp.executors.slurm.driver import queued
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -20,7 +21,7 @@ QUEUE_SECONDS = 10.0  # between two questions to Slurm's controller, which all u
 def follow(sweep: SweepFolder) -> None:
     """Shows how it stands: on a terminal what the sweep's own shows, elsewhere a line every 30 s."""
     asked_at, waits, look = 0.0, "", Look(sweep)
-    display = Display(Console(), say=lambda line: print(f"sweep {sweep.id}: {line}", flush=True))
+    display = Display(Console(), say=lambda line: print(printable(f"sweep {sweep.id}: {line}"), flush=True))
     with display.sweep():
         while True:
             start = time.monotonic()

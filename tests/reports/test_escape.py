@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.reports.escape import as_line, code, inline
+from lenet_exp.errors import printable
+from lenet_exp.reports.escape import as_line, code, csv_text, inline
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.comparison_tex import SIGNS
@@ -18,9 +20,11 @@ from lenet_exp.reports.files.comparison_tex import escaped as in_tex
 from lenet_exp.reports.files.description import ended
 from lenet_exp.reports.files.plots import confusion_figure, png
 from lenet_exp.reports.source import Source
+from lenet_exp.reports.terminal.leaderboard import print_comparison
 from tests.comparison.made_up import many
 from tests.reports.page.pages import Page, data_of, page
 
+STEERS = "=1+1\x1b[2J\x1b]0;title\x07\r\nfinished: all\x9b1m\u2028x\u202ey"
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "<script>alert(1)</script>",
@@ -35,12 +39,13 @@ HOSTILE = [
     "$\\frac{$ ${x}$",
     '"><svg onload=alert(1)> \\g<9>',
     "[x]: javascript:alert(1)",
+    STEERS,
 ]
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
 def words(text: str) -> str:
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).split())
+    return " ".join(printable(text).split())
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -102,6 +107,27 @@ def test_descriptions_pages_and_pictures_hold_it_as_text(tmp_path):
     assert all(png(figure) for figure in figures(compared(HOSTILE[-3])).values())
 
 
+def printed(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    print_comparison(comparison)
+    return capsys.readouterr().out
+
+
+def test_terminal_and_csv_hold_what_steers_a_terminal_or_a_spreadsheet_as_text(tmp_path, capsys):
+    comparison = compared(STEERS)
+    told = printed(comparison, capsys)
+    assert len(told.splitlines()) == len(printed(compared("plain"), capsys).splitlines())
+    assert {c for c in told if printable(c) != c} == {"\n"}
+    assert "=1+1 [2J ]0;title" in told
+    write_comparison(tmp_path / "x.csv", [comparison], Source(STEERS))
+    rows = list(csv.reader((tmp_path / "x.csv").open(newline="")))
+    cells = {cell for row in rows for cell in row}
+    assert (len(rows), f"'{printable(STEERS)}" in cells) == (3, True)
+    assert not [cell for cell in cells if printable(cell) != cell or re.match(r"[=@]|[-+](?![\d.])", cell)]
+    numbers = csv_text([{"-a": "-0.5", "b": "+1e-3", "c": "-x", "d": -2, "e": "-", "@f": "-inf"}])
+    assert numbers == "'-a,b,c,d,e,'@f\n-0.5,+1e-3,'-x,-2,-,-inf\n"
+
+
 @settings(max_examples=50)
 @given(st.text(st.sampled_from("\\{}$&#%_^~<>|\"'`-[]*,?! ab1"), max_size=12) | st.text())
 def test_tex_prints_a_text_as_it_is(text):
@@ -113,7 +139,7 @@ def test_tex_prints_a_text_as_it_is(text):
     assert not {word for word in read if word not in signs} & set('\\{}$&#%_^~<>|"[]*')
     assert not re.search(r"--|``|''|,,|[?!]`", told)
     plain = "".join("" if word == "{}" else signs.get(word, word) for word in read)
-    assert plain == re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+    assert plain == printable(text)
 
 
 def test_a_confusion_matrix_is_drawn_with_any_class_names():

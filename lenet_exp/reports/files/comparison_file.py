@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +11,13 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.search_importance import search_importance
 from lenet_exp.comparison.searched import Searched
 from lenet_exp.files import Json, write_asked
+from lenet_exp.reports.escape import csv_text
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.terminal.leaderboard import Cell, records
+from lenet_exp.reports.terminal.leaderboard import records
 
 PULL_REQUEST = 10  # rows of a table; the page has all
 
@@ -34,18 +33,9 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: Sour
     elif path.suffix == ".tex":
         write_asked(path, tex(comparisons, source))
     elif path.suffix == ".csv":
-        write_asked(path, _csv([row for c in comparisons for row in records(c)]))
+        write_asked(path, csv_text([_known(row) for c in comparisons for row in records(c)]))
     else:
         write_asked(path, json.dumps([_json(c, source) for c in comparisons], indent=2) + "\n")
-
-
-def _csv(rows: Sequence[dict[str, Cell]]) -> str:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(map(_known, rows))
-    return out.getvalue()
 
 
 def _json(comparison: Comparison, source: Source) -> Mapping[str, Json]:

@@ -2,12 +2,12 @@ r"""A comparison as a table for a paper: `\input{report}`, with `\usepackage{boo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
 from lenet_exp.config.names import rounded
+from lenet_exp.errors import printable
 from lenet_exp.reports.phrases import diverged_on, unfinished
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import accuracy, more_line, short, shown_rows
@@ -25,18 +25,17 @@ SIGNS: dict[str, str | int | None] = {
     **{sign: f"{{{sign}}}" for sign in "[]*"},  # they mean something after the end of a row
     **{sign: f"{{{sign}}}" for sign in "-'`,?!"},  # two of them would be drawn as one
 }
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def tex(comparisons: Sequence[Comparison], source: Source) -> str:
     """One table a data set: mean and spread of each configuration; bold is what cannot be excluded as best."""
-    made_by = CONTROLS.sub(" ", source.title)
+    made_by = printable(source.title)
     return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(map(_table, comparisons))
 
 
 def escaped(text: str) -> str:
     """A text as TeX prints it, sign for sign."""
-    return CONTROLS.sub(" ", text).translate(str.maketrans(SIGNS))
+    return printable(text).translate(str.maketrans(SIGNS))
 
 
 def _table(comparison: Comparison) -> str:

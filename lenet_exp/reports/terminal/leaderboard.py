@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
@@ -19,6 +14,7 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.next_steps import next_step, notes
 from lenet_exp.reports.phrases import not_excluded, outcomes, remark, verdict
 from lenet_exp.reports.search_words import search_lines
+from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 Cell = str | float | bool | None
 TERMINAL_ROWS = 50
@@ -159,17 +155,12 @@ def _effect_line(effect: Effect) -> str:
     return f"{effect.flag}{share}: {'; '.join(levels)}"
 
 
-def wide_console() -> Console:
-    """stdout; where it isn't a terminal, wide enough for all columns. `[affine,flip]` is a value there, not markup."""
-    return Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False)
-
-
 def print_comparison(comparison: Comparison) -> None:
     """Prints the table, the verdict, what to do next and the effects to stdout."""
     console = wide_console()
     titles = heads(comparison)
     rows = [cells(comparison, position) for position in range(shown_rows(comparison, TERMINAL_ROWS))]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable()
     for i in (shown := _fitting(titles, rows, console.width)):
         left = titles[i] == AGAINST or 1 <= i <= len(comparison.flags)
         table.add_column(titles[i], justify="left" if left else "right", no_wrap=titles[i] != AGAINST)

@@ -16,6 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.errors import printable
 from lenet_exp.folders.standing import InTraining, Standing
 from lenet_exp.reports.search_words import best_words, counts_line, counts_words, standing_line
 from lenet_exp.training.epoch import EpochResult
@@ -39,10 +40,14 @@ class _ConsoleHandler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """Leaves passwords out, also of the addresses in tracebacks."""
+    """Leaves out passwords and what steers a terminal, also in tracebacks."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return hide_password(super().format(record))
+        return "\n".join(map(printable, hide_password(super().format(record)).split("\n")))
 
 
 def log_to_console() -> None:
@@ -166,7 +171,7 @@ class Display:
         for number, run in shown.items():
             of = run.job.config.num_epoch
             if number not in self._jobs:
-                self._jobs[number] = self._progress.add_task(run.job.name, total=of, state="")
+                self._jobs[number] = self._progress.add_task(printable(run.job.name), total=of, state="")
             state = f"{run.epochs}/{of} done" + (f"  best {run.best:.2%}" if run.best is not None else "")
             state += f"  {run.owner.host}" if run.owner is not None and not run.owner.here else ""
             self._progress.update(self._jobs[number], completed=run.epochs, state=state)
@@ -195,7 +200,7 @@ class Display:
         """A bar for one run of `num_epoch` epochs with `steps` steps each."""
         with self.bars() as progress:
             self._epoch_text, self._runs_here = "", True
-            self._run = progress.add_task(name, total=num_epoch * steps, state="starting")
+            self._run = progress.add_task(printable(name), total=num_epoch * steps, state="starting")
             try:
                 yield
             finally:
@@ -250,7 +255,7 @@ class Display:
 
 
 def _one_line(text: str, style: str = "") -> Text:
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def counted(items: Sequence[T], what: str) -> Iterator[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lenet_exp.addresses import default_uri, hide_password, store_uri
 from lenet_exp.config.schema import Config
-from lenet_exp.errors import first_line
+from lenet_exp.errors import first_line, printable
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
@@ -24,7 +24,7 @@ def print_run(result: RunResult, config: Config) -> None:
         loss = f", training loss {epochs[-1].train_loss:.4f}" if epochs else ""
         print(f"{record.epochs} {'epoch' if record.epochs == 1 else 'epochs'} in {record.seconds:.1f} s{loss}")
     if result.outcome is not Outcome.finished:
-        print(f"{result.outcome}: {record.reason}; log: {result.folder / 'run.log'}")
+        print(printable(f"{result.outcome}: {record.reason}; log: {result.folder / 'run.log'}"))
     print(f"run folder: {result.folder}")
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")

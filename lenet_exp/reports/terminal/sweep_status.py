@@ -6,9 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
@@ -16,7 +13,7 @@ from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.search_words import ended_of, left_words, search_line
-from lenet_exp.reports.terminal.leaderboard import wide_console
+from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 from lenet_exp.reports.terminal.sweep_table import went_wrong
 
 
@@ -25,7 +22,7 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
     if not sweeps:
         print("no sweeps here yet; lenet-train -m ... starts one")
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable()
     for title in ("sweep", "started", "state", "done", "command"):
         table.add_column(title, no_wrap=title != "command", overflow="fold")
     for sweep in sweeps:
@@ -55,7 +52,7 @@ def print_status(sweep: SweepFolder) -> None:
         console.print(", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()))
     running = [r for r in results if r.outcome == "running"]
     if running:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        table = PlainTable()
         for title in ("running", "epoch", "best val", "where"):
             table.add_column(title, no_wrap=True)
         for result in running:

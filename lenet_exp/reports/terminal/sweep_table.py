@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from lenet_exp.amounts import number_of
@@ -16,13 +14,8 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.search_words import more_of, search_line
-from lenet_exp.reports.terminal.leaderboard import (
-    SEARCH_ROWS,
-    TERMINAL_ROWS,
-    print_comparison,
-    print_verdict,
-    wide_console,
-)
+from lenet_exp.reports.terminal.leaderboard import SEARCH_ROWS, TERMINAL_ROWS, print_comparison, print_verdict
+from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 MOST_LINES = 20  # of runs that went wrong in one way
 
@@ -117,9 +110,9 @@ def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
             yield f"{kind}: {len(lines) - MOST_LINES} more"
 
 
-def _table(rows: Sequence[JobResult]) -> Table:
+def _table(rows: Sequence[JobResult]) -> PlainTable:
     swept = list(rows[0].job.swept) if rows else []
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable()
     table.add_column("#", justify="right")
     for flag in swept:
         table.add_column(flag.rpartition(".")[2], no_wrap=True)

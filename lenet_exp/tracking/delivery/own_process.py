@@ -8,6 +8,7 @@ What the other process logs comes back over the pipe, and is logged here.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import signal
@@ -106,6 +107,12 @@ class SubprocessDelivery:
 
 class _Back(QueueHandler):
     """Sends back what is logged, with its traceback as text."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        self.format(record)  # which sets `exc_text`
+        record = copy.copy(record)
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None
+        return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
         if log.isEnabledFor(record.levelno):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.tags import checked
-from lenet_exp.errors import first_line
+from lenet_exp.errors import first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
 
@@ -35,7 +35,7 @@ def tell(runs: Sequence[tuple[str, str]], uri: str, tag: str, result: str, *, we
             client = connect(store)
             had = client.get_run(run_id).data.tags.get(tag)
             if weak and had is not None:
-                print(f"MLflow run {run_id} keeps its tag {tag}: {had}")
+                print(printable(f"MLflow run {run_id} keeps its tag {tag}: {had}"))
                 continue
             client.set_tag(run_id, tag, str(value))
         except Exception as e:  # the answer is on the terminal; a store that is away must not hide it

@@ -6,7 +6,7 @@ import os
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.errors import first_line
+from lenet_exp.errors import first_line, printable
 from lenet_exp.tracking.stores.database import is_postgres, refusal
 
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
@@ -67,4 +67,4 @@ def _user(uri: str) -> str | None:
 def _words(error: Exception) -> str:
     """Of a server's answer, without MLflow's own words around it."""
     body = str(error).partition("Response body: '")[2].strip().removesuffix("'")
-    return hide_password((body or str(error)).strip().splitlines()[0]) or "403"
+    return hide_password(printable((body or str(error)).strip().splitlines()[0])) or "403"

@@ -1,0 +1,44 @@
+"""Rich's console and table for texts that somebody else may have written (params, names): shown as they are."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lenet_exp.errors import printable
+
+
+class PlainConsole(Console):
+    """stdout. `[affine,flip]` is a value there, not markup."""
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(width=width, markup=False, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*map(_shown, objects), **options)
+
+
+class PlainTable(Table):
+    """A table with a line below its titles."""
+
+    def __init__(self, title: str | None = None) -> None:
+        super().__init__(title=title, box=SIMPLE_HEAD, pad_edge=False)
+
+    def add_column(self, header: Any = "", *others: Any, **options: Any) -> None:
+        super().add_column(_shown(header), *others, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*map(_shown, cells), **options)
+
+
+def wide_console() -> PlainConsole:
+    """stdout; where it isn't a terminal, wide enough for all columns."""
+    return PlainConsole(None if sys.stdout.isatty() else 240)
+
+
+def _shown(part: Any) -> Any:
+    return printable(part) if isinstance(part, str) else part
