@@ -252,7 +252,7 @@ def what_can_not_be_delivered_to_is_one_line(lab, alice):
         ("http://?", alice | {"MLFLOW_TRACKING_URI": lab.direct.replace("http", "https")}),
         ("MLFLOW_TRACKING_USERNAME", ca | {"MLFLOW_TRACKING_URI": lab.address}),
         ("alice", alice | {"MLFLOW_TRACKING_PASSWORD": f"{SECRET}-of-bob"}),
-        ("me:***@", ca | {"MLFLOW_TRACKING_URI": lab.address.replace("//", f"//me:{SECRET}@")}),
+        ("of the address", ca | {"MLFLOW_TRACKING_URI": lab.address.replace("//", f"//me:{SECRET}@")}),
     ):
         done = lab.command(environment, "nobody", *ONE)
         assert done.returncode == 2, done.stderr

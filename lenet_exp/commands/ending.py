@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from lenet_exp.addresses import hide_password
 from lenet_exp.commands.streams import guard, leave_alone
 from lenet_exp.errors import ConfigError, RunsFailed, UserError, printable
 from lenet_exp.files import DISK_ERRORS
@@ -90,7 +91,9 @@ def _lost(error: OSError) -> str | None:
 
 def wrong(program: str, line: str) -> int:
     """Prints what was wrong; the exit status for it."""
-    words = (word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}..." for word in line.split())
+    words = (
+        word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}..." for word in hide_password(line).split()
+    )
     return _say(f"{program}: {' '.join(words)}", EXIT_WRONG)
 
 

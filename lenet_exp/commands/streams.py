@@ -25,7 +25,7 @@ class Stream:
     def write(self, text: str) -> int:
         if self.error is None:
             try:
-                self._stream.write(hide_password(text) if "@" in text else text)
+                self._stream.write(hide_password(text))
             except OSError as e:
                 self.error = e
         return len(text)

@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
     """The exit status of `lenet-ui <arguments>`."""
     values = parse(arguments, KNOWN)
     browser, port, host = yes_or_no("open", values["open"]), _port(values["port"]), str(values["host"])
-    from lenet_exp.addresses import hide_password
+    from lenet_exp.addresses import hide_password, store_name
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.stopping import graceful
     from lenet_exp.tracking.stores.store import answering, connect
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
         return experiment_links(client, address, experiment)
 
     if uri.startswith(("http://", "https://")):
-        found = links(re.sub(r"//[^/@]*@", "//", uri.rstrip("/")))
+        found = links(store_name(uri).rstrip("/"))
         _print(found)
         if browser:
             _open(found[0].url)
@@ -141,7 +141,7 @@ def _redirect(url: str) -> Iterator[str]:
 
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
     """The sweep in the outputs folder; None where none was asked for and there is none, or the store may have it."""
-    from lenet_exp.addresses import hide_password
+    from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
     from lenet_exp.folders.sweep_folder import all_sweeps
     from lenet_exp.outputs import outputs_dir
@@ -155,7 +155,7 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
             raise
     for sweep in all_sweeps(outputs_dir()):
         plan = sweep.started()
-        if experiment in (None, plan.experiment) and (not uri or hide_password(uri) in plan.mlflow_runs):
+        if experiment in (None, plan.experiment) and (not uri or store_name(uri) in plan.mlflow_runs):
             return sweep
     return None
 
@@ -166,16 +166,15 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     Raises:
         ConfigError: the sweep's store needs a password that was not kept.
     """
-    from lenet_exp.addresses import default_uri, hide_password, store_uri
+    from lenet_exp.addresses import HIDDEN, default_uri, store_uri, whole_uri
 
     if uri or sweep is None:
         return uri or default_uri()
     plan = sweep.started()
-    kept = store_uri(plan.tracking_uri, sweep.outputs)
-    for address in (kept, default_uri()):
-        if hide_password(address) == kept and "***" not in address:
-            return address
-    raise ConfigError(f"tracking.uri={kept}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
+    kept = whole_uri(store_uri(plan.tracking_uri, sweep.outputs))
+    if HIDDEN in kept:
+        raise ConfigError(f"tracking.uri={kept}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
+    return kept
 
 
 def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: str | None) -> Run | None:

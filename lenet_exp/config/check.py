@@ -133,9 +133,11 @@ def check_store(uri: str | None) -> None:
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
-    except ValueError:  # a port that is no number, or too large; brackets that are no address
+        if parts.netloc and "@" in parts.path:
+            raise ValueError
+    except ValueError:  # a port that is no number, or too large; brackets that are no address; a slash in a user
         shown = re.sub(r"//.*@", "//***@", shown)  # a password with a slash looks like a port
-        raise ConfigError(f"{shown}: allowed is a host, and a port from 1 to 65535") from None
+        raise ConfigError(f"{shown}: allowed is a host, and a port from 1 to 65535; / in a user must be %2F") from None
     scheme = parts.scheme.partition("+")[0]
     if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
         folder = "; a folder of MLflow's plain files becomes one by: mlflow migrate-filestore"

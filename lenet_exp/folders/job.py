@@ -9,8 +9,8 @@ from typing import Any
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.seal import whole, with_digest
-from lenet_exp.folders.stored import Stored, to_json
+from lenet_exp.folders.seal import cleaned, whole, with_digest
+from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.outputs import outputs_dir
 
 
@@ -61,11 +61,11 @@ def job_of(value: Any, outputs: Path) -> Job:
     Raises:
         ValueError: it is none.
     """
-    job = read_as(Job, whole(value))
+    job = read_as(Job, cleaned(whole(value)))
     job.other.pop("digest", None)
     return replace(job, outputs=outputs)
 
 
 def job_json(job: Job) -> Any:
     """As a line of jobs.jsonl holds it."""
-    return with_digest({key: value for key, value in to_json(job).items() if key != "outputs"})
+    return with_digest(without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"}))

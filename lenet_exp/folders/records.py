@@ -8,7 +8,8 @@ from typing import Any
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName
-from lenet_exp.folders.stored import Stored, to_json
+from lenet_exp.folders.seal import cleaned
+from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.epoch import EpochResult
 
@@ -195,7 +196,7 @@ class DeliveredRun(Stored):
     """What one store has got of a run.
 
     Attributes:
-        store: its address, without a password.
+        store: its name (`addresses.store_name`).
         epochs: how many it has.
         ended_ms: the end that it knows of; None while it shows the run as running.
         model: whether it has the best model.
@@ -287,7 +288,7 @@ class SweepPlan(Stored):
         mlflow_runs: its own MLflow run, by store.
         forced_ms: results from before are trained again (`sweep.force`).
         runs: jobs.
-        tracking_uri: without a password; None: mlflow.db in the outputs folder.
+        tracking_uri: the name of its store; None: mlflow.db in the outputs folder.
         outcome: running, finished, failed or killed. `stopped_by`: the signal, if it was asked to stop.
         shown: by MLflow run, a digest of what its description shows.
         remade: it was damaged, and a start made it again.
@@ -334,12 +335,12 @@ def record_of(value: Any) -> Record:
     """Raises:
     ValueError: it is no record.
     """
-    return read_as(Record, value)
+    return read_as(Record, cleaned(value))
 
 
 def record_json(record: Record) -> Any:
     """A run that has not ended has no conclusion."""
-    value = to_json(record)
+    value = without_secrets(to_json(record))
     return value if record.outcome is not None else {k: v for k, v in value.items() if k not in CONCLUSION}
 
 

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from lenet_exp.config.plain import read_as
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import remove, remove_left_aside, write_atomic, write_json
 from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrite_history
@@ -41,7 +40,7 @@ from lenet_exp.folders.records import (
     record_of,
 )
 from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
-from lenet_exp.folders.stored import to_json
+from lenet_exp.folders.stored import from_stored, to_json
 from lenet_exp.training.trained.weights import Arrays, load_arrays
 
 if TYPE_CHECKING:
@@ -234,7 +233,7 @@ class RunFolder:
     def delivered(self) -> Delivered:
         """What MLflow has got; nothing where that is not known."""
         what_now = "MLflow is asked for what it has"
-        return read_or_none(self.path / DELIVERED, partial(read_as, Delivered), what_now) or Delivered()
+        return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 
     def set_delivered(self, delivered: Delivered) -> None:
         write_json(self.path / DELIVERED, to_json(delivered))
@@ -246,7 +245,7 @@ class RunFolder:
     def abandoned(self) -> list[DeliveredRun]:
         """The MLflow runs of tries that were given up."""
         what_now = "MLflow runs of tries that were given up may stay RUNNING"
-        return read_or_none(self.path / "abandoned.json", partial(read_as, list[DeliveredRun]), what_now) or []
+        return read_or_none(self.path / "abandoned.json", partial(from_stored, list[DeliveredRun]), what_now) or []
 
 
 # What was made of files, for as long as these stay as they were: a sweep asks for the record of a run ten times. A file

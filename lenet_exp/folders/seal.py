@@ -14,6 +14,7 @@ from typing import Any
 from lenet_exp.errors import first_line
 from lenet_exp.files import read_json
 from lenet_exp.folders.damage import damaged
+from lenet_exp.folders.stored import without_secrets
 
 AGAIN = "the run is trained again when it is asked for"
 
@@ -26,6 +27,13 @@ def sealed(value: Any, history: Path) -> Any:
 def with_digest(value: Any) -> Any:
     """The same with a digest of all the rest."""
     return value | {"digest": _digest(value, "digest")}
+
+
+def cleaned(value: Any) -> Any:
+    """The same without secrets (`without_secrets`), with a digest of its own if its digest was right."""
+    clean = without_secrets(value)
+    had_one = isinstance(value, dict) and value.get("digest") is not None
+    return with_digest(clean) if clean != value and had_one and broken(value) is None else clean
 
 
 def whole(value: Any) -> Any:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from lenet_exp.config.plain import plain
+from lenet_exp.addresses import hide_password, store_name
+from lenet_exp.config.plain import plain, read_as
 from lenet_exp.config.schema import Config
+
+T = TypeVar("T")
+ADDRESS = re.compile(r"\w[\w+]*://\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +32,19 @@ def to_json(value: Any) -> Any:
         return value
     found = {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     return {**found.pop("other", {}), **found}
+
+
+def from_stored(kind: type[T], value: Any) -> T:
+    """As `read_as`, without the secrets that a file of an earlier release may hold."""
+    return read_as(kind, without_secrets(value))
+
+
+def without_secrets(value: Any) -> Any:
+    """A JSON value without users, passwords and queries of addresses; tags that a user set stay as they are."""
+    if isinstance(value, str) and ":" in value:
+        return store_name(value) if ADDRESS.fullmatch(value) else hide_password(value)
+    if isinstance(value, list | tuple):
+        return [without_secrets(v) for v in value]
+    if isinstance(value, dict):
+        return {without_secrets(k): v if k == "tags" else without_secrets(v) for k, v in value.items()}
+    return value

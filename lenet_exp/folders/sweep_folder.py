@@ -23,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.config.plain import read_as
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
@@ -31,7 +30,7 @@ from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.seal import whole, with_digest
-from lenet_exp.folders.stored import to_json
+from lenet_exp.folders.stored import from_stored, to_json, without_secrets
 
 AGAIN = "the line that started the sweep makes it again"
 
@@ -150,7 +149,7 @@ class SweepFolder:
             self._write(replace(plan, **changed))
 
     def _write(self, plan: SweepPlan) -> None:
-        write_json(self.path / "sweep.json", with_digest(to_json(plan)))
+        write_json(self.path / "sweep.json", with_digest(without_secrets(to_json(plan))))
         self._written = plan
 
     def jobs(self) -> list[Job]:
@@ -190,7 +189,7 @@ class SweepFolder:
 
     def end_job(self, number: int, error: str | None) -> None:
         """Job `number` has ended; `error` where it failed before it had a record."""
-        write_json(self.path / "ended" / str(number), error)
+        write_json(self.path / "ended" / str(number), without_secrets(error))
         (self.path / "active" / str(number)).unlink(missing_ok=True)
 
     def active(self) -> list[int]:
@@ -257,7 +256,7 @@ def _line(job: Job) -> bytes:
 
 def _plan(value: Any) -> SweepPlan:
     kept = whole(value)
-    return read_as(SweepPlan, {k: v for k, v in kept.items() if k != "digest"} if isinstance(kept, dict) else kept)
+    return from_stored(SweepPlan, {k: v for k, v in kept.items() if k != "digest"} if isinstance(kept, dict) else kept)
 
 
 def _numbers(folder: Path) -> list[int]:

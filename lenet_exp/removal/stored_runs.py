@@ -6,13 +6,12 @@ and models are deleted as MLflow's own page does it: they can be restored until 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import hide_password, sqlite_path
+from lenet_exp.addresses import HIDDEN, sqlite_path, whole_uri
 from lenet_exp.errors import StoreError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -61,11 +60,9 @@ def open_stored(name: str, outputs: Path) -> Store:
     Raises:
         StoreError: it does not answer, cannot be written, or its password was not kept.
     """
-    uri = name
-    if "***" in name:
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or ""
-        if hide_password(uri) != name:
-            raise StoreError(f"tracking.uri={name}: its password was not kept; set MLFLOW_TRACKING_URI")
+    uri = whole_uri(name)
+    if HIDDEN in uri:
+        raise StoreError(f"tracking.uri={name}: its password was not kept; set MLFLOW_TRACKING_URI")
     check_store(uri)
     return Store(uri, connect(uri), experiment="", experiment_id="", outputs=outputs)
 

@@ -60,8 +60,7 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
     for path in (started.parent for started in (outputs / "sweeps").glob("*/sweep.json")):
         own = [run for run in runs if users.get(run) == [path.name]]
         plan = SweepFolder(path).kept_plan()
-        command = printable(plan.command) if plan is not None else ""
-        words = f"sweep {path.name}, {number_of(len(own), 'run')}: {command}"
+        words = f"sweep {path.name}, {number_of(len(own), 'run')}: {plan.command if plan is not None else ''}"
         found.append((words, size_of(path) + sum(runs[run] for run in own), f"lenet-sweep rm sweep={path.name}"))
     alone = [run for run in runs if run not in users and RunFolder(outputs / "runs" / run).begun() is not None]
     how = "lenet-sweep rm run=<its folder's name>, one by one"
@@ -85,5 +84,5 @@ def _size(file: Path) -> int:
 
 def _line(words: str, size: int, more: str = "") -> None:
     if size:
-        shown = words if len(words) < WIDTH else f"{words[: WIDTH - 4]}..."
+        shown = printable(words if len(words) < WIDTH else f"{words[: WIDTH - 4]}...")
         print(f"{shown:<{WIDTH}}{megabytes(size):>9}{more}")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lenet_exp.addresses import default_uri, hide_password, store_uri
+from lenet_exp.addresses import default_uri, store_name, store_uri
 from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
 from lenet_exp.comparison.design import Design, Test, design_of, together
 from lenet_exp.comparison.group import By
@@ -113,13 +113,13 @@ def _with_tests(design: Design, sweep: SweepFolder) -> Design:
 def source_of(sweep: SweepFolder) -> Source:
     """A sweep that is here, as a report names it."""
     plan = sweep.started()
-    own = hide_password(store_uri(plan.tracking_uri, sweep.outputs))
+    own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
     store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # its folder was moved
     return Source(plan.command, plan.command, store)
 
 
 def _name(uri: str | None) -> str:
-    return hide_password(uri or default_uri())
+    return store_name(uri or default_uri())
 
 
 def results_of(sweep: SweepFolder) -> list[JobResult]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import SharedSet, share, use_shared
 from lenet_exp.executors.executor import Ask, Elsewhere, Report, Work
@@ -44,7 +45,7 @@ def work_of(
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
-        elsewhere=Elsewhere(list(sys.argv), dict(environment), [job_json(job) for job in like]),
+        elsewhere=Elsewhere(list(map(hide_password, sys.argv)), dict(environment), [job_json(job) for job in like]),
     )
 
 

@@ -255,7 +255,7 @@ def test_a_store_that_is_away_leaves_all_as_it_was(swept, main):
 def test_the_command_that_deletes_a_study_elsewhere_is_printed(swept, main):
     swept.second.save(overrides=["search.storage=postgresql://me:secret@host/db"])
     done = main("rm", "sweep=last", program="sweep")
-    study = f"--study-name 'lenet_exp {swept.second.id}' --storage postgresql://me:***@host/db"
+    study = f"--study-name 'lenet_exp {swept.second.id}' --storage postgresql://***@host/db"
     assert f"optuna delete-study {study}\n" in done.stdout
 
 

@@ -19,6 +19,7 @@ from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
 from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.secrets import cleaned_text, read_text
 from lenet_exp.tracking.delivery.class_accuracy import class_points
 from lenet_exp.tracking.models.champion import crown
 from lenet_exp.tracking.models.model import link_model, log_model
@@ -162,9 +163,8 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
         return entry
     if record.config.tracking.plots and folder.history().epochs and record.outcome is not Outcome.killed:
         _log_plots(folder, record, store, run_id)
-    store.client.log_artifact(run_id, str(folder.path / "record.json"))
-    if folder.log_file.is_file():
-        store.client.log_artifact(run_id, str(folder.log_file))
+    for path in (folder.path / "record.json", *([folder.log_file] if folder.log_file.is_file() else [])):
+        store.client.log_text(run_id, cleaned_text(read_text(path)), path.name)
     tags = {"outcome": record.outcome, "weights_digest": record.weights_digest, "reason": record.reason}
     set_tags(store, run_id, {**{k: v for k, v in tags.items() if v or entry.reason}, **_course_tags(record)})
     assert record.outcome is not None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 
-from lenet_exp.addresses import hide_password
+from lenet_exp.addresses import hide_password, whole_uri
 from lenet_exp.config.tags import checked
 from lenet_exp.errors import first_line, printable
 from lenet_exp.machine import host
@@ -22,17 +21,15 @@ def tell(runs: Sequence[tuple[str, str]], uri: str, tag: str, result: str, *, we
     """Sets `tag` (`reproduced` or `record_checked`) to the result, where and when, in each store that can be reached.
 
     Args:
-        runs: addresses of stores, without passwords, with the run's id there.
+        runs: addresses of stores, as `store_name` gives them, with the run's id there.
         uri: an address that may have the password that was not kept.
         weak: the result says nothing of the run, and an earlier one stays.
     """
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     value = checked({tag: f"{result[:LONGEST]} ({when}, on {host()})"})[tag]
-    whole = {hide_password(known): known for known in (os.environ.get("MLFLOW_TRACKING_URI", ""), uri)}
     for kept, run_id in runs:
-        store = whole.get(kept, kept)
         try:
-            client = connect(store)
+            client = connect(whole_uri(kept, uri))
             had = client.get_run(run_id).data.tags.get(tag)
             if weak and had is not None:
                 print(printable(f"MLflow run {run_id} keeps its tag {tag}: {had}"))

@@ -26,7 +26,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from lenet_exp.addresses import SQLITE, hide_password, store_uri
+from lenet_exp.addresses import SQLITE, hide_password, store_name, store_uri
 from lenet_exp.config.schema import Models, Tracking
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import DISK_ERRORS
@@ -123,7 +123,7 @@ class StoreDelivery:
     @property
     def name(self) -> str:
         """The store's address as it may be written down."""
-        return hide_password(self.uri)
+        return store_name(self.uri)
 
     def adopt(self, job: Job) -> None:
         """Takes over a run that others finished in a store that they share; of a sweep, `adopt_all` has done so."""

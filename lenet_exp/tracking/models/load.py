@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import hide_password, sqlite_path
+from lenet_exp.addresses import hide_password, sqlite_path, store_name
 from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
@@ -165,7 +165,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
     weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
         raise UserError(f"{name}: its weights are gone or damaged; lenet-train with the same flags trains it again")
-    delivered = folder.delivered().of(hide_password(uri))
+    delivered = folder.delivered().of(store_name(uri))
     return TrainedModel(
         _of_record(name, record, weights, trust), name, record, delivered.run_id if delivered is not None else None
     )

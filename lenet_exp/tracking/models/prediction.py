@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_exp.addresses import hide_password, sqlite_path, store_uri
+from lenet_exp.addresses import hide_password, sqlite_path, store_name, store_uri
 from lenet_exp.config.schema import PredictConfig
 from lenet_exp.config.tags import checked
 from lenet_exp.errors import first_line
@@ -87,7 +87,7 @@ def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTest | None, re
         result: all of it, for test_result.json.
     """
     address = store_uri(uri or sweep.started().tracking_uri, sweep.outputs)
-    run = sweep.started().mlflow_runs.get(hide_password(address))
+    run = sweep.started().mlflow_runs.get(store_name(address))
     if run is None:
         return None
     with _or_warned(address):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lenet_exp.addresses import hide_password
+from lenet_exp.addresses import store_name
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
 from lenet_exp.files import read_json, user_path
 from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
@@ -45,7 +45,7 @@ class Recorded:
         epochs: from the first; empty where there is no run folder.
         weights: the best ones; None where they can't be had.
         folder: where it lies in one.
-        mlflow_runs: its MLflow runs: the addresses of their stores, without passwords, and their ids.
+        mlflow_runs: its MLflow runs: the addresses of their stores, as `store_name` gives them, and their ids.
     """
 
     name: str
@@ -101,7 +101,7 @@ def _of_folder(folder: RunFolder, uri: str) -> Recorded:
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
     found = Recorded(str(folder.path), None, folder=folder, mlflow_runs=runs)
     if not found.is_ours:
-        found = replace(found, mlflow_runs=[run for run in runs if run[0] == hide_password(uri)])
+        found = replace(found, mlflow_runs=[run for run in runs if run[0] == store_name(uri)])
     try:
         record = folder.whole_record()
     except DamagedError as e:
@@ -130,7 +130,7 @@ def _champion(dataset: str, uri: str) -> Recorded:
         found = _of_mlflow_id(str(version.run_id), uri)
         return replace(found, name=f"{version.name}@{ALIAS} (version {version.version}), {found.name}")
     if shipped is None:
-        raise UserError(f"run={CHAMPION}{dataset}: no champion in {hide_password(uri)}, and none is shipped")
+        raise UserError(f"run={CHAMPION}{dataset}: no champion in {store_name(uri)}, and none is shipped")
     return _of_file(shipped, f"{registered_name(dataset)} (shipped with lenet_exp)")
 
 
@@ -164,7 +164,7 @@ def _stored(which: str, uri: str) -> Recorded:
 
 def _of_store(client: MlflowClient, uri: str, run: Run) -> Recorded:
     name = f"runs:/{run.info.run_id}"
-    found = Recorded(name, None, mlflow_runs=[(hide_password(uri), run.info.run_id)])
+    found = Recorded(name, None, mlflow_runs=[(store_name(uri), run.info.run_id)])
     if not any(artifact.path == "record.json" for artifact in client.list_artifacts(run.info.run_id)):
         return found
     with tempfile.TemporaryDirectory() as scratch:

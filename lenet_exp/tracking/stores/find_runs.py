@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import hide_password
+from lenet_exp.addresses import store_name
 from lenet_exp.comparison.runs import ComparedRun, split_seed_off
 from lenet_exp.errors import ConfigError, StoreError, first_line
 from lenet_exp.tracking.stores.store import answering, connect
@@ -35,7 +35,7 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
         found = client.get_experiment_by_name(experiment)
         names = ", ".join(e.name for e in client.search_experiments()) if found is None else ""
     if found is None:
-        raise StoreError(f"experiment={experiment}: not in {hide_password(uri)}; there are {names}")
+        raise StoreError(f"experiment={experiment}: not in {store_name(uri)}; there are {names}")
     query = " and ".join(part for part in (filter_string.strip(), "tags.kind = 'run'") if part)
     try:
         runs = list(_pages(client, found.experiment_id, query))
@@ -52,7 +52,7 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
     for parent in _pages(client, found.experiment_id, "tags.kind = 'sweep'"):
         if parent.info.run_id in sweeps:
             swept |= dict.fromkeys(flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split())
-    return [_compared(run, client, hide_password(uri)) for run in reversed(known)], list(swept)
+    return [_compared(run, client, store_name(uri)) for run in reversed(known)], list(swept)
 
 
 def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:

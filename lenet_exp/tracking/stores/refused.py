@@ -10,7 +10,7 @@ from lenet_exp.errors import first_line, printable
 from lenet_exp.tracking.stores.database import is_postgres, refusal
 
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
-LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials"
+LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/credentials, or MLFLOW_TRACKING_URI with them"
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 # The answer of a server that `lenet-ui` started to a request without its token.
 TOKEN_REQUIRED = (
@@ -58,10 +58,10 @@ def _who(uri: str) -> str:
 
 
 def _user(uri: str) -> str | None:
-    """As whom a server was asked: by its address, else by what MLflow itself looks at."""
+    """As whom a server was asked: by its address, whose user may be a token, else by what MLflow itself looks at."""
     from mlflow.utils.credentials import read_mlflow_creds
 
-    return urlsplit(uri).username or read_mlflow_creds().username
+    return "of the address" if urlsplit(uri).username else read_mlflow_creds().username
 
 
 def _words(error: Exception) -> str:

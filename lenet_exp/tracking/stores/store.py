@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_uri
+from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri, store_name, store_uri
 from lenet_exp.config.schema import Store as StoreAddress
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
@@ -59,7 +59,7 @@ class Store:
     @property
     def name(self) -> str:
         """The address as it may be written down."""
-        return hide_password(self.uri)
+        return store_name(self.uri)
 
 
 def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:

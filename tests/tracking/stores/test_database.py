@@ -33,6 +33,6 @@ def test_where_there_is_no_driver_the_extra_is_named(main, outputs, monkeypatch)
     done = main("dataset=digits", "num_epoch=1", f"tracking.uri=postgresql://me:{SECRET}@host/db")
     assert done.returncode == 2
     assert is_one_line(done.stderr)
-    assert "tracking.uri=postgresql://me:***@host/db" in done.stderr
+    assert "tracking.uri=postgresql://***@host/db" in done.stderr
     assert done.stderr.endswith("pip install 'lenet_exp[postgres]'\n")
     assert not outputs.exists()

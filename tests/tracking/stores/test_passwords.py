@@ -14,6 +14,10 @@ LINES = [
     ("train", *LINE, URI, f"{URI}]["),  # can't be read
     ("train", *LINE, URI.replace("uri", "urii")),
     ("train", *LINE, f"tracking.uri=http://me:{SECRET}/{SECRET}@host"),
+    ("train", *LINE, f"tracking.uri=http://{SECRET}/{SECRET}@host"),
+    ("sync", f"tracking.uri=http://me:1/{SECRET}@host"),
+    ("train", *LINE, f"tracking.uri=ftp://host/?token={SECRET}"),
+    ("ui", f"tracking.uri2=http://{SECRET * 60}@host"),  # too long to be shown whole
     ("ui", URI.replace("uri", "uri2")),
     ("sync", f"tracking.uri=ftp://me:{SECRET}@host"),
     ("compare", "filter=", URI),

@@ -71,7 +71,7 @@ def test_sweeps_at_once_into_an_empty_database_that_crashes_in_the_middle(main, 
 
 
 REFUSED = {  # in PostgreSQL's words
-    ("lab", "wrong", "refused", ""): 'authentication failed for user "lab"',
+    ("lab", "wrong", "refused", ""): 'authentication failed for user "***"',
     ("lab", SECRET, "nowhere", ""): '"nowhere" does not exist',
     ("lab", SECRET, "refused", "?sslmode=verify-full&sslrootcert=/no"): '"/no" does not exist',
     ("lab", SECRET, "refused", "?sslmode=verify-full&sslrootcert={other}"): "certificate verify failed",
@@ -97,7 +97,7 @@ def a_database_that_lets_one_not_in_or_not_write_is_one_line(cluster, main, outp
         assert said in refused(cluster.uri(name, user, password) + query.format(other=tmp_path / "other" / "ca.crt"))
     assert main("filter=", f"tracking.uri={uri}", program="compare").returncode == 2  # makes the tables
     cluster.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", "refused")
-    assert "reader" in refused(cluster.uri("refused", "reader")).replace("//reader", "")
+    assert "reader" not in refused(cluster.uri("refused", "reader"))
     # MLflow itself would bring a lab's database up to its own release, unasked.
     cluster.sql("DROP TABLE trace_tags CASCADE; UPDATE alembic_version SET version_num = '451aebb31d03'", "refused")
     assert "mlflow db upgrade" in refused(uri)

@@ -10,6 +10,7 @@ from lenet_exp.api import compose
 from lenet_exp.errors import printable
 from lenet_exp.tracking.stores.store import open_store
 from tests.commands.test_cli import is_one_line
+from tests.tools.commands import SECRET
 from tests.tools.servers import erring_server
 
 REFUSED = {  # what is typed, and what the line says beside it
@@ -48,11 +49,12 @@ def test_it_is_one_line_and_nothing_is_written(main, outputs, workdir, tmp_path,
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_server_that_lets_nobody_in_is_one_line(main, outputs, status):
     with erring_server(status, body=b"\x1b[2J\rfinished\x9b1m\x07") as address:
-        done = main("dataset=digits", "num_epoch=1", f"tracking.uri={address}")
+        done = main("dataset=digits", "num_epoch=1", f"tracking.uri={address.replace('//', f'//{SECRET}@')}")
     assert done.returncode == 2
     assert is_one_line(done.stderr), done.stderr
-    assert f"tracking.uri={address}: " in done.stderr
+    assert f"tracking.uri={address}: " in done.stderr.replace("***@", "")
     assert printable(done.stderr) == done.stderr.replace("\n", " ")
+    assert SECRET not in done.stderr
     assert not (outputs / "runs").exists()
 
 

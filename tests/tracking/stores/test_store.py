@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.addresses import SQLITE, hide_password, store_uri
+from lenet_exp.addresses import SQLITE, hide_password, store_name, store_uri
 from lenet_exp.api import compose
 from lenet_exp.errors import StoreError
 from lenet_exp.tracking.stores.store import StoreAway, connect, open_store
@@ -106,17 +106,54 @@ def counts(line: str) -> list[int]:
 @pytest.mark.parametrize(
     ("uri", "shown"),
     [
-        ("http://me:pw@host:5000", "http://me:***@host:5000"),
-        ("postgresql+psycopg2://me:p%2Fw@host/db", "postgresql+psycopg2://me:***@host/db"),
-        ("postgresql://host/db?user=me&password=pw&x=1", "postgresql://host/db?user=me&password=***&x=1"),
-        (r"tracking.uri=http\://me\:pw@127.0.0.1\:9", r"tracking.uri=http\://me:***@127.0.0.1\:9"),
+        ("http://me:pw@host:5000", "http://***@host:5000"),
+        ("http://token@host:5000/x", "http://***@host:5000/x"),
+        (
+            "lenet-train 'tracking.uri=http://host/?token=a&b=' seed=1",
+            "lenet-train 'tracking.uri=http://host/?***' seed=1",
+        ),
+        ("with url: /api?token=pw (Caused by x)", "with url: /api?*** (Caused by x)"),
+        ("is it http://? http://host/#/runs?a=b", "is it http://? http://host/#/runs?a=b"),
+        ("postgresql+psycopg2://me:p%2Fw@host/db", "postgresql+psycopg2://***@host/db"),
+        ("postgresql://host/db?user=me&password=pw&x=1", "postgresql://host/db?***"),
+        (r"tracking.uri=http\://me\:pw@127.0.0.1\:9", r"tracking.uri=http\://***@127.0.0.1\:9"),
         (
             "['a=http://me:pw@a', 'b=http://x:pw2@b,http://y:pw@c']",
-            "['a=http://me:***@a', 'b=http://x:***@b,http://y:***@c']",
+            "['a=http://***@a', 'b=http://***@b,http://***@c']",
         ),
         ("http://host:5000/a@b", "http://host:5000/a@b"),
         ("sqlite:////home/me/a:b/mlflow.db", "sqlite:////home/me/a:b/mlflow.db"),
     ],
 )
 def test_hide_password(uri, shown):
-    assert hide_password(uri) == shown
+    assert hide_password(uri) == hide_password(shown) == shown
+
+
+SAME = (
+    (
+        "http://host:5000",
+        "http://token@host:5000/",
+        "http://me:pw@host:5000",
+        "http://me:***@host:5000",
+        "http://host:5000?token=a",
+    ),
+    ("postgresql://me@host/db", "postgresql://me:pw@host/db", "postgresql://me:***@host/db?password=a"),
+    ("postgresql://you@host/db", "postgresql://you:pw@host/db"),
+    ("postgresql:///db?host=a", "postgresql:///db?host=a&password=***", "postgresql:///db?sslpassword=x&host=a"),
+    ("postgresql:///db?host=b",),
+    ("postgresql://me@host/db?options=-csearch_path%3Da", "postgresql://me:pw@host/db?options=-csearch_path%3Da"),
+    ("postgresql://me@host/db?options=-csearch_path%3Db",),
+    ("postgresql://host/db",),
+    ("mssql+pyodbc:///?odbc_connect=SERVER%3Da%3BPWD%3Dx", "mssql+pyodbc:///?odbc_connect=SERVER%3Da%3BPWD%3Dy"),
+    ("mssql+pyodbc:///?odbc_connect=SERVER%3Db%3BPWD%3Dx",),
+    ("sqlite:////home/me/a:b@c/mlflow.db", "sqlite:////home/me/a:b@c/mlflow.db?timeout=3"),
+)
+
+
+def test_a_store_has_one_name_whatever_tokens_it_is_reached_with_and_other_stores_have_others():
+    names = [{store_name(uri) for uri in uris} for uris in SAME]
+    assert [len(group) for group in names] == [1] * len(SAME)
+    assert len(set.union(*names)) == len(SAME)
+    for name in set.union(*names):
+        assert (store_name(name), hide_password(name)) == (name, name)
+    assert not any(re.search(r"\b(me|you|pw|token|host=|options)\b", n) for n in set.union(*names) if "sqlite" not in n)
