@@ -1,7 +1,8 @@
-"""lenet-sweep du: what takes the space."""
+"""lenet-sweep du and clean: what takes the space, and what holds the secrets of a store's address."""
 
 from __future__ import annotations
 
+from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import parse
 from lenet_exp.errors import ConfigError
 
@@ -17,3 +18,17 @@ def du(arguments: list[str]) -> int:
         raise ConfigError(f"{outputs}: no such folder; LENET_EXP_OUTPUTS names another")
     print_usage(outputs)
     return 0
+
+
+def clean(arguments: list[str]) -> int:
+    """The exit status of `lenet-sweep clean`."""
+    parse(arguments, {})
+    from lenet_exp.amounts import number_of
+    from lenet_exp.folders.secrets import clean as remove_secrets
+    from lenet_exp.outputs import outputs_dir
+
+    done, left = remove_secrets(outputs_dir())
+    print(f"cleaned: {number_of(len(done), 'file')}")
+    for path in left:
+        print(f"left to the process that writes it: {path}")
+    return EXIT_FAILED if left else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_exp.commands.disk import du
+from lenet_exp.commands.disk import clean, du
 from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import parse, run_command
 from lenet_exp.commands.removal import rm
@@ -15,6 +15,7 @@ lenet-sweep: looks after sweeps from another terminal.
   lenet-sweep status [sweep=last]  what runs where and at which epoch, what failed, how long it will take
   lenet-sweep watch [sweep=last]   follows a sweep until it ends; status 1 where it did not come to its own end
   lenet-sweep stop [sweep=last]    asks a sweep to stop: its runs finish their step, commit, and can go on later
+  lenet-sweep clean                removes users, passwords and tokens of stores from the files of earlier releases
   lenet-sweep du                   what takes the space in the outputs folder, and what could be removed
   lenet-sweep rm sweep=<which>     shows what of a sweep would be removed, here and in MLflow, and what stays and why;
                                    also experiment=<name>: all its sweeps and runs; run=<which>: a run of no sweep
@@ -28,7 +29,7 @@ What MLflow has not got yet of those that ended is delivered by lenet-sync.
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep: lenet-train -m sweep.resume=last
 """
 
-ACTIONS = ("list", "status", "watch", "stop", "du", "rm")
+ACTIONS = ("list", "status", "watch", "stop", "clean", "du", "rm")
 
 
 def run(arguments: list[str]) -> int:
@@ -47,15 +48,18 @@ def run(arguments: list[str]) -> int:
         return rm(arguments[1:])
     if action == "du":
         return du(arguments[1:])
+    if action == "clean":
+        return clean(arguments[1:])
     return _look_after(action, parse(arguments[1:], {} if action == "list" else {"sweep": "last"}))
 
 
 def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.folders.find import find_sweep
     from lenet_exp.folders.records import Outcome
+    from lenet_exp.folders.secrets import files_with_secrets
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.units import tell_unfinished
-    from lenet_exp.reports.terminal.sweep_status import print_list, print_status
+    from lenet_exp.reports.terminal.sweep_status import print_list, print_status, tell_secrets
     from lenet_exp.sweeps.follow import allocation_words, driver_words, follow
     from lenet_exp.sweeps.repair import repair, repair_all, repair_or_say
     from lenet_exp.sweeps.stop import stop_sweep
@@ -64,6 +68,7 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     if action == "list":
         tell_unfinished(outputs_dir())
         print_list(repair_all(outputs_dir()))
+        tell_secrets(path for _, path in files_with_secrets(outputs_dir()))
         return 0
     sweep = find_sweep(str(values["sweep"]))
     stores = Stores(sweep.outputs)

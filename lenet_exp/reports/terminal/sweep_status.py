@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from lenet_exp.amounts import number_of
 from lenet_exp.folders.owner import owner_of
@@ -14,7 +16,9 @@ from lenet_exp.folders.standing import Look
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.search_words import ended_of, left_words, search_line
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
-from lenet_exp.reports.terminal.sweep_table import went_wrong
+from lenet_exp.reports.terminal.sweep_table import MOST_LINES, went_wrong
+
+log = logging.getLogger("lenet_exp")
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
@@ -64,6 +68,15 @@ def print_status(sweep: SweepFolder) -> None:
         console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}")
     if standing is not None and (left := left_words(standing)):
         console.print(left)
+
+
+def tell_secrets(paths: Iterable[Path]) -> None:
+    """Names the files that hold a user, a password or a token of a store, and the command that removes these."""
+    found = list(paths)
+    for path in found[:MOST_LINES]:
+        log.warning("%s: holds a user, a password or a token of a store", path)
+    if found:
+        log.warning("%s; lenet-sweep clean removes the secrets", number_of(len(found), "file"))
 
 
 def _state(sweep: SweepFolder, outcome: str) -> str:

@@ -140,7 +140,7 @@ def _of_mlflow_id(which: str, uri: str) -> Recorded:
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
                 found = _of_folder(folder, uri)
-                stored = _stored(which, uri if entry.store == hide_password(uri) else entry.store)
+                stored = _stored(which, uri if entry.store == store_name(uri) else entry.store)
                 return replace(found, altered=found.altered or _differs(found, stored))
     return _stored(which, uri)
 
