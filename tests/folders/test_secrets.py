@@ -75,7 +75,7 @@ def old(outputs: Path, tmp_path: Path) -> tuple[RunFolder, SweepFolder]:
         "untold": [],
         "overrides": [f"tracking.uri={QUERY}"],
     }
-    edit(sweep.path / "sweep.json", lambda value: value.update(kept), sealed=False)
+    edit(sweep.path / "sweep.json", lambda value: value.update(kept))
     sweep.end_job(1, None)
     (sweep.path / "ended" / "1").write_text(json.dumps(f"url: /?token={SECRET} refused"))
     return folder, sweep

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 WEIGHTS, DATA = "weights.safetensors", "data"
 EXPORTED = f"{DATA}/model.pt2"
-UV_FILES = ("uv.lock", "pyproject.toml", ".python-version")  # MLflow copies the working directory's to the model
 EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
 EXPORTING = threading.Lock()  # torch is imported by one thread, and exports one network at a time
 
@@ -87,6 +86,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
             str(path),
             loader_module="mlflow.pytorch",
             model_config={"device": None},
+            uv_project_path=path,  # not the working directory, whose files of uv it would copy
             mlflow_model=model,
             signature=ModelSignature(
                 inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
@@ -99,8 +99,6 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
                 "numpy",
             ],
         )
-        for name in UV_FILES:
-            (path / name).unlink(missing_ok=True)
         archive = export_archive(rebuild(config, {name: torch.from_numpy(array) for name, array in weights.items()}))
         write_atomic(path / EXPORTED, archive)
         model.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.DATA] = DATA
