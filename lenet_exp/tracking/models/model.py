@@ -81,6 +81,8 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
         from lenet_exp.training.lenet5 import rebuild
         from lenet_exp.training.trained.exported import export_archive
 
+        if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
+            mlflow.tracing.disable()  # 3.11 turns it on after saving, and makes a store in the working directory
         model = Model(run_id=run_id, model_id=model_id)
         mlflow.pyfunc.save_model(
             str(path),

@@ -58,3 +58,4 @@ def test_files_of_the_working_directory_stay_out_of_the_model(tmp_path, monkeypa
     made = {str(path.relative_to(tmp_path / "model")) for path in (tmp_path / "model").rglob("*") if path.is_file()}
     described = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"}
     assert made == described | {EXPORTED, "input_example.json", "serving_input_example.json"}
+    assert not (tmp_path / "mlflow.db").exists()
