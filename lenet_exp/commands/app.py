@@ -41,7 +41,7 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
 
 
 def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full_error: bool) -> int:
-    status = 0
+    status, lost = 0, list[OSError]()
 
     @functools.wraps(task)
     def caught(cfg: DictConfig) -> Any:  # here, since Hydra would print a line of its own
@@ -54,6 +54,10 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
             if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper will raise it
                 raise
             status = wrong(program, str(e))
+        except OSError as e:
+            if full_error:
+                raise
+            lost.append(e)
         return math.nan
 
     arguments = _checked_arguments(program)
@@ -71,6 +75,8 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         raise ConfigError(explain_hydra(e)) from e
     except SystemExit as e:  # Hydra has said why: `--cfg job -p nope`
         status = EXIT_WRONG if e.code == EXIT_FAILED and from_hydra(e) else int(e.code or 0)
+    if lost:
+        raise lost[0]
     return status
 
 
