@@ -22,10 +22,10 @@ class Stream:
         self._stream = stream
         self.error: OSError | None = None
 
-    def write(self, text: str) -> int:
+    def write(self, text: str, *, secret: bool = False) -> int:
         if self.error is None:
             try:
-                self._stream.write(hide_password(text))
+                self._stream.write(text if secret else hide_password(text))
             except OSError as e:
                 self.error = e
         return len(text)
@@ -39,6 +39,16 @@ class Stream:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+def show(line: str) -> None:
+    """Prints a line with a secret that it is there for, such as a link with a token."""
+    out: object = sys.stdout
+    if isinstance(out, Stream):
+        out.write(f"{line}\n", secret=True)
+        out.flush()
+    else:
+        print(line, flush=True)
 
 
 def guard() -> tuple[Stream, Stream]:

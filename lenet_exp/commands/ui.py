@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import parse, run_command, yes_or_no
+from lenet_exp.commands.streams import show
 from lenet_exp.errors import ConfigError, nearest, printable
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def run(arguments: list[str]) -> int:
 
 def _print(links: list[Link]) -> None:
     for link in links:
-        print(f"{printable(link.shows)}:\n  {printable(link.url)}", flush=True)
+        show(f"{printable(link.shows)}:\n  {printable(link.url)}")
 
 
 def _open(url: str) -> None:
