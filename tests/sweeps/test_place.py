@@ -39,6 +39,7 @@ class Sweep:
 
     def __init__(self, job: Job) -> None:
         self.folder: SweepFolder = sweep_of("lenet_exp", [job])
+        self.folder.path.mkdir(parents=True, exist_ok=True)
         self.folder.start([job], runs=1)
         self.job, self.desk = job, Desk(self.folder.path / "slurm")
         (self.folder.path / ".probe").write_text(".probe")
