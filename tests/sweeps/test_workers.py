@@ -99,7 +99,7 @@ def test_after_failures_no_more_runs_are_started(ready, tmp_path):
 
 
 def test_a_diverged_run_is_a_failure(ready, tmp_path):
-    line = ("num_epoch=1", "regularization.weight_decay=201,0.0005", "sweep.workers=1", "sweep.fail_fast=true")
+    line = ("num_epoch=1", "optimizer.lr=1e30,0.01", "sweep.workers=1", "sweep.fail_fast=true")
     done = sweep(*line, outputs=ready, folder=tmp_path)
     assert (done.returncode, counts(done)[0]) == (1, {"diverged": 1, "not started": 1}), done.stderr
 
