@@ -100,7 +100,11 @@ def read_regular(path: Path) -> bytes:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes aside, fsyncs and renames, so that after a crash the old or the new content is there."""
+    """Writes aside, fsyncs and renames, so that after a crash the old or the new content is there.
+
+    Raises:
+        OSError: it can't be written, or the folder above the file's own is missing.
+    """
     path.parent.mkdir(exist_ok=True)  # but not the folders above: an outputs folder that was moved is not made anew
     fd, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

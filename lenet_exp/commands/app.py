@@ -21,8 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_to_its_end, wrong
+from lenet_exp.config.aliases import check_aliases
 from lenet_exp.config.compose import free_tags
-from lenet_exp.config.conf_dir import check_aliases, config_groups
+from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra

@@ -287,6 +287,8 @@ def test_what_mlflow_has_otherwise_than_the_run_folder_is_noticed(original, main
     store.log_metric(run.info.run_id, "best_val_accuracy", best, timestamp=2**41 + 1)
     reproduced(main, *named, status=0)
     reproduced(main, f"run={folder}", uri, "check=true", status=0)
+    (outputs / "mlflow.db").unlink()
+    assert "not compared" in reproduced(main, *named, status=0)
 
 
 @pytest.mark.slow(seconds=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lenet_exp.addresses import store_name
+from lenet_exp.addresses import store_name, whole_uri
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
 from lenet_exp.files import read_json, user_path
 from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
@@ -29,6 +30,8 @@ from lenet_exp.training.trained.weights import weights_digest
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+log = logging.getLogger("lenet_exp")
 
 CHAMPION = "champion:"
 RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  # of a record, and shown by MLflow
@@ -139,10 +142,17 @@ def _of_mlflow_id(which: str, uri: str) -> Recorded:
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
-                found = _of_folder(folder, uri)
-                stored = _stored(which, uri if entry.store == store_name(uri) else entry.store)
-                return replace(found, altered=found.altered or _differs(found, stored))
+                return _compared(_of_folder(folder, uri), which, whole_uri(entry.store, uri))
     return _stored(which, uri)
+
+
+def _compared(here: Recorded, which: str, uri: str) -> Recorded:
+    """A run folder's record, with what the store keeps otherwise; a store that does not answer is not compared."""
+    try:
+        return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))
+    except UserError as e:
+        log.warning("MLflow's copy was not compared with the run folder: %s", e)
+        return here
 
 
 def _differs(here: Recorded, stored: Recorded) -> str:

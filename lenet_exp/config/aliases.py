@@ -1,0 +1,42 @@
+"""Limits the YAML aliases in a folder of the user's own option files."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from itertools import chain
+from pathlib import Path
+
+import yaml
+
+from lenet_exp.errors import ConfigError
+from lenet_exp.files import read_regular
+
+OPTION_FILES = ("*.yaml", "*/*.yaml", "*/*/*.yaml")  # the deepest are as hydra/launcher/x.yaml
+MOST_VALUES = 10_000
+
+
+def check_aliases(folder: Path) -> None:
+    """Hydra copies what a YAML alias stands for: a file of 1 kB with aliases of aliases may take hours and all memory.
+
+    Raises:
+        ConfigError: an option file with aliases has more than `MOST_VALUES` values.
+    """
+    for file in chain.from_iterable(map(folder.glob, OPTION_FILES)):
+        values = 0.0
+        with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):  # Hydra tells what is wrong
+            text = read_regular(file).decode()
+            values = _values(yaml.compose(text, yaml.SafeLoader), {}) if "*" in text else 0
+        if values > MOST_VALUES:
+            raise ConfigError(f"{file}: must have at most {MOST_VALUES} values; its aliases (*name) make more of them")
+
+
+def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """How many values a YAML node has, those of an alias counted each time; infinite for a node that is in itself."""
+    if node not in known:
+        known[node] = math.inf  # until its parts are counted
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = chain.from_iterable(parts)
+        known[node] = 1 + sum(_values(part, known) for part in parts)
+    return known[node]
