@@ -241,7 +241,7 @@ def test_an_installed_wheel_works_without_the_checkout(tmp_path):
     assert "echarts" in page.read_text()
     if not isinstance(kernels(), str):  # their sources are in the wheel
         assert "engine: native" in done.stderr
-    where = "import lenet_exp.config.compose as c; print(c.CONF_DIR)"
+    where = "import lenet_exp.config.conf_dir as c; print(c.CONF_DIR)"
     found = subprocess.run(
         [python, "-c", where], cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True
     )
