@@ -205,7 +205,7 @@ def test_a_native_run_is_reproduced_on_another_cpu_with_other_threads(ready):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow(seconds=8)
+@pytest.mark.by_hand  # so does benchmarks.kills
 def test_killed_again_and_again_a_native_run_ends_with_the_weights_of_one_that_nobody_disturbed(empty_store, tmp_path):
     """Each time it goes on with another number of threads."""
     disturbed, calm = (Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("disturbed", "calm"))

@@ -88,7 +88,7 @@ def two_waiting(
         process.communicate()
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.by_hand
 def test_a_killed_run_is_closed_when_its_launcher_gives_up_and_one_that_outlives_it_later(ready, tmp_path):
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "sloppy_launcher.py").write_text(SLOPPY)

@@ -52,7 +52,9 @@ def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
     return run
 
 
-@pytest.mark.parametrize(("which", "launcher"), [(signal.SIGINT, "local"), (signal.SIGTERM, "basic")])
+@pytest.mark.parametrize(
+    ("which", "launcher"), [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "basic", marks=pytest.mark.by_hand)]
+)
 def test_a_sweep_that_is_stopped_leaves_nothing_running_and_goes_on_under_the_same_parent(
     stopped, ready, which, launcher
 ):

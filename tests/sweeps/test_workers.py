@@ -123,6 +123,7 @@ def test_two_equal_sweeps_at_once_train_each_run_once(ready):
     assert [run.info.status for run in runs(client(ready), "sweep")] == ["FINISHED"]
 
 
+@pytest.mark.by_hand
 def test_two_sweeps_that_overlap_train_each_run_once(ready):
     lines = [("-m", *SMALL, *QUIET, "num_epoch=4", "sweep.workers=1", f"seed={s}") for s in ("0,1,2", "2,1,3")]
     both = [end(process) for process in [start(*line, outputs=ready) for line in lines]]

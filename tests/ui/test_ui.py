@@ -136,7 +136,7 @@ def test_where_other_things_are_set_up_it_serves_the_store_and_ctrl_c_leaves_not
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.by_hand
 def test_host_lets_others_with_the_token_in_by_the_machines_name_and_says_what_that_means(ready, tmp_path):
     name = socket.gethostname()
     with lenet_ui(OTHER, "host=0.0.0.0", outputs=ready) as served:

@@ -98,7 +98,7 @@ def locked(database):
             connection.execute("ROLLBACK")
 
 
-@pytest.mark.slow(seconds=12)
+@pytest.mark.by_hand
 def test_a_locked_database_is_one_line_and_is_told_later_how_the_sweep_ended(ready, tmp_path):
     line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:

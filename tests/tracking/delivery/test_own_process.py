@@ -88,7 +88,7 @@ def test_a_run_whose_delivery_is_killed_ends_well_and_lenet_sync_delivers_it(rea
     assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == list(range(1, 61))
 
 
-@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("which", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.by_hand)])
 def test_a_run_that_is_ended_leaves_no_process_behind(ready, which):
     """SIGTERM goes to all of its processes, and ends the run as one to itself does."""
     process = start(*LONG, outputs=ready, cold=True, start_new_session=True)

@@ -28,6 +28,7 @@ def test_a_sweeps_own_run_has_the_machines_and_its_runs_have_none(ready):
     assert 0 < parent.data.metrics["system/system_memory_usage_percentage"] < 100
 
 
+@pytest.mark.by_hand
 def test_a_run_alone_has_them_each_sample_once(ready):
     pytest.importorskip("psutil")
     assert lenet_train(*LINE, "num_epoch=60", outputs=ready, **ON).returncode == 0

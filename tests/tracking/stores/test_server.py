@@ -23,7 +23,7 @@ def ended(outputs):
     return {record.config.seed: record.ended_ms for record in records}
 
 
-@pytest.mark.slow(seconds=18)
+@pytest.mark.by_hand  # test_postgres.py has sweeps over REST, too
 def test_a_sweep_over_rest_and_what_it_finished_is_not_trained_again_by_others(server, tmp_path):
     store, experiment = MlflowClient(server[1]), "rest"
     to = (f"tracking.uri={server[1]}", f"tracking.experiment={experiment}")
