@@ -117,6 +117,8 @@ def _is_there(folder: Path, lock: IO[str]) -> bool:
 def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink():  # whoever owns the folder may empty it: not one that others made it lead to
+            raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
         return open_lock(folder / "lock")
     except OSError as e:
         if e.errno not in WRONG_KIND:

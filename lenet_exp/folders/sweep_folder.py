@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet_exp.errors import DamagedError, first_line
-from lenet_exp.files import from_json, read_regular, remove, write_atomic, write_json
+from lenet_exp.files import from_json, read_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
@@ -81,9 +81,8 @@ class SweepFolder:
         for path in (*self.path.glob("workers*.log"), self.path / "stop"):
             remove(path)
         for folder in ("active", "ended"):
-            (self.path / folder).mkdir(exist_ok=True)
-            for old in (self.path / folder).iterdir():
-                remove(old)
+            remove(self.path / folder)  # if others put a link there, what it leads to stays
+            (self.path / folder).mkdir()
         return plan
 
     def add(self, job: Job) -> None:
@@ -117,6 +116,10 @@ class SweepFolder:
         if plan is None:
             raise FileNotFoundError(f"{self.path}: no sweep was started here")
         return plan
+
+    def is_sealed(self) -> bool:
+        """Whether sweep.json has a digest; those of earlier versions have none, and an edit would not be noticed."""
+        return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
     def end(self, outcome: Outcome, stopped_by: str = "") -> None:
         """How this start of the sweep ended; from now on it is what the stores have to be told.

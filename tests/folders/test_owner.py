@@ -64,6 +64,14 @@ def test_a_file_where_the_folder_has_to_be_is_named(tmp_path):
         pass
 
 
+def test_a_link_where_the_folder_has_to_be_is_named_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "home")
+    with pytest.raises(DamagedError, match="run"), own(tmp_path / "run", "this run"):
+        pass
+    assert list((tmp_path / "home").iterdir()) == []
+
+
 @pytest.mark.parametrize("pid", [0, -1, 2**70, "1"])
 def test_a_number_that_is_no_process_is_none(tmp_path, pid, caplog):
     """kill(2) takes 0 and -1 for groups: who stops a sweep would end himself, or everybody."""

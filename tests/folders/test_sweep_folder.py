@@ -14,6 +14,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps, sweep_of
+from lenet_exp.reports.terminal.sweep_status import print_status
 
 ASKED: dict[str, Any] = {"command": "lenet-train -m seed=1,2", "overrides": ["seed=1,2"], "swept": ["seed"]}
 
@@ -33,6 +34,17 @@ def test_a_sweep_folder_gives_back_what_was_written(tmp_path):
     plan = sweep.plan()
     assert {name: getattr(plan, name) for name in ASKED} == ASKED
     assert (plan.mlflow_runs, plan.starts, plan.outcome) == ({"here": "0" * 32}, 1, "running")
+
+
+def test_status_marks_a_sweep_of_an_earlier_version_whose_file_has_no_digest(tmp_path, capsys):
+    sweep, said = SweepFolder(tmp_path), []
+    sweep.start([job(0)], **ASKED)
+    for _ in range(2):
+        print_status(sweep)
+        said.append("no digest" in capsys.readouterr().out)
+        kept = json.loads((tmp_path / "sweep.json").read_text())
+        (tmp_path / "sweep.json").write_text(json.dumps({k: v for k, v in kept.items() if k != "digest"}))
+    assert said == [False, True]
 
 
 def test_a_job_is_active_until_it_ends_and_its_error_is_kept(tmp_path):
@@ -64,6 +76,18 @@ def test_the_next_start_has_its_own_order_and_forgets_what_happened(tmp_path):
     plan = sweep.plan()
     assert (plan.starts, plan.outcome, plan.created_ms) == (2, "running", created)
     assert (plan.mlflow_runs, plan.command) == ({"here": "1"}, "lenet-train -m seed=2,1")
+
+
+def test_a_link_in_place_of_a_folder_costs_nothing_that_it_leads_to(tmp_path):
+    """Others may write in a shared outputs folder."""
+    (tmp_path / "home" / "thesis").mkdir(parents=True)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "active").symlink_to(tmp_path / "home")
+    sweep = SweepFolder(tmp_path / "sweep")
+    sweep.start([job(0)], **ASKED)
+    sweep.begin_job(0)
+    assert sweep.active() == [0]
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["thesis"]
 
 
 def test_sweeps_are_found_the_one_started_last_first(tmp_path):

@@ -49,6 +49,8 @@ def print_status(sweep: SweepFolder) -> None:
     counts = Counter(r.outcome for r in results)
     console = wide_console()
     console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if standing is None else ''}")
+    if not sweep.is_sealed():
+        console.print("sweep.json has no digest: an earlier version wrote it, so an edit cannot be detected")
     console.print(plan.command, soft_wrap=True)
     if plan.search is not None:
         console.print(search_line(plan.search, results), soft_wrap=True)
