@@ -116,7 +116,7 @@ def _points(value: str | None) -> float | None:
 
 
 def _seeds(value: str | None) -> int | None:
-    from lenet_exp.comparison.statistics import LEAST_SEEDS, MOST_SEEDS
+    from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS
 
     if value is None:
         return None

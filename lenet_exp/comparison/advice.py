@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.confirm import confirmation, plan
+from lenet_exp.comparison.confirm import confirmation, plan, plan_against
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import verdict_of
 from lenet_exp.errors import ConfigError
+
+AT_MOST = 100  # seeds of a confirmation that is suggested
 
 
 class Step(StrEnum):
@@ -78,16 +80,16 @@ def advice(comparison: Comparison) -> Advice | None:
 
 
 def _confirming(comparison: Comparison, step: Step, leads: Sequence[Difference]) -> Advice | None:
-    """With the difference that was seen, doubled until 1,000 seeds can tell it; None where none can be told."""
+    """With the difference that was seen, or a larger one that 100 seeds detect; None where nothing can be planned."""
+    searched = step is Step.baseline
+    try:
+        detects = (plan_against if searched else plan)(comparison, 1.0, AT_MOST).detects
+    except ConfigError:
+        return None
     seen = statistics.median(abs(lead.points) for lead in leads)
-    while float(points := _rounded(seen)) < 100:
-        try:
-            plan(comparison, float(points) / 100)
-        except ConfigError:
-            seen = 2 * max(seen, 1e-4)
-        else:
-            return Advice(step, comparison.design.sweep if comparison.design is not None else "", points)
-    return None
+    if detects is None:
+        return None
+    return Advice(step, comparison.design.sweep if comparison.design is not None else "", _rounded(max(seen, detects)))
 
 
 def _rounded(difference: float) -> str:

@@ -9,6 +9,8 @@ from functools import cached_property
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
 from lenet_exp.comparison.group import By, Group, grouped
+from lenet_exp.comparison.outliers import far_below
+from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
 from lenet_exp.comparison.searched import Searched, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
@@ -66,6 +68,12 @@ class Comparison:
     def effects(self) -> Effects:
         """What each flag does."""
         return effects(self.groups, self.flags)
+
+    @cached_property
+    def outliers(self) -> list[tuple[Group, Replicate]]:
+        """Runs far below the others of their configuration."""
+        found = far_below([list(group.accuracy.values()) for group in self.groups])
+        return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
 
     def is_baseline(self, group: Group) -> bool:
         """Whether it is what a confirmation holds its leader against, which no sweep had tried before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics import MOST_SEEDS, Difference, seeds_for
+from lenet_exp.comparison.power import MOST_SEEDS, Power, shrunk
+from lenet_exp.comparison.statistics import Difference
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import RESULTS
 
@@ -70,17 +71,18 @@ class Plan:
         groups: the leader, and those that can't be excluded as best; where it is ahead of all, the next best. Against a
             baseline the leader alone.
         seeds: how many of each.
+        detects: the lead over all others, a fraction, that is confirmed with a probability of 80 % if it is the true
+            one; None where no spread is known.
     """
 
     groups: list[Group]
     seeds: int
+    detects: float | None
 
 
 def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Plan:
-    """How many fresh seeds tell a difference of `points` (a fraction) with a power of 80 %, unless it is said.
-
-    Of a configuration that lies far behind they have to tell half of that, if it is more: what was seen of a leader is
-    too large by its luck, though hardly by so much.
+    """A confirmation with as many fresh seeds as confirm a true lead of `points` (a fraction) over each other
+    configuration with a probability of 80 %, or with so many seeds.
 
     Raises:
         ConfigError: no two configurations have a run that finished, no spread is known, or more than 1,000 seeds would
@@ -95,15 +97,7 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Pla
             f"{asked}: {name} has no two configurations with a run that finished; against=baseline holds "
             "the one against what its line trains without what it swept"
         )
-    if seeds is not None:
-        return Plan(candidates, seeds)
-    leader, *others = candidates
-    spreads, df = _spreads(leader, others, comparison.groups)
-    if not df:
-        raise ConfigError(f"{asked}: {_no_spread(comparison)}")
-    differences = [max(points, (leader.mean - other.mean) / 2) for other in others]
-    hardest, spread = max(zip(differences, spreads, strict=True), key=lambda pair: pair[1] / pair[0])
-    return Plan(candidates, _enough(asked, seeds_for(hardest, spread, df, len(others))))
+    return _planned(comparison, candidates, candidates[1:], points, seeds)
 
 
 def plan_against(comparison: Comparison, points: float, seeds: int | None = None) -> Plan:
@@ -112,21 +106,25 @@ def plan_against(comparison: Comparison, points: float, seeds: int | None = None
     Raises:
         ConfigError: no run finished, no spread is known, or more than 1,000 seeds would be needed.
     """
-    asked, leader = f"confirm={points * 100:g}", comparison.leader
+    leader, asked = comparison.leader, f"confirm={points * 100:g}"
     if leader is None:
-        raise ConfigError(f"{asked}: no run on {comparison.dataset} has finished; allowed is a sweep with a leader")
+        raise ConfigError(f"{asked}: no run on {comparison.dataset} has finished; sweep= must have a leader")
+    return _planned(comparison, [leader], [None], points, seeds)
+
+
+def _planned(
+    comparison: Comparison, groups: list[Group], others: Sequence[Group | None], points: float, seeds: int | None
+) -> Plan:
+    asked, power = f"confirm={points * 100:g}", _power(groups[0], others, comparison.groups)
     if seeds is not None:
-        return Plan([leader], seeds)
-    likely, df = _within(comparison.groups)
-    if not df:
+        return Plan(groups, seeds, None if power is None else power.detects(seeds))
+    if power is None:
         raise ConfigError(f"{asked}: {_no_spread(comparison)}")
-    return Plan([leader], _enough(asked, seeds_for(points, math.sqrt(likely), df, 1)))
-
-
-def _enough(asked: str, seeds: int | None) -> int:
-    if seeds is None:
-        raise ConfigError(f"{asked}: it would take more than {MOST_SEEDS:,} seeds; allowed is a larger difference")
-    return seeds
+    needed = power.seeds(points)
+    if needed > MOST_SEEDS:
+        smaller = ", ".join(f"{n} would detect {power.detects(n) * 100:.2f} points" for n in (20, 50, 100))
+        raise ConfigError(f"{asked}: needs about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
+    return Plan(groups, needed, points)
 
 
 def _no_spread(comparison: Comparison) -> str:
@@ -135,28 +133,22 @@ def _no_spread(comparison: Comparison) -> str:
     return f"one seed each tells no spread; {more} trains what does, or seeds=10 says here how many fresh ones to take"
 
 
-def _within(groups: list[Group]) -> tuple[float, int]:
-    """The variance of a difference between two of them that the spread within all makes likely, and its degrees of
-    freedom."""
-    known = [(g.sd**2, g.n - 1) for g in groups if g.n > 1]
-    df = sum(d for _, d in known)
-    return (2 * sum(v * d for v, d in known) / df if df else 0.0), df
+def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:
+    """The power of the leader against others, None being one of which nothing is known; None where no spread is known.
 
-
-def _spreads(leader: Group, others: list[Group], groups: list[Group]) -> tuple[list[float], int]:
-    """Standard deviations of the paired differences between the leader and each other, and how well they are known
-    together: degrees of freedom after Satterthwaite 1946; 0 where nothing is known.
-
-    Without common seeds it is what the spread within all groups makes likely.
+    It rests on the variances of the paired differences between the leader and all groups; without common seeds on those
+    within groups.
     """
-    within = [(g.sd**2, g.n - 1) for g in groups if g.n > 1]
-    likely, df = _within(groups)
-    pairs = [_variance(leader.accuracy, other.accuracy) for other in others]
-    variances = [v if d else likely for v, d in pairs]
-    known = [(v, d) for v, d in pairs if d] or [(v, d) for v, d in within if v]
-    square = sum(v**2 / d for v, d in known)
-    together = math.floor(sum(v for v, _ in known) ** 2 / square) if square else df
-    return [math.sqrt(v) for v in variances], together
+    pairs = {id(g): _variance(leader.accuracy, g.accuracy) for g in groups if g is not leader}
+    known = {i: pair for i, pair in pairs.items() if pair[1]}
+    within = {id(g): (2 * g.sd**2, g.n - 1) for g in groups if g.n > 1} if not known else {}
+    if not known and not within:
+        return None
+    found = shrunk([*(known or within).values()], in_common=0.25 if known else 0.0)
+    by_group = dict(zip(known, found, strict=False))
+    pooled = found[-1]
+    chosen = [by_group.get(id(group), pooled) for group in others]
+    return Power([math.sqrt(v) for v, _ in chosen], [d for _, d in chosen])
 
 
 def _variance(a: Mapping[K, float], b: Mapping[K, float]) -> tuple[float, int]:

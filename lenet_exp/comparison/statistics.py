@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
@@ -13,11 +12,6 @@ import numpy as np
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
 from lenet_exp.comparison.pairs import NO_SPREAD, Draws, Pairs, Replicate, first_against_others, means, pairs
 
-POWER = 0.8
-MOST_SEEDS = 1000  # a difference that needs more is none that anybody would look for
-LEAST_SEEDS = 3  # of a confirmation: of two nobody could see whether their spread is what was expected
-LARGE = 3.0  # spreads: a difference that seeds which can tell anything at all would show
-HOPELESS = 0.1  # power
 MOST_GROUPS = 200  # of which all pairs are made; their number grows with the square
 
 
@@ -186,73 +180,3 @@ def _differences(found: Pairs, differs: Bools, level: Floats, comparisons: int) 
             )
         )
     return results
-
-
-def seeds_needed(difference: Difference) -> int | None:
-    """About how many seeds would tell the groups apart with a power of 80 %, if the difference is what it seems.
-
-    Guenther 1981, Sample size formulas for normal theory t-tests. None for more than 1,000, or where nothing is known.
-    """
-    if difference.test == "none" or difference.points == 0:
-        return None
-    from scipy.special import ndtri
-
-    level, power = ndtri(1 - difference.level / 2), ndtri(POWER)
-    correction = level**2 / (2 if difference.test == "paired" else 4)
-    n = math.ceil(((level + power) * difference.spread / difference.points) ** 2 + correction)
-    return n if n <= MOST_SEEDS else None
-
-
-def seeds_for(points: float, spread: float, df: float, comparisons: int) -> int | None:
-    """How many fresh seeds a confirmation takes to find a difference in each of its comparisons with a power of 80 %.
-
-    By the noncentral t distribution at the level of Holm's first step. The spread was estimated, too, and is as likely
-    as not too small: taken is its upper 80 % confidence limit (Browne 1995, On the use of a pilot sample for sample
-    size determination, Statistics in Medicine 14).
-
-    Args:
-        points: the difference worth finding, a fraction.
-        spread, df: standard deviation of the paired differences and its degrees of freedom, of a `Difference`.
-        comparisons: groups that the leader is held against.
-
-    Returns:
-        At least 3; None for more than 1,000, or where no spread is known.
-    """
-    if df < 1 or math.isnan(spread):
-        return None
-    from scipy.special import chdtri
-
-    spread *= math.sqrt(df / float(chdtri(df, 1 - 0.2)))  # the 20 % quantile of chi squared
-    n = LEAST_SEEDS if spread < NO_SPREAD else _fewest(points / spread, LEVEL / comparisons)
-    return None if n is None else max(n, LEAST_SEEDS)
-
-
-def seeds_to_tell(groups: int) -> int:
-    """How many seeds would tell one of so many groups from another that is 3 spreads away, with a power of 80 %."""
-    return _fewest(LARGE, LEVEL / comb(groups, 2)) or MOST_SEEDS
-
-
-def too_few(seeds: int, groups: int) -> bool:
-    """Whether even such a difference would be missed nine times in ten."""
-    return power(seeds, LARGE, LEVEL / comb(groups, 2)) < HOPELESS
-
-
-def power(n: int, ratio: float, level: float) -> float:
-    """Of the two-sided paired t test to find a difference in its direction.
-
-    Args:
-        n: seeds.
-        ratio: difference / spread, as `Difference` has them.
-    """
-    if n < 2:
-        return 0.0
-    from scipy import stats
-
-    limit, away = stats.t.isf(level / 2, n - 1), ratio * math.sqrt(n)
-    return float(stats.nct.sf(limit, n - 1, away))
-
-
-def _fewest(ratio: float, level: float) -> int | None:
-    """Seeds that give the power; None for more than 1,000."""
-    n = bisect_left(range(MOST_SEEDS + 1), POWER, key=lambda n: power(n, ratio, level))
-    return n if n <= MOST_SEEDS else None

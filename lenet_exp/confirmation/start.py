@@ -93,9 +93,9 @@ def _planned(
     wanted = line.plan
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
-    how = f" tell a difference of {request.points:g} points with a power of 80 %" if request.seeds is None else ""
-    how += ", allowing for a larger spread than was seen" if how else ""
-    lines.append(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} fresh seeds each{how}")
+    power = wanted.detects
+    how = "" if power is None else f" detect a lead of {round(power * 100, 2):g} points with a power of 80 %"
+    lines.append(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} new seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
         lines.append(f"runs of this sweep are missing ({missing}): with them the leader may be another")
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]

@@ -6,16 +6,18 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import Confirmation, confirmation
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.statistics import LARGE, MOST_SEEDS, Difference, seeds_needed, seeds_to_tell, too_few
+from lenet_exp.comparison.pairs import Replicate
+from lenet_exp.comparison.power import LARGE, MOST_SEEDS, Power, seeds_to_tell, too_few
+from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.folders.records import Outcome
 
 LONG = 30  # characters of a name; three such are more than one reads
+PLANNED_FROM = 10  # seeds: fewer tell too little of a spread to say how many would do
 NAMED = 3  # configurations that a sentence names; the others are counted
 
 
@@ -24,6 +26,7 @@ def verdict(comparison: Comparison) -> str:
     of a sweep that confirms another, whether it has."""
     tested = confirmation(comparison)
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
+    said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "have such runs")])
     doubt = caution(comparison.design) if tested is not None or len(comparison.groups) > 1 else None
     return said + (f" But {doubt}." if doubt is not None else "")
 
@@ -48,11 +51,11 @@ def against_leader(lead: Difference) -> str:
     if lead.test == "none":
         return _untested(lead)
     if lead.ahead:
-        return f"ahead by {_points(lead.points)} points ({_points(lead.low)} to {_points(lead.high)})"
+        return f"ahead by {_points(lead.points)} points ({_range(lead.low, lead.high)})"
     if lead.differs:
-        by = f"{_points(-lead.points)} points ({_points(-lead.high)} to {_points(-lead.low)})"
+        by = f"{_points(-lead.points)} points ({_range(-lead.high, -lead.low)})"
         return f"behind it by {by}, over {lead.n} common seeds"
-    return f"can't be told apart with n={lead.n}; {_how_many(lead)}"
+    return f"can't be told apart with n={lead.n}{_how_many(lead)}"
 
 
 def not_excluded(comparison: Comparison) -> str | None:
@@ -205,6 +208,14 @@ def _missing(comparison: Comparison, group: Group) -> str:
     return f"{group.missing} of {n} {_unit(group)} of {name} {'is' if group.missing == 1 else 'are'} missing ({what})."
 
 
+def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
+    """`Warning: seed 3 of relu ends at 11.35 %, far below its other 4 runs.`"""
+    which = f"seed {replicate[0]} of {comparison.name(group)} ends at {percent(group.accuracy[replicate])}"
+    return (
+        f"Warning: {which}, far below its other {group.n - 1} runs. Error rates do not hold if runs collapse at times."
+    )
+
+
 def _answer(comparison: Comparison, found: Confirmation) -> str:
     """Confirmed, not confirmed and why, or what is missing still."""
     name, runs = comparison.name(found.leader), comparison.num_runs
@@ -229,7 +240,7 @@ def _against(other: str, lead: Difference, looked_for: float) -> str:
         return f"{by} {side} {other}, with no spread to judge by"
     low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
     if lead.differs:
-        return f"{'ahead of' if lead.ahead else 'behind'} {other} by {by} ({_points(low)} to {_points(high)})"
+        return f"{'ahead of' if lead.ahead else 'behind'} {other} by {by} ({_range(low, high)})"
     small = max(abs(low), abs(high)) < looked_for
     less = f", so by less than the {looked_for * 100:g} points that were looked for" if small else ""
     side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
@@ -245,14 +256,14 @@ def _untested(lead: Difference) -> str:
 
 
 def _how_many(lead: Difference) -> str:
-    """How many would tell just the difference that was seen: a confirmation looks for another one, and takes others."""
-    needed, crossed = seeds_needed(lead), lead.test == "paired" and lead.df + 1 < lead.n
-    if not lead.points:
-        return "there is no difference to tell"
-    seen = f"would tell the {_points(abs(lead.points))} points seen"
-    if needed is None:
-        return f"not even {MOST_SEEDS:,} seeds {seen}"
-    return f"about {number_of(needed, 'seed')} {'and as many splits ' if crossed else ''}{seen}"
+    """How many seeds would be needed, where that is known well enough: `; about 40 seeds would be needed to detect 0.27
+    points`."""
+    if lead.df + 1 < PLANNED_FROM or not lead.points:
+        return ""
+    needed = Power([lead.spread], [lead.df], [lead.level]).seeds(abs(lead.points))
+    splits = " and as many splits" if lead.test == "paired" and lead.df + 1 < lead.n else ""
+    seeds = f"more than {MOST_SEEDS:,}" if needed > MOST_SEEDS else f"about {needed}"
+    return f"; {seeds} seeds{splits} would be needed to detect {_points(abs(lead.points))} points"
 
 
 def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
@@ -283,6 +294,11 @@ def _reached(group: Group) -> str:
 def _unit(group: Group) -> str:
     """What a replicate is called."""
     return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
+
+
+def _range(low: float, high: float) -> str:
+    """A significant difference's interval: `0.38 to 1.62`, or `above 0, up to 2.11` where it begins at 0."""
+    return f"{_points(low)} to {_points(high)}" if _points(low) != _points(0) else f"above 0, up to {_points(high)}"
 
 
 def _points(accuracy: float) -> str:

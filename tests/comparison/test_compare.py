@@ -17,6 +17,7 @@ from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import By
 from lenet_exp.comparison.runs import ComparedRun, split_seed_off
+from lenet_exp.comparison.statistics import Difference
 from lenet_exp.errors import ConfigError
 from lenet_exp.reports.next_steps import next_step, notes
 from lenet_exp.reports.phrases import against_leader, not_excluded, verdict
@@ -92,7 +93,7 @@ def test_it_is_said_in_words(comparison):
     tanh, relu, _, gelu = (against_leader(lead) for lead in comparison.leads if lead is not None)
     interval = stats.ttest_rel(SELU, list(RELU.values())).confidence_interval(1 - 0.05 / 6)  # pairs of four groups
     assert re.findall(r"-?\d+\.\d+", relu) == ["0.42", f"{interval.low * 100:.2f}", f"{interval.high * 100:.2f}"]
-    assert f"{comparison.leads[1].points * 100:.2f} points" in tanh
+    assert "n=4" in tanh
     assert "1.05 points" in gelu
     text = verdict(comparison)
     assert "91.10 % ± 0.15 (n=4)" in text
@@ -100,6 +101,26 @@ def test_it_is_said_in_words(comparison):
     assert WINS not in text
     assert next_step(comparison) is not None
     assert not_excluded(comparison).endswith("3 of 7: selu, tanh, gelu")
+
+
+def test_an_interval_that_begins_at_0_does_not_read_as_if_there_might_be_no_lead():
+    lead = Difference(0.0104, 3, "paired", 0.01, 0.004, 2, 0.05, 0.0, 0.0211, differs=True)
+    assert "0.00" not in against_leader(lead)
+    assert "2.11" in against_leader(lead)
+    assert "0.31 to 2.11" in against_leader(replace(lead, low=0.0031))
+
+
+def test_how_many_seeds_would_be_needed_is_said_from_ten_seeds_on():
+    for n, known in ((9, False), (10, True), (30, True)):
+        lead = Difference(0.001, n, "paired", 0.3, 0.002, n - 1, 0.05, -0.001, 0.003)
+        assert bool(re.search(r"about \d+ seeds", against_leader(lead))) is known
+
+
+def test_a_run_that_collapsed_is_warned_of():
+    runs = [*many([0.981, 0.983, 0.982], activation="selu"), *many([0.985, 0.984, 0.113], activation="relu")]
+    (found,) = compare_runs(runs)
+    assert "seed 2 of relu" in verdict(found)
+    assert "11.30 %" in verdict(found)
 
 
 def test_a_clear_winner_is_called_one():
@@ -201,7 +222,9 @@ def test_two_seeds_of_many_configurations_are_too_few():
 
 def test_the_next_step_names_the_difference_seen():
     (found,) = compare_runs([*many(SELU, activation="selu"), *many(TANH, activation="tanh")], design=SWEEP)
-    assert next_step(found).endswith("sweep=1f3a confirm=0.01")
+    points = float(next_step(found).rpartition("sweep=1f3a confirm=")[2])
+    assert points > 0.01  # which would take more seeds than anybody trains
+    assert 50 <= plan(found, points / 100).seeds <= 150
     (found,) = compare_runs([*many({0: 0.9, 1: 0.952}), *many({0: 0.88, 1: 0.9}, activation="relu")], design=SWEEP)
     assert next_step(found).endswith("confirm=4")
 

@@ -97,8 +97,13 @@ def test_it_is_planned_over_the_leader_and_those_that_may_be_as_good():
     assert wanted.seeds < plan(found, 0.0005).seeds
     (clear,) = compare_runs([*many(RELU, activation="relu"), *many(SELU, activation="selu")])
     assert [clear.name(g) for g in plan(clear, 0.002).groups] == ["selu", "relu"]  # the next one
-    with pytest.raises(ConfigError, match="1,000"):
-        plan(found, 1e-6)
+    assert plan(found, 0.002).seeds < plan(found, 0.001).seeds
+    assert plan(found, 0.002, 50).detects < 0.002
+    with pytest.raises(ConfigError) as refused:
+        plan(found, 1e-5)
+    needed, most, *detected = numbers(str(refused.value).partition(":")[2].replace(",", ""))
+    assert int(needed) > int(most) == 1000
+    assert [float(points) for points in detected[1::2]] == [plan(found, 0.1, n).detects * 100 for n in (20, 50, 100)]
 
 
 def test_single_seeds_tell_no_spread():

@@ -13,17 +13,7 @@ from scipy import stats
 
 from lenet_exp.comparison.multiplicity import LEVEL
 from lenet_exp.comparison.pairs import Draws, pairs
-from lenet_exp.comparison.statistics import (
-    Difference,
-    against_chosen,
-    against_fixed,
-    mean_interval,
-    power,
-    seeds_for,
-    seeds_needed,
-    seeds_to_tell,
-    too_few,
-)
+from lenet_exp.comparison.statistics import against_chosen, against_fixed, mean_interval
 
 ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 4))
 SEEDED = st.dictionaries(st.tuples(st.integers(0, 7), st.just(0)), ACCURACY, min_size=1, max_size=6)
@@ -75,7 +65,6 @@ def test_where_there_is_no_spread_there_is_no_test_and_no_claim(against, a, b):
     (found,) = against(by_seed(a), [by_seed(b)])
     assert (found.test, found.differs) == ("none", False)
     assert math.isnan(found.p)
-    assert seeds_needed(found) is None
 
 
 NOISE = [0.004, -0.003, 0.002, -0.004, 0.003, -0.002]
@@ -152,47 +141,6 @@ def test_that_two_others_differ_helps_to_tell_the_leader_apart():
     third = by_seed({0: 0.25, 1: 0.625, 2: 0.125, 3: 0.5})
     assert [d.differs for d in against_chosen(leader, [second, third])] == [False, True]
     assert [d.differs for d in against_fixed(leader, [second, third])] == [False, False]
-
-
-def exact_power(n: int, ratio: float, level: float) -> float:
-    limit = stats.t.isf(level / 2, n - 1)
-    return float(stats.nct.sf(limit, n - 1, ratio * math.sqrt(n)))
-
-
-@pytest.mark.parametrize(("ratio", "level"), [(0.2, 0.05), (0.5, 0.05 / 45), (2.0, 0.05 / 3)])
-def test_so_many_seeds_have_a_power_of_about_80_percent(ratio, level):
-    needed = seeds_needed(Difference(0.001 * ratio, 3, "paired", 0.5, 0.001, 2, level))
-    assert needed is not None
-    exact = next(n for n in range(2, 2000) if exact_power(n, ratio, level) >= 0.8)
-    assert abs(needed - exact) <= max(1, 0.03 * exact)
-
-
-@pytest.mark.parametrize(("points", "df", "comparisons"), [(0.001, 4, 1), (0.002, 2, 3), (0.002, 29, 9)])
-def test_a_confirmation_has_the_fewest_seeds_that_find_the_difference_with_80_percent(points, df, comparisons):
-    spread = 0.0015
-    upper = spread * math.sqrt(df / stats.chi2.ppf(0.2, df))  # is above the true one in 80 of 100 cases
-    n, level = seeds_for(points, spread, df, comparisons), LEVEL / comparisons
-    assert n is not None
-    assert exact_power(n, points / upper, level) >= 0.8 > exact_power(n - 1, points / upper, level)
-
-
-def test_a_confirmation_has_three_seeds_at_least_and_none_where_nothing_is_known():
-    assert seeds_for(0.5, 0.0001, 5, 1) == 3
-    assert seeds_for(0.001, 0.0, 5, 1) == 3
-    assert seeds_for(1e-6, 0.01, 5, 1) is None
-    assert seeds_for(0.01, math.nan, 0, 1) is None
-
-
-def test_power_is_that_of_real_t_tests():
-    rng, n, ratio = np.random.default_rng(0), 5, 1.5
-    x = rng.normal(ratio, 1, (20_000, n))
-    p = stats.ttest_1samp(x, 0, axis=1).pvalue
-    assert np.mean((p <= LEVEL) & (x.mean(axis=1) > 0)) == pytest.approx(power(n, ratio, LEVEL), abs=0.01)
-
-
-def test_two_seeds_are_too_few_for_many_configurations():
-    assert [too_few(n, groups) for n, groups in ((2, 2), (2, 3), (3, 10), (5, 10))] == [False, True, True, False]
-    assert not any(too_few(seeds_to_tell(groups), groups) for groups in (2, 10, 200))
 
 
 def test_benchmarks_judge_with_the_same_rule():

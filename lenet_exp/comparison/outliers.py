@@ -1,0 +1,40 @@
+"""Runs that end far below the others of their configuration: it may collapse now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lenet_exp.comparison.multiplicity import Floats
+
+FEWEST = 3  # runs of a configuration
+FAR = 6.0  # standard deviations
+NORMAL = 0.954  # the median difference of two draws from a normal distribution, in standard deviations
+
+
+def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+    """The runs that are far below the median of the others of their configuration, as (configuration, run).
+
+    The standard deviation is the larger of two, each from the median difference of two runs: of all configurations, and
+    of this one without the run, since configurations may spread differently. If all runs are drawn from normal
+    distributions with one spread, at most 1 % of sweeps have such a run (simulated: `benchmarks/planning.py`).
+    """
+    values = [np.asarray(runs) for runs in configurations]
+    pooled = _deviation(np.concatenate([_differences(v) for v in values])) if values else 0.0
+    found = []
+    for i, runs in enumerate(values):
+        for run in range(len(runs)) if len(runs) >= FEWEST else ():
+            others = np.delete(runs, run)
+            if np.median(others) - runs[run] > FAR * max(pooled, _deviation(_differences(others)), 1e-9):
+                found.append((i, run))
+    return found
+
+
+def _differences(runs: Floats) -> Floats:
+    first, second = np.triu_indices(len(runs), 1)
+    return np.abs(runs[first] - runs[second])
+
+
+def _deviation(differences: Floats) -> float:
+    return float(np.median(differences)) / NORMAL if differences.size else 0.0

@@ -1,0 +1,117 @@
+"""How many seeds a comparison needs, and which difference a number of seeds detects."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+
+from lenet_exp.comparison.multiplicity import LEVEL, holm_levels
+from lenet_exp.comparison.pairs import NO_SPREAD
+
+POWER = 0.8
+PLANNED = 0.82  # so that simulated sweeps reach the 80 % on average (`benchmarks/planning.py`)
+MOST_SEEDS = 1000  # that a confirmation may have
+LEAST_SEEDS = 3  # of a confirmation: two would not show whether their spread is what was expected
+LARGE = 3.0  # spreads: a difference that seeds which can show anything at all would show
+HOPELESS = 0.1  # power
+DRAWS = 4000
+
+
+class Power:
+    """The power to find a leader ahead of each of m others, by one test each with Holm's correction over them.
+
+    The spreads are estimates. The power is averaged over what the true ones may be: an estimate with df degrees of
+    freedom is sd * sqrt(chi2(df) / df). So it holds on average over the sweeps that such a plan is made from, as far as
+    the spreads of the others agree. Computed from fixed random draws.
+
+    Args:
+        sd: (m,) estimated standard deviations of the paired differences between the leader and each other.
+        df: (m,) their degrees of freedom, at least 1.
+        levels: (m,) of the tests, ascending; Holm's by default.
+    """
+
+    def __init__(self, sd: Sequence[float], df: Sequence[float], levels: Sequence[float] | None = None) -> None:
+        from scipy.special import chdtri
+
+        m = len(sd)
+        random, draws = np.random.default_rng(0), max(1000, min(DRAWS, 50_000 // m))
+        unknown = np.tile((np.arange(draws)[:, None] + 0.5) / draws, (1, m))
+        self._sd = 1e-12 + np.asarray(sd) * np.sqrt(np.asarray(df) / chdtri(np.asarray(df), unknown))
+        # All differences have the leader's luck in common: half of the smallest variance, if the spreads are equal.
+        common = np.asarray(sd).min() ** 2 / 2 / np.maximum(np.asarray(sd), NO_SPREAD) ** 2
+        own = random.standard_normal((draws, m))
+        self._luck = np.sqrt(common) * random.standard_normal((draws, 1)) + np.sqrt(1 - common) * own
+        self._spread = random.standard_normal((draws, m))
+        self._levels = holm_levels(m) if levels is None else np.asarray(levels)
+
+    def of(self, points: float, seeds: int) -> float:
+        """The probability to find it ahead of all, if it is so by `points` (a fraction) of each."""
+        from scipy.special import stdtrit
+
+        df = seeds - 1
+        chi2 = (1 - 2 / (9 * df) + self._spread * math.sqrt(2 / (9 * df))) ** 3  # over df; Wilson, Hilferty 1931
+        t = (points * math.sqrt(seeds) / self._sd + self._luck) / np.sqrt(np.maximum(chi2, 1e-9))
+        return float((np.sort(t)[:, ::-1] >= -stdtrit(df, self._levels / 2)).all(axis=1).mean())
+
+    def seeds(self, points: float) -> int:
+        """The fewest seeds that give a power of 80 %, at least 3."""
+        if self._sd.max() < NO_SPREAD:
+            return LEAST_SEEDS
+        return LEAST_SEEDS + bisect_left(range(LEAST_SEEDS, 10**9), PLANNED, key=lambda n: self.of(points, n))
+
+    def detects(self, seeds: int) -> float:
+        """The smallest difference that so many seeds find with a power of 80 %, in steps of a hundredth point."""
+        return bisect_left(range(10_000), PLANNED, key=lambda points: self.of(points / 10_000, seeds)) / 10_000
+
+
+def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
+    """Variances and their degrees of freedom, each drawn to the pooled one as far as they agree; then the pooled one.
+
+    Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, section 6.2.
+
+    Args:
+        in_common: the correlation of any two.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import digamma, polygamma
+
+    v, df = np.array(variances, dtype=float).T
+    pooled = float(v @ df / df.sum()), float(df.sum() / (1 + (len(v) - 1) * in_common))
+    logs = np.log(np.maximum(v, 1e-3 * pooled[0] + 1e-300)) - digamma(df / 2) + np.log(df / 2)
+    excess = logs.var(ddof=1) - polygamma(1, df / 2).mean() if len(v) > 1 else 0.0
+    if excess <= 1e-6:
+        return [pooled] * (len(v) + 1)
+    half = brentq(lambda x: polygamma(1, x) - excess, 1e-4, 1e7)
+    middle = math.exp(logs.mean() + digamma(half) - math.log(half))
+    own = [((2 * half * middle + d * s) / (2 * half + d), 2 * half + d) for s, d in variances]
+    return [*own, pooled]
+
+
+def seeds_to_tell(groups: int) -> int:
+    """How many seeds would tell one of so many groups from another that is 3 spreads away, with a power of 80 %."""
+    level = LEVEL / comb(groups, 2)
+    return bisect_left(range(MOST_SEEDS), POWER, key=lambda n: power(n, LARGE, level))
+
+
+def too_few(seeds: int, groups: int) -> bool:
+    """Whether even such a difference would be missed nine times in ten."""
+    return power(seeds, LARGE, LEVEL / comb(groups, 2)) < HOPELESS
+
+
+def power(n: int, ratio: float, level: float) -> float:
+    """The power of the two-sided paired t test to find a difference in its direction.
+
+    Args:
+        n: seeds.
+        ratio: difference / spread, as `Difference` has them.
+    """
+    if n < 2:
+        return 0.0
+    from scipy import stats
+
+    limit, away = stats.t.isf(level / 2, n - 1), ratio * math.sqrt(n)
+    return float(stats.nct.sf(limit, n - 1, away))
