@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lenet_exp.config.plain import read_as
+from lenet_exp.errors import UserError
 from lenet_exp.files import open_lock, remove_left_aside, write_json
 from lenet_exp.folders.damage import damaged, read_or_none
 from lenet_exp.machine import host
@@ -57,6 +58,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
 
     Raises:
         DamagedError: something else stands where the folder or its lock has to be.
+        UserError: the file system has no flock.
     """
     with _held(folder, what):
         remove_left_aside(folder, keep=DELIVERED)
@@ -131,6 +133,9 @@ def _take(folder: Path, lock: IO[str]) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as e:
+        why = f"{folder}: its file system does not support flock ({e.strerror})"
+        raise UserError(f"{why}; set LENET_EXP_OUTPUTS to a folder on one that does") from e
     if _elsewhere(folder) is None:
         return True
     fcntl.flock(lock, fcntl.LOCK_UN)

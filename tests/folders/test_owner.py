@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.errors import ConfigError, DamagedError
+from lenet_exp.errors import ConfigError, DamagedError, UserError
 from lenet_exp.files import open_lock, write_json
 from lenet_exp.folders import owner as owner_module
 from lenet_exp.folders.owner import Owner, move_away, own, owner_of
@@ -81,6 +82,16 @@ def test_a_number_that_is_no_process_is_none(tmp_path, pid, caplog):
         with pytest.raises(ConfigError, match="is not known"):
             stop_sweep(SweepFolder(tmp_path))
     assert "owner.json is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_flock_is_one_line(tmp_path, monkeypatch, number):
+    def flock(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="flock"), own(tmp_path, "it"):
+        pass
 
 
 def test_an_owner_is_named_and_let_go_of(tmp_path):
