@@ -1,1 +1,1 @@
-"""What won, by how much, and whether it is luck: runs grouped by configuration, compared over their seeds."""
+"""Runs grouped by configuration and compared over their seeds: the winner, its lead, and whether it is chance."""

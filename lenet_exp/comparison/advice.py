@@ -1,4 +1,4 @@
-"""What to run next, as a value."""
+"""The suggested next step, as a value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT_MOST = 100  # seeds of a confirmation that is suggested
 
 
 class Step(StrEnum):
-    """What to do."""
+    """A kind of next step."""
 
     watch = "watch"  # it is still running
     finish = "finish"  # runs are missing
@@ -48,7 +48,7 @@ class Advice:
 
 
 def advice(comparison: Comparison) -> Advice | None:
-    """What to run to know more; None where there is nothing."""
+    """The next step to learn more; None if there is none."""
     leader, design = comparison.leader, comparison.design or Design(0, 0)
     if design.running:
         return Advice(Step.watch, design.sweep)

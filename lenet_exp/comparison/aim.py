@@ -1,4 +1,4 @@
-"""What a search is for, and so what its study is told of an epoch and of a trial's end, and its reports show."""
+"""Objectives of a search: the values that its study gets for epochs and trials, and that reports show."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Aim:
 
     @property
     def worst(self) -> list[float]:
-        """What a diverged trial counts as."""
+        """The values of a diverged trial."""
         return [0.0 if direction == "maximize" else math.inf for direction in self.directions]
 
     @property
@@ -58,7 +58,7 @@ class Aim:
         return len(self.directions) == 1
 
     def at(self, epochs: Sequence[Validated]) -> float:
-        """What a pruner compares after these epochs: the best so far, or what the target is still short of."""
+        """The value that a pruner compares after these epochs: the best so far, or the distance to the target."""
         if self.objective is Objective.loss:
             return min(e.val_loss for e in epochs)
         best = max(e.val_accuracy for e in epochs)
@@ -81,7 +81,7 @@ class Aim:
         return outcome, None
 
     def values(self, epochs: Sequence[EpochResult]) -> list[float] | None:
-        """Of the objectives, as far as a run came; None where it has none yet."""
+        """The values of the objectives after these epochs; None if there are none yet."""
         if not epochs or (self.target is not None and not self.reached(epochs)):
             return None
         best = max(e.val_accuracy for e in epochs)

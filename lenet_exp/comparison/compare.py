@@ -66,7 +66,7 @@ class Comparison:
 
     @cached_property
     def effects(self) -> Effects:
-        """What each flag does."""
+        """The effect of each flag."""
         return effects(self.groups, self.flags)
 
     @cached_property
@@ -101,7 +101,7 @@ def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comp
 
 
 def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
-    """Those of one that runs, without its search, whose history is in all its runs' folders."""
+    """Compare the runs of a running sweep, without its search, which needs the history of all runs."""
     return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 

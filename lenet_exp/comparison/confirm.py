@@ -101,7 +101,7 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Pla
 
 
 def plan_against(comparison: Comparison, points: float, seeds: int | None = None) -> Plan:
-    """The same for its leader against one configuration of which nothing is known: taken to spread as these do.
+    """Plan a confirmation against one configuration without runs, which is assumed to spread as these do.
 
     Raises:
         ConfigError: no run finished, no spread is known, or more than 1,000 seeds would be needed.
@@ -152,6 +152,6 @@ def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group
 
 
 def _variance(a: Mapping[K, float], b: Mapping[K, float]) -> tuple[float, int]:
-    """Of the differences over common seeds, and its degrees of freedom."""
+    """The variance of the differences over common seeds, and its degrees of freedom."""
     common = a.keys() & b.keys()
     return (float(np.var([a[s] - b[s] for s in common], ddof=1)), len(common) - 1) if len(common) > 1 else (0.0, 0)

@@ -1,4 +1,4 @@
-"""What was fixed before the first result was seen: an error rate holds for that, and for nothing that came after."""
+"""The design of a comparison: error rates hold for a design that was fixed before the first result was seen."""
 
 from __future__ import annotations
 

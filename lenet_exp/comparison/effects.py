@@ -1,4 +1,4 @@
-"""What each flag does by itself, and how much of the differences comes from it."""
+"""The effect of each flag, and its share of the variance."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _untold(total: float, freedom: int, runs: int) -> str | None:
 
 
 def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
-    """That all flags change together in what finished, so that nothing tells one from another."""
+    """Why the effects of flags cannot be separated in the finished runs; None if they can."""
     if len(groups) < 2:
         return "one configuration has results"
     alike: dict[tuple[int, ...], list[str]] = {}

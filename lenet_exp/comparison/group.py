@@ -46,7 +46,7 @@ class Group:
 
     @property
     def best_run(self) -> ComparedRun | None:
-        """Of those that finished."""
+        """The best of the finished runs."""
         return max(self.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
 
     @property

@@ -34,7 +34,7 @@ class Draws:
 
     @classmethod
     def of(cls, groups: Sequence[Mapping[Replicate, float]]) -> Draws:
-        """Of accuracies by replicate."""
+        """Make draws from accuracies by replicate."""
         column = {key: i for i, key in enumerate(sorted({key for group in groups for key in group}))}
         values = np.full((len(groups), len(column)), np.nan)
         for row, group in zip(values, groups, strict=True):

@@ -59,7 +59,7 @@ class ComparedRun:
 
     @property
     def replicate(self) -> Replicate:
-        """What tells it from the other runs of its configuration."""
+        """Seed and split, which distinguish the runs of a configuration."""
         return self.seed, self.split
 
 

@@ -15,8 +15,8 @@ BEST = 0.2  # of them that are held against all
 
 
 def search_importance(searched: Searched) -> dict[str, float]:
-    """Of each searched flag that all trials have, from 0 to 1, together 1, the highest first; empty where too few
-    trials have ended, or without Optuna.
+    """The importance of each searched flag that all trials have: from 0 to 1, sum 1, the highest first. Empty if too
+    few trials have ended, or without Optuna.
 
     PED-ANOVA (Watanabe, Bansal, Hutter 2023): how far the values of the best fifth are from those of all trials.
     It takes ranks, so that pruned trials count, too: behind the finished ones, those that came farther before the
@@ -52,7 +52,7 @@ def _rank(searched: Searched, trial: SearchedTrial) -> tuple[int, int, float]:
 
 
 def _distribution(flag: SearchedFlag, values: Sequence[str]) -> Any:
-    """Of what was drawn; None where that is one value, or some trials lack the flag."""
+    """The distribution of the drawn values; None if there is one value, or if some trials lack the flag."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if len(set(values)) < 2 or ABSENT in values:

@@ -1,4 +1,4 @@
-"""What a search tried, in the order it ended: the trials as its reports show them."""
+"""The trials of a search as its reports show them, in the order in which they ended."""
 
 from __future__ import annotations
 
@@ -157,13 +157,13 @@ class Searched:
 
     @cached_property
     def best(self) -> SearchedTrial | None:
-        """That of the last step: of those with most finished runs the best by their mean."""
+        """The best trial: the best mean of those with most finished runs."""
         finished = [t for t in self.trials if t.finished]
         return max(finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None)
 
     @property
     def best_command(self) -> str | None:
-        """What trains the best, to type, with all digits of its values; None where nothing has finished."""
+        """The command that trains the best trial, with all digits; None if no trial has finished."""
         if self.best is None:
             return None
         overrides = next(run.overrides for run in self.runs if run.trial == self.best.number)
@@ -199,7 +199,7 @@ class Searched:
 
     @property
     def epochs(self) -> int:
-        """That were trained for it."""
+        """The number of epochs trained for the search."""
         return sum(self.spent.values())
 
     @property
@@ -227,7 +227,7 @@ class Searched:
 
 
 def searched(plan: SweepPlan, results: Sequence[JobResult]) -> Searched | None:
-    """What a sweep's jobs came to as a search; None for a grid.
+    """The results of a search's jobs; None for a grid.
 
     Args:
         results: of its jobs, in their order.

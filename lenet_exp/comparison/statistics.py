@@ -123,7 +123,7 @@ def told_apart(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tu
 
 
 def leads_apart(p: Floats, points: Floats, groups: int) -> tuple[Bools, Floats]:
-    """The same for the leader's pairs alone, with Bonferroni's level over all pairs instead of Shaffer's.
+    """Test the leader's pairs alone, with Bonferroni's level over all pairs instead of Shaffer's.
 
     Args:
         p, points: (..., groups - 1): of the leader against each other group.

@@ -1,4 +1,4 @@
-"""What a comparison comes to, as a value: how the leader stands against each other configuration."""
+"""The verdict of a comparison as a value: how the leader compares to each other configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lenet_exp.comparison.statistics import Difference
 
 
 class Relation(StrEnum):
-    """Of the leader to another configuration."""
+    """How the leader compares to another configuration."""
 
     ahead = "ahead"
     alike = "alike"  # not told apart

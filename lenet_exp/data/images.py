@@ -153,7 +153,7 @@ class SharedSet:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """What a process has to inherit."""
+        """The file descriptors that a process must inherit."""
         return self.images.descriptor, self.labels.descriptor
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -65,7 +65,7 @@ Ask = Callable[[Report], bool | None]
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What a process of another machine needs to come to the same work, besides the sweep's folder; JSON.
+    """The part of the work that a process on another machine needs besides the sweep's folder; JSON.
 
     Attributes:
         argv: the sweep's command.
@@ -80,7 +80,7 @@ class Elsewhere:
 
 @dataclass(frozen=True)
 class Work:
-    """What an executor needs to know of the jobs that it will get.
+    """The facts about coming jobs that an executor needs.
 
     Attributes:
         task: what is done with a job, wherever it runs. Where there is an `answer`, it gets an `Ask` besides, by which

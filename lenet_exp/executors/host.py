@@ -35,7 +35,7 @@ TICK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Question:
-    """What a job asks in mid-run; it waits for the answer."""
+    """A question from a running job, which waits for the answer."""
 
     what: Any
 
@@ -123,7 +123,7 @@ class Host:
         self._stopping = False
 
     def describe(self) -> Described:
-        """What has to be right before a job comes; the native engine is built, if jobs need it."""
+        """Describe this process before its first job; builds the native engine if jobs need it."""
         built = kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
         lacks = built if isinstance(built, str) else ""
         return Described(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])

@@ -1,4 +1,4 @@
-"""What our launchers have in common: each gives an executor, which a sweep of ours drives."""
+"""The common part of our launchers: each makes an executor, which a sweep drives."""
 
 from __future__ import annotations
 

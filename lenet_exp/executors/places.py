@@ -200,7 +200,7 @@ class Places:
         return []
 
     def hopeless(self, why: str) -> UserError:
-        """What ends the sweep where the next place would come to the same."""
+        """The error that ends the sweep because further places would fail, too."""
         return UserError(f"{self._name}: no place could be made ({why})")
 
     def _close(self, place: int) -> Close:

@@ -1,4 +1,4 @@
-"""What a run can go on from: commits, each one atomic step.
+"""Checkpoints, from which a run resumes. Each is written in one atomic step.
 
 history.json             epochs so far, the best one, and the two newest commits; written last, so it is the commit
 state-<epoch>-<steps>.safetensors   network, optimizer, generators, position

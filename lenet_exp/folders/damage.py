@@ -36,7 +36,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
 
 def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
-    """The same, but what is damaged counts as none, and is said."""
+    """Read a file as `read` does, but log damage and return None."""
     try:
         return read(path, of, what_now)
     except DamagedError as e:

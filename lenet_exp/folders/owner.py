@@ -1,4 +1,4 @@
-"""Who owns a run or a sweep: one process at a time, until it lets go or dies.
+"""Ownership of a run or a sweep: one process at a time, until it releases the folder or dies.
 
 On one machine a flock decides, which the kernel frees even on kill -9. A network file system may keep a flock from
 other machines; for those the owner leaves its name in owner.json and touches it every few seconds, and an owner of

@@ -1,4 +1,4 @@
-"""What the folders hold, as values: a frozen dataclass for each kind of file, read from JSON and written so here."""
+"""Records in run and sweep folders: a frozen dataclass for each kind of JSON file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RESULTS = frozenset({Outcome.finished, Outcome.diverged})
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Stored):
-    """What is kept of a run: `job.json` while it has no outcome, `record.json` from then on.
+    """The record of a run: `job.json` until it has an outcome, then `record.json`.
 
     Attributes:
         config: the configuration as it acts (`config.effective`).
@@ -101,19 +101,19 @@ class Record(Stored):
 
     @property
     def begun(self) -> Record:
-        """The same before it had an outcome."""
+        """This record as it was before the outcome."""
         return Record(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in CONCLUSION})
 
     @property
     def engine(self) -> str:
-        """What did its steps; before there was a choice, torch."""
+        """The engine that executed its steps; torch in records that name none."""
         return str(self.execution.get("engine", EngineName.torch))
 
     def executed_otherwise(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
-        """What its bits depend on and is not the same in the other: both values by name. Empty: one can go on where the
-        other stopped.
+        """Both values, by name, of everything that the bits depend on and that differs from the other record.
 
-        What only one of them knows, since an older release did not write it, counts as equal.
+        If it is empty, one run can resume where the other stopped. A property that only one of them has, because an
+        older release did not write it, counts as equal.
         """
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         if mine["engine"] != theirs["engine"]:
@@ -121,7 +121,7 @@ class Record(Stored):
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])}
 
     def does_not_know(self, other: Record) -> list[str]:
-        """What the bits of the other depend on, and this one, of an older release, does not say."""
+        """The names of properties that the other's bits depend on and that this older record lacks."""
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         return [key for key in theirs if key not in mine]
 
@@ -187,13 +187,13 @@ class Progress:
 
     @property
     def epochs(self) -> int:
-        """That are committed."""
+        """The number of epochs in checkpoints."""
         return len(self.ends)
 
 
 @dataclass(frozen=True)
 class DeliveredRun(Stored):
-    """What one store has got of a run.
+    """The part of a run that one store has received.
 
     Attributes:
         store: its name (`addresses.store_name`).
@@ -235,7 +235,7 @@ class Delivered(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan(Stored):
-    """What a search was asked for, and how far it is.
+    """The request of a search, and its progress.
 
     Attributes:
         n_trials, max_epochs, max_seconds: its budgets; None: any.
@@ -327,7 +327,7 @@ class SweepPlan(Stored):
 
 
 def in_words(differing: dict[str, tuple[str | int, str | int]]) -> str:
-    """What `Record.executed_otherwise` found: `num_threads=1 (now 2)`."""
+    """Describe the result of `Record.executed_otherwise`: `num_threads=1 (now 2)`."""
     return ", ".join(f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items())
 
 

@@ -1,4 +1,4 @@
-"""What runs and the jobs of a sweep came to, read from their run folders."""
+"""Results of runs and of a sweep's jobs, read from their run folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COME_TO = RESULTS | {Outcome.pruned}  # what "trained before" is said of
 
 @dataclass(frozen=True, repr=False)
 class RunResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         folder: the run folder.
@@ -55,7 +55,7 @@ class RunResult:
 
     @property
     def seconds(self) -> float:
-        """Of training, those before an interruption as well."""
+        """Seconds of training, including those before interruptions."""
         return self.record.seconds
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What one job came to.
+    """The result of one job.
 
     Attributes:
         outcome: any that there is.
@@ -134,7 +134,7 @@ def best_of(results: Sequence[JobResult]) -> JobResult | None:
 
 
 def ended(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:
-    """What a job came to, for the terminal: its outcome and a line."""
+    """The outcome of a job, and a line about it for the terminal."""
     record = job.folder.record()
     if error is not None:
         return Outcome.failed, f"failed: {error}"
@@ -171,6 +171,6 @@ def give_up(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
 
 
 def _accuracy(record: Record | None) -> float:
-    """Of a run that finished; NaN otherwise."""
+    """The best validation accuracy of a finished run; NaN for any other."""
     finished = record is not None and record.outcome is Outcome.finished and record.best_val_accuracy is not None
     return record.best_val_accuracy if finished else math.nan  # type: ignore[union-attr, return-value]

@@ -120,11 +120,11 @@ class RunFolder:
         return sorted(path for path in self.path.glob("*.png") if path.is_file())
 
     def begun(self) -> Record | None:
-        """What the present try began with; None where there is no run."""
+        """The record that the current attempt began with; None if there is no run."""
         return read_or_none(self.path / "job.json", lambda value: record_of(whole(value)), AGAIN) or self.record()
 
     def history(self) -> History:
-        """What is committed; empty where nothing is."""
+        """The epochs in checkpoints; empty if there are none."""
         return read_history(self.path)
 
     def progress(self) -> Progress:
@@ -211,7 +211,7 @@ class RunFolder:
         return None if error is None else str(error).rpartition(";")[0]
 
     def whole_result(self) -> Record | None:
-        """The same, if the file of its best weights is what was written, or was removed; damage is said."""
+        """The result, unless the file of its best weights is corrupt, which is logged. The file may be missing."""
         result = self.result()
         error = self._weights_error() if result is not None else None
         if error is not None:
@@ -219,7 +219,7 @@ class RunFolder:
         return result if error is None else None
 
     def _weights_error(self) -> DamagedError | None:
-        """What is wrong with the file of the best weights; None where it is right, or not there."""
+        """The error in the file of the best weights; None if it is intact or missing."""
         best = self.progress().best
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return None
@@ -231,7 +231,7 @@ class RunFolder:
         return None if why is None else damaged(weights, why, AGAIN)
 
     def delivered(self) -> Delivered:
-        """What MLflow has got; nothing where that is not known."""
+        """The part of the run that MLflow has received; empty if unknown."""
         what_now = "MLflow is asked for what it has"
         return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 

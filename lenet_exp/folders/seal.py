@@ -20,17 +20,17 @@ AGAIN = "the run is trained again when it is asked for"
 
 
 def sealed(value: Any, history: Path) -> Any:
-    """What record.json holds: a record's value with the digest of the history beside it, and one of all that."""
+    """The content of record.json: a record with the digest of its history and a digest of the whole."""
     return with_digest(value | {"history_digest": _history_digest(history)})
 
 
 def with_digest(value: Any) -> Any:
-    """The same with a digest of all the rest."""
+    """Add a digest of the whole value."""
     return value | {"digest": _digest(value, "digest")}
 
 
 def cleaned(value: Any) -> Any:
-    """The same without secrets (`without_secrets`), with a digest of its own if its digest was right."""
+    """Remove secrets (`without_secrets`), with a new digest if the old one was right."""
     clean = without_secrets(value)
     had_one = isinstance(value, dict) and value.get("digest") is not None
     return with_digest(clean) if clean != value and had_one and broken(value) is None else clean
@@ -84,7 +84,7 @@ def _other_history(value: Any, path: Path) -> str | None:
 
 
 def _history_digest(path: Path) -> str | None:
-    """Of what stays of a history: its commits are removed after the record has been written."""
+    """The digest of a history without its checkpoints, which are removed once the record is written."""
     value = read_json(path)
     return None if value is None else _digest(value, "commits")
 

@@ -75,7 +75,7 @@ def clean(outputs: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    """Those of a run in its `model_path`."""
+    """The model files of a run in its `model_path`."""
     begun = RunFolder(folder).begun()
     place = begun.config.model_path if begun is not None else None
     return sorted(Path(place).glob(f"*_{folder.name[:8]}{MODEL}")) if place else []

@@ -92,7 +92,7 @@ class Standing:
 
 
 def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
-    """What a search has spent of each budget that it has, and the budget."""
+    """The spent part and the size of each budget of a search."""
     found = [(search.told, search.n_trials), (search.epochs, search.max_epochs), (search.seconds, search.max_seconds)]
     return [(spent, budget) for spent, budget in found if budget]
 
@@ -162,7 +162,7 @@ class Look:
         )
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
-        """Of a job that this start has not begun: what it had come to, if it stays so."""
+        """The earlier result of a job that this start has not begun, if it remains valid."""
         again = self._numbers[job.run][0] != job.number
         record = job.folder.record()
         if record is not None and _stays(record, plan):

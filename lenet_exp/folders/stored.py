@@ -1,4 +1,4 @@
-"""What a file of the folders holds, as a dataclass."""
+"""Dataclasses stored as JSON files in run and sweep folders."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ADDRESS = re.compile(r"\w[\w+]*://\S+")
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What a file holds, whatever release wrote it: keys that another one added are kept, those that an older one lacks
-    have their default (`config.plain.read_as`)."""
+    """The content of a file, whatever release wrote it. Unknown keys are kept; missing keys have their default
+    (`config.plain.read_as`)."""
 
     other: dict[str, Any] = field(default_factory=dict)
 

@@ -94,7 +94,7 @@ class SweepFolder:
         self.save(runs=job.number + 1)  # after the line: what is counted is there
 
     def plan(self) -> SweepPlan | None:
-        """What was asked for; None before the first start.
+        """The plan of the sweep; None before the first start.
 
         Raises:
             DamagedError: it can't be read.
@@ -102,11 +102,11 @@ class SweepFolder:
         return read(self.path / "sweep.json", _plan, AGAIN)
 
     def kept_plan(self) -> SweepPlan | None:
-        """The same for a new start, which makes a damaged one again."""
+        """The plan for a new start; a corrupt one is logged and made again."""
         return read_or_none(self.path / "sweep.json", _plan, "it is made again")
 
     def started(self) -> SweepPlan:
-        """The same of a sweep that was started.
+        """The plan of a sweep that was started.
 
         Raises:
             FileNotFoundError: it was not.

@@ -1,4 +1,4 @@
-"""What does a step of a training, and what judges its network: an engine. PyTorch, eager, or the native one."""
+"""Engines execute training steps and evaluate networks: eager PyTorch, or the native one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TorchEngine:
     """Eager PyTorch, on any device."""
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
-        """As of `Engine`."""
+        """See `Engine`."""
         model, optimizer, average = lane.model, lane.optimizer, lane.average
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
         peak = lane.lr
@@ -70,11 +70,11 @@ class TorchEngine:
         return step
 
     def judge(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """As of `Engine`."""
+        """See `Engine`."""
         return evaluate(lane.judged, data.images, data.labels, data.val_index)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """As of `Engine`."""
+        """See `Engine`."""
         return float(losses @ shares)
 
 

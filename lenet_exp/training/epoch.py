@@ -1,4 +1,4 @@
-"""What one epoch of a training gave. Without torch: what only reads of runs does not wait for it."""
+"""Results of one epoch. This module does without torch, so commands that only read runs start fast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch of one lane gave.
+    """Results of one epoch of one lane.
 
     Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches, of what is minimised
     (augmented images, smoothed labels); `lr` is that of the epoch's last step. `step_losses` holds

@@ -43,9 +43,10 @@ def use_threads(*wanted: int | None) -> int:
 
 
 def describe_execution(config: Config, device: torch.device, engine_why: str = "") -> dict[str, str | int]:
-    """What the weights' bits may depend on besides the fingerprint, and what does the steps; which of it counts is the
-    engine's matter (`bits_depend_on`). The CPU's part counts on a GPU, too: first weights and images are made by the
-    CPU.
+    """Describe the execution: everything that the weights' bits may depend on besides the fingerprint.
+
+    Which part counts depends on the engine (`bits_depend_on`). The CPU counts on a GPU, too, since the CPU makes the
+    first weights and the images.
 
     Args:
         config: with the engine and the number of threads that were chosen.

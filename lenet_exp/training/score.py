@@ -1,4 +1,4 @@
-"""What a network gets right, class by class."""
+"""Accuracy of a network, class by class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Score:
-    """What a model got right on a test set.
+    """Results of a model on a test set.
 
     Attributes:
         data_digest: SHA-256 of its pixels and labels, in their order; `files`: of each file read.

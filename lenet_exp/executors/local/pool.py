@@ -198,7 +198,7 @@ class Pool:
         return _Worker(process, pipe)
 
     def _receive(self, worker: _Worker) -> Done | None:
-        """What a worker sent; None where it asked, or where its job will be tried again."""
+        """Handle a worker's message; None for a question, or if its job will be retried."""
         job = worker.job
         assert job is not None
         try:

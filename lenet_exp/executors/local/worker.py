@@ -62,7 +62,7 @@ _asked_to_end = threading.Event()
 
 
 def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any) -> Any:
-    """What the pool says to a question of the running job. Where it is gone: None, after the job was asked to end."""
+    """Ask the pool a question for the running job. If the pool is gone, stop the job and return None."""
     try:
         pipe.send_bytes(cloudpickle.dumps((question, None, None)))
         answer = jobs.get()  # a busy worker is sent nothing else

@@ -24,7 +24,7 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class RayOptions:
-    """What `hydra.launcher.*` says.
+    """The options `hydra.launcher.*`.
 
     Attributes:
         address: of a cluster (`auto`, host:port, ray://host:port); None: one of this machine's own.
@@ -43,7 +43,7 @@ class RayOptions:
 
     @property
     def needs(self) -> dict[str, float]:
-        """Of a run, by Ray's names."""
+        """The resources of a run, by Ray's names."""
         return {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory or 0, **self.resources}
 
 

@@ -63,7 +63,7 @@ class RayExecutor:
 
     @property
     def capacity(self) -> int:
-        """What the cluster has room for now; one at least, which waits for a node."""
+        """The number of runs that the cluster has room for now; at least 1, which waits for a node."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked, self._room = time.monotonic(), self._cluster.room()
         limits = [self._room, self._workers, self._work.jobs]
@@ -110,7 +110,7 @@ class RayExecutor:
         ray.shutdown()
 
     def _hear(self, reference: Any) -> None:
-        """What a place said."""
+        """Handle a message from a place."""
         number, turn = self._asked.pop(reference, (0, 0))
         if number not in self._actors:  # closed meanwhile
             return

@@ -100,7 +100,7 @@ class Allocations:
         return self._clock() >= self._look_at
 
     def look(self, silent: Mapping[str, float]) -> list[Lost]:
-        """Who of them lives.
+        """Check which allocations are alive.
 
         Args:
             silent: for how many seconds nothing was heard of a place.
@@ -126,7 +126,7 @@ class Allocations:
         self._queue.cancel(list(self._allocations))
 
     def _adopt(self, prefix: str) -> dict[str, _Allocation]:
-        """What an earlier start of this sweep left; those that were asked for otherwise end."""
+        """Take over allocations of an earlier start of this sweep; cancel those requested with other options."""
         left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)

@@ -63,7 +63,7 @@ class Box:
 
 
 class Beats:
-    """Who lives: a file each, touched every few seconds. Its reader's own clock alone decides what is too long."""
+    """Heartbeats: one file per process, touched every few seconds. The reader's own clock decides what is too long."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""What a sweep and its places in allocations of Slurm say to each other, and where that lies in the sweep's folder.
+"""Messages between a sweep and its places in Slurm allocations, and the files in the sweep's folder that hold them.
 
 slurm/plan.json          what a place has to know of the sweep; no such file: the sweep is over
 slurm/job.sh, <id>.log   the allocation's script, and what the allocations printed
@@ -27,7 +27,7 @@ START, ANSWER, STOP, LEAVE = "start", "answer", "stop", "leave"
 
 @dataclass(frozen=True)
 class PlacePlan:
-    """What a place has to know of a sweep.
+    """The part of a sweep that a place needs.
 
     Attributes:
         session: names the start of the sweep that it is of.
@@ -75,11 +75,11 @@ class Desk:
         return None if value is None else read_as(PlacePlan, value)
 
     def driver(self, session: str) -> Box:
-        """What places say."""
+        """The messages from places."""
         return Box(self.folder / session / "driver")
 
     def place(self, session: str, name: str) -> Box:
-        """What a place is told."""
+        """The messages to one place."""
         folder = self.folder / session / f"to-{name}"
         folder.mkdir(exist_ok=True)
         return Box(folder)
@@ -94,7 +94,7 @@ def start(turn: int, job: Job) -> Message:
 
 
 def said(turn: int, what: Question | Done | None) -> Message:
-    """What came of a job, so far. Numbers are words: a loss may be infinite, which JSON has no number for."""
+    """A message about a job's progress or end. Numbers are strings: JSON has none for an infinite loss."""
     if isinstance(what, Question):
         report: Report = what.what
         figures = {"val_accuracy": repr(report.val_accuracy), "val_loss": repr(report.val_loss)}

@@ -1,4 +1,4 @@
-"""What is asked of Slurm: the options of a sweep, and the job that they make. Nothing here runs anything."""
+"""Slurm options of a sweep, and the job scripts made from them. This module runs nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRIVER_NOTICE = "B:USR2@120"  # the same for the shell of a job that drives a sw
 
 @dataclass(frozen=True)
 class SlurmOptions:
-    """What `hydra.launcher.*` says.
+    """The options `hydra.launcher.*`.
 
     Attributes:
         allocations: Slurm jobs at once, submitted as an array.
@@ -46,7 +46,7 @@ class SlurmOptions:
 
 
 def allocation_arguments(options: SlurmOptions) -> list[str]:
-    """Of `sbatch`, for an allocation."""
+    """The arguments of `sbatch` for an allocation."""
     given = {
         "ntasks": options.tasks,
         "cpus-per-task": options.cpus,
@@ -58,7 +58,7 @@ def allocation_arguments(options: SlurmOptions) -> list[str]:
 
 
 def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float | bool | None]) -> list[str]:
-    """Of `sbatch`, for the job that drives a sweep which nobody waits for.
+    """The arguments of `sbatch` for the job that drives a detached sweep.
 
     Args:
         more: further options of that job, such as its own `time`.
@@ -98,12 +98,12 @@ def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]
 
 
 def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
-    """Of the allocations of a sweep: those of another name were asked for otherwise, and are of no use to it."""
+    """The name of a sweep's allocations. Allocations of another name were requested with other options."""
     return f"{job_prefix(sweep)}{hashlib.sha256(chr(0).join([*arguments, script]).encode()).hexdigest()[:8]}"
 
 
 def job_prefix(sweep: str) -> str:
-    """What the names of all allocations of a sweep begin with."""
+    """The common prefix of the names of all allocations of a sweep."""
     return f"lenet-{sweep}-"
 
 

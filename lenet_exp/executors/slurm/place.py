@@ -32,7 +32,7 @@ TOLD_SECONDS = 10.0  # Slurm's SIGTERM goes to the job's own process too, which 
 
 
 def place_name(environment: Mapping[str, str] = os.environ) -> str:
-    """Of this process, by what Slurm tells it: `<allocation>-<restart>-<task>`."""
+    """Name this process by Slurm's environment variables: `<allocation>-<restart>-<task>`."""
     array, member = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
     allocation = f"{array}_{member}" if array and member else environment.get("SLURM_JOB_ID", "0")
     return f"{allocation}-{environment.get('SLURM_RESTART_COUNT', '0')}-{environment.get('SLURM_PROCID', '0')}"

@@ -58,7 +58,7 @@ class Queued:
 
 
 class Queue(Protocol):
-    """What an executor needs of a queue."""
+    """The interface of a queue that an executor uses."""
 
     def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Submits an array; the ids of its members.
@@ -135,7 +135,7 @@ class SlurmQueue:
 
 
 def parsed(text: str) -> list[Queued]:
-    """What `squeue --format=%F|%K|%T|%j|%r` printed."""
+    """Parse the output of `squeue --format=%F|%K|%T|%j|%r`."""
     found = []
     for line in text.splitlines():
         parts = line.split("|")

@@ -124,7 +124,7 @@ class SlurmExecutor:
         self._probe.unlink(missing_ok=True)
 
     def _hear(self) -> None:
-        """What the places said since."""
+        """Handle new messages from places."""
         for name, message in self._said.take():
             try:
                 self._heard(name, message)
@@ -172,7 +172,7 @@ class SlurmExecutor:
             self._places.ready(number)
 
     def _look(self) -> None:
-        """Who lives: its beats say it of a place, the queue of allocations."""
+        """Check which places are alive (by their heartbeats) and which allocations (by the queue)."""
         silent = self._beats.silent(self._clock())
         for name, seconds in silent.items():
             if seconds > self._options.lost_after:

@@ -29,7 +29,7 @@ def power(base: float, exponent: float) -> float:
 
 
 def cosine(x: float) -> float:
-    """Of 0 to pi."""
+    """The cosine of x, which must be from 0 to pi."""
     if x > math.pi / 2:
         return -cosine(math.pi - x)
     if x > math.pi / 4:

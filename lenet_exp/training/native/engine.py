@@ -36,7 +36,7 @@ class NativeEngine:
         self._kernels = kernels
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
-        """As of `Engine`."""
+        """See `Engine`."""
         _check(data)
         config, kernels = lane.config, self._kernels
         schedule, average = config.schedule, lane.average
@@ -71,7 +71,7 @@ class NativeEngine:
         return step
 
     def judge(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """As of `Engine`."""
+        """See `Engine`."""
         _check(data)
         options = _options(lane)
         options.training = False
@@ -83,7 +83,7 @@ class NativeEngine:
         return total / len(data.val_index), torch.cat(predictions)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """As of `Engine`; the exact sum, so that no order of its terms matters."""
+        """See `Engine`. The sum is exact, so the order of its terms does not matter."""
         return math.fsum(loss * share for loss, share in zip(losses.tolist(), shares.tolist(), strict=True))
 
 
@@ -92,12 +92,12 @@ def _options(lane: Lane) -> Options:
 
 
 def _key(rng: torch.Generator) -> list[int]:
-    """Of one step's random numbers: two whole numbers of 32 bits."""
+    """The key of one step's random numbers: two whole numbers of 32 bits."""
     return [int(n) for n in torch.randint(-(2**31), 2**31, (2,), generator=rng)]
 
 
 def _average_decay(decay: float, step: int) -> float:
-    """As of `average.follow`."""
+    """See `average.follow`."""
     return min(decay, (1 + step) / (10 + step))
 
 

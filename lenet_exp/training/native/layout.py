@@ -12,7 +12,7 @@ PARAMETERS = 66912  # floats of such an array; rows are padded with zeros to who
 
 @dataclass(frozen=True)
 class Place:
-    """Of a parameter: its first float, and its shape and strides there."""
+    """The place of a parameter in the array: its first float, its shape and its strides."""
 
     offset: int
     shape: tuple[int, ...]
@@ -57,7 +57,7 @@ def copied(model: nn.Module) -> Tensor:
 
 
 def moved(model: nn.Module) -> Tensor:
-    """The same, and the network's parameters are views of it from now on: what the kernels change, it has."""
+    """Copy the parameters to an array and make them views of it, so that the kernels train the network."""
     array = copied(model)
     for name, parameter in model.named_parameters():
         parameter.data = PLACES[name].of(array)

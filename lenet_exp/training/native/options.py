@@ -1,4 +1,4 @@
-"""What the kernels know of a configuration, and how they are told."""
+"""The options of the kernels, made from a configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def unknown(config: Config) -> str | None:
 
 
 def network_options(config: Config, model: LeNet5, threads: int) -> Options:
-    """Of a network in training, without a step's key."""
+    """The options of a network in training, without a step's key."""
     cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
     number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
     values = [float(given.get(name, default)) for name, default in wanted]
@@ -50,7 +50,7 @@ def network_options(config: Config, model: LeNet5, threads: int) -> Options:
 
 
 def changes_of(options: Augmentation, threads: int) -> Augment:
-    """Of training images, without a step's key."""
+    """The options of the augmentation of training images, without a step's key."""
     return Augment(
         shift=options.shift,
         rotate=options.rotate,

@@ -36,7 +36,7 @@ class OptimizerRule:
                 setattr(self.update, field, self._arrays[name].data_ptr())
 
     def next_step(self, lr: float) -> Update:
-        """What the kernels are told for the next step."""
+        """The arguments of the kernels for the next step."""
         if not self._began:
             self._place_state()
         update, group = self.update, self._optimizer.param_groups[0]

@@ -13,7 +13,7 @@ _V4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
 @dataclass(frozen=True)
 class Target:
-    """What to compile for: gcc's and clang's name of the architecture (`-march`), and zig's of CPU and system."""
+    """A compilation target: gcc's and clang's name of the architecture (`-march`), and zig's of CPU and system."""
 
     name: str
     march: str

@@ -78,7 +78,7 @@ def _tensors(archive: zipfile.ZipFile) -> dict[str, Tensor]:
 
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
-    """What a file of the archive holds; its size is asked first, and torch compresses none."""
+    """Read a file of the archive, after a check of its size. torch never compresses one."""
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed; refused")
     if member.file_size > most:

@@ -66,7 +66,7 @@ def check_activation(of: str, option: Any, trust: str | None) -> None:
 
 
 def check_optimizer(of: str, option: Any, trust: str | None) -> None:
-    """The same of an optimizer: a training is repeated, and a file says with which.
+    """Refuse an optimizer that a file names and nobody trusts: to repeat a training runs its code.
 
     Raises:
         UserError: as of `check_activation`.

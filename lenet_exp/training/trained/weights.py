@@ -33,7 +33,7 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def as_arrays(weights: Mapping[str, Tensor]) -> Arrays:
-    """The same numbers, on the CPU and row by row."""
+    """Convert weights to contiguous arrays on the CPU."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in weights.items()}
 
 
