@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def megabytes(count: int) -> str:
-    """Of 10^6 bytes, with three digits: `0.02`, `12.3`, `10,240`."""
+    """Format bytes as megabytes (10^6) with three digits: `0.02`, `12.3`, `10,240`."""
     value = count / 1e6
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 

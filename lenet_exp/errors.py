@@ -1,4 +1,4 @@
-"""What a person can get wrong. Each of these is printed as one line, without a traceback."""
+"""Errors of users. Each is printed as one line, without a traceback."""
 
 import difflib
 import re
@@ -74,7 +74,7 @@ def from_hydra(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says in its first line, or its class where it says nothing."""
+    """The first line of an error's message, or its class if the message is empty."""
     return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 

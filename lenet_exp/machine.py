@@ -1,4 +1,4 @@
-"""What this machine and this process are: host, cores, versions, commit, command. For records."""
+"""Facts about this machine and this process, for records: host, cores, versions, commit, command."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def kernel_settings(environment: Mapping[str, str] = os.environ) -> str:
 
 @cache
 def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the first core; empty elsewhere."""
+    """The first core as Linux describes it; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:
@@ -110,7 +110,7 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """What was typed, quoted for a shell, without the password that a store's address may carry."""
+    """The typed command, quoted for a shell, without secrets in the address of a store."""
     return hide_password(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 

@@ -1,4 +1,4 @@
-"""What a person had before, written beside a sweep's leader as one line: a confirmation against it."""
+"""Confirmation of a sweep's leader against a baseline: both written as one command."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sides:
 
 
 def beside(leader: Job, against: str, config_dir: Path | None) -> Sides:
-    """What a leader and a baseline have in common and by what they differ, as flags of one line.
+    """The common and the differing flags of a leader and a baseline, for one command.
 
     Args:
         against: overrides that the sweep's line without its swept flags takes, as they are typed; `baseline` for none.

@@ -25,7 +25,7 @@ NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "d
 
 @dataclass(frozen=True)
 class ConfirmationRequest:
-    """What a confirmation is to tell.
+    """The request of a confirmation.
 
     Attributes:
         points: the difference worth finding, in percentage points.
@@ -109,7 +109,7 @@ def confirming(sweep: SweepFolder, comparison: Comparison, request: Confirmation
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """What the jobs were composed from, side by side, the first one's first."""
+    """The overrides that the jobs were composed from, by flag; the first job's first."""
     columns: dict[str, list[str]] = {}
     for job in jobs:
         own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}

@@ -123,7 +123,7 @@ def _name(uri: str | None) -> str:
 
 
 def results_of(sweep: SweepFolder) -> list[JobResult]:
-    """What the jobs of a sweep came to, from their run folders."""
+    """The results of a sweep's jobs, read from their run folders."""
     results = job_results(sweep, sweep.jobs(), since_ms=0)
     if (line := believed(results)) is not None:
         log.info("%s", line)

@@ -1,4 +1,4 @@
-"""What a sweep that confirms another has to keep to, and its answer."""
+"""Rules for a sweep that confirms another one, and its answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lies_here(sweep: SweepFolder) -> bool:
 
 
 def configurations(sweep: SweepFolder) -> frozenset[Flags]:
-    """What a sweep trains, without seeds."""
+    """The configurations that a sweep trains."""
     return frozenset(frozenset(configuration(job.config).items()) for job in sweep.jobs())
 
 

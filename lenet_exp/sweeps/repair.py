@@ -105,7 +105,7 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
 
 
 def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
-    """Of a sweep without a living owner: whether it says that it runs, or its store still shows that."""
+    """Whether a sweep without a living owner is still marked as running, on disk or in its store."""
     store = stores.name(plan.tracking_uri)
     return plan.outcome is Outcome.running or (store in plan.untold and store in plan.mlflow_runs)
 

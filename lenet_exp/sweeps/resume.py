@@ -1,5 +1,4 @@
-"""What goes on with `sweep.resume=`: a grid with its jobs, whatever conf/ holds now; a search, which makes its jobs as
-it goes, by the line that started it."""
+"""Sweeps resumed with `sweep.resume=`: a grid from its frozen jobs, a search from the command that started it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Stores:
         return self.name(kept or tracking.uri), tracking.experiment
 
     def name(self, kept: str | None) -> str:
-        """Of the store whose address was kept."""
+        """The name of the store whose address was kept."""
         return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
 
     def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:

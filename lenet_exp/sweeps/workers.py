@@ -1,4 +1,4 @@
-"""What a sweep does in the processes that train its jobs."""
+"""The part of a sweep that runs in the processes that train its jobs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def work_of(
 
 
 def cores_of(jobs: Sequence[Job]) -> int:
-    """That each of them may need."""
+    """The number of cores that each job may need."""
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 

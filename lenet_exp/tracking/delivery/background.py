@@ -48,8 +48,7 @@ class BackgroundDelivery:
         self.ask(folder.path, partial(self._live, folder))
 
     def send(self, folder: RunFolder) -> str | None:
-        """Of a run in no sweep, which has ended: sends what is committed; the MLflow run's id, or None where that
-        failed. Of a sweep's run: asks for it."""
+        """Upload a run that has ended and return its MLflow run id, or None on failure. In a sweep, only request it."""
         if self._delivery.in_sweep:
             self.ask((folder.path, "ended"), lambda: self._delivery.send(folder, model=None if self.models else False))
             return None

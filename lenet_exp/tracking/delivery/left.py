@@ -1,4 +1,4 @@
-"""What a store has not got yet of what is in the outputs folder, by the folders' own books."""
+"""Results in the outputs folder that a store has not received, by the folders' own records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Amount:
 
 
 def left_of(folder: RunFolder, store: str, *, model: bool, parent: str | None = None) -> Amount:
-    """Of one run.
+    """The results of one run that the store has not received.
 
     Args:
         store: its name.
@@ -50,7 +50,7 @@ def left_of(folder: RunFolder, store: str, *, model: bool, parent: str | None = 
 
 
 def gained(before: DeliveredRun | None, after: DeliveredRun | None) -> Amount:
-    """What a store has got of one run meanwhile."""
+    """The results of one run that a store received meanwhile."""
     if after is None or after == before:
         return Amount()
     had_model = before is not None and before.run_id == after.run_id and before.model

@@ -67,23 +67,23 @@ class SubprocessDelivery:
         return self
 
     def adopt(self, job: Job) -> None:
-        """As of `BackgroundDelivery`."""
+        """See `BackgroundDelivery`."""
         self._ask("adopt", job)
 
     def live(self, folder: RunFolder) -> None:
-        """As of `BackgroundDelivery`."""
+        """See `BackgroundDelivery`."""
         with self._not_lost():
             self._pipe.send(("live", (folder,)))
             while self._pipe.poll():
                 log.handle(self._pipe.recv())
 
     def send(self, folder: RunFolder) -> str | None:
-        """As of `BackgroundDelivery`."""
+        """See `BackgroundDelivery`."""
         sent = self._ask("send", folder)
         return None if sent is None else str(sent)
 
     def _ask(self, what: str, *arguments: object) -> Any:
-        """What comes of it there; None where that process was lost."""
+        """Call a method in the uploading process; None if that process died."""
         with self._not_lost():
             self._pipe.send((what, arguments))
             while isinstance(heard := self._pipe.recv(), logging.LogRecord):

@@ -1,7 +1,7 @@
-"""What a store still has of what was delivered: somebody may delete runs, and a store may come back as an older backup.
+"""Detection of results that a store has lost: runs may be deleted, and a store may be restored from an older backup.
 
-It has less then than `delivered.json` says. That is set back to what it has, so that the rest is sent again: a point
-that is resent with its stored stamp is the same point.
+`delivered.json` then lists more than the store has. It is reset to what the store has, so that the rest is uploaded
+again. A point that is uploaded again with its stored time stamp is the same point.
 """
 
 from __future__ import annotations

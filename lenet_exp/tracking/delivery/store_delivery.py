@@ -175,8 +175,7 @@ class StoreDelivery:
         return sent
 
     def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = True, limit: Limit = WAITED) -> T | None:
-        """What an action comes to, which may be done twice; None where it was skipped or failed, which is said:
-        training must not die of its bookkeeping.
+        """Return the result of an idempotent action; log a failure and return None, so that training does not fail.
 
         Args:
             last: it can't come later, and is tried even though the store failed a moment ago.
@@ -250,7 +249,7 @@ class StoreDelivery:
         return done
 
     def _in_time(self, action: Callable[[], T], limit: Limit) -> T:
-        """What an action returns; of a database file of this machine, however long it takes."""
+        """Run an action within a time limit; without one if the store is a database file on this machine."""
         return action() if self.uri.startswith(SQLITE) else self._calls.run(action, limit)
 
     def _opened(self) -> Store:
@@ -314,7 +313,7 @@ def _is_too_much(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What was wrong, out of several lines of MLflow, urllib3 and SQLAlchemy."""
+    """The reason of an error, picked from several lines of MLflow, urllib3 and SQLAlchemy."""
     known = re.search(KNOWN, str(error))
     return known.group() if known else hide_password(first_line(error))
 

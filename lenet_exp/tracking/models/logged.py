@@ -1,4 +1,4 @@
-"""What MLflow keeps of a trained model, read back: a record (JSON) and weights (tensors), and nothing else.
+"""Trained models read back from MLflow: a record (JSON) and weights (tensors), and nothing else.
 
 `mlflow.pytorch.load_model` is not for this: it unpickles, and imports, whatever the artifact names. A model without
 weights.safetensors is of an older release; its weights are in the pt2 file as raw bytes.

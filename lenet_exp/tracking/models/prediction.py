@@ -71,7 +71,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
 
 @dataclass(frozen=True)
 class SweepTest:
-    """What a sweep's leader got on the test set: mean (a fraction) and sample standard deviation over its seeds."""
+    """Test results of a sweep's leader: mean (a fraction) and sample standard deviation over its seeds."""
 
     configuration: str
     accuracy: float

@@ -39,7 +39,7 @@ RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  #
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is kept of a run.
+    """The stored parts of a run.
 
     Attributes:
         name: as a person would call it.
@@ -138,7 +138,7 @@ def _champion(dataset: str, uri: str) -> Recorded:
 
 
 def _of_mlflow_id(which: str, uri: str) -> Recorded:
-    """What the store keeps of a run, and the run folder that it was uploaded from, where that is here."""
+    """The stored parts of an MLflow run, checked against the run folder that it was uploaded from, if that is here."""
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
@@ -156,7 +156,7 @@ def _compared(here: Recorded, which: str, uri: str) -> Recorded:
 
 
 def _differs(here: Recorded, stored: Recorded) -> str:
-    """What a store keeps otherwise than the run folder; empty where nothing is."""
+    """Describe the differences between store and run folder; empty if there are none."""
     if stored.altered or here.record is None or stored.record is None:
         return stored.altered
     wrong = [name for name in RESULT if getattr(here.record, name) != getattr(stored.record, name)]
@@ -202,7 +202,7 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> Recorded:
 
 
 def _other_in_mlflow(run: Run, record: Record) -> str:
-    """What MLflow shows of a run and its record does not say."""
+    """Describe values that MLflow shows for a run and that its record contradicts."""
     shown = {**run.data.tags, **run.data.metrics}
     wrong = [f"{name} {shown[name]}" for name in RESULT if name in shown and shown[name] != getattr(record, name)]
     return f"MLflow shows {', '.join(wrong)}, and its record.json another" if wrong else ""

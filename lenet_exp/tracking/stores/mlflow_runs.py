@@ -70,7 +70,7 @@ def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
 
 
 def close_former(entry: DeliveredRun, store: Store) -> None:
-    """Of two runs of one folder one counts: a deleted one that was restored is marked as replaced, and ended."""
+    """Mark the former MLflow run of a folder as replaced, and end it, if a person restored it after its deletion."""
     for run_id in entry.former:
         if not _is_active(store, run_id):
             continue

@@ -89,7 +89,7 @@ class Calls:
         return 0.0 if begun is None else time.monotonic() - begun
 
     def slow(self) -> float:
-        """What all calls have taken beyond `QUICK_SECONDS` each."""
+        """The seconds that all calls have taken beyond `QUICK_SECONDS` each."""
         return self._slow + max(0.0, self.seconds() - QUICK_SECONDS)
 
     @property
@@ -101,7 +101,7 @@ class Calls:
         return self._thread is not None and self._thread.is_alive()
 
     def run(self, action: Callable[[], T], limit: Limit) -> T:
-        """What `action` returns, which runs in a thread of its own.
+        """Run `action` in a thread and return its result.
 
         Raises:
             GivenUp: it took too long, or the process grew too much.

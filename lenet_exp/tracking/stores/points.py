@@ -1,4 +1,4 @@
-"""What a run's folder holds as MLflow's points: the metrics of its epochs and of its best one."""
+"""MLflow metrics of a run's folder: those of its epochs and of the best one."""
 
 from __future__ import annotations
 

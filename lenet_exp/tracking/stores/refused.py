@@ -1,4 +1,4 @@
-"""What of a server's and a database's errors stays as it is until a person changes something, in a few words."""
+"""Permanent errors of servers and databases, which a person must fix, in a few words."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ def _user(uri: str) -> str | None:
 
 
 def _words(error: Exception) -> str:
-    """Of a server's answer, without MLflow's own words around it."""
+    """The message of a server's answer, without MLflow's own words around it."""
     body = str(error).partition("Response body: '")[2].strip().removesuffix("'")
     return hide_password(printable((body or str(error)).strip().splitlines()[0])) or "403"

@@ -252,8 +252,9 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
 
 
 def granted(write: Callable[[], T]) -> T:
-    """What `write` answers, tried for a few seconds: MLflow makes an experiment or a model first, and lets the user who
-    made it write it a moment later.
+    """Call `write`, and retry for a few seconds if permission is denied.
+
+    MLflow first makes an experiment or a model, and grants its user the right to write it a moment later.
 
     Raises:
         MlflowException: it is denied still, or fails otherwise.

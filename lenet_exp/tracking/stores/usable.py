@@ -55,7 +55,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
 
 
 def _check_driver(uri: str) -> None:
-    """What SQLAlchemy needs for a database server."""
+    """Check the driver that SQLAlchemy needs for a database server."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

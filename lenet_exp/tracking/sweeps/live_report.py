@@ -26,7 +26,7 @@ RESTS = 100  # times as long as the comparison took: of ten thousand runs it tak
 
 
 class LiveReport:
-    """Of one start of a sweep.
+    """The live report of one start of a sweep.
 
     Args:
         what: how to call the sweep's own run.
@@ -42,7 +42,7 @@ class LiveReport:
         self._closed = False
 
     def next(self, standing: Standing) -> Callable[[], None] | None:
-        """What tells the store how the sweep stands; None where it was told a moment ago."""
+        """An action that uploads the state of the sweep; None if that was done a moment ago."""
         if self._closed or time.monotonic() - self._asked_at < TELL_SECONDS:
             return None
         self._asked_at = time.monotonic()

@@ -78,7 +78,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
 
 
 def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
-    """What the sweep's runs came to, as metrics of its own run."""
+    """The outcomes of a sweep's runs, as metrics of its own run."""
     found = Counter(r.outcome for r in results)
     values: dict[str, float] = {f"runs_{name}": found[name] for name in COUNTED}
     values |= {"runs_pruned": found[Outcome.pruned]} if found[Outcome.pruned] else {}
@@ -92,7 +92,7 @@ def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
 
 
 def left_of_sweep(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> Amount:
-    """What a store has not got of a sweep, by the folders' own books."""
+    """The results of a sweep that a store has not received, by the folders' own records."""
     plan, runs = sweep.started(), {r.job.run: r for r in results}
     parent = plan.mlflow_runs.get(store)
     wanted = models_of(results)

@@ -57,7 +57,7 @@ def report_sweep(
 
 
 def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
-    """Of what a report tells."""
+    """A digest of the content of a report."""
     told = [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
@@ -72,7 +72,7 @@ def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan)
 
 
 def _answers(store: Store, sweep: SweepFolder) -> list[str]:
-    """Of all sweeps that confirm the same one, whatever the data set: `mnist yes (0.2 points, <run>)`; oldest first."""
+    """The answers of all sweeps that confirm the same one, oldest first: `mnist yes (0.2 points, <run>)`."""
     confirms, found = sweep.started().confirms, []
     for other in reversed(all_sweeps(sweep.outputs)):
         plan = other.started()

@@ -1,4 +1,4 @@
-"""What a sweep sweeps, as parameters of its own MLflow run: each flag and its values."""
+"""Swept flags and their values, as parameters of the sweep's own MLflow run."""
 
 from __future__ import annotations
 
