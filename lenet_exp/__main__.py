@@ -16,7 +16,7 @@ def main() -> None:
     if name not in COMMANDS:
         hint = nearest(name, COMMANDS)
         end = f"; did you mean {hint}?" if hint else ""
-        print(f"python -m lenet_exp: {name}: allowed is {', '.join(COMMANDS)}{end}", file=sys.stderr)
+        print(f"python -m lenet_exp: {name}: expected one of: {', '.join(COMMANDS)}{end}", file=sys.stderr)
         sys.exit(2)
     sys.argv[:2] = [f"lenet-{name}"]
     import_module(f"lenet_exp.commands.{name}").main()

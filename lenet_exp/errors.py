@@ -51,7 +51,7 @@ def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
     """
     if value is None or value not in allowed:
         hint = nearest(str(value), allowed)
-        wrong = f"{flag}={value}: allowed is {' or '.join(allowed)}"
+        wrong = f"{flag}={value}: expected one of: {', '.join(allowed)}"
         raise ConfigError(wrong + (f"; did you mean {hint}?" if hint else ""))
     return value
 

@@ -39,7 +39,7 @@ def user_path(text: str) -> Path:
             raise RuntimeError("it is longer than the file system takes")
         return path
     except (RuntimeError, UnicodeEncodeError) as e:
-        raise ConfigError(f"{text!r}: allowed is a path ({e})") from e
+        raise ConfigError(f"{text!r}: must be a path ({e})") from e
 
 
 def asked_path(output: str, endings: Sequence[str]) -> Path:
@@ -52,9 +52,9 @@ def asked_path(output: str, endings: Sequence[str]) -> Path:
     if path.suffix not in endings:
         hint = nearest(path.suffix, endings)
         meant = f"; did you mean {path.stem}{hint}?" if hint else ""
-        raise ConfigError(f"output={output}: allowed is a file ending in {', '.join(endings)}{meant}")
+        raise ConfigError(f"output={output}: must end in {', '.join(endings)}{meant}")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"output={output}: allowed is a file in a folder that exists and can be written")
+        raise ConfigError(f"output={output}: must be a file in an existing, writable folder")
     return path
 
 

@@ -73,7 +73,7 @@ def beside(leader: Job, against: str, config_dir: Path | None) -> Sides:
         elif common.get(flag) != one:
             both.append(f"{flag}={one}")
     if not differing:
-        raise ConfigError(f"against={against}: is the leader's own configuration; allowed is another one")
+        raise ConfigError(f"against={against}: is the leader's own configuration; must be another one")
     replaced = {_key(o) for o in both} | differing.keys()
     return Sides([*(o for o in fixed if _key(o) not in replaced), *both], differing, config)
 
@@ -82,7 +82,7 @@ def _overrides(against: str) -> list[str]:
     """Raises:
     ConfigError: it is no list of overrides, or one that sweeps.
     """
-    allowed = f"allowed is {BASELINE}, or flags in quotes: against='optimizer.lr=0.1 batch_size=64'"
+    allowed = f"must be {BASELINE}, or flags in quotes: against='optimizer.lr=0.1 batch_size=64'"
     try:
         words = shlex.split(against)
         parsed = OverridesParser.create().parse_overrides(words)
@@ -137,8 +137,8 @@ def _side(
     for flag in alone:
         if default.get(flag) != flags[flag]:
             raise ConfigError(
-                f"against: {flag}={flags[flag]} is a keyword of one side only; allowed is one in its option's file "
-                f"({flag}={default.get(flag)})"
+                f"against: {flag}={flags[flag]} is a keyword of one side only; must be the value of its option's "
+                f"file ({flag}={default.get(flag)})"
             )
     return {flag: value for flag, value in flags.items() if flag in other}
 

@@ -79,7 +79,7 @@ def _with_mirrors(dataset: Dataset) -> type:
     if not dataset.mirrors:
         return cls
     if issubclass(cls, datasets.QMNIST):
-        raise DataError(f"dataset.mirrors={dataset.mirrors}: {dataset.name} has one place only; allowed is null")
+        raise DataError(f"dataset.mirrors={dataset.mirrors}: {dataset.name} has one source only; must be null")
     return type(cls.__name__, (cls,), {"mirrors": [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]})
 
 

@@ -31,7 +31,9 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         check_regular(path)
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
-                raise ValueError(f"{opened.width}x{opened.height}; allowed are {MAX_PIXELS // 10**6} million pixels")
+                raise ValueError(
+                    f"{opened.width}x{opened.height}; must not exceed {MAX_PIXELS // 10**6} million pixels"
+                )
             yield opened
     except FileNotFoundError:
         raise

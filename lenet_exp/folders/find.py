@@ -40,10 +40,10 @@ def find_sweep(which: str) -> SweepFolder:
     raise ConfigError(
         f"{which}: no such sweep in {outputs_dir()}; "
         + (
-            "allowed is last, a sweep's id (4 digits of it do) or its MLflow run id "
-            f"(there are {', '.join(s.id for s in sweeps[:5])})"
+            "must be last, a sweep id (or its first 4 digits) or its MLflow run id "
+            f"(found: {', '.join(s.id for s in sweeps[:5])})"
             if sweeps
-            else "none was started there; allowed is the path of a sweep's folder"
+            else "none was started there; give the path of a sweep's folder"
         )
     )
 
@@ -62,7 +62,7 @@ def find_run(which: str) -> RunFolder:
     if len(found) == 1:
         return found[0]
     several = f"; these are several: {', '.join(run.id for run in found[:5])}" if found else ""
-    raise ConfigError(f"{which}: no such run in {runs}; allowed is a run folder or its id (4 digits of it do){several}")
+    raise ConfigError(f"{which}: not found in {runs}; must be a run folder or its id (or its first 4 digits){several}")
 
 
 def all_runs(outputs: Path) -> list[RunFolder]:

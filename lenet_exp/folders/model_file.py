@@ -33,7 +33,7 @@ class ModelFile:
             probe.touch()
             probe.unlink()
         except OSError as e:
-            raise ConfigError(f"model_path={folder}: can't be written ({e.strerror}); allowed is a folder") from e
+            raise ConfigError(f"model_path={folder}: cannot be written ({e.strerror}); must be a folder") from e
 
     def replace(self, weights: dict[str, Tensor], record: Record) -> Path:
         """Writes the new best model, then removes this run's earlier one."""

@@ -41,7 +41,7 @@ def compared(
         UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
     """
     if sweep is not None and filter_string is not None:
-        raise ConfigError("sweep= and filter=: allowed is one of them")
+        raise ConfigError("sweep= and filter=: must not both be set")
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
         design, search = None, None

@@ -35,7 +35,9 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):
-        raise ConfigError("sweep.confirms, sweep.points: allowed is both or none; lenet-compare confirm= has the line")
+        raise ConfigError(
+            "sweep.confirms, sweep.points: must both be set, or neither; lenet-compare confirm= prints the command"
+        )
     if confirms is None and config.sweep.against:
         raise ConfigError("sweep.against=true: must come with sweep.confirms; lenet-compare against= has the command")
     if confirms is None:
@@ -43,7 +45,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     sweep = find_sweep(confirms)
     used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
     if used:
-        raise ConfigError(f"seed={min(used)}: sweep {sweep.id} has seen it; allowed are seeds that it has not")
+        raise ConfigError(f"seed={min(used)}: sweep {sweep.id} used this seed; must be a new one")
     tested = configurations(sweep)
     first = configuration(jobs[0].config)
     for job in jobs:
@@ -54,7 +56,9 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             nearest = min(tested, key=lambda c: len(c ^ other))
             flag = min(flag for flag, _ in nearest ^ other)
             was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
-            raise ConfigError(f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, has not; allowed is {was}")
+            raise ConfigError(
+                f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, did not train it; must be {was}"
+            )
 
 
 def answer_of(sweep: SweepFolder, tested: SweepFolder) -> bool | None:

@@ -92,7 +92,7 @@ class HydraLaunching:
         """
         workers = self.config.hydra.launcher.get("workers")
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
-            raise ConfigError(f"hydra.launcher.workers={workers}: allowed is 1 or more")
+            raise ConfigError(f"hydra.launcher.workers={workers}: must be 1 or more")
 
     def check_gives_executor(self) -> None:
         """Raises:
@@ -102,7 +102,7 @@ class HydraLaunching:
         if not name.startswith(OURS):
             raise ConfigError(
                 f"hydra/launcher ({name.rpartition('.')[2]}): a search needs one that takes jobs one by one; "
-                "allowed is hydra/launcher=local, cluster_ray or cluster_slurm"
+                "set hydra/launcher=local, cluster_ray or cluster_slurm"
             )
 
     def check(self, jobs: Sequence[Job]) -> None:

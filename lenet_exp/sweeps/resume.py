@@ -47,7 +47,7 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
             another outputs folder and names a class that is neither torch's nor this package's.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
-        raise ConfigError(f"{other[0]}: a sweep that is resumed has its jobs already; allowed are sweep.* flags")
+        raise ConfigError(f"{other[0]}: a resumed sweep keeps its jobs; only sweep.* flags may change")
     (now,) = check_jobs([given], lambda overrides: typed(compose(overrides)))
     jobs = sweep.jobs()
     if not jobs:
@@ -72,7 +72,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
     """
     if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
         allowed = "sweep.* flags, its budgets, seeds= and confirm="
-        raise ConfigError(f"{other[0]}: a search that is resumed has its space already; allowed are {allowed}")
+        raise ConfigError(f"{other[0]}: a resumed search keeps its space; only {allowed} may change")
     plan = sweep.started()
     if not lies_here(sweep):  # its overrides may name classes of somebody else, and its runs lie there
         raise ConfigError(

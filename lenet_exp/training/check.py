@@ -65,6 +65,6 @@ def _check_optimizer(config: Config) -> None:
         optimizer_state(optimizer)
     except TypeError as e:
         raise ConfigError(
-            f"optimizer={option_name(config.optimizer)}: a stopped run could not go on, since {e}; "
-            "allowed are tensors, numbers and texts"
+            f"optimizer={option_name(config.optimizer)}: a stopped run could not resume: {e}; "
+            "its state must consist of tensors, numbers and strings"
         ) from e

@@ -107,7 +107,7 @@ def choose_engine(config: Config) -> Chosen:
     why_not = why_not_native(config)
     if config.engine is EngineName.native:
         if why_not is not None:
-            raise ConfigError(f"engine=native: {why_not}; allowed is engine=auto or torch")
+            raise ConfigError(f"engine=native: {why_not}; set engine=auto or engine=torch")
         return Chosen(EngineName.native, ASKED_FOR)
     if why_not is not None:
         faster = "" if unknown(config) else "; the native engine would be several times as fast"

@@ -28,7 +28,7 @@ def choose_device(device: str) -> torch.device:
     if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
         allowed = ["auto", *(name for name, there in have.items() if there)]
         allowed += [f"cuda:{n}" for n in range(torch.cuda.device_count())]
-        raise ConfigError(f"device={device}: not on this machine; allowed is {', '.join(allowed)}")
+        raise ConfigError(f"device={device}: not found on this machine; expected one of: {', '.join(allowed)}")
     if kind == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False

@@ -30,7 +30,7 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
     if "weight_decay" in accepted:
         kwargs["weight_decay"] = weight_decay
     elif weight_decay:
-        raise ConfigError(f"regularization.weight_decay={weight_decay}: {cls.__name__} has none; allowed is 0")
+        raise ConfigError(f"regularization.weight_decay={weight_decay}: {cls.__name__} has none; must be 0")
     if "fused" in accepted:
         kwargs["fused"] = True
     _load_no_compiler()

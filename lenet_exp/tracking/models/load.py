@@ -76,7 +76,7 @@ def load_model(name: str | None, uri: str, dataset: str, trust: str | None = Non
         return TrainedModel(load_ancestor(path), path.name)
     if not re.fullmatch(r"[\w.-]+(@[\w.-]+)?", name):
         raise UserError(
-            f"trained_model={name}: allowed is a registered name, name@alias, runs:/<MLflow run id>, a .safetensors or "
+            f"trained_model={name}: must be a registered name, name@alias, runs:/<MLflow run id>, a .safetensors or "
             "a .pkl file"
         )
     model, _, alias = name.partition("@")

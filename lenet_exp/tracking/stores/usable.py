@@ -36,10 +36,10 @@ def check_store(uri: str, *, write: bool = True) -> None:
 def _check_database(uri: str, database: Path, write: bool) -> None:
     """One that is not there yet has to have a place."""
     if uri.removeprefix(SQLITE).partition("?")[0] in ("", ":memory:"):
-        _refuse(uri, "would be lost when the command ends; allowed is sqlite:///FILE")
+        _refuse(uri, "would be lost when the command ends; must be sqlite:///FILE")
     try:
         if database.is_dir():
-            _refuse(uri, "is a folder; allowed is a file")
+            _refuse(uri, "is a folder; must be a file")
         if database.exists():
             check_regular(database)
             with database.open("r+b" if write else "rb") as f:

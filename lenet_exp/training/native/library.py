@@ -140,7 +140,7 @@ class Kernels:
 def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
     for tensor, dtype in ((images, torch.float32), (labels, torch.int64), (index, torch.int64)):
         if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
-            raise ValueError(f"{tensor.dtype} on {tensor.device}: allowed is contiguous {dtype} on the CPU")
+            raise ValueError(f"{tensor.dtype} on {tensor.device}: must be contiguous {dtype} on the CPU")
     return _Batch(images.data_ptr(), labels.data_ptr(), index.data_ptr(), len(index))
 
 

@@ -99,7 +99,7 @@ def refuse_foreign(content: bytes, path: Path) -> None:
             if sum(i.file_size for i in archive.infolist()) > MAX_BYTES:
                 raise UserError(f"trained_model={path}: unpacks to more than {MAX_BYTES >> 20} MiB; refused")
             if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
-                raise UserError(f"trained_model={path}: holds the pickles {pickles}; allowed is one data.pkl; refused")
+                raise UserError(f"trained_model={path}: holds the pickles {pickles}; must hold one data.pkl")
             if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
                 raise UserError(f"trained_model={path}: its pickle has more than {MAX_PICKLE_BYTES >> 20} MiB; refused")
             operations = list(islice(pickletools.genops(archive.read(pickles[0])), MAX_OPCODES + 1))

@@ -64,7 +64,7 @@ def read_exported(path: Path) -> dict[str, Tensor]:
 def _tensors(archive: zipfile.ZipFile) -> dict[str, Tensor]:
     configs = [m for m in archive.infolist() if m.filename.endswith(f"/{CONFIG}")]
     if len(configs) != 1:
-        raise ValueError(f"holds {len(configs)} files {CONFIG}; allowed is one")
+        raise ValueError(f"holds {len(configs)} files {CONFIG}; must hold one")
     described = json.loads(_content(archive, configs[0], MAX_CONFIG_BYTES))["config"]
     folder, left, found = configs[0].filename.rpartition("/")[0], MAX_BYTES, {}
     for name, entry in described.items():

@@ -49,7 +49,7 @@ def check_trust(trust: str | None) -> None:
     ConfigError: what a person trusts is no name of a class or module.
     """
     if trust is not None and not NAME.fullmatch(trust):
-        raise ConfigError(f"trust={trust}: allowed is a class or a module, as in trust=package.module.Class")
+        raise ConfigError(f"trust={trust}: must be a class or a module, as in trust=package.module.Class")
 
 
 def check_activation(of: str, option: Any, trust: str | None) -> None:

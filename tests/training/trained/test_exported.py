@@ -72,7 +72,7 @@ def written(content: bytes) -> Callable[[Path], Path]:
 HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty": (written(b""), "not a zip file"),
     "large": (written(bytes(MAX_BYTES + 1)), "larger than 16 MiB"),
-    "two configs": (two_configs, "allowed is one"),
+    "two configs": (two_configs, "must hold one"),
     "deep config": (lambda p: archive(p, "[" * 100_000), "as torch writes"),
     "long config": (lambda p: archive(p, " " * (2**20 + 1)), "unpacks to more"),
     "no such file": (lambda p: archive(p, {"w": entry([4], [1]) | {"path_name": "../x"}}), "as torch writes"),
