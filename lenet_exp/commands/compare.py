@@ -17,8 +17,8 @@ lenet-compare: runs grouped by configuration, compared over their seeds.
   lenet-compare sweep=<id>,<id>          these sweeps together: last, ids (or first digits), MLflow run ids, folders
   lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
                                          runs of the store, in MLflow's syntax; filter= alone takes all
-  lenet-compare confirm=0.2              the line that tests the leader on fresh seeds, as many as tell a difference of
-                                         0.2 percentage points; with run=true it is run, too
+  lenet-compare confirm=0.2              prints the command that tests the leader on new seeds, as many as confirm a lead
+                                         of 0.2 percentage points with a power of 80 %; run=true runs it, too
   lenet-compare confirm=0.2 against=baseline
                                          the same against what the sweep's line trains without what it swept, or, with
                                          against='optimizer.lr=0.1 batch_size=64', with these flags; seeds=10: so many
@@ -30,13 +30,13 @@ lenet-compare: runs grouped by configuration, compared over their seeds.
   tracking.uri=      the store for filter= (MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
   experiment=        its experiment (lenet_exp)
 
-Only validation accuracy is compared. The leader is held against each other configuration: paired over common seeds,
-else by Welch's test. It was chosen by the same runs, so all pairs of configurations count (Shaffer's method); to win,
-it has to lead each other by its test alone (Gutmann and Maymin's rule). So in at most 5 of 100 comparisons is it called
-ahead of one that is as good, and in 95 of 100 all intervals of its leads hold; one that begins at 0 says "ahead" and
-no more. Its lead is still rather too large than too small. The luck is that of the seeds (and of the splits, where
-split_seed was swept) on these validation images. A configuration of which runs diverged stands after all others; while
-runs are missing, none wins.
+Only validation accuracy is compared. The leader is tested against each other configuration: paired over common seeds,
+else by Welch's test, corrected for all pairs of configurations (Shaffer's method); to win, it must lead each other by
+its own test (Gutmann and Maymin's rule). So in at most 5 of 100 comparisons the leader is called ahead of one that is
+as good, and in 95 of 100 all intervals of its leads hold. This does not hold if runs of a configuration collapse now
+and then; a run far below the others of its configuration is printed as a warning. The winner's lead is biased upwards.
+Intervals cover the variation between seeds (and splits, if split_seed was swept) on these validation images.
+Configurations with diverged runs rank last. While runs are missing, none wins.
 """
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json")
