@@ -21,11 +21,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_to_its_end, wrong
+from lenet_exp.commands.help import help_text
 from lenet_exp.config.aliases import check_aliases
 from lenet_exp.config.compose import free_tags
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
+from lenet_exp.config.schema import SCHEMAS
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, from_hydra
 from lenet_exp.machine import let_waiting_threads_sleep
 
@@ -82,12 +84,17 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
 
 
 def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:
-    """Runs or sweeps as `hydra.main` does, without its printing of errors, which only the environment would end; what
-    else there is (--help, --cfg, --info, completion) `hydra.main` does."""
+    """Runs or sweeps as `hydra.main` does, without its printing of errors, which only the environment would end, and
+    prints the help; what else there is (--cfg, --info, completion) `hydra.main` does."""
     a = arguments
-    others = (a.help, a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
+    others = (a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
     with hydra_app(job_name=config_name) as app:
         overrides = _with_search_path(a)
+        if a.help or a.help_all:
+            mode = RunMode.MULTIRUN if a.multirun else RunMode.RUN  # which refuses several values
+            composed = app.compose_config(config_name, overrides, mode, with_log_configuration=False)
+            print(help_text(composed, SCHEMAS[config_name], everything=a.help_all))
+            return
         if not any(others) and not (a.run and a.multirun):
             sweeps = a.multirun or "hydra.mode=MULTIRUN" in overrides
             run = app.multirun if sweeps else app.run
@@ -132,6 +139,7 @@ def _checked_arguments(program: str) -> Namespace:
     """
     parser = command_line_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # its own prints the usage as well
+    parser.add_argument("--help-all", action="store_true")
     parsed, unknown = parser.parse_known_args()
     dashed = [a for a in unknown if a.startswith("-")]
     if dashed:

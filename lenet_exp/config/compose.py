@@ -16,14 +16,13 @@ from yaml import YAMLError
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.explain import explain_flag, explain_hydra
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
-from lenet_exp.config.schema import ALWAYS, Config, describe_knobs, knobs, within
+from lenet_exp.config.schema import ALWAYS, Config, knobs, within
 from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.stopping import raise_stop
 
 register_resolver("lenet_exp.outputs", lambda: str(outputs_dir()))
-register_resolver("lenet_exp.flags", describe_knobs)
 
 ConfigT = TypeVar("ConfigT")
 

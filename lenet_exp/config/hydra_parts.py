@@ -10,15 +10,15 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any, Protocol, cast
 
+import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.config.conf_dir import CONF_DIR
 
 TaskFunction = Callable[[DictConfig], Any]
-HYDRA_1_3 = version("hydra-core").startswith("1.3.")
+HYDRA_1_3 = hydra.__version__.startswith("1.3.")
 VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}  # 1.4 warns of it
 
 
@@ -61,6 +61,4 @@ def command_line_parser() -> ArgumentParser:
 
 def run_as_hydra(config_name: str, task: TaskFunction) -> None:
     """Does what the command line says by `hydra.main`."""
-    import hydra
-
     hydra.main(config_path=str(CONF_DIR), config_name=config_name, **VERSION_BASE)(task)()

@@ -89,7 +89,7 @@ def knob(
     """A configuration field.
 
     Args:
-        meaning: what it does, with its unit; printed by `--help`.
+        meaning: what it does, with its unit; `--help` prints it.
         ge, gt, le, lt: its range.
         neutral: the value that leaves a run as if the field did not exist. A field at its neutral value is left out of
             the fingerprint, so new fields leave old fingerprints as they are.
@@ -162,13 +162,13 @@ class Training:
     label_smoothing: float = knob("share of each label spread over all classes", ge=0, lt=1, neutral=0.0)
     clip_norm: float | None = knob("largest norm of a step's gradient (null: any)", gt=0, neutral=None)
     ema_decay: float | None = knob(
-        "per step, of the moving average of the weights that is validated and saved (null: the weights themselves)",
+        "per-step decay of the moving average of the weights (null: off)",
         ge=0,
         lt=1,
         neutral=None,
     )
     patience: int | None = knob(
-        "epochs without a better validation accuracy before the run stops (null: never)", ge=1, neutral=None
+        "stop after this many epochs without a better validation accuracy (null: off)", ge=1, neutral=None
     )
     min_delta: float = knob("by how much it has to be better, as a fraction", ge=0, lt=1, only_with="training.patience")
 
@@ -275,39 +275,39 @@ class Config:
     batch_size: int = knob("images a step", ge=1, lt=2**63)
     num_iter_echo: int = knob("iterations between two logged step losses", ge=1, result=False)
     seed: int = knob("of weights, order, dropout, augmentation", ge=0, lt=2**63)
-    split_seed: int = knob("of the split into training and validation; its effect is in the data digests",
+    split_seed: int = knob("of the split into training and validation images",
                            ge=0, lt=2**63, result=False)  # fmt: skip
     device: str = knob(DEVICE, result=False)
     engine: EngineName = knob(
-        "what does the steps: native (compiled for this CPU), torch, auto (native where it can)",
+        "native (compiled for this CPU), torch, or auto (native where it can)",
         neutral=EngineName.auto,
         result=False,
     )
     num_threads: int | None = knob(
-        "CPU threads of a run (null: 1 under -m, else all cores; a run that goes on keeps its number)",
+        "CPU threads (null: 1 under -m, else all cores; a resumed run keeps its number)",
         ge=1,
         le=1024,
         result=False,
     )
     data_root: str = knob(
-        "folder of the data sets, torchvision's layout; default $$LENET_EXP_DATA, else data", result=False
+        "folder of the datasets, in the layout of torchvision ($LENET_EXP_DATA, else data)", result=False
     )
     model_path: str | None = knob("folder for the best model so far as safetensors (null: none)", result=False)
     n_trials: int | None = knob(
-        "search: trials in all, those of earlier starts among them (null: any)", ge=1, neutral=None, result=False
+        "search: trials in total, including those of earlier starts (null: no limit)", ge=1, neutral=None, result=False
     )
     max_epochs: int | None = knob(
-        "search: no trial begins once so many epochs are trained in all (null: any)", ge=1, neutral=None, result=False
+        "search: starts no trial after this many epochs in total (null: no limit)", ge=1, neutral=None, result=False
     )
     max_seconds: float | None = knob(
-        "search: no trial begins once it has gone on for so long in all (null: any)", gt=0, neutral=None, result=False
+        "search: starts no trial after this many seconds in total (null: no limit)", gt=0, neutral=None, result=False
     )
     seeds: int = knob(
-        "search: seeds of a configuration; all but the first only while it may be the best", ge=1, le=1000, neutral=1,
+        "search: seeds of each configuration that may be the best", ge=1, le=1000, neutral=1,
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
-        "search: at its end, tests on fresh seeds whether its best is ahead by so many percentage points (null: no)",
+        "search: lead in points to confirm on new seeds at the end (null: no)",
         gt=0, lt=100, neutral=None, result=False
     )  # fmt: skip
     search: Search = field(default_factory=Search)
@@ -334,7 +334,7 @@ class PredictConfig:
     output: str | None = knob("file for the numbers, .json or .csv (null: none)")
     device: str = knob(DEVICE)
     num_threads: int | None = knob("CPU threads (null: all cores)", ge=1)
-    data_root: str = knob("folder of the data sets, torchvision's layout; default $$LENET_EXP_DATA, else data")
+    data_root: str = knob("folder of the datasets, in the layout of torchvision ($LENET_EXP_DATA, else data)")
     tracking: Store = field(default_factory=Store)
 
 
@@ -402,12 +402,3 @@ def within(value: float, limits: dict[str, float | None]) -> bool:
         and (le is None or value <= le)
         and (lt is None or value < lt)
     )
-
-
-def describe_knobs(app: str = "train") -> str:
-    """One line a flag, for `--help` of `lenet-<app>`."""
-    lines = []
-    for name, _, f in knobs(SCHEMAS[app]):
-        limits = range_text(f.metadata["limits"])
-        lines.append(f"  {name:<29} {f.metadata['meaning']}" + (f"  [{limits}]" if limits else ""))
-    return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import yaml
 from lenet_exp.api import compose
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import knobs
+from lenet_exp.config.schema import Config, PredictConfig, knobs
 from lenet_exp.machine import versions
 from lenet_exp.training.native.library import kernels
 from tests.data.idx import MADE_UP, pictures, write_mnist_like
@@ -179,12 +180,38 @@ def test_the_version_is_lenet_exps(main, program):
     assert main("--version", program=program).stdout == f"lenet-{program} {versions()['lenet_exp']}\n"
 
 
-def test_help_explains_groups_flags_and_examples(main):
-    text = main("--help").stdout
-    groups = [p.name for p in CONF_DIR.iterdir() if p.is_dir()]
+GROUPS = {p.name for p in CONF_DIR.iterdir() if p.is_dir()}
+
+
+def listed(page: str) -> list[str]:
+    return re.findall(r"^  ([\w.]+)=", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("program", "schema", "groups"), [("train", Config, GROUPS), ("predict", PredictConfig, {"dataset"})]
+)
+def test_help_has_a_line_for_each_flag_with_its_default_and_fits_on_a_page(main, program, schema, groups):
+    page, everything = (main(asked, program=program).stdout for asked in ("--help", "--help-all"))
+    flags = {flag for flag, _, _ in knobs(schema)} | groups
+    first = {flag for flag in flags if not flag.startswith(("dataset.", "search.", "sweep."))}
+    assert flags - {*listed(everything)} == first - {*listed(page)} == set()
+    assert {flag.partition(".")[0] for flag in {*listed(everything)} - flags} <= {"activation", "optimizer"}
+    assert [flag for flag in listed(page) if flag.startswith(("dataset.", "search.", "sweep."))] == []
+    assert [len(found) for found in map(listed, (page, everything))] == [
+        len({*listed(page)}),
+        len({*listed(everything)}),
+    ]
+    assert len(page.splitlines()) <= 90
+    assert "--config-dir" in page
     options = [f.stem for f in CONF_DIR.glob("dataset/*.yaml")]
-    assert all(word in text for word in [*groups, *options, "lenet-train -m ", "--config-dir"])
-    assert all(f"\n  {flag} " in text for flag, _, _ in knobs())
+    assert all(option in page for option in options)
+
+
+def test_help_shows_the_values_that_were_given(main):
+    page = main("-m", "optimizer=adam", "optimizer.lr=0.5", "schedule=cosine", "seed=1,2", "--help").stdout
+    assert {"optimizer.eps", "optimizer.lr"} <= {*listed(page)}
+    assert all(f"\n  {given} " in page for given in ("optimizer=adam", "optimizer.lr=0.5", "schedule.shape=cosine"))
+    assert "optimizer=nope" in main("optimizer=nope", "--help").stderr
 
 
 def test_completion_offers_the_options_of_a_group(main, monkeypatch):

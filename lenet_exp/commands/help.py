@@ -1,0 +1,56 @@
+"""The help of lenet-train and lenet-predict: every flag with its default, meaning and range, by group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from lenet_exp.config.params import shown, text
+from lenet_exp.config.schema import OPTIMIZER_LIMITS, knobs, range_text, value_of
+from lenet_exp.files import Json
+
+SECOND_PAGE = {"dataset", "search", "sweep"}  # sections whose flags `--help` leaves to `--help-all`
+NOT_FLAGS = {"_target_", "name", "monotone"}  # keys of an option file that describe its class
+LONGEST_DEFAULT = 48  # characters
+
+
+def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
+    """The page that `--help` prints, or `--help-all`.
+
+    Args:
+        composed: the configuration with the given overrides, with the node `hydra`.
+        schema: the dataclass of the configuration.
+        everything: whether the flags of `SECOND_PAGE` are listed, too.
+    """
+    hydra = composed.hydra
+    node = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    values = cast(dict[str, Json], OmegaConf.to_container(node, resolve=True))
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    sections: dict[str, list[str]] = {"": []}
+    for flag, _, f in knobs(schema):
+        value = value_of(values, flag)
+        names_class = "." not in flag and isinstance(value, dict)
+        section = flag.partition(".")[0] if "." in flag or names_class else ""
+        lines = sections.setdefault(section, [])
+        if names_class:
+            meaning = f"keyword of {value.get('_target_')}"
+            limits = OPTIMIZER_LIMITS if flag == "optimizer" else {}
+            lines += [_line(f"{flag}.{k}", v, meaning, limits.get(k)) for k, v in value.items() if k not in NOT_FLAGS]
+        elif everything or section not in SECOND_PAGE:
+            lines.append(_line(flag, value, f.metadata["meaning"], f.metadata["limits"]))
+    for group, choice in hydra.runtime.choices.items():
+        if not group.startswith("hydra/"):
+            options = sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+            sections.setdefault(group, []).insert(0, _line(group, choice, f"one of: {', '.join(options)}"))
+    listed = ["\n".join(lines) for lines in sections.values() if lines]
+    return "\n\n".join([hydra.help.header, *listed, hydra.help.footer])
+
+
+def _line(flag: str, value: object, meaning: str, limits: dict[str, float | None] | None = None) -> str:
+    default = shown(value) if isinstance(value, list | dict) else text(value)
+    if len(default) > LONGEST_DEFAULT:
+        default = f"{default[:LONGEST_DEFAULT]}..."
+    bounds = range_text(limits or {})
+    return f"  {f'{flag}={default}':<30}  {meaning}" + (f"  [{bounds}]" if bounds else "")
