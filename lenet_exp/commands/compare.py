@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from lenet_exp.commands.literal import parse, run_command, yes_or_no
+from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, one_of
 from lenet_exp.files import asked_path
 from lenet_exp.waiting import say_at_work
@@ -40,6 +40,7 @@ Configurations with diverged runs rank last. While runs are missing, none wins.
 """
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json")
+BY = ("best", "last")  # as in comparison/group.py, which imports numpy
 KNOWN: dict[str, str | None] = {
     "sweep": None,
     "filter": None,
@@ -58,10 +59,10 @@ def compare(arguments: list[str]) -> int:
     """The exit status of `lenet-compare <arguments>`."""
     values = parse(arguments, KNOWN)
     output = None if values["output"] is None else asked_path(values["output"], FORMATS)
-    points, run = _points(values["confirm"]), yes_or_no("run", values["run"])
+    points, run = _points(values["confirm"]), values["run"] == "true"
     if run and points is None:
         raise ConfigError("run=true: runs a confirmation, and needs confirm=; allowed is confirm=0.2, for instance")
-    seeds = _seeds(values["seeds"])
+    seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], BY)
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
         raise ConfigError(f"{alone}={values[alone]}: is of a confirmation; allowed with confirm=0.2, for instance")
     others = [key for key in ("by", "experiment") if values[key] != KNOWN[key]]
@@ -91,7 +92,7 @@ def compare(arguments: list[str]) -> int:
         values["filter"],
         values["tracking.uri"],
         values["experiment"] or "",
-        By(one_of("by", values["by"], list(By))),
+        By(by),
     )
     if output is not None:
         say_at_work(f"comparing; then {output} is written")
@@ -116,10 +117,10 @@ def _points(value: str | None) -> float | None:
 
 
 def _seeds(value: str | None) -> int | None:
-    from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS
-
     if value is None:
         return None
+    from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS
+
     if not re.fullmatch(r"\d{1,4}", value) or not LEAST_SEEDS <= int(value) <= MOST_SEEDS:
         raise ConfigError(f"seeds={value}: allowed is a whole number >= {LEAST_SEEDS} and <= {MOST_SEEDS:,}")
     return int(value)
@@ -127,4 +128,4 @@ def _seeds(value: str | None) -> int | None:
 
 def main() -> None:
     """The command lenet-compare."""
-    run_command("lenet-compare", USAGE, compare)
+    run_command("lenet-compare", USAGE, compare, completions(KNOWN, sweep=("", "last"), by=BY))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from lenet_exp.commands.ending import EXIT_FAILED
-from lenet_exp.commands.literal import parse
 from lenet_exp.errors import ConfigError
 
 
-def du(arguments: list[str]) -> int:
+def du() -> int:
     """The exit status of `lenet-sweep du`."""
-    parse(arguments, {})
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.usage import print_usage
 
@@ -20,9 +18,8 @@ def du(arguments: list[str]) -> int:
     return 0
 
 
-def clean(arguments: list[str]) -> int:
+def clean() -> int:
     """The exit status of `lenet-sweep clean`."""
-    parse(arguments, {})
     from lenet_exp.amounts import number_of
     from lenet_exp.folders.secrets import clean as remove_secrets
     from lenet_exp.outputs import outputs_dir

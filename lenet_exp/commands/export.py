@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.config.check import check_name
+from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.errors import one_of, printable
 from lenet_exp.files import asked_path
 
@@ -73,4 +74,5 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """The command lenet-export."""
-    run_command("lenet-export", USAGE, run)
+    datasets = sorted(file.stem for file in CONF_DIR.glob("dataset/*.yaml"))
+    run_command("lenet-export", USAGE, run, completions(FLAGS, format=FORMATS, dataset=datasets))

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from lenet_exp.commands.ending import run_to_its_end
 from lenet_exp.errors import ConfigError, nearest, one_of
+
+YES_OR_NO = ("true", "false")
+INSTALL = ["-sc", "install=bash"]  # as of the commands that are Hydra apps
+# Hydra's script changes COMP_WORDBREAKS, too: `=` is part of a word.
+BASH = """\
+COMP_WORDBREAKS=${{COMP_WORDBREAKS//=}}
+complete -o nospace -o default -W '{words}' {program}"""
 
 
 def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, str | None]:
     """The values of `known` flags, with their defaults.
 
     Raises:
-        ConfigError: an argument is no `key=value` of a known key.
+        ConfigError: an argument is no `key=value` of a known key, or a flag is neither true nor false.
     """
     values = dict(known)
     for argument in arguments:
@@ -23,26 +30,34 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
             hint = nearest(key.lstrip("-"), known)
             allowed = "allowed is " + ", ".join(f"{k}=" for k in known) if known else "nothing is allowed here"
             raise ConfigError(f"{argument}: {allowed}" + (f"; did you mean {hint}=?" if hint else ""))
+        if known[key] in YES_OR_NO:
+            one_of(key, value, YES_OR_NO)
         values[key] = value
     return values
 
 
-def yes_or_no(flag: str, value: str | None) -> bool:
-    """Of a flag that is true or false.
+def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> list[str]:
+    """What a shell completes: `flag=`, or `flag=value` for each value of a flag that has few.
 
-    Raises:
-        ConfigError: it is neither.
+    Args:
+        choices: the values of such flags; those of flags that are true or false are known.
     """
-    return one_of(flag, value, ("true", "false")) == "true"
+    values: dict[str, Sequence[str]] = {flag: YES_OR_NO for flag, default in known.items() if default in YES_OR_NO}
+    values |= choices
+    return [f"{flag}={value}" for flag in known for value in values.get(flag, ("",))]
 
 
-def run_command(program: str, usage: str, main: Callable[[list[str]], int]) -> NoReturn:
-    """Runs `main` with the arguments, or prints `usage`; leaves with the exit status."""
+def run_command(program: str, usage: str, main: Callable[[list[str]], int], completed: Sequence[str] = ()) -> NoReturn:
+    """Runs `main` with the arguments, prints `usage`, or prints the script that has bash complete the words
+    `completed`; leaves with the exit status."""
 
     def work() -> int:
         arguments = sys.argv[1:]
         if any(a in {"-h", "--help"} for a in arguments):
             print(usage.strip())
+            return 0
+        if arguments == INSTALL:
+            print(BASH.format(words=" ".join(completed), program=program))
             return 0
         return main(arguments)
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import shlex
 
-from lenet_exp.commands.literal import parse, yes_or_no
 from lenet_exp.errors import ConfigError
 
 KNOWN: dict[str, str | None] = {"sweep": None, "experiment": None, "run": None, "dry_run": "true", "mlflow": "true"}
 WHAT = ("sweep", "experiment", "run")
 
 
-def rm(arguments: list[str]) -> int:
-    """The exit status of `lenet-sweep rm <arguments>`."""
-    values = parse(arguments, KNOWN)
+def rm(values: dict[str, str | None]) -> int:
+    """The exit status of `lenet-sweep rm` with the values of its flags."""
     named = [(key, value) for key in WHAT if (value := values[key]) is not None]
     if len(named) != 1:
         typed = ", ".join(f"{key}=" for key, _ in named) or "(nothing)"
         raise ConfigError(f"rm {typed}: allowed is one of sweep=, experiment=, run=")
     ((key, which),) = named
-    dry_run, mlflow = (yes_or_no(flag, values[flag]) for flag in ("dry_run", "mlflow"))
+    dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
     from lenet_exp.removal.remove import remove, show
     from lenet_exp.removal.units import find_unit
 

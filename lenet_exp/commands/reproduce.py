@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_exp.commands.literal import parse, run_command, yes_or_no
+from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
 USAGE = """
@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     which, checks, uri = values["run"], values["check"], values["tracking.uri"]
     if not which:
         raise ConfigError("run=: allowed is a run folder or its id, an MLflow run id, or champion:<data set>")
-    checking = yes_or_no("check", checks)
+    checking = checks == "true"
     from lenet_exp.addresses import default_uri
     from lenet_exp.config.check import check_store
     from lenet_exp.reports.terminal.progress import log_to_console
@@ -62,4 +62,4 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """The command lenet-reproduce."""
-    run_command("lenet-reproduce", USAGE, run)
+    run_command("lenet-reproduce", USAGE, run, completions(KNOWN))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lenet_exp.commands.disk import clean, du
 from lenet_exp.commands.ending import EXIT_FAILED
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import completions, parse, run_command
+from lenet_exp.commands.removal import KNOWN as OF_REMOVAL
 from lenet_exp.commands.removal import rm
 from lenet_exp.errors import ConfigError, nearest
 
@@ -29,7 +30,17 @@ What MLflow has not got yet of those that ended is delivered by lenet-sync.
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep: lenet-train -m sweep.resume=last
 """
 
-ACTIONS = ("list", "status", "watch", "stop", "clean", "du", "rm")
+OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
+FLAGS: dict[str, dict[str, str | None]] = {
+    "list": {},
+    "status": OF_SWEEP,
+    "watch": OF_SWEEP,
+    "stop": OF_SWEEP,
+    "clean": {},
+    "du": {},
+    "rm": OF_REMOVAL,
+}
+ACTIONS = tuple(FLAGS)
 
 
 def run(arguments: list[str]) -> int:
@@ -41,16 +52,17 @@ def run(arguments: list[str]) -> int:
             f"{action}: allowed is {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}"
             + (f"; did you mean {hint}?" if hint else "")
         )
+    values = parse(arguments[1:], FLAGS[action])
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
     if action == "rm":
-        return rm(arguments[1:])
+        return rm(values)
     if action == "du":
-        return du(arguments[1:])
+        return du()
     if action == "clean":
-        return clean(arguments[1:])
-    return _look_after(action, parse(arguments[1:], {} if action == "list" else {"sweep": "last"}))
+        return clean()
+    return _look_after(action, values)
 
 
 def _look_after(action: str, values: dict[str, str | None]) -> int:
@@ -86,4 +98,4 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
 
 def main() -> None:
     """The command lenet-sweep."""
-    run_command("lenet-sweep", USAGE, run)
+    run_command("lenet-sweep", USAGE, run, [*ACTIONS, *completions(OF_REMOVAL, sweep=("", "last"))])

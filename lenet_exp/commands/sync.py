@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError
 
 USAGE = """
@@ -66,4 +66,4 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """The command lenet-sync."""
-    run_command("lenet-sync", USAGE, run)
+    run_command("lenet-sync", USAGE, run, completions(KNOWN, sweep=("", "last")))

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.commands.literal import parse, run_command, yes_or_no
+from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.commands.streams import show
 from lenet_exp.errors import ConfigError, nearest, printable
 
@@ -60,7 +60,9 @@ ALL = "all"
 def run(arguments: list[str]) -> int:
     """The exit status of `lenet-ui <arguments>`."""
     values = parse(arguments, KNOWN)
-    browser, port, host = yes_or_no("open", values["open"]), _port(values["port"]), str(values["host"])
+    browser, port, host = values["open"] == "true", _port(values["port"]), str(values["host"])
+    if values["token"]:
+        _token(values["token"])
     from lenet_exp.addresses import hide_password, store_name
     from lenet_exp.reports.terminal.progress import log_to_console
     from lenet_exp.stopping import graceful
@@ -227,7 +229,7 @@ def _port(value: str | None) -> int:
 
 def main() -> None:
     """The command lenet-ui."""
-    run_command("lenet-ui", USAGE, run)
+    run_command("lenet-ui", USAGE, run, completions(KNOWN, sweep=("", "last", ALL)))
 
 
 if __name__ == "__main__":

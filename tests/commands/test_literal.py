@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
 import pytest
 
+from lenet_exp.commands.compare import BY
 from lenet_exp.commands.literal import parse, run_command
+from lenet_exp.comparison.group import By
 from lenet_exp.errors import ConfigError
 
 KNOWN = {"sweep": "last", "output": None}
@@ -75,3 +78,30 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback():
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 0
+
+
+COMPLETED = {
+    "compare": {"sweep=", "sweep=last", "by=best", "by=last", "run=true", "run=false", "output=", "tracking.uri="},
+    "sweep": {"list", "rm", "sweep=last", "dry_run=true", "dry_run=false", "mlflow=false"},
+    "sync": {"sweep=last", "run=", "tracking.uri="},
+    "ui": {"sweep=all", "open=true", "port=", "host=", "token="},
+    "reproduce": {"run=", "check=true", "data_root="},
+    "export": {"format=onnx", "format=pt2", "dataset=mnist", "output="},
+}
+
+
+@pytest.mark.parametrize("program", COMPLETED)
+def test_bash_completes_flags_and_their_few_values(program, main):
+    """By `complete`, in a shell where `=` is part of a word."""
+    script = main("-sc", "install=bash", program=program).stdout
+    told = f'{script}\ncomplete -p lenet-{program}; echo "$COMP_WORDBREAKS"'
+    done = subprocess.run(["bash", "-c", told], capture_output=True, text=True, check=True)
+    command, breaks = done.stdout.split("\n", 1)
+    words = shlex.split(command)
+    assert COMPLETED[program] <= {*words[words.index("-W") + 1].split()}
+    assert words[-1] == f"lenet-{program}"
+    assert "=" not in breaks
+
+
+def test_what_a_comparison_is_by_is_listed_without_loading_it():
+    assert list(By) == list(BY)
