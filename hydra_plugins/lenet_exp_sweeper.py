@@ -16,8 +16,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_exp.errors import RunsFailed
-from lenet_exp.waiting import say_waiting
+from lenet_exp.errors import ConfigError, RunsFailed
+from lenet_exp.waiting import counted, say_waiting
 
 if TYPE_CHECKING:
     from lenet_exp.config.quick import Compose
@@ -61,15 +61,11 @@ class GridSweeper(Sweeper):
         self.config = config
 
     def sweep(self, arguments: list[str]) -> list[object]:
-        say_waiting("loading torch")
         from lenet_exp.config.hydra_parts import HYDRA_1_3
-        from lenet_exp.reports.terminal.progress import log_to_console
-        from lenet_exp.sweeps.resume import is_resumed
 
-        log_to_console()
         given = [*(f"{flag}={values}" for flag, values in self.params.items()), *arguments]
         try:
-            if is_resumed(given):
+            if any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given):
                 self.resume(given)
             else:
                 self.start(given)
@@ -80,23 +76,34 @@ class GridSweeper(Sweeper):
         return []
 
     def start(self, given: list[str]) -> None:
-        from lenet_exp.sweeps.grid import plan_grid, train_grid
+        from lenet_exp.config.grid import compose_jobs, span
+        from lenet_exp.config.quick import QuickComposer
 
         flags = cast(Mapping[str, object], OmegaConf.to_container(self.config.sweep, resolve=True))
         zipped, skipped, most = (flags.get(flag) for flag in ("zip", "skip", "max_jobs"))
-        plan = plan_grid(self.parsed(given), self.compose, zipped=zipped, skipped=skipped, max_jobs=most)
-        self.launching.check_workers()
+        parsed = self.parsed(given)
+        jobs = span(parsed, zipped, most, skipped)
+        swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
+        without = None if self.params else self.config  # which lacks `params`
+        quick = QuickComposer(self.compose, without=without, swept=swept)
+        configs = compose_jobs(jobs, quick.config, lambda each: counted(each, "composing"))
+        self.check_workers()
+        self.load()
+        from lenet_exp.sweeps.grid import plan_grid, train_grid
+
+        plan = plan_grid(parsed, jobs, configs)
         train_grid(plan, self.launching)
 
     def resume(self, given: list[str]) -> None:
         """Goes on with a grid or a search, whichever sweeper is configured now."""
+        self.load()
         from lenet_exp.sweeps import resume
         from lenet_exp.sweeps.grid import train_grid
 
         sweep, now = resume.resumed_sweep(given, self.compose)
         if sweep.started().search is None:
             plan = resume.plan_resumed(sweep, given, self.compose)
-            self.launching.check_workers()
+            self.check_workers()
             train_grid(plan, self.launching)
         else:
             planned = self.plan_search(resume.search_overrides(sweep, now, given))
@@ -110,7 +117,7 @@ class GridSweeper(Sweeper):
         from lenet_exp.searches.plan import plan_search
 
         self.launching.check_gives_executor()
-        self.launching.check_workers()
+        self.check_workers()
         return plan_search(self.parsed(given), self.compose)
 
     def search(self, planned: "Planned", command: str) -> None:
@@ -126,6 +133,21 @@ class GridSweeper(Sweeper):
         where = [o for o in self.config.hydra.overrides.hydra if o.lstrip("+").startswith(OF_LAUNCHER)]
         if confirm_search(planned, where) or failed:
             raise RunsFailed
+
+    def load(self) -> None:
+        """Lets log lines reach the terminal; what is imported next takes seconds."""
+        say_waiting("loading torch")
+        from lenet_exp.reports.terminal.progress import log_to_console
+
+        log_to_console()
+
+    def check_workers(self) -> None:
+        """Raises:
+        ConfigError: `hydra.launcher.workers` is no number of processes.
+        """
+        workers = self.config.hydra.launcher.get("workers")
+        if workers is not None and not (isinstance(workers, int) and workers >= 1):
+            raise ConfigError(f"hydra.launcher.workers={workers}: allowed is 1 or more")
 
     def parsed(self, given: list[str]) -> list[Override]:
         return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(given)
@@ -147,6 +169,10 @@ class SearchSweeper(GridSweeper):
     name = "search"
 
     def start(self, given: list[str]) -> None:
+        from lenet_exp.config.space import check_space
+
+        check_space(self.parsed(given), self.config)
+        self.load()
         from lenet_exp.machine import command_line
 
         self.search(self.plan_search(given), command_line())

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+FIRST_SECONDS = 5.0  # before the first line
+LINE_SECONDS = 30.0  # between lines
+
+T = TypeVar("T")
 
 
 def say_at_work(what: str) -> None:
@@ -15,3 +23,13 @@ def say_waiting(what: str) -> None:
     """Print what takes a while if stderr is a terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         say_at_work(what)
+
+
+def counted(items: Sequence[T], what: str) -> Iterator[T]:
+    """Yields the items; if that takes long, prints the progress after 5 s, then every 30 s."""
+    due = time.monotonic() + FIRST_SECONDS
+    for n, item in enumerate(items):
+        if time.monotonic() > due:
+            say_at_work(f"{what}: {n} of {len(items)} jobs")
+            due = time.monotonic() + LINE_SECONDS
+        yield item

@@ -8,22 +8,22 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lenet_exp.commands.app import run_app
+from lenet_exp.config.check import check_ranges
+from lenet_exp.config.compose import typed_as
+from lenet_exp.config.schema import PredictConfig
 from lenet_exp.waiting import say_waiting
 
 
 def predict(cfg: DictConfig) -> float:
     """Hydra's task. Returns the test accuracy (fraction), NaN for pictures."""
+    config = typed_as(PredictConfig, cfg)
+    check_ranges(config)  # before torch is loaded
     say_waiting("loading torch")
-    from lenet_exp.config.check import check_ranges
-    from lenet_exp.config.compose import typed_as
-    from lenet_exp.config.schema import PredictConfig
     from lenet_exp.prediction.answer import answer_pictures, answer_test_set
     from lenet_exp.prediction.leader import answer_leaders, best_of_leader
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
-    config = typed_as(PredictConfig, cfg)
-    check_ranges(config)
     if config.sweep is None:
         return answer_pictures(config) if config.images else answer_test_set(config)
     chosen = any(o.startswith(("dataset=", "dataset.")) for o in HydraConfig.get().overrides.task)

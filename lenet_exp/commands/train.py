@@ -11,6 +11,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lenet_exp.commands.app import run_app
+from lenet_exp.config.check import check_flags
+from lenet_exp.config.compose import typed
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
 from lenet_exp.waiting import say_waiting
 
@@ -20,12 +22,12 @@ def train(cfg: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    config = typed(cfg)
+    check_flags(config)  # before torch is loaded
     say_waiting("loading torch")
-    from lenet_exp.config.compose import typed
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
-    config = typed(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return train_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
     if config.sweep.resume is not None:

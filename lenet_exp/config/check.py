@@ -5,12 +5,21 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import Field
-from typing import Any
 from urllib.parse import urlsplit
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.config.schema import Config, Dataset, PredictConfig, Reader, Shape, knobs, range_text, value_of, within
+from lenet_exp.config.schema import (
+    OPTIMIZER_LIMITS,
+    Config,
+    Dataset,
+    PredictConfig,
+    Reader,
+    Shape,
+    knobs,
+    range_text,
+    value_of,
+    within,
+)
 from lenet_exp.config.search import check_no_search
 from lenet_exp.config.tags import check_tags
 from lenet_exp.errors import ConfigError, nearest
@@ -34,6 +43,7 @@ def check_flags(config: Config) -> None:
     check_no_search(config)
     _check_tags(config.tracking.tags)
     _check_schedule(config)
+    _check_optimizer(config)
     _check_monotone(config)
     check_tags(config.tracking.tags)
 
@@ -43,13 +53,22 @@ def check_ranges(config: Config | PredictConfig) -> None:
     ConfigError: a number is out of its range, or the store's address is none.
     """
     for flag, _, f in knobs(type(config)):
-        _check_range(flag, value_of(config, flag), f)
+        _check_range(flag, value_of(config, flag), f.metadata["limits"])
     _check_device(config.device)
     _check_threads(config.num_threads)
     check_store(config.tracking.uri)
     check_name("dataset.name", config.dataset.name)
     _check_experiment(config.tracking.experiment)
     _check_dataset(config.dataset)
+
+
+def check_value(flag: str, value: object) -> None:
+    """Raises:
+    ConfigError: it is a number out of the range of a flag.
+    """
+    limits = {f"optimizer.{key}": limits for key, limits in OPTIMIZER_LIMITS.items()}
+    limits |= {name: f.metadata["limits"] for name, _, f in knobs()}
+    _check_range(flag, value, limits.get(flag, {}))
 
 
 def check_name(flag: str, name: str) -> None:
@@ -101,8 +120,7 @@ def _check_dataset(dataset: Dataset) -> None:
         )
 
 
-def _check_range(flag: str, value: Any, f: Field[Any]) -> None:
-    limits = f.metadata["limits"]
+def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if not within(value, limits):
@@ -153,6 +171,16 @@ def _check_schedule(config: Config) -> None:
         raise ConfigError(f"schedule.warmup={s.warmup}: allowed is 0 with schedule=constant; {_WARM}")
     if s.shape is Shape.step and not s.final:
         raise ConfigError(f"schedule.final={s.final}: allowed is > 0 with schedule=step, whose falls are equal ratios")
+
+
+def _check_optimizer(config: Config) -> None:
+    """Keywords that many optimizers share; those of one class are checked in config/targets.py, which loads torch."""
+    for key in config.optimizer.keys() & OPTIMIZER_LIMITS.keys():
+        flag, value = f"optimizer.{key}", config.optimizer[key]
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, str | bool):
+                raise ConfigError(f"{flag}={value}: must be a number")
+            _check_range(flag, number, OPTIMIZER_LIMITS[key])
 
 
 def _check_monotone(config: Config) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
+from lenet_exp.addresses import hide_password
+from lenet_exp.config.check import check_flags
 from lenet_exp.config.params import shown
+from lenet_exp.config.schema import Config
 from lenet_exp.config.skip import without_skipped
 from lenet_exp.errors import ConfigError, nearest
 
+Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
 Together = list[list[str]]  # sets of flags, each of which takes its values side by side
 
 LUCK = {"seed", "split_seed"}
@@ -45,6 +49,33 @@ def span(overrides: Sequence[Override], zipped: object, most: object, skipped: o
         given = " ".join(str(o.input_line) for o in overrides)
         raise ConfigError(f"{given}: a sweep over no value; allowed is one or more")
     return without_skipped(jobs, skipped, columns)
+
+
+def compose_jobs(
+    jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config], each: Each = iter
+) -> list[Config]:
+    """The typed configuration of every job, its flags checked; torch is not needed.
+
+    Args:
+        compose: makes the configuration of the overrides of a job.
+        each: yields the jobs, and may show the progress.
+
+    Raises:
+        ConfigError: of the first job that is wrong, with its overrides.
+    """
+    configs = []
+    for overrides in each(jobs):
+        try:
+            configs.append(compose(list(overrides)))
+            check_flags(configs[-1])
+        except ConfigError as e:
+            raise ConfigError(f"{e}{which_job(overrides, jobs)}") from e
+    return configs
+
+
+def which_job(overrides: Sequence[str], jobs: Sequence[object]) -> str:
+    """The overrides of a job for an error message; empty if there is only one job."""
+    return f" (job: {hide_password(' '.join(overrides))})" if len(jobs) > 1 else ""
 
 
 def check_size(

@@ -7,9 +7,8 @@ taken away, what others refer to) is composed by Hydra as ever; so is what is wr
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -51,10 +50,16 @@ class _Base:
 class QuickComposer:
     """Args:
     compose: what Hydra makes of overrides.
+    without: what it made of all overrides but the swept ones, if that is known.
+    swept: the keys of the swept ones.
     """
 
-    def __init__(self, compose: Compose) -> None:
+    def __init__(
+        self, compose: Compose, *, without: DictConfig | None = None, swept: Collection[str] = frozenset()
+    ) -> None:
         self._compose = compose
+        self._without = without
+        self._swept = swept
         self._bases: dict[tuple[str, ...], _Base | None] = {}
 
     def config(self, overrides: Sequence[str]) -> Config:
@@ -69,11 +74,14 @@ class QuickComposer:
         if not any(_touch(other, one) for other in others for one in plains):
             base = self._base(others)
             if base is not None and all(_is_leaf(base.written, one.path) for one in plains):
-                values = base.values
+                values, written = base.values, base.written
                 for one in plains:
                     values = _put(values, one.path, one.value)
-                with contextlib.suppress(ValueError):  # what needs converting: Hydra and the schema say
+                    written = _put(written, one.path, one.value)
+                try:
                     return from_plain(values)
+                except ValueError:  # the value must be converted, or is wrong
+                    return typed(written)
         return typed(self._compose(list(overrides)))
 
     def _base(self, others: tuple[str, ...]) -> _Base | None:
@@ -81,7 +89,8 @@ class QuickComposer:
         if others not in self._bases:
             self._bases[others] = None
             try:
-                node = self._compose(list(others))
+                varies = any(o.partition("=")[0] in self._swept for o in others)
+                node = self._compose(list(others)) if self._without is None or varies else self._without
                 node = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
                 written = OmegaConf.to_container(node, resolve=False)
                 if not _refers(written):

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
+from omegaconf import DictConfig
 
+from lenet_exp.config.check import check_ranges, check_value
+from lenet_exp.config.compose import typed
+from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.search import FLAGS
 from lenet_exp.errors import ConfigError, nearest
 
@@ -129,6 +133,21 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
     if name.startswith(WHOLE_SWEEP):
         raise ConfigError(f"{typed}: is of the search as a whole; allowed is one value")
     return Flag(key, _values(override, typed), name in groups, typed)
+
+
+def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
+    """Checks the types and ranges of what is fixed in a search, and the ends of what is searched; torch is not needed.
+
+    Args:
+        composed: the configuration without what is searched.
+
+    Raises:
+        ConfigError: one of them is wrong.
+    """
+    check_ranges(typed(composed))
+    for flag in (flag_of(o, config_groups()) for o in overrides if o.is_sweep_override()):
+        for end in flag.values.ends:
+            check_value(flag.name, end)
 
 
 def _values(override: Override, typed: str) -> Values:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lenet_exp.config.schema import OPTIMIZER_LIMITS, Option, range_text, within
+from lenet_exp.config.schema import Option, within
 from lenet_exp.errors import ConfigError, nearest
 
 # Keywords that say how an optimizer's step is executed; the harness picks the fastest that the device has.
@@ -52,7 +52,6 @@ def keywords(group: str, option: Option) -> Option:
             continue
         if group == "optimizer" and key == "momentum" and key not in accepted:
             _checked("optimizer.momentum", value, 0.0)
-            _check_range("optimizer.momentum", value, OPTIMIZER_LIMITS["momentum"])
             continue
         if key in EXECUTION_KEYWORDS | {"params"} or (group == "optimizer" and key == "weight_decay"):
             where = "regularization.weight_decay" if key == "weight_decay" else "the harness itself"
@@ -64,8 +63,6 @@ def keywords(group: str, option: Option) -> Option:
                 + (f"; did you mean {hint}?" if hint else f"; it has {', '.join(k for k in accepted if k != 'params')}")
             )
         found[key] = _checked(f"{group}.{key}", value, accepted[key].default)
-        if group == "optimizer" and key in OPTIMIZER_LIMITS:
-            _check_range(f"{group}.{key}", value, OPTIMIZER_LIMITS[key])
     return found
 
 
@@ -117,12 +114,6 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
             )
         return tuple(float(v) for v in numbers)
     return value
-
-
-def _check_range(flag: str, value: Any, limits: dict[str, float | None]) -> None:
-    for number in value if isinstance(value, list | tuple) else [value]:
-        if _is_number(number) and not within(number, limits):
-            raise ConfigError(f"{flag}={value}: allowed is {range_text(limits)}")
 
 
 def _is_number(value: Any) -> bool:

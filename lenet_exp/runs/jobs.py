@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lenet_exp.addresses import frozen_uri, hide_password, sqlite_path, store_uri
 from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.fingerprint import fingerprint
+from lenet_exp.config.grid import which_job
 from lenet_exp.config.names import job_name, swept_values
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, EngineName, Tracking
@@ -28,8 +29,6 @@ from lenet_exp.training.engine import Chosen, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device, threads_count
 
 log = logging.getLogger("lenet_exp")
-
-Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
 
 
 def lone_job(config: Config, name: str | None = None) -> Job:
@@ -51,30 +50,21 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     return replace(job, name=name or described)
 
 
-def check_jobs(
-    jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config], each: Each = iter
-) -> list[Config]:
-    """The typed configuration of every job.
-
-    Args:
-        each: yields the jobs, and may tell how far it is.
+def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+    """Checks all jobs of a sweep, given their overrides and configurations.
 
     Raises:
         ConfigError: of the first job that is wrong, with its overrides.
     """
-    configs = []
-    for overrides in each(jobs):
+    for overrides, config in zip(jobs, configs, strict=True):
         try:
-            config = compose(list(overrides))
             check_config(config)
             choose_device(config.device)
             choose_engine(config)
         except ConfigError as e:
-            raise ConfigError(f"{e}{_which(overrides, jobs)}") from e
-        configs.append(config)
+            raise ConfigError(f"{e}{which_job(overrides, jobs)}") from e
     check_one_sweep(configs)
     _check_store(configs[0].tracking)
-    return configs
 
 
 def check_one_sweep(configs: Sequence[Config]) -> None:
@@ -95,10 +85,6 @@ def _check_store(tracking: Tracking) -> None:
         check_store(uri)
 
 
-def _which(overrides: Sequence[str], jobs: Sequence[object]) -> str:
-    return f" (job: {hide_password(' '.join(overrides))})" if len(jobs) > 1 else ""
-
-
 def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[Job]:
     """Freezes checked jobs. Reads their data sets, whose digests are part of the fingerprints.
 
@@ -110,7 +96,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
         try:
             fingerprints.append(fingerprint(config, data_digests(config)))
         except UserError as e:
-            raise type(e)(f"{e}{_which(overrides, jobs)}") from e
+            raise type(e)(f"{e}{which_job(overrides, jobs)}") from e
     groups, found = set(config_groups()), []
     chosen = [choose_engine(config) for config in configs]
     runs = _run_ids([replace(c, engine=e.engine) for c, e in zip(configs, chosen, strict=True)], fingerprints)

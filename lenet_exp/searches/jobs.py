@@ -70,7 +70,9 @@ class JobMaker:
         ConfigError: it can't be composed, or is no configuration.
         """
         try:
-            (config,) = check_jobs([self.overrides(values)], self._quick.config)
+            overrides = self.overrides(values)
+            config = self._quick.config(overrides)
+            check_jobs([overrides], [config])
         except ConfigError as e:
             said = " ".join(f"{key}={text}" for key, text in values.items())
             raise ConfigError(f"{e} (with {said})") from e

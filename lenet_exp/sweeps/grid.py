@@ -12,15 +12,14 @@ from hydra.core.override_parser.types import Override
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.compose import composed, composing, free_tags, typed
-from lenet_exp.config.grid import span
-from lenet_exp.config.quick import Compose, QuickComposer
+from lenet_exp.config.grid import compose_jobs, span
+from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, RunsFailed
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.machine import command_line
 from lenet_exp.outputs import check_outputs
-from lenet_exp.reports.terminal.progress import counted
 from lenet_exp.runs.jobs import check_jobs, engine_words, freeze_jobs, without_momentum
 from lenet_exp.sweeps.confirms import check_fresh
 from lenet_exp.sweeps.detach import check_detachable, detach
@@ -51,21 +50,19 @@ class GridPlan:
     notes: list[str] = field(default_factory=list)
 
 
-def plan_grid(
-    overrides: Sequence[Override], compose: Compose, *, zipped: object, skipped: object, max_jobs: object
-) -> GridPlan:
-    """Composes, checks and freezes all jobs of a grid.
+def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> GridPlan:
+    """Checks and freezes all jobs of a grid.
 
     Args:
-        zipped, skipped, max_jobs: `sweep.zip`, `sweep.skip` and `sweep.max_jobs`, which are not checked yet.
+        overrides: that span the grid.
+        jobs: the overrides of each job.
+        configs: the configuration of each job, its flags checked.
 
     Raises:
         ConfigError, DataError, StoreError: a job is wrong, or can't be trained.
-        HydraException: a configuration can't be composed.
     """
-    jobs = span(overrides, zipped, max_jobs, skipped)
+    check_jobs(jobs, configs)
     swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-    configs = check_jobs(jobs, QuickComposer(compose).config, lambda each: counted(each, "composing"))
     frozen = freeze_jobs(swept, jobs, configs)
     check_fresh(configs[0], frozen)
     lines = [str(o.input_line) for o in overrides]
@@ -127,7 +124,9 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
         for flag in ("resume", "detach"):
             if getattr(flags, flag):
                 raise ConfigError(f"sweep.{flag}={getattr(flags, flag)}: not from Python; lenet-train -m has it")
-        plan = plan_grid(parsed, composed, zipped=flags.zip, skipped=flags.skip, max_jobs=flags.max_jobs)
+        jobs = span(parsed, flags.zip, flags.max_jobs, flags.skip)
+        configs = compose_jobs(jobs, QuickComposer(composed).config)
+        plan = plan_grid(parsed, jobs, configs)
         with contextlib.suppress(RunsFailed):  # which of them stands in the comparison
             train_grid(plan, LocalLaunching())
     return None if plan.config.sweep.dry_run else plan.sweep

@@ -86,14 +86,6 @@ class HydraLaunching:
     context: HydraContext
     config: DictConfig
 
-    def check_workers(self) -> None:
-        """Raises:
-        ConfigError: `hydra.launcher.workers` is no number of processes.
-        """
-        workers = self.config.hydra.launcher.get("workers")
-        if workers is not None and not (isinstance(workers, int) and workers >= 1):
-            raise ConfigError(f"hydra.launcher.workers={workers}: must be 1 or more")
-
     def check_gives_executor(self) -> None:
         """Raises:
         ConfigError: the launcher takes only lists of jobs, and a search makes its jobs one by one.

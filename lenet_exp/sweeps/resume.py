@@ -24,11 +24,6 @@ RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `s
 OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # what it may be given, too
 
 
-def is_resumed(given: Sequence[str]) -> bool:
-    """Whether `sweep.resume=` is among these overrides."""
-    return any(o.lstrip("+").startswith("sweep.resume=") and not o.endswith("=null") for o in given)
-
-
 def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
     """The sweep that `sweep.resume=` names, and the configuration of what was given now.
 
@@ -48,7 +43,8 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
         raise ConfigError(f"{other[0]}: a resumed sweep keeps its jobs; only sweep.* flags may change")
-    (now,) = check_jobs([given], lambda overrides: typed(compose(overrides)))
+    now = typed(compose(list(given)))
+    check_jobs([given], [now])
     jobs = sweep.jobs()
     if not jobs:
         raise ConfigError(f"sweep.resume={now.sweep.resume}: it has no jobs; the line that started it makes them")

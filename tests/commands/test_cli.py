@@ -169,6 +169,56 @@ def test_looking_imports_nothing_heavy(workdir, arguments):
     assert list(workdir.iterdir()) == []
 
 
+# Mistakes that are found without torch, which takes seconds to load.
+QUICKLY_FOUND = """
+    train --nope
+    train batch_size=abc
+    train optimizer.lrr=1
+    train optimizer=sdg
+    train optimizer.lr=-1
+    train optimizer.momentum=x
+    train schedule.shape=zigzag
+    train tracking.uri=foo
+    train -m dataset=digits optimizer.lr=0.1,-1
+    train -m dataset=digits num_epoch=1,x
+    train -m dataset=digits seed=1,2 hydra.launcher.workers=0
+    train -m hydra/sweeper=search dataset=digits optimizer.lr=0.1,0.2 n_trials=0
+    train -m hydra/sweeper=search dataset=digits regularization.dropout_rate=interval(0,2) n_trials=2
+    predict batch_size=0
+    predict device=gpu
+    compare by=worst
+    sweep list sweep=last
+    sweep rm sweep=last dry_run=yes
+    ui port=x
+    ui token=a,b
+    sync which=last
+    reproduce run=x check=maybe
+    export format=txt
+"""
+MISTAKEN = """
+import sys
+from importlib import import_module
+from hydra.core.global_hydra import GlobalHydra
+for line in {lines!r}:
+    program, *arguments = line.split()
+    GlobalHydra.instance().clear()
+    sys.argv = [f"lenet-{{program}}", *arguments]
+    try:
+        import_module(f"lenet_exp.commands.{{program}}").main()
+    except SystemExit as left:
+        print(left.code, "torch" in sys.modules or "mlflow" in sys.modules, line)
+"""
+
+
+def test_a_wrong_flag_or_value_is_found_before_torch_is_loaded(workdir):
+    lines = QUICKLY_FOUND.strip().splitlines()
+    code = MISTAKEN.format(lines=lines)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=workdir)
+    assert done.stdout.splitlines() == [f"2 False {line}" for line in lines], done.stderr
+    assert done.stderr.count("\n") == len(lines)
+    assert list(workdir.iterdir()) == []
+
+
 def test_a_package_that_is_not_there_is_a_mistake_too(main):
     done = main("--cfg", "job", "-p", "nope")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

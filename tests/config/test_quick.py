@@ -106,3 +106,16 @@ def test_hydra_composes_once_for_each_choice_of_options():
         for lr in lrs:
             assert quick.config([f"activation={activation}", f"optimizer.lr={lr}", "seed=5"]).optimizer["lr"] == lr
     assert calls == [["activation=relu"], ["activation=selu"]]
+
+
+def test_what_was_composed_without_the_swept_flags_is_not_composed_again():
+    fixed, calls = ["activation=relu", "num_epoch=3"], []
+
+    def counted(given: list[str]) -> DictConfig:
+        calls.append(given)
+        return composed(given)
+
+    quick = QuickComposer(counted, without=composed(fixed), swept={"optimizer", "optimizer.lr"})
+    for swept in (["optimizer.lr=0.1"], ["optimizer.lr=1_000"], ["optimizer=adam", "optimizer.lr=0.2"]):
+        assert quick.config([*fixed, *swept]) == typed(composed([*fixed, *swept]))
+    assert calls == [["activation=relu", "optimizer=adam"]]

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -20,13 +19,10 @@ from lenet_exp.errors import printable
 from lenet_exp.folders.standing import InTraining, Standing
 from lenet_exp.reports.search_words import best_words, counts_line, counts_words, standing_line
 from lenet_exp.training.epoch import EpochResult
+from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
 NAME = 24  # characters of a run's name beside its bar
 FEW_WRONG = 3  # runs that failed or diverged, the last ones
-LINE_SECONDS = 30.0  # between lines where there is no terminal
-FIRST_SECONDS = 5.0  # before the first of them
-
-T = TypeVar("T")
 
 log = logging.getLogger("lenet_exp")
 console = Console(stderr=True, soft_wrap=True)
@@ -256,13 +252,3 @@ class Display:
 
 def _one_line(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
-
-
-def counted(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yields the items; where that takes long, a line after 5 s, then one every 30 s, says how far it is."""
-    due = time.monotonic() + FIRST_SECONDS
-    for n, item in enumerate(items):
-        if time.monotonic() > due:
-            log.info("%s: %d of %d jobs", what, n, len(items))
-            due = time.monotonic() + LINE_SECONDS
-        yield item
