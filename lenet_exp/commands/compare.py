@@ -17,8 +17,8 @@ lenet-compare: runs grouped by configuration, compared over their seeds.
   lenet-compare sweep=<id>,<id>          these sweeps together: last, ids (or first digits), MLflow run ids, folders
   lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
                                          runs of the store, in MLflow's syntax; filter= alone takes all
-  lenet-compare confirm=0.2              prints the command that tests the leader on new seeds, as many as confirm a lead
-                                         of 0.2 percentage points with a power of 80 %; run=true runs it, too
+  lenet-compare confirm=0.2              prints the command that tests the leader on new seeds; these confirm a lead of
+                                         0.2 percentage points with a power of 80 %; run=true runs it, too
   lenet-compare confirm=0.2 against=baseline
                                          the same against what the sweep's line trains without what it swept, or, with
                                          against='optimizer.lr=0.1 batch_size=64', with these flags; seeds=10: so many
