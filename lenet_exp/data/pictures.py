@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
 # Pillow goes by the content, whatever the file is called, and runs Ghostscript on one that is PostScript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+TINT = 16  # levels that channels of a gray picture may differ by: those of a scan or a JPEG do
 MAX_PIXELS = 50_000_000  # a large photograph; `lenet-predict` needs 1 GB of memory for it
+
+log = logging.getLogger("lenet_exp")
 
 
 @contextmanager
@@ -41,3 +46,17 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         raise ValueError(f"none of {', '.join(FORMATS)}") from e
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:
         raise ValueError((str(e).strip().splitlines() or [type(e).__name__])[0]) from e
+
+
+def warn_if_colored(what: str, picture: Image.Image) -> None:
+    """Warns, once for each `what`, where a picture has colors: the network sees it in gray."""
+    from PIL import ImageChops
+
+    red, *others = picture.convert("RGB").split()
+    if any(ImageChops.difference(red, channel).point(lambda level: level > TINT).getbbox() for channel in others):
+        _warn_of_colors(what)
+
+
+@cache
+def _warn_of_colors(what: str) -> None:
+    log.warning("%s: its pictures have colors; the network sees them in gray", what)

@@ -19,7 +19,7 @@ from lenet_exp.config.schema import Dataset, Reader
 from lenet_exp.data.download import download
 from lenet_exp.data.files import find_folder, read_file
 from lenet_exp.data.idx import parse_idx
-from lenet_exp.data.pictures import open_picture
+from lenet_exp.data.pictures import open_picture, warn_if_colored
 from lenet_exp.errors import DataError
 from lenet_exp.files import user_path
 
@@ -108,6 +108,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
             try:
                 with open_picture(path) as picture:
                     pixels = np.asarray(picture.convert("L"))
+                    warn_if_colored(f"dataset={dataset.name}", picture)
             except (OSError, ValueError) as e:
                 raise DataError(f"dataset={dataset.name}: {path} can't be read as a picture: {e}") from e
             if images and pixels.shape != images[0].shape:

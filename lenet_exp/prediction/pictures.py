@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lenet_exp.config.schema import Dataset, Shows
 from lenet_exp.data.images import normalise
-from lenet_exp.data.pictures import open_picture
+from lenet_exp.data.pictures import open_picture, warn_if_colored
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
 from lenet_exp.prediction.frame import FRAME, cropped, frame_of, place
@@ -174,6 +174,7 @@ def _edge(gray: np.ndarray) -> np.ndarray:
 
 def _thing(path: Path, image: Image.Image, box: int) -> Picture:
     """A thing with all its shades, light on dark; the picture's edge is taken as its background."""
+    warn_if_colored("images=", image)
     gray = np.asarray(image.convert("L"), dtype=np.float64)
     background = float(np.median(_edge(gray)))
     inverted = background > 127.5

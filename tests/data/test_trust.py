@@ -163,3 +163,20 @@ def test_a_folder_that_is_not_as_it_should_be_is_named(spoil, says, tmp_path):
     spoil(tmp_path / "pets")
     with pytest.raises(DataError, match=re.escape(says)):
         read_images(dataset(*CATS, f"dataset.folder={tmp_path / 'pets'}"), "anywhere", "train")
+
+
+def test_pictures_in_color_are_named_once(tmp_path, caplog):
+    def warned(tint: int) -> int:
+        folder = tmp_path / str(tint)
+        write_pictures(folder, ["cat", "dog", "owl"], 12)
+        some = sorted((folder / "train" / "dog").iterdir())[:2]
+        gray = np.asarray(Image.open(some[0]))
+        colored = np.stack([gray, gray, np.where(gray > 128, gray - tint, gray)], -1).astype(np.uint8)
+        for path in some:
+            Image.fromarray(colored).save(path)
+        caplog.clear()
+        for _ in range(2):
+            read_images(dataset(*CATS, f"dataset.folder={folder}", f"dataset.name=c{tint}"), "anywhere", "train")
+        return sum("gray" in record.getMessage() for record in caplog.records)
+
+    assert [warned(tint) for tint in (0, 5, 100)] == [0, 0, 1]
