@@ -161,6 +161,8 @@ def compare(
         leader stands against it: `behind` with `behind_low`, `behind_high`, `differs` and `verdict`; and whether it may
         be the best (`not_excluded`). `run_ids`: of its finished runs, in the order of their seeds, of MLflow (of the
         run folder where no store has them).
+        Once `lenet-predict` has scored runs: `test_n`, `test_mean`, `test_sd`, and `test_behind` with `test_behind_low`
+        and `test_behind_high`.
 
     Raises:
         UserError: there is no such sweep, store or run, or MLflow does not understand the filter.

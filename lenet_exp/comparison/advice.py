@@ -30,6 +30,7 @@ class Step(StrEnum):
     confirm_winner = "confirm winner"  # its lead may be much smaller
     predict = "predict"  # all is told apart well enough
     confirmed = "confirmed"  # the same, after a test on fresh seeds
+    scored = "scored"  # confirmed, and the test result is known
     not_confirmed = "not confirmed"
 
 
@@ -57,12 +58,13 @@ def advice(comparison: Comparison) -> Advice | None:
         return Advice(Step.finish, design.sweep)
     if leader is None or leader.diverged:
         return Advice(Step.steady, design.sweep)
-    predict = Advice(Step.predict, design.sweep) if design.sweep else None
+    predict = Advice(Step.predict, design.sweep) if design.sweep and not comparison.scored else None
     if (tested := confirmation(comparison)) is not None:
         return predict if tested.confirmed else None
     for test in design.tests:
         if test.dataset == comparison.dataset:
-            step = Step.confirmed if test.confirmed else Step.not_confirmed
+            confirmed = Step.scored if test.scored or comparison.scored else Step.confirmed
+            step = confirmed if test.confirmed else Step.not_confirmed
             return Advice(step, test.sweep, f"{test.points:g}")
     if not verdict.held:
         return None

@@ -75,6 +75,24 @@ class Comparison:
         found = far_below([list(group.accuracy.values()) for group in self.groups])
         return [(self.groups[i], list(self.groups[i].accuracy)[run]) for i, run in found]
 
+    @cached_property
+    def tested(self) -> list[Group]:
+        """The groups by their test accuracy; empty before `lenet-predict` has scored a run."""
+        groups = [replace(g, on_test=True) for g in self.groups]
+        return groups if any(g.n for g in groups) else []
+
+    @cached_property
+    def test_leads(self) -> list[Difference | None]:
+        """As `leads`, by test accuracy. The runs that chose a leader by validation accuracy are those that are scored,
+        and a lucky seed is lucky on both sets: all pairs count, unless the leader was named before."""
+        leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
+        return _leads(self.tested, leader, named=self.design is not None and self.design.confirms is not None)
+
+    @property
+    def scored(self) -> bool:
+        """Whether each finished run of the leader has a test result."""
+        return self.leader is not None and all(run.test_accuracy() is not None for run in self.leader.finished)
+
     def is_baseline(self, group: Group) -> bool:
         """Whether it is what a confirmation holds its leader against, which no sweep had tried before."""
         return self.design is not None and self.design.against and group is not self.leader
@@ -157,18 +175,29 @@ def _compare(
     leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
     if leader is None or not leader.n:
         return Comparison(dataset, groups, _differing(groups, swept), [None] * len(groups), design=design)
+    leads = _leads(groups, leader, named=named is not None)
+    return Comparison(dataset, groups, _differing(groups, swept), leads, leader, design=design)
+
+
+def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> list[Difference | None]:
+    """The leader against each group, as `Comparison.leads`.
+
+    Args:
+        named: it was named before any of their runs.
+    """
+    stable = [g for g in groups if g.n and not g.diverged]
+    judged = [g for g in stable if g.n > 1]
     found: dict[int, Difference] = {}
     if leader in judged:
         others = [g for g in judged if g is not leader]
-        rule = against_fixed if named is not None else against_chosen
+        rule = against_fixed if named else against_chosen
         differences = rule(leader.accuracy, [g.accuracy for g in others])
         found = {id(g): difference for g, difference in zip(others, differences, strict=True)}
-    if not leader.diverged:
+    if leader in stable:
         for g in stable:
             if g is not leader and id(g) not in found:  # a single run
                 found[id(g)] = Difference(leader.mean - g.mean, 1)
-    leads = [found.get(id(g)) for g in groups]
-    return Comparison(dataset, groups, _differing(groups, swept), leads, leader, design=design)
+    return [found.get(id(g)) for g in groups]
 
 
 def _is_left(group: Group, design: Design | None) -> bool:

@@ -16,12 +16,14 @@ class Test:
 
     Attributes:
         points: the difference that it was made to find, in percentage points.
+        scored: its leader has a test result.
     """
 
     sweep: str
     dataset: str
     points: float
     confirmed: bool
+    scored: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,13 @@ class Group:
 
     Attributes:
         flags: of all its runs; the seed is not among them.
+        on_test: its accuracy is that on test data, as far as `lenet-predict` has measured it.
     """
 
     flags: dict[str, str]
     runs: list[ComparedRun]
     by: By = By.best
+    on_test: bool = False
 
     @cached_property
     def ended(self) -> list[ComparedRun]:
@@ -67,16 +69,18 @@ class Group:
 
     @cached_property
     def accuracy(self) -> dict[Replicate, float]:
-        """Validation accuracy of the best or last epoch, by replicate."""
+        """Validation accuracy of the best or last epoch, or test accuracy, by replicate."""
         values = {run.replicate: self._accuracy_of(run) for run in self.finished}
         return {replicate: value for replicate, value in values.items() if value is not None}
 
     def _accuracy_of(self, run: ComparedRun) -> float | None:
+        if self.on_test:
+            return run.test_accuracy()
         return run.last() if self.by is By.last else run.best_val_accuracy
 
     @property
     def n(self) -> int:
-        """Replicates that finished."""
+        """Replicates that finished; on test data, those that were scored."""
         return len(self.accuracy)
 
     @property

@@ -37,6 +37,7 @@ class ComparedRun:
         last: gives that of the last epoch; None where there is none.
         data: digests of the data files; empty where they are not known.
         split: the split_seed, where it makes replicates and not configurations; else 0.
+        test_accuracy: gives it; None where `lenet-predict` has not scored the run.
         recipe: where recipes were swept (`experiment=a,b`), which one it was composed from; else empty.
         mlflow_runs: gives the MLflow runs that it is, by the name of the store.
         epochs: that were trained to their end; None where that is not known.
@@ -53,6 +54,7 @@ class ComparedRun:
     last: Callable[[], float | None]
     data: str = ""
     split: int = 0
+    test_accuracy: Callable[[], float | None] = lambda: None
     recipe: str = ""
     mlflow_runs: Callable[[], Mapping[str, str]] = dict
     epochs: int | None = None
@@ -100,6 +102,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         curve=curve,
         last=lambda: next(reversed(curve()), None),
         data=_data(record) if record is not None else "",
+        test_accuracy=folder.test_accuracy,
         recipe=result.job.swept.get(RECIPE, ""),
         mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
         epochs=record.epochs if record is not None else None,

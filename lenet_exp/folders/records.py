@@ -131,6 +131,21 @@ CONCLUSION = frozenset(_NAMES[_NAMES.index("outcome") :])  # what a run has once
 
 
 @dataclass(frozen=True)
+class TestResult(Stored):
+    """test.json: the test accuracy of a run, as `lenet-predict sweep=` measured it last.
+
+    Attributes:
+        accuracy: a fraction.
+        data_digest: SHA-256 of the test set's pixels and labels.
+        weights_digest: of the weights that were scored; of other weights it says nothing.
+    """
+
+    accuracy: float
+    data_digest: str
+    weights_digest: str | None
+
+
+@dataclass(frozen=True)
 class BestWeights(Stored):
     """The best epoch so far, and the file of its weights; files of older releases have no digest."""
 

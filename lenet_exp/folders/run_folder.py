@@ -6,6 +6,7 @@ mistakes.png          the worst mistakes of the best weights on validation image
 record.json           outcome and all that is needed to rebuild the result; written last
 run.log               the run's log, with the traceback if it failed
 delivered.json        what MLflow has got
+test.json             the test accuracy, once lenet-predict has scored the run
 abandoned.json        MLflow runs of tries that were given up; delivery closes them
 lock, owner.json      who owns the run now (owner.py)
 """
@@ -36,6 +37,7 @@ from lenet_exp.folders.records import (
     History,
     Progress,
     Record,
+    TestResult,
     record_json,
     record_of,
 )
@@ -229,6 +231,22 @@ class RunFolder:
         except OSError as e:
             why = first_line(e)
         return None if why is None else damaged(weights, why, AGAIN)
+
+    def test_accuracy(self) -> float | None:
+        """Of the best weights, a fraction; None where `lenet-predict sweep=` has not scored them."""
+        what_now = "lenet-predict measures it again"
+        kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, whole(value)), what_now)
+        result = self.result() if kept else None
+        return kept.accuracy if kept and result and kept.weights_digest == result.weights_digest else None
+
+    def keep_test(self, result: TestResult) -> None:
+        """Keeps the test result of a finished run.
+
+        Raises:
+            OSError: the folder can't be written.
+        """
+        with self.claim():
+            write_json(self.path / "test.json", with_digest(to_json(result)))
 
     def delivered(self) -> Delivered:
         """The part of the run that MLflow has received; empty if unknown."""

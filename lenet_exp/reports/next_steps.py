@@ -35,6 +35,7 @@ def next_step(comparison: Comparison) -> str | None:
         Step.confirm_winner: f"the winner's lead is biased upwards; confirm it on new seeds{how}",
         Step.predict: test_images,
         Step.confirmed: f"on fresh seeds it was confirmed; {test_images}",
+        Step.scored: f"the leader was confirmed on new seeds and has a test result{how}",
         Step.not_confirmed: f"on fresh seeds it was not confirmed to be better by {found.points} points{how}",
     }[found.step]
 
@@ -81,6 +82,7 @@ def _typed(found: Advice) -> str:
         Step.confirm_winner: confirm,
         Step.predict: f"lenet-predict sweep={found.sweep}",
         Step.confirmed: f"lenet-predict sweep={found.sweep}",
+        Step.scored: f"lenet-compare sweep={found.sweep}",
         Step.not_confirmed: f"lenet-compare sweep={found.sweep}",
     }
     return commands.get(found.step, "") if found.sweep else ""

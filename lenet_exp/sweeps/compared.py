@@ -99,14 +99,12 @@ def runs_of_sweeps(
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
     """A sweep's design, with what became of it since."""
-    tests = []
+    tests: list[Test] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
         if plan.confirms == sweep.id and plan.confirmed is not None:
             with contextlib.suppress(DamagedError):  # who asks for that one hears of it
-                dataset, answer = other.jobs()[0].config.dataset.name, answer_of(other, tested=sweep)
-                if answer is not None:
-                    tests.append(Test(other.id, dataset, plan.points or 0.0, answer))
+                tests += filter(None, [answer_of(other, tested=sweep)])
     return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
 
 

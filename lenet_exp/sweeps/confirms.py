@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import confirmation
+from lenet_exp.comparison.design import Test
 from lenet_exp.comparison.runs import configuration
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
@@ -61,13 +62,17 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             )
 
 
-def answer_of(sweep: SweepFolder, tested: SweepFolder) -> bool | None:
-    """Whether a sweep confirms the leader of the one that it tested, by its runs; None while runs are missing, and
+def answer_of(sweep: SweepFolder, tested: SweepFolder) -> Test | None:
+    """How a sweep answers whether the leader of the one that it tested is confirmed; None while runs are missing, and
     where the two have seeds in common."""
     jobs = sweep.jobs()
     if {job.config.seed for job in jobs} & {job.config.seed for job in tested.jobs()}:
         return None
-    return _answer(compare_sweep(sweep, job_results(sweep, jobs, since_ms=0)))
+    comparisons = compare_sweep(sweep, job_results(sweep, jobs, since_ms=0))
+    if (confirmed := _answer(comparisons)) is None:
+        return None
+    points, scored = sweep.started().points or 0.0, all(c.scored for c in comparisons)
+    return Test(sweep.id, comparisons[0].dataset, points, confirmed, scored)
 
 
 def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:

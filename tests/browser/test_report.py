@@ -19,7 +19,7 @@ from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import accuracy
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.report import SIZES, VISIBLE, Report
-from tests.comparison.made_up import made, many
+from tests.comparison.made_up import made, many, scored
 from tests.reports.test_search import made as trial
 from tests.reports.test_search import of
 
@@ -35,8 +35,8 @@ SOURCE = Source(COMMAND, COMMAND)
 def grid() -> Comparison:
     """Over learning rates that lie a factor of ten apart; one diverged, one is at chance, one has a single seed."""
     runs = [
-        *many([0.962, 0.971, 0.966], activation="selu", optimizer__lr="0.01"),
-        *many([0.961, 0.968, 0.967], activation="relu", optimizer__lr="0.01"),
+        *scored(many([0.962, 0.971, 0.966], activation="selu", optimizer__lr="0.01"), {0: 0.96, 1: 0.96, 2: 0.97}),
+        *scored(many([0.961, 0.968, 0.967], activation="relu", optimizer__lr="0.01"), {0: 0.95, 1: 0.96, 2: 0.96}),
         *many([0.941, 0.938, 0.946], activation="selu", optimizer__lr="0.001"),
         *many([0.951, 0.948, 0.952], activation="relu", optimizer__lr="0.001"),
         *many([0.1, 0.11, 0.09], activation="relu", optimizer__lr="0.1"),
@@ -97,6 +97,8 @@ def test_it_sorts_by_any_column(alone, files):
         alone.get_by_role("button", name="best val, %").click()
     *known, unknown = report.rows("accuracy")  # what is unknown stays last
     assert (known, unknown) == (sorted(known, key=lambda text: float(text.split()[0])), "-")
+    alone.get_by_role("button", name="test, %").click()
+    assert [text.split()[0] for text in report.rows("test")][:3] == ["95.67", "96.33", "-"]
     alone.get_by_role("button", name="lr", exact=True).click()
     rates = alone.locator(f"{VISIBLE} td.flag:nth-child(3)").all_inner_texts()
     assert rates == sorted(rates, key=float)

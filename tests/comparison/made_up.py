@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lenet_exp.comparison.runs import ComparedRun
@@ -40,3 +42,8 @@ def many(accuracies: Mapping[int, float] | Iterable[float], **flags: Any) -> lis
     """Finished runs of one configuration, by seed or for seeds from 0."""
     by_seed = accuracies if isinstance(accuracies, Mapping) else dict(enumerate(accuracies))
     return [made(seed, accuracy, **flags) for seed, accuracy in by_seed.items()]
+
+
+def scored(runs: Iterable[ComparedRun], accuracies: Mapping[int, float]) -> list[ComparedRun]:
+    """Runs of one configuration with test accuracies by seed, as far as these go."""
+    return [replace(run, test_accuracy=partial(accuracies.get, run.seed)) for run in runs]

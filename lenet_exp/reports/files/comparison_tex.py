@@ -2,6 +2,7 @@ r"""A comparison as a table for a paper: `\input{report}`, with `\usepackage{boo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from lenet_exp.comparison.compare import Comparison
@@ -10,7 +11,7 @@ from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
 from lenet_exp.reports.phrases import diverged_on, unfinished
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.terminal.leaderboard import accuracy, more_line, short, shown_rows
+from lenet_exp.reports.terminal.leaderboard import accuracy, difference, interval, more_line, on_test, short, shown_rows
 
 SIGNS: dict[str, str | int | None] = {
     "\\": r"\textbackslash{}",
@@ -41,25 +42,35 @@ def escaped(text: str) -> str:
 def _table(comparison: Comparison) -> str:
     shown, may_be_best = shown_rows(comparison), comparison.not_excluded
     said = f"Validation accuracy ({comparison.by} epoch) on {escaped(comparison.dataset)}: "
-    said += r"mean $\pm$ standard deviation over seeds."
+    said += r"mean $\pm$ standard deviation over seeds, with the 95\,\% interval of the mean."
+    said += r" Lead: accuracy of the leader minus that of the row, in points; all intervals hold together with 95\,\%."
     if len(may_be_best) > 1:
         said += " Bold: cannot be excluded as best."
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
+    heads = [r"accuracy, \%", r"95\,\%", "seeds", "lead", *([r"test, \%"] if comparison.tested else [])]
     lines = [
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{said}}}",
-        rf"  \begin{{tabular}}{{{'l' * len(comparison.flags)}rr}}",
+        rf"  \begin{{tabular}}{{{'l' * len(comparison.flags)}{'r' * len(heads)}}}",
         r"    \toprule",
-        _row([*(escaped(short(flag)) for flag in comparison.flags), r"accuracy, \%", "seeds"]),
+        _row([*(escaped(short(flag)) for flag in comparison.flags), *heads]),
         r"    \midrule",
     ]
-    for group in comparison.groups[:shown]:
+    for position, group in enumerate(comparison.groups[:shown]):
         bold = any(group is left for left in may_be_best)
         values = [escaped(rounded(value)) for value in comparison.values(group)]
-        lines.append(_row([*values, _reached(group, bold), str(group.n)]))
+        differences = [difference(comparison.leads[position])]
+        differences += [on_test(comparison, position)] if comparison.tested else []
+        own = [_reached(group, bold), escaped(interval(group)), str(group.n)]
+        lines.append(_row([*values, *own, *map(_signed, differences)]))
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+
+
+def _signed(text: str) -> str:
+    """With minus signs, not hyphens."""
+    return re.sub(r"\{-\}(?=\d)", "$-$", escaped(text))
 
 
 def _reached(group: Group, bold: bool) -> str:

@@ -99,10 +99,10 @@ def _section(comparison: Comparison, number: int, source: Source) -> str:
 
 def _table(comparison: Comparison, source: Source) -> str:
     """The terminal's, with a link to the best run of each configuration."""
-    flags = comparison.flags
-    kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", "verdict"]
+    flags, test = comparison.flags, ["test"] if comparison.tested else []
+    kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *test, "verdict"]
     hints = {"accuracy": "mean and standard deviation over seeds", "interval": "interval of the mean"}
-    hints |= {"epoch": "the best one", "seconds": "of training to the best epoch"}
+    hints |= {"epoch": "the best one", "seconds": "of training to the best epoch", "test": "and the leader's lead"}
     names = ["", *flags, *(hints.get(kind, "") for kind in kinds[1 + len(flags) :])]
     head = "".join(
         f'<th scope="col" class="{kind}" title="{escape(name)}">{_breaking(title)}</th>'

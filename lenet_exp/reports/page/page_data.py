@@ -29,6 +29,8 @@ def page_data(comparison: Comparison, source: Source) -> dict[str, Json]:
         left -= len(group.finished)
         curves = list(map(_curve, group.curves())) if left >= 0 else []
         groups.append(_group(comparison, position, source) | {"curves": [curve for curve in curves if curve]})
+        if comparison.tested:
+            groups[-1]["test"] = _known(comparison.tested[position].mean)
     return {
         "dataset": comparison.dataset,
         "by": comparison.by.value,

@@ -14,7 +14,7 @@ class Leaderboard {
       ...data.flags.map((flag, f) => [flag.name, (g) => number(g.values[f]) ?? g.values[f]]),
       ["accuracy", (g) => g.mean],
       ["interval", (g) => g.low],
-      ...["n", "epoch", "seconds", "remark"].map((name) => [name, (g) => g[name]]),
+      ...["n", "epoch", "seconds", ...("test" in data.groups[0] ? ["test"] : []), "remark"].map((name) => [name, (g) => g[name]]),
     ];
     this.addTools();
     this.addHeads();

@@ -9,6 +9,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.comparison.statistics import Difference
 from lenet_exp.config.names import rounded
 from lenet_exp.folders.records import Outcome
 from lenet_exp.reports.next_steps import next_step, notes
@@ -19,8 +20,8 @@ from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 Cell = str | float | bool | None
 TERMINAL_ROWS = 50
 SEARCH_ROWS = 20  # of a search, most of whose configurations were pruned
-AGAINST = "the leader against it"
-LEAST_WORDS = 26  # width of that column; the words wrap
+AGAINST, TEST = WORDS = "the leader against it", "test, %"  # columns whose words wrap
+LEAST_WORDS = 26  # width of those columns
 
 
 def records(comparison: Comparison) -> list[dict[str, Cell]]:
@@ -44,10 +45,8 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "runs": len(group.runs),
         }
         row |= {outcome.replace(" ", "_"): group.outcomes.get(outcome, 0) for outcome in told}
+        row |= behind("behind", lead)
         row |= {
-            "behind": lead.points if lead else math.nan,
-            "behind_low": lead.low if lead else math.nan,
-            "behind_high": lead.high if lead else math.nan,
             "p": lead.p if lead else math.nan,
             "test": lead.test if lead else "",
             "differs": lead.differs if lead else None,
@@ -55,8 +54,18 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
             "verdict": remark(comparison, position),
             "run_ids": " ".join(map(_run_id, group.finished)),
         }
+        if comparison.tested:
+            its = comparison.tested[position]
+            row |= {"test_n": its.n, "test_mean": its.mean, "test_sd": its.sd}
+            row |= behind("test_behind", comparison.test_leads[position])
         found.append(row)
     return found
+
+
+def behind(name: str, lead: Difference | None) -> dict[str, float]:
+    """The leader's difference and its interval as fractions, NaN where they are not known; keys begin with `name`."""
+    found = lead or Difference(math.nan, 0)
+    return {name: found.points, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _run_id(run: ComparedRun) -> str:
@@ -65,9 +74,10 @@ def _run_id(run: ComparedRun) -> str:
 
 
 def heads(comparison: Comparison) -> list[str]:
-    """The titles of a table's columns."""
+    """The titles of a table's columns; `test, %` once `lenet-predict` has scored a run."""
     flags = [short(flag) for flag in comparison.flags]
-    return ["#", *flags, f"{comparison.by} val, %", "95 %", "n", "epoch", "seconds", AGAINST]
+    test = [TEST] if comparison.tested else []
+    return ["#", *flags, f"{comparison.by} val, %", "95 %", "n", "epoch", "seconds", *test, AGAINST]
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:
@@ -81,8 +91,22 @@ def cells(comparison: Comparison, position: int) -> list[str]:
         str(group.n),
         _number(group.best_epoch, ".0f"),
         _number(group.seconds_to_best, ".1f"),
+        *([on_test(comparison, position)] if comparison.tested else []),
         remark(comparison, position),
     ]
+
+
+def on_test(comparison: Comparison, position: int) -> str:
+    """Test accuracy, and how far the leader's is above it: `97.64 ± 0.30 (n=3); lead +0.34 (-0.10 to +0.78)`."""
+    its, lead = comparison.tested[position], comparison.test_leads[position]
+    return accuracy(its) + (f" (n={its.n})" if its.n else "") + (f"; lead {difference(lead)}" if lead else "")
+
+
+def difference(lead: Difference | None) -> str:
+    """The leader against another configuration, in points with the interval: `+0.34 (-0.10 to +0.78)`."""
+    if lead is None:
+        return "-"
+    return signed(lead.points) + ("" if math.isnan(lead.low) else f" ({signed(lead.low)} to {signed(lead.high)})")
 
 
 def accuracy(group: Group) -> str:
@@ -162,8 +186,8 @@ def print_comparison(comparison: Comparison) -> None:
     rows = [cells(comparison, position) for position in range(shown_rows(comparison, TERMINAL_ROWS))]
     table = PlainTable()
     for i in (shown := _fitting(titles, rows, console.width)):
-        left = titles[i] == AGAINST or 1 <= i <= len(comparison.flags)
-        table.add_column(titles[i], justify="left" if left else "right", no_wrap=titles[i] != AGAINST)
+        left = titles[i] in WORDS or 1 <= i <= len(comparison.flags)
+        table.add_column(titles[i], justify="left" if left else "right", no_wrap=titles[i] not in WORDS)
     for row in rows:
         table.add_row(*(row[i] for i in shown))
     console.print(title_of(comparison))
@@ -179,7 +203,7 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
     """The columns that fit side by side; a terminal that is too narrow for all goes without the less important."""
     shown = list(range(len(titles)))
     taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
-    taken[titles.index(AGAINST)] = LEAST_WORDS
+    taken = [LEAST_WORDS if titles[i] in WORDS else taken[i] for i in shown]
     for title in ("seconds", "epoch", "95 %"):
         if sum(taken[i] for i in shown) > width:
             shown.remove(titles.index(title))

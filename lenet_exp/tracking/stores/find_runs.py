@@ -82,6 +82,7 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         best_epoch=int(metrics["best_epoch"]) if "best_epoch" in metrics else None,
         seconds_to_best=metrics.get("seconds_to_best"),
         curve=curve,
+        test_accuracy=lambda: metrics.get("test_accuracy"),
         last=lambda: metrics.get("val_accuracy"),
         mlflow_runs=lambda: {store: run_id},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -19,8 +20,8 @@ from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
 from lenet_exp.reports.page.page_data import is_log
 from lenet_exp.reports.phrases import not_excluded, verdict
 from lenet_exp.reports.source import Source
-from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, print_comparison
-from tests.comparison.made_up import made, many
+from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, on_test, print_comparison
+from tests.comparison.made_up import made, many, scored
 from tests.reports.page.pages import Page, data_of, page
 
 COMMAND = "lenet-train -m activation=selu,relu,tanh optimizer.lr=0.001,0.01,0.1 'seed=range(3)'"
@@ -163,10 +164,40 @@ def test_tex_is_a_booktabs_table_with_what_may_be_best_in_bold(comparison, tmp_p
     assert rows[0].startswith("activation & lr & ")
     bold = [row for row in rows if r"\textbf" in row]
     assert len(bold) == len(comparison.not_excluded)
-    assert bold[0] == r"selu & 0.1 & \textbf{91.88 $\pm$ 0.66} & 3 \\"
-    assert rows[-1] == r"relu & 0.001 & 1 failed & 0 \\"
+    assert bold[0] == r"selu & 0.1 & \textbf{91.88 $\pm$ 0.66} & 90.23 to 93.52 & 3 & {-} \\"
+    assert rows[-1] == r"relu & 0.001 & 1 failed & {-} & 0 & {-} \\"
+    leads = [f"{lead.points * 100:+.2f} (" for lead in comparison.leads if lead is not None and lead.n > 1]
+    assert [row for row, lead in zip(rows[2:], leads, strict=False) if lead not in row] == []
     assert rows[-2].startswith("relu & 0.01 & 10.00 (diverged ")
     assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+
+
+def test_every_format_shows_test_results_once_they_exist(comparison, capsys, tmp_path):
+    runs = [run for group in comparison.groups for run in group.runs]
+    tested = {"selu 0.1": {0: 0.92, 1: 0.9, 2: 0.91}, "relu 0.1": {0: 0.91, 1: 0.9}}
+    names = [f"{run.flags['activation']} {run.flags['optimizer.lr']}" for run in runs]
+    runs = [found for run, name in zip(runs, names, strict=True) for found in scored([run], tested.get(name, {}))]
+    (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
+    shown = ["91.00 ± 1.00 (n=3)", "-", "90.50 ± 0.71 (n=2); lead +0.50 (-5.85 to +6.85)"]
+    assert [on_test(found, n) for n in range(3)] == shown
+    read = written(found, tmp_path / "x.html")
+    head, *rows = read.rows
+    at = head.index("test, %")
+    assert head == heads(found)
+    assert rows == [cells(found, position) for position in range(len(found.groups))]
+    assert [row[at] for row in rows][:3] == shown
+    (data,) = data_of(read)["comparisons"]
+    assert [group["test"] for group in data["groups"]][:3] == pytest.approx([0.91, None, 0.905])
+    print_comparison(found)
+    assert shown[2] in " ".join(capsys.readouterr().out.split())
+    for ending in ("md", "tex", "json"):
+        write_comparison(tmp_path / f"x.{ending}", [found], SOURCE)
+    assert f"| {shown[2]} |" in (tmp_path / "x.md").read_text()
+    text = (tmp_path / "x.tex").read_text()
+    assert r"& 90.50 $\pm$ 0.71 (n=2); lead +0.50 ($-$5.85 to +6.85) \\" in text
+    groups = json.loads((tmp_path / "x.json").read_text())[0]["groups"]
+    assert [(g["test_n"], g["test_mean"]) for g in groups][:2] == [(3, pytest.approx(0.91)), (0, None)]
+    assert groups[2]["test_behind_low"] == found.test_leads[2].low
 
 
 def test_the_library_is_the_release_that_is_named():
