@@ -46,6 +46,11 @@ class Shape(StrEnum):
     step = "step"
 
 
+class Scored(StrEnum):
+    fixed = "fixed"
+    all = "all"
+
+
 class Models(StrEnum):
     all = "all"
     best = "best"
@@ -327,6 +332,7 @@ class PredictConfig:
     sweep: str | None = knob(
         "instead: the runs of a sweep's leader, one a seed: last, an id or its first digits, a folder (null: none)"
     )
+    configurations: Scored = knob("of a sweep: fixed (leader; both sides of a confirmation), or all (to report only)")
     trust: str | None = knob("class or module of your own that the model may name as its activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: a file, a folder, *.png, or a list of them")
     several: bool = knob("a picture may show several digits, read in order (false: all that is in it is one)")

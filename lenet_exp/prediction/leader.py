@@ -1,4 +1,4 @@
-"""What lenet-predict does with a sweep: the test result of its leader, over its seeds."""
+"""What lenet-predict does with a sweep: the test results of what it fixed beforehand, or of all, over their seeds."""
 
 from __future__ import annotations
 
@@ -14,32 +14,42 @@ from lenet_exp.addresses import store_uri
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.comparison.group import Group
-from lenet_exp.config.schema import PredictConfig
+from lenet_exp.config.schema import PredictConfig, Scored
 from lenet_exp.errors import ConfigError, UserError, nearest, printable
 from lenet_exp.files import Json, user_path
 from lenet_exp.folders.find import find_sweep
-from lenet_exp.folders.records import Record
+from lenet_exp.folders.records import Outcome, Record, TestResult
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.prediction.answer import check_places, prepare_device, print_score, score_and_log, times
 from lenet_exp.prediction.figures import write_output
+from lenet_exp.reports.terminal.leaderboard import behind, on_test
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
-from lenet_exp.tracking.models.prediction import Logged, SweepTest, log_sweep_test
+from lenet_exp.tracking.models.prediction import Logged, SweepTest, log_sweep_test, or_warned
+from lenet_exp.tracking.stores.store import open_store
+from lenet_exp.tracking.sweeps.report import report_sweep
 from lenet_exp.training.score import Score
 
 log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
-class _Leader:
-    """The leading configuration of one data set of a sweep, or the baseline that it is held against; its runs that
-    finished, in the order of their seeds."""
+class _Side:
+    """A configuration of a sweep on one data set, to be scored; its runs that finished, in the order of their seeds."""
 
     sweep: SweepFolder
     comparison: Comparison
-    group: Group
+    position: int
     runs: list[tuple[RunFolder, Record]]
+
+    @property
+    def group(self) -> Group:
+        return self.comparison.groups[self.position]
+
+    @property
+    def leads(self) -> bool:
+        return self.group is self.comparison.leader
 
     @property
     def name(self) -> str:
@@ -70,9 +80,9 @@ class _Tested:
 
 @dataclass(frozen=True)
 class _Result:
-    """What a leader's runs got right."""
+    """The test result of a configuration."""
 
-    leader: _Leader
+    side: _Side
     tested: list[_Tested]
 
     @property
@@ -86,21 +96,23 @@ class _Result:
 
     @property
     def rows(self) -> list[dict[str, Json]]:
-        return [t.row(self.leader.sweep.id, self.leader.name) for t in self.tested]
+        return [t.row(self.side.sweep.id, self.side.name) for t in self.tested]
 
     def as_json(self) -> dict[str, Json]:
-        comparison = self.leader.comparison
-        flags = dict(zip(comparison.flags, comparison.values(self.leader.group), strict=True))
-        about = {"sweep": self.leader.sweep.id, "dataset": comparison.dataset, "configuration": self.leader.name}
+        comparison = self.side.comparison
+        flags = dict(zip(comparison.flags, comparison.values(self.side.group), strict=True))
+        about = {"sweep": self.side.sweep.id, "dataset": comparison.dataset, "configuration": self.side.name}
         scores = [row | {"score": t.score.as_json()} for row, t in zip(self.rows, self.tested, strict=True)]
-        numbers = {"accuracy": self.mean, "sd": self.sd, "n": len(self.tested)}
+        numbers: dict[str, Json] = {"accuracy": self.mean, "sd": self.sd, "n": len(self.tested)}
+        for lead in comparison.test_leads[self.side.position : self.side.position + 1]:
+            numbers |= {name: value for name, value in behind("lead", lead).items() if not math.isnan(value)}
         return {**about, "flags": flags, **numbers, "runs": scores}
 
 
 def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
-    """Scores the test set with each finished run of a sweep's leader, prints and logs it. Returns the mean accuracy
-    (a fraction) of the first data set. Of a sweep that holds a leader against a baseline both sides are scored: which
-    they are was fixed before.
+    """Scores the test set with each finished run of what a sweep fixed beforehand, prints and logs it: of the leader,
+    and of a confirmation all that it is held against. On request with each run of the sweep. Returns the mean accuracy
+    (a fraction) of the first data set's leader.
 
     Args:
         only_its_dataset: the sweep's runs on `config.dataset` alone; else each data set of the sweep as it was trained.
@@ -110,15 +122,16 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     """
     check_places(config)
     device = prepare_device(config)
+    if config.configurations is Scored.all:
+        log.warning("configurations=all: choosing a configuration by these test accuracies spends the test set")
     results: list[_Result] = []
-    for leader in _leaders(config, only_its_dataset):
-        print(printable(_heading(leader)), flush=True)
-        if missing := sum(group.missing for group in leader.comparison.groups):
+    for side in _sides(config, only_its_dataset):
+        print(printable(_heading(side)), flush=True)
+        if side.leads and (missing := sum(group.missing for group in side.comparison.groups)):
             log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
-        result = _Result(leader, _score(config, leader, device, only_its_dataset))
-        if len(result.tested) > 1:
-            print(_together(result))
-        results.append(result)
+        results.append(_Result(side, _score(config, side, device, only_its_dataset)))
+    for side in (result.side for result in results if len(results) > 1 and result.side.comparison.tested):
+        print(printable(f"{side.name}: test accuracy {on_test(side.comparison, side.position)}"))
     _log(config, results)
     if config.output is not None:
         write_output(user_path(config.output), [r.as_json() for r in results], [row for r in results for row in r.rows])
@@ -127,43 +140,59 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
 
 
 def _log(config: PredictConfig, results: Sequence[_Result]) -> None:
-    """To the sweep's own run; numbers where they are of one leader."""
-    first, *others = results
-    alone = all(other.leader.group is not other.leader.comparison.leader for other in others)
-    of = SweepTest(first.leader.name, first.mean, first.sd) if alone else None
-    logged = log_sweep_test(first.leader.sweep, config.tracking.uri, of, [r.as_json() for r in results])
+    """To the sweep's own run: numbers where they are of one leader, and the report, which has test results now."""
+    first, sweep = results[0], results[0].side.sweep
+    alone = sum(result.side.leads for result in results) == 1
+    of = SweepTest(first.side.name, first.mean, first.sd) if alone else None
+    logged = log_sweep_test(sweep, config.tracking.uri, of, [r.as_json() for r in results])
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
+    if logged is None or sweep.owner() is not None:  # its process reports when it ends
+        return
+    uri = store_uri(config.tracking.uri or sweep.started().tracking_uri, sweep.outputs)
+    with or_warned(uri), sweep.claim():
+        jobs = job_results(sweep, sweep.jobs(), since_ms=0)
+        tracking = jobs[0].job.config.tracking
+        pictures = tracking.plots and sweep.started().outcome is Outcome.finished
+        store = open_store(replace(tracking, uri=uri), sweep.outputs)
+        report_sweep(store, sweep, jobs, compare_sweep(sweep, jobs), pictures)
 
 
-def _heading(leader: _Leader) -> str:
+def _heading(side: _Side) -> str:
     """Whose result follows, and why its."""
-    group, comparison = leader.group, leader.comparison
+    group, comparison = side.group, side.comparison
     spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
     lost = f", {group.diverged} diverged" if group.diverged else ""
     reached = f"{group.mean * 100:.2f} %{spread} of validation images (n={group.n}{lost})"
     tested = confirmation(comparison)
-    if tested is None:
+    if not side.leads:
+        how = "the baseline" if comparison.is_baseline(group) else "not the leader"
+    elif tested is None:
         how = f"leads on {comparison.dataset}, by validation"
-    elif comparison.is_baseline(group):
-        how = "the baseline"
     else:
         answer = {True: "was confirmed", False: "was not confirmed", None: "is being tested"}[tested.confirmed]
-        how = f"the leader of sweep {leader.sweep.started().confirms}, which {answer} on these seeds"
-    return f"sweep {leader.sweep.id}: {leader.name}: {how}: {reached}"
+        how = f"the leader of sweep {side.sweep.started().confirms}, which {answer} on these seeds"
+    return f"sweep {side.sweep.id}: {side.name}: {how}: {reached}"
 
 
-def _score(config: PredictConfig, leader: _Leader, device: torch.device, only_its_dataset: bool) -> list[_Tested]:
-    """Its runs on the test set, each printed and logged."""
+def _score(config: PredictConfig, side: _Side, device: torch.device, only_its_dataset: bool) -> list[_Tested]:
+    """Its runs on the test set, each printed, logged and kept in its folder."""
     tested = []
-    for folder, record in leader.runs:
-        own = _for(config, leader.sweep, record, only_its_dataset)
+    for folder, record in side.runs:
+        own = _for(config, side.sweep, record, only_its_dataset)
         model = _model(own, folder, record)
         score, _, logged = score_and_log(own, device, model)
-        if len(leader.runs) == 1:
+        if len(side.runs) == 1:
             print_score(model, own, score)
         tested.append(_Tested(record, score, logged))
-        print(printable(_line(tested[-1], with_split=leader.group.splits > 1)))
+        kept = TestResult(accuracy=score.accuracy, data_digest=score.data_digest, weights_digest=record.weights_digest)
+        try:
+            folder.keep_test(kept)
+        except OSError as e:
+            log.warning("%s: the test result can't be kept (%s); tables will lack it", folder.path, e.strerror)
+        print(printable(_line(tested[-1], with_split=side.group.splits > 1)))
+    if len(tested) > 1:
+        print(_together([t.score.accuracy for t in tested], tested[0].score.total))
     return tested
 
 
@@ -173,7 +202,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     Raises:
         UserError: as for `answer_leaders`, or the sweep has several data sets.
     """
-    leader, *more = [found for found in _leaders(config, only_its_dataset) if found.group is found.comparison.leader]
+    leader, *more = [side for side in _sides(config, only_its_dataset) if side.leads]
     if more:
         names = ", ".join(each.comparison.dataset for each in (leader, *more))
         raise ConfigError(f"sweep={config.sweep}: it has several data sets ({names}); dataset= names one of them")
@@ -181,7 +210,8 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     return _model(_for(config, leader.sweep, record, only_its_dataset), folder, record)
 
 
-def _leaders(config: PredictConfig, only_its_dataset: bool) -> list[_Leader]:
+def _sides(config: PredictConfig, only_its_dataset: bool) -> list[_Side]:
+    """What is scored, of each data set the leader first."""
     if config.trained_model is not None:
         raise ConfigError(f"sweep={config.sweep} and trained_model={config.trained_model}: allowed is one of them")
     sweep = find_sweep(str(config.sweep))
@@ -199,12 +229,13 @@ def _leaders(config: PredictConfig, only_its_dataset: bool) -> list[_Leader]:
             )
     found = []
     for comparison in comparisons:
-        if comparison.leader is None:
+        if (leader := comparison.leader) is None:
             continue
-        sides = [comparison.leader, *(g for g in comparison.groups if comparison.is_baseline(g) and g.n)]
-        for group in sides:
-            runs = [by_run[run.id] for run in group.finished]
-            found.append(_Leader(sweep, comparison, group, [(r.job.folder, r.record) for r in runs if r.record]))
+        every = config.configurations is Scored.all or confirmation(comparison) is not None
+        chosen = [i for i, g in enumerate(comparison.groups) if g is leader or (every and g.n)]
+        for i in sorted(chosen, key=lambda i: comparison.groups[i] is not leader):
+            runs = [by_run[run.id] for run in comparison.groups[i].finished]
+            found.append(_Side(sweep, comparison, i, [(r.job.folder, r.record) for r in runs if r.record]))
     if not found:
         raise UserError(f"sweep={config.sweep}: none of its runs has finished")
     for without in (c.dataset for c in comparisons if c.leader is None):
@@ -231,8 +262,8 @@ def _line(tested: _Tested, with_split: bool) -> str:
     return f"  {which}: {tested.score.accuracy * 100:.2f} % of {tested.score.total:,} test images ({validation}){run}"
 
 
-def _together(result: _Result) -> str:
-    mean, images = result.mean, result.tested[0].score.total
+def _together(accuracies: Sequence[float], images: int) -> str:
+    mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
     error = math.sqrt(mean * (1 - mean) / images)
     luck = f"; an accuracy on so many images has a sampling error of {error * 100:.2f} points besides" if error else ""
-    return f"test accuracy {mean * 100:.2f} % ± {(result.sd or 0.0) * 100:.2f} (n={len(result.tested)}){luck}"
+    return f"test accuracy {mean * 100:.2f} % ± {sd * 100:.2f} (n={len(accuracies)}){luck}"

@@ -1,4 +1,4 @@
-"""lenet-predict sweep=: the leader's runs on the test set, and no other's."""
+"""lenet-predict sweep=: what was fixed beforehand on the test set, and nothing else unless it is asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
+from scipy import stats
 
+from lenet_exp.folders import records
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.outputs import outputs_dir
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, runs
 
@@ -73,6 +77,47 @@ def test_each_seed_of_the_leader_is_scored_and_logged_and_nothing_else_is_opened
     ]
 
 
+def test_results_are_shown_from_then_on_and_all_configurations_are_scored_on_request(swept, main, workdir):
+    found, parent = swept
+    assert main("sweep=last", program="predict").returncode == 0
+    done = main("output=before.csv", program="compare")
+    assert "lenet-predict" not in done.stdout
+    leader, other = csv.DictReader((workdir / "before.csv").open())
+    of_leader, of_other = (found(row["activation"]) for row in (leader, other))
+    assert float(leader["test_mean"]) == parent().data.metrics["test_accuracy"]
+    assert (other["test_n"], other["test_mean"]) == ("0", "")
+    opened = [int(run.data.tags["test_opened"]) for run in of_leader]
+
+    done = main("sweep=last", "configurations=all", "output=test.json", program="predict")
+    assert done.returncode == 0, done.stderr
+    assert "configurations=all: " in done.stderr
+    of_leader, of_other = (found(row["activation"]) for row in (leader, other))
+    assert [int(run.data.tags["test_opened"]) for run in of_leader] == [n + 1 for n in opened]
+    assert [run.data.tags["test_opened"] for run in of_other] == ["1", "1"]
+    pairs = [[run.data.metrics["test_accuracy"] for run in runs] for runs in (of_leader, of_other)]
+    interval = stats.ttest_rel(*pairs).confidence_interval()
+    first, second = json.loads((workdir / "test.json").read_text())
+    assert "lead" not in first
+    assert second["lead"] == pytest.approx(statistics.fmean(pairs[0]) - statistics.fmean(pairs[1]))
+    assert (second["lead_low"], second["lead_high"]) == pytest.approx((interval.low, interval.high))
+    assert main("output=after.csv", program="compare").returncode == 0
+    rows = list(csv.DictReader((workdir / "after.csv").open()))
+    assert [float(row["test_mean"]) for row in rows] == [statistics.fmean(its) for its in pairs]
+    assert float(rows[1]["test_behind"]) == second["lead"]
+    report = Path(client(outputs_dir()).download_artifacts(parent().info.run_id, "report.md")).read_text()
+    assert all(f"| {float(row['test_mean']) * 100:.2f} ± " in report for row in rows)
+    for wrong in (("images=x.png", "sweep=last"), ("dataset=digits",)):
+        assert main("configurations=all", *wrong, program="predict").returncode == 2
+
+
+def test_a_result_of_other_weights_is_not_shown(swept, tmp_path):
+    folder = RunFolder(Path(shutil.copytree(next(outputs_dir().glob("runs/*")), tmp_path / "run")))
+    digest = folder.result().weights_digest
+    for weights, accuracy in ((digest, 0.9), ("0" * 64, None)):
+        folder.keep_test(records.TestResult(accuracy=0.9, data_digest="", weights_digest=weights))
+        assert folder.test_accuracy() == accuracy
+
+
 def test_pictures_are_read_by_the_leaders_best_run(swept, main, workdir):
     found, _ = swept
     picture = Image.new("L", (28, 28))
@@ -86,6 +131,14 @@ def test_pictures_are_read_by_the_leaders_best_run(swept, main, workdir):
     assert best.data.tags["run_folder"][:8] in ended.stdout  # in the name of what the network saw
 
 
+def confirm(main, *asked: str) -> None:
+    """Confirms the last sweep on three new seeds."""
+    told = main("confirm=50", "seeds=3", *asked, program="compare").stdout
+    line = next(text for text in told.splitlines() if text.startswith("  lenet-train"))
+    tested = main(*shlex.split(line)[1:], "hydra/launcher=basic")
+    assert tested.returncode == 0, tested.stderr
+
+
 @pytest.mark.slow(seconds=8)
 def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready, workdir):
     assert main(*SWEEP, "activation=relu,selu").returncode == 0
@@ -93,10 +146,7 @@ def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready, workdir
     assert "accuracy 0." in alone
     assert "±" not in alone
     leader = runs(client(ready), "sweep")[0].data.tags["sweep"]
-    asked = ("confirm=50", "against=activation=tanh", "seeds=3")
-    line = next(x for x in main(*asked, program="compare").stdout.splitlines() if x.startswith("  lenet-train"))
-    tested = main(*shlex.split(line)[1:], "hydra/launcher=basic")
-    assert tested.returncode == 0, tested.stderr
+    confirm(main, "against=activation=tanh")
     ended = main("sweep=last", "output=test.json", program="predict")
     assert ended.returncode == 0, ended.stderr
     heads = [x for x in ended.stdout.splitlines() if x.startswith("sweep ")]
@@ -105,8 +155,22 @@ def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready, workdir
     assert "tanh" in heads[1]
     first = json.loads((workdir / "test.json").read_text())
     assert [len(side["runs"]) for side in first] == [3, 3]
+    assert first[1]["lead"] == pytest.approx(first[0]["accuracy"] - first[1]["accuracy"])
     said = main(f"sweep={leader}", program="compare").stdout  # of the sweep whose leader was tested
     assert re.search(r"^next: .*confirmed", said, re.MULTILINE)
+    assert "lenet-predict" not in said
+
+
+@pytest.mark.slow(seconds=6)
+def test_both_sides_of_a_confirmation_are_scored(main, ready, workdir):
+    assert main(*SWEEP, "activation=relu,selu").returncode == 0
+    confirm(main)
+    ended = main("sweep=last", "output=test.json", program="predict")
+    assert ended.returncode == 0, ended.stderr
+    leader, other = json.loads((workdir / "test.json").read_text())
+    assert {leader["configuration"], other["configuration"]} == {"relu", "selu"}
+    assert other["lead"] == pytest.approx(leader["accuracy"] - other["accuracy"])
+    assert other["lead_low"] < other["lead"] < other["lead_high"]
 
 
 def test_what_can_not_be_scored_is_one_line(main, ready):

@@ -51,7 +51,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
     database = sqlite_path(uri)
     if model.run_id is None and database is not None and not database.exists():
         return None
-    with _or_warned(uri):
+    with or_warned(uri):
         client = connect(uri)
         run = model.run_id or _run_of(client, model.record)
         if run is None:
@@ -90,7 +90,7 @@ def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTest | None, re
     run = sweep.started().mlflow_runs.get(store_name(address))
     if run is None:
         return None
-    with _or_warned(address):
+    with or_warned(address):
         client = connect(address)
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
         if of is not None:
@@ -104,7 +104,7 @@ def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTest | None, re
 
 
 @contextmanager
-def _or_warned(uri: str) -> Iterator[None]:
+def or_warned(uri: str) -> Iterator[None]:
     """The figures are on the terminal; a store that is away must not hide them."""
     try:
         yield
