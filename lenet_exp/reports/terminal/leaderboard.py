@@ -103,10 +103,16 @@ def on_test(comparison: Comparison, position: int) -> str:
 
 
 def difference(lead: Difference | None) -> str:
-    """The leader against another configuration, in points with the interval: `+0.34 (-0.10 to +0.78)`."""
+    """The leader against another configuration, in points with the interval: `+0.34 (-0.10 to +0.78)`, or with one that
+    is cut at 0 `+0.34 (above 0, up to +0.78)`."""
     if lead is None:
         return "-"
-    return signed(lead.points) + ("" if math.isnan(lead.low) else f" ({signed(lead.low)} to {signed(lead.high)})")
+    low, high = signed(lead.low), signed(lead.high)
+    if lead.differs and float(low) * float(high) == 0:
+        found = f"above 0, up to {high}" if lead.ahead else f"below 0, down to {low}"
+    else:
+        found = f"{low} to {high}"
+    return signed(lead.points) + ("" if math.isnan(lead.low) else f" ({found})")
 
 
 def accuracy(group: Group) -> str:
