@@ -73,12 +73,14 @@ def _structured(schema: Hashable) -> DictConfig:
     return node
 
 
-FREE = ("tracking.tags.", "search.sampler_options.", "search.pruner_options.")
+FREE = tuple(
+    f"{flag}{end}" for flag in ("tracking.tags", "search.sampler_options", "search.pruner_options") for end in ".="
+)
 
 
 def free_tags(overrides: list[str]) -> list[str]:
     """Tags have names of the user's own, and options those of others, so Hydra's `+` is not asked for:
-    `tracking.tags.note=first`."""
+    `tracking.tags.note=first`, or `tracking.tags={note: first}`."""
     return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
 
 

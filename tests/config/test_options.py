@@ -56,6 +56,7 @@ def test_every_flag_of_the_ancestor_has_its_default_and_can_be_overridden():
         assert value_of(config, flag) == expected
         assert value_of(defaults, flag) == default or (default is None and value_of(defaults, flag) != expected)
     assert config.tracking.tags == {"note": "tags need no plus"}
+    assert compose(["tracking.tags={a: 1, b: 2}"]).tracking.tags == {"a": 1, "b": 2}
 
 
 def test_momentum_is_dropped_where_the_optimizer_has_none_and_a_sweep_says_so_once(main, ready):
