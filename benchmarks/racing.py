@@ -1,11 +1,12 @@
-"""Seeds for those that are still worth it: how often the best one is dropped, and how many seeds are spent.
+"""Further seeds of a search: how often the best configuration is dropped, and how many seeds are spent.
 
-Searches with known truth: configurations come one after the other, each gets its first seed, and another one as long
-as `comparison.racing` does not drop it. Told is the share of searches in which the truly best configuration was dropped
-(at most 5 %), the share of seeds that were spent, and how far below the best the chosen one is, in spreads: with the
-race, and where each configuration gets all seeds.
+The searches have known truth. `searches.seed_race.Seeds` says which configuration gets its next seed, as in a search
+with `n_trials`; all runs that are side by side take the same time. The table has the share of searches that dropped the
+truly best configuration, the share of all seeds that was spent, and how far the chosen one is below the best, in
+spreads: with the race, and where each configuration gets all seeds.
 
-    python -m benchmarks.racing
+    python -m benchmarks.racing                # about five minutes of one core
+    python -m benchmarks.racing --workers 1    # takes eight times as long
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmarks.measure import parser, positive
-from lenet_exp.searches.racing import LEVEL, Floats, dropped
+from lenet_exp.searches.racing import LEVEL, Floats
+from lenet_exp.searches.seed_race import Seeds
 
 
 @dataclass(frozen=True)
@@ -95,39 +97,42 @@ class Raced:
     below_with_all: float
 
 
-def race(scenario: Scenario, dice: Generator) -> Raced:
+def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
     """One search."""
     k, n = scenario.configurations, scenario.seeds
     truth = dice.permutation(scenario.means(dice, k))
     spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # what a seed does to all
     table = truth[:, None] + common + spread[:, None] * scenario.noise(dice, (k, n))
-    had: dict[int, list[float]] = {}
-    out: set[int] = set()
-    for new in range(k):
-        had[new] = [table[new, 0]]
-        while True:
-            out |= dropped(had, seeds=n, configurations=k)
-            more = [c for c, values in had.items() if c not in out and len(values) < n]
-            if not more:
-                break
-            for c in more:
-                had[c].append(table[c, len(had[c])])
-    left = [c for c in had if c not in out] or list(had)
-    chosen = max(left, key=lambda c: (len(had[c]), float(np.mean(had[c]))))
-    best = int(truth.argmax())
-    spent = sum(map(len, had.values())) / (k * n)
-    with_all = int(table.mean(1).argmax())
-    return Raced(best in out, spent, float(truth[best] - truth[chosen]), float(truth[best] - truth[with_all]))
+    seeds, trials, spent = Seeds(n, 1), 0, 0
+    while True:
+        runs: list[tuple[int, int]] = []
+        while len(runs) < workers:
+            run = seeds.next(asking=trials < k)
+            if run is None:
+                if trials == k:
+                    break
+                run, trials = (trials, 0), trials + 1
+            seeds.asked(*run)
+            runs.append(run)
+        for trial, seed in runs:
+            seeds.ended(trial, seed, float(table[trial, seed]))
+        spent += len(runs)
+        if not runs:
+            break
+    left, best, with_all = seeds.left(), int(truth.argmax()), int(table.mean(1).argmax())
+    below, below_with_all = (float(truth[best] - truth[chosen]) for chosen in (left[0], with_all))
+    return Raced(best not in left, spent / (k * n), below, below_with_all)
 
 
 def main() -> None:
     options = parser(__doc__, repeats=1)
-    options.add_argument("--searches", type=positive, default=1000, help="of each scenario (default 1000)")
+    options.add_argument("--searches", type=positive, default=200, help="of each scenario (default 200)")
+    options.add_argument("--workers", type=positive, default=8, help="runs side by side (default 8)")
     asked = options.parse_args()
     print(f"{'scenario':<38} best dropped   seeds spent   below the best: raced, all seeds")
     for scenario in SCENARIOS:
         dice = np.random.default_rng(0)
-        found = [race(scenario, dice) for _ in range(asked.searches)]
+        found = [race(scenario, dice, asked.workers) for _ in range(asked.searches)]
         share = np.mean([f.best_dropped for f in found])
         spent, below, with_all = (
             np.mean([getattr(f, name) for f in found]) for name in ("spent", "below", "below_with_all")

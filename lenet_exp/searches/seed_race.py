@@ -3,7 +3,7 @@
 A function of what has ended. While new trials are asked for, a configuration goes on to another seed when it is in the
 better half of those that have had as many (successive halving over seeds, asynchronous as in Li et al. 2020, A system
 for massively parallel hyperparameter tuning, algorithm 2); after that all go on that nothing is ahead of
-(`comparison.racing`), those with the fewest seeds first.
+(`searches.racing`), those with the fewest seeds first.
 """
 
 from __future__ import annotations

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import racing as benchmark
+from benchmarks.racing import Scenario
 from lenet_exp.searches.racing import FEW, LEAST, dropped
+from lenet_exp.searches.seed_race import Seeds
 
 
 def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:
@@ -42,3 +47,15 @@ def test_whoever_leads_over_all_seeds_is_never_dropped_by_itself_and_somebody_is
     out = dropped(had, seeds=n, configurations=k)
     assert max(had, key=lambda c: np.mean(had[c])) not in out
     assert out < set(had)
+
+
+def test_a_simulated_search_gives_seeds_as_the_program_does():
+    """`python -m benchmarks.racing` simulates many."""
+    far = Scenario("far apart", 12, 4, lambda dice, k: -9.0 * np.arange(k))
+    raced = benchmark.race(far, np.random.default_rng(0), workers=3)
+    assert (raced.best_dropped, raced.below) == (False, 0)
+    assert 1 / 4 < raced.spent < 1
+    asked = []
+    with mock.patch.object(benchmark, "Seeds", lambda most, sign: asked.append((most, sign)) or Seeds(most, sign)):
+        assert benchmark.race(far, np.random.default_rng(0), workers=3) == raced
+    assert asked == [(4, 1)]
