@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.measure import keep, parser, positive
 from benchmarks.search_plot import regret_figure
-from benchmarks.search_replay import Floats, Replayed, Table, Way, load, quick_copies, replay
+from benchmarks.search_replay import OPTUNAS, Floats, Replayed, Table, Way, load, quick_copies, replay
 from lenet_exp.config.schema import PrunerName, SamplerName
 from lenet_exp.machine import cpu_model
 from lenet_exp.reports.files.plots import png
@@ -40,6 +40,7 @@ WAYS = (
     *(Way("random", pruner) for pruner in ("asha", "hyperband", "median")),
     *(Way("tpe", pruner) for pruner in ("none", "asha", "hyperband", "median")),
     *(Way(sampler, "asha") for sampler in ("gp", "qmc")),
+    *(Way(sampler, "asha", {}, OPTUNAS) for sampler in ("random", "tpe", "gp", "qmc")),
 )
 TRIED = (
     BASELINE,

@@ -35,6 +35,7 @@ from lenet_exp.searches.trials import Choose, Trials
 
 Floats = NDArray[np.float64]
 DIVERGED = 0.0  # the accuracy that a curve which diverged counts as
+OPTUNAS = {"min_resource": 1, "reduction_factor": 4}  # the defaults of `asha` in earlier releases
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,13 @@ class Table:
         places = np.arange(len(self.accuracy)).reshape(shape)[np.ix_(*at)].ravel()
         return Table(kept, self.trained[places], self.accuracy[places], self.seconds[places])
 
+    def of_epochs(self, num_epoch: int) -> Table:
+        """The table with curves of another length: their first epochs, or more epochs by linear interpolation."""
+        at = np.linspace(0, self.num_epoch - 1, num_epoch) if num_epoch > self.num_epoch else np.arange(num_epoch)
+        low, high, share = np.floor(at).astype(int), np.ceil(at).astype(int), at % 1
+        columns = [c[:, :, low] * (1 - share) + c[:, :, high] * share for c in (self.accuracy, self.seconds)]
+        return Table(self.flags, self.trained, *columns)
+
 
 def load(file: Path = PACKED) -> Table:
     """The table as far as it has been trained.
@@ -181,7 +189,7 @@ class Replayed:
         spent: epochs that had been trained when it named another configuration.
         named: that configuration.
         epochs, seconds: at its end.
-        trials, pruned: how many there were, and how many of them were pruned.
+        trials, pruned, diverged: how many there were, and how many of them were pruned or diverged.
     """
 
     spent: list[int] = field(default_factory=list)
@@ -190,6 +198,7 @@ class Replayed:
     seconds: float = 0.0
     trials: int = 0
     pruned: int = 0
+    diverged: int = 0
 
     def at(self, epochs: int) -> int | None:
         """What it would name after so many epochs; None before its first result."""
@@ -197,18 +206,19 @@ class Replayed:
         return known[-1] if known else None
 
 
-def replay(table: Table, way: Way, repetition: int, max_epochs: int) -> Replayed:
+def replay(table: Table, way: Way, repetition: int, max_epochs: float, n_trials: float = math.inf) -> Replayed:
     """One search.
 
     Args:
         repetition: seeds the sampler, and says which of the table's seeds all trials of this search are trained with.
         max_epochs: no trial begins past it.
+        n_trials: how many trials there are; not of batches.
     """
     check_installed()
     seed = table.seeds[repetition % len(table.seeds)]
     if way.batches:
         return _in_batches(table, way, repetition, seed, max_epochs)
-    return _Replay(table, way, repetition, seed, max_epochs).run()
+    return _Replay(table, way, repetition, seed, max_epochs, n_trials).run()
 
 
 @contextmanager
@@ -237,8 +247,8 @@ def _flags(table: Table) -> list[Flag]:
 class _Replay:
     """As `searches/search.py` asks and tells, without processes, folders and clocks."""
 
-    def __init__(self, table: Table, way: Way, repetition: int, seed: int, max_epochs: int) -> None:
-        self.table, self.way, self.max_epochs = table, way, max_epochs
+    def __init__(self, table: Table, way: Way, repetition: int, seed: int, max_epochs: float, n_trials: float) -> None:
+        self.table, self.way, self.max_epochs, self.n_trials = table, way, max_epochs, n_trials
         self.curves, self.seconds = table.accuracy[:, seed], table.seconds[:, seed]
         self.flags = _flags(table)
         self.trials = Trials(f"replay {repetition}", way.search(repetition), self.flags, table.num_epoch)
@@ -270,7 +280,7 @@ class _Replay:
     def _next(self, now: float) -> bool | None:
         """Asks for a trial; whether it trains. None where there is none any more."""
         repeated = 0
-        while self.found.epochs < self.max_epochs and not self.trials.exhausted():
+        while not (self._over() or self.trials.exhausted()):
             if max(repeated, self.fruitless) >= MOST_REPEATED:
                 return None
             configuration, trial = self._ask()
@@ -282,6 +292,9 @@ class _Replay:
             elif self._begins(now, trial.number, configuration):
                 return True
         return None
+
+    def _over(self) -> bool:
+        return self.found.epochs >= self.max_epochs or len(self.trials) >= self.n_trials
 
     def _ask(self) -> tuple[int, FrozenTrial]:
         def make(choose: Choose) -> int:
@@ -337,6 +350,7 @@ class _Replay:
             self._report(number, configuration, epoch)
         self.fruitless = 0 if trained else self.fruitless + 1
         self.found.pruned += outcome is Outcome.pruned
+        self.found.diverged += outcome is Outcome.diverged
         value = float(curve.max()) if len(curve) else None
         self.trials.end(number, outcome, value)
         if outcome is Outcome.finished and value is not None and value > self.best:
@@ -345,7 +359,7 @@ class _Replay:
             self.found.named.append(configuration)
 
 
-def _in_batches(table: Table, way: Way, repetition: int, seed: int, max_epochs: int) -> Replayed:
+def _in_batches(table: Table, way: Way, repetition: int, seed: int, max_epochs: float) -> Replayed:
     """No pruning, and what is drawn again is trained again."""
     found, best = Replayed(), -math.inf
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repetition))

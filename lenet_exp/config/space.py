@@ -62,6 +62,10 @@ class Whole:
     def all(self) -> list[int]:
         return list(range(self.low, self.high + 1, self.step))
 
+    def holds(self, value: float) -> bool:
+        """Whether it is among the values."""
+        return value in range(self.low, self.high + 1, self.step)
+
 
 @dataclass(frozen=True)
 class Real:
@@ -90,6 +94,10 @@ class Real:
         if self.step is None:
             return None if self.low < self.high else [self.low]
         return [self._at(n) for n in range(round((self.high - self.low) / self.step) + 1)]
+
+    def holds(self, value: float) -> bool:
+        """Whether it is among the values."""
+        return self.low <= value <= self.high and self.text(value) == repr(float(value))
 
 
 Values = Choice | Whole | Real

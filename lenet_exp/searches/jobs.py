@@ -100,6 +100,35 @@ class JobMaker:
         """The values of the first corner."""
         return self.values(lambda flag: _end(flag, 0, 0))
 
+    def baseline(self) -> dict[str, object] | None:
+        """The values of the trial that trains what the command trains without what it searches; None where the space
+        does not hold it."""
+        found: dict[str, object] = {}
+
+        def choose(flag: Flag) -> object:
+            found[flag.name] = self._baseline_value(flag)
+            return found[flag.name]
+
+        try:
+            same = self.job(self.values(choose)).run == self.job({}).run
+        except ConfigError:
+            return None
+        return found if same else None
+
+    def _baseline_value(self, flag: Flag) -> object:
+        """Raises:
+        ConfigError: the value that the flag has where it is not searched is not among those that are.
+        """
+        values, value = flag.values, OmegaConf.select(self._node({}), flag.name)
+        if isinstance(values, Choice):
+            baseline = self._quick.config(self._fixed)
+            for option in values.options:
+                if self._quick.config(self.overrides({flag.key: option})) == baseline:
+                    return option
+        elif isinstance(value, int | float) and values.holds(value):
+            return value
+        raise ConfigError(flag.typed)
+
     def _named(self, job: Job, values: dict[str, str]) -> Job:
         short = {flag.name: _short(flag, values[flag.key]) for flag in self.flags if flag.key in values}
         swept = {flag.name: short.get(flag.name, ABSENT) for flag in self.flags}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,9 @@ from lenet_exp.errors import ConfigError, first_line, nearest
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}  # set here, or no values
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # of Optuna
+RULES = 2  # the defaults of a new study; those of an older one, which keeps them, are 1
+REDUCTION_FACTOR = 2  # of asha; this and the next one were chosen by benchmarks/search_small.py
+FIRST_SHARE = 1 / 2  # of the epochs, after which asha compares
 BEGINS = {  # the option that says after which epoch a pruner begins
     PrunerName.asha: "min_resource",
     PrunerName.hyperband: "min_resource",
@@ -72,10 +76,11 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
     return _made(made, own, search.sampler_options, "search.sampler_options")
 
 
-def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
+def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULES) -> Any:
     """Args:
     num_epoch: the most that a trial may train.
-    first: the epoch after which it begins, unless a person says another.
+    first: the epoch before which it prunes nothing, unless an option says when it begins.
+    rules: the defaults of the study: 1 for those of Optuna.
 
     Raises:
         ConfigError: an option is none.
@@ -86,6 +91,9 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1) -> Any:
     made: Callable[..., Any] = pruners.NopPruner
     if search.pruner is PrunerName.asha:  # Optuna's own would wait for a first trial that is not pruned
         made, own = pruners.SuccessiveHalvingPruner, {"min_resource": first}
+        if rules > 1:
+            own["min_resource"] = max(first, math.ceil(FIRST_SHARE * num_epoch))
+            own["reduction_factor"] = REDUCTION_FACTOR
     elif search.pruner is PrunerName.hyperband:
         made, own = pruners.HyperbandPruner, {"min_resource": min(first, num_epoch), "max_resource": num_epoch}
     elif search.pruner is PrunerName.median:

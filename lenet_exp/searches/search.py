@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from lenet_exp.comparison.aim import Aim, Validated
+from lenet_exp.config.schema import SamplerName
 from lenet_exp.executors.executor import Report
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.job import Job
@@ -50,8 +51,12 @@ class SearchRun:
         self.sweep = planned.sweep
         name = f"lenet_exp {self.sweep.id}"
         self.database: Database = open_database(self.sweep.path, name, self.aim.directions, planned.search.storage)
-        known, first = self.database.trials, planned.first_pruned
-        self.trials = Trials(name, planned.search, planned.flags, planned.num_epoch, known, first)
+        known, first, baseline = self.database.trials, planned.first_pruned, None
+        if not known and planned.search.sampler is not SamplerName.grid:  # which tries it anyway
+            baseline = planned.maker.baseline()
+        self.trials = Trials(
+            name, planned.search, planned.flags, planned.num_epoch, known, first, self.database.rules, baseline
+        )
         return known_jobs(planned, self.database.trials)
 
     def run(self, session: Session, launcher: ExecutorLauncher, environment: Mapping[str, str]) -> None:

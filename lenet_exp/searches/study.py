@@ -32,9 +32,10 @@ from sqlalchemy.pool import NullPool
 from lenet_exp.addresses import hide_password
 from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.folders.damage import damaged, say
+from lenet_exp.searches.sampling import RULES
 
 FILE = "study.db"
-OF, SECONDS = "outputs", "seconds"  # attributes of the study: whose it is, and how long it has been searched
+OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"  # attributes of the study: whose it is, seconds searched, `RULES`
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
 SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")  # errors of a file that is
 WAIT_SECONDS = 10.0  # for a trial to be written, before its job is started all the same
@@ -51,6 +52,7 @@ class Database:
     Attributes:
         trials: those that were there, in order.
         seconds: that had been searched.
+        rules: the defaults that it was begun with.
     """
 
     def __init__(self, storage: optuna.storages.RDBStorage, study: int, where: str) -> None:
@@ -58,7 +60,11 @@ class Database:
         self._study = study
         self._where = where
         self.trials: list[FrozenTrial] = storage.get_all_trials(study, deepcopy=False)
-        self.seconds = float(storage.get_study_user_attrs(study).get(SECONDS, 0.0))
+        attributes = storage.get_study_user_attrs(study)
+        self.seconds = float(attributes.get(SECONDS, 0.0))
+        self.rules = int(attributes.get(DEFAULTS, 1)) if self.trials else RULES
+        if not self.trials:
+            storage.set_study_user_attr(study, DEFAULTS, RULES)
         self._reported: set[tuple[int, int]] = set()
         self._written = {trial.number for trial in self.trials}
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):

@@ -8,7 +8,7 @@ in memory does the work; `search_database` keeps the same events in a file.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import optuna
@@ -19,7 +19,7 @@ from lenet_exp.config.schema import SamplerName, Search
 from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
-from lenet_exp.searches.sampling import new_pruner, new_sampler, seed_of, suggest
+from lenet_exp.searches.sampling import RULES, new_pruner, new_sampler, seed_of, suggest
 
 ATTEMPTS = 20  # at a configuration that can be composed, and that has not been asked for
 BY_SAMPLER = 4  # of these; the others are drawn at random, or a sampler that is sure would draw the same for ever
@@ -41,6 +41,8 @@ class Trials:
     num_epoch: the most that a trial may train.
     first: the epoch after which the pruner begins, unless a person says another.
     known: those of an earlier start, in order.
+    rules: the defaults of the study.
+    baseline: the values of the first trial; None: the sampler draws them.
 
     Raises:
         ConfigError: an option of sampler or pruner is none.
@@ -54,12 +56,15 @@ class Trials:
         num_epoch: int,
         known: Sequence[FrozenTrial] = (),
         first: int = 1,
+        rules: int = RULES,
+        baseline: Mapping[str, object] | None = None,
     ) -> None:
         self._name = name
         self._search = search
         self._aim = Aim(search.objective, search.target)
         self._flags = flags
-        self._pruner = new_pruner(search, num_epoch, first)
+        self._pruner = new_pruner(search, num_epoch, first, rules)
+        self._baseline = baseline
         self._decided: dict[int, dict[int, bool]] = {}
         # A run waits for its answer: one that told an epoch after this one was let go on then, and stays so.
         self._passed = {t.number: max(t.intermediate_values, default=0) for t in known if t.state is TrialState.RUNNING}
@@ -112,6 +117,8 @@ class Trials:
         """
         before, refused = self.all(), False
         all_had = len(before) >= (size(self._flags) or math.inf)
+        if self._baseline is not None and not before:
+            self._study.enqueue_trial(dict(self._baseline))
         for attempt in range(ATTEMPTS):
             last = attempt == ATTEMPTS - 1
             self._study.sampler = self._new_sampler(len(before), attempt)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from benchmarks.search import search_all
@@ -34,4 +36,17 @@ def test_pruning_tries_more_configurations_for_the_same_epochs(table):
         assert BUDGET <= found.epochs < BUDGET + Way().workers * table.num_epoch
     assert whole.mean("pruned") == 0
     assert pruned.mean("pruned") > 0
-    assert pruned.mean("trials") > 2 * whole.mean("trials")
+    assert pruned.mean("trials") > whole.mean("trials")
+
+
+@pytest.mark.parametrize("num_epoch", [5, 9, 20])
+def test_a_third_of_a_small_search_finishes(table, num_epoch):
+    """And all of it without a pruner, but for what diverges."""
+    curves, shares = table.of_epochs(num_epoch), {}
+    assert (curves.num_epoch, table.of_epochs(9).accuracy.tolist()) == (num_epoch, table.accuracy.tolist())
+    for pruner in ("asha", "none"):
+        with quick_copies():
+            found = [replay(curves, Way("tpe", pruner), n, math.inf, 15) for n in range(REPETITIONS)]
+        assert {search.trials for search in found} == {15}
+        shares[pruner] = min((search.trials - search.pruned - search.diverged) / 15 for search in found)
+    assert 1 / 3 <= shares["asha"] < shares["none"]

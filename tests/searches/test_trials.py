@@ -13,7 +13,7 @@ from lenet_exp.config.schema import Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.space import Flag, flag_of
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
-from lenet_exp.searches.sampling import check_installed
+from lenet_exp.searches.sampling import RULES, check_installed
 from lenet_exp.searches.trials import Choose, Trials
 
 EPOCHS = 9
@@ -92,6 +92,20 @@ def test_a_search_that_is_interrupted_again_and_again_has_the_same_trials(sample
     assert searched(replace(search, seed=1), space, 2, lambda event: False) != calm[:2] or sampler is SamplerName.qmc
 
 
+def test_the_first_trial_is_the_baseline_and_the_sampler_draws_the_others():
+    space, baseline = flags(*SPACE), {"x": 0.25, "n": 2, "c": "b"}  # y has no effect with b
+    trials = Trials("made up", SEARCH, space, EPOCHS, baseline=baseline)
+    values, first = trials.ask(lambda choose: draw(choose, space))
+    assert (first.number, first.params, values) == (0, baseline, {"x": "0.25", "n": "2", "c": "b"})
+    for again in (trials, Trials("made up", SEARCH, space, EPOCHS, trials.all(), baseline=baseline)):
+        _, second = again.ask(lambda choose: draw(choose, space))
+        assert (second.number, second.params != baseline) == (1, True)
+    assert [t.params for t in trials.all()] == [t.params for t in again.all()]
+    picky = Trials("made up", SEARCH, space, EPOCHS, baseline=baseline)
+    _, drawn = picky.ask(lambda choose: draw(choose, space), had=lambda values: values["x"] == "0.25")
+    assert (drawn.number, drawn.params["x"] != 0.25) == (0, True)
+
+
 def test_a_grid_is_gone_through_once():
     search, space = replace(SEARCH, sampler=SamplerName.grid, pruner=PrunerName.none), flags(*LISTS)
     trials = Trials("made up", search, space, EPOCHS)
@@ -104,14 +118,16 @@ def test_a_grid_is_gone_through_once():
 
 
 def test_what_was_let_go_on_before_an_interruption_is_not_pruned_for_what_others_reached_since():
-    trials = Trials("made up", replace(SEARCH, sampler=SamplerName.random), flags(*SPACE), EPOCHS)
+    options = {"min_resource": 1, "reduction_factor": 4}
+    search = replace(SEARCH, sampler=SamplerName.random, pruner_options=options)
+    trials = Trials("made up", search, flags(*SPACE), EPOCHS)
     (first, *others) = (trials.ask(lambda choose: draw(choose, flags(*SPACE)))[1].number for _ in range(6))
     assert not any(trials.report(first, epoch, 0.5) for epoch in (1, 2, 3))
     for number in others:  # better, and quicker
         for epoch in range(1, EPOCHS):
             trials.report(number, epoch, 0.9)
         trials.end(number, Outcome.finished, 0.9)
-    again = Trials("made up", replace(SEARCH, sampler=SamplerName.random), flags(*SPACE), EPOCHS, trials.all())
+    again = Trials("made up", search, flags(*SPACE), EPOCHS, trials.all())
     assert [again.report(first, epoch, 0.5) for epoch in (1, 2, 3)] == [False] * 3
     assert again.report(first, 4, 0.5)  # a rung of asha: now it is compared
 
@@ -120,9 +136,9 @@ def test_what_was_let_go_on_before_an_interruption_is_not_pruned_for_what_others
 def test_a_pruner_begins_after_the_first_epoch_that_it_is_given_or_where_a_person_says(pruner):
     begins = "n_warmup_steps" if pruner is PrunerName.median else "min_resource"
 
-    def first_pruned(options: dict[str, Any], first: int) -> int:
+    def first_pruned(options: dict[str, Any], first: int, rules: int = RULES) -> int:
         search = replace(SEARCH, pruner=pruner, pruner_options=options)
-        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first=first), EPOCHS
+        trials, found = Trials("made up", search, flags(*SPACE), EPOCHS, first=first, rules=rules), EPOCHS
         for number in range(20):  # each worse than the one before
             trials.ask(lambda choose: draw(choose, flags(*SPACE)))
             for epoch in range(1, EPOCHS):
@@ -131,7 +147,11 @@ def test_a_pruner_begins_after_the_first_epoch_that_it_is_given_or_where_a_perso
             trials.end(number, Outcome.finished, 0.9 - 0.01 * number)
         return found
 
-    assert [first_pruned({}, first) for first in (1, 3)] == [1, 3]
+    assert [first_pruned({}, first, 1) for first in (1, 3)] == [1, 3]  # of an earlier release
+    half = (EPOCHS + 1) // 2
+    assert [first_pruned({}, first) for first in (1, 3, 7)] == (
+        [half, half, 7] if pruner is PrunerName.asha else [1, 3, 7]
+    )
     assert [first_pruned({begins: 2}, first) for first in (1, 3)] == [2, 2]
 
 

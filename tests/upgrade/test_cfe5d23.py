@@ -14,6 +14,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from optuna.trial import TrialState
 
 from tests.tools.stores import champions, files, points, runs
 from tests.upgrade.earlier import COMMIT, EXPECTED, OUTPUTS, keys, lenet, lost, steady, store, unpacked, written
@@ -103,18 +104,32 @@ def test_interrupted_runs_are_resumed_to_the_bits_of_undisturbed_ones():
     assert all(keys(old) - keys(record) == set() for record in new)
 
 
-def test_a_search_is_extended_in_its_own_study():
+def test_an_unfinished_search_is_resumed_and_extended_in_its_own_study_with_its_own_defaults():
+    """Its trials after the second are taken from the study: the same ones are drawn and pruned again."""
+
     def trials():
-        (study,) = optuna.get_all_study_names(database)
-        return [(t.number, t.params, t.state) for t in optuna.load_study(study_name=study, storage=database).trials]
+        return [(t.number, t.params, t.state, t.intermediate_values) for t in study().trials]
+
+    def study():
+        (name,) = optuna.get_all_study_names(database)
+        return optuna.load_study(study_name=name, storage=database)
 
     database = f"sqlite:///{OUTPUTS / 'sweeps' / MADE['search'] / 'study.db'}"
-    before, old = of_runs(), trials()
+    finished = {name: text for name, text in of_runs().items() if json.loads(text)["outcome"] == "finished"}
+    whole, old, runs_before = study(), trials(), len(of_runs())
+    kept, attributes = whole.trials[:2], whole.user_attrs
+    optuna.delete_study(study_name=whole.study_name, storage=database)
+    begun = optuna.create_study(study_name=whole.study_name, storage=database, direction="maximize")
+    begun.add_trials(kept)
+    for name, value in attributes.items():
+        begun.set_user_attr(name, value)
     lenet("train", *[a.replace("n_trials=5", "n_trials=6") for a in COMMANDS["search"]])
     after, new = of_runs(), trials()
-    assert before.items() <= after.items()
-    assert len(after) == len(before) + 1
+    assert finished.items() <= after.items()
+    assert len(after) == runs_before + 1
     assert (new[:5], len(new)) == (old, 6)
+    assert any(state is TrialState.PRUNED for _, _, state, _ in old[2:])
+    assert len(list(OUTPUTS.glob("sweeps/*"))) == 4
 
 
 def test_what_mlflow_lacks_is_uploaded_once():

@@ -1,0 +1,78 @@
+"""How many trials of a small search finish, by pruner; the defaults of `asha` were chosen by this.
+
+Searches of 15 and 30 trials of 5, 9 and 20 epochs, replayed on the table of curves as `search.py` does. Curves of 5
+epochs are the first ones of the table's 9; curves of 20 are interpolated. The baseline trial is left out.
+
+    python -m benchmarks.search_small                    # a few minutes of one core
+    python -m benchmarks.search_small --tried            # the settings that were tried for the default
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import keep, parser, positive
+from benchmarks.search_replay import OPTUNAS, Replayed, Table, Way, load, quick_copies, replay
+
+EPOCHS, TRIALS = (5, 9, 20), (15, 30)
+WAYS = (Way(pruner="none"), Way(), Way(pruner_options=OPTUNAS), Way(pruner="median"), Way(pruner="hyperband"))
+SHARES = (0.2, 0.25, 1 / 3, 0.4, 0.5)
+
+
+def tried(num_epoch: int) -> list[Way]:
+    """`asha` with its first look after a share of the epochs."""
+    looks = sorted({math.ceil(share * num_epoch) for share in SHARES})
+    return [
+        Way(pruner_options={"min_resource": least, "reduction_factor": factor})
+        for factor in (2, 3, 4)
+        for least in looks
+    ]
+
+
+def row(table: Table, way: Way, trials: int, searches: Sequence[Replayed]) -> str:
+    """A line of the table: what the searches of one way finished, spent and found."""
+    finished = [(search.trials - search.pruned - search.diverged) / search.trials for search in searches]
+    spent = [search.epochs / (trials * table.num_epoch) for search in searches]
+    seeds = [table.seeds[repetition % len(table.seeds)] for repetition in range(len(searches))]
+    worst = int(table.regret.argmax())  # where nothing finished
+    named = [(seed, (search.named or [worst])[-1]) for seed, search in zip(seeds, searches, strict=True)]
+    seen = [100 * float(table.regret_with(seed)[at]) for seed, at in named]
+    mean = [100 * float(table.regret[at]) for _, at in named]
+    least = float(np.quantile(finished, 0.1, method="lower"))
+    cells = [table.num_epoch, trials, way.name, f"{np.mean(finished):.0%}", f"{least:.0%}", f"{np.mean(spent):.0%}"]
+    cells += [f"{np.mean(regret):.2f} / {np.median(regret):.2f}" for regret in (mean, seen)]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def main() -> None:
+    options = parser(__doc__, repeats=1)
+    options.add_argument("--repetitions", type=positive, default=60, help="of each search (default 60)")
+    options.add_argument("--workers", type=positive, default=4, help="simulated (default 4)")
+    options.add_argument("--tried", action="store_true", help="other settings of asha instead")
+    options.add_argument("--output", type=Path, help="writes the table there, too")
+    asked = options.parse_args()
+    heads = ["epochs", "trials", "way", "finished", "9 of 10 above", "epochs spent", "regret", "regret, seed seen"]
+    lines = ["| " + " | ".join(heads) + " |", "| ---: | ---: | --- |" + " ---: |" * 5]
+    print(*lines, sep="\n", flush=True)
+    raw = {}
+    for num_epoch in EPOCHS:
+        table = load().of_epochs(num_epoch)
+        for trials in TRIALS:
+            for way in tried(num_epoch) if asked.tried else WAYS:
+                way = Way(way.sampler, way.pruner, way.sampler_options, way.pruner_options, asked.workers)
+                with quick_copies():
+                    found = [replay(table, way, n, math.inf, trials) for n in range(asked.repetitions)]
+                lines.append(row(table, way, trials, found))
+                print(lines[-1], flush=True)
+                raw[f"{num_epoch} {trials} {way.name}"] = [vars(search) for search in found]
+    if asked.output is not None:
+        asked.output.write_text("\n".join(lines) + "\n")
+    keep(asked, "search_small", raw)
+
+
+if __name__ == "__main__":
+    main()
