@@ -39,3 +39,11 @@ def test_every_promise_is_broken():
     promises = [what.promise for what in BREAKS.values()]
     assert len(rows()) > 10
     assert [row for row in rows() if not row.startswith(tuple(promises))] == []
+
+
+def test_a_promise_names_its_tests_by_their_paths():
+    page = (ROOT / PROMISES).read_text()
+    named = re.findall(r"`(tests/[\w/.]+)`", page)
+    assert len(named) > len(rows())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert re.findall(r"`test_\w+\.py`", page) == []  # several folders may have one

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lenet_exp.api import compose
 from lenet_exp.config.schema import EngineName
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.runs.jobs import lone_job
+from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.training.native.library import described, kernels
@@ -157,6 +158,14 @@ def test_engines_that_are_swept_are_trained_each_and_compared(ready):
     done = lenet_train("-m", *QUICK, "engine=native,torch,auto", "hydra/launcher=basic", outputs=ready)
     assert counts(done) == ({"finished": 3}, 2, 1)
     assert sorted(run.data.params["engine"] for run in runs(client(ready))) == ["native", "torch"]
+
+
+def test_devices_that_are_swept_are_trained_each(outputs, monkeypatch):
+    monkeypatch.setattr("lenet_exp.runs.jobs.choose_device", torch.device)  # as where both are
+    configs = [compose([*QUICK, "engine=torch", f"device={device}"]) for device in ("cpu", "cuda", "cpu")]
+    cpu, cuda, again = freeze_jobs(["device"], [[f"device={config.device}"] for config in configs], configs)
+    assert cpu.fingerprint == cuda.fingerprint == again.fingerprint
+    assert cpu.run == again.run != cuda.run
 
 
 def test_threads_are_no_part_of_a_native_run(ready):

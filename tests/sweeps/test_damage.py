@@ -1,4 +1,5 @@
-"""Any damaged file of one sweep or run concerns that one alone: one line names it, and all commands go on."""
+"""A damaged file of one sweep or run concerns that one alone: one line names it; list, status, compare, sync and the
+command that trains again go on."""
 
 from __future__ import annotations
 

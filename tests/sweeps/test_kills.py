@@ -164,7 +164,7 @@ def test_a_sweep_killed_at_any_kind_of_point_of_its_own_ends_as_if_nothing_had_h
 
 @pytest.mark.by_hand
 def test_a_sweep_whose_processes_are_killed_again_and_again_ends_as_if_nothing_had_happened(empty_store, tmp_path):
-    """With all options for training, and at random moments of runs that train side by side."""
+    """With augmentations and the flags of `training`, and at random moments of runs that train side by side."""
 
     def sweep(outputs: Path) -> Process:
         if not outputs.exists():

@@ -20,14 +20,15 @@ from tests.training.small import configure, digest, start
 
 LINE = ("num_epoch=3", "dataset.train_size=120", "batch_size=25", "dataset.val_size=100")  # 5 steps an epoch
 STEPS = 15
-EVERY_OPTION = (
+OPTIONS = (
     "activation=rrelu",
     "schedule=one_cycle",
-    "augmentation=[affine,elastic,flip,erase]",
+    "augmentation=[shift,affine,elastic,flip,erase]",
     "training.label_smoothing=0.1",
     "training.clip_norm=1",
     "training.ema_decay=0.9",
     "training.patience=2",
+    "training.min_delta=0.001",
     "regularization.dropout_rate=0.3",
 )
 
@@ -103,10 +104,10 @@ def test_stopped_twice_with_each_optimizer(optimizer, more, tmp_path):
 @given(stops=st.sets(st.integers(1, STEPS), min_size=1, max_size=4))
 @example(stops={5})  # after the last step of an epoch
 @example(stops={1, STEPS})
-def test_stopped_anywhere_with_every_option(stops, tmp_path_factory):
-    one = train(EVERY_OPTION, tuple(sorted(stops)), tmp_path_factory.mktemp("stopped") / "state")
-    same(one, whole(EVERY_OPTION))
-    averages = (lane.average.state_dict().values() for lane, _ in (one, whole(EVERY_OPTION)))
+def test_stopped_anywhere_with_all_augmentations_and_flags_of_training(stops, tmp_path_factory):
+    one = train(OPTIONS, tuple(sorted(stops)), tmp_path_factory.mktemp("stopped") / "state")
+    same(one, whole(OPTIONS))
+    averages = (lane.average.state_dict().values() for lane, _ in (one, whole(OPTIONS)))
     assert all(torch.equal(a, b) for a, b in zip(*averages, strict=True))
 
 
