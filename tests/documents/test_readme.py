@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.manifest import against_table, manifest, pages
+from benchmarks.results import fast_words
 from lenet_exp.api import compose
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.plain import plain
@@ -68,6 +69,7 @@ def test_the_results_are_those_that_were_measured():
 
 def test_the_results_are_those_of_the_runs_that_the_manifest_names():
     assert against_table(manifest(), TEXT) == []
+    assert fast_words(manifest()) in TEXT
     (row,) = re.findall(r"^\| MNIST \| `mnist_fast` .*$", TEXT, re.MULTILINE)
     assert len(against_table(manifest(), TEXT.replace(row, row.replace(" ± ", "9 ± ")))) == 1
     assert len(against_table({}, TEXT)) == 6  # each row
