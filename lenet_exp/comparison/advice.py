@@ -71,7 +71,8 @@ def advice(comparison: Comparison) -> Advice | None:
     if leader.n < 2:
         return Advice(Step.seeds, design.sweep)
     leads = [lead for _, lead, _ in verdict.held]
-    if design.searched and design.sweep:
+    best = comparison.searched.best if comparison.searched is not None else None
+    if design.searched and design.sweep and (best is None or best.number):  # trial 0 is that baseline
         return _confirming(comparison, Step.baseline, leads)
     if verdict.open:
         return _confirming(comparison, Step.confirm, verdict.open)
