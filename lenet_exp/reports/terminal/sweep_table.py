@@ -21,8 +21,9 @@ MOST_LINES = 20  # of runs that went wrong in one way
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
-    """Best validation accuracy first; those that did not finish last."""
-    return sorted(results, key=lambda r: (r.outcome != "finished", -_accuracy(r)))
+    """As a comparison ranks them: best validation accuracy first; those that did not finish last, diverged ones after
+    all others."""
+    return sorted(results, key=lambda r: (r.outcome is Outcome.diverged, 0.0 if math.isnan(r.value) else -r.value))
 
 
 def at_chance(record: Record | None) -> bool:
@@ -70,10 +71,13 @@ def print_sweep(
             console.print(line)
     else:
         searched = any(comparison.searched for comparison in comparisons)
-        shown = rows[: SEARCH_ROWS if searched else TERMINAL_ROWS]
-        console.print(_table(shown))
-        if len(shown) < len(rows):
-            console.print(f"{len(rows) - len(shown)} more; lenet-compare output=report.csv has them")
+        datasets = [c.dataset for c in comparisons] if len(comparisons) > 1 else [None]
+        for dataset in datasets:  # accuracies on different images are not comparable
+            its = [r for r in rows if dataset is None or r.job.config.dataset.name == dataset]
+            shown = its[: SEARCH_ROWS if searched else TERMINAL_ROWS]
+            console.print(_table(shown))
+            if len(shown) < len(its):
+                console.print(f"{len(its) - len(shown)} more; lenet-compare output=report.csv has them")
         for comparison in comparisons:
             print_verdict(comparison)
             if comparison.searched is not None and (command := comparison.searched.best_command) is not None:
@@ -125,15 +129,12 @@ def _table(rows: Sequence[JobResult]) -> PlainTable:
     return table
 
 
-def _accuracy(result: JobResult) -> float:
-    return (result.record.best_val_accuracy if result.record else None) or 0.0
-
-
 def _cells(result: JobResult) -> list[str]:
     record = result.record
     if record is None or record.best_val_accuracy is None:
         return ["-", "-", "-"]
-    return [f"{record.best_val_accuracy:.2%}", str(record.best_epoch), f"{record.seconds:.1f}"]
+    seconds = f"{record.seconds_to_best:.1f}" if record.seconds_to_best is not None else "-"  # older releases
+    return [f"{record.best_val_accuracy:.2%}", str(record.best_epoch), seconds]
 
 
 def _remark(result: JobResult) -> str:

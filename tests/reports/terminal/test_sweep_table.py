@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,9 +29,9 @@ def result(number: int, outcome: str = "finished", best: float | None = None, **
         number, f"a{number} lr=0.{number}", {"activation": f"a{number}", "optimizer.lr": f"0.{number}"}, [], {}, "", ""
     )
     known = {"digest": more.get("digest", "d"), "confusion_matrix": more.get("matrix")}
-    known |= {"best_val_accuracy": best, "best_epoch": best and 1}
+    known |= {"best_val_accuracy": best, "best_epoch": best and 1, "seconds_to_best": best and 1.25}
     has_record = more.get("record", outcome != "not started")
-    record = a_record(outcome=Outcome(outcome), seconds=1.25, **known) if has_record else None
+    record = a_record(outcome=Outcome(outcome), seconds=2.5, **known) if has_record else None
     return JobResult(job, Outcome(outcome), more.get("reason", ""), record, more.get("repeated", False))
 
 
@@ -63,27 +64,27 @@ def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, 
     lines = table(capsys.readouterr().out)
     assert lines[0].split()[:3] == ["#", "activation", "lr"]
     rows = [line.split(maxsplit=6) for line in lines[2:10]]
-    assert [row[1] for row in rows] == ["a2", "a0", "a4", "a3", "a5", "a1", "a6", "a7"]
-    assert [row[:6] for row in (rows[0], rows[7])] == [
+    assert [row[1] for row in rows] == ["a2", "a0", "a4", "a1", "a5", "a6", "a7", "a3"]
+    assert [row[:6] for row in (rows[0], rows[6])] == [
         ["1", "a2", "0.2", "90.00%", "1", "1.2"],
-        ["8", "a7", "0.7", "-", "-", "-"],
+        ["7", "a7", "0.7", "-", "-", "-"],
     ]
-    remarks = ("before", "", "chance", "diverged", "killed", "failed", "failed", "not started")
+    remarks = ("before", "", "chance", "failed", "killed", "failed", "not started", "diverged")
     assert all(remark in " ".join(row[6:]) for row, remark in zip(rows, remarks, strict=True))
     counts, *reasons, again, look = lines[10:]
     assert re.findall(r"[\d.]+", counts) == ["8", "3", "1", "2", "1", "1", "6", "1", "12.3"]
     log = "/outputs/runs/run.log"
     told = [
         ("at chance: a4 lr=0.4", ""),
-        ("diverged: a3 lr=0.3", log),
-        ("killed: a5 lr=0.5", log),
         ("failed: a1 lr=0.1", log),
         ("failed: a6 lr=0.6", "gone"),
+        ("killed: a5 lr=0.5", log),
+        ("diverged: a3 lr=0.3", log),
     ]
     for said, (begins, ends) in zip(reasons, told, strict=True):
         assert said.startswith(begins)
         assert said.endswith(ends)
-    assert "[red]no[/red] markup" in reasons[3]
+    assert "[red]no[/red] markup" in reasons[1]
     assert again.endswith("lenet-train -m sweep.resume=0123456789abcdef")
     assert look.endswith("lenet-ui sweep=0123456789abcdef")
 
@@ -125,6 +126,17 @@ def test_runs_of_an_older_release_whose_records_have_no_digest_are_marked(result
     results[0] = result(0, best=0.5, digest=None)
     print_sweep(results, 1.0, SWEEP)
     assert [line.split(maxsplit=6)[0] for line in table(capsys.readouterr().out) if "no digest" in line] == ["2"]
+
+
+def test_each_dataset_has_a_table_of_its_own(capsys):
+    found = []
+    for number, (dataset, best) in enumerate([("mnist", 0.9), ("digits", 0.7), ("mnist", 0.8), ("digits", 0.75)]):
+        its = result(number, best=best)
+        found.append(replace(its, job=replace(its.job, config=SimpleNamespace(dataset=SimpleNamespace(name=dataset)))))
+    comparisons = compare_runs([made(0, 0.9), made(0, 0.7, dataset="digits")])
+    print_sweep(found, 1.0, SWEEP, comparisons)
+    rows = [line.split()[:2] for line in table(capsys.readouterr().out) if re.match(r"\d a\d|\d +a\d", line)]
+    assert rows == [["1", "a0"], ["2", "a2"], ["1", "a3"], ["2", "a1"]]
 
 
 def test_one_run_a_configuration_is_a_row_a_run_and_several_seeds_are_a_row_a_configuration(results, capsys):
