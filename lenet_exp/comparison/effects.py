@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.pairs import NO_SPREAD
+from lenet_exp.comparison.pairs import NO_SPREAD, Draws, Means
+from lenet_exp.comparison.pairs import means as group_means
 
 MANY = 8  # values of a number; more are put into ranges
 RANGES = 4
@@ -24,6 +26,8 @@ class Level:
         mean: of the means of its groups; NaN where no run of them finished.
         effect: how far that is from the mean over all groups.
         finished, runs: how many of its runs finished, and how many there are.
+        low, high: 95 % interval of the effect over seeds, for these groups and not corrected for the number of levels;
+            NaN where a group has one run.
     """
 
     value: str
@@ -31,6 +35,8 @@ class Level:
     effect: float
     finished: int
     runs: int
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -167,10 +173,29 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
     everything = [m for its in means.values() for m in its]
     mean = float(np.mean(everything)) if everything else math.nan
     levels = []
+    with_runs = [g for g in groups if g.n]
+    draws = Draws.of([g.accuracy for g in with_runs])
+    alone = group_means(draws.values, draws)
     for value, its in members.items():
         level = float(np.mean(means[value])) if means[value] else math.nan
-        levels.append(Level(value, level, level - mean, sum(g.n for g in its), sum(len(g.runs) for g in its)))
+        half = _half(alone, np.isin(list(map(id, with_runs)), list(map(id, its))))
+        counts = sum(g.n for g in its), sum(len(g.runs) for g in its)
+        levels.append(Level(value, level, level - mean, *counts, level - mean - half, level - mean + half))
     return sorted(levels, key=lambda level: (math.isnan(level.mean), -level.mean))
+
+
+def _half(alone: Means, inside: NDArray[np.bool_]) -> float:
+    """Half the 95 % interval of how far the mean of some groups is from the mean of all: Welch's, with Satterthwaite's
+    degrees of freedom (Satterthwaite 1946, An approximate distribution of estimates of variance components)."""
+    if not inside.any():
+        return math.nan
+    parts = (inside / inside.sum() - 1 / len(inside)) ** 2 * alone.variance
+    total = float(parts.sum())
+    if not total > 0:  # no spread, or NaN
+        return total
+    from scipy.special import stdtrit  # a fifth of a second, which a sweep of single seeds need not pay
+
+    return float(stdtrit(total**2 / float((parts**2 / alone.df).sum()), 0.975)) * math.sqrt(total)
 
 
 def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:

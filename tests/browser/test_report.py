@@ -64,11 +64,30 @@ def searched() -> Comparison:
     return replace(found, searched=of(*trials))
 
 
+def small() -> Comparison:
+    """A search of five trials: four are good, though one of them is less so, and the first is at chance."""
+    reached = [0.1, 0.98, 0.963, 0.979, 0.978]
+    trials = [trial(i, [value - 0.02, value], "finished", lr=f"{0.01 * (1 + i)}") for i, value in enumerate(reached)]
+    (found,) = compare_runs([made(0, run.value, optimizer__lr=run.flags["optimizer.lr"]) for run in trials])
+    return replace(found, searched=of(*trials))
+
+
+def clear() -> Comparison:
+    """The learning rate matters and the activation does not."""
+    runs = [
+        *many([0.962, 0.971, 0.966], activation="selu", optimizer__lr="0.01"),
+        *many([0.961, 0.973, 0.967], activation="relu", optimizer__lr="0.01"),
+        *many([0.941, 0.938, 0.946], activation="selu", optimizer__lr="0.001"),
+        *many([0.943, 0.937, 0.944], activation="relu", optimizer__lr="0.001"),
+    ]
+    return compare_runs(runs, ["activation", "optimizer.lr"])[0]
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages of a grid and of a search."""
+    """The pages of comparisons, by name."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, comparison in {"grid": grid(), "search": searched()}.items():
+    for name, comparison in {"grid": grid(), "search": searched(), "small": small(), "clear": clear()}.items():
         write_comparison(folder / f"{name}.html", [comparison], SOURCE)
     return {path.stem: path for path in folder.iterdir()}
 
@@ -130,7 +149,7 @@ def test_ticked_configurations_have_their_curves_drawn(alone, files):
         alone.get_by_role("checkbox").nth(row).check()
     alone.wait_for_timeout(300)
     series = report.option("curves")["series"]
-    assert [s["type"] for s in series] == ["custom", "line"]  # a band and its mean; the other has no finished run
+    assert [s["type"] for s in series] == ["custom", "line", "scatter"]  # of one: the other has no finished run
 
 
 def test_charts_say_what_lenet_compare_says_on_axes_that_fit(alone, files):
@@ -145,6 +164,39 @@ def test_charts_say_what_lenet_compare_says_on_axes_that_fit(alone, files):
     axes = {axis["name"]: axis for axis in report.option("parallel")["parallelAxis"]}
     assert axes["lr (log)"]["type"] == "log"
     assert 0.8 < axes["best val"]["min"] < 0.94  # the one at chance does not squeeze the others
+
+
+def test_what_lies_beyond_an_axis_is_marked(alone, files):
+    report = Report(alone).open(files["grid"])
+    x = report.option("intervals")["xAxis"][0]
+    *near, chance = (group for group in grid().groups if group.n > 1)
+    assert all(x["min"] < group.interval[0] and group.interval[1] < x["max"] for group in near)
+    assert chance.mean < x["min"]
+    assert "Arrow" in report.chart("intervals").locator(".note").inner_text()
+    curves = report.option("curves")
+    assert [(at["value"], at["symbolRotate"]) for at in curves["series"][-1]["data"]] == [
+        ([epoch, curves["yAxis"][0]["min"]], 180) for epoch in (1, 2, 3)
+    ]
+
+
+def test_good_trials_of_a_small_search_lie_on_the_axis(alone, files):
+    report = Report(alone).open(files["small"])
+    trials = report.option("trials")
+    low, points = trials["yAxis"][0]["min"], trials["series"][0]["data"]
+    assert [at["value"] for at in points] == [[0, low], [1, 0.98], [2, 0.963], [3, 0.979], [4, 0.978]]
+    assert [at["symbol"][:6] for at in points] == ["arrow", "path:/", *["circle"] * 3]
+    assert alone.locator("[data-chart=trials] .note").inner_text().endswith("axis.")
+
+
+def test_effects_have_intervals_and_what_may_be_chance_is_pale(alone, files):
+    report = Report(alone).open(files["clear"])
+    bars, whiskers = report.option("effects")["series"]
+    names = report.option("effects")["yAxis"][0]["data"]
+    pale = {name for name, bar in zip(names, bars["data"], strict=True) if bar["itemStyle"]["opacity"] < 1}
+    assert pale == {"activation = relu", "activation = selu"}
+    assert len(whiskers["data"]) == len(names) == 4
+    level = clear().effects.flags[0].levels[0]
+    assert f"{level.low * 100:+.2f} to {level.high * 100:+.2f}" in report.hover("effects", 0, [level.effect * 50, 0])
 
 
 @pytest.mark.parametrize(("name", "scheme"), [("grid", "light"), ("search", "dark")])
@@ -163,6 +215,20 @@ def test_it_fits_at_any_width(alone, files, scheme, name):
             }).map(cell => cell.innerText)"""
         )
         assert cut == []
+        empty = alone.locator(".card:not([hidden])").evaluate_all(
+            """(cards) => cards.filter((card) => {
+              const [box, drawn] = [card.getBoundingClientRect(), card.querySelector("canvas").getBoundingClientRect()];
+              const note = card.querySelector(".note").getBoundingClientRect();
+              const under = Math.max(Math.abs(drawn.bottom - note.top) - 12, box.bottom - note.bottom - 24);
+              return under > 0 || drawn.width < 0.9 * box.width;
+            }).map((card) => card.dataset.chart)"""
+        )
+        assert empty == []
+        rows = alone.locator(".card:not([hidden])").evaluate_all(
+            """(cards) => Object.entries(Object.groupBy(cards, (card) => card.offsetTop)).map(([, row]) =>
+              row.reduce((sum, card) => sum + card.offsetWidth + 16, -16))"""
+        )
+        assert max(rows) - min(rows) < 3  # as wide as the page
     alone.screenshot(path=SCREENSHOTS / f"report_{name}_{scheme}.png", full_page=True)
 
 
@@ -195,9 +261,9 @@ def test_a_search_shows_its_history_all_its_runs_and_its_trials_over_each_flag(a
     assert search.steps[-1].named in report.chart("history").locator(".note").inner_text()
     assert len(report.option("history")["series"][1]["data"]) == len(search.improvements)
     assert len(report.option("trials")["series"][0]["data"]) == 40
-    *lines, ends = report.option("runs")["series"]
-    assert len(ends["data"]) == 40
-    assert {line["name"] for line in lines} == {"pruned", "diverged", "finished", "best"}
+    drawn = report.option("runs")["series"]
+    assert next(len(s["data"]) for s in drawn if s["type"] == "scatter") == 40
+    assert {s["name"] for s in drawn if s["type"] == "lines"} == {"pruned", "diverged", "finished", "best"}
     report.chart("trials").get_by_role("combobox").select_option("optimizer.lr")
     axis = report.option("trials")["xAxis"][0]
     assert (axis["name"], axis["type"]) == ("optimizer.lr", "log")

@@ -64,6 +64,21 @@ def test_a_share_is_that_of_the_variances_that_were_put_in():
     assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
 
 
+def test_intervals_of_effects_hold_the_true_ones():
+    """In 95 of 100 experiments, also where one learning rate spreads ten times as far."""
+    rng, step, inside = np.random.default_rng(1), {"selu": 0.01, "relu": -0.01}, []
+    for _ in range(400):
+        draw = lambda a, lr, seed: 0.8 + step[a] + rng.normal(0, 0.02 if lr == "1" else 0.002)  # noqa: E731
+        levels = [level for e in effects(grid(draw), FLAGS).flags if e.flag == "activation" for level in e.levels]
+        inside += [level.low <= step[level.value] <= level.high for level in levels]
+    assert 0.94 < np.mean(inside) < 0.99
+
+
+def test_an_effect_has_no_interval_where_a_group_has_one_run():
+    runs = [*many([0.9, 0.91]), made(0, 0.8, activation="relu")]
+    assert all(np.isnan([level.low, level.high]).all() for level in effects(grouped(runs), FLAGS).flags[0].levels)
+
+
 def test_what_only_two_flags_do_together_is_no_effect_of_either():
     found = effects(grid(lambda a, lr, seed: 0.9 + 0.01 * (1 if (a == "selu") == (lr == "0.1") else -1)), FLAGS)
     assert {e.flag: round(e.share, 9) for e in found.flags}["activation"] < 0.2

@@ -5,20 +5,26 @@ const CURVE_POINTS = 30; // epochs; longer curves go without dots
 function intervalsChart(board, width) {
   const groups = board.shown().filter((g) => g.mean !== null);
   const its = groups.slice(0, MOST_ROWS);
-  if (!its.length) return null;
+  if (!its.length || (board.data.search && its.every((g) => g.n < 2))) return null; // those are among the trials
   const t = theme();
-  const x = axis(most(its.flatMap((g) => [g.mean, g.low, g.high, ...g.seeds])), { percent: true });
+  const range = most(its.flatMap((g) => [g.mean, ...g.seeds]));
+  const near = its.filter((g) => g.mean >= range[0] && g.low !== null);
+  const x = axis(around(range, near.map((g) => [g.low, g.high])), { percent: true });
+  const beyond = (g) => Math.min(g.mean, g.low ?? 1, ...g.seeds) < x.min;
   const draw = (params, api) => {
     const g = its[params.dataIndex];
     const at = (v) => api.coord([Math.max(v, x.min), params.dataIndex]);
     const [cx, cy] = at(g.mean);
-    const colour = g.state ? STATES.diverged : g.best ? STATES.finished : STATES.pruned;
-    const children = g.seeds.map((v) => ({ type: "rect", shape: { x: at(v)[0] - 0.75, y: cy - 6, width: 1.5, height: 12 }, style: { fill: t.dim, opacity: 0.7 } }));
+    const style = { fill: g.state ? STATES.diverged : g.best ? STATES.finished : STATES.pruned };
+    const children = g.seeds.filter((v) => v >= x.min).map((v) => ({ type: "rect", shape: { x: at(v)[0] - 0.75, y: cy - 6, width: 1.5, height: 12 }, style: { fill: t.dim, opacity: 0.7 } }));
     if (g.low !== null) {
       const [[x1], [x2]] = [at(g.low), at(g.high)];
-      children.unshift({ type: "rect", shape: { x: x1, y: cy - 2.5, width: Math.max(x2 - x1, 1), height: 5, r: 2 }, style: { fill: colour, opacity: 0.45 } });
+      children.unshift({ type: "rect", shape: { x: x1, y: cy - 2.5, width: Math.max(x2 - x1, 1), height: 5, r: 2 }, style: { ...style, opacity: 0.45 } });
     }
-    return { type: "group", children: [...children, { type: "circle", shape: { cx, cy, r: 5 }, style: { fill: colour, stroke: t.card, lineWidth: 1 } }] };
+    const left = at(x.min)[0];
+    if (beyond(g)) children.push({ type: "polygon", shape: { points: [[left, cy], [left + 9, cy - 6], [left + 9, cy + 6]] }, style });
+    if (g.mean >= x.min) children.push({ type: "circle", shape: { cx, cy, r: 5 }, style: { ...style, stroke: t.card, lineWidth: 1 } });
+    return { type: "group", children };
   };
   const option = based({
     xAxis: { ...x, name: `${board.data.by} validation accuracy`, nameGap: 26 },
@@ -26,9 +32,8 @@ function intervalsChart(board, width) {
     series: [{ type: "custom", clip: true, renderItem: draw, data: its.map((g, i) => [g.mean, i]), encode: { x: 0, y: 1 } }],
     tooltip: { trigger: "item", formatter: (p) => groupTip(its[p.dataIndex]) },
   });
-  const beyond = its.filter((g) => g.mean < x.min).length;
   const more = groups.length > its.length ? ` The best ${its.length} of ${groups.length} shown.` : "";
-  const foot = beyond ? ` ${beyond} below the scale, at its left end.` : "";
+  const foot = its.some(beyond) ? " Arrow: values beyond the axis." : "";
   return { option, height: 90 + 24 * its.length, note: `Mean (dot), 95 % interval (bar), seeds (ticks); blue may be the best.${more}${foot}` };
 }
 
@@ -36,7 +41,7 @@ function curvesChart(board) {
   const groups = board.drawn();
   if (!groups.length) return null;
   const series = [];
-  const means = [];
+  const [late, all] = [[], []];
   let epochs = 0;
   groups.forEach((g, k) => {
     const color = COLOURS[k % COLOURS.length];
@@ -44,20 +49,26 @@ function curvesChart(board) {
     const columns = Array.from({ length }, (_, e) => g.curves.map((y) => y[e]).filter((v) => v !== undefined && v !== null));
     const points = columns.map((its, e) => [e + 1, its.reduce((a, b) => a + b, 0) / its.length, Math.min(...its), Math.max(...its)]);
     epochs = Math.max(epochs, length);
-    means.push(...points.slice(Math.floor(length / 3)).map((p) => p[1]));
+    late.push(points.slice(Math.floor(length / 3)));
+    all.push(...points);
     if (g.curves.length > 1) series.push(band(points, color));
     series.push({ type: "line", name: g.name, color, data: points, symbol: "circle", symbolSize: 4, showSymbol: length < CURVE_POINTS, emphasis: { focus: "series" }, clip: true });
   });
+  if (epochs < 2) return null;
+  const range = most(late.flat().map((p) => p[1]), { least: 0.005 });
+  const near = late.filter((its) => its.some((p) => p[1] >= range[0])).flat();
+  const y = axis(around(range, near.map((p) => [p[2], p[3]])), { percent: true });
+  const ends = marks(all.map((p) => [p[0], p[2]]), y);
   const option = based({
     grid: { bottom: 34 },
     xAxis: epochAxis(epochs),
-    yAxis: { ...axis(most(means, { least: 0.005 }), { percent: true }), name: "validation accuracy", nameGap: 52 },
+    yAxis: { ...y, name: "validation accuracy", nameGap: 52 },
     legend: { data: groups.map((g) => g.name) },
-    series,
+    series: ends.data.length ? [...series, ends] : series,
     tooltip: { trigger: "axis", formatter: curvesTip },
   });
   const chosen = board.ticked.size ? "those ticked in the table" : `the first ${groups.length} of those shown; tick others in the table`;
-  return { option, note: `Mean and range over seeds of ${chosen}.` };
+  return { option, note: `Mean and range over seeds of ${chosen}.${marked(ends)}` };
 }
 
 function band(points, color) {

@@ -24,6 +24,7 @@ DIGITS = 5  # of a curve's accuracies: a thousandth of a point
 
 def page_data(comparison: Comparison, source: Source) -> dict[str, Json]:
     """Of one comparison."""
+    told = comparison.searched is None and not comparison.effects.aliased
     left, groups = MOST_CURVES, []
     for position, group in enumerate(comparison.groups):
         left -= len(group.finished)
@@ -36,7 +37,7 @@ def page_data(comparison: Comparison, source: Source) -> dict[str, Json]:
         "by": comparison.by.value,
         "flags": [_flag(comparison, flag) for flag in comparison.flags],
         "groups": groups,
-        "effects": list(map(_effect, comparison.effects.flags)) if comparison.searched is None else [],
+        "effects": list(map(_effect, comparison.effects.flags)) if told else [],
         "search": _search(comparison.searched) if comparison.searched is not None else None,
     }
 
@@ -94,7 +95,8 @@ def _run(run: ComparedRun, source: Source) -> dict[str, Json]:
 
 def _effect(effect: Effect) -> dict[str, Json]:
     levels = [
-        {"value": rounded(level.value), "effect": _known(level.effect), "said": signed(level.effect)}
+        {"value": rounded(level.value), "said": signed(level.effect)}
+        | {name: _known(value) for name, value in vars(level).items() if name in {"effect", "low", "high"}}
         for level in effect.levels
     ]
     share = None if math.isnan(effect.share) else f"{effect.share:.0%}"

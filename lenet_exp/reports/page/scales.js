@@ -3,26 +3,46 @@ const COLOURS = ["#2f6fde", "#e07b00", "#2a9d5c", "#c23b8f", "#7b61d6", "#00919c
 const VIRIDIS = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"];
 const STATES = { finished: "#2f6fde", pruned: "#8b93a1", diverged: "#e07b00" };
 const BEST = "#d43d3d";
+const FEW = 12; // values of a flag that fit side by side
 
 function theme() {
   const style = getComputedStyle(document.documentElement);
   return Object.fromEntries(["card", "text", "dim", "strong", "grid"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
-// A range that a few failures don't squeeze: from the best down to where most are.
+// A range that a few failures don't squeeze: from the best down to where most are, and to twice the best one's error or
+// loss.
 function most(values, { less = false, least = 1e-4 } = {}) {
   const sign = less ? -1 : 1;
   const heights = values.filter((v) => v !== null).map((v) => sign * v).sort((a, b) => a - b);
   if (!heights.length) return null;
   const best = heights[heights.length - 1];
   const middle = heights[Math.floor((heights.length - 1) / 2)];
-  const worst = Math.max(heights[0], best - Math.max(4 * (best - middle), least));
+  const good = less ? Math.abs(best) : 1 - best;
+  const worst = Math.max(heights[0], best - Math.max(4 * (best - middle), good, least));
   return less ? [-best, -worst] : [worst, best];
+}
+
+// The same of accuracies that have ranges, which may make it three times as wide.
+function around([worst, best], ranges) {
+  const high = ranges.reduce((most, [, v]) => Math.max(most, v), best);
+  return [Math.max(ranges.reduce((least, [v]) => Math.min(least, v), worst), high - 3 * (high - worst)), high];
+}
+
+// Triangles at the ends of an axis, at each x with a value beyond it.
+function marks(points, y) {
+  const beyond = points.filter(([, v]) => v !== null && (v < y.min || v > y.max));
+  const ends = new Map(beyond.map(([x, v]) => [`${x} ${v < y.min}`, { value: [x, v < y.min ? y.min : y.max], symbolRotate: v < y.min ? 180 : 0 }]));
+  return { type: "scatter", symbol: "triangle", symbolSize: 8, silent: true, z: 30, color: theme().dim, data: [...ends.values()] };
+}
+
+function marked(series) {
+  return series.data.length ? " Triangles: values beyond the axis." : "";
 }
 
 // An axis of numbers with a little room at its ends, which are no ticks.
 function axis([low, high], { percent = false } = {}) {
-  const room = Math.max(0.04 * (high - low), percent ? 1e-4 : 1e-4 * Math.abs(high), 1e-9);
+  const room = high > low ? 0.04 * (high - low) : percent ? 2e-3 : 0.02 * Math.abs(high) || 1;
   const [min, max] = percent ? [Math.max(low - room, 0), Math.min(high + room, 1)] : [low - room, high + room];
   const formatter = (v) => (percent ? `${Number((v * 100).toFixed(4))} %` : plain(v));
   return { type: "value", min, max, axisLabel: { formatter, hideOverlap: true, showMinLabel: false, showMaxLabel: false } };
@@ -32,12 +52,13 @@ function epochAxis(last, name = "epoch") {
   return { type: "value", min: Math.min(1, last), max: Math.max(last, 2), minInterval: 1, name, nameGap: 26 };
 }
 
-// An axis of a flag's values: numbers by size or, where they were swept in factors, by their logarithm; words in a row.
+// An axis of a flag's values: numbers by size or, where they were swept in factors, by their logarithm; words in a row,
+// and a few numbers where some configurations have none.
 function flagAxis(flag, values) {
   const known = ordered([...new Set(values)]);
   const numbers = known.filter((v) => number(v) !== null).map(Number);
   const name = { name: flag.name, nameGap: 28 };
-  if (numbers.length < 3 || known.some((v) => v !== "-" && number(v) === null)) return { ...name, type: "category", data: known };
+  if (numbers.length < 3 || known.some((v) => number(v) === null && (v !== "-" || known.length <= FEW))) return { ...name, type: "category", data: known };
   const log = flag.log && numbers[0] > 0;
   const room = log ? 1.1 : 0.04 * (numbers[numbers.length - 1] - numbers[0]);
   const ends = [numbers[0], numbers[numbers.length - 1]];

@@ -10,16 +10,19 @@ function historyChart(board) {
   const points = search.history;
   if (!points.length) return null;
   const last = points[points.length - 1];
+  const y = searchAxis(search, most(points.map((p) => p.best), { less: !search.percent }));
+  const ends = marks(points.map((p) => [p.epochs, p.best]), y);
   const option = based({
     xAxis: { type: "value", min: 0, max: Math.max(search.epochs, 1), name: "epochs trained", nameGap: 26, axisLabel: { hideOverlap: true } },
-    yAxis: searchAxis(search, most(points.map((p) => p.best), { less: !search.percent })),
+    yAxis: y,
     series: [
       { type: "line", clip: true, step: "end", color: BEST, symbol: "none", silent: true, data: [...points.map((p) => [p.epochs, p.best]), [search.epochs, last.best]] },
       { type: "scatter", clip: true, color: BEST, symbolSize: 9, data: points.map((p) => [p.epochs, p.best]) },
+      ends,
     ],
     tooltip: { trigger: "item", formatter: (p) => tip(points[p.dataIndex].said, `after ${many(points[p.dataIndex].epochs, "epoch")}`, points[p.dataIndex].named) },
   });
-  return { option, note: `The best so far over the epochs that all trials took (${search.how}): now ${last.said}, ${last.named}.` };
+  return { option, note: `The best so far over the epochs that all trials took (${search.how}): now ${last.said}, ${last.named}.${marked(ends)}` };
 }
 
 function runsChart(board) {
@@ -33,15 +36,16 @@ function runsChart(board) {
   const line = (name, z) => ({ type: "lines", coordinateSystem: "cartesian2d", polyline: true, clip: true, name, z, color: colour(name), lineStyle: { color: colour(name), width: name === "best" ? 3 : 1, opacity: 0.8 }, emphasis: { lineStyle: { width: 3.5 } }, data: runs.filter((r) => kind(r) === name && r.y.length > 1).map((run) => ({ run, coords: run.y.map((v, e) => [e + 1, v]) })) });
   const series = ["pruned", "failed", "killed", "running", "diverged", "finished", "best"].map((name, n) => line(name, n + 2)).filter((s) => s.data.length);
   const ends = runs.map((run) => ({ run, value: [run.y.length, run.y[run.y.length - 1]], itemStyle: { color: colour(kind(run)) } }));
+  const beyond = marks(runs.flatMap((r) => r.y.map((v, e) => [e + 1, v])), y);
   const option = based({
     grid: { bottom: 34 },
     xAxis: epochAxis(Math.max(...runs.map((r) => r.y.length))),
     yAxis: { ...y, name: search.loss ? "validation loss" : "validation accuracy", nameGap: 52 },
     legend: { data: series.map((s) => s.name) },
-    series: [...series, { type: "scatter", clip: true, symbolSize: 5, z: 20, data: ends }],
+    series: [...series, { type: "scatter", clip: true, symbolSize: 5, z: 20, data: ends }, ...(beyond.data.length ? [beyond] : [])],
     tooltip: { trigger: "item", formatter: (p) => tip(p.data.run.name, `${p.data.run.outcome} after ${many(p.data.run.y.length, "epoch")}`) },
   });
-  return { option, note: "Each run of the search, pruned ones too; a dot is where a run ended." };
+  return { option, note: `Each run of the search, pruned ones too; a dot is where a run ended.${marked(beyond)}` };
 }
 
 function trialsChart(board, width, state) {
@@ -54,16 +58,18 @@ function trialsChart(board, width, state) {
   const inside = (v) => Math.min(Math.max(v, y.min), y.max);
   const point = (t) => {
     const best = t.number === search.best;
-    return { value: [flag ? t.flags[flag.name] : search.trials.indexOf(t) + 1, inside(t.value)], symbol: best ? STAR : t.outcome === "diverged" ? "triangle" : "circle", symbolSize: best ? 17 : t.outcome === "pruned" ? 6 : 9, itemStyle: { color: best ? BEST : STATES[t.outcome] ?? BEST } };
+    const at = inside(t.value);
+    const shape = best ? { symbol: STAR, symbolSize: 17 } : at !== t.value ? { symbol: "arrow", symbolSize: 11, symbolRotate: t.value < at ? 180 : 0 } : { symbol: t.outcome === "diverged" ? "triangle" : "circle", symbolSize: t.outcome === "pruned" ? 6 : 9 };
+    return { value: [flag ? t.flags[flag.name] : t.number, at], ...shape, itemStyle: { color: best ? BEST : STATES[t.outcome] ?? BEST } };
   };
   const option = based({
-    xAxis: flag ? flagAxis(flag, trials.map((t) => t.flags[flag.name])) : epochAxis(search.trials.length, "trial, in the order in which it was asked for"),
+    xAxis: flag ? flagAxis(flag, trials.map((t) => t.flags[flag.name])) : { ...epochAxis(Math.max(...trials.map((t) => t.number)), "trial number"), min: 0 },
     yAxis: y,
     series: [{ type: "scatter", data: trials.map(point) }],
     tooltip: { trigger: "item", formatter: (p) => trialTip(trials[p.dataIndex]) },
   });
-  const outside = trials.filter((t) => inside(t.value) !== t.value).length;
-  return { option, note: `Blue finished, grey pruned, triangle: diverged, star: the best.${outside ? ` ${outside} off the scale stand at its end.` : ""}` };
+  const outside = trials.some((t) => inside(t.value) !== t.value);
+  return { option, note: `Blue: finished, gray: pruned, orange: diverged, star: the best.${outside ? " Arrow: value beyond the axis." : ""}` };
 }
 
 function trialTip(trial) {

@@ -7,7 +7,7 @@ class Card {
     const head = make("header", {}, make("h3", {}, title), ...controls(() => this.draw()));
     this.node = make("article", { className: `card ${name}`, "data-chart": name }, head, this.area, this.note);
     holder.append(this.node);
-    new ResizeObserver(() => this.area.clientWidth !== this.width && this.draw()).observe(this.area);
+    new ResizeObserver(() => (this.area.clientWidth === this.width ? this.chart?.resize() : this.draw())).observe(this.area);
   }
 
   draw() {
@@ -17,7 +17,7 @@ class Card {
     this.node.hidden = made === null;
     if (made === null) return;
     this.note.textContent = made.note;
-    this.area.style.height = made.height ? `${made.height}px` : "";
+    this.area.style.minHeight = made.height ? `${made.height}px` : "";
     this.chart ??= echarts.init(this.area, null, { renderer: "canvas", locale: "EN" });
     this.chart.resize();
     this.chart.setOption(made.option, { notMerge: true });

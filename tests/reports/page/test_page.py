@@ -108,6 +108,13 @@ def test_the_page_holds_no_address_but_of_the_runs_and_lets_no_other_script_run(
     assert "***" not in "".join(read.addresses)
 
 
+def test_effects_that_cannot_be_told_apart_are_not_drawn(comparison, tmp_path):
+    runs = [*many([0.9, 0.91], optimizer__lr="0.1"), *many([0.8, 0.82], activation="relu", optimizer__lr="0.2")]
+    for found, drawn in ((comparison, 2), (*compare_runs(runs), 0)):
+        (data,) = data_of(written(found, tmp_path / "x.html"))["comparisons"]
+        assert len(data["effects"]) == drawn
+
+
 def test_two_data_sets_stand_on_one_page(comparison, tmp_path):
     runs = [made(seed, 0.9, dataset="digits", activation=a) for a in ("relu", "selu") for seed in range(2)]
     write_comparison(tmp_path / "x.html", [comparison, *compare_runs(runs)], SOURCE)
