@@ -89,6 +89,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     for name, comparison in {"grid": grid(), "search": searched(), "small": small(), "clear": clear()}.items():
         write_comparison(folder / f"{name}.html", [comparison], SOURCE)
+    stored = [replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32}) for g in clear().groups[:1] for run in g.runs]
+    write_comparison(folder / "linked.html", compare_runs(stored), replace(SOURCE, store="mlflow.db"))
     return {path.stem: path for path in folder.iterdir()}
 
 
@@ -197,6 +199,20 @@ def test_effects_have_intervals_and_what_may_be_chance_is_pale(alone, files):
     assert len(whiskers["data"]) == len(names) == 4
     level = clear().effects.flags[0].levels[0]
     assert f"{level.low * 100:+.2f} to {level.high * 100:+.2f}" in report.hover("effects", 0, [level.effect * 50, 0])
+
+
+def test_a_link_of_lenet_ui_links_the_runs(alone, files):
+    Report(alone).open(files["linked"])
+    alone.get_by_role("button", name="its runs").first.click()
+    runs = alone.locator("a[data-page]")
+    assert runs.count() == 4
+    assert alone.locator("a[href]").count() == 0
+    paste = alone.get_by_role("textbox", name="paste a link")
+    paste.fill("http://127.0.0.1:6001/?token=abc#/experiments/1/runs?x=y")
+    assert runs.first.get_attribute("href") == f"http://127.0.0.1:6001/?token=abc#/runs/{'a' * 32}"
+    assert alone.locator("a[href]").count() == 4
+    paste.fill("javascript:alert(1)")
+    assert alone.locator("a[href]").count() == 0
 
 
 @pytest.mark.parametrize(("name", "scheme"), [("grid", "light"), ("search", "dark")])

@@ -37,18 +37,29 @@ async function copy(text, told) {
   return say(told);
 }
 
-// Where MLflow is: its server, or the one that shows this page, or lenet-ui.
-function address(page) {
+// MLflow's page: on its server, or on the one that shows this page, or where a pasted link of lenet-ui leads.
+function address(page, pasted = document.querySelector("#pasted")?.value) {
   const shown = location.protocol === "blob:" ? new URL(location.href).origin : "null";
-  return `${DATA.server || (shown.startsWith("http") ? shown : DATA.ui)}/${page}`;
+  const server = DATA.server || (shown.startsWith("http") && shown);
+  if (server) return `${server}/${page}`;
+  if (!/^https?:/.test(pasted) || !URL.canParse(pasted)) return null;
+  return Object.assign(new URL(pasted), { hash: page }).href;
+}
+
+function relink() {
+  document.querySelectorAll("a[data-page]").forEach((found) => {
+    const to = address(found.dataset.page);
+    if (to) found.href = to;
+    else found.removeAttribute("href");
+  });
 }
 
 function link(text, page) {
-  return make("a", { href: address(page), "data-page": page, target: "_blank", rel: "noopener" }, text);
+  return make("a", { "data-page": page, target: "_blank", rel: "noopener" }, text);
 }
 
 function follow(event) {
-  const found = event.target.closest("a[data-page]");
+  const found = event.target.closest("a[href][data-page]");
   if (found && FRAMED && !window.open(found.href, "_blank")) {
     event.preventDefault();
     copy(found.href, `This frame opens no page; its address is copied: ${found.href}`);

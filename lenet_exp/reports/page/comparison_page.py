@@ -25,7 +25,6 @@ from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, t
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
 SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
-UI = "http://127.0.0.1:5000"  # where lenet-ui serves MLflow's pages, unless that port is taken
 METHOD = """The leader against each other configuration: paired over common seeds, else Welch's test. The same runs
 chose the leader, so all pairs count (Shaffer's method); to win it must lead each other by its test alone. It is called
 ahead of one that is as good in at most 5 of 100 comparisons, and in 95 of 100 all intervals of the leads hold; one that
@@ -53,9 +52,10 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 <footer>{made}
 <p>Validation accuracy, mean ± sample standard deviation over seeds; 95 % intervals of the mean by Student's t.
 {METHOD}</p>
-<p>lenet-compare, {datetime.now():%Y-%m-%d %H:%M}. {_where(source)}</p></footer>
+<p>lenet-compare, {datetime.now():%Y-%m-%d %H:%M}.</p>
+{_where(source)}</footer>
 <div id="said" role="status" aria-live="polite"></div>
-<script type="application/json" id="data">{_json({"server": source.server, "ui": UI, "comparisons": data})}</script>
+<script type="application/json" id="data">{_json({"server": source.server, "comparisons": data})}</script>
 <script>{scripts[0]}</script>
 <script>{scripts[1]}</script>
 </body>
@@ -64,12 +64,13 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 
 
 def _where(source: Source) -> str:
-    """Where its links lead to."""
+    """Where its links lead to; start.js shows how to get some where the page does not know MLflow's address."""
     if source.store is None:
         return ""
     if source.server is not None:
-        return f"Links lead to MLflow at {escape(source.server)}."
-    return f"Links lead to MLflow's pages at {UI} while lenet-ui runs; first open a link that it prints."
+        return f"<p>Links lead to MLflow at {escape(source.server)}.</p>"
+    return """<p class="links" hidden><label>To link the runs to MLflow, run <code>lenet-ui</code> where they are and
+paste a link that it prints: <input id="pasted" type="url" placeholder="http://127.0.0.1:5000/?token=..."></label></p>"""
 
 
 def _section(comparison: Comparison, number: int, source: Source) -> str:
@@ -123,9 +124,9 @@ def _table(comparison: Comparison, source: Source) -> str:
 def _linked(text: str, its_page: str | None, source: Source) -> str:
     if its_page is None:
         return text
-    address = escape(f"{source.server or UI}/{its_page}")
+    address = f'href="{escape(f"{source.server}/{its_page}")}" ' if source.server is not None else ""
     return (
-        f'<a href="{address}" data-page="{escape(its_page)}" target="_blank" rel="noopener" '
+        f'<a {address}data-page="{escape(its_page)}" target="_blank" rel="noopener" '
         f'title="the best of its runs in MLflow">{text}</a>'
     )
 

@@ -54,7 +54,11 @@ document.querySelectorAll("section[data-comparison]").forEach((section) => {
   drawn.push(...cards(section, new Leaderboard(section, DATA.comparisons[section.dataset.comparison], redraw)));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 });
-document.querySelectorAll("a[data-page]").forEach((found) => (found.href = address(found.dataset.page)));
+relink();
+document.querySelectorAll(".links").forEach((asking) => {
+  asking.hidden = address("") !== null;
+  asking.querySelector("input").addEventListener("input", relink);
+});
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button.copy");
   if (button) copy(button.previousElementSibling.textContent, "copied");

@@ -65,7 +65,8 @@ class Leaderboard {
       const text = `seed ${run.seed}: ${run.reached ?? "no epoch"}${run.outcome === "finished" ? "" : `, ${run.outcome}`}`;
       return make("li", {}, run.page ? link(text, run.page) : text);
     });
-    return row.after(make("tr", { className: "more" }, make("td", { colSpan: row.cells.length }, make("ul", {}, ...runs))));
+    row.after(make("tr", { className: "more" }, make("td", { colSpan: row.cells.length }, make("ul", {}, ...runs))));
+    return relink();
   }
 
   sort(head, key, down) {

@@ -108,6 +108,13 @@ def test_the_page_holds_no_address_but_of_the_runs_and_lets_no_other_script_run(
     assert "***" not in "".join(read.addresses)
 
 
+def test_without_a_server_the_page_holds_no_address(comparison, tmp_path):
+    runs = [replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32}) for g in comparison.groups for run in g.runs]
+    read = written(*compare_runs(runs), tmp_path / "x.html", Source(COMMAND, COMMAND, "mlflow.db"))
+    assert read.addresses == []
+    assert ("data-page", f"#/runs/{'a' * 32}") in read.attributes
+
+
 def test_effects_that_cannot_be_told_apart_are_not_drawn(comparison, tmp_path):
     runs = [*many([0.9, 0.91], optimizer__lr="0.1"), *many([0.8, 0.82], activation="relu", optimizer__lr="0.2")]
     for found, drawn in ((comparison, 2), (*compare_runs(runs), 0)):
