@@ -23,6 +23,17 @@ EXECUTION = {"device", "num_threads", "engine"}
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """What MLflow knows of how a run was made: these fields of a `Record`."""
+
+    data_digests: Mapping[str, str]
+    execution: Mapping[str, str | int]
+    versions: Mapping[str, str]
+    git: Mapping[str, str]
+    host: str
+
+
+@dataclass(frozen=True)
 class ComparedRun:
     """A run's flags and what it came to.
 
@@ -41,6 +52,7 @@ class ComparedRun:
         recipe: where recipes were swept (`experiment=a,b`), which one it was composed from; else empty.
         mlflow_runs: gives the MLflow runs that it is, by the name of the store.
         epochs: that were trained to their end; None where that is not known.
+        provenance: how it was made; None where that is not known.
     """
 
     id: str
@@ -58,6 +70,7 @@ class ComparedRun:
     recipe: str = ""
     mlflow_runs: Callable[[], Mapping[str, str]] = dict
     epochs: int | None = None
+    provenance: Provenance | Record | None = None
 
     @property
     def replicate(self) -> Replicate:
@@ -106,6 +119,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         recipe=result.job.swept.get(RECIPE, ""),
         mlflow_runs=lambda: {run.store: run.run_id for run in folder.delivered().mlflow_runs},
         epochs=record.epochs if record is not None else None,
+        provenance=record,
     )
 
 

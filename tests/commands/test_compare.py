@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 import lenet_exp
+from lenet_exp.reports.page.provenance import facts
+from lenet_exp.sweeps.compared import compared
 from tests.commands.test_cli import is_one_line
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, files, runs
@@ -80,6 +82,22 @@ def test_several_sweeps_and_a_filter_over_the_store_give_the_same(here, by, metr
     pd.testing.assert_frame_equal(lenet_exp.compare(filter="", by=by), together, check_like=True)
     for row in together.itertuples():
         assert row.mean == pytest.approx((known[f"{row.activation}0"] + known[f"{row.activation}1"]) / 2)
+
+
+def test_folders_and_store_tell_alike_how_runs_were_made(here):
+    (folders,), _ = compared(",".join(sweeps(here)), None, None, "lenet_exp")
+    (store,), _ = compared(None, "", None, "lenet_exp")
+    made, found = facts(folders), facts(store)
+    assert {"SHA-256", "Split seed", "Epochs", "Batch size", "Engine", "Versions", "Machine"} <= set(made)
+    for name, text in made.items():
+        if name == "SHA-256":  # MLflow has their first digits
+            assert [d[:30] for d in re.findall(r"[0-9a-f]{30,}", text)] == [
+                d[:30] for d in re.findall(r"[0-9a-f]{30,}", found[name])
+            ]
+        elif name == "Machine":  # not the processor's name
+            assert text.startswith(f"{found[name]}, ")
+        else:
+            assert set(found[name].split(", ")) <= set(text.split(", "))  # but for a device that is chosen
 
 
 def test_a_filter_is_mlflows(here):

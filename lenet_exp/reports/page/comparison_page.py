@@ -18,6 +18,7 @@ from pathlib import Path
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.page_data import page_data
+from lenet_exp.reports.page.provenance import facts, reproduce_command
 from lenet_exp.reports.phrases import capital, not_excluded, verdict
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, title_of
@@ -39,7 +40,6 @@ def page(comparisons: Sequence[Comparison], source: Source) -> str:
     scripts = [LIBRARY.read_text(encoding="utf-8"), _script()]
     allowed = " ".join(map(_digest, scripts))
     title = escape(source.title)
-    made = f"<p>Made by</p>{_to_copy(source.command)}" if source.command is not None else f"<p>{title}</p>"
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -49,7 +49,7 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 <title>{title}</title><style>{_asset("page.css")}</style></head>
 <body>
 {sections}
-<footer>{made}
+<footer>
 <p>Validation accuracy, mean ± sample standard deviation over seeds; 95 % intervals of the mean by Student's t.
 {METHOD}</p>
 <p>lenet-compare, {datetime.now():%Y-%m-%d %H:%M}.</p>
@@ -94,8 +94,17 @@ def _section(comparison: Comparison, number: int, source: Source) -> str:
 <div class="charts"></div>
 <p class="small scriptless">The charts, sorting and filters need JavaScript.</p>
 {words}
+<details open><summary>How these runs were made</summary>{_made(comparison, source)}</details>
 </section>
 """
+
+
+def _made(comparison: Comparison, source: Source) -> str:
+    made = {name: escape(text) for name, text in facts(comparison).items()}
+    made |= {"Runs": escape(source.title)} if source.command is None else {"Command": _to_copy(source.command)}
+    if (command := reproduce_command(comparison, source)) is not None:
+        made["Leader's best run"] = _to_copy(command)
+    return f'<dl class="made">{"".join(f"<dt>{name}</dt><dd>{shown}</dd>" for name, shown in made.items())}</dl>'
 
 
 def _table(comparison: Comparison, source: Source) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import store_name
-from lenet_exp.comparison.runs import ComparedRun, split_seed_off
+from lenet_exp.comparison.runs import ComparedRun, Provenance, split_seed_off
 from lenet_exp.errors import ConfigError, StoreError, first_line
 from lenet_exp.tracking.stores.store import answering, connect
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1000
+VERSION = "version."  # begins a tag
+SPLITS = {"training": "train"}  # MLflow's name of a split
 
 log = logging.getLogger("lenet_exp")
 
@@ -85,4 +87,16 @@ def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
         test_accuracy=lambda: metrics.get("test_accuracy"),
         last=lambda: metrics.get("val_accuracy"),
         mlflow_runs=lambda: {store: run_id},
+        provenance=_provenance(run),
+    )
+
+
+def _provenance(run: Run) -> Provenance:
+    tags, used = run.data.tags, run.inputs.dataset_inputs if run.inputs else []
+    return Provenance(
+        data_digests={SPLITS.get(t.value, t.value): found.dataset.digest for found in used for t in found.tags},
+        execution=run.data.params,
+        versions={key.removeprefix(VERSION): value for key, value in tags.items() if key.startswith(VERSION)},
+        git={key: tags[key] for key in ("git_commit", "git_dirty") if key in tags},
+        host=tags.get("host", ""),
     )

@@ -14,10 +14,12 @@ from markdown_it import MarkdownIt
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.design import Design
+from lenet_exp.comparison.runs import Provenance
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
 from lenet_exp.reports.page.page_data import is_log
+from lenet_exp.reports.page.provenance import facts
 from lenet_exp.reports.phrases import not_excluded, verdict
 from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, on_test, print_comparison
@@ -113,6 +115,29 @@ def test_without_a_server_the_page_holds_no_address(comparison, tmp_path):
     read = written(*compare_runs(runs), tmp_path / "x.html", Source(COMMAND, COMMAND, "mlflow.db"))
     assert read.addresses == []
     assert ("data-page", f"#/runs/{'a' * 32}") in read.attributes
+
+
+def test_the_page_says_how_its_runs_were_made(tmp_path):
+    def provenance(torch: str) -> Provenance:
+        execution = {"engine": "native", "device": "cpu", "num_threads": 1, "device_model": "EPYC <9>"}
+        git = {"git_commit": "c" * 40, "git_dirty": "true"}
+        versions = {"lenet_exp": "0.2", "torch": torch}
+        digests = {"train": "d" * 64, "validation": "e" * 64}
+        return Provenance(digests, execution, versions, git, "node7")
+
+    runs = [*many([0.9, 0.92], batch_size="64"), *many([0.8, 0.81], batch_size="64", activation="relu")]
+    runs = [replace(run, id=f"id{n}", provenance=provenance(f"2.{n // 2}")) for n, run in enumerate(runs)]
+    (found,) = compare_runs(runs)
+    made = facts(found)
+    assert made["SHA-256"] == f"train {'d' * 64}; validation {'e' * 64}"
+    assert made["Versions"] == "lenet_exp 0.2, torch 2.0; lenet_exp 0.2, torch 2.1"
+    assert made["Engine"] == "native, cpu, 1 thread"
+    assert (made["Epochs"], made["Batch size"], made["Split seed"], made["Seed"]) == ("3", "64", "0", "0; 1")
+    text = written(found, tmp_path / "x.html").text
+    for told in (*made.values(), COMMAND, "lenet-reproduce run=id1", "c" * 40, "node7, EPYC <9>"):
+        assert told in text
+    stored = [replace(run, mlflow_runs=lambda: {SERVER: "b" * 32}) for run in runs]
+    assert f"run={'b' * 32}" in written(*compare_runs(stored), tmp_path / "x.html", Source("filter", store=SERVER)).text
 
 
 def test_effects_that_cannot_be_told_apart_are_not_drawn(comparison, tmp_path):
