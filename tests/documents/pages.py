@@ -1,20 +1,22 @@
 """What the pages tell people to type, and what they say is answered.
 
 A page is the README, one of docs/*.md, or CONTRIBUTING.md. Typed are the lines of its bash blocks, also of those that
-are indented, and those after `$ ` in its text blocks, which show the answer below.
+are indented, and those after `$ ` in its text blocks, which show the answer below. A text block without one,
+right below a bash block, shows what the last command there prints.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tests.tools.commands import ROOT
 
 README = "README.md"
 PAGES = (README, "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+COMPARED = (README, "docs/compare.md", "docs/reproduce.md")  # with what their commands print (docs/transcripts.py)
 KINDS = {"bash", "python", "text"}  # one of another kind could hide a command
 FENCE = re.compile(r"^ *```(\w*)$")
 INDENTED = re.compile(r"^ {4}(?=(lenet-\w+|optuna-\w+|mlflow|python|pip) )")
@@ -26,12 +28,14 @@ class Block:
 
     Attributes:
         line: the number of its first line in the page.
+        shown: of a bash block: the text block below it.
     """
 
     page: str
     line: int
     kind: str
     text: str
+    shown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Command:
         return int(said[1]) if said else 0
 
     @property
+    def is_compared(self) -> bool:
+        """Whether what the page shows is compared with what the command prints."""
+        return self.page in COMPARED and self.shown is not None and not self.is_mistake
+
+    @property
     def is_mistake(self) -> bool:
         """Whether one line is shown by which the command refuses it."""
         return self.shown is not None and self.shown.startswith(f"{self.text.split()[0]}: ")
@@ -82,13 +91,18 @@ def blocks(page: str) -> list[Block]:
         elif INDENTED.match(line):
             found.append(Block(page, number, "bash", line.strip()))
     assert inside is None, f"{page}:{inside}: a block that does not end"
+    for n, (block, below) in enumerate(pairwise(found)):
+        adjacent = below.line == block.line + len(block.text.splitlines()) + 3
+        if (block.kind, below.kind) == ("bash", "text") and adjacent and "$ " not in below.text:
+            found[n] = replace(block, shown=below.text)
     return found
 
 
 def commands(block: Block) -> list[Command]:
     """What a block says is typed, in order."""
     if block.kind == "bash":
-        return [one for number, line in _joined(block.text, block.line) for one in _split(block.page, number, line)]
+        found = [one for number, line in _joined(block.text, block.line) for one in _split(block.page, number, line)]
+        return [*found[:-1], *(replace(last, shown=block.shown) for last in found[-1:])]
     if block.kind == "text":
         return list(_answered(block))
     return []

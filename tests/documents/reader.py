@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from docs.transcripts import differing
 from lenet_exp.folders.find import all_runs
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
@@ -56,12 +57,14 @@ class Reader:
             return
         if rule.needs:
             self._have(rule.needs, command.text)
-        text = self._filled(command.text, rule)
+        text = self._filled(command, rule)
         if rule.way is Way.stays:
             said = self._stays(text)
         else:
             done = self._run(text)
             said = "" if done.returncode == command.status else f"status {done.returncode}: {done.stderr[-2000:]}"
+            if command.is_compared and not said:
+                said = "\n    ".join(differing(command.shown or "", done.stdout, done.stderr))
         if said:
             self.wrong.append(f"{command}\n    typed: {text}\n    {said}")
 
@@ -169,9 +172,11 @@ class Reader:
         done = self._run(line)
         assert done.returncode == 0, (line, done.stderr)
 
-    def _filled(self, text: str, rule: Rule) -> str:
+    def _filled(self, command: Command, rule: Rule) -> str:
         """The command with what is in the folder by now in place of what stands for it."""
-        text = re.sub(r"\brange\((?:(\d+),)?\d+\)", fewer, text).replace("$PWD", str(self.folder))
+        text = command.text.replace("$PWD", str(self.folder))
+        if not command.is_compared:
+            text = re.sub(r"\brange\((?:(\d+),)?\d+\)", fewer, text)
         for written, typed in rule.instead:
             text = text.replace(written, typed.format(outputs=self.outputs))
         for flag in rule.more:  # the quotes of the others stay as they are
@@ -179,7 +184,7 @@ class Reader:
             text = re.sub(rf"\s(?:'{name}=[^']*'|{name}=\S*)", "", text) + f" {flag}"
         for which in re.findall(rf"\bsweep=({IDS}(?:,{IDS})*)(?![\w.])", text):
             text = text.replace(f"sweep={which}", "sweep=" + ",".join(self._sweeps(which.count(",") + 1)))
-        if re.search(rf"\brun=({IDS})(?![\w.:])", text):
+        if (which := re.search(rf"\brun=({IDS})(?![\w.:])", text)) and not list(self.outputs.glob(f"runs/{which[1]}*")):
             text = re.sub(rf"\brun={IDS}", f"run={self._lone_run().name}", text)
         if found := re.search(rf"\bruns:/{IDS}", text):
             (delivered,) = RunFolder(self._lone_run()).delivered().mlflow_runs

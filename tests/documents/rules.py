@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from docs.transcripts import CHEAPER
 from tests.documents.pages import COMMANDS, README, Command
 from tests.tools.commands import ROOT
 
@@ -95,10 +96,8 @@ RULES = (
          more=(*DOSE, "sweep.dry_run=true")),
     Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3")),
     Rule(r"lenet-train -m experiment=", "trains for hours: composed and checked", more=(*DOSE, "sweep.dry_run=true")),
-    Rule(r"lenet-train -m ", SLOW, more=BARE),
-    Rule(r"lenet-train dataset=", SLOW, more=DOSE),
     Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; small doses of training spread widely",
-         needs=Need.seeds, more=("confirm=30",), instead=((" run=true", ""),)),
+         needs=Need.seeds, more=("confirm=30",)),
     Rule(r"lenet-(compare\b|predict sweep=)", "needs a sweep that has finished", needs=Need.seeds),
     Rule(r"lenet-sweep stop\b", "needs a sweep that runs", needs=Need.running),
     Rule(r"lenet-sweep rm experiment=", "needs an experiment of its own", needs=Need.experiment),
@@ -106,17 +105,21 @@ RULES = (
     Rule(r"lenet-ui\b", "stays", Way.stays, needs=Need.sweep),
 )  # fmt: skip
 AS_IT_STANDS = Rule("", "")
+SHOWN = "its output is compared, and is the same without these"
+COMPARED = {"lenet-train -m ": Rule("", SHOWN, more=CHEAPER), "lenet-train ": Rule("", SHOWN, more=CHEAPER[:1])}
 
 
 def rule_of(command: Command) -> Rule:
     """The rule that claims it."""
+    if command.is_compared:
+        return next((rule for begins, rule in COMPARED.items() if command.text.startswith(begins)), AS_IT_STANDS)
     claims = (r for r in RULES if re.match(r.fits, command.text) and not (r.elsewhere and command.page == README))
     return AS_IT_STANDS if command.is_mistake else next(claims, AS_IT_STANDS)
 
 
 def is_repeated(command: Command) -> bool:
     """Whether another of the pages after the README says the same: the same program with these flags, or more."""
-    if command.page == README:
+    if command.page == README or command.is_compared:
         return False
     before = True
     for other in COMMANDS:

@@ -1,0 +1,59 @@
+"""docs/transcripts.py: shown output is compared with printed output to the digit, and is made from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from docs.transcripts import differing, renewed
+
+ERR = "sweep of 4 runs\nepoch 1/5: loss 1.2843, 9,480 images/s\n"
+OUT = """digits: 4 runs
+
+ #   activation    best val, %   seconds   the leader against it
+ ───────────────────────────────────────────────────────────────
+ 1   selu         99.04 ± 0.46      10.7
+ 2   relu         97.76 ± 0.46       0.7   ahead by 1.28 points
+
+selu wins.
+4 runs in 12.3 s
+run folder: /tmp/a/outputs/runs/e50ebcc8916d3ec31451b4cffa9f0021
+weights 3630cd9ec9981261
+"""
+SHOWN = """epoch 1/5: loss 1.2843, 800 images/s
+ ...
+ #   activation    best val, %   seconds   the leader against it
+ ──────────────────────────────────────
+ 1   selu         99.04 ± 0.46       1.7
+ 2   relu         97.76 ± 0.46       2.7   ahead by 1.28 points
+
+selu wins.
+4 runs in 1.3 s
+run folder: /home/me/outputs/runs/00000cc8916d3ec31451b4cffa9f0021
+weights 3630cd9ec9981261"""
+
+
+def test_only_times_speeds_ids_and_paths_may_differ():
+    assert differing(SHOWN, OUT, ERR) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [("97.76", "97.77"), ("1.28 points", "1.29 points"), ("loss 1.2843", "loss 1.2"), ("3630cd9e", "00000000")],
+)
+def test_another_digit_is_found(shown, printed):
+    assert len(differing(SHOWN.replace(shown, printed), OUT, ERR)) == 1
+
+
+def test_lines_left_out_without_saying_so_are_found():
+    assert differing(SHOWN.replace("selu wins.\n", ""), OUT, ERR)
+    assert differing(SHOWN.replace(" ...\n", ""), OUT, ERR)
+    assert differing(SHOWN.rpartition("\n")[0], OUT, ERR)
+    assert differing(SHOWN.rpartition("\n")[0] + "\n ...", OUT, ERR) == []
+
+
+def test_renewed_lines_are_those_that_are_printed():
+    old = SHOWN.replace("99.04", "98.00").replace("selu wins", "relu wins").replace("1.2843", "2.5")
+    made = renewed(old, OUT, ERR)
+    assert differing(made, OUT, ERR) == []
+    assert made.splitlines()[:3] == [ERR.splitlines()[1], " ...", OUT.splitlines()[2]]
+    assert made.splitlines()[-1] == OUT.splitlines()[-1]
