@@ -26,11 +26,11 @@ from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, t
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
 SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
-METHOD = """The leader against each other configuration: paired over common seeds, else Welch's test. The same runs
-chose the leader, so all pairs count (Shaffer's method); to win it must lead each other by its test alone. It is called
-ahead of one that is as good in at most 5 of 100 comparisons, and in 95 of 100 all intervals of the leads hold; one that
-begins at 0 says "ahead" and no more. Its lead is still rather too large than too small. A configuration of which runs
-diverged stands after the others, untested."""
+METHOD = """The leader is tested against each other configuration: paired over common seeds, else by Welch's test,
+corrected for all pairs of configurations (Shaffer's method); to win, it must lead each other by its own test. In at
+most 5 of 100 comparisons the leader is called ahead of one that is as good, and in 95 of 100 all intervals of its leads
+hold; this does not hold if runs of a configuration collapse now and then. The winner's lead is biased upwards.
+Configurations with diverged runs rank last, untested."""
 
 
 def page(comparisons: Sequence[Comparison], source: Source) -> str:
