@@ -14,6 +14,7 @@ from lenet_exp.addresses import frozen_uri
 from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import RunsFailed
+from lenet_exp.executors.drive import drive
 from lenet_exp.executors.executor import Report
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.pool import Done
@@ -29,7 +30,6 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.search_words import begun_words
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import Terminated, signal_of
-from lenet_exp.sweeps.drive import drive
 from lenet_exp.sweeps.end import End, end_sweep
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle

@@ -23,11 +23,11 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
+from lenet_exp.executors.drive import drive
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop
 from lenet_exp.folders.job import Job
 from lenet_exp.stopping import Terminated, asked
-from lenet_exp.sweeps.drive import drive
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "1000"))
 A_TEST = 500

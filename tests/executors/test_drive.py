@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.config.schema import Config
+from lenet_exp.executors.drive import drive
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.job import Job
-from lenet_exp.sweeps.drive import drive
 
 ENDS = {".": {}, "x": {"error": RuntimeError("broken")}, "l": {"lost": "killed by SIGKILL"}}
 
