@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
@@ -10,6 +12,8 @@ lenet-reproduce: trains a run again from its record and says whether it comes to
 
   lenet-reproduce run=<which>              a run folder, its id (or its first digits), an MLflow run id, a .safetensors
                                            file of model_path, or champion:<data set>
+  lenet-reproduce sweep=<which>            all runs of a sweep (its id, its first digits, its MLflow run id, folder, or
+                                           last), side by side; says how many are identical
   lenet-reproduce run=<which> check=true   trains nothing: are record, history and weights what was written, and do the
                                            weights get as many validation images right as the record says?
 
@@ -20,19 +24,35 @@ lenet-reproduce: trains a run again from its record and says whether it comes to
 It says what differs here (code, versions, CPU, data), trains with the device, threads and engine of the record, in a
 folder of its own (outputs/reproduced), and compares epoch by epoch. Stopped, it goes on when it is typed again. The
 answer is also a tag of the run in MLflow: reproduced, or record_checked.
-Exit status: 0 identical bit for bit; 1 differs; 2 what was asked for is wrong; 3 not comparable, as where a result
-differs that torch trained on another CPU, or where the data are not there.
+Exit status: 0 identical bit for bit (check=true: consistent); 1 differs; 2 what was asked for is wrong; 3 not
+comparable, as where a result differs that torch trained on another CPU, or where the data are not there. Of a sweep: 1
+if any run differs, else 3 if any is not comparable.
 """
 
-KNOWN: dict[str, str | None] = {"run": None, "check": "false", "data_root": None, "trust": None, "tracking.uri": None}
+KNOWN: dict[str, str | None] = {
+    "run": None,
+    "sweep": None,
+    "check": "false",
+    "data_root": None,
+    "trust": None,
+    "tracking.uri": None,
+}
+
+TAGS = {True: "record_checked", False: "reproduced"}
+
+log = logging.getLogger("lenet_exp")
 
 
 def run(arguments: list[str]) -> int:
     """The exit status of `lenet-reproduce <arguments>`."""
     values = parse(arguments, KNOWN)
-    which, checks, uri = values["run"], values["check"], values["tracking.uri"]
-    if not which:
-        raise ConfigError("run=: allowed is a run folder or its id, an MLflow run id, or champion:<data set>")
+    which, sweep, checks, uri = values["run"], values["sweep"], values["check"], values["tracking.uri"]
+    if which and sweep:
+        raise ConfigError("run= and sweep=: must be one of them")
+    if not which and not sweep:
+        raise ConfigError(
+            "run=: must be a run folder or its id, an MLflow run id, or champion:<data set>; or set sweep="
+        )
     checking = checks == "true"
     from lenet_exp.addresses import default_uri
     from lenet_exp.config.check import check_store
@@ -42,22 +62,61 @@ def run(arguments: list[str]) -> int:
     if uri is not None:
         check_store(uri)
     say_waiting("loading torch")
+    log_to_console()
+    options = {"data_root": values["data_root"], "trust": values["trust"]}
+    if sweep:
+        return _sweep(sweep, uri or default_uri(), checking, **options)
+    return _run(str(which), uri or default_uri(), checking, **options)
+
+
+def _run(which: str, uri: str, checking: bool, *, data_root: str | None, trust: str | None) -> int:
     from lenet_exp.runs.answer import Verdict
     from lenet_exp.runs.reproduce import check, reproduce
     from lenet_exp.tracking.delivery.reproduced import tell
     from lenet_exp.tracking.models.recorded import find_recorded
 
-    log_to_console()
-    uri = uri or default_uri()
     recorded = find_recorded(which, uri)
     print(printable(f"run: {recorded.name}"))
-    tried = check if checking else reproduce
-    answer = tried(recorded, data_root=values["data_root"], trust=values["trust"])
+    answer = (check if checking else reproduce)(recorded, data_root=data_root, trust=trust)
     for line in (*answer.details, answer.line):
         print(printable(line))
-    tag, weak = "record_checked" if checking else "reproduced", answer.verdict is Verdict.not_comparable
-    tell(recorded.mlflow_runs, uri, tag, answer.line, weak=weak)
+    weak = answer.verdict is Verdict.not_comparable
+    tell(recorded.mlflow_runs, uri, TAGS[checking], answer.line, weak=weak)
     return answer.verdict
+
+
+def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust: str | None) -> int:
+    from lenet_exp.amounts import number_of
+    from lenet_exp.folders.find import find_sweep
+    from lenet_exp.folders.job import Job
+    from lenet_exp.runs.answer import Answer, Verdict
+    from lenet_exp.runs.side_by_side import answers_side_by_side
+    from lenet_exp.tracking.delivery.reproduced import tell
+    from lenet_exp.tracking.models.recorded import of_folder
+
+    folder = find_sweep(which)
+    jobs = list({job.run: job for job in folder.jobs()}.values())
+    if not jobs:
+        raise ConfigError(f"sweep={which}: it has no runs yet")
+    verdicts: list[Verdict] = []
+    told = True
+
+    def hear(job: Job, answer: Answer) -> None:
+        nonlocal told
+        verdicts.append(answer.verdict)
+        for line in (*answer.details, answer.line):
+            print(printable(f"{job.name}: {line}"), flush=True)
+        if told:  # a store that is away costs one warning
+            weak, runs = answer.verdict is Verdict.not_comparable, of_folder(job.folder, uri).mlflow_runs
+            told = tell(runs, uri, TAGS[checking], answer.line, weak=weak, say=log.debug)
+
+    print(printable(f"sweep: {folder.path}"), flush=True)
+    answers_side_by_side(jobs, hear, checking=checking, uri=uri, data_root=data_root, trust=trust)
+    others = ((Verdict.differs, "different"), (Verdict.not_comparable, "not comparable"))
+    words = [f"; {words}: {n}" for verdict, words in others if (n := verdicts.count(verdict))]
+    same = f"{verdicts.count(Verdict.identical)} of {number_of(len(jobs), 'run')}"
+    print(f"{same} {'consistent' if checking else 'identical bit for bit'}{''.join(words)}")
+    return next((verdict for verdict, _ in others if verdict in verdicts), Verdict.identical)
 
 
 def main() -> None:

@@ -95,7 +95,7 @@ class Work:
         elsewhere: for an executor whose processes can be sent nothing.
     """
 
-    task: Callable[..., float]
+    task: Callable[..., object]
     prepare: Callable[[Sequence[SharedSet]], object]
     sets: Sequence[SharedSet]
     cores: int

@@ -49,7 +49,7 @@ class Carried:
         probe: a file that the executor wrote in the outputs folder, and what is in it.
     """
 
-    task: Callable[..., float]
+    task: Callable[..., object]
     prepare: Callable[[Sequence[SharedSet]], object]
     sets: list[tuple[SharedSet, NDArray[np.float32], NDArray[np.int64]]]
     output: Path

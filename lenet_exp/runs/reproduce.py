@@ -75,7 +75,7 @@ def check(recorded: Recorded, *, data_root: str | None = None, trust: str | None
         seal = "its digests hold" if record.digest else "its record has no digest of its own, its weights' digest holds"
         right = f"its weights get {judged.accuracy:.2%} of {n} validation images right, as it says"
         whole = "" if record.confusion_matrix else "; it has no confusion matrix"
-        return Answer(Verdict.identical, f"identical: {seal}, and {right}{whole}")
+        return Answer(Verdict.identical, f"consistent: {seal}, and {right}{whole}")
     said = (
         f"its record says {record.best_val_accuracy:.2%}, its weights get {judged.accuracy:.2%} of {n} validation "
         f"images right; at least {moved} are told otherwise than its record says"

@@ -20,6 +20,7 @@ from lenet_exp.folders.commits import file_sha256
 from lenet_exp.folders.records import Outcome, Record, record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import sealed
+from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.tracking.delivery.reproduced import tell
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.conftest import Cli
@@ -77,7 +78,8 @@ def test_a_run_comes_to_the_same_bits_and_mlflow_is_told(original, main, monkeyp
     assert contents(RunFolder(path)) == before
     assert [p.name for p in (original / "reproduced" / path.name).iterdir()] == ["lock"]
     tags = runs(client(original))[0].data.tags
-    assert [tags[name].partition(" ")[0].rstrip(":") for name in ("reproduced", "record_checked")] == ["identical"] * 2
+    said = [tags[name].partition(" ")[0].rstrip(":") for name in ("reproduced", "record_checked")]
+    assert said == ["identical", "consistent"]
     assert RunFolder(path).record().host in tags["reproduced"]
 
 
@@ -127,6 +129,26 @@ def test_a_run_of_a_sweep_and_one_that_was_stopped_on_the_way(ready, main):
     )
     reseal(folder, ended)
     assert " 1 epoch," in reproduced(main, f"run={folder.path}", status=0)
+
+
+@pytest.mark.slow(seconds=8)
+def test_the_runs_of_a_sweep_are_repeated_side_by_side_and_counted(ready, main):
+    line = ("-m", *LINE, "num_epoch=1", "seed=0,1,2", "hydra/launcher=basic")
+    assert lenet_train(*line, outputs=ready).returncode == 0
+    (sweep,), store = all_sweeps(ready), client(ready)
+    folders = [job.folder for job in sweep.jobs()]
+    record = folders[0].record()
+    edit(folders[0], "history.json", lambda value: value["epochs"][0].update(val_loss=0.1))
+    reseal(folders[0], record)
+    reseal(folders[1], replace(folders[1].record(), training_version=99))
+    said = reproduced(main, f"sweep={runs(store, 'sweep')[0].info.run_id}", status=1)
+    assert "seed=0: epoch 1: " in said
+    assert "\n1 of 3 runs identical bit for bit; different: 1; not comparable: 1\n" in said
+    tags = {run.info.run_name: run.data.tags["reproduced"].partition(" ")[0] for run in runs(store)}
+    assert tags == {"seed=0": "differs:", "seed=1": "not", "seed=2": "identical"}
+    reseal(folders[0], replace(record, training_version=99))
+    said = reproduced(main, f"sweep={sweep.id[:6]}", "check=true", status=3)
+    assert "\n1 of 3 runs consistent; not comparable: 2\n" in said
 
 
 def reseal(folder: RunFolder, record: Record) -> None:
@@ -324,6 +346,8 @@ def test_a_repetition_that_is_killed_goes_on_and_ends_the_same(ready):
         ("run=champion:digits", "run=champion:digits: "),
         ("run=0123456789abcdef0123456789abcdef", "mlflow.db"),
         ("run=x chek=true", "check=?"),
+        ("run=x sweep=y", "sweep=: "),
+        ("sweep=nope", "nope: "),
         ("run=champion:mnist trust=a/b", "trust=a/b: "),
     ],
 )

@@ -90,16 +90,16 @@ def find_recorded(which: str, uri: str) -> Recorded:
     if path.suffix == ".safetensors" and path.is_file():
         return _of_file(path, path.name)
     if (path / "record.json").exists():
-        return _of_folder(RunFolder(path.absolute()), uri)
+        return of_folder(RunFolder(path.absolute()), uri)
     try:
-        return _of_folder(find_run(which), uri)
+        return of_folder(find_run(which), uri)
     except ConfigError as e:
         if not is_mlflow_run_id(which):
             raise ConfigError(f"run={e}, an MLflow run id, or {CHAMPION}<data set>") from e
     return _of_mlflow_id(which, uri)
 
 
-def _of_folder(folder: RunFolder, uri: str) -> Recorded:
+def of_folder(folder: RunFolder, uri: str) -> Recorded:
     """A folder from elsewhere names stores that are not the user's: of its MLflow runs, those in the user's count."""
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
     found = Recorded(str(folder.path), None, folder=folder, mlflow_runs=runs)
@@ -142,7 +142,7 @@ def _of_mlflow_id(which: str, uri: str) -> Recorded:
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
-                return _compared(_of_folder(folder, uri), which, whole_uri(entry.store, uri))
+                return _compared(of_folder(folder, uri), which, whole_uri(entry.store, uri))
     return _stored(which, uri)
 
 

@@ -1,0 +1,74 @@
+"""Repeats or checks the runs of a sweep side by side, in processes of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from lenet_exp.data.images import use_shared
+from lenet_exp.executors.drive import drive
+from lenet_exp.executors.executor import Work
+from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.local.pool_executor import PoolExecutor
+from lenet_exp.folders.job import Job
+from lenet_exp.machine import cpu_count
+from lenet_exp.runs.answer import Answer, not_comparable
+from lenet_exp.runs.reproduce import check, reproduce
+from lenet_exp.tracking.models.recorded import of_folder
+
+
+def answers_side_by_side(
+    jobs: Sequence[Job],
+    hear: Callable[[Job, Answer], None],
+    *,
+    checking: bool,
+    uri: str,
+    data_root: str | None,
+    trust: str | None,
+) -> None:
+    """Repeats the run of each job, with as many processes as there are cores for.
+
+    Args:
+        jobs: each with a run of its own.
+        hear: is told each answer as soon as it is there.
+        checking: trains nothing (`check`).
+        uri: of the MLflow store.
+        data_root, trust: as of `reproduce`.
+
+    Raises:
+        UserError: as of `reproduce`.
+        KeyboardInterrupt, Terminated: a signal asked for the end; each run resumes at the next start.
+    """
+
+    def on_done(done: Done) -> None:
+        if isinstance(done.error, Exception):
+            raise done.error
+        if done.error is None:  # else a signal ended it
+            hear(by_number[done.job], not_comparable(done.lost) if done.lost is not None else done.value)
+
+    by_number = {job.number: job for job in jobs}
+    cores = max(_threads(job) for job in jobs)
+    work = Work(
+        task=partial(_answer, checking, uri, data_root, trust),
+        prepare=use_shared,
+        sets=(),
+        cores=cores,
+        jobs=len(jobs),
+        output=Path(os.devnull),  # each repeated run has a log of its own
+    )
+    executor = PoolExecutor(work, max(1, cpu_count() // cores), retries=1, time_limit=None)
+    drive(executor, jobs, max_failures=None, on_done=on_done)
+
+
+def _threads(job: Job) -> int:
+    record = job.folder.record()
+    threads = record.execution.get("num_threads") if record is not None else None
+    return threads if isinstance(threads, int) else 1
+
+
+def _answer(checking: bool, uri: str, data_root: str | None, trust: str | None, job: Job) -> Answer:
+    """Of one run; in a process of the pool."""
+    tried = check if checking else reproduce
+    return tried(of_folder(job.folder, uri), data_root=data_root, trust=trust)
