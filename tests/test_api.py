@@ -20,6 +20,7 @@ from lenet_exp.errors import ConfigError, StoreError, UserError
 from lenet_exp.folders.records import record_json
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.trained.weights import load_weights, weights_digest
+from tests.tools.stores import client
 
 SMALL = ["dataset=digits", "batch_size=32", "num_epoch=1", "num_threads=1", "device=cpu", "tracking.plots=false"]
 NO_MODEL = "tracking.models=none"
@@ -74,6 +75,10 @@ def test_load_gives_the_best_weights_bit_for_bit(overrides, store, monkeypatch, 
     assert set(state) == set(best)
     assert all(torch.equal(state[name], best[name]) for name in best)
     assert weights_digest(state) == result.record.weights_digest
+    note = client(store).get_run(result.mlflow_run_id).data.tags["mlflow.note.content"]
+    shown: dict[str, torch.nn.Module] = {}
+    exec(note.removeprefix("```python\n").removesuffix("```"), shown)
+    assert weights_digest(shown["network"].state_dict()) == result.record.weights_digest
     data = load_training_data(lenet_exp.compose(SMALL), torch.device("cpu"))
     _, predictions = evaluate(network, data.images, data.labels, data.val_index)
     right = (predictions == data.labels[data.val_index]).double().mean()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from lenet_exp.addresses import HIDDEN
 from lenet_exp.config.params import params
 from lenet_exp.config.plain import plain
 from lenet_exp.config.tags import merged
@@ -46,6 +47,7 @@ STATUS = {
     Outcome.failed: "FAILED",
 }
 MOST = 100  # runs of one folder
+NOTE = "mlflow.note.content"  # the description on MLflow's page
 
 
 def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
@@ -157,6 +159,8 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
         log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
         if model_id is not None:
             link_model(store, run_id, model_id, record)
+            if NOTE not in store.client.get_run(run_id).data.tags:  # else a person has written one
+                set_tags(store, run_id, {NOTE: _how_to_load(store, run_id)})
             crown(store, record, run_id, model_id)
             entry = replace(entry, model=True)
     if entry.ended_ms == record.ended_ms:
@@ -170,6 +174,12 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
     assert record.outcome is not None
     store.client.set_terminated(run_id, STATUS[record.outcome], end_time=record.ended_ms)
     return replace(entry, reason=record.reason, ended_ms=record.ended_ms)
+
+
+def _how_to_load(store: Store, run_id: str) -> str:
+    """Markdown for MLflow's page: the lines of Python that load the run's model."""
+    address = "" if HIDDEN in store.name else f", tracking_uri={json.dumps(store.name)}"
+    return f'```python\nimport lenet_exp\n\nnetwork = lenet_exp.load("runs:/{run_id}"{address})\n```'
 
 
 def _course_tags(record: Record) -> dict[str, int]:

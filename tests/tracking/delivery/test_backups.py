@@ -46,7 +46,8 @@ def test_the_description_and_the_end_of_the_sweeps_own_run(main, trained):
     (parent,) = runs(client(trained), "sweep")
     with sqlite3.connect(trained / "mlflow.db") as database:
         for key in ("sweep_shown", "mlflow.note.content"):
-            database.execute("UPDATE tags SET value = 'older' WHERE key = ?", (key,))
+            older = "UPDATE tags SET value = 'older' WHERE key = ? AND run_uuid = ?"
+            database.execute(older, (key, parent.info.run_id))
         database.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (parent.info.run_id,))
     assert synced(main) == [1]
     assert differences(content(client(trained)), before) == []
