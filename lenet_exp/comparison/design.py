@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,8 @@ class Design:
 
     Attributes:
         runs: of all its sweeps.
-        known: those of them that had begun before their sweep was first typed: somebody may have looked at them.
+        known: those of them that had begun before their sweep was first typed, so that one may have chosen by them.
+            A single one of a data set leaves nothing to choose among; it counts only where seeds must be fresh.
         sweeps: how many were put together.
         confirms: id of the sweep whose leader this one puts to the test, on seeds that had no say in naming it.
         points: the difference that the test was made to find, as a fraction.
@@ -63,12 +65,13 @@ class Design:
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
     """The design of one sweep, by its jobs in their order, and its id."""
     records = {r.job.run: r.record for r in results if r.record is not None}
-    known = 0 if plan.remade else sum(record.created_ms < plan.created_ms for record in records.values())
+    before = Counter(record.dataset for record in records.values() if record.created_ms < plan.created_ms)
+    counts = not plan.remade and (plan.confirms is not None or max(before.values(), default=0) > 1)
     search = plan.search
     asked = results[0].job.config.sweep if results and plan.confirms is not None else None  # the jobs have it, too
     return Design(
         runs=len({r.job.run for r in results}),
-        known=known,
+        known=before.total() if counts else 0,
         confirms=plan.confirms if asked is not None and asked.confirms is not None else None,
         points=asked.points / 100 if asked is not None and asked.points is not None else None,
         leader=results[0].job.run if results else "",

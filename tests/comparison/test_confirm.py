@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import confirmation, plan
-from lenet_exp.comparison.design import Design, together
+from lenet_exp.comparison.design import Design, design_of, together
 from lenet_exp.comparison.runs import ComparedRun
+from lenet_exp.config.schema import Config, Dataset, Sweep
 from lenet_exp.errors import ConfigError
+from lenet_exp.folders.job import Job
+from lenet_exp.folders.records import Outcome, SweepPlan
+from lenet_exp.folders.results import JobResult
 from lenet_exp.reports.phrases import caution, verdict
 from tests.comparison.made_up import made, many
+from tests.tools.records import a_record
 
 SELU = [0.9101, 0.9126, 0.9093, 0.9119, 0.9110, 0.9107]
 TANH = [0.9098, 0.9133, 0.9083, 0.9125, 0.9112, 0.9098]  # as good
@@ -121,3 +127,18 @@ def test_what_was_there_before_is_said():
     assert "2 of 6" in str(caution(replace(fixed, known=2)))
     assert "2 sweeps" in str(caution(together([fixed, fixed])))
     assert (together([fixed]), together([])) == (fixed, None)
+
+
+def test_a_single_run_that_was_known_counts_only_where_seeds_must_be_fresh():
+    def known(*created: tuple[str, int], **plan: Any) -> int:
+        results = []
+        for n, (dataset, ms) in enumerate(created):
+            config = Config(dataset=Dataset(name=dataset), sweep=Sweep(points=1.0))
+            job = Job(n, "", {}, [], config, str(n), str(n))
+            results.append(JobResult(job, Outcome.finished, "", a_record(config=config, created_ms=ms), False))
+        return design_of(SweepPlan(created_ms=10, **plan), results).known
+
+    assert known(("mnist", 9), ("mnist", 11), ("digits", 9)) == 0
+    assert known(("mnist", 9), ("mnist", 9), ("digits", 9)) == 3
+    assert known(("mnist", 9), ("mnist", 11), confirms="1f3a") == 1
+    assert known(("mnist", 9), ("mnist", 9), remade=True) == 0
