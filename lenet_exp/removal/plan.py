@@ -81,7 +81,7 @@ def make_plan(unit: Unit, *, mlflow: bool) -> Plan:
 
 
 def keep_used(plan: Plan, runs: list[str]) -> None:
-    """Shares out run folders: what another sweep needs stays.
+    """Shares out run folders: what another sweep needs, or was trained alone before this one, stays.
 
     Raises:
         ConfigError: one that goes is in training.
@@ -94,6 +94,8 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
             continue
         if folder.id in users:
             plan.staying[folder.id] = f"sweep {', '.join(users[folder.id])} uses it, too"
+        elif folder.id in plan.unit.alone:
+            plan.staying[folder.id] = f"it was trained alone before; to remove it: lenet-sweep rm run={folder.id[:8]}"
         elif folder.id in moved:
             plan.staying[folder.id] = "it was trained anew meanwhile"
         elif (owner := owner_of(folder.path)) is not None:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from lenet_exp.files import from_json, read_regular
 from lenet_exp.folders.damage import damaged
+from lenet_exp.folders.run_folder import RunFolder
+from lenet_exp.folders.sweep_folder import SweepFolder
+
+MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})  # one of them is in the command of a sweep
 
 
 def runs_of(sweep: Path) -> list[str]:
@@ -40,3 +44,22 @@ def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
         for run in runs_of(sweep) if sweep.name not in but else ():
             users.setdefault(run, []).append(sweep.name)
     return users
+
+
+def trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
+    """The run folders of a sweep's jobs whose runs began in no sweep, before this one was first started.
+
+    Raises:
+        DamagedError: as of `runs_of`.
+    """
+    plan = sweep.kept_plan()
+    created_ms = plan.created_ms if plan is not None else 0
+    folders = [RunFolder(outputs / "runs" / run) for run in runs_of(sweep.path)]
+    return frozenset(
+        folder.id
+        for folder in folders
+        if (begun := folder.begun()) is not None
+        and begun.created_ms < created_ms
+        and MULTIRUN.isdisjoint(begun.command.removeprefix("python -m ").split())
+        and folder.log_file.exists()  # a run from another outputs folder has none
+    )

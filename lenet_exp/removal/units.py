@@ -12,7 +12,7 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.find import all_runs, find_run, find_sweep
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.removal.references import runs_of
+from lenet_exp.removal.references import runs_of, trained_alone
 from lenet_exp.removal.removing import Removing, all_removing
 
 log = logging.getLogger("lenet_exp")
@@ -27,12 +27,14 @@ class Unit:
         words: what it is.
         sweeps: that are still in their place.
         runs: names of run folders, in their place or not.
+        alone: those of them that stay, since they were trained before the sweep, in none.
     """
 
     removing: Removing
     words: str
     sweeps: list[SweepFolder]
     runs: list[str]
+    alone: frozenset[str] = frozenset()
 
 
 def find_unit(key: str, which: str) -> Unit:
@@ -55,11 +57,14 @@ def find_unit(key: str, which: str) -> Unit:
         return _experiment(outputs, which)
     if mine is not None:
         runs = [] if mine.is_told else [run for sweep in mine.sweeps() for run in runs_of(sweep.path)]
-        return Unit(mine, f"{mine.name}: its removal was interrupted, and is finished", [], runs)
+        of_sweep = [sweep for sweep in mine.sweeps() if sweep.id == mine.name and not mine.is_told]
+        alone = trained_alone(of_sweep[0], outputs) if of_sweep else frozenset()
+        return Unit(mine, f"{mine.name}: its removal was interrupted, and is finished", [], runs, alone)
     if key == "sweep":
         sweep = find_sweep(which)
         words = f"sweep {sweep.id} ({sweep.started().command})"
-        return Unit(Removing(sweep.outputs, sweep.id), words, [sweep], runs_of(sweep.path))
+        alone = trained_alone(sweep, sweep.outputs)
+        return Unit(Removing(sweep.outputs, sweep.id), words, [sweep], runs_of(sweep.path), alone)
     folder = find_run(which)
     if folder.begun() is None:
         raise ConfigError(f"run={which}: nothing was begun in {folder.path}; allowed is a run")

@@ -13,7 +13,7 @@ from lenet_exp.cache import NoCache, cache_folder
 from lenet_exp.errors import printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.removal.references import users_of
+from lenet_exp.removal.references import trained_alone, users_of
 from lenet_exp.removal.removing import FOLDER as REMOVING
 
 FEW = 10  # sweeps that are named
@@ -58,7 +58,8 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
     runs = {path.name: size_of(path) for path in (outputs / "runs").glob("*")}
     found = []
     for path in (started.parent for started in (outputs / "sweeps").glob("*/sweep.json")):
-        own = [run for run in runs if users.get(run) == [path.name]]
+        before = trained_alone(SweepFolder(path), outputs)
+        own = [run for run in runs if users.get(run) == [path.name] and run not in before]
         plan = SweepFolder(path).kept_plan()
         words = f"sweep {path.name}, {number_of(len(own), 'run')}: {plan.command if plan is not None else ''}"
         found.append((words, size_of(path) + sum(runs[run] for run in own), f"lenet-sweep rm sweep={path.name}"))

@@ -236,6 +236,24 @@ def test_a_run_in_no_sweep_goes_alone_and_one_in_a_sweep_stays(swept, main):
     assert len(runs(store)) == 3
 
 
+def test_a_run_that_was_trained_alone_before_the_sweep_stays_until_it_is_named(swept, main):
+    for line in ((*QUICK, "seed=5"), (*HERE, "seed=5,6")):
+        assert lenet_train(*line, outputs=swept.outputs).returncode == 0
+    sweep = all_sweeps(swept.outputs)[0]
+    alone, other = (job.folder for job in sweep.jobs())
+    done = main("rm", f"sweep={sweep.id}", "dry_run=false", program="sweep")
+    assert done.returncode == 0, done.stderr
+    (stays,) = lines_that("stays", done)
+    assert stays.startswith(alone.id[:8])
+    assert f"lenet-sweep rm run={alone.id[:8]}" in stays
+    assert (alone.path.exists(), other.path.exists()) == (True, False)
+    shown = {run.data.tags["run_folder"]: run.data.tags for run in swept.mlflow().values()}
+    assert {"sweeps", "mlflow.parentRunId"} & shown[alone.id].keys() == set()
+    assert main(program="sync").stdout == NOTHING
+    assert main("rm", f"run={alone.id[:8]}", "dry_run=false", program="sweep").returncode == 0
+    assert not alone.path.exists()
+
+
 def test_a_store_that_is_away_leaves_all_as_it_was(swept, main):
     away = f"http://127.0.0.1:{free_port()}"
     folder = RunFolder(swept.outputs / "runs" / swept.runs[0])
