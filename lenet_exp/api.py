@@ -59,6 +59,7 @@ def train(
         UserError: the configuration is wrong, or the data or the store can't be used.
     """
     from lenet_exp.folders.run_folder import RunFolder
+    from lenet_exp.reports.terminal.progress import log_to_notebook
     from lenet_exp.runs.run import run_alone
 
     if isinstance(config, dict):
@@ -71,7 +72,8 @@ def train(
         told.add(result.epoch)
         return bool(on_epoch(result)) if on_epoch is not None else False
 
-    result = run_alone(config, prune=prune)
+    with log_to_notebook():
+        result = run_alone(config, prune=prune)
     if on_epoch is not None:
         for epoch in RunFolder(result.folder).history().epochs:  # the last one, or all of a run that had its result
             if epoch.epoch not in told:
@@ -95,9 +97,11 @@ def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from lenet_exp.reports.terminal.progress import log_to_notebook
     from lenet_exp.sweeps.grid import sweep_here
 
-    done = sweep_here(_listed(overrides))
+    with log_to_notebook():
+        done = sweep_here(_listed(overrides))
     return compare(sweep=done.id) if done is not None else pd.DataFrame()
 
 
@@ -125,18 +129,20 @@ def search(
         UserError: the space or a configuration is wrong, or the data or the store can't be used.
     """
     from lenet_exp.config.params import text
+    from lenet_exp.reports.terminal.progress import log_to_notebook
     from lenet_exp.searches.sampling import check_installed
 
-    check_installed()  # before what imports Optuna
-    from lenet_exp.confirmation.start import confirm_search
-    from lenet_exp.searches.start import search_here
+    with log_to_notebook():
+        check_installed()  # before what imports Optuna
+        from lenet_exp.confirmation.start import confirm_search
+        from lenet_exp.searches.start import search_here
 
-    budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
-    budgets |= {"seeds": seeds, "confirm": confirm}
-    given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
-    spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
-    planned, found = search_here([*overrides, *given, *(f"{flag}={values}" for flag, values in spelt.items())])
-    confirm_search(planned)
+        budgets = {"n_trials": n_trials, "max_epochs": max_epochs, "max_seconds": max_seconds}
+        budgets |= {"seeds": seeds, "confirm": confirm}
+        given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
+        spelt = {k: v if isinstance(v, str) else f"choice({','.join(map(text, v))})" for k, v in space.items()}
+        planned, found = search_here([*overrides, *given, *(f"{flag}={values}" for flag, values in spelt.items())])
+        confirm_search(planned)
     return found
 
 
@@ -195,9 +201,11 @@ def load(model: str, *, tracking_uri: str | None = None, trust: str | None = Non
         UserError: there is no such model, its weights are not those of its record, or its activation is not trusted.
     """
     from lenet_exp.addresses import default_uri
+    from lenet_exp.reports.terminal.progress import log_to_notebook
     from lenet_exp.tracking.models.load import load_model
 
-    return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
+    with log_to_notebook():
+        return load_model(model, tracking_uri or default_uri(), dataset="", trust=trust).network
 
 
 def _listed(overrides: str | Sequence[str]) -> list[str]:

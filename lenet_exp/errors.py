@@ -9,6 +9,10 @@ from pathlib import Path
 class UserError(Exception):
     """Something outside the program has to change; the message is one line that says what. Exit status 2."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it in a notebook: one line."""
+        return [f"{type(self).__name__}: {printable(str(self))}"]
+
 
 class ConfigError(UserError):
     """A flag, or a combination of flags, is wrong."""

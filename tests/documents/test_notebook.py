@@ -57,6 +57,30 @@ def test_every_cell_does_what_it_shows(tmp_path: Path, empty_store: Path):
     for here, kept in zip(found, cells(), strict=True):
         assert pictures(here) == pictures(kept), here.source
         assert bool(text(here)) == bool(text(kept)), here.source
-    assert float(re.findall(r"(\d\d\.\d\d)%", text(found[2]))[0]) > 50
+    assert float(re.findall(r"best (\d\d\.\d\d)%", text(found[2]))[0]) > 50
     assert "True" in text(found[3])
     assert "page.jpg: 7 2 1" in text(found[9])
+
+
+LINE = ["dataset=digits", "batch_size=32", "num_epoch=3", "tracking.plots=false", "tracking.models=none"]
+CELLS = (
+    f"import lenet_exp\nlenet_exp.train({LINE});",
+    "from tqdm.auto import tqdm",  # as Optuna and mlflow do
+    "lenet_exp.compose('activation=relo')",
+)
+
+
+@pytest.mark.slow(seconds=9)
+def test_a_notebook_shows_progress_one_line_for_a_mistake_and_no_warning(tmp_path: Path, empty_store: Path):
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    shutil.copytree(empty_store, tmp_path / "outputs")
+    written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    written.cells[-1].metadata["tags"] = ["raises-exception"]
+    nbformat.write(written, tmp_path / "small.ipynb")
+    trained, imported, wrong = executed(tmp_path / "small.ipynb", tmp_path).cells
+    assert [line[:10] for line in text(trained).splitlines() if line.startswith("epoch ")] == ["epoch 3/3:"]
+    assert imported.outputs == []
+    (error,) = wrong.outputs
+    assert (len(error.traceback), error.traceback[0].count("\n")) == (1, 0)
+    assert "did you mean relu" in error.traceback[0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -23,6 +26,9 @@ from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
 NAME = 24  # characters of a run's name beside its bar
 FEW_WRONG = 3  # runs that failed or diverged, the last ones
+NOTEBOOK_SECONDS = 1.0  # between two in a notebook, where each replaces the one before
+NOTEBOOK_LINES = 30  # that a cell shows, the last ones
+PROGRESS = {"progress": True}  # marks such lines
 
 log = logging.getLogger("lenet_exp")
 console = Console(stderr=True, soft_wrap=True)
@@ -54,6 +60,49 @@ def log_to_console() -> None:
         handler = _ConsoleHandler(logging.INFO)
         handler.setFormatter(_Formatter("%(message)s"))
         log.addHandler(handler)
+
+
+class _NotebookHandler(logging.Handler):
+    """Shows log lines in the output of a notebook's cell; a line of progress replaces the one before it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(_Formatter("%(message)s"))
+        self._lines: list[str] = []
+        self._replaces = False
+        self._shown: Any = None  # IPython's handle of the output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        is_progress = bool(getattr(record, "progress", False))
+        if self._replaces and is_progress:
+            self._lines.pop()
+        self._replaces = is_progress
+        self._lines = [*self._lines[1 - NOTEBOOK_LINES :], self.format(record)]
+        text = {"text/plain": "\n".join(self._lines)}
+        if self._shown is None:
+            ipython = importlib.import_module("IPython.display")
+            self._shown = ipython.display(text, raw=True, display_id=True)
+        else:
+            self._shown.update(text, raw=True)
+
+
+@contextmanager
+def log_to_notebook() -> Iterator[None]:
+    """In a notebook, shows `lenet_exp`'s log lines (INFO and above) below the cell; elsewhere does nothing."""
+    if not console.is_jupyter:
+        yield
+        return
+    with warnings.catch_warnings(), suppress(ImportError):
+        warnings.simplefilter("ignore")  # tqdm, which Optuna and mlflow import, warns once that ipywidgets is missing
+        importlib.import_module("tqdm.auto")
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    handler = _NotebookHandler()
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextmanager
@@ -103,7 +152,7 @@ class Display:
 
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
         self._to = to
-        self._say = say or (lambda line: log.info("%s", line))
+        self._say = say or (lambda line: log.info("%s", line, extra=PROGRESS))
         self._progress: Bars | None = None
         self._sweep: TaskID | None = None
         self._run: TaskID | None = None
@@ -120,7 +169,8 @@ class Display:
     @contextmanager
     def sweep(self) -> Iterator[None]:
         """A bar for a whole sweep, moved by `standing`."""
-        first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
+        at_once = self._to is not None or console.is_jupyter
+        first = -math.inf if at_once else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
         with self.bars() as progress:
             self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)
@@ -153,7 +203,7 @@ class Display:
             self._progress.below = [_one_line(line)]
 
     def _line(self, line: str) -> None:
-        if time.monotonic() - self._said >= LINE_SECONDS:
+        if time.monotonic() - self._said >= (NOTEBOOK_SECONDS if console.is_jupyter else LINE_SECONDS):
             self._say(line)
             self._said = time.monotonic()
 
@@ -215,7 +265,7 @@ class Display:
             f"{result.images_per_second:,.0f} images/s"
         )
         # In a file a single run has a line an epoch; on a terminal the bar tells it.
-        log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
+        log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line, extra=PROGRESS)
         if self._progress is not None and self._run is not None:
             self._epoch_text = f"{result.epoch}/{num_epoch} done  val {result.val_accuracy:.2%}  "
             self._progress.update(self._run, completed=iteration, state=self._epoch_text)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import lenet_exp
 from lenet_exp.reports.terminal import progress
 from tests.tools.commands import MINE, SMALL, end, lenet_train, start
 
@@ -114,3 +115,27 @@ def test_a_file_gets_plain_lines_from_a_process_of_its_own(ready):
     assert done.returncode == 0
     assert control_characters(done.stdout + done.stderr) == set()
     assert {"seed=0", "seed=1"} <= {line.partition(":")[0] for line in done.stderr.splitlines()}
+
+
+def test_in_a_notebook_a_line_of_progress_replaces_the_one_before(ready, monkeypatch):
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, content: dict[str, str], raw: bool) -> None:
+            shown.append(content["text/plain"])
+
+    def display(content: dict[str, str], raw: bool, display_id: bool) -> Handle:
+        shown.append(content["text/plain"])
+        return Handle()
+
+    monkeypatch.setattr(pytest.importorskip("IPython.display"), "display", display)
+    lenet_exp.train([*QUICK, "num_epoch=3"])
+    assert shown == []
+    monkeypatch.setattr(progress.log, "handlers", [])  # of commands before in this process
+    monkeypatch.setattr(progress.console, "is_jupyter", True)
+    lenet_exp.train([*QUICK, "num_epoch=3", "seed=1"])
+    epochs = [re.findall(EPOCH, text, re.MULTILINE) for text in shown]
+    assert [found[0][:2] for found in epochs if found] == [("1", "3"), ("2", "3"), ("3", "3")]
+    assert max(map(len, epochs)) == 1
+    (folder,) = {path for path in (ready / "runs").iterdir() if path.name in shown[-1]}
+    assert shown[-1].splitlines()[1].endswith(str(folder))
