@@ -194,11 +194,12 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        ends: of the committed epochs, in milliseconds since 1970.
+        ends: of the committed epochs, in milliseconds since 1970; `seconds`: that each took.
     """
 
     ends: tuple[int, ...]
     best: BestWeights | None
+    seconds: tuple[float, ...] = ()
 
     @property
     def epochs(self) -> int:

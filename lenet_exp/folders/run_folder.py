@@ -290,7 +290,8 @@ def _record(path: Path, *stamps: object) -> Record | None:
 @lru_cache(MOST)
 def _progress(folder: Path, stamp: object) -> Progress:
     history = read_history(folder)
-    return Progress(tuple(epoch.time_ms for epoch in history.epochs), history.best)
+    ends, seconds = (tuple(getattr(epoch, name) for epoch in history.epochs) for name in ("time_ms", "epoch_seconds"))
+    return Progress(ends, history.best, seconds)
 
 
 @lru_cache(MOST)

@@ -15,6 +15,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import SearchPlan
+from lenet_exp.folders.standing import RUN_SECONDS, makespan, upload_seconds
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.duration import duration
@@ -23,6 +24,8 @@ from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
 
 TIMED_STEPS = 12
+# Measured on two cores: from the command to its first step, and from its last upload to its end.
+START_SECONDS = {"sweep": 10.0, "run": 7.0}
 RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, where there is none yet to be measured
 
 
@@ -45,9 +48,11 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
         lines.append(f"  {begun} of them {go_on} stopped")
     if not todo:
         return lines
-    threads = max(job.config.num_threads or SWEEP_THREADS for job in todo.values())
+    default = SWEEP_THREADS if sweep is not None else cpu_count()
+    threads = max(job.config.num_threads or default for job in todo.values())
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
-    seconds = sum(_seconds(list(todo.values()))) / workers
+    seconds = _in_all(_seconds(list(todo.values()), default), workers, threads, config)
+    seconds += START_SECONDS["sweep" if sweep is not None else "run"]
     with_them = f"{number_of(workers, 'worker')} of {number_of(threads, 'thread')}"
     lines.append(f"  about {duration(seconds)} with {with_them} (timed over a few steps)")
     lines.append(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
@@ -61,7 +66,7 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         budgets: what is left of them.
         corners: configurations of its space.
     """
-    epochs = _epoch_seconds(corners)
+    epochs = _epoch_seconds(corners, SWEEP_THREADS)
     whole = [seconds * job.config.num_epoch for seconds, job in zip(epochs, corners, strict=True)]
     least, most, trial = duration(min(whole)), duration(max(whole)), statistics.fmean(whole)
     a_trial = least if least == most else f"{least} to {most}"
@@ -84,13 +89,26 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
     ]
 
 
-def _seconds(jobs: Sequence[Job]) -> list[float]:
-    """What is left of each job."""
+def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config) -> float:
+    """How long runs of so many seconds take side by side, with their uploads: by one more process, on the same cores.
+
+    Args:
+        threads: of a run.
+    """
+    upload = upload_seconds(config)
+    uploads, training = upload * len(seconds), sum(seconds)
+    by_workers = makespan((run + RUN_SECONDS for run in seconds), workers)
+    by_cores = (training * threads + uploads) / cpu_count() if choose_device(config.device).type == "cpu" else 0.0
+    return max(by_workers, by_cores, uploads) + upload
+
+
+def _seconds(jobs: Sequence[Job], threads: int) -> list[float]:
+    """What is left of each job; `threads` for `num_threads=null`."""
     left = [job.config.num_epoch - len(job.folder.history().epochs) for job in jobs]
-    return [n * seconds for n, seconds in zip(left, _epoch_seconds(jobs), strict=True)]
+    return [n * seconds for n, seconds in zip(left, _epoch_seconds(jobs, threads), strict=True)]
 
 
-def _epoch_seconds(jobs: Sequence[Job]) -> list[float]:
+def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
     """An epoch of each job; one job of each kind is timed."""
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
@@ -99,16 +117,16 @@ def _epoch_seconds(jobs: Sequence[Job]) -> list[float]:
         kinds[str([*kind, job.engine])].append(job)
     found: dict[int, float] = {}
     for kind in kinds.values():
-        per_image = _seconds_an_image(kind[0].executed)
+        per_image = _seconds_an_image(kind[0].executed, threads)
         for job in kind:
             data = load_training_data(job.executed, torch.device("cpu"))
             found[id(job)] = per_image * (len(data.train_index) + len(data.val_index) / 3)  # no gradients there
     return [found[id(job)] for job in jobs]
 
 
-def _seconds_an_image(config: Config) -> float:
+def _seconds_an_image(config: Config, threads: int) -> float:
     device = choose_device(config.device)
-    torch.set_num_threads(config.num_threads or SWEEP_THREADS)
+    torch.set_num_threads(config.num_threads or threads)
     data, lane = load_training_data(config, device), new_lane(config, device)
     step, times = engine_of(config).stepper(lane, data, TIMED_STEPS), []
     for n in range(TIMED_STEPS):
