@@ -29,6 +29,7 @@ FEW_WRONG = 3  # runs that failed or diverged, the last ones
 NOTEBOOK_SECONDS = 1.0  # between two in a notebook, where each replaces the one before
 NOTEBOOK_LINES = 30  # that a cell shows, the last ones
 PROGRESS = {"progress": True}  # marks such lines
+EPOCH = "epoch "  # begins the line of an epoch
 
 log = logging.getLogger("lenet_exp")
 console = Console(stderr=True, soft_wrap=True)
@@ -63,22 +64,30 @@ def log_to_console() -> None:
 
 
 class _NotebookHandler(logging.Handler):
-    """Shows log lines in the output of a notebook's cell; a line of progress replaces the one before it."""
+    """Shows log lines in the output of a notebook's cell; below them the last line of progress."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(_Formatter("%(message)s"))
         self._lines: list[str] = []
-        self._replaces = False
+        self._progress: list[str] = []
         self._shown: Any = None  # IPython's handle of the output
 
     def emit(self, record: logging.LogRecord) -> None:
-        is_progress = bool(getattr(record, "progress", False))
-        if self._replaces and is_progress:
-            self._lines.pop()
-        self._replaces = is_progress
-        self._lines = [*self._lines[1 - NOTEBOOK_LINES :], self.format(record)]
-        text = {"text/plain": "\n".join(self._lines)}
+        if getattr(record, "progress", False):
+            self._progress = [self.format(record)]
+        else:
+            self._lines = [*self._lines[1 - NOTEBOOK_LINES :], self.format(record)]
+        self._show()
+
+    def end(self) -> None:
+        """Leaves the lines of results, without how a sweep stood at last."""
+        if self._progress and not self._progress[0].startswith(EPOCH):
+            self._progress = []
+            self._show()
+
+    def _show(self) -> None:
+        text = {"text/plain": "\n".join([*self._lines, *self._progress])}
         if self._shown is None:
             ipython = importlib.import_module("IPython.display")
             self._shown = ipython.display(text, raw=True, display_id=True)
@@ -103,6 +112,7 @@ def log_to_notebook() -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
+        handler.end()
 
 
 @contextmanager
@@ -260,7 +270,7 @@ class Display:
 
     def epoch(self, result: EpochResult, num_epoch: int, iteration: int) -> None:
         line = (
-            f"epoch {result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
+            f"{EPOCH}{result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
             f"validation {result.val_accuracy:.2%}{' (best)' if result.improved else ''}, "
             f"{result.images_per_second:,.0f} images/s"
         )
