@@ -147,7 +147,7 @@ class GridSweeper(Sweeper):
         """
         workers = self.config.hydra.launcher.get("workers")
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
-            raise ConfigError(f"hydra.launcher.workers={workers}: allowed is 1 or more")
+            raise ConfigError(f"hydra.launcher.workers={workers}: must be 1 or more")
 
     def parsed(self, given: list[str]) -> list[Override]:
         return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(given)

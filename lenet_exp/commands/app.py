@@ -153,7 +153,7 @@ def _checked_arguments(program: str) -> Namespace:
         if program == "lenet-predict" and not sign and os.path.exists(override):  # typed as for `cat`
             _refuse(f"{override}: flags are written name=value; did you mean images={override}?")
         if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them, silently
-            _refuse(f"{override}: allowed is one option; several need -m: {name}={value.strip('[]')}")
+            _refuse(f"{override}: must be one option; several need -m: {name}={value.strip('[]')}")
     if unknown:  # argparse takes them from one place only
         _refuse(f"{unknown[0]}: flags have to stand together, after -m and the other options")
     return parsed

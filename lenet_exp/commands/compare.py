@@ -61,7 +61,7 @@ def compare(arguments: list[str]) -> int:
     output = None if values["output"] is None else asked_path(values["output"], FORMATS)
     points, run = _points(values["confirm"]), values["run"] == "true"
     if run and points is None:
-        raise ConfigError("run=true: runs a confirmation, and needs confirm=; allowed is confirm=0.2, for instance")
+        raise ConfigError("run=true: runs a confirmation; set confirm=, for instance confirm=0.2")
     seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], BY)
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
         raise ConfigError(f"{alone}={values[alone]}: is of a confirmation; allowed with confirm=0.2, for instance")
@@ -112,7 +112,7 @@ def _points(value: str | None) -> float | None:
     except ValueError:
         points = math.nan
     if points is not None and not 0 < points < 100:
-        raise ConfigError(f"confirm={value}: allowed are percentage points > 0 and < 100: the difference worth finding")
+        raise ConfigError(f"confirm={value}: must be percentage points > 0 and < 100: the difference worth finding")
     return points
 
 
@@ -122,7 +122,7 @@ def _seeds(value: str | None) -> int | None:
     from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS
 
     if not re.fullmatch(r"\d{1,4}", value) or not LEAST_SEEDS <= int(value) <= MOST_SEEDS:
-        raise ConfigError(f"seeds={value}: allowed is a whole number >= {LEAST_SEEDS} and <= {MOST_SEEDS:,}")
+        raise ConfigError(f"seeds={value}: must be a whole number >= {LEAST_SEEDS} and <= {MOST_SEEDS:,}")
     return int(value)
 
 

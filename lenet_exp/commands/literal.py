@@ -28,7 +28,7 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
         key, sign, value = argument.partition("=")
         if not sign or key not in known:
             hint = nearest(key.lstrip("-"), known)
-            allowed = "allowed is " + ", ".join(f"{k}=" for k in known) if known else "nothing is allowed here"
+            allowed = "expected one of: " + ", ".join(f"{k}=" for k in known) if known else "takes no flags"
             raise ConfigError(f"{argument}: {allowed}" + (f"; did you mean {hint}=?" if hint else ""))
         if known[key] in YES_OR_NO:
             one_of(key, value, YES_OR_NO)

@@ -15,7 +15,7 @@ def rm(values: dict[str, str | None]) -> int:
     named = [(key, value) for key in WHAT if (value := values[key]) is not None]
     if len(named) != 1:
         typed = ", ".join(f"{key}=" for key, _ in named) or "(nothing)"
-        raise ConfigError(f"rm {typed}: allowed is one of sweep=, experiment=, run=")
+        raise ConfigError(f"rm {typed}: must be one of sweep=, experiment=, run=")
     ((key, which),) = named
     dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
     from lenet_exp.removal.remove import remove, show

@@ -49,8 +49,7 @@ def run(arguments: list[str]) -> int:
     if action not in ACTIONS:
         hint = nearest(action, ACTIONS)
         raise ConfigError(
-            f"{action}: allowed is {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}"
-            + (f"; did you mean {hint}?" if hint else "")
+            f"{action}: expected one of: {', '.join(ACTIONS)}" + (f"; did you mean {hint}?" if hint else "")
         )
     values = parse(arguments[1:], FLAGS[action])
     from lenet_exp.reports.terminal.progress import log_to_console

@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, run, uri = values["sweep"], values["run"], values["tracking.uri"]
     if which is not None and run is not None:
-        raise ConfigError("sweep= and run=: allowed is one of them")
+        raise ConfigError("sweep= and run=: must not both be set")
     from lenet_exp.config.check import check_store
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps

@@ -223,7 +223,7 @@ def _token(value: str) -> str:
 
 def _port(value: str | None) -> int:
     if value is None or not value.isdecimal() or int(value) > 65535:
-        raise ConfigError(f"port={value}: allowed is a number from 0 (any free port) to 65535")
+        raise ConfigError(f"port={value}: must be a number from 0 (any free port) to 65535")
     return int(value)
 
 

@@ -79,7 +79,7 @@ def check_name(flag: str, name: str) -> None:
     """
     if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
-            f"{flag}={name}: allowed are letters, digits, _, -, + and spaces inside, {LONGEST_NAME} bytes at most"
+            f"{flag}={name}: must be letters, digits, _, -, + and spaces inside, {LONGEST_NAME} bytes at most"
         )
 
 
@@ -89,56 +89,54 @@ def _check_tags(tags: Iterable[str]) -> None:
         is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
         if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
             raise ConfigError(
-                f"tracking.tags.{name}: allowed are names of letters, digits, and _ - . : / inside, "
+                f"tracking.tags.{name}: must be names of letters, digits, and _ - . : / inside, "
                 f"{LONGEST_NAME} bytes at most"
             )
 
 
 def _check_experiment(name: str) -> None:
     if not name.strip() or not name.isprintable() or len(name.encode()) > LONGEST_NAME:
-        raise ConfigError(f"tracking.experiment={name}: allowed is a name of 1 to {LONGEST_NAME} bytes")
+        raise ConfigError(f"tracking.experiment={name}: must be a name of 1 to {LONGEST_NAME} bytes")
 
 
 def _check_dataset(dataset: Dataset) -> None:
     names = dataset.class_names
     if not 1 <= len(names) <= 10 or len(set(names)) != len(names):
-        raise ConfigError(f"dataset.class_names={names}: allowed are 1 to 10 different names")
+        raise ConfigError(f"dataset.class_names={names}: must be 1 to 10 different names")
     if dataset.torchvision_class not in (None, *TORCHVISION_CLASSES):
         *others, last = TORCHVISION_CLASSES
         raise ConfigError(
-            f"dataset.torchvision_class={dataset.torchvision_class}: allowed is {', '.join(others)} or {last}, or null"
+            f"dataset.torchvision_class={dataset.torchvision_class}: expected one of: {', '.join(others)}, {last}, null"
         )
     for name, digest in dataset.sha256.items():
         if not isinstance(digest, str | None):  # OmegaConf lets lists into a dict of texts
-            raise ConfigError(f"dataset.sha256.{name}={digest}: allowed is a text or null")
+            raise ConfigError(f"dataset.sha256.{name}={digest}: must be a text or null")
     for part, names_of_files in dataset.files.items():
         if not all(isinstance(n, str) for n in names_of_files):
-            raise ConfigError(f"dataset.files.{part}={names_of_files}: allowed are file names")
+            raise ConfigError(f"dataset.files.{part}={names_of_files}: must be file names")
     if dataset.reader is Reader.idx and not all(len(dataset.files.get(part, [])) == 2 for part in ("train", "test")):
-        raise ConfigError(
-            f"dataset.files={dataset.files}: allowed is {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}"
-        )
+        raise ConfigError(f"dataset.files={dataset.files}: must be {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}")
 
 
 def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if not within(value, limits):
-        raise ConfigError(f"{flag}={value}: allowed is {range_text(limits) or 'a finite number'}")
+        raise ConfigError(f"{flag}={value}: must be {range_text(limits) or 'a finite number'}")
 
 
 def _check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
         near = nearest(device, DEVICES)
         hint = f"; did you mean {near}?" if near else ""
-        raise ConfigError(f"device={device}: allowed is auto, cpu, cuda, cuda:<number> or mps{hint}")
+        raise ConfigError(f"device={device}: expected one of: auto, cpu, cuda, cuda:<number>, mps{hint}")
 
 
 def _check_threads(threads: int | None) -> None:
     """Far more than there are cores only waits, and at some number torch hangs or crashes."""
     most = MOST_THREADS_A_CORE * cpu_count()
     if threads is not None and threads > most:
-        raise ConfigError(f"num_threads={threads}: allowed is <= {most} on this machine ({cpu_count()} cores)")
+        raise ConfigError(f"num_threads={threads}: must be <= {most} on this machine ({cpu_count()} cores)")
 
 
 def check_store(uri: str | None) -> None:
@@ -155,22 +153,22 @@ def check_store(uri: str | None) -> None:
             raise ValueError
     except ValueError:  # a port that is no number, or too large; brackets that are no address; a slash in a user
         shown = re.sub(r"//.*@", "//***@", shown)  # a password with a slash looks like a port
-        raise ConfigError(f"{shown}: allowed is a host, and a port from 1 to 65535; / in a user must be %2F") from None
+        raise ConfigError(f"{shown}: must be a host, and a port from 1 to 65535; / in a user must be %2F") from None
     scheme = parts.scheme.partition("+")[0]
     if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
         folder = "; a folder of MLflow's plain files becomes one by: mlflow migrate-filestore"
         moved = folder if scheme in ("", "file") else ""
         raise ConfigError(f"{shown}: must be http(s)://..., sqlite:///FILE{moved}, or {', '.join(STORES[3:])}://...")
     if (scheme.startswith("http") and (not host or re.search(r"\s", uri))) or port == 0:
-        raise ConfigError(f"{shown}: allowed is {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
+        raise ConfigError(f"{shown}: must be {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
 
 
 def _check_schedule(config: Config) -> None:
     s = config.schedule
     if s.shape is Shape.constant and s.warmup:
-        raise ConfigError(f"schedule.warmup={s.warmup}: allowed is 0 with schedule=constant; {_WARM}")
+        raise ConfigError(f"schedule.warmup={s.warmup}: must be 0 with schedule=constant; {_WARM}")
     if s.shape is Shape.step and not s.final:
-        raise ConfigError(f"schedule.final={s.final}: allowed is > 0 with schedule=step, whose falls are equal ratios")
+        raise ConfigError(f"schedule.final={s.final}: must be > 0 with schedule=step, whose falls are equal ratios")
 
 
 def _check_optimizer(config: Config) -> None:
@@ -186,4 +184,4 @@ def _check_optimizer(config: Config) -> None:
 def _check_monotone(config: Config) -> None:
     monotone = config.activation.get("monotone", False)
     if not isinstance(monotone, bool):
-        raise ConfigError(f"activation.monotone={monotone}: allowed is true or false")
+        raise ConfigError(f"activation.monotone={monotone}: must be true or false")

@@ -59,7 +59,7 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     for flag, kind, _ in knobs(schema):
         value = operator.attrgetter(flag)(config)
         if str(kind).startswith("list[str]") and not all(isinstance(item, str) for item in value or []):
-            raise ConfigError(f"{flag}={value}: allowed is a list of texts")  # OmegaConf lets lists into it
+            raise ConfigError(f"{flag}={value}: must be a list of texts")  # OmegaConf lets lists into it
     return config
 
 
@@ -135,13 +135,13 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
             return f"{key}: has no value"
         allowed = " or ".join(m.value for m in kind) if hasattr(kind, "__members__") else _type_name(kind)
         hint = nearest(str(value), [m.value for m in kind]) if hasattr(kind, "__members__") else None
-        return f"{key}={_show(value)}: allowed is {allowed}" + (f"; did you mean {hint}?" if hint else "")
+        return f"{key}={_show(value)}: must be {allowed}" + (f"; did you mean {hint}?" if hint else "")
     if "not in" in reason and key:
         return explain_flag(key)
     for flag in known:
         section, dot, _ = flag.partition(".")
         if dot and not isinstance(_raw(given, section), dict):
-            return f"{section}={_show(_raw(given, section))}: allowed are its flags, such as {flag}=..."
+            return f"{section}={_show(_raw(given, section))}: set its flags, such as {flag}=..."
     return f"{key}: {reason}" if key and key not in reason else reason
 
 

@@ -47,7 +47,7 @@ def span(overrides: Sequence[Override], zipped: object, most: object, skipped: o
     jobs = [_in_order(columns, chosen) for chosen in itertools.product(*axes)]
     if not jobs:
         given = " ".join(str(o.input_line) for o in overrides)
-        raise ConfigError(f"{given}: a sweep over no value; allowed is one or more")
+        raise ConfigError(f"{given}: a sweep over no value; must have one or more")
     return without_skipped(jobs, skipped, columns)
 
 
@@ -101,7 +101,7 @@ def check_size(
     jobs = math.prod([*counts.values(), *side_by_side])
     if jobs > most:
         swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
-        raise ConfigError(f"{swept}: {jobs:,} jobs; allowed are {most:,}{more.format(jobs=jobs)}")
+        raise ConfigError(f"{swept}: {jobs:,} jobs; must not exceed {most:,}{more.format(jobs=jobs)}")
 
 
 def _refuse_intervals(overrides: Sequence[Override]) -> None:
@@ -143,7 +143,7 @@ def _together(zipped: object, swept: Sequence[str]) -> Together:
     groups = zipped if all(isinstance(group, list) for group in zipped) else [zipped]
     flags = [str(flag) for group in groups for flag in group]
     by_name = {flag.lstrip("+"): flag for flag in swept}
-    allowed = "allowed are two flags or more that are swept, each once: [a,b], or [[a,b],[c,d]]"
+    allowed = "must be two flags or more that are swept, each once: [a,b], or [[a,b],[c,d]]"
     if any(len(group) < 2 for group in groups) or len(set(flags)) < len(flags):
         raise ConfigError(f"sweep.zip={shown(zipped)}: {allowed}")
     for flag in flags:
@@ -158,7 +158,7 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
     for flags in together:
         if len({len(columns[flag]) for flag in flags}) > 1:
             numbers = ", ".join(f"{flag} has {len(columns[flag])}" for flag in flags)
-            raise ConfigError(f"sweep.zip={shown(flags)}: {numbers}; allowed are equally many values")
+            raise ConfigError(f"sweep.zip={shown(flags)}: {numbers}; must have equally many values")
 
 
 def _count(override: Override) -> int:
@@ -169,6 +169,6 @@ def _count(override: Override) -> int:
     if isinstance(sweep, RangeSweep):
         start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
         if not step or not all(map(math.isfinite, (start, stop, step))):
-            raise ConfigError(f"{override.input_line}: allowed is range(start,stop,step), finite, whose step is not 0")
+            raise ConfigError(f"{override.input_line}: must be range(start,stop,step), finite, whose step is not 0")
         return max(0, math.ceil((stop - start) / step))
     return 1

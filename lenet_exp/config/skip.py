@@ -25,14 +25,14 @@ def without_skipped(
     if not skipped:
         return list(jobs)
     if not isinstance(skipped, list) or not all(isinstance(one, dict) and one for one in skipped):
-        raise ConfigError(f"sweep.skip={shown(skipped)}: allowed is [{{flag:value,...}},...]")
+        raise ConfigError(f"sweep.skip={shown(skipped)}: must be [{{flag:value,...}},...]")
     swept = {
         key.lstrip("+"): [o.partition("=")[2] for o in values] for key, values in columns.items() if len(values) > 1
     }
     combinations = [_combination(one, swept) for one in skipped]
     left = [job for job in jobs if not any(_has(job, combination) for combination in combinations)]
     if not left:
-        raise ConfigError(f"sweep.skip={shown(skipped)}: leaves no job; allowed are combinations that leave some")
+        raise ConfigError(f"sweep.skip={shown(skipped)}: leaves no job; must leave some")
     return left
 
 
@@ -43,13 +43,19 @@ def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]
         flag = str(key)
         if flag not in swept:
             hint = nearest(flag, swept)
-            more = f"did you mean {hint}?" if hint else f"allowed are {', '.join(swept) or 'flags with several values'}"
+            more = (
+                f"did you mean {hint}?"
+                if hint
+                else f"expected one of: {', '.join(swept) or 'flags with several values'}"
+            )
             raise ConfigError(f"sweep.skip: {flag} is not swept; {more}")
         wanted = given if isinstance(given, list) else [given]
         found[flag] = {typed for typed in swept[flag] if any(_same(typed, value) for value in wanted)}
         for value in wanted:
             if not any(_same(typed, value) for typed in swept[flag]):
-                raise ConfigError(f"sweep.skip: {flag} is never {text(value)}; allowed are {', '.join(swept[flag])}")
+                raise ConfigError(
+                    f"sweep.skip: {flag} is never {text(value)}; expected one of: {', '.join(swept[flag])}"
+                )
     return found
 
 

@@ -135,11 +135,11 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
     key, typed = override.get_key_element(), str(override.input_line)
     name = key.lstrip("+")
     if name in REPLICATES:
-        raise ConfigError(f"{typed}: a search that chooses by the {name} finds luck; allowed is one value")
+        raise ConfigError(f"{typed}: a search that chooses by the {name} finds luck; must be one value")
     if name in EXECUTION:
-        raise ConfigError(f"{typed}: says how a run is executed, which makes it no other trial; allowed is one value")
+        raise ConfigError(f"{typed}: says how a run is executed, which makes it no other trial; must be one value")
     if name.startswith(WHOLE_SWEEP):
-        raise ConfigError(f"{typed}: is of the search as a whole; allowed is one value")
+        raise ConfigError(f"{typed}: is of the search as a whole; must be one value")
     return Flag(key, _values(override, typed), name in groups, typed)
 
 
@@ -164,7 +164,7 @@ def _values(override: Override, typed: str) -> Values:
     unknown = sorted(sweep.tags - {"log"})
     if unknown:
         hint = nearest(unknown[0], ["log"])
-        raise ConfigError(f"{typed}: no such tag: {unknown[0]}; " + ("did you mean log?" if hint else "allowed is log"))
+        raise ConfigError(f"{typed}: no such tag: {unknown[0]}; " + ("did you mean log?" if hint else "must be log"))
     log = "log" in sweep.tags
     if isinstance(sweep, IntervalSweep):
         found: Values = _interval(sweep, log, typed)
@@ -175,7 +175,7 @@ def _values(override: Override, typed: str) -> Values:
             raise ConfigError(f"{typed}: a list has no scale; tag(log, ...) is for interval() and range()")
         found = Choice(tuple(dict.fromkeys(override.sweep_string_iterator())))
         if not found.options:
-            raise ConfigError(f"{typed}: a search over no value; allowed is one or more")
+            raise ConfigError(f"{typed}: a search over no value; must have one or more")
     if log and not isinstance(found, Choice) and found.low <= 0:
         raise ConfigError(f"{typed}: allowed with tag(log, ...) are numbers > 0")
     return found
@@ -186,7 +186,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
     assert low is not None
     assert high is not None
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ConfigError(f"{typed}: allowed is interval(low,high), finite, low <= high")
+        raise ConfigError(f"{typed}: must be interval(low,high), finite, low <= high")
     if isinstance(low, int) and isinstance(high, int):
         return _whole(low, high, 1, log, typed)
     return Real(float(low), float(high), None, log)
@@ -196,14 +196,14 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
     """Its stop is not among the values, as in a grid."""
     start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
     if not step or not all(map(math.isfinite, (start, stop, step))):
-        raise ConfigError(f"{typed}: allowed is range(start,stop,step), finite, whose step is not 0")
+        raise ConfigError(f"{typed}: must be range(start,stop,step), finite, whose step is not 0")
     whole = all(isinstance(number, int) for number in (start, stop, step))
     a, b, c = (Decimal(repr(number)) for number in (start, stop, step))
     count = math.ceil((b - a) / c)
     if count < 1:
-        raise ConfigError(f"{typed}: a search over no value; allowed is one or more")
+        raise ConfigError(f"{typed}: a search over no value; must have one or more")
     if count > LARGEST:
-        raise ConfigError(f"{typed}: {count:,} values; allowed are {LARGEST:,}, or interval()")
+        raise ConfigError(f"{typed}: {count:,} values; must not exceed {LARGEST:,}; or use interval()")
     whole = whole and isinstance(next(override.sweep_iterator()), int)  # Hydra 1.4 casts each value: float(range(3))
     if log and not (whole and abs(step) == 1):
         raise ConfigError(f"{typed}: allowed with tag(log, ...) are whole numbers in steps of 1, or interval()")
@@ -216,7 +216,7 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
 
 def _whole(low: int, high: int, step: int, log: bool, typed: str) -> Whole:
     if max(abs(low), abs(high)) > LARGEST:
-        raise ConfigError(f"{typed}: allowed are whole numbers up to {LARGEST:,}")
+        raise ConfigError(f"{typed}: must be whole numbers up to {LARGEST:,}")
     return Whole(low, high, step, log)
 
 

@@ -46,7 +46,7 @@ def check_tags(tags: Mapping[str, Json]) -> None:
     for name, value in _flat(tags):
         if is_own(name):
             raise ConfigError(
-                f"tracking.tags.{name}={value}: this name is the program's own; allowed is any but {', '.join(NAMES)}, "
+                f"tracking.tags.{name}={value}: this name is reserved; must be any but {', '.join(NAMES)}, "
                 f"and what begins with {', '.join(BEGINNINGS)}"
             )
 

@@ -99,19 +99,17 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
             raise ConfigError(f"{flag}={value}: must be a finite number")
     if isinstance(default, bool):
         if not isinstance(value, bool):
-            raise ConfigError(f"{flag}={value}: allowed is true or false")
+            raise ConfigError(f"{flag}={value}: must be true or false")
     elif isinstance(default, int | float):
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{flag}={value}: allowed is a number")
+            raise ConfigError(f"{flag}={value}: must be a number")
         if not within(value, {}):
-            raise ConfigError(f"{flag}={value}: allowed is a finite number")
+            raise ConfigError(f"{flag}={value}: must be a finite number")
         return value if isinstance(default, int) and isinstance(value, int) else float(value)
     elif isinstance(default, tuple):
         numbers = isinstance(value, Iterable) and not isinstance(value, str) and list(value)
         if not numbers or len(numbers) != len(default) or not all(_is_number(v) for v in numbers):
-            raise ConfigError(
-                f"{flag}={value}: allowed are {len(default)} numbers, as in [{', '.join(map(str, default))}]"
-            )
+            raise ConfigError(f"{flag}={value}: must be {len(default)} numbers, as in [{', '.join(map(str, default))}]")
         return tuple(float(v) for v in numbers)
     return value
 

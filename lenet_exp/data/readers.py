@@ -61,7 +61,7 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
     low, high, classes = int(raw.labels.min()), int(raw.labels.max()), len(dataset.class_names)
     if low < 0 or high >= classes:
         raise DataError(
-            f"dataset={dataset.name}: labels from {low} to {high} in {raw.source}; allowed is 0 to {classes - 1}"
+            f"dataset={dataset.name}: labels from {low} to {high} in {raw.source}; must be 0 to {classes - 1}"
         )
     return raw
 
@@ -114,7 +114,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
             if images and pixels.shape != images[0].shape:
                 raise DataError(
                     f"dataset={dataset.name}: {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, "
-                    f"others {images[0].shape[1]}x{images[0].shape[0]}; allowed is one size"
+                    f"others {images[0].shape[1]}x{images[0].shape[0]}; must all have one size"
                 )
             digest.update(f"{name}/{path.name}".encode() + pixels.tobytes())
             images.append(pixels)

@@ -213,7 +213,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
 def _sides(config: PredictConfig, only_its_dataset: bool) -> list[_Side]:
     """What is scored, of each data set the leader first."""
     if config.trained_model is not None:
-        raise ConfigError(f"sweep={config.sweep} and trained_model={config.trained_model}: allowed is one of them")
+        raise ConfigError(f"sweep={config.sweep} and trained_model={config.trained_model}: must not both be set")
     sweep = find_sweep(str(config.sweep))
     results = job_results(sweep, sweep.jobs(), since_ms=0)
     by_run = {result.job.run: result for result in results}
@@ -225,7 +225,7 @@ def _sides(config: PredictConfig, only_its_dataset: bool) -> list[_Side]:
             near = nearest(wanted, known)
             hint = f"; did you mean {near}?" if near else ""
             raise ConfigError(
-                f"dataset={wanted}: sweep {sweep.id} has no such run; allowed is {', '.join(known)}{hint}"
+                f"dataset={wanted}: sweep {sweep.id} has no such run; expected one of: {', '.join(known)}{hint}"
             )
     found = []
     for comparison in comparisons:

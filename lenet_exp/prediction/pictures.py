@@ -74,7 +74,7 @@ def find_pictures(name: str) -> list[Path]:
         found = sorted(Path(p) for p in glob.glob(str(path)))
     if not found:
         what = "a folder without pictures" if path.is_dir() else "no such file"
-        raise DataError(f"images={name}: {what}; allowed is a picture, a folder of them, or a pattern (*.png)")
+        raise DataError(f"images={name}: {what}; must be a picture, a folder of them, or a pattern (*.png)")
     return found
 
 

@@ -87,8 +87,8 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
             raise UserError(f"{model.name}: can't be exported as {name} ({first_line(e)})") from e
         if not difference <= allowed:  # NaN is no answer either
             raise UserError(
-                f"{model.name}: exported as {name}, a logit differs by {difference:.2g}; allowed is {allowed:.2g}; not "
-                "written"
+                f"{model.name}: not written; exported as {name}, a logit differs by {difference:.2g}, which must not "
+                f"exceed {allowed:.2g}"
             )
         content = aside.read_bytes()
     try:

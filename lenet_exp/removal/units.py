@@ -67,7 +67,7 @@ def find_unit(key: str, which: str) -> Unit:
         return Unit(Removing(sweep.outputs, sweep.id), words, [sweep], runs_of(sweep.path), alone)
     folder = find_run(which)
     if folder.begun() is None:
-        raise ConfigError(f"run={which}: nothing was begun in {folder.path}; allowed is a run")
+        raise ConfigError(f"run={which}: nothing was begun in {folder.path}; must be a run")
     return Unit(Removing(folder.path.parent.parent, folder.id), f"run {folder.id}", [], [folder.id])
 
 

@@ -224,4 +224,4 @@ def _check_one_place(jobs: Sequence[Job]) -> None:
     check_one_sweep([job.config for job in jobs])
     seeds = {job.config.seed for job in jobs}
     if len(seeds) > 1:
-        raise ConfigError(f"seed={','.join(map(str, sorted(seeds)))}: all trials begin with one; allowed is one value")
+        raise ConfigError(f"seed={','.join(map(str, sorted(seeds)))}: all trials begin with one; must be one value")

@@ -128,13 +128,13 @@ def _flags(swept: Sequence[Override]) -> list[Flag]:
     flags = [flag_of(override, set(config_groups())) for override in swept]
     if not flags:
         raise ConfigError(
-            "hydra/sweeper=search: there is nothing to search; allowed is one flag with several values or more, "
+            "hydra/sweeper=search: there is nothing to search; give one flag or more several values, "
             "as in 'optimizer.lr=tag(log,interval(1e-3,1))'"
         )
     names = [flag.name for flag in flags]
     twice = next((flag for flag in flags if names.count(flag.name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"{twice.typed}: {twice.name} is given twice; allowed is once")
+        raise ConfigError(f"{twice.typed}: {twice.name} is given twice; must be given once")
     return flags
 
 

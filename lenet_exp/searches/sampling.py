@@ -123,7 +123,7 @@ def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
         values = flag.values.all
         if values is None:
             raise ConfigError(
-                f"search.sampler=grid: {flag.typed} has no values to go through; allowed are lists and ranges"
+                f"search.sampler=grid: {flag.typed} has no values to go through; must be a list or a range"
             )
         found[flag.name] = values
     return found
@@ -140,7 +140,7 @@ def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str,
                 f"{where}.{name}={value}: no such option; " + (f"did you mean {hint}?" if hint else there)
             )
         if not isinstance(value, bool | int | float | str) or value == "auto":
-            raise ConfigError(f"{where}.{name}={value}: allowed is a number, true, false or a word")
+            raise ConfigError(f"{where}.{name}={value}: must be a number, true, false or a word")
     try:
         return cls(**own, **options)
     except (TypeError, ValueError) as e:

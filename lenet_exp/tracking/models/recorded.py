@@ -168,7 +168,7 @@ def _stored(which: str, uri: str) -> Recorded:
     with asking(f"run={which}: the run can't be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
-            raise UserError(f"run={which}: a sweep; allowed is one of its runs")
+            raise UserError(f"run={which}: a sweep; must be one of its runs")
         return _of_store(client, uri, run)
 
 
