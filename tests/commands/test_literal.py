@@ -39,7 +39,7 @@ def test_a_mistake_is_named_with_what_is_allowed(typed, meant):
     assert said.endswith("sweep=, output=")
     assert hint.endswith(meant)
     assert bool(hint) == bool(meant)
-    with pytest.raises(ConfigError, match=r"^sweep=last: .*nothing"):
+    with pytest.raises(ConfigError, match=r"^sweep=last: .*no flags"):
         parse(["sweep=last"], {})
 
 
