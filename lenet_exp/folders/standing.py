@@ -3,11 +3,9 @@ whatever process. It is asked every second, so a job that ended is read once."""
 
 from __future__ import annotations
 
-import heapq
-import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,7 +21,6 @@ OWNER_SECONDS = 10.0  # between two questions who owns a run: on a network file 
 # Measured with runs of digits and MNIST on two cores. They matter where runs are short.
 RUN_SECONDS = 0.3  # that a run takes beside its epochs
 UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # that its upload takes, with what it has
-FIRST_UPLOAD_SECONDS = 3.0  # to import what uploads need
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -55,10 +52,9 @@ class Standing:
             those of the jobs that there are.
         seconds: since this start.
         spent: seconds of the `trained` epochs.
-        todo: of each run that has not ended, those in training first, epochs that are left, and for how many seconds
-            it has trained the present one.
+        runs_left: runs that have epochs left.
         places: the most runs that this start has trained at once.
-        upload: seconds that the upload of a run takes; `uploads`: that all uploads will still take.
+        upload: seconds that the upload of a run takes.
     """
 
     plan: SweepPlan
@@ -69,10 +65,9 @@ class Standing:
     left: int
     seconds: float
     spent: float = 0.0
-    todo: Sequence[tuple[int, float]] = ()
+    runs_left: int = 0
     places: int = 1
     upload: float = 0.0
-    uploads: float = 0.0
 
     @cached_property
     def counts(self) -> Counter[Outcome]:
@@ -105,20 +100,12 @@ class Standing:
         if search is None:
             if not self.trained:
                 return None
-            pace = self.spent / self.trained
-            training = makespan((max(0.0, n * pace - gone) + RUN_SECONDS for n, gone in self.todo), self.places)
-            return max(training + self.upload * min(self.places, len(self.todo)), self.uploads)
+            training = self.left * self.spent / self.trained + self.runs_left * RUN_SECONDS
+            side_by_side = max(1, min(self.places, self.runs_left))
+            return max(training / side_by_side, self.upload * self.runs_left) + self.upload
         known = [search.seconds * (budget - spent) / spent for spent, budget in _budgets(search) if spent]
         ends_early = search.seeds > 1 and search.max_epochs is None and search.max_seconds is None
         return max(0.0, min(known)) if known and not ends_early else None
-
-
-def makespan(seconds: Iterable[float], places: int) -> float:
-    """The seconds until all jobs have ended, each of which takes the first place that is free."""
-    ends = [0.0] * places
-    for job in seconds:
-        heapq.heapreplace(ends, ends[0] + job)
-    return max(ends)
 
 
 def upload_seconds(config: Config) -> float:
@@ -156,8 +143,6 @@ class Look:
         self._active: set[int] = set()
         # By run: epochs of this start, in all, and left; seconds of those of this start.
         self._done: dict[str, tuple[int, int, int, float]] = {}
-        self._ended_runs: set[str] = set()  # in this start
-        self._first_end = math.inf  # of them, in seconds since 1970
         self._places = 1
         self._owners: dict[int, Owner | None] = {}
         self._asked_at = time.monotonic()
@@ -191,9 +176,6 @@ class Look:
         self._active = now
         self._places = max(self._places, len(found))
         counted = self._done.values()
-        time_now, todo = time.time(), self._todo(found)
-        upload = upload_seconds(self._jobs[0].config) if self._jobs else 0.0
-        all_uploads = upload * (len(self._ended_runs) + len(todo)) + FIRST_UPLOAD_SECONDS
         return Standing(
             plan=plan,
             results=tuple(self._results),
@@ -201,23 +183,12 @@ class Look:
             trained=sum(run[0] for run in counted),
             done=sum(run[1] for run in counted),
             left=sum(run[2] for run in counted),
-            seconds=max(0.0, time_now - plan.started_ms / 1000),
+            seconds=max(0.0, time.time() - plan.started_ms / 1000),
             spent=sum(run[3] for run in counted),
-            todo=todo,
+            runs_left=sum(run[2] > 0 for run in counted),
             places=self._places,
-            upload=upload,
-            uploads=max(upload, all_uploads - max(0.0, time_now - self._first_end)),
+            upload=upload_seconds(self._jobs[0].config) if self._jobs else 0.0,
         )
-
-    def _todo(self, running: Sequence[InTraining]) -> list[tuple[int, float]]:
-        trains = {r.job.run: self._since(r) for r in running}
-        waits = [run for run, epochs in self._done.items() if epochs[2] and run not in trains]
-        return [(self._done[run][2], trains.get(run, 0.0)) for run in (*trains, *waits)]
-
-    def _since(self, run: InTraining) -> float:
-        """Seconds since the present epoch began."""
-        ends = run.job.folder.progress().ends
-        return max(0.0, time.time() - max(self._sweep.begun(run.job.number), ends[-1] / 1000 if ends else 0.0))
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
         """The earlier result of a job that this start has not begun, if it remains valid."""
@@ -237,9 +208,6 @@ class Look:
             if result.outcome in OPEN:
                 continue
             self._results[number] = result
-            if result.record is not None and not result.earlier:
-                self._ended_runs.add(job.run)
-                self._first_end = min(self._first_end, result.record.ended_ms / 1000)
             if number == job.number:
                 self._known.add(number)
         self._count(job, plan)

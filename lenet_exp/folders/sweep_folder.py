@@ -199,13 +199,6 @@ class SweepFolder:
         """The jobs in training."""
         return _numbers(self.path / "active")
 
-    def begun(self, number: int) -> float:
-        """When an active job began, in seconds since 1970; now where it has just ended."""
-        try:
-            return (self.path / "active" / str(number)).stat().st_mtime
-        except OSError:
-            return time.time()
-
     def ended(self) -> list[int]:
         """The jobs that ended since the last start."""
         return _numbers(self.path / "ended")

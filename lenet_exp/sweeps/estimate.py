@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import SearchPlan
-from lenet_exp.folders.standing import RUN_SECONDS, makespan, upload_seconds
+from lenet_exp.folders.standing import RUN_SECONDS, upload_seconds
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.duration import duration
@@ -100,6 +101,14 @@ def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config
     by_workers = makespan((run + RUN_SECONDS for run in seconds), workers)
     by_cores = (training * threads + uploads) / cpu_count() if choose_device(config.device).type == "cpu" else 0.0
     return max(by_workers, by_cores, uploads) + upload
+
+
+def makespan(seconds: Iterable[float], places: int) -> float:
+    """The seconds until all jobs have ended, each of which takes the first place that is free."""
+    ends = [0.0] * places
+    for job in seconds:
+        heapq.heapreplace(ends, ends[0] + job)
+    return max(ends)
 
 
 def _seconds(jobs: Sequence[Job], threads: int) -> list[float]:

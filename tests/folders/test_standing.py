@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lenet_exp.folders.records import SweepPlan
-from lenet_exp.folders.standing import RUN_SECONDS, Standing, makespan
+from lenet_exp.folders.standing import RUN_SECONDS, Standing
 
 
 def left(*, spent: float = 4.0, **known: object) -> float | None:
@@ -14,21 +14,13 @@ def left(*, spent: float = 4.0, **known: object) -> float | None:
     return Standing(SweepPlan(created_ms=0), [], [], spent=spent, **told).seconds_left
 
 
-def test_jobs_take_the_first_place_that_is_free():
-    assert [makespan([2.0, 1.0, 1.0, 1.0], places) for places in (1, 2, 4)] == [5.0, 3.0, 2.0]
-    assert makespan([], 2) == 0
-
-
 def test_the_time_left_is_that_of_the_epochs_whatever_the_start_took():
-    todo = [(1, 1.5), (2, 0.0), (2, 0.0)]  # 0.5, 4 and 4 s
-    assert left(todo=todo, places=2) == pytest.approx(0.5 + 4 + 2 * RUN_SECONDS)
-    assert left(todo=todo, places=1) == pytest.approx(8.5 + 3 * RUN_SECONDS)
-    assert left(todo=[(1, 9.0)]) == pytest.approx(RUN_SECONDS)  # longer than an epoch takes
-    assert left(todo=todo, trained=0) is None
+    assert left(runs_left=3, places=2) == pytest.approx((5 * 2 + 3 * RUN_SECONDS) / 2)
+    assert left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS)  # the other place has nothing to do
+    assert left(runs_left=3, trained=0) is None
 
 
 def test_the_time_left_has_the_uploads_in_it():
-    todo = [(1, 0.0), (1, 0.0)]
-    assert left(todo=todo, places=2, upload=0.5) == pytest.approx(2 + RUN_SECONDS + 1.0)
-    assert left(todo=todo, places=2, upload=0.5, uploads=40.0) == 40.0
-    assert left(uploads=3.0) == 3.0
+    assert left(runs_left=2, places=2, upload=0.5) == pytest.approx(5 + RUN_SECONDS + 0.5)
+    assert left(runs_left=40, places=40, upload=1.0) == 41.0
+    assert left(left=0, upload=0.5) == 0.5

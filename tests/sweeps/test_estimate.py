@@ -10,6 +10,11 @@ from lenet_exp.sweeps import estimate
 from tests.tools.commands import SMALL
 
 
+def test_jobs_take_the_first_place_that_is_free():
+    assert [estimate.makespan([2.0, 1.0, 1.0, 1.0], places) for places in (1, 2, 4)] == [5.0, 3.0, 2.0]
+    assert estimate.makespan([], 2) == 0
+
+
 def test_an_estimate_counts_whole_runs_a_worker(main, outputs, monkeypatch):
     monkeypatch.setattr(estimate, "_seconds_an_image", lambda config, threads: 10.0)
     monkeypatch.setattr(estimate, "cpu_count", lambda: 2)
