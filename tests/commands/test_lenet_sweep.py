@@ -25,7 +25,7 @@ def lenet_sweep(*arguments: str, outputs: Path) -> Done:
 @pytest.mark.parametrize(
     ("typed", "named"),
     [
-        ([], "list, status, watch, stop, clean, du or rm"),
+        ([], "list, status, watch, stop, clean, du, rm"),
         (["Status"], "mean status?"),
         (["list", "sweep=last"], "sweep=last: "),
         (["status", "--sweep=last"], "mean sweep=?"),
