@@ -46,7 +46,7 @@ def test_the_line_trains_the_leader_and_the_baseline_and_says_who_is_ahead(swept
     asked = ("confirm=50", "against=optimizer=adam optimizer.lr=0.001", "seeds=3")
     said = compare(*asked)
     assert said.returncode == 0, said.stderr
-    assert re.search(r"\b3 fresh seeds\b", said.stdout)
+    assert re.search(r"\b3 new seeds\b", said.stdout)
     (line,) = re.findall(r"^  lenet-train (.*)$", said.stdout, re.MULTILINE)
     done = lenet_train(*shlex.split(line), "hydra/launcher=basic", outputs=swept)
     assert done.returncode == 0, done.stderr
