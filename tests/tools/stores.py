@@ -64,8 +64,8 @@ def everything(store: MlflowClient, experiment: str = "lenet_exp") -> dict[str, 
 
 
 def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
-    """The same in lines, without the ids that a store gives and the versions that it registered, and how many files
-    each model has: equal for two stores that were delivered the same."""
+    """The same in lines, without the address of the store, the ids that it gives and the versions that it registered,
+    and how many files each model has: equal for two stores that were delivered the same."""
     ids = {run.info.run_id: f"<{run.data.tags['run_folder']}>" for run in runs(store, experiment=experiment)}
     ids |= {run.info.run_id: f"<{run.data.tags['sweep']}>" for run in runs(store, "sweep", experiment)}
     lines = []
@@ -79,7 +79,8 @@ def content(store: MlflowClient, experiment: str = "lenet_exp") -> Counter[str]:
         ids[model.model_id] = f"<model of {model.source_run_id}>"
     for one in reversed(ids):
         lines = [line.replace(one, ids[one]) for line in lines]
-    return Counter(re.sub(r"(?<=experiments/)\d+", "", line) for line in lines if "mlflow.modelVersions" not in line)
+    address = r"(?<=experiments/)\d+|(?<=tracking_uri=\")[^\"]+"
+    return Counter(re.sub(address, "", line) for line in lines if "mlflow.modelVersions" not in line)
 
 
 def differences(one: Counter[str], other: Counter[str]) -> list[str]:

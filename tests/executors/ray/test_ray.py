@@ -123,7 +123,7 @@ def test_neither_a_search_nor_a_node_that_is_killed_costs_what_was_committed(clu
     wait_for(3, process)
     assert cluster.lose_node() > 2
     done = end(process)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     local = lenet_train("-m", *LINE, outputs=tmp_path / "local")
     assert local.returncode == 0, local.stderr
     assert {run.info.status for run in runs(client(ready), "sweep")} == {"FINISHED"}
