@@ -123,7 +123,7 @@ def search(
         overrides: what all trials have, and `search.*`, `sweep.*` and the like.
         n_trials, max_epochs, max_seconds: totals, of which one has to be given.
         seeds: of a configuration; all but the first only while it may be the best.
-        confirm: the difference in percentage points that the best is tested for at the end, on fresh seeds.
+        confirm: the difference in percentage points that the best is tested for at the end, on new seeds.
 
     Raises:
         UserError: the space or a configuration is wrong, or the data or the store can't be used.

@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, sweep, checks, uri = values["run"], values["sweep"], values["check"], values["tracking.uri"]
     if which and sweep:
-        raise ConfigError("run= and sweep=: must be one of them")
+        raise ConfigError("run= and sweep=: must not both be set")
     if not which and not sweep:
         raise ConfigError(
             "run=: must be a run folder or its id, an MLflow run id, or champion:<data set>; or set sweep="

@@ -130,7 +130,7 @@ def _planned(
 def _no_spread(comparison: Comparison) -> str:
     searched = comparison.design is not None and comparison.design.searched
     more = "the search's line again with seeds=5" if searched else "the sweep's line again with 'seed=range(5)'"
-    return f"one seed each tells no spread; {more} trains what does, or seeds=10 says here how many fresh ones to take"
+    return f"one seed each tells no spread; {more} trains what does, or seeds=10 sets how many new ones to train"
 
 
 def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:

@@ -41,10 +41,10 @@ class Power:
         random, draws = np.random.default_rng(0), max(1000, min(DRAWS, 50_000 // m))
         unknown = np.tile((np.arange(draws)[:, None] + 0.5) / draws, (1, m))
         self._sd = 1e-12 + np.asarray(sd) * np.sqrt(np.asarray(df) / chdtri(np.asarray(df), unknown))
-        # All differences have the leader's luck in common: half of the smallest variance, if the spreads are equal.
+        # All differences share the leader's noise: half of the smallest variance, if the spreads are equal.
         common = np.asarray(sd).min() ** 2 / 2 / np.maximum(np.asarray(sd), NO_SPREAD) ** 2
         own = random.standard_normal((draws, m))
-        self._luck = np.sqrt(common) * random.standard_normal((draws, 1)) + np.sqrt(1 - common) * own
+        self._noise = np.sqrt(common) * random.standard_normal((draws, 1)) + np.sqrt(1 - common) * own
         self._spread = random.standard_normal((draws, m))
         self._levels = holm_levels(m) if levels is None else np.asarray(levels)
 
@@ -54,7 +54,7 @@ class Power:
 
         df = seeds - 1
         chi2 = (1 - 2 / (9 * df) + self._spread * math.sqrt(2 / (9 * df))) ** 3  # over df; Wilson, Hilferty 1931
-        t = (points * math.sqrt(seeds) / self._sd + self._luck) / np.sqrt(np.maximum(chi2, 1e-9))
+        t = (points * math.sqrt(seeds) / self._sd + self._noise) / np.sqrt(np.maximum(chi2, 1e-9))
         return float((np.sort(t)[:, ::-1] >= -stdtrit(df, self._levels / 2)).all(axis=1).mean())
 
     def seeds(self, points: float) -> int:
@@ -69,7 +69,7 @@ class Power:
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
-    """Variances and their degrees of freedom, each drawn to the pooled one as far as they agree; then the pooled one.
+    """Shrink variances, and their degrees of freedom, toward the pooled one as far as they agree; the pooled one is last.
 
     Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, section 6.2.
 

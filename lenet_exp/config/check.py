@@ -89,7 +89,7 @@ def _check_tags(tags: Iterable[str]) -> None:
         is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
         if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
             raise ConfigError(
-                f"tracking.tags.{name}: must be names of letters, digits, and _ - . : / inside, "
+                f"tracking.tags.{name}: the name must consist of letters, digits, and _ - . : / inside, "
                 f"{LONGEST_NAME} bytes at most"
             )
 

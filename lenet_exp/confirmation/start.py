@@ -1,5 +1,5 @@
-"""The line that tests a sweep's leader on fresh seeds, and on request its sweep: `lenet-compare confirm=`, and the end
-of a search with `confirm=`."""
+"""The command that tests a sweep's leader on new seeds, and on request its sweep: for `lenet-compare confirm=` and for
+the end of a search with `confirm=`."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _is_there(folder: Path, lock: IO[str]) -> bool:
 def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if folder.is_symlink():  # whoever owns the folder may empty it: not one that others made it lead to
+        if folder.is_symlink():  # its owner may empty it, and others may have made it lead to the owner's files
             raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
         return open_lock(folder / "lock")
     except OSError as e:

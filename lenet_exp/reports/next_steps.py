@@ -34,9 +34,9 @@ def next_step(comparison: Comparison) -> str | None:
         Step.confirm: f"confirm the lead on new seeds{how}",
         Step.confirm_winner: f"the winner's lead is biased upwards; confirm it on new seeds{how}",
         Step.predict: test_images,
-        Step.confirmed: f"on fresh seeds it was confirmed; {test_images}",
+        Step.confirmed: f"it was confirmed on new seeds; {test_images}",
         Step.scored: f"the leader was confirmed on new seeds and has a test result{how}",
-        Step.not_confirmed: f"on fresh seeds it was not confirmed to be better by {found.points} points{how}",
+        Step.not_confirmed: f"not confirmed on new seeds to be better by {found.points} points{how}",
     }[found.step]
 
 

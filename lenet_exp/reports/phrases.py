@@ -222,7 +222,7 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     baseline = "the baseline " if comparison.design is not None and comparison.design.against else ""
     if found.missing:
         return f"Whether {name} is confirmed is open: {found.missing} of {runs} runs have not come to a result."
-    seeds = f"{found.leader.replicates} fresh seeds"
+    seeds = f"{found.leader.replicates} new seeds"
     if found.leader.diverged:
         return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
     beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
