@@ -69,7 +69,7 @@ class Power:
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
-    """Shrink variances, and their degrees of freedom, toward the pooled one as far as they agree; the pooled one is last.
+    """Shrink variances (with their degrees of freedom) toward the pooled one as far as they agree; that one is last.
 
     Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, section 6.2.
 

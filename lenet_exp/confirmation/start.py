@@ -93,8 +93,8 @@ def _planned(
     wanted = line.plan
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
-    power = wanted.detects
-    how = "" if power is None else f" detect a lead of {round(power * 100, 2):g} points with a power of 80 %"
+    points = None if wanted.detects is None else round(wanted.detects * 100, 2)
+    how = "" if points is None else f" detect a lead of {points:g} point{'s' * (points != 1)} with a power of 80 %"
     lines.append(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} new seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
         lines.append(f"runs of this sweep are missing ({missing}): with them the leader may be another")
