@@ -21,6 +21,7 @@ OWNER_SECONDS = 10.0  # between two questions who owns a run: on a network file 
 # Measured with runs of digits and MNIST on two cores. They matter where runs are short.
 RUN_SECONDS = 0.3  # that a run takes beside its epochs
 UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # that its upload takes, with what it has
+UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # of a sweep: until the first upload, and for its report
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
@@ -52,7 +53,7 @@ class Standing:
             those of the jobs that there are.
         seconds: since this start.
         spent: seconds of the `trained` epochs.
-        runs_left: runs that have epochs left.
+        runs: that this start trains; `runs_left`: those that have epochs left.
         places: the most runs that this start has trained at once.
         upload: seconds that the upload of a run takes.
     """
@@ -65,6 +66,7 @@ class Standing:
     left: int
     seconds: float
     spent: float = 0.0
+    runs: int = 0
     runs_left: int = 0
     places: int = 1
     upload: float = 0.0
@@ -102,7 +104,8 @@ class Standing:
                 return None
             training = self.left * self.spent / self.trained + self.runs_left * RUN_SECONDS
             side_by_side = max(1, min(self.places, self.runs_left))
-            return max(training / side_by_side, self.upload * self.runs_left) + self.upload
+            uploads = UPLOADS_BEGIN + self.upload * self.runs - self.seconds
+            return max(training / side_by_side + self.upload, uploads) + END_SECONDS
         known = [search.seconds * (budget - spent) / spent for spent, budget in _budgets(search) if spent]
         ends_early = search.seeds > 1 and search.max_epochs is None and search.max_seconds is None
         return max(0.0, min(known)) if known and not ends_early else None
@@ -185,6 +188,7 @@ class Look:
             left=sum(run[2] for run in counted),
             seconds=max(0.0, time.time() - plan.started_ms / 1000),
             spent=sum(run[3] for run in counted),
+            runs=sum(run[0] > 0 or run[2] > 0 for run in counted),
             runs_left=sum(run[2] > 0 for run in counted),
             places=self._places,
             upload=upload_seconds(self._jobs[0].config) if self._jobs else 0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lenet_exp.folders.records import SweepPlan
-from lenet_exp.folders.standing import RUN_SECONDS, Standing
+from lenet_exp.folders.standing import END_SECONDS, RUN_SECONDS, UPLOADS_BEGIN, Standing
 
 
 def left(*, spent: float = 4.0, **known: object) -> float | None:
@@ -15,12 +15,12 @@ def left(*, spent: float = 4.0, **known: object) -> float | None:
 
 
 def test_the_time_left_is_that_of_the_epochs_whatever_the_start_took():
-    assert left(runs_left=3, places=2) == pytest.approx((5 * 2 + 3 * RUN_SECONDS) / 2)
-    assert left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS)  # the other place has nothing to do
+    assert left(runs_left=3, places=2) == pytest.approx((5 * 2 + 3 * RUN_SECONDS) / 2 + END_SECONDS)
+    assert left(runs_left=1, places=2) == pytest.approx(5 * 2 + RUN_SECONDS + END_SECONDS)  # the other place is idle
     assert left(runs_left=3, trained=0) is None
 
 
 def test_the_time_left_has_the_uploads_in_it():
-    assert left(runs_left=2, places=2, upload=0.5) == pytest.approx(5 + RUN_SECONDS + 0.5)
-    assert left(runs_left=40, places=40, upload=1.0) == 41.0
-    assert left(left=0, upload=0.5) == 0.5
+    assert left(runs_left=2, places=2, upload=0.5) == pytest.approx(5 + RUN_SECONDS + 0.5 + END_SECONDS)
+    assert left(runs=200, runs_left=40, places=40, upload=1.0) == UPLOADS_BEGIN + 200 - 100 + END_SECONDS
+    assert left(left=0, upload=0.5) == 0.5 + END_SECONDS
