@@ -1,7 +1,6 @@
 """Trained models read back from MLflow: a record (JSON) and weights (tensors), and nothing else.
 
-`mlflow.pytorch.load_model` is not for this: it unpickles, and imports, whatever the artifact names. A model without
-weights.safetensors is of an older release; its weights are in the pt2 file as raw bytes.
+`mlflow.pytorch.load_model` is not for this: it unpickles, and imports, whatever the artifact names.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import from_json
 from lenet_exp.folders.records import Record, record_of
-from lenet_exp.tracking.models.model import EXPORTED, WEIGHTS
+from lenet_exp.tracking.models.model import WEIGHTS
 from lenet_exp.tracking.stores.patience import calling
 from lenet_exp.training.trained.weights import load_weights
 
@@ -89,25 +88,16 @@ def _check_size(size: int) -> None:
 
 def _weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
     from mlflow import artifacts
-    from mlflow.exceptions import MlflowException
-
-    def fetched(file: str) -> Path:
-        with calling():
-            return Path(artifacts.download_artifacts(f"{location}/{file}", dst_path=str(scratch), tracking_uri=uri))
 
     with calling():
         listed = artifacts.list_artifacts(artifact_uri=location, tracking_uri=uri)
     there = next((entry for entry in listed if Path(entry.path).name == WEIGHTS), None)
-    if there is not None:  # a damaged one is said, not passed over
-        try:
-            _check_size(there.file_size or 0)
-            return read_weights(fetched(WEIGHTS))[0]
-        except (ValueError, OSError) as e:
-            raise UserError(f"{name}: its {WEIGHTS} can't be read ({first_line(e)})") from e
-    from lenet_exp.training.trained.exported import read_exported
-
+    if there is None:
+        raise UserError(f"{name}: its model has no {WEIGHTS}")
     try:
-        return read_exported(fetched(EXPORTED))
-    except (ValueError, OSError, MlflowException) as e:
-        wrong = "fetched" if isinstance(e, MlflowException) else f"read ({first_line(e)})"  # theirs has many lines
-        raise UserError(f"{name}: its model has no {WEIGHTS}, and its {EXPORTED} can't be {wrong}") from e
+        _check_size(there.file_size or 0)
+        with calling():
+            file = artifacts.download_artifacts(f"{location}/{WEIGHTS}", dst_path=str(scratch), tracking_uri=uri)
+        return read_weights(Path(file))[0]
+    except (ValueError, OSError) as e:
+        raise UserError(f"{name}: its {WEIGHTS} can't be read ({first_line(e)})") from e
