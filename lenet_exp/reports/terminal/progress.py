@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -26,10 +27,6 @@ from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
 NAME = 24  # characters of a run's name beside its bar
 FEW_WRONG = 3  # runs that failed or diverged, the last ones
-NOTEBOOK_SECONDS = 1.0  # between two in a notebook, where each replaces the one before
-NOTEBOOK_LINES = 30  # that a cell shows, the last ones
-PROGRESS = {"progress": True}  # marks such lines
-EPOCH = "epoch "  # begins the line of an epoch
 
 log = logging.getLogger("lenet_exp")
 console = Console(stderr=True, soft_wrap=True)
@@ -63,63 +60,31 @@ def log_to_console() -> None:
         log.addHandler(handler)
 
 
-class _NotebookHandler(logging.Handler):
-    """Shows log lines in the output of a notebook's cell; below them the last line of progress."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.setFormatter(_Formatter("%(message)s"))
-        self._lines: list[str] = []
-        self._progress: list[str] = []
-        self._shown: Any = None  # IPython's handle of the output
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "progress", False):
-            self._progress = [self.format(record)]
-        else:
-            self._lines = [*self._lines[1 - NOTEBOOK_LINES :], self.format(record)]
-        self._show()
-
-    def end(self) -> None:
-        """Leaves the lines of results, without how a sweep stood at last."""
-        if self._progress and not self._progress[0].startswith(EPOCH):
-            self._progress = []
-            self._show()
-
-    def _show(self) -> None:
-        text = {"text/plain": "\n".join([*self._lines, *self._progress])}
-        if self._shown is None:
-            ipython = importlib.import_module("IPython.display")
-            self._shown = ipython.display(text, raw=True, display_id=True)
-        else:
-            self._shown.update(text, raw=True)
-
-
 @contextmanager
 def log_to_notebook() -> Iterator[None]:
-    """In a notebook, shows `lenet_exp`'s log lines (INFO and above) below the cell; elsewhere does nothing."""
+    """In a notebook, prints `lenet_exp`'s log lines (INFO and above) below the cell; elsewhere does nothing."""
     if not console.is_jupyter:
         yield
         return
-    with warnings.catch_warnings(), suppress(ImportError):
-        warnings.simplefilter("ignore")  # tqdm, which Optuna and mlflow import, warns once that ipywidgets is missing
-        importlib.import_module("tqdm.auto")
+    warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, which Optuna and mlflow import
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    handler = _NotebookHandler()
-    log.addHandler(handler)
-    try:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setLevel(logging.INFO)
+    with _logging_to(handler, "%(message)s"):
         yield
-    finally:
-        log.removeHandler(handler)
-        handler.end()
 
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
     """Appends all log lines to a run's own log."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    with _logging_to(logging.FileHandler(path), "%(asctime)s %(levelname)s %(message)s"):
+        yield
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
+    handler.setFormatter(_Formatter(form))
     log.addHandler(handler)
     try:
         yield
@@ -137,8 +102,7 @@ class _Left(TimeRemainingColumn):
         left = task.fields["left"]
         if left is None:
             return Text("-:--:--", style="progress.remaining")
-        minutes, seconds = divmod(math.ceil(left), 60)
-        return Text(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}", style="progress.remaining")
+        return Text(str(timedelta(seconds=math.ceil(left))), style="progress.remaining")
 
 
 class Bars(Progress):
@@ -162,7 +126,7 @@ class Display:
 
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
         self._to = to
-        self._say = say or (lambda line: log.info("%s", line, extra=PROGRESS))
+        self._say = say or partial(log.info, "%s")
         self._progress: Bars | None = None
         self._sweep: TaskID | None = None
         self._run: TaskID | None = None
@@ -179,8 +143,7 @@ class Display:
     @contextmanager
     def sweep(self) -> Iterator[None]:
         """A bar for a whole sweep, moved by `standing`."""
-        at_once = self._to is not None or console.is_jupyter
-        first = -math.inf if at_once else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
+        first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
         with self.bars() as progress:
             self._sweep = progress.add_task("sweep", total=1.0, state="", left=None)
@@ -213,7 +176,7 @@ class Display:
             self._progress.below = [_one_line(line)]
 
     def _line(self, line: str) -> None:
-        if time.monotonic() - self._said >= (NOTEBOOK_SECONDS if console.is_jupyter else LINE_SECONDS):
+        if time.monotonic() - self._said >= LINE_SECONDS:
             self._say(line)
             self._said = time.monotonic()
 
@@ -270,12 +233,12 @@ class Display:
 
     def epoch(self, result: EpochResult, num_epoch: int, iteration: int) -> None:
         line = (
-            f"{EPOCH}{result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
+            f"epoch {result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
             f"validation {result.val_accuracy:.2%}{' (best)' if result.improved else ''}, "
             f"{result.images_per_second:,.0f} images/s"
         )
         # In a file a single run has a line an epoch; on a terminal the bar tells it.
-        log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line, extra=PROGRESS)
+        log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
         if self._progress is not None and self._run is not None:
             self._epoch_text = f"{result.epoch}/{num_epoch} done  val {result.val_accuracy:.2%}  "
             self._progress.update(self._run, completed=iteration, state=self._epoch_text)
