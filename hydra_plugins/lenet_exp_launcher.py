@@ -8,6 +8,7 @@ from hydra.core.config_store import ConfigStore
 from lenet_exp.executors.local import local_launcher
 from lenet_exp.executors.ray import ray_launcher
 from lenet_exp.executors.slurm import slurm_launcher
+from lenet_exp.executors.slurm.options import SlurmOptions
 
 
 @dataclass
@@ -34,21 +35,11 @@ class RayLauncherConf(LocalLauncherConf):
 
 
 @dataclass
-class SlurmLauncherConf(LocalLauncherConf):
+class SlurmLauncherConf(LocalLauncherConf, SlurmOptions):
     """Workers: allocations * tasks in all, where they are null."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
-    allocations: int = 1  # Slurm jobs at once, submitted as an array
-    tasks: int = 1  # runs at once in each of them
-    cpus: int | None = None  # of a run; null: its threads
-    partition: str | None = None
-    account: str | None = None
-    time: str | None = None  # of an allocation, as sbatch takes it
-    requeue: bool = True  # whether Slurm may start an allocation again that it took back or whose node it lost
-    sbatch: dict[str, Any] = field(default_factory=dict)  # further options of sbatch
-    driver: dict[str, Any] = field(default_factory=dict)  # the same of the job that sweep.detach=true makes
-    before: list[str] = field(default_factory=list)  # lines of bash, run before Python is started
-    lost_after: float = 60.0  # seconds of silence, or of absence from the queue
+    driver: dict[str, Any] = field(default_factory=dict)  # options of sbatch for the job that sweep.detach=true makes
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="lenet_exp")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -18,13 +18,22 @@ if TYPE_CHECKING:
 
 class ExecutorLauncher(Launcher):
     """Args:
-    retries, time_limit, fail_fast, max_failures: as of `sweep.*`.
+    workers, retries, time_limit, fail_fast, max_failures: as of `sweep.*`.
+    options: further flags of `hydra.launcher`.
     """
 
     name: str  # after hydra/launcher=
 
-    def __init__(self, retries: int, time_limit: float | None, fail_fast: bool, max_failures: int | None) -> None:
-        self.retries, self.time_limit = retries, time_limit
+    def __init__(
+        self,
+        workers: int | None,
+        retries: int,
+        time_limit: float | None,
+        fail_fast: bool,
+        max_failures: int | None,
+        **options: Any,
+    ) -> None:
+        self.workers, self.retries, self.time_limit, self.options = workers, retries, time_limit, options
         self.max_failures = 1 if fail_fast else max_failures
 
     @abstractmethod

@@ -15,12 +15,6 @@ class LocalLauncher(ExecutorLauncher):
 
     name = "local"
 
-    def __init__(
-        self, workers: int | None, retries: int, time_limit: float | None, fail_fast: bool, max_failures: int | None
-    ) -> None:
-        super().__init__(retries, time_limit, fail_fast, max_failures)
-        self.workers = workers
-
     def executor(self, work: Work) -> Executor:
         """A pool with as many workers as were asked for, by default as there are cores for."""
         from lenet_exp.executors.local.pool_executor import PoolExecutor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from types import TracebackType
 
 from lenet_exp.executors.executor import Work
 from lenet_exp.executors.local.pool import Done, Pool
@@ -50,7 +49,5 @@ class PoolExecutor:
     def __enter__(self) -> PoolExecutor:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.close()

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import ray
@@ -101,9 +100,7 @@ class RayExecutor:
     def __enter__(self) -> RayExecutor:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._probe.unlink(missing_ok=True)
         if self._actors:
             self.kill()

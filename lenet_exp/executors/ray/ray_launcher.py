@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
@@ -14,28 +14,9 @@ if TYPE_CHECKING:
 
 
 class RayLauncher(ExecutorLauncher):
-    """Gives the executor of a Ray cluster to a sweep of ours.
-
-    Args:
-        cpus: of a run; None: its threads.
-        options: the other fields of `RayOptions`.
-    """
+    """Gives the executor of a Ray cluster to a sweep of ours."""
 
     name = "cluster_ray"
-
-    def __init__(
-        self,
-        cpus: float | None,
-        retries: int,
-        time_limit: float | None,
-        fail_fast: bool,
-        max_failures: int | None,
-        **options: Any,
-    ) -> None:
-        super().__init__(retries, time_limit, fail_fast, max_failures)
-        self._cpus = cpus
-        # Ray knows no OmegaConf.
-        self._given: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in options.items()}
 
     def executor(self, work: Work) -> Executor:
         """Connects to the cluster, unless `check` has."""
@@ -60,4 +41,7 @@ class RayLauncher(ExecutorLauncher):
             from lenet_exp.executors.ray.cluster import RayOptions
         except ImportError as e:
             raise ConfigError("hydra/launcher=cluster_ray needs Ray: pip install 'lenet_exp[ray]'") from e
-        return RayOptions(cpus=cores if self._cpus is None else self._cpus, **self._given)
+        # Ray knows no OmegaConf.
+        given = {k: dict(v) if isinstance(v, Mapping) else v for k, v in self.options.items()}
+        cpus = given.pop("cpus")
+        return RayOptions(workers=self.workers, cpus=cores if cpus is None else cpus, **given)

@@ -7,18 +7,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 NOTICE = "USR2@60"  # a job hears so many seconds before its time is up that it will be
 DRIVER_NOTICE = "B:USR2@120"  # the same for the shell of a job that drives a sweep
 
 
-@dataclass(frozen=True)
+@dataclass
 class SlurmOptions:
-    """The options `hydra.launcher.*`.
+    """The options `hydra.launcher.*`, of which Hydra knows the defaults by this class.
 
     Attributes:
         allocations: Slurm jobs at once, submitted as an array.
-        tasks: runs at once in each of them. cpus: of a run.
+        tasks: runs at once in each of them. cpus: of a run; None: its threads.
         partition, account, time: as `sbatch` takes them; None: what the cluster has by default.
         requeue: whether Slurm may start an allocation again that it took back, or whose node it lost.
         sbatch: further options, as `{"mem-per-cpu": "2G", "exclusive": True}`.
@@ -27,15 +28,15 @@ class SlurmOptions:
         workers: runs at once in all; None: any.
     """
 
-    allocations: int
-    tasks: int
-    cpus: int
+    allocations: int = 1
+    tasks: int = 1
+    cpus: int | None = None
     partition: str | None = None
     account: str | None = None
     time: str | None = None
     requeue: bool = True
-    sbatch: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
-    before: Sequence[str] = ()
+    sbatch: dict[str, Any] = field(default_factory=dict)
+    before: list[str] = field(default_factory=list)
     lost_after: float = 60.0
     workers: int | None = None
 

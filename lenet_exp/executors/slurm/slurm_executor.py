@@ -11,7 +11,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.executors.executor import Work
@@ -117,9 +116,7 @@ class SlurmExecutor:
     def __enter__(self) -> SlurmExecutor:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         self._probe.unlink(missing_ok=True)
 

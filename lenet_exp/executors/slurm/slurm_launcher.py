@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,30 +20,14 @@ LEAST_LOST_AFTER = 5.0  # a place is heard of every 5 s
 
 
 class SlurmLauncher(ExecutorLauncher):
-    """Gives the executor of a Slurm cluster to a sweep of ours.
-
-    Args:
-        cpus: of a run; None: its threads.
-        driver: further options of `sbatch` for the job that `sweep.detach=true` submits.
-        options: the other fields of `SlurmOptions`.
-    """
+    """Gives the executor of a Slurm cluster to a sweep of ours."""
 
     name = "cluster_slurm"
 
-    def __init__(
-        self,
-        cpus: int | None,
-        driver: Mapping[str, str | int | float | bool | None],
-        retries: int,
-        time_limit: float | None,
-        fail_fast: bool,
-        max_failures: int | None,
-        **options: Any,
-    ) -> None:
-        super().__init__(retries, time_limit, fail_fast, max_failures)
-        self._cpus, self._driver, self._given = cpus, driver, options
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
         least = {"allocations": 1, "tasks": 1, "cpus": 1, "lost_after": 2 * LEAST_LOST_AFTER}
-        for name, value in {"cpus": cpus, **options}.items():
+        for name, value in self.options.items():
             if name in least and value is not None and value < least[name]:
                 raise ConfigError(f"hydra.launcher.{name}={value:g}: must be {least[name]:g} or more")
 
@@ -78,9 +62,10 @@ class SlurmLauncher(ExecutorLauncher):
         """
         from lenet_exp.executors.slurm.driver import submit_driver
 
-        return submit_driver(sweep, command, self._options(cores), self._driver)
+        return submit_driver(sweep, command, self._options(cores), self.options["driver"])
 
     def _options(self, cores: int) -> SlurmOptions:
         from lenet_exp.executors.slurm.options import SlurmOptions
 
-        return SlurmOptions(cpus=self._cpus or cores, **self._given)
+        given = {name: value for name, value in self.options.items() if name != "driver"}
+        return SlurmOptions(**given | {"workers": self.workers, "cpus": given["cpus"] or cores})
