@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.files import from_json, json_text
+from lenet_exp.files import from_json, write_json
 
 Message = Mapping[str, Any]  # JSON
 
@@ -32,14 +31,7 @@ class Box:
             OSError: the folder is gone, or can't be written.
         """
         self._sent += 1
-        opened, aside = tempfile.mkstemp(prefix=".", dir=self._folder)
-        try:
-            with os.fdopen(opened, "w") as file:
-                file.write(json_text(message))
-            os.replace(aside, self._folder / f"{sender}.{self._sent:09d}")
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        write_json(self._folder / f"{sender}.{self._sent:09d}", message)
 
     def take(self) -> list[tuple[str, Message]]:
         """The messages that have come, with who sent them; what is damaged comes as an empty one.
