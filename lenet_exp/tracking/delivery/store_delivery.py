@@ -21,8 +21,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -322,21 +320,12 @@ def _retry_after(uri: str) -> float | None:
     """For how many seconds a server that has too much to do wants to be left alone, by one request; None where it does
     not say. MLflow's own errors do not tell."""
     import requests
+    from urllib3 import Retry
+    from urllib3.exceptions import InvalidHeader
 
     try:
         with requests.get(f"{uri}/api/2.0/mlflow/experiments/search", timeout=5, stream=True) as answer:
             told = answer.headers.get("Retry-After") if answer.status_code in {429, 503} else None
-    except requests.RequestException:
+        return Retry().parse_retry_after(told) if told else None
+    except (requests.RequestException, InvalidHeader, ValueError):
         return None
-    return seconds_of(told)
-
-
-def seconds_of(retry_after: str | None) -> float | None:
-    """Parses a header Retry-After: seconds or a date; None where it is neither."""
-    if re.fullmatch(r"\s*\d{1,9}\s*", retry_after or ""):
-        return float(retry_after or 0)
-    try:
-        at = parsedate_to_datetime(retry_after or "")
-    except ValueError:
-        return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
 
 from lenet_exp.config.schema import Tracking
 from lenet_exp.tracking.delivery import store_delivery
-from lenet_exp.tracking.delivery.store_delivery import AWAY_SECONDS, WAITED_SECONDS, StoreDelivery, seconds_of
+from lenet_exp.tracking.delivery.store_delivery import AWAY_SECONDS, WAITED_SECONDS, StoreDelivery
 from lenet_exp.tracking.stores.store import StoreAway
 
 
@@ -95,20 +93,6 @@ def test_a_store_that_is_away_at_first_opens_the_sweeps_own_run_when_it_is_back(
     world.away = None
     assert world.asks(delivery, last=True)
     assert delivery.parent == "its run"
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("120", 120.0), (" 0 ", 0.0), (None, None), ("soon", None), ("-3", None), ("1e9", None)],
-)
-def test_what_a_server_says_in_seconds(header, seconds):
-    assert seconds_of(header) == seconds
-
-
-def test_what_a_server_says_as_a_date():
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    assert 90 < seconds_of(later) <= 100
-    assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
 
 
 def test_a_full_disk_is_warned_of_once_and_does_not_make_the_store_count_as_away(world, caplog):
