@@ -25,7 +25,13 @@ def test_a_password_is_not_left_in_a_sweeps_folder_and_a_queue(outputs, monkeypa
     sweep = sweep_of("lenet_exp", [job])
     monkeypatch.setattr("sys.argv", ["lenet-train", "-m", "seed=1,2", "tracking.uri=http://me:secret@host:5000"])
     with pytest.raises(ConfigError) as error:
-        detach(SlurmLauncher(workers=None, retries=1, time_limit=None, fail_fast=False, max_failures=None), sweep, [job], config, SweepRequest("", [], []))
+        detach(
+            SlurmLauncher(workers=None, retries=1, time_limit=None, fail_fast=False, max_failures=None),
+            sweep,
+            [job],
+            config,
+            SweepRequest("", [], []),
+        )
     assert "secret" not in str(error.value)
     assert "MLFLOW_TRACKING_URI" in str(error.value)
     assert not outputs.exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
@@ -42,6 +42,6 @@ class RayLauncher(ExecutorLauncher):
         except ImportError as e:
             raise ConfigError("hydra/launcher=cluster_ray needs Ray: pip install 'lenet_exp[ray]'") from e
         # Ray knows no OmegaConf.
-        given = {k: dict(v) if isinstance(v, Mapping) else v for k, v in self.options.items()}
+        given: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in self.options.items()}
         cpus = given.pop("cpus")
         return RayOptions(workers=self.workers, cpus=cores if cpus is None else cpus, **given)

@@ -24,4 +24,3 @@ def export_archive(network: nn.Module, files: Mapping[str, str] | None = None) -
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files=dict(files or {}))
     return archive.getvalue()
-
