@@ -1,7 +1,7 @@
 """Breaks a promise on purpose, in a copy of the program, and lists the tests that notice.
 
-A test that was made smaller has to fail still when what it stands for is broken. Each row of docs/promises.md is broken
-here at least once.
+A test that was made smaller must still fail when its guarantee is broken. Each row of
+docs/explanation/promises.md is broken here at least once.
 
     python -m benchmarks.breaks                # all, in about ten minutes
     python -m benchmarks.breaks flock stamps   # some
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROMISES = "docs/promises.md"
+PROMISES = "docs/explanation/promises.md"
 LONGEST = 300.0  # seconds that the tests of one break may take: a break may have them wait for ever
 
 
@@ -33,7 +33,7 @@ class Break:
     """`old` becomes `new` in a file of the package.
 
     Attributes:
-        promise: what is broken by that, as a page says it; of docs/promises.md how the row begins.
+        promise: what is broken by that, as a page says it; of docs/explanation/promises.md how the row begins.
         tests: those that may notice, as pytest is told: files, and perhaps which of their tests (-k).
         page: where the promise stands.
     """
@@ -46,21 +46,21 @@ class Break:
     page: str = PROMISES
 
 
-ONCE = "A configuration is trained once"
-COMPOSED = "What runs is what was composed"
-COMMITTED = "A run commits after an epoch"
-DAMAGE = "A file of a run or sweep that is damaged"
-SIGNALS = "A first Ctrl-C or SIGTERM"
-NATIVE = "A native run has the same bits"
-TRUTH = "MLflow tells the truth"
-AWAY = "A store that is away"
-BACKUP = "A store that comes back as an older backup"
-REMOVAL = "`lenet-sweep rm` takes nothing"
+ONCE = "Each configuration is trained once"
+COMPOSED = "A sweep runs the jobs that were checked"
+COMMITTED = "An interrupted run resumes from its last checkpoint"
+DAMAGE = "A corrupt or edited file"
+SIGNALS = "Ctrl-C or SIGTERM"
+NATIVE = "The native engine gives the same bits"
+TRUTH = "MLflow shows the true state"
+AWAY = "An unavailable, slow, or failing MLflow store"
+BACKUP = "A store that was restored from a backup"
+REMOVAL = "`lenet-sweep rm` removes nothing"
 STORES = "Any number of outputs folders"
-TOKEN = "The server that `lenet-ui` starts"
+TOKEN = "The server of `lenet-ui`"
 WORKERS = "A worker that dies"
-TOGETHER = "Equal or overlapping sweeps"
-FINISHED = "One more finished job"
+TOGETHER = "Overlapping sweeps"
+FINISHED = "When you rerun a sweep"
 
 COMMITS = "tests/folders/test_commits.py"
 DELIVER = "tests/tracking/delivery/test_deliver.py"
@@ -242,15 +242,15 @@ BREAKS = {
     ),
     "pruned": Break(
         promise="A pruned run is no result",
-        page="docs/search.md",
+        page="docs/how-to/search.md",
         file="lenet_exp/folders/records.py",
         old="RESULTS = frozenset({Outcome.finished, Outcome.diverged})",
         new="RESULTS = frozenset({Outcome.finished, Outcome.diverged, Outcome.pruned})",
         tests="tests/runs/test_run.py -k pruned",
     ),
     "verdict": Break(
-        promise="all pairs of groups count, by Shaffer's method",
-        page="docs/compare.md",
+        promise="all pairs of configurations count, by Shaffer's method",
+        page="docs/explanation/statistics.md",
         file="lenet_exp/comparison/statistics.py",
         old="differs, level = step_down(p, shaffer_levels(groups))",
         new="differs, level = step_down(p, np.full(comb(groups, 2), LEVEL))",
@@ -258,7 +258,7 @@ BREAKS = {
     ),
     "test set": Break(
         promise="`lenet-predict` is the only command that opens a test set",
-        page="docs/predict.md",
+        page="docs/how-to/predict.md",
         file="lenet_exp/data/images.py",
         old='    return read_images(source.dataset, data_root, "train")',
         new='    return [read_images(source.dataset, data_root, part) for part in ("test", "train")][1]',

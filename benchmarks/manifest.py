@@ -36,8 +36,8 @@ def main() -> None:
 
 
 def pages() -> str:
-    """The README and docs/*.md, one of which has the table."""
-    return "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+    """Return the text of README.md and all pages; one of them has the table of results."""
+    return "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
 
 
 def manifest() -> dict[str, Runs]:

@@ -156,13 +156,14 @@ def table(reached: dict[tuple[str, str], Reached], datasets: list[str]) -> list[
     manifest."""
     tied = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
     lines = [
-        "| data set | recipe | epochs | best validation, % | test, % | sampling error | n | native, s | PyTorch, s |",
+        "| dataset | recipe | epochs | best validation, % | test, % | sampling error | n | native, s | PyTorch, s |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for dataset in datasets:
         validation, test = PUBLISHED[dataset]
         sampling = _sampling_error(test / 100)
-        lines.append(f"| {NAMES[dataset]} | ancestor, published | 50 | {validation} | {test} | {sampling} | 1 | | |")
+        row = f"original script, published | 50 | {validation} | {test} | {sampling} | 1 | | |"
+        lines.append(f"| {NAMES[dataset]} | {row}")
         for (recipe, of), r in reached.items():
             if of == dataset:
                 mark = "" if f"{recipe} {dataset}" in tied else " †"

@@ -7,7 +7,7 @@ MLflow's sorted page in Chromium, where it is installed. One process runs at a t
 
     python -m benchmarks.scale --json scale.jsonl               # into SQLite; a line a size, as soon as it is there
     python -m benchmarks.scale --json scale.jsonl --uri postgresql://me@host/empty_database
-    python -m benchmarks.scale --show scale.jsonl --plot docs/scale.png
+    python -m benchmarks.scale --show scale.jsonl --plot benchmarks/scale.png
 
 Data: FashionMNIST in $LENET_EXP_DATA, else `data`. The line says `tracking.models=best tracking.plots=false`; what a
 model and the plots cost a run is measured with `--more tracking.models=all tracking.plots=true --sizes 96 1008`.

@@ -28,7 +28,7 @@ from tests.tracking.stores.test_store import counts, leaks
 DEPLOY = ROOT / "deploy"
 COMPOSE = (DEPLOY / "compose.yaml").read_text()
 SERVICES = yaml.safe_load(COMPOSE)["services"]
-GUIDE = (ROOT / "docs" / "server.md").read_text()
+GUIDE = (ROOT / "docs" / "how-to" / "server.md").read_text()
 VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::([?-])([^}]*))?\})")
 
 

@@ -1,10 +1,10 @@
-"""docs/samples.py: what the pages' commands ask for is there, and is what it says."""
+"""benchmarks/samples.py: what the pages' commands ask for is there, and is what it says."""
 
 from __future__ import annotations
 
 import json
 
-from docs import samples
+from benchmarks import samples
 
 TRAIN = (
     "dataset=folder",

@@ -191,4 +191,4 @@ def _tell_promises(launcher: Launcher, flags: Sweep) -> None:
     without = [f"sweep.{flag}" for flag, value in defaults.items() if getattr(flags, flag) != value]
     if without:
         log.warning("%s: no effect of %s; hydra/launcher=local has them", name, ", ".join(without))
-    log.info("%s: a process that dies may end the sweep (docs/launchers.md); the same line again goes on", name)
+    log.info("%s: a process that dies may end the sweep (docs/reference/launchers.md); rerun to resume", name)

@@ -1,7 +1,7 @@
 """What the pages tell people to type, and what they say is answered.
 
-A page is the README, one of docs/*.md, or CONTRIBUTING.md. Typed are the lines of its bash blocks, also of those that
-are indented, and those after `$ ` in its text blocks, which show the answer below. A text block without one,
+A page is README.md, one of docs/**/*.md, or CONTRIBUTING.md. Typed are the lines of its bash blocks, also of those
+that are indented, and those after `$ ` in its text blocks, which show the answer below. A text block without one,
 right below a bash block, shows what the last command there prints.
 """
 
@@ -15,10 +15,12 @@ from itertools import pairwise
 from tests.tools.commands import ROOT
 
 README = "README.md"
-PAGES = (README, "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-COMPARED = (README, "docs/compare.md", "docs/reproduce.md")  # with what their commands print (docs/transcripts.py)
-KINDS = {"bash", "python", "text"}  # one of another kind could hide a command
-FENCE = re.compile(r"^ *```(\w*)$")
+TUTORIAL = "docs/tutorials/first-hour.md"
+FRESH = (README, TUTORIAL)  # typed by a reader who has typed nothing before
+PAGES = (README, "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
+COMPARED = (README, "docs/how-to/compare.md", "docs/how-to/reproduce.md")  # see benchmarks/transcripts.py
+KINDS = {"bash", "python", "text", "{toctree}", "{eval-rst}"}  # one of another kind could hide a command
+FENCE = re.compile(r"^ *```([\w{}-]*)$")
 INDENTED = re.compile(r"^ {4}(?=(lenet-\w+|optuna-\w+|mlflow|python|pip) )")
 
 

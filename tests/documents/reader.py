@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from docs.transcripts import differing
+from benchmarks.transcripts import differing
 from lenet_exp.folders.find import all_runs
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps

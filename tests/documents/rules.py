@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from docs.transcripts import CHEAPER
-from tests.documents.pages import COMMANDS, README, Command
+from benchmarks.transcripts import CHEAPER
+from tests.documents.pages import COMMANDS, FRESH, Command
 from tests.tools.commands import ROOT
 
 
@@ -39,7 +39,7 @@ class Rule:
     Attributes:
         fits: begins a command that it claims.
         why: the reason for not typing it as it stands.
-        elsewhere: than in the README.
+        elsewhere: only in pages other than the README and the tutorial.
         more: flags that are added, or take the place of the command's own.
         instead: what is typed in place of what; {outputs} is that of the test.
         covered: of what is not typed, the files that try it, or that it names.
@@ -95,7 +95,6 @@ RULES = (
     Rule(r"lenet-train\b(?!.*(--(help|cfg)|-sc ))", "trains for minutes or hours: composed and checked", elsewhere=True,
          more=(*DOSE, "sweep.dry_run=true")),
     Rule(r"lenet-train -m .*hydra/sweeper=search", SLOW, more=(*BARE, "n_trials=3")),
-    Rule(r"lenet-train -m experiment=", "trains for hours: composed and checked", more=(*DOSE, "sweep.dry_run=true")),
     Rule(r"lenet-compare .*confirm=", "needs a sweep with several seeds; small doses of training spread widely",
          needs=Need.seeds, more=("confirm=30",)),
     Rule(r"lenet-(compare\b|predict sweep=)", "needs a sweep that has finished", needs=Need.seeds),
@@ -113,19 +112,19 @@ def rule_of(command: Command) -> Rule:
     """The rule that claims it."""
     if command.is_compared:
         return next((rule for begins, rule in COMPARED.items() if command.text.startswith(begins)), AS_IT_STANDS)
-    claims = (r for r in RULES if re.match(r.fits, command.text) and not (r.elsewhere and command.page == README))
+    claims = (r for r in RULES if re.match(r.fits, command.text) and not (r.elsewhere and command.page in FRESH))
     return AS_IT_STANDS if command.is_mistake else next(claims, AS_IT_STANDS)
 
 
 def is_repeated(command: Command) -> bool:
-    """Whether another of the pages after the README says the same: the same program with these flags, or more."""
-    if command.page == README or command.is_compared:
+    """Whether a page other than README and tutorial has the same program with these flags, or more."""
+    if command.page in FRESH or command.is_compared:
         return False
     before = True
     for other in COMMANDS:
         if other == command:
             before = False
-        elif other.page != README and (kind(command) < kind(other) or (before and kind(command) == kind(other))):
+        elif other.page not in FRESH and (kind(command) < kind(other) or (before and kind(command) == kind(other))):
             return True
     return False
 

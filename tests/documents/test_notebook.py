@@ -1,4 +1,4 @@
-"""docs/first_hour.ipynb shows what happens when it is executed."""
+"""docs/tutorials/first_hour.ipynb shows what happens when it is executed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.notebook import NOTEBOOK, executed, neutral
+from benchmarks.notebook import NOTEBOOK, executed, neutral
 
 nbformat = pytest.importorskip("nbformat")
 SMALLER = {

@@ -1,4 +1,4 @@
-"""The tables of the README and of docs/*.md are true, whichever page has them; tests/documents types the commands."""
+"""The tables of the README and of docs are true, whichever page has them; tests/documents types the commands."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""docs/transcripts.py: shown output is compared with printed output to the digit, and is made from it."""
+"""benchmarks/transcripts.py: shown output is compared with printed output to the digit, and is made from it."""
 
 from __future__ import annotations
 
 import pytest
 
-from docs.transcripts import differing, renewed
+from benchmarks.transcripts import differing, renewed
 
 ERR = "sweep of 4 runs\nepoch 1/5: loss 1.2843, 9,480 images/s\n"
 OUT = """digits: 4 runs

@@ -12,13 +12,13 @@ import pytest
 
 from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.training.trained.weights import load_weights, save_weights
-from tests.documents.pages import ALL, COMMANDS, KINDS, PAGES, README, commands
+from tests.documents.pages import ALL, COMMANDS, FRESH, KINDS, PAGES, README, TUTORIAL, commands
 from tests.documents.reader import Reader
 from tests.documents.rules import RULES, SMALLER, Way, extras_are_there, is_repeated, rule_of
 from tests.tools.commands import ROOT
 
-SELDOM = [f"docs/{name}.md" for name in ("clusters", "disk", "mlflow", "python", "server")]
-OFTEN = [page for page in PAGES[1:] if page not in SELDOM]
+SELDOM = [*(f"docs/how-to/{name}.md" for name in ("clusters", "disk", "mlflow", "server")), "docs/reference/python.md"]
+OFTEN = [page for page in PAGES if page not in (*FRESH, *SELDOM)]
 
 
 def bring(folder: Path) -> None:
@@ -34,7 +34,8 @@ def bring(folder: Path) -> None:
 @pytest.mark.parametrize(
     "pages",
     [
-        pytest.param(["README.md"], marks=pytest.mark.slow(seconds=60), id="README.md"),
+        pytest.param([README], marks=pytest.mark.slow(seconds=60), id="README.md"),
+        pytest.param([TUTORIAL], marks=pytest.mark.by_hand, id="tutorial"),
         pytest.param(OFTEN, marks=pytest.mark.by_hand, id="pages of training and comparison"),
         pytest.param(SELDOM, marks=pytest.mark.by_hand, id="pages of servers and clusters"),
     ],
@@ -42,7 +43,7 @@ def bring(folder: Path) -> None:
 def test_what_a_page_says_can_be_typed(pages, tmp_path, empty_store, real_data):
     folder = tmp_path / "fresh"
     folder.mkdir()
-    if README not in pages:  # these have a reader who has typed something before
+    if pages[0] not in FRESH:  # these have a reader who has typed something before
         shutil.copytree(empty_store, folder / "outputs")
         bring(folder)
     wrong = []
@@ -95,5 +96,5 @@ def test_every_rule_claims_a_command_says_why_and_what_is_not_typed_is_tried_els
         assert [c for b in ALL[page] for c in commands(b) if is_repeated(c)] == [
             c for c in COMMANDS if c.page == page and is_repeated(c)
         ]
-    typed = {c.text.split()[0] for c in COMMANDS if not is_repeated(c) and c.page != README}
+    typed = {c.text.split()[0] for c in COMMANDS if not is_repeated(c) and c.page not in FRESH}
     assert {c.text.split()[0] for c in COMMANDS if is_repeated(c)} <= typed

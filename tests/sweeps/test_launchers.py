@@ -34,7 +34,7 @@ def test_hydras_basic_sweeper_trains_and_tells_of_a_failure(ready):
 )
 @pytest.mark.by_hand
 def test_under_hydras_launchers_a_killed_job_costs_no_more_than_the_same_line(ready, tmp_path, plugin, flags):
-    """The table in docs/launchers.md."""
+    """The table in docs/reference/launchers.md."""
     pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"hydra-{plugin}-launcher is not installed")
     (tmp_path / "die-0").touch()
     what = ("activation=dies", "num_epoch=2", "seed=0,1")

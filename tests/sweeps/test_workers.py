@@ -110,7 +110,7 @@ def test_another_launcher_says_what_it_cannot_do(ready):
     assert done.returncode == 0, done.stderr
     (said,) = [text for text in done.stderr.splitlines() if "sweep.workers, sweep.time_limit" in text]
     assert "hydra/launcher=local" in said
-    assert "docs/launchers.md" in done.stderr
+    assert "docs/reference/launchers.md" in done.stderr
 
 
 def test_two_equal_sweeps_at_once_train_each_run_once(ready):

@@ -1,0 +1,70 @@
+"""Execute docs/tutorials/first_hour.ipynb in a fresh folder and save its outputs with neutral paths.
+
+`python -m benchmarks.notebook` runs it. Edit the cells in the notebook itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+NOTEBOOK = Path(__file__).parents[1] / "docs" / "tutorials" / "first_hour.ipynb"
+HOME = "/home/me/first_hour"  # stands for the folder that it was executed in
+SECONDS = 600  # for a cell; more means that it hangs
+
+
+def executed(notebook: Path, folder: Path) -> Any:
+    """The notebook with the outputs of an execution in a folder, in a kernel of this Python.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed.
+    """
+    import nbformat
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+
+    found = nbformat.read(notebook, as_version=4)
+    manager = AsyncKernelManager(kernel_name="python3")
+    arguments = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    manager._kernel_spec = KernelSpec(argv=arguments, display_name="Python 3", language="python")
+    client = NotebookClient(
+        found, timeout=SECONDS, startup_timeout=SECONDS, km=manager, resources={"metadata": {"path": str(folder)}}
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_OUTPUTS"))}
+    client.execute(env=environment | {"COLUMNS": "110"})
+    return found
+
+
+def neutral(notebook: Any, folder: Path) -> Any:
+    """The same without what names this machine and this moment."""
+    kept = copy.deepcopy(notebook)
+    kept.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    for cell in kept.cells:
+        cell.metadata = {}
+        # Warnings of libraries on this machine.
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for output in cell.get("outputs", []):
+            output.pop("metadata", None)
+            if output.output_type in {"display_data", "execute_result"}:
+                output["metadata"] = {}
+    text = json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True)
+    for name in {str(folder), str(folder.resolve())}:
+        text = text.replace(json.dumps(name)[1:-1], HOME)
+    return json.loads(re.sub(r"\\u001b\[[0-9;]*m", "", text))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        done = neutral(executed(NOTEBOOK, Path(folder)), Path(folder))
+    NOTEBOOK.write_text(json.dumps(done, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Write the files that the commands of the documentation read: pictures, a dataset, a model.
+
+`python -m benchmarks.samples` writes the same files into ./samples each time and downloads nothing.
+
+    samples/seven.png       a digit, dark on light
+    samples/my scan.jpg     a four in chalk, light on dark
+    samples/bill.jpg        three digits: 4 0 7
+    samples/set             a data set of one's own, a folder of pictures a class: circle, cross, square
+    samples/ancestor.pkl    the shipped model of MNIST, as the argparse script saved its models
+
+It is trained with
+
+    lenet-train dataset=folder data_root=samples dataset.folder=set 'dataset.class_names=[circle,cross,square]'
+        dataset.val_size=30 dataset.shows=things batch_size=10 num_epoch=10
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import nn
+
+from lenet_exp.tracking.models.load import load_file
+from lenet_exp.tracking.models.shipped import shipped_file
+from tests.prediction.drawn import STROKES, STYLES, draw
+from tests.training.trained.argparse_script import LeNet5, save
+
+FOLDER = Path("samples")
+CLASSES = ("circle", "cross", "square")
+IMAGES = {"train": 40, "test": 10}  # of each class
+SIDE = 28
+BILL = (4, 0, 7)
+
+
+def main() -> None:
+    """Writes all of it and says what it is."""
+    FOLDER.mkdir(exist_ok=True)
+    written = [
+        draw(7, STYLES["black on white"], FOLDER / "seven"),
+        draw(4, STYLES["chalk"], FOLDER / "my scan"),
+        bill(FOLDER / "bill.jpg"),
+        own_set(FOLDER / "set"),
+        ancestors(FOLDER / "ancestor.pkl"),
+    ]
+    print("written:", ", ".join(map(str, written)))
+
+
+def bill(path: Path) -> Path:
+    """Digits beside each other, in blue on paper that is not quite white."""
+    paper = Image.new("RGB", (190 * len(BILL), 240), (240, 236, 225))
+    pen = ImageDraw.Draw(paper)
+    for place, digit in enumerate(BILL):
+        for stroke in STROKES[digit]:
+            points = [(15 + 190 * place + 160 * x, 40 + 160 * y) for x, y in stroke]
+            pen.line(points, fill=(25, 35, 120), width=14, joint="curve")
+    paper.save(path, quality=90)
+    return path
+
+
+def own_set(folder: Path) -> Path:
+    """<folder>/<part>/<class>/*.png, grey, light on dark, of one size."""
+    draws = np.random.default_rng(28)
+    for part, images in IMAGES.items():
+        for name in CLASSES:
+            (folder / part / name).mkdir(parents=True, exist_ok=True)
+            for number in range(images):
+                shape(name, draws).save(folder / part / name / f"{number:02}.png")
+    return folder
+
+
+def shape(name: str, draws: np.random.Generator) -> Image.Image:
+    """One of the classes, of some size, at some place."""
+    picture = Image.new("L", (SIDE, SIDE))
+    pen = ImageDraw.Draw(picture)
+    size = int(draws.integers(10, 20))
+    left, top = (int(at) for at in draws.integers(2, SIDE - size - 1, 2))
+    right, bottom, shade = left + size, top + size, int(draws.integers(160, 256))
+    if name == "circle":
+        pen.ellipse((left, top, right, bottom), outline=shade, width=2)
+    elif name == "square":
+        pen.rectangle((left, top, right, bottom), outline=shade, width=2)
+    else:
+        pen.line((left, top, right, bottom), fill=shade, width=2)
+        pen.line((left, bottom, right, top), fill=shade, width=2)
+    return picture
+
+
+def ancestors(path: Path) -> Path:
+    """The shipped model of MNIST as a whole-module pickle."""
+    network = LeNet5(nn.SELU, dropout=0.0)
+    shipped = shipped_file("mnist")
+    assert shipped is not None
+    network.load_state_dict(load_file(shipped).network.state_dict())
+    save(network.eval(), path)
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Take the screenshots of README.md and the pages: `python -m benchmarks.screenshots`.
+
+This trains a small sweep on digits in a folder with a neutral name, serves it with `lenet-ui`, and opens it in
+Chromium. To add a screenshot, add a line to PICTURES and a function that opens the page.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import sync_playwright
+
+from tests.browser.conftest import BROWSERS, QUIET, QUIET_ASSISTANT, WAIT
+from tests.browser.served import Served, lenet_ui
+from tests.tools.commands import ROOT, end, start
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, ViewportSize
+
+LINE = "dataset=digits batch_size=32 num_epoch=12 optimizer.lr=0.02 activation=relu,elu,selu,tanh seed=range(3)"
+NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"  # MLflow shows the folder and the user
+SIZE: ViewportSize = {"width": 1440, "height": 760}
+
+
+def table(page: Page, served: Served) -> None:
+    """The runs of a sweep, best first."""
+    page.goto(served.links["runs"])
+    page.locator(".ag-center-cols-container .ag-row").first.wait_for()
+
+
+def curves(page: Page, served: Served) -> None:
+    """Its curves, with a band for each configuration."""
+    page.goto(served.links["curves"])
+    page.locator(".scatterlayer .trace").first.wait_for()
+
+
+def own_page(page: Page, served: Served) -> None:
+    """The sweep's own run."""
+    page.goto(served.links["sweep"])
+    page.get_by_test_id("note-editor-preview-content").locator("table").wait_for()
+
+
+def report(page: Page, served: Served) -> None:
+    """The page of `lenet-compare output=report.html`, which no server has to serve."""
+    del served
+    page.goto((NEUTRAL / "report.html").as_uri())
+    page.locator("canvas").first.wait_for()
+
+
+PICTURES: dict[str, Callable[[Page, Served], None]] = {
+    "sweep": table,
+    "curves": curves,
+    "sweep_page": own_page,
+    "report": report,
+}
+
+
+def main() -> None:
+    """Writes .github/<name>.png."""
+    executable = next(path for name in BROWSERS if (path := shutil.which(name)))
+    NEUTRAL.mkdir()  # it must be ours
+    os.environ["LOGNAME"] = "you"
+    try:
+        done = end(start("-m", *LINE.split(), outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))
+        assert done.returncode == 0, done.stderr
+        done = end(start("output=report.html", program="compare", outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True))
+        assert done.returncode == 0, done.stderr
+        with sync_playwright() as started, lenet_ui(outputs=NEUTRAL / "outputs", cwd=NEUTRAL, cold=True) as served:
+            browser = started.chromium.launch(executable_path=executable, args=list(QUIET))
+            context = browser.new_context(viewport=SIZE)
+            context.set_default_timeout(WAIT)
+            context.add_init_script(QUIET_ASSISTANT)
+            for name, show in PICTURES.items():
+                page = context.new_page()
+                show(page, served)
+                page.wait_for_timeout(3000)  # what fades in or is drawn late
+                assert str(ROOT) not in page.content()
+                page.screenshot(path=ROOT / ".github" / f"{name}.png")
+                page.close()
+            browser.close()
+    finally:
+        shutil.rmtree(NEUTRAL)
+
+
+if __name__ == "__main__":
+    main()
