@@ -62,7 +62,7 @@ WORKERS = "A worker that dies"
 TOGETHER = "Overlapping sweeps"
 FINISHED = "When you rerun a sweep"
 
-COMMITS = "tests/folders/test_commits.py"
+COMMITS = "tests/folders/test_checkpoints.py"
 DELIVER = "tests/tracking/delivery/test_deliver.py"
 BREAKS = {
     "once": Break(
@@ -95,14 +95,14 @@ BREAKS = {
     ),
     "commit": Break(  # what the present history names is gone before the next one stands
         promise=COMMITTED,
-        file="lenet_exp/folders/commits.py",
+        file="lenet_exp/folders/checkpoints.py",
         old="        self._write_history(best)\n        self._remove(",
         new="        self._remove({state.name})\n        self._write_history(best)\n        self._remove(",
         tests=COMMITS,
     ),
     "digest": Break(
         promise=COMMITTED,
-        file="lenet_exp/folders/commits.py",
+        file="lenet_exp/folders/checkpoints.py",
         old="if file_sha256(self.path / name) != sha256:",
         new="if False:",
         tests=COMMITS,

@@ -65,7 +65,7 @@ class Clock:
 def measure(models: str, epochs: int) -> dict[str, float]:
     """One run in this process: its whole time, and by part that of tracking."""
     from lenet_exp.data.images import load_training_data
-    from lenet_exp.folders.commits import Commits
+    from lenet_exp.folders.checkpoints import Checkpoints
     from lenet_exp.folders.run_folder import RunFolder
     from lenet_exp.machine import cpu_count
     from lenet_exp.reports.terminal.progress import log_to_console
@@ -92,7 +92,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
         for name in ("start", "finish"):
             clock.time(RunFolder, name, "run folder")
         for name in ("write", "write_results"):
-            clock.time(Commits, name, "commits")
+            clock.time(Checkpoints, name, "commits")
         clock.time(BackgroundDelivery, "live", "live: curves")
         clock.time(BackgroundDelivery, "send", "final: metrics, tags, files")
         clock.time(deliver, "_log_plots", "final: plots")

@@ -159,7 +159,7 @@ class BestWeights(Stored):
 
 
 @dataclass(frozen=True)
-class Commit(Stored):
+class Checkpoint(Stored):
     """Where a training can go on: the file of its state, the best weights then, and seconds of training until then."""
 
     state: str
@@ -178,7 +178,7 @@ class History(Stored):
 
     epochs: list[EpochResult] = field(default_factory=list)
     best: BestWeights | None = None
-    commits: list[Commit] = field(default_factory=list)
+    commits: list[Checkpoint] = field(default_factory=list)
     resumed: int = 0
     diverged: list[tuple[int, float, int]] = field(default_factory=list)
 

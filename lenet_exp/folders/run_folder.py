@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import remove, remove_left_aside, write_atomic, write_json
-from lenet_exp.folders.commits import Commits, file_sha256, read_history, rewrite_history
+from lenet_exp.folders.checkpoints import Checkpoints, file_sha256, read_history, rewrite_history
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
@@ -93,7 +93,7 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
-    def start(self, begun: Record) -> Commits:
+    def start(self, begun: Record) -> Checkpoints:
         """Empties the folder but for the log, and keeps what the run begins with."""
         abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
         for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):  # it needs its history
@@ -102,16 +102,16 @@ class RunFolder:
         if abandoned:
             write_json(self.path / "abandoned.json", [to_json(run) for run in abandoned])
         write_json(self.path / "job.json", with_digest(record_json(begun)))
-        return Commits(self.path)
+        return Checkpoints(self.path)
 
-    def go_on(self) -> Commits:
+    def go_on(self) -> Checkpoints:
         """Takes back the end of a run that was killed or failed."""
         record = self.path / "record.json"
         ended = self.record()
         if not (self.path / "job.json").exists() and ended is not None:
             write_json(self.path / "job.json", with_digest(record_json(ended)))
         record.unlink(missing_ok=True)
-        return Commits(self.path)
+        return Checkpoints(self.path)
 
     def keep_picture(self, name: str, png: bytes) -> None:
         """Keeps `<name>.png`: it is drawn where the data are, and delivered elsewhere."""
@@ -170,7 +170,7 @@ class RunFolder:
     def tidy(self) -> None:
         """Removes the commits of a run that has a result."""
         if self.untidy():
-            Commits(self.path).clean()
+            Checkpoints(self.path).clean()
             (self.path / "job.json").unlink()  # last, since it says that there is something to do
 
     def record(self) -> Record | None:

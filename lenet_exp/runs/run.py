@@ -14,7 +14,7 @@ from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import Config, EngineName, Tracking
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import DataError
-from lenet_exp.folders.commits import Commits
+from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Record, in_words
@@ -129,7 +129,7 @@ def run(
             try:
                 with log_to_file(folder.log_file):
                     new = _after(forced_ms, begin(job, config, data, device, chosen.why))
-                    begun, commits = _begin(folder, earlier, new, lane)
+                    begun, checkpoints = _begin(folder, earlier, new, lane)
                     log.log(display.level_alone(), "%s: engine %s", job.name, chosen.words)
                     on_start(folder)
                     record = Training(
@@ -137,7 +137,7 @@ def run(
                         begun=begun,
                         lane=lane,
                         data=data,
-                        commits=commits,
+                        checkpoints=checkpoints,
                         delivery=delivery,
                         model_file=model_file,
                         display=display,
@@ -194,18 +194,18 @@ def _after(forced_ms: float, new: Record) -> Record:
     return new
 
 
-def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Commits]:
+def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Checkpoints]:
     """Goes on where an earlier try stopped, if the bits will be the same; otherwise starts over."""
     if earlier is None:
         return new, folder.start(new)
     other = earlier.executed_otherwise(new)
     if not other:
-        commits = folder.go_on()
-        if commits.restore(lane):
+        checkpoints = folder.go_on()
+        if checkpoints.restore(lane):
             log.info("%s: goes on in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
-            return earlier.begun, commits
+            return earlier.begun, checkpoints
         if folder.has_no_points():
-            return earlier.begun, commits
+            return earlier.begun, checkpoints
     else:
         log.info("%s: was begun with %s; it starts over, since its bits would differ", new.name, in_words(other))
     return new, folder.start(new)

@@ -11,7 +11,7 @@ import torch
 
 from lenet_exp.data.images import TrainingData
 from lenet_exp.errors import first_line
-from lenet_exp.folders.commits import Commits
+from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.conclude import conclude
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Outcome, Record
@@ -41,7 +41,7 @@ class Training:
     begun: Record
     lane: Lane
     data: TrainingData
-    commits: Commits
+    checkpoints: Checkpoints
     delivery: Delivery
     model_file: ModelFile | None
     display: Display
@@ -50,10 +50,10 @@ class Training:
     def __post_init__(self) -> None:
         self.num_epoch = self.lane.config.num_epoch
         self.steps = steps_an_epoch(self.lane, self.data)
-        self.start = time.perf_counter() - self.commits.seconds
+        self.start = time.perf_counter() - self.checkpoints.seconds
 
     def to_its_end(self) -> Record:
-        """Trains, commits what comes, and leaves a record, however it ends."""
+        """Trains, checkpoints what comes, and leaves a record, however it ends."""
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)
@@ -70,14 +70,14 @@ class Training:
             raise
         finally:
             best = self.lane.best
-            self.commits.write_results(best)
+            self.checkpoints.write_results(best)
             record = conclude(
                 self.begun,
                 outcome,
                 epochs=self.lane.position.epoch - 1,
                 seconds=time.perf_counter() - self.start,
-                seconds_to_best=self.commits.seconds_to(best.epoch if best else None),
-                resumed=self.commits.resumed,
+                seconds_to_best=self.checkpoints.seconds_to(best.epoch if best else None),
+                resumed=self.checkpoints.resumed,
                 stopped_early=self.lane.stopped_early,
                 best=best,
                 data=self.data,
@@ -105,7 +105,7 @@ class Training:
     def _epochs(self) -> tuple[Outcome, str]:
         """Outcome and, where it did not finish, the reason."""
         trained = self.lane.position.epoch - 1
-        for earlier in [] if self._ended() else self.commits.epochs[:trained]:
+        for earlier in [] if self._ended() else self.checkpoints.epochs[:trained]:
             if self.prune(earlier):  # others have been better since
                 by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
                 return Outcome.pruned, f"after epoch {trained}{by}"
@@ -113,16 +113,16 @@ class Training:
             if isinstance(result, Divergence):
                 reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
                 log.log(self.display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
-                self.commits.diverged = result.step_losses
+                self.checkpoints.diverged = result.step_losses
                 return Outcome.diverged, reason
             self.display.epoch(result, self.num_epoch, result.epoch * self.steps)
-            self.commits.add(result)
+            self.checkpoints.add(result)
             best = self.lane.best
             assert best is not None
             if self.model_file is not None and result.improved:
                 so_far = replace(self.begun, outcome=Outcome.running, best_epoch=best.epoch)
                 self.model_file.replace(best.weights, replace(so_far, best_val_accuracy=best.val_accuracy))
-            if not self._ended() and self.commits.due():
+            if not self._ended() and self.checkpoints.due():
                 self._commit()
                 self.delivery.live(self.folder)
             if not self._ended() and self.prune(result):
@@ -140,4 +140,4 @@ class Training:
         return self.lane.position.epoch > self.num_epoch or self.lane.stopped_early
 
     def _commit(self) -> None:
-        self.commits.write(self.lane, time.perf_counter() - self.start)
+        self.checkpoints.write(self.lane, time.perf_counter() - self.start)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet_exp.folders.commits import Commits
+from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.owner import Owner, owner_of
 from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder, run_id
@@ -75,7 +75,7 @@ def test_starting_anew_empties_the_folder_but_remembers_its_log_and_its_mlflow_r
     for entry in entries:
         folder.start(BEGUN)
         folder.set_delivered(Delivered([entry]))
-        Commits(folder.path).write_results(BEST)
+        Checkpoints(folder.path).write_results(BEST)
         folder.log_file.write_text("a line\n")
         (folder.path / "rest").mkdir()
     folder.start(replace(BEGUN, name="m"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.folders.commits import Commits
+from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.records import History, Outcome
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import unbroken
@@ -89,6 +89,6 @@ def test_a_history_as_an_older_release_wrote_it_is_written_anew_before_it_gets_i
     edit(folder, "history.json", best={"epoch": 2, "val_accuracy": 0.2, "weights": "best-2.safetensors"})
     folder.finish(RECORD)
     assert held(folder, "history.json")["best"]["sha256"] == ""
-    Commits(folder.path).clean()
+    Checkpoints(folder.path).clean()
     assert folder.record() == RECORD
     assert read_as(History, held(folder, "history.json")).best.epoch == 2

@@ -15,7 +15,7 @@ import pytest
 from mlflow.entities import ViewType
 
 from lenet_exp.files import remove
-from lenet_exp.folders.commits import write_history
+from lenet_exp.folders.checkpoints import write_history
 from lenet_exp.folders.records import DeliveredRun, History
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps

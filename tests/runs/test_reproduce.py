@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from lenet_exp.files import read_json, write_json
-from lenet_exp.folders.commits import file_sha256
+from lenet_exp.folders.checkpoints import file_sha256
 from lenet_exp.folders.records import Outcome, Record, record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.seal import sealed

@@ -19,7 +19,7 @@ from typing import Any
 import mlflow
 
 from lenet_exp.commands import train
-from lenet_exp.folders import commits
+from lenet_exp.folders import checkpoints
 from lenet_exp.tracking.delivery import store_delivery as delivery
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.sweeps.live_report import LiveReport
@@ -56,7 +56,7 @@ CALLS = (  # of MlflowClient
 
 def main() -> None:
     """lenet-train, which dies where it is told to."""
-    commits.COMMIT_SECONDS = delivery.LIVE_SECONDS = 0.0
+    checkpoints.CHECKPOINT_SECONDS = delivery.LIVE_SECONDS = 0.0
     BackgroundDelivery.ask = lambda self, what, action: self._closed or action()
     LiveReport.next = lambda self, standing: None  # by a clock, and in a thread of its own
     reached = points()

@@ -13,7 +13,7 @@ from lenet_exp.addresses import SQLITE, hide_password
 from lenet_exp.config.schema import Models
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import read_json
-from lenet_exp.folders.commits import file_sha256, write_history
+from lenet_exp.folders.checkpoints import file_sha256, write_history
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import BestWeights, Delivered, DeliveredRun, History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lenet_exp.files import write_json
-from lenet_exp.folders.commits import write_history
+from lenet_exp.folders.checkpoints import write_history
 from lenet_exp.folders.records import Outcome, record_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery import deliver as delivery

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.files import write_json
-from lenet_exp.folders import commits as commits_module
-from lenet_exp.folders.commits import Commits, read_history
+from lenet_exp.folders import checkpoints as checkpoints_module
+from lenet_exp.folders.checkpoints import Checkpoints, read_history
 from lenet_exp.folders.records import History
 from lenet_exp.folders.seal import with_digest
 from lenet_exp.training.epoch import EpochResult
@@ -36,11 +36,11 @@ def _log_is_read(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPat
     caplog.set_level(logging.INFO, "lenet_exp")
 
 
-def train(lane: Lane, commits: Commits, epochs: int = 6) -> Iterator[EpochResult]:
+def train(lane: Lane, checkpoints: Checkpoints, epochs: int = 6) -> Iterator[EpochResult]:
     """Trains until so many epochs are done, and adds their results."""
     _, data = start(CONFIG)
     for (result,) in fit([lane], data):
-        commits.add(result)
+        checkpoints.add(result)
         yield result
         if result.epoch == epochs:
             return
@@ -48,9 +48,9 @@ def train(lane: Lane, commits: Commits, epochs: int = 6) -> Iterator[EpochResult
 
 def committed(path: Path, epochs: int) -> Lane:
     """A training with a commit after each of its first epochs, then killed."""
-    lane, commits = fresh(), Commits(path)
-    for result in train(lane, commits, epochs):
-        commits.write(lane, float(result.epoch))
+    lane, checkpoints = fresh(), Checkpoints(path)
+    for result in train(lane, checkpoints, epochs):
+        checkpoints.write(lane, float(result.epoch))
     return lane
 
 
@@ -62,16 +62,16 @@ def content(path: Path) -> set[str]:
     return {file.name for file in path.iterdir()}
 
 
-def weights_to_the_end(lane: Lane, commits: Commits) -> str:
+def weights_to_the_end(lane: Lane, checkpoints: Checkpoints) -> str:
     """The digest of the best weights when the training has come to its end."""
-    list(train(lane, commits))
+    list(train(lane, checkpoints))
     assert lane.position.epoch == 7
     return digest(lane)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return weights_to_the_end(fresh(), Commits(tmp_path_factory.mktemp("whole")))
+    return weights_to_the_end(fresh(), Checkpoints(tmp_path_factory.mktemp("whole")))
 
 
 def damage(file: Path) -> None:
@@ -82,12 +82,12 @@ def damage(file: Path) -> None:
 
 def test_the_newest_commit_is_what_a_training_goes_on_from(tmp_path, uninterrupted):
     committed(tmp_path, 3)
-    lane, commits = fresh(), Commits(tmp_path)
-    assert commits.restore(lane)
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert checkpoints.restore(lane)
     assert (lane.position.epoch, lane.position.steps) == (4, 0)
-    assert (commits.seconds, commits.resumed) == (3.0, 1)
-    assert weights_to_the_end(lane, commits) == uninterrupted
-    commits.write_results(lane.best)
+    assert (checkpoints.seconds, checkpoints.resumed) == (3.0, 1)
+    assert weights_to_the_end(lane, checkpoints) == uninterrupted
+    checkpoints.write_results(lane.best)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
     assert read_history(tmp_path).resumed == 1
 
@@ -103,22 +103,22 @@ def test_two_commits_and_their_best_weights_are_kept_and_at_the_end_the_best_alo
     assert history.best.val_accuracy == max(accuracies)
     stored = load_file(tmp_path / history.best.weights)
     assert all(torch.equal(stored[name], tensor) for name, tensor in best.weights.items())
-    Commits(tmp_path).clean()
+    Checkpoints(tmp_path).clean()
     assert content(tmp_path) == {"history.json", history.best.weights}
     after = read_history(tmp_path)
     assert (after.epochs, after.best, after.commits) == (history.epochs, history.best, [])
 
 
 def test_short_epochs_are_committed_together_and_long_ones_each(tmp_path, monkeypatch):
-    monkeypatch.setattr(commits_module, "COMMIT_SECONDS", 1e9)
-    lane, commits = fresh(), Commits(tmp_path)
-    commits.write(lane, 0.0)
-    for _ in train(lane, commits, 3):
-        assert not commits.due()
+    monkeypatch.setattr(checkpoints_module, "CHECKPOINT_SECONDS", 1e9)
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    checkpoints.write(lane, 0.0)
+    for _ in train(lane, checkpoints, 3):
+        assert not checkpoints.due()
     assert read_history(tmp_path).epochs == []
-    monkeypatch.setattr(commits_module, "COMMIT_SECONDS", 0.0)
-    assert commits.due()
-    commits.write_results(lane.best)
+    monkeypatch.setattr(checkpoints_module, "CHECKPOINT_SECONDS", 0.0)
+    assert checkpoints.due()
+    checkpoints.write_results(lane.best)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3]
     assert read_history(tmp_path).best.epoch == lane.best.epoch
 
@@ -127,19 +127,19 @@ def test_short_epochs_are_committed_together_and_long_ones_each(tmp_path, monkey
 def test_a_crash_in_a_commit_leaves_the_one_before(tmp_path, monkeypatch, uninterrupted, where):
     """Before the state is there, or between state and history."""
     committed(tmp_path, 2)
-    lane, commits = fresh(), Commits(tmp_path)
-    assert commits.restore(lane)
-    list(train(lane, commits, 3))
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert checkpoints.restore(lane)
+    list(train(lane, checkpoints, 3))
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(commits_module, where, killed)
+        patch.setattr(checkpoints_module, where, killed)
         with pytest.raises(KeyboardInterrupt):
-            commits.write(lane, 3.0)
+            checkpoints.write(lane, 3.0)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2]
-    again, after = fresh(), Commits(tmp_path)
+    again, after = fresh(), Checkpoints(tmp_path)
     assert after.restore(again)
     assert again.position.epoch == 3
     assert weights_to_the_end(again, after) == uninterrupted
@@ -150,17 +150,17 @@ def test_where_the_newest_state_is_damaged_the_one_before_is_used(tmp_path, capl
     committed(tmp_path, 4)
     how(tmp_path / "state-5-0.safetensors")
     times = [e.time_ms for e in read_history(tmp_path).epochs]
-    lane, commits = fresh(), Commits(tmp_path)
-    assert commits.restore(lane)
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert checkpoints.restore(lane)
     assert lane.position.epoch == 4
     assert "state-5-0.safetensors" in caplog.text
-    list(train(lane, commits, 4))
-    commits.write(lane, 4.0)  # and the damaged one is gone
-    lane, commits = fresh(), Commits(tmp_path)
-    assert commits.restore(lane)
+    list(train(lane, checkpoints, 4))
+    checkpoints.write(lane, 4.0)  # and the damaged one is gone
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert checkpoints.restore(lane)
     assert lane.position.epoch == 5
-    assert weights_to_the_end(lane, commits) == uninterrupted
-    commits.write_results(lane.best)
+    assert weights_to_the_end(lane, checkpoints) == uninterrupted
+    checkpoints.write_results(lane.best)
     history = read_history(tmp_path)
     assert ([e.epoch for e in history.epochs], history.resumed) == ([1, 2, 3, 4, 5, 6], 2)
     assert [e.time_ms for e in history.epochs[:4]] == times  # MLflow may have them: a point sent again is the same
@@ -172,7 +172,7 @@ def test_where_the_best_weights_are_damaged_a_commit_is_not_used(tmp_path, caplo
     assert newest.best != before.best  # the second epoch was better
     damage(tmp_path / newest.best.weights)
     lane = fresh()
-    assert Commits(tmp_path).restore(lane)
+    assert Checkpoints(tmp_path).restore(lane)
     assert (lane.position.epoch, lane.best.epoch) == (2, 1)
     assert newest.best.weights in caplog.text
 
@@ -182,13 +182,13 @@ def test_where_no_commit_can_be_used_the_run_starts_over_and_says_so(tmp_path, c
     states = sorted(tmp_path.glob("state-*"))
     for state in states:
         damage(state)
-    lane, commits = fresh(), Commits(tmp_path)
-    assert not commits.restore(lane)
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert not checkpoints.restore(lane)
     assert all(state.name in caplog.text for state in states)
     assert "starts over" in caplog.text
-    assert (lane.position.epoch, commits.resumed) == (1, 0)
-    assert weights_to_the_end(lane, commits) == uninterrupted
-    commits.write_results(lane.best)
+    assert (lane.position.epoch, checkpoints.resumed) == (1, 0)
+    assert weights_to_the_end(lane, checkpoints) == uninterrupted
+    checkpoints.write_results(lane.best)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1, 2, 3, 4, 5, 6]
 
 
@@ -209,12 +209,12 @@ def test_where_the_history_is_damaged_the_run_starts_over_and_says_so(tmp_path, 
     committed(tmp_path, 2)
     how(tmp_path / "history.json")
     assert read_history(tmp_path) == History()
-    lane, commits = fresh(), Commits(tmp_path)
-    assert not commits.restore(lane)
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert not checkpoints.restore(lane)
     assert (lane.position.epoch, "history.json" in caplog.text) == (1, True)
-    commits.clean()
-    list(train(lane, commits, 1))
-    commits.write(lane, 1.0)
+    checkpoints.clean()
+    list(train(lane, checkpoints, 1))
+    checkpoints.write(lane, 1.0)
     assert [e.epoch for e in read_history(tmp_path).epochs] == [1]
     assert len(list(tmp_path.glob("state-*"))) == 1  # those of before are gone
 
@@ -247,15 +247,15 @@ def test_a_state_of_another_program_leaves_the_lane_as_it_was(tmp_path, caplog, 
     save_file(tensors, state, metadata)
     commit["sha256"] = hashlib.sha256(state.read_bytes()).hexdigest()
     write_json(tmp_path / "history.json", with_digest(history))
-    lane, commits = fresh(), Commits(tmp_path)
-    assert not commits.restore(lane)
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    assert not checkpoints.restore(lane)
     assert "another program" in caplog.text
-    assert weights_to_the_end(lane, commits) == uninterrupted
+    assert weights_to_the_end(lane, checkpoints) == uninterrupted
 
 
 def test_a_run_that_never_came_to_a_result_leaves_its_history_only(tmp_path):
-    lane, commits = fresh(), Commits(tmp_path)
-    commits.write(lane, 0.0)
-    commits.clean()
+    lane, checkpoints = fresh(), Checkpoints(tmp_path)
+    checkpoints.write(lane, 0.0)
+    checkpoints.clean()
     assert content(tmp_path) == {"history.json"}
     assert read_history(tmp_path).best is None

@@ -20,7 +20,7 @@ from lenet_exp.config.plain import read_as
 from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, write_json
 from lenet_exp.folders.damage import read_or_none
-from lenet_exp.folders.records import BestWeights, Commit, History
+from lenet_exp.folders.records import BestWeights, Checkpoint, History
 from lenet_exp.folders.seal import AGAIN, whole, with_digest
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.epoch import EpochResult
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
     from lenet_exp.training.lane import Best, Lane
 
-COMMIT_SECONDS = 2.0  # at most so often, so that runs with very short epochs don't spend their time on fsync
+CHECKPOINT_SECONDS = 2.0  # at most so often, so that runs with very short epochs don't spend their time on fsync
 KEPT = 2  # the newest, and the one before in case that one is damaged
 
 log = logging.getLogger("lenet_exp")
 
 
-class Damaged(Exception):
+class CorruptCheckpoint(Exception):
     """A commit can't be used; the message says why."""
 
 
-class Commits:
+class Checkpoints:
     """Reads and writes the commits in one run folder, whose owner the process has to be."""
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class Commits:
         self.resumed = 0  # how often the run went on after an interruption
         self.diverged: list[tuple[int, float, int]] = []  # step losses of the epoch in which it did
         self._epochs: list[EpochResult] = []
-        self._commits: list[Commit] = []
+        self._checkpoints: list[Checkpoint] = []
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
@@ -69,10 +69,10 @@ class Commits:
 
     def due(self) -> bool:
         """Whether the last write is long enough ago."""
-        return time.monotonic() - self._written_at >= COMMIT_SECONDS
+        return time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
 
     def write(self, lane: Lane, seconds: float) -> None:
-        """Commits where the lane stands, after so many seconds of training in all."""
+        """Checkpoints where the lane stands, after so many seconds of training in all."""
         at = lane.position
         from lenet_exp.training.snapshot import snapshot
 
@@ -80,14 +80,14 @@ class Commits:
         state = self.path / f"state-{at.epoch}-{at.steps}.safetensors"
         save_weights(state, tensors, {"values": values})
         best = self._write_best(lane.best)
-        commit = Commit(state.name, file_sha256(state), best, seconds)
-        self._commits = [commit, *(c for c in self._commits if c.state != state.name)][:KEPT]
+        checkpoint = Checkpoint(state.name, file_sha256(state), best, seconds)
+        self._checkpoints = [checkpoint, *(c for c in self._checkpoints if c.state != state.name)][:KEPT]
         self._write_history(best)
-        self._remove({c.state for c in self._commits} | {c.best.weights for c in self._commits if c.best})
+        self._remove({c.state for c in self._checkpoints} | {c.best.weights for c in self._checkpoints if c.best})
         self._written_at = time.monotonic()
 
     def write_results(self, best: Best | None) -> None:
-        """Commits the results alone, at the end of a training: there is nothing to go on to."""
+        """Checkpoints the results alone, at the end of a training: there is nothing to go on to."""
         self._write_history(self._write_best(best))
 
     def restore(self, lane: Lane) -> bool:
@@ -96,20 +96,20 @@ class Commits:
         Says so in the log where a commit was damaged.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
-        for commit in history.commits if history is not None else []:
+        for checkpoint in history.commits if history is not None else []:
             try:
-                best = self._restore(lane, commit)
-            except Damaged as e:
+                best = self._restore(lane, checkpoint)
+            except CorruptCheckpoint as e:
                 log.warning("%s: a commit is damaged (%s); trying the one before", self.path, e)
                 continue
             lane.best = best
             assert history is not None
-            self._epochs, self._commits = history.epochs, [commit]
-            self.seconds, self.resumed = commit.seconds, history.resumed + 1
+            self._epochs, self._checkpoints = history.epochs, [checkpoint]
+            self.seconds, self.resumed = checkpoint.seconds, history.resumed + 1
             return True
         if history is not None:
             log.info("%s: no commit to go on from; the run starts over", self.path)
-        self._epochs, self._commits = [], []
+        self._epochs, self._checkpoints = [], []
         return False
 
     def clean(self) -> None:
@@ -117,7 +117,7 @@ class Commits:
         history = read_or_none(self.path / "history.json", _history, "its commits are left")
         if history is None:
             return
-        self._commits = []
+        self._checkpoints = []
         write_history(self.path, replace(history, commits=[]))
         self._remove({history.best.weights} if history.best else set())
 
@@ -125,14 +125,14 @@ class Commits:
         if best is None:
             return None
         weights = self.path / f"best-{best.epoch}.safetensors"
-        known = next((c.best for c in self._commits if c.best and c.best.weights == weights.name), None)
+        known = next((c.best for c in self._checkpoints if c.best and c.best.weights == weights.name), None)
         if known is not None:
             return known
         save_weights(weights, best.weights, {"epoch": str(best.epoch)})
         return BestWeights(best.epoch, best.val_accuracy, weights.name, file_sha256(weights))
 
     def _write_history(self, best: BestWeights | None) -> None:
-        history = History(self._epochs, best, self._commits, self.resumed, self.diverged)
+        history = History(self._epochs, best, self._checkpoints, self.resumed, self.diverged)
         write_json(self.path / "history.json", with_digest(to_json(history)))
 
     def _remove(self, keep: set[str]) -> None:
@@ -140,31 +140,31 @@ class Commits:
             if old.name not in keep:
                 old.unlink(missing_ok=True)
 
-    def _restore(self, lane: Lane, commit: Commit) -> Best | None:
+    def _restore(self, lane: Lane, checkpoint: Checkpoint) -> Best | None:
         from torch import int64
 
         from lenet_exp.training.lane import Best
         from lenet_exp.training.snapshot import restore
 
-        tensors, metadata = self._load(commit.state, commit.sha256)
+        tensors, metadata = self._load(checkpoint.state, checkpoint.sha256)
         best = None
-        if commit.best is not None:
-            weights, _ = self._load(commit.best.weights, commit.best.sha256)
+        if checkpoint.best is not None:
+            weights, _ = self._load(checkpoint.best.weights, checkpoint.best.sha256)
             predictions = tensors["best_predictions"].to(int64)
-            best = Best(commit.best.epoch, commit.best.val_accuracy, weights, predictions)
+            best = Best(checkpoint.best.epoch, checkpoint.best.val_accuracy, weights, predictions)
         try:
             restore(lane, tensors, metadata["values"])
         except (KeyError, ValueError, RuntimeError, TypeError) as e:
-            raise Damaged(f"{commit.state} is of another program: {e}") from e
+            raise CorruptCheckpoint(f"{checkpoint.state} is of another program: {e}") from e
         return best
 
     def _load(self, name: str, sha256: str) -> tuple[dict[str, Tensor], dict[str, str]]:
         try:
             if file_sha256(self.path / name) != sha256:
-                raise Damaged(f"{name} is not what was written")
+                raise CorruptCheckpoint(f"{name} is not what was written")
             return load_weights(self.path / name)
         except (OSError, ValueError, SafetensorError) as e:
-            raise Damaged(f"{name}: {first_line(e)}") from e
+            raise CorruptCheckpoint(f"{name}: {first_line(e)}") from e
 
 
 def read_history(path: Path) -> History:
