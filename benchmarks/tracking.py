@@ -88,7 +88,7 @@ def measure(models: str, epochs: int) -> dict[str, float]:
 
         clock = Clock()
         clock.time(lenet_run, "begin", "record")
-        clock.time(training, "conclude", "record")
+        clock.time(training, "final_record", "record")
         for name in ("start", "finish"):
             clock.time(RunFolder, name, "run folder")
         for name in ("write", "write_results"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lenet_exp.folders.conclude import conclude
+from lenet_exp.folders.final_record import final_record
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import RESULTS, Outcome, Record
@@ -155,7 +155,7 @@ def give_up(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
         return False
     history = folder.history()
     best = history.best
-    record = conclude(
+    record = final_record(
         begun,
         outcome,
         epochs=len(history.epochs),

@@ -12,7 +12,7 @@ import torch
 from lenet_exp.data.images import TrainingData
 from lenet_exp.errors import first_line
 from lenet_exp.folders.checkpoints import Checkpoints
-from lenet_exp.folders.conclude import conclude
+from lenet_exp.folders.final_record import final_record
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
@@ -71,7 +71,7 @@ class Training:
         finally:
             best = self.lane.best
             self.checkpoints.write_results(best)
-            record = conclude(
+            record = final_record(
                 self.begun,
                 outcome,
                 epochs=self.lane.position.epoch - 1,

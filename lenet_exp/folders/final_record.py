@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lenet_exp.training.lane import Best
 
 
-def conclude(
+def final_record(
     begun: Record,
     outcome: Outcome,
     *,
