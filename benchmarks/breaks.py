@@ -130,10 +130,10 @@ BREAKS = {
     ),
     "seal": Break(
         promise=DAMAGE,
-        file="lenet_exp/folders/seal.py",
+        file="lenet_exp/folders/digests.py",
         old='value.get("digest") in (None, _digest(value, "digest"))',
         new="True",
-        tests="tests/folders/test_seal.py",
+        tests="tests/folders/test_digests.py",
     ),
     "weights": Break(
         promise=DAMAGE,

@@ -21,7 +21,7 @@ from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, write_json
 from lenet_exp.folders.damage import read_or_none
 from lenet_exp.folders.records import BestWeights, Checkpoint, History
-from lenet_exp.folders.seal import AGAIN, whole, with_digest
+from lenet_exp.folders.digests import AGAIN, verified, with_digest
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.trained.weights import load_weights, save_weights
@@ -185,7 +185,7 @@ def rewrite_history(path: Path) -> None:
 
 
 def _history(value: Any) -> History:
-    history = read_as(History, whole(value))
+    history = read_as(History, verified(value))
     history.other.pop("digest", None)
     return history
 

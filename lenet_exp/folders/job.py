@@ -9,7 +9,7 @@ from typing import Any
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.seal import cleaned, whole, with_digest
+from lenet_exp.folders.digests import redacted, verified, with_digest
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.outputs import outputs_dir
 
@@ -61,7 +61,7 @@ def job_of(value: Any, outputs: Path) -> Job:
     Raises:
         ValueError: it is none.
     """
-    job = read_as(Job, cleaned(whole(value)))
+    job = read_as(Job, redacted(verified(value)))
     job.other.pop("digest", None)
     return replace(job, outputs=outputs)
 

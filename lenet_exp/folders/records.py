@@ -8,7 +8,7 @@ from typing import Any
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName
-from lenet_exp.folders.seal import cleaned
+from lenet_exp.folders.digests import redacted
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.epoch import EpochResult
@@ -59,7 +59,7 @@ class Record(Stored):
         stopped_early: whether `training.patience` ended it, after `epochs`.
         best_val_accuracy: a fraction, of `best_epoch` (from 1), whose weights `weights_digest` names.
         confusion_matrix: of the validation images: rows are true classes, columns predicted ones.
-        digest, history_digest: of all the rest of record.json, and of history.json (`seal`); None in older releases.
+        digest, history_digest: of all the rest of record.json, and of history.json (`digests`); None in older releases.
     """
 
     name: str = ""
@@ -351,7 +351,7 @@ def record_of(value: Any) -> Record:
     """Raises:
     ValueError: it is no record.
     """
-    return read_as(Record, cleaned(value))
+    return read_as(Record, redacted(value))
 
 
 def record_json(record: Record) -> Any:

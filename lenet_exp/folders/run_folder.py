@@ -41,7 +41,7 @@ from lenet_exp.folders.records import (
     record_json,
     record_of,
 )
-from lenet_exp.folders.seal import AGAIN, sealed, unbroken, whole, with_digest
+from lenet_exp.folders.digests import AGAIN, record_with_digests, verified_with_history, verified, with_digest
 from lenet_exp.folders.stored import from_stored, to_json
 from lenet_exp.training.trained.weights import Arrays, load_arrays
 
@@ -123,7 +123,7 @@ class RunFolder:
 
     def begun(self) -> Record | None:
         """The record that the current attempt began with; None if there is no run."""
-        return read_or_none(self.path / "job.json", lambda value: record_of(whole(value)), AGAIN) or self.record()
+        return read_or_none(self.path / "job.json", lambda value: record_of(verified(value)), AGAIN) or self.record()
 
     def history(self) -> History:
         """The epochs in checkpoints; empty if there are none."""
@@ -158,7 +158,7 @@ class RunFolder:
     def finish(self, record: Record) -> Record:
         """Ends the run: after this it counts as what `record.outcome` says. The record as it is kept."""
         rewrite_history(self.path)  # as this release writes it, so that its digest stays
-        value = sealed(record_json(record), self.path / "history.json")
+        value = record_with_digests(record_json(record), self.path / "history.json")
         write_json(self.path / "record.json", value)
         self.tidy()
         return record_of(value)
@@ -235,7 +235,7 @@ class RunFolder:
     def test_accuracy(self) -> float | None:
         """Of the best weights, a fraction; None where `lenet-predict sweep=` has not scored them."""
         what_now = "lenet-predict measures it again"
-        kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, whole(value)), what_now)
+        kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)
         result = self.result() if kept else None
         return kept.accuracy if kept and result and kept.weights_digest == result.weights_digest else None
 
@@ -281,7 +281,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 @lru_cache(MOST)
 def _record(path: Path, *stamps: object) -> Record | None:
     def of(value: Any) -> Record | None:
-        value = unbroken(value, path)
+        value = verified_with_history(value, path)
         return None if value is None else record_of(value)
 
     return read(path, of, AGAIN)

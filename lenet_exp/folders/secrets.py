@@ -1,6 +1,6 @@
 """Users, passwords, tokens and queries of addresses that earlier releases left in files: finds and removes them.
 
-Digests of records and jobs (`seal`) are computed anew; results, fingerprints and weights stay as they are.
+Digests of records and jobs (`digests`) are computed anew; results, fingerprints and weights stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.files import from_json, read_regular, write_atomic
 from lenet_exp.folders.owner import own, owner_of
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.seal import cleaned
+from lenet_exp.folders.digests import redacted
 from lenet_exp.training.trained.weights import load_arrays, save_arrays
 
 FOLDERS = ("runs", "sweeps", "reproduced")
@@ -36,7 +36,7 @@ def cleaned_text(text: str) -> str:
     except ValueError:
         lines = text.splitlines(keepends=True)
         return "".join(map(cleaned_text, lines)) if len(lines) > 1 else hide_password(text)
-    clean, end = cleaned(value), text[len(text.rstrip()) :]
+    clean, end = redacted(value), text[len(text.rstrip()) :]
     return text if clean == value else json.dumps(clean, indent=1 if "\n" in text.rstrip() else None) + end
 
 

@@ -29,7 +29,7 @@ from lenet_exp.folders.damage import damaged, read, read_or_none, say
 from lenet_exp.folders.job import Job, job_json, job_of
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
-from lenet_exp.folders.seal import whole, with_digest
+from lenet_exp.folders.digests import verified, with_digest
 from lenet_exp.folders.stored import from_stored, to_json, without_secrets
 
 AGAIN = "the line that started the sweep makes it again"
@@ -117,7 +117,7 @@ class SweepFolder:
             raise FileNotFoundError(f"{self.path}: no sweep was started here")
         return plan
 
-    def is_sealed(self) -> bool:
+    def has_digest(self) -> bool:
         """Whether sweep.json has a digest; those of earlier versions have none, and an edit would not be noticed."""
         return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
@@ -258,7 +258,7 @@ def _line(job: Job) -> bytes:
 
 
 def _plan(value: Any) -> SweepPlan:
-    kept = whole(value)
+    kept = verified(value)
     return from_stored(SweepPlan, {k: v for k, v in kept.items() if k != "digest"} if isinstance(kept, dict) else kept)
 
 

@@ -11,7 +11,7 @@ from lenet_exp.config.schema import Objective, PrunerName
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
 from lenet_exp.folders.results import JobResult, best_of
-from lenet_exp.folders.standing import OPEN, Standing
+from lenet_exp.folders.sweep_progress import OPEN, SweepProgress
 from lenet_exp.reports.duration import duration
 
 if TYPE_CHECKING:
@@ -166,27 +166,27 @@ def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
     return said + (f" ({_outcomes(ended)})" if ended else "")
 
 
-def progress_words(standing: Standing) -> str:
+def progress_words(progress: SweepProgress) -> str:
     """`12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`."""
-    training = standing.running and standing.plan.search is None
-    said = [ended_words(standing.plan, standing.results), f"{len(standing.running)} training" if training else ""]
-    return ", ".join(filter(None, [*said, left_words(standing)]))
+    training = progress.running and progress.plan.search is None
+    said = [ended_words(progress.plan, progress.results), f"{len(progress.running)} training" if training else ""]
+    return ", ".join(filter(None, [*said, left_words(progress)]))
 
 
-def counts_words(standing: Standing) -> str:
+def counts_words(progress: SweepProgress) -> str:
     """`12/60 runs, 1 failed`, of a search `6/40 trials, 5 pruned`: beside a bar."""
-    wrong = [f", {n} {o}" for o in Outcome if o not in OPEN | {Outcome.finished} and (n := standing.counts[o])]
-    search = standing.plan.search
+    wrong = [f", {n} {o}" for o in Outcome if o not in OPEN | {Outcome.finished} and (n := progress.counts[o])]
+    search = progress.plan.search
     if search is None:
-        return f"{standing.ended}/{number_of(len(standing.results), 'run')}" + "".join(wrong)
-    trials = first_results(standing.results)
+        return f"{progress.ended}/{number_of(len(progress.results), 'run')}" + "".join(wrong)
+    trials = first_results(progress.results)
     ended = sum(r.outcome not in UNENDED for r in trials.values())
     return ended_of(search, ended, len(trials)) + "".join(wrong)
 
 
-def left_words(standing: Standing) -> str:
+def left_words(progress: SweepProgress) -> str:
     """`about 4 min left`; empty where that is not known."""
-    left = standing.seconds_left
+    left = progress.seconds_left
     return "" if left is None else f"about {duration(left)} left"
 
 
@@ -198,17 +198,17 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
     return f"{best.value:.2%} by {best.job.name}" if best is not None else ""
 
 
-def standing_line(standing: Standing) -> str:
+def progress_line(progress: SweepProgress) -> str:
     """How a sweep stands, all in one line."""
-    best, search = best_words(standing.plan, standing.results), standing.plan.search
+    best, search = best_words(progress.plan, progress.results), progress.plan.search
     words = [f"best {best}" if best else ""]
     if search is not None:
-        words += [counts_line(search, standing.results), left_words(standing)]
+        words += [counts_line(search, progress.results), left_words(progress)]
     else:
-        words.insert(0, progress_words(standing))
-    if standing.running:
-        epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in standing.running[:FEW]]
-        more = f" and {len(standing.running) - FEW} more" if len(standing.running) > FEW else ""
+        words.insert(0, progress_words(progress))
+    if progress.running:
+        epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in progress.running[:FEW]]
+        more = f" and {len(progress.running) - FEW} more" if len(progress.running) > FEW else ""
         words.append(f"training {', '.join(epochs)}{more}")
     return "; ".join(filter(None, words))
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lenet_exp.errors import printable
 from lenet_exp.executors.slurm.driver import queued
-from lenet_exp.folders.standing import Look
+from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
 
@@ -20,13 +20,13 @@ QUEUE_SECONDS = 10.0  # between two questions to Slurm's controller, which all u
 
 def follow(sweep: SweepFolder) -> None:
     """Shows how it stands: on a terminal what the sweep's own shows, elsewhere a line every 30 s."""
-    asked_at, waits, look = 0.0, "", Look(sweep)
+    asked_at, waits, monitor = 0.0, "", SweepMonitor(sweep)
     display = Display(Console(), say=lambda line: print(printable(f"sweep {sweep.id}: {line}"), flush=True))
     with display.sweep():
         while True:
             start = time.monotonic()
             if sweep.owner() is not None:
-                display.standing(look())
+                display.show_sweep(monitor.progress())
             else:
                 if time.monotonic() - asked_at > QUEUE_SECONDS:
                     waits, asked_at = driver_words(sweep), time.monotonic()

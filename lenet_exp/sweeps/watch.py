@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import ended
-from lenet_exp.folders.standing import Look
+from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
@@ -48,7 +48,7 @@ class Watch:
         self._report = report
         self._display = display
         self._delivers = delivers
-        self._look_at = Look(sweep, jobs, owners=False)
+        self._monitor = SweepMonitor(sweep, jobs, owners=False)
         self._told: set[int] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -72,12 +72,12 @@ class Watch:
     def _look(self) -> None:
         if self._sweep.is_asked_to_stop():
             os.kill(os.getpid(), signal.SIGTERM)
-        standing = self._look_at()
-        self._display.standing(standing)
+        progress = self._monitor.progress()
+        self._display.show_sweep(progress)
         self._look_at_ended()
-        for run in standing.running if self._delivers else ():
+        for run in progress.running if self._delivers else ():
             self._beside.live(run.job.folder)
-        if (tell := self._report.next(standing)) is not None:
+        if (tell := self._report.next(progress)) is not None:
             self._beside.ask("how the sweep stands", tell)
 
     def _look_at_ended(self) -> None:

@@ -18,7 +18,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, record_json
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.seal import with_digest
+from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.secrets import cleaned_text
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.training.lane import Best
@@ -32,14 +32,14 @@ QUERY = f"http://lab.example/?token={SECRET}"
 WEIGHTS = {"w": torch.ones(3)}
 
 
-def edit(path: Path, change: Callable[[Any], None], *, sealed: bool = True) -> None:
+def edit(path: Path, change: Callable[[Any], None], *, with_digests: bool = True) -> None:
     """Changes the JSON of a file (each line of .jsonl), as an earlier release would have written it."""
     values = [
         json.loads(text) for text in (path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()])
     ]
     for value in values:
         change(value)
-    path.write_text("\n".join(json.dumps(with_digest(value) if sealed else value) for value in values) + "\n")
+    path.write_text("\n".join(json.dumps(with_digest(value) if with_digests else value) for value in values) + "\n")
 
 
 def with_token(value: Any) -> None:
@@ -81,7 +81,7 @@ def old(outputs: Path, tmp_path: Path) -> tuple[RunFolder, SweepFolder]:
     return folder, sweep
 
 
-def test_files_with_a_token_are_named_and_one_command_cleans_them_with_their_seals(old, main, outputs, tmp_path):
+def test_files_with_a_token_are_named_and_one_command_cleans_them_and_their_digests(old, main, outputs, tmp_path):
     folder, sweep = old
     held = leaks(tmp_path)
     assert len(held) == 8
@@ -108,7 +108,7 @@ def test_files_with_a_token_are_named_and_one_command_cleans_them_with_their_sea
 
 def test_an_edited_record_is_not_believed_once_it_is_cleaned(old, main):
     folder, _ = old
-    edit(folder.path / "record.json", lambda value: value.update(best_val_accuracy=0.9), sealed=False)
+    edit(folder.path / "record.json", lambda value: value.update(best_val_accuracy=0.9), with_digests=False)
     assert main("clean", program="sweep").returncode == 0
     assert SECRET not in (folder.path / "record.json").read_text()
     assert folder.record() is None

@@ -10,7 +10,7 @@ import pytest
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
 from lenet_exp.folders.results import JobResult
-from lenet_exp.folders.standing import Standing
+from lenet_exp.folders.sweep_progress import SweepProgress
 from lenet_exp.reports.search_words import (
     best_words,
     counts_line,
@@ -19,7 +19,7 @@ from lenet_exp.reports.search_words import (
     ended_words,
     progress_words,
     search_line,
-    standing_line,
+    progress_line,
     trials_words,
 )
 
@@ -66,17 +66,17 @@ def test_a_line_begins_with_the_best_once_there_is_one_and_counts_no_runs_beside
     found = results("finished", "pruned", "running")
     counts = trials_words(PLAN, found)
     searching = SweepPlan(command="", overrides=[], swept=[], experiment="", created_ms=0, search=PLAN)
-    standing = Standing(searching, found, [], 0, 0, 0, 1.0)
+    progress = SweepProgress(searching, found, [], 0, 0, 0, 1.0)
     assert ended_words(searching, found) == counts
-    assert progress_words(standing).startswith(counts)
+    assert progress_words(progress).startswith(counts)
     assert search_line(PLAN, found).startswith(f"search (tpe, asha): {counts}; 1 epoch, 2.0 s")
-    assert standing_line(standing).startswith(search_line(PLAN, found))
-    assert "runs" not in standing_line(standing)
-    assert counts_words(standing) == "2/40 trials, 1 pruned"
+    assert progress_line(progress).startswith(search_line(PLAN, found))
+    assert "runs" not in progress_line(progress)
+    assert counts_words(progress) == "2/40 trials, 1 pruned"
     plan = replace(PLAN, best_trial=0, best_job=0, best_value=0.984, best_seeds=3, left=[0, 1])
     best = best_words(replace(searching, search=plan), found)
     assert best.startswith("98.40%")
     assert best.endswith("trial 0: lr=0.0")
-    assert standing_line(replace(standing, plan=replace(searching, search=plan))).startswith(f"best {best}; ")
+    assert progress_line(replace(progress, plan=replace(searching, search=plan))).startswith(f"best {best}; ")
     assert counted(counts_line(plan, found))[-1] == "2 configurations"
     assert f"best {best}" in search_line(plan, found)

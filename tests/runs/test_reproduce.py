@@ -19,7 +19,7 @@ from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.checkpoints import file_sha256
 from lenet_exp.folders.records import Outcome, Record, record_json
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.seal import sealed
+from lenet_exp.folders.digests import record_with_digests
 from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.tracking.delivery.reproduced import tell
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
@@ -127,7 +127,7 @@ def test_a_run_of_a_sweep_and_one_that_was_stopped_on_the_way(ready, main):
         weights_digest=first_epoch.weights_digest,
         confusion_matrix=None,
     )
-    reseal(folder, ended)
+    refresh_digests(folder, ended)
     assert " 1 epoch," in reproduced(main, f"run={folder.path}", status=0)
 
 
@@ -139,22 +139,22 @@ def test_the_runs_of_a_sweep_are_repeated_side_by_side_and_counted(ready, main):
     folders = [job.folder for job in sweep.jobs()]
     record = folders[0].record()
     edit(folders[0], "history.json", lambda value: value["epochs"][0].update(val_loss=0.1))
-    reseal(folders[0], record)
-    reseal(folders[1], replace(folders[1].record(), training_version=99))
+    refresh_digests(folders[0], record)
+    refresh_digests(folders[1], replace(folders[1].record(), training_version=99))
     said = reproduced(main, f"sweep={runs(store, 'sweep')[0].info.run_id}", status=1)
     assert "seed=0: epoch 1: " in said
     assert "\n1 of 3 runs identical bit for bit; different: 1; not comparable: 1\n" in said
     tags = {run.info.run_name: run.data.tags["reproduced"].partition(" ")[0] for run in runs(store)}
     assert tags == {"seed=0": "differs:", "seed=1": "not", "seed=2": "identical"}
-    reseal(folders[0], replace(record, training_version=99))
+    refresh_digests(folders[0], replace(record, training_version=99))
     said = reproduced(main, f"sweep={sweep.id[:6]}", "check=true", status=3)
     assert "\n1 of 3 runs consistent; not comparable: 2\n" in said
 
 
-def reseal(folder: RunFolder, record: Record) -> None:
+def refresh_digests(folder: RunFolder, record: Record) -> None:
     """Writes a record as a forger would, with the digests that belong to it."""
     value = {k: v for k, v in record_json(record).items() if k not in {"digest", "history_digest"}}
-    write_json(folder.path / "record.json", sealed(value, folder.path / "history.json"))
+    write_json(folder.path / "record.json", record_with_digests(value, folder.path / "history.json"))
 
 
 def edit(folder: RunFolder, name: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -179,7 +179,7 @@ def byte_of_the_weights(folder: RunFolder) -> None:
 
 
 def weights_and_their_digests(folder: RunFolder) -> None:
-    """With all seals; whoever does that leaves the accuracies as they are."""
+    """Change weights and all their digests, but not the accuracies."""
     record, history = folder.record(), folder.history()
     path = folder.path / history.best.weights
     noise = torch.Generator().manual_seed(0)
@@ -192,7 +192,7 @@ def weights_and_their_digests(folder: RunFolder) -> None:
         value["epochs"][record.best_epoch - 1]["weights_digest"] = digest
 
     edit(folder, "history.json", forged)
-    reseal(folder, replace(record, weights_digest=digest))
+    refresh_digests(folder, replace(record, weights_digest=digest))
 
 
 def last_bits_of_the_weights(folder: RunFolder) -> None:
@@ -200,19 +200,19 @@ def last_bits_of_the_weights(folder: RunFolder) -> None:
     record, path = folder.record(), folder.path / folder.history().best.weights
     save_weights(path, {name: t * (1 + 1e-6) for name, t in load_weights(path)[0].items()}, {})
     edit(folder, "history.json", lambda value: value["best"].update(sha256=file_sha256(path)))
-    reseal(folder, record)
+    refresh_digests(folder, record)
 
 
 def configuration(folder: RunFolder) -> None:
-    """With a new seal."""
+    """Change the seed and compute the digests anew."""
     record = folder.record()
-    reseal(folder, replace(record, config=replace(record.config, seed=record.config.seed + 1)))
+    refresh_digests(folder, replace(record, config=replace(record.config, seed=record.config.seed + 1)))
 
 
-def loss_in_a_sealed_history(folder: RunFolder) -> None:
+def loss_and_history_digest(folder: RunFolder) -> None:
     record = folder.record()
     loss_in_the_history(folder)
-    reseal(folder, record)
+    refresh_digests(folder, record)
 
 
 ALTERED = {
@@ -231,7 +231,7 @@ def test_what_was_altered_is_noticed_without_training(alter, trained, main):
     assert ALTERED[alter] in reproduced(main, f"run={trained.path}", "check=true", status=1)
 
 
-@pytest.mark.parametrize(("alter", "epoch"), [(weights_and_their_digests, 3), (loss_in_a_sealed_history, 2)])
+@pytest.mark.parametrize(("alter", "epoch"), [(weights_and_their_digests, 3), (loss_and_history_digest, 2)])
 def test_what_was_altered_with_its_digests_differs_from_what_is_trained(alter, epoch, trained, main):
     alter(trained)
     said = reproduced(main, f"run={trained.path}", status=1)
@@ -244,7 +244,7 @@ def test_a_difference_accuses_nobody_where_the_cpu_was_another(trained, main):
     loss_in_the_history(trained)
     edit(trained, "history.json", lambda value: [e.update(weights_digest=None) for e in value["epochs"]])
     there = record.execution | {"cpu_capability": "SSE9", "environment": "ATEN_CPU_CAPABILITY=sse9"}
-    reseal(trained, replace(record, execution=there, host="elsewhere", source_digest="0" * 64))
+    refresh_digests(trained, replace(record, execution=there, host="elsewhere", source_digest="0" * 64))
     said = reproduced(main, f"run={trained.path}", status=3)
     assert all(part in said for part in ("epoch 2 ", "cpu_capability=SSE9", "000000000000", "elsewhere"))
 
@@ -252,7 +252,7 @@ def test_a_difference_accuses_nobody_where_the_cpu_was_another(trained, main):
 def test_what_comes_out_the_same_is_identical_whatever_the_cpu_was(trained, main):
     record = trained.record()
     execution = {key: value for key, value in record.execution.items() if key != "cpu_capability"}
-    reseal(trained, replace(record, execution=execution | {"environment": "MKL_CBWR=COMPATIBLE"}))
+    refresh_digests(trained, replace(record, execution=execution | {"environment": "MKL_CBWR=COMPATIBLE"}))
     said = reproduced(main, f"run={trained.path}", status=0)
     assert "environment=MKL_CBWR=COMPATIBLE" in said
     assert "cpu_capability" in said
@@ -260,14 +260,14 @@ def test_what_comes_out_the_same_is_identical_whatever_the_cpu_was(trained, main
 
 def test_other_data_and_foreign_classes_and_runs_without_a_record_are_not_comparable(trained, main, tmp_path):
     record = trained.record()
-    reseal(trained, replace(record, data_digests=record.data_digests | {"validation": "0" * 64}))
+    refresh_digests(trained, replace(record, data_digests=record.data_digests | {"validation": "0" * 64}))
     assert "validation" in reproduced(main, f"run={trained.path}", status=3)
 
-    reseal(trained, replace(record, training_version=99))
+    refresh_digests(trained, replace(record, training_version=99))
     assert "training version 99" in reproduced(main, f"run={trained.path}", status=3)
 
     option = record.config.activation | {"_target_": "nosuchmodule.Thing"}
-    reseal(trained, replace(record, config=replace(record.config, activation=option)))
+    refresh_digests(trained, replace(record, config=replace(record.config, activation=option)))
     elsewhere = tmp_path / "elsewhere" / "runs" / trained.id
     shutil.copytree(trained.path, elsewhere)
     assert "trust=nosuchmodule.Thing" in reproduced(main, f"run={elsewhere}", status=3)

@@ -15,7 +15,7 @@ import pytest
 import lenet_exp
 from lenet_exp.errors import UserError
 from lenet_exp.folders import damage, records
-from lenet_exp.folders.seal import with_digest
+from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import host
 from tests.conftest import Cli

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_exp.folders.seal import sealed, with_digest
+from lenet_exp.folders.digests import record_with_digests, with_digest
 from tests.tools.commands import SMALL, lenet_train
 
 LINE = ("-m", "hydra/launcher=basic", *SMALL, "num_epoch=1", "seed=0,1", "tracking.plots=false", "tracking.models=none")
@@ -41,7 +41,7 @@ def hostile(request, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     else:
         record = json.loads((run / "record.json").read_text())
         record["config"]["activation"]["_target_"] = "evil.SELU"
-        forged = sealed(record, run / "history.json")
+        forged = record_with_digests(record, run / "history.json")
         (run / "record.json").write_text(json.dumps(forged))
     return sweep
 

@@ -58,7 +58,7 @@ def main() -> None:
     """lenet-train, which dies where it is told to."""
     checkpoints.CHECKPOINT_SECONDS = delivery.LIVE_SECONDS = 0.0
     BackgroundDelivery.ask = lambda self, what, action: self._closed or action()
-    LiveReport.next = lambda self, standing: None  # by a clock, and in a thread of its own
+    LiveReport.next = lambda self, progress: None  # by a clock, and in a thread of its own
     reached = points()
     for name in FILES:
         setattr(os, name, watched(getattr(os, name), lambda *a, name=name: _file(name, *a), reached))

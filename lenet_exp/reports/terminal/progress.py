@@ -20,8 +20,8 @@ from rich.text import Text
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.errors import printable
-from lenet_exp.folders.standing import InTraining, Standing
-from lenet_exp.reports.search_words import best_words, counts_line, counts_words, standing_line
+from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
+from lenet_exp.reports.search_words import best_words, counts_line, counts_words, progress_line
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
@@ -142,7 +142,7 @@ class Display:
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
-        """A bar for a whole sweep, moved by `standing`."""
+        """A bar for a whole sweep, moved by `show_sweep`."""
         first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
         with self.bars() as progress:
@@ -155,15 +155,15 @@ class Display:
                 progress.remove_task(self._sweep)
                 self._sweep = None
 
-    def standing(self, standing: Standing) -> None:
+    def show_sweep(self, progress: SweepProgress) -> None:
         """How the sweep stands now."""
         if not self._console.is_terminal:
-            self._line(standing_line(standing))
+            self._line(progress_line(progress))
         elif self._progress is not None and self._sweep is not None:
-            state, left = counts_words(standing), standing.seconds_left
-            self._progress.update(self._sweep, completed=standing.share, state=state, left=left)
-            self._show_running([] if self._runs_here else standing.running)
-            self._progress.below = self._below(standing)
+            state, left = counts_words(progress), progress.seconds_left
+            self._progress.update(self._sweep, completed=progress.share, state=state, left=left)
+            self._show_running([] if self._runs_here else progress.running)
+            self._progress.below = self._below(progress)
 
     def waiting(self, line: str) -> None:
         """Why nothing trains."""
@@ -180,7 +180,7 @@ class Display:
             self._say(line)
             self._said = time.monotonic()
 
-    def _show_running(self, runs: Sequence[InTraining]) -> None:
+    def _show_running(self, runs: Sequence[RunningJob]) -> None:
         """A bar for each, as far as there is room."""
         if self._progress is None:
             return
@@ -199,14 +199,14 @@ class Display:
     def _room(self) -> int:
         return max(4, self._console.height - FEW_WRONG - 6)
 
-    def _below(self, standing: Standing) -> list[Text]:
-        more = 0 if self._runs_here else len(standing.running) - self._room
+    def _below(self, progress: SweepProgress) -> list[Text]:
+        more = 0 if self._runs_here else len(progress.running) - self._room
         lines = [f"and {more} more in training"] if more > 0 else []
-        lines += [f"best so far: {best}"] if (best := best_words(standing.plan, standing.results)) else []
-        search = standing.plan.search
-        lines += [counts_line(search, standing.results)] if search is not None else []
-        wrong = [f"{r.outcome}: {r.job.name}: {r.reason}" for r in standing.wrong[:FEW_WRONG]]
-        more = len(standing.wrong) - len(wrong)
+        lines += [f"best so far: {best}"] if (best := best_words(progress.plan, progress.results)) else []
+        search = progress.plan.search
+        lines += [counts_line(search, progress.results)] if search is not None else []
+        wrong = [f"{r.outcome}: {r.job.name}: {r.reason}" for r in progress.wrong[:FEW_WRONG]]
+        more = len(progress.wrong) - len(wrong)
         wrong += [f"and {more} more that failed or diverged"] if more else []
         return [*map(_one_line, lines), *(_one_line(line, "yellow") for line in wrong)]
 

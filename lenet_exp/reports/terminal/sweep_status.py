@@ -12,7 +12,7 @@ from lenet_exp.amounts import number_of
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult, job_results
-from lenet_exp.folders.standing import Look
+from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.search_words import ended_of, left_words, search_line
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
@@ -44,12 +44,12 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
 def print_status(sweep: SweepFolder) -> None:
     """The jobs that run, what failed, the counts, and the time left."""
     plan = sweep.started()
-    standing = Look(sweep)() if sweep.owner() is not None else None
-    results = standing.results if standing is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
+    progress = SweepMonitor(sweep).progress() if sweep.owner() is not None else None
+    results = progress.results if progress is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
     counts = Counter(r.outcome for r in results)
     console = wide_console()
-    console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if standing is None else ''}")
-    if not sweep.is_sealed():
+    console.print(f"sweep {sweep.id}: {_state(sweep, plan.outcome)}{_why(plan) if progress is None else ''}")
+    if not sweep.has_digest():
         console.print("sweep.json has no digest: an earlier version wrote it, so an edit cannot be detected")
     console.print(plan.command, soft_wrap=True)
     if plan.search is not None:
@@ -66,9 +66,9 @@ def print_status(sweep: SweepFolder) -> None:
         console.print(table)
     for line in went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}]):
         console.print(line, soft_wrap=True)
-    if standing is None and plan.outcome in {Outcome.killed, Outcome.failed}:
+    if progress is None and plan.outcome in {Outcome.killed, Outcome.failed}:
         console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}")
-    if standing is not None and (left := left_words(standing)):
+    if progress is not None and (left := left_words(progress)):
         console.print(left)
 
 

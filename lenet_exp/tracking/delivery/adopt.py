@@ -17,7 +17,7 @@ from lenet_exp.folders.checkpoints import file_sha256, write_history
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import BestWeights, Delivered, DeliveredRun, History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.seal import broken
+from lenet_exp.folders.digests import digest_error
 from lenet_exp.tracking.models.logged import logged_model, read_record
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.trained.weights import save_weights, weights_digest
@@ -85,7 +85,7 @@ def _record(job: Job, run_id: str, store: Store) -> Record:
 
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(store.client.download_artifacts(run_id, "record.json", scratch))
-        record, reason = read_record(path), broken(read_json(path))
+        record, reason = read_record(path), digest_error(read_json(path))
     if reason is not None:
         raise ValueError(f"its record.json can't be read ({reason})")
     check_activation("its model", record.config.activation, str(job.config.activation["_target_"]))

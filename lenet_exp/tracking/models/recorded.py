@@ -17,7 +17,7 @@ from lenet_exp.files import read_json, user_path
 from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
 from lenet_exp.folders.records import Record, record_of
 from lenet_exp.folders.run_folder import RunFolder, run_id
-from lenet_exp.folders.seal import broken
+from lenet_exp.folders.digests import digest_error
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.models.champion import ALIAS, registered_name
 from lenet_exp.tracking.models.load import asking, find_champion
@@ -123,7 +123,7 @@ def _of_file(path: Path, name: str) -> Recorded:
         record = record_of(value)
     except Exception as e:  # whatever may stand in a file of that name
         raise UserError(f"{path}: no model file of lenet_exp with a record ({first_line(e)})") from e
-    changed = broken(value)
+    changed = digest_error(value)
     return Recorded(name, record, f"{path}: its record can't be believed ({changed})" if changed else "", [], weights)
 
 
@@ -180,7 +180,7 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> Recorded:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(client.download_artifacts(run.info.run_id, "record.json", scratch))
         try:
-            record, changed = read_record(path), broken(read_json(path))
+            record, changed = read_record(path), digest_error(read_json(path))
         except ValueError as e:
             changed = first_line(e)
     if changed is not None:

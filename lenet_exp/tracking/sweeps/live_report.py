@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lenet_exp.comparison.compare import Comparison, compare_so_far
-from lenet_exp.folders.standing import Standing
+from lenet_exp.folders.sweep_progress import SweepProgress
 from lenet_exp.reports.files.description import so_far
 from lenet_exp.reports.search_words import best_words, progress_words
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
@@ -41,40 +41,40 @@ class LiveReport:
         self._told: dict[str, float] = {}
         self._closed = False
 
-    def next(self, standing: Standing) -> Callable[[], None] | None:
+    def next(self, progress: SweepProgress) -> Callable[[], None] | None:
         """An action that uploads the state of the sweep; None if that was done a moment ago."""
         if self._closed or time.monotonic() - self._asked_at < TELL_SECONDS:
             return None
         self._asked_at = time.monotonic()
-        return partial(self._tell, standing)
+        return partial(self._tell, progress)
 
     def close(self) -> None:
         """From now on the end tells it."""
         self._closed = True
 
-    def _tell(self, standing: Standing) -> None:
-        self._delivery.attempt(self._what, partial(self._send, standing=standing), last=False)
+    def _tell(self, progress: SweepProgress) -> None:
+        self._delivery.attempt(self._what, partial(self._send, progress=progress), last=False)
 
-    def _send(self, store: Store, *, standing: Standing) -> None:
+    def _send(self, store: Store, *, progress: SweepProgress) -> None:
         from mlflow.entities import Metric
 
         run_id = self._delivery.parent
         if self._closed or run_id is None:
             return
-        values, now = counts(standing.plan, standing.results), time.time_ns() // 1_000_000
+        values, now = counts(progress.plan, progress.results), time.time_ns() // 1_000_000
         changed = {name: value for name, value in values.items() if self._told.get(name) != value}
-        log_metrics(store, run_id, [Metric(k, v, now, standing.plan.starts) for k, v in changed.items()])
+        log_metrics(store, run_id, [Metric(k, v, now, progress.plan.starts) for k, v in changed.items()])
         self._told = values
-        said = f"{time.strftime('%H:%M:%S')}: {progress_words(standing)}"
+        said = f"{time.strftime('%H:%M:%S')}: {progress_words(progress)}"
         tags = {"sweep_progress": said, SHOWN: LIVE}
-        tags |= {"sweep_best": best} if (best := best_words(standing.plan, standing.results)) else {}
-        self._compare(standing)
-        description = so_far(said, self._comparisons, links_of(store, standing.results))
+        tags |= {"sweep_best": best} if (best := best_words(progress.plan, progress.results)) else {}
+        self._compare(progress)
+        description = so_far(said, self._comparisons, links_of(store, progress.results))
         set_tags(store, run_id, tags | {"mlflow.note.content": description[:LONGEST]})
 
-    def _compare(self, standing: Standing) -> None:
+    def _compare(self, progress: SweepProgress) -> None:
         if time.monotonic() - self._compared_at < RESTS * self._compared_for:
             return
         start = time.monotonic()
-        self._comparisons = compare_so_far(standing.plan, standing.results)
+        self._comparisons = compare_so_far(progress.plan, progress.results)
         self._compared_at, self._compared_for = time.monotonic(), time.monotonic() - start

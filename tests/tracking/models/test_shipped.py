@@ -13,7 +13,7 @@ import torch
 from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import load_training_data
-from lenet_exp.folders.seal import broken
+from lenet_exp.folders.digests import digest_error
 from lenet_exp.tracking.models.champion import champion, crown
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
@@ -37,7 +37,7 @@ def test_its_record_is_that_of_its_weights_and_names_no_machine(dataset):
     assert (config.data_root, config.tracking.uri, config.model_path, record.host) == ("data", None, None, "")
     assert "/" not in "".join(record.data_files)
     # So any machine can train it again: the whole of it, `lenet-reproduce run=champion:mnist`, takes minutes.
-    assert broken(json.loads(load_weights(path)[1]["record"])) is None
+    assert digest_error(json.loads(load_weights(path)[1]["record"])) is None
     assert record.engine == "native"
     assert config.optimizer["lr"] == compose([f"experiment={record.command.rpartition('=')[2]}"]).optimizer["lr"]
 

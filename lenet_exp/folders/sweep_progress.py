@@ -27,7 +27,7 @@ OPEN = frozenset({Outcome.running, Outcome.not_started})
 
 
 @dataclass(frozen=True)
-class InTraining:
+class RunningJob:
     """A run that trains now.
 
     Attributes:
@@ -43,7 +43,7 @@ class InTraining:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepProgress:
     """How a sweep stands.
 
     Attributes:
@@ -60,7 +60,7 @@ class Standing:
 
     plan: SweepPlan
     results: Sequence[JobResult]
-    running: Sequence[InTraining]
+    running: Sequence[RunningJob]
     trained: int
     done: int
     left: int
@@ -123,7 +123,7 @@ def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
     return [(spent, budget) for spent, budget in found if budget]
 
 
-class Look:
+class SweepMonitor:
     """Looks at a sweep again and again.
 
     Args:
@@ -150,7 +150,7 @@ class Look:
         self._owners: dict[int, Owner | None] = {}
         self._asked_at = time.monotonic()
 
-    def __call__(self) -> Standing:
+    def progress(self) -> SweepProgress:
         """Raises:
         FileNotFoundError: it was never started.
         DamagedError: its folder can't be read.
@@ -179,7 +179,7 @@ class Look:
         self._active = now
         self._places = max(self._places, len(found))
         counted = self._done.values()
-        return Standing(
+        return SweepProgress(
             plan=plan,
             results=tuple(self._results),
             running=found,
@@ -216,7 +216,7 @@ class Look:
                 self._known.add(number)
         self._count(job, plan)
 
-    def _running(self, job: Job, plan: SweepPlan) -> InTraining | None:
+    def _running(self, job: Job, plan: SweepPlan) -> RunningJob | None:
         owner = self._owners.get(job.number)
         if self._asks and owner is None:
             owner = self._owners[job.number] = owner_of(job.folder.path)
@@ -228,7 +228,7 @@ class Look:
         self._count(job, plan)
         progress = job.folder.progress()
         best = progress.best.val_accuracy if progress.best is not None else None
-        return InTraining(job, progress.epochs, best, owner)
+        return RunningJob(job, progress.epochs, best, owner)
 
     def _count(self, job: Job, plan: SweepPlan) -> None:
         """Takes the epochs of its run into account."""

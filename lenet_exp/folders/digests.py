@@ -19,7 +19,7 @@ from lenet_exp.folders.stored import without_secrets
 AGAIN = "the run is trained again when it is asked for"
 
 
-def sealed(value: Any, history: Path) -> Any:
+def record_with_digests(value: Any, history: Path) -> Any:
     """The content of record.json: a record with the digest of its history and a digest of the whole."""
     return with_digest(value | {"history_digest": _history_digest(history)})
 
@@ -29,26 +29,26 @@ def with_digest(value: Any) -> Any:
     return value | {"digest": _digest(value, "digest")}
 
 
-def cleaned(value: Any) -> Any:
+def redacted(value: Any) -> Any:
     """Remove secrets (`without_secrets`), with a new digest if the old one was right."""
     clean = without_secrets(value)
     had_one = isinstance(value, dict) and value.get("digest") is not None
-    return with_digest(clean) if clean != value and had_one and broken(value) is None else clean
+    return with_digest(clean) if clean != value and had_one and digest_error(value) is None else clean
 
 
-def whole(value: Any) -> Any:
+def verified(value: Any) -> Any:
     """The value, if it is what its digest says; one without a digest is believed.
 
     Raises:
         ValueError: it is not.
     """
-    why = broken(value)
+    why = digest_error(value)
     if why is not None:
         raise ValueError(why)
     return value
 
 
-def unbroken(value: Any, record: Path) -> Any:
+def verified_with_history(value: Any, record: Path) -> Any:
     """The value of a record.json, if it and its history are what was written; None where it is gone meanwhile.
 
     Raises:
@@ -57,7 +57,7 @@ def unbroken(value: Any, record: Path) -> Any:
     """
     history = record.with_name("history.json")
     while isinstance(value, dict) and value.get("digest") is not None:
-        changed, other = broken(value), _other_history(value, history)
+        changed, other = digest_error(value), _other_history(value, history)
         if changed is None and other is None:
             return value
         again = read_json(record)  # another process may have begun the run anew
@@ -67,7 +67,7 @@ def unbroken(value: Any, record: Path) -> Any:
     return value
 
 
-def broken(value: Any) -> str | None:
+def digest_error(value: Any) -> str | None:
     """Why a value by itself can't be believed; None where it can."""
     if not isinstance(value, dict) or value.get("digest") in (None, _digest(value, "digest")):
         return None

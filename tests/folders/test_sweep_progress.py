@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from lenet_exp.folders.records import SweepPlan
-from lenet_exp.folders.standing import END_SECONDS, RUN_SECONDS, UPLOADS_BEGIN, Standing
+from lenet_exp.folders.sweep_progress import END_SECONDS, RUN_SECONDS, UPLOADS_BEGIN, SweepProgress
 
 
 def left(*, spent: float = 4.0, **known: object) -> float | None:
     """Of a sweep that started 100 s ago and has trained two epochs."""
     told = {"trained": 2, "done": 2, "left": 5, "seconds": 100.0} | known
-    return Standing(SweepPlan(created_ms=0), [], [], spent=spent, **told).seconds_left
+    return SweepProgress(SweepPlan(created_ms=0), [], [], spent=spent, **told).seconds_left
 
 
 def test_the_time_left_is_that_of_the_epochs_whatever_the_start_took():

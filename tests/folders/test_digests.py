@@ -13,7 +13,7 @@ from lenet_exp.config.plain import read_as
 from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.records import History, Outcome
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.seal import unbroken
+from lenet_exp.folders.digests import verified_with_history
 from lenet_exp.training.lane import Best
 from tests.tools.records import a_record
 
@@ -72,7 +72,7 @@ def test_a_record_without_a_digest_is_believed(folder):
 def test_a_run_that_another_process_begins_anew_meanwhile_is_no_damage(folder):
     value = held(folder)
     folder.start(BEGUN)  # after record.json was read, and before history.json is
-    assert unbroken(value, folder.path / "record.json") is None
+    assert verified_with_history(value, folder.path / "record.json") is None
 
 
 def test_damaged_weights_make_the_result_one_that_is_trained_again(folder, caplog):
