@@ -68,7 +68,7 @@ BREAKS = {
     "once": Break(
         promise=ONCE,
         file="lenet_exp/runs/run.py",
-        old="earlier, record = folder.begun(), folder.whole_result()",
+        old="earlier, record = folder.begun(), folder.checked_result()",
         new="earlier, record = None, None",
         tests="tests/runs/test_run.py -k returned",
     ),
@@ -110,7 +110,7 @@ BREAKS = {
     "tidy": Break(
         promise=COMMITTED,
         file="lenet_exp/folders/run_folder.py",
-        old="        if self.untidy():\n",
+        old="        if self.needs_cleanup():\n",
         new="        if False:\n",
         tests="tests/folders/test_run_folder.py",
     ),
@@ -180,7 +180,7 @@ BREAKS = {
     "delivered": Break(  # that it was delivered is not remembered
         promise=AWAY,
         file="lenet_exp/tracking/delivery/deliver.py",
-        old="    folder.set_delivered(delivered.having(entry))\n    return entry.run_id",
+        old="    folder.set_delivered(delivered.with_run(entry))\n    return entry.run_id",
         new="    return entry.run_id",
         tests=DELIVER,
     ),

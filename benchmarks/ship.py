@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from benchmarks.results import EXPERIMENT
 from lenet_exp.api import compose
-from lenet_exp.folders.records import record_json
+from lenet_exp.folders.records import record_to_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.digests import with_digest
 from lenet_exp.outputs import outputs_dir
@@ -46,7 +46,7 @@ def main() -> None:
         source = record.config.dataset.folder
         record = replace(record, data_source=source, host="", command=f"experiment={recipe}")
         SHIPPED.mkdir(exist_ok=True)
-        kept = with_digest(record_json(record))
+        kept = with_digest(record_to_json(record))
         save_weights(SHIPPED / f"{dataset}.safetensors", weights, {"record": json.dumps(kept)})
         logging.info("%s: %s, seed %s, %.4f", dataset, recipe, record.config.seed, record.best_val_accuracy)
 

@@ -17,7 +17,7 @@ from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, StoreError, UserError
-from lenet_exp.folders.records import record_json
+from lenet_exp.folders.records import record_to_json
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.trained.weights import load_weights, weights_digest
 from tests.tools.stores import client
@@ -47,7 +47,7 @@ def test_train_takes_overrides_a_dict_or_a_configuration(store):
     assert result.best_val_accuracy == result.value == result.record.best_val_accuracy > 0.5
     assert (result.best_epoch, result.seconds) == (1, result.record.seconds)
     assert result.folder.parent == store / "runs"
-    assert json.loads((result.folder / "record.json").read_text()) == record_json(result.record)
+    assert json.loads((result.folder / "record.json").read_text()) == record_to_json(result.record)
     assert not result.repeated
     assert (repr(result), repr(result).count("\n")) == (str(result), 0)
     assert f"{result.value:.2%}" in repr(result)

@@ -55,7 +55,7 @@ class Job(Stored):
         return RunFolder(self.outputs / "runs" / self.run)
 
 
-def job_of(value: Any, outputs: Path) -> Job:
+def job_from_json(value: Any, outputs: Path) -> Job:
     """The job that a line of jobs.jsonl holds, in this outputs folder.
 
     Raises:
@@ -66,6 +66,6 @@ def job_of(value: Any, outputs: Path) -> Job:
     return replace(job, outputs=outputs)
 
 
-def job_json(job: Job) -> Any:
+def job_to_json(job: Job) -> Any:
     """As a line of jobs.jsonl holds it."""
     return with_digest(without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"}))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import user_path
-from lenet_exp.folders.records import Record, record_json
+from lenet_exp.folders.records import Record, record_to_json
 from lenet_exp.training.trained.weights import save_weights
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ModelFile:
     def replace(self, weights: dict[str, Tensor], record: Record) -> Path:
         """Writes the new best model, then removes this run's earlier one."""
         path = self.folder / f"{self._prefix}_epoch{record.best_epoch}_acc{record.best_val_accuracy:.4f}{self._suffix}"
-        save_weights(path, weights, {"record": json.dumps(record_json(record))})
+        save_weights(path, weights, {"record": json.dumps(record_to_json(record))})
         for old in self.folder.glob(f"{self._prefix}_epoch*_acc*{self._suffix}"):
             if old != path:
                 old.unlink()

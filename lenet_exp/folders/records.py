@@ -109,7 +109,7 @@ class Record(Stored):
         """The engine that executed its steps; torch in records that name none."""
         return str(self.execution.get("engine", EngineName.torch))
 
-    def executed_otherwise(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
+    def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
         """Both values, by name, of everything that the bits depend on and that differs from the other record.
 
         If it is empty, one run can resume where the other stopped. A property that only one of them has, because an
@@ -120,7 +120,7 @@ class Record(Stored):
             return {"engine": (mine["engine"], theirs["engine"])}
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])}
 
-    def does_not_know(self, other: Record) -> list[str]:
+    def missing_properties(self, other: Record) -> list[str]:
         """The names of properties that the other's bits depend on and that this older record lacks."""
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         return [key for key in theirs if key not in mine]
@@ -238,10 +238,10 @@ class Delivered(Stored):
 
     mlflow_runs: list[DeliveredRun] = field(default_factory=list)
 
-    def of(self, store: str) -> DeliveredRun | None:
+    def run_in(self, store: str) -> DeliveredRun | None:
         return next((run for run in self.mlflow_runs if run.store == store), None)
 
-    def having(self, run: DeliveredRun) -> Delivered:
+    def with_run(self, run: DeliveredRun) -> Delivered:
         """With this entry for its store."""
         return replace(self, mlflow_runs=[*self.without(run.store).mlflow_runs, run])
 
@@ -286,7 +286,7 @@ class SearchPlan(Stored):
     front: list[int] = field(default_factory=list)
     ended_by: str = ""
 
-    def going_on(self, had: SearchPlan | None) -> SearchPlan:
+    def resumed_from(self, had: SearchPlan | None) -> SearchPlan:
         """With these budgets, as far as the same search was before: until it has read its study, that is known."""
         if had is None:
             return self
@@ -342,19 +342,19 @@ class SweepPlan(Stored):
     counted: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def in_words(differing: dict[str, tuple[str | int, str | int]]) -> str:
-    """Describe the result of `Record.executed_otherwise`: `num_threads=1 (now 2)`."""
+def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> str:
+    """Describe the result of `Record.execution_differences`: `num_threads=1 (now 2)`."""
     return ", ".join(f"{key}={was or 'none'} (now {now or 'none'})" for key, (was, now) in differing.items())
 
 
-def record_of(value: Any) -> Record:
+def record_from_json(value: Any) -> Record:
     """Raises:
     ValueError: it is no record.
     """
     return read_as(Record, redacted(value))
 
 
-def record_json(record: Record) -> Any:
+def record_to_json(record: Record) -> Any:
     """A run that has not ended has no conclusion."""
     value = without_secrets(to_json(record))
     return value if record.outcome is not None else {k: v for k, v in value.items() if k not in CONCLUSION}

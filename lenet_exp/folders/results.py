@@ -14,7 +14,7 @@ from lenet_exp.folders.records import RESULTS, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 
-COME_TO = RESULTS | {Outcome.pruned}  # what "trained before" is said of
+REUSED = RESULTS | {Outcome.pruned}  # what "trained before" is said of
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,9 +122,9 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
     elif running:
         outcome, reason = Outcome.running, ""
     else:
-        outcome, reason = Outcome.not_started, job.folder.lost_record() or "the sweep ended before"
+        outcome, reason = Outcome.not_started, job.folder.record_damage() or "the sweep ended before"
     earlier = record is not None and record.outcome is outcome and record.ended_ms < since_ms
-    return JobResult(job, outcome, reason, record, (earlier and outcome in COME_TO) or again, earlier)
+    return JobResult(job, outcome, reason, record, (earlier and outcome in REUSED) or again, earlier)
 
 
 def best_of(results: Sequence[JobResult]) -> JobResult | None:
@@ -133,7 +133,7 @@ def best_of(results: Sequence[JobResult]) -> JobResult | None:
     return max(finished, key=lambda r: r.value, default=None)
 
 
-def ended(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:
+def outcome_line(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:
     """The outcome of a job, and a line about it for the terminal."""
     record = job.folder.record()
     if error is not None:
@@ -148,7 +148,7 @@ def ended(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:
     return Outcome.finished, f"{record.best_val_accuracy:.2%} in epoch {record.best_epoch}, {how}"
 
 
-def give_up(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
+def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
     """Concludes a run whose process died; whether there was one. The caller owns the folder."""
     begun = folder.begun()
     if begun is None or folder.record() is not None:

@@ -38,8 +38,8 @@ from lenet_exp.folders.records import (
     Progress,
     Record,
     TestResult,
-    record_json,
-    record_of,
+    record_to_json,
+    record_from_json,
 )
 from lenet_exp.folders.digests import AGAIN, record_with_digests, verified_with_history, verified, with_digest
 from lenet_exp.folders.stored import from_stored, to_json
@@ -101,19 +101,19 @@ class RunFolder:
                 remove(old)
         if abandoned:
             write_json(self.path / "abandoned.json", [to_json(run) for run in abandoned])
-        write_json(self.path / "job.json", with_digest(record_json(begun)))
+        write_json(self.path / "job.json", with_digest(record_to_json(begun)))
         return Checkpoints(self.path)
 
-    def go_on(self) -> Checkpoints:
+    def resume(self) -> Checkpoints:
         """Takes back the end of a run that was killed or failed."""
         record = self.path / "record.json"
         ended = self.record()
         if not (self.path / "job.json").exists() and ended is not None:
-            write_json(self.path / "job.json", with_digest(record_json(ended)))
+            write_json(self.path / "job.json", with_digest(record_to_json(ended)))
         record.unlink(missing_ok=True)
         return Checkpoints(self.path)
 
-    def keep_picture(self, name: str, png: bytes) -> None:
+    def save_picture(self, name: str, png: bytes) -> None:
         """Keeps `<name>.png`: it is drawn where the data are, and delivered elsewhere."""
         write_atomic(self.path / f"{name}.png", png)
 
@@ -123,7 +123,8 @@ class RunFolder:
 
     def begun(self) -> Record | None:
         """The record that the current attempt began with; None if there is no run."""
-        return read_or_none(self.path / "job.json", lambda value: record_of(verified(value)), AGAIN) or self.record()
+        started = read_or_none(self.path / "job.json", lambda value: record_from_json(verified(value)), AGAIN)
+        return started or self.record()
 
     def history(self) -> History:
         """The epochs in checkpoints; empty if there are none."""
@@ -158,30 +159,30 @@ class RunFolder:
     def finish(self, record: Record) -> Record:
         """Ends the run: after this it counts as what `record.outcome` says. The record as it is kept."""
         rewrite_history(self.path)  # as this release writes it, so that its digest stays
-        value = record_with_digests(record_json(record), self.path / "history.json")
+        value = record_with_digests(record_to_json(record), self.path / "history.json")
         write_json(self.path / "record.json", value)
-        self.tidy()
-        return record_of(value)
+        self.clean_up()
+        return record_from_json(value)
 
-    def untidy(self) -> bool:
+    def needs_cleanup(self) -> bool:
         """Whether it has a result, but its process died before it had removed what is not needed any more."""
         return (self.path / "job.json").exists() and self.result() is not None
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """Removes the commits of a run that has a result."""
-        if self.untidy():
+        if self.needs_cleanup():
             Checkpoints(self.path).clean()
             (self.path / "job.json").unlink()  # last, since it says that there is something to do
 
     def record(self) -> Record | None:
         """None where there is none, or where it is damaged or was changed, which is said."""
         try:
-            return self.whole_record()
+            return self.checked_record()
         except DamagedError as e:
             say(e)
             return None
 
-    def whole_record(self) -> Record | None:
+    def checked_record(self) -> Record | None:
         """None where there is none.
 
         Raises:
@@ -198,7 +199,7 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 os.listdir(self.path)  # opening a folder is what brings its cached names up to date (close-to-open)
 
-    def lost_record(self) -> str | None:
+    def record_damage(self) -> str | None:
         """Why a run that had ended has no record any more; None where that is not so."""
         return "its record is damaged" if (self.path / "record.json").exists() and self.record() is None else None
 
@@ -212,7 +213,7 @@ class RunFolder:
         error = self._weights_error()
         return None if error is None else str(error).rpartition(";")[0]
 
-    def whole_result(self) -> Record | None:
+    def checked_result(self) -> Record | None:
         """The result, unless the file of its best weights is corrupt, which is logged. The file may be missing."""
         result = self.result()
         error = self._weights_error() if result is not None else None
@@ -239,7 +240,7 @@ class RunFolder:
         result = self.result() if kept else None
         return kept.accuracy if kept and result and kept.weights_digest == result.weights_digest else None
 
-    def keep_test(self, result: TestResult) -> None:
+    def save_test_result(self, result: TestResult) -> None:
         """Keeps the test result of a finished run.
 
         Raises:
@@ -256,7 +257,7 @@ class RunFolder:
     def set_delivered(self, delivered: Delivered) -> None:
         write_json(self.path / DELIVERED, to_json(delivered))
 
-    def has_no_points(self) -> bool:
+    def has_no_metrics(self) -> bool:
         """Whether MLflow has none of its points yet, so that a new start would draw none twice."""
         return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
@@ -282,7 +283,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _record(path: Path, *stamps: object) -> Record | None:
     def of(value: Any) -> Record | None:
         value = verified_with_history(value, path)
-        return None if value is None else record_of(value)
+        return None if value is None else record_from_json(value)
 
     return read(path, of, AGAIN)
 

@@ -26,7 +26,7 @@ from typing import Any
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damaged, read, read_or_none, say
-from lenet_exp.folders.job import Job, job_json, job_of
+from lenet_exp.folders.job import Job, job_to_json, job_from_json
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.digests import verified, with_digest
@@ -129,11 +129,11 @@ class SweepFolder:
         """
         self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=_now_ms())
 
-    def told(self, store: str) -> None:
+    def mark_reported(self, store: str) -> None:
         """A store knows how it ended."""
         self.save(untold=[name for name in self.started().untold if name != store])
 
-    def to_tell(self, store: str) -> None:
+    def mark_unreported(self, store: str) -> None:
         """A store has to be told how it ended; kept before anything else happens there."""
         untold = self.started().untold
         if store not in untold:
@@ -216,7 +216,7 @@ class SweepFolder:
 
     def _job(self, line: str | bytes) -> Job:
         try:
-            return job_of(from_json(line), self.outputs)
+            return job_from_json(from_json(line), self.outputs)
         except (ValueError, RecursionError) as e:
             raise self._damaged(first_line(e)) from e
 
@@ -254,7 +254,7 @@ def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
 
 
 def _line(job: Job) -> bytes:
-    return json.dumps(job_json(job)).encode() + b"\n"
+    return json.dumps(job_to_json(job)).encode() + b"\n"
 
 
 def _plan(value: Any) -> SweepPlan:

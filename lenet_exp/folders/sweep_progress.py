@@ -13,7 +13,7 @@ from lenet_exp.config.schema import Config, Models
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner, owner_of
 from lenet_exp.folders.records import Outcome, Record, SearchPlan, SweepPlan
-from lenet_exp.folders.results import COME_TO, JobResult, job_result
+from lenet_exp.folders.results import REUSED, JobResult, job_result
 from lenet_exp.folders.sweep_folder import SweepFolder
 
 OWNER_SECONDS = 10.0  # between two questions who owns a run: on a network file system it is asked by making a file
@@ -200,7 +200,7 @@ class SweepMonitor:
         record = job.folder.record()
         if record is not None and _stays(record, plan):
             earlier = record.ended_ms < plan.started_ms
-            repeated = (earlier and record.outcome in COME_TO) or again
+            repeated = (earlier and record.outcome in REUSED) or again
             return JobResult(job, record.outcome or Outcome.running, record.reason, record, repeated, earlier)
         return JobResult(job, Outcome.not_started, "", None, again)
 

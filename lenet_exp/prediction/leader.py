@@ -187,7 +187,7 @@ def _score(config: PredictConfig, side: _Side, device: torch.device, only_its_da
         tested.append(_Tested(record, score, logged))
         kept = TestResult(accuracy=score.accuracy, data_digest=score.data_digest, weights_digest=record.weights_digest)
         try:
-            folder.keep_test(kept)
+            folder.save_test_result(kept)
         except OSError as e:
             log.warning("%s: the test result can't be kept (%s); tables will lack it", folder.path, e.strerror)
         print(printable(_line(tested[-1], with_split=side.group.splits > 1)))

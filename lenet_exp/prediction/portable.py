@@ -25,7 +25,7 @@ from torch import Tensor
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
 from lenet_exp.files import DISK_ERRORS, write_atomic
-from lenet_exp.folders.records import record_json
+from lenet_exp.folders.records import record_to_json
 from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.trained.ancestor import ACTIVATIONS
@@ -116,7 +116,7 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     known = {name: str(getattr(model.record, name)) for name in FACTS if getattr(model.record, name) is not None}
     about = {"dataset": model.record.dataset, "activation": option_name(config.activation)}
     about["class_names"] = json.dumps(config.dataset.class_names)
-    return facts | about | known | {"record": json.dumps(record_json(model.record))}
+    return facts | about | known | {"record": json.dumps(record_to_json(model.record))}
 
 
 def _target(model: TrainedModel) -> str | None:

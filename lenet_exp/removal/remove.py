@@ -86,7 +86,7 @@ def _leave_sweeps(plan: Plan, change: Changes) -> None:
         folder = RunFolder(plan.runs / run)
         with folder.delivery_lock():
             delivered = folder.delivered()
-            entry = delivered.of(change.store.name)
+            entry = delivered.run_in(change.store.name)
             if entry is not None and change.removed & {*entry.sweeps}:
                 sweeps = [sweep for sweep in entry.sweeps if sweep not in change.removed]
-                folder.set_delivered(delivered.having(replace(entry, sweeps=sweeps)))
+                folder.set_delivered(delivered.with_run(replace(entry, sweeps=sweeps)))

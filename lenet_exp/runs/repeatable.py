@@ -15,7 +15,7 @@ from lenet_exp.config.schema import Config, EngineName, Models
 from lenet_exp.data.images import TrainingData, data_digests, load_training_data
 from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.records import Record, in_words
+from lenet_exp.folders.records import Record, describe_differences
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.runs.answer import Answer, differs, not_comparable
 from lenet_exp.runs.begin import begin
@@ -139,7 +139,7 @@ def _what_differs(record: Record, here: Record) -> str:
     files = [name for name, digest in record.data_files.items() if here.data_files.get(name, digest) != digest]
     if files:
         log.info("data files: others here, with the same images and labels (%s)", ", ".join(files))
-    other, unknown = record.executed_otherwise(here), record.does_not_know(here)
-    reasons = [f"trained with {in_words(other)}"] if other else []
+    other, unknown = record.execution_differences(here), record.missing_properties(here)
+    reasons = [f"trained with {describe_differences(other)}"] if other else []
     reasons += [f"its record, of an older release, does not tell {', '.join(unknown)}"] if unknown else []
     return "; ".join(reasons)

@@ -17,7 +17,7 @@ from lenet_exp.errors import DataError
 from lenet_exp.folders.checkpoints import Checkpoints
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Record, in_words
+from lenet_exp.folders.records import Record, describe_differences
 from lenet_exp.folders.results import RunResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.machine import cpu_count, versions
@@ -102,11 +102,11 @@ def run(
     with folder.claim():
         if not forced_ms:
             delivery.adopt(job)
-        earlier, record = folder.begun(), folder.whole_result()
+        earlier, record = folder.begun(), folder.checked_result()
         if earlier is not None and earlier.created_ms < forced_ms:
             earlier = record = None
         if record is not None:
-            folder.tidy()
+            folder.clean_up()
             weights = folder.best_weights()
             if model_file is not None and weights is not None:
                 model_file.replace(weights, record)
@@ -159,7 +159,7 @@ def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int
         if can and earlier.engine in set(EngineName):
             began = EngineName(earlier.engine)
             here = describe_execution(replace(job.config, engine=began, num_threads=threads), device)
-            if not earlier.executed_otherwise(replace(earlier, execution=here, versions=versions())):
+            if not earlier.execution_differences(replace(earlier, execution=here, versions=versions())):
                 return Chosen(began, "it began the run")
     choose_engine(job.executed)
     return Chosen(job.engine, job.engine_why)
@@ -198,14 +198,15 @@ def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -
     """Goes on where an earlier try stopped, if the bits will be the same; otherwise starts over."""
     if earlier is None:
         return new, folder.start(new)
-    other = earlier.executed_otherwise(new)
+    other = earlier.execution_differences(new)
     if not other:
-        checkpoints = folder.go_on()
+        checkpoints = folder.resume()
         if checkpoints.restore(lane):
             log.info("%s: goes on in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
             return earlier.begun, checkpoints
-        if folder.has_no_points():
+        if folder.has_no_metrics():
             return earlier.begun, checkpoints
     else:
-        log.info("%s: was begun with %s; it starts over, since its bits would differ", new.name, in_words(other))
+        was = describe_differences(other)
+        log.info("%s: was begun with %s; it starts over, since its bits would differ", new.name, was)
     return new, folder.start(new)

@@ -100,7 +100,7 @@ class Training:
             log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))
             return
         if picture is not None:
-            self.folder.keep_picture("mistakes", picture)
+            self.folder.save_picture("mistakes", picture)
 
     def _epochs(self) -> tuple[Outcome, str]:
         """Outcome and, where it did not finish, the reason."""

@@ -187,7 +187,7 @@ class SearchRun:
 
     def _has_to_train(self, job: Job) -> bool:
         """Whether a job has to be trained; one whose result is there is told at once."""
-        if job.folder.whole_result() is not None:
+        if job.folder.checked_result() is not None:
             self._answer(job, *self._outcome(job))
             return False
         if job.run in self._flying:

@@ -37,7 +37,7 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
         sweep: None for a run alone.
     """
     unique = {job.run: job for job in jobs}
-    todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.whole_result() is None}
+    todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}
     begun = sum(bool(job.folder.history().epochs) for job in todo.values())
     outputs = jobs[0].outputs
     goes_on = " (goes on)" if sweep is not None and sweep.kept_plan() else ""

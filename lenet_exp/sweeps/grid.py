@@ -93,7 +93,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
         print(*estimate_lines(plan.sweep, plan.jobs, plan.config), sep="\n")
         return
     check_outputs(plan.sweep.outputs)
-    if plan.config.sweep.force or any(job.folder.whole_result() is None for job in plan.jobs):
+    if plan.config.sweep.force or any(job.folder.checked_result() is None for job in plan.jobs):
         launching.check(plan.jobs)
     if plan.config.sweep.detach:
         detach(launching.launcher(plan.sweep, plan.config)[0], plan.sweep, plan.jobs, plan.config, plan.request)

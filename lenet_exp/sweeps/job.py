@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.results import ended
+from lenet_exp.folders.results import outcome_line
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.runs.run import run
@@ -75,7 +75,7 @@ def run_job(
     finally:
         if is_over:
             sweep.end_job(job.number, error)
-            _, line = ended(job, error, sweep.started().started_ms)
+            _, line = outcome_line(job, error, sweep.started().started_ms)
             log.info("%s: %s", job.name, line)
     return result.value
 

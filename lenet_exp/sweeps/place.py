@@ -11,7 +11,7 @@ from lenet_exp.errors import ConfigError, DataError
 from lenet_exp.executors.host import Carried, Host
 from lenet_exp.executors.slurm.messages import Desk, PlacePlan
 from lenet_exp.executors.slurm.place import Place, place_name
-from lenet_exp.folders.job import Job, job_of
+from lenet_exp.folders.job import Job, job_from_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.workers import work_elsewhere
 from lenet_exp.training.native.library import kernels
@@ -38,7 +38,7 @@ def serve(sweep: SweepFolder) -> bool:
 
 def _serve(sweep: SweepFolder, desk: Desk, plan: PlacePlan) -> bool:
     task, prepare = work_elsewhere(sweep, plan.work)
-    like = [job_of(value, sweep.outputs) for value in plan.work.like]
+    like = [job_from_json(value, sweep.outputs) for value in plan.work.like]
     probe = (sweep.path / plan.probe, plan.probe)
     host = Host(
         Carried(

@@ -13,7 +13,7 @@ from lenet_exp.folders.damage import say
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
-from lenet_exp.folders.results import give_up, job_results
+from lenet_exp.folders.results import conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.stores import Stores
@@ -125,7 +125,7 @@ def end_dead_run(folder: RunFolder) -> bool:
     if folder.begun() is None or folder.record() is not None or owner_of(folder.path) is not None:
         return False
     with folder.claim():
-        return give_up(folder, Outcome.killed, "its process died")
+        return conclude_dead_run(folder, Outcome.killed, "its process died")
 
 
 def _looks_running(folder: RunFolder) -> bool:

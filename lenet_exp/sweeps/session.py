@@ -22,7 +22,7 @@ from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome, SearchPlan
-from lenet_exp.folders.results import JobResult, give_up, job_results
+from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.machine import versions
@@ -85,7 +85,7 @@ class Session:
         forced_ms = self.sweep.started().forced_ms
         found: dict[str, Job] = {}
         for job in self.jobs:
-            record = job.folder.whole_result()
+            record = job.folder.checked_result()
             if record is None or record.created_ms < forced_ms or _lacks_model_file(job):
                 found.setdefault(job.run, job)
         return list(found.values())
@@ -98,7 +98,7 @@ class Session:
             record = job.folder.record()
             if record is not None and record.outcome is Outcome.killed:  # stopped by its time limit
                 job.folder.finish(replace(record, outcome=Outcome.failed, reason=reason))
-            elif record is None and not give_up(job.folder, Outcome.failed, reason):
+            elif record is None and not conclude_dead_run(job.folder, Outcome.failed, reason):
                 error = reason
         self.sweep.end_job(number, error)
 
@@ -208,7 +208,7 @@ def sweep_session(
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
         had = kept.search if kept is not None else None
         sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(request, config, again=again, had=had))
-        sweep.to_tell(delivery.name)
+        sweep.mark_unreported(delivery.name)
         delivery.under(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
         start, outcome, stopped_by, all_finished = time.perf_counter(), Outcome.killed, "", False
@@ -234,7 +234,7 @@ def sweep_session(
 def _begin(session: Session, again: bool) -> None:
     if session.delivery.store is not None:
         session.delivery.adopt_all(session.jobs)
-    found = {job.number: record for job in session.jobs if (record := job.folder.whole_result()) is not None}
+    found = {job.number: record for job in session.jobs if (record := job.folder.checked_result()) is not None}
     done = [job for job in session.jobs if job.number in found]
     now = versions()["torch"]
     plan = session.sweep.started()
@@ -248,9 +248,9 @@ def _begin(session: Session, again: bool) -> None:
         what = "search" + (f", {begun_words(session.jobs)} so far" if session.jobs else "")
     log.info("%s%s%s; outputs in %s", what, had, goes_on, session.sweep.outputs)
     for job in {job.run: job for job in done}.values():
-        if job.folder.untidy():
+        if job.folder.needs_cleanup():
             with job.folder.claim():
-                job.folder.tidy()
+                job.folder.clean_up()
         session.earlier.append(job.folder)
 
 
@@ -273,7 +273,7 @@ def kept_of(request: SweepRequest, config: Config, *, again: bool, had: SearchPl
     confirms = config.sweep.confirms and find_sweep(config.sweep.confirms).id
     kept |= {"confirms": confirms, "points": config.sweep.points, "directory": str(Path.cwd())}
     kept |= {"command": request.command, "overrides": request.overrides, "swept": request.swept}
-    return kept | ({"search": request.search.going_on(had)} if request.search is not None else {})
+    return kept | ({"search": request.search.resumed_from(had)} if request.search is not None else {})
 
 
 def _name_the_old(request: SweepRequest, experiment: str, new: SweepFolder) -> None:

@@ -119,7 +119,7 @@ class Sync:
                 and is_whole(store, known, plan)
             ):
                 return known
-            sweep.to_tell(store.name)
+            sweep.mark_unreported(store.name)
             return open_parent(store, sweep, config)
 
         delivery.know([job.folder for job in runs.values()])
@@ -134,7 +134,7 @@ class Sync:
         untold = delivery.name in sweep.started().untold
         if not untold and self.delivered == before:
             return
-        sweep.to_tell(delivery.name)
+        sweep.mark_unreported(delivery.name)
         delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
         self.delivered += Amount(sweeps=int(untold and delivery.name not in sweep.started().untold))
         comparisons = compare_sweep(sweep, results)
@@ -159,6 +159,6 @@ class Sync:
     def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
         if folder.begun() is None or owner_of(folder.path) is not None:  # not started; of another sweep, or a lone one
             return
-        before = folder.delivered().of(delivery.name)
+        before = folder.delivered().run_in(delivery.name)
         delivery.send(folder, model=model)
-        self.delivered += gained(before, folder.delivered().of(delivery.name))
+        self.delivered += gained(before, folder.delivered().run_in(delivery.name))

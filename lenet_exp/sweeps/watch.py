@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from lenet_exp.folders.job import Job
-from lenet_exp.folders.results import ended
+from lenet_exp.folders.results import outcome_line
 from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
@@ -86,7 +86,7 @@ class Watch:
                 continue
             self._told.add(number)
             job = self._jobs[number]
-            _, line = ended(job, self._sweep.error(number), self._sweep.started().started_ms)
+            _, line = outcome_line(job, self._sweep.error(number), self._sweep.started().started_ms)
             log.info("%s: %s", job.name, line)
             if job.folder.record() is not None and not self._stop.is_set():
                 self._beside.send(job.folder)

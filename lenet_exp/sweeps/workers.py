@@ -12,7 +12,7 @@ from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import SharedSet, share, use_shared
 from lenet_exp.executors.executor import Ask, Elsewhere, Report, Work
-from lenet_exp.folders.job import Job, job_json
+from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
 from lenet_exp.tracking.delivery.store_delivery import LeftToOthers
@@ -45,7 +45,7 @@ def work_of(
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
-        elsewhere=Elsewhere(list(map(hide_password, sys.argv)), dict(environment), [job_json(job) for job in like]),
+        elsewhere=Elsewhere(list(map(hide_password, sys.argv)), dict(environment), [job_to_json(job) for job in like]),
     )
 
 

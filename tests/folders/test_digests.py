@@ -50,8 +50,8 @@ def edit(folder: RunFolder, name: str, **values: object) -> None:
 )
 def test_an_edit_is_noticed_and_said_once(folder, caplog, name, values):
     edit(folder, name, **values)
-    assert [folder.record(), folder.result(), folder.begun(), folder.whole_result()] == [None] * 4
-    assert folder.lost_record() is not None
+    assert [folder.record(), folder.result(), folder.begun(), folder.checked_result()] == [None] * 4
+    assert folder.record_damage() is not None
     assert len([line for line in caplog.messages if f"{folder.path / name} is damaged" in line]) == 1
 
 
@@ -79,10 +79,10 @@ def test_damaged_weights_make_the_result_one_that_is_trained_again(folder, caplo
     best = folder.path / "best-2.safetensors"
     best.write_bytes(best.read_bytes()[:-1] + b"x")
     assert folder.result() == RECORD
-    assert folder.whole_result() is None
+    assert folder.checked_result() is None
     assert f"{best} is damaged" in caplog.text
     best.unlink()
-    assert folder.whole_result() == RECORD
+    assert folder.checked_result() == RECORD
 
 
 def test_a_history_as_an_older_release_wrote_it_is_written_anew_before_it_gets_its_digest(folder):

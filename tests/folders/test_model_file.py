@@ -14,7 +14,7 @@ from lenet_exp.api import load, train
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Outcome, Record, record_json, record_of
+from lenet_exp.folders.records import Outcome, Record, record_to_json, record_from_json
 from lenet_exp.folders.results import RunResult
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.evaluate import evaluate
@@ -45,7 +45,7 @@ def test_each_improvement_replaces_the_runs_own_file_and_no_other(tmp_path):
         assert names(tmp_path) == sorted([theirs.name, "notes.txt", path.name])
         weights, metadata = load_weights(path)
         assert torch.equal(weights["w"], WEIGHTS["w"])
-        assert record_of(json.loads(metadata["record"])) == record
+        assert record_from_json(json.loads(metadata["record"])) == record
 
 
 def test_a_path_that_can_be_no_folder_is_one_line(tmp_path):
@@ -77,7 +77,7 @@ def test_a_run_leaves_one_file_of_its_best_epoch_with_its_record(trained):
     accuracy = f"acc{best.best_val_accuracy:.4f}"
     assert file.name == f"digits_epoch{best.best_epoch}_{accuracy}_{result.folder.name[:8]}.safetensors"
     record = json.loads(load_weights(file)[1]["record"])
-    assert record == record_json(best) == json.loads((result.folder / "record.json").read_text())
+    assert record == record_to_json(best) == json.loads((result.folder / "record.json").read_text())
     assert record["outcome"] == "finished"
 
 

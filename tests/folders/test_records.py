@@ -16,16 +16,16 @@ from lenet_exp.folders.records import (
     History,
     Outcome,
     SweepPlan,
-    record_json,
-    record_of,
+    record_to_json,
+    record_from_json,
 )
 from lenet_exp.folders.stored import to_json
 from tests.tools.records import a_record
 
 OLD = Path(__file__).resolve().parents[1] / "upgrade" / "release_0.1"
 FILES = {
-    "job.json": (record_of, record_json),
-    "record.json": (record_of, record_json),
+    "job.json": (record_from_json, record_to_json),
+    "record.json": (record_from_json, record_to_json),
     "history.json": (partial(read_as, History), to_json),
     "delivered.json": (partial(read_as, Delivered), to_json),
     "sweep.json": (partial(read_as, SweepPlan), to_json),
@@ -64,14 +64,14 @@ def test_what_is_no_record_is_a_value_error(name, value):
 
 def test_an_outcome_that_this_release_does_not_know_is_a_value_error():
     with pytest.raises(ValueError, match="lost in space"):
-        record_of(held("record.json") | {"outcome": "lost in space"})
+        record_from_json(held("record.json") | {"outcome": "lost in space"})
 
 
 def test_a_run_that_has_not_ended_is_written_without_a_conclusion():
-    ended = record_of(held("record.json"))
-    assert set(record_json(ended)) >= CONCLUSION
-    assert not set(record_json(ended.begun)) & CONCLUSION
-    assert record_of(record_json(ended.begun)) == ended.begun
+    ended = record_from_json(held("record.json"))
+    assert set(record_to_json(ended)) >= CONCLUSION
+    assert not set(record_to_json(ended.begun)) & CONCLUSION
+    assert record_from_json(record_to_json(ended.begun)) == ended.begun
 
 
 def test_outcomes_are_their_words():
@@ -82,13 +82,13 @@ def test_outcomes_are_their_words():
 def test_bits_are_the_same_under_an_equal_execution_and_what_only_one_of_them_knows_counts_as_equal():
     one = a_record(execution={"device": "cpu", "num_threads": 1}, versions={"torch": "2"})
     newer = replace(one, execution=one.execution | {"cpu_capability": "AVX2", "engine": "torch", "environment": ""})
-    assert one.executed_otherwise(newer) == newer.executed_otherwise(one) == {}
-    assert one.does_not_know(newer) == ["cpu_capability", "environment"]
-    assert newer.does_not_know(one) == []
+    assert one.execution_differences(newer) == newer.execution_differences(one) == {}
+    assert one.missing_properties(newer) == ["cpu_capability", "environment"]
+    assert newer.missing_properties(one) == []
 
     def other(**execution):
-        return newer.executed_otherwise(replace(newer, execution=newer.execution | execution))
+        return newer.execution_differences(replace(newer, execution=newer.execution | execution))
 
     assert other(num_threads=2) == {"num_threads": (1, 2)}
     assert other(engine="abacus", num_threads=2) == {"engine": ("torch", "abacus")}
-    assert one.executed_otherwise(replace(newer, versions={"torch": "3"})) == {"torch": ("2", "3")}
+    assert one.execution_differences(replace(newer, versions={"torch": "3"})) == {"torch": ("2", "3")}

@@ -54,7 +54,7 @@ def test_what_a_run_began_with_and_that_changed_on_disk_is_not_believed(folder, 
 
 
 def test_a_picture_that_is_no_file_is_none(folder):
-    folder.keep_picture("mistakes", b"png")
+    folder.save_picture("mistakes", b"png")
     os.mkfifo(folder.path / "pipe.png")
     (folder.path / "device.png").symlink_to("/dev/zero")
     assert folder.pictures() == [folder.path / "mistakes.png"]
@@ -90,7 +90,7 @@ def test_a_run_that_was_killed_has_no_result_and_can_go_on(folder):
     folder.finish(record("killed"))
     assert folder.record() == record("killed")
     assert folder.result() is None
-    folder.go_on()
+    folder.resume()
     assert folder.record() is None
     assert folder.begun() == BEGUN
     assert folder.best_weights()["w"].tolist() == [2.0] * 3
@@ -114,11 +114,11 @@ def test_a_file_that_is_damaged_counts_as_none(folder, name):
 
 
 def test_it_knows_whether_mlflow_has_points_of_it(folder):
-    assert folder.has_no_points()
+    assert folder.has_no_metrics()
     folder.set_delivered(Delivered([DeliveredRun("a", "1", epochs=0)]))
-    assert folder.has_no_points()
+    assert folder.has_no_metrics()
     folder.set_delivered(Delivered([DeliveredRun("a", "1", epochs=0), DeliveredRun("b", "2", epochs=1)]))
-    assert not folder.has_no_points()
+    assert not folder.has_no_metrics()
 
 
 def test_a_claim_is_a_lock_of_the_kernels(folder):

@@ -16,7 +16,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.files import write_json
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, record_json
+from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.secrets import cleaned_text
@@ -61,7 +61,7 @@ def old(outputs: Path, tmp_path: Path) -> tuple[RunFolder, SweepFolder]:
     write_json(folder.path / "abandoned.json", [{"store": QUERY, "run_id": "1" * 32}])
     folder.set_delivered(Delivered([DeliveredRun(TOKEN, "2" * 32, epochs=2, ended_ms=5)]))
     model = ModelFile(str(tmp_path / "models"), "digits", folder.id).replace(WEIGHTS, record)
-    value = record_json(record)
+    value = record_to_json(record)
     with_token(value)
     save_weights(model, WEIGHTS, {"record": json.dumps(value)})
     job = Job(0, "n", {}, [], begun.config, "f", folder.id, outputs=outputs)
@@ -99,7 +99,7 @@ def test_files_with_a_token_are_named_and_one_command_cleans_them_and_their_dige
     assert folder.log_file.read_text() == "one\ntracking.uri=http://***@lab.example: can't be written\nthree\n"
     (model,) = (tmp_path / "models").iterdir()
     assert weights_digest(load_weights(model)[0]) == weights_digest(WEIGHTS)
-    assert folder.delivered().of(store_name("http://another@lab.example")).epochs == 2
+    assert folder.delivered().run_in(store_name("http://another@lab.example")).epochs == 2
     assert sweep.started().mlflow_runs == {store_name(QUERY): "3" * 32}
     again = main("list", program="sweep")
     assert (again.returncode, again.stderr) == (0, "")

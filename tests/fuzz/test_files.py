@@ -115,7 +115,7 @@ def reads(whole: Whole) -> None:
         *(lambda path=path: load_file(path) for path in (whole.path / "models").glob("*.safetensors")),  # type: ignore[misc]
     ]
     for folder in all_runs(outputs):
-        names = ("begun", "history", "best_weights", "record", "whole_result", "delivered", "abandoned")
+        names = ("begun", "history", "best_weights", "record", "checked_result", "delivered", "abandoned")
         found += [getattr(folder, name) for name in names]
         found += [lambda folder=folder: owner_of(folder.path), lambda folder=folder: find_run(folder.id)]  # type: ignore[misc]
     for read in found:

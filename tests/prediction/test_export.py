@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lenet_exp.commands import export
 from lenet_exp.errors import UserError
-from lenet_exp.folders.records import record_json
+from lenet_exp.folders.records import record_to_json
 from lenet_exp.prediction import portable
 from lenet_exp.prediction.portable import write_portable
 from lenet_exp.tracking.models.load import TrainedModel, load_file
@@ -100,7 +100,7 @@ def test_a_file_answers_as_the_model_does_and_has_its_record(name, main, workdir
             content = b"".join(archive.read(member) for member in archive.namelist())
     assert not any(here.encode() in content for here in (str(ROOT), str(workdir), sys.prefix))
     metadata = METADATA[name](path)
-    assert json.loads(metadata["record"]) == record_json(shipped.record)
+    assert json.loads(metadata["record"]) == record_to_json(shipped.record)
     assert metadata["fingerprint"] == shipped.record.fingerprint
     assert metadata["weights_digest"] == shipped.record.weights_digest
     assert float(metadata["best_val_accuracy"]) == shipped.record.best_val_accuracy

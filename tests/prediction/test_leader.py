@@ -114,7 +114,7 @@ def test_a_result_of_other_weights_is_not_shown(swept, tmp_path):
     folder = RunFolder(Path(shutil.copytree(next(outputs_dir().glob("runs/*")), tmp_path / "run")))
     digest = folder.result().weights_digest
     for weights, accuracy in ((digest, 0.9), ("0" * 64, None)):
-        folder.keep_test(records.TestResult(accuracy=0.9, data_digest="", weights_digest=weights))
+        folder.save_test_result(records.TestResult(accuracy=0.9, data_digest="", weights_digest=weights))
         assert folder.test_accuracy() == accuracy
 
 

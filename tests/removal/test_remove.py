@@ -257,7 +257,7 @@ def test_a_run_that_was_trained_alone_before_the_sweep_stays_until_it_is_named(s
 def test_a_store_that_is_away_leaves_all_as_it_was(swept, main):
     away = f"http://127.0.0.1:{free_port()}"
     folder = RunFolder(swept.outputs / "runs" / swept.runs[0])
-    folder.set_delivered(folder.delivered().having(DeliveredRun(away, "0" * 32)))
+    folder.set_delivered(folder.delivered().with_run(DeliveredRun(away, "0" * 32)))
     before = tree(swept.outputs)
     done = main(*swept.line, program="sweep")
     assert (done.returncode, done.stdout) == (2, "")

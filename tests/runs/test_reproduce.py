@@ -17,7 +17,7 @@ import torch
 
 from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.checkpoints import file_sha256
-from lenet_exp.folders.records import Outcome, Record, record_json
+from lenet_exp.folders.records import Outcome, Record, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.digests import record_with_digests
 from lenet_exp.folders.sweep_folder import all_sweeps
@@ -153,7 +153,7 @@ def test_the_runs_of_a_sweep_are_repeated_side_by_side_and_counted(ready, main):
 
 def refresh_digests(folder: RunFolder, record: Record) -> None:
     """Writes a record as a forger would, with the digests that belong to it."""
-    value = {k: v for k, v in record_json(record).items() if k not in {"digest", "history_digest"}}
+    value = {k: v for k, v in record_to_json(record).items() if k not in {"digest", "history_digest"}}
     write_json(folder.path / "record.json", record_with_digests(value, folder.path / "history.json"))
 
 

@@ -55,5 +55,5 @@ def trials_of(outputs: Path) -> list[Any]:
         )
         found[-1] += [job.number, job.run, job.swept, digest, None if record is None else record.outcome]
         later = [j for j in jobs if j.trial == trial.number and j is not job]
-        found[-1] += [[j.number, j.config.seed, j.run, j.folder.whole_result() is not None] for j in later]
+        found[-1] += [[j.number, j.config.seed, j.run, j.folder.checked_result() is not None] for j in later]
     return found

@@ -88,7 +88,7 @@ class Copy:
         finished, failed = self.sweep.jobs()
         self.folders = {"sweep": self.sweep.path, "finished": finished.folder.path, "failed": failed.folder.path}
         digest = finished.folder.result().weights_digest
-        finished.folder.keep_test(records.TestResult(accuracy=0.9, data_digest="", weights_digest=digest))
+        finished.folder.save_test_result(records.TestResult(accuracy=0.9, data_digest="", weights_digest=digest))
         (self.folders["finished"] / "abandoned.json").write_text('[{"store": "s", "run_id": "r"}]')
         (self.folders["finished"] / "owner.json").write_text(json.dumps({"host": host(), "pid": 1}))
 

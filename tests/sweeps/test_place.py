@@ -16,7 +16,7 @@ from lenet_exp.api import compose
 from lenet_exp.executors.executor import Elsewhere
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.messages import Desk
-from lenet_exp.folders.job import Job, job_json
+from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
 from lenet_exp.runs.jobs import lone_job
@@ -49,7 +49,7 @@ class Sweep:
         )
 
     def open(self) -> None:
-        what = Elsewhere(["lenet-train"], {}, [job_json(self.job)])
+        what = Elsewhere(["lenet-train"], {}, [job_to_json(self.job)])
         self.session = self.desk.open(what, asks=True, time_limit=None, probe=".probe").session
         self._heard: list[tuple[str, dict[str, Any]]] = []
 

@@ -18,7 +18,7 @@ from lenet_exp.executors.host import Described, Question
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.slurm.mailbox import Beats, Box, Message
 from lenet_exp.files import read_json, write_json
-from lenet_exp.folders.job import Job, job_json
+from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.stopping import Terminated
 
 DESCRIBED, QUESTION, ENDED, NOT_BEGUN, LEFT = "described", "question", "ended", "not begun", "left"
@@ -90,7 +90,7 @@ class Desk:
 
 def start(turn: int, job: Job) -> Message:
     """Tells a place to begin with a job."""
-    return {"kind": START, "turn": turn, "number": job.number, "job": job_json(job)}
+    return {"kind": START, "turn": turn, "number": job.number, "job": job_to_json(job)}
 
 
 def said(turn: int, what: Question | Done | None) -> Message:

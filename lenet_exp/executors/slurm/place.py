@@ -21,7 +21,7 @@ from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.mailbox import Message
 from lenet_exp.executors.slurm.messages import Desk
-from lenet_exp.folders.job import job_of
+from lenet_exp.folders.job import job_from_json
 from lenet_exp.stopping import Terminated
 
 TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # between two looks for orders
@@ -75,7 +75,7 @@ class Place:
             turn = self._turn = int(order["turn"])
             self._trains = True
             if order["kind"] == messages.START:
-                said = self._host.start(job_of(order["job"], self._outputs))
+                said = self._host.start(job_from_json(order["job"], self._outputs))
             else:
                 said = self._host.go_on(order["value"])
             self._trains = False

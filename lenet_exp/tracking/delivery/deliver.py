@@ -64,7 +64,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     if begun is None:
         raise ValueError(f"{folder.path} holds no run")
     delivered = folder.delivered()
-    entry = delivered.of(store.name)
+    entry = delivered.run_in(store.name)
     if entry is None or not alive(store, entry.run_id):  # somebody deleted it, or mlflow.db
         run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
         entry = replacing(entry, store.name, run_id, surplus)
@@ -75,12 +75,12 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
         if entry.sweeps:
             join_sweeps(store, entry.run_id, entry.sweeps)
-        folder.set_delivered(delivered.having(entry))
+        folder.set_delivered(delivered.with_run(entry))
     close_former(entry, store)
     if parent is not None and parent not in entry.sweeps:
         entry = replace(entry, sweeps=[*entry.sweeps, parent])
         join_sweeps(store, entry.run_id, entry.sweeps)
-        folder.set_delivered(delivered.having(entry))
+        folder.set_delivered(delivered.with_run(entry))
     record = folder.record()
     want_model = model and record is not None and record.outcome is Outcome.finished and not entry.model
     if record is not None and entry.ended_ms == record.ended_ms and not want_model:
@@ -93,13 +93,13 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     entry = replace(entry, epochs=max(entry.epochs, len(epochs)))
     if record is not None:
         entry = _log_end(folder, record, store, entry, want_model)
-    folder.set_delivered(delivered.having(entry))
+    folder.set_delivered(delivered.with_run(entry))
     return entry.run_id
 
 
 def delivered_run(folder: RunFolder, store: Store) -> str | None:
     """The MLflow run that the folder's run has in this store, as far as the folder knows."""
-    entry = folder.delivered().of(store.name)
+    entry = folder.delivered().run_in(store.name)
     return entry.run_id if entry is not None else None
 
 

@@ -41,7 +41,7 @@ def left_of(folder: RunFolder, store: str, *, model: bool, parent: str | None = 
     record = folder.record()
     if folder.begun() is None:
         return Amount()
-    entry = folder.delivered().of(store)
+    entry = folder.delivered().run_in(store)
     ended_ms = record.ended_ms if record is not None else None
     whole = entry is not None and entry.ended_ms == ended_ms and (parent is None or parent in entry.sweeps)
     finished = record is not None and record.outcome is Outcome.finished

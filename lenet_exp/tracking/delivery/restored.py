@@ -23,7 +23,7 @@ PAGE = 1000
 def learn(folders: Iterable[RunFolder], store: Store) -> None:
     """Which delivered runs the store still has and how much of each, by one query for a thousand of them. What it has
     not got is delivered again when its turn comes. Runs that have ended are looked at once a process."""
-    entries = [(folder, entry) for folder in folders if (entry := folder.delivered().of(store.name)) is not None]
+    entries = [(folder, entry) for folder in folders if (entry := folder.delivered().run_in(store.name)) is not None]
     known = {e.run_id: (folder, e) for folder, e in entries if e.ended_ms is None or e.run_id not in store.seen}
     for start in range(0, len(known), PAGE):
         page = list(known)[start : start + PAGE]
@@ -55,7 +55,7 @@ def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: St
     """As the store has the run; None: not at all, and it is made anew, unless somebody restores it."""
     with folder.delivery_lock():
         delivered = folder.delivered()
-        if delivered.of(store.name) != entry:  # another process has delivered meanwhile
+        if delivered.run_in(store.name) != entry:  # another process has delivered meanwhile
             return
         back = replace(
             entry,
@@ -66,7 +66,7 @@ def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: St
             model=False,
             reason=run.data.tags.get("reason", "") if run is not None else entry.reason,
         )
-        folder.set_delivered(delivered.having(back))
+        folder.set_delivered(delivered.with_run(back))
 
 
 def _ended_ms(run: Run) -> int | None:

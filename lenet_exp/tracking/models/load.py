@@ -19,7 +19,7 @@ from lenet_exp.config.plain import from_plain
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import user_path
-from lenet_exp.folders.records import Record, record_of
+from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.models.champion import ALIAS, champion, registered_name
 from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, read_weights
@@ -165,7 +165,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
     weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
         raise UserError(f"{name}: its weights are gone or damaged; lenet-train with the same flags trains it again")
-    delivered = folder.delivered().of(store_name(uri))
+    delivered = folder.delivered().run_in(store_name(uri))
     return TrainedModel(
         _of_record(name, record, weights, trust), name, record, delivered.run_id if delivered is not None else None
     )
@@ -175,7 +175,7 @@ def load_file(path: Path, trust: str | None = None) -> TrainedModel:
     """A `.safetensors` file of `model_path` or of lenet-export; one made of a model without a record has none."""
     try:
         weights, metadata = read_weights(path)
-        record = record_of(json.loads(metadata["record"])) if "record" in metadata else None
+        record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None
         known = json.loads(metadata["network"]) if record is None else {}
         config = from_plain(known["config"]) if record is None else record.config
     except FileNotFoundError as e:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import from_json
-from lenet_exp.folders.records import Record, record_of
+from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.tracking.models.model import WEIGHTS
 from lenet_exp.tracking.stores.patience import calling
 from lenet_exp.training.trained.weights import load_weights
@@ -62,7 +62,7 @@ def read_record(path: Path) -> Record:
     """
     _check_size(path.stat().st_size)
     try:
-        return record_of(from_json(path.read_bytes()))
+        return record_from_json(from_json(path.read_bytes()))
     except RecursionError as e:
         raise ValueError("too deeply nested") from e
 

@@ -17,7 +17,7 @@ import numpy as np
 from lenet_exp.config.params import params
 from lenet_exp.config.schema import Config
 from lenet_exp.files import write_atomic
-from lenet_exp.folders.records import Record, record_json
+from lenet_exp.folders.records import Record, record_to_json
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.trained.weights import Arrays, save_arrays
 
@@ -41,7 +41,7 @@ def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
         write_model_files(path, record.config, weights, model.model_id, run_id)
-        save_arrays(path / WEIGHTS, weights, {"record": json.dumps(record_json(record))})
+        save_arrays(path / WEIGHTS, weights, {"record": json.dumps(record_to_json(record))})
         store.client.log_model_artifacts(model.model_id, str(path))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return model.model_id

@@ -15,7 +15,7 @@ from lenet_exp.addresses import store_name, whole_uri
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
 from lenet_exp.files import read_json, user_path
 from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
-from lenet_exp.folders.records import Record, record_of
+from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.folders.digests import digest_error
 from lenet_exp.outputs import outputs_dir
@@ -106,7 +106,7 @@ def of_folder(folder: RunFolder, uri: str) -> Recorded:
     if not found.is_ours:
         found = replace(found, mlflow_runs=[run for run in runs if run[0] == store_name(uri)])
     try:
-        record = folder.whole_record()
+        record = folder.checked_record()
     except DamagedError as e:
         return replace(found, altered=str(e).partition("; ")[0])
     if record is None:
@@ -120,7 +120,7 @@ def _of_file(path: Path, name: str) -> Recorded:
     try:
         weights, metadata = read_weights(path)
         value = json.loads(metadata["record"])
-        record = record_of(value)
+        record = record_from_json(value)
     except Exception as e:  # whatever may stand in a file of that name
         raise UserError(f"{path}: no model file of lenet_exp with a record ({first_line(e)})") from e
     changed = digest_error(value)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lenet_exp.config.params import params
-from lenet_exp.folders.records import Record, record_of
+from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.tracking.models.model import link_model, log_model
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.trained.weights import load_arrays
@@ -23,7 +23,7 @@ def shipped_file(dataset: str) -> Path | None:
 def shipped_record(dataset: str) -> Record | None:
     """The record of the data set's model; None where none is shipped."""
     path = shipped_file(dataset)
-    return record_of(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
+    return record_from_json(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
 
 
 def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:

@@ -74,7 +74,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     if plan.search is not None:  # it got more runs than it began with
         store.client.update_run(run_id, name=_name(plan))
     store.client.set_terminated(run_id, STATUS[outcome], end_time=ended_ms)
-    sweep.told(store.name)
+    sweep.mark_reported(store.name)
 
 
 def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:

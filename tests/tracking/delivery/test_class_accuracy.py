@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mlflow import MlflowClient
 
-from lenet_exp.folders.records import Record, record_of
+from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.tracking.delivery.class_accuracy import class_points, metric_names
 from tests.tools.stores import client, points
 
@@ -19,7 +19,7 @@ def counted(*matrix: list[int]) -> dict[str, object]:
 def record(names: list[str], known: dict[str, object]) -> Record:
     """As a file has it that knows only so much."""
     config = {"dataset": {"class_names": names}}
-    return record_of({"fingerprint": "f", "config": config, "outcome": "finished"} | known)
+    return record_from_json({"fingerprint": "f", "config": config, "outcome": "finished"} | known)
 
 
 def logged(names: list[str], known: dict[str, object]) -> dict[str, tuple[float, int, int]]:

@@ -8,7 +8,7 @@ import pytest
 
 from lenet_exp.files import write_json
 from lenet_exp.folders.checkpoints import write_history
-from lenet_exp.folders.records import Outcome, record_json
+from lenet_exp.folders.records import Outcome, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery import deliver as delivery
 from lenet_exp.tracking.delivery.deliver import deliver
@@ -20,7 +20,7 @@ def cut(folder: RunFolder, epochs: int) -> None:
     """As if only so many epochs had been trained until now."""
     history, begun = folder.history(), folder.begun()
     write_history(folder.path, replace(history, epochs=history.epochs[:epochs]))
-    write_json(folder.path / "job.json", record_json(begun.begun))
+    write_json(folder.path / "job.json", record_to_json(begun.begun))
     (folder.path / "record.json").unlink(missing_ok=True)
 
 
@@ -105,7 +105,7 @@ def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, rea
     assert (killed.data.tags["outcome"], killed.data.tags["reason"]) == ("killed", "SIGINT")
     assert set(points(client(ready), run_id)) & {"best_val_accuracy", "best_epoch"} == set()
     assert models(client(ready)) == []
-    folder.go_on()
+    folder.resume()
     assert deliver(folder, store) == run_id
     assert client(ready).get_run(run_id).info.status == "RUNNING"
     put_back(folder, whole)

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from lenet_exp.config.compose import typed
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.tags import is_own
-from lenet_exp.folders.records import record_json
+from lenet_exp.folders.records import record_to_json
 from lenet_exp.machine import git_state, host, versions
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, files, points, runs
@@ -113,7 +113,7 @@ def test_artifacts(tracked, tmp_path):
     texts = {"config.yaml", "record.json", "run.log"}
     assert files(tracked.store, tracked.run.info.run_id) == texts | pictures
     record = tracked.folder.record()
-    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_json(record)
+    assert json.loads(artifact(tracked, "record.json", tmp_path).read_text()) == record_to_json(record)
     config = typed(OmegaConf.load(artifact(tracked, "config.yaml", tmp_path)))
     assert fingerprint(config, record.data_digests) == record.fingerprint  # the same experiment again
     for name in pictures:
