@@ -30,7 +30,7 @@ from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
 
 FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "cmss10.ttf")
-KINDS = ("plain", "ruled", "uneven light", "coloured ink", "turned", "several", "all of it")
+KINDS = ("plain", "ruled", "uneven light", "colored ink", "turned", "several", "all of it")
 Pixels = np.ndarray
 
 
@@ -87,7 +87,7 @@ def photograph(kind: str, number: int, images: Pixels, labels: Pixels) -> tuple[
         ink[top : top + mark.shape[0], left : left + mark.shape[1]] += mark
         left += mark.shape[1] + gap
     paper, pen = draws.uniform(215, 255) * np.ones(3), draws.uniform(0, 70, 3)
-    if kind == "coloured ink" or everything:
+    if kind == "colored ink" or everything:
         hue = draws.uniform(0, 2 * np.pi)
         tint = np.cos(hue + np.array([0, 2.1, 4.2]))
         paper = draws.uniform(110, 215) + 35 * tint * draws.uniform(0.2, 1)
@@ -112,7 +112,7 @@ def photograph(kind: str, number: int, images: Pixels, labels: Pixels) -> tuple[
 
 
 def rule(scene: Pixels, number: int, draws: np.random.Generator) -> None:
-    """Lines, or squares, of a colour between the paper's and its shadow's, on scene in place."""
+    """Lines, or squares, of a color between the paper's and its shadow's, on scene in place."""
     height, width, _ = scene.shape
     apart, thick = int(draws.uniform(0.05, 0.16) * height), int(draws.integers(1, 5))
     shade = scene[0, 0] * draws.uniform(0.5, 0.85, 3)

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.search_table import FLAGS, PACKED
 from lenet_exp.config.params import params
-from lenet_exp.data.images import SharedSet, TrainingData
+from lenet_exp.data.images import SharedDataset, TrainingData
 from lenet_exp.executors.executor import Executor, Work
 from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.training.epoch import EpochResult
@@ -30,7 +30,7 @@ from lenet_exp.training.lane import Best, Lane, Position
 from lenet_exp.training.trained.weights import weights_digest
 
 
-def prepare(before: Callable[[Sequence[SharedSet]], object], sets: Sequence[SharedSet]) -> None:
+def prepare(before: Callable[[Sequence[SharedDataset]], object], sets: Sequence[SharedDataset]) -> None:
     """In a worker, before its first job."""
     from lenet_exp.runs import training
 
@@ -82,7 +82,7 @@ def recorded(
         value = hits / len(labels)
         improved = lane.best is None or value > lane.best.val_accuracy
         if improved:
-            weights = {name: t.detach().clone() + 1e-7 * epoch for name, t in lane.judged.state_dict().items()}
+            weights = {name: t.detach().clone() + 1e-7 * epoch for name, t in lane.eval_model.state_dict().items()}
             lane.best = Best(epoch, value, weights, predictions)
         lane.position = Position(epoch + 1)
         result = EpochResult(
@@ -97,7 +97,7 @@ def recorded(
             step_losses=[],
             time_ms=time.time_ns() // 1_000_000,
             improved=improved,
-            weights_digest=weights_digest(lane.judged.state_dict()),
+            weights_digest=weights_digest(lane.eval_model.state_dict()),
         )
         yield [result]
 

@@ -68,7 +68,7 @@ def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> 
 
 
 def draw(kept: Sequence[Kept], path: Path) -> None:
-    """Log-log curves: CPU seconds and memory, a colour a cost and a line style a store; grey lines are linear."""
+    """Log-log curves: CPU seconds and memory, a color a cost and a line style a store; gray lines are linear."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 

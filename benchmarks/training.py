@@ -35,7 +35,7 @@ from lenet_exp.training.engine import why_not_native
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import new_lane
-from lenet_exp.training.native.library import described
+from lenet_exp.training.native.library import describe_kernels
 
 BATCH = 256
 SGD: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
@@ -167,7 +167,7 @@ def main() -> None:
     show_ratio("ancestor / fit", seconds["ancestor"], seconds["fit"], ">= 4")
     if why_not is None:
         show_ratio("ancestor / native", seconds["ancestor"], seconds["native"], ">= 15")
-        print(f"native: {described()}")
+        print(f"native: {describe_kernels()}")
     print(f"{asked.dataset}, {asked.threads} threads, {asked.repeats} rounds")
     keep(asked, "training", seconds)
 

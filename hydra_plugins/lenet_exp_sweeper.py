@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.errors import ConfigError, RunsFailed
-from lenet_exp.waiting import counted, say_waiting
+from lenet_exp.waiting import with_progress, print_waiting
 
 if TYPE_CHECKING:
     from lenet_exp.config.quick import Compose
@@ -76,17 +76,17 @@ class GridSweeper(Sweeper):
         return []
 
     def start(self, given: list[str]) -> None:
-        from lenet_exp.config.grid import compose_jobs, span
+        from lenet_exp.config.grid import compose_jobs, expand_grid
         from lenet_exp.config.quick import QuickComposer
 
         flags = cast(Mapping[str, object], OmegaConf.to_container(self.config.sweep, resolve=True))
         zipped, skipped, most = (flags.get(flag) for flag in ("zip", "skip", "max_jobs"))
         parsed = self.parsed(given)
-        jobs = span(parsed, zipped, most, skipped)
+        jobs = expand_grid(parsed, zipped, most, skipped)
         swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
         without = None if self.params else self.config  # which lacks `params`
         quick = QuickComposer(self.compose, without=without, swept=swept)
-        configs = compose_jobs(jobs, quick.config, lambda each: counted(each, "composing"))
+        configs = compose_jobs(jobs, quick.config, lambda each: with_progress(each, "composing"))
         self.check_workers()
         self.load()
         from lenet_exp.sweeps.grid import plan_grid, train_grid
@@ -136,7 +136,7 @@ class GridSweeper(Sweeper):
 
     def load(self) -> None:
         """Lets log lines reach the terminal; what is imported next takes seconds."""
-        say_waiting("loading torch")
+        print_waiting("loading torch")
         from lenet_exp.reports.terminal.progress import log_to_console
 
         log_to_console()

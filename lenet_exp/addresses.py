@@ -70,7 +70,7 @@ def store_name(uri: str) -> str:
     return f"{address}#{digest}" if user or options else address
 
 
-def whole_uri(name: str, *known: str | None) -> str:
+def full_uri(name: str, *known: str | None) -> str:
     """The address of a store, given its name: of those known and MLFLOW_TRACKING_URI the first that names this store,
     else the name itself, which holds `***` where it is no address."""
     return next((u for u in (*known, os.environ.get("MLFLOW_TRACKING_URI")) if u and store_name(u) == name), name)

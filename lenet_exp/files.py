@@ -42,7 +42,7 @@ def user_path(text: str) -> Path:
         raise ConfigError(f"{text!r}: must be a path ({e})") from e
 
 
-def asked_path(output: str, endings: Sequence[str]) -> Path:
+def output_path(output: str, endings: Sequence[str]) -> Path:
     """The file that a person asks for by `output=`, before it is made.
 
     Raises:
@@ -58,7 +58,7 @@ def asked_path(output: str, endings: Sequence[str]) -> Path:
     return path
 
 
-def write_asked(path: Path, content: bytes | str) -> None:
+def write_output(path: Path, content: bytes | str) -> None:
     """As `write_atomic`, of a file that a person asked for by `output=`.
 
     Raises:
@@ -121,7 +121,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise
 
 
-def remove_left_aside(folder: Path, *, keep: str = "", only: str = "") -> None:
+def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> None:
     """Removes what a killed `write_atomic` left in a folder. Whoever calls is the only one who writes those files.
 
     Args:

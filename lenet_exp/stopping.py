@@ -23,7 +23,7 @@ _depth = 0
 _before_leaving: list[Callable[[], None]] = []
 
 
-def uncollected_at_exit() -> None:
+def skip_gc_at_exit() -> None:
     """Has Python not look for cycles in all of torch and mlflow before it ends, which takes over a second."""
     atexit.register(_freeze)
 
@@ -51,19 +51,19 @@ def raise_stop(error: BaseException) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
-def signal_of(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
+def signal_from(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
     """By which signal something was stopped that raised this."""
     return signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM
 
 
-def asked() -> signal.Signals | None:
+def stop_signal() -> signal.Signals | None:
     """The signal that asked, inside `graceful`; None while there was none."""
     return _asked
 
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Inside, a first SIGINT or SIGTERM is only noted (see `asked`); a second one ends the process with 130 or 143.
+    """Inside, a first SIGINT or SIGTERM is only noted (see `stop_signal`); a second one ends the process with 130 or 143.
 
     On leaving, what was asked for is raised: KeyboardInterrupt or Terminated. In other threads than the main one, which
     get no signals, nothing changes.
@@ -87,7 +87,7 @@ def graceful() -> Iterator[None]:
 
 
 @contextmanager
-def before_leaving(action: Callable[[], None]) -> Iterator[None]:
+def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
     """`action` is called if the process is ended at once meanwhile."""
     _before_leaving.append(action)
     try:

@@ -13,23 +13,23 @@ LINE_SECONDS = 30.0  # between lines
 T = TypeVar("T")
 
 
-def say_at_work(what: str) -> None:
+def print_status(what: str) -> None:
     """Print to stderr what takes a while, even without a terminal."""
     if sys.stderr is not None:
         print(f"{what} ...", file=sys.stderr, flush=True)
 
 
-def say_waiting(what: str) -> None:
+def print_waiting(what: str) -> None:
     """Print what takes a while if stderr is a terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
-        say_at_work(what)
+        print_status(what)
 
 
-def counted(items: Sequence[T], what: str) -> Iterator[T]:
+def with_progress(items: Sequence[T], what: str) -> Iterator[T]:
     """Yields the items; if that takes long, prints the progress after 5 s, then every 30 s."""
     due = time.monotonic() + FIRST_SECONDS
     for n, item in enumerate(items):
         if time.monotonic() > due:
-            say_at_work(f"{what}: {n} of {len(items)} jobs")
+            print_status(f"{what}: {n} of {len(items)} jobs")
             due = time.monotonic() + LINE_SECONDS
         yield item

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.config.explain import explain_hydra
-from lenet_exp.stopping import Terminated, asked, graceful, run_child
+from lenet_exp.stopping import Terminated, stop_signal, graceful, run_child
 
 ROOT = Path(__file__).resolve().parent.parent
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
@@ -29,15 +29,15 @@ def test_a_first_signal_is_noted_and_raised_on_leaving(which):
     seen = []
 
     def inside() -> None:
-        seen.append(asked())
+        seen.append(stop_signal())
         signal.raise_signal(which)
-        seen.extend([asked(), "the rest of the work"])
+        seen.extend([stop_signal(), "the rest of the work"])
 
     before = signal.getsignal(which)
     with pytest.raises(RAISED[which]):
         work(inside)
     assert seen == [None, which, "the rest of the work"]
-    assert asked() is None
+    assert stop_signal() is None
     assert signal.getsignal(which) == before
 
 
@@ -48,7 +48,7 @@ def test_an_error_of_the_work_is_not_hidden():
 
     with pytest.raises(ValueError, match="broken"):
         work(inside)
-    assert asked() is None
+    assert stop_signal() is None
 
 
 def test_another_thread_gets_no_signals_and_changes_nothing():
@@ -67,11 +67,11 @@ def test_another_thread_gets_no_signals_and_changes_nothing():
 @pytest.mark.parametrize(("which", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_ends_the_process_at_once_after_what_has_to_be_done(which, status):
     code = (
-        "import time; from lenet_exp.stopping import asked, before_leaving, graceful\n"
-        "with graceful(), before_leaving(lambda: print('second', flush=True)):\n"
-        "    with before_leaving(lambda: print('first', flush=True)):\n"
+        "import time; from lenet_exp.stopping import stop_signal, on_forced_exit, graceful\n"
+        "with graceful(), on_forced_exit(lambda: print('second', flush=True)):\n"
+        "    with on_forced_exit(lambda: print('first', flush=True)):\n"
         "        print('ready', flush=True)\n"
-        "        while asked() is None: time.sleep(0.01)\n"
+        "        while stop_signal() is None: time.sleep(0.01)\n"
         "        print('noted', flush=True)\n"
         "        time.sleep(600)"
     )

@@ -20,10 +20,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_to_its_end, wrong
+from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_and_exit, print_error
 from lenet_exp.commands.help import help_text
 from lenet_exp.config.aliases import check_aliases
-from lenet_exp.config.compose import free_tags
+from lenet_exp.config.compose import allow_new_keys
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.grid import MOST_JOBS, check_size
 from lenet_exp.config.hydra_parts import command_line_parser, hydra_app, run_as_hydra
@@ -39,8 +39,8 @@ def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -
     """Composes `conf/<config_name>.yaml` with the command line and runs `task`; leaves with the exit status."""
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     let_waiting_threads_sleep()
-    sys.argv[1:] = free_tags(sys.argv[1:])
-    run_to_its_end(program, lambda: _run(program, config_name, task, full_error), full_error=full_error)
+    sys.argv[1:] = allow_new_keys(sys.argv[1:])
+    run_and_exit(program, lambda: _run(program, config_name, task, full_error), full_error=full_error)
 
 
 def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full_error: bool) -> int:
@@ -56,7 +56,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         except UserError as e:
             if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper will raise it
                 raise
-            status = wrong(program, str(e))
+            status = print_error(program, str(e))
         except OSError as e:
             if full_error:
                 raise

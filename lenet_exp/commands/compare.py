@@ -7,8 +7,8 @@ import re
 
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, one_of
-from lenet_exp.files import asked_path
-from lenet_exp.waiting import say_at_work
+from lenet_exp.files import output_path
+from lenet_exp.waiting import print_status
 
 USAGE = """
 lenet-compare: runs grouped by configuration, compared over their seeds.
@@ -58,7 +58,7 @@ KNOWN: dict[str, str | None] = {
 def compare(arguments: list[str]) -> int:
     """The exit status of `lenet-compare <arguments>`."""
     values = parse(arguments, KNOWN)
-    output = None if values["output"] is None else asked_path(values["output"], FORMATS)
+    output = None if values["output"] is None else output_path(values["output"], FORMATS)
     points, run = _points(values["confirm"]), values["run"] == "true"
     if run and points is None:
         raise ConfigError("run=true: runs a confirmation; set confirm=, for instance confirm=0.2")
@@ -95,7 +95,7 @@ def compare(arguments: list[str]) -> int:
         By(by),
     )
     if output is not None:
-        say_at_work(f"comparing; then {output} is written")
+        print_status(f"comparing; then {output} is written")
     for comparison in comparisons:
         print_comparison(comparison)
     if output is not None:

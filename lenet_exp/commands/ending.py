@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.commands.streams import guard, leave_alone
+from lenet_exp.commands.streams import guard_streams, discard_rest
 from lenet_exp.errors import ConfigError, RunsFailed, UserError, printable
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.stopping import Terminated, raise_terminated, uncollected_at_exit
+from lenet_exp.stopping import Terminated, raise_terminated, skip_gc_at_exit
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
@@ -24,7 +24,7 @@ PERMISSION_ERRORS = {errno.EACCES, errno.EPERM}
 LONGEST_WORD = 300  # of a message; who typed a longer one knows it by its beginning
 
 
-def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
+def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
     """Runs `work` and leaves with its exit status.
 
     0 fine; 1 a run failed or diverged, or standard output could not be written; 2 what was asked for is wrong (one line
@@ -33,9 +33,9 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
     Args:
         full_error: shows the traceback of what was wrong instead of the line.
     """
-    uncollected_at_exit()
+    skip_gc_at_exit()
     signal.signal(signal.SIGTERM, raise_terminated)
-    out, err = guard()
+    out, err = guard_streams()
     try:
         if "--version" in sys.argv[1:]:
             print(f"{program} {versions()['lenet_exp']}")
@@ -45,7 +45,7 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
     except UserError as e:
         if full_error:
             raise
-        status = wrong(program, str(e))
+        status = print_error(program, str(e))
     except RunsFailed:
         status = EXIT_FAILED
     except SystemExit as e:  # Hydra's own, after --help
@@ -64,8 +64,8 @@ def run_to_its_end(program: str, work: Callable[[], int], *, full_error: bool = 
         _say(f"{program}: standard output can't be written ({out.error.strerror})", EXIT_FAILED)
         status = status or EXIT_FAILED
     err.flush()
-    leave_alone(out, 1)
-    leave_alone(err, 2)
+    discard_rest(out, 1)
+    discard_rest(err, 2)
     sys.exit(status)
 
 
@@ -89,7 +89,7 @@ def _lost(error: OSError) -> str | None:
     return None
 
 
-def wrong(program: str, line: str) -> int:
+def print_error(program: str, line: str) -> int:
     """Prints what was wrong; the exit status for it."""
     words = (
         word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}..." for word in hide_password(line).split()

@@ -9,7 +9,7 @@ from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.config.check import check_name
 from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.errors import one_of, printable
-from lenet_exp.files import asked_path
+from lenet_exp.files import output_path
 
 USAGE = """
 lenet-export: writes a trained model as a file that other programs read, and tries the file before it counts.
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, FLAGS)
     chosen, output = one_of("format", values["format"] or "", FORMATS), values["output"]
     check_name("dataset", str(values["dataset"]))
-    path = None if output is None else asked_path(output, [f".{chosen}"])
+    path = None if output is None else output_path(output, [f".{chosen}"])
 
     from lenet_exp.addresses import default_uri
     from lenet_exp.prediction.portable import BATCHES, TOLERANCE, check_format, write_portable
@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> int:
         known = model.record.dataset if model.record else None
         # The ancestor's files name their data set themselves.
         stem = f"lenet5-{known}" if known else Path(model.name).stem
-        path = asked_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
+        path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     difference, allowed = write_portable(model, chosen, path)
     *others, last = BATCHES
     batches = f"batches of {', '.join(map(str, others))} and {last} images"

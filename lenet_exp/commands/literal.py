@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from lenet_exp.commands.ending import run_to_its_end
+from lenet_exp.commands.ending import run_and_exit
 from lenet_exp.errors import ConfigError, nearest, one_of
 
 YES_OR_NO = ("true", "false")
@@ -61,4 +61,4 @@ def run_command(program: str, usage: str, main: Callable[[list[str]], int], comp
             return 0
         return main(arguments)
 
-    run_to_its_end(program, work)
+    run_and_exit(program, work)

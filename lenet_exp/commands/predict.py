@@ -11,14 +11,14 @@ from lenet_exp.commands.app import run_app
 from lenet_exp.config.check import check_ranges
 from lenet_exp.config.compose import typed_as
 from lenet_exp.config.schema import PredictConfig
-from lenet_exp.waiting import say_waiting
+from lenet_exp.waiting import print_waiting
 
 
 def predict(cfg: DictConfig) -> float:
     """Hydra's task. Returns the test accuracy (fraction), NaN for pictures."""
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)  # before torch is loaded
-    say_waiting("loading torch")
+    print_waiting("loading torch")
     from lenet_exp.prediction.answer import answer_pictures, answer_test_set
     from lenet_exp.prediction.leader import answer_leaders, best_of_leader
     from lenet_exp.reports.terminal.progress import log_to_console

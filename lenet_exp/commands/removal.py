@@ -19,11 +19,11 @@ def rm(values: dict[str, str | None]) -> int:
     ((key, which),) = named
     dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
     from lenet_exp.removal.remove import remove, show
-    from lenet_exp.removal.units import find_unit
+    from lenet_exp.removal.target import find_target
 
-    unit = find_unit(key, which)
+    target = find_target(key, which)
     if not dry_run:
-        return remove(unit, mlflow=mlflow)
-    which = unit.removing.name if which == "last" else which  # it may be another one by then
+        return remove(target, mlflow=mlflow)
+    which = target.pending.name if which == "last" else which  # it may be another one by then
     without = "" if mlflow else " mlflow=false"
-    return show(unit, mlflow=mlflow, command=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")
+    return show(target, mlflow=mlflow, command=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")

@@ -41,7 +41,7 @@ class Stream:
         return getattr(self._stream, name)
 
 
-def show(line: str) -> None:
+def print_secret(line: str) -> None:
     """Prints a line with a secret that it is there for, such as a link with a token."""
     out: object = sys.stdout
     if isinstance(out, Stream):
@@ -51,7 +51,7 @@ def show(line: str) -> None:
         print(line, flush=True)
 
 
-def guard() -> tuple[Stream, Stream]:
+def guard_streams() -> tuple[Stream, Stream]:
     """Makes this process's output and error such streams; a closed one (`>&-`) goes nowhere, so that no file that is
     opened later takes its place."""
     for descriptor in (0, 1, 2):
@@ -71,7 +71,7 @@ def guard() -> tuple[Stream, Stream]:
     return found[0], found[1]
 
 
-def leave_alone(stream: Stream, descriptor: int) -> None:
+def discard_rest(stream: Stream, descriptor: int) -> None:
     """Nothing more goes to a stream that failed, when Python flushes it at its end, either."""
     if stream.error is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

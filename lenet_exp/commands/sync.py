@@ -37,10 +37,10 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.sweeps.stores import Stores
     from lenet_exp.sweeps.sync import Sync
     from lenet_exp.tracking.stores import usable
-    from lenet_exp.waiting import say_waiting
+    from lenet_exp.waiting import print_waiting
 
     log_to_console()
-    say_waiting("delivering what MLflow has not got; a store that restarts is waited for")
+    print_waiting("delivering what MLflow has not got; a store that restarts is waited for")
     if uri is not None:
         check_store(uri)
         usable.check_store(uri)

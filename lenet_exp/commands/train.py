@@ -1,4 +1,4 @@
-"""lenet-train: compose -> run -> the number that a sweep optimises."""
+"""lenet-train: compose -> run -> the number that a sweep optimizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lenet_exp.commands.app import run_app
 from lenet_exp.config.check import check_flags
 from lenet_exp.config.compose import typed
 from lenet_exp.errors import ConfigError, RunsFailed, UserError
-from lenet_exp.waiting import say_waiting
+from lenet_exp.waiting import print_waiting
 
 
 def train(cfg: DictConfig) -> float:
@@ -24,7 +24,7 @@ def train(cfg: DictConfig) -> float:
 
     config = typed(cfg)
     check_flags(config)  # before torch is loaded
-    say_waiting("loading torch")
+    print_waiting("loading torch")
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()

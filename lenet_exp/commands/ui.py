@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import completions, parse, run_command
-from lenet_exp.commands.streams import show
+from lenet_exp.commands.streams import print_secret
 from lenet_exp.errors import ConfigError, nearest, printable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def run(arguments: list[str]) -> int:
 
 def _print(links: list[Link]) -> None:
     for link in links:
-        show(f"{printable(link.shows)}:\n  {printable(link.url)}")
+        print_secret(f"{printable(link.shows)}:\n  {printable(link.url)}")
 
 
 def _open(url: str) -> None:
@@ -169,12 +169,12 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     Raises:
         ConfigError: the sweep's store needs a password that was not kept.
     """
-    from lenet_exp.addresses import HIDDEN, default_uri, store_uri, whole_uri
+    from lenet_exp.addresses import HIDDEN, default_uri, store_uri, full_uri
 
     if uri or sweep is None:
         return uri or default_uri()
     plan = sweep.started()
-    kept = whole_uri(store_uri(plan.tracking_uri, sweep.outputs))
+    kept = full_uri(store_uri(plan.tracking_uri, sweep.outputs))
     if HIDDEN in kept:
         raise ConfigError(f"tracking.uri={kept}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
     return kept

@@ -14,7 +14,7 @@ from lenet_exp.config.schema import (
     Dataset,
     PredictConfig,
     Reader,
-    Shape,
+    ScheduleShape,
     knobs,
     range_text,
     value_of,
@@ -165,9 +165,9 @@ def check_store(uri: str | None) -> None:
 
 def _check_schedule(config: Config) -> None:
     s = config.schedule
-    if s.shape is Shape.constant and s.warmup:
+    if s.shape is ScheduleShape.constant and s.warmup:
         raise ConfigError(f"schedule.warmup={s.warmup}: must be 0 with schedule=constant; {_WARM}")
-    if s.shape is Shape.step and not s.final:
+    if s.shape is ScheduleShape.step and not s.final:
         raise ConfigError(f"schedule.final={s.final}: must be > 0 with schedule=step, whose falls are equal ratios")
 
 

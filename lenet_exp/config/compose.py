@@ -78,7 +78,7 @@ FREE = tuple(
 )
 
 
-def free_tags(overrides: list[str]) -> list[str]:
+def allow_new_keys(overrides: list[str]) -> list[str]:
     """Tags have names of the user's own, and options those of others, so Hydra's `+` is not asked for:
     `tracking.tags.note=first`, or `tracking.tags={note: first}`."""
     return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
@@ -118,7 +118,7 @@ def compose(overrides: list[str] | None = None) -> Config:
         ConfigError: an override is wrong.
     """
     with composing():
-        config = typed(composed(free_tags(overrides or [])))
+        config = typed(composed(allow_new_keys(overrides or [])))
     check_flags(config)
     return config
 

@@ -18,11 +18,11 @@ from lenet_exp.errors import ConfigError, nearest
 Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
 Together = list[list[str]]  # sets of flags, each of which takes its values side by side
 
-LUCK = {"seed", "split_seed"}
+SEED_FLAGS = {"seed", "split_seed"}
 MOST_JOBS = 100_000  # where no `sweep.max_jobs` says it
 
 
-def span(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
+def expand_grid(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
     """The overrides of each job; all configurations have their first seed before one has its second.
 
     Args:
@@ -129,7 +129,7 @@ def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dic
 
 
 def _is_luck(axis: Sequence[Mapping[str, str]]) -> bool:
-    return any(flag in LUCK for flag in (axis[0] if axis else ()))
+    return any(flag in SEED_FLAGS for flag in (axis[0] if axis else ()))
 
 
 def _in_order(columns: Iterable[str], chosen: Sequence[Mapping[str, str]]) -> list[str]:

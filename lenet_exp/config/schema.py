@@ -32,13 +32,13 @@ class Reader(StrEnum):
     digits = "digits"
 
 
-class Shows(StrEnum):
+class PictureContent(StrEnum):
     digits = "digits"
     writing = "writing"
     things = "things"
 
 
-class Shape(StrEnum):
+class ScheduleShape(StrEnum):
     constant = "constant"
     one_cycle = "one_cycle"
     linear = "linear"
@@ -46,12 +46,12 @@ class Shape(StrEnum):
     step = "step"
 
 
-class Scored(StrEnum):
+class ScoredConfigurations(StrEnum):
     fixed = "fixed"
     all = "all"
 
 
-class Models(StrEnum):
+class LoggedModels(StrEnum):
     all = "all"
     best = "best"
     none = "none"
@@ -120,9 +120,9 @@ class Dataset:
     mirrors: list[str] | None = knob("where to download it from (null: torchvision's mirrors)", result=False)
     class_names: list[str] = knob("names of the classes, 10 at most", result=False)
     picture_box: int = knob("longest side, in 28x28 pixels, of what one's own pictures show", ge=4, le=28, result=False)
-    shows: Shows = knob(
+    shows: PictureContent = knob(
         "what is in pictures of one's own: digits (one or several), writing (one character), things (with shades)",
-        neutral=Shows.writing,
+        neutral=PictureContent.writing,
         result=False,
     )
     val_size: int = knob("validation images, taken from the training set by split_seed", ge=1, result=False)
@@ -139,7 +139,7 @@ class Regularization:
 class Schedule:
     """How the learning rate goes over the steps of a training; see training/schedule.py."""
 
-    shape: Shape = knob("after the warm-up: constant, one_cycle, linear, cosine, step", neutral=Shape.constant)
+    shape: ScheduleShape = knob("after the warm-up: constant, one_cycle, linear, cosine, step", neutral=ScheduleShape.constant)
     warmup: float = knob("share of the steps in which the lr rises", ge=0, lt=1, neutral=0.0)
     start: float = knob("lr at the first step, as a share of optimizer.lr", ge=0, le=1, only_with="schedule.warmup")
     final: float = knob("lr after the last step, as a share of optimizer.lr", ge=0, le=1, only_with="schedule.shape")
@@ -155,7 +155,7 @@ class Augmentation:
     scale: float = knob("largest change of size, as a share", ge=0, lt=1, neutral=0.0)
     shear: float = knob("largest horizontal shear, in pixels a pixel", ge=0, le=2, neutral=0.0)
     elastic: float = knob("mean length of random local moves, in pixels", ge=0, le=16, neutral=0.0)
-    elastic_sigma: float = knob("width of the neighbourhood that moves together, in pixels", ge=1, le=32,
+    elastic_sigma: float = knob("width of the neighborhood that moves together, in pixels", ge=1, le=32,
                                 only_with="augmentation.elastic")  # fmt: skip
     flip: float = knob("share of images mirrored left to right", ge=0, le=1, neutral=0.0)
     erase: float = knob("share of images of which a rectangle is erased", ge=0, le=1, neutral=0.0)
@@ -186,7 +186,7 @@ class Store:
 
 @dataclass
 class Tracking(Store):
-    models: Models = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
+    models: LoggedModels = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
     plots: bool = knob("log pictures: curves, confusion matrix, mistakes, comparisons", result=False)
     tags: Option = knob("more tags of the run: tracking.tags.note=first", result=False)
 
@@ -332,7 +332,7 @@ class PredictConfig:
     sweep: str | None = knob(
         "instead: the runs of a sweep's leader, one a seed: last, an id or its first digits, a folder (null: none)"
     )
-    configurations: Scored = knob("of a sweep: fixed (leader; both sides of a confirmation), or all (to report only)")
+    configurations: ScoredConfigurations = knob("of a sweep: fixed (leader; both sides of a confirmation), or all (to report only)")
     trust: str | None = knob("class or module of your own that the model may name as its activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: a file, a folder, *.png, or a list of them")
     several: bool = knob("a picture may show several digits, read in order (false: all that is in it is one)")

@@ -43,7 +43,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Whole:
+class IntegerRange:
     """A whole number from `low` to `high`, both among them, in steps from `low`."""
 
     low: int
@@ -68,7 +68,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Real:
+class FloatRange:
     """A number from `low` to `high`, both among them; in steps from `low`, or anything between."""
 
     low: float
@@ -100,7 +100,7 @@ class Real:
         return self.low <= value <= self.high and self.text(value) == repr(float(value))
 
 
-Values = Choice | Whole | Real
+Values = Choice | IntegerRange | FloatRange
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
         raise ConfigError(f"{typed}: must be interval(low,high), finite, low <= high")
     if isinstance(low, int) and isinstance(high, int):
         return _whole(low, high, 1, log, typed)
-    return Real(float(low), float(high), None, log)
+    return FloatRange(float(low), float(high), None, log)
 
 
 def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Values:
@@ -211,13 +211,13 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
     low, high = min(a, last), max(a, last)
     if whole:
         return _whole(int(low), int(high), abs(int(step)), log, typed)
-    return Real(float(low), float(high), None if low == high else abs(float(step)), log)
+    return FloatRange(float(low), float(high), None if low == high else abs(float(step)), log)
 
 
-def _whole(low: int, high: int, step: int, log: bool, typed: str) -> Whole:
+def _whole(low: int, high: int, step: int, log: bool, typed: str) -> IntegerRange:
     if max(abs(low), abs(high)) > LARGEST:
         raise ConfigError(f"{typed}: must be whole numbers up to {LARGEST:,}")
-    return Whole(low, high, step, log)
+    return IntegerRange(low, high, step, log)
 
 
 def size(flags: Sequence[Flag]) -> int | None:
@@ -229,7 +229,7 @@ def size(flags: Sequence[Flag]) -> int | None:
 def _count(values: Values) -> int | None:
     if isinstance(values, Choice):
         return len(values.options)
-    if isinstance(values, Whole):
+    if isinstance(values, IntegerRange):
         return (values.high - values.low) // values.step + 1
     if values.step is None:
         return None if values.low < values.high else 1

@@ -31,12 +31,12 @@ NAMES = (
     "reproduced",
     "record_checked",
 )
-BEGINNINGS = ("sweep", "swept", "version.", "git_", "mlflow.")
+PREFIXES = ("sweep", "swept", "version.", "git_", "mlflow.")
 
 
 def is_own(name: str) -> bool:
     """Whether a tag is the program's."""
-    return name in NAMES or name.startswith(BEGINNINGS)
+    return name in NAMES or name.startswith(PREFIXES)
 
 
 def check_tags(tags: Mapping[str, Json]) -> None:
@@ -47,7 +47,7 @@ def check_tags(tags: Mapping[str, Json]) -> None:
         if is_own(name):
             raise ConfigError(
                 f"tracking.tags.{name}={value}: this name is reserved; must be any but {', '.join(NAMES)}, "
-                f"and what begins with {', '.join(BEGINNINGS)}"
+                f"and what begins with {', '.join(PREFIXES)}"
             )
 
 

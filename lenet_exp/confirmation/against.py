@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from lenet_exp.config.check import check_flags
-from lenet_exp.config.compose import composed, composing, free_tags, typed
+from lenet_exp.config.compose import composed, composing, allow_new_keys, typed
 from lenet_exp.config.schema import Config, Option, knobs, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError
@@ -101,7 +101,7 @@ def _key(override: str) -> str:
 
 def _composed(overrides: Sequence[str], config_dir: Path | None) -> Any:
     where = [] if config_dir is None else [f"hydra.searchpath=[{_typed(f'file://{config_dir}')}]"]
-    return composed([*free_tags(list(overrides)), *where], with_hydra=True)
+    return composed([*allow_new_keys(list(overrides)), *where], with_hydra=True)
 
 
 def _config(overrides: Sequence[str], config_dir: Path | None) -> Config:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from lenet_exp.config.schema import Dataset
-from lenet_exp.data.files import candidates, find_folder
+from lenet_exp.data.files import candidate_folders, find_folder
 from lenet_exp.errors import DataError
 from lenet_exp.files import open_lock
 
@@ -27,7 +27,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
         DataError: what was tried, and what else can be done.
     """
     folder = root / dataset.folder
-    tried = ", ".join(str(c) for c in candidates(dataset, root))
+    tried = ", ".join(str(c) for c in candidate_folders(dataset, root))
     help_line = f"put its files ({', '.join(names)}) into {folder} or set data_root; dataset=digits needs no files"
     if dataset.torchvision_class is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")

@@ -20,13 +20,13 @@ CHUNK = 2**24
 
 def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
     """The first folder that has all files, plain or as .gz: under `data_root`, then where a system keeps them."""
-    for folder in candidates(dataset, root):
+    for folder in candidate_folders(dataset, root):
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names):
             return folder
     return None
 
 
-def candidates(dataset: Dataset, root: Path) -> list[Path]:
+def candidate_folders(dataset: Dataset, root: Path) -> list[Path]:
     """Where a data set is looked for, in this order."""
     return [root / dataset.folder, *(Path(p) for p in dataset.also_in)]
 

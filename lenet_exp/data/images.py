@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lenet_exp.config.schema import Config, Dataset, EngineName
 from lenet_exp.data.readers import RawImages, read_images
-from lenet_exp.data.resize import SIDE, normalise_exactly
+from lenet_exp.data.resize import SIDE, normalize_exactly
 from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_shared_memory
 from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
@@ -94,29 +94,29 @@ def data_digests(config: Config) -> dict[str, str]:
     return _split_digests(source, config.data_root, *split)
 
 
-def share(configs: Iterable[Config]) -> list[SharedSet]:
+def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
     """The data sets of these configurations in memory that other processes may map.
 
-    A process that inherits their file descriptors calls `use_shared`. The memory is freed when the last process that
+    A process that inherits their file descriptors calls `use_shared_datasets`. The memory is freed when the last process that
     has it ends, however it ends.
     """
-    sets: dict[tuple[str, str, bool], SharedSet] = {}
+    sets: dict[tuple[str, str, bool], SharedDataset] = {}
     for config in configs:
         d, key = config.dataset, _key(config)
         if key not in sets:
             raw = _raw(_source(d), config.data_root)
-            images = to_shared_memory(_normalised(raw, _exact(config)))
-            sets[key] = SharedSet(key, images, to_shared_memory(raw.labels), raw.source, raw.files, {})
+            images = to_shared_memory(_normalized(raw, _exact(config)))
+            sets[key] = SharedDataset(key, images, to_shared_memory(raw.labels), raw.source, raw.files, {})
         sets[key].digests[d.val_size, d.train_size, config.split_seed] = data_digests(config)
     return list(sets.values())
 
 
-def use_shared(sets: Iterable[SharedSet]) -> None:
+def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
     """Lets this process take these data sets from shared memory instead of reading them."""
     _SHARED.update({s.key: s for s in sets})
 
 
-def normalise(images: Tensor, white: int) -> Tensor:
+def normalize(images: Tensor, white: int) -> Tensor:
     """(n, height, width) in [0, white] -> (n, 1, 32, 32) float32 in [-1, 1]: bilinear, (p - 0.5) / 0.5."""
     out = torch.empty(len(images), 1, SIDE, SIDE)
     for start in range(0, len(images), CHUNK):
@@ -136,7 +136,7 @@ def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
 
 
 @dataclass(frozen=True)
-class SharedSet:
+class SharedDataset:
     """A data set in shared memory: what `load_training_data` needs of it, and the digests of the splits in use."""
 
     key: tuple[str, str, bool]
@@ -161,7 +161,7 @@ class SharedSet:
         return _mapped(self.images, device), _mapped(self.labels, device)
 
 
-_SHARED: dict[tuple[str, str, bool], SharedSet] = {}
+_SHARED: dict[tuple[str, str, bool], SharedDataset] = {}
 
 
 @lru_cache(maxsize=32)
@@ -202,11 +202,11 @@ def _raw(source: _Source, data_root: str) -> RawImages:
 def _tensors(source: _Source, data_root: str, device: torch.device, exact: bool) -> tuple[Tensor, Tensor]:
     raw = _raw(source, data_root)
     # QMNIST's labels are a column of a table; the native engine reads them one after the other.
-    return _normalised(raw, exact).to(device), raw.labels.contiguous().to(device)
+    return _normalized(raw, exact).to(device), raw.labels.contiguous().to(device)
 
 
-def _normalised(raw: RawImages, exact: bool) -> Tensor:
-    return normalise_exactly(raw.images, raw.white) if exact else normalise(raw.images, raw.white)
+def _normalized(raw: RawImages, exact: bool) -> Tensor:
+    return normalize_exactly(raw.images, raw.white) if exact else normalize(raw.images, raw.white)
 
 
 @lru_cache(maxsize=64)

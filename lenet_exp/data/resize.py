@@ -15,9 +15,9 @@ SIDE = 32  # LeNet-5's input
 CHUNK = 128  # images at a time, so that the work space stays in the cache
 
 
-def normalise_exactly(images: Tensor, white: int) -> Tensor:
+def normalize_exactly(images: Tensor, white: int) -> Tensor:
     """(n, height, width) in [0, white] -> (n, 1, 32, 32) float32 in [-1, 1]: bilinear with antialiasing, as
-    `images.normalise`, but for the last bits."""
+    `images.normalize`, but for the last bits."""
     pixels = images.numpy()
     out = np.empty((len(pixels), 1, SIDE, SIDE), dtype=np.float32)
     down, across = _shares(pixels.shape[1]), _shares(pixels.shape[2])

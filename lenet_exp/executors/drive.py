@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from lenet_exp.executors.executor import Executor
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.job import Job
-from lenet_exp.stopping import asked, before_leaving, graceful
+from lenet_exp.stopping import stop_signal, on_forced_exit, graceful
 
 TICK_SECONDS = 0.2
 
@@ -35,9 +35,9 @@ def drive(
         KeyboardInterrupt, Terminated: a signal asked for the end, and the running jobs have come to theirs.
     """
     waiting, flying, failures, gave_up = iter(jobs), set[int](), 0, False
-    with graceful(), executor, before_leaving(executor.kill):
+    with graceful(), executor, on_forced_exit(executor.kill):
         while True:
-            stopping = gave_up or asked() is not None
+            stopping = gave_up or stop_signal() is not None
             if stopping:
                 executor.stop()
                 flying &= executor.running

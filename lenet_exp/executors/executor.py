@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from lenet_exp.data.images import SharedSet
+from lenet_exp.data.images import SharedDataset
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.job import Job
 
@@ -93,8 +93,8 @@ class Work:
     """
 
     task: Callable[..., object]
-    prepare: Callable[[Sequence[SharedSet]], object]
-    sets: Sequence[SharedSet]
+    prepare: Callable[[Sequence[SharedDataset]], object]
+    sets: Sequence[SharedDataset]
     cores: int
     jobs: int | None
     output: Path

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet_exp.config.source import source_digest
-from lenet_exp.data.images import SharedSet
+from lenet_exp.config.source_digest import source_digest
+from lenet_exp.data.images import SharedDataset
 from lenet_exp.data.shared_memory import from_shared_memory
 from lenet_exp.data.shared_on_machine import shared_on_machine
 from lenet_exp.errors import ConfigError
@@ -50,8 +50,8 @@ class Carried:
     """
 
     task: Callable[..., object]
-    prepare: Callable[[Sequence[SharedSet]], object]
-    sets: list[tuple[SharedSet, NDArray[np.float32], NDArray[np.int64]]]
+    prepare: Callable[[Sequence[SharedDataset]], object]
+    sets: list[tuple[SharedDataset, NDArray[np.float32], NDArray[np.int64]]]
     output: Path
     time_limit: float | None
     asks: bool

@@ -32,7 +32,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError, OSError) as e:
-        raise damaged(path, first_line(e), what_now) from e
+        raise damage_error(path, first_line(e), what_now) from e
 
 
 def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
@@ -40,18 +40,18 @@ def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
     try:
         return read(path, of, what_now)
     except DamagedError as e:
-        say(e)
+        warn_once(e)
         return None
 
 
-def damaged(path: Path, why: str, what_now: str) -> DamagedError:
+def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
     """The error that names a file."""
     error = DamagedError(f"{path} is damaged ({why}); {what_now}")
     error.path = path
     return error
 
 
-def say(error: DamagedError) -> None:
+def warn_once(error: DamagedError) -> None:
     """Warns, once for each damaged file: the files of a folder are read many times."""
     try:
         which = (error.path, error.path.stat().st_mtime_ns)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lenet_exp.errors import first_line
 from lenet_exp.files import read_json
-from lenet_exp.folders.damage import damaged
+from lenet_exp.folders.damage import damage_error
 from lenet_exp.folders.stored import without_secrets
 
 AGAIN = "the run is trained again when it is asked for"
@@ -62,7 +62,7 @@ def verified_with_history(value: Any, record: Path) -> Any:
             return value
         again = read_json(record)  # another process may have begun the run anew
         if again == value:
-            raise ValueError(changed) if changed is not None else damaged(history, str(other), AGAIN)
+            raise ValueError(changed) if changed is not None else damage_error(history, str(other), AGAIN)
         value = again
     return value
 

@@ -23,8 +23,8 @@ from typing import IO, Any
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.errors import UserError
-from lenet_exp.files import open_lock, remove_left_aside, write_json
-from lenet_exp.folders.damage import damaged, read_or_none
+from lenet_exp.files import open_lock, remove_temporary_files, write_json
+from lenet_exp.folders.damage import damage_error, read_or_none
 from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
@@ -61,7 +61,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
         UserError: the file system has no flock.
     """
     with _held(folder, what):
-        remove_left_aside(folder, keep=DELIVERED)
+        remove_temporary_files(folder, keep=DELIVERED)
         write_json(folder / "owner.json", {"host": host(), "pid": os.getpid()})
         with _heartbeat(folder / "owner.json"):
             try:
@@ -125,7 +125,7 @@ def _lock(folder: Path) -> IO[str]:
     except OSError as e:
         if e.errno not in WRONG_KIND:
             raise
-        raise damaged(Path(e.filename), e.strerror or str(e), REMOVE) from e
+        raise damage_error(Path(e.filename), e.strerror or str(e), REMOVE) from e
 
 
 def _take(folder: Path, lock: IO[str]) -> bool:

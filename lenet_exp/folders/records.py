@@ -48,7 +48,7 @@ class Record(Stored):
     Attributes:
         config: the configuration as it acts (`config.effective`).
         data_digests: SHA-256 of the images and labels used, by split; `data_files`: of each file read.
-        source_digest: of the program's own files (`config.source`); decides nothing, tells what differs.
+        source_digest: of the program's own files (`config.source_digest`); decides nothing, tells what differs.
         execution: device, threads and whatever else the bits depend on.
         created_ms, ended_ms: milliseconds since 1970.
         outcome: None while it trains.

@@ -40,7 +40,7 @@ class RunResult:
 
     @property
     def value(self) -> float:
-        """Best validation accuracy as a fraction, what a sweep optimises; NaN unless the run finished."""
+        """Best validation accuracy as a fraction, what a sweep optimizes; NaN unless the run finished."""
         return _accuracy(self.record)
 
     @property

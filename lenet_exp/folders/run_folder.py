@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from lenet_exp.errors import DamagedError, first_line
-from lenet_exp.files import remove, remove_left_aside, write_atomic, write_json
+from lenet_exp.files import remove, remove_temporary_files, write_atomic, write_json
 from lenet_exp.folders.checkpoints import Checkpoints, file_sha256, read_history, rewrite_history
-from lenet_exp.folders.damage import damaged, read, read_or_none, say
+from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
     Delivered,
@@ -88,7 +88,7 @@ class RunFolder:
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            remove_left_aside(self.path, only=DELIVERED)
+            remove_temporary_files(self.path, only=DELIVERED)
             yield
         finally:
             os.close(descriptor)
@@ -153,7 +153,7 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, SafetensorError) as e:
-            say(damaged(self.path / best.weights, first_line(e), "sweep.force=true trains the run again"))
+            warn_once(damage_error(self.path / best.weights, first_line(e), "sweep.force=true trains the run again"))
             return None
 
     def finish(self, record: Record) -> Record:
@@ -179,7 +179,7 @@ class RunFolder:
         try:
             return self.checked_record()
         except DamagedError as e:
-            say(e)
+            warn_once(e)
             return None
 
     def checked_record(self) -> Record | None:
@@ -218,7 +218,7 @@ class RunFolder:
         result = self.result()
         error = self._weights_error() if result is not None else None
         if error is not None:
-            say(error)
+            warn_once(error)
         return result if error is None else None
 
     def _weights_error(self) -> DamagedError | None:
@@ -231,7 +231,7 @@ class RunFolder:
             why = OTHER if _digest(weights, _stamp(weights)) != best.sha256 else None
         except OSError as e:
             why = first_line(e)
-        return None if why is None else damaged(weights, why, AGAIN)
+        return None if why is None else damage_error(weights, why, AGAIN)
 
     def test_accuracy(self) -> float | None:
         """Of the best weights, a fraction; None where `lenet-predict sweep=` has not scored them."""

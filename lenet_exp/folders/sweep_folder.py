@@ -25,7 +25,7 @@ from typing import Any
 
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_json, read_regular, remove, write_atomic, write_json
-from lenet_exp.folders.damage import damaged, read, read_or_none, say
+from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
 from lenet_exp.folders.job import Job, job_to_json, job_from_json
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
@@ -147,7 +147,7 @@ class SweepFolder:
             except DamagedError as e:
                 if self._written is None:
                     raise
-                say(e)
+                warn_once(e)
                 plan = self._written
             self._write(replace(plan, **changed))
 
@@ -211,7 +211,7 @@ class SweepFolder:
         try:
             return read(self.path / "ended" / str(number), _text, "why the job failed is lost")
         except DamagedError as e:
-            say(e)
+            warn_once(e)
             return str(e)
 
     def _job(self, line: str | bytes) -> Job:
@@ -228,7 +228,7 @@ class SweepFolder:
 
     def _damaged(self, why: str) -> DamagedError:
         plan = self.kept_plan()
-        return damaged(self.path / "jobs.jsonl", why, f"{AGAIN}: {plan.command}" if plan else AGAIN)
+        return damage_error(self.path / "jobs.jsonl", why, f"{AGAIN}: {plan.command}" if plan else AGAIN)
 
 
 def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
@@ -247,7 +247,7 @@ def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
             found.append((sweep.started().started_ms, sweep))
         except DamagedError as e:
             if not quietly:
-                say(e)
+                warn_once(e)
         except FileNotFoundError:  # it was removed meanwhile
             continue
     return [sweep for _, sweep in sorted(found, key=lambda item: item[0], reverse=True)]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lenet_exp.config.schema import Config, Models
+from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import Owner, owner_of
 from lenet_exp.folders.records import Outcome, Record, SearchPlan, SweepPlan
@@ -114,7 +114,7 @@ class SweepProgress:
 def upload_seconds(config: Config) -> float:
     """About so long the upload of a run takes."""
     tracking = config.tracking
-    return UPLOAD_SECONDS + MODEL_SECONDS * (tracking.models is Models.all) + PICTURES_SECONDS * tracking.plots
+    return UPLOAD_SECONDS + MODEL_SECONDS * (tracking.models is LoggedModels.all) + PICTURES_SECONDS * tracking.plots
 
 
 def _budgets(search: SearchPlan) -> list[tuple[float, float]]:

@@ -10,9 +10,9 @@ import torch
 
 from lenet_exp.addresses import store_uri
 from lenet_exp.amounts import number_of
-from lenet_exp.config.schema import PredictConfig, Scored
+from lenet_exp.config.schema import PredictConfig, ScoredConfigurations
 from lenet_exp.errors import ConfigError, DataError, RunsFailed, printable
-from lenet_exp.files import asked_path, user_path, write_atomic
+from lenet_exp.files import output_path, user_path, write_atomic
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
@@ -182,10 +182,10 @@ def check_places(config: PredictConfig) -> None:
     Raises:
         ConfigError: it can't, or `configurations=all` comes without a sweep.
     """
-    if config.configurations is Scored.all and (config.sweep is None or config.images):
+    if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: must come with sweep=, and without images=")
     if config.output is not None:
-        asked_path(config.output, FORMATS)
+        output_path(config.output, FORMATS)
     check_outputs(outputs_dir())
 
 

@@ -1,4 +1,4 @@
-"""A drawing as MNIST would have it: 28x28, light on dark, by its centre of mass, with a pen's width."""
+"""A drawing as MNIST would have it: 28x28, light on dark, by its center of mass, with a pen's width."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
     """The frame (28, 28) of a drawing (height, width).
 
     MNIST's way (LeCun et al. 1998, section III.A): scaled into a box of 20x20 pixels with its proportions kept, then
-    placed by its centre of mass into 28x28. A pen that is finer or broader than MNIST's is made like them.
+    placed by its center of mass into 28x28. A pen that is finer or broader than MNIST's is made like them.
 
     Args:
         box: longest side of the drawing in the frame, in pixels.
@@ -33,7 +33,7 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
 
 
 def place(drawing: Array, box: int) -> NDArray[np.uint8]:
-    """Scales shades from 0 to 1, cropped to what is drawn, into the box and centres them."""
+    """Scales shades from 0 to 1, cropped to what is drawn, into the box and centers them."""
     pixels = _resized(drawing, box) * 255
     pixels *= 255 / max(pixels.max(), 1)  # thin lines fade when a large picture shrinks
     y, x = (np.average(np.arange(n), weights=pixels.sum(1 - axis)) for axis, n in enumerate(pixels.shape))

@@ -14,7 +14,7 @@ from lenet_exp.addresses import store_uri
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.comparison.group import Group
-from lenet_exp.config.schema import PredictConfig, Scored
+from lenet_exp.config.schema import PredictConfig, ScoredConfigurations
 from lenet_exp.errors import ConfigError, UserError, nearest, printable
 from lenet_exp.files import Json, user_path
 from lenet_exp.folders.find import find_sweep
@@ -122,7 +122,7 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     """
     check_places(config)
     device = prepare_device(config)
-    if config.configurations is Scored.all:
+    if config.configurations is ScoredConfigurations.all:
         log.warning("configurations=all: choosing a configuration by these test accuracies spends the test set")
     results: list[_Result] = []
     for side in _sides(config, only_its_dataset):
@@ -231,7 +231,7 @@ def _sides(config: PredictConfig, only_its_dataset: bool) -> list[_Side]:
     for comparison in comparisons:
         if (leader := comparison.leader) is None:
             continue
-        every = config.configurations is Scored.all or confirmation(comparison) is not None
+        every = config.configurations is ScoredConfigurations.all or confirmation(comparison) is not None
         chosen = [i for i, g in enumerate(comparison.groups) if g is leader or (every and g.n)]
         for i in sorted(chosen, key=lambda i: comparison.groups[i] is not leader):
             runs = [by_run[run.id] for run in comparison.groups[i].finished]

@@ -1,4 +1,4 @@
-"""Where ink lies on a photographed paper: told by its colour, whatever the light."""
+"""Where ink lies on a photographed paper: told by its color, whatever the light."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from scipy import ndimage
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-COARSE = 36  # longest side of the picture on which the paper's colour is looked for
+COARSE = 36  # longest side of the picture on which the paper's color is looked for
 SMOOTH = 160  # and of that on which its light is
 WIDEST = 0.3  # a stroke may be so wide, as a share of the mean of the sides; what is wider is paper or shadow
-HUE = 2.0  # a difference in colour counts so many times as much as one in lightness, which shadows make as well
+HUE = 2.0  # a difference in color counts so many times as much as one in lightness, which shadows make as well
 LEAST = 16 / 255  # contrast from which something stands out
 SMALLEST = 0.0003  # share of the picture that ink covers at least
 ABOVE_NOISE = 8  # times as far from the paper as the nearest tenth of the picture
@@ -39,7 +39,7 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
     """The ink in a picture (height, width, 3) of values from 0 to 255; None where nothing stands out.
 
     Light falls on paper and ink alike, so logarithms are compared with the paper's nearby. Of all mixtures of the three
-    colours that one is looked at in which ink and paper differ most beside what the paper itself varies (Fisher 1936).
+    colors that one is looked at in which ink and paper differ most beside what the paper itself varies (Fisher 1936).
 
     Args:
         lines: pixels of ruled lines, which count as paper.
@@ -64,7 +64,7 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
 
 
 def _distance(difference: Array) -> Array:
-    """How far colours are from the paper's, 0 to about 1."""
+    """How far colors are from the paper's, 0 to about 1."""
     lightness = difference.mean(2, keepdims=True)
     distance: Array = np.sqrt(lightness[..., 0] ** 2 + HUE**2 * ((difference - lightness) ** 2).mean(2)) / 255
     return distance
@@ -95,7 +95,7 @@ def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
 
 
 def _paper_nearby(pixels: Array) -> Array:
-    """The median colour of a wide neighbourhood, of each pixel."""
+    """The median color of a wide neighborhood, of each pixel."""
     small = _shrunk(pixels, COARSE)
     size = tuple(min(2 * (max(small.shape) // 4) + 1, 2 * n - 1) for n in small.shape[:2])
     medians = np.stack([ndimage.median_filter(small[..., c], size, mode="nearest") for c in range(3)], -1)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from lenet_exp.config.schema import Dataset, Shows
-from lenet_exp.data.images import normalise
+from lenet_exp.config.schema import Dataset, PictureContent
+from lenet_exp.data.images import normalize
 from lenet_exp.data.pictures import open_picture, warn_if_colored
 from lenet_exp.errors import DataError, first_line
 from lenet_exp.files import user_path
@@ -93,7 +93,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     asis = _as_trained(image, dataset)
     if asis is not None:
         return [Picture(path, torch.from_numpy(asis), inverted=False)]
-    if dataset.shows is Shows.things:
+    if dataset.shows is PictureContent.things:
         return [_thing(path, image, dataset.picture_box)]
     pixels = np.asarray(_sized(image), dtype=np.float64)
     ink = find_ink(pixels)
@@ -103,11 +103,11 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
             again = find_ink(pixels, lines)
             amount = without_lines(again.amount)[0] if again else amount
             ink = again
-    drawings = find_drawings(amount, several and dataset.shows is Shows.digits) if ink else []
+    drawings = find_drawings(amount, several and dataset.shows is PictureContent.digits) if ink else []
     if not drawings or ink is None:
         raise DataError(f"images={path}: nothing stands out from its background")
     frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, slope)) for drawing in drawings]
-    wide = [dataset.shows is Shows.digits and _breadth(drawing) > BROADEST for drawing in drawings]
+    wide = [dataset.shows is PictureContent.digits and _breadth(drawing) > BROADEST for drawing in drawings]
     return [
         Picture(path, frame, ink.dark, n, len(frames), broad)
         for n, (frame, broad) in enumerate(zip(frames, wide, strict=True), 1)
@@ -116,7 +116,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
 
 def classify(network: nn.Module, pictures: list[Picture]) -> list[Answer]:
     """What a network says of pictures; it is left in eval mode."""
-    images = normalise(torch.stack([p.frame for p in pictures]), 255)
+    images = normalize(torch.stack([p.frame for p in pictures]), 255)
     with torch.inference_mode():
         probabilities = network.eval()(images).softmax(1)
     return [Answer(p, int(row.argmax()), row.tolist()) for p, row in zip(pictures, probabilities, strict=True)]
@@ -140,7 +140,7 @@ def _read(path: Path) -> Image.Image:
 
 
 def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
-    """The pixels of a picture that is as the training images are: grey, 28x28, light on black, of their size."""
+    """The pixels of a picture that is as the training images are: gray, 28x28, light on black, of their size."""
     pixels = np.asarray(image)
     gray = pixels[..., 0]
     if gray.shape != (FRAME, FRAME) or (pixels != gray[..., None]).any():
@@ -149,8 +149,8 @@ def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
         return None
     if not dataset.picture_box - 1 <= max(cropped(gray, 0).shape) <= dataset.picture_box:
         return None
-    centre = [np.average(np.arange(FRAME), weights=gray.sum(axis, dtype=float)) for axis in (1, 0)]
-    if dataset.picture_box < FRAME and np.abs(np.array(centre) - (FRAME - 1) / 2).max() > 1:
+    center = [np.average(np.arange(FRAME), weights=gray.sum(axis, dtype=float)) for axis in (1, 0)]
+    if dataset.picture_box < FRAME and np.abs(np.array(center) - (FRAME - 1) / 2).max() > 1:
         return None
     return gray.copy()
 

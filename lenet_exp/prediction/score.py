@@ -7,7 +7,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
 
 from lenet_exp.config.schema import Dataset
-from lenet_exp.data.images import normalise, pixels_digest
+from lenet_exp.data.images import normalize, pixels_digest
 from lenet_exp.data.readers import read_images
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import predict_classes
@@ -26,7 +26,7 @@ def score_test_set(
         DataError: the test set can't be had.
     """
     raw = read_images(dataset, data_root, "test")
-    images = normalise(raw.images, raw.white).to(device)
+    images = normalize(raw.images, raw.white).to(device)
     predictions = predict_classes(network.to(device), images, batch_size)
     precision, recall, f1, support = precision_recall_fscore_support(
         raw.labels.numpy(), predictions.numpy(), labels=list(range(10)), zero_division=0.0

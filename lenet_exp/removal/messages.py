@@ -19,7 +19,7 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     done: it is removed now; else it would be.
     """
     went, going, sweeps = "went" if done else "goes", plan.all_going(), plan.all_sweeps()
-    print(printable(plan.unit.words))
+    print(printable(plan.target.words))
     folders = [number_of(len(sweeps), "sweep folder")] if sweeps else []
     folders += [number_of(len(going), "run folder")] if going else []
     if folders:

@@ -13,7 +13,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.removal.references import users_of
 from lenet_exp.removal.stored_runs import Changes, changes_in, ids_in, open_stored, registered_in
-from lenet_exp.removal.units import Unit
+from lenet_exp.removal.target import Target
 from lenet_exp.tracking.stores.store import Store
 
 STORAGE = "search.storage="
@@ -29,7 +29,7 @@ class Plan:
     notes: what a person has to know or to do.
     """
 
-    unit: Unit
+    target: Target
     sweeps: list[SweepFolder]
     going: list[RunFolder] = field(default_factory=list)
     staying: dict[str, str] = field(default_factory=dict)
@@ -39,15 +39,15 @@ class Plan:
 
     @property
     def runs(self) -> Path:
-        return self.unit.removing.outputs / "runs"
+        return self.target.pending.outputs / "runs"
 
     def all_sweeps(self) -> list[SweepFolder]:
         """Those that go, and those that were moved."""
-        return [*self.unit.removing.sweeps(), *self.sweeps]
+        return [*self.target.pending.sweeps(), *self.sweeps]
 
     def all_going(self) -> list[RunFolder]:
         """Those that go, and those that were moved."""
-        return [*self.unit.removing.runs(), *self.going]
+        return [*self.target.pending.runs(), *self.going]
 
     def changes(self) -> list[Changes]:
         """What happens in each store."""
@@ -58,7 +58,7 @@ class Plan:
         ]
 
 
-def make_plan(unit: Unit, *, mlflow: bool) -> Plan:
+def make_plan(target: Target, *, mlflow: bool) -> Plan:
     """Args:
     mlflow: whether its MLflow runs go, too; else no store is asked.
 
@@ -67,10 +67,10 @@ def make_plan(unit: Unit, *, mlflow: bool) -> Plan:
         DamagedError: nobody knows what another sweep needs.
         StoreError: a store does not answer, or its password was not kept.
     """
-    plan = Plan(unit, list(unit.sweeps))
-    for sweep in unit.sweeps:
-        _check(sweep, unit)
-    keep_used(plan, unit.runs)
+    plan = Plan(target, list(target.sweeps))
+    for sweep in target.sweeps:
+        _check(sweep, target)
+    keep_used(plan, target.runs)
     if mlflow:
         try:
             _ask_stores(plan)
@@ -86,15 +86,15 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
     Raises:
         ConfigError: one that goes is in training.
     """
-    users = users_of(plan.unit.removing.outputs, {sweep.id for sweep in plan.sweeps})
-    moved = {folder.id for folder in plan.unit.removing.runs()}
+    users = users_of(plan.target.pending.outputs, {sweep.id for sweep in plan.sweeps})
+    moved = {folder.id for folder in plan.target.pending.runs()}
     plan.going = []
     for folder in (RunFolder(plan.runs / run) for run in runs):
         if not folder.path.is_dir():
             continue
         if folder.id in users:
             plan.staying[folder.id] = f"sweep {', '.join(users[folder.id])} uses it, too"
-        elif folder.id in plan.unit.alone:
+        elif folder.id in plan.target.alone:
             plan.staying[folder.id] = f"it was trained alone before; to remove it: lenet-sweep rm run={folder.id[:8]}"
         elif folder.id in moved:
             plan.staying[folder.id] = "it was trained anew meanwhile"
@@ -104,7 +104,7 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
             plan.going.append(folder)
 
 
-def _check(sweep: SweepFolder, unit: Unit) -> None:
+def _check(sweep: SweepFolder, target: Target) -> None:
     """Raises:
     ConfigError: the sweep runs, is in Slurm's queue, or another sweep confirms it.
     """
@@ -121,7 +121,7 @@ def _check(sweep: SweepFolder, unit: Unit) -> None:
             f"sweep {sweep.id} has {', '.join(job.id for job in waiting)} in Slurm's queue; allowed once they are out: "
             f"lenet-sweep stop sweep={sweep.id}"
         )
-    together = {one.id for one in unit.sweeps}
+    together = {one.id for one in target.sweeps}
     for other in all_sweeps(sweep.outputs):
         if other.started().confirms == sweep.id and other.id not in together:
             raise ConfigError(
@@ -142,7 +142,7 @@ def _ask_stores(plan: Plan) -> None:
         if database is not None and not database.exists():
             plan.notes.append(f"{name}: no such database any more; nothing is deleted there")
         else:
-            plan.stores.append(open_stored(name, plan.unit.removing.outputs))
+            plan.stores.append(open_stored(name, plan.target.pending.outputs))
     plan.registered = {store.name: registered_in(store) for store in plan.stores}
     for change in plan.changes():
         for folder in [folder for folder in plan.going if folder.id in change.registered]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lenet_exp.files import from_json, read_regular
-from lenet_exp.folders.damage import damaged
+from lenet_exp.folders.damage import damage_error
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 
@@ -26,7 +26,7 @@ def runs_of(sweep: Path) -> list[str]:
         return list(dict.fromkeys(str(from_json(line)["run"]) for line in lines))
     except (OSError, ValueError, KeyError, TypeError) as e:
         again = "the line that started the sweep makes it again"
-        raise damaged(sweep / "jobs.jsonl", type(e).__name__, again) from e
+        raise damage_error(sweep / "jobs.jsonl", type(e).__name__, again) from e
 
 
 def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:

@@ -19,34 +19,34 @@ from lenet_exp.errors import ConfigError, UserError, printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.removal.messages import print_plan, print_trash
 from lenet_exp.removal.plan import Plan, keep_used, make_plan
-from lenet_exp.removal.removing import alone
+from lenet_exp.removal.pending import exclusive_removal
 from lenet_exp.removal.stored_runs import Changes, apply
-from lenet_exp.removal.units import Unit
+from lenet_exp.removal.target import Target
 
 EXIT_LEFT = 1
 
 
-def show(unit: Unit, *, mlflow: bool, command: str) -> int:
+def show(target: Target, *, mlflow: bool, command: str) -> int:
     """Prints what would go, what stays and why, and the command that removes it; nothing is changed.
 
     Raises:
         UserError: as of `make_plan`.
     """
-    plan = make_plan(unit, mlflow=mlflow)
+    plan = make_plan(target, mlflow=mlflow)
     print_plan(plan, plan.changes(), done=False)
     print(f"nothing was removed; to remove it: {command}")
     return 0
 
 
-def remove(unit: Unit, *, mlflow: bool) -> int:
+def remove(target: Target, *, mlflow: bool) -> int:
     """Removes it. The exit status: 0, or 1 where something is left, which is said.
 
     Raises:
         UserError: as of `make_plan`, before anything is changed.
     """
-    removing = unit.removing
-    with alone(removing.outputs):
-        plan = make_plan(unit, mlflow=mlflow and not removing.is_told)
+    pending = target.pending
+    with exclusive_removal(pending.outputs):
+        plan = make_plan(target, mlflow=mlflow and not pending.is_mlflow_done)
         try:
             _move(plan)
             changes = plan.changes()
@@ -54,11 +54,11 @@ def remove(unit: Unit, *, mlflow: bool) -> int:
                 _leave_sweeps(plan, change)
                 apply(change)
         except UserError as e:
-            print(printable(f"{unit.words}: {e}; it is not removed yet, and the same line goes on"))
+            print(printable(f"{target.words}: {e}; it is not removed yet, and the same line goes on"))
             return EXIT_LEFT
-        removing.tell()
+        pending.mark_mlflow_done()
         print_plan(plan, changes, done=True)
-        removing.delete()
+        pending.delete()
         print_trash(changes)
     return 0
 
@@ -67,16 +67,16 @@ def _move(plan: Plan) -> None:
     """Raises:
     ConfigError: another process runs a sweep by now.
     """
-    removing = plan.unit.removing
+    pending = plan.target.pending
     for sweep in list(plan.sweeps):
-        owner = removing.take_sweep(sweep)
+        owner = pending.move_sweep(sweep)
         if owner is not None:
             raise ConfigError(f"{owner.host}, process {owner.pid} runs sweep {sweep.id} now")
         plan.sweeps.remove(sweep)
     keep_used(plan, [folder.id for folder in plan.going])  # another sweep may have started meanwhile
     for folder in list(plan.going):
         plan.going.remove(folder)
-        if removing.take_run(folder) is not None:
+        if pending.move_run(folder) is not None:
             plan.staying[folder.id] = "it trains now"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import HIDDEN, sqlite_path, whole_uri
+from lenet_exp.addresses import HIDDEN, sqlite_path, full_uri
 from lenet_exp.errors import StoreError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -60,7 +60,7 @@ def open_stored(name: str, outputs: Path) -> Store:
     Raises:
         StoreError: it does not answer, cannot be written, or its password was not kept.
     """
-    uri = whole_uri(name)
+    uri = full_uri(name)
     if HIDDEN in uri:
         raise StoreError(f"tracking.uri={name}: its password was not kept; set MLFLOW_TRACKING_URI")
     check_store(uri)

@@ -14,7 +14,7 @@ from lenet_exp.errors import printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.removal.references import trained_alone, users_of
-from lenet_exp.removal.removing import FOLDER as REMOVING
+from lenet_exp.removal.pending import FOLDER as REMOVING
 
 FEW = 10  # sweeps that are named
 KINDS = {"runs": "runs", "sweeps": "sweeps", "mlartifacts": "MLflow artifacts", REMOVING: "being removed"}

@@ -25,7 +25,7 @@ from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.usable import check_store
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.check import check_config
-from lenet_exp.training.engine import Chosen, choose_engine
+from lenet_exp.training.engine import EngineChoice, choose_engine
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device, threads_count
 
 log = logging.getLogger("lenet_exp")
@@ -120,7 +120,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:
     """What does the steps of a sweep's jobs, and why."""
-    engines = Counter(Chosen(job.engine, job.engine_why).words for job in jobs)
+    engines = Counter(EngineChoice(job.engine, job.engine_why).words for job in jobs)
     return [f"engine{f' of {n} jobs' if n < len(jobs) else ''}: {words}" for words, n in engines.items()]
 
 

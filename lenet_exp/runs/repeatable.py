@@ -11,7 +11,7 @@ import torch
 from lenet_exp.config.compose import compose, typed
 from lenet_exp.config.fingerprint import TRAINING_VERSION, fingerprint
 from lenet_exp.config.plain import plain
-from lenet_exp.config.schema import Config, EngineName, Models
+from lenet_exp.config.schema import Config, EngineName, LoggedModels
 from lenet_exp.data.images import TrainingData, data_digests, load_training_data
 from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
@@ -118,7 +118,7 @@ def _as_executed(
         engine=EngineName(record.engine),
         data_root=data_root or (kept.data_root if Path(kept.data_root).is_dir() else compose([]).data_root),
         model_path=None,
-        tracking=replace(kept.tracking, uri=None, plots=False, models=Models.none, tags={}),
+        tracking=replace(kept.tracking, uri=None, plots=False, models=LoggedModels.none, tags={}),
     )
     config = typed(plain(config))
     check_config(config)

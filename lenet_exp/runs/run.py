@@ -30,7 +30,7 @@ from lenet_exp.stopping import graceful
 from lenet_exp.tracking.delivery.background import delivered_in_background
 from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.bits import bits_depend_on
-from lenet_exp.training.engine import Chosen, choose_engine, why_not_native
+from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_native
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device, describe_execution, use_threads
 from lenet_exp.training.lane import Lane, new_lane
@@ -148,7 +148,7 @@ def run(
     return RunResult(folder.path, record, mlflow_run_id, repeated=False)
 
 
-def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> Chosen:
+def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:
     """The job's; with `engine=auto` that of an earlier try, if it can go on here.
 
     Raises:
@@ -160,9 +160,9 @@ def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int
             began = EngineName(earlier.engine)
             here = describe_execution(replace(job.config, engine=began, num_threads=threads), device)
             if not earlier.execution_differences(replace(earlier, execution=here, versions=versions())):
-                return Chosen(began, "it began the run")
+                return EngineChoice(began, "it began the run")
     choose_engine(job.executed)
-    return Chosen(job.engine, job.engine_why)
+    return EngineChoice(job.engine, job.engine_why)
 
 
 def _model_file(job: Job) -> ModelFile | None:

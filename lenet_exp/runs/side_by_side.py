@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from lenet_exp.data.images import use_shared
+from lenet_exp.data.images import use_shared_datasets
 from lenet_exp.executors.drive import drive
 from lenet_exp.executors.executor import Work
 from lenet_exp.executors.local.pool import Done

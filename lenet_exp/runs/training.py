@@ -18,7 +18,7 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.reports.files.mistakes import find_mistakes, mistakes_picture
 from lenet_exp.reports.terminal.progress import Display
-from lenet_exp.stopping import asked
+from lenet_exp.stopping import stop_signal
 from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
@@ -109,7 +109,7 @@ class Training:
             if self.prune(earlier):  # others have been better since
                 by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
                 return Outcome.pruned, f"after epoch {trained}{by}"
-        for (result,) in fit([self.lane], self.data, self.display.echo, stop=lambda: asked() is not None):
+        for (result,) in fit([self.lane], self.data, self.display.echo, stop=lambda: stop_signal() is not None):
             if isinstance(result, Divergence):
                 reason = f"loss {result.loss} in epoch {result.epoch}, iteration {result.step}"
                 log.log(self.display.level_alone(), "%s: diverged: %s", self.begun.name, reason)
@@ -128,7 +128,7 @@ class Training:
             if not self._ended() and self.prune(result):
                 self._commit()
                 return Outcome.pruned, f"after epoch {result.epoch}"
-        which = asked()
+        which = stop_signal()
         if which is None or self._ended():
             if self.lane.stopped_early:
                 log.info("%s: stopped early, after epoch %d", self.begun.name, self.lane.position.epoch - 1)

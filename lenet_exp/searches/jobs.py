@@ -14,7 +14,7 @@ from lenet_exp.config.names import job_name
 from lenet_exp.config.quick import Compose, QuickComposer
 from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import without_search
-from lenet_exp.config.space import Choice, Flag, Real
+from lenet_exp.config.space import Choice, Flag, FloatRange
 from lenet_exp.config.targets import keywords
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
@@ -206,7 +206,7 @@ def _drawn(flag: Flag, drawn: random.Random) -> object:
     values = flag.values
     if isinstance(values, Choice):
         return drawn.choice(values.options)
-    if isinstance(values, Real) and values.step is None:
+    if isinstance(values, FloatRange) and values.step is None:
         share = drawn.random()
         return (
             values.low * (values.high / values.low) ** share if values.log else drawn.uniform(values.low, values.high)
@@ -217,7 +217,7 @@ def _drawn(flag: Flag, drawn: random.Random) -> object:
 
 def _short(flag: Flag, text: str) -> str:
     """For names and tables: four digits say enough."""
-    return f"{float(text):.4g}" if isinstance(flag.values, Real) else text
+    return f"{float(text):.4g}" if isinstance(flag.values, FloatRange) else text
 
 
 def _check_one_place(jobs: Sequence[Job]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from optuna.trial import FrozenTrial
 
 from lenet_exp.errors import DamagedError
-from lenet_exp.folders.damage import say
+from lenet_exp.folders.damage import warn_once
 from lenet_exp.folders.job import Job
 from lenet_exp.searches.costs import HAD, RUN
 from lenet_exp.searches.plan import Planned
@@ -20,7 +20,7 @@ def known_jobs(planned: Planned, trials: Sequence[FrozenTrial]) -> list[Job]:
     try:
         kept = planned.sweep.jobs() if planned.sweep.kept_plan() is not None else []
     except DamagedError as e:
-        say(e)
+        warn_once(e)
         kept = []
     kept = [job if job.trial is not None else replace(job, trial=job.number) for job in kept]
     found = []

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lenet_exp.config.schema import PrunerName, SamplerName, Search
-from lenet_exp.config.space import Choice, Flag, Whole
+from lenet_exp.config.space import Choice, Flag, IntegerRange
 from lenet_exp.errors import ConfigError, first_line, nearest
 
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}  # set here, or no values
@@ -112,7 +112,7 @@ def suggest(trial: Any, flag: Flag) -> object:
     values = flag.values
     if isinstance(values, Choice):
         return trial.suggest_categorical(flag.name, values.options)
-    if isinstance(values, Whole):
+    if isinstance(values, IntegerRange):
         return trial.suggest_int(flag.name, values.low, values.high, step=values.step, log=values.log)
     return trial.suggest_float(flag.name, values.low, values.high, step=values.step, log=values.log)
 

@@ -21,7 +21,7 @@ from lenet_exp.searches.seed_race import Seeds
 from lenet_exp.searches.study import Database, open_database
 from lenet_exp.searches.trials import Choose, Trials
 from lenet_exp.sweeps.session import Session
-from lenet_exp.training.engine import Chosen
+from lenet_exp.training.engine import EngineChoice
 
 OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
 MOST_REPEATED = 100  # trials in a row that trained nothing: the space is all but gone through, or nothing trains here
@@ -73,7 +73,7 @@ class SearchRun:
         for job in {job.run: job for job in reversed(unended)}.values():  # the others wait for these
             self._costs.goes_on(job)
         self._keep()
-        engines = list(dict.fromkeys(Chosen(job.engine, job.engine_why).words for job in self.planned.corners))
+        engines = list(dict.fromkeys(EngineChoice(job.engine, job.engine_why).words for job in self.planned.corners))
         for words in engines:
             log.info("engine%s: %s", " of some trials" if len(engines) > 1 else "", words)
         try:

@@ -10,7 +10,7 @@ from typing import cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_exp.config.compose import composed, composing, free_tags
+from lenet_exp.config.compose import composed, composing, allow_new_keys
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.results import JobResult, job_results
@@ -89,7 +89,7 @@ def search_here(overrides: Sequence[str]) -> tuple[Planned, Searched]:
         ConfigError, DataError, StoreError: before anything is trained.
     """
     with composing():
-        planned = plan_search(OverridesParser.create().parse_overrides(free_tags(list(overrides))), composed)
+        planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed)
         with contextlib.suppress(RunsFailed):  # which of them stands in the result
             train_search(planned, command_line(), LocalLaunching())
     plan = None if planned.config.sweep.dry_run else planned.sweep.kept_plan()

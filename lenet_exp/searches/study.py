@@ -31,7 +31,7 @@ from sqlalchemy.pool import NullPool
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.errors import ConfigError, first_line
-from lenet_exp.folders.damage import damaged, say
+from lenet_exp.folders.damage import damage_error, warn_once
 from lenet_exp.searches.sampling import RULES
 
 FILE = "study.db"
@@ -219,7 +219,7 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
             raise
         if any(word in str(e) for word in SOUND):
             raise ConfigError(f"{path}: can't be used now ({first_line(e)})") from e
-        say(damaged(path, first_line(e), "it is made again; what has been trained is not trained again"))
+        warn_once(damage_error(path, first_line(e), "it is made again; what has been trained is not trained again"))
         os.replace(path, folder / f"{FILE}.damaged")
         for left in folder.glob(f"{FILE}-*"):  # a journal
             left.unlink()

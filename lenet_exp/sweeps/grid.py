@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.config.compose import composed, composing, free_tags, typed
-from lenet_exp.config.grid import compose_jobs, span
+from lenet_exp.config.compose import composed, composing, allow_new_keys, typed
+from lenet_exp.config.grid import compose_jobs, expand_grid
 from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError, RunsFailed
@@ -119,12 +119,12 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
         ConfigError, DataError, StoreError: before anything is trained.
     """
     with composing():
-        parsed = OverridesParser.create().parse_overrides(free_tags(list(overrides)))
+        parsed = OverridesParser.create().parse_overrides(allow_new_keys(list(overrides)))
         flags = typed(composed([str(o.input_line) for o in parsed if not o.is_sweep_override()])).sweep
         for flag in ("resume", "detach"):
             if getattr(flags, flag):
                 raise ConfigError(f"sweep.{flag}={getattr(flags, flag)}: not from Python; lenet-train -m has it")
-        jobs = span(parsed, flags.zip, flags.max_jobs, flags.skip)
+        jobs = expand_grid(parsed, flags.zip, flags.max_jobs, flags.skip)
         configs = compose_jobs(jobs, QuickComposer(composed).config)
         plan = plan_grid(parsed, jobs, configs)
         with contextlib.suppress(RunsFailed):  # which of them stands in the comparison

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.errors import DamagedError, UserError
-from lenet_exp.folders.damage import say
+from lenet_exp.folders.damage import warn_once
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
@@ -50,7 +50,7 @@ def repair_or_say(sweep: SweepFolder, stores: Stores) -> bool:
         repair(sweep, stores)
         sweep.jobs()
     except DamagedError as e:
-        say(e)
+        warn_once(e)
         return False
     except UserError as e:
         log.warning("sweep %s: can't be repaired: %s", sweep.id, e)

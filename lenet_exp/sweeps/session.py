@@ -29,7 +29,7 @@ from lenet_exp.machine import versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.search_words import begun_words
 from lenet_exp.reports.terminal.progress import Display
-from lenet_exp.stopping import Terminated, signal_of
+from lenet_exp.stopping import Terminated, signal_from
 from lenet_exp.sweeps.end import End, end_sweep
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
@@ -221,7 +221,7 @@ def sweep_session(
             outcome = Outcome.failed
             raise
         except (KeyboardInterrupt, Terminated) as e:
-            stopped_by = signal_of(e).name
+            stopped_by = signal_from(e).name
             raise
         finally:
             session.settle()

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from lenet_exp.comparison.compare import compare_sweep
-from lenet_exp.config.schema import Models, Tracking
+from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import owner_of
@@ -150,7 +150,7 @@ class Sync:
         delivery = self.stores.delivery(tracking, None)
         name = delivery.name if delivery is not None else self.stores.place(tracking, None)[0]
         models, parent = tracking.models, sweep.started().mlflow_runs.get(name) if sweep else None
-        model = models is Models.all or (models is Models.best and sweep is None)  # of a sweep only the best run's
+        model = models is LoggedModels.all or (models is LoggedModels.best and sweep is None)  # of a sweep only the best run's
         if delivery is not None:
             delivery.parent = parent
             self._send(folder, delivery, model=model)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
-from lenet_exp.data.images import SharedSet, share, use_shared
+from lenet_exp.data.images import SharedDataset, share_datasets, use_shared_datasets
 from lenet_exp.executors.executor import Ask, Elsewhere, Report, Work
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -36,7 +36,7 @@ def work_of(
         answer: says after each epoch of a job whether its run is pruned; None: none is.
     """
     like = list({_data_of(job.executed): job for job in jobs}.values())
-    sets = share(job.executed for job in like)
+    sets = share_datasets(job.executed for job in like)
     return Work(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment)),
@@ -64,10 +64,10 @@ def _data_of(config: Config) -> str:
     return str((config.dataset, config.data_root, config.split_seed, config.engine))
 
 
-def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[SharedSet]) -> None:
+def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[SharedDataset]) -> None:
     sys.argv = argv  # a run's record tells the sweep's command
     os.environ.update(environment)
-    use_shared(sets)
+    use_shared_datasets(sets)
 
 
 def _train(sweep: str, job: Job, ask: Ask | None = None, *, goes_on: bool = False) -> float:

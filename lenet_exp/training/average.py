@@ -8,7 +8,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 @torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Moves `average` towards `model` after a step (from 1): average = d * average + (1 - d) * model.
 
     d is min(decay, (1 + step) / (10 + step)): an average of few steps forgets the initial weights sooner (as in

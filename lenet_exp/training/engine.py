@@ -9,16 +9,16 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lenet_exp.config.schema import Config, EngineName, Shape
+from lenet_exp.config.schema import Config, EngineName, ScheduleShape
 from lenet_exp.data.images import TrainingData
 from lenet_exp.errors import ConfigError
 from lenet_exp.training.augmentation import augment, augments
-from lenet_exp.training.average import follow
+from lenet_exp.training.average import update_average
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.lane import Lane
 from lenet_exp.training.native.engine import NativeEngine
-from lenet_exp.training.native.library import Kernels, described, kernels
-from lenet_exp.training.native.options import unknown
+from lenet_exp.training.native.library import Kernels, describe_kernels, kernels
+from lenet_exp.training.native.options import why_unsupported
 from lenet_exp.training.schedule import lr_factor
 
 Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
@@ -31,7 +31,7 @@ class Engine(Protocol):
         """One step of a lane: a function from a batch's index (n,) and the step (from 0, of `steps` in the whole
         training) to the batch's mean loss and number of hits."""
 
-    def judge(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
+    def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
         """Mean loss, and the predicted classes (n_val,) on the CPU, of the validation images."""
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
@@ -46,7 +46,7 @@ class TorchEngine:
         model, optimizer, average = lane.model, lane.optimizer, lane.average
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
         peak = lane.lr
-        changing, augmenting = schedule.shape is not Shape.constant, augments(augmentation)
+        changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(augmentation)
         parameters = list(model.parameters())
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
@@ -64,14 +64,14 @@ class TorchEngine:
                 nn.utils.clip_grad_norm_(parameters, options.clip_norm)
             optimizer.step()
             if average is not None and options.ema_decay is not None:
-                follow(average, model, options.ema_decay, number + 1)
+                update_average(average, model, options.ema_decay, number + 1)
             return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
         return step
 
-    def judge(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
+    def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
         """See `Engine`."""
-        return evaluate(lane.judged, data.images, data.labels, data.val_index)
+        return evaluate(lane.eval_model, data.images, data.labels, data.val_index)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
         """See `Engine`."""
@@ -82,7 +82,7 @@ ASKED_FOR = "asked for"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class EngineChoice:
     """An engine, and why it was chosen, in half a line."""
 
     engine: EngineName
@@ -92,32 +92,32 @@ class Chosen:
     def words(self) -> str:
         """For a person."""
         if self.engine is EngineName.native:
-            return f"native, compiled for {described()}"
+            return f"native, compiled for {describe_kernels()}"
         return self.engine.value if self.why == ASKED_FOR else f"{self.engine.value}, since {self.why}"
 
 
-def choose_engine(config: Config) -> Chosen:
+def choose_engine(config: Config) -> EngineChoice:
     """The engine of a job, chosen when it is made and never by timing; the kernels are built if they have to be.
 
     Raises:
         ConfigError: `engine=native` where that can't be.
     """
     if config.engine is EngineName.torch:
-        return Chosen(EngineName.torch, ASKED_FOR)
+        return EngineChoice(EngineName.torch, ASKED_FOR)
     why_not = why_not_native(config)
     if config.engine is EngineName.native:
         if why_not is not None:
             raise ConfigError(f"engine=native: {why_not}; set engine=auto or engine=torch")
-        return Chosen(EngineName.native, ASKED_FOR)
+        return EngineChoice(EngineName.native, ASKED_FOR)
     if why_not is not None:
-        faster = "" if unknown(config) else "; the native engine would be several times as fast"
-        return Chosen(EngineName.torch, f"{why_not}{faster}")
-    return Chosen(EngineName.native, "it knows all that is asked for")
+        faster = "" if why_unsupported(config) else "; the native engine would be several times as fast"
+        return EngineChoice(EngineName.torch, f"{why_not}{faster}")
+    return EngineChoice(EngineName.native, "it knows all that is asked for")
 
 
 def why_not_native(config: Config) -> str | None:
     """Why the native engine can't train a configuration here, in half a line; None where it can."""
-    return unknown(config) or _none_built()
+    return why_unsupported(config) or _none_built()
 
 
 def engine_of(config: Config) -> Engine:

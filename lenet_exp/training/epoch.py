@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class EpochResult:
     """Results of one epoch of one lane.
 
-    Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches, of what is minimised
+    Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches, of what is minimized
     (augmented images, smoothed labels); `lr` is that of the epoch's last step. `step_losses` holds
     (iteration from 1, loss, milliseconds since 1970) every `num_iter_echo` iterations; `time_ms` is the epoch's end.
     `weights_digest` is of the weights that were validated; older releases did not keep it.

@@ -8,7 +8,7 @@ from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_count, cpu_model, cpu_numbers, kernel_settings
 from lenet_exp.training.augmentation import augments
-from lenet_exp.training.native.library import described
+from lenet_exp.training.native.library import describe_kernels
 
 SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
 NATIVE_KERNEL = "native 1"  # another number where the same run has other bits; tests/training/native/digests.json
@@ -60,7 +60,7 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
         "num_threads": config.num_threads or cpu_count(),
         "engine": config.engine.value,
         **({"engine_why": engine_why} if engine_why else {}),
-        **({"compiled": described()} if native else {}),
+        **({"compiled": describe_kernels()} if native else {}),
         **({"augmentation": NATIVE_AUGMENTATION} if native and augments(config.augmentation) else {}),
         "kernel": NATIVE_KERNEL if native else "eager",
         "stack": "solo",

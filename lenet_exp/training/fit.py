@@ -65,7 +65,7 @@ def fit(
         trained = _train_epoch(lane, data, engine, step, echo, stop, start)
         if trained is None:
             return
-        result = trained if isinstance(trained, Divergence) else _judge_epoch(lane, data, engine, trained, start)
+        result = trained if isinstance(trained, Divergence) else _validate_epoch(lane, data, engine, trained, start)
         yield [result]
         if isinstance(result, Divergence):
             return
@@ -140,18 +140,18 @@ def _train_epoch(
     return _Trained(engine.mean(losses, shares), int(correct) / n, time.perf_counter() - start, step_losses)
 
 
-def _judge_epoch(
+def _validate_epoch(
     lane: Lane, data: TrainingData, engine: Engine, trained: _Trained, start: float
 ) -> EpochResult | Divergence:
     """Validates the lane after an epoch, keeps its weights if they are the best, and moves on to the next epoch."""
     epoch = lane.position.epoch
-    val_loss, predictions = engine.judge(lane, data)
+    val_loss, predictions = engine.evaluate(lane, data)
     if not math.isfinite(val_loss):  # the last step spoilt the weights
         return Divergence(epoch, epoch * steps_an_epoch(lane, data), val_loss, trained.step_losses)
     val_accuracy = float((predictions == data.labels[data.val_index].cpu()).double().mean())
     improved = lane.best is None or val_accuracy > lane.best.val_accuracy
     if improved:
-        copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.judged.state_dict().items()}
+        copied = {name: t.detach().to("cpu", copy=True) for name, t in lane.eval_model.state_dict().items()}
         lane.best = Best(epoch, val_accuracy, copied, predictions)
     lane.note_accuracy(epoch, val_accuracy)
     lane.position = Position(epoch + 1)
@@ -167,7 +167,7 @@ def _judge_epoch(
         step_losses=trained.step_losses,
         time_ms=_now_ms(),
         improved=improved,
-        weights_digest=weights_digest(lane.judged.state_dict()),
+        weights_digest=weights_digest(lane.eval_model.state_dict()),
     )
 
 

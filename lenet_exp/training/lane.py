@@ -11,7 +11,7 @@ from torch import Tensor
 from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.seeds import generator
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.native.initial import initialise
+from lenet_exp.training.native.initial import initialize
 from lenet_exp.training.optimizer import build_optimizer
 
 
@@ -71,7 +71,7 @@ class Lane:
     position: Position = field(default_factory=Position)
 
     @property
-    def judged(self) -> LeNet5:
+    def eval_model(self) -> LeNet5:
         """The network that is validated and saved."""
         return self.average or self.model
 
@@ -115,5 +115,5 @@ def _network(config: Config, device: torch.device, noise: torch.Generator) -> Le
         noise=noise,
     ).to(device)
     if config.engine is EngineName.native:
-        initialise(model, config.seed)
+        initialize(model, config.seed)
     return cast(LeNet5, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack it

@@ -51,13 +51,13 @@ class LeNet5(nn.Module):
         self.fc3 = _drawn_later(lambda: nn.Linear(84, 10))
         self.pool_first = bool(activation.get("monotone", False)) and _never_falls(self.act1)
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
-            _initialise(layer, weights)
+            _initialize(layer, weights)
         for module in self.modules():
             if hasattr(module, "generator"):
                 module.generator = noise  # type: ignore[assignment]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, 1, 32, 32), normalised to [-1, 1] -> logits (n, 10)."""
+        """Images (n, 1, 32, 32), normalized to [-1, 1] -> logits (n, 10)."""
         x = self._pooled(self.conv1(images), self.act1)
         x = self._pooled(self.conv2(x), self.act2)
         x = self.drop1(self.act3(self.fc1(x.flatten(1))))
@@ -103,7 +103,7 @@ def _drawn_later(layer: Callable[[], Layer]) -> Layer:
         return layer()
 
 
-def _initialise(layer: nn.Module, weights: torch.Generator) -> None:
+def _initialize(layer: nn.Module, weights: torch.Generator) -> None:
     """PyTorch's default for convolutions and linear layers: U(-b, b) with b = 1 / sqrt(fan_in)."""
     assert isinstance(layer.weight, Tensor)
     assert isinstance(layer.bias, Tensor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from lenet_exp.config.schema import Schedule, Shape
+from lenet_exp.config.schema import Schedule, ScheduleShape
 
 
 def lr_factor(
@@ -30,9 +30,9 @@ def lr_factor(
         steps: of the whole training.
         cosine, power: where they are to be others than this machine's, of the same bits on each.
     """
-    if schedule.shape is Shape.constant:
+    if schedule.shape is ScheduleShape.constant:
         return 1.0
-    if schedule.shape is Shape.one_cycle:
+    if schedule.shape is ScheduleShape.one_cycle:
         top = max(schedule.warmup * steps - 1, 0)
         if step <= top:
             return _between(schedule.start, 1.0, step / top if top else 1.0, cosine)
@@ -41,16 +41,16 @@ def lr_factor(
     if step < warmup:
         return schedule.start + (1 - schedule.start) * step / warmup
     done = (step - warmup) / (steps - warmup)
-    if schedule.shape is Shape.linear:
+    if schedule.shape is ScheduleShape.linear:
         return 1 + (schedule.final - 1) * done
-    if schedule.shape is Shape.cosine:
+    if schedule.shape is ScheduleShape.cosine:
         return _between(1.0, schedule.final, done, cosine)
     return power(schedule.final, math.floor(done * (schedule.drops + 1)) / schedule.drops)
 
 
 def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:
     """The first epoch (from 1) of which no step lies in the warm-up."""
-    if schedule.shape is Shape.constant:
+    if schedule.shape is ScheduleShape.constant:
         return 1
     return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.1 * 30 is a little more than 3
 

@@ -27,7 +27,7 @@ from lenet_exp.ui.server import TOKEN
 POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
-class Without:
+class PathHidden:
     """An ASGI application that knows nothing below a path, behind whatever prefix."""
 
     def __init__(self, path: str, app: ASGIApp) -> None:
@@ -77,7 +77,7 @@ def _equal(given: str, expected: str) -> bool:
 
 def protected(token: str) -> ASGIApp:
     """MLflow's pages; an empty token protects nothing."""
-    served = Without(assistant_router.prefix, mlflows)
+    served = PathHidden(assistant_router.prefix, mlflows)
     return TokenRequired(token, served) if token else served
 
 

@@ -25,7 +25,7 @@ MOST_COLUMNS = 8  # of params; what does not fit on a screen is not seen
 MOST_RUNS = 1000  # that are looked at for the params that differ
 CURVES = ("val_accuracy", "val_loss", "train_loss", "train_accuracy", "step_loss", "lr")
 LOSSES = ("val_loss", "train_loss", "step_loss")
-LUCK = ("seed", "split_seed")  # what makes no configuration
+SEED_FLAGS = ("seed", "split_seed")  # what makes no configuration
 OF_EXPERIMENT = ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
 SECTION = "lenet-metrics"
 # MLflow's page shows "Something went wrong" where one of these is missing.
@@ -116,7 +116,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     runs = client.search_runs([experiment], search, order_by=[f"metrics.`{BEST}` DESC"], max_results=MOST_RUNS)
     swept = [flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split()]
     columns = _differing(swept, [run.data.params for run in runs])
-    configuration = [name for name in columns if name not in LUCK] or ["dataset"]
+    configuration = [name for name in columns if name not in SEED_FLAGS] or ["dataset"]
     several = len({tuple(run.data.params.get(name) for name in configuration) for run in runs}) < len(runs)
     table = View(f"sweep-{sweep[:12]}", search, columns)
     least = min((run.data.metrics.get("val_accuracy", 1.0) for run in runs), default=1.0)

@@ -20,7 +20,7 @@ from typing import IO
 
 from lenet_exp.addresses import hide_password, sqlite_path, sqlite_uri
 from lenet_exp.errors import ConfigError, StoreError
-from lenet_exp.stopping import asked
+from lenet_exp.stopping import stop_signal
 from lenet_exp.tracking.stores.database import driver_uri
 
 APP = "lenet-ui"
@@ -91,7 +91,7 @@ class Server:
         Raises:
             StoreError: the server ended.
         """
-        while asked() is None:
+        while stop_signal() is None:
             if self.process.poll() is not None:
                 self.said.seek(0)
                 lines = [line.strip() for line in self.said if line.strip()]

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lenet_exp.commands import train
-from lenet_exp.commands.streams import guard
+from lenet_exp.commands.streams import guard_streams
 from tests.tools.commands import SMALL, end, start
 from tests.tools.stores import client, runs
 
@@ -56,7 +56,7 @@ def test_a_terminal_without_the_signs_that_are_printed_shows_others(monkeypatch)
     shown = io.BytesIO()
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(shown, encoding="ascii", write_through=True))
-    guard()
+    guard_streams()
     print("90.92 ± 0.21")
     assert shown.getvalue() == b"90.92 \\xb1 0.21\n"
 

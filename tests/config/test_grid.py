@@ -9,7 +9,7 @@ import sys
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_exp.config.grid import span
+from lenet_exp.config.grid import expand_grid
 from lenet_exp.folders.sweep_folder import all_sweeps
 
 # A line that is refused, and what its one line of stderr has: a number of jobs, the bad value, or the nearest name.
@@ -64,7 +64,7 @@ TOGETHER = {
 def test_flags_that_go_together_take_their_values_side_by_side(line):
     zipped, *swept = OverridesParser.create().parse_overrides(line.split())
     order = ["optimizer", "optimizer.lr", "seed", "activation"]
-    jobs = [dict(override.split("=") for override in job) for job in span(swept, zipped.value(), most=4)]
+    jobs = [dict(override.split("=") for override in job) for job in expand_grid(swept, zipped.value(), most=4)]
     assert [" ".join(job[flag] for flag in order if flag in job) for job in jobs] == TOGETHER[line]
 
 
@@ -78,7 +78,7 @@ SKIPPED = {
 @pytest.mark.parametrize("line", SKIPPED)
 def test_combinations_are_left_out(line):
     skipped, *swept = OverridesParser.create().parse_overrides([line, "optimizer=sgd,adam", "optimizer.lr=0.1,1e-3"])
-    jobs = span(swept, [], 100, skipped.value())
+    jobs = expand_grid(swept, [], 100, skipped.value())
     assert [" ".join(o.partition("=")[2] for o in job) for job in jobs] == SKIPPED[line]
 
 

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenet_exp.config.space import Choice, Flag, Real, Whole, flag_of, size
+from lenet_exp.config.space import Choice, Flag, FloatRange, IntegerRange, flag_of, size
 from lenet_exp.errors import ConfigError
 
 
@@ -19,15 +19,15 @@ def parsed(line: str) -> Flag:
 SPELT = {
     "x=1,2,1": Choice(("1", "2")),
     "optimizer=[1,2],null": Choice(("[1,2]", "null")),
-    "x=interval(0,1)": Real(0.0, 1.0),
-    "x=int(interval(1,5))": Whole(1, 5),
-    "x=tag(log,interval(1e-3,1))": Real(0.001, 1.0, None, True),
-    "x=tag(log,int(interval(1,64)))": Whole(1, 64, 1, True),
-    "x=range(0,10,3)": Whole(0, 9, 3),  # 10 is no value of it
-    "x=range(5,0,-2)": Whole(1, 5, 2),
-    "x=range(0,0.5,0.1)": Real(0.0, 0.4, 0.1),
-    "x=float(range(1,4))": Real(1.0, 3.0, 1.0),
-    "+x=range(2)": Whole(0, 1),
+    "x=interval(0,1)": FloatRange(0.0, 1.0),
+    "x=int(interval(1,5))": IntegerRange(1, 5),
+    "x=tag(log,interval(1e-3,1))": FloatRange(0.001, 1.0, None, True),
+    "x=tag(log,int(interval(1,64)))": IntegerRange(1, 64, 1, True),
+    "x=range(0,10,3)": IntegerRange(0, 9, 3),  # 10 is no value of it
+    "x=range(5,0,-2)": IntegerRange(1, 5, 2),
+    "x=range(0,0.5,0.1)": FloatRange(0.0, 0.4, 0.1),
+    "x=float(range(1,4))": FloatRange(1.0, 3.0, 1.0),
+    "+x=range(2)": IntegerRange(0, 1),
 }
 
 

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from lenet_exp.api import compose
 from lenet_exp.data import images
-from lenet_exp.data.images import load_training_data, normalise
+from lenet_exp.data.images import load_training_data, normalize
 
 CPU = torch.device("cpu")
 
@@ -38,14 +38,14 @@ def as_torchvision_does(raw: torch.Tensor, white: int) -> torch.Tensor:
 @settings(max_examples=40)
 def test_equals_torchvisions_bilinear_resize_with_antialias(n, height, width, white, seed):
     raw = pixels((n, height, width), white, seed)
-    torch.testing.assert_close(normalise(raw, white), as_torchvision_does(raw, white), rtol=0, atol=1e-6)
+    torch.testing.assert_close(normalize(raw, white), as_torchvision_does(raw, white), rtol=0, atol=1e-6)
 
 
 def test_the_work_is_done_in_parts_without_a_trace_in_the_result():
     raw = pixels((images.CHUNK + 3, 8, 8), 16, 0)
-    whole = normalise(raw, 16)
-    assert torch.equal(whole[: images.CHUNK], normalise(raw[: images.CHUNK], 16))
-    assert torch.equal(whole[images.CHUNK :], normalise(raw[images.CHUNK :], 16))
+    whole = normalize(raw, 16)
+    assert torch.equal(whole[: images.CHUNK], normalize(raw[: images.CHUNK], 16))
+    assert torch.equal(whole[images.CHUNK :], normalize(raw[images.CHUNK :], 16))
 
 
 @pytest.mark.parametrize("dataset", ["digits", "mnist"])

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenet_exp.data import images
-from lenet_exp.data.images import data_digests, load_training_data, share, use_shared
+from lenet_exp.data.images import data_digests, load_training_data, share_datasets, use_shared_datasets
 from lenet_exp.data.shared_memory import from_shared_memory, to_shared_memory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,11 +46,11 @@ def test_what_is_mapped_is_what_was_shared(shape, dtype):
 
 def test_training_data_are_the_same_from_shared_memory(digits, unshared):
     read, digests = load_training_data(digits, CPU), data_digests(digits)
-    sets = share([digits, digits])
+    sets = share_datasets([digits, digits])
     descriptors = [d for s in sets for d in s.descriptors]
     assert len(sets) == 1
     assert len(descriptors) == 2
-    use_shared(sets)
+    use_shared_datasets(sets)
     mapped = load_training_data(digits, CPU)
     assert mapped.images.data_ptr() == load_training_data(digits, CPU).images.data_ptr()
     assert mapped.images.data_ptr() != read.images.data_ptr()
@@ -64,7 +64,7 @@ def test_training_data_are_the_same_from_shared_memory(digits, unshared):
 
 def test_another_process_maps_it_and_reads_no_file(digits):
     """It shows the memory as the kernel does: mappings of a memfd, and no page of them copied."""
-    sets = share([digits])
+    sets = share_datasets([digits])
     descriptors = [d for s in sets for d in s.descriptors]
     code = (
         "import sys, torch, cloudpickle\n"

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from lenet_exp.api import compose
 from lenet_exp.config.schema import Config
-from lenet_exp.data.images import load_training_data, normalise
+from lenet_exp.data.images import load_training_data, normalize
 from lenet_exp.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_the_last_297_digits_never_train_or_validate(digits):
     data = load_training_data(digits, CPU)
     assert (len(data.train_index), len(data.val_index)) == (1250, 250)
     raw = load_digits()
-    assert torch.equal(data.images, normalise(torch.from_numpy(raw.images)[:1500], 16))
+    assert torch.equal(data.images, normalize(torch.from_numpy(raw.images)[:1500], 16))
     assert torch.equal(data.labels, torch.from_numpy(raw.target)[:1500])
 
 

@@ -26,7 +26,7 @@ STROKES: dict[int, list[list[tuple[float, float]]]] = {
 
 @dataclass(frozen=True)
 class Style:
-    """Size and colours of a drawing, where in it the digit is, and the file's ending."""
+    """Size and colors of a drawing, where in it the digit is, and the file's ending."""
 
     size: tuple[int, int]
     width: int

@@ -1,4 +1,4 @@
-"""Forty photographs of digits on paper, drawn: ruled lines, uneven light, coloured ink, turned, several in one.
+"""Forty photographs of digits on paper, drawn: ruled lines, uneven light, colored ink, turned, several in one.
 
 They judge how pictures of one's own are prepared, so nothing may be tuned on them. What was tuned on are those of
 `benchmarks/own_pictures.py`, which has other fonts (DejaVu, cmss10), other strokes (MNIST's handwriting), other
@@ -42,11 +42,11 @@ HAND: dict[int, list[list[Point]]] = {
 }  # fmt: skip
 
 FONTS = ("STIXGeneral.ttf", "cmr10.ttf", "cmtt10.ttf")
-KINDS = ("ruled", "uneven light", "coloured ink", "turned", "several")
+KINDS = ("ruled", "uneven light", "colored ink", "turned", "several")
 OF_A_KIND = 8
 INKS = ((20, 20, 25), (25, 35, 120), (60, 60, 70))  # black ball-pen, blue ink, pencil
-# Paper and ink of the same kind of grey, or nearly so: told apart by their colour.
-COLOURS = (
+# Paper and ink of the same kind of gray, or nearly so: told apart by their color.
+COLORS = (
     ((250, 248, 240), (215, 40, 50)),
     ((235, 240, 250), (240, 140, 30)),
     ((250, 225, 120), (200, 60, 60)),
@@ -98,8 +98,8 @@ def _photograph(kind: str, i: int) -> Photograph:
         coverage[top : top + mark.shape[0], left : left + mark.shape[1]] = mark
         left += mark.shape[1] + gap
     paper, ink = (244, 241, 232), INKS[int(draws.integers(len(INKS)))]
-    if kind == "coloured ink":
-        paper, ink = COLOURS[i]
+    if kind == "colored ink":
+        paper, ink = COLORS[i]
     scene = np.empty((height, width, 3))
     scene[:] = paper
     if kind == "ruled":
@@ -149,11 +149,11 @@ def _rule(scene: np.ndarray, i: int, draws: np.random.Generator) -> None:
     y, x = np.mgrid[:height, :width]
     slope, apart = np.tan(np.radians(draws.uniform(-3, 3))), draws.integers(45, 95)
     thick = draws.uniform(1.6, 3.2)
-    colour = np.array([(130, 160, 210), (150, 150, 155), (120, 180, 190)][i % 3])
+    color = np.array([(130, 160, 210), (150, 150, 155), (120, 180, 190)][i % 3])
     across = [y - slope * x] if i % 2 else [y - slope * x, x + slope * y]
     for distance in across:
         on = np.clip(thick / 2 + 0.5 - np.abs((distance + draws.uniform(0, apart)) % apart - apart / 2), 0, 1)
-        scene += 0.85 * on[..., None] * (colour - scene)
+        scene += 0.85 * on[..., None] * (color - scene)
     if i in {1, 5}:
         on = np.clip(2 - np.abs(x + slope * y - 55), 0, 1)
         scene += on[..., None] * (np.array((220, 90, 100)) - scene)

@@ -1,4 +1,4 @@
-"""Photographed digits are found and recognised, and what is as the training images are is left as it is."""
+"""Photographed digits are found and recognized, and what is as the training images are is left as it is."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_one_of_that_form_that_is_not_centred_is_centred(move, tmp_path):
     frame[4:24, 12:16] = 255
     Image.fromarray(np.roll(frame, move, (0, 1))).save(tmp_path / "one.png")
     (picture,) = read_pictures(tmp_path / "one.png", MNIST)
-    centre = [np.average(np.arange(28), weights=picture.frame.numpy().sum(axis, dtype=float)) for axis in (1, 0)]
-    assert np.abs(np.array(centre) - 13.5).max() <= 1
+    center = [np.average(np.arange(28), weights=picture.frame.numpy().sum(axis, dtype=float)) for axis in (1, 0)]
+    assert np.abs(np.array(center) - 13.5).max() <= 1
 
 
 def test_a_ruled_page_without_writing_shows_nothing(tmp_path):

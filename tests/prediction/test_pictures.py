@@ -1,4 +1,4 @@
-"""Pictures of one's own: found, turned light on dark, centred, and recognised."""
+"""Pictures of one's own: found, turned light on dark, centered, and recognized."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_the_drawing_is_light_on_dark_in_a_box_of_20_around_its_centre_of_mass(d
     assert picture.inverted == (style not in {"as in MNIST", "chalk"})
     rows, columns = np.nonzero((frame > 60).any(1))[0], np.nonzero((frame > 60).any(0))[0]
     assert max(np.ptp(rows), np.ptp(columns)) + 1 in {18, 19, 20}
-    centre = [np.average(np.arange(28), weights=frame.sum(axis)) for axis in (1, 0)]
-    assert np.abs(np.array(centre) - 13.5).max() <= 1
+    center = [np.average(np.arange(28), weights=frame.sum(axis)) for axis in (1, 0)]
+    assert np.abs(np.array(center) - 13.5).max() <= 1
     assert frame.max() == 255
     assert frame[0].max() < 60  # the background is dark
 

@@ -19,7 +19,7 @@ from lenet_exp.folders.checkpoints import write_history
 from lenet_exp.folders.records import DeliveredRun, History
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
-from lenet_exp.removal.removing import all_removing
+from lenet_exp.removal.pending import pending_removals
 from tests.commands.test_lenet_sweep import lenet_sweep
 from tests.sweeps.test_sync import NOTHING
 from tests.tools.commands import SMALL, Done, end, free_port, lenet_train, start
@@ -329,7 +329,7 @@ def test_a_kill_anywhere_leaves_what_the_same_line_finishes(swept, main, tmp_pat
         assert synced.stdout == NOTHING, (points[number], synced.stderr)
         known = "".join(path.read_text() for path in swept.outputs.rglob("*.json"))
         assert [run for run in everything(client(swept.outputs)) if run not in known and "m-" not in run] == []
-        begun = all_removing(swept.outputs)
+        begun = pending_removals(swept.outputs)
         says = f"lenet-sweep rm sweep={swept.first.id} dry_run=false" if begun else ""
         assert says in main("list", program="sweep").stderr
         if begun or swept.first.path.exists():

@@ -21,7 +21,7 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.runs.jobs import freeze_jobs, lone_job
 from lenet_exp.runs.run import run
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.training.native.library import described, kernels
+from lenet_exp.training.native.library import describe_kernels, kernels
 from tests.tools.commands import SMALL, Done, end, lenet_train, start
 from tests.tools.counts import counts
 from tests.tools.stores import client, points, runs
@@ -86,9 +86,9 @@ def said_of_the_engine(done: Done) -> str:
 def test_auto_is_native_where_it_knows_all_that_is_asked_for(ready):
     done = lenet_train(*QUICK, outputs=ready)
     record = the_record(done, ready)
-    assert described() in said_of_the_engine(done)
+    assert describe_kernels() in said_of_the_engine(done)
     assert (record.engine, record.execution["kernel"]) == ("native", "native 1")
-    assert record.execution["compiled"] == described()
+    assert record.execution["compiled"] == describe_kernels()
     (logged,) = runs(client(ready))
     assert logged.data.params["engine"] == "native"
     assert record.best_val_accuracy > 0.3

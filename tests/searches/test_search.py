@@ -17,7 +17,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import composed, composing, free_tags
+from lenet_exp.config.compose import composed, composing, allow_new_keys
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs.jobs import lone_job
@@ -336,7 +336,7 @@ BASELINES: dict[str, dict[str, object] | None] = {  # the values of the first tr
 def test_the_baseline_is_what_the_command_trains_without_what_it_searches(outputs, space):
     line = ["dataset=digits", "num_epoch=2", "n_trials=3", "search.pruner_options={min_resource: 2}", *space.split(" ")]
     with composing():
-        planned = plan_search(OverridesParser.create().parse_overrides(free_tags(line)), composed)
+        planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(line)), composed)
         assert planned.maker.baseline() == BASELINES[space]
     assert planned.search.pruner_options == {"min_resource": 2}
 

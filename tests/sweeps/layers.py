@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lenet_exp.stopping import asked
+from lenet_exp.stopping import stop_signal
 
 REACHED = "LENET_EXP_TEST_REACHED"  # names a named pipe
 REAL_BATCH = 3  # the check before training has a smaller one
@@ -49,5 +49,5 @@ class Waits(_Counts):
         if REACHED in os.environ and not Waits.waited:
             Waits.waited = True
             Path(os.environ[REACHED]).write_text("here")  # waits for the reader
-            while self.stubborn or asked() is None:
+            while self.stubborn or stop_signal() is None:
                 time.sleep(0.02)

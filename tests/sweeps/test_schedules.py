@@ -27,7 +27,7 @@ from lenet_exp.executors.drive import drive
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop
 from lenet_exp.folders.job import Job
-from lenet_exp.stopping import Terminated, asked
+from lenet_exp.stopping import Terminated, stop_signal
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "1000"))
 A_TEST = 500
@@ -177,7 +177,7 @@ def test_each_job_comes_to_the_end_that_it_deserves_and_is_told_of_once(first: i
             except UserError:
                 assert accidents, seed  # each place was lost before it was ready
                 continue
-            assert asked() is None
+            assert stop_signal() is None
             assert not executor.running
             assert sorted(executor.told) == sorted(executor.submitted) == [job.number for job in todo], seed
             break

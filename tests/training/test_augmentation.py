@@ -34,8 +34,8 @@ def dot(row: int, column: int, n: int = N) -> Tensor:
     return images
 
 
-def centres(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column (n,) of the centre of mass of what is not background."""
+def centers(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column (n,) of the center of mass of what is not background."""
     mass = images[:, 0] - BACKGROUND
     line = torch.arange(32.0)
     total = mass.sum((1, 2))
@@ -96,7 +96,7 @@ def test_flip_mirrors_its_share_left_to_right():
 
 
 def test_rotation_turns_about_the_centre_up_to_its_angle_to_both_sides():
-    rows, columns = centres(changed(dot(16, 26), "augmentation.rotate=30"))
+    rows, columns = centers(changed(dot(16, 26), "augmentation.rotate=30"))
     angles = torch.atan2(15.5 - rows, columns - 15.5) * 180 / math.pi
     start = math.degrees(math.atan2(-0.5, 10.5))
     assert -31 < float(angles.min()) - start < -27
@@ -106,10 +106,10 @@ def test_rotation_turns_about_the_centre_up_to_its_angle_to_both_sides():
 
 
 def test_shear_moves_rows_sideways_by_their_distance_from_the_centre():
-    rows, columns = centres(changed(dot(26, 16), "augmentation.shear=0.3"))
+    rows, columns = centers(changed(dot(26, 16), "augmentation.shear=0.3"))
     torch.testing.assert_close(rows, torch.full((N,), 26.0), atol=0.1, rtol=0)
     assert 2.8 < float((columns - 16).abs().max()) < 3.3
-    _, middle = centres(changed(dot(15, 16), "augmentation.shear=0.3"))
+    _, middle = centers(changed(dot(15, 16), "augmentation.shear=0.3"))
     assert float((middle - 16).abs().max()) < 0.3
 
 
@@ -151,8 +151,8 @@ def test_only_training_images_are_changed():
     assert not torch.equal(
         torch.cat(seen).sum((1, 2, 3)).sort().values, before[data.train_index].sum((1, 2, 3)).sort().values
     )
-    lane.judged.load_state_dict(lane.best.weights)
-    assert torch.equal(predict_classes(lane.judged, data.images[data.val_index]), lane.best.predictions)
+    lane.eval_model.load_state_dict(lane.best.weights)
+    assert torch.equal(predict_classes(lane.eval_model, data.images[data.val_index]), lane.best.predictions)
     assert result.val_accuracy == lane.best.val_accuracy
 
 

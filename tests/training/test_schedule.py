@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR
 
-from lenet_exp.config.schema import Schedule, Shape
+from lenet_exp.config.schema import Schedule, ScheduleShape
 from lenet_exp.training.fit import fit
 from lenet_exp.training.schedule import first_after_warmup, lr_factor
 from tests.training.small import configure, start
@@ -42,26 +42,26 @@ def test_linear_is_torchs(warmup, final):
         optimizer = sgd()
         rising, falling = LinearLR(optimizer, 0.04, 1.0, warmup), LinearLR(optimizer, 1.0, final, STEPS - warmup)
         scheduler = SequentialLR(optimizer, [rising, falling], [warmup])
-    schedule = Schedule(Shape.linear, warmup / STEPS, 0.04, final, 1)
+    schedule = Schedule(ScheduleShape.linear, warmup / STEPS, 0.04, final, 1)
     assert ours(schedule) == pytest.approx(stepped(optimizer, scheduler))
 
 
 def test_cosine_is_torchs():
     optimizer = sgd()
     scheduler = CosineAnnealingLR(optimizer, STEPS, 0.1)
-    assert ours(Schedule(Shape.cosine, 0.0, 0.04, 0.1, 1)) == pytest.approx(stepped(optimizer, scheduler))
+    assert ours(Schedule(ScheduleShape.cosine, 0.0, 0.04, 0.1, 1)) == pytest.approx(stepped(optimizer, scheduler))
 
 
 def test_cosine_after_a_warm_up_is_the_same_over_the_steps_that_are_left():
-    warm = ours(Schedule(Shape.cosine, 0.25, 0.5, 0.0, 1))
+    warm = ours(Schedule(ScheduleShape.cosine, 0.25, 0.5, 0.0, 1))
     assert warm[:10] == pytest.approx([0.5 + 0.05 * step for step in range(10)])
-    assert warm[10:] == pytest.approx(ours(Schedule(Shape.cosine, 0.0, 0.5, 0.0, 1), 30))
+    assert warm[10:] == pytest.approx(ours(Schedule(ScheduleShape.cosine, 0.0, 0.5, 0.0, 1), 30))
 
 
 def test_step_is_torchs_with_equal_ratios():
     optimizer = sgd()
     scheduler = MultiStepLR(optimizer, [10, 20, 30], 0.001 ** (1 / 3))
-    assert ours(Schedule(Shape.step, 0.0, 0.04, 0.001, 3)) == pytest.approx(stepped(optimizer, scheduler))
+    assert ours(Schedule(ScheduleShape.step, 0.0, 0.04, 0.001, 3)) == pytest.approx(stepped(optimizer, scheduler))
 
 
 @pytest.mark.parametrize("warmup", [0.3, 0.5])
@@ -74,12 +74,12 @@ def test_one_cycle_is_torchs(warmup):
         optimizer.step()
         if step < STEPS - 1:
             scheduler.step()
-    assert ours(Schedule(Shape.one_cycle, warmup, 1 / 25, 1 / 25 / 1e4, 1)) == pytest.approx(expected)
+    assert ours(Schedule(ScheduleShape.one_cycle, warmup, 1 / 25, 1 / 25 / 1e4, 1)) == pytest.approx(expected)
 
 
 schedules = st.builds(
     Schedule,
-    st.sampled_from(list(Shape)),
+    st.sampled_from(list(ScheduleShape)),
     st.floats(0, 0.999),
     st.floats(0, 1),
     st.floats(1e-6, 1),
@@ -97,7 +97,7 @@ def test_it_rises_and_then_falls_between_0_and_1(schedule, steps):
     assert all(-1e-9 <= factor <= 1 + 1e-9 for factor in factors)
 
 
-@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("shape", ScheduleShape)
 @given(warmup=st.floats(0, 0.9), num_epoch=st.integers(1, 30))
 @example(warmup=0.1, num_epoch=30)
 @settings(max_examples=15)
@@ -107,7 +107,7 @@ def test_the_warm_up_is_over_when_the_first_epoch_after_it_begins(shape, warmup,
     factors = ours(schedule, STEPS * num_epoch)
     rising = [step for step in range(1, len(factors)) if factors[step] > factors[step - 1] + 1e-9]
     assert max(rising, default=-1) <= (first - 1) * STEPS
-    if shape is not Shape.constant:
+    if shape is not ScheduleShape.constant:
         assert (first - 2) / num_epoch < warmup <= (first - 1) / num_epoch + 1e-9
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from lenet_exp.seeds import generator
-from lenet_exp.training.average import follow
+from lenet_exp.training.average import update_average
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lenet5 import LeNet5
 from tests.training.small import configure, digest, start, train
@@ -59,11 +59,11 @@ def test_a_norm_that_is_never_reached_changes_no_bit():
 def test_the_average_follows_by_its_definition():
     average, model = network(0), network(1)
     start_at = {name: p.detach().clone() for name, p in average.named_parameters()}
-    follow(average, model, decay=0.9, step=1000)
+    update_average(average, model, decay=0.9, step=1000)
     for name, p in average.named_parameters():
         torch.testing.assert_close(p, 0.9 * start_at[name] + 0.1 * model.get_parameter(name), atol=1e-7, rtol=1e-5)
     before = average.fc3.weight.detach().clone()
-    follow(average, model, decay=0.999, step=1)  # while it is young it forgets sooner
+    update_average(average, model, decay=0.999, step=1)  # while it is young it forgets sooner
     torch.testing.assert_close(average.fc3.weight, 2 / 11 * before + 9 / 11 * model.fc3.weight)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import cloudpickle
 
-from lenet_exp.stopping import asked
+from lenet_exp.stopping import stop_signal
 
 STOP_SECONDS = 30.0  # after SIGTERM a job has so long to come to its end
 
@@ -143,7 +143,7 @@ class Pool:
         self._stopping = True
         for worker in self._workers:
             if worker.job is not None and worker.stop_by is None:
-                self._ask(worker, asked() or signal.SIGTERM)
+                self._ask(worker, stop_signal() or signal.SIGTERM)
 
     def kill(self) -> None:
         """Ends all workers and what they started, at once."""

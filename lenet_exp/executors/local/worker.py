@@ -16,14 +16,14 @@ from typing import Any
 
 import cloudpickle
 
-from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated, uncollected_at_exit
+from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated, skip_gc_at_exit
 
 GRACE_SECONDS = 30.0  # after the pool's process died, a job has so long to come to its end
 
 
 def main() -> None:
     """Takes jobs from the pipe until it closes, or until SIGTERM, or SIGINT of the pool's."""
-    uncollected_at_exit()
+    skip_gc_at_exit()
     for which in SIGNALS:
         signal.signal(which, raise_terminated)
     pipe = Connection(int(sys.argv[1]))

@@ -20,7 +20,7 @@ from lenet_exp.reports.search_words import objective_words
 
 LEADERS, CURVES = 20, 10  # configurations that a picture can hold
 NAME = 44  # characters of a name
-COLOUR, MANY_COLOURS = "#2563eb", colormaps["tab10"]
+COLOUR, MANY_COLORS = "#2563eb", colormaps["tab10"]
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
@@ -73,9 +73,9 @@ def curves_figure(comparison: Comparison) -> Figure | None:
         for row, curve in zip(values, curves, strict=True):
             row[: len(curve)] = curve
         mean = np.nanmean(values, axis=0)
-        x, colour = np.arange(1, len(mean) + 1), MANY_COLOURS(n)
-        axes.plot(x, mean, color=colour, marker="." if len(mean) < 30 else "", linewidth=1.4, label=name)
-        axes.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=colour, alpha=0.15, lw=0)
+        x, color = np.arange(1, len(mean) + 1), MANY_COLORS(n)
+        axes.plot(x, mean, color=color, marker="." if len(mean) < 30 else "", linewidth=1.4, label=name)
+        axes.fill_between(x, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color=color, alpha=0.15, lw=0)
         late += mean[len(mean) // 3 :].tolist()
     if not late:
         return None

@@ -72,8 +72,8 @@ def mistakes_picture(mistakes: Sequence[Mistake], data: TrainingData, name: str)
     pen.text((size[0] / 2, MARGIN), _fitting(title, size[0] - 2 * MARGIN, _font(15)), INK, _font(15), anchor="ma")
     images = data.images[[m.index for m in shown]].cpu()
     for i, (mistake, image) in enumerate(zip(shown, images, strict=True)):
-        centre, top = MARGIN + (i % COLUMNS + 0.5) * TILE, MARGIN + TITLE + i // COLUMNS * step
-        sheet.paste(_enlarged(image), (round(centre - side / 2), top))
+        center, top = MARGIN + (i % COLUMNS + 0.5) * TILE, MARGIN + TITLE + i // COLUMNS * step
+        sheet.paste(_enlarged(image), (round(center - side / 2), top))
         truth, said = (_class_name(label, data.class_names) for label in (mistake.truth, mistake.said))
         confidence = f", {mistake.confidence:.1%}".replace("%", " %")
         for line, (start, text, end, color) in enumerate(
@@ -81,7 +81,7 @@ def mistakes_picture(mistakes: Sequence[Mistake], data: TrainingData, name: str)
         ):
             room = TILE - 8 - _font(13).getlength(start + end)
             caption = start + _fitting(text, room, _font(13)) + end
-            pen.text((centre, top + side + 6 + line * LINE), caption, color, _font(13), anchor="ma")
+            pen.text((center, top + side + 6 + line * LINE), caption, color, _font(13), anchor="ma")
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)
     return out.getvalue()

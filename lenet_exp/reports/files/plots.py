@@ -16,7 +16,7 @@ from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
 
 DPI = 110
-COLOURS = 256  # a picture of ours is then off by 6 of 255 at most, and by 0.3 in the mean
+COLORS = 256  # a picture of ours is then off by 6 of 255 at most, and by 0.3 in the mean
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
@@ -27,7 +27,7 @@ def png(figure: Figure) -> bytes:
     canvas.draw()  # type: ignore[no-untyped-call]
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
     out = io.BytesIO()
-    drawn.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    drawn.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
@@ -59,7 +59,7 @@ def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
 
 
 def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
-    """Confusion matrix: counts written, errors coloured (the diagonal would drown them)."""
+    """Confusion matrix: counts written, errors colored (the diagonal would drown them)."""
     class_names, counts = named_matrix(counts, list(map(no_math, class_names)))
     figure = Figure(figsize=(6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})

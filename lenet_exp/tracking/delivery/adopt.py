@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import SQLITE, hide_password
-from lenet_exp.config.schema import Models
+from lenet_exp.config.schema import LoggedModels
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import read_json
 from lenet_exp.folders.checkpoints import file_sha256, write_history
@@ -69,7 +69,7 @@ def _write(job: Job, run: Run, store: Store) -> bool:
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
     delivered = DeliveredRun(store.name, run_id, record.epochs, record.ended_ms, model=True, sweeps=sweeps)
     folder.set_delivered(Delivered([delivered]))
-    if record.config.tracking.models is not Models.none:
+    if record.config.tracking.models is not LoggedModels.none:
         try:
             _fetch_weights(folder, record, run, store)
         except errors as e:

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from lenet_exp.config.schema import Models, Tracking
+from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.delivery.background import delivered_in_background
@@ -162,7 +162,7 @@ def _prepare_end(tracking: Tracking) -> None:
     """Imports what delivering the end of a run will need."""
     if tracking.plots:
         import lenet_exp.reports.files.plots  # noqa: F401
-    if tracking.models is not Models.none:
+    if tracking.models is not LoggedModels.none:
         warm_up()
 
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from lenet_exp.addresses import hide_password, whole_uri
+from lenet_exp.addresses import hide_password, full_uri
 from lenet_exp.config.tags import checked
 from lenet_exp.errors import StoreError, first_line, printable
 from lenet_exp.machine import host
@@ -41,7 +41,7 @@ def tell(
     value = checked({tag: f"{result[:LONGEST]} ({when}, on {host()})"})[tag]
     for kept, run_id in runs:
         try:
-            client = connect(whole_uri(kept, uri))
+            client = connect(full_uri(kept, uri))
             had = client.get_run(run_id).data.tags.get(tag)
             if weak and had is not None:
                 say(printable(f"MLflow run {run_id} keeps its tag {tag}: {had}"))

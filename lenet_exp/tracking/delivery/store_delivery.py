@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from lenet_exp.addresses import SQLITE, hide_password, store_name, store_uri
-from lenet_exp.config.schema import Models, Tracking
+from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.folders.job import Job
@@ -166,7 +166,7 @@ class StoreDelivery:
         """
         if model is None:
             models = self._tracking.models
-            model = models is Models.all or (models is Models.best and not self.in_sweep)
+            model = models is LoggedModels.all or (models is LoggedModels.best and not self.in_sweep)
         sent = self._send(folder, model=model, last=last or not self.in_sweep)
         if sent is None and not self.in_sweep:
             self.tell_left(left_of(folder, self.name, model=model), f" run={folder.id[:8]}")

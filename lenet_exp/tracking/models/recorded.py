@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lenet_exp.addresses import store_name, whole_uri
+from lenet_exp.addresses import store_name, full_uri
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
 from lenet_exp.files import read_json, user_path
 from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
@@ -142,7 +142,7 @@ def _of_mlflow_id(which: str, uri: str) -> Recorded:
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
-                return _compared(of_folder(folder, uri), which, whole_uri(entry.store, uri))
+                return _compared(of_folder(folder, uri), which, full_uri(entry.store, uri))
     return _stored(which, uri)
 
 

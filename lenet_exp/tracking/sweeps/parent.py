@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lenet_exp.amounts import number_of
-from lenet_exp.config.schema import Config, Models
+from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
 from lenet_exp.folders.records import Outcome, SweepPlan
@@ -104,11 +104,11 @@ def left_of_sweep(sweep: SweepFolder, store: str, results: Sequence[JobResult]) 
 
 def models_of(results: Sequence[JobResult]) -> set[str]:
     """The runs of a sweep whose best models go to MLflow, as `tracking.models` says."""
-    models = results[0].job.config.tracking.models if results else Models.none
+    models = results[0].job.config.tracking.models if results else LoggedModels.none
     finished = [r for r in results if r.outcome is Outcome.finished]
-    if models is Models.best:
+    if models is LoggedModels.best:
         finished = [max(finished, key=lambda r: r.value)] if finished else []
-    return {r.job.run for r in finished} if models is not Models.none else set()
+    return {r.job.run for r in finished} if models is not LoggedModels.none else set()
 
 
 def _name(plan: SweepPlan) -> str:

@@ -29,7 +29,7 @@ KEPT = "native"
 log = logging.getLogger("lenet_exp")
 
 
-class Unavailable(Exception):
+class BuildError(Exception):
     """There is no library; the message is half a line that says why."""
 
 
@@ -48,16 +48,16 @@ def build(folder: Path | None = None) -> Library:
         folder: where libraries are kept; by default `cache_folder(KEPT)`.
 
     Raises:
-        Unavailable: the CPU or the folder is not fit for it, or no compiler can build it.
+        BuildError: the CPU or the folder is not fit for it, or no compiler can build it.
     """
     target = find_target()
     if isinstance(target, str):
-        raise Unavailable(target)
+        raise BuildError(target)
     try:
         folder = cache_folder(KEPT) if folder is None else folder
         claim_folder(folder)
     except NoCache as e:
-        raise Unavailable(str(e)) from e
+        raise BuildError(str(e)) from e
     refused = []
     for compiler in find_compilers():
         try:
@@ -66,8 +66,8 @@ def build(folder: Path | None = None) -> Library:
         except CompilerError as e:
             refused.append(f"{compiler.name}: {e}")
         except OSError as e:
-            raise Unavailable(f"{e.filename or folder} can't be used ({e.strerror})") from e
-    raise Unavailable(
+            raise BuildError(f"{e.filename or folder} can't be used ({e.strerror})") from e
+    raise BuildError(
         "; ".join(refused) or "there is no C++ compiler ($CXX, clang++, g++, or `pip install 'lenet_exp[native]'`)"
     )
 

@@ -12,15 +12,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lenet_exp.config.schema import Shape
+from lenet_exp.config.schema import ScheduleShape
 from lenet_exp.data.images import TrainingData
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.lane import Lane
 from lenet_exp.training.native.arithmetic import cosine, power
-from lenet_exp.training.native.layout import copied, moved, new_array
+from lenet_exp.training.native.layout import copy_parameters, move_parameters, new_array
 from lenet_exp.training.native.library import Kernels, Options
-from lenet_exp.training.native.options import changes_of, draws, network_options
+from lenet_exp.training.native.options import augment_options, needs_random_numbers, network_options
 from lenet_exp.training.native.rule import OptimizerRule
 from lenet_exp.training.schedule import lr_factor
 
@@ -40,15 +40,15 @@ class NativeEngine:
         _check(data)
         config, kernels = lane.config, self._kernels
         schedule, average = config.schedule, lane.average
-        options, draws_noise = _options(lane), draws(config)
-        weights, gradient = moved(lane.model), new_array()
+        options, draws_noise = _options(lane), needs_random_numbers(config)
+        weights, gradient = move_parameters(lane.model), new_array()
         rule = OptimizerRule(lane.optimizer, lane.model)
         rule.update.clip_norm = config.training.clip_norm or 0.0
         # Named, since it has to live as long as the step that writes to its address.
-        average_weights = None if average is None else moved(average)
+        average_weights = None if average is None else move_parameters(average)
         rule.update.average = None if average_weights is None else average_weights.data_ptr()
-        changing, augmenting = schedule.shape is not Shape.constant, augments(config.augmentation)
-        changes, everything = changes_of(config.augmentation, options.threads), torch.arange(config.batch_size)
+        changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(config.augmentation)
+        changes, everything = augment_options(config.augmentation, options.threads), torch.arange(config.batch_size)
         (group,) = lane.optimizer.param_groups
 
         def step(batch: Tensor, number: int) -> tuple[Tensor, Tensor]:
@@ -70,14 +70,14 @@ class NativeEngine:
 
         return step
 
-    def judge(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
+    def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
         """See `Engine`."""
         _check(data)
         options = _options(lane)
         options.training = False
-        weights, total, predictions = copied(lane.judged), 0.0, []
+        weights, total, predictions = copy_parameters(lane.eval_model), 0.0, []
         for part in data.val_index.split(EVAL_BATCH):
-            loss, classes = self._kernels.judge(options, data.images, data.labels, part, weights)
+            loss, classes = self._kernels.evaluate(options, data.images, data.labels, part, weights)
             total += loss * len(part)
             predictions.append(classes)
         return total / len(data.val_index), torch.cat(predictions)

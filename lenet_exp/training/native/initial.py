@@ -15,7 +15,7 @@ from lenet_exp.training.lenet5 import LeNet5
 
 
 @torch.no_grad()
-def initialise(model: LeNet5, seed: int) -> None:
+def initialize(model: LeNet5, seed: int) -> None:
     """Draws the weights anew: those that `LeNet5` draws from the seed, but for the last bits."""
     weights = generator(seed, "weights")
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3):

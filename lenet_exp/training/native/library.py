@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lenet_exp.training.native.build import Unavailable, build
+from lenet_exp.training.native.build import BuildError, build
 from lenet_exp.training.native.layout import PARAMETERS
 
 
@@ -77,7 +77,7 @@ class Kernels:
             ("lenet_memory", c_int64, [c_int64, c_int64]),
             ("lenet_gradient", None, [options, batch, pointer, pointer, pointer, outcome]),
             ("lenet_update", None, [POINTER(Update), pointer, pointer]),
-            ("lenet_judge", None, [options, batch, pointer, pointer, pointer, outcome]),
+            ("lenet_evaluate", None, [options, batch, pointer, pointer, pointer, outcome]),
             ("lenet_augment", None, [POINTER(Augment), batch, pointer]),
             ("lenet_function", None, [c_int64, pointer, pointer, c_int64]),
             ("lenet_random", None, [c_int32, c_int32, pointer, pointer, pointer, pointer, c_int64]),
@@ -108,14 +108,14 @@ class Kernels:
         """Changes weights, states and average by a gradient."""
         self._library.lenet_update(byref(update), weights.data_ptr(), gradient.data_ptr())
 
-    def judge(
+    def evaluate(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor
     ) -> tuple[float, Tensor]:
         """The mean loss and the predicted classes (count,); arguments as of `gradient`."""
         batch, outcome = _batch(images, labels, index), _Outcome()
         predictions = torch.empty(len(index), dtype=torch.int64)
         memory = self._room(len(index), options.threads)
-        self._library.lenet_judge(
+        self._library.lenet_evaluate(
             byref(options), byref(batch), weights.data_ptr(), predictions.data_ptr(), memory, byref(outcome)
         )
         return outcome.loss, predictions
@@ -150,13 +150,13 @@ def kernels() -> Kernels | str:
     try:
         library = build()
         return Kernels(library.path, library.built)
-    except Unavailable as e:
+    except BuildError as e:
         return str(e)
     except OSError as e:
         return f"the library that was built can't be opened ({e})"
 
 
-def described() -> str:
+def describe_kernels() -> str:
     """For which CPUs and by what this machine's kernels were built; empty where there are none."""
     built = kernels()
     return built.built if isinstance(built, Kernels) else ""

@@ -25,7 +25,7 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
 )
 
 
-def unknown(config: Config) -> str | None:
+def why_unsupported(config: Config) -> str | None:
     """Why the kernels can't train a configuration, in half a line; None where they can."""
     checks: tuple[Callable[[Config], str | None], ...] = (_unknown_device, _unknown_activation, _unknown_optimizer)
     return next((why for check in checks if (why := check(config)) is not None), None)
@@ -49,7 +49,7 @@ def network_options(config: Config, model: LeNet5, threads: int) -> Options:
     )
 
 
-def changes_of(options: Augmentation, threads: int) -> Augment:
+def augment_options(options: Augmentation, threads: int) -> Augment:
     """The options of the augmentation of training images, without a step's key."""
     return Augment(
         shift=options.shift,
@@ -65,7 +65,7 @@ def changes_of(options: Augmentation, threads: int) -> Augment:
     )
 
 
-def draws(config: Config) -> bool:
+def needs_random_numbers(config: Config) -> bool:
     """Whether a training step needs random numbers."""
     return config.regularization.dropout_rate > 0 or option_class("activation", config.activation) is RReLU
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.arithmetic import whole_power
-from lenet_exp.training.native.layout import PLACES, new_array
+from lenet_exp.training.native.layout import SLOTS, new_array
 from lenet_exp.training.native.library import Update
 
 SGD, ADAM, RMSPROP = range(3)  # as in kernels/options.h
@@ -58,7 +58,7 @@ class OptimizerRule:
             return
         for name, parameter in self._parameters.items():
             for key, array in self._arrays.items():
-                PLACES[name].of(array).copy_(state[parameter][key])
+                SLOTS[name].of(array).copy_(state[parameter][key])
             self._steps = int(state[parameter]["step"]) if self._counts is not None else 1
         if self._counts is not None:
             self._counts += self._steps
@@ -67,7 +67,7 @@ class OptimizerRule:
     def _place_state(self) -> None:
         for i, (name, parameter) in enumerate(self._parameters.items()):
             mine: dict[str, Tensor] = {} if self._counts is None else {"step": self._counts[i]}
-            mine |= {key: PLACES[name].of(array) for key, array in self._arrays.items()}
+            mine |= {key: SLOTS[name].of(array) for key, array in self._arrays.items()}
             if mine:
                 self._optimizer.state[parameter] = mine
         self._began = True

@@ -63,7 +63,7 @@ MAX_BYTES = 64 * 2**20  # such a file has 0.25 MB
 
 
 class _Inert:
-    """Stands for a class of the pickle: an object with attributes and no behaviour."""
+    """Stands for a class of the pickle: an object with attributes and no behavior."""
 
 
 _STAND_INS = {dotted: type(name, (_Inert,), {}) for dotted, name in _MODULES.items()}

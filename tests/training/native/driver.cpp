@@ -58,7 +58,7 @@ uint64_t train(Options options, Update update, int64_t count, int steps) {
   Options judging = options;
   judging.training = 0;
   Outcome outcome;
-  lenet_judge(&judging, &batch, average, predictions, memory, &outcome);
+  lenet_evaluate(&judging, &batch, average, predictions, memory, &outcome);
   found = digest(found, weights, parameters * sizeof(float));
   found = digest(found, &outcome.loss, sizeof outcome.loss);
   found = digest(found, predictions, static_cast<size_t>(count) * sizeof(int64_t));

@@ -15,7 +15,7 @@ from lenet_exp.api import compose
 from lenet_exp.config.schema import Augmentation
 from lenet_exp.training.augmentation import BACKGROUND, CONTROL, augment
 from lenet_exp.training.native.library import Augment, Kernels
-from lenet_exp.training.native.options import changes_of
+from lenet_exp.training.native.options import augment_options
 from tests.training.native.reference import threefry
 
 N, SIDE = 40, 32
@@ -38,7 +38,7 @@ def options_of(*overrides: str) -> Augmentation:
 
 
 def changes(*overrides: str, key: tuple[int, int] = KEY, threads: int = 1) -> Augment:
-    found = changes_of(options_of(*overrides), threads)
+    found = augment_options(options_of(*overrides), threads)
     found.key1, found.key2 = key
     return found
 

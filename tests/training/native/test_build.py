@@ -127,10 +127,10 @@ def test_a_compiler_that_refuses_is_said_with_its_words(fake):
     assert build.build(fake.cache).path.exists()
 
 
-@pytest.mark.parametrize(("behaviour", "says"), [("sleep 60", r"0\.5 s"), ("exit 0", "nothing")])
-def test_a_compiler_that_hangs_or_writes_nothing_counts_as_none(fake, monkeypatch, behaviour, says):
+@pytest.mark.parametrize(("behavior", "says"), [("sleep 60", r"0\.5 s"), ("exit 0", "nothing")])
+def test_a_compiler_that_hangs_or_writes_nothing_counts_as_none(fake, monkeypatch, behavior, says):
     monkeypatch.setattr(build, "COMPILE_SECONDS", 0.5)
-    fake.behave(behaviour)
+    fake.behave(behavior)
     start = time.monotonic()
     with pytest.raises(build.Unavailable, match=says):
         build.build(fake.cache)

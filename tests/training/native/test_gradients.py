@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lenet_exp.training.lane import new_lane
-from lenet_exp.training.native.layout import PLACES, copied, new_array
+from lenet_exp.training.native.layout import SLOTS, copy_parameters, new_array
 from lenet_exp.training.native.options import network_options
 from tests.training.native.reference import Reference
 from tests.training.small import ACTIVATIONS, configure
@@ -43,7 +43,7 @@ def compare(kernels, overrides: list[str], count: int, threads: int = 1) -> None
     options.key1, options.key2 = 123456789, -987654321
     index = torch.randperm(len(IMAGES), generator=torch.Generator().manual_seed(count))[:count]
     gradient = new_array()
-    loss, hits = kernels.gradient(options, IMAGES, LABELS, index, copied(model), gradient)
+    loss, hits = kernels.gradient(options, IMAGES, LABELS, index, copy_parameters(model), gradient)
 
     exact = Reference(deepcopy(model).double(), options)
     exact_loss, logits = exact.loss(IMAGES[index], LABELS[index])
@@ -53,7 +53,7 @@ def compare(kernels, overrides: list[str], count: int, threads: int = 1) -> None
     for name, parameter in exact.model.named_parameters():
         assert parameter.grad is not None
         largest = float(parameter.grad.abs().max())
-        error = float((PLACES[name].of(gradient).double() - parameter.grad).abs().max())
+        error = float((SLOTS[name].of(gradient).double() - parameter.grad).abs().max())
         assert error <= 1e-5 * largest, f"{name}: {error / largest:.1e} of its largest entry"
 
 
@@ -72,8 +72,8 @@ def test_padding_stays_zero(kernels):
     config = configure("activation=prelu")
     model = new_lane(config, torch.device("cpu")).model
     gradient = new_array()
-    kernels.gradient(network_options(config, model, 1), IMAGES, LABELS, torch.arange(50), copied(model), gradient)
-    for place in PLACES.values():
+    kernels.gradient(network_options(config, model, 1), IMAGES, LABELS, torch.arange(50), copy_parameters(model), gradient)
+    for place in SLOTS.values():
         place.of(gradient).zero_()
     assert not gradient.any()
 
@@ -88,7 +88,7 @@ def test_a_loss_is_finite_where_torchs_is(kernels, activation, bad):
             model.get_parameter(name)[:3] = bad
             expected = torch.nn.functional.cross_entropy(model(IMAGES[:50]), LABELS[:50])
         options = network_options(config, model, 1)
-        loss, _ = kernels.gradient(options, IMAGES, LABELS, torch.arange(50), copied(model), new_array())
+        loss, _ = kernels.gradient(options, IMAGES, LABELS, torch.arange(50), copy_parameters(model), new_array())
         assert math.isfinite(loss) == bool(expected.isfinite()), name
         seen.add(math.isfinite(loss))
     assert False in seen
@@ -100,9 +100,9 @@ def test_a_pixel_that_is_not_a_number_ends_in_the_loss(kernels):
     images[7, 0, 16, 16] = float("nan")
     model = new_lane(config, torch.device("cpu")).model
     options = network_options(config, model, 1)
-    loss, _ = kernels.gradient(options, images, LABELS, torch.arange(50), copied(model), new_array())
+    loss, _ = kernels.gradient(options, images, LABELS, torch.arange(50), copy_parameters(model), new_array())
     assert math.isnan(loss)
-    loss, _ = kernels.gradient(options, images, LABELS, torch.arange(8, 50), copied(model), new_array())
+    loss, _ = kernels.gradient(options, images, LABELS, torch.arange(8, 50), copy_parameters(model), new_array())
     assert math.isfinite(loss)
 
 
@@ -114,7 +114,7 @@ def test_threads_change_no_bit(kernels, activation):
     for threads in (1, 2, 3, 50):
         gradient = new_array()
         options = network_options(config, model, threads)
-        outcome = kernels.gradient(options, IMAGES, LABELS, torch.arange(301), copied(model), gradient)
+        outcome = kernels.gradient(options, IMAGES, LABELS, torch.arange(301), copy_parameters(model), gradient)
         found.append((outcome, gradient))
     for outcome, gradient in found[1:]:
         assert outcome == found[0][0]
@@ -128,10 +128,10 @@ def test_equal_maxima_hand_the_gradient_to_the_first(kernels):
     images, labels, index = torch.full((3, 1, 32, 32), 0.25), torch.tensor([1, 2, 3]), torch.arange(3)
     gradient = new_array()
     options = network_options(config, model, 1)
-    kernels.gradient(options, images, labels, index, copied(model), gradient)
+    kernels.gradient(options, images, labels, index, copy_parameters(model), gradient)
     exact = Reference(deepcopy(model).double(), options)
     exact.loss(images, labels)[0].backward()
     for name, parameter in exact.model.named_parameters():
         assert parameter.grad is not None
-        error = (PLACES[name].of(gradient).double() - parameter.grad).abs().max()
+        error = (SLOTS[name].of(gradient).double() - parameter.grad).abs().max()
         assert float(error) <= 1e-5 * float(parameter.grad.abs().max())

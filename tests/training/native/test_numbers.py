@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lenet_exp.data.images import normalise
-from lenet_exp.data.resize import normalise_exactly
+from lenet_exp.data.images import normalize
+from lenet_exp.data.resize import normalize_exactly
 from lenet_exp.training.lane import new_lane
 from lenet_exp.training.native.arithmetic import cosine, power, whole_power
-from lenet_exp.training.native.initial import initialise
-from lenet_exp.training.native.options import unknown
+from lenet_exp.training.native.initial import initialize
+from lenet_exp.training.native.options import why_unsupported
 from lenet_exp.training.native.target import AVX2, AVX512, NEON, find_target
 from lenet_exp.training.schedule import lr_factor
 from tests.training.small import ACTIVATIONS, OPTIMIZERS, configure
@@ -39,24 +39,24 @@ def test_learning_rates_are_those_of_the_schedule(shape):
 
 def test_initial_weights_are_torchs_but_for_the_last_bits():
     torchs, ours = (new_lane(configure("seed=5", "activation=prelu"), torch.device("cpu")) for _ in range(2))
-    initialise(ours.model, 5)
+    initialize(ours.model, 5)
     for mine, theirs in zip(ours.model.parameters(), torchs.model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-8)
-    initialise(ours.model, 6)
+    initialize(ours.model, 6)
     assert not torch.equal(ours.model.fc1.weight, torchs.model.fc1.weight)
 
 
 @pytest.mark.parametrize(("height", "width", "white"), [(28, 28, 255), (8, 8, 16), (50, 20, 255)])
 def test_images_are_torchs_but_for_the_last_bits(height, width, white):
     pixels = torch.randint(white + 1, (70, height, width), dtype=torch.uint8)
-    torch.testing.assert_close(normalise_exactly(pixels, white), normalise(pixels, white), rtol=0, atol=1e-6)
+    torch.testing.assert_close(normalize_exactly(pixels, white), normalize(pixels, white), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     "option", [*(f"activation={name}" for name in ACTIVATIONS), *(f"optimizer={name}" for name in OPTIMIZERS)]
 )
 def test_the_kernels_know_all_that_is_shipped(option):
-    assert unknown(configure(option)) is None
+    assert why_unsupported(configure(option)) is None
 
 
 def test_what_they_do_not_know_is_named():
@@ -68,7 +68,7 @@ def test_what_they_do_not_know_is_named():
         "activation.num_parameters=6": {"activation": {"_target_": "torch.nn.PReLU", "num_parameters": 6}},
     }
     for named, changed in strange.items():
-        assert str(unknown(replace(config, **changed))).startswith(f"{named} ")
+        assert str(why_unsupported(replace(config, **changed))).startswith(f"{named} ")
 
 
 V3 = "flags : fpu avx avx2 fma bmi1 bmi2 f16c movbe abm"

@@ -7,9 +7,9 @@ from copy import deepcopy
 import pytest
 import torch
 
-from lenet_exp.training.average import follow
+from lenet_exp.training.average import update_average
 from lenet_exp.training.lane import new_lane
-from lenet_exp.training.native.layout import PLACES, moved, new_array
+from lenet_exp.training.native.layout import SLOTS, move_parameters, new_array
 from lenet_exp.training.native.rule import OptimizerRule
 from tests.training.small import configure
 
@@ -38,8 +38,8 @@ def steps(kernels, lane, first: int, last: int) -> torch.optim.Optimizer:
         del values["decoupled_weight_decay"]
     optimizer = type(lane.optimizer)(exact.parameters(), **values)
     average = None if lane.average is None else deepcopy(lane.average).double()
-    weights, rule = moved(lane.model), OptimizerRule(lane.optimizer, lane.model)
-    averaged = None if lane.average is None else moved(lane.average)
+    weights, rule = move_parameters(lane.model), OptimizerRule(lane.optimizer, lane.model)
+    averaged = None if lane.average is None else move_parameters(lane.average)
     training = lane.config.training
     rule.update.clip_norm = training.clip_norm or 0.0
     rule.update.average = None if averaged is None else averaged.data_ptr()
@@ -47,14 +47,14 @@ def steps(kernels, lane, first: int, last: int) -> torch.optim.Optimizer:
         lr, gradient = 0.01 * (step + 1), new_array()
         optimizer.param_groups[0]["lr"] = lr
         for name, g in gradients(exact, step).items():
-            PLACES[name].of(gradient).copy_(g)
+            SLOTS[name].of(gradient).copy_(g)
             exact.get_parameter(name).grad = g.double()
         if training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(exact.parameters(), training.clip_norm)
         optimizer.step()
         update = rule.next_step(lr)
         if average is not None:
-            follow(average, exact, training.ema_decay, step + 1)
+            update_average(average, exact, training.ema_decay, step + 1)
             update.average_decay = min(training.ema_decay, (2 + step) / (11 + step))
         kernels.update(update, weights, gradient)
         close(lane.model, exact)
@@ -97,13 +97,13 @@ def test_a_state_that_is_there_is_gone_on_from(kernels, optimizer):
     config = configure(f"optimizer={optimizer}")
     whole, parted = (new_lane(config, torch.device("cpu")) for _ in range(2))
     steps(kernels, whole, 0, STEPS)
-    weights = moved(parted.model)
+    weights = move_parameters(parted.model)
     for first, last in ((0, 2), (2, STEPS)):
         rule = OptimizerRule(parted.optimizer, parted.model)
         for step in range(first, last):
             gradient = new_array()
             for name, g in gradients(parted.model, step).items():
-                PLACES[name].of(gradient).copy_(g)
+                SLOTS[name].of(gradient).copy_(g)
             kernels.update(rule.next_step(0.01 * (step + 1)), weights, gradient)
         state = parted.optimizer.state_dict()
         parted.optimizer = type(parted.optimizer)(parted.model.parameters(), lr=1)

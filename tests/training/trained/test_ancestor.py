@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lenet_exp.api import compose
-from lenet_exp.data.images import normalise
+from lenet_exp.data.images import normalize
 from lenet_exp.data.readers import read_images
 from lenet_exp.errors import UserError
 from lenet_exp.training.evaluate import predict_classes
@@ -35,7 +35,7 @@ published = pytest.mark.skipif(not MNIST.is_file(), reason="the ancestor's publi
 )
 def test_its_published_models_give_exactly_the_published_accuracy(file, dataset, correct, real_data):
     raw = read_images(compose([f"dataset={dataset}"]).dataset, real_data, "test")
-    predictions = predict_classes(load_ancestor(MODELS / file), normalise(raw.images, raw.white), 500)
+    predictions = predict_classes(load_ancestor(MODELS / file), normalize(raw.images, raw.white), 500)
     assert int((predictions == raw.labels).sum()) == correct
 
 

@@ -88,7 +88,7 @@ inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&fie
     }
 }
 
-/// Where a pixel of the new image comes from: x = ax * X + bx * Y + cx, with X and Y from the image's centre.
+/// Where a pixel of the new image comes from: x = ax * X + bx * Y + cx, with X and Y from the image's center.
 struct Affine {
   float ax, bx, cx, ay, by, cy;
 };

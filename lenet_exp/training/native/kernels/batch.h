@@ -194,7 +194,7 @@ inline Outcome batch_gradient(const Options& options, const Batch& batch, const 
 }
 
 /// The mean loss and hits of a batch, and the predicted classes (count,).
-inline Outcome judge(const Options& options, const Batch& batch, const float* parameters_now, int64_t* predictions,
+inline Outcome evaluate(const Options& options, const Batch& batch, const float* parameters_now, int64_t* predictions,
                      char* memory) {
   const int threads = static_cast<int>(options.threads);
   const Work work(memory, batch.count, threads);
@@ -202,7 +202,7 @@ inline Outcome judge(const Options& options, const Batch& batch, const float* pa
   memset(work.sums, 0, static_cast<size_t>(pieces) * sizeof(Sums));
   const auto one = [&](int thread, int64_t p) {
     const Range range = piece_range(batch, p);
-    judge_piece(options, batch, parameters_now, range, work.pieces[thread], work.dense + range.first, work.sums[p],
+    evaluate_piece(options, batch, parameters_now, range, work.pieces[thread], work.dense + range.first, work.sums[p],
                 predictions);
   };
   Shared(threads, pieces, one);

@@ -11,7 +11,7 @@ extern "C" {
 /// Floats of an array of parameters, gradients or states.
 int64_t lenet_parameters() { return parameters; }
 
-/// Bytes of memory that `lenet_gradient` and `lenet_judge` need for a batch of so many images; aligned to 64 bytes.
+/// Bytes of memory that `lenet_gradient` and `lenet_evaluate` need for a batch of so many images; aligned to 64 bytes.
 int64_t lenet_memory(int64_t images, int64_t threads) { return Work::bytes(images, threads); }
 
 /// Loss and hits of a batch, and the gradient of the mean loss.
@@ -24,9 +24,9 @@ void lenet_gradient(const Options* options, const Batch* batch, const float* wei
 void lenet_update(const Update* how, float* weights, const float* gradient) { update(*how, weights, gradient); }
 
 /// Loss, hits and predicted classes (count,) of a batch.
-void lenet_judge(const Options* options, const Batch* batch, const float* weights, int64_t* predictions, char* memory,
+void lenet_evaluate(const Options* options, const Batch* batch, const float* weights, int64_t* predictions, char* memory,
                  Outcome* outcome) {
-  *outcome = judge(*options, *batch, weights, predictions, memory);
+  *outcome = evaluate(*options, *batch, weights, predictions, memory);
 }
 
 /// New images (count, 32, 32) in place of a batch's.

@@ -151,7 +151,7 @@ inline void convolutions_backward(const Options& options, const Batch& batch, co
 }
 
 /// Forward, and the loss and the predicted classes (if not null) of a piece.
-inline void judge_piece(const Options& options, const Batch& batch, const float* parameters, Range range, Piece& work,
+inline void evaluate_piece(const Options& options, const Batch& batch, const float* parameters, Range range, Piece& work,
                         Dense* dense, Sums& sums, int64_t* predictions) {
   convolutions_forward(options, batch, parameters, range, work, dense);
   dense_forward(options, parameters, range, work, dense);

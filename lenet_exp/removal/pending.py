@@ -23,7 +23,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 FOLDER = "removing"
 
 
-class Removing:
+class PendingRemoval:
     """Args:
     outputs: the outputs folder.
     name: the id of the sweep or the run, or a name for an experiment.
@@ -43,25 +43,25 @@ class Removing:
         return [RunFolder(path) for path in sorted(self.path.glob("runs/*"))]
 
     @property
-    def is_told(self) -> bool:
+    def is_mlflow_done(self) -> bool:
         """Whether only files are left to be deleted."""
         return (self.path / "told").exists()
 
     @property
-    def is_begun(self) -> bool:
+    def is_started(self) -> bool:
         """Whether an earlier `lenet-sweep rm` was interrupted after it had moved something."""
-        return self.is_told or bool(self.sweeps() or self.runs())
+        return self.is_mlflow_done or bool(self.sweeps() or self.runs())
 
-    def take_sweep(self, sweep: SweepFolder) -> Owner | None:
+    def move_sweep(self, sweep: SweepFolder) -> Owner | None:
         """Moves a sweep folder here. Returns its living owner if it has one; then nothing is moved."""
         return self._take(sweep.path, "sweeps")
 
-    def take_run(self, folder: RunFolder) -> Owner | None:
-        """Moves a run folder here, as `take_sweep`."""
+    def move_run(self, folder: RunFolder) -> Owner | None:
+        """Moves a run folder here, as `move_sweep`."""
         with folder.delivery_lock():
             return self._take(folder.path, "runs")
 
-    def tell(self) -> None:
+    def mark_mlflow_done(self) -> None:
         """Notes that MLflow has deleted what it had."""
         if self.path.is_dir():
             (self.path / "told").touch()
@@ -82,14 +82,14 @@ class Removing:
         return move_away(folder, to)
 
 
-def all_removing(outputs: Path) -> list[Removing]:
+def pending_removals(outputs: Path) -> list[PendingRemoval]:
     """The interrupted removals."""
-    found = [Removing(outputs, path.name) for path in sorted((outputs / FOLDER).glob("*"))]
-    return [removing for removing in found if removing.is_begun]
+    found = [PendingRemoval(outputs, path.name) for path in sorted((outputs / FOLDER).glob("*"))]
+    return [pending for pending in found if pending.is_started]
 
 
 @contextmanager
-def alone(outputs: Path) -> Iterator[None]:
+def exclusive_removal(outputs: Path) -> Iterator[None]:
     """Lets one process at a time remove something from an outputs folder.
 
     Raises:
