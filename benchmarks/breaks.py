@@ -272,7 +272,7 @@ BREAKS = {
         tests="tests/ui/test_token.py",
     ),
     "cache": Break(  # a library that another user may have put there is opened
-        promise="nothing is taken from it that others could have written",
+        promise="must not be writable by others",
         page="lenet_exp/cache.py",
         file="lenet_exp/cache.py",
         old="return found.st_uid == os.geteuid() and not",

@@ -15,9 +15,9 @@ from dataclasses import replace
 
 from benchmarks.results import EXPERIMENT
 from lenet_exp.api import compose
+from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.digests import with_digest
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.models.shipped import SHIPPED
 from lenet_exp.tracking.stores.store import open_store

@@ -1,4 +1,4 @@
-"""The launchers of ours. Hydra may load a plugin's module twice, so the classes live elsewhere."""
+"""Launchers of lenet_exp for Hydra. The classes are defined elsewhere, because Hydra may load this module twice."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,30 +13,32 @@ from lenet_exp.executors.slurm.options import SlurmOptions
 
 @dataclass
 class LocalLauncherConf:
+    """Options of `hydra/launcher=local`."""
+
     _target_: str = "hydra_plugins.lenet_exp_launcher.LocalLauncher"
-    workers: Any = "${oc.select:sweep.workers,null}"  # at once; null: the machine's cores
-    retries: Any = "${oc.select:sweep.retries,1}"  # of a job whose process died
-    time_limit: Any = "${oc.select:sweep.time_limit,null}"  # seconds a job
+    workers: Any = "${oc.select:sweep.workers,null}"  # parallel jobs; null: the machine's cores
+    retries: Any = "${oc.select:sweep.retries,1}"  # retries of a job whose process died
+    time_limit: Any = "${oc.select:sweep.time_limit,null}"  # seconds per job
     fail_fast: Any = "${oc.select:sweep.fail_fast,false}"
     max_failures: Any = "${oc.select:sweep.max_failures,null}"  # in a row
 
 
 @dataclass
 class RayLauncherConf(LocalLauncherConf):
-    """Workers: as many as the cluster has room for, where they are null."""
+    """Options of `hydra/launcher=cluster_ray`. If workers is null, the cluster's size limits them."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.RayLauncher"
-    address: str | None = None  # of a cluster: auto, host:port, ray://host:port; null: one of this machine's own
-    cpus: float | None = None  # of a run; null: its threads
-    gpus: float = 0.0  # of a run; may be a share of one
-    memory: int | None = None  # of a run, in bytes
-    resources: dict[str, float] = field(default_factory=dict)  # of a run, as Ray's nodes name them
-    init: dict[str, Any] = field(default_factory=dict)  # further arguments of ray.init
+    address: str | None = None  # the cluster: auto, host:port, ray://host:port; null: a new one on this machine
+    cpus: float | None = None  # per run; null: its threads
+    gpus: float = 0.0  # per run; may be a fraction
+    memory: int | None = None  # bytes per run
+    resources: dict[str, float] = field(default_factory=dict)  # per run, with the names of Ray's nodes
+    init: dict[str, Any] = field(default_factory=dict)  # more arguments of ray.init
 
 
 @dataclass
 class SlurmLauncherConf(LocalLauncherConf, SlurmOptions):
-    """Workers: allocations * tasks in all, where they are null."""
+    """Options of `hydra/launcher=cluster_slurm`. If workers is null, there are allocations * tasks of them."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
     driver: dict[str, Any] = field(default_factory=dict)  # options of sbatch for the job that sweep.detach=true makes
@@ -46,18 +48,18 @@ ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLau
 
 
 class LocalLauncher(local_launcher.LocalLauncher):
-    """Under the name by which Hydra finds it."""
+    """The local launcher, under the name by which Hydra finds it."""
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="cluster_ray", node=RayLauncherConf, provider="lenet_exp")
 
 
 class RayLauncher(ray_launcher.RayLauncher):
-    """Under the name by which Hydra finds it."""
+    """The Ray launcher, under the name by which Hydra finds it."""
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="cluster_slurm", node=SlurmLauncherConf, provider="lenet_exp")
 
 
 class SlurmLauncher(slurm_launcher.SlurmLauncher):
-    """Under the name by which Hydra finds it."""
+    """The Slurm launcher, under the name by which Hydra finds it."""

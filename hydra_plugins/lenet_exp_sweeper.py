@@ -1,6 +1,7 @@
-"""The sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`: adapters of lenet_exp.sweeps and lenet_exp.searches.
+"""Sweepers `hydra/sweeper=grid` and `hydra/sweeper=search`: adapters of lenet_exp.sweeps and lenet_exp.searches.
 
-Hydra loads this module in every app, so all else is imported late, and without sys.modules: no postponed annotations.
+Hydra loads this module in every app, so everything else is imported late. Hydra does not add it to sys.modules, so
+annotations can't be postponed.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_exp.errors import ConfigError, RunsFailed
-from lenet_exp.waiting import with_progress, print_waiting
+from lenet_exp.waiting import print_waiting, with_progress
 
 if TYPE_CHECKING:
     from lenet_exp.config.quick import Compose
@@ -29,6 +30,8 @@ OF_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
 
 @dataclass
 class GridSweeperConf:
+    """Options of `hydra/sweeper=grid`."""
+
     _target_: str = "hydra_plugins.lenet_exp_sweeper.GridSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
@@ -36,6 +39,8 @@ class GridSweeperConf:
 
 @dataclass
 class SearchSweeperConf(GridSweeperConf):
+    """Options of `hydra/sweeper=search`."""
+
     _target_: str = "hydra_plugins.lenet_exp_sweeper.SearchSweeper"
 
 
@@ -44,7 +49,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSw
 
 
 class GridSweeper(Sweeper):
-    """The grid over all swept flags, as `hydra/sweeper=basic` spans it."""
+    """Sweeper over the grid of all swept flags, with the same grammar as `hydra/sweeper=basic`."""
 
     name = "grid"
     hydra_context: HydraContext
@@ -54,6 +59,7 @@ class GridSweeper(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Store the context and the configuration; refuse programs other than lenet-train."""
         self.hydra_context = hydra_context
         if "sweep" not in config or "dataset" not in config:
             why = "is lenet-train's own; this program takes hydra/sweeper=basic"
@@ -61,6 +67,7 @@ class GridSweeper(Sweeper):
         self.config = config
 
     def sweep(self, arguments: list[str]) -> list[object]:
+        """Start or resume a sweep."""
         from lenet_exp.config.hydra_parts import HYDRA_1_3
 
         given = [*(f"{flag}={values}" for flag, values in self.params.items()), *arguments]
@@ -70,12 +77,13 @@ class GridSweeper(Sweeper):
             else:
                 self.start(given)
         except RunsFailed:
-            if HYDRA_1_3:  # it tells its callbacks only of a sweep that returns
+            if HYDRA_1_3:  # Hydra 1.3 calls this callback only if the sweep returns
                 self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=None)
             raise
         return []
 
     def start(self, given: list[str]) -> None:
+        """Compose the grid, check it, and train it."""
         from lenet_exp.config.grid import compose_jobs, expand_grid
         from lenet_exp.config.quick import QuickComposer
 
@@ -84,7 +92,7 @@ class GridSweeper(Sweeper):
         parsed = self.parsed(given)
         jobs = expand_grid(parsed, zipped, most, skipped)
         swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
-        without = None if self.params else self.config  # which lacks `params`
+        without = None if self.params else self.config  # `config` does not contain `params`
         quick = QuickComposer(self.compose, without=without, swept=swept)
         configs = compose_jobs(jobs, quick.config, lambda each: with_progress(each, "composing"))
         self.check_workers()
@@ -95,7 +103,7 @@ class GridSweeper(Sweeper):
         train_grid(plan, self.launching)
 
     def resume(self, given: list[str]) -> None:
-        """Goes on with a grid or a search, whichever sweeper is configured now."""
+        """Resume a grid or a search, whichever sweeper is configured now."""
         self.load()
         from lenet_exp.sweeps import resume
         from lenet_exp.sweeps.grid import train_grid
@@ -111,9 +119,10 @@ class GridSweeper(Sweeper):
             self.search(planned, resume.resumed_command(sweep, given))
 
     def plan_search(self, given: list[str]) -> "Planned":
+        """Return the checked plan of a search."""
         from lenet_exp.searches.sampling import check_installed
 
-        check_installed()  # before what imports Optuna
+        check_installed()  # before the imports that need Optuna
         from lenet_exp.searches.plan import plan_search
 
         self.launching.check_gives_executor()
@@ -121,54 +130,60 @@ class GridSweeper(Sweeper):
         return plan_search(self.parsed(given), self.compose)
 
     def search(self, planned: "Planned", command: str) -> None:
-        """Searches, then confirms the best where that was asked for."""
+        """Run the search, then confirm the best configuration if requested."""
         from lenet_exp.confirmation.start import confirm_search
         from lenet_exp.searches.start import train_search
 
         failed = False
         try:
             train_search(planned, command, self.launching)
-        except RunsFailed:  # of some trials, perhaps
+        except RunsFailed:  # some trials failed
             failed = True
         where = [o for o in self.config.hydra.overrides.hydra if o.lstrip("+").startswith(OF_LAUNCHER)]
         if confirm_search(planned, where) or failed:
             raise RunsFailed
 
     def load(self) -> None:
-        """Lets log lines reach the terminal; what is imported next takes seconds."""
+        """Show log lines on the terminal; the imports that follow take seconds."""
         print_waiting("loading torch")
         from lenet_exp.reports.terminal.progress import log_to_console
 
         log_to_console()
 
     def check_workers(self) -> None:
-        """Raises:
-        ConfigError: `hydra.launcher.workers` is no number of processes.
+        """Check the number of workers.
+
+        Raises:
+            ConfigError: `hydra.launcher.workers` is not a positive whole number.
         """
         workers = self.config.hydra.launcher.get("workers")
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
             raise ConfigError(f"hydra.launcher.workers={workers}: must be 1 or more")
 
     def parsed(self, given: list[str]) -> list[Override]:
+        """Return the parsed overrides."""
         return OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(given)
 
     @cached_property
     def compose(self) -> "Compose":
+        """The function that composes the configuration of a job's overrides."""
         return partial(self.hydra_context.config_loader.load_sweep_config, self.config)
 
     @cached_property
     def launching(self) -> "HydraLaunching":
+        """The launcher of the sweep's jobs."""
         from lenet_exp.sweeps.launching import HydraLaunching
 
         return HydraLaunching(context=self.hydra_context, config=self.config)
 
 
 class SearchSweeper(GridSweeper):
-    """Asks Optuna for one job after the other; what it searches is spelt as a grid is."""
+    """Sweeper that asks Optuna for one job at a time; the space is written as for a grid."""
 
     name = "search"
 
     def start(self, given: list[str]) -> None:
+        """Check the space, then run the search."""
         from lenet_exp.config.space import check_space
 
         check_space(self.parsed(given), self.config)

@@ -1,7 +1,10 @@
-"""lenet_exp: sweeps of LeNet-5 over MNIST-like data. Light to import: torch and mlflow come with first use.
+"""lenet_exp: sweeps of LeNet-5 over MNIST-like data.
 
-`train` trains one configuration, `sweep` a grid of them, `search` looks for the best; `compare` says what won. `load`
-gives a trained network, `compose` shows what would be trained. What a person can get wrong raises a `UserError`.
+`train` trains one configuration, `sweep` a grid of them, and `search` looks for the best one. `compare` reports which
+configuration won. `load` returns a trained network, and `compose` returns the configuration that would be trained. A
+user's mistake raises a `UserError`.
+
+Importing this package is fast: torch and mlflow are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any

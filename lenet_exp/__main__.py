@@ -1,4 +1,4 @@
-"""`python -m lenet_exp train ...`: any command without its script."""
+"""Entry point of `python -m lenet_exp train ...`, which runs any command without its script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMMANDS = ("train", "predict", "compare", "export", "reproduce", "sweep", "sync
 
 
 def main() -> None:
-    """Runs the command that the first argument names, as `lenet-<name>` would."""
+    """Run the command that the first argument names, as `lenet-<name>` does."""
     name = sys.argv[1] if len(sys.argv) > 1 else "(nothing)"
     if name not in COMMANDS:
         hint = nearest(name, COMMANDS)

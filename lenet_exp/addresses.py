@@ -1,4 +1,4 @@
-"""Addresses of MLflow stores: which one is meant, and how it may be shown and kept."""
+"""Addresses of MLflow stores: choose one, hide its secrets, and name it in files and messages."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ HIDDEN = "***"
 
 
 def store_uri(uri: str | None, outputs: Path | None = None) -> str:
-    """`uri`, which is `tracking.uri` (by default MLFLOW_TRACKING_URI), else mlflow.db in the outputs folder."""
+    """Return the store's address: `uri`, or by default mlflow.db in the outputs folder.
+
+    Args:
+        uri: value of `tracking.uri`, whose default is MLFLOW_TRACKING_URI.
+    """
     return uri or sqlite_uri((outputs or outputs_dir()) / "mlflow.db")
 
 
 def default_uri() -> str:
-    """Where commands that are no Hydra apps look: MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder."""
+    """Return the store of commands that are not Hydra apps: MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder."""
     return store_uri(os.environ.get("MLFLOW_TRACKING_URI"))
 
 
 def sqlite_uri(database: Path) -> str:
-    """The address of a database file.
+    """Return the address of an SQLite database file.
 
     Raises:
-        ConfigError: its path has a character that releases of SQLAlchemy read in different ways.
+        ConfigError: the path has a character that releases of SQLAlchemy read in different ways.
     """
     if {"%", "?"} & set(str(database)):
         raise ConfigError(f"{database}: allowed for a database is a path without % and ? (LENET_EXP_OUTPUTS)")
@@ -38,12 +42,12 @@ def sqlite_uri(database: Path) -> str:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The database file of an SQLite address, absolute; None for another store's."""
+    """Return the absolute path of an SQLite address's database file, or None for another kind of store."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None
 
 
 def frozen_uri(uri: str | None) -> str | None:
-    """A store's address as it may be kept: good in any directory, without user and query."""
+    """Return a store's address as files keep it: valid in any working directory, without user and query."""
     if uri is None:
         return None
     database = sqlite_path(uri)
@@ -51,10 +55,10 @@ def frozen_uri(uri: str | None) -> str | None:
 
 
 def store_name(uri: str) -> str:
-    """The name of a store in files and messages: its address, the same whatever tokens and passwords are in it.
+    """Return the name of a store in files and messages: its address without tokens and passwords.
 
-    A server's name has neither user nor query. In the address of a database these may say which database it is, so a
-    digest of them takes their place; passwords are not part of it. The name of a name is that name.
+    A server's name has neither user nor query. In the address of a database these may select the database, so a digest
+    of them takes their place; passwords are not part of the digest. The name of a name is the name itself.
     """
     hidden = hide_password(uri)
     address = hidden.partition("?")[0]
@@ -71,21 +75,24 @@ def store_name(uri: str) -> str:
 
 
 def full_uri(name: str, *known: str | None) -> str:
-    """The address of a store, given its name: of those known and MLFLOW_TRACKING_URI the first that names this store,
-    else the name itself, which holds `***` where it is no address."""
+    """Return the address of a store, given its name.
+
+    The address is the first of `known` and MLFLOW_TRACKING_URI that has this name. If none has it, the name itself is
+    returned, which contains `***` where a secret is missing.
+    """
     return next((u for u in (*known, os.environ.get("MLFLOW_TRACKING_URI")) if u and store_name(u) == name), name)
 
 
 def hide_password(text: str) -> str:
-    """The address, or a text with addresses in it, with `***` for all that may be secret: user, password and query."""
+    """Replace users, passwords and queries of all addresses in a text with `***`."""
     text = _USER.sub(rf"\1{HIDDEN}@", text)
     return _QUERY.sub(rf"\1?{HIDDEN}", text)
 
 
-# A colon may be written as Hydra quotes it, `\:`, and a password with a slash is none that a server would get.
+# Hydra may quote a colon as `\:`. A password with an unquoted slash never reaches a server, so it is not matched.
 _USER = re.compile(r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@""")
-# requests names the address in its errors without the server, as `url: /path?query`.
+# The errors of requests show the address without the server: `url: /path?query`.
 _QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),;\]}>]*(?:\s|$))""")
-_DATABASE = re.compile(r"[^:]*://(?:([^:/@]*)(?::[^@]*)?@)?[^?]*(?:\?(.*))?", re.DOTALL)  # as SQLAlchemy reads it
+_DATABASE = re.compile(r"[^:]*://(?:([^:/@]*)(?::[^@]*)?@)?[^?]*(?:\?(.*))?", re.DOTALL)  # same groups as in SQLAlchemy
 _SECRET = re.compile("pass|pwd|token|secret|key$|auth", re.IGNORECASE)
 _PWD = re.compile(r"\b(pwd|password)=[^;]*", re.IGNORECASE)  # in `odbc_connect`

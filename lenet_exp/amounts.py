@@ -1,4 +1,4 @@
-"""Numbers of things and bytes in words."""
+"""Format counts and byte sizes."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ def megabytes(count: int) -> str:
 
 
 def number_of(count: int, what: str) -> str:
-    """`1 run`, `2 runs`."""
+    """Format a count with its noun: `1 run`, `2 runs`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -29,10 +29,10 @@ def __getattr__(name: str) -> Any:
 
 
 def compose(overrides: str | Sequence[str] | None = None) -> Config:
-    """The configuration that `lenet-train <overrides>` would train, checked.
+    """Return the configuration that `lenet-train <overrides>` would train, after all checks.
 
     Args:
-        overrides: such as `["dataset=digits", "num_epoch=10"]`; a text is a list of one.
+        overrides: such as `["dataset=digits", "num_epoch=10"]`; a string counts as a list of one.
 
     Raises:
         ConfigError: an override is wrong.
@@ -47,13 +47,13 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
 def train(
     config: Config | dict[str, Any] | str | Sequence[str], *, on_epoch: Callable[[EpochResult], object] | None = None
 ) -> RunResult:
-    """Trains one configuration as `lenet-train` does: run folder, MLflow, result.
+    """Train one configuration as `lenet-train` does, with run folder and MLflow, and return its result.
 
     Args:
-        config: from `compose`, a dict of its form, or overrides such as `["dataset=digits", "num_epoch=10"]`; a text
-            is a list of one.
-        on_epoch: is told each epoch's result once, in order, also those that were trained before. Where it returns a
-            true value before the last epoch, the run ends as `pruned`, and can go on later.
+        config: a `Config` from `compose`, a dict of the same form, or overrides such as `["dataset=digits",
+            "num_epoch=10"]`; a string counts as a list of one.
+        on_epoch: called once with each epoch's result, in order, including epochs that were trained before. If it
+            returns a true value before the last epoch, the run ends as `pruned` and can resume later.
 
     Raises:
         UserError: the configuration is wrong, or the data or the store can't be used.
@@ -82,18 +82,21 @@ def train(
 
 
 def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
-    """Trains a grid as `lenet-train -m` does, in processes side by side, and compares its runs.
+    """Train a grid in parallel processes, as `lenet-train -m` does, and compare its runs.
 
-    Called again, it goes on with what is missing. In a script its call stands under `if __name__ == "__main__":`.
+    Calling it again trains what is missing. In a script, call it under `if __name__ == "__main__":`.
 
     Args:
-        overrides: such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a text is a list of one.
+        overrides: such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string counts as a list of
+            one.
 
     Returns:
-        The leaderboard, as `compare` gives it; empty for `sweep.dry_run=true`, which only says what would be trained.
+        The leaderboard, as `compare` returns it. Empty with `sweep.dry_run=true`, which only prints what would be
+            trained.
 
     Raises:
-        UserError: a configuration is wrong, or the data or the store can't be used. Runs that fail stand in the result.
+        UserError: a configuration is wrong, or the data or the store can't be used. Failed runs do not raise; the
+            result lists them.
     """
     import pandas as pd
 
@@ -115,15 +118,17 @@ def search(
     seeds: int = 1,
     confirm: float | None = None,
 ) -> Searched:
-    """Searches as `lenet-train -m hydra/sweeper=search` does; called again, it goes on to its total.
+    """Search a space as `lenet-train -m hydra/sweeper=search` does.
+
+    Calling it again continues the search up to its budgets.
 
     Args:
-        space: flags with what Hydra's grammar spells, `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`, or a list of
-            values.
-        overrides: what all trials have, and `search.*`, `sweep.*` and the like.
-        n_trials, max_epochs, max_seconds: totals, of which one has to be given.
-        seeds: of a configuration; all but the first only while it may be the best.
-        confirm: the difference in percentage points that the best is tested for at the end, on new seeds.
+        space: flags with an expression of Hydra's grammar, `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`, or with a
+            list of values.
+        overrides: flags of all trials, and `search.*`, `sweep.*` and similar flags.
+        n_trials, max_epochs, max_seconds: budgets in total; at least one is required.
+        seeds: seeds per configuration. All but the first are used only while the configuration may be the best.
+        confirm: lead in percentage points that a final test of the best configuration on new seeds must confirm.
 
     Raises:
         UserError: the space or a configuration is wrong, or the data or the store can't be used.
@@ -154,24 +159,27 @@ def compare(
     experiment: str = "lenet_exp",
     by: str = "best",
 ) -> pd.DataFrame:
-    """The leaderboard of a sweep, of several, or of the runs that a filter finds; see `lenet-compare --help`.
+    """Return the leaderboard of one sweep, of several, or of the runs that a filter finds.
+
+    `lenet-compare --help` explains the flags.
 
     Args:
-        by: best or last: which epoch's validation accuracy is compared.
+        by: "best" or "last", the epoch whose validation accuracy is compared.
 
     Returns:
-        One row a group (a configuration without its seed), best first within its data set, those of which a run
-        diverged last: `dataset`, `rank`, the flags that differ (numbers where all values are; NaN where a flag has no
-        effect), `n`, `mean`, `sd`, `low` and `high` (95 % interval) of
-        the validation accuracy as fractions, `best_epoch` and `seconds_to_best` (means), counts of outcomes, how the
-        leader stands against it: `behind` with `behind_low`, `behind_high`, `differs` and `verdict`; and whether it may
-        be the best (`not_excluded`). `run_ids`: of its finished runs, in the order of their seeds, of MLflow (of the
-        run folder where no store has them).
-        Once `lenet-predict` has scored runs: `test_n`, `test_mean`, `test_sd`, and `test_behind` with `test_behind_low`
-        and `test_behind_high`.
+        One row per configuration, best first within its dataset; configurations with diverged runs come last. Columns:
+        `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN where a flag has no
+            effect);
+        `n`, `mean`, `sd`, `low`, `high`: validation accuracy as fractions, with its 95 % confidence interval;
+        `best_epoch`, `seconds_to_best`: means over the seeds; then the counts of outcomes;
+        `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;
+        `not_excluded`: whether the configuration may be the best;
+        `run_ids`: MLflow ids of the finished runs in the order of their seeds (run folders where no store has them);
+        `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: once `lenet-predict` has
+            scored runs.
 
     Raises:
-        UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
+        UserError: the sweep, store or runs are not found, or MLflow rejects the filter.
     """
     import pandas as pd
 
@@ -188,17 +196,19 @@ def compare(
 
 
 def load(model: str, *, tracking_uri: str | None = None, trust: str | None = None) -> LeNet5:
-    """The best network of a run, in eval mode on the CPU, its weights checked against the record's digest.
+    """Return the best network of a run, in eval mode on the CPU.
+
+    The weights are checked against the digest in the run's record.
 
     Args:
         model: `runs:/<MLflow run id>`, a `.safetensors` file of `model_path`, a registered name such as `lenet5-mnist`
             (its champion), or `name@alias`.
-        tracking_uri: the store; by default MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder.
-        trust: a class of your own, or a module with all in it, that the model may name as its activation. Torch's and
-            this package's activations may be named anyway; others would run code that the model's file chose.
+        tracking_uri: the store; by default MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder.
+        trust: a class of your own, or a module, that the model may name as its activation. Activations of torch and
+            lenet_exp are always allowed. Any other class runs code that the model's file selects.
 
     Raises:
-        UserError: there is no such model, its weights are not those of its record, or its activation is not trusted.
+        UserError: the model is not found, its weights do not match its record, or its activation is not trusted.
     """
     from lenet_exp.addresses import default_uri
     from lenet_exp.reports.terminal.progress import log_to_notebook

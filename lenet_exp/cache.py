@@ -1,7 +1,7 @@
-"""A folder for what is made once on a machine and used again: one of this user's alone.
+"""A private cache folder for files that are made once per machine, such as compiled kernels.
 
-What lies there is opened, and may be code. So nothing is taken from it that others could have written: the folder and
-its files have to belong to this user, with no right of others to write.
+Its files may be code and are opened. Therefore the folder and its files must belong to this user and must not be
+writable by others.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 
 
 class NoCache(Exception):
-    """There is no such folder; the message is half a line that says why."""
+    """Error: there is no usable cache folder. The message is half a line that says why."""
 
 
 def cache_folder(name: str) -> Path:
-    """`lenet_exp/<name>` in $XDG_CACHE_HOME, by default in ~/.cache.
+    """Return `lenet_exp/<name>` in $XDG_CACHE_HOME, by default in ~/.cache.
 
     Raises:
         NoCache: this user has no home folder.
@@ -30,12 +30,12 @@ def cache_folder(name: str) -> Path:
 
 
 def claim_folder(folder: Path) -> None:
-    """Makes it where it is not there.
+    """Create a private folder unless it exists.
 
     Raises:
-        NoCache: that can't be, or it is not of this user alone.
+        NoCache: the folder can't be created, or others could write to it.
     """
-    for part in (folder.parent, folder):  # with the upper one others could put another in its place
+    for part in (folder.parent, folder):  # whoever can write to the parent could replace the folder
         try:
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = part.lstat()
@@ -46,5 +46,5 @@ def claim_folder(folder: Path) -> None:
 
 
 def is_ours(found: os.stat_result) -> bool:
-    """Whether a file or folder is of this user alone."""
+    """Return whether a file or folder belongs to this user and others can't write to it."""
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -1,4 +1,4 @@
-"""Errors of users. Each is printed as one line, without a traceback."""
+"""Errors that users see. A command prints each as one line, without a traceback."""
 
 import difflib
 import re
@@ -7,37 +7,37 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something outside the program has to change; the message is one line that says what. Exit status 2."""
+    """An error that the user can fix; the message is one line that says how. Exit status 2."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows of it in a notebook: one line."""
+        """Return the one line that IPython shows in a notebook."""
         return [f"{type(self).__name__}: {printable(str(self))}"]
 
 
 class ConfigError(UserError):
-    """A flag, or a combination of flags, is wrong."""
+    """A wrong flag, or a wrong combination of flags."""
 
 
 class DataError(UserError):
-    """A data set is missing, unreadable or too small."""
+    """A dataset that is missing, unreadable or too small."""
 
 
 class StoreError(UserError):
-    """The MLflow store can't be used as it is."""
+    """An MLflow store that can't be used as it is."""
 
 
 class DamagedError(UserError):
-    """A file of a run or sweep is not what was written there; the message names it and says what to do."""
+    """A corrupt file of a run or sweep; the message names the file and the fix."""
 
     path: Path
 
 
 class RunsFailed(Exception):
-    """Runs failed or diverged, which has been said: the command has done its work and ends with status 1."""
+    """Signal that runs failed or diverged and were reported: the command is complete and exits with status 1."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name closest to `name` (case, `-` and `_` ignored), or None where nothing is close."""
+    """Return the valid name closest to `name`, ignoring case, `-` and `_`, or None if no name is close."""
 
     def plain(text: str) -> str:
         return text.lower().replace("-", "").replace("_", "")
@@ -48,10 +48,10 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
-    """The value of a flag that has a few.
+    """Return the value of a flag after checking that it is one of the allowed values.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: the value is not allowed.
     """
     if value is None or value not in allowed:
         hint = nearest(str(value), allowed)
@@ -60,15 +60,17 @@ def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
     return value
 
 
-# What Hydra raises besides its own classes where it trips over odd overrides.
+# Errors that Hydra raises on unusual overrides, besides its own classes.
 PLAIN_ERRORS = (
     ValueError, AssertionError, TypeError, AttributeError, LookupError, ArithmeticError, OSError, RuntimeError,
 )  # fmt: skip
 
 
 def from_hydra(error: BaseException) -> bool:
-    """Whether one of `PLAIN_ERRORS` is Hydra's own word on the overrides and not a bug: it, or what it called last, and
-    nothing of ours, raised it."""
+    """Return whether one of `PLAIN_ERRORS` is Hydra's report on wrong overrides rather than a bug.
+
+    It is a report if Hydra, or a function that it called last, raised the error, and nothing of lenet_exp did.
+    """
     last, trace = "", error.__traceback__
     while trace is not None:
         package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
@@ -78,13 +80,15 @@ def from_hydra(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class if the message is empty."""
+    """Return the first line of an error's message, or its class if the message is empty."""
     return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def printable(text: str) -> str:
-    """A text that somebody else may have written, on one line and without what steers a terminal: a space replaces
-    control characters, marks of writing direction and lone surrogates."""
+    """Return text from another source on one line, safe to print in a terminal.
+
+    Control characters, marks of writing direction and lone surrogates become spaces.
+    """
     return _CONTROLS.sub(" ", text)
 
 

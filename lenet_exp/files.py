@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes and checked reads of files."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import IO, Any, TypeAlias
 
 from lenet_exp.errors import ConfigError, nearest
 
-LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; the file system's own, less what is put behind a path of ours
-# A disk, or a quota, is full or read-only, or a file is larger than `ulimit -f` lets it be.
+LONGEST_NAME, LONGEST_PATH = 255, 4096 - 256  # bytes; limits of the file system, less the names that are appended
+# A full or read-only disk, a full quota, or a file larger than `ulimit -f` allows.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
-# What a JSON file holds.
+# The content of a JSON file.
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
 def user_path(text: str) -> Path:
-    """A path as a person writes it, with `~` for their home.
+    """Return a path as a user types it, with `~` expanded.
 
     Raises:
-        ConfigError: it names the home of a user that there is not, or holds or is as long as no path can.
+        ConfigError: the path names an unknown user's home, contains NUL or is too long.
     """
     try:
         if "\0" in text:
@@ -43,10 +43,10 @@ def user_path(text: str) -> Path:
 
 
 def output_path(output: str, endings: Sequence[str]) -> Path:
-    """The file that a person asks for by `output=`, before it is made.
+    """Return the path that a user typed as `output=`, after checking that it can be written.
 
     Raises:
-        ConfigError: it has another ending, or can't be written there.
+        ConfigError: the path has another ending, or can't be written.
     """
     path = user_path(output).absolute()
     if path.suffix not in endings:
@@ -58,11 +58,11 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
     return path
 
 
-def write_output(path: Path, content: bytes | str) -> None:
-    """As `write_atomic`, of a file that a person asked for by `output=`.
+def write_output_file(path: Path, content: bytes | str) -> None:
+    """Write a file that a user asked for with `output=`, as `write_atomic` does.
 
     Raises:
-        ConfigError: it can't be written.
+        ConfigError: the file can't be written.
     """
     try:
         write_atomic(path, content)
@@ -71,18 +71,20 @@ def write_output(path: Path, content: bytes | str) -> None:
 
 
 def check_regular(path: Path) -> None:
-    """Raises:
-    OSError: it is no regular file: a pipe would block, a device never end.
+    """Check that a path is a regular file: reading a pipe would block, and reading a device would never end.
+
+    Raises:
+        OSError: the path is not a regular file.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def open_lock(path: Path) -> IO[str]:
-    """A file for `flock`, made where there is none.
+    """Open a file for `flock`, creating it if needed.
 
     Raises:
-        OSError: it is no regular file, or can't be written.
+        OSError: the path is not a regular file, or can't be written.
     """
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
@@ -92,20 +94,22 @@ def open_lock(path: Path) -> IO[str]:
 
 
 def read_regular(path: Path) -> bytes:
-    """Raises:
-    OSError: it is no regular file, or can't be read.
+    """Return the content of a regular file.
+
+    Raises:
+        OSError: the path is not a regular file, or can't be read.
     """
     check_regular(path)
     return path.read_bytes()
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes aside, fsyncs and renames, so that after a crash the old or the new content is there.
+    """Write to a temporary file, fsync and rename: after a crash the file has its old or its new content.
 
     Raises:
-        OSError: it can't be written, or the folder above the file's own is missing.
+        OSError: the file can't be written, or its folder's parent does not exist.
     """
-    path.parent.mkdir(exist_ok=True)  # but not the folders above: an outputs folder that was moved is not made anew
+    path.parent.mkdir(exist_ok=True)  # not `parents=True`: an outputs folder that was moved must not be created again
     fd, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as f:
@@ -116,20 +120,22 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         os.replace(aside, path)
     except BaseException as e:
         Path(aside).unlink(missing_ok=True)
-        if isinstance(e, OSError) and e.filename is None:  # writing does not name it
+        if isinstance(e, OSError) and e.filename is None:  # errors of writing lack the file's name
             e.filename = str(path)
         raise
 
 
 def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> None:
-    """Removes what a killed `write_atomic` left in a folder. Whoever calls is the only one who writes those files.
+    """Remove the temporary files that a killed `write_atomic` left in a folder.
+
+    The caller must be the only process that writes these files.
 
     Args:
-        keep: the name of a file that others write.
-        only: the name of the only file meant; by default all.
+        keep: name of a file that other processes write.
+        only: name of the only file to clean up; by default all.
     """
     for aside in folder.iterdir():
-        name = aside.name[1:-9]  # of `.<name>.<8 characters>`; submitit's folder is `.submitit`
+        name = aside.name[1:-9]  # `<name>` of `.<name>.<8 characters>`; `.submitit` is a folder of submitit
         if (
             aside.name.startswith(".")
             and aside.name[-9:-8] == "."
@@ -140,20 +146,20 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
 
 
 def write_json(path: Path, value: Any) -> None:
-    """As `write_atomic`, for a value of dicts, lists, strings, numbers; NaN is refused (not JSON)."""
+    """Write a value of dicts, lists, strings and numbers as JSON, atomically. NaN is refused because JSON lacks it."""
     write_atomic(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """As `write_json` writes it."""
+    """Return a value as the JSON text that `write_json` writes."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def from_json(text: bytes | str) -> Any:
-    """The value of a JSON text whose numbers are JSON's own and finite.
+    """Parse JSON text strictly: numbers must be finite.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not valid JSON.
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -163,11 +169,11 @@ def from_json(text: bytes | str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file, or None where there is no such file.
+    """Return the value in a JSON file, or None if the file does not exist.
 
     Raises:
-        OSError: it is no regular file, or can't be read.
-        ValueError: it holds no JSON.
+        OSError: the path is not a regular file, or can't be read.
+        ValueError: the content is not valid JSON.
     """
     try:
         return from_json(read_regular(path))
@@ -176,7 +182,7 @@ def read_json(path: Path) -> Any:
 
 
 def remove(path: Path) -> None:
-    """Removes whatever is there: a file, a link, a folder with all that is in it."""
+    """Remove a file, a link, or a folder with its content."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -200,7 +206,7 @@ def _float(digits: str) -> float:
     return value
 
 
-# A function for numbers makes reading slow, and few files have a number that needs it.
+# Checking each number makes reading slow, so only texts with a suspiciously large number are checked.
 _LARGE = re.compile(r"\d[eE]\+?\d{3}|\d{300}")
 _PLAIN = json.JSONDecoder(parse_constant=_refuse)
 _CHECKED = json.JSONDecoder(parse_constant=_refuse, parse_float=_float)

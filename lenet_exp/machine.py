@@ -1,4 +1,4 @@
-"""Facts about this machine and this process, for records: host, cores, versions, commit, command."""
+"""Facts about this machine and process for records: host, cores, versions, git commit, command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lenet_exp.addresses import hide_password
 
-# Environment variables that steer the kernels of torch and of the libraries below it, and so may change bits ...
+# Environment variables that affect the kernels of torch and the libraries below it, and so may change bits ...
 STEERING = (
     "ATEN_",
     "CUBLAS_",
@@ -29,7 +29,7 @@ STEERING = (
     "OPENBLAS_",
     "TORCH_ALLOW_TF32_",
 )
-# ... but for those that say what is printed or kept, where threads wait, and how many there are: torch is told that.
+# ... except those on printing, caching, waiting, and the number of threads, which torch is given explicitly.
 HARMLESS = (
     "AFFINITY_FORMAT",
     "CACHE_CAPACITY",
@@ -49,30 +49,35 @@ PACKAGES = ("lenet_exp", "torch", "torchvision", "numpy", "hydra-core", "omegaco
 
 
 def cpu_count() -> int:
-    """The cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def let_waiting_threads_sleep() -> None:
-    """Stops OpenMP's threads from spinning while they wait, which makes a run up to 40 times slower beside one busy
-    neighbor. OpenMP reads this from the environment when torch is imported, and from nowhere else; the weights' bits
-    do not depend on it."""
+    """Stop waiting OpenMP threads from spinning, which makes a run up to 40 times slower beside one busy neighbor.
+
+    OpenMP reads this setting only from the environment, when torch is imported. The weights' bits do not depend on it.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 @cache
 def host() -> str:
+    """Return this machine's host name."""
     return socket.gethostname()
 
 
 def cpu_model() -> str:
-    """As the system names it, for example `Intel(R) Xeon(R) Gold 6230`."""
+    """Return the CPU's name as the system reports it, for example `Intel(R) Xeon(R) Gold 6230`."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def cpu_numbers() -> dict[str, str]:
-    """`cpu_family` and `cpu_model`, the maker's numbers, where the system tells them: names hide what a CPU can do."""
+    """Return the vendor's numbers `cpu_family` and `cpu_model`, if the system reports them.
+
+    CPU names hide differences in what a CPU can do; the numbers show them.
+    """
     info = _cpuinfo()
     found = {
         "cpu_family": info.get("cpu family", info.get("CPU implementer")),
@@ -82,7 +87,7 @@ def cpu_numbers() -> dict[str, str]:
 
 
 def kernel_settings(environment: Mapping[str, str] = os.environ) -> str:
-    """The environment variables that steer numerical kernels: `NAME=value`, sorted, one space between; often empty."""
+    """Return the environment variables that affect numerical kernels as `NAME=value`, sorted and joined by spaces."""
     names = (name for name in environment if name.startswith(STEERING) and not name.endswith(HARMLESS))
     return " ".join(f"{name}={environment[name]}" for name in sorted(names))
 
@@ -99,7 +104,7 @@ def _cpuinfo() -> dict[str, str]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python and the packages that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -110,13 +115,13 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """The typed command, quoted for a shell, without secrets in the address of a store."""
+    """Return the typed command, quoted for a shell, without secrets in addresses."""
     return hide_password(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 @cache
 def git_state() -> dict[str, str]:
-    """`git_commit` and `git_dirty` of the code that runs; empty where it isn't in a git checkout of its own."""
+    """Return `git_commit` and `git_dirty` of the running code; empty outside a git checkout of its own."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return {}

@@ -1,4 +1,4 @@
-"""Where everything a run writes goes."""
+"""The outputs folder, which holds everything that runs write."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from lenet_exp.files import user_path
 
 
 def outputs_dir() -> Path:
-    """`$LENET_EXP_OUTPUTS`, else `outputs` in the working directory; absolute, not necessarily existing."""
+    """Return `$LENET_EXP_OUTPUTS`, or `outputs` in the working directory, as an absolute path that may not exist."""
     return user_path(os.environ.get("LENET_EXP_OUTPUTS") or "outputs").absolute()
 
 
 def check_outputs(folder: Path) -> None:
-    """Tries whether an outputs folder can be written, and leaves nothing behind.
+    """Check that an outputs folder can be written, leaving nothing behind.
 
     Raises:
-        ConfigError: it can't.
+        ConfigError: it can't be written.
     """
     try:
         there = next(p for p in (folder, *folder.parents) if p.exists())

@@ -1,5 +1,8 @@
-"""How a process ends. SIGINT and SIGTERM: the first asks work to come to a clean end, the second ends it at once. A
-command that another one waits for gets its signals from there."""
+"""Handling of SIGINT and SIGTERM, and the end of a process.
+
+The first signal asks the work to end cleanly; the second ends the process at once. A parent command forwards its
+signals to its child.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LOOK_SECONDS = 0.1  # between two looks at signals for a child
+LOOK_SECONDS = 0.1  # between two checks for signals to forward
 
 _asked: signal.Signals | None = None
 _depth = 0
@@ -24,12 +27,12 @@ _before_leaving: list[Callable[[], None]] = []
 
 
 def skip_gc_at_exit() -> None:
-    """Has Python not look for cycles in all of torch and mlflow before it ends, which takes over a second."""
+    """Skip the final garbage collection at exit, which takes over a second once torch and mlflow are loaded."""
     atexit.register(_freeze)
 
 
 def _freeze() -> None:
-    if "triton" not in sys.modules:  # in torch's builds for GPUs; it lists on stderr what of it was not collected
+    if "triton" not in sys.modules:  # part of torch's GPU builds; it prints uncollected objects on stderr
         gc.freeze()
 
 
@@ -38,12 +41,12 @@ class Terminated(BaseException):
 
 
 def raise_terminated(signum: int, frame: object) -> NoReturn:
-    """A handler of SIGTERM for where nothing has to come to an end first."""
+    """Handle SIGTERM by raising `Terminated`, for code that needs no orderly end."""
     raise Terminated
 
 
 def raise_stop(error: BaseException) -> None:
-    """Raises the KeyboardInterrupt or Terminated that an error was made of, as other libraries do; else nothing."""
+    """Raise the KeyboardInterrupt or Terminated that another library wrapped in this error, if there is one."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt | Terminated):
@@ -52,21 +55,21 @@ def raise_stop(error: BaseException) -> None:
 
 
 def signal_from(stopped: KeyboardInterrupt | Terminated) -> signal.Signals:
-    """By which signal something was stopped that raised this."""
+    """Return the signal that caused this exception."""
     return signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM
 
 
 def stop_signal() -> signal.Signals | None:
-    """The signal that asked, inside `graceful`; None while there was none."""
+    """Return the signal that asked the work to stop inside `graceful`, or None."""
     return _asked
 
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Inside, a first SIGINT or SIGTERM is only noted (see `stop_signal`); a second one ends the process with 130 or 143.
+    """Record a first SIGINT or SIGTERM for `stop_signal` instead of raising it; a second one exits with 130 or 143.
 
-    On leaving, what was asked for is raised: KeyboardInterrupt or Terminated. In other threads than the main one, which
-    get no signals, nothing changes.
+    On leaving, a recorded signal is raised as KeyboardInterrupt or Terminated. In threads other than the main one,
+    which receive no signals, nothing changes.
     """
     global _asked, _depth
     if threading.current_thread() is not threading.main_thread():
@@ -88,7 +91,7 @@ def graceful() -> Iterator[None]:
 
 @contextmanager
 def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
-    """`action` is called if the process is ended at once meanwhile."""
+    """Call `action` if a second signal ends the process inside the context."""
     _before_leaving.append(action)
     try:
         yield
@@ -97,15 +100,15 @@ def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Runs a command in a process of its own to its end; its exit status, 128 + n where signal n ended it.
+    """Run a command in a process of its own and return its exit status, 128 + n if signal n ended it.
 
-    SIGINT, SIGTERM and SIGHUP that reach this process are handed on, each as often as it comes. The command has a
-    process group of its own: else a terminal's Ctrl-C would reach it twice, and end it at once.
+    SIGINT, SIGTERM and SIGHUP are forwarded, each as often as it arrives. The command has its own process group:
+    otherwise a terminal's Ctrl-C would reach it twice and end it at once.
 
     Raises:
-        KeyboardInterrupt, Terminated: there was such a signal, and the command has come to its end.
+        KeyboardInterrupt, Terminated: such a signal arrived, and the command has ended.
     """
-    if threading.current_thread() is not threading.main_thread():  # which gets no signals
+    if threading.current_thread() is not threading.main_thread():  # signals reach only the main thread
         return _exit_status(subprocess.call(command))
     came: list[int] = []
     handed = 0
@@ -145,5 +148,5 @@ def _note(signum: int, frame: object) -> None:
     for action in reversed(_before_leaving):
         action()
     if sys.stderr.isatty():
-        os.write(2, b"\x1b[?25h\n")  # the bars had hidden the cursor
+        os.write(2, b"\x1b[?25h\n")  # show the cursor, which the progress bars hide
     os._exit(128 + signum)

@@ -1,4 +1,4 @@
-"""The first word to who waits: imports alone take seconds."""
+"""Status lines during slow steps: imports alone take seconds."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 
 def print_status(what: str) -> None:
-    """Print to stderr what takes a while, even without a terminal."""
+    """Print a status line to stderr, even without a terminal."""
     if sys.stderr is not None:
         print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def print_waiting(what: str) -> None:
-    """Print what takes a while if stderr is a terminal."""
+    """Print a status line if stderr is a terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         print_status(what)
 
 
 def with_progress(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yields the items; if that takes long, prints the progress after 5 s, then every 30 s."""
+    """Yield the items; if this takes long, print the progress after 5 s and then every 30 s."""
     due = time.monotonic() + FIRST_SECONDS
     for n, item in enumerate(items):
         if time.monotonic() > due:

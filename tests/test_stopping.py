@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.config.explain import explain_hydra
-from lenet_exp.stopping import Terminated, stop_signal, graceful, run_child
+from lenet_exp.stopping import Terminated, graceful, run_child, stop_signal
 
 ROOT = Path(__file__).resolve().parent.parent
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}

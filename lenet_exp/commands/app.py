@@ -1,4 +1,4 @@
-"""Runs a Hydra app so that what a person got wrong is one line and the exit status is true."""
+"""Runner of the Hydra apps: one line per user error, and a correct exit status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, run_and_exit, print_error
+from lenet_exp.commands.ending import EXIT_FAILED, EXIT_WRONG, print_error, run_and_exit
 from lenet_exp.commands.help import help_text
 from lenet_exp.config.aliases import check_aliases
 from lenet_exp.config.compose import allow_new_keys
@@ -32,11 +32,11 @@ from lenet_exp.errors import PLAIN_ERRORS, ConfigError, RunsFailed, UserError, f
 from lenet_exp.machine import let_waiting_threads_sleep
 
 OUR_SWEEPERS = ("hydra/sweeper=grid", "hydra/sweeper=search")
-COMPOSABLE = {"augmentation"}  # groups whose options go together: augmentation=[shift,flip]
+COMPOSABLE = {"augmentation"}  # groups whose options can be combined: augmentation=[shift,flip]
 
 
 def run_app(program: str, config_name: str, task: Callable[[DictConfig], Any]) -> NoReturn:
-    """Composes `conf/<config_name>.yaml` with the command line and runs `task`; leaves with the exit status."""
+    """Compose `conf/<config_name>.yaml` with the command line, run `task`, and exit."""
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     let_waiting_threads_sleep()
     sys.argv[1:] = allow_new_keys(sys.argv[1:])
@@ -47,14 +47,14 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     status, lost = 0, list[OSError]()
 
     @functools.wraps(task)
-    def caught(cfg: DictConfig) -> Any:  # here, since Hydra would print a line of its own
+    def caught(cfg: DictConfig) -> Any:  # caught here because Hydra would print its own line
         nonlocal status
         try:
             return task(cfg)
         except RunsFailed:
             status = EXIT_FAILED
         except UserError as e:
-            if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper will raise it
+            if full_error or HydraConfig.get().mode is RunMode.MULTIRUN:  # the sweeper raises it again
                 raise
             status = print_error(program, str(e))
         except OSError as e:
@@ -67,7 +67,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     try:
         overrides = arguments.overrides
         if any("range(" in o for o in overrides) and (program != "lenet-train" or _takes_other_sweeper(overrides)):
-            # Hydra's own sweepers make a list of all jobs, however many.
+            # Hydra's own sweepers build a list of all jobs, whatever their number.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
         _run_by_hydra(arguments, config_name, caught)
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
@@ -76,7 +76,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
         from lenet_exp.config.explain import explain_hydra
 
         raise ConfigError(explain_hydra(e)) from e
-    except SystemExit as e:  # Hydra has said why: `--cfg job -p nope`
+    except SystemExit as e:  # Hydra has printed the reason: `--cfg job -p nope`
         status = EXIT_WRONG if e.code == EXIT_FAILED and from_hydra(e) else int(e.code or 0)
     if lost:
         raise lost[0]
@@ -84,14 +84,17 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
 
 
 def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictConfig], Any]) -> None:
-    """Runs or sweeps as `hydra.main` does, without its printing of errors, which only the environment would end, and
-    prints the help; what else there is (--cfg, --info, completion) `hydra.main` does."""
+    """Run or sweep as `hydra.main` does, or print the help.
+
+    `hydra.main` prints errors in its own way, which only an environment variable changes. It still handles everything
+    else (--cfg, --info, completion).
+    """
     a = arguments
     others = (a.hydra_help, a.cfg, a.info, a.shell_completion, a.resolve, a.config_path, a.config_name)
     with hydra_app(job_name=config_name) as app:
         overrides = _with_search_path(a)
         if a.help or a.help_all:
-            mode = RunMode.MULTIRUN if a.multirun else RunMode.RUN  # which refuses several values
+            mode = RunMode.MULTIRUN if a.multirun else RunMode.RUN  # RUN refuses several values
             composed = app.compose_config(config_name, overrides, mode, with_log_configuration=False)
             print(help_text(composed, SCHEMAS[config_name], everything=a.help_all))
             return
@@ -101,16 +104,16 @@ def _run_by_hydra(arguments: Namespace, config_name: str, task: Callable[[DictCo
             run(config_name, task, [*overrides, f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"])
             return
         if a.cfg is not None:
-            # Raises what is wrong.
+            # Only to raise errors.
             app.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=False)
     run_as_hydra(config_name, task)
 
 
 def _with_search_path(arguments: Namespace) -> list[str]:
-    """The overrides, with `--config-dir` as one of them.
+    """Return the overrides, with `--config-dir` as one of them.
 
     Raises:
-        ConfigError: there is no such folder, or a file in it has too many aliases.
+        ConfigError: the folder is not found, or a file in it has too many aliases.
     """
     overrides, key = list(arguments.overrides), "hydra.searchpath=["
     for path in re.findall(r"file://([^,'\"\]]+)", " ".join(o for o in overrides if o.startswith(key))):
@@ -127,18 +130,18 @@ def _with_search_path(arguments: Namespace) -> list[str]:
 
 
 def _takes_other_sweeper(overrides: list[str]) -> bool:
-    """Whether another than ours, which counts its jobs, spans the grid."""
+    """Return whether the sweeper is not one of lenet_exp's, which count their jobs."""
     return any(o.startswith("hydra/sweeper=") and o not in OUR_SWEEPERS for o in overrides)
 
 
 def _checked_arguments(program: str) -> Namespace:
-    """The arguments as Hydra's parser reads them.
+    """Return the arguments as Hydra's parser reads them.
 
     Raises:
-        ConfigError: Hydra's parser does not know an argument, or the flags do not stand where it takes them.
+        ConfigError: an argument is unknown, or the flags are not in one place.
     """
     parser = command_line_parser()
-    parser.error = _refuse  # type: ignore[method-assign]  # its own prints the usage as well
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse's own also prints the usage
     parser.add_argument("--help-all", action="store_true")
     parsed, unknown = parser.parse_known_args()
     dashed = [a for a in unknown if a.startswith("-")]
@@ -146,15 +149,15 @@ def _checked_arguments(program: str) -> Namespace:
         from lenet_exp.config.explain import explain_arguments
 
         _refuse(explain_arguments(dashed))
-    if parsed.experimental_rerun is not None:  # argparse takes it shortened, too
+    if parsed.experimental_rerun is not None:  # also in the shortened forms that argparse accepts
         _refuse("--experimental-rerun: not supported: Hydra 1.3 unpickles the file, which can run any code")
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
-        if program == "lenet-predict" and not sign and os.path.exists(override):  # typed as for `cat`
+        if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`
             _refuse(f"{override}: flags are written name=value; did you mean images={override}?")
-        if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them, silently
+        if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them silently
             _refuse(f"{override}: must be one option; several need -m: {name}={value.strip('[]')}")
-    if unknown:  # argparse takes them from one place only
+    if unknown:  # argparse accepts positional arguments in one place only
         _refuse(f"{unknown[0]}: flags have to stand together, after -m and the other options")
     return parsed
 

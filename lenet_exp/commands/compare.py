@@ -1,4 +1,4 @@
-"""lenet-compare: what won, by how much, is it luck, what next?"""
+"""lenet-compare: which configuration won, by how much, whether it could be chance, and what to do next."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Configurations with diverged runs rank last. While runs are missing, none wins.
 """
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json")
-BY = ("best", "last")  # as in comparison/group.py, which imports numpy
+BY = ("best", "last")  # same as in comparison/group.py, which imports numpy
 KNOWN: dict[str, str | None] = {
     "sweep": None,
     "filter": None,
@@ -56,7 +56,7 @@ KNOWN: dict[str, str | None] = {
 
 
 def compare(arguments: list[str]) -> int:
-    """The exit status of `lenet-compare <arguments>`."""
+    """Run `lenet-compare <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
     points, run = _points(values["confirm"]), values["run"] == "true"
@@ -127,5 +127,5 @@ def _seeds(value: str | None) -> int | None:
 
 
 def main() -> None:
-    """The command lenet-compare."""
+    """Run the command lenet-compare."""
     run_command("lenet-compare", USAGE, compare, completions(KNOWN, sweep=("", "last"), by=BY))

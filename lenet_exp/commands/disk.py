@@ -1,4 +1,4 @@
-"""lenet-sweep du and clean: what takes the space, and what holds the secrets of a store's address."""
+"""lenet-sweep du and clean: disk usage, and removal of secrets in stores' addresses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lenet_exp.errors import ConfigError
 
 
 def du() -> int:
-    """The exit status of `lenet-sweep du`."""
+    """Run `lenet-sweep du` and return its exit status."""
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.usage import print_usage
 
@@ -19,7 +19,7 @@ def du() -> int:
 
 
 def clean() -> int:
-    """The exit status of `lenet-sweep clean`."""
+    """Run `lenet-sweep clean` and return its exit status."""
     from lenet_exp.amounts import number_of
     from lenet_exp.folders.secrets import clean as remove_secrets
     from lenet_exp.outputs import outputs_dir

@@ -1,4 +1,4 @@
-"""How a command ends: what a person got wrong is one line, and the exit status is true."""
+"""The end of a command: user errors in one line, and a correct exit status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.commands.streams import guard_streams, discard_rest
+from lenet_exp.commands.streams import discard_rest, guard_streams
 from lenet_exp.errors import ConfigError, RunsFailed, UserError, printable
 from lenet_exp.files import DISK_ERRORS
 from lenet_exp.machine import versions
@@ -21,17 +21,17 @@ EXIT_FAILED = 1
 EXIT_WRONG = 2
 PERMISSION_ERRORS = {errno.EACCES, errno.EPERM}
 
-LONGEST_WORD = 300  # of a message; who typed a longer one knows it by its beginning
+LONGEST_WORD = 300  # characters of a word in a message; longer ones are shortened
 
 
 def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
-    """Runs `work` and leaves with its exit status.
+    """Run `work` and exit with its status.
 
-    0 fine; 1 a run failed or diverged, or standard output could not be written; 2 what was asked for is wrong (one line
-    on stderr); 130, 143 on SIGINT, SIGTERM. lenet-reproduce: 0 identical, 1 differs, 3 not comparable.
+    0 success; 1 a run failed or diverged, or standard output could not be written; 2 an invalid request (one line on
+    stderr); 130, 143 on SIGINT, SIGTERM. lenet-reproduce: 0 identical, 1 different, 3 not comparable.
 
     Args:
-        full_error: shows the traceback of what was wrong instead of the line.
+        full_error: whether to show a traceback instead of the line.
     """
     skip_gc_at_exit()
     signal.signal(signal.SIGTERM, raise_terminated)
@@ -48,7 +48,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         status = print_error(program, str(e))
     except RunsFailed:
         status = EXIT_FAILED
-    except SystemExit as e:  # Hydra's own, after --help
+    except SystemExit as e:  # from Hydra, after --help
         status = e.code if isinstance(e.code, int) else int(e.code is not None)
     except OSError as e:
         why = _lost(e)
@@ -60,7 +60,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
     except Terminated:
         status = _say(f"{program}: terminated", 143)
     out.flush()
-    if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` has seen enough
+    if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` closes the pipe
         _say(f"{program}: standard output can't be written ({out.error.strerror})", EXIT_FAILED)
         status = status or EXIT_FAILED
     err.flush()
@@ -70,8 +70,10 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
 
 
 def _check_directory() -> None:
-    """Raises:
-    ConfigError: the working directory is gone, and so all relative paths with it.
+    """Check that the working directory exists, which relative paths need.
+
+    Raises:
+        ConfigError: it does not exist any more.
     """
     try:
         os.getcwd()
@@ -80,7 +82,7 @@ def _check_directory() -> None:
 
 
 def _lost(error: OSError) -> str | None:
-    """What the command needed and lost: its disk, its outputs folder or /dev/null. None if it is something else."""
+    """Return a line about the disk, outputs folder or /dev/null that the command lost, or None for other errors."""
     outputs = outputs_dir()
     if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
         return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
@@ -90,7 +92,7 @@ def _lost(error: OSError) -> str | None:
 
 
 def print_error(program: str, line: str) -> int:
-    """Prints what was wrong; the exit status for it."""
+    """Print an error to stderr and return its exit status."""
     words = (
         word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}..." for word in hide_password(line).split()
     )

@@ -30,7 +30,7 @@ Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10).
 file's metadata. lenet-predict and lenet_exp.load take the .safetensors file as trained_model=.
 """
 
-FORMATS = ("onnx", "pt2", "safetensors")  # as in prediction/portable.py, which imports torch
+FORMATS = ("onnx", "pt2", "safetensors")  # same as in prediction/portable.py, which imports torch
 FLAGS: dict[str, str | None] = {
     "trained_model": None,
     "format": None,
@@ -42,7 +42,7 @@ FLAGS: dict[str, str | None] = {
 
 
 def run(arguments: list[str]) -> int:
-    """The exit status of `lenet-export <arguments>`."""
+    """Run `lenet-export <arguments>` and return its exit status."""
     values = parse(arguments, FLAGS)
     chosen, output = one_of("format", values["format"] or "", FORMATS), values["output"]
     check_name("dataset", str(values["dataset"]))
@@ -73,6 +73,6 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """The command lenet-export."""
+    """Run the command lenet-export."""
     datasets = sorted(file.stem for file in CONF_DIR.glob("dataset/*.yaml"))
     run_command("lenet-export", USAGE, run, completions(FLAGS, format=FORMATS, dataset=datasets))

@@ -17,12 +17,12 @@ LONGEST_DEFAULT = 48  # characters
 
 
 def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
-    """The page that `--help` prints, or `--help-all`.
+    """Return the page that `--help` or `--help-all` prints.
 
     Args:
-        composed: the configuration with the given overrides, with the node `hydra`.
+        composed: the configuration with the given overrides and with the node `hydra`.
         schema: the dataclass of the configuration.
-        everything: whether the flags of `SECOND_PAGE` are listed, too.
+        everything: whether to list the flags of `SECOND_PAGE`, too.
     """
     hydra = composed.hydra
     node = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])

@@ -1,4 +1,4 @@
-"""`key=value` as it was typed, for the commands that are no Hydra apps: no grammar, no folder, no quoting."""
+"""Literal parsing of `key=value` for the commands that are not Hydra apps: no grammar and no quoting."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from lenet_exp.commands.ending import run_and_exit
 from lenet_exp.errors import ConfigError, nearest, one_of
 
 YES_OR_NO = ("true", "false")
-INSTALL = ["-sc", "install=bash"]  # as of the commands that are Hydra apps
-# Hydra's script changes COMP_WORDBREAKS, too: `=` is part of a word.
+INSTALL = ["-sc", "install=bash"]  # same argument as for the Hydra apps
+# Makes `=` part of a word, as Hydra's script does.
 BASH = """\
 COMP_WORDBREAKS=${{COMP_WORDBREAKS//=}}
 complete -o nospace -o default -W '{words}' {program}"""
 
 
 def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, str | None]:
-    """The values of `known` flags, with their defaults.
+    """Return the values of `known` flags, with their defaults.
 
     Raises:
-        ConfigError: an argument is no `key=value` of a known key, or a flag is neither true nor false.
+        ConfigError: an argument is not `key=value` with a known key, or a flag is neither true nor false.
     """
     values = dict(known)
     for argument in arguments:
@@ -37,10 +37,10 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
 
 
 def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> list[str]:
-    """What a shell completes: `flag=`, or `flag=value` for each value of a flag that has few.
+    """Return the words that a shell completes: `flag=`, or `flag=value` for each value of a flag with few values.
 
     Args:
-        choices: the values of such flags; those of flags that are true or false are known.
+        choices: the values of such flags, except those that are true or false.
     """
     values: dict[str, Sequence[str]] = {flag: YES_OR_NO for flag, default in known.items() if default in YES_OR_NO}
     values |= choices
@@ -48,8 +48,11 @@ def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> li
 
 
 def run_command(program: str, usage: str, main: Callable[[list[str]], int], completed: Sequence[str] = ()) -> NoReturn:
-    """Runs `main` with the arguments, prints `usage`, or prints the script that has bash complete the words
-    `completed`; leaves with the exit status."""
+    """Run `main` with the arguments and exit, or print the usage or the completion script of bash.
+
+    Args:
+        completed: the words that bash completes.
+    """
 
     def work() -> int:
         arguments = sys.argv[1:]

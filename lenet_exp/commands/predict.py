@@ -1,4 +1,4 @@
-"""lenet-predict: compose -> find the model -> score the test set, or classify pictures."""
+"""lenet-predict: compose, find the model, then score the test set or classify pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lenet_exp.waiting import print_waiting
 
 
 def predict(cfg: DictConfig) -> float:
-    """Hydra's task. Returns the test accuracy (fraction), NaN for pictures."""
+    """Run Hydra's task and return the test accuracy (a fraction), NaN for pictures."""
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)  # before torch is loaded
     print_waiting("loading torch")
@@ -33,7 +33,7 @@ def predict(cfg: DictConfig) -> float:
 
 
 def with_lists(overrides: list[str]) -> list[str]:
-    """`images=scan.png` and `images=*.png` mean a list, and need no quotes but the shell's."""
+    """Turn `images=scan.png` and `images=*.png` into lists, so that they need no quotes beyond the shell's."""
     return [_as_list(o) if o.startswith("images=") and not o.startswith("images=[") else o for o in overrides]
 
 
@@ -43,6 +43,6 @@ def _as_list(override: str) -> str:
 
 
 def main() -> None:
-    """The command lenet-predict."""
+    """Run the command lenet-predict."""
     sys.argv[1:] = with_lists(sys.argv[1:])
     run_app("lenet-predict", "predict", predict)

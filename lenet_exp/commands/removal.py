@@ -1,4 +1,4 @@
-"""lenet-sweep rm: removes sweeps, runs, or all of an experiment."""
+"""lenet-sweep rm: removes sweeps, runs, or everything in an experiment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WHAT = ("sweep", "experiment", "run")
 
 
 def rm(values: dict[str, str | None]) -> int:
-    """The exit status of `lenet-sweep rm` with the values of its flags."""
+    """Run `lenet-sweep rm` with the values of its flags and return its exit status."""
     named = [(key, value) for key in WHAT if (value := values[key]) is not None]
     if len(named) != 1:
         typed = ", ".join(f"{key}=" for key, _ in named) or "(nothing)"
@@ -24,6 +24,6 @@ def rm(values: dict[str, str | None]) -> int:
     target = find_target(key, which)
     if not dry_run:
         return remove(target, mlflow=mlflow)
-    which = target.pending.name if which == "last" else which  # it may be another one by then
+    which = target.pending.name if which == "last" else which  # `last` may name another sweep by then
     without = "" if mlflow else " mlflow=false"
     return show(target, mlflow=mlflow, command=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")

@@ -1,4 +1,4 @@
-"""lenet-reproduce: is this run's result what its record makes of it?"""
+"""lenet-reproduce: retrain a run from its record and compare the results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def run(arguments: list[str]) -> int:
-    """The exit status of `lenet-reproduce <arguments>`."""
+    """Run `lenet-reproduce <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     which, sweep, checks, uri = values["run"], values["sweep"], values["check"], values["tracking.uri"]
     if which and sweep:
@@ -106,7 +106,7 @@ def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust
         verdicts.append(answer.verdict)
         for line in (*answer.details, answer.line):
             print(printable(f"{job.name}: {line}"), flush=True)
-        if told:  # a store that is away costs one warning
+        if told:  # an unavailable store causes only one warning
             weak, runs = answer.verdict is Verdict.not_comparable, of_folder(job.folder, uri).mlflow_runs
             told = tell(runs, uri, TAGS[checking], answer.line, weak=weak, say=log.debug)
 
@@ -120,5 +120,5 @@ def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust
 
 
 def main() -> None:
-    """The command lenet-reproduce."""
+    """Run the command lenet-reproduce."""
     run_command("lenet-reproduce", USAGE, run, completions(KNOWN))

@@ -1,6 +1,6 @@
-"""Standard output and error that a command survives: what can't be written there is dropped, and nothing else stops.
+"""Standard output and error that do not stop a command if they can't be written.
 
-Nor does a password of an address get there, whoever prints it: Hydra prints the overrides of a job that failed.
+They also hide passwords in addresses, whoever prints them: Hydra prints the overrides of a failed job.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from lenet_exp.addresses import hide_password
 
 
 class Stream:
-    """A text stream that stops writing at the first error, and remembers it.
+    """A text stream that stops writing at the first error and remembers it.
 
-    `lenet-train -m ... | head` and a full disk behind `> file` end the printing, not the sweep.
+    `lenet-train -m ... | head`, or a full disk behind `> file`, ends the output but not the sweep.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -23,6 +23,7 @@ class Stream:
         self.error: OSError | None = None
 
     def write(self, text: str, *, secret: bool = False) -> int:
+        """Write text, without passwords unless `secret`; do nothing after an error."""
         if self.error is None:
             try:
                 self._stream.write(text if secret else hide_password(text))
@@ -31,6 +32,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
+        """Flush the stream; do nothing after an error."""
         if self.error is None:
             try:
                 self._stream.flush()
@@ -42,7 +44,7 @@ class Stream:
 
 
 def print_secret(line: str) -> None:
-    """Prints a line with a secret that it is there for, such as a link with a token."""
+    """Print a line that may contain a secret, such as a link with a token."""
     out: object = sys.stdout
     if isinstance(out, Stream):
         out.write(f"{line}\n", secret=True)
@@ -52,19 +54,21 @@ def print_secret(line: str) -> None:
 
 
 def guard_streams() -> tuple[Stream, Stream]:
-    """Makes this process's output and error such streams; a closed one (`>&-`) goes nowhere, so that no file that is
-    opened later takes its place."""
+    """Replace this process's stdout and stderr by such streams and return them.
+
+    A closed stream (`>&-`) is redirected to /dev/null, so that no file opened later takes its descriptor.
+    """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free one: this
+            os.open(os.devnull, os.O_RDWR)  # opens the lowest free descriptor, which is this one
     found = []
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name) or os.fdopen(descriptor, "w", closefd=False)
         if not isinstance(stream, Stream):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")  # a terminal that has no `±`
+                stream.reconfigure(errors="backslashreplace")  # for a terminal without `±`
             stream = Stream(stream)
             setattr(sys, name, cast(TextIO, stream))
         found.append(stream)
@@ -72,6 +76,6 @@ def guard_streams() -> tuple[Stream, Stream]:
 
 
 def discard_rest(stream: Stream, descriptor: int) -> None:
-    """Nothing more goes to a stream that failed, when Python flushes it at its end, either."""
+    """Redirect a failed stream to /dev/null, so that Python's final flush does not fail either."""
     if stream.error is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

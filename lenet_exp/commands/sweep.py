@@ -1,4 +1,4 @@
-"""lenet-sweep: what sweeps are there, what runs where, follow one, stop one gently; what takes the space, remove it."""
+"""lenet-sweep: list, follow, stop and remove sweeps, and show their disk usage."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ACTIONS = tuple(FLAGS)
 
 
 def run(arguments: list[str]) -> int:
-    """The exit status of `lenet-sweep <arguments>`."""
+    """Run `lenet-sweep <arguments>` and return its exit status."""
     action = arguments[0] if arguments else "(nothing)"
     if action not in ACTIONS:
         hint = nearest(action, ACTIONS)
@@ -96,5 +96,5 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
 
 
 def main() -> None:
-    """The command lenet-sweep."""
+    """Run the command lenet-sweep."""
     run_command("lenet-sweep", USAGE, run, [*ACTIONS, *completions(OF_REMOVAL, sweep=("", "last"))])

@@ -1,4 +1,4 @@
-"""lenet-sync: brings MLflow what it has not got yet."""
+"""lenet-sync: uploads results that MLflow is missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXIT_LEFT = 1
 
 
 def run(arguments: list[str]) -> int:
-    """The exit status of `lenet-sync <arguments>`."""
+    """Run `lenet-sync <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     which, run, uri = values["sweep"], values["run"], values["tracking.uri"]
     if which is not None and run is not None:
@@ -65,5 +65,5 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """The command lenet-sync."""
+    """Run the command lenet-sync."""
     run_command("lenet-sync", USAGE, run, completions(KNOWN, sweep=("", "last")))

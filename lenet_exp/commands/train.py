@@ -1,4 +1,4 @@
-"""lenet-train: compose -> run -> the number that a sweep optimizes."""
+"""lenet-train: compose, run, and return the value that a sweep optimizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from lenet_exp.waiting import print_waiting
 
 
 def train(cfg: DictConfig) -> float:
-    """Hydra's task: one run, alone or of another sweeper than ours. Its best validation accuracy, or NaN."""
+    """Run Hydra's task, one run, and return its best validation accuracy or NaN.
+
+    Jobs of other sweepers than lenet_exp's also come here.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -41,7 +44,7 @@ def train(cfg: DictConfig) -> float:
 
 @contextmanager
 def _deliverer(config: Any) -> Iterator[Any]:
-    """Starts the process that delivers the run, before torch is loaded here; None where mlflow is here already."""
+    """Start the process that uploads the run, before torch is loaded here; None if mlflow is loaded already."""
     if "mlflow" in sys.modules:
         yield None
         return
@@ -52,7 +55,7 @@ def _deliverer(config: Any) -> Iterator[Any]:
 
 
 def estimate_alone(config: Any) -> None:
-    """What the run would take."""
+    """Print the estimated time and disk space of the run."""
     from lenet_exp.machine import cpu_count
     from lenet_exp.runs.jobs import lone_job
     from lenet_exp.sweeps.estimate import estimate_lines
@@ -64,13 +67,13 @@ def estimate_alone(config: Any) -> None:
 def train_alone(
     config: Any, *, name: str | None = None, default_threads: int | None = None, deliver: Any = None
 ) -> float:
-    """One run with its result on the terminal.
+    """Train one run, print its result, and return its best validation accuracy.
 
     Args:
-        deliver: as of `run_alone`; None: its default.
+        deliver: see `run_alone`; None selects its default.
 
     Raises:
-        RunsFailed: it did not finish.
+        RunsFailed: the run did not finish.
     """
     from lenet_exp.reports.terminal.run_summary import print_failure, print_run
     from lenet_exp.runs.run import run_alone
@@ -82,7 +85,7 @@ def train_alone(
     except Exception as e:
         if isinstance(e, UserError) or not started:
             raise
-        print_failure(e, started[0])  # the traceback is in its log
+        print_failure(e, started[0])  # the traceback is in the run's log
         raise RunsFailed from e
     print_run(result, config)
     if not result.outcome.ended_well:
@@ -91,5 +94,5 @@ def train_alone(
 
 
 def main() -> None:
-    """The command lenet-train."""
+    """Run the command lenet-train."""
     run_app("lenet-train", "train", train)

@@ -1,4 +1,4 @@
-"""lenet-ui: MLflow's UI on the store of a sweep, with the links that show it best."""
+"""lenet-ui: MLflow's UI on the store of a sweep, with links to its most useful pages."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ALL = "all"
 
 
 def run(arguments: list[str]) -> int:
-    """The exit status of `lenet-ui <arguments>`."""
+    """Run `lenet-ui <arguments>` and return its exit status."""
     values = parse(arguments, KNOWN)
     browser, port, host = values["open"] == "true", _port(values["port"]), str(values["host"])
     if values["token"]:
@@ -95,7 +95,7 @@ def run(arguments: list[str]) -> int:
     if port and taken != port:
         print(f"port {port} is in use; taken instead: {taken}", file=sys.stderr)
     print(f"MLflow's UI of {hide_password(uri)} starts ...", file=sys.stderr)
-    # Signals are noted, and not raised: an exception that arrives in the middle of a library may be lost there.
+    # Signals are recorded instead of raised: an exception raised inside a library may be lost there.
     with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:
         found = [link.with_token(token) for link in links(web_address(host, taken))]
         if server.wait(server.answers):
@@ -129,9 +129,9 @@ def _open(url: str) -> None:
 
 @contextmanager
 def _redirect(url: str) -> Iterator[str]:
-    """The address of a file that leads to `url` and that only this user can read.
+    """Provide the address of a file, readable only by this user, that redirects to `url`.
 
-    All users of a machine see the arguments of a browser. Some browsers can't read the folder of temporary files.
+    All users of a machine can see the arguments of a browser. Some browsers can't read the temporary folder.
     """
     from lenet_exp.outputs import outputs_dir
 
@@ -143,7 +143,9 @@ def _redirect(url: str) -> Iterator[str]:
 
 
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
-    """The sweep in the outputs folder; None where none was asked for and there is none, or the store may have it."""
+    """Return the sweep in the outputs folder, or None if none was requested and none exists, or only the store may have
+    it.
+    """
     from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id
     from lenet_exp.folders.sweep_folder import all_sweeps
@@ -164,12 +166,12 @@ def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepF
 
 
 def _store(uri: str | None, sweep: SweepFolder | None) -> str:
-    """The store's address.
+    """Return the store's address.
 
     Raises:
-        ConfigError: the sweep's store needs a password that was not kept.
+        ConfigError: the sweep's store needs a password that was not stored.
     """
-    from lenet_exp.addresses import HIDDEN, default_uri, store_uri, full_uri
+    from lenet_exp.addresses import HIDDEN, default_uri, full_uri, store_uri
 
     if uri or sweep is None:
         return uri or default_uri()
@@ -181,16 +183,16 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
 
 
 def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: str | None) -> Run | None:
-    """The sweep's own run in the store.
+    """Return the sweep's own run in the store, or None.
 
     Raises:
-        ConfigError: it was asked for, and is not there.
+        ConfigError: the sweep was requested and is not in the store.
     """
     from mlflow.exceptions import MlflowException
 
     from lenet_exp.addresses import hide_password
 
-    # By any store: its name may have changed since, as that of a folder that was moved.
+    # Runs of any store, because a store's name changes when its folder is moved.
     for run_id in sweep.started().mlflow_runs.values() if sweep is not None else [which] if which is not None else []:
         try:
             run = client.get_run(run_id)
@@ -204,7 +206,7 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    """The experiment's id."""
+    """Return the experiment's id."""
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "active":
         return found.experiment_id
@@ -215,7 +217,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def _token(value: str) -> str:
-    """The token of the links; empty: none."""
+    """Return the token for the links, empty for none."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
         raise ConfigError("token=: must be none, or letters, digits and . _ ~ -")
     return "" if value == "none" else value
@@ -228,7 +230,7 @@ def _port(value: str | None) -> int:
 
 
 def main() -> None:
-    """The command lenet-ui."""
+    """Run the command lenet-ui."""
     run_command("lenet-ui", USAGE, run, completions(KNOWN, sweep=("", "last", ALL)))
 
 

@@ -1,4 +1,4 @@
-"""Limits the YAML aliases in a folder of the user's own option files."""
+"""Limit on YAML aliases in a folder of the user's own option files."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ import yaml
 from lenet_exp.errors import ConfigError
 from lenet_exp.files import read_regular
 
-OPTION_FILES = ("*.yaml", "*/*.yaml", "*/*/*.yaml")  # the deepest are as hydra/launcher/x.yaml
+OPTION_FILES = ("*.yaml", "*/*.yaml", "*/*/*.yaml")  # the deepest level is hydra/launcher/x.yaml
 MOST_VALUES = 10_000
 
 
 def check_aliases(folder: Path) -> None:
-    """Hydra copies what a YAML alias stands for: a file of 1 kB with aliases of aliases may take hours and all memory.
+    """Check that aliases do not expand a folder's option files beyond a limit.
+
+    Hydra copies the target of each YAML alias: a 1 kB file with aliases of aliases could take hours and all memory.
 
     Raises:
         ConfigError: an option file with aliases has more than `MOST_VALUES` values.
     """
     for file in chain.from_iterable(map(folder.glob, OPTION_FILES)):
         values = 0.0
-        with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):  # Hydra tells what is wrong
+        with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):  # Hydra reports the error
             text = read_regular(file).decode()
             values = _values(yaml.compose(text, yaml.SafeLoader), {}) if "*" in text else 0
         if values > MOST_VALUES:
@@ -32,7 +34,9 @@ def check_aliases(folder: Path) -> None:
 
 
 def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
-    """How many values a YAML node has, those of an alias counted each time; infinite for a node that is in itself."""
+    """Return the number of values in a YAML node, counting an alias's target each time; infinite if a node contains
+    itself.
+    """
     if node not in known:
         known[node] = math.inf  # until its parts are counted
         parts = node.value if isinstance(node, yaml.CollectionNode) else []

@@ -1,4 +1,4 @@
-"""Ranges and cross-field rules."""
+"""Checks of ranges and cross-field rules."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from lenet_exp.config.tags import check_tags
 from lenet_exp.errors import ConfigError, nearest
 from lenet_exp.machine import cpu_count
 
-TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # those whose files are in MNIST's format
-STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")  # MLflow's; its plain-file store is being retired
+TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # classes whose files are in MNIST's format
+# MLflow's schemes, without MLflow's plain-file store, which is deprecated
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
-LONGEST_NAME = 200  # bytes: a file's name may have 255 of them, a tag's name in MLflow 250
+LONGEST_NAME = 200  # bytes: the limit is 255 for a file's name and 250 for a tag's name in MLflow
 _WARM = "for a warm-up alone: schedule=linear schedule.final=1"
 
 
 def check_flags(config: Config) -> None:
-    """What needs neither data nor torch's classes; `training.check.check_config` has the rest.
+    """Check everything that needs neither data nor torch's classes; `training.check.check_config` checks the rest.
 
     Raises:
-        ConfigError: with one line that names the flag, its value and what is allowed.
+        ConfigError: a value is wrong; the message names the flag, its value and the allowed values.
     """
     check_ranges(config)
     check_no_search(config)
@@ -49,8 +50,10 @@ def check_flags(config: Config) -> None:
 
 
 def check_ranges(config: Config | PredictConfig) -> None:
-    """Raises:
-    ConfigError: a number is out of its range, or the store's address is none.
+    """Check the ranges of all numbers, the store's address, and names.
+
+    Raises:
+        ConfigError: one of them is wrong.
     """
     for flag, _, f in knobs(type(config)):
         _check_range(flag, value_of(config, flag), f.metadata["limits"])
@@ -63,8 +66,10 @@ def check_ranges(config: Config | PredictConfig) -> None:
 
 
 def check_value(flag: str, value: object) -> None:
-    """Raises:
-    ConfigError: it is a number out of the range of a flag.
+    """Check a number against the range of a flag.
+
+    Raises:
+        ConfigError: it is out of range.
     """
     limits = {f"optimizer.{key}": limits for key, limits in OPTIMIZER_LIMITS.items()}
     limits |= {name: f.metadata["limits"] for name, _, f in knobs()}
@@ -72,10 +77,10 @@ def check_value(flag: str, value: object) -> None:
 
 
 def check_name(flag: str, name: str) -> None:
-    """A name becomes part of paths, and of the name of a model in MLflow's registry.
+    """Check a name that becomes part of paths and of a model's name in MLflow's registry.
 
     Raises:
-        ConfigError: it can't.
+        ConfigError: the name is not allowed.
     """
     if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
@@ -84,7 +89,7 @@ def check_name(flag: str, name: str) -> None:
 
 
 def _check_tags(tags: Iterable[str]) -> None:
-    """MLflow refuses a run with another tag."""
+    """Check the names of tags; MLflow would refuse the run otherwise."""
     for name in tags:
         is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
         if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
@@ -109,7 +114,7 @@ def _check_dataset(dataset: Dataset) -> None:
             f"dataset.torchvision_class={dataset.torchvision_class}: expected one of: {', '.join(others)}, {last}, null"
         )
     for name, digest in dataset.sha256.items():
-        if not isinstance(digest, str | None):  # OmegaConf lets lists into a dict of texts
+        if not isinstance(digest, str | None):  # OmegaConf accepts lists in a dict of strings
             raise ConfigError(f"dataset.sha256.{name}={digest}: must be a text or null")
     for part, names_of_files in dataset.files.items():
         if not all(isinstance(n, str) for n in names_of_files):
@@ -133,15 +138,17 @@ def _check_device(device: str) -> None:
 
 
 def _check_threads(threads: int | None) -> None:
-    """Far more than there are cores only waits, and at some number torch hangs or crashes."""
+    """Check the number of threads. Far more threads than cores only wait, and torch hangs or crashes eventually."""
     most = MOST_THREADS_A_CORE * cpu_count()
     if threads is not None and threads > most:
         raise ConfigError(f"num_threads={threads}: must be <= {most} on this machine ({cpu_count()} cores)")
 
 
 def check_store(uri: str | None) -> None:
-    """Raises:
-    ConfigError: the address of a store is none.
+    """Check the address of a store.
+
+    Raises:
+        ConfigError: it is not a valid address.
     """
     if uri is None:
         return
@@ -151,7 +158,7 @@ def check_store(uri: str | None) -> None:
         host, port = parts.hostname, parts.port
         if parts.netloc and "@" in parts.path:
             raise ValueError
-    except ValueError:  # a port that is no number, or too large; brackets that are no address; a slash in a user
+    except ValueError:  # an invalid port, brackets without an address, or a slash in a user name
         shown = re.sub(r"//.*@", "//***@", shown)  # a password with a slash looks like a port
         raise ConfigError(f"{shown}: must be a host, and a port from 1 to 65535; / in a user must be %2F") from None
     scheme = parts.scheme.partition("+")[0]
@@ -172,7 +179,7 @@ def _check_schedule(config: Config) -> None:
 
 
 def _check_optimizer(config: Config) -> None:
-    """Keywords that many optimizers share; those of one class are checked in config/targets.py, which loads torch."""
+    """Check keywords that many optimizers share; config/targets.py, which loads torch, checks those of one class."""
     for key in config.optimizer.keys() & OPTIMIZER_LIMITS.keys():
         flag, value = f"optimizer.{key}", config.optimizer[key]
         for number in value if isinstance(value, list) else [value]:

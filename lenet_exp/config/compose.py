@@ -1,4 +1,4 @@
-"""Turns what Hydra composed into a typed `Config`."""
+"""Conversion of the configuration that Hydra composed to a typed `Config`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ConfigT = TypeVar("ConfigT")
 
 
 def typed(node: DictConfig | Mapping[str, Json]) -> Config:
-    """The composed configuration of a run; see `typed_as`."""
+    """Return the composed configuration of a run as a `Config`; see `typed_as`."""
     return typed_as(Config, node)
 
 
 def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> ConfigT:
-    """The composed configuration as an object of `schema`: types converted, unknown keys refused.
+    """Return the composed configuration as an object of `schema`, with converted types and without unknown keys.
 
-    Ranges and what torch says of the optimizer are `check.check_config`'s part.
+    Ranges and torch's own checks of the optimizer are part of `check.check_config`.
 
     Raises:
         ConfigError: a flag is unknown, has the wrong type or has no value.
@@ -59,13 +59,13 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     for flag, kind, _ in knobs(schema):
         value = operator.attrgetter(flag)(config)
         if str(kind).startswith("list[str]") and not all(isinstance(item, str) for item in value or []):
-            raise ConfigError(f"{flag}={value}: must be a list of texts")  # OmegaConf lets lists into it
+            raise ConfigError(f"{flag}={value}: must be a list of texts")  # OmegaConf accepts nested lists
     return config
 
 
 @cache
 def _structured(schema: Hashable) -> DictConfig:
-    """With neutral values where they exist: what an older release's config.yaml lacks."""
+    """Return the schema with neutral values, which fill what an older release's config.yaml lacks."""
     node = cast(DictConfig, OmegaConf.structured(schema))
     for flag, _, f in knobs(cast(type, schema)):
         if f.metadata["neutral"] is not ALWAYS:
@@ -79,17 +79,18 @@ FREE = tuple(
 
 
 def allow_new_keys(overrides: list[str]) -> list[str]:
-    """Tags have names of the user's own, and options those of others, so Hydra's `+` is not asked for:
-    `tracking.tags.note=first`, or `tracking.tags={note: first}`."""
+    """Add Hydra's `++` to tags and options, whose keys are free: `tracking.tags.note=first`, or `tracking.tags={note:
+    first}`.
+    """
     return [f"++{o}" if o.startswith(FREE) else o for o in overrides]
 
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Lets `composed` work inside of it: Hydra without its command line.
+    """Prepare Hydra so that `composed` works inside the context, without Hydra's command line.
 
     Raises:
-        ConfigError: what Hydra finds wrong, in one line.
+        ConfigError: Hydra reports an error; the message has one line.
     """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
@@ -105,14 +106,18 @@ def composing() -> Iterator[None]:
 
 
 def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
-    """A run's configuration by Hydra; on request with Hydra's own, which knows what was chosen of each group."""
+    """Compose the configuration of a run with Hydra.
+
+    Args:
+        with_hydra: whether to include Hydra's own node, which holds the chosen option of each group.
+    """
     from hydra import compose as hydra_compose
 
     return hydra_compose("train", overrides=overrides, return_hydra_config=with_hydra)
 
 
 def compose(overrides: list[str] | None = None) -> Config:
-    """The configuration that `lenet-train <overrides>` would train, its flags checked.
+    """Return the configuration that `lenet-train <overrides>` would train, its flags checked.
 
     Raises:
         ConfigError: an override is wrong.
@@ -146,7 +151,7 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
 
 
 def _raw(given: DictConfig, key: str) -> Any:
-    """The value as it was given, interpolations and all."""
+    """Return a value as it was given, with interpolations."""
     node: Any = OmegaConf.to_container(given)
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None

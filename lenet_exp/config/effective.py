@@ -1,4 +1,4 @@
-"""The configuration as it acts, for records and comparisons."""
+"""The effective configuration, for records and comparisons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lenet_exp.config.targets import keywords, option_name
 
 
 def effective(config: Config) -> Config:
-    """The configuration as it acts: keywords without effect (`momentum` under Adam) left out, no password in it."""
+    """Return the configuration without keywords that have no effect (`momentum` under Adam) and without passwords."""
     return replace(
         config,
         activation=_acting("activation", config.activation),

@@ -1,4 +1,4 @@
-"""Turns Hydra's errors, four to nine lines each, into one line with the nearest valid name."""
+"""Translation of Hydra's errors, four to nine lines each, into one line with the nearest valid name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lenet_exp.config.conf_dir import CONF_DIR, config_groups
 from lenet_exp.errors import first_line, nearest
 from lenet_exp.stopping import raise_stop
 
-EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options that another package brings, which an extra of ours installs
+EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from another package, which an extra of lenet_exp installs
 
 
 def explain_hydra(error: Exception) -> str:
-    """What was wrong, the value, what is allowed and the nearest valid name, in one line.
+    """Return one line with the problem, the value, what is allowed and the nearest valid name.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal was the cause.
@@ -34,11 +34,12 @@ def explain_hydra(error: Exception) -> str:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: no YAML: {error.problem}"
-    if isinstance(error, OSError) and error.strerror:  # some of Hydra's own are OSErrors
+    if isinstance(error, OSError) and error.strerror:  # some of Hydra's errors are OSErrors
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, KeyError):  # a name that the environment does not have
+    if isinstance(error, KeyError):  # an unknown environment variable
         return f"{error.args[0]}: there is no such name"
-    if type(error) in {AssertionError, TypeError, AttributeError}:  # Hydra tripped; OmegaConf's own are subclasses
+    # An internal error of Hydra; OmegaConf's errors are subclasses of these.
+    if type(error) in {AssertionError, TypeError, AttributeError}:
         return "the overrides can't be read; they are written name=value"
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -62,7 +63,7 @@ def explain_hydra(error: Exception) -> str:
 
 def _missing_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
-    # Hydra doesn't tell the options where several were asked for: augmentation=[shift,flip].
+    # Hydra does not list the options if several were requested: augmentation=[shift,flip].
     found = error.options or [file.stem for file in (CONF_DIR / group).glob("*.yaml")]
     if not group or not found:
         hint = nearest(str(error.missing_cfg_file), config_groups())
@@ -86,7 +87,7 @@ def _unknown_group(text: str) -> str:
 
 
 def explain_flag(key: str) -> str:
-    """One line for a flag that isn't there."""
+    """Return one line about an unknown flag."""
     known = known_flags() | set(config_groups())
     if key in known:
         group, _, flag = key.partition(".")
@@ -98,7 +99,7 @@ def explain_flag(key: str) -> str:
 
 @cache
 def known_flags() -> frozenset[str]:
-    """All dotted flags that some option of some group has."""
+    """Return all dotted flags of all options of all groups."""
     found: set[str] = set()
 
     def walk(values: dict[str, Any], prefix: str) -> None:
@@ -116,7 +117,7 @@ def known_flags() -> frozenset[str]:
 
 
 def explain_arguments(unknown: list[str]) -> str:
-    """One line for `--dataset=X`: flags here have no dashes."""
+    """Return one line about arguments such as `--dataset=X`: flags are written without dashes."""
     name, _, value = unknown[0].lstrip("-").partition("=")
     name, flags = name.replace("-", "_"), known_flags() | set(config_groups())
     target = name if name in flags else _same_leaf(name, flags) or nearest(name, flags)
@@ -127,7 +128,9 @@ def explain_arguments(unknown: list[str]) -> str:
 
 
 def _same_leaf(name: str, flags: Iterable[str]) -> str | None:
-    """The ancestor's short names (lr, dropout_rate) are leaves here: the exact leaf is the best guess."""
+    """Return the flag whose last part is `name`, the best guess for the original script's short names (lr,
+    dropout_rate).
+    """
     return min((flag for flag in flags if flag.rpartition(".")[2] == name), default=None)
 
 

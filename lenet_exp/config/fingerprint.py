@@ -1,4 +1,4 @@
-"""The name of an experiment: a hash of every setting that can change its result, and of nothing else."""
+"""The fingerprint of an experiment: a hash of every setting that can change its result, and of nothing else."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective_keywords, option_class
 from lenet_exp.files import Json
 
-# Raise it when the same configuration would give other weights; stored golden losses make the tests say so.
+# Increase this if the same configuration gives other weights; tests compare stored golden losses.
 TRAINING_VERSION = 1
 
 
 def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
-    """SHA-256 (hex) over `TRAINING_VERSION`, the data digests and all settings that differ from their neutral value.
+    """Return SHA-256 (hex) over `TRAINING_VERSION`, the data digests and all settings that differ from their neutral
+    value.
 
-    Paths, names, cadences, device and threads do not count; neither do keywords at the class's own default, nor
-    flags without effect, such as `momentum` where the optimizer has none or `schedule.drops` without drops.
+    Paths, names, cadences, device and threads do not count. Neither do keywords at the class's own default, nor flags
+    without effect, such as `momentum` for an optimizer without it or `schedule.drops` without drops.
 
     Args:
-        data_digests: of the images and labels really used, by split.
+        data_digests: digests of the images and labels that are used, by split.
     """
     text = json.dumps(fingerprinted(config, data_digests), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fingerprinted(config: Config, data_digests: dict[str, str]) -> dict[str, Json]:
-    """What `fingerprint` hashes."""
+    """Return the values that `fingerprint` hashes."""
     settings: dict[str, Json] = {}
     for flag, _, f in knobs():
         value = value_of(config, flag)

@@ -1,4 +1,4 @@
-"""The jobs of a grid: counted before they are spanned, all combinations but for flags that go together."""
+"""The jobs of a grid: counted before they are made, then all combinations, except for flags that are zipped."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from lenet_exp.config.skip import without_skipped
 from lenet_exp.errors import ConfigError, nearest
 
 Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
-Together = list[list[str]]  # sets of flags, each of which takes its values side by side
+Together = list[list[str]]  # sets of flags that are zipped
 
 SEED_FLAGS = {"seed", "split_seed"}
-MOST_JOBS = 100_000  # where no `sweep.max_jobs` says it
+MOST_JOBS = 100_000  # without `sweep.max_jobs`
 
 
 def expand_grid(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
-    """The overrides of each job; all configurations have their first seed before one has its second.
+    """Return the overrides of each job. All configurations come with their first seed before any with its second.
 
     Args:
-        zipped: `sweep.zip`, which is not checked yet: flags that go together, or several lists of such.
-        most: `sweep.max_jobs`, likewise.
-        skipped: `sweep.skip`, likewise.
+        zipped: `sweep.zip`, not checked yet: flags that are zipped, or several lists of such flags.
+        most: `sweep.max_jobs`, not checked yet.
+        skipped: `sweep.skip`, not checked yet.
 
     Raises:
-        ConfigError: there are more jobs than `most`, or none; flags that go together are not swept, or have numbers of
-            values of their own.
+        ConfigError: there are more jobs than `most`, or none; or zipped flags are not swept or differ in their number
+            of values.
     """
     _refuse_intervals(overrides)
     together = _together(zipped, [_flag(o) for o in overrides if o.is_sweep_override()])
@@ -54,14 +54,14 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
 def compose_jobs(
     jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config], each: Each = iter
 ) -> list[Config]:
-    """The typed configuration of every job, its flags checked; torch is not needed.
+    """Return the typed configuration of every job, its flags checked; this does not load torch.
 
     Args:
-        compose: makes the configuration of the overrides of a job.
-        each: yields the jobs, and may show the progress.
+        compose: returns the configuration for the overrides of a job.
+        each: iterates over the jobs, and may show progress.
 
     Raises:
-        ConfigError: of the first job that is wrong, with its overrides.
+        ConfigError: a job is wrong; the message is about the first one and shows its overrides.
     """
     configs = []
     for overrides in each(jobs):
@@ -74,7 +74,7 @@ def compose_jobs(
 
 
 def which_job(overrides: Sequence[str], jobs: Sequence[object]) -> str:
-    """The overrides of a job for an error message; empty if there is only one job."""
+    """Return the overrides of a job for an error message; empty if there is only one job."""
     return f" (job: {hide_password(' '.join(overrides))})" if len(jobs) > 1 else ""
 
 
@@ -84,19 +84,19 @@ def check_size(
     more: str = "; sweep.max_jobs={jobs} allows them",
     together: Together | None = None,
 ) -> None:
-    """Counts the jobs of a grid before it is spanned.
+    """Count the jobs of a grid before they are made.
 
     Args:
-        most: jobs; `sweep.max_jobs`, which is not checked yet.
-        more: says how there may be more.
-        together: flags that take their values side by side.
+        most: maximum number of jobs; `sweep.max_jobs`, not checked yet.
+        more: how to allow more jobs, for the message.
+        together: flags that are zipped.
 
     Raises:
-        ConfigError: the grid of these overrides has more than `most` jobs.
+        ConfigError: the overrides span more than `most` jobs.
     """
     if not isinstance(most, int):
         return
-    counts = {_flag(o): _count(o) for o in overrides}  # of several for one flag the last counts
+    counts = {_flag(o): _count(o) for o in overrides}  # the last override of a flag counts
     side_by_side = [max(counts.pop(flag) for flag in group) for group in together or []]
     jobs = math.prod([*counts.values(), *side_by_side])
     if jobs > most:
@@ -118,7 +118,7 @@ def _flag(override: Override) -> str:
 
 
 def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
-    """What is combined freely: the values of a flag, or the rows of flags that go together, where the first stands."""
+    """Return the axes of the grid: the values of a flag, or the rows of zipped flags at the place of the first."""
     axes, done = [], set[str]()
     for flag in columns:
         flags = next((group for group in together if flag in group), [flag])
@@ -162,7 +162,7 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
 
 
 def _count(override: Override) -> int:
-    """How many values a flag takes; 1 for those that are counted when they are looked up, such as `glob(*)`."""
+    """Return the number of values of a flag; 1 for values that are expanded later, such as `glob(*)`."""
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
         return len(sweep.list)

@@ -1,4 +1,4 @@
-"""Short names of a sweep's jobs that say what differs."""
+"""Short names of a sweep's jobs, made of the swept values."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ SHORT = {
     "weight_decay": "wd",
 }
 
-LONGEST_NUMBER = 9  # characters; of a longer one four digits are shown
+LONGEST_NUMBER = 9  # characters; longer numbers are shown with four digits
 
 
 def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
-    """The values that one job has of the swept flags.
+    """Return one job's values of the swept flags.
 
     Args:
         swept: the flags with several values.
-        overrides: the job's own, `flag=value`.
+        overrides: the job's overrides, `flag=value`.
     """
     values = dict(o.lstrip("+").split("=", 1) for o in overrides if "=" in o)
     return {flag.lstrip("+"): values.get(flag.lstrip("+"), "") for flag in swept}
 
 
 def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
-    """A name from the swept values.
+    """Return a job's name, made of its swept values.
 
     Args:
-        groups: the flags that are config groups; their value says enough by itself (`relu`).
+        groups: flags that are config groups, whose value needs no flag name (`relu`).
     """
     parts = [value if flag in groups else f"{_short(flag)}={rounded(value)}" for flag, value in values.items()]
     return " ".join(parts) or f"job {number}"
 
 
 def rounded(value: str) -> str:
-    """A value as it is shown, equal numbers alike: `0.0` as `0`, `5e-4` as `0.0005`; one as a sampler draws it,
-    0.012345678901234, in four digits. Whole numbers and words as they are."""
+    """Return a value for display, with equal numbers written alike: `0.0` as `0`, `5e-4` as `0.0005`.
+
+    Long numbers such as a sampler's 0.012345678901234 have four digits. Whole numbers and words stay unchanged.
+    """
     if value.lstrip("+-").isdigit():
         return value
     try:
-        number = float(value) + 0.0  # of -0.0, too, it makes 0.0
+        number = float(value) + 0.0  # turns -0.0 into 0.0
     except ValueError:
         return value
     return f"{number:.4g}" if len(value) > LONGEST_NUMBER else f"{number:.{LONGEST_NUMBER}g}"

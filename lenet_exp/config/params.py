@@ -1,4 +1,4 @@
-"""What MLflow shows of a configuration: one param per flag, named as on the command line."""
+"""MLflow's params of a configuration: one per flag, named as on the command line."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import AT_THE_TOP
 
-# Names of things and where results go, not settings of a run; the logged config.yaml has them.
+# Names and destinations, which are not settings of a run; the logged config.yaml contains them.
 _NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
 _NOT_SHOWN = {"_target_", "name", "monotone"}
-# What defines a data set stands under its name; how it is used are settings.
+# The dataset's name stands for its definition; these flags say how it is used.
 _DATASET_SHOWN = {"val_size", "train_size"}
 
 
 def params(config: Config) -> dict[str, str]:
-    """Effective flags as strings, those without effect left out, and those that an older record lacks.
+    """Return the effective flags as strings, without flags that have no effect or that an older record lacks.
 
     Args:
-        config: an effective one, as in a record.
+        config: an effective configuration, as in a record.
     """
     found = {"dataset": config.dataset.name, "activation": str(config.activation["name"])}
     found["optimizer"] = str(config.optimizer["name"])
@@ -36,12 +36,12 @@ def params(config: Config) -> dict[str, str]:
 
 
 def text(value: object) -> str:
-    """As one would write it on the command line."""
+    """Return a value as it is written on the command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def shown(value: object) -> str:
-    """A list or dict as one would write it there."""
+    """Return a list or dict as it is written on the command line."""
     return str(value).replace("'", "").replace(" ", "")

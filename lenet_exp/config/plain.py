@@ -1,4 +1,4 @@
-"""Dataclasses as plain values, fit for YAML and JSON, and back: configurations, and what the folders keep."""
+"""Conversion of dataclasses to plain values for YAML and JSON, and back."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from lenet_exp.files import Json
 T = TypeVar("T")
 
 WHOLE = (str, float, bool, NoneType)
-OTHER = "other"  # a field of this name keeps the keys that are not known
-LATEST_MS = 10**14  # in the year 5138; Python's calendar ends in 9999
+OTHER = "other"  # the name of the field that keeps unknown keys
+LATEST_MS = 10**14  # year 5138; Python's calendar ends in 9999
 
 
 def plain(config: Config) -> dict[str, Json]:
-    """The configuration as dicts, lists, strings and numbers; `from_plain` and `compose.typed` read it back."""
+    """Return the configuration as dicts, lists, strings and numbers, for `from_plain` and `compose.typed`."""
     return cast(dict[str, Json], _plain_value(asdict(config)))
 
 
 def from_plain(values: object) -> Config:
-    """What `plain` gave, perhaps in another release.
+    """Return the configuration of plain values, which another release may have written.
 
-    A flag that it lacks has its neutral value; one that has none stays missing (`???`), as do those that nobody set.
+    A missing flag gets its neutral value. A flag without a neutral value stays missing (`???`).
 
     Raises:
-        ValueError: it is no configuration.
+        ValueError: the values are not a configuration.
     """
     return read_as(Config, values)
 
 
 def read_as(kind: type[T], value: object) -> T:
-    """A dataclass with those in it, or a list of such, of plain values.
+    """Return a dataclass with its nested dataclasses, or a list of dataclasses, read from plain values.
 
     Raises:
-        ValueError: a field without a default is missing, or one has a value of another type, or is no time.
+        ValueError: a field without a default is missing, or a value has the wrong type or is not a valid time.
     """
     try:
         return cast(T, _read(kind, value))
@@ -58,9 +58,11 @@ def _plain_value(value: Any) -> Any:
 
 
 def _read(wanted: Any, value: Any) -> Any:
-    """Raises:
-    TypeError: it is of another type.
-    ValueError: something in it is.
+    """Convert a plain value to the wanted type.
+
+    Raises:
+        TypeError: the value has another type.
+        ValueError: a value inside it is wrong.
     """
     kind = type(value)
     if wanted is Any or (kind is wanted and kind in WHOLE):
@@ -99,11 +101,11 @@ def _parts(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
 
 @dataclass(frozen=True)
 class _Field:
-    """A field, looked at once.
+    """Properties of a dataclass field, computed once.
 
     Attributes:
-        section: it holds flags of its own. flag: it may be missing (`???`).
-        neutral: the value of a flag that is not there; ALWAYS: none.
+        section: whether the field is a section with flags of its own. flag: whether it may be missing (`???`).
+        neutral: the value of a missing flag; ALWAYS if there is none.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""The configurations of many jobs: Hydra composes once for each choice of options, and plain values are put in there.
+"""Fast composition of many jobs: Hydra composes once per choice of options, and plain values are filled in.
 
-A job of a sweep costs Hydra 50 to 90 ms, whatever differs in it. What `optimizer.lr=0.1` does beside the same options
-is known: it sets one value. Whatever is not as plain as that (options of groups, lists, interpolations, what is new or
-taken away, what others refer to) is composed by Hydra as ever; so is what is wrong, and the error is Hydra's own.
+Hydra takes 50 to 90 ms per job. An override such as `optimizer.lr=0.1` only sets one value in the configuration of the
+same options. Hydra still composes everything that is not that simple: options of groups, lists, interpolations, new or
+deleted keys, and values that others refer to. It also composes wrong overrides, so that the error is Hydra's own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
 from lenet_exp.stopping import raise_stop
 
-REFERENCE = re.compile(r"\$\{(?!\s*[\w.]+:)")  # to another flag; `${oc.env:HOME}` asks a resolver
+REFERENCE = re.compile(r"\$\{(?!\s*[\w.]+:)")  # to another flag; `${oc.env:HOME}` calls a resolver
 PLAIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*=[\w.+-]*", re.ASCII)
 
 Compose = Callable[[list[str]], DictConfig]
@@ -33,7 +33,7 @@ Compose = Callable[[list[str]], DictConfig]
 
 @dataclass(frozen=True)
 class _Plain:
-    """`optimizer.lr=0.1`, as Hydra reads it."""
+    """A parsed override that sets a single value, such as `optimizer.lr=0.1`."""
 
     path: tuple[str, ...]
     value: int | float | bool | str | None
@@ -41,17 +41,19 @@ class _Plain:
 
 @dataclass(frozen=True)
 class _Base:
-    """What Hydra composes without the plain values: as it is written, and typed, in plain values."""
+    """A configuration that Hydra composed without plain values: as written, and typed as plain values."""
 
     written: Any
     values: Any
 
 
 class QuickComposer:
-    """Args:
-    compose: what Hydra makes of overrides.
-    without: what it made of all overrides but the swept ones, if that is known.
-    swept: the keys of the swept ones.
+    """Composer of a sweep's jobs.
+
+    Args:
+        compose: composes overrides with Hydra.
+        without: the configuration composed from all overrides but the swept ones, if known.
+        swept: the keys of the swept flags.
     """
 
     def __init__(
@@ -63,10 +65,10 @@ class QuickComposer:
         self._bases: dict[tuple[str, ...], _Base | None] = {}
 
     def config(self, overrides: Sequence[str]) -> Config:
-        """As Hydra composes it, typed.
+        """Return the typed configuration that Hydra would compose.
 
         Raises:
-            ConfigError, HydraException: as when it is composed.
+            ConfigError, HydraException: the errors of composing it.
         """
         parted = [(text, _parsed(text)) for text in overrides]
         others = tuple(text for text, one in parted if one is None)
@@ -85,7 +87,10 @@ class QuickComposer:
         return typed(self._compose(list(overrides)))
 
     def _base(self, others: tuple[str, ...]) -> _Base | None:
-        """None where it is wrong, which a plain value may mend, or where a value is made of others."""
+        """Return the configuration without plain values, or None.
+
+        It is None if it is wrong, which a plain value may correct, or if a value refers to others.
+        """
         if others not in self._bases:
             self._bases[others] = None
             try:
@@ -96,7 +101,7 @@ class QuickComposer:
                 if not _refers(written):
                     self._bases[others] = _Base(written, plain(typed(node)))
             except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as e:
-                raise_stop(e)  # Hydra tells what is wrong when it composes all of it
+                raise_stop(e)  # Hydra reports the error when it composes the full configuration
         return self._bases[others]
 
 
@@ -113,7 +118,7 @@ def _parsed(text: str) -> _Plain | None:
 
 
 def _touch(other: str, one: _Plain) -> bool:
-    """Whether an override that is not plain may set, hold or lie in the same value; the option of a group does not."""
+    """Return whether a non-plain override may affect the same value; an option of a group does not."""
     key, _, value = other.partition("=")
     key, path = key.lstrip("+~"), ".".join(one.path)
     is_option = "." not in key and not value.startswith(("{", "["))
@@ -121,7 +126,7 @@ def _touch(other: str, one: _Plain) -> bool:
 
 
 def _is_leaf(values: Any, path: tuple[str, ...]) -> bool:
-    """Whether there is a single value at a path."""
+    """Return whether there is a single value at a path."""
     for part in path:
         if not isinstance(values, dict) or part not in values:
             return False

@@ -1,7 +1,7 @@
-"""Every knob of a run: its type, meaning, unit and range, and whether it can change the result.
+"""Every flag of a run: its type, meaning, unit and range, and whether it can change the result.
 
-Values live in conf/*.yaml, meanings here: a field has no default, so that a value stands in one place.
-This file imports neither torch nor mlflow: `--help` reads it.
+conf/*.yaml holds the values. Fields here have no defaults, so that each value is defined in one place. This file
+imports neither torch nor mlflow, because `--help` reads it.
 """
 
 from __future__ import annotations
@@ -15,30 +15,38 @@ from typing import Any, cast, get_type_hints
 
 from omegaconf import MISSING
 
-Option = dict[str, Any]  # an option file's content, as Hydra composes it: a class and its keywords
+Option = dict[str, Any]  # the content of an option file: a class and its keywords
 DEVICE = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:<number>, mps"
-ALWAYS = object()  # a neutral value that no value equals: the field always counts in the fingerprint
+ALWAYS = object()  # a neutral value that equals no value, so the field always counts in the fingerprint
 
 
 class EngineName(StrEnum):
+    """Names of the engines."""
+
     auto = "auto"
     native = "native"
     torch = "torch"
 
 
 class Reader(StrEnum):
+    """File formats of datasets."""
+
     idx = "idx"
     pictures = "pictures"
     digits = "digits"
 
 
 class PictureContent(StrEnum):
+    """Content of the user's own pictures."""
+
     digits = "digits"
     writing = "writing"
     things = "things"
 
 
 class ScheduleShape(StrEnum):
+    """Shapes of the learning rate's schedule."""
+
     constant = "constant"
     one_cycle = "one_cycle"
     linear = "linear"
@@ -47,17 +55,23 @@ class ScheduleShape(StrEnum):
 
 
 class ScoredConfigurations(StrEnum):
+    """Configurations of a sweep that `lenet-predict` scores."""
+
     fixed = "fixed"
     all = "all"
 
 
 class LoggedModels(StrEnum):
+    """Runs whose best model is logged to MLflow."""
+
     all = "all"
     best = "best"
     none = "none"
 
 
 class SamplerName(StrEnum):
+    """Samplers of a search."""
+
     tpe = "tpe"
     gp = "gp"
     qmc = "qmc"
@@ -66,6 +80,8 @@ class SamplerName(StrEnum):
 
 
 class PrunerName(StrEnum):
+    """Pruners of a search."""
+
     asha = "asha"
     hyperband = "hyperband"
     median = "median"
@@ -73,6 +89,8 @@ class PrunerName(StrEnum):
 
 
 class Objective(StrEnum):
+    """Objectives of a search."""
+
     accuracy = "accuracy"
     loss = "loss"
     epochs = "epochs"
@@ -91,25 +109,27 @@ def knob(
     result: bool = True,
     only_with: str | None = None,
 ) -> Any:
-    """A configuration field.
+    """Declare a configuration field.
 
     Args:
-        meaning: what it does, with its unit; `--help` prints it.
+        meaning: its effect and unit, for `--help`.
         ge, gt, le, lt: its range.
         neutral: the value that leaves a run as if the field did not exist. A field at its neutral value is left out of
-            the fingerprint, so new fields leave old fingerprints as they are.
+            the fingerprint, so a new field does not change old fingerprints.
         result: whether it can change the trained weights; if not, it never counts in the fingerprint.
-        only_with: a flag without which this one has no effect: `other` has to be at another value than its neutral
-            one, `other=value` at this value.
+        only_with: a flag that this one depends on. `other`: this flag has an effect if `other` differs from its neutral
+            value; `other=value`: if `other` has this value.
     """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata = {"meaning": meaning, "limits": limits, "neutral": neutral, "result": result, "only_with": only_with}
     return field(default=MISSING, metadata=metadata)
 
 
-# The data digests stand for the data set in the fingerprint, so none of these fields does.
+# The fingerprint contains the data digests, so it needs none of these fields.
 @dataclass
 class Dataset:
+    """The dataset, its files, and how it is split."""
+
     name: str = knob("data set", result=False)
     reader: Reader = knob("how it is read: idx (MNIST's format), pictures (a folder a class), digits", result=False)
     folder: str = knob("its folder in data_root, or an absolute one", result=False)
@@ -131,15 +151,19 @@ class Dataset:
 
 @dataclass
 class Regularization:
+    """Penalties and dropout."""
+
     weight_decay: float = knob("L2 penalty (AdamW: decoupled decay) of all parameters", ge=0, neutral=0.0)
     dropout_rate: float = knob("share of fc1's and fc2's outputs dropped in training", ge=0, lt=1, neutral=0.0)
 
 
 @dataclass
 class Schedule:
-    """How the learning rate goes over the steps of a training; see training/schedule.py."""
+    """The learning rate over the steps of a training; see training/schedule.py."""
 
-    shape: ScheduleShape = knob("after the warm-up: constant, one_cycle, linear, cosine, step", neutral=ScheduleShape.constant)
+    shape: ScheduleShape = knob(
+        "after the warm-up: constant, one_cycle, linear, cosine, step", neutral=ScheduleShape.constant
+    )
     warmup: float = knob("share of the steps in which the lr rises", ge=0, lt=1, neutral=0.0)
     start: float = knob("lr at the first step, as a share of optimizer.lr", ge=0, le=1, only_with="schedule.warmup")
     final: float = knob("lr after the last step, as a share of optimizer.lr", ge=0, le=1, only_with="schedule.shape")
@@ -148,7 +172,7 @@ class Schedule:
 
 @dataclass
 class Augmentation:
-    """Random changes of the training images, on batches; see training/augmentation.py. Pixels are those of 32x32."""
+    """Random changes of batches of training images; see training/augmentation.py. Pixels are those of 32x32 images."""
 
     shift: int = knob("farthest move along each axis, in pixels", ge=0, lt=32, neutral=0)
     rotate: float = knob("largest rotation to either side, in degrees", ge=0, le=180, neutral=0.0)
@@ -164,6 +188,8 @@ class Augmentation:
 
 @dataclass
 class Training:
+    """Loss, gradient clipping, weight averaging and early stopping."""
+
     label_smoothing: float = knob("share of each label spread over all classes", ge=0, lt=1, neutral=0.0)
     clip_norm: float | None = knob("largest norm of a step's gradient (null: any)", gt=0, neutral=None)
     ema_decay: float | None = knob(
@@ -180,12 +206,16 @@ class Training:
 
 @dataclass
 class Store:
+    """The MLflow store."""
+
     uri: str | None = knob("MLflow store (null: mlflow.db in the outputs folder)", result=False)
     experiment: str = knob("MLflow experiment", result=False)
 
 
 @dataclass
 class Tracking(Store):
+    """What is logged to MLflow."""
+
     models: LoggedModels = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
     plots: bool = knob("log pictures: curves, confusion matrix, mistakes, comparisons", result=False)
     tags: Option = knob("more tags of the run: tracking.tags.note=first", result=False)
@@ -193,6 +223,8 @@ class Tracking(Store):
 
 @dataclass
 class Sweep:
+    """How a sweep runs."""
+
     workers: int | None = knob("runs side by side (null: cores / num_threads)", ge=1, le=4096, result=False)
     retries: int = knob("tries more for a run whose process died", ge=0, le=1000, result=False)
     fail_fast: bool = knob("start no more runs after the first that failed or diverged", result=False)
@@ -231,7 +263,7 @@ class Sweep:
 
 @dataclass
 class Search:
-    """How `hydra/sweeper=search` searches; see searches/search.py. A run of its own knows nothing of it."""
+    """Options of `hydra/sweeper=search`; see searches/search.py. A single run ignores them."""
 
     sampler: SamplerName = knob(
         "what suggests the next trial: tpe, gp, qmc, random, grid", neutral=SamplerName.tpe, result=False
@@ -267,7 +299,9 @@ class Search:
 
 @dataclass
 class Config:
-    """One run. `activation` and `optimizer` hold a class (`_target_`) and its keywords; see targets.py."""
+    """The configuration of a run. `activation` and `optimizer` hold a class (`_target_`) and its keywords; see
+    targets.py.
+    """
 
     dataset: Dataset = field(default_factory=Dataset)
     activation: Option = knob("nonlinearity: name, _target_ (a torch.nn.Module), monotone, keywords")
@@ -322,7 +356,7 @@ class Config:
 
 @dataclass
 class PredictConfig:
-    """One prediction: a model, and a test set or pictures."""
+    """The configuration of a prediction: a model, and a test set or pictures."""
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
@@ -332,7 +366,9 @@ class PredictConfig:
     sweep: str | None = knob(
         "instead: the runs of a sweep's leader, one a seed: last, an id or its first digits, a folder (null: none)"
     )
-    configurations: ScoredConfigurations = knob("of a sweep: fixed (leader; both sides of a confirmation), or all (to report only)")
+    configurations: ScoredConfigurations = knob(
+        "of a sweep: fixed (leader; both sides of a confirmation), or all (to report only)"
+    )
     trust: str | None = knob("class or module of your own that the model may name as its activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: a file, a folder, *.png, or a list of them")
     several: bool = knob("a picture may show several digits, read in order (false: all that is in it is one)")
@@ -344,7 +380,7 @@ class PredictConfig:
     tracking: Store = field(default_factory=Store)
 
 
-# Ranges of keywords that many of torch's optimizers share; torch's own checks come on top.
+# Ranges of keywords that many of torch's optimizers share; torch checks more.
 OPTIMIZER_LIMITS: dict[str, dict[str, float | None]] = {
     "lr": {"gt": 0},
     "momentum": {"ge": 0, "lt": 1},
@@ -359,11 +395,11 @@ SCHEMAS: dict[str, type] = {"train": Config, "predict": PredictConfig}
 
 
 def knobs(schema: type = Config) -> tuple[tuple[str, Any, Field[Any]], ...]:
-    """All leaf fields as (dotted flag, type, dataclass field)."""
+    """Return all leaf fields as (dotted flag, type, dataclass field)."""
     return _knobs(cast(Hashable, schema))
 
 
-@cache  # a sweep asks several times a job
+@cache  # a sweep calls this several times per job
 def _knobs(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
     types, found = get_type_hints(schema), []
     for f in fields(cast(type, schema)):
@@ -375,14 +411,14 @@ def _knobs(schema: Hashable) -> tuple[tuple[str, Any, Field[Any]], ...]:
 
 
 def value_of(config: Any, flag: str) -> Any:
-    """The value of a dotted flag in a configuration or a plain one (dicts)."""
+    """Return the value of a dotted flag in a configuration or in its plain form (dicts)."""
     for part in flag.split("."):
         config = config[part] if isinstance(config, dict) else getattr(config, part)
     return config
 
 
 def has_effect(config: Any, f: Field[Any]) -> bool:
-    """Whether the value of a field of `Config` can matter, as the flag that it goes `only_with` is set."""
+    """Return whether a field of `Config` has an effect, given the flag in its `only_with`."""
     if f.metadata["only_with"] is None:
         return True
     flag, _, wanted = f.metadata["only_with"].partition("=")
@@ -392,14 +428,14 @@ def has_effect(config: Any, f: Field[Any]) -> bool:
 
 
 def range_text(limits: dict[str, float | None]) -> str:
-    """`{"ge": 0, "lt": 1}` -> `>= 0 and < 1`; empty where there is none."""
+    """Format a range: `{"ge": 0, "lt": 1}` as `>= 0 and < 1`; empty without limits."""
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     bounds = {k: v for k, v in limits.items() if v is not None}
     return " and ".join(f"{signs[k]} {'2**63' if v == 2**63 else f'{v:g}'}" for k, v in bounds.items())
 
 
 def within(value: float, limits: dict[str, float | None]) -> bool:
-    """Whether `value` lies in the range; infinite, NaN and whole numbers that are no float never do."""
+    """Return whether `value` is in the range; false for infinity, NaN and whole numbers too large for a float."""
     ge, gt, le, lt = (limits.get(k) for k in ("ge", "gt", "le", "lt"))
     return (
         abs(value) <= sys.float_info.max

@@ -1,4 +1,4 @@
-"""The flags of a search, which no run knows of: whose they are, and a configuration without them."""
+"""The flags of a search, which a single run ignores."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ SWEEPER = "hydra/sweeper=search"
 
 
 def check_no_search(config: Config) -> None:
-    """Raises:
-    ConfigError: a flag of a search is set where none is asked for.
+    """Check that no flag of a search is set outside a search.
+
+    Raises:
+        ConfigError: one is set.
     """
     for flag, _, f in knobs():
         if flag.startswith(FLAGS):
@@ -25,7 +27,7 @@ def check_no_search(config: Config) -> None:
 
 
 def without_search(composed: DictConfig) -> DictConfig:
-    """What one trial trains, of what was composed."""
+    """Return a composed configuration with all flags of a search reset, as one trial trains it."""
     for flag, _, f in knobs():
         if flag.startswith(FLAGS):
             OmegaConf.update(composed, flag, f.metadata["neutral"], merge=False)
@@ -33,5 +35,5 @@ def without_search(composed: DictConfig) -> DictConfig:
 
 
 def is_of_search(override: str) -> bool:
-    """Whether an override says how is searched, and not what a trial trains."""
+    """Return whether an override configures the search rather than its trials."""
     return override.lstrip("+~").startswith(FLAGS)

@@ -11,16 +11,15 @@ from lenet_exp.errors import ConfigError, nearest
 def without_skipped(
     jobs: Sequence[list[str]], skipped: object, columns: Mapping[str, Sequence[str]]
 ) -> list[list[str]]:
-    """The jobs that have none of the combinations.
+    """Return the jobs that match none of the combinations.
 
     Args:
-        jobs: overrides of each, `flag=value`.
-        skipped: `sweep.skip`, which is not checked yet: flags with the values that do not go together; each a list of
-            values or one.
-        columns: the overrides of each flag, `flag=value`.
+        jobs: overrides of each job, `flag=value`.
+        skipped: `sweep.skip`, not checked yet: dicts from flags to a value or a list of values.
+        columns: all overrides of each flag, `flag=value`.
 
     Raises:
-        ConfigError: a combination names a flag that is not swept, or a value that it does not take, or no job is left.
+        ConfigError: a combination names a flag that is not swept or a value that it does not take, or no job is left.
     """
     if not skipped:
         return list(jobs)
@@ -37,7 +36,7 @@ def without_skipped(
 
 
 def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """For each flag those of its values, as they were typed, that are meant."""
+    """Return the typed values of each flag that a combination matches."""
     found = {}
     for key, given in one.items():
         flag = str(key)
@@ -65,7 +64,7 @@ def _has(job: Sequence[str], combination: Mapping[str, set[str]]) -> bool:
 
 
 def _same(typed: str, value: object) -> bool:
-    """Whether a value is what was typed; 0.1 and 1e-1 are the same."""
+    """Return whether a value equals a typed one; 0.1 equals 1e-1."""
     said = text(value)
     if typed.strip("'\"") == said or typed.lower() == said:
         return True

@@ -1,4 +1,4 @@
-"""The digest of the program's own files: what code made a result, in a git checkout or not."""
+"""The digest of the program's own files, which identifies the code even outside a git checkout."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CODE = {".py", ".cpp", ".h"}
 
 @cache
 def source_digest() -> str:
-    """SHA-256 (hex) over names and contents of the package's code and of conf/, as they are installed.
+    """Return SHA-256 (hex) over names and contents of the package's installed code and of conf/.
 
-    Computed when it is first asked for. An editable install and a wheel of the same files give the same.
+    It is computed on first use. An editable install and a wheel of the same files have the same digest.
     """
     digest = hashlib.sha256()
     for name, path in sorted(_files()):

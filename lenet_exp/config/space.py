@@ -1,4 +1,4 @@
-"""The space that a search goes through, as Hydra's own grammar spells it: lists, ranges, intervals, tags, casts."""
+"""The space of a search in Hydra's grammar: lists, ranges, intervals, tags, casts."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from lenet_exp.config.search import FLAGS
 from lenet_exp.errors import ConfigError, nearest
 
 WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
-REPLICATES = {"seed", "split_seed"}  # what a search would find by them is luck
+REPLICATES = {"seed", "split_seed"}  # searching them would only find lucky seeds
 EXECUTION = {"device", "engine", "num_threads"}
-LARGEST = 2**53  # of whole numbers, up to which a float has each
+LARGEST = 2**53  # a float represents all whole numbers up to this
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several, written as on the command line."""
+    """One of several options, written as on the command line."""
 
     options: tuple[str, ...]
 
     def text(self, value: object) -> str:
+        """Return the value as it is written on the command line."""
         return str(value)
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """What is checked beforehand."""
+        """The values that are checked before the search."""
         return self.options
 
     @property
     def all(self) -> list[str]:
-        """Every value."""
+        """All values."""
         return list(self.options)
 
 
 @dataclass(frozen=True)
 class IntegerRange:
-    """A whole number from `low` to `high`, both among them, in steps from `low`."""
+    """Whole numbers from `low` to `high` inclusive, in steps from `low`."""
 
     low: int
     high: int
@@ -52,24 +53,27 @@ class IntegerRange:
     log: bool = False
 
     def text(self, value: object) -> str:
+        """Return the value as it is written on the command line."""
         return str(value)
 
     @property
     def ends(self) -> tuple[int, ...]:
+        """The lowest and the highest value."""
         return (self.low, self.high)
 
     @property
     def all(self) -> list[int]:
+        """All values."""
         return list(range(self.low, self.high + 1, self.step))
 
     def holds(self, value: float) -> bool:
-        """Whether it is among the values."""
+        """Return whether a value is in the range."""
         return value in range(self.low, self.high + 1, self.step)
 
 
 @dataclass(frozen=True)
 class FloatRange:
-    """A number from `low` to `high`, both among them; in steps from `low`, or anything between."""
+    """Numbers from `low` to `high` inclusive, in steps from `low` or continuous."""
 
     low: float
     high: float
@@ -77,7 +81,7 @@ class FloatRange:
     log: bool = False
 
     def text(self, value: object) -> str:
-        """As a grid over the same range has it: in decimals, 0.1 + 2 * 0.1 is 0.3."""
+        """Return the value as a grid over the same range writes it: in decimal arithmetic, 0.1 + 2 * 0.1 is 0.3."""
         number = float(str(value))
         return repr(number if self.step is None else self._at(round((number - self.low) / self.step)))
 
@@ -86,17 +90,18 @@ class FloatRange:
 
     @property
     def ends(self) -> tuple[float, ...]:
+        """The lowest and the highest value."""
         return (self.low, self.high)
 
     @property
     def all(self) -> list[float] | None:
-        """None where they can't be counted."""
+        """All values, or None for a continuous range."""
         if self.step is None:
             return None if self.low < self.high else [self.low]
         return [self._at(n) for n in range(round((self.high - self.low) / self.step) + 1)]
 
     def holds(self, value: float) -> bool:
-        """Whether it is among the values."""
+        """Return whether a value is in the range."""
         return self.low <= value <= self.high and self.text(value) == repr(float(value))
 
 
@@ -108,9 +113,9 @@ class Flag:
     """A flag that is searched.
 
     Attributes:
-        key: as it was typed, perhaps with a `+`.
+        key: as typed, perhaps with a `+`.
         group: whether its values are options of a config group.
-        typed: the whole of it, for messages.
+        typed: the whole override, for messages.
     """
 
     key: str
@@ -120,17 +125,18 @@ class Flag:
 
     @property
     def name(self) -> str:
+        """The flag without `+`."""
         return self.key.lstrip("+")
 
 
 def flag_of(override: Override, groups: Collection[str]) -> Flag:
-    """The flag that an override with several values searches.
+    """Return the searched flag of an override with several values.
 
     Args:
         groups: names of the config groups.
 
     Raises:
-        ConfigError: it can't be searched, or its values are none.
+        ConfigError: the flag can't be searched, or its values are invalid.
     """
     key, typed = override.get_key_element(), str(override.input_line)
     name = key.lstrip("+")
@@ -144,10 +150,11 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
 
 
 def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
-    """Checks the types and ranges of what is fixed in a search, and the ends of what is searched; torch is not needed.
+    """Check types and ranges of the fixed flags of a search, and the ends of the searched ones; this does not load
+    torch.
 
     Args:
-        composed: the configuration without what is searched.
+        composed: the configuration without the searched flags.
 
     Raises:
         ConfigError: one of them is wrong.
@@ -193,7 +200,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
 
 
 def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Values:
-    """Its stop is not among the values, as in a grid."""
+    """Return the values of `range()`; as in a grid, its stop is excluded."""
     start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
     if not step or not all(map(math.isfinite, (start, stop, step))):
         raise ConfigError(f"{typed}: must be range(start,stop,step), finite, whose step is not 0")
@@ -221,7 +228,7 @@ def _whole(low: int, high: int, step: int, log: bool, typed: str) -> IntegerRang
 
 
 def size(flags: Sequence[Flag]) -> int | None:
-    """How many configurations there are at most; None where they can't be counted."""
+    """Return the number of configurations in a space, or None if a flag is continuous."""
     counts = [_count(flag.values) for flag in flags]
     return math.prod(c for c in counts if c is not None) if None not in counts else None
 

@@ -1,4 +1,4 @@
-"""Which tags in MLflow are the program's own: it finds runs by them, so a user's tags have other names."""
+"""Tags in MLflow that are reserved: the program finds runs by them, so a user's tags must have other names."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ PREFIXES = ("sweep", "swept", "version.", "git_", "mlflow.")
 
 
 def is_own(name: str) -> bool:
-    """Whether a tag is the program's."""
+    """Return whether a tag is reserved for the program."""
     return name in NAMES or name.startswith(PREFIXES)
 
 
 def check_tags(tags: Mapping[str, Json]) -> None:
-    """Raises:
-    ConfigError: a user's tag has a name that is the program's.
+    """Check that a user's tags do not use reserved names.
+
+    Raises:
+        ConfigError: a name is reserved.
     """
     for name, value in _flat(tags):
         if is_own(name):
@@ -52,12 +54,15 @@ def check_tags(tags: Mapping[str, Json]) -> None:
 
 
 def merged(own: Mapping[str, Json], users: Mapping[str, Json]) -> dict[str, Json]:
-    """The tags of a run that begins. Of a configuration of an older release, which nobody checked, the own ones win."""
+    """Return the tags of a new run: the user's and the program's.
+
+    In a configuration of an older release, which was not checked, the program's tags win.
+    """
     return {**{name: value for name, value in users.items() if not is_own(name)}, **checked(own)}
 
 
 def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Tags of the program, each of which is in the list above."""
+    """Return the program's tags after checking that each is in the list of reserved names."""
     unknown = [name for name in own if not is_own(name)]
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: config/tags.py does not know of it")
@@ -65,7 +70,7 @@ def checked(own: Mapping[str, Json]) -> Mapping[str, Json]:
 
 
 def _flat(tags: Mapping[str, Json], before: str = "") -> Iterator[tuple[str, Json]]:
-    """Hydra takes the dots of `tracking.tags.mlflow.note=1` apart."""
+    """Yield tags with dotted names; Hydra splits `tracking.tags.mlflow.note=1` at the dots."""
     for key, value in tags.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{key}.")

@@ -1,4 +1,4 @@
-"""The classes that option files name by `_target_`: found, checked against their signature, and built.
+"""The classes that option files name by `_target_`: find them, check their keywords, build them.
 
 A new activation or optimizer is one YAML file: `_target_`, keywords, and for an activation `monotone`.
 """
@@ -16,21 +16,21 @@ import torch
 from lenet_exp.config.schema import Option, within
 from lenet_exp.errors import ConfigError, nearest
 
-# Keywords that say how an optimizer's step is executed; the harness picks the fastest that the device has.
+# Keywords for the execution of an optimizer's step; the harness selects the fastest that the device supports.
 EXECUTION_KEYWORDS = {"foreach", "fused", "capturable", "differentiable"}
 
 
 @cache
 def find_class(target: str, base: type) -> type:
-    """The class that a dotted path names.
+    """Return the class at a dotted path.
 
     Raises:
-        ConfigError: there is none, or it isn't a subclass of `base`.
+        ConfigError: it can't be imported, or is not a subclass of `base`.
     """
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name)
-    except Exception as e:  # a module of a person's own may raise anything
+    except Exception as e:  # a user's module may raise anything
         raise ConfigError(f"_target_={target}: can't be imported ({e})") from e
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"_target_={target}: has to be a subclass of {base.__module__}.{base.__qualname__}")
@@ -38,7 +38,7 @@ def find_class(target: str, base: type) -> type:
 
 
 def keywords(group: str, option: Option) -> Option:
-    """The keywords an option file hands to its class, checked; `momentum` is dropped where the class has none.
+    """Return the checked keywords that an option file passes to its class, without `momentum` if the class lacks it.
 
     Raises:
         ConfigError: `_target_` is missing, the class lacks a keyword, or a value has the wrong type.
@@ -67,7 +67,7 @@ def keywords(group: str, option: Option) -> Option:
 
 
 def option_class(group: str, option: Option) -> type:
-    """The class of an `activation` or `optimizer` option."""
+    """Return the class of an `activation` or `optimizer` option."""
     target = option.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{group}: its option file has no _target_ (a dotted path to a class)")
@@ -75,12 +75,12 @@ def option_class(group: str, option: Option) -> type:
 
 
 def option_name(option: Option) -> str:
-    """The option's name as a person chose it; a file of one's own may leave it out."""
+    """Return the option's name, by default the class's name in lower case."""
     return str(option.get("name") or str(option["_target_"]).rpartition(".")[2].lower())
 
 
 def effective_keywords(group: str, option: Option) -> Option:
-    """Those keywords that differ from the class's own defaults, numbers as floats: what can change the result."""
+    """Return the keywords that differ from the class's defaults, numbers as floats: what can change the result."""
     accepted = inspect.signature(option_class(group, option)).parameters
     given = {key: _canonical(value) for key, value in keywords(group, option).items()}
     return {key: value for key, value in given.items() if value != _canonical(accepted[key].default)}
@@ -93,7 +93,7 @@ def _canonical(value: Any) -> Any:
 
 
 def _checked(flag: str, value: Any, default: Any) -> Any:
-    """`value` in the type of the keyword's default, where that tells the type."""
+    """Return `value` converted to the type of the keyword's default, if the default shows the type."""
     for number in value if isinstance(value, list | tuple) else [value]:
         if isinstance(number, int) and not within(number, {}):
             raise ConfigError(f"{flag}={value}: must be a finite number")

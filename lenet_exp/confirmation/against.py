@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from lenet_exp.config.check import check_flags
-from lenet_exp.config.compose import composed, composing, allow_new_keys, typed
+from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.schema import Config, Option, knobs, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError

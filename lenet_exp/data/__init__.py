@@ -1,1 +1,1 @@
-"""Data sets as tensors: read once a process, split by a seed, named by a digest."""
+"""Datasets as tensors: read once per process, split by a seed, identified by a digest."""

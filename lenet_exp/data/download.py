@@ -1,4 +1,4 @@
-"""Downloads a missing data set with torchvision: aside, checked, and moved in place under a lock."""
+"""Download of a missing dataset with torchvision: verified in a temporary folder, then moved under a lock."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ log = logging.getLogger("lenet_exp")
 
 
 def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
-    """The folder with the files, after a download if no other process was faster.
+    """Return the dataset's folder after downloading it, unless another process has done so meanwhile.
 
-    What an interrupted download left behind is removed by the next one; it never counts.
+    The next download removes what an interrupted one left behind.
 
     Raises:
-        DataError: what was tried, and what else can be done.
+        DataError: the dataset can't be downloaded; the message says what was tried and what else can be done.
     """
     folder = root / dataset.folder
     tried = ", ".join(str(c) for c in candidate_folders(dataset, root))
@@ -32,7 +32,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     if dataset.torchvision_class is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
     cls = _with_mirrors(dataset)
-    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its only place"  # QMNIST has whole addresses
+    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its only place"  # QMNIST has full addresses instead of mirrors
     aside = root / f".{dataset.name}.download"
     made = not root.exists()
     try:
@@ -40,7 +40,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
         with open_lock(root / f".{dataset.name}.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             there = find_folder(dataset, root, names)
-            if there is not None:  # another process was faster
+            if there is not None:  # another process downloaded it meanwhile
                 return there
             shutil.rmtree(aside, ignore_errors=True)
             log.info("dataset=%s: not in %s; downloading it", dataset.name, tried)
@@ -49,7 +49,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
             for file in sorted((aside / cls.__name__ / "raw").iterdir()):
                 if file.suffix != ".gz":
                     os.replace(file, folder / file.name)
-    except Exception as e:  # urllib, sockets, archives and torchvision's own checks all have their own classes
+    except Exception as e:  # urllib, sockets, archives and torchvision raise errors of many classes
         raise DataError(
             f"dataset={dataset.name}: not found in {tried}, and the download failed ({_reason(e)}; tried {mirrors}); "
             f"{help_line}"
@@ -62,7 +62,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
 
 
 def _fetch(cls: type, aside: Path) -> None:
-    """All files of a set, each checked by torchvision against its MD5; with its progress bar on a terminal."""
+    """Download all files of a dataset with a progress bar; torchvision checks each against its MD5."""
     from torchvision import datasets
 
     parts = ({"what": "train"}, {"what": "test"}) if issubclass(cls, datasets.QMNIST) else ({"train": True},)
@@ -72,7 +72,7 @@ def _fetch(cls: type, aside: Path) -> None:
 
 
 def _with_mirrors(dataset: Dataset) -> type:
-    """torchvision's class, with the mirrors of `dataset.mirrors` if there are any."""
+    """Return torchvision's class, with the mirrors of `dataset.mirrors` if there are any."""
     from torchvision import datasets
 
     cls: type = getattr(datasets, str(dataset.torchvision_class))
@@ -84,7 +84,7 @@ def _with_mirrors(dataset: Dataset) -> type:
 
 
 def _remove_empty(root: Path, dataset: Dataset) -> None:
-    """Leaves nothing behind where there was nothing and nothing came."""
+    """Remove the data folder if this download created it and nothing arrived."""
     if [p.name for p in root.glob("*")] == [f".{dataset.name}.lock"]:
         shutil.rmtree(root, ignore_errors=True)
 

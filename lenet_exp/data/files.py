@@ -1,4 +1,4 @@
-"""Finds the files of a data set, reads them once, and refuses what is not what its name says."""
+"""The files of a dataset: find them, read them once, and refuse files with unexpected content."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import DataError
 
-MAX_BYTES = 2**30  # of an unpacked file; MNIST's largest has 47 MB
+MAX_BYTES = 2**30  # limit of an unpacked file; MNIST's largest has 47 MB
 CHUNK = 2**24
 
 
 def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
-    """The first folder that has all files, plain or as .gz: under `data_root`, then where a system keeps them."""
+    """Return the first folder that has all files, plain or as .gz: under `data_root`, then in the system's folders."""
     for folder in candidate_folders(dataset, root):
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names):
             return folder
@@ -27,15 +27,15 @@ def find_folder(dataset: Dataset, root: Path, names: list[str]) -> Path | None:
 
 
 def candidate_folders(dataset: Dataset, root: Path) -> list[Path]:
-    """Where a data set is looked for, in this order."""
+    """Return the folders in which a dataset may be, in search order."""
     return [root / dataset.folder, *(Path(p) for p in dataset.also_in)]
 
 
 def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
-    """The uncompressed content of a file, and its SHA-256, which is the known one where one is known.
+    """Return the uncompressed content of a file and its SHA-256, after comparing it with the known digest.
 
     Raises:
-        DataError: it can't be read, or its content is not that of the data set.
+        DataError: the file can't be read, or its content is not that of the dataset.
     """
     path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
     try:
@@ -59,8 +59,10 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
 
 
 def _unpacked(path: Path) -> bytes:
-    """Raises:
-    ValueError: it unpacks to more than any data set has: 1 MB can unpack to 1 GB.
+    """Return the content of a .gz file.
+
+    Raises:
+        ValueError: it unpacks to more than any dataset has; 1 MB can unpack to 1 GB.
     """
     parts, left = [], MAX_BYTES
     with gzip.open(path) as file:
@@ -74,7 +76,7 @@ def _unpacked(path: Path) -> bytes:
 
 @cache
 def known_digests() -> dict[str, str]:
-    """SHA-256 -> `name of set/file`, of all files with a known digest, to say what a wrong file really is."""
+    """Return `<dataset>'s <file>` by SHA-256, for all known digests, to identify a wrong file."""
     found: dict[str, str] = {}
     for option in sorted((CONF_DIR / "dataset").glob("*.yaml")):
         digests = OmegaConf.select(OmegaConf.load(option), "sha256") or {}

@@ -1,4 +1,4 @@
-"""The IDX file format of MNIST (LeCun, Cortes, Burges 1998), read strictly."""
+"""Strict reader of MNIST's IDX file format (LeCun, Cortes, Burges 1998)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4"}
 
 
 def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
-    """The array in an IDX file: uint8 stays, any other integer becomes int64.
+    """Return the array in an IDX file; uint8 stays uint8, any other integer type becomes int64.
 
     Args:
-        dimensions: how many the array may have.
+        dimensions: allowed numbers of dimensions.
 
     Raises:
-        ValueError: header, number of dimensions or length are not as they should be.
+        ValueError: the header, the number of dimensions or the length is wrong.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
         raise ValueError(f"no IDX file (it starts with {content[:4].hex() or 'nothing'})")

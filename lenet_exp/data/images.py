@@ -1,4 +1,4 @@
-"""The tensors that training uses: made once a process, shared by its runs."""
+"""Image tensors for training, created once per process and shared by its runs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lenet_exp.data.shared_memory import SharedTensor, from_shared_memory, to_sh
 from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
 
-CHUNK = 4096  # images resized at a time, so that the work space stays small
+CHUNK = 4096  # images resized at a time, to limit memory
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images and labels of a data set, and which of them train and validate.
+    """Images and labels of a dataset, and their split into training and validation.
 
     Attributes:
         images: (n, 1, 32, 32) float32 in [-1, 1].
@@ -32,7 +32,7 @@ class TrainingData:
         train_index, val_index: (n_train,), (n_val,) int64, disjoint.
         digests: SHA-256 of the raw pixels and labels of `train` and `validation`, in the split's order.
         source: folder or function that they were read from.
-        files: SHA-256 of the files read, uncompressed.
+        files: SHA-256 of each file read, uncompressed.
     """
 
     name: str
@@ -47,13 +47,13 @@ class TrainingData:
 
 
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
-    """The data of a run on its device. Tensors are shared by all runs of the process.
+    """Return the data of a run on its device. All runs of the process share the tensors.
 
     Args:
-        config: with the engine that was chosen: the native one has its images resized in arithmetic of ours.
+        config: with the chosen engine: for the native one, images are resized with lenet_exp's own arithmetic.
 
     Raises:
-        DataError: the data set can't be had.
+        DataError: the dataset can't be read.
         ConfigError: it is too small for `val_size` and `train_size`.
     """
     d = config.dataset
@@ -81,10 +81,10 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
 
 
 def data_digests(config: Config) -> dict[str, str]:
-    """SHA-256 of the raw pixels and labels of `train` and `validation`, as in `TrainingData`.
+    """Return SHA-256 of the raw pixels and labels of `train` and `validation`, as in `TrainingData`.
 
     Raises:
-        DataError, ConfigError: as `load_training_data`.
+        DataError, ConfigError: see `load_training_data`.
     """
     d, source = config.dataset, _source(config.dataset)
     split = (d.val_size, d.train_size, config.split_seed)
@@ -95,10 +95,10 @@ def data_digests(config: Config) -> dict[str, str]:
 
 
 def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
-    """The data sets of these configurations in memory that other processes may map.
+    """Return the datasets of these configurations in memory that other processes can map.
 
-    A process that inherits their file descriptors calls `use_shared_datasets`. The memory is freed when the last process that
-    has it ends, however it ends.
+    A process that inherits their file descriptors calls `use_shared_datasets`. The kernel frees the memory when the
+    last process that maps it ends, even on kill -9.
     """
     sets: dict[tuple[str, str, bool], SharedDataset] = {}
     for config in configs:
@@ -112,12 +112,14 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
 
 
 def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
-    """Lets this process take these data sets from shared memory instead of reading them."""
+    """Make this process take these datasets from shared memory instead of reading them."""
     _SHARED.update({s.key: s for s in sets})
 
 
 def normalize(images: Tensor, white: int) -> Tensor:
-    """(n, height, width) in [0, white] -> (n, 1, 32, 32) float32 in [-1, 1]: bilinear, (p - 0.5) / 0.5."""
+    """Resize and scale images (n, height, width) in [0, white] to (n, 1, 32, 32) float32 in [-1, 1]: bilinear, (p -
+    0.5) / 0.5.
+    """
     out = torch.empty(len(images), 1, SIDE, SIDE)
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK, None].to(torch.float32) / white
@@ -128,7 +130,7 @@ def normalize(images: Tensor, white: int) -> Tensor:
 
 
 def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
-    """SHA-256 (hex) of raw pixels (n, height, width) in [0, white] and labels (n,)."""
+    """Return SHA-256 (hex) of raw pixels (n, height, width) in [0, white] and labels (n,)."""
     digest = hashlib.sha256(f"{tuple(images.shape[1:])} {white}".encode())
     digest.update(images.numpy().tobytes())
     digest.update(labels.numpy().astype("<i8").tobytes())
@@ -137,7 +139,7 @@ def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
 
 @dataclass(frozen=True)
 class SharedDataset:
-    """A data set in shared memory: what `load_training_data` needs of it, and the digests of the splits in use."""
+    """A dataset in shared memory, with the digests of the splits in use."""
 
     key: tuple[str, str, bool]
     images: SharedTensor
@@ -148,7 +150,7 @@ class SharedDataset:
 
     @property
     def exact(self) -> bool:
-        """Whether it is as the native engine takes it."""
+        """Whether its images are resized for the native engine."""
         return self.key[2]
 
     @property
@@ -157,7 +159,7 @@ class SharedDataset:
         return self.images.descriptor, self.labels.descriptor
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Images and labels, mapped once a process and device."""
+        """Return images and labels, mapped once per process and device."""
         return _mapped(self.images, device), _mapped(self.labels, device)
 
 
@@ -171,7 +173,7 @@ def _mapped(shared: SharedTensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class _Source:
-    """A data set on disk; equal where its files and how they are read are."""
+    """A dataset on disk. Two are equal if their files and how they are read are equal."""
 
     key: str
     dataset: Dataset = field(compare=False)
@@ -185,7 +187,7 @@ def _source(dataset: Dataset) -> _Source:
 
 
 def _key(config: Config) -> tuple[str, str, bool]:
-    """Runs of the same one have the same images and labels, bit for bit."""
+    """Return a key that is equal for runs with the same images and labels, bit for bit."""
     return _source(config.dataset).key, config.data_root, _exact(config)
 
 
@@ -201,7 +203,7 @@ def _raw(source: _Source, data_root: str) -> RawImages:
 @lru_cache(maxsize=8)
 def _tensors(source: _Source, data_root: str, device: torch.device, exact: bool) -> tuple[Tensor, Tensor]:
     raw = _raw(source, data_root)
-    # QMNIST's labels are a column of a table; the native engine reads them one after the other.
+    # QMNIST's labels are a column of a table, but the native engine needs contiguous ones.
     return _normalized(raw, exact).to(device), raw.labels.contiguous().to(device)
 
 
@@ -227,6 +229,6 @@ def _split_digests(
 
 @lru_cache(maxsize=64)
 def _split(n: int, val_size: int, train_size: int | None, split_seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of training and validation images."""
+    """Return the indices of training and validation images."""
     order = torch.randperm(n, generator=generator(split_seed, "split"))
     return order[val_size : None if train_size is None else val_size + train_size], order[:val_size]

@@ -1,4 +1,4 @@
-"""Opens picture files of anybody's: formats that are only pixels, and sizes that fit into memory."""
+"""Safe reader of picture files from any source: formats that contain only pixels, and sizes that fit into memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lenet_exp.files import check_regular
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pillow goes by the content, whatever the file is called, and runs Ghostscript on one that is PostScript.
+# Pillow detects the format by content, not by name, and would run Ghostscript on PostScript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-TINT = 16  # levels that channels of a gray picture may differ by: those of a scan or a JPEG do
+TINT = 16  # tolerated difference between the channels of a gray picture, as in scans and JPEGs
 MAX_PIXELS = 50_000_000  # a large photograph; `lenet-predict` needs 1 GB of memory for it
 
 log = logging.getLogger("lenet_exp")
@@ -24,11 +24,11 @@ log = logging.getLogger("lenet_exp")
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """The picture in a file; its pixels are read where they are asked for, inside of the `with`.
+    """Open the picture in a file; its pixels are read on demand inside the context.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is none of these formats, damaged or too large; one line.
+        FileNotFoundError: the file does not exist.
+        ValueError: its format is not supported, or it is corrupt or too large; the message has one line.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -49,7 +49,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def warn_if_colored(what: str, picture: Image.Image) -> None:
-    """Warns, once for each `what`, where a picture has colors: the network sees it in gray."""
+    """Log a warning, once per `what`, if a picture has colors: the network sees it in gray."""
     from PIL import ImageChops
 
     red, *others = picture.convert("RGB").split()

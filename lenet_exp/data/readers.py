@@ -1,4 +1,4 @@
-"""Reads a data set as it lies on disk. The test part is asked for by prediction alone."""
+"""Readers of datasets in their formats on disk. Only prediction reads the test part."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Part = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class RawImages:
-    """images (n, height, width) uint8 in [0, white], light on dark; labels (n,) int64 in [0, 9].
+    """Images (n, height, width) uint8 in [0, white], light on dark, and labels (n,) int64 in [0, 9].
 
     Attributes:
         source: the folder or function that they come from.
@@ -48,10 +48,10 @@ class RawImages:
 
 
 def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
-    """The images of one part; `train` is all that training and validation may use.
+    """Return the images of one part; `train` is everything that training and validation may use.
 
     Raises:
-        DataError: files are missing, can't be had, can't be read, or are not what their names say.
+        DataError: files are missing, can't be read, or have unexpected content.
     """
     raw = READERS[dataset.reader](dataset, user_path(data_root).absolute(), part)
     if raw.labels.numel() == 0 or len(raw.images) != len(raw.labels):
@@ -88,7 +88,7 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 
 def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """<folder>/<part>/<class name>/*.png, all of one size, light on dark."""
+    """Read <folder>/<part>/<class name>/*.png, all of one size, light on dark."""
     folder = (root / dataset.folder / part).resolve()
     if not folder.is_dir():
         raise DataError(
@@ -126,7 +126,7 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
 
 
 def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
-    """scikit-learn's digits, from its file: importing scikit-learn would take longer than training on them."""
+    """Read scikit-learn's digits from its file: importing scikit-learn would take longer than training on them."""
     package = find_spec("sklearn")
     file = Path(str(package and package.origin)).parent / "datasets" / "data" / "digits.csv.gz"
     try:

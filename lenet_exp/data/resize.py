@@ -1,6 +1,6 @@
-"""Images as the native engine takes them: resized in arithmetic that gives the same bits on every CPU.
+"""Resizing for the native engine, in arithmetic that gives the same bits on every CPU.
 
-torch's resizing does not: its bits depend on what the CPU can do. Here each pixel is a written-out sum of products.
+The bits of torch's resizing depend on the CPU's capabilities. Here each pixel is an explicit sum of products.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 SIDE = 32  # LeNet-5's input
-CHUNK = 128  # images at a time, so that the work space stays in the cache
+CHUNK = 128  # images at a time, so that they fit in the cache
 
 
 def normalize_exactly(images: Tensor, white: int) -> Tensor:
-    """(n, height, width) in [0, white] -> (n, 1, 32, 32) float32 in [-1, 1]: bilinear with antialiasing, as
-    `images.normalize`, but for the last bits."""
+    """Resize and scale images (n, height, width) in [0, white] to (n, 1, 32, 32) float32 in [-1, 1].
+
+    Bilinear with antialiasing; equal to `images.normalize` except for the last bits.
+    """
     pixels = images.numpy()
     out = np.empty((len(pixels), 1, SIDE, SIDE), dtype=np.float32)
     down, across = _shares(pixels.shape[1]), _shares(pixels.shape[2])
@@ -31,7 +33,7 @@ def normalize_exactly(images: Tensor, white: int) -> Tensor:
 
 
 def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
-    """For each of 32 pixels of a line: which of `size` pixels it is made of, and their shares (a triangle's)."""
+    """Return, for each of 32 output pixels, its input pixels (of `size`) and their weights (a triangle filter)."""
     scale = size / SIDE
     width = max(scale, 1.0)
     found = []
@@ -39,13 +41,13 @@ def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
         center = (i + 0.5) * scale
         heights = [(j, 1 - abs(j + 0.5 - center) / width) for j in range(size)]
         above = [(j, height) for j, height in heights if height > 0]
-        total = math.fsum(height for _, height in above)  # `sum` rounds otherwise from Python 3.12 on
+        total = math.fsum(height for _, height in above)  # `sum` rounds differently from Python 3.12 on
         found.append([(j, np.float32(height / total)) for j, height in above])
     return found
 
 
 def _sums(lines: np.ndarray, shares: list[list[tuple[int, np.float32]]]) -> np.ndarray:
-    """(size, ...) -> (32, ...): the weighted sums of lines, term by term."""
+    """Return the weighted sums (32, ...) of lines (size, ...), added term by term."""
     out = np.zeros((SIDE, *lines.shape[1:]), dtype=np.float32)
     for line, terms in zip(out, shares, strict=True):
         for j, share in terms:

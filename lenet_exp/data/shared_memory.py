@@ -1,4 +1,4 @@
-"""Tensors in memory that several processes map: the kernel frees it with the last of them, even on kill -9."""
+"""Tensors in memory that several processes map; the kernel frees it with the last process, even on kill -9."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SharedTensor:
-    """A tensor behind an open file descriptor, which a process has to inherit to map it."""
+    """A tensor behind an open file descriptor, which a process must inherit to map it."""
 
     descriptor: int
     shape: tuple[int, ...]
@@ -22,7 +22,7 @@ class SharedTensor:
 
 
 def to_shared_memory(tensor: Tensor) -> SharedTensor:
-    """Copies a dense tensor, in the order of its shape, to new memory behind an inheritable descriptor."""
+    """Copy a dense tensor, in the order of its shape, to new memory behind an inheritable descriptor."""
     content = tensor.contiguous().numpy()
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("lenet_exp", 0)
@@ -37,7 +37,7 @@ def to_shared_memory(tensor: Tensor) -> SharedTensor:
 
 
 def from_shared_memory(shared: SharedTensor) -> Tensor:
-    """The tensor, mapped and not copied; a write to it stays in this process."""
+    """Return the tensor, mapped without a copy; writes to it stay in this process."""
     count = math.prod(shared.shape)
     if count == 0:
         return torch.empty(shared.shape, dtype=shared.dtype)

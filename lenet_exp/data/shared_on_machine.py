@@ -1,7 +1,7 @@
-"""Tensors that unrelated processes of one user on one machine map once: the places of a node.
+"""Tensors that unrelated processes of one user on one machine share, such as the places of a Slurm node.
 
-Who has a tensor is written down by its content's digest, in a folder of the user's own; others open that process's
-descriptor (`/proc/<pid>/fd`). So the kernel frees the memory with the last of them, and nothing is left behind.
+A private folder lists the processes that hold a tensor, by the digest of its content. Other processes open the holder's
+descriptor (`/proc/<pid>/fd`). So the kernel frees the memory with the last process, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from lenet_exp.data.shared_memory import SharedTensor, to_shared_memory
 
 
 def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: Path | None = None) -> SharedTensor:
-    """An array as another process of this machine shares it, else copied to new memory.
+    """Return an array as another process of this machine shares it, or copied to new memory.
 
     Args:
-        folder: of the user's own; by default one among the temporary ones. Where it can't be had, each process has a
-            copy.
+        folder: a private folder; by default one in the temporary folder. If it can't be used, each process has a copy.
     """
     data = np.ascontiguousarray(content).data
     folder = folder or Path(tempfile.gettempdir()) / f"lenet_exp-shared-{os.getuid()}"
@@ -46,14 +45,16 @@ def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: 
             holders.unlink(missing_ok=True)
             _note(holders, shared.descriptor)
             return shared
-    except OSError:  # no such folder, another user's, no /proc: a copy will do
+    except OSError:  # no usable folder or no /proc: use a copy
         return to_shared_memory(torch.tensor(content))
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises:
-    OSError: the folder can't be had, or is not the user's alone.
+    """Lock the folder.
+
+    Raises:
+        OSError: the folder can't be used, or is not private.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     about = folder.lstat()
@@ -70,7 +71,7 @@ def _note(holders: Path, descriptor: int) -> None:
 
 
 def _opened(line: str, size: int, digest: str) -> int | None:
-    """A descriptor of this process for what another one holds; None where it is gone, or something else by now."""
+    """Open another process's descriptor, or return None if it is gone or has other content by now."""
     process, _, number = line.partition(" ")
     if not (process.isdigit() and number.isdigit()):
         return None

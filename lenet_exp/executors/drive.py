@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from lenet_exp.executors.executor import Executor
 from lenet_exp.executors.local.pool import Done
 from lenet_exp.folders.job import Job
-from lenet_exp.stopping import stop_signal, on_forced_exit, graceful
+from lenet_exp.stopping import graceful, on_forced_exit, stop_signal
 
 TICK_SECONDS = 0.2
 

@@ -1,1 +1,1 @@
-"""The truth on disk: run folders, commits, owners, sweep folders, and their records."""
+"""Run and sweep folders on disk, from which everything else is derived: checkpoints, owners and records."""

@@ -1,8 +1,10 @@
 """Checkpoints, from which a run resumes. Each is written in one atomic step.
 
-history.json             epochs so far, the best one, and the two newest commits; written last, so it is the commit
+history.json             epochs so far, the best one, and the two newest checkpoints (key `commits`); written last
 state-<epoch>-<steps>.safetensors   network, optimizer, generators, position
 best-<epoch>.safetensors            the best weights
+
+A checkpoint exists once history.json names its files and their digests.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from lenet_exp.config.plain import read_as
 from lenet_exp.errors import first_line
 from lenet_exp.files import check_regular, json_text, write_json
 from lenet_exp.folders.damage import read_or_none
-from lenet_exp.folders.records import BestWeights, Checkpoint, History
 from lenet_exp.folders.digests import AGAIN, verified, with_digest
+from lenet_exp.folders.records import BestWeights, Checkpoint, History
 from lenet_exp.folders.stored import to_json
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.trained.weights import load_weights, save_weights
@@ -38,11 +40,11 @@ log = logging.getLogger("lenet_exp")
 
 
 class CorruptCheckpoint(Exception):
-    """A commit can't be used; the message says why."""
+    """A checkpoint can't be used; the message says why."""
 
 
 class Checkpoints:
-    """Reads and writes the commits in one run folder, whose owner the process has to be."""
+    """Reader and writer of the checkpoints in one run folder, which this process must own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,25 +56,29 @@ class Checkpoints:
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
-        """Holds an epoch's result for the next `write`; one that is in the history already keeps its time stamps."""
+        """Add an epoch's result for the next `write`; a result that the history already has keeps its time stamps."""
         if result.epoch > len(self._epochs):
             self._epochs.append(result)
 
     @property
     def epochs(self) -> list[EpochResult]:
-        """All results so far, those of before an interruption among them."""
+        """All results so far, including those before an interruption."""
         return list(self._epochs)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Seconds of training to the end of an epoch (from 1)."""
+        """Return the seconds of training until the end of an epoch (from 1)."""
         return History(self._epochs).seconds_to(epoch)
 
     def due(self) -> bool:
-        """Whether the last write is long enough ago."""
+        """Return whether the last checkpoint is at least `CHECKPOINT_SECONDS` old."""
         return time.monotonic() - self._written_at >= CHECKPOINT_SECONDS
 
     def write(self, lane: Lane, seconds: float) -> None:
-        """Checkpoints where the lane stands, after so many seconds of training in all."""
+        """Write a checkpoint of the lane's state.
+
+        Args:
+            seconds: of training so far, including those before interruptions.
+        """
         at = lane.position
         from lenet_exp.training.snapshot import snapshot
 
@@ -87,13 +93,13 @@ class Checkpoints:
         self._written_at = time.monotonic()
 
     def write_results(self, best: Best | None) -> None:
-        """Checkpoints the results alone, at the end of a training: there is nothing to go on to."""
+        """Write the results without a state to resume from, at the end of training."""
         self._write_history(self._write_best(best))
 
     def restore(self, lane: Lane) -> bool:
-        """Puts a new lane where the newest usable commit is; False where there is none, and then the folder has none.
+        """Restore a new lane from the newest intact checkpoint and return whether there was one.
 
-        Says so in the log where a commit was damaged.
+        A corrupt checkpoint is logged. If none is intact, the run starts over.
         """
         history = read_or_none(self.path / "history.json", _history, "the run starts over")
         for checkpoint in history.commits if history is not None else []:
@@ -113,7 +119,7 @@ class Checkpoints:
         return False
 
     def clean(self) -> None:
-        """Leaves the history and the best model: the run has come to its end."""
+        """Remove all checkpoints of a run that has ended, but keep its history and best model."""
         history = read_or_none(self.path / "history.json", _history, "its commits are left")
         if history is None:
             return
@@ -168,17 +174,17 @@ class Checkpoints:
 
 
 def read_history(path: Path) -> History:
-    """A run folder's history; empty where nothing is committed, or where it is damaged, which is said."""
+    """Return a run folder's history; empty if there is none or if it is corrupt, which is logged."""
     return read_or_none(path / "history.json", _history, AGAIN) or History()
 
 
 def write_history(path: Path, history: History) -> None:
-    """As it is kept beside a record, which has its digest."""
+    """Write the history of a run that has a record, which holds the history's digest."""
     write_json(path / "history.json", to_json(history))
 
 
 def rewrite_history(path: Path) -> None:
-    """Writes a history as this release does; one that is damaged becomes an empty one, which is said."""
+    """Rewrite a history in this release's format; a corrupt one is logged and replaced by an empty one."""
     file, history = path / "history.json", read_history(path)
     if file.exists() and not (file.is_file() and file.read_bytes() == json_text(to_json(history)).encode()):
         write_history(path, history)
@@ -191,6 +197,7 @@ def _history(value: Any) -> History:
 
 
 def file_sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a regular file."""
     check_regular(path)
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Where the user's own options lie that a sweep was typed with."""
+"""The folder of the user's own option files that a sweep was started with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from lenet_exp.folders.records import SweepPlan
 
 
 def config_dir_of(plan: SweepPlan) -> list[str]:
-    """Where the user's own options lie, as the sweep's line said it and as seen from its working directory."""
+    """Return the sweep's `--config-dir` arguments with an absolute path, or an empty list.
+
+    A relative path is resolved against the directory in which the sweep was started.
+    """
     words = shlex.split(plan.command)
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, sign, value = word.partition("=")

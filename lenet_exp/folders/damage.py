@@ -1,4 +1,4 @@
-"""Files that are not what was written: each concerns its own run or sweep, and is named in one line."""
+"""Reading files that may be corrupt. A corrupt file affects only its own run or sweep and is reported in one line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _said: set[tuple[Path, int]] = set()
 
 
 def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
-    """The value in a JSON file; None where there is no such file.
+    """Return the value in a JSON file, or None if the file does not exist.
 
     Args:
-        of: makes the value of what the file holds; ValueError where it can't.
-        what_now: for the line that tells of damage.
+        of: converts the parsed JSON to the value; raises ValueError if it can't.
+        what_now: the consequence of damage, for the message.
 
     Raises:
-        DamagedError: it is not what was written there.
+        DamagedError: the file is corrupt.
     """
     try:
         return of(from_json(read_regular(path)))
@@ -36,7 +36,7 @@ def read(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
 
 def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
-    """Read a file as `read` does, but log damage and return None."""
+    """Return the value in a JSON file as `read` does, but log damage and return None."""
     try:
         return read(path, of, what_now)
     except DamagedError as e:
@@ -45,14 +45,14 @@ def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
 
 def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
-    """The error that names a file."""
+    """Return the error for a corrupt file."""
     error = DamagedError(f"{path} is damaged ({why}); {what_now}")
     error.path = path
     return error
 
 
 def warn_once(error: DamagedError) -> None:
-    """Warns, once for each damaged file: the files of a folder are read many times."""
+    """Log a warning, once per corrupt file: the files of a folder are read many times."""
     try:
         which = (error.path, error.path.stat().st_mtime_ns)
     except OSError:

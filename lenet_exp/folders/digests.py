@@ -1,7 +1,8 @@
-"""Digests of what a run or a job is and came to, so that damage and edits are noticed.
+"""Digests of records, histories and jobs, which detect corruption and edits.
 
-They guard against accidents, not against forgery: whoever edits a record can compute them, too. Files of older releases
-have none and are believed. That of a history is in the run's record once that is written; until then in itself.
+They guard against accidents, not against forgery: anybody who edits a record can also compute its digest. Files of
+older releases have no digest and are accepted. A history contains its own digest until the run's record is written;
+then the record holds it.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ AGAIN = "the run is trained again when it is asked for"
 
 
 def record_with_digests(value: Any, history: Path) -> Any:
-    """The content of record.json: a record with the digest of its history and a digest of the whole."""
+    """Return the content of record.json: a record with the digest of its history and a digest of itself."""
     return with_digest(value | {"history_digest": _history_digest(history)})
 
 
 def with_digest(value: Any) -> Any:
-    """Add a digest of the whole value."""
+    """Return a value with a digest of all its other keys."""
     return value | {"digest": _digest(value, "digest")}
 
 
 def redacted(value: Any) -> Any:
-    """Remove secrets (`without_secrets`), with a new digest if the old one was right."""
+    """Return a value without secrets (`without_secrets`), with a new digest if the old one was valid."""
     clean = without_secrets(value)
     had_one = isinstance(value, dict) and value.get("digest") is not None
     return with_digest(clean) if clean != value and had_one and digest_error(value) is None else clean
 
 
 def verified(value: Any) -> Any:
-    """The value, if it is what its digest says; one without a digest is believed.
+    """Return the value after checking its digest; a value without a digest is accepted.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the digest does not match.
     """
     why = digest_error(value)
     if why is not None:
@@ -49,18 +50,19 @@ def verified(value: Any) -> Any:
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """The value of a record.json, if it and its history are what was written; None where it is gone meanwhile.
+    """Return the value of a record.json after checking its digest and its history's, or None if it was removed
+    meanwhile.
 
     Raises:
-        ValueError: the record is not.
-        DamagedError: the history is not.
+        ValueError: the record does not match its digest.
+        DamagedError: the history does not match its digest.
     """
     history = record.with_name("history.json")
     while isinstance(value, dict) and value.get("digest") is not None:
         changed, other = digest_error(value), _other_history(value, history)
         if changed is None and other is None:
             return value
-        again = read_json(record)  # another process may have begun the run anew
+        again = read_json(record)  # another process may have started the run over
         if again == value:
             raise ValueError(changed) if changed is not None else damage_error(history, str(other), AGAIN)
         value = again
@@ -68,14 +70,14 @@ def verified_with_history(value: Any, record: Path) -> Any:
 
 
 def digest_error(value: Any) -> str | None:
-    """Why a value by itself can't be believed; None where it can."""
+    """Return why a value does not match its digest, or None if it does."""
     if not isinstance(value, dict) or value.get("digest") in (None, _digest(value, "digest")):
         return None
     return "it was changed after it had been written"
 
 
 def _other_history(value: Any, path: Path) -> str | None:
-    """Why the history is not that of a record; None where it is."""
+    """Return why the history does not belong to a record, or None if it does."""
     try:
         same = value.get("history_digest") == _history_digest(path)
     except (ValueError, OSError) as e:
@@ -84,7 +86,7 @@ def _other_history(value: Any, path: Path) -> str | None:
 
 
 def _history_digest(path: Path) -> str | None:
-    """The digest of a history without its checkpoints, which are removed once the record is written."""
+    """Return the digest of a history without its checkpoints, which are removed once the record is written."""
     value = read_json(path)
     return None if value is None else _digest(value, "commits")
 

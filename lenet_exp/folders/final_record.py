@@ -28,7 +28,7 @@ def final_record(
     data: TrainingData | None = None,
     reason: str = "",
 ) -> Record:
-    """The record of a run that ended now; the fields are explained in `Record`."""
+    """Return the record of a run that ended now; `Record` explains the fields."""
     truth = data.labels[data.val_index] if data is not None else None
     return replace(
         begun,

@@ -1,4 +1,4 @@
-"""Finds a sweep or a run by what a person calls it."""
+"""Lookup of a sweep or a run by the name that a user types."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from lenet_exp.outputs import outputs_dir
 
 
 def is_mlflow_run_id(which: str) -> bool:
-    """Whether it may name a sweep that only the store knows."""
+    """Return whether a name has the form of an MLflow run id, and so may name a sweep that only the store knows."""
     return re.fullmatch(r"[0-9a-f]{32}", which) is not None
 
 
 def find_sweep(which: str) -> SweepFolder:
-    """The sweep that `last`, an MLflow run id, a sweep's id or a sweep folder names.
+    """Return the sweep that `last`, an MLflow run id, a sweep's id or a sweep folder names.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no sweep is found.
     """
     path = user_path(which)
     if which != "last" and (path / "sweep.json").exists():
         return SweepFolder(path.absolute())
     named = [p.parent for p in (outputs_dir() / "sweeps").glob("*/sweep.json") if p.parent.name.startswith(which)]
-    if len(which) >= 4 and len(named) == 1:  # damaged or not: whoever reads it will say so
+    if len(which) >= 4 and len(named) == 1:  # if it is corrupt, reading it reports that
         return SweepFolder(named[0])
     sweeps = all_sweeps(outputs_dir())
     for sweep in sweeps:
@@ -49,10 +49,10 @@ def find_sweep(which: str) -> SweepFolder:
 
 
 def find_run(which: str) -> RunFolder:
-    """The run that a run folder or its id (or the first digits of it) names.
+    """Return the run that a run folder or its id (or the id's first digits) names.
 
     Raises:
-        ConfigError: there is none, or there are several.
+        ConfigError: no run is found, or several match.
     """
     path = user_path(which)
     if RunFolder(path.absolute()).begun() is not None:
@@ -66,5 +66,5 @@ def find_run(which: str) -> RunFolder:
 
 
 def all_runs(outputs: Path) -> list[RunFolder]:
-    """The run folders in an outputs folder."""
+    """Return the run folders in an outputs folder."""
     return [RunFolder(path) for path in sorted((outputs / "runs").glob("*")) if path.is_dir()]

@@ -1,4 +1,4 @@
-"""A job of a sweep, frozen: composed, checked, named by what it trains, independent of conf/ from then on."""
+"""Jobs of a sweep: composed, checked and frozen, so that later changes in conf/ do not affect them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.config.schema import Config, EngineName
-from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.digests import redacted, verified, with_digest
+from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.stored import Stored, to_json, without_secrets
 from lenet_exp.outputs import outputs_dir
 
@@ -19,17 +19,17 @@ class Job(Stored):
     """One job of a sweep.
 
     Attributes:
-        number: from 0.
-        name: short; says what differs.
+        number: position in the sweep, from 0.
+        name: short name that shows the swept values.
         swept: the values of the swept flags.
-        overrides: as Hydra composed it from.
-        config: as it was asked for: `engine=auto` stays so.
-        fingerprint: of what it trains.
-        run: name of its run folder. Jobs with the same one are trained once.
-        engine: what will do its steps, and why (in half a line).
-        trial: of a search: whose configuration it trains; None in a grid, and in older releases the job's number.
-        epochs_before: of a search: epochs that its run had when it was asked for, which cost the search nothing.
-        outputs: the outputs folder; not kept, since the sweep's folder, which hands out jobs, lies in it.
+        overrides: the overrides from which Hydra composed it.
+        config: the configuration as requested: `engine=auto` stays `auto`.
+        fingerprint: hash that identifies the experiment.
+        run: name of its run folder. Jobs with the same run are trained once.
+        engine: the engine of its steps; `engine_why` says why, in half a line.
+        trial: the trial of a search; None in a grid. In older releases it equals the job's number.
+        epochs_before: in a search, epochs that the run already had, which do not count toward the budget.
+        outputs: the outputs folder; not stored, because the sweep's folder lies in it.
     """
 
     number: int
@@ -47,19 +47,23 @@ class Job(Stored):
 
     @property
     def executed(self) -> Config:
-        """The configuration with the engine that was chosen."""
+        """The configuration with the chosen engine."""
         return replace(self.config, engine=self.engine)
 
     @property
     def folder(self) -> RunFolder:
+        """The run folder of the job."""
         return RunFolder(self.outputs / "runs" / self.run)
 
 
 def job_from_json(value: Any, outputs: Path) -> Job:
-    """The job that a line of jobs.jsonl holds, in this outputs folder.
+    """Return the job of one line of jobs.jsonl.
+
+    Args:
+        outputs: the outputs folder that holds the sweep.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the line is not a valid job.
     """
     job = read_as(Job, redacted(verified(value)))
     job.other.pop("digest", None)
@@ -67,5 +71,5 @@ def job_from_json(value: Any, outputs: Path) -> Job:
 
 
 def job_to_json(job: Job) -> Any:
-    """As a line of jobs.jsonl holds it."""
+    """Return a job as a line of jobs.jsonl holds it."""
     return with_digest(without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"}))

@@ -1,4 +1,4 @@
-"""The best model so far as one file in `model_path`, for people who want a file."""
+"""The best model so far as one file in `model_path`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class ModelFile:
-    """`<dataset>_epoch<k>_acc<0.9913>_<8 of the run id>.safetensors`, replaced at each improvement.
+    """The file `<dataset>_epoch<k>_acc<0.9913>_<8 of the run id>.safetensors`, replaced at each improvement.
 
-    The metadata key `record` holds the run's record as JSON.
+    Its metadata key `record` holds the run's record as JSON.
 
     Raises:
-        ConfigError: the folder can't be made or written.
+        ConfigError: the folder can't be created or written.
     """
 
     def __init__(self, folder: str, dataset: str, run_id: str) -> None:
@@ -36,7 +36,7 @@ class ModelFile:
             raise ConfigError(f"model_path={folder}: cannot be written ({e.strerror}); must be a folder") from e
 
     def replace(self, weights: dict[str, Tensor], record: Record) -> Path:
-        """Writes the new best model, then removes this run's earlier one."""
+        """Write the new best model, remove this run's earlier one, and return the new path."""
         path = self.folder / f"{self._prefix}_epoch{record.best_epoch}_acc{record.best_val_accuracy:.4f}{self._suffix}"
         save_weights(path, weights, {"record": json.dumps(record_to_json(record))})
         for old in self.folder.glob(f"{self._prefix}_epoch*_acc*{self._suffix}"):

@@ -1,8 +1,8 @@
-"""Ownership of a run or a sweep: one process at a time, until it releases the folder or dies.
+"""Ownership of a run or sweep folder: one process at a time, until it releases the folder or dies.
 
-On one machine a flock decides, which the kernel frees even on kill -9. A network file system may keep a flock from
-other machines; for those the owner leaves its name in owner.json and touches it every few seconds, and an owner of
-another machine counts as alive while that is fresh by the file system's own clock.
+On one machine a flock decides, which the kernel releases even on kill -9. A network file system may hide a flock from
+other machines. For those the owner writes its name to owner.json and touches the file every few seconds. An owner on
+another machine counts as alive while that heartbeat is fresh by the file system's clock.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from lenet_exp.folders.damage import damage_error, read_or_none
 from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
-DELIVERED = "delivered.json"  # the one file that another process than the owner may write
+DELIVERED = "delivered.json"  # the only file that a process other than the owner may write
 REMOVE = "remove it, and the same line goes on"
 WRONG_KIND = {errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
-DEAD_SECONDS = 60.0  # without a heartbeat for so long, an owner of another machine counts as dead
+DEAD_SECONDS = 60.0  # an owner on another machine counts as dead after this long without a heartbeat
 
 log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A living owner: the process `pid` on `host`."""
+    """A living owner: process `pid` on `host`."""
 
     host: str
     pid: int
 
     @property
     def here(self) -> bool:
-        """Whether it is on this machine."""
+        """Whether the owner runs on this machine."""
         return self.host == host()
 
 
 @contextmanager
 def own(folder: Path, what: str) -> Iterator[None]:
-    """Owns `folder`; waits while somebody else does, and says so.
+    """Own `folder` inside the context; wait, with a log line, while another process owns it.
 
     Args:
-        what: it is, for that line.
+        what: name of the folder in that line.
 
     Raises:
-        DamagedError: something else stands where the folder or its lock has to be.
-        UserError: the file system has no flock.
+        DamagedError: something else is in the place of the folder or its lock.
+        UserError: the file system does not support flock.
     """
     with _held(folder, what):
         remove_temporary_files(folder, keep=DELIVERED)
@@ -71,7 +71,10 @@ def own(folder: Path, what: str) -> Iterator[None]:
 
 
 def move_away(folder: Path, to: Path) -> Owner | None:
-    """Moves a folder that nobody owns; who waits for it makes it anew. Its living owner, where it has one and stays."""
+    """Move a folder that nobody owns. Return its living owner if it has one; then it is not moved.
+
+    A process that waits for the folder creates it anew.
+    """
     with _lock(folder) as lock:
         if not _take(folder, lock):
             return owner_of(folder) or Owner(host(), 0)
@@ -80,7 +83,7 @@ def move_away(folder: Path, to: Path) -> Owner | None:
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """The living owner of `folder`, or None."""
+    """Return the living owner of `folder`, or None."""
     try:
         lock = open_lock(folder / "lock")
     except OSError:
@@ -95,7 +98,7 @@ def owner_of(folder: Path) -> Owner | None:
 
 @contextmanager
 def _held(folder: Path, what: str) -> Iterator[None]:
-    """Holds the lock, once it is free; a lock of a folder that was moved away meanwhile is none."""
+    """Hold the folder's lock once it is free. If the folder was moved away meanwhile, lock its replacement."""
     said = False
     while True:
         with _lock(folder) as lock:
@@ -119,7 +122,7 @@ def _is_there(folder: Path, lock: IO[str]) -> bool:
 def _lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if folder.is_symlink():  # its owner may empty it, and others may have made it lead to the owner's files
+        if folder.is_symlink():  # the owner may empty the folder, so a link must not lead it to other files
             raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
         return open_lock(folder / "lock")
     except OSError as e:
@@ -148,13 +151,13 @@ def _named(folder: Path) -> Owner | None:
 
 def _owner(value: Any) -> Owner:
     owner = read_as(Owner, value)
-    if not 0 < owner.pid < 2**31:  # kill(2) takes others for groups of processes
+    if not 0 < owner.pid < 2**31:  # kill(2) would treat other numbers as process groups
         raise ValueError(f"no Owner: pid is {owner.pid}")
     return owner
 
 
 def _elsewhere(folder: Path) -> Owner | None:
-    """An owner on another machine whose flock may not be seen here."""
+    """Return an owner on another machine, whose flock may not be visible here, or None."""
     owner = _named(folder)
     if owner is None or owner.here:
         return None

@@ -1,4 +1,4 @@
-"""Records in run and sweep folders: a frozen dataclass for each kind of JSON file."""
+"""Records in run and sweep folders: one frozen dataclass per kind of JSON file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lenet_exp.training.epoch import EpochResult
 
 
 class Outcome(StrEnum):
-    """How a run ended, or that it has not; a sweep's own is running, finished, failed or killed.
+    """The state of a run: how it ended, or that it has not. A sweep's own is running, finished, failed or killed.
 
-    A pruned run ended well, but is no result: who asks for its configuration goes on from its commit.
+    A pruned run ended as intended but has no result: a new request for its configuration resumes from its checkpoint.
     """
 
     finished = "finished"
@@ -30,11 +30,12 @@ class Outcome(StrEnum):
 
     @property
     def is_result(self) -> bool:
-        """Whether the same configuration would come to it again, so that it is not trained again."""
+        """Whether the run counts as trained: repeating it would give the same result."""
         return self in RESULTS
 
     @property
     def ended_well(self) -> bool:
+        """Whether the run ended as intended."""
         return self in {Outcome.finished, Outcome.pruned}
 
 
@@ -43,23 +44,24 @@ RESULTS = frozenset({Outcome.finished, Outcome.diverged})
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Stored):
-    """The record of a run: `job.json` until it has an outcome, then `record.json`.
+    """The record of a run: `job.json` until the run has ended, then `record.json`.
 
     Attributes:
-        config: the configuration as it acts (`config.effective`).
+        config: the effective configuration (`config.effective`).
         data_digests: SHA-256 of the images and labels used, by split; `data_files`: of each file read.
-        source_digest: of the program's own files (`config.source_digest`); decides nothing, tells what differs.
-        execution: device, threads and whatever else the bits depend on.
+        source_digest: digest of the program's own files (`config.source_digest`); informative only.
+        execution: device, threads and everything else that the bits depend on.
         created_ms, ended_ms: milliseconds since 1970.
-        outcome: None while it trains.
-        reason: why it did not finish, in one line.
-        epochs: how many were trained to their end.
-        seconds: of training, those before an interruption as well; `seconds_to_best`: to the end of the best epoch.
-        resumed: how often it went on after an interruption.
-        stopped_early: whether `training.patience` ended it, after `epochs`.
-        best_val_accuracy: a fraction, of `best_epoch` (from 1), whose weights `weights_digest` names.
+        outcome: None while the run trains.
+        reason: why the run did not finish, in one line.
+        epochs: number of completed epochs.
+        seconds: of training, including those before interruptions; `seconds_to_best`: until the end of the best epoch.
+        resumed: number of times the run resumed after an interruption.
+        stopped_early: whether `training.patience` ended the run, after `epochs`.
+        best_val_accuracy: a fraction, of `best_epoch` (from 1); `weights_digest` is that epoch's.
         confusion_matrix: of the validation images: rows are true classes, columns predicted ones.
-        digest, history_digest: of all the rest of record.json, and of history.json (`digests`); None in older releases.
+        digest, history_digest: digests of the rest of record.json and of history.json (`digests`); None in older
+            releases.
     """
 
     name: str = ""
@@ -93,27 +95,29 @@ class Record(Stored):
 
     @property
     def dataset(self) -> str:
+        """The name of the dataset."""
         return self.config.dataset.name
 
     @property
     def is_result(self) -> bool:
+        """Whether the run has a result."""
         return self.outcome is not None and self.outcome.is_result
 
     @property
     def begun(self) -> Record:
-        """This record as it was before the outcome."""
+        """The record as it was at the start of the run, without an outcome."""
         return Record(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in CONCLUSION})
 
     @property
     def engine(self) -> str:
-        """The engine that executed its steps; torch in records that name none."""
+        """The engine that executed the run; torch in records that name none."""
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
-        """Both values, by name, of everything that the bits depend on and that differs from the other record.
+        """Return both values of everything that the bits depend on and that differs from the other record, by name.
 
-        If it is empty, one run can resume where the other stopped. A property that only one of them has, because an
-        older release did not write it, counts as equal.
+        If the result is empty, one run can resume where the other stopped. A property that an older release did not
+        record counts as equal.
         """
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         if mine["engine"] != theirs["engine"]:
@@ -121,23 +125,23 @@ class Record(Stored):
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs.get(key, mine[key])}
 
     def missing_properties(self, other: Record) -> list[str]:
-        """The names of properties that the other's bits depend on and that this older record lacks."""
+        """Return the names of properties that the other run's bits depend on and that this older record lacks."""
         mine, theirs = (bits_depend_on(record.execution, record.versions) for record in (self, other))
         return [key for key in theirs if key not in mine]
 
 
 _NAMES = [f.name for f in fields(Record)]
-CONCLUSION = frozenset(_NAMES[_NAMES.index("outcome") :])  # what a run has once it has ended
+CONCLUSION = frozenset(_NAMES[_NAMES.index("outcome") :])  # fields that only an ended run has
 
 
 @dataclass(frozen=True)
 class TestResult(Stored):
-    """test.json: the test accuracy of a run, as `lenet-predict sweep=` measured it last.
+    """The content of test.json: a run's test accuracy, from the last `lenet-predict sweep=`.
 
     Attributes:
         accuracy: a fraction.
         data_digest: SHA-256 of the test set's pixels and labels.
-        weights_digest: of the weights that were scored; of other weights it says nothing.
+        weights_digest: digest of the scored weights; the result is valid only for these.
     """
 
     accuracy: float
@@ -147,7 +151,7 @@ class TestResult(Stored):
 
 @dataclass(frozen=True)
 class BestWeights(Stored):
-    """The best epoch so far, and the file of its weights; files of older releases have no digest."""
+    """The best epoch so far and its weights file; entries of older releases have no digest."""
 
     epoch: int
     val_accuracy: float
@@ -160,7 +164,7 @@ class BestWeights(Stored):
 
 @dataclass(frozen=True)
 class Checkpoint(Stored):
-    """Where a training can go on: the file of its state, the best weights then, and seconds of training until then."""
+    """A state from which training can resume: its file, the best weights at that time, and the seconds of training."""
 
     state: str
     sha256: str
@@ -173,8 +177,14 @@ class Checkpoint(Stored):
 
 @dataclass(frozen=True)
 class History(Stored):
-    """history.json: the committed epochs in order, the best of them, the newest commits first, and of the epoch in
-    which the run diverged its step losses."""
+    """The content of history.json.
+
+    Attributes:
+        epochs: the completed epochs in order; `best`: the best of them.
+        commits: the checkpoints, newest first.
+        resumed: number of times the run resumed.
+        diverged: step losses of the epoch in which the run diverged.
+    """
 
     epochs: list[EpochResult] = field(default_factory=list)
     best: BestWeights | None = None
@@ -183,7 +193,7 @@ class History(Stored):
     diverged: list[tuple[int, float, int]] = field(default_factory=list)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Seconds of training to the end of an epoch (from 1); None where it does not have that epoch."""
+        """Return the seconds of training until the end of an epoch (from 1), or None if it is not in the history."""
         if epoch is None or len(self.epochs) < epoch:
             return None
         return sum(e.epoch_seconds for e in self.epochs[:epoch])
@@ -191,10 +201,10 @@ class History(Stored):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        ends: of the committed epochs, in milliseconds since 1970; `seconds`: that each took.
+        ends: end of each epoch in a checkpoint, in milliseconds since 1970; `seconds`: duration of each.
     """
 
     ends: tuple[int, ...]
@@ -212,13 +222,13 @@ class DeliveredRun(Stored):
     """The part of a run that one store has received.
 
     Attributes:
-        store: its name (`addresses.store_name`).
-        epochs: how many it has.
-        ended_ms: the end that it knows of; None while it shows the run as running.
+        store: the store's name (`addresses.store_name`).
+        epochs: number of epochs that it has.
+        ended_ms: the end of the run as the store has it; None while it shows the run as running.
         model: whether it has the best model.
-        sweeps: the MLflow runs of the sweeps that asked for it.
-        former: its MLflow runs that somebody deleted; one that is restored does not count beside this one.
-        begun: whether it has what a run begins with: parameters, data sets, the sweeps that it is in.
+        sweeps: MLflow runs of the sweeps that include this run.
+        former: earlier MLflow runs of this run that somebody deleted; if one is restored, it does not count.
+        begun: whether it has the data of a run's start: parameters, datasets and sweeps.
     """
 
     store: str
@@ -234,18 +244,20 @@ class DeliveredRun(Stored):
 
 @dataclass(frozen=True)
 class Delivered(Stored):
-    """delivered.json: one entry a store."""
+    """The content of delivered.json: one entry per store."""
 
     mlflow_runs: list[DeliveredRun] = field(default_factory=list)
 
     def run_in(self, store: str) -> DeliveredRun | None:
+        """Return the entry of a store, or None."""
         return next((run for run in self.mlflow_runs if run.store == store), None)
 
     def with_run(self, run: DeliveredRun) -> Delivered:
-        """With this entry for its store."""
+        """Return a copy with this entry for its store."""
         return replace(self, mlflow_runs=[*self.without(run.store).mlflow_runs, run])
 
     def without(self, store: str) -> Delivered:
+        """Return a copy without the entry of a store."""
         return replace(self, mlflow_runs=[run for run in self.mlflow_runs if run.store != store])
 
 
@@ -254,16 +266,16 @@ class SearchPlan(Stored):
     """The request of a search, and its progress.
 
     Attributes:
-        n_trials, max_epochs, max_seconds: its budgets; None: any.
-        trials: how many have been asked for, and `told` how they ended.
-        epochs: trained for them.
-        seeds: that a configuration may have.
-        seconds: that it has gone on, over all its starts.
-        best_trial, best_value: of those that finished, by the objective; the mean over its seeds, where it had
-            several. `best_job` is its first job, and `best_seeds` how many it has had.
-        left: runs (the first of each configuration) that can't be excluded as the best; None: there was no race.
-        front: trials that no other one beats in all objectives.
-        ended_by: why it ended, if it did.
+        n_trials, max_epochs, max_seconds: budgets; None means no limit.
+        trials: number of trials started; `told`: number of trials that ended.
+        epochs: epochs trained so far.
+        seeds: maximum number of seeds per configuration.
+        seconds: duration of the search over all its starts.
+        best_trial, best_value: the best finished trial and its objective, as a mean over its seeds. `best_job` is its
+            first job, and `best_seeds` its number of seeds.
+        left: runs (the first of each configuration) that may be the best; None if there was no seed race.
+        front: trials that no other trial beats in all objectives.
+        ended_by: the reason why the search ended, if it did.
     """
 
     sampler: str
@@ -287,7 +299,7 @@ class SearchPlan(Stored):
     ended_by: str = ""
 
     def resumed_from(self, had: SearchPlan | None) -> SearchPlan:
-        """With these budgets, as far as the same search was before: until it has read its study, that is known."""
+        """Return this request with the progress of an earlier start of the same search."""
         if had is None:
             return self
         had = replace(had, n_trials=self.n_trials, max_epochs=self.max_epochs, max_seconds=self.max_seconds)
@@ -296,25 +308,25 @@ class SearchPlan(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan(Stored):
-    """sweep.json: what was asked for, and how it stands.
+    """The content of sweep.json: the request of a sweep, and its state.
 
     Attributes:
-        created_ms, started_ms: its first start and its last one, in milliseconds since 1970.
-        starts: how often it was started.
-        mlflow_runs: its own MLflow run, by store.
-        forced_ms: results from before are trained again (`sweep.force`).
-        runs: jobs.
-        tracking_uri: the name of its store; None: mlflow.db in the outputs folder.
-        outcome: running, finished, failed or killed. `stopped_by`: the signal, if it was asked to stop.
-        shown: by MLflow run, a digest of what its description shows.
-        remade: it was damaged, and a start made it again.
-        ended_ms: when it ended last.
-        untold: the stores that were not told yet of its present start or of how it ended.
-        confirms: the sweep whose leader it puts to the test on fresh seeds, made to find a difference of `points`, in
+        created_ms, started_ms: first and last start, in milliseconds since 1970.
+        starts: number of starts.
+        mlflow_runs: the sweep's own MLflow run, by store.
+        forced_ms: results from before this time are trained again (`sweep.force`).
+        runs: number of jobs.
+        tracking_uri: name of its store; None means mlflow.db in the outputs folder.
+        outcome: running, finished, failed or killed. `stopped_by`: the signal that stopped it.
+        shown: by MLflow run, a digest of the content of its description.
+        remade: whether a corrupt sweep.json was replaced at a start.
+        ended_ms: time of the last end.
+        untold: stores that do not know yet of the present start or of how the sweep ended.
+        confirms: the sweep whose leader this one tests on new seeds, with the power to detect a difference of `points`
             percentage points; `confirmed`: the answer, once all its runs have ended.
-        counted: by start, what its runs had come to at its end, and `ended_ms`, when that was.
-        directory: the working directory in which it was typed; empty in older releases.
-        search: of a search; None: a grid.
+        counted: by start, the counts of outcomes at its end, and `ended_ms`.
+        directory: the working directory of the command; empty in older releases.
+        search: the request of a search; None for a grid.
     """
 
     created_ms: int
@@ -348,21 +360,25 @@ def describe_differences(differing: dict[str, tuple[str | int, str | int]]) -> s
 
 
 def record_from_json(value: Any) -> Record:
-    """Raises:
-    ValueError: it is no record.
+    """Return the record that a JSON value holds.
+
+    Raises:
+        ValueError: the value is not a valid record.
     """
     return read_as(Record, redacted(value))
 
 
 def record_to_json(record: Record) -> Any:
-    """A run that has not ended has no conclusion."""
+    """Return a record as JSON; the outcome and results are left out while the run has not ended."""
     value = without_secrets(to_json(record))
     return value if record.outcome is not None else {k: v for k, v in value.items() if k not in CONCLUSION}
 
 
 def _check_name(name: str) -> None:
-    """Raises:
-    ValueError: it names no file of the run folder itself.
+    """Check that a name is a plain file name in the run folder.
+
+    Raises:
+        ValueError: it is not.
     """
     if not name or name in {".", ".."} or "/" in name or "\0" in name or not name.isascii():
         raise ValueError(f"no file name: {name!r:.60}")

@@ -14,7 +14,7 @@ from lenet_exp.folders.records import RESULTS, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 
-REUSED = RESULTS | {Outcome.pruned}  # what "trained before" is said of
+REUSED = RESULTS | {Outcome.pruned}  # outcomes that are reported as "trained before"
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,9 +23,9 @@ class RunResult:
 
     Attributes:
         folder: the run folder.
-        record: the outcome, the best accuracy and epoch, the digests are there.
-        mlflow_run_id: None where the store was away, or where somebody else delivers.
-        repeated: it had been trained before, and only its result was returned.
+        record: the record with outcome, best accuracy and epoch, and digests.
+        mlflow_run_id: None if the store was unavailable, or if another process uploads.
+        repeated: whether the run had been trained before and only its result was returned.
     """
 
     folder: Path
@@ -35,22 +35,22 @@ class RunResult:
 
     @property
     def outcome(self) -> Outcome:
-        """finished, diverged, failed, killed or pruned; running while it trains."""
+        """The outcome: finished, diverged, failed, killed or pruned; running while the run trains."""
         return self.record.outcome or Outcome.running
 
     @property
     def value(self) -> float:
-        """Best validation accuracy as a fraction, what a sweep optimizes; NaN unless the run finished."""
+        """Best validation accuracy as a fraction, which a sweep optimizes; NaN unless the run finished."""
         return _accuracy(self.record)
 
     @property
     def best_val_accuracy(self) -> float | None:
-        """A fraction; None where no epoch ended. What diverged later has one, too, but no `value`."""
+        """Best validation accuracy as a fraction; None before the first epoch ended. Diverged runs have one, too."""
         return self.record.best_val_accuracy
 
     @property
     def best_epoch(self) -> int | None:
-        """From 1; None where no epoch ended."""
+        """The best epoch, from 1; None before the first epoch ended."""
         return self.record.best_epoch
 
     @property
@@ -71,11 +71,11 @@ class JobResult:
     """The result of one job.
 
     Attributes:
-        outcome: any that there is.
-        reason: why it did not finish, in one line.
-        record: the run's, where there is one.
-        repeated: it had come to it before this start, or stands in the sweep a second time.
-        earlier: the record is of an earlier start, whatever the run came to.
+        outcome: any outcome, including running and not started.
+        reason: why the job did not finish, in one line.
+        record: the run's record, if there is one.
+        repeated: whether the result existed before this start, or an earlier job of the sweep has the same run.
+        earlier: whether the record is from an earlier start.
     """
 
     job: Job
@@ -87,16 +87,21 @@ class JobResult:
 
     @property
     def value(self) -> float:
-        """Best validation accuracy, NaN unless it finished."""
+        """Best validation accuracy; NaN unless the job finished."""
         return _accuracy(self.record) if self.outcome is Outcome.finished else math.nan
 
     @property
     def log(self) -> str | None:
+        """Path of the run's log file; None if the run has no record."""
         return str(self.job.folder.log_file) if self.record else None
 
 
 def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[JobResult]:
-    """The present result of each job; `since_ms`: what ended before had been trained before."""
+    """Return the present result of each job.
+
+    Args:
+        since_ms: runs that ended before this time count as trained before.
+    """
     found, seen = [], set()
     active = set(sweep.active())
     for job in jobs:
@@ -107,11 +112,11 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
 
 
 def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, again: bool) -> JobResult:
-    """The present result of one job.
+    """Return the present result of one job.
 
     Args:
-        running: it is in training, unless it has a record or an error.
-        again: an earlier job of the sweep has the same run.
+        running: whether the job is in training, unless it has a record or an error.
+        again: whether an earlier job of the sweep has the same run.
     """
     record = job.folder.record()
     error = sweep.error(job.number) if record is None or not record.is_result else None
@@ -128,13 +133,13 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
 
 
 def best_of(results: Sequence[JobResult]) -> JobResult | None:
-    """The one with the best validation accuracy of those that finished; of two the first."""
+    """Return the finished job with the best validation accuracy, the first of equals, or None."""
     finished = [r for r in results if r.outcome is Outcome.finished]
     return max(finished, key=lambda r: r.value, default=None)
 
 
 def outcome_line(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:
-    """The outcome of a job, and a line about it for the terminal."""
+    """Return the outcome of a job and a line about it for the terminal."""
     record = job.folder.record()
     if error is not None:
         return Outcome.failed, f"failed: {error}"
@@ -149,7 +154,10 @@ def outcome_line(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, s
 
 
 def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
-    """Concludes a run whose process died; whether there was one. The caller owns the folder."""
+    """Write the record of a run whose process died and return whether there was such a run.
+
+    The caller must own the folder.
+    """
     begun = folder.begun()
     if begun is None or folder.record() is not None:
         return False

@@ -1,14 +1,14 @@
-"""A run on disk: outputs/runs/<run id>/. What isn't committed here does not exist for MLflow.
+"""A run on disk: outputs/runs/<run id>/. MLflow receives only results that are in a checkpoint here.
 
-job.json              frozen configuration, fingerprint, name; written first, part of the record in the end
-history.json, state-*, best-*   what has been committed (commits.py)
+job.json              frozen configuration, fingerprint, name; written first, later part of the record
+history.json, state-*, best-*   checkpoints (checkpoints.py)
 mistakes.png          the worst mistakes of the best weights on validation images, if there are any
-record.json           outcome and all that is needed to rebuild the result; written last
+record.json           outcome and everything needed to reproduce the result; written last
 run.log               the run's log, with the traceback if it failed
-delivered.json        what MLflow has got
+delivered.json        what MLflow has received
 test.json             the test accuracy, once lenet-predict has scored the run
-abandoned.json        MLflow runs of tries that were given up; delivery closes them
-lock, owner.json      who owns the run now (owner.py)
+abandoned.json        MLflow runs of abandoned attempts, which the next upload closes
+lock, owner.json      the present owner of the run (owner.py)
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import remove, remove_temporary_files, write_atomic, write_json
 from lenet_exp.folders.checkpoints import Checkpoints, file_sha256, read_history, rewrite_history
 from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
+from lenet_exp.folders.digests import AGAIN, record_with_digests, verified, verified_with_history, with_digest
 from lenet_exp.folders.owner import DELIVERED, own
 from lenet_exp.folders.records import (
     Delivered,
@@ -38,53 +39,54 @@ from lenet_exp.folders.records import (
     Progress,
     Record,
     TestResult,
-    record_to_json,
     record_from_json,
+    record_to_json,
 )
-from lenet_exp.folders.digests import AGAIN, record_with_digests, verified_with_history, verified, with_digest
 from lenet_exp.folders.stored import from_stored, to_json
 from lenet_exp.training.trained.weights import Arrays, load_arrays
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-HIDDEN_SECONDS = 60.0  # as long as NFS may keep names of a folder in its cache (acdirmax)
+HIDDEN_SECONDS = 60.0  # NFS may cache a folder's names this long (acdirmax)
 OTHER = "it is not what was written"
-MOST = 50_000  # runs that a process remembers, of 15 kB each
+MOST = 50_000  # cached runs per process, of 15 kB each
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
-    """The name of a run's folder: 32 hex digits.
+    """Return the name of a run's folder: 32 hex digits.
 
     Args:
-        execution: device and threads, where a sweep asks for one fingerprint under several of them.
+        execution: device and threads, if a sweep runs one fingerprint under several of them.
     """
     return hashlib.sha256("\n".join(map(str, (experiment, fingerprint, *execution))).encode()).hexdigest()[:32]
 
 
 class RunFolder:
-    """Reads and writes one run folder. Whoever writes holds the `claim`."""
+    """Reader and writer of one run folder. A process that writes must hold `claim`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def id(self) -> str:
+        """The name of the folder, which is the run's id."""
         return self.path.name
 
     @property
     def log_file(self) -> Path:
+        """The path of run.log."""
         return self.path / "run.log"
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Owns the run; waits while another process does."""
+        """Own the run inside the context; wait while another process owns it."""
         with own(self.path, "this very run"):
             yield
 
     @contextmanager
     def delivery_lock(self) -> Iterator[None]:
-        """One process of this machine at a time delivers; that is not always the one that trains."""
+        """Lock the run's upload on this machine. The process that uploads is not always the one that trains."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -94,9 +96,10 @@ class RunFolder:
             os.close(descriptor)
 
     def start(self, begun: Record) -> Checkpoints:
-        """Empties the folder but for the log, and keeps what the run begins with."""
+        """Start the run over: empty the folder except for the log, and write job.json."""
         abandoned = [*self.abandoned(), *self.delivered().mlflow_runs]
-        for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):  # it needs its history
+        # record.json goes first: it is invalid without its history.
+        for old in sorted(self.path.iterdir(), key=lambda old: old.name != "record.json"):
             if old.name not in {"lock", "owner.json", "run.log"}:
                 remove(old)
         if abandoned:
@@ -105,7 +108,7 @@ class RunFolder:
         return Checkpoints(self.path)
 
     def resume(self) -> Checkpoints:
-        """Takes back the end of a run that was killed or failed."""
+        """Reopen a run that was killed or failed by removing its final record."""
         record = self.path / "record.json"
         ended = self.record()
         if not (self.path / "job.json").exists() and ended is not None:
@@ -114,35 +117,35 @@ class RunFolder:
         return Checkpoints(self.path)
 
     def save_picture(self, name: str, png: bytes) -> None:
-        """Keeps `<name>.png`: it is drawn where the data are, and delivered elsewhere."""
+        """Save `<name>.png`, which is drawn where the dataset is loaded and uploaded by another process."""
         write_atomic(self.path / f"{name}.png", png)
 
     def pictures(self) -> list[Path]:
-        """The pictures that were kept."""
+        """Return the paths of the saved pictures."""
         return sorted(path for path in self.path.glob("*.png") if path.is_file())
 
     def begun(self) -> Record | None:
-        """The record that the current attempt began with; None if there is no run."""
+        """Return the record that the current attempt began with, or None if there is no run."""
         started = read_or_none(self.path / "job.json", lambda value: record_from_json(verified(value)), AGAIN)
         return started or self.record()
 
     def history(self) -> History:
-        """The epochs in checkpoints; empty if there are none."""
+        """Return the epochs in checkpoints; empty if there are none."""
         return read_history(self.path)
 
     def progress(self) -> Progress:
-        """How far it is, by what is committed; read again where that changed."""
+        """Return the run's progress according to its last checkpoint; the file is read again only if it changed."""
         return _progress(self.path, _stamp(self.path / "history.json"))
 
     def best_weights(self) -> dict[str, Tensor] | None:
-        """`best_arrays` as tensors."""
+        """Return `best_arrays` as tensors."""
         import torch
 
         arrays = self.best_arrays()
         return None if arrays is None else {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def best_arrays(self) -> Arrays | None:
-        """None where there are none (any more), or where their file can't be read, which is said."""
+        """Return the best weights as arrays, or None if they are missing or corrupt; corruption is logged."""
         best = self.history().best
         if best is None:
             return None
@@ -157,25 +160,25 @@ class RunFolder:
             return None
 
     def finish(self, record: Record) -> Record:
-        """Ends the run: after this it counts as what `record.outcome` says. The record as it is kept."""
-        rewrite_history(self.path)  # as this release writes it, so that its digest stays
+        """Write the final record, clean up, and return the record as stored."""
+        rewrite_history(self.path)  # in this release's format, so that the digest stays valid
         value = record_with_digests(record_to_json(record), self.path / "history.json")
         write_json(self.path / "record.json", value)
         self.clean_up()
         return record_from_json(value)
 
     def needs_cleanup(self) -> bool:
-        """Whether it has a result, but its process died before it had removed what is not needed any more."""
+        """Return whether the run has a result but its process died before the cleanup."""
         return (self.path / "job.json").exists() and self.result() is not None
 
     def clean_up(self) -> None:
-        """Removes the commits of a run that has a result."""
+        """Remove the checkpoints of a run that has a result."""
         if self.needs_cleanup():
             Checkpoints(self.path).clean()
-            (self.path / "job.json").unlink()  # last, since it says that there is something to do
+            (self.path / "job.json").unlink()  # last: job.json marks an unfinished cleanup
 
     def record(self) -> Record | None:
-        """None where there is none, or where it is damaged or was changed, which is said."""
+        """Return the final record, or None if it is missing or corrupt; corruption is logged."""
         try:
             return self.checked_record()
         except DamagedError as e:
@@ -183,38 +186,38 @@ class RunFolder:
             return None
 
     def checked_record(self) -> Record | None:
-        """None where there is none.
+        """Return the final record, or None if there is none.
 
         Raises:
-            DamagedError: it, or its history, is not what was written.
+            DamagedError: the record or its history was changed or is corrupt.
         """
         path = self.path / "record.json"
         return _record(path, _stamp(path), _stamp(self.path / "history.json"))
 
     def await_record(self) -> None:
-        """Waits until a record is there, whole or not: a network file system may show it later than it was written."""
+        """Wait until record.json appears, intact or not: a network file system may show a new file late."""
         deadline = time.monotonic() + HIDDEN_SECONDS
         while not (self.path / "record.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
             with contextlib.suppress(OSError):
-                os.listdir(self.path)  # opening a folder is what brings its cached names up to date (close-to-open)
+                os.listdir(self.path)  # opening a folder refreshes its cached names (close-to-open consistency)
 
     def record_damage(self) -> str | None:
-        """Why a run that had ended has no record any more; None where that is not so."""
+        """Return why a run that had ended has no valid record, or None if that is not the case."""
         return "its record is damaged" if (self.path / "record.json").exists() and self.record() is None else None
 
     def result(self) -> Record | None:
-        """The record, if it is a result: finished or diverged."""
+        """Return the record if it is a result: finished or diverged."""
         record = self.record()
         return record if record is not None and record.is_result else None
 
     def damaged_weights(self) -> str | None:
-        """Why the file of the best weights can't be believed; None where it can, or where there is none."""
+        """Return why the file of the best weights is corrupt, or None if it is intact or missing."""
         error = self._weights_error()
         return None if error is None else str(error).rpartition(";")[0]
 
     def checked_result(self) -> Record | None:
-        """The result, unless the file of its best weights is corrupt, which is logged. The file may be missing."""
+        """Return the result, or None if its weights file is corrupt, which is logged. The file may be missing."""
         result = self.result()
         error = self._weights_error() if result is not None else None
         if error is not None:
@@ -222,7 +225,7 @@ class RunFolder:
         return result if error is None else None
 
     def _weights_error(self) -> DamagedError | None:
-        """The error in the file of the best weights; None if it is intact or missing."""
+        """Return the error in the file of the best weights, or None if it is intact or missing."""
         best = self.progress().best
         if best is None or not best.sha256 or not (self.path / best.weights).exists():
             return None
@@ -234,14 +237,16 @@ class RunFolder:
         return None if why is None else damage_error(weights, why, AGAIN)
 
     def test_accuracy(self) -> float | None:
-        """Of the best weights, a fraction; None where `lenet-predict sweep=` has not scored them."""
+        """Return the test accuracy of the best weights as a fraction, or None if `lenet-predict sweep=` has not scored
+        them.
+        """
         what_now = "lenet-predict measures it again"
         kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)
         result = self.result() if kept else None
         return kept.accuracy if kept and result and kept.weights_digest == result.weights_digest else None
 
     def save_test_result(self, result: TestResult) -> None:
-        """Keeps the test result of a finished run.
+        """Save the test result of a finished run.
 
         Raises:
             OSError: the folder can't be written.
@@ -250,25 +255,26 @@ class RunFolder:
             write_json(self.path / "test.json", with_digest(to_json(result)))
 
     def delivered(self) -> Delivered:
-        """The part of the run that MLflow has received; empty if unknown."""
+        """Return the part of the run that MLflow has received; empty if unknown."""
         what_now = "MLflow is asked for what it has"
         return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 
     def set_delivered(self, delivered: Delivered) -> None:
+        """Save the part of the run that MLflow has received."""
         write_json(self.path / DELIVERED, to_json(delivered))
 
     def has_no_metrics(self) -> bool:
-        """Whether MLflow has none of its points yet, so that a new start would draw none twice."""
+        """Return whether MLflow has no metrics of this run yet, so that starting over would log none twice."""
         return all(run.epochs == 0 for run in self.delivered().mlflow_runs)
 
     def abandoned(self) -> list[DeliveredRun]:
-        """The MLflow runs of tries that were given up."""
+        """Return the MLflow runs of abandoned attempts."""
         what_now = "MLflow runs of tries that were given up may stay RUNNING"
         return read_or_none(self.path / "abandoned.json", partial(from_stored, list[DeliveredRun]), what_now) or []
 
 
-# What was made of files, for as long as these stay as they were: a sweep asks for the record of a run ten times. A file
-# that was replaced or written to has another stamp; it is taken first, so what is written meanwhile is read again.
+# Parsed files are cached until the file changes, because a sweep reads each record about ten times. A file that was
+# replaced or written has another stamp. The stamp is taken before reading, so a concurrent write causes a new read.
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -1,6 +1,6 @@
-"""Users, passwords, tokens and queries of addresses that earlier releases left in files: finds and removes them.
+"""Removal of users, passwords, tokens and queries of addresses from files of earlier releases.
 
-Digests of records and jobs (`digests`) are computed anew; results, fingerprints and weights stay as they are.
+The digests of records and jobs (`digests`) are updated; results, fingerprints and weights do not change.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from safetensors import SafetensorError
 
 from lenet_exp.addresses import hide_password
 from lenet_exp.files import from_json, read_regular, write_atomic
+from lenet_exp.folders.digests import redacted
 from lenet_exp.folders.owner import own, owner_of
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.digests import redacted
 from lenet_exp.training.trained.weights import load_arrays, save_arrays
 
 FOLDERS = ("runs", "sweeps", "reproduced")
 MODEL = ".safetensors"
 NO_TEXT = {MODEL, ".png", ".db"}
-MAY_HOLD = re.compile(r"://\S*[@?]|url: /")  # few files do, and only those are parsed
+MAY_HOLD = re.compile(r"://\S*[@?]|url: /")  # few files match, and only those are parsed
 
 
 def cleaned_text(text: str) -> str:
-    """JSON, lines of JSON, or any other text, without secrets."""
+    """Return a text (JSON, lines of JSON, or anything else) without secrets."""
     if not MAY_HOLD.search(text):
         return text
     try:
@@ -41,22 +41,26 @@ def cleaned_text(text: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, whatever bytes are in it."""
+    """Return the text of a file, with invalid bytes escaped."""
     return read_regular(path).decode(errors="backslashreplace")
 
 
 def files_with_secrets(outputs: Path) -> Iterator[tuple[Path, Path]]:
-    """Each file that holds a secret, after the folder of the run or sweep that it belongs to."""
+    """Yield each file that contains a secret, with the folder of its run or sweep first."""
     for folder in (folder for kind in FOLDERS for folder in sorted((outputs / kind).glob("*"))):
         for path in [*sorted(folder.rglob("*")), *_model_files(folder)]:
-            with suppress(OSError, ValueError, SafetensorError):  # it is gone meanwhile, or damaged
+            with suppress(OSError, ValueError, SafetensorError):  # the file was removed meanwhile, or is corrupt
                 texts = _texts(path)
                 if texts != _cleaned(texts):
                     yield folder, path
 
 
 def clean(outputs: Path) -> tuple[list[Path], list[Path]]:
-    """Removes the secrets from files; those that were cleaned, and those that a living process keeps from it."""
+    """Remove the secrets from files.
+
+    Returns:
+        The cleaned files, and the files that were skipped because a living process owns their folder.
+    """
     done, left = list[Path](), list[Path]()
     for folder, found in groupby(files_with_secrets(outputs), lambda pair: pair[0]):
         paths = [path for _, path in found]
@@ -75,14 +79,14 @@ def clean(outputs: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    """The model files of a run in its `model_path`."""
+    """Return the model files of a run in its `model_path`."""
     begun = RunFolder(folder).begun()
     place = begun.config.model_path if begun is not None else None
     return sorted(Path(place).glob(f"*_{folder.name[:8]}{MODEL}")) if place else []
 
 
 def _texts(path: Path) -> dict[str, str]:
-    """The text of a file, or the metadata of a model's."""
+    """Return the text of a file, or the metadata of a model file."""
     if path.suffix == MODEL:
         return load_arrays(path)[1]
     return {"text": read_text(path)} if path.suffix not in NO_TEXT and path.is_file() else {}

@@ -16,14 +16,16 @@ ADDRESS = re.compile(r"\w[\w+]*://\S+")
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """The content of a file, whatever release wrote it. Unknown keys are kept; missing keys have their default
-    (`config.plain.read_as`)."""
+    """Base class for the content of a JSON file, whatever release wrote it.
+
+    Unknown keys are kept in `other`; missing keys have their default (`config.plain.read_as`).
+    """
 
     other: dict[str, Any] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> Any:
-    """As the file holds it."""
+    """Return a stored value as JSON values."""
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
     if isinstance(value, Config):
@@ -35,12 +37,12 @@ def to_json(value: Any) -> Any:
 
 
 def from_stored(kind: type[T], value: Any) -> T:
-    """As `read_as`, without the secrets that a file of an earlier release may hold."""
+    """Read a value as `read_as` does, without secrets that files of earlier releases may contain."""
     return read_as(kind, without_secrets(value))
 
 
 def without_secrets(value: Any) -> Any:
-    """A JSON value without users, passwords and queries of addresses; tags that a user set stay as they are."""
+    """Return a JSON value without users, passwords and queries of addresses; tags that a user set stay unchanged."""
     if isinstance(value, str) and ":" in value:
         return store_name(value) if ADDRESS.fullmatch(value) else hide_password(value)
     if isinstance(value, list | tuple):

@@ -1,11 +1,11 @@
-"""A sweep on disk: outputs/sweeps/<key>/. The same line again has the same key, and so goes on here.
+"""A sweep on disk: outputs/sweeps/<key>/. The same command has the same key, so rerunning it resumes this sweep.
 
-jobs.jsonl     the frozen jobs, one a line; a sweep may get more while it runs
-sweep.json     what was asked for, how many jobs there are, the MLflow run, how often it was started
-stop           its process is asked to bring it to its end
-active/<n>     job n is in training now
-ended/<n>      job n has come to an end (JSON: why it failed before it had a record, or null)
-workers.log    what the workers printed, and workers-<host>.log those of each node
+jobs.jsonl     the frozen jobs, one per line; a sweep may add jobs while it runs
+sweep.json     the request, the number of jobs, the MLflow run, the number of starts
+stop           asks the sweep's process to stop
+active/<n>     job n is in training
+ended/<n>      job n has ended (JSON: why it failed before it had a record, or null)
+workers.log    output of the workers; workers-<host>.log on each node
 lock, owner.json
 """
 
@@ -26,53 +26,54 @@ from typing import Any
 from lenet_exp.errors import DamagedError, first_line
 from lenet_exp.files import from_json, read_json, read_regular, remove, write_atomic, write_json
 from lenet_exp.folders.damage import damage_error, read, read_or_none, warn_once
-from lenet_exp.folders.job import Job, job_to_json, job_from_json
+from lenet_exp.folders.digests import verified, with_digest
+from lenet_exp.folders.job import Job, job_from_json, job_to_json
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
-from lenet_exp.folders.digests import verified, with_digest
 from lenet_exp.folders.stored import from_stored, to_json, without_secrets
 
 AGAIN = "the line that started the sweep makes it again"
 
 
 class SweepFolder:
-    """Reads and writes one sweep folder."""
+    """Reader and writer of one sweep folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._saving = threading.Lock()  # a search saves while another thread delivers
+        self._saving = threading.Lock()  # a search saves while another thread uploads
         self._written: SweepPlan | None = None
-        self._known: dict[str, Job] = {}  # by line, as they were read last: whoever follows a sweep asks every second
+        self._known: dict[str, Job] = {}  # by line of jobs.jsonl; `lenet-sweep watch` reads the jobs every second
 
     @property
     def id(self) -> str:
+        """The name of the folder, which is the sweep's id."""
         return self.path.name
 
     @property
     def outputs(self) -> Path:
-        """The outputs folder that it lies in; so do the runs of its jobs."""
+        """The outputs folder that contains this sweep and its runs."""
         return self.path.parent.parent
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Owns the sweep; waits while another process runs it."""
+        """Own the sweep inside the context; wait while another process runs it."""
         with own(self.path, "this very sweep"):
             yield
 
     def owner(self) -> Owner | None:
-        """The process that runs it now."""
+        """Return the process that runs the sweep now, or None."""
         return owner_of(self.path)
 
     def start(self, jobs: Sequence[Job], **asked: Any) -> SweepPlan:
-        """Freezes the jobs and counts the start.
+        """Freeze the jobs, count the start, and return the plan.
 
         Args:
-            jobs: the same runs as at an earlier start, but perhaps with another `model_path` and the like.
-            asked: fields of `SweepPlan` that change.
+            jobs: the same runs as at an earlier start, perhaps with another `model_path` and the like.
+            asked: changed fields of `SweepPlan`.
         """
         kept = self.kept_plan()
         if kept is not None and kept.runs > len(jobs):
-            self._write(replace(kept, runs=len(jobs)))  # first: fewer lines than are counted would be damage
+            self._write(replace(kept, runs=len(jobs)))  # first: fewer lines than `runs` would be corrupt
         write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
         lost = kept is None and (self.path / "sweep.json").exists()
         plan = replace(kept or SweepPlan(created_ms=_now_ms(), remade=lost), **asked)
@@ -81,36 +82,36 @@ class SweepFolder:
         for path in (*self.path.glob("workers*.log"), self.path / "stop"):
             remove(path)
         for folder in ("active", "ended"):
-            remove(self.path / folder)  # if others put a link there, what it leads to stays
+            remove(self.path / folder)  # if it is a link, only the link is removed
             (self.path / folder).mkdir()
         return plan
 
     def add(self, job: Job) -> None:
-        """Freezes one more job while the sweep runs; its number is the next one."""
+        """Freeze one more job while the sweep runs; its number must be the next one."""
         with (self.path / "jobs.jsonl").open("ab") as f:
             f.write(_line(job))
             f.flush()
             os.fsync(f.fileno())
-        self.save(runs=job.number + 1)  # after the line: what is counted is there
+        self.save(runs=job.number + 1)  # after the line: every counted job must be in the file
 
     def plan(self) -> SweepPlan | None:
-        """The plan of the sweep; None before the first start.
+        """Return the plan of the sweep, or None before the first start.
 
         Raises:
-            DamagedError: it can't be read.
+            DamagedError: sweep.json is corrupt.
         """
         return read(self.path / "sweep.json", _plan, AGAIN)
 
     def kept_plan(self) -> SweepPlan | None:
-        """The plan for a new start; a corrupt one is logged and made again."""
+        """Return the plan for a new start, or None; a corrupt one is logged and will be replaced."""
         return read_or_none(self.path / "sweep.json", _plan, "it is made again")
 
     def started(self) -> SweepPlan:
-        """The plan of a sweep that was started.
+        """Return the plan of a sweep that was started.
 
         Raises:
-            FileNotFoundError: it was not.
-            DamagedError: what was asked for can't be read.
+            FileNotFoundError: the sweep was never started.
+            DamagedError: sweep.json is corrupt.
         """
         plan = self.plan()
         if plan is None:
@@ -118,29 +119,29 @@ class SweepFolder:
         return plan
 
     def has_digest(self) -> bool:
-        """Whether sweep.json has a digest; those of earlier versions have none, and an edit would not be noticed."""
+        """Return whether sweep.json has a digest; without one, as in earlier releases, an edit goes unnoticed."""
         return bool((read_json(self.path / "sweep.json") or {}).get("digest"))
 
     def end(self, outcome: Outcome, stopped_by: str = "") -> None:
-        """How this start of the sweep ended; from now on it is what the stores have to be told.
+        """Record how this start of the sweep ended, for the stores.
 
         Args:
-            stopped_by: the signal that asked for it.
+            stopped_by: the signal that stopped the sweep.
         """
         self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=_now_ms())
 
     def mark_reported(self, store: str) -> None:
-        """A store knows how it ended."""
+        """Record that a store knows how the sweep ended."""
         self.save(untold=[name for name in self.started().untold if name != store])
 
     def mark_unreported(self, store: str) -> None:
-        """A store has to be told how it ended; kept before anything else happens there."""
+        """Record, before anything else changes in a store, that the store must be told how the sweep ends."""
         untold = self.started().untold
         if store not in untold:
             self.save(untold=[*untold, store])
 
     def save(self, **changed: Any) -> None:
-        """Changes fields of sweep.json; one that was damaged since it was written here is made again."""
+        """Change fields of sweep.json. If the file was corrupted since this process wrote it, it is replaced."""
         with self._saving:
             try:
                 plan = self.started()
@@ -156,12 +157,12 @@ class SweepFolder:
         self._written = plan
 
     def jobs(self) -> list[Job]:
-        """All frozen jobs.
+        """Return all frozen jobs.
 
         Raises:
-            DamagedError: some are missing, or can't be read.
+            DamagedError: jobs are missing or corrupt.
         """
-        plan, lines = self.plan(), self._lines()  # in this order: jobs may be added meanwhile
+        plan, lines = self.plan(), self._lines()  # in this order, because jobs may be added in between
         runs = plan.runs if plan is not None else 0
         if lines and len(lines) > runs and not lines[-1].endswith("\n"):
             del lines[-1]  # the sweep was killed while it added a job
@@ -172,42 +173,48 @@ class SweepFolder:
         return [self._known[line] for line in lines]
 
     def job(self, number: int) -> Job:
-        """One of them; the others' lines are not read."""
+        """Return one job without parsing the others."""
         return self._job("".join(self._lines()[number : number + 1]))
 
     def ask_to_stop(self) -> None:
-        """Asks the process that runs it, on whatever machine, to bring it to its end."""
+        """Ask the process that runs the sweep, on any machine, to stop."""
         (self.path / "stop").touch()
 
     def is_asked_to_stop(self) -> bool:
-        """Whether somebody did, since the last start or the last time that this was heard."""
+        """Return whether a stop was requested since the last start or the last call, and clear the request."""
         stop = self.path / "stop"
-        if not stop.exists():  # as nearly always: it is asked twice a second
+        if not stop.exists():  # the usual case, checked twice a second
             return False
         stop.unlink(missing_ok=True)
         return True
 
     def begin_job(self, number: int) -> None:
+        """Mark a job as in training."""
         (self.path / "active" / str(number)).touch()
 
     def end_job(self, number: int, error: str | None) -> None:
-        """Job `number` has ended; `error` where it failed before it had a record."""
+        """Mark a job as ended.
+
+        Args:
+            error: why it failed before it had a record; None otherwise.
+        """
         write_json(self.path / "ended" / str(number), without_secrets(error))
         (self.path / "active" / str(number)).unlink(missing_ok=True)
 
     def active(self) -> list[int]:
-        """The jobs in training."""
+        """Return the numbers of the jobs in training."""
         return _numbers(self.path / "active")
 
     def ended(self) -> list[int]:
-        """The jobs that ended since the last start."""
+        """Return the numbers of the jobs that ended since the last start."""
         return _numbers(self.path / "ended")
 
     def has_ended(self, number: int) -> bool:
+        """Return whether a job has ended since the last start."""
         return (self.path / "ended" / str(number)).exists()
 
     def error(self, number: int) -> str | None:
-        """Why a job failed before it had a record; None where it did not."""
+        """Return why a job failed before it had a record, or None."""
         try:
             return read(self.path / "ended" / str(number), _text, "why the job failed is lost")
         except DamagedError as e:
@@ -232,14 +239,17 @@ class SweepFolder:
 
 
 def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
-    """The sweep of jobs that are all known: its name is 16 hex digits of what it trains and where it goes."""
+    """Return the sweep of a list of jobs. Its name is a hash (16 hex digits) of their runs and the experiment."""
     text = "\n".join([experiment, *sorted(job.run for job in jobs)])
     return SweepFolder(jobs[0].outputs / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
-    """The sweeps in an outputs folder, the one started last first; one whose sweep.json is damaged is said, unless
-    quietly."""
+    """Return the sweeps in an outputs folder, the latest started first.
+
+    Args:
+        quietly: whether to skip the warning about a corrupt sweep.json.
+    """
     found = []
     for path in (outputs / "sweeps").glob("*/sweep.json"):
         sweep = SweepFolder(path.parent)
@@ -248,7 +258,7 @@ def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
         except DamagedError as e:
             if not quietly:
                 warn_once(e)
-        except FileNotFoundError:  # it was removed meanwhile
+        except FileNotFoundError:  # the sweep was removed meanwhile
             continue
     return [sweep for _, sweep in sorted(found, key=lambda item: item[0], reverse=True)]
 
@@ -263,7 +273,7 @@ def _plan(value: Any) -> SweepPlan:
 
 
 def _numbers(folder: Path) -> list[int]:
-    with contextlib.suppress(OSError):  # it is gone, or no folder
+    with contextlib.suppress(OSError):  # the folder does not exist
         return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
     return []
 

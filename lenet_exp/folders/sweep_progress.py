@@ -1,5 +1,8 @@
-"""How a sweep stands while it runs, from its folder and its runs' folders alone: whatever executor it has, and from
-whatever process. It is asked every second, so a job that ended is read once."""
+"""The progress of a running sweep, computed from its folder and its runs' folders only.
+
+This works for every executor and from any process. The progress is read every second, so a job that ended is read only
+once.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,24 @@ from lenet_exp.folders.records import Outcome, Record, SearchPlan, SweepPlan
 from lenet_exp.folders.results import REUSED, JobResult, job_result
 from lenet_exp.folders.sweep_folder import SweepFolder
 
-OWNER_SECONDS = 10.0  # between two questions who owns a run: on a network file system it is asked by making a file
+OWNER_SECONDS = 10.0  # between look-ups of a run's owner, which create a file on a network file system
 
-# Measured with runs of digits and MNIST on two cores. They matter where runs are short.
-RUN_SECONDS = 0.3  # that a run takes beside its epochs
-UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # that its upload takes, with what it has
-UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # of a sweep: until the first upload, and for its report
+# Measured with digits and MNIST on two cores. They matter for short runs.
+RUN_SECONDS = 0.3  # time of a run outside its epochs
+UPLOAD_SECONDS, MODEL_SECONDS, PICTURES_SECONDS = 0.2, 0.35, 0.35  # time of its upload, by content
+UPLOADS_BEGIN, END_SECONDS = 5.0, 4.0  # of a sweep: time until the first upload, and time for the report
 
 OPEN = frozenset({Outcome.running, Outcome.not_started})
 
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A run that trains now.
+    """A job in training.
 
     Attributes:
-        epochs: committed.
-        best: its best validation accuracy so far, a fraction; None before the first commit.
-        owner: who trains it; None where that was not asked.
+        epochs: number of epochs in checkpoints.
+        best: best validation accuracy so far, a fraction; None before the first checkpoint.
+        owner: the process that trains it; None if owners are not looked up.
     """
 
     job: Job
@@ -44,18 +47,17 @@ class RunningJob:
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How a sweep stands.
+    """The progress of a sweep.
 
     Attributes:
-        results: of each job. What this start trains again (it was killed, failed, or is forced) has not started.
-        trained: epochs of this start.
-        done, left: epochs of all its runs, whenever they were trained; of a search, which makes its jobs as it goes,
-            those of the jobs that there are.
-        seconds: since this start.
+        results: of each job. A job that this start trains again (it was killed, failed, or is forced) has not started.
+        trained: epochs trained in this start.
+        done, left: epochs of all runs, whenever they were trained. A search counts only the jobs made so far.
+        seconds: time since this start.
         spent: seconds of the `trained` epochs.
-        runs: that this start trains; `runs_left`: those that have epochs left.
-        places: the most runs that this start has trained at once.
-        upload: seconds that the upload of a run takes.
+        runs: number of runs that this start trains; `runs_left`: those with epochs left.
+        places: the most runs that this start has trained in parallel.
+        upload: seconds to upload a run.
     """
 
     plan: SweepPlan
@@ -73,23 +75,23 @@ class SweepProgress:
 
     @cached_property
     def counts(self) -> Counter[Outcome]:
-        """Jobs by outcome."""
+        """Number of jobs by outcome."""
         return Counter(result.outcome for result in self.results)
 
     @property
     def ended(self) -> int:
-        """Jobs."""
+        """Number of jobs that ended."""
         return sum(n for outcome, n in self.counts.items() if outcome not in OPEN)
 
     @cached_property
     def wrong(self) -> list[JobResult]:
-        """The runs that failed or diverged, the last one first."""
+        """The runs that failed or diverged, the latest first."""
         found = [r for r in self.results if r.outcome in {Outcome.failed, Outcome.diverged}]
         return sorted(found, key=lambda r: -(r.record.ended_ms if r.record is not None else 0))
 
     @property
     def share(self) -> float:
-        """How much of it is done, from 0 to 1."""
+        """The completed share of the sweep, from 0 to 1."""
         search = self.plan.search
         if search is not None:
             return min(1.0, max((spent / budget for spent, budget in _budgets(search)), default=0.0))
@@ -97,7 +99,7 @@ class SweepProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """About so long it will take; None where that is not known yet, as in a search that may give further seeds."""
+        """Estimated seconds left; None while unknown, as in a search that may add seeds."""
         search = self.plan.search
         if search is None:
             if not self.trained:
@@ -112,23 +114,23 @@ class SweepProgress:
 
 
 def upload_seconds(config: Config) -> float:
-    """About so long the upload of a run takes."""
+    """Return the estimated seconds to upload a run."""
     tracking = config.tracking
     return UPLOAD_SECONDS + MODEL_SECONDS * (tracking.models is LoggedModels.all) + PICTURES_SECONDS * tracking.plots
 
 
 def _budgets(search: SearchPlan) -> list[tuple[float, float]]:
-    """The spent part and the size of each budget of a search."""
+    """Return the spent part and the size of each budget of a search."""
     found = [(search.told, search.n_trials), (search.epochs, search.max_epochs), (search.seconds, search.max_seconds)]
     return [(spent, budget) for spent, budget in found if budget]
 
 
 class SweepMonitor:
-    """Looks at a sweep again and again.
+    """Reader of a sweep's progress, for repeated calls.
 
     Args:
-        jobs: those of its process, which may get more; by default those in its folder.
-        owners: asks who owns what trains, and leaves out what nobody does: its process died.
+        jobs: the jobs of the sweep's own process, a list that may grow; by default the jobs in the folder.
+        owners: whether to look up the owner of each running job and leave out jobs without one, whose process died.
     """
 
     def __init__(self, sweep: SweepFolder, jobs: Sequence[Job] | None = None, *, owners: bool = True) -> None:
@@ -142,18 +144,20 @@ class SweepMonitor:
         self._jobs: Sequence[Job] = self._given if self._given is not None else []
         self._results: list[JobResult] = []
         self._numbers: dict[str, list[int]] = {}  # jobs by run
-        self._known: set[int] = set()  # ended in this start, and read
+        self._known: set[int] = set()  # jobs that ended in this start and were read
         self._active: set[int] = set()
-        # By run: epochs of this start, in all, and left; seconds of those of this start.
+        # By run: epochs trained in this start, all epochs, epochs left, and seconds of this start's epochs.
         self._done: dict[str, tuple[int, int, int, float]] = {}
         self._places = 1
         self._owners: dict[int, Owner | None] = {}
         self._asked_at = time.monotonic()
 
     def progress(self) -> SweepProgress:
-        """Raises:
-        FileNotFoundError: it was never started.
-        DamagedError: its folder can't be read.
+        """Return the present progress.
+
+        Raises:
+            FileNotFoundError: the sweep was never started.
+            DamagedError: the sweep's folder is corrupt.
         """
         plan = self._sweep.started()
         if plan.starts != self._start:
@@ -163,7 +167,7 @@ class SweepMonitor:
             self._jobs = self._sweep.jobs()
         if time.monotonic() - self._asked_at > OWNER_SECONDS:
             self._owners, self._asked_at = {}, time.monotonic()
-        active, ended = set(self._sweep.active()), set(self._sweep.ended())  # in this order: it may end meanwhile
+        active, ended = set(self._sweep.active()), set(self._sweep.ended())  # in this order: a job may end in between
         for job in self._jobs[len(self._results) :]:
             self._numbers.setdefault(job.run, []).append(job.number)
             self._results.append(self._before(job, plan))
@@ -195,7 +199,7 @@ class SweepMonitor:
         )
 
     def _before(self, job: Job, plan: SweepPlan) -> JobResult:
-        """The earlier result of a job that this start has not begun, if it remains valid."""
+        """Return the earlier result of a job that this start has not begun, if it remains valid."""
         again = self._numbers[job.run][0] != job.number
         record = job.folder.record()
         if record is not None and _stays(record, plan):
@@ -205,7 +209,7 @@ class SweepMonitor:
         return JobResult(job, Outcome.not_started, "", None, again)
 
     def _end(self, job: Job, plan: SweepPlan) -> None:
-        """Reads what a job, and others with its run, came to; a network file system may show it later."""
+        """Read the result of an ended job and of others with its run; a network file system may show it later."""
         for number in self._numbers[job.run]:
             again = number != self._numbers[job.run][0]
             result = job_result(self._sweep, self._jobs[number], plan.started_ms, running=False, again=again)
@@ -231,7 +235,7 @@ class SweepMonitor:
         return RunningJob(job, progress.epochs, best, owner)
 
     def _count(self, job: Job, plan: SweepPlan) -> None:
-        """Takes the epochs of its run into account."""
+        """Count the epochs of the job's run."""
         result, progress = self._results[job.number], job.folder.progress()
         forced = result.outcome is Outcome.not_started and bool(plan.forced_ms)
         had = () if forced else progress.ends
@@ -241,7 +245,7 @@ class SweepMonitor:
 
 
 def _stays(record: Record, plan: SweepPlan) -> bool:
-    """Whether a run's record of before is what the sweep takes it for; what else there is, is trained (again)."""
+    """Return whether a run's earlier record remains its result in this sweep; otherwise the run is trained again."""
     if record.created_ms < plan.forced_ms or record.outcome is None:
         return False
     return record.is_result or (plan.search is not None and record.outcome is not Outcome.killed)

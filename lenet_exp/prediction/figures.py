@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lenet_exp.files import Json, write_output
+from lenet_exp.files import Json, write_output_file
 from lenet_exp.prediction.pictures import Answer
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.training.confusion import named_matrix
@@ -19,9 +19,9 @@ Rows = list[dict[str, Json]]
 def write_output(path: Path, values: object, rows: Rows) -> None:
     """Writes `values` to a JSON file or `rows` to a CSV file."""
     if path.suffix == ".json":
-        write_output(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+        write_output_file(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
         return
-    write_output(path, csv_text(rows))
+    write_output_file(path, csv_text(rows))
 
 
 def score_table(score: Score) -> Rows:

@@ -1,4 +1,4 @@
-"""What `lenet-sweep rm` prints: what goes, what stays and why, and what is left to do by hand."""
+"""Output of `lenet-sweep rm`: what goes, what stays and why, and what is left to do by hand."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from lenet_exp.removal.plan import Plan
 from lenet_exp.removal.stored_runs import Changes
 from lenet_exp.removal.usage import size_of
 
-FEW = 10  # runs that are named
+FEW = 10  # runs that are listed by name
 
 
 def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
-    """Args:
-    done: it is removed now; else it would be.
+    """Print what goes, what stays and why.
+
+    Args:
+        done: whether it is being removed, rather than only shown.
     """
     went, going, sweeps = "went" if done else "goes", plan.all_going(), plan.all_sweeps()
     print(printable(plan.target.words))
@@ -45,7 +47,7 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
 
 
 def print_trash(changes: Sequence[Changes]) -> None:
-    """How the trash of the stores is emptied."""
+    """Print how to empty the trash of the stores."""
     for name in (change.store.name for change in changes if change.delete):
         where = name if not name.startswith("http") else "<the server's database>"
         print(

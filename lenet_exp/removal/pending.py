@@ -1,8 +1,8 @@
-"""What is being removed: outputs/removing/<name>/, out of sight of every other command.
+"""A pending removal on disk: outputs/removing/<name>/, where no other command sees it.
 
 sweeps/<sweep>/  sweep folders, moved here first
-runs/<run>/      run folders, which say what MLflow has of them
-told             MLflow has deleted what it had; only files are left to be deleted
+runs/<run>/      run folders, which name their MLflow runs
+told             MLflow is done; only files are left to delete
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ FOLDER = "removing"
 
 
 class PendingRemoval:
-    """Args:
-    outputs: the outputs folder.
-    name: the id of the sweep or the run, or a name for an experiment.
+    """The folder of a removal that has started.
+
+    Args:
+        outputs: the outputs folder.
+        name: the id of the sweep or the run, or a name for an experiment.
     """
 
     def __init__(self, outputs: Path, name: str) -> None:
@@ -35,16 +37,16 @@ class PendingRemoval:
         self.path = outputs / FOLDER / name
 
     def sweeps(self) -> list[SweepFolder]:
-        """The sweep folders that were moved here."""
+        """Return the sweep folders that were moved here."""
         return [SweepFolder(path) for path in sorted(self.path.glob("sweeps/*"))]
 
     def runs(self) -> list[RunFolder]:
-        """The run folders that were moved here."""
+        """Return the run folders that were moved here."""
         return [RunFolder(path) for path in sorted(self.path.glob("runs/*"))]
 
     @property
     def is_mlflow_done(self) -> bool:
-        """Whether only files are left to be deleted."""
+        """Whether only files are left to delete."""
         return (self.path / "told").exists()
 
     @property
@@ -53,27 +55,27 @@ class PendingRemoval:
         return self.is_mlflow_done or bool(self.sweeps() or self.runs())
 
     def move_sweep(self, sweep: SweepFolder) -> Owner | None:
-        """Moves a sweep folder here. Returns its living owner if it has one; then nothing is moved."""
+        """Move a sweep folder here. Return its living owner if it has one; then nothing is moved."""
         return self._take(sweep.path, "sweeps")
 
     def move_run(self, folder: RunFolder) -> Owner | None:
-        """Moves a run folder here, as `move_sweep`."""
+        """Move a run folder here, as `move_sweep` does."""
         with folder.delivery_lock():
             return self._take(folder.path, "runs")
 
     def mark_mlflow_done(self) -> None:
-        """Notes that MLflow has deleted what it had."""
+        """Record that the deletions in MLflow are done."""
         if self.path.is_dir():
             (self.path / "told").touch()
 
     def delete(self) -> None:
-        """Deletes what is here, `told` last."""
+        """Delete everything in the folder, `told` last."""
         for part in ("runs", "sweeps"):
             if (self.path / part).is_dir():
                 shutil.rmtree(self.path / part)
         (self.path / "told").unlink(missing_ok=True)
         for folder in (self.path, self.path.parent):
-            with contextlib.suppress(OSError):  # it was not made, or holds another removal
+            with contextlib.suppress(OSError):  # the folder does not exist, or contains another removal
                 folder.rmdir()
 
     def _take(self, folder: Path, part: str) -> Owner | None:
@@ -83,17 +85,17 @@ class PendingRemoval:
 
 
 def pending_removals(outputs: Path) -> list[PendingRemoval]:
-    """The interrupted removals."""
+    """Return the interrupted removals in an outputs folder."""
     found = [PendingRemoval(outputs, path.name) for path in sorted((outputs / FOLDER).glob("*"))]
     return [pending for pending in found if pending.is_started]
 
 
 @contextmanager
 def exclusive_removal(outputs: Path) -> Iterator[None]:
-    """Lets one process at a time remove something from an outputs folder.
+    """Allow only one removal at a time in an outputs folder.
 
     Raises:
-        ConfigError: another one does.
+        ConfigError: another process removes something there.
     """
     with open_lock(outputs / f".{FOLDER}.lock") as lock:
         try:

@@ -1,4 +1,7 @@
-"""What goes and what stays of what `lenet-sweep rm` was asked for; each start decides anew: others may use it now."""
+"""The plan of a removal: what goes and what stays.
+
+Each start of a removal plans anew, because other sweeps may use a run by then.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,14 @@ STORAGE = "search.storage="
 
 @dataclass
 class Plan:
-    """Attributes:
-    sweeps, going: folders that are still in their place and go; whoever moves one takes it out.
-    staying: by run folder in its place, why it stays.
-    stores: that have something of it.
-    registered: by store, which MLflow runs and models are registered models.
-    notes: what a person has to know or to do.
+    """The plan of a removal.
+
+    Attributes:
+        sweeps, going: folders to remove that are still in place; moving one takes it out of the list.
+        staying: by run folder in place, the reason why it stays.
+        stores: stores that contain some of the target's runs.
+        registered: by store, the MLflow runs and models that are registered models.
+        notes: what the user needs to know or do.
     """
 
     target: Target
@@ -39,18 +44,19 @@ class Plan:
 
     @property
     def runs(self) -> Path:
+        """The folder of the runs."""
         return self.target.pending.outputs / "runs"
 
     def all_sweeps(self) -> list[SweepFolder]:
-        """Those that go, and those that were moved."""
+        """Return the sweeps that go, including those already moved."""
         return [*self.target.pending.sweeps(), *self.sweeps]
 
     def all_going(self) -> list[RunFolder]:
-        """Those that go, and those that were moved."""
+        """Return the run folders that go, including those already moved."""
         return [*self.target.pending.runs(), *self.going]
 
     def changes(self) -> list[Changes]:
-        """What happens in each store."""
+        """Return the changes in each store."""
         staying = [RunFolder(self.runs / run) for run in self.staying]
         return [
             changes_in(store, self.registered[store.name], self.all_going(), staying, self.all_sweeps())
@@ -59,13 +65,15 @@ class Plan:
 
 
 def make_plan(target: Target, *, mlflow: bool) -> Plan:
-    """Args:
-    mlflow: whether its MLflow runs go, too; else no store is asked.
+    """Return the plan of a removal.
+
+    Args:
+        mlflow: whether to remove its MLflow runs, too; otherwise no store is contacted.
 
     Raises:
         ConfigError: it is in use, or something that stays needs it.
-        DamagedError: nobody knows what another sweep needs.
-        StoreError: a store does not answer, or its password was not kept.
+        DamagedError: another sweep is corrupt, so that its runs are unknown.
+        StoreError: a store does not answer, or its password was not stored.
     """
     plan = Plan(target, list(target.sweeps))
     for sweep in target.sweeps:
@@ -81,10 +89,12 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
 
 
 def keep_used(plan: Plan, runs: list[str]) -> None:
-    """Shares out run folders: what another sweep needs, or was trained alone before this one, stays.
+    """Divide run folders into those that go and those that stay.
+
+    Runs that another sweep needs, or that were trained alone before this sweep, stay.
 
     Raises:
-        ConfigError: one that goes is in training.
+        ConfigError: a run that goes is in training.
     """
     users = users_of(plan.target.pending.outputs, {sweep.id for sweep in plan.sweeps})
     moved = {folder.id for folder in plan.target.pending.runs()}
@@ -105,8 +115,10 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
 
 
 def _check(sweep: SweepFolder, target: Target) -> None:
-    """Raises:
-    ConfigError: the sweep runs, is in Slurm's queue, or another sweep confirms it.
+    """Check that a sweep can be removed.
+
+    Raises:
+        ConfigError: the sweep runs, is in Slurm's queue, or another sweep confirms it.
     """
     owner = sweep.owner()
     if owner is not None:
@@ -131,7 +143,7 @@ def _check(sweep: SweepFolder, target: Target) -> None:
 
 
 def _ask_stores(plan: Plan) -> None:
-    """Opens the stores that folders name; runs whose model is registered in one of them stay."""
+    """Open the stores that the folders name; runs with a registered model stay."""
     staying = [RunFolder(plan.runs / run) for run in plan.staying]
     names = dict.fromkeys(name for folder in (*plan.all_going(), *staying) for name in ids_in(folder))
     for sweep in plan.all_sweeps():
@@ -151,7 +163,7 @@ def _ask_stores(plan: Plan) -> None:
 
 
 def _study(sweep: SweepFolder) -> str:
-    """How the study of a search is deleted from a database of the user's own."""
+    """Return how to delete the study of a search from the user's own database; empty if there is none."""
     plan = sweep.kept_plan()
     storage = [text.partition("=")[2] for text in (plan.overrides if plan is not None else ()) if STORAGE in text]
     if storage in ([], ["null"]):

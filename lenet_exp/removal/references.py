@@ -1,4 +1,4 @@
-"""Which runs a sweep needs, and which sweeps of an outputs folder need a run."""
+"""The runs that a sweep needs, and the sweeps of an outputs folder that need a run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lenet_exp.folders.damage import damage_error
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 
-MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})  # one of them is in the command of a sweep
+MULTIRUN = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})  # the command of a sweep contains one of these
 
 
 def runs_of(sweep: Path) -> list[str]:
-    """The names of the run folders of a sweep's jobs, in their order; nothing else of a job is read.
+    """Return the names of the run folders of a sweep's jobs, in order, without parsing the rest of the jobs.
 
     Raises:
-        DamagedError: a job cannot be read.
+        DamagedError: jobs.jsonl is corrupt.
     """
     try:
         lines = read_regular(sweep / "jobs.jsonl").splitlines(keepends=True)
@@ -30,13 +30,13 @@ def runs_of(sweep: Path) -> list[str]:
 
 
 def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
-    """By run folder, the sweeps that need it.
+    """Return, by run folder, the sweeps that need it.
 
     Args:
         but: ids of sweeps that do not count.
 
     Raises:
-        DamagedError: the jobs of a sweep cannot be read, so that nobody knows what it needs.
+        DamagedError: the jobs of a sweep are corrupt, so that its runs are unknown.
     """
     users: dict[str, list[str]] = {}
     for started in sorted((outputs / "sweeps").glob("*/sweep.json")):
@@ -47,10 +47,10 @@ def users_of(outputs: Path, but: Collection[str]) -> dict[str, list[str]]:
 
 
 def trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
-    """The run folders of a sweep's jobs whose runs began in no sweep, before this one was first started.
+    """Return the run folders of a sweep that were started outside any sweep, before this one was first started.
 
     Raises:
-        DamagedError: as of `runs_of`.
+        DamagedError: see `runs_of`.
     """
     plan = sweep.kept_plan()
     created_ms = plan.created_ms if plan is not None else 0

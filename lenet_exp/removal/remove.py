@@ -1,14 +1,14 @@
-"""`lenet-sweep rm`, in an order that makes a kill anywhere repairable.
+"""`lenet-sweep rm`, in an order from which it can resume after a kill at any point.
 
-1. The sweep folders are moved to outputs/removing/<name>/, out of sight of every other command: a sweep with half of
-   its runs gone would look like one that has to train them.
-2. The run folders that no sweep needs are moved there. So `lenet-sync` has nothing to upload again.
-3. MLflow deletes what the moved folders name, and what stays leaves the sweeps. Only now, since each deleted MLflow run
-   has to be known to some folder until it is deleted.
-4. The file `told` notes that MLflow is done.
-5. What was moved is deleted, `told` last.
+1. The sweep folders are moved to outputs/removing/<name>/, where no other command sees them. Otherwise a sweep without
+   some of its runs would seem to be unfinished.
+2. The run folders that no sweep needs are moved there, so that `lenet-sync` does not upload them again.
+3. The runs that the moved folders name are deleted in MLflow, and runs that stay leave the sweeps. This comes only now,
+   because a folder must name each MLflow run until it is deleted.
+4. The file `told` records that MLflow is done.
+5. The moved folders are deleted, `told` last.
 
-After a kill the same command finds outputs/removing/<name>/ and repeats these steps; each changes nothing that is done.
+After a kill the same command finds outputs/removing/<name>/ and repeats these steps, all of which are idempotent.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import replace
 from lenet_exp.errors import ConfigError, UserError, printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.removal.messages import print_plan, print_trash
-from lenet_exp.removal.plan import Plan, keep_used, make_plan
 from lenet_exp.removal.pending import exclusive_removal
+from lenet_exp.removal.plan import Plan, keep_used, make_plan
 from lenet_exp.removal.stored_runs import Changes, apply
 from lenet_exp.removal.target import Target
 
@@ -27,10 +27,10 @@ EXIT_LEFT = 1
 
 
 def show(target: Target, *, mlflow: bool, command: str) -> int:
-    """Prints what would go, what stays and why, and the command that removes it; nothing is changed.
+    """Print what would go, what stays and why, and the command that removes it, without changing anything.
 
     Raises:
-        UserError: as of `make_plan`.
+        UserError: see `make_plan`.
     """
     plan = make_plan(target, mlflow=mlflow)
     print_plan(plan, plan.changes(), done=False)
@@ -39,10 +39,10 @@ def show(target: Target, *, mlflow: bool, command: str) -> int:
 
 
 def remove(target: Target, *, mlflow: bool) -> int:
-    """Removes it. The exit status: 0, or 1 where something is left, which is said.
+    """Remove the target and return the exit status: 0, or 1 if something is left, which is printed.
 
     Raises:
-        UserError: as of `make_plan`, before anything is changed.
+        UserError: see `make_plan`; nothing is changed then.
     """
     pending = target.pending
     with exclusive_removal(pending.outputs):
@@ -64,8 +64,10 @@ def remove(target: Target, *, mlflow: bool) -> int:
 
 
 def _move(plan: Plan) -> None:
-    """Raises:
-    ConfigError: another process runs a sweep by now.
+    """Move the sweep and run folders away.
+
+    Raises:
+        ConfigError: another process runs a sweep by now.
     """
     pending = plan.target.pending
     for sweep in list(plan.sweeps):
@@ -73,7 +75,7 @@ def _move(plan: Plan) -> None:
         if owner is not None:
             raise ConfigError(f"{owner.host}, process {owner.pid} runs sweep {sweep.id} now")
         plan.sweeps.remove(sweep)
-    keep_used(plan, [folder.id for folder in plan.going])  # another sweep may have started meanwhile
+    keep_used(plan, [folder.id for folder in plan.going])  # again, because another sweep may have started meanwhile
     for folder in list(plan.going):
         plan.going.remove(folder)
         if pending.move_run(folder) is not None:
@@ -81,7 +83,10 @@ def _move(plan: Plan) -> None:
 
 
 def _leave_sweeps(plan: Plan, change: Changes) -> None:
-    """Takes run folders that stay out of the sweeps that go; before MLflow does, or it would seem to have lost them."""
+    """Remove the sweeps that go from the uploads of runs that stay.
+
+    This comes before MLflow's own change, which would otherwise look like lost data.
+    """
     for run in plan.staying:
         folder = RunFolder(plan.runs / run)
         with folder.delivery_lock():

@@ -1,7 +1,7 @@
-"""What MLflow has of runs and sweeps that are removed, which of it has to stay, and how the rest is deleted.
+"""The MLflow runs of a removal: which are deleted, which stay, and how they are deleted.
 
-Only an MLflow run that a folder of this outputs folder names is deleted, and only if its tags name that folder. Runs
-and models are deleted as MLflow's own page does it: they can be restored until `mlflow gc`.
+An MLflow run is deleted only if a folder of this outputs folder names it and its tags name that folder. Runs and models
+are deleted as on MLflow's own page: they can be restored until `mlflow gc`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenet_exp.addresses import HIDDEN, sqlite_path, full_uri
+from lenet_exp.addresses import HIDDEN, full_uri, sqlite_path
 from lenet_exp.errors import StoreError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
@@ -22,19 +22,19 @@ from lenet_exp.tracking.stores.usable import check_store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PAGE, MOST = 1000, 50_000  # runs a query; all model versions or experiments
-SWEEPS, PARENT = "sweeps", "mlflow.parentRunId"  # the tags that put a run into sweeps
+PAGE, MOST = 1000, 50_000  # runs per query; maximum number of model versions or experiments
+SWEEPS, PARENT = "sweeps", "mlflow.parentRunId"  # tags that link a run to sweeps
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What happens in one store.
+    """The changes in one store.
 
     Attributes:
-        delete: runs, and the sweeps' own runs after them.
+        delete: runs to delete, followed by the sweeps' own runs.
         leave: runs that stay and leave the sweeps.
         removed: ids of the sweeps' own runs that are deleted.
-        kept: by id, why runs stay though their folder goes.
+        kept: by id, why a run stays although its folder goes.
         registered: by run folder that goes, the registered model of its run.
     """
 
@@ -47,7 +47,7 @@ class Changes:
 
 
 def ids_in(folder: RunFolder) -> dict[str, list[str]]:
-    """By store, the MLflow runs of a run folder: the present one, and those of earlier tries."""
+    """Return, by store, the MLflow runs of a run folder: the present one and those of earlier attempts."""
     found: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
         found.setdefault(entry.store, []).extend([entry.run_id, *entry.former])
@@ -55,10 +55,10 @@ def ids_in(folder: RunFolder) -> dict[str, list[str]]:
 
 
 def open_stored(name: str, outputs: Path) -> Store:
-    """The store of an address as folders name it.
+    """Open the store that folders name.
 
     Raises:
-        StoreError: it does not answer, cannot be written, or its password was not kept.
+        StoreError: it does not answer, can't be written, or its password was not stored.
     """
     uri = full_uri(name)
     if HIDDEN in uri:
@@ -68,7 +68,7 @@ def open_stored(name: str, outputs: Path) -> Store:
 
 
 def registered_in(store: Store) -> dict[str, str]:
-    """By MLflow run and by model, the registered model that it is."""
+    """Return, by MLflow run and by model, the name of its registered model."""
     with answering(store.uri):
         return {
             str(key): f"{version.name} version {version.version}"
@@ -85,9 +85,11 @@ def changes_in(
     staying: Sequence[RunFolder],
     sweeps: Sequence[SweepFolder],
 ) -> Changes:
-    """Args:
-    going, staying: run folders.
-    sweeps: that go.
+    """Return the changes in one store.
+
+    Args:
+        going, staying: run folders.
+        sweeps: sweeps that go.
     """
     folders = {run_id: folder for folder in (*going, *staying) for run_id in ids_in(folder).get(store.name, ())}
     parents = {run_id: sweep for sweep in sweeps if (run_id := _own_run(sweep, store)) is not None}
@@ -122,7 +124,7 @@ def changes_in(
 
 
 def apply(changes: Changes) -> None:
-    """Makes the changes. Again, it changes nothing.
+    """Make the changes. Repeating them has no effect.
 
     Raises:
         StoreError: the store does not answer any more.
@@ -144,7 +146,7 @@ def apply(changes: Changes) -> None:
 
 
 def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
-    """Those of these MLflow runs that are there and not deleted."""
+    """Return those of these MLflow runs that exist and are not deleted."""
     wanted, found = list(dict.fromkeys(ids)), {}
     with answering(store.uri):
         experiments = [experiment.experiment_id for experiment in store.client.search_experiments(max_results=MOST)]
@@ -161,7 +163,7 @@ def _own_run(sweep: SweepFolder, store: Store) -> str | None:
 
 
 def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
-    """Whether an MLflow run is that of a sweep of this outputs folder, and not of a copy; its own database is."""
+    """Return whether an MLflow run belongs to a sweep of this outputs folder and not to a copy."""
     database, tags = sqlite_path(store.uri), run.data.tags
     place = store.outputs / "sweeps" / sweep.id
     is_here = (database is not None and database.parent == store.outputs) or tags.get("sweep_folder") == str(place)
@@ -169,7 +171,7 @@ def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
 
 
 def _is_adopted(folder: RunFolder) -> bool:
-    """Whether it was taken over from a store that others share: it has a record, and no epoch was trained here."""
+    """Return whether a run was taken over from a shared store: it has a record, but no epoch was trained here."""
     record = None if folder.log_file.exists() else folder.record()
     return record is not None and record.epochs > 0 and not folder.history().epochs
 

@@ -1,4 +1,4 @@
-"""What `lenet-sweep rm` is asked to remove: a sweep, a run, or all of an experiment; an interrupted removal first."""
+"""The target of `lenet-sweep rm`: a sweep, a run, or a whole experiment."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lenet_exp.files import user_path
 from lenet_exp.folders.find import all_runs, find_run, find_sweep
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.removal.references import runs_of, trained_alone
 from lenet_exp.removal.pending import PendingRemoval, pending_removals
+from lenet_exp.removal.references import runs_of, trained_alone
 
 log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is removed at once.
+    """The sweeps and runs that one removal covers.
 
     Attributes:
-        pending: where its folders go; what an interrupted removal has moved is there already.
-        words: what it is.
-        sweeps: that are still in their place.
-        runs: names of run folders, in their place or not.
-        alone: those of them that stay, since they were trained before the sweep, in none.
+        pending: the folder to which they are moved; it may hold what an interrupted removal has moved.
+        words: its description.
+        sweeps: sweeps that are still in place.
+        runs: names of the run folders, in place or moved.
+        alone: runs that stay because they were trained alone before the sweep.
     """
 
     pending: PendingRemoval
@@ -38,11 +38,11 @@ class Target:
 
 
 def find_target(key: str, which: str) -> Target:
-    """What `sweep=`, `run=` or `experiment=` names.
+    """Return the target that `sweep=`, `run=` or `experiment=` names.
 
     Raises:
-        ConfigError: there is no such thing, or another removal has to be finished first.
-        DamagedError: the jobs of the sweep cannot be read.
+        ConfigError: it is not found, or another removal must be finished first.
+        DamagedError: the jobs of the sweep are corrupt.
     """
     path = user_path(which).absolute()
     is_path = "/" in which and path.parent.name in ("sweeps", "runs")
@@ -72,7 +72,7 @@ def find_target(key: str, which: str) -> Target:
 
 
 def log_unfinished(outputs: Path) -> None:
-    """Logs which removals were interrupted, and the commands that finish them."""
+    """Log the interrupted removals and the commands that finish them."""
     for pending in pending_removals(outputs):
         log.warning("%s: a removal was ended in the middle; to finish it: %s", pending.path, _again(pending))
 

@@ -1,4 +1,4 @@
-"""How much disk space an outputs folder takes, by kind, and what could go: `lenet-sweep du`."""
+"""`lenet-sweep du`: disk usage of an outputs folder by kind, and what could be removed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lenet_exp.cache import NoCache, cache_folder
 from lenet_exp.errors import printable
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.removal.references import trained_alone, users_of
 from lenet_exp.removal.pending import FOLDER as REMOVING
+from lenet_exp.removal.references import trained_alone, users_of
 
-FEW = 10  # sweeps that are named
+FEW = 10  # sweeps that are listed
 KINDS = {"runs": "runs", "sweeps": "sweeps", "mlartifacts": "MLflow artifacts", REMOVING: "being removed"}
-WIDTH = 70  # columns of words, before nine of megabytes
+WIDTH = 70  # columns for the description, followed by nine for megabytes
 
 
 def print_usage(outputs: Path) -> None:
-    """Prints the bytes by kind, the largest first, and what could go, each with its command."""
+    """Print the disk usage by kind, the largest first, and what could be removed, each with its command."""
     kinds = kinds_of(outputs)
     print(outputs)
     for words, size in kinds.most_common():
@@ -40,7 +40,7 @@ def print_usage(outputs: Path) -> None:
 
 
 def kinds_of(outputs: Path) -> Counter[str]:
-    """Bytes by kind of file."""
+    """Return the bytes by kind of file."""
     kinds: Counter[str] = Counter()
     for path in outputs.iterdir():
         other = "MLflow database" if path.name.startswith("mlflow.db") else path.name
@@ -49,10 +49,12 @@ def kinds_of(outputs: Path) -> Counter[str]:
 
 
 def removable(outputs: Path) -> list[tuple[str, int, str]]:
-    """The largest sweeps, each with the runs that no other one needs, and the runs in no sweep: bytes and command.
+    """Return what could be removed, as (description, bytes, command).
+
+    These are the largest sweeps, each with the runs that only it needs, and the runs that are in no sweep.
 
     Raises:
-        DamagedError: the jobs of a sweep cannot be read.
+        DamagedError: the jobs of a sweep are corrupt.
     """
     users = users_of(outputs, ())
     runs = {path.name: size_of(path) for path in (outputs / "runs").glob("*")}
@@ -70,7 +72,7 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder, as of `ls -l`."""
+    """Return the bytes of a file, or of all files in a folder, as `ls -l` shows them."""
     if path.is_symlink() or not path.is_dir():
         return _size(path)
     return sum(_size(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
@@ -79,7 +81,7 @@ def size_of(path: Path) -> int:
 def _size(file: Path) -> int:
     try:
         return file.lstat().st_size
-    except FileNotFoundError:  # it was deleted meanwhile
+    except FileNotFoundError:  # the file was deleted meanwhile
         return 0
 
 

@@ -52,7 +52,7 @@ def answers_side_by_side(
     cores = max(_threads(job) for job in jobs)
     work = Work(
         task=partial(_answer, checking, uri, data_root, trust),
-        prepare=use_shared,
+        prepare=use_shared_datasets,
         sets=(),
         cores=cores,
         jobs=len(jobs),

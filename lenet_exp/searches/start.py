@@ -10,7 +10,7 @@ from typing import cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_exp.config.compose import composed, composing, allow_new_keys
+from lenet_exp.config.compose import allow_new_keys, composed, composing
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.results import JobResult, job_results

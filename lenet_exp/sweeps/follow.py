@@ -9,8 +9,8 @@ from rich.console import Console
 
 from lenet_exp.errors import printable
 from lenet_exp.executors.slurm.driver import queued
-from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.progress import Display
 
 TICK_SECONDS = 1.0

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from lenet_exp.addresses import hide_password
-from lenet_exp.config.compose import composed, composing, allow_new_keys, typed
+from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.grid import compose_jobs, expand_grid
 from lenet_exp.config.quick import QuickComposer
 from lenet_exp.config.schema import Config

@@ -150,7 +150,7 @@ class Sync:
         delivery = self.stores.delivery(tracking, None)
         name = delivery.name if delivery is not None else self.stores.place(tracking, None)[0]
         models, parent = tracking.models, sweep.started().mlflow_runs.get(name) if sweep else None
-        model = models is LoggedModels.all or (models is LoggedModels.best and sweep is None)  # of a sweep only the best run's
+        model = models is LoggedModels.all or (models is LoggedModels.best and sweep is None)
         if delivery is not None:
             delivery.parent = parent
             self._send(folder, delivery, model=model)

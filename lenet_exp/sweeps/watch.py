@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.results import outcome_line
-from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.folders.sweep_progress import SweepMonitor
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.sweeps.live_report import LiveReport

@@ -1,1 +1,1 @@
-"""Starts MLflow's user interface and links into it."""
+"""MLflow's user interface: starts it and creates links into it."""

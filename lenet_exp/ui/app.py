@@ -1,11 +1,11 @@
-"""MLflow's pages as `lenet-ui` serves them: without its assistant (`mlflow server --app-name lenet-ui`).
+"""MLflow's pages as `lenet-ui` serves them, without its assistant (`mlflow server --app-name lenet-ui`).
 
-MLflow's assistant runs shell commands on the server's machine for anybody who reaches the server from that machine, and
-who may also choose the language model that asks for them. On a machine that several people use, the pages that one of
-them looks at would be a shell of his for all others.
+MLflow's assistant runs shell commands on the server's machine for anybody who reaches the server from that machine and
+who may also choose the language model. On a shared machine the server of one user would thus give a shell to all
+others.
 
-`lenet-ui` passes a token in the environment. All requests then need it: by default every user of a machine can connect
-to its loopback address.
+`lenet-ui` passes a token in the environment, which all requests then need: by default every user of a machine can
+connect to its loopback address.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
 class PathHidden:
-    """An ASGI application that knows nothing below a path, behind whatever prefix."""
+    """An ASGI application that answers 404 below a path, behind any prefix."""
 
     def __init__(self, path: str, app: ASGIApp) -> None:
         self.path, self.app = path, app
@@ -43,8 +43,8 @@ class PathHidden:
 class TokenRequired:
     """An ASGI application that requires a token: in a link, then as a cookie, or as `Authorization: Bearer`.
 
-    The cookie has a random value of its own: browsers send the cookies of a host to all of its ports. SameSite is Lax
-    because links of an exported report, which is another site, must open.
+    The cookie has a random value of its own, because browsers send a host's cookies to all of its ports. SameSite is
+    Lax so that links in an exported report, which is another site, work.
     """
 
     def __init__(self, token: str, app: ASGIApp) -> None:
@@ -55,7 +55,7 @@ class TokenRequired:
             await self.app(scope, receive, send)
             return
         request = HTTPConnection(scope)
-        # Servers on other ports, also those that a tunnel brings to this host, must not replace the cookie.
+        # Servers on other ports, including tunneled ones, must not replace the cookie.
         name = f"lenet-ui-{re.sub(r'[^0-9]', '', request.headers.get('host', '').rpartition(':')[2])}"
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         bearer = f"{scheme.lower()} {given}"
@@ -76,7 +76,7 @@ def _equal(given: str, expected: str) -> bool:
 
 
 def protected(token: str) -> ASGIApp:
-    """MLflow's pages; an empty token protects nothing."""
+    """Return MLflow's pages behind a token; an empty token protects nothing."""
     served = PathHidden(assistant_router.prefix, mlflows)
     return TokenRequired(token, served) if token else served
 

@@ -1,7 +1,8 @@
-"""Links into MLflow's UI that open it as one wants to see a sweep: flat, best first, with the columns that differ.
+"""Links into MLflow's UI that open a sweep as a flat list, best first, with the columns that differ.
 
-What a link can't say itself MLflow reads from a tag of the experiment, `mlflow.sharedViewState.<key>`: the search and
-the state of table and charts, in JSON. tests/browser guards that on the oldest and the newest supported MLflow.
+A link can't contain the whole view. MLflow reads the rest from a tag of the experiment, `mlflow.sharedViewState.<key>`:
+the search and the state of table and charts, in JSON. tests/browser checks that on the oldest and the newest supported
+MLflow.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 BEST = "best_val_accuracy"
-TRAINING = "workflowType=machine_learning"  # else the pages around are those for language models
+TRAINING = "workflowType=machine_learning"  # otherwise MLflow shows its pages for language models
 CHARTS = "&compareRunsMode=CHART"
-MOST_COLUMNS = 8  # of params; what does not fit on a screen is not seen
-MOST_RUNS = 1000  # that are looked at for the params that differ
+MOST_COLUMNS = 8  # params that fit on a screen
+MOST_RUNS = 1000  # runs that are searched for differing params
 CURVES = ("val_accuracy", "val_loss", "train_loss", "train_accuracy", "step_loss", "lr")
 LOSSES = ("val_loss", "train_loss", "step_loss")
-SEED_FLAGS = ("seed", "split_seed")  # what makes no configuration
+SEED_FLAGS = ("seed", "split_seed")  # not part of a configuration
 OF_EXPERIMENT = ("dataset", "activation", "optimizer", "optimizer.lr", "num_epoch", "seed")
 SECTION = "lenet-metrics"
-# MLflow's page shows "Something went wrong" where one of these is missing.
+# MLflow's page shows "Something went wrong" if one of these is missing.
 AS_IT_BEGINS: dict[str, Json] = {
     "runsPinned": [],
     "runsHidden": [],
@@ -38,34 +39,34 @@ AS_IT_BEGINS: dict[str, Json] = {
     "hideEmptyCharts": True,
     "autoRefreshEnabled": True,
     "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
-    "isAccordionReordered": True,  # else sections of other metrics, such as mine/x, come first
+    "isAccordionReordered": True,  # otherwise sections of other metrics, such as mine/x, come first
     "runsHiddenMode": "FIRST_20_RUNS",
 }
 
 
 @dataclass(frozen=True)
 class Link:
-    """One page, and what it shows."""
+    """A page and its content."""
 
     shows: str
     url: str
 
     def with_token(self, token: str) -> Link:
-        """The link that also lets a browser in."""
+        """Return the link with a token that gives a browser access."""
         return replace(self, url=self.url.replace("/#/", f"/?token={token}#/", 1)) if token else self
 
 
 @dataclass(frozen=True)
 class View:
-    """Which runs the experiment's page lists, and how.
+    """A view of an experiment's page: which runs it lists, and how.
 
     Attributes:
-        key: names it in a link; the same key again replaces it.
+        key: its name in a link; a new view with the same key replaces it.
         search: the runs, in MLflow's syntax.
         params: the columns before the metrics, and the axes of the parallel coordinates.
-        grouped: params whose values make a configuration: its runs are one line with a band; empty: each run is a line.
-        parallel: whether parallel coordinates come before the curves; MLflow has none of groups.
-        least_accuracy: where the axis of the validation accuracy begins; MLflow begins at 0 where it draws bands.
+        grouped: params that define a configuration, whose runs become one line with a band; empty for a line per run.
+        parallel: whether parallel coordinates come before the curves; MLflow has none for grouped runs.
+        least_accuracy: start of the axis of the validation accuracy; MLflow starts at 0 if it draws bands.
     """
 
     key: str
@@ -76,11 +77,11 @@ class View:
     least_accuracy: float = 0.0
 
     def saved(self) -> str:
-        """The tag's value."""
+        """Return the value of the view's tag."""
         columns = [f"params.`{name}`" for name in self.params]
         columns += [f"metrics.`{BEST}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
         section: dict[str, Json] = {"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": True}
-        # Axes of parallel coordinates need their room.
+        # Parallel coordinates need the full width.
         state = AS_IT_BEGINS | {
             "searchFilter": self.search,
             "orderByKey": f"metrics.`{BEST}`",
@@ -101,7 +102,7 @@ class View:
         parallel: dict[str, Json] = {"type": "PARALLEL", "uuid": "lenet-parallel", **axes, **common}
         charts: list[Json] = [parallel] if self.parallel else []
         for name in CURVES:
-            scale = "log" if name in LOSSES else "linear"  # some diverge
+            scale = "log" if name in LOSSES else "linear"  # diverged runs have huge losses
             named: dict[str, Json] = {"uuid": f"lenet-{name}", "metricKey": name, "displayName": name, **common}
             if self.grouped and name == "val_accuracy":
                 named["range"] = {"yMin": self.least_accuracy, "yMax": 1}
@@ -110,7 +111,7 @@ class View:
 
 
 def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
-    """The pages of a sweep, given its parent run: the table of its runs first."""
+    """Return the pages of a sweep, given its parent run; the table of its runs comes first."""
     experiment, sweep = parent.info.experiment_id, parent.info.run_id
     search = f'tags.sweeps LIKE "%{sweep}%"'
     runs = client.search_runs([experiment], search, order_by=[f"metrics.`{BEST}` DESC"], max_results=MOST_RUNS)
@@ -136,7 +137,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
 
 
 def experiment_links(client: MlflowClient, address: str, experiment: str) -> list[Link]:
-    """The pages of all runs of an experiment, given its id."""
+    """Return the pages with all runs of an experiment, given its id."""
     view = View("all-runs", 'tags.kind = "run"', OF_EXPERIMENT, parallel=True)
     return [
         _link(client, address, experiment, "the runs, best first", view),
@@ -151,17 +152,17 @@ def _link(client: MlflowClient, address: str, experiment: str, shows: str, view:
     try:
         client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{view.key}", view.saved())
         page += f"&viewStateShareKey={view.key}"
-    except MlflowException:  # a server where one may only look; the columns are then chosen by hand
+    except MlflowException:  # a read-only server; the user selects the columns
         page += f"&searchFilter={quote(view.search)}&orderByKey={quote(f'metrics.`{BEST}`')}&orderByAsc=false"
     return Link(shows, page + mode)
 
 
 def _differing(swept: Sequence[str], params: Sequence[dict[str, str]]) -> list[str]:
-    """The params that tell the runs apart: the swept flags, and of a swept group the flags that differ."""
+    """Return the params that differ between the runs: swept flags, and the flags of swept groups."""
     names = sorted({name for run in params for name in run})
     differ = [name for name in names if len({run.get(name) for run in params}) > 1]
     found: list[str] = []
     for flag in swept:
-        # `activation=relu,elu` is a param itself; `schedule=` and `augmentation=` are not, nor is `experiment=`.
+        # `activation` is a param itself; `schedule`, `augmentation` and `experiment` are not.
         found += [flag] if flag in names else [n for n in differ if n.startswith(f"{flag}.")] or differ
     return list(dict.fromkeys(found))[:MOST_COLUMNS]

@@ -1,6 +1,6 @@
-"""MLflow's server as a process of `lenet-ui`: `python -m lenet_exp.ui.process <arguments of mlflow server>`.
+"""MLflow's server as a child process of `lenet-ui`: `python -m lenet_exp.ui.process <arguments of mlflow server>`.
 
-Not for people. Its process group ends when its stdin does: when lenet-ui lets go, or was killed.
+Internal. Its process group ends when its stdin is closed, which happens when lenet-ui ends or is killed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import threading
 import time
 from typing import NoReturn
 
-GRACE_SECONDS = 5.0  # after SIGTERM the server has so long to come to its end
+GRACE_SECONDS = 5.0  # time for the server to end after SIGTERM
 
 
 def main() -> None:
-    """Runs `mlflow server` in this process until stdin ends, or until SIGINT or SIGTERM."""
+    """Run `mlflow server` in this process until stdin is closed, or until SIGINT or SIGTERM."""
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     from mlflow.cli import cli
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _end_with_stdin() -> NoReturn:
-    os.read(0, 1)  # nothing is ever written: this returns at the end
+    os.read(0, 1)  # nothing is ever written, so this returns when stdin is closed
     os.killpg(os.getpgrp(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os.killpg(os.getpgrp(), signal.SIGKILL)

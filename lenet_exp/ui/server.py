@@ -1,4 +1,4 @@
-"""MLflow's UI on a port of this machine, for as long as a context lasts; by itself, only this machine reaches it."""
+"""MLflow's UI on a port of this machine while a context is open; by default only this machine can reach it."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from lenet_exp.stopping import stop_signal
 from lenet_exp.tracking.stores.database import driver_uri
 
 APP = "lenet-ui"
-TOKEN = "LENET_EXP_UI_TOKEN"  # environment variable; arguments of a process are visible to all users
+TOKEN = "LENET_EXP_UI_TOKEN"  # an environment variable, because all users can see the arguments of a process
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 PRIVATE = ("10.*", "192.168.*", *(f"172.{i}.*" for i in range(16, 32)))  # networks
 END_SECONDS = 15.0
 POLL_SECONDS = 0.2
-WORDS = 2000  # characters of what the server said last, for an error
+WORDS = 2000  # characters of the server's last output in an error
 
 
 def free_port(port: int, host: str) -> int:
-    """This port, or a free one if it is taken.
+    """Return this port, or a free one if it is taken.
 
     Args:
-        host: an address or a name of this machine; 0.0.0.0: all of them.
+        host: an address or a name of this machine; 0.0.0.0 means all addresses.
 
     Raises:
-        ConfigError: the host is none of this machine's, or the port may not be used.
+        ConfigError: the host is not this machine's, or the port is not allowed.
     """
     for wanted in (port, 0):
         try:
-            if not host:  # which for a socket is all addresses
+            if not host:  # a socket would listen on all addresses
                 raise socket.gaierror
             with socket.create_server((host, wanted)) as listening:
                 return int(listening.getsockname()[1])
@@ -58,18 +58,18 @@ def free_port(port: int, host: str) -> int:
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
+    """Return whether a server on this host is reachable from this machine only."""
     return host == "localhost" or host.startswith("127.")
 
 
 def web_address(host: str, port: int) -> str:
-    """The address at which a browser finds what listens there; of all addresses it is the machine's name."""
+    """Return the address for a browser; for 0.0.0.0 it contains the machine's name."""
     return f"http://{socket.gethostname() if host == EVERYWHERE else host}:{port}"
 
 
 @dataclass(frozen=True)
 class Server:
-    """MLflow's server process, the address at which this machine finds it, its token, and the file of what it says."""
+    """MLflow's server process, its local address, its token, and the file with its output."""
 
     process: subprocess.Popen[bytes]
     address: str
@@ -77,7 +77,7 @@ class Server:
     said: IO[str]
 
     def answers(self) -> bool:
-        """Whether it is up."""
+        """Return whether the server is up."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         request = urllib.request.Request(f"{self.address}/health", headers=headers)
@@ -86,7 +86,7 @@ class Server:
         return False
 
     def wait(self, until: Callable[[], bool] = lambda: False) -> bool:
-        """Whether `until` became true before a signal asked to stop, inside `stopping.graceful`.
+        """Wait until `until` returns true, inside `stopping.graceful`. Return false if a signal came first.
 
         Raises:
             StoreError: the server ended.
@@ -106,10 +106,10 @@ class Server:
 
 @contextlib.contextmanager
 def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
-    """MLflow's server of the store `uri`; on leaving, it and all that it started have ended.
+    """Run MLflow's server on the store `uri`; on leaving, end it with all its child processes.
 
     Args:
-        token: required by each request; empty: none.
+        token: required from each request; empty for none.
     """
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
     if not any(found.name == APP for found in entry_points(group="mlflow.app")):
@@ -118,7 +118,7 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning", *_allowed(host, port)]
     database = sqlite_path(uri)
     if database is not None:
-        uri = sqlite_uri(database)  # good in any directory
+        uri = sqlite_uri(database)  # valid in any directory
         command += ["--artifacts-destination", (database.parent / "mlartifacts").as_uri()]
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         process = subprocess.Popen(
@@ -141,7 +141,9 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
 
 
 def _allowed(host: str, port: int) -> list[str]:
-    """MLflow answers only who asks for a name that it knows, against pages that let a browser ask for another's."""
+    """Return the allowed hosts and origins. MLflow refuses others, so that a foreign page can't make a browser send
+    requests.
+    """
     if is_local(host):
         return []
     names = (socket.gethostname(), socket.getfqdn(), *PRIVATE) if host == EVERYWHERE else (host,)
@@ -152,9 +154,9 @@ def _allowed(host: str, port: int) -> list[str]:
 
 def _environment(uri: str, token: str) -> dict[str, str]:
     return os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": driver_uri(uri),  # no argument, which all see: it may hold a password
+        "MLFLOW_BACKEND_STORE_URI": driver_uri(uri),  # may contain a password; arguments are visible to all
         TOKEN: token,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners take 1.5 GB and are not needed to look at runs
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners take 1.5 GB and are not needed here
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONSAFEPATH": "1",
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),

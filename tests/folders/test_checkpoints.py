@@ -17,8 +17,8 @@ from lenet_exp.config.plain import read_as
 from lenet_exp.files import write_json
 from lenet_exp.folders import checkpoints as checkpoints_module
 from lenet_exp.folders.checkpoints import Checkpoints, read_history
-from lenet_exp.folders.records import History
 from lenet_exp.folders.digests import with_digest
+from lenet_exp.folders.records import History
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.fit import fit

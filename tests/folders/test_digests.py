@@ -11,9 +11,9 @@ import torch
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.folders.checkpoints import Checkpoints
+from lenet_exp.folders.digests import verified_with_history
 from lenet_exp.folders.records import History, Outcome
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.digests import verified_with_history
 from lenet_exp.training.lane import Best
 from tests.tools.records import a_record
 

@@ -14,7 +14,7 @@ from lenet_exp.api import load, train
 from lenet_exp.data.images import load_training_data
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.folders.model_file import ModelFile
-from lenet_exp.folders.records import Outcome, Record, record_to_json, record_from_json
+from lenet_exp.folders.records import Outcome, Record, record_from_json, record_to_json
 from lenet_exp.folders.results import RunResult
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.evaluate import evaluate

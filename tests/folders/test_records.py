@@ -16,8 +16,8 @@ from lenet_exp.folders.records import (
     History,
     Outcome,
     SweepPlan,
-    record_to_json,
     record_from_json,
+    record_to_json,
 )
 from lenet_exp.folders.stored import to_json
 from tests.tools.records import a_record

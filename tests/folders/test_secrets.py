@@ -14,11 +14,11 @@ import torch
 from lenet_exp.addresses import store_name
 from lenet_exp.config.schema import Config
 from lenet_exp.files import write_json
+from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.model_file import ModelFile
 from lenet_exp.folders.records import Delivered, DeliveredRun, Outcome, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.digests import with_digest
 from lenet_exp.folders.secrets import cleaned_text
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.training.lane import Best

@@ -17,9 +17,9 @@ from lenet_exp.reports.search_words import (
     counts_words,
     ended_of,
     ended_words,
+    progress_line,
     progress_words,
     search_line,
-    progress_line,
     trials_words,
 )
 

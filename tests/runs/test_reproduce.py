@@ -17,9 +17,9 @@ import torch
 
 from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.checkpoints import file_sha256
+from lenet_exp.folders.digests import record_with_digests
 from lenet_exp.folders.records import Outcome, Record, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.digests import record_with_digests
 from lenet_exp.folders.sweep_folder import all_sweeps
 from lenet_exp.tracking.delivery.reproduced import tell
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest

@@ -17,7 +17,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lenet_exp.api import compose
-from lenet_exp.config.compose import composed, composing, allow_new_keys
+from lenet_exp.config.compose import allow_new_keys, composed, composing
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.runs.jobs import lone_job

@@ -10,7 +10,7 @@ from pathlib import Path
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.search_importance import search_importance
 from lenet_exp.comparison.searched import Searched
-from lenet_exp.files import Json, write_output
+from lenet_exp.files import Json, write_output_file
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
@@ -27,15 +27,15 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: Sour
     if path.suffix == ".html":
         from lenet_exp.reports.page.comparison_page import page
 
-        write_output(path, page(comparisons, source))
+        write_output_file(path, page(comparisons, source))
     elif path.suffix == ".md":
-        write_output(path, markdown(comparisons, source, PULL_REQUEST))
+        write_output_file(path, markdown(comparisons, source, PULL_REQUEST))
     elif path.suffix == ".tex":
-        write_output(path, tex(comparisons, source))
+        write_output_file(path, tex(comparisons, source))
     elif path.suffix == ".csv":
-        write_output(path, csv_text([_known(row) for c in comparisons for row in records(c)]))
+        write_output_file(path, csv_text([_known(row) for c in comparisons for row in records(c)]))
     else:
-        write_output(path, json.dumps([_json(c, source) for c in comparisons], indent=2) + "\n")
+        write_output_file(path, json.dumps([_json(c, source) for c in comparisons], indent=2) + "\n")
 
 
 def _json(comparison: Comparison, source: Source) -> Mapping[str, Json]:

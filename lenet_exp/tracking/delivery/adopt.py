@@ -14,10 +14,10 @@ from lenet_exp.config.schema import LoggedModels
 from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import read_json
 from lenet_exp.folders.checkpoints import file_sha256, write_history
+from lenet_exp.folders.digests import digest_error
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import BestWeights, Delivered, DeliveredRun, History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.folders.digests import digest_error
 from lenet_exp.tracking.models.logged import logged_model, read_record
 from lenet_exp.tracking.stores.store import Store
 from lenet_exp.training.trained.weights import save_weights, weights_digest

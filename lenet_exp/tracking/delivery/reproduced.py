@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from lenet_exp.addresses import hide_password, full_uri
+from lenet_exp.addresses import full_uri, hide_password
 from lenet_exp.config.tags import checked
 from lenet_exp.errors import StoreError, first_line, printable
 from lenet_exp.machine import host

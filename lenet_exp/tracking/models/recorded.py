@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lenet_exp.addresses import store_name, full_uri
+from lenet_exp.addresses import full_uri, store_name
 from lenet_exp.errors import ConfigError, DamagedError, UserError, first_line
 from lenet_exp.files import read_json, user_path
+from lenet_exp.folders.digests import digest_error
 from lenet_exp.folders.find import all_runs, find_run, is_mlflow_run_id
 from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder, run_id
-from lenet_exp.folders.digests import digest_error
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.models.champion import ALIAS, registered_name
 from lenet_exp.tracking.models.load import asking, find_champion

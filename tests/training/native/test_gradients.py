@@ -72,7 +72,9 @@ def test_padding_stays_zero(kernels):
     config = configure("activation=prelu")
     model = new_lane(config, torch.device("cpu")).model
     gradient = new_array()
-    kernels.gradient(network_options(config, model, 1), IMAGES, LABELS, torch.arange(50), copy_parameters(model), gradient)
+    kernels.gradient(
+        network_options(config, model, 1), IMAGES, LABELS, torch.arange(50), copy_parameters(model), gradient
+    )
     for place in SLOTS.values():
         place.of(gradient).zero_()
     assert not gradient.any()
