@@ -19,7 +19,9 @@ html_theme = "furo"
 html_title = f"lenet_exp {version}"
 myst_heading_anchors = 3
 default_role = "literal"  # docstrings write code in single backticks
+autodoc_class_signature = "separated"  # the fields of Config would fill a page
 autodoc_member_order = "bysource"
+LONGEST_DEFAULT = 48  # characters
 FLAGS = "<!-- table of flags: docs/conf.py inserts it -->"
 
 
@@ -47,6 +49,8 @@ def flag_table() -> str:
             default = value["name"]
         else:
             default = re.sub(r"\$\{oc\.env:(\w+),(\w+)\}", r"$\1, else \2", text(value))
-        cells = (f"`{flag}`", f"`{default}`", field.metadata["meaning"], range_text(field.metadata["limits"]))
-        rows.append("| " + " | ".join(cell.replace("|", r"\|").replace("<", r"\<") for cell in cells) + " |")
+        if len(default) > LONGEST_DEFAULT:
+            default = f"{default[:LONGEST_DEFAULT]}..."
+        prose = f"{field.metadata['meaning']} | {range_text(field.metadata['limits'])}"
+        rows.append(f"| `{flag}` | `{default}` | " + re.sub(r"([<*_])", r"\\\1", prose) + " |")
     return "\n".join(rows)
