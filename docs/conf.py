@@ -17,6 +17,7 @@ version = release = installed("lenet_exp")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"lenet_exp {version}"
+html_show_copyright = False
 myst_heading_anchors = 3
 default_role = "literal"  # docstrings write code in single backticks
 autodoc_class_signature = "separated"  # the fields of Config would fill a page
