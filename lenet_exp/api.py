@@ -168,15 +168,15 @@ def compare(
 
     Returns:
         One row per configuration, best first within its dataset; configurations with diverged runs come last. Columns:
-        `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN where a flag has no
-            effect);
-        `n`, `mean`, `sd`, `low`, `high`: validation accuracy as fractions, with its 95 % confidence interval;
-        `best_epoch`, `seconds_to_best`: means over the seeds; then the counts of outcomes;
-        `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;
-        `not_excluded`: whether the configuration may be the best;
-        `run_ids`: MLflow ids of the finished runs in the order of their seeds (run folders where no store has them);
-        `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: once `lenet-predict` has
-            scored runs.
+
+        - `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN without effect);
+        - `n`, `mean`, `sd`, `low`, `high`: validation accuracy as fractions, with its 95 % confidence interval;
+        - `best_epoch`, `seconds_to_best`: means over the seeds; then the counts of outcomes;
+        - `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;
+        - `not_excluded`: whether the configuration may be the best;
+        - `run_ids`: MLflow ids of the finished runs in the order of their seeds (run folders if no store has them);
+        - `test_n`, `test_mean`, `test_sd`, `test_behind`, `test_behind_low`, `test_behind_high`: once `lenet-predict`
+          has scored runs.
 
     Raises:
         UserError: the sweep, store or runs are not found, or MLflow rejects the filter.
