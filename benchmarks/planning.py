@@ -28,7 +28,7 @@ from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.multiplicity import Floats, holm_levels, step_down
 from lenet_exp.comparison.outliers import far_below
-from lenet_exp.comparison.pairs import Draws, first_against_others
+from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_model
@@ -99,7 +99,7 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
         chosen = [int(group.flags["activation"]) for group in planned.groups]
         fresh = values([means[c] for c in chosen], spreads[chosen], (AGAIN,), planned.seeds, rng)
         columns = np.arange(planned.seeds)
-        found = first_against_others(Draws(fresh, columns, np.zeros_like(columns)))
+        found = first_against_others(AccuracyTable(fresh, columns, np.zeros_like(columns)))
         differs, _ = step_down(found.p, holm_levels(len(chosen) - 1))
         counts.seeds.append(planned.seeds)
         counts.confirmed.append(float((differs & (found.points > 0)).all(axis=-1).mean()))

@@ -1,6 +1,6 @@
 """Further seeds of a search: how often the best configuration is dropped, and how many seeds are spent.
 
-The searches have known truth. `searches.seed_race.Seeds` says which configuration gets its next seed, as in a search
+The searches have known truth. `searches.seed_race.SeedRace` says which configuration gets its next seed, as in a search
 with `n_trials`; all runs that are side by side take the same time. The table has the share of searches that dropped the
 truly best configuration, the share of all seeds that was spent, and how far the chosen one is below the best, in
 spreads: with the race, and where each configuration gets all seeds.
@@ -19,7 +19,7 @@ from numpy.random import Generator
 
 from benchmarks.measure import parser, positive
 from lenet_exp.searches.racing import LEVEL, Floats
-from lenet_exp.searches.seed_race import Seeds
+from lenet_exp.searches.seed_race import SeedRace
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
     truth = dice.permutation(scenario.means(dice, k))
     spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # what a seed does to all
     table = truth[:, None] + common + spread[:, None] * scenario.noise(dice, (k, n))
-    seeds, trials, spent = Seeds(n, 1), 0, 0
+    seeds, trials, spent = SeedRace(n, 1), 0, 0
     while True:
         runs: list[tuple[int, int]] = []
         while len(runs) < workers:

@@ -22,7 +22,7 @@ import torch
 from benchmarks.search_table import FLAGS, PACKED
 from lenet_exp.config.params import params
 from lenet_exp.data.images import SharedDataset, TrainingData
-from lenet_exp.executors.executor import Executor, Work
+from lenet_exp.executors.executor import Executor, WorkSpec
 from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence
@@ -108,7 +108,7 @@ def main() -> None:
 
     usual = LocalLauncher.executor
 
-    def executor(launcher: LocalLauncher, work: Work) -> Executor:
+    def executor(launcher: LocalLauncher, work: WorkSpec) -> Executor:
         return usual(launcher, replace(work, prepare=partial(prepare, work.prepare)))
 
     sys.argv[0] = "lenet-train"

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from lenet_exp.comparison.multiplicity import Bools, Floats
-from lenet_exp.comparison.pairs import Draws, Pairs, pairs
+from lenet_exp.comparison.pairs import AccuracyTable, Pairs, pairs
 from lenet_exp.comparison.statistics import intervals
 
 CHUNK = 4_000_000  # numbers held at once
@@ -80,7 +80,7 @@ def equal(k: int) -> tuple[float, ...]:
     return (0.0,) * k
 
 
-def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Draws:
+def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> AccuracyTable:
     """Accuracies of so many sweeps; the paired ones share an effect of the seed."""
     k, n, splits = scenario.k, scenario.n, scenario.splits
     spreads = np.array(scenario.spreads or equal(k)) + (0.0 if scenario.spreads else 1.0)
@@ -110,10 +110,10 @@ def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Draw
         apart[:, np.arange(k), np.arange(k)] = values
         values, seeds = apart.reshape(sweeps, k, k * n), np.arange(k * n)
         split = np.zeros(k * n, dtype=np.int64)
-    return Draws(values, seeds, split)
+    return AccuracyTable(values, seeds, split)
 
 
-def judge(draws: Draws) -> Judged:
+def judge(draws: AccuracyTable) -> Judged:
     """How the sweeps look."""
     k = draws.values.shape[-2]
     known = ~np.isnan(draws.values)

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.measure import positive
 from benchmarks.simulated import Counts, Judged, Scenario, equal, judge, run, simulated
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, holm_levels, shaffer_levels, step_down
-from lenet_exp.comparison.statistics import told_apart
+from lenet_exp.comparison.statistics import significant_pairs
 from lenet_exp.machine import cpu_model
 
 INTRO = """# How often a comparison says what is not so
@@ -89,7 +89,7 @@ def scenarios(quick: bool) -> list[Scenario]:
 
 
 def shipped(judged: Judged) -> Bools:
-    return told_apart(judged.found.p, judged.found.points, judged.leader, judged.k)[0]
+    return significant_pairs(judged.found.p, judged.found.points, judged.leader, judged.k)[0]
 
 
 def holm_leader(judged: Judged) -> Bools:

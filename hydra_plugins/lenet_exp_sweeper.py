@@ -22,7 +22,7 @@ from lenet_exp.waiting import print_waiting, with_progress
 
 if TYPE_CHECKING:
     from lenet_exp.config.quick import Compose
-    from lenet_exp.searches.plan import Planned
+    from lenet_exp.searches.plan import PlannedSearch
     from lenet_exp.sweeps.launching import HydraLaunching
 
 OF_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
@@ -118,7 +118,7 @@ class GridSweeper(Sweeper):
             resume.check_same_search(planned.sweep, sweep)
             self.search(planned, resume.resumed_command(sweep, given))
 
-    def plan_search(self, given: list[str]) -> "Planned":
+    def plan_search(self, given: list[str]) -> "PlannedSearch":
         """Return the checked plan of a search."""
         from lenet_exp.searches.sampling import check_installed
 
@@ -129,7 +129,7 @@ class GridSweeper(Sweeper):
         self.check_workers()
         return plan_search(self.parsed(given), self.compose)
 
-    def search(self, planned: "Planned", command: str) -> None:
+    def search(self, planned: "PlannedSearch", command: str) -> None:
         """Run the search, then confirm the best configuration if requested."""
         from lenet_exp.confirmation.start import confirm_search
         from lenet_exp.searches.start import train_search

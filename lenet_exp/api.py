@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lenet_exp.folders.results import RunResult
-    from lenet_exp.searches.start import Searched
+    from lenet_exp.searches.start import SearchResult
     from lenet_exp.training.epoch import EpochResult
     from lenet_exp.training.lenet5 import LeNet5
 
@@ -117,7 +117,7 @@ def search(
     max_seconds: float | None = None,
     seeds: int = 1,
     confirm: float | None = None,
-) -> Searched:
+) -> SearchResult:
     """Search a space as `lenet-train -m hydra/sweeper=search` does.
 
     Calling it again continues the search up to its budgets.
@@ -183,14 +183,14 @@ def compare(
     """
     import pandas as pd
 
-    from lenet_exp.comparison.group import By
+    from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.terminal.leaderboard import records
-    from lenet_exp.sweeps.compared import compared
+    from lenet_exp.sweeps.comparisons import load_comparisons
 
     which = ",".join(sweep) if isinstance(sweep, list) else sweep
-    comparisons, _ = compared(which, filter, tracking_uri, experiment, By(one_of("by", by, list(By))))
-    table = pd.DataFrame([row for comparison in comparisons for row in records(comparison)])
-    for flag in dict.fromkeys(flag for comparison in comparisons for flag in comparison.flags):
+    found, _ = load_comparisons(which, filter, tracking_uri, experiment, CompareBy(one_of("by", by, list(CompareBy))))
+    table = pd.DataFrame([row for comparison in found for row in records(comparison)])
+    for flag in dict.fromkeys(flag for comparison in found for flag in comparison.flags):
         table[flag] = _numbers(table[flag])
     return table
 

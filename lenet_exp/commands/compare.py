@@ -81,18 +81,18 @@ def compare(arguments: list[str]) -> int:
         log_to_console()
         request = ConfirmationRequest(points=points, seeds=seeds, against=values["against"], uri=values["tracking.uri"])
         return confirm(values["sweep"], request, run=run)
-    from lenet_exp.comparison.group import By
+    from lenet_exp.comparison.group import CompareBy
     from lenet_exp.reports.terminal.leaderboard import print_comparison
     from lenet_exp.reports.terminal.progress import log_to_console
-    from lenet_exp.sweeps.compared import compared
+    from lenet_exp.sweeps.comparisons import load_comparisons
 
     log_to_console()
-    comparisons, source = compared(
+    comparisons, source = load_comparisons(
         values["sweep"],
         values["filter"],
         values["tracking.uri"],
         values["experiment"] or "",
-        By(by),
+        CompareBy(by),
     )
     if output is not None:
         print_status(f"comparing; then {output} is written")

@@ -19,8 +19,8 @@ def predict(cfg: DictConfig) -> float:
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)  # before torch is loaded
     print_waiting("loading torch")
-    from lenet_exp.prediction.answer import answer_pictures, answer_test_set
     from lenet_exp.prediction.leader import answer_leaders, best_of_leader
+    from lenet_exp.prediction.predict import answer_pictures, answer_test_set
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()

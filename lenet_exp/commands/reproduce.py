@@ -70,9 +70,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(which: str, uri: str, checking: bool, *, data_root: str | None, trust: str | None) -> int:
-    from lenet_exp.runs.answer import Verdict
     from lenet_exp.runs.reproduce import check, reproduce
-    from lenet_exp.tracking.delivery.reproduced import tell
+    from lenet_exp.runs.reproduce_result import ReproduceStatus
+    from lenet_exp.tracking.delivery.reproduced import tag_runs
     from lenet_exp.tracking.models.recorded import find_recorded
 
     recorded = find_recorded(which, uri)
@@ -80,8 +80,8 @@ def _run(which: str, uri: str, checking: bool, *, data_root: str | None, trust: 
     answer = (check if checking else reproduce)(recorded, data_root=data_root, trust=trust)
     for line in (*answer.details, answer.line):
         print(printable(line))
-    weak = answer.verdict is Verdict.not_comparable
-    tell(recorded.mlflow_runs, uri, TAGS[checking], answer.line, weak=weak)
+    weak = answer.verdict is ReproduceStatus.not_comparable
+    tag_runs(recorded.mlflow_runs, uri, TAGS[checking], answer.line, weak=weak)
     return answer.verdict
 
 
@@ -89,34 +89,34 @@ def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust
     from lenet_exp.amounts import number_of
     from lenet_exp.folders.find import find_sweep
     from lenet_exp.folders.job import Job
-    from lenet_exp.runs.answer import Answer, Verdict
-    from lenet_exp.runs.side_by_side import answers_side_by_side
-    from lenet_exp.tracking.delivery.reproduced import tell
+    from lenet_exp.runs.parallel import reproduce_in_parallel
+    from lenet_exp.runs.reproduce_result import ReproduceResult, ReproduceStatus
+    from lenet_exp.tracking.delivery.reproduced import tag_runs
     from lenet_exp.tracking.models.recorded import of_folder
 
     folder = find_sweep(which)
     jobs = list({job.run: job for job in folder.jobs()}.values())
     if not jobs:
         raise ConfigError(f"sweep={which}: it has no runs yet")
-    verdicts: list[Verdict] = []
+    verdicts: list[ReproduceStatus] = []
     told = True
 
-    def hear(job: Job, answer: Answer) -> None:
+    def hear(job: Job, answer: ReproduceResult) -> None:
         nonlocal told
         verdicts.append(answer.verdict)
         for line in (*answer.details, answer.line):
             print(printable(f"{job.name}: {line}"), flush=True)
         if told:  # an unavailable store causes only one warning
-            weak, runs = answer.verdict is Verdict.not_comparable, of_folder(job.folder, uri).mlflow_runs
-            told = tell(runs, uri, TAGS[checking], answer.line, weak=weak, say=log.debug)
+            weak, runs = answer.verdict is ReproduceStatus.not_comparable, of_folder(job.folder, uri).mlflow_runs
+            told = tag_runs(runs, uri, TAGS[checking], answer.line, weak=weak, say=log.debug)
 
     print(printable(f"sweep: {folder.path}"), flush=True)
-    answers_side_by_side(jobs, hear, checking=checking, uri=uri, data_root=data_root, trust=trust)
-    others = ((Verdict.differs, "different"), (Verdict.not_comparable, "not comparable"))
+    reproduce_in_parallel(jobs, hear, checking=checking, uri=uri, data_root=data_root, trust=trust)
+    others = ((ReproduceStatus.differs, "different"), (ReproduceStatus.not_comparable, "not comparable"))
     words = [f"; {words}: {n}" for verdict, words in others if (n := verdicts.count(verdict))]
-    same = f"{verdicts.count(Verdict.identical)} of {number_of(len(jobs), 'run')}"
+    same = f"{verdicts.count(ReproduceStatus.identical)} of {number_of(len(jobs), 'run')}"
     print(f"{same} {'consistent' if checking else 'identical bit for bit'}{''.join(words)}")
-    return next((verdict for verdict, _ in others if verdict in verdicts), Verdict.identical)
+    return next((verdict for verdict, _ in others if verdict in verdicts), ReproduceStatus.identical)
 
 
 def main() -> None:

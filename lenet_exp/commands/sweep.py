@@ -71,8 +71,8 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.target import log_unfinished
     from lenet_exp.reports.terminal.sweep_status import print_list, print_status, tell_secrets
-    from lenet_exp.sweeps.follow import allocation_words, driver_words, follow
-    from lenet_exp.sweeps.repair import repair, repair_all, repair_or_say
+    from lenet_exp.sweeps.follow import allocation_status, driver_status, follow
+    from lenet_exp.sweeps.repair import repair, repair_all, try_repair
     from lenet_exp.sweeps.stop import stop_sweep
     from lenet_exp.sweeps.stores import Stores
 
@@ -84,13 +84,13 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     sweep = find_sweep(str(values["sweep"]))
     stores = Stores(sweep.outputs)
     if action == "stop":
-        repair_or_say(sweep, stores)
+        try_repair(sweep, stores)
         return stop_sweep(sweep)
     if action == "watch":
         follow(sweep)
     repair(sweep, stores)
     print_status(sweep)
-    for words in filter(None, (driver_words(sweep) if sweep.owner() is None else "", allocation_words(sweep))):
+    for words in filter(None, (driver_status(sweep) if sweep.owner() is None else "", allocation_status(sweep))):
         print(words)
     return EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
 

@@ -47,16 +47,16 @@ def run(arguments: list[str]) -> int:
     if which is not None:
         sweep = find_sweep(which)
         sync = Sync(Stores(sweep.outputs, uri))
-        sync.sweeps([sweep])
+        sync.sync_sweeps([sweep])
     elif run is not None:
         folder = find_run(run)
         sync = Sync(Stores(folder.path.parent.parent, uri))
-        sync.know(all_sweeps(folder.path.parent.parent))
-        sync.runs([folder])
+        sync.learn_sweeps(all_sweeps(folder.path.parent.parent))
+        sync.sync_runs([folder])
     else:
         sync = Sync(Stores(outputs_dir(), uri))
-        sync.sweeps(all_sweeps(outputs_dir()))
-        sync.runs(all_runs(outputs_dir()))
+        sync.sync_sweeps(all_sweeps(outputs_dir()))
+        sync.sync_runs(all_runs(outputs_dir()))
     if sync.owned:
         print(f"left to the processes that live: {sync.owned}")
     print(f"delivered: {sync.delivered}")

@@ -18,7 +18,7 @@ from lenet_exp.errors import ConfigError
 AT_MOST = 100  # seeds of a confirmation that is suggested
 
 
-class Step(StrEnum):
+class NextStep(StrEnum):
     """A kind of next step."""
 
     watch = "watch"  # it is still running
@@ -43,7 +43,7 @@ class Advice:
         sweep: what the step is about; empty where that is not one sweep.
     """
 
-    step: Step
+    step: NextStep
     sweep: str = ""
     points: str = ""
 
@@ -52,39 +52,39 @@ def advice(comparison: Comparison) -> Advice | None:
     """The next step to learn more; None if there is none."""
     leader, design = comparison.leader, comparison.design or Design(0, 0)
     if design.running:
-        return Advice(Step.watch, design.sweep)
+        return Advice(NextStep.watch, design.sweep)
     verdict = verdict_of(comparison)
     if not verdict.complete:
-        return Advice(Step.finish, design.sweep)
+        return Advice(NextStep.finish, design.sweep)
     if leader is None or leader.diverged:
-        return Advice(Step.steady, design.sweep)
-    predict = Advice(Step.predict, design.sweep) if design.sweep and not comparison.scored else None
+        return Advice(NextStep.steady, design.sweep)
+    predict = Advice(NextStep.predict, design.sweep) if design.sweep and not comparison.scored else None
     if (tested := confirmation(comparison)) is not None:
         return predict if tested.confirmed else None
     for test in design.tests:
         if test.dataset == comparison.dataset:
-            confirmed = Step.scored if test.scored or comparison.scored else Step.confirmed
-            step = confirmed if test.confirmed else Step.not_confirmed
+            confirmed = NextStep.scored if test.scored or comparison.scored else NextStep.confirmed
+            step = confirmed if test.confirmed else NextStep.not_confirmed
             return Advice(step, test.sweep, f"{test.points:g}")
     if not verdict.held:
         return None
     if leader.n < 2:
-        return Advice(Step.seeds, design.sweep)
+        return Advice(NextStep.seeds, design.sweep)
     leads = [lead for _, lead, _ in verdict.held]
     best = comparison.searched.best if comparison.searched is not None else None
     if design.searched and design.sweep and (best is None or best.number):  # trial 0 is that baseline
-        return _confirming(comparison, Step.baseline, leads)
+        return _confirming(comparison, NextStep.baseline, leads)
     if verdict.open:
-        return _confirming(comparison, Step.confirm, verdict.open)
+        return _confirming(comparison, NextStep.confirm, verdict.open)
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # however much too large it is, it is there
         return predict
-    return _confirming(comparison, Step.confirm_winner, [nearest])
+    return _confirming(comparison, NextStep.confirm_winner, [nearest])
 
 
-def _confirming(comparison: Comparison, step: Step, leads: Sequence[Difference]) -> Advice | None:
+def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
     """With the difference that was seen, or a larger one that 100 seeds detect; None where nothing can be planned."""
-    searched = step is Step.baseline
+    searched = step is NextStep.baseline
     try:
         detects = (plan_against if searched else plan)(comparison, 1.0, AT_MOST).detects
     except ConfigError:

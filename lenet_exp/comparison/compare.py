@@ -8,11 +8,11 @@ from functools import cached_property
 
 from lenet_exp.comparison.design import Design, design_of
 from lenet_exp.comparison.effects import Effects, effects
-from lenet_exp.comparison.group import By, Group, grouped
+from lenet_exp.comparison.group import CompareBy, Group, grouped
 from lenet_exp.comparison.outliers import far_below
 from lenet_exp.comparison.pairs import Replicate
 from lenet_exp.comparison.runs import EXECUTION, RECIPE, ComparedRun, from_results
-from lenet_exp.comparison.searched import Searched, searched
+from lenet_exp.comparison.search_summary import SearchSummary, searched
 from lenet_exp.comparison.statistics import Difference, against_chosen, against_fixed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
@@ -45,7 +45,7 @@ class Comparison:
     leads: list[Difference | None]
     leader: Group | None = None
     design: Design | None = None
-    searched: Searched | None = None
+    searched: SearchSummary | None = None
 
     @property
     def not_excluded(self) -> list[Group]:
@@ -56,7 +56,7 @@ class Comparison:
         return [g for g in found if _is_left(g, self.design)]
 
     @property
-    def by(self) -> By:
+    def by(self) -> CompareBy:
         """Which epoch's accuracy is compared."""
         return self.groups[0].by
 
@@ -123,7 +123,7 @@ def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Compar
     return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 
-def with_search(comparisons: Sequence[Comparison], search: Searched | None) -> list[Comparison]:
+def with_search(comparisons: Sequence[Comparison], search: SearchSummary | None) -> list[Comparison]:
     """The comparisons of the runs of one sweep, with its search; of a grid as they are."""
     return [replace(c, searched=search.of(c.dataset) if search is not None else None) for c in comparisons]
 
@@ -131,7 +131,7 @@ def with_search(comparisons: Sequence[Comparison], search: Searched | None) -> l
 def compare_runs(
     runs: Sequence[ComparedRun],
     swept: Sequence[str] = (),
-    by: By = By.best,
+    by: CompareBy = CompareBy.best,
     design: Design | None = None,
 ) -> list[Comparison]:
     """Comparisons by data set, in the order in which the data sets come.
@@ -164,7 +164,7 @@ def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[Compa
 
 
 def _compare(
-    dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: By, design: Design | None
+    dataset: str, runs: Sequence[ComparedRun], swept: Sequence[str], by: CompareBy, design: Design | None
 ) -> Comparison:
     groups = _with_recipes(grouped(runs, by))
     stable = [g for g in groups if g.n and not g.diverged]

@@ -64,7 +64,7 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConfirmationPlan:
     """A confirmation that is still to be run.
 
     Attributes:
@@ -80,7 +80,7 @@ class Plan:
     detects: float | None
 
 
-def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Plan:
+def plan(comparison: Comparison, points: float, seeds: int | None = None) -> ConfirmationPlan:
     """A confirmation with as many fresh seeds as confirm a true lead of `points` (a fraction) over each other
     configuration with a probability of 80 %, or with so many seeds.
 
@@ -100,7 +100,7 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Pla
     return _planned(comparison, candidates, candidates[1:], points, seeds)
 
 
-def plan_against(comparison: Comparison, points: float, seeds: int | None = None) -> Plan:
+def plan_against(comparison: Comparison, points: float, seeds: int | None = None) -> ConfirmationPlan:
     """Plan a confirmation against one configuration without runs, which is assumed to spread as these do.
 
     Raises:
@@ -114,17 +114,17 @@ def plan_against(comparison: Comparison, points: float, seeds: int | None = None
 
 def _planned(
     comparison: Comparison, groups: list[Group], others: Sequence[Group | None], points: float, seeds: int | None
-) -> Plan:
+) -> ConfirmationPlan:
     asked, power = f"confirm={points * 100:g}", _power(groups[0], others, comparison.groups)
     if seeds is not None:
-        return Plan(groups, seeds, None if power is None else power.detects(seeds))
+        return ConfirmationPlan(groups, seeds, None if power is None else power.detects(seeds))
     if power is None:
         raise ConfigError(f"{asked}: {_no_spread(comparison)}")
     needed = power.seeds(points)
     if needed > MOST_SEEDS:
         smaller = ", ".join(f"{n} would detect {power.detects(n) * 100:.2f} points" for n in (20, 50, 100))
         raise ConfigError(f"{asked}: needs about {needed:,} seeds, more than the limit of {MOST_SEEDS:,}; {smaller}")
-    return Plan(groups, needed, points)
+    return ConfirmationPlan(groups, needed, points)
 
 
 def _no_spread(comparison: Comparison) -> str:

@@ -12,7 +12,7 @@ from lenet_exp.folders.results import JobResult
 
 
 @dataclass(frozen=True)
-class Test:
+class ConfirmationResult:
     """A sweep that has put another one's leader to the test on fresh seeds.
 
     Attributes:
@@ -59,7 +59,7 @@ class Design:
     left: frozenset[str] | None = None
     against: bool = False
     running: bool = False
-    tests: tuple[Test, ...] = ()
+    tests: tuple[ConfirmationResult, ...] = ()
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
@@ -82,7 +82,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
     )
 
 
-def together(designs: Sequence[Design]) -> Design | None:
+def combined_design(designs: Sequence[Design]) -> Design | None:
     """The design of sweeps that are compared as one; None for runs of no sweep."""
     if len(designs) < 2:
         return designs[0] if designs else None

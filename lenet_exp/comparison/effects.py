@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.pairs import NO_SPREAD, Draws, Means
+from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, GroupMeans
 from lenet_exp.comparison.pairs import means as group_means
 
 MANY = 8  # values of a number; more are put into ranges
@@ -174,8 +174,8 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
     mean = float(np.mean(everything)) if everything else math.nan
     levels = []
     with_runs = [g for g in groups if g.n]
-    draws = Draws.of([g.accuracy for g in with_runs])
-    alone = group_means(draws.values, draws)
+    table = AccuracyTable.of([g.accuracy for g in with_runs])
+    alone = group_means(table.values, table)
     for value, its in members.items():
         level = float(np.mean(means[value])) if means[value] else math.nan
         half = _half(alone, np.isin(list(map(id, with_runs)), list(map(id, its))))
@@ -184,7 +184,7 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
     return sorted(levels, key=lambda level: (math.isnan(level.mean), -level.mean))
 
 
-def _half(alone: Means, inside: NDArray[np.bool_]) -> float:
+def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
     """Half the 95 % interval of how far the mean of some groups is from the mean of all: Welch's, with Satterthwaite's
     degrees of freedom (Satterthwaite 1946, An approximate distribution of estimates of variance components)."""
     if not inside.any():

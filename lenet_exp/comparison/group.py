@@ -15,7 +15,7 @@ from lenet_exp.comparison.statistics import mean_interval
 from lenet_exp.folders.records import RESULTS, Outcome
 
 
-class By(StrEnum):
+class CompareBy(StrEnum):
     """Which epoch's validation accuracy is compared."""
 
     best = "best"
@@ -33,7 +33,7 @@ class Group:
 
     flags: dict[str, str]
     runs: list[ComparedRun]
-    by: By = By.best
+    by: CompareBy = CompareBy.best
     on_test: bool = False
 
     @cached_property
@@ -76,7 +76,7 @@ class Group:
     def _accuracy_of(self, run: ComparedRun) -> float | None:
         if self.on_test:
             return run.test_accuracy()
-        return run.last() if self.by is By.last else run.best_val_accuracy
+        return run.last() if self.by is CompareBy.last else run.best_val_accuracy
 
     @property
     def n(self) -> int:
@@ -129,7 +129,7 @@ class Group:
         return [run.curve() for run in self.finished]
 
 
-def grouped(runs: Sequence[ComparedRun], by: By = By.best) -> list[Group]:
+def grouped(runs: Sequence[ComparedRun], by: CompareBy = CompareBy.best) -> list[Group]:
     """The groups, best mean first; after them those of which a run diverged, the fewest of its runs first, and those of
     which no run finished."""
     found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}

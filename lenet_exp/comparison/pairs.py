@@ -20,7 +20,7 @@ NO_SPREAD = 1e-9  # accuracies are fractions; rounding leaves such a trace where
 
 
 @dataclass(frozen=True)
-class Draws:
+class AccuracyTable:
     """Accuracies of groups.
 
     Attributes:
@@ -33,8 +33,8 @@ class Draws:
     splits: NDArray[np.int64]
 
     @classmethod
-    def of(cls, groups: Sequence[Mapping[Replicate, float]]) -> Draws:
-        """Make draws from accuracies by replicate."""
+    def of(cls, groups: Sequence[Mapping[Replicate, float]]) -> AccuracyTable:
+        """Make table from accuracies by replicate."""
         column = {key: i for i, key in enumerate(sorted({key for group in groups for key in group}))}
         values = np.full((len(groups), len(column)), np.nan)
         for row, group in zip(values, groups, strict=True):
@@ -44,7 +44,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Means:
+class GroupMeans:
     """Means over replicates; each array (..., groups).
 
     Attributes:
@@ -90,7 +90,7 @@ class Pairs:
         return Pairs(*(getattr(self, f.name)[..., :n] for f in fields(self)))
 
 
-def means(values: Floats, draws: Draws) -> Means:
+def means(values: Floats, table: AccuracyTable) -> GroupMeans:
     """Means of rows of values, and their variances.
 
     Replicates of one split are independent, and so are those of which each has a split of its own. In a crossed design
@@ -107,15 +107,15 @@ def means(values: Floats, draws: Draws) -> Means:
         mean = np.where(known, values, 0.0).sum(axis=-1) / n
         off = np.where(known, values - mean[..., None], 0.0)
         cells = (off**2).sum(axis=-1) / (n * (n - 1))
-        if draws.splits.size == 0 or draws.splits.max() == 0:
-            return Means(mean, cells, n, n - 1)
-        by_seed, seeds = _clustered(off, known, draws.seeds, n)
-        by_split, splits = _clustered(off, known, draws.splits, n)
+        if table.splits.size == 0 or table.splits.max() == 0:
+            return GroupMeans(mean, cells, n, n - 1)
+        by_seed, seeds = _clustered(off, known, table.seeds, n)
+        by_split, splits = _clustered(off, known, table.splits, n)
         both = np.maximum(np.maximum(by_seed, by_split), by_seed + by_split - cells)
         crossed = (seeds > 1) & (splits > 1)
         variance = np.where(crossed, both, np.where(seeds > 1, by_seed, by_split))
         df = np.where(crossed, np.minimum(seeds, splits), np.maximum(seeds, splits)) - 1
-    return Means(mean, variance, n, df)
+    return GroupMeans(mean, variance, n, df)
 
 
 def _clustered(off: Floats, known: NDArray[np.bool_], codes: NDArray[np.int64], n: Floats) -> tuple[Floats, Floats]:
@@ -125,7 +125,7 @@ def _clustered(off: Floats, known: NDArray[np.bool_], codes: NDArray[np.int64], 
     return ((off @ belongs) ** 2).sum(axis=-1) * clusters / (clusters - 1) / n**2, clusters
 
 
-def pairs(draws: Draws) -> Pairs:
+def pairs(table: AccuracyTable) -> Pairs:
     """All pairs (0, 1), (0, 2), ..., (1, 2), ...: as `numpy.triu_indices(groups, 1)` orders them.
 
     Paired where the two have two replicates in common, and these are at least half of the smaller group; else by
@@ -134,21 +134,21 @@ def pairs(draws: Draws) -> Pairs:
     Behrens-Fisher problem); with fewer, those of the smaller group, which never promise too much (Mickey, Brown 1966,
     Bounds on the distribution functions of the Behrens-Fisher statistic).
     """
-    alone = means(draws.values, draws)
-    rows = [_row(draws, alone, i) for i in range(draws.values.shape[-2] - 1)]
+    alone = means(table.values, table)
+    rows = [_row(table, alone, i) for i in range(table.values.shape[-2] - 1)]
     return Pairs(*(np.concatenate(parts, axis=-1) for parts in zip(*rows, strict=True)))
 
 
-def first_against_others(draws: Draws) -> Pairs:
+def first_against_others(table: AccuracyTable) -> Pairs:
     """The first group against each other, in their order."""
-    return Pairs(*_row(draws, means(draws.values, draws), 0))
+    return Pairs(*_row(table, means(table.values, table), 0))
 
 
-def _row(draws: Draws, alone: Means, i: int) -> tuple[Any, ...]:
+def _row(table: AccuracyTable, alone: GroupMeans, i: int) -> tuple[Any, ...]:
     """One group against those after it: the fields of `Pairs`."""
     from scipy.special import stdtr  # a fifth of a second, which a sweep of single seeds need not pay
 
-    common = means(draws.values[..., i : i + 1, :] - draws.values[..., i + 1 :, :], draws)
+    common = means(table.values[..., i : i + 1, :] - table.values[..., i + 1 :, :], table)
     one, other = slice(i, i + 1), slice(i + 1, None)
     smaller = np.minimum(alone.n[..., one], alone.n[..., other])
     paired = (common.n >= 2) & (2 * common.n >= smaller)

@@ -91,7 +91,7 @@ def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[t
     return [*own, pooled]
 
 
-def seeds_to_tell(groups: int) -> int:
+def seeds_to_detect_large(groups: int) -> int:
     """How many seeds would tell one of so many groups from another that is 3 spreads away, with a power of 80 %."""
     level = LEVEL / comb(groups, 2)
     return bisect_left(range(MOST_SEEDS), POWER, key=lambda n: power(n, LARGE, level))

@@ -78,7 +78,7 @@ class ComparedRun:
         return self.seed, self.split
 
 
-def split_seed_off(shown: dict[str, str]) -> tuple[dict[str, str], int]:
+def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
     """The flags of a run as `ComparedRun` has them, and the seed."""
     known = shown | {flag: value for flag, value in _neutral().items() if flag not in shown}
     return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT}, int(shown["seed"])
@@ -98,7 +98,7 @@ def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
 def _from_result(result: JobResult) -> ComparedRun:
     record = result.record
     config = record.config if record is not None else _acting(result.job.config)
-    flags, seed = split_seed_off(params(config))
+    flags, seed = flags_and_seed(params(config))
     folder = result.job.folder  # now: it depends on the outputs folder
 
     def curve() -> list[float]:
@@ -125,7 +125,7 @@ def _from_result(result: JobResult) -> ComparedRun:
 
 def configuration(config: Config) -> dict[str, str]:
     """The flags of a job that make it another configuration: those of a comparison, without seeds and execution."""
-    flags, _ = split_seed_off(params(_acting(config)))
+    flags, _ = flags_and_seed(params(_acting(config)))
     return {flag: value for flag, value in flags.items() if flag not in EXECUTION | {"split_seed"}}
 
 

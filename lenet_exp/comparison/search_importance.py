@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lenet_exp.comparison.effects import number
-from lenet_exp.comparison.searched import ABSENT, Searched, SearchedFlag, SearchedTrial
+from lenet_exp.comparison.search_summary import ABSENT, SearchedFlag, SearchedTrial, SearchSummary
 from lenet_exp.folders.records import Outcome
 
 FEWEST = 10  # trials
 BEST = 0.2  # of them that are held against all
 
 
-def search_importance(searched: Searched) -> dict[str, float]:
+def search_importance(searched: SearchSummary) -> dict[str, float]:
     """The importance of each searched flag that all trials have: from 0 to 1, sum 1, the highest first. Empty if too
     few trials have ended, or without Optuna.
 
@@ -42,7 +42,7 @@ def search_importance(searched: Searched) -> dict[str, float]:
     return {name: float(share) for name, share in shares.items() if not math.isnan(share)}
 
 
-def _rank(searched: Searched, trial: SearchedTrial) -> tuple[int, int, float]:
+def _rank(searched: SearchSummary, trial: SearchedTrial) -> tuple[int, int, float]:
     """The higher, the better."""
     if trial.outcome is Outcome.finished:
         return 2, 0, searched.better(trial.value)

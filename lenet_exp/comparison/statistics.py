@@ -10,7 +10,7 @@ from math import comb
 import numpy as np
 
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
-from lenet_exp.comparison.pairs import NO_SPREAD, Draws, Pairs, Replicate, first_against_others, means, pairs
+from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
 
 MOST_GROUPS = 200  # of which all pairs are made; their number grows with the square
 
@@ -53,8 +53,8 @@ Accuracies = Mapping[Replicate, float]
 
 def mean_interval(values: Accuracies) -> tuple[float, float]:
     """95 % confidence interval of the mean (Student's t); NaN where there is one value."""
-    draws = Draws.of([values])
-    found = means(draws.values, draws)
+    table = AccuracyTable.of([values])
+    found = means(table.values, table)
     mean, error, df = float(found.mean[0]), math.sqrt(found.variance[0]), float(found.df[0])
     if not df >= 1:
         return math.nan, math.nan
@@ -69,7 +69,7 @@ def mean_interval(values: Accuracies) -> tuple[float, float]:
 def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
     """The leader against each other group, where the same accuracies chose it: the one with the best mean.
 
-    Any pair could have become leader and other, so all k(k-1)/2 pairs count: `told_apart`. What holds (simulated:
+    Any pair could have become leader and other, so all k(k-1)/2 pairs count: `significant_pairs`. What holds (simulated:
     `benchmarks/verdicts.py`): in at most 5 % of comparisons is the leader called ahead of any group that is as good;
     and in at least 95 % all intervals together hold the true differences. The intervals are Bonferroni's over all
     pairs; where the words say ahead, what they know is added, and an end beyond 0 becomes 0.
@@ -77,16 +77,16 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
     Of more than 200 groups only the leader's pairs are made, each held against Bonferroni's level over all pairs: none
     differs that would not by Shaffer's method.
     """
-    draws = Draws.of([leader, *others])
+    table = AccuracyTable.of([leader, *others])
     k = len(others) + 1
     if k == 1:
         return []
     if k > MOST_GROUPS:
-        found = first_against_others(draws)
-        differs, level = leads_apart(found.p, found.points, k)
+        found = first_against_others(table)
+        differs, level = significant_leads(found.p, found.points, k)
     else:
-        found = pairs(draws)
-        differs, level = told_apart(found.p, found.points, np.array(0), k)
+        found = pairs(table)
+        differs, level = significant_pairs(found.p, found.points, np.array(0), k)
     return _differences(found.first(k - 1), differs[: k - 1], level[: k - 1], comb(k, 2))
 
 
@@ -98,12 +98,12 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
     """
     if not others:
         return []
-    found = first_against_others(Draws.of([leader, *others]))
+    found = first_against_others(AccuracyTable.of([leader, *others]))
     differs, level = step_down(found.p, holm_levels(len(others)))
     return _differences(found, differs, np.full(len(others), level), len(others))
 
 
-def told_apart(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tuple[Bools, Floats]:
+def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tuple[Bools, Floats]:
     """Which pairs of groups count as different, and the level that each is held against.
 
     Two rules, each of which keeps the error rate, and both together do:
@@ -122,7 +122,7 @@ def told_apart(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tu
     return _or_wins(differs, level, p, np.where(leads, points, -points), involved)
 
 
-def leads_apart(p: Floats, points: Floats, groups: int) -> tuple[Bools, Floats]:
+def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Floats]:
     """Test the leader's pairs alone, with Bonferroni's level over all pairs instead of Shaffer's.
 
     Args:

@@ -47,7 +47,7 @@ class Verdict:
         """Whether there are several seeds to judge any difference by."""
         return any(lead.n > 1 for _, lead, _ in self.held)
 
-    def those(self, relation: Relation) -> list[Group]:
+    def related(self, relation: Relation) -> list[Group]:
         """The configurations to which it stands so."""
         return [group for group, _, its in self.held if its is relation]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lenet_exp.comparison.compare import SPLIT, Comparison
-from lenet_exp.comparison.confirm import Plan, plan, plan_against
+from lenet_exp.comparison.confirm import ConfirmationPlan, plan, plan_against
 from lenet_exp.comparison.runs import configuration
-from lenet_exp.confirmation.against import beside
+from lenet_exp.confirmation.baseline import leader_and_baseline
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.find import find_sweep
@@ -30,7 +30,7 @@ class ConfirmationRequest:
     Attributes:
         points: the difference worth finding, in percentage points.
         seeds: how many fresh ones; None: as many as tell it.
-        against: a baseline that takes the place of what the sweep could not exclude, as of `against.beside`.
+        against: a baseline that takes the place of what the sweep could not exclude, as of `against.leader_and_baseline`.
         uri: the store, where the sweep's own needs a password.
     """
 
@@ -41,7 +41,7 @@ class ConfirmationRequest:
 
 
 @dataclass(frozen=True)
-class Confirming:
+class PlannedConfirmation:
     """A confirmation that can be started.
 
     Attributes:
@@ -51,7 +51,7 @@ class Confirming:
         configurations: the frozen flags of each one that is trained.
     """
 
-    plan: Plan
+    plan: ConfirmationPlan
     arguments: list[str]
     before: list[SweepFolder]
     configurations: frozenset[Flags]
@@ -79,7 +79,7 @@ def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
     return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
 
 
-def confirming(sweep: SweepFolder, comparison: Comparison, request: ConfirmationRequest) -> Confirming:
+def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: ConfirmationRequest) -> PlannedConfirmation:
     """The confirmation of one data set's leader in a sweep; the same as long as it has not ended.
 
     Raises:
@@ -98,14 +98,14 @@ def confirming(sweep: SweepFolder, comparison: Comparison, request: Confirmation
     config_dir = config_dir_of(sweep.started())
     columns, configs = _columns(chosen), [job.config for job in chosen]
     if request.against is not None:
-        sides = beside(chosen[0], request.against, Path(config_dir[-1]) if config_dir else None)
+        sides = leader_and_baseline(chosen[0], request.against, Path(config_dir[-1]) if config_dir else None)
         columns = _columns([replace(chosen[0], overrides=sides.fixed)])
         columns |= {f"{flag}=": list(values) for flag, values in sides.differing.items()}
         configs.append(sides.baseline)
         own.append("sweep.against=true")
     arguments = [*config_dir, "-m", *_overrides(columns, seeds, with_splits, request.uri)]
     trained = frozenset(frozenset(configuration(config).items()) for config in configs)
-    return Confirming(wanted, [*arguments, *own], ended, trained)
+    return PlannedConfirmation(wanted, [*arguments, *own], ended, trained)
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:

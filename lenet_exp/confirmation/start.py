@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.confirmation.command import (
     ConfirmationRequest,
-    Confirming,
+    PlannedConfirmation,
     confirmations,
     confirmed_sweep,
-    confirming,
+    plan_confirmation,
 )
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.results import JobResult, job_results
@@ -24,10 +24,10 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import cpu_count
 from lenet_exp.reports.phrases import verdict
 from lenet_exp.stopping import run_child
-from lenet_exp.sweeps.confirms import configurations, lies_here
+from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 
 if TYPE_CHECKING:
-    from lenet_exp.searches.plan import Planned  # it needs Optuna
+    from lenet_exp.searches.plan import PlannedSearch  # it needs Optuna
 
 LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
 
@@ -45,7 +45,7 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
     """
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)
-    if run and not lies_here(sweep):  # its jobs may name classes of somebody else
+    if run and not is_in_own_outputs(sweep):  # its jobs may name classes of somebody else
         raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
     comparisons = compare_sweep(sweep, results)
     planned = [_planned(sweep, c, results, request, where) for c in comparisons]
@@ -54,7 +54,7 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
     return max((_train(line) for _, line in planned if line is not None and run), default=0)
 
 
-def confirm_search(planned: Planned, where: Sequence[str] = ()) -> int:
+def confirm_search(planned: PlannedSearch, where: Sequence[str] = ()) -> int:
     """Confirms the best of a search that has come to its end, where that was asked for; the exit status.
 
     Args:
@@ -75,10 +75,10 @@ def _planned(
     results: list[JobResult],
     request: ConfirmationRequest,
     where: Sequence[str],
-) -> tuple[list[str], Confirming | None]:
+) -> tuple[list[str], PlannedConfirmation | None]:
     """Lines that say what it takes and what to type; no confirmation where this test has ended: its answer stands."""
     lines = []
-    line = confirming(sweep, comparison, request)
+    line = plan_confirmation(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):
         its = done.started()
         same = f"{its.points:g}" == f"{request.points:g}" and configurations(done) == line.configurations
@@ -104,12 +104,12 @@ def _planned(
         minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
         time = "a minute" if minutes == 1 else f"{minutes} minutes"
         lines.append(f"{runs} runs, about {time} if {cpu_count()} train side by side")
-    prefix = "" if lies_here(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
+    prefix = "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
     lines.append(f"  {prefix}{line.line}")
     return lines, line
 
 
-def _train(line: Confirming) -> int:
+def _train(line: PlannedConfirmation) -> int:
     """As if it had been typed; whoever stops this process stops that one with it."""
     sys.stdout.flush()
     return run_child([sys.executable, "-P", "-m", "lenet_exp", "train", *line.arguments])

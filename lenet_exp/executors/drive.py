@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from lenet_exp.executors.executor import Executor
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.job import Job
 from lenet_exp.stopping import graceful, on_forced_exit, stop_signal
 
@@ -20,7 +20,7 @@ def drive(
     jobs: Iterable[Job | None],
     *,
     max_failures: int | None,
-    on_done: Callable[[Done], bool | None],
+    on_done: Callable[[JobEnd], bool | None],
 ) -> None:
     """Runs the jobs. They are asked for one at a time, when a place is free, so they may be made as it goes.
 

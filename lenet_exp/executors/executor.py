@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from lenet_exp.data.images import SharedDataset
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.job import Job
 
 
@@ -26,7 +26,7 @@ class Executor(Protocol):
     def submit(self, job: Job) -> None:
         """Queues a job."""
 
-    def next_done(self, timeout: float) -> Done | None:
+    def next_done(self, timeout: float) -> JobEnd | None:
         """Waits for the next job to end, and names it by its number; None after `timeout` seconds, or where nothing
         is left to wait for."""
 
@@ -42,7 +42,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
-class Report:
+class EpochReport:
     """An epoch of a job in training, as its process tells it to that of the sweep.
 
     Attributes:
@@ -57,11 +57,11 @@ class Report:
     val_loss: float
 
 
-Ask = Callable[[Report], bool | None]
+Ask = Callable[[EpochReport], bool | None]
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteWork:
     """The part of the work that a process on another machine needs besides the sweep's folder; JSON.
 
     Attributes:
@@ -76,7 +76,7 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkSpec:
     """The facts about coming jobs that an executor needs.
 
     Attributes:
@@ -99,4 +99,4 @@ class Work:
     jobs: int | None
     output: Path
     answer: Ask | None = None
-    elsewhere: Elsewhere | None = None
+    remote: RemoteWork | None = None

@@ -24,8 +24,8 @@ from lenet_exp.data.images import SharedDataset
 from lenet_exp.data.shared_memory import from_shared_memory
 from lenet_exp.data.shared_on_machine import shared_on_machine
 from lenet_exp.errors import ConfigError
-from lenet_exp.executors.executor import Work
-from lenet_exp.executors.local.pool import Done, Pool
+from lenet_exp.executors.executor import WorkSpec
+from lenet_exp.executors.local.pool import JobEnd, Pool
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
 from lenet_exp.training.native.library import kernels
@@ -41,8 +41,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Carried:
-    """A `Work` as it goes to other machines: its data sets as arrays.
+class PortableWork:
+    """A `WorkSpec` as it goes to other machines: its data sets as arrays.
 
     Attributes:
         asks: whether jobs ask questions.
@@ -59,7 +59,7 @@ class Carried:
 
 
 @dataclass(frozen=True)
-class Described:
+class PlaceInfo:
     """A place, as it sees itself and the outputs folder.
 
     Attributes:
@@ -78,10 +78,10 @@ class Described:
     data: str = ""
 
 
-def carried(work: Work, probe: tuple[Path, str], time_limit: float | None) -> Carried:
+def portable_work(work: WorkSpec, probe: tuple[Path, str], time_limit: float | None) -> PortableWork:
     """For other machines."""
     sets = [(s, from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy()) for s in work.sets]
-    return Carried(
+    return PortableWork(
         task=work.task,
         prepare=work.prepare,
         sets=sets,
@@ -92,7 +92,7 @@ def carried(work: Work, probe: tuple[Path, str], time_limit: float | None) -> Ca
     )
 
 
-def check_place(place: Described, folder: Path) -> None:
+def check_place(place: PlaceInfo, folder: Path) -> None:
     """Raises:
     ConfigError: a place can't do what this machine would.
     """
@@ -113,29 +113,29 @@ def check_place(place: Described, folder: Path) -> None:
 
 
 class Host:
-    """One at a time: `start` a job, and `go_on` with the answer to each question, until it is `Done`."""
+    """One at a time: `start` a job, and `answer` with the answer to each question, until it is `JobEnd`."""
 
-    def __init__(self, work: Carried) -> None:
+    def __init__(self, work: PortableWork) -> None:
         self._work = work
         self._pool: Pool | None = None
-        self._said: queue.SimpleQueue[Question | Done | None] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Question | JobEnd | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._stopping = False
 
-    def describe(self) -> Described:
+    def describe(self) -> PlaceInfo:
         """Describe this process before its first job; builds the native engine if jobs need it."""
         built = kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
         lacks = built if isinstance(built, str) else ""
-        return Described(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
+        return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
 
-    def start(self, job: Job) -> Question | Done | None:
+    def start(self, job: Job) -> Question | JobEnd | None:
         """Runs a job until it asks or ends; None: it was stopped before the job began."""
         if self._pool is None:
             self._pool = self._new_pool()
         threading.Thread(target=self._run, args=(self._pool, job), daemon=True).start()
         return self._said.get()
 
-    def go_on(self, answer: Any) -> Question | Done | None:
+    def answer(self, answer: Any) -> Question | JobEnd | None:
         """The job asked, and this is the answer."""
         self._answers.put(answer)
         return self._said.get()

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from lenet_exp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lenet_exp.executors.executor import Executor, Work
+    from lenet_exp.executors.executor import Executor, WorkSpec
 
 
 class ExecutorLauncher(Launcher):
@@ -37,7 +37,7 @@ class ExecutorLauncher(Launcher):
         self.max_failures = 1 if fail_fast else max_failures
 
     @abstractmethod
-    def executor(self, work: Work) -> Executor:
+    def executor(self, work: WorkSpec) -> Executor:
         """A new executor.
 
         Raises:

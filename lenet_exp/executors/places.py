@@ -1,7 +1,7 @@
 """Which job goes to which place of a cluster, and what follows when a place is lost.
 
 A function of the events alone: it reads no clock and no file and knows no cluster, so that every order of events can be
-tried (tests/sweeps/test_schedules.py). An executor tells it what it hears and does what it is told in return. What
+tried (tests/sweeps/test_schedules.py). An executor tells it what it is_current and does what it is told in return. What
 comes late, twice, or from a place that was given up changes nothing.
 """
 
@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from lenet_exp.errors import UserError
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.job import Job
 
 MOST_UNREADY = 5  # places in a row that were lost before they were ready
@@ -21,14 +21,14 @@ log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
-class Open:
+class OpenPlace:
     """A new place has to be made; it is known by this number from now on."""
 
     place: int
 
 
 @dataclass(frozen=True)
-class Start:
+class StartJob:
     """A job has to begin at a place that is ready; `turn` tells this try from all others."""
 
     place: int
@@ -37,27 +37,27 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Stop:
+class StopJob:
     """The job at a place has to be asked to come to its end."""
 
     place: int
 
 
 @dataclass(frozen=True)
-class Close:
+class ClosePlace:
     """A place has to be let go of, whatever it does; nothing that it says counts any more."""
 
     place: int
 
 
 @dataclass(frozen=True)
-class Tell:
+class ReportEnd:
     """The sweep has to hear how a job ended."""
 
-    done: Done
+    done: JobEnd
 
 
-Command = Open | Start | Stop | Close | Tell
+Command = OpenPlace | StartJob | StopJob | ClosePlace | ReportEnd
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Places:
         """How many jobs have none."""
         return len(self._waiting)
 
-    def hears(self, place: int, turn: int) -> bool:
+    def is_current(self, place: int, turn: int) -> bool:
         """Whether what a place says of this turn counts: a question of it is to be answered."""
         return place in self._places and self._places[place].turn == turn
 
@@ -119,16 +119,16 @@ class Places:
             if self._waiting and place.ready and place.job is None:
                 self._turns += 1
                 place.turn, place.job = self._turns, self._waiting.popleft()
-                commands.append(Start(number, place.turn, place.job))
+                commands.append(StartJob(number, place.turn, place.job))
         if self._unready >= MOST_UNREADY:
             if self._waiting and not self._places:
-                raise self.hopeless(f"{self._unready} in a row were lost before they were ready: {self._why}")
+                raise self.no_place_error(f"{self._unready} in a row were lost before they were ready: {self._why}")
             return commands
         coming = sum(not place.ready for place in self._places.values())
         for _ in range(min(len(self._waiting) - coming, room - len(self._places))):
             self._opened += 1
             self._places[self._opened] = _Place()
-            commands.append(Open(self._opened))
+            commands.append(OpenPlace(self._opened))
         return commands
 
     def ready(self, place: int) -> None:
@@ -137,7 +137,7 @@ class Places:
             self._places[place].ready = True
             self._unready = 0
 
-    def ended(self, place: int, turn: int, done: Done | None) -> list[Command]:
+    def ended(self, place: int, turn: int, done: JobEnd | None) -> list[Command]:
         """A job came to its end; None: it was stopped before it began, and stays as it was."""
         found = self._places.get(place)
         if found is None or found.job is None or found.turn != turn:
@@ -149,7 +149,7 @@ class Places:
             return [*closed, *self._again(job, "it was stopped before it began", counts=False)]
         if done.lost is not None and not done.over_limit:
             return [*closed, *self._again(job, done.lost)]
-        return [*closed, Tell(done)]
+        return [*closed, ReportEnd(done)]
 
     def job(self, place: int) -> Job | None:
         """The one that a place runs."""
@@ -180,7 +180,7 @@ class Places:
             return []
         self._stopping = True
         self._waiting.clear()
-        return [self._close(n) if place.job is None else Stop(n) for n, place in list(self._places.items())]
+        return [self._close(n) if place.job is None else StopJob(n) for n, place in list(self._places.items())]
 
     def close(self) -> list[Command]:
         """Lets go of all places, whatever they do."""
@@ -194,15 +194,15 @@ class Places:
             return []
         self._tries[job.number] += counts
         if self._tries[job.number] > self._retries:
-            return [Tell(Done(job.number, lost=why))]
+            return [ReportEnd(JobEnd(job.number, lost=why))]
         log.debug("job %d: %s; it goes on elsewhere", job.number, why)
         self._waiting.appendleft(job)
         return []
 
-    def hopeless(self, why: str) -> UserError:
+    def no_place_error(self, why: str) -> UserError:
         """The error that ends the sweep because further places would fail, too."""
         return UserError(f"{self._name}: no place could be made ({why})")
 
-    def _close(self, place: int) -> Close:
+    def _close(self, place: int) -> ClosePlace:
         del self._places[place]
-        return Close(place)
+        return ClosePlace(place)

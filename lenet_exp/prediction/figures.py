@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lenet_exp.files import Json, write_output_file
-from lenet_exp.prediction.pictures import Answer
+from lenet_exp.prediction.pictures import Classification
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.score import Score
@@ -39,7 +39,7 @@ def score_table(score: Score) -> Rows:
     return [*rows, row("all", total, [sum(column) for column in zip(*matrix, strict=True)])]
 
 
-def pictures_table(answers: list[Answer], names: list[str]) -> Rows:
+def pictures_table(answers: list[Classification], names: list[str]) -> Rows:
     """One row a drawing: its picture, which of how many there, class, how it was taken, each class's probability."""
     return [
         {

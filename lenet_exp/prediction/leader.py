@@ -22,11 +22,11 @@ from lenet_exp.folders.records import Outcome, Record, TestResult
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.prediction.answer import check_places, prepare_device, print_score, score_and_log, times
 from lenet_exp.prediction.figures import write_output
+from lenet_exp.prediction.predict import check_places, prepare_device, print_score, score_and_log, times
 from lenet_exp.reports.terminal.leaderboard import behind, on_test
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
-from lenet_exp.tracking.models.prediction import Logged, SweepTest, log_sweep_test, or_warned
+from lenet_exp.tracking.models.prediction import LoggedTest, SweepTestResult, log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.tracking.sweeps.report import report_sweep
 from lenet_exp.training.score import Score
@@ -57,10 +57,10 @@ class _Side:
 
 
 @dataclass(frozen=True)
-class _Tested:
+class _ScoredRun:
     record: Record
     score: Score
-    logged: Logged | None
+    logged: LoggedTest | None
 
     def row(self, sweep: str, name: str) -> dict[str, Json]:
         return {
@@ -79,11 +79,11 @@ class _Tested:
 
 
 @dataclass(frozen=True)
-class _Result:
+class _TestResult:
     """The test result of a configuration."""
 
     side: _Side
-    tested: list[_Tested]
+    tested: list[_ScoredRun]
 
     @property
     def mean(self) -> float:
@@ -124,12 +124,12 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     device = prepare_device(config)
     if config.configurations is ScoredConfigurations.all:
         log.warning("configurations=all: choosing a configuration by these test accuracies spends the test set")
-    results: list[_Result] = []
+    results: list[_TestResult] = []
     for side in _sides(config, only_its_dataset):
         print(printable(_heading(side)), flush=True)
         if side.leads and (missing := sum(group.missing for group in side.comparison.groups)):
             log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
-        results.append(_Result(side, _score(config, side, device, only_its_dataset)))
+        results.append(_TestResult(side, _score(config, side, device, only_its_dataset)))
     for side in (result.side for result in results if len(results) > 1 and result.side.comparison.tested):
         print(printable(f"{side.name}: test accuracy {on_test(side.comparison, side.position)}"))
     _log(config, results)
@@ -139,11 +139,11 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     return results[0].mean
 
 
-def _log(config: PredictConfig, results: Sequence[_Result]) -> None:
+def _log(config: PredictConfig, results: Sequence[_TestResult]) -> None:
     """To the sweep's own run: numbers where they are of one leader, and the report, which has test results now."""
     first, sweep = results[0], results[0].side.sweep
     alone = sum(result.side.leads for result in results) == 1
-    of = SweepTest(first.side.name, first.mean, first.sd) if alone else None
+    of = SweepTestResult(first.side.name, first.mean, first.sd) if alone else None
     logged = log_sweep_test(sweep, config.tracking.uri, of, [r.as_json() for r in results])
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
@@ -175,7 +175,7 @@ def _heading(side: _Side) -> str:
     return f"sweep {side.sweep.id}: {side.name}: {how}: {reached}"
 
 
-def _score(config: PredictConfig, side: _Side, device: torch.device, only_its_dataset: bool) -> list[_Tested]:
+def _score(config: PredictConfig, side: _Side, device: torch.device, only_its_dataset: bool) -> list[_ScoredRun]:
     """Its runs on the test set, each printed, logged and kept in its folder."""
     tested = []
     for folder, record in side.runs:
@@ -184,7 +184,7 @@ def _score(config: PredictConfig, side: _Side, device: torch.device, only_its_da
         score, _, logged = score_and_log(own, device, model)
         if len(side.runs) == 1:
             print_score(model, own, score)
-        tested.append(_Tested(record, score, logged))
+        tested.append(_ScoredRun(record, score, logged))
         kept = TestResult(accuracy=score.accuracy, data_digest=score.data_digest, weights_digest=record.weights_digest)
         try:
             folder.save_test_result(kept)
@@ -254,7 +254,7 @@ def _model(config: PredictConfig, folder: RunFolder, record: Record) -> TrainedM
     return load_folder(folder, record, store_uri(config.tracking.uri), config.trust)
 
 
-def _line(tested: _Tested, with_split: bool) -> str:
+def _line(tested: _ScoredRun, with_split: bool) -> str:
     config, logged = tested.record.config, tested.logged
     which = f"seed {config.seed}" + (f", split {config.split_seed}" if with_split else "")
     validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f} %"

@@ -19,7 +19,7 @@ from lenet_exp.files import user_path
 from lenet_exp.prediction.frame import FRAME, cropped, frame_of, place
 from lenet_exp.prediction.paper import find_ink
 from lenet_exp.prediction.parts import find_drawings
-from lenet_exp.prediction.ruling import without_lines
+from lenet_exp.prediction.ruled_lines import without_lines
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
 LONGEST, SHORTEST = 640, 320  # longest side on which drawings are looked for; smaller pictures are enlarged
@@ -52,7 +52,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Classification:
     """What the network says of a picture: the class, and the probability of each."""
 
     picture: Picture
@@ -114,12 +114,12 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     ]
 
 
-def classify(network: nn.Module, pictures: list[Picture]) -> list[Answer]:
+def classify(network: nn.Module, pictures: list[Picture]) -> list[Classification]:
     """What a network says of pictures; it is left in eval mode."""
     images = normalize(torch.stack([p.frame for p in pictures]), 255)
     with torch.inference_mode():
         probabilities = network.eval()(images).softmax(1)
-    return [Answer(p, int(row.argmax()), row.tolist()) for p, row in zip(pictures, probabilities, strict=True)]
+    return [Classification(p, int(row.argmax()), row.tolist()) for p, row in zip(pictures, probabilities, strict=True)]
 
 
 def _read(path: Path) -> Image.Image:

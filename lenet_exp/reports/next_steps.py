@@ -6,9 +6,9 @@ import math
 import shlex
 
 from lenet_exp.amounts import number_of
-from lenet_exp.comparison.advice import Advice, Step, advice
+from lenet_exp.comparison.advice import Advice, NextStep, advice
 from lenet_exp.comparison.compare import Comparison
-from lenet_exp.comparison.group import By, Group
+from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.reports.phrases import percent
 
 FRESH = 5  # seeds that a first comparison takes
@@ -26,17 +26,17 @@ def next_step(comparison: Comparison) -> str | None:
     further = f"the same line with seeds={FRESH} gives further seeds to all that may be the best"
     test_images = f"what it gets right of the test images{how}"
     return {
-        Step.watch: f"it is still running{how}",
-        Step.finish: "the same line again trains what is missing",
-        Step.steady: "a smaller optimizer.lr or training.clip_norm=1 may keep them from diverging",
-        Step.seeds: further if searched else several,
-        Step.baseline: f"whether it is better than what the line trains without what it searched{how}",
-        Step.confirm: f"confirm the lead on new seeds{how}",
-        Step.confirm_winner: f"the winner's lead is biased upwards; confirm it on new seeds{how}",
-        Step.predict: test_images,
-        Step.confirmed: f"it was confirmed on new seeds; {test_images}",
-        Step.scored: f"the leader was confirmed on new seeds and has a test result{how}",
-        Step.not_confirmed: f"not confirmed on new seeds to be better by {found.points} points{how}",
+        NextStep.watch: f"it is still running{how}",
+        NextStep.finish: "the same line again trains what is missing",
+        NextStep.steady: "a smaller optimizer.lr or training.clip_norm=1 may keep them from diverging",
+        NextStep.seeds: further if searched else several,
+        NextStep.baseline: f"whether it is better than what the line trains without what it searched{how}",
+        NextStep.confirm: f"confirm the lead on new seeds{how}",
+        NextStep.confirm_winner: f"the winner's lead is biased upwards; confirm it on new seeds{how}",
+        NextStep.predict: test_images,
+        NextStep.confirmed: f"it was confirmed on new seeds; {test_images}",
+        NextStep.scored: f"the leader was confirmed on new seeds and has a test result{how}",
+        NextStep.not_confirmed: f"not confirmed on new seeds to be better by {found.points} points{how}",
     }[found.step]
 
 
@@ -49,11 +49,11 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
     found = advice(comparison)
     if found is None or command is None:
         return None
-    if found.step is Step.finish:
+    if found.step is NextStep.finish:
         return command
-    if found.step is Step.steady:
+    if found.step is NextStep.steady:
         return None if "training.clip_norm=" in command else _with(command, "training.clip_norm=1")
-    if found.step is Step.seeds:
+    if found.step is NextStep.seeds:
         searched = comparison.design is not None and comparison.design.searched
         return _with(command, f"seeds={FRESH}" if searched else f"seed={_fresh_seeds(comparison)}")
     return _typed(found) or None
@@ -65,7 +65,7 @@ def notes(comparison: Comparison) -> list[str]:
     if leader is None or len(comparison.groups) < 2:
         return []
     found = [_luck(leader)]
-    if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is By.best:
+    if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is CompareBy.best:
         found.append(
             "they differ in num_epoch, and the best of more epochs is higher by luck alone; by=last compares the last"
         )
@@ -76,14 +76,14 @@ def _typed(found: Advice) -> str:
     """The command that does it; empty where that is the one that made the runs, or it is about no one sweep."""
     confirm = f"lenet-compare sweep={found.sweep} confirm={found.points}"
     commands = {
-        Step.watch: f"lenet-sweep watch sweep={found.sweep}",
-        Step.baseline: f"{confirm} against=baseline",
-        Step.confirm: confirm,
-        Step.confirm_winner: confirm,
-        Step.predict: f"lenet-predict sweep={found.sweep}",
-        Step.confirmed: f"lenet-predict sweep={found.sweep}",
-        Step.scored: f"lenet-compare sweep={found.sweep}",
-        Step.not_confirmed: f"lenet-compare sweep={found.sweep}",
+        NextStep.watch: f"lenet-sweep watch sweep={found.sweep}",
+        NextStep.baseline: f"{confirm} against=baseline",
+        NextStep.confirm: confirm,
+        NextStep.confirm_winner: confirm,
+        NextStep.predict: f"lenet-predict sweep={found.sweep}",
+        NextStep.confirmed: f"lenet-predict sweep={found.sweep}",
+        NextStep.scored: f"lenet-compare sweep={found.sweep}",
+        NextStep.not_confirmed: f"lenet-compare sweep={found.sweep}",
     }
     return commands.get(found.step, "") if found.sweep else ""
 

@@ -11,7 +11,7 @@ from lenet_exp.comparison.confirm import Confirmation, confirmation
 from lenet_exp.comparison.design import Design
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import Replicate
-from lenet_exp.comparison.power import LARGE, MOST_SEEDS, Power, seeds_to_tell, too_few
+from lenet_exp.comparison.power import LARGE, MOST_SEEDS, Power, seeds_to_detect_large, too_few
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.folders.records import Outcome
@@ -141,7 +141,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
     beaten = [lead for _, lead, _ in found.held if lead.ahead]
     if found.wins:
         return f"{name} wins: {reached}, ahead of {_all(comparison, len(beaten))}."
-    single = any(g.mean > leader.mean for g in found.those(Relation.single))
+    single = any(g.mean > leader.mean for g in found.related(Relation.single))
     among = " of those with several seeds" if single else ""
     first = f"{name} is first{among}{' with' if found.complete else ' so far:'} {reached}"
     if beaten:
@@ -153,20 +153,20 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
 def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
     """About those that the leader is not ahead of."""
     clauses = []
-    if alike := found.those(Relation.alike):
+    if alike := found.related(Relation.alike):
         clauses.append(f"it can't be told apart from {_names(comparison, alike)}")
         judged = 1 + sum(lead.n > 1 for _, lead, _ in found.held)
         most = max(lead.n for _, lead, _ in found.held)
-        if not found.those(Relation.ahead) and too_few(most, judged):
+        if not found.related(Relation.ahead) and too_few(most, judged):
             clauses.append(
                 f"{most} {_unit(leader)} are too few to tell {judged} configurations apart, "
-                f"{seeds_to_tell(judged)} would show a difference of {LARGE:.0f} times their spread"
+                f"{seeds_to_detect_large(judged)} would show a difference of {LARGE:.0f} times their spread"
             )
-    if dropped := found.those(Relation.dropped):
+    if dropped := found.related(Relation.dropped):
         clauses.append(f"the search dropped {_names(comparison, dropped)}, by their first seeds")
-    if flat := found.those(Relation.flat):
+    if flat := found.related(Relation.flat):
         clauses.append(f"on {_names(comparison, flat)} nothing can be said: there is no spread to judge by")
-    single = found.those(Relation.single)
+    single = found.related(Relation.single)
     higher = [f"{comparison.name(g)} with one seed has {percent(g.mean)}" for g in single if g.mean > leader.mean]
     if higher:
         clauses.append(", ".join(higher[:NAMED]))
@@ -182,7 +182,7 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
         clauses = "; ".join(_open(comparison, leader, found))
         return f"{name} is the only one with several seeds: {_reached(leader)}; {clauses}."
     if all(lead.points == 0 for _, lead, _ in found.held):
-        others = _names(comparison, found.those(Relation.single))
+        others = _names(comparison, found.related(Relation.single))
         return f"{name} and {others} reached the same: {_reached(leader)}."
     return f"{name} is first with {_reached(leader)}. Whether that is luck can't be told from one seed each."
 

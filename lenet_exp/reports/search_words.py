@@ -15,7 +15,7 @@ from lenet_exp.folders.sweep_progress import OPEN, SweepProgress
 from lenet_exp.reports.duration import duration
 
 if TYPE_CHECKING:
-    from lenet_exp.comparison.searched import Searched
+    from lenet_exp.comparison.search_summary import SearchSummary
 
 SHOWN = 5  # of a front
 IMPROVEMENTS = 8  # that a line tells of
@@ -123,7 +123,7 @@ def more_of(plan: SearchPlan) -> str:
     return "larger budgets" + (luck if one_seed else "")
 
 
-def search_lines(searched: Searched) -> list[str]:
+def search_lines(searched: SearchSummary) -> list[str]:
     """How the best came about, what trains it, and the flags by importance, where something is known of them."""
     from lenet_exp.comparison.search_importance import BEST, search_importance  # it imports torch
 
@@ -143,14 +143,14 @@ def search_lines(searched: Searched) -> list[str]:
     return lines
 
 
-def value_words(searched: Searched, value: float) -> str:
+def value_words(searched: SearchSummary, value: float) -> str:
     """A value of the objective: `97.60 %`, `loss 0.1234`."""
     if searched.is_accuracy:
         return f"{value * 100:.2f} %"
     return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
 
 
-def objective_words(searched: Searched) -> str:
+def objective_words(searched: SearchSummary) -> str:
     """What the axis of the objective shows."""
     if searched.is_accuracy:
         return "best validation accuracy"

@@ -17,10 +17,10 @@ from lenet_exp.errors import UserError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record, describe_differences
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.runs.answer import Answer, differs, not_comparable
 from lenet_exp.runs.begin import begin
+from lenet_exp.runs.reproduce_result import ReproduceResult, differs, not_comparable
 from lenet_exp.runs.verify import contradiction
-from lenet_exp.tracking.models.recorded import Recorded
+from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.check import check_config
 from lenet_exp.training.engine import ASKED_FOR, choose_engine
 from lenet_exp.training.execution import choose_device, use_threads
@@ -32,7 +32,7 @@ log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
-class Repeatable:
+class RepeatableRun:
     """What is needed to train a run again, or to judge its weights.
 
     Attributes:
@@ -48,7 +48,7 @@ class Repeatable:
     excuse: str
 
 
-def repeatable(recorded: Recorded, data_root: str | None, trust: str | None) -> Repeatable | Answer:
+def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) -> RepeatableRun | ReproduceResult:
     """What is needed, after what differs here was said in the log; or the answer where there is no need to train.
 
     Args:
@@ -94,11 +94,11 @@ def repeatable(recorded: Recorded, data_root: str | None, trust: str | None) -> 
         engine_why=ASKED_FOR,
         outputs=place,
     )
-    return Repeatable(record, config, data, job, _what_differs(record, begin(job, config, data, device, ASKED_FOR)))
+    return RepeatableRun(record, config, data, job, _what_differs(record, begin(job, config, data, device, ASKED_FOR)))
 
 
 def _as_executed(
-    recorded: Recorded, record: Record, data_root: str | None, trust: str | None
+    recorded: RecordedRun, record: Record, data_root: str | None, trust: str | None
 ) -> tuple[Config, torch.device]:
     """Raises:
     UserError: this machine or release lacks something, or the record names a class that nobody trusts.

@@ -11,18 +11,18 @@ from lenet_exp.errors import first_line
 from lenet_exp.folders.owner import own
 from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.outputs import check_outputs
-from lenet_exp.runs.answer import Answer, Verdict, compared, differs, not_comparable
-from lenet_exp.runs.repeatable import Repeatable, repeatable
+from lenet_exp.runs.repeatable import RepeatableRun, repeatable
+from lenet_exp.runs.reproduce_result import ReproduceResult, ReproduceStatus, compare_trainings, differs, not_comparable
 from lenet_exp.runs.run import run
-from lenet_exp.runs.verify import judge_anew
-from lenet_exp.tracking.delivery.store_delivery import LeftToOthers
-from lenet_exp.tracking.models.recorded import Recorded
+from lenet_exp.runs.verify import recompute_accuracy
+from lenet_exp.tracking.delivery.store_delivery import NoDelivery
+from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.epoch import EpochResult
 
 log = logging.getLogger("lenet_exp")
 
 
-def reproduce(recorded: Recorded, *, data_root: str | None = None, trust: str | None = None) -> Answer:
+def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
     """Trains a run again as it was executed and compares epoch by epoch. The run's own folder is only read.
 
     The training is kept in `outputs/reproduced/<run>` while it is not whole, so that it goes on where it was stopped,
@@ -36,7 +36,7 @@ def reproduce(recorded: Recorded, *, data_root: str | None = None, trust: str | 
         BaseException: whatever ended the training.
     """
     ready = repeatable(recorded, data_root, trust)
-    if isinstance(ready, Answer):
+    if isinstance(ready, ReproduceResult):
         return ready
     record = ready.record
     if not record.epochs and record.outcome is not Outcome.diverged:
@@ -46,14 +46,14 @@ def reproduce(recorded: Recorded, *, data_root: str | None = None, trust: str | 
         log.info("if it differs here, that need not be the record's fault: %s", ready.excuse)
     with own(ready.job.outputs, "this repetition"):
         again, epochs = _train_again(ready)
-        answer = compared(record, recorded.epochs, again, epochs, ready.excuse)
-        if answer.verdict is Verdict.identical:
+        answer = compare_trainings(record, recorded.epochs, again, epochs, ready.excuse)
+        if answer.verdict is ReproduceStatus.identical:
             shutil.rmtree(ready.job.folder.path.parent)
             return answer
     return replace(answer, details=[*answer.details, f"the repeated training: {ready.job.folder.path}"])
 
 
-def check(recorded: Recorded, *, data_root: str | None = None, trust: str | None = None) -> Answer:
+def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
     """The same without training: digests of record, history and weights, and what the weights get right of the
     validation images.
 
@@ -61,13 +61,13 @@ def check(recorded: Recorded, *, data_root: str | None = None, trust: str | None
         ConfigError: `trust` is no name.
     """
     ready = repeatable(recorded, data_root, trust)
-    if isinstance(ready, Answer):
+    if isinstance(ready, ReproduceResult):
         return ready
     record, weights = ready.record, recorded.weights
     if weights is None or record.best_val_accuracy is None:
         return not_comparable("its weights are not there; without check=true it is trained again")
     try:
-        judged = judge_anew(ready.config, weights, ready.data)
+        judged = recompute_accuracy(ready.config, weights, ready.data)
     except Exception as e:  # weights of another network; an activation of one's own may raise anything
         return differs(f"its weights don't fit its configuration ({first_line(e)})")
     n, moved = len(ready.data.val_index), judged.moved_from(record)
@@ -75,7 +75,7 @@ def check(recorded: Recorded, *, data_root: str | None = None, trust: str | None
         seal = "its digests hold" if record.digest else "its record has no digest of its own, its weights' digest holds"
         right = f"its weights get {judged.accuracy:.2%} of {n} validation images right, as it says"
         whole = "" if record.confusion_matrix else "; it has no confusion matrix"
-        return Answer(Verdict.identical, f"consistent: {seal}, and {right}{whole}")
+        return ReproduceResult(ReproduceStatus.identical, f"consistent: {seal}, and {right}{whole}")
     said = (
         f"its record says {record.best_val_accuracy:.2%}, its weights get {judged.accuracy:.2%} of {n} validation "
         f"images right; at least {moved} are told otherwise than its record says"
@@ -85,7 +85,7 @@ def check(recorded: Recorded, *, data_root: str | None = None, trust: str | None
     return differs(said)
 
 
-def _train_again(ready: Repeatable) -> tuple[Record, list[EpochResult]]:
+def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
     """Trains the job; one that was stopped goes on, one that is whole is trained anew."""
     record, folder = ready.record, ready.job.folder
     ended = folder.record()
@@ -96,7 +96,7 @@ def _train_again(ready: Repeatable) -> tuple[Record, list[EpochResult]]:
 
     found = run(
         ready.job,
-        LeftToOthers(),
+        NoDelivery(),
         default_threads=ready.config.num_threads or 1,
         forced_ms=math.inf if whole else 0.0,
         prune=enough,

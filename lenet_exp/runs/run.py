@@ -27,7 +27,7 @@ from lenet_exp.runs.begin import begin
 from lenet_exp.runs.jobs import lone_job
 from lenet_exp.runs.training import Training
 from lenet_exp.stopping import graceful
-from lenet_exp.tracking.delivery.background import delivered_in_background
+from lenet_exp.tracking.delivery.background import open_background_delivery
 from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.bits import bits_depend_on
 from lenet_exp.training.engine import EngineChoice, choose_engine, why_not_native
@@ -47,7 +47,7 @@ def run_alone(
     default_threads: int | None = None,
     on_start: OnStart = lambda folder: None,
     prune: Callable[[EpochResult], bool] = lambda result: False,
-    deliver: Callable[[Tracking, Path], Delivery] = delivered_in_background,
+    deliver: Callable[[Tracking, Path], Delivery] = open_background_delivery,
 ) -> RunResult:
     """Trains one configuration that is of no sweep, or returns the result that is there.
 
@@ -142,7 +142,7 @@ def run(
                         model_file=model_file,
                         display=display,
                         prune=prune,
-                    ).to_its_end()
+                    ).train()
             finally:
                 mlflow_run_id = delivery.send(folder)
     return RunResult(folder.path, record, mlflow_run_id, repeated=False)

@@ -52,7 +52,7 @@ class Training:
         self.steps = steps_an_epoch(self.lane, self.data)
         self.start = time.perf_counter() - self.checkpoints.seconds
 
-    def to_its_end(self) -> Record:
+    def train(self) -> Record:
         """Trains, checkpoints what comes, and leaves a record, however it ends."""
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
@@ -91,7 +91,7 @@ class Training:
         return record
 
     def _show_mistakes(self, best: Best) -> None:
-        """Draws what the best weights got wrong, in a network of its own: the lane stays as it is."""
+        """AccuracyTable what the best weights got wrong, in a network of its own: the lane stays as it is."""
         try:
             network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training

@@ -11,7 +11,7 @@ from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.records import Record
-from lenet_exp.tracking.models.recorded import Recorded
+from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.lenet5 import rebuild
@@ -21,7 +21,7 @@ CLASSES = 10  # outputs of the network
 CLOSE = 1e-4  # of the largest logit: classes that close may change places where a CPU rounds in another way
 
 
-def contradiction(recorded: Recorded, record: Record) -> str:
+def contradiction(recorded: RecordedRun, record: Record) -> str:
     """What in a record does not go with its epochs or its weights, so that one of them was changed; else empty."""
     best, digest, matrix = record.best_epoch, record.weights_digest, record.confusion_matrix
     if digest is not None and recorded.weights is not None:
@@ -47,7 +47,7 @@ def contradiction(recorded: Recorded, record: Record) -> str:
 
 
 @dataclass(frozen=True)
-class Judged:
+class RecomputedAccuracy:
     """What weights get right of the validation images, computed anew.
 
     Attributes:
@@ -69,7 +69,7 @@ class Judged:
         return round(abs(self.accuracy - (record.best_val_accuracy or 0.0)) * n)
 
 
-def judge_anew(config: Config, weights: dict[str, Tensor], data: TrainingData) -> Judged:
+def recompute_accuracy(config: Config, weights: dict[str, Tensor], data: TrainingData) -> RecomputedAccuracy:
     """Validates weights as training does, in a network of the configuration."""
     network = rebuild(config, weights).to(data.images.device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
@@ -81,4 +81,4 @@ def judge_anew(config: Config, weights: dict[str, Tensor], data: TrainingData) -
             close += int((first - second <= CLOSE * logits.abs().max()).sum())
             predictions.append(logits.argmax(1).cpu())
     found = torch.cat(predictions)
-    return Judged(float((found == truth).double().mean()), confusion_matrix(truth, found), close)
+    return RecomputedAccuracy(float((found == truth).double().mean()), confusion_matrix(truth, found), close)

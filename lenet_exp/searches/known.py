@@ -10,11 +10,11 @@ from optuna.trial import FrozenTrial
 from lenet_exp.errors import DamagedError
 from lenet_exp.folders.damage import warn_once
 from lenet_exp.folders.job import Job
-from lenet_exp.searches.costs import HAD, RUN
-from lenet_exp.searches.plan import Planned
+from lenet_exp.searches.epoch_counts import HAD, RUN
+from lenet_exp.searches.plan import PlannedSearch
 
 
-def known_jobs(planned: Planned, trials: Sequence[FrozenTrial]) -> list[Job]:
+def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:
     """Those of the trials that the study has. A trial whose job was lost has it made again; later seeds whose jobs were
     lost are asked for again."""
     try:
@@ -50,6 +50,6 @@ def first_jobs(jobs: Sequence[Job]) -> list[int]:
     return [found[trial] for trial in sorted(found)]
 
 
-def seed_number(planned: Planned, job: Job) -> int:
+def seed_number(planned: PlannedSearch, job: Job) -> int:
     """Which of its configuration's seeds a job has; 0: the first."""
     return job.config.seed - planned.config.seed

@@ -25,13 +25,13 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.search_words import how
 from lenet_exp.searches.jobs import JobMaker
-from lenet_exp.searches.sampling import check_installed, new_pruner, new_sampler, says_its_begin
+from lenet_exp.searches.sampling import check_installed, has_start_option, new_pruner, new_sampler
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedSearch:
     """A search that can be started.
 
     Attributes:
@@ -73,10 +73,10 @@ class Planned:
 
 
 def _first_pruned(search: Search, config: Config) -> int:
-    return 1 if says_its_begin(search) else first_after_warmup(config.schedule, config.num_epoch)
+    return 1 if has_start_option(search) else first_after_warmup(config.schedule, config.num_epoch)
 
 
-def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:
+def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
     """Composes and checks the corners of the space and a sample of it.
 
     Args:
@@ -112,7 +112,7 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> Planned:
     )
     kept = [hide_password(line) for line in lines if not line.lstrip("+").startswith("sweep.")]
     sweep = _folder(config, search, flags, corners)
-    return Planned(
+    return PlannedSearch(
         sweep=sweep,
         search=search,
         asked=plan,
@@ -194,7 +194,7 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
     return SweepFolder(outputs_dir() / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def plan_lines(planned: Planned) -> list[str]:
+def plan_lines(planned: PlannedSearch) -> list[str]:
     """What the search would do; nothing is trained and nothing written."""
     kept = planned.sweep.kept_plan()
     done = kept.search if kept is not None else None
@@ -215,7 +215,7 @@ def plan_lines(planned: Planned) -> list[str]:
     ]
 
 
-def _left(planned: Planned, done: SearchPlan | None) -> SearchPlan:
+def _left(planned: PlannedSearch, done: SearchPlan | None) -> SearchPlan:
     """What is left of the budgets; of a grid that has none, its configurations."""
     asked = planned.asked
     trials, epochs, seconds = (done.trials, done.epochs, done.seconds) if done is not None else (0, 0, 0.0)

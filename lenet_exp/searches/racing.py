@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Spreads:
+class SeedVariances:
     """What is known of the configurations' variances over seeds.
 
     Attributes:
@@ -61,7 +61,7 @@ def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurat
     return {number for number, is_behind in zip(numbers, behind, strict=True) if is_behind}
 
 
-def moderated(table: Floats) -> Spreads | None:
+def moderated(table: Floats) -> SeedVariances | None:
     """The variance of each configuration over seeds, what all share of a seed taken out.
 
     Args:
@@ -83,11 +83,11 @@ def moderated(table: Floats) -> Spreads | None:
     own = np.divide((rest**2).sum(1), df, out=np.zeros_like(df), where=df > 0)
     if several.sum() < LEAST:
         most = np.where(several, 1.0, ALONE) * own.max()
-        return Spreads(most, np.full(len(n), df.sum()))
+        return SeedVariances(most, np.full(len(n), df.sum()))
     prior, prior_df = _prior(own[several], df[several])
     prior_df = min(prior_df, float(df.sum()))  # it is known no better than from all of them together
     variance = (prior_df * prior + df * own) / (prior_df + df)
-    return Spreads(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
+    return SeedVariances(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
 
 
 def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
@@ -139,7 +139,7 @@ def _inverse_trigamma(value: float) -> float:
     return x
 
 
-def _behind(table: Floats, spreads: Spreads, level: float) -> NDArray[np.bool_]:
+def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.bool_]:
     """(configurations,): whether any of the best ones is ahead, over the seeds that both have."""
     from scipy.special import stdtr
 

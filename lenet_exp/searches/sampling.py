@@ -102,7 +102,7 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
     return _made(made, own, search.pruner_options, "search.pruner_options")
 
 
-def says_its_begin(search: Search) -> bool:
+def has_start_option(search: Search) -> bool:
     """Whether a person said after which epoch the pruner begins; otherwise it spares what is in its warm-up."""
     return BEGINS.get(search.pruner) in search.pruner_options
 

@@ -8,17 +8,17 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from lenet_exp.comparison.aim import Aim, Validated
+from lenet_exp.comparison.search_objective import EpochValidation, SearchObjective
 from lenet_exp.config.schema import SamplerName
-from lenet_exp.executors.executor import Report
+from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
-from lenet_exp.searches.costs import EPOCHS, HAD, RUN, Costs
+from lenet_exp.searches.epoch_counts import EPOCHS, HAD, RUN, EpochCounts
 from lenet_exp.searches.known import first_jobs, known_jobs, seed_number
-from lenet_exp.searches.plan import Planned
-from lenet_exp.searches.seed_race import Seeds
-from lenet_exp.searches.study import Database, open_database
+from lenet_exp.searches.plan import PlannedSearch
+from lenet_exp.searches.seed_race import SeedRace
+from lenet_exp.searches.study import open_database
 from lenet_exp.searches.trials import Choose, Trials
 from lenet_exp.sweeps.session import Session
 from lenet_exp.training.engine import EngineChoice
@@ -33,15 +33,15 @@ log = logging.getLogger("lenet_exp")
 class SearchRun:
     """One start of a search; a `Listener` of its session."""
 
-    def __init__(self, planned: Planned) -> None:
+    def __init__(self, planned: PlannedSearch) -> None:
         self.planned = planned
-        self.aim = Aim(planned.search.objective, planned.search.target)
-        self.seeds = Seeds(planned.asked.seeds, self.aim.sign)
-        self._costs = Costs()
+        self.objective = SearchObjective(planned.search.objective, planned.search.target)
+        self.seeds = SeedRace(planned.asked.seeds, self.objective.sign)
+        self._epoch_counts = EpochCounts()
         self._start = time.monotonic()
-        self._flying: dict[str, int] = {}  # runs that train now, and the job that they train for
-        self._twins: dict[str, list[int]] = {}  # jobs that wait for the run of another
-        self._epochs: dict[int, dict[int, Validated]] = {}  # of trials that have not been told
+        self._training: dict[str, int] = {}  # runs that train now, and the job that they train for
+        self._duplicates: dict[str, list[int]] = {}  # jobs that wait for the run of another
+        self._epochs: dict[int, dict[int, EpochValidation]] = {}  # of trials that have not been told
         self._fruitless = 0  # trials in a row that ended without an epoch of their own
         self._ended_by = ""
 
@@ -50,7 +50,7 @@ class SearchRun:
         planned = self.planned
         self.sweep = planned.sweep
         name = f"lenet_exp {self.sweep.id}"
-        self.database: Database = open_database(self.sweep.path, name, self.aim.directions, planned.search.storage)
+        self.database = open_database(self.sweep.path, name, self.objective.directions, planned.search.storage)
         known, first, baseline = self.database.trials, planned.first_pruned, None
         if not known and planned.search.sampler is not SamplerName.grid:  # which tries it anyway
             baseline = planned.maker.baseline()
@@ -71,7 +71,7 @@ class SearchRun:
                 self._seed_ended(job)
         unended = self._unended()
         for job in {job.run: job for job in reversed(unended)}.values():  # the others wait for these
-            self._costs.goes_on(job)
+            self._epoch_counts.resumed(job)
         self._keep()
         engines = list(dict.fromkeys(EngineChoice(job.engine, job.engine_why).words for job in self.planned.corners))
         for words in engines:
@@ -87,24 +87,24 @@ class SearchRun:
         if self._ended_by:
             log.info("the search ends: %s", self._ended_by)
 
-    def reported(self, report: Report) -> bool:
+    def reported(self, report: EpochReport) -> bool:
         """An epoch of a job in training; whether it is ended there."""
         job = self.session.jobs[report.job]
-        self._costs.epoch(job.number, report.epoch)
+        self._epoch_counts.epoch(job.number, report.epoch)
         return self._seed_of(job) == 0 and self._note(_trial_of(job), report.epoch, report)
 
     def ended(self, number: int) -> bool:
         """Tells the study how a job ended, unless it was interrupted: then it goes on at the next start. Whether it
         counts as a failure."""
         job = self.session.jobs[number]
-        self._flying.pop(job.run, None)
-        twins = self._twins.pop(job.run, [])
+        self._training.pop(job.run, None)
+        duplicates = self._duplicates.pop(job.run, [])
         outcome, reason = self._outcome(job)
         if outcome is Outcome.killed:
             return False
         self._tell(job, outcome, reason)
-        for twin in twins:
-            self._answer(self.session.jobs[twin], outcome, reason)
+        for duplicate in duplicates:
+            self._answer(self.session.jobs[duplicate], outcome, reason)
         return outcome in {Outcome.failed, Outcome.diverged}
 
     def _unended(self) -> list[Job]:
@@ -116,7 +116,7 @@ class SearchRun:
                 if (record := job.folder.record()) is None or record.outcome in {None, Outcome.killed, Outcome.pruned}:
                     running.append(job)
                 else:
-                    self._costs.ended(job)
+                    self._epoch_counts.ended(job)
                     self._seed_ended(job)
         return running
 
@@ -130,7 +130,7 @@ class SearchRun:
             why = self._no_more_trials(repeated)
             again = self.seeds.next(asking=not why) if not self._over(1.0) else None
             if again is None and why:
-                if not self._flying:
+                if not self._training:
                     self._ended_by = why
                     return
                 yield None
@@ -190,10 +190,10 @@ class SearchRun:
         if job.folder.checked_result() is not None:
             self._answer(job, *self._outcome(job))
             return False
-        if job.run in self._flying:
-            self._twins.setdefault(job.run, []).append(job.number)
+        if job.run in self._training:
+            self._duplicates.setdefault(job.run, []).append(job.number)
             return False
-        self._flying[job.run] = job.number
+        self._training[job.run] = job.number
         return True
 
     def _answer(self, job: Job, outcome: Outcome, reason: str) -> None:
@@ -215,7 +215,7 @@ class SearchRun:
     def _tell(self, job: Job, outcome: Outcome, reason: str) -> None:
         """A job has ended: study, database and sweep.json know."""
         if self._seed_of(job):
-            self._costs.ended(job)
+            self._epoch_counts.ended(job)
         else:
             self._tell_study(job, outcome, reason)
         self._seed_ended(job)
@@ -225,20 +225,20 @@ class SearchRun:
         number, epochs = _trial_of(job), job.folder.history().epochs
         for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as a run in training tells them
             self._note(number, epoch.epoch, epoch)
-        trained = self._costs.of_trial(number, len(epochs), self.trials.all())
+        trained = self._epoch_counts.of_trial(number, len(epochs), self.trials.all())
         self._fruitless = 0 if trained else self._fruitless + 1
         self.trials.note(number, EPOCHS, trained)
         self.trials.note(number, OUTCOME, outcome.value)
         if reason:
             self.trials.note(number, REASON, reason[:500])
-        self.database.end(self.trials.end(number, *self.aim.told(outcome, epochs)))
+        self.database.end(self.trials.end(number, *self.objective.trial_result(outcome, epochs)))
         self._epochs.pop(number, None)
 
     def _seed_ended(self, job: Job) -> None:
         """What the race learns of it. In the race are trials that the study counts as whole, each run once."""
         trial, seed = _trial_of(job), self._seed_of(job)
         if seed:
-            told, values = self.aim.told(self._outcome(job)[0], job.folder.history().epochs)
+            told, values = self.objective.trial_result(self._outcome(job)[0], job.folder.history().epochs)
             self.seeds.ended(trial, seed, values[0] if told is Outcome.finished and values else None)
         elif self.seeds.most > 1 and (values := self.trials.value(trial)) is not None:
             trials = self.trials.all()
@@ -246,19 +246,19 @@ class SearchRun:
             if not same or trial in same:
                 self.seeds.ended(trial, 0, values[0])
 
-    def _note(self, number: int, epoch: int, seen: Validated) -> bool:
+    def _note(self, number: int, epoch: int, seen: EpochValidation) -> bool:
         """The study hears of an epoch of a trial; whether its run is ended there."""
         known = self._epochs.setdefault(number, {})
         known[epoch] = seen
         until = [e for n, e in known.items() if n <= epoch]
-        value = self.aim.at(until)
-        if self.aim.may_prune:
+        value = self.objective.at(until)
+        if self.objective.may_prune:
             self.database.report(number, epoch, value)
         spared = self.planned.is_spared(self.session.jobs[self._firsts[number]], epoch)
-        return self.trials.report(number, epoch, value, spared=spared) or self.aim.reached(until)
+        return self.trials.report(number, epoch, value, spared=spared) or self.objective.reached(until)
 
     def _spent(self, *, committed: bool = False) -> int:
-        return self._costs.spent(self.trials.all(), self.session.jobs, self._firsts, committed=committed)
+        return self._epoch_counts.spent(self.trials.all(), self.session.jobs, self._firsts, committed=committed)
 
     def _seconds(self) -> float:
         return self.database.seconds + time.monotonic() - self._start

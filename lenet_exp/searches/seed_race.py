@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from lenet_exp.searches.racing import dropped
 
 
-class Seeds:
+class SeedRace:
     """Args:
     most: seeds of a configuration.
     sign: 1 where a larger value is better, else -1.

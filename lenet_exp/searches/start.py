@@ -16,7 +16,7 @@ from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.machine import command_line
 from lenet_exp.reports.search_words import best_result
-from lenet_exp.searches.plan import Planned, plan_lines, plan_search
+from lenet_exp.searches.plan import PlannedSearch, plan_lines, plan_search
 from lenet_exp.searches.search import SearchRun
 from lenet_exp.searches.study import check_storage
 from lenet_exp.sweeps.detach import check_detachable, detach
@@ -25,7 +25,7 @@ from lenet_exp.sweeps.session import SweepRequest, sweep_session
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchResult:
     """What a search came to.
 
     Attributes:
@@ -43,7 +43,7 @@ class Searched:
     left: list[JobResult] = field(default_factory=list)
 
 
-def train_search(planned: Planned, command: str, launching: Launching) -> None:
+def train_search(planned: PlannedSearch, command: str, launching: Launching) -> None:
     """Searches to its budgets; with `sweep.dry_run=true` prints what it would do, with `sweep.detach=true` submits it.
 
     Args:
@@ -74,7 +74,7 @@ def train_search(planned: Planned, command: str, launching: Launching) -> None:
         search.run(session, cast(ExecutorLauncher, launcher), environment)
 
 
-def search_here(overrides: Sequence[str]) -> tuple[Planned, Searched]:
+def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
     """Searches to its budgets, or goes on with it, in processes of this machine: the same as by
     `hydra/sweeper=search`, in the same folder.
 
@@ -95,10 +95,10 @@ def search_here(overrides: Sequence[str]) -> tuple[Planned, Searched]:
     plan = None if planned.config.sweep.dry_run else planned.sweep.kept_plan()
     found = plan.search if plan is not None else None
     if plan is None or found is None:
-        return planned, Searched(planned.sweep.path, [], None, None)
+        return planned, SearchResult(planned.sweep.path, [], None, None)
     results = job_results(planned.sweep, planned.sweep.jobs(), plan.started_ms)
     runs = {result.job.run: result for result in reversed(results)}
     left = [runs[run] for run in found.left or [] if run in runs]
-    return planned, Searched(
+    return planned, SearchResult(
         folder=planned.sweep.path, trials=results, best=best_result(found, results), value=found.best_value, left=left
     )

@@ -44,7 +44,7 @@ RETRY_SECONDS = 5.0
 log = logging.getLogger("lenet_exp")
 
 
-class Database:
+class StudyDatabase:
     """Args:
     storage, study: Optuna's, and its number there.
     where: it is, for lines about it.
@@ -192,7 +192,7 @@ def _unusable(url: str, error: Exception) -> ConfigError:
     return ConfigError(f"search.storage={hide_password(url)}: can't be used ({hide_password(first_line(error))})")
 
 
-def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> Database:
+def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> StudyDatabase:
     """The study of a search, made where there is none.
 
     A file of ours that is damaged is set aside, and named: each trial is asked for again, and what has been trained is
@@ -226,7 +226,7 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         return _opened(f"sqlite:///{path}", name, directions, None)
 
 
-def _opened(url: str, name: str, directions: Sequence[str], of: str | None) -> Database:
+def _opened(url: str, name: str, directions: Sequence[str], of: str | None) -> StudyDatabase:
     storage = optuna.storages.RDBStorage(url)
     try:
         study = storage.create_new_study([StudyDirection[direction.upper()] for direction in directions], name)
@@ -237,4 +237,4 @@ def _opened(url: str, name: str, directions: Sequence[str], of: str | None) -> D
         if whose not in (None, of):
             raise ValueError(f"study {name} there is of {whose}")
         storage.set_study_user_attr(study, OF, of)
-    return Database(storage, study, FILE if of is None else hide_password(url))
+    return StudyDatabase(storage, study, FILE if of is None else hide_password(url))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lenet_exp.comparison.aim import Aim
+from lenet_exp.comparison.search_objective import SearchObjective
 from lenet_exp.config.schema import SamplerName, Search
 from lenet_exp.config.space import Flag, size
 from lenet_exp.errors import ConfigError
@@ -61,7 +61,7 @@ class Trials:
     ) -> None:
         self._name = name
         self._search = search
-        self._aim = Aim(search.objective, search.target)
+        self._objective = SearchObjective(search.objective, search.target)
         self._flags = flags
         self._pruner = new_pruner(search, num_epoch, first, rules)
         self._baseline = baseline
@@ -76,7 +76,7 @@ class Trials:
         self._study = optuna.create_study(
             study_name=self._name,
             storage=self._storage,
-            directions=self._aim.directions,
+            directions=self._objective.directions,
             pruner=self._pruner,
             sampler=optuna.samplers.RandomSampler(0),
         )
@@ -160,7 +160,7 @@ class Trials:
         Args:
             spared: it goes on in any case. The pruner is asked all the same: others are compared with what it reached.
         """
-        if not self._aim.may_prune:
+        if not self._objective.may_prune:
             return False
         decided = self._decided.setdefault(number, {})
         if epoch not in decided:
@@ -178,14 +178,14 @@ class Trials:
         """
         self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
         if outcome is Outcome.diverged:
-            value = self._aim.worst
+            value = self._objective.worst
         told = value if outcome in {Outcome.finished, Outcome.diverged} else None
         self._study.tell(number, told, state=STATES[outcome])
         return self._frozen(number)
 
     def best(self) -> FrozenTrial | None:
         """Of those that finished, by the first objective."""
-        return max(self.whole(), key=lambda t: (self._aim.sign * t.values[0], -t.number), default=None)
+        return max(self.whole(), key=lambda t: (self._objective.sign * t.values[0], -t.number), default=None)
 
     def whole(self) -> list[FrozenTrial]:
         """Those with a value, that did not diverge."""
@@ -197,12 +197,12 @@ class Trials:
         return trial.values if self._is_whole(trial) else None
 
     def _is_whole(self, trial: FrozenTrial) -> bool:
-        return trial.state is TrialState.COMPLETE and trial.values != self._aim.worst
+        return trial.state is TrialState.COMPLETE and trial.values != self._objective.worst
 
     def front(self) -> list[FrozenTrial]:
         """Of two objectives: those that no other one is at least as good as in both, and better in one; the best by
         the first one first."""
-        whole = self.whole() if not self._aim.may_prune else []
+        whole = self.whole() if not self._objective.may_prune else []
         ordered = sorted(whole, key=lambda t: (-t.values[0], t.values[1], t.number))
         least, found = float("inf"), []
         for trial in ordered:

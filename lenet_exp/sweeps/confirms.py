@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import confirmation
-from lenet_exp.comparison.design import Test
+from lenet_exp.comparison.design import ConfirmationResult
 from lenet_exp.comparison.runs import configuration
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import ConfigError
@@ -19,7 +19,7 @@ from lenet_exp.outputs import outputs_dir
 Flags = frozenset[tuple[str, str]]
 
 
-def lies_here(sweep: SweepFolder) -> bool:
+def is_in_own_outputs(sweep: SweepFolder) -> bool:
     """Whether a sweep is of this outputs folder, and so its overrides are one's own."""
     return sweep.outputs.resolve() == outputs_dir().resolve()
 
@@ -62,7 +62,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             )
 
 
-def answer_of(sweep: SweepFolder, tested: SweepFolder) -> Test | None:
+def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:
     """How a sweep answers whether the leader of the one that it tested is confirmed; None while runs are missing, and
     where the two have seeds in common."""
     jobs = sweep.jobs()
@@ -72,10 +72,10 @@ def answer_of(sweep: SweepFolder, tested: SweepFolder) -> Test | None:
     if (confirmed := _answer(comparisons)) is None:
         return None
     points, scored = sweep.started().points or 0.0, all(c.scored for c in comparisons)
-    return Test(sweep.id, comparisons[0].dataset, points, confirmed, scored)
+    return ConfirmationResult(sweep.id, comparisons[0].dataset, points, confirmed, scored)
 
 
-def keep_answer(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
+def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
     """Keeps whether a sweep that confirms another has done so, once all its runs have ended."""
     if sweep.started().confirms is not None:
         sweep.save(confirmed=_answer(comparisons))

@@ -17,7 +17,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.outputs import check_outputs
-from lenet_exp.sweeps.session import SweepRequest, kept_of
+from lenet_exp.sweeps.session import SweepRequest, plan_fields
 from lenet_exp.sweeps.workers import cores_of
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 
@@ -59,7 +59,7 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
     if sweep.kept_plan() is None:
         with sweep.claim():
             known = [] if request.search is not None else list(jobs)
-            sweep.start(known, runs=len(known), **kept_of(request, config, again=False))
+            sweep.start(known, runs=len(known), **plan_fields(request, config, again=False))
             sweep.save(outcome=Outcome.not_started, starts=0)
     typed = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.detach=")]
     job = launcher.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))

@@ -11,15 +11,15 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.sweep_table import print_sweep
-from lenet_exp.sweeps.confirms import keep_answer
+from lenet_exp.sweeps.confirms import save_confirmed
 from lenet_exp.sweeps.repair import OWN_RUN
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
-from lenet_exp.tracking.sweeps.parent import close_parent, left_of_sweep
+from lenet_exp.tracking.sweeps.parent import close_parent, remaining_sweep_uploads
 from lenet_exp.tracking.sweeps.report import report_sweep
 
 
 @dataclass(frozen=True)
-class End:
+class SweepEnd:
     """How it came to it.
 
     Attributes:
@@ -38,7 +38,7 @@ def end_sweep(
     results: Sequence[JobResult],
     delivery: StoreDelivery,
     config: Config,
-    end: End,
+    end: SweepEnd,
 ) -> bool:
     """Whether all runs ended well.
 
@@ -48,7 +48,7 @@ def end_sweep(
     _deliver(results, delivery, config)
     sweep.end(end.outcome, end.stopped_by)
     comparisons = compare_sweep(sweep, results)
-    keep_answer(sweep, comparisons)
+    save_confirmed(sweep, comparisons)
 
     def report(with_pictures: bool) -> None:
         delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
@@ -58,7 +58,7 @@ def end_sweep(
     print_sweep(results, end.seconds, sweep, comparisons)
     if config.tracking.plots and end.outcome is Outcome.finished:
         report(True)
-    delivery.tell_left(left_of_sweep(sweep, delivery.name, results), f" sweep={sweep.id}")
+    delivery.warn_remaining(remaining_sweep_uploads(sweep, delivery.name, results), f" sweep={sweep.id}")
     return all(r.outcome.ended_well for r in results)
 
 

@@ -29,14 +29,14 @@ def follow(sweep: SweepFolder) -> None:
                 display.show_sweep(monitor.progress())
             else:
                 if time.monotonic() - asked_at > QUEUE_SECONDS:
-                    waits, asked_at = driver_words(sweep), time.monotonic()
+                    waits, asked_at = driver_status(sweep), time.monotonic()
                 if not waits:
                     return
                 display.waiting(waits)
             time.sleep(max(TICK_SECONDS, RESTS * (time.monotonic() - start)))
 
 
-def driver_words(sweep: SweepFolder) -> str:
+def driver_status(sweep: SweepFolder) -> str:
     """The job in Slurm's queue that drives a sweep without a process; empty where there is none."""
     driver, _ = queued(sweep.path)
     if driver is None:
@@ -44,7 +44,7 @@ def driver_words(sweep: SweepFolder) -> str:
     return f"Slurm's job {driver.id} drives it ({driver.state}{f': {driver.reason}' if driver.waits else ''})"
 
 
-def allocation_words(sweep: SweepFolder) -> str:
+def allocation_status(sweep: SweepFolder) -> str:
     """The sweep's allocations in Slurm's queue; empty where there are none."""
     driver, allocations = queued(sweep.path)
     if not allocations:

@@ -16,7 +16,7 @@ from lenet_exp.folders.results import outcome_line
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.runs.run import run
-from lenet_exp.tracking.delivery.store_delivery import Delivery, LeftToOthers
+from lenet_exp.tracking.delivery.store_delivery import Delivery, NoDelivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
 
@@ -29,7 +29,7 @@ def run_job(
     delivery: Delivery,
     prune: Callable[[EpochResult], bool] = lambda result: False,
     *,
-    goes_on: bool = False,
+    interruptible: bool = False,
     display: Display | None = None,
 ) -> float:
     """Runs a job of a sweep; its best validation accuracy, NaN where it did not finish.
@@ -37,7 +37,7 @@ def run_job(
     Args:
         delivery: who sends it to MLflow.
         prune: as of `runs.run`.
-        goes_on: an interrupt is no end of the job; whoever gave it says what becomes of it.
+        interruptible: an interrupt is no end of the job; whoever gave it says what becomes of it.
         display: the sweep's, where the job trains in the sweep's own process.
 
     Raises:
@@ -70,7 +70,7 @@ def run_job(
             traceback.print_exc()  # there is no run log yet
         raise
     except BaseException:
-        is_over = not goes_on
+        is_over = not interruptible
         raise
     finally:
         if is_over:
@@ -94,4 +94,4 @@ def task_here(delivery: Delivery, display: Display) -> Callable[[DictConfig], fl
 def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:
     """Hydra's task in a sweep of ours; in other processes, whose folders the sweep's own process follows."""
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))
-    return run_job(sweep, sweep.job(cfg.sweep_job.number), delivery or LeftToOthers(), display=display)
+    return run_job(sweep, sweep.job(cfg.sweep_job.number), delivery or NoDelivery(), display=display)

@@ -118,7 +118,7 @@ class HydraLaunching:
         context = HydraContext(config_loader=loader, callbacks=self.context.callbacks)
         task: TaskFunction = hydra_task
         if session is not None and self._in_this_process:
-            task = task_here(session.beside, session.display)
+            task = task_here(session.background, session.display)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=composed)
         environment = OmegaConf.to_container(composed.hydra.job.env_set, resolve=True)
         return launcher, cast(Mapping[str, str], environment)
@@ -161,7 +161,7 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
 
     One that gives up is said, and the sweep comes to its end with status 1.
     """
-    _tell_promises(launcher, session.config.sweep)
+    _warn_unsupported_flags(launcher, session.config.sweep)
     marked = [[*job.overrides, f"job_number={job.number}"] for job in jobs]
     with session.display.sweep(), session.watching(in_this_process=in_this_process):
         try:
@@ -172,7 +172,7 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
             returns = []
         for job, done in zip(jobs, returns, strict=False):
             if done.status is not JobStatus.COMPLETED:
-                session.tell_failure(job.number, _error_of(done))
+                session.record_failure(job.number, _error_of(done))
 
 
 def _error_of(done: JobReturn) -> BaseException:
@@ -184,7 +184,7 @@ def _error_of(done: JobReturn) -> BaseException:
         return e
 
 
-def _tell_promises(launcher: Launcher, flags: Sweep) -> None:
+def _warn_unsupported_flags(launcher: Launcher, flags: Sweep) -> None:
     """Says what another launcher than the local one can't do."""
     name = type(launcher).__name__
     defaults = {"workers": None, "retries": 1, "fail_fast": False, "max_failures": None, "time_limit": None}

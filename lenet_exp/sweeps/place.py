@@ -8,12 +8,12 @@ from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.config.schema import EngineName
 from lenet_exp.data.images import data_digests
 from lenet_exp.errors import ConfigError, DataError
-from lenet_exp.executors.host import Carried, Host
-from lenet_exp.executors.slurm.messages import Desk, PlacePlan
+from lenet_exp.executors.host import Host, PortableWork
+from lenet_exp.executors.slurm.messages import PlacePlan, SlurmMessages
 from lenet_exp.executors.slurm.place import Place, place_name
 from lenet_exp.folders.job import Job, job_from_json
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.sweeps.workers import work_elsewhere
+from lenet_exp.sweeps.workers import remote_task
 from lenet_exp.training.native.library import kernels
 
 
@@ -23,25 +23,25 @@ def serve(sweep: SweepFolder) -> bool:
     Raises:
         UserError, OSError, ValueError: what has to be in its folder is not.
     """
-    desk = Desk(sweep.path / "slurm")
-    plan = desk.plan()
+    channel = SlurmMessages(sweep.path / "slurm")
+    plan = channel.plan()
     if plan is None:
         return False
     try:
-        return _serve(sweep, desk, plan)
+        return _serve(sweep, channel, plan)
     except OSError:
-        now = desk.plan()
+        now = channel.plan()
         if now is not None and now.session == plan.session:
             raise
         return now is not None  # the sweep ended, or began anew, while this began
 
 
-def _serve(sweep: SweepFolder, desk: Desk, plan: PlacePlan) -> bool:
-    task, prepare = work_elsewhere(sweep, plan.work)
+def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
+    task, prepare = remote_task(sweep, plan.work)
     like = [job_from_json(value, sweep.outputs) for value in plan.work.like]
     probe = (sweep.path / plan.probe, plan.probe)
     host = Host(
-        Carried(
+        PortableWork(
             task=task,
             prepare=prepare,
             sets=[],
@@ -56,7 +56,7 @@ def _serve(sweep: SweepFolder, desk: Desk, plan: PlacePlan) -> bool:
     def has_driver() -> bool:
         return sweep.owner() is not None
 
-    return Place(desk, plan.session, place_name(), host, sweep.outputs, has_driver).serve(place)
+    return Place(channel, plan.session, place_name(), host, sweep.outputs, has_driver).serve(place)
 
 
 def _lacks(like: list[Job]) -> str:

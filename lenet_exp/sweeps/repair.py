@@ -31,7 +31,7 @@ def repair_all(outputs: Path) -> list[SweepFolder]:
     """Repairs every sweep in an outputs folder, and the runs that belong to none; the sweeps that can be read."""
     stores = Stores(outputs)
     looked_after: set[str] = set()  # by a sweep that lives
-    whole = [sweep for sweep in all_sweeps(outputs) if repair_or_say(sweep, stores)]
+    whole = [sweep for sweep in all_sweeps(outputs) if try_repair(sweep, stores)]
     for sweep in whole:
         if sweep.owner() is not None:
             looked_after.update(job.run for job in sweep.jobs())
@@ -44,7 +44,7 @@ def repair_all(outputs: Path) -> list[SweepFolder]:
     return whole
 
 
-def repair_or_say(sweep: SweepFolder, stores: Stores) -> bool:
+def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
     """Repairs a sweep; one that can't be concerns itself alone and is said. Whether its folder can be read."""
     try:
         repair(sweep, stores)
@@ -67,7 +67,7 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
     with sweep.claim():
         if not _needs_repair(sweep.started(), stores):  # meanwhile another process went on with it, or repaired it
             return False
-        died = end_dead(sweep)
+        died = end_killed_sweep(sweep)
         plan, jobs = sweep.started(), list({job.run: job for job in sweep.jobs()}.values())
         delivery = stores.delivery(jobs[0].config.tracking, plan.tracking_uri) if jobs else None
         _close([job.folder for job in jobs if _looks_running(job.folder)], delivery)
@@ -110,17 +110,17 @@ def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
     return plan.outcome is Outcome.running or (store in plan.untold and store in plan.mlflow_runs)
 
 
-def end_dead(sweep: SweepFolder) -> bool:
+def end_killed_sweep(sweep: SweepFolder) -> bool:
     """Ends on disk what the process of a sweep left behind when it died; the caller owns the sweep. Whether it did."""
     if sweep.started().outcome is not Outcome.running:
         return False
     for job in {job.run: job for job in sweep.jobs()}.values():
-        end_dead_run(job.folder)
+        end_killed_run(job.folder)
     sweep.end(Outcome.killed)
     return True
 
 
-def end_dead_run(folder: RunFolder) -> bool:
+def end_killed_run(folder: RunFolder) -> bool:
     """Ends on disk a run whose process died; whether there was one."""
     if folder.begun() is None or folder.record() is not None or owner_of(folder.path) is not None:
         return False
@@ -138,6 +138,6 @@ def _looks_running(folder: RunFolder) -> bool:
 
 def _close(folders: Iterable[RunFolder], delivery: StoreDelivery | None) -> None:
     for folder in folders:
-        end_dead_run(folder)
+        end_killed_run(folder)
         if delivery is not None:
             delivery.send(folder)

@@ -15,7 +15,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import command_line
 from lenet_exp.runs.jobs import check_jobs
-from lenet_exp.sweeps.confirms import lies_here
+from lenet_exp.sweeps.confirms import is_in_own_outputs
 from lenet_exp.sweeps.grid import GridPlan
 from lenet_exp.sweeps.session import SweepRequest
 from lenet_exp.training.trained.trust import foreign_class
@@ -70,7 +70,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         allowed = "sweep.* flags, its budgets, seeds= and confirm="
         raise ConfigError(f"{other[0]}: a resumed search keeps its space; only {allowed} may change")
     plan = sweep.started()
-    if not lies_here(sweep):  # its overrides may name classes of somebody else, and its runs lie there
+    if not is_in_own_outputs(sweep):  # its overrides may name classes of somebody else, and its runs lie there
         raise ConfigError(
             f"sweep.resume={given.sweep.resume}: the search lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} "
             "goes on with it"
@@ -116,7 +116,7 @@ def _uri(given: Config, kept: str | None) -> str | None:
 
 def _refuse_foreign(sweep: SweepFolder, jobs: list[Job]) -> None:
     """In one's own outputs folder, one's own configuration named the classes; elsewhere, somebody else's may have."""
-    if lies_here(sweep):
+    if is_in_own_outputs(sweep):
         return
     for job in jobs:
         kept = [job.config, *(r.config for r in (job.folder.begun(), job.folder.record()) if r is not None)]

@@ -15,9 +15,9 @@ from lenet_exp.amounts import number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import RunsFailed
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.executor import Report
+from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.launcher import ExecutorLauncher
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.owner import own
@@ -30,11 +30,11 @@ from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.search_words import begun_words
 from lenet_exp.reports.terminal.progress import Display
 from lenet_exp.stopping import Terminated, signal_from
-from lenet_exp.sweeps.end import End, end_sweep
+from lenet_exp.sweeps.end import SweepEnd, end_sweep
 from lenet_exp.sweeps.job import one_line
 from lenet_exp.sweeps.repair import OWN_RUN, settle
-from lenet_exp.sweeps.watch import Watch
-from lenet_exp.sweeps.workers import work_of
+from lenet_exp.sweeps.watcher import SweepWatcher
+from lenet_exp.sweeps.workers import work_spec
 from lenet_exp.tracking.delivery.background import BackgroundDelivery
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.live_report import LiveReport
@@ -57,7 +57,7 @@ class SweepRequest:
 class Listener(Protocol):
     """Who hears, in the sweep's process, how its jobs do: a search."""
 
-    def reported(self, report: Report) -> bool:
+    def reported(self, report: EpochReport) -> bool:
         """An epoch of a job; whether its run is pruned."""
 
     def ended(self, number: int) -> bool:
@@ -72,7 +72,7 @@ class Session:
         self.jobs = jobs
         self.config = config
         self.delivery = delivery
-        self.beside = BackgroundDelivery(delivery)
+        self.background = BackgroundDelivery(delivery)
         self.display = Display()
         self.live_report = LiveReport(delivery, OWN_RUN)
         self.started_ms = sweep.started().started_ms
@@ -90,7 +90,7 @@ class Session:
                 found.setdefault(job.run, job)
         return list(found.values())
 
-    def lost(self, number: int, reason: str) -> None:
+    def job_lost(self, number: int, reason: str) -> None:
         """A job's process died too often, or took too long: it counts as failed."""
         job = self.jobs[number]
         error = None
@@ -109,7 +109,7 @@ class Session:
         self.jobs.append(job)
         return job
 
-    def tell_failure(self, number: int, error: BaseException) -> None:
+    def record_failure(self, number: int, error: BaseException) -> None:
         """Keeps what is heard of a job that failed, unless it could say so itself."""
         if not self.sweep.has_ended(number):
             self.sweep.end_job(number, one_line(error))
@@ -132,11 +132,11 @@ class Session:
             listener: is told each epoch and each end.
         """
 
-        def on_done(done: Done) -> bool:
+        def on_done(done: JobEnd) -> bool:
             if done.lost is not None:
-                self.lost(done.job, done.lost)
+                self.job_lost(done.job, done.lost)
             elif isinstance(done.error, Exception):  # what else there is was interrupted
-                self.tell_failure(done.job, done.error)
+                self.record_failure(done.job, done.error)
             elif done.error is None:
                 self.jobs[done.job].folder.await_record()
             if listener is not None:
@@ -146,7 +146,7 @@ class Session:
 
         answer = listener.reported if listener is not None else None
         with self.display.sweep():
-            work = work_of(self.sweep, like, environment, all_known=jobs is like, answer=answer)
+            work = work_spec(self.sweep, like, environment, all_known=jobs is like, answer=answer)
             executor = launcher.executor(work)
             with self.watching():
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
@@ -159,7 +159,7 @@ class Session:
         if not self._settled:
             self._settled = True
             self.live_report.close()
-            self.beside.close()
+            self.background.close()
             settle(self.sweep, self.jobs, self.delivery)
 
     def is_unfinished(self) -> bool:
@@ -171,11 +171,11 @@ class Session:
     def watching(self, *, in_this_process: bool = False) -> Iterator[None]:
         """Around training: tells MLflow and the terminal how the sweep stands, and delivers for other processes."""
         if not in_this_process:
-            self.beside.models = True
+            self.background.models = True
             while self.earlier:  # so that they are found under this parent
-                self.beside.send(self.earlier.pop())
+                self.background.send(self.earlier.pop())
         delivers = not in_this_process
-        watch = Watch(self.sweep, self.jobs, self.beside, self.live_report, self.display, delivers=delivers)
+        watch = SweepWatcher(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
         with watch:
             yield
 
@@ -204,12 +204,12 @@ def sweep_session(
         jobs = jobs if isinstance(jobs, list) else jobs()
         again = (kept := sweep.kept_plan()) is not None and kept.starts > 0
         if not again:
-            _name_the_old(request, config.tracking.experiment, sweep)
+            _log_earlier_sweep(request, config.tracking.experiment, sweep)
         forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
         had = kept.search if kept is not None else None
-        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **kept_of(request, config, again=again, had=had))
+        sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **plan_fields(request, config, again=again, had=had))
         sweep.mark_unreported(delivery.name)
-        delivery.under(OWN_RUN, lambda store: open_parent(store, sweep, config))
+        delivery.set_parent(OWN_RUN, lambda store: open_parent(store, sweep, config))
         session = Session(sweep, jobs, config, delivery)
         start, outcome, stopped_by, all_finished = time.perf_counter(), Outcome.killed, "", False
         try:
@@ -225,7 +225,7 @@ def sweep_session(
             raise
         finally:
             session.settle()
-            end = End(outcome, stopped_by, time.perf_counter() - start)
+            end = SweepEnd(outcome, stopped_by, time.perf_counter() - start)
             all_finished = end_sweep(sweep, session.results(), session.delivery, config, end)
     if not all_finished or session.launcher_gave_up:
         raise RunsFailed
@@ -260,7 +260,7 @@ def _is_pruned(job: Job) -> bool:
     return record is not None and record.outcome is Outcome.pruned
 
 
-def kept_of(request: SweepRequest, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
+def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
     """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes.
 
     Args:
@@ -276,7 +276,7 @@ def kept_of(request: SweepRequest, config: Config, *, again: bool, had: SearchPl
     return kept | ({"search": request.search.resumed_from(had)} if request.search is not None else {})
 
 
-def _name_the_old(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
+def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
     """Says so where the same line meant other jobs before: something in conf/, the data or the program changed."""
     for old in all_sweeps(new.outputs):
         plan = old.started()

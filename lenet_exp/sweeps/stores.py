@@ -46,7 +46,7 @@ class Stores:
             self._open[key] = self._opened(tracking, kept)
         delivery = self._open[key]
         if delivery is not None:
-            delivery.of_no_sweep()
+            delivery.clear_parent()
         return delivery
 
     def _opened(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:

@@ -18,13 +18,13 @@ from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.sweeps.repair import OWN_RUN, end_dead, end_dead_run
+from lenet_exp.sweeps.repair import OWN_RUN, end_killed_run, end_killed_sweep
 from lenet_exp.sweeps.stores import Stores
-from lenet_exp.tracking.delivery.left import Amount, gained, left_of
+from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads, uploaded_between
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import alive
 from lenet_exp.tracking.stores.store import Store
-from lenet_exp.tracking.sweeps.parent import close_parent, is_whole, left_of_sweep, models_of, open_parent
+from lenet_exp.tracking.sweeps.parent import close_parent, is_whole, models_of, open_parent, remaining_sweep_uploads
 from lenet_exp.tracking.sweeps.report import report_sweep
 
 DAMAGED = (OSError, ValueError, UserError)  # what a damaged folder raises: it concerns itself alone
@@ -42,24 +42,24 @@ class Sync:
     """
 
     stores: Stores
-    delivered: Amount = Amount()
-    left: Amount = Amount()
+    delivered: UploadCount = UploadCount()
+    left: UploadCount = UploadCount()
     owned: int = 0
     _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders, and where they went
     _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # run folders, and a sweep that they are in
 
-    def know(self, sweeps: Iterable[SweepFolder]) -> None:
+    def learn_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
         """Learns which runs are in sweeps, without a look at anything else of these."""
         for sweep in sweeps:
             with contextlib.suppress(*DAMAGED):
                 self._swept.update((job.folder.path, sweep) for job in sweep.jobs())
 
-    def sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
+    def sync_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
         """Each sweep's own run, and all of its runs under it."""
         for sweep in sweeps:
-            self._guarded(f"sweep {sweep.path}", Amount(sweeps=1), partial(self._sweep, sweep))
+            self._guarded(f"sweep {sweep.path}", UploadCount(sweeps=1), partial(self._sweep, sweep))
 
-    def runs(self, folders: Iterable[RunFolder]) -> None:
+    def sync_runs(self, folders: Iterable[RunFolder]) -> None:
         """Runs, each to the store that itself was meant for, unless it went there with a sweep."""
         for folder in folders:
             begun = folder.begun()
@@ -68,7 +68,7 @@ class Sync:
             tracking = begun.config.tracking
             where = self.stores.place(tracking, None)
             if (folder.path, where) not in self._seen and not self._is_elsewhere(folder, tracking, where[0]):
-                self._guarded(f"run {folder.path}", Amount(runs=1), partial(self._run, folder, tracking))
+                self._guarded(f"run {folder.path}", UploadCount(runs=1), partial(self._run, folder, tracking))
 
     def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
         """Whether it was delivered whole to another store than the one it was begun for, which never got any of it:
@@ -79,7 +79,7 @@ class Sync:
         known = any(run.store == name for run in runs)
         return not known and any(record is not None and run.ended_ms == record.ended_ms for run in runs)
 
-    def _guarded(self, what: str, lost: Amount, deliver: Callable[[], None]) -> None:
+    def _guarded(self, what: str, lost: UploadCount, deliver: Callable[[], None]) -> None:
         try:
             deliver()
         except DAMAGED as e:
@@ -97,12 +97,12 @@ class Sync:
             self.owned += 1
             return
         with sweep.claim():
-            end_dead(sweep)
+            end_killed_sweep(sweep)
             delivery = self.stores.delivery(jobs[0].config.tracking, plan.tracking_uri)
             if delivery is not None:
                 self._deliver_sweep(sweep, jobs, delivery)
             results = job_results(sweep, jobs, plan.started_ms)
-            self.left += left_of_sweep(sweep, where[0] if delivery is None else delivery.name, results)
+            self.left += remaining_sweep_uploads(sweep, where[0] if delivery is None else delivery.name, results)
 
     def _deliver_sweep(self, sweep: SweepFolder, jobs: list[Job], delivery: StoreDelivery) -> None:
         runs = {job.run: job for job in jobs}
@@ -122,8 +122,8 @@ class Sync:
             sweep.mark_unreported(store.name)
             return open_parent(store, sweep, config)
 
-        delivery.know([job.folder for job in runs.values()])
-        delivery.under(OWN_RUN, open_again)
+        delivery.check_stored([job.folder for job in runs.values()])
+        delivery.set_parent(OWN_RUN, open_again)
         if delivery.parent is None:
             return
         wanted = models_of(job_results(sweep, jobs, sweep.started().started_ms))
@@ -136,7 +136,7 @@ class Sync:
             return
         sweep.mark_unreported(delivery.name)
         delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
-        self.delivered += Amount(sweeps=int(untold and delivery.name not in sweep.started().untold))
+        self.delivered += UploadCount(sweeps=int(untold and delivery.name not in sweep.started().untold))
         comparisons = compare_sweep(sweep, results)
         pictures = config.tracking.plots and sweep.started().outcome is Outcome.finished
         delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, pictures))
@@ -146,7 +146,7 @@ class Sync:
         if owner_of(folder.path) is not None or (sweep is not None and sweep.owner() is not None):
             self.owned += 1
             return
-        end_dead_run(folder)
+        end_killed_run(folder)
         delivery = self.stores.delivery(tracking, None)
         name = delivery.name if delivery is not None else self.stores.place(tracking, None)[0]
         models, parent = tracking.models, sweep.started().mlflow_runs.get(name) if sweep else None
@@ -154,11 +154,11 @@ class Sync:
         if delivery is not None:
             delivery.parent = parent
             self._send(folder, delivery, model=model)
-        self.left += left_of(folder, name, model=model, parent=parent)
+        self.left += remaining_uploads(folder, name, model=model, parent=parent)
 
     def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
         if folder.begun() is None or owner_of(folder.path) is not None:  # not started; of another sweep, or a lone one
             return
         before = folder.delivered().run_in(delivery.name)
         delivery.send(folder, model=model)
-        self.delivered += gained(before, folder.delivered().run_in(delivery.name))
+        self.delivered += uploaded_between(before, folder.delivered().run_in(delivery.name))

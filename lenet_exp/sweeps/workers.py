@@ -11,23 +11,23 @@ from pathlib import Path
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import SharedDataset, share_datasets, use_shared_datasets
-from lenet_exp.executors.executor import Ask, Elsewhere, Report, Work
+from lenet_exp.executors.executor import Ask, EpochReport, RemoteWork, WorkSpec
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.job import run_job
-from lenet_exp.tracking.delivery.store_delivery import LeftToOthers
+from lenet_exp.tracking.delivery.store_delivery import NoDelivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.execution import SWEEP_THREADS
 
 
-def work_of(
+def work_spec(
     sweep: SweepFolder,
     jobs: Sequence[Job],
     environment: Mapping[str, str],
     *,
     all_known: bool,
     answer: Ask | None = None,
-) -> Work:
+) -> WorkSpec:
     """Loads each data set of these jobs once, for all processes.
 
     Args:
@@ -37,7 +37,7 @@ def work_of(
     """
     like = list({_data_of(job.executed): job for job in jobs}.values())
     sets = share_datasets(job.executed for job in like)
-    return Work(
+    return WorkSpec(
         task=partial(_train, str(sweep.path)),
         prepare=partial(_prepare, list(sys.argv), dict(environment)),
         sets=sets,
@@ -45,7 +45,7 @@ def work_of(
         jobs=len(jobs) if all_known else None,
         output=sweep.path / "workers.log",
         answer=answer,
-        elsewhere=Elsewhere(list(map(hide_password, sys.argv)), dict(environment), [job_to_json(job) for job in like]),
+        remote=RemoteWork(list(map(hide_password, sys.argv)), dict(environment), [job_to_json(job) for job in like]),
     )
 
 
@@ -54,9 +54,9 @@ def cores_of(jobs: Sequence[Job]) -> int:
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 
-def work_elsewhere(sweep: SweepFolder, given: Elsewhere) -> tuple[Callable[..., float], Callable[..., object]]:
-    """`task` and `prepare` of `Work`."""
-    return partial(_train, str(sweep.path), goes_on=True), partial(_prepare, given.argv, given.environment)
+def remote_task(sweep: SweepFolder, given: RemoteWork) -> tuple[Callable[..., float], Callable[..., object]]:
+    """`task` and `prepare` of `WorkSpec`."""
+    return partial(_train, str(sweep.path), interruptible=True), partial(_prepare, given.argv, given.environment)
 
 
 def _data_of(config: Config) -> str:
@@ -70,10 +70,10 @@ def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[Shared
     use_shared_datasets(sets)
 
 
-def _train(sweep: str, job: Job, ask: Ask | None = None, *, goes_on: bool = False) -> float:
+def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool = False) -> float:
     """One job; the sweep's own process delivers, and decides where it is asked."""
 
-    def prune(result: EpochResult) -> bool:
-        return ask is not None and bool(ask(Report(job.number, result.epoch, result.val_accuracy, result.val_loss)))
+    def prune(epoch: EpochResult) -> bool:
+        return ask is not None and bool(ask(EpochReport(job.number, epoch.epoch, epoch.val_accuracy, epoch.val_loss)))
 
-    return run_job(SweepFolder(Path(sweep)), job, LeftToOthers(), prune, goes_on=goes_on)
+    return run_job(SweepFolder(Path(sweep)), job, NoDelivery(), prune, interruptible=interruptible)

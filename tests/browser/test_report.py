@@ -15,7 +15,7 @@ from lenet_exp.comparison.design import Design
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.next_steps import next_command
 from lenet_exp.reports.phrases import verdict
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import accuracy
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.report import SIZES, VISIBLE, Report
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow(seconds=2)
 
 COMMAND = "lenet-train -m activation=relu,selu optimizer.lr=0.001,0.01,0.1 'seed=range(3)'"
-SOURCE = Source(COMMAND, COMMAND)
+SOURCE = RunSource(COMMAND, COMMAND)
 
 
 def grid() -> Comparison:

@@ -13,7 +13,7 @@ import pytest
 
 import lenet_exp
 from lenet_exp.reports.page.provenance import facts
-from lenet_exp.sweeps.compared import compared
+from lenet_exp.sweeps.comparisons import load_comparisons
 from tests.commands.test_cli import is_one_line
 from tests.tools.commands import SMALL, lenet_train
 from tests.tools.stores import client, files, runs
@@ -27,7 +27,7 @@ MORE = ("-m", HERE, *SMALL, *BARE, "activation=tanh", "optimizer.lr=0.01", "seed
 @pytest.fixture(scope="module")
 def swept(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs folder of two sweeps, the second with another activation."""
-    outputs = tmp_path_factory.mktemp("compared") / "outputs"
+    outputs = tmp_path_factory.mktemp("load_comparisons") / "outputs"
     shutil.copytree(empty_store, outputs)
     for line in (LINE, MORE):
         done = lenet_train(*line, outputs=outputs)
@@ -85,8 +85,8 @@ def test_several_sweeps_and_a_filter_over_the_store_give_the_same(here, by, metr
 
 
 def test_folders_and_store_tell_alike_how_runs_were_made(here):
-    (folders,), _ = compared(",".join(sweeps(here)), None, None, "lenet_exp")
-    (store,), _ = compared(None, "", None, "lenet_exp")
+    (folders,), _ = load_comparisons(",".join(sweeps(here)), None, None, "lenet_exp")
+    (store,), _ = load_comparisons(None, "", None, "lenet_exp")
     made, found = facts(folders), facts(store)
     assert {"SHA-256", "Split seed", "Epochs", "Batch size", "Engine", "Versions", "Machine"} <= set(made)
     for name, text in made.items():

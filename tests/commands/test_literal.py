@@ -10,7 +10,7 @@ import pytest
 
 from lenet_exp.commands.compare import BY
 from lenet_exp.commands.literal import parse, run_command
-from lenet_exp.comparison.group import By
+from lenet_exp.comparison.group import CompareBy
 from lenet_exp.errors import ConfigError
 
 KNOWN = {"sweep": "last", "output": None}
@@ -104,4 +104,4 @@ def test_bash_completes_flags_and_their_few_values(program, main):
 
 
 def test_what_a_comparison_is_by_is_listed_without_loading_it():
-    assert list(By) == list(BY)
+    assert list(CompareBy) == list(BY)

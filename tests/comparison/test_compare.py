@@ -15,8 +15,8 @@ from scipy import stats
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import plan
 from lenet_exp.comparison.design import Design
-from lenet_exp.comparison.group import By
-from lenet_exp.comparison.runs import ComparedRun, split_seed_off
+from lenet_exp.comparison.group import CompareBy
+from lenet_exp.comparison.runs import ComparedRun, flags_and_seed
 from lenet_exp.comparison.statistics import Difference
 from lenet_exp.errors import ConfigError
 from lenet_exp.reports.next_steps import next_step, notes
@@ -251,7 +251,7 @@ def test_a_leader_that_is_worse_over_the_common_seeds_is_not_called_ahead():
 def test_different_numbers_of_epochs_are_said_to_favour_the_longer():
     runs = [*many(SELU, num_epoch="10"), *many(TANH, num_epoch="3")]
     assert any("num_epoch" in note and "by=last" in note for note in notes(compare_runs(runs)[0]))
-    (by_last,) = compare_runs(runs, by=By.last)
+    (by_last,) = compare_runs(runs, by=CompareBy.last)
     assert not any("num_epoch" in note for note in notes(by_last))
     assert by_last.groups[0].mean == pytest.approx(np.mean(SELU) - 0.01)
 
@@ -335,8 +335,8 @@ def test_how_runs_were_executed_makes_configurations_only_where_it_was_swept():
 def test_a_flag_that_an_older_release_did_not_know_is_at_its_neutral_value():
     now = {"dataset": "mnist", "regularization.dropout_rate": "0.0", "augmentation.flip": "0.0", "seed": "3"}
     old = {flag: value for flag, value in now.items() if flag != "augmentation.flip"}
-    assert split_seed_off(old) == split_seed_off(now)
-    assert split_seed_off(now | {"augmentation.flip": "0.5"}) != split_seed_off(old)
+    assert flags_and_seed(old) == flags_and_seed(now)
+    assert flags_and_seed(now | {"augmentation.flip": "0.5"}) != flags_and_seed(old)
 
 
 OUTCOMES = ["finished", "finished", "finished", "diverged", "failed", "killed", "running", "not started", "pruned"]
@@ -356,7 +356,7 @@ ANY_RUN = st.builds(
 )
 
 
-@given(st.lists(ANY_RUN, min_size=1, max_size=24), st.booleans(), st.sampled_from(list(By)))
+@given(st.lists(ANY_RUN, min_size=1, max_size=24), st.booleans(), st.sampled_from(list(CompareBy)))
 def test_whatever_runs_came_to_words_are_true_to_the_numbers(runs, pooled, by):
     (found,) = compare_runs(runs, ["activation", "split_seed"] if pooled else ["activation"], by)
     text = verdict(found)

@@ -10,7 +10,7 @@ import pytest
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.confirm import confirmation, plan
-from lenet_exp.comparison.design import Design, design_of, together
+from lenet_exp.comparison.design import Design, combined_design, design_of
 from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.config.schema import Config, Dataset, Sweep
 from lenet_exp.errors import ConfigError
@@ -125,8 +125,8 @@ def test_what_was_there_before_is_said():
     fixed = Design(6, 0)
     assert caution(None) is caution(fixed) is None
     assert "2 of 6" in str(caution(replace(fixed, known=2)))
-    assert "2 sweeps" in str(caution(together([fixed, fixed])))
-    assert (together([fixed]), together([])) == (fixed, None)
+    assert "2 sweeps" in str(caution(combined_design([fixed, fixed])))
+    assert (combined_design([fixed]), combined_design([])) == (fixed, None)
 
 
 def test_a_single_run_that_was_known_counts_only_where_seeds_must_be_fresh():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lenet_exp.comparison.pairs import Draws, means, pairs
+from lenet_exp.comparison.pairs import AccuracyTable, means, pairs
 
 ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 4))
 SEEDED = st.dictionaries(st.tuples(st.integers(0, 9), st.just(0)), ACCURACY, min_size=2, max_size=8)
@@ -19,7 +19,7 @@ SEEDED = st.dictionaries(st.tuples(st.integers(0, 9), st.just(0)), ACCURACY, min
 @pytest.mark.filterwarnings("ignore:Precision loss")  # scipy's, of nearly equal values
 @given(st.lists(SEEDED, min_size=2, max_size=4))
 def test_each_pair_is_scipys(groups):
-    found = pairs(Draws.of(groups))
+    found = pairs(AccuracyTable.of(groups))
     for i, (a, b) in enumerate(itertools.combinations(groups, 2)):
         common = sorted(a.keys() & b.keys())
         paired = len(common) >= 2 and 2 * len(common) >= min(len(a), len(b))
@@ -50,12 +50,12 @@ def test_runs_that_share_a_split_are_no_independent_draws():
     """15 runs of 5 seeds and 3 splits that differ by their split alone are three draws."""
     effect = {0: 0.01, 1: -0.004, 2: 0.003}
     values = {(seed, split): 0.9 + effect[split] for seed in range(5) for split in range(3)}
-    draws = Draws.of([values])
+    draws = AccuracyTable.of([values])
     found = means(draws.values, draws)
     assert (found.n[0], found.df[0]) == (15, 2)
     assert found.variance[0] == pytest.approx(np.var(list(effect.values()), ddof=1) / 3)
     by_seed = {(seed, split): 0.9 + [0.01, -0.004, 0.003, 0.02, 0][seed] for seed in range(5) for split in range(3)}
-    draws = Draws.of([by_seed])
+    draws = AccuracyTable.of([by_seed])
     found = means(draws.values, draws)
     assert found.variance[0] == pytest.approx(np.var([0.01, -0.004, 0.003, 0.02, 0], ddof=1) / 5)
 
@@ -69,7 +69,7 @@ def test_a_crossed_design_promises_no_more_than_it_holds(seeds, splits, sizes):
         sum(size * rng.normal(size=shape) for size, shape in zip(sizes, shapes, strict=True)), shapes[2]
     )
     seed, split = np.divmod(np.arange(seeds * splits), splits)
-    found = means(x.reshape(sweeps, 1, -1), Draws(x, seed, split))
+    found = means(x.reshape(sweeps, 1, -1), AccuracyTable(x, seed, split))
     p = 2 * stats.t.sf(np.abs(found.mean) / np.sqrt(found.variance), found.df)
     assert np.mean(p <= 0.05) < 0.055
     independent = stats.ttest_1samp(x.reshape(sweeps, -1), 0, axis=1).pvalue

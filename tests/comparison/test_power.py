@@ -10,8 +10,8 @@ from scipy import stats
 
 from lenet_exp.comparison.multiplicity import LEVEL, holm_levels, step_down
 from lenet_exp.comparison.outliers import far_below
-from lenet_exp.comparison.pairs import Draws, first_against_others
-from lenet_exp.comparison.power import Power, power, seeds_to_tell, shrunk, too_few
+from lenet_exp.comparison.pairs import AccuracyTable, first_against_others
+from lenet_exp.comparison.power import Power, power, seeds_to_detect_large, shrunk, too_few
 
 KNOWN = 1e9  # degrees of freedom of a spread that is known
 
@@ -31,7 +31,7 @@ def test_with_a_known_spread_seeds_give_a_power_of_80_percent(ratio, level):
 def test_with_several_others_power_is_that_of_being_ahead_of_all_by_real_tests():
     rng, n, lead = np.random.default_rng(0), 8, 1.5
     values = rng.normal(size=(20_000, 4, n)) + np.array([lead, 0, 0, 0])[:, None]
-    found = first_against_others(Draws(values, np.arange(n), np.zeros(n, dtype=int)))
+    found = first_against_others(AccuracyTable(values, np.arange(n), np.zeros(n, dtype=int)))
     ahead = step_down(found.p, holm_levels(3))[0] & (found.points > 0)
     planned = Power([math.sqrt(2)] * 3, [KNOWN] * 3).of(lead, n)
     assert planned == pytest.approx(ahead.all(axis=1).mean(), abs=0.03)
@@ -74,7 +74,7 @@ def test_power_is_that_of_real_t_tests():
 
 def test_two_seeds_are_too_few_for_many_configurations():
     assert [too_few(n, groups) for n, groups in ((2, 2), (2, 3), (3, 10), (5, 10))] == [False, True, True, False]
-    assert not any(too_few(seeds_to_tell(groups), groups) for groups in (2, 10, 200))
+    assert not any(too_few(seeds_to_detect_large(groups), groups) for groups in (2, 10, 200))
 
 
 def test_a_run_far_below_the_others_of_its_configuration_is_an_outlier():

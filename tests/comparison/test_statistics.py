@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lenet_exp.comparison.multiplicity import LEVEL
-from lenet_exp.comparison.pairs import Draws, pairs
+from lenet_exp.comparison.pairs import AccuracyTable, pairs
 from lenet_exp.comparison.statistics import against_chosen, against_fixed, mean_interval
 
 ACCURACY = st.floats(0.1, 1.0).map(lambda x: round(x, 4))
@@ -130,7 +130,7 @@ def test_words_and_numbers_agree(groups):
 @given(st.lists(SEEDED, min_size=2, max_size=5))
 def test_a_leader_that_the_same_runs_chose_differs_from_none_unless_it_wins_or_some_pair_of_all_differs(groups):
     leader, *others = best_first(groups)
-    chosen, p = against_chosen(leader, others), pairs(Draws.of([leader, *others])).p
+    chosen, p = against_chosen(leader, others), pairs(AccuracyTable.of([leader, *others])).p
     if any(d.differs for d in chosen) and not all(d.ahead for d in chosen):
         assert np.nanmin(p) <= LEVEL / len(p)
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from lenet_exp.comparison import design as designs
-from lenet_exp.comparison.advice import Step, advice
+from lenet_exp.comparison.advice import NextStep, advice
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.design import Design
 from tests.comparison.made_up import many, scored
@@ -65,15 +65,17 @@ def test_only_what_was_scored_has_a_test_result():
 
 
 def test_a_scored_sweep_does_not_suggest_to_open_the_test_set_again():
-    assert advice(compared()).step is Step.predict
-    assert advice(compared({0: 0.98})).step is Step.predict  # three of its runs were not scored
+    assert advice(compared()).step is NextStep.predict
+    assert advice(compared({0: 0.98})).step is NextStep.predict  # three of its runs were not scored
     assert advice(compared(SELU)) is None
     confirmation = replace(SWEEP, confirms="9c07", points=0.001)
-    assert advice(compared(design=confirmation)).step is Step.predict
+    assert advice(compared(design=confirmation)).step is NextStep.predict
     assert advice(compared(SELU, design=confirmation)) is None
 
-    def tested(own: dict[int, float], *, its: bool) -> Step:
-        return advice(compared(own, design=replace(SWEEP, tests=(designs.Test("9c07", "mnist", 0.1, True, its),)))).step
+    def tested(own: dict[int, float], *, its: bool) -> NextStep:
+        return advice(
+            compared(own, design=replace(SWEEP, tests=(designs.ConfirmationResult("9c07", "mnist", 0.1, True, its),)))
+        ).step
 
-    assert tested({}, its=False) is Step.confirmed
-    assert tested({}, its=True) is tested(SELU, its=False) is Step.scored
+    assert tested({}, its=False) is NextStep.confirmed
+    assert tested({}, its=True) is tested(SELU, its=False) is NextStep.scored

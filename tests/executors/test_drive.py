@@ -10,7 +10,7 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.job import Job
 
 ENDS = {".": {}, "x": {"error": RuntimeError("broken")}, "l": {"lost": "killed by SIGKILL"}}
@@ -29,12 +29,12 @@ class Scripted:
         self.running.add(job.number)
         self.most = max(self.most, len(self.running))
 
-    def next_done(self, timeout: float) -> Done | None:
+    def next_done(self, timeout: float) -> JobEnd | None:
         if not self.running:
             return None
         number = min(self.running)
         self.running.remove(number)
-        return Done(number, **ENDS[self.script[number]])
+        return JobEnd(number, **ENDS[self.script[number]])
 
     def stop(self) -> None:
         pass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lenet_exp.api import compose
-from lenet_exp.executors.host import Carried, Host
+from lenet_exp.executors.host import Host, PortableWork
 from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import lone_job
 from tests.executors.local.tasks import number_of, prepare_with
@@ -24,7 +24,9 @@ def job(ready: Path) -> Job:
 def host(tmp_path) -> Iterator[Host]:
     probe = tmp_path / ".probe"
     probe.write_text("written elsewhere")
-    carried = Carried(number_of, prepare_with, [], tmp_path / "workers.log", None, False, (probe, probe.read_text()))
+    carried = PortableWork(
+        number_of, prepare_with, [], tmp_path / "workers.log", None, False, (probe, probe.read_text())
+    )
     made = Host(carried)
     yield made
     made.close()

@@ -9,8 +9,8 @@ import pytest
 
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
-from lenet_exp.executors.local.pool import Done
-from lenet_exp.executors.places import MOST_UNREADY, Close, Open, Places, Start, Tell
+from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.places import MOST_UNREADY, ClosePlace, OpenPlace, Places, ReportEnd, StartJob
 from lenet_exp.folders.job import Job
 
 
@@ -29,11 +29,11 @@ def places(*numbers: int, retries: int = 1) -> Places:
 def test_a_job_whose_place_is_lost_goes_on_elsewhere_until_its_tries_are_used_up():
     made = places(0)
     for turn in (1, 2):
-        assert made.fill(1) == [Open(turn)]
+        assert made.fill(1) == [OpenPlace(turn)]
         made.ready(turn)
-        assert made.fill(1) == [Start(turn, turn, job(0))]
+        assert made.fill(1) == [StartJob(turn, turn, job(0))]
         said = made.lost(turn, "its node was lost")
-    assert said == [Close(2), Tell(Done(0, lost="its node was lost"))]
+    assert said == [ClosePlace(2), ReportEnd(JobEnd(0, lost="its node was lost"))]
 
 
 def test_a_loss_that_does_not_count_costs_no_try_and_a_time_limit_leaves_none():
@@ -43,25 +43,25 @@ def test_a_loss_that_does_not_count_costs_no_try_and_a_time_limit_leaves_none():
         made.ready(turn)
         made.fill(1)
         if turn < 3:
-            assert made.lost(turn, "its time was up", counts=False) == [Close(turn)]
-    over = Done(0, lost="over the time limit of 3 s", over_limit=True)
-    assert made.ended(3, 3, over) == [Tell(over)]
+            assert made.lost(turn, "its time was up", counts=False) == [ClosePlace(turn)]
+    over = JobEnd(0, lost="over the time limit of 3 s", over_limit=True)
+    assert made.ended(3, 3, over) == [ReportEnd(over)]
 
 
 def test_what_is_heard_late_twice_or_from_a_place_that_was_given_up_changes_nothing():
-    made, lost = places(0, 1), Done(0, lost="killed by SIGKILL")
+    made, lost = places(0, 1), JobEnd(0, lost="killed by SIGKILL")
     made.fill(1)
     made.ready(1)
-    assert made.fill(1) == [Start(1, 1, job(0))]
+    assert made.fill(1) == [StartJob(1, 1, job(0))]
     assert made.ended(1, 1, lost) == []
-    assert made.fill(1) == [Start(1, 2, job(0))]  # its second try, at the same place
+    assert made.fill(1) == [StartJob(1, 2, job(0))]  # its second try, at the same place
     assert made.ended(1, 1, lost) == []
     assert made.running == {0}
-    assert (made.hears(1, 1), made.hears(1, 2)) == (False, True)
-    assert made.lost(1, "it does not answer") == [Close(1), Tell(Done(0, lost="it does not answer"))]
-    assert made.ended(1, 2, Done(0, value=0.9)) == made.lost(1, "once more") == []
+    assert (made.is_current(1, 1), made.is_current(1, 2)) == (False, True)
+    assert made.lost(1, "it does not answer") == [ClosePlace(1), ReportEnd(JobEnd(0, lost="it does not answer"))]
+    assert made.ended(1, 2, JobEnd(0, value=0.9)) == made.lost(1, "once more") == []
     made.ready(1)
-    assert made.fill(1) == [Open(2)]
+    assert made.fill(1) == [OpenPlace(2)]
 
 
 def test_places_that_never_come_end_in_one_line_and_not_while_another_works():
@@ -73,8 +73,8 @@ def test_places_that_never_come_end_in_one_line_and_not_while_another_works():
         (opened,) = made.fill(2)
         made.lost(opened.place, "no memory")
     assert made.fill(2) == []  # the one that there is may take both
-    assert made.ended(1, 1, Done(0, value=0.9)) == [Tell(Done(0, value=0.9))]
-    assert made.fill(2) == [Start(1, 2, job(1))]
+    assert made.ended(1, 1, JobEnd(0, value=0.9)) == [ReportEnd(JobEnd(0, value=0.9))]
+    assert made.fill(2) == [StartJob(1, 2, job(1))]
     made.lost(1, "its node was lost")
     for _ in range(MOST_UNREADY):
         (opened,) = made.fill(2)

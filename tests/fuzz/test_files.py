@@ -21,7 +21,7 @@ from lenet_exp.folders.find import all_runs, find_run, find_sweep
 from lenet_exp.folders.owner import owner_of
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.terminal.sweep_status import print_list, print_status
-from lenet_exp.sweeps.compared import compared
+from lenet_exp.sweeps.comparisons import load_comparisons
 from lenet_exp.tracking.models.load import load_file
 from tests.fuzz.test_lines import check
 from tests.tools.commands import MINE, SMALL, lenet_train
@@ -108,7 +108,7 @@ def reads(whole: Whole) -> None:
     found: list[Callable[[], object]] = [
         lambda: print_list(all_sweeps(outputs)),
         lambda: print_status(find_sweep(sweep.id)),
-        lambda: compared(sweep.id, None, None, "lenet_exp"),
+        lambda: load_comparisons(sweep.id, None, None, "lenet_exp"),
         lambda: find_sweep("last"),
         lambda: [sweep.job(number) for number in range(2)],
         sweep.owner,

@@ -19,7 +19,7 @@ from lenet_exp.reports.files.comparison_tex import SIGNS
 from lenet_exp.reports.files.comparison_tex import escaped as in_tex
 from lenet_exp.reports.files.description import ended
 from lenet_exp.reports.files.plots import confusion_figure, png
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
 from tests.comparison.made_up import many
 from tests.reports.page.pages import Page, data_of, page
@@ -93,7 +93,7 @@ def test_descriptions_pages_and_pictures_hold_it_as_text(tmp_path):
             assert set(seen.addresses) == {"#/report", "#/experiments/1/runs/2"}
             assert words(text) in words(seen.text.replace("\N{NO-BREAK SPACE}", " "))
         for ending in ("html", "md", "tex"):
-            write_comparison(tmp_path / f"x.{ending}", [comparison], Source(text, f"lenet-train {text}"))
+            write_comparison(tmp_path / f"x.{ending}", [comparison], RunSource(text, f"lenet-train {text}"))
         read = page(tmp_path / "x.html")
         assert set(read.tags) & {"script", "img", "a", "svg", "iframe", "link"} == {"script"}
         assert [name for name, _ in read.attributes if name.startswith("on")] == []
@@ -119,7 +119,7 @@ def test_terminal_and_csv_hold_what_steers_a_terminal_or_a_spreadsheet_as_text(t
     assert len(told.splitlines()) == len(printed(compared("plain"), capsys).splitlines())
     assert {c for c in told if printable(c) != c} == {"\n"}
     assert "=1+1 [2J ]0;title" in told
-    write_comparison(tmp_path / "x.csv", [comparison], Source(STEERS))
+    write_comparison(tmp_path / "x.csv", [comparison], RunSource(STEERS))
     rows = list(csv.reader((tmp_path / "x.csv").open(newline="")))
     cells = {cell for row in rows for cell in row}
     assert (len(rows), f"'{printable(STEERS)}" in cells) == (3, True)

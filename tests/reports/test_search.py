@@ -13,15 +13,15 @@ import pytest
 
 from lenet_exp.comparison.compare import compare_runs
 from lenet_exp.comparison.search_importance import search_importance
-from lenet_exp.comparison.searched import Searched, SearchedFlag, SearchedRun, searched
+from lenet_exp.comparison.search_summary import SearchedFlag, SearchedRun, SearchSummary, searched
 from lenet_exp.config.schema import Objective
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.results import job_results
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.plots import png
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.search_words import search_lines
-from lenet_exp.reports.source import Source
 from tests.comparison.made_up import made as a_run
 from tests.reports.page.pages import data_of, page
 from tests.searches.searched import LINE, SPACE, only_sweep
@@ -108,8 +108,8 @@ def made(number: int, curve: list[float], outcome: str = "finished", lr: str = "
     return SearchedRun(number, name, "digits", name, flags, Outcome(outcome), value, curve, ends, start + 9000)
 
 
-def of(*runs: SearchedRun, objective: Objective = Objective.accuracy, begun: int = 0) -> Searched:
-    return Searched("tpe, asha", objective, FLAGS, list(runs), begun)
+def of(*runs: SearchedRun, objective: Objective = Objective.accuracy, begun: int = 0) -> SearchSummary:
+    return SearchSummary("tpe, asha", objective, FLAGS, list(runs), begun)
 
 
 def test_the_best_is_named_by_results_alone():
@@ -176,6 +176,6 @@ def test_the_history_is_drawn_and_written_whatever_the_trials_came_to(tmp_path):
         assert ("search_history" in figures(found)) is drawn
         assert all(png(figure) for figure in figures(found).values())
         for ending in ("json", "html"):
-            write_comparison(tmp_path / f"x.{ending}", [found], Source("lenet-train"))
+            write_comparison(tmp_path / f"x.{ending}", [found], RunSource("lenet-train"))
         assert "NaN" not in (tmp_path / "x.json").read_text()
         data_of(page(tmp_path / "x.html"))

@@ -21,7 +21,7 @@ from lenet_exp.folders.digests import record_with_digests
 from lenet_exp.folders.records import Outcome, Record, record_to_json
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import all_sweeps
-from lenet_exp.tracking.delivery.reproduced import tell
+from lenet_exp.tracking.delivery.reproduced import tag_runs
 from lenet_exp.training.trained.weights import load_weights, save_weights, weights_digest
 from tests.conftest import Cli
 from tests.tools.commands import SMALL, end, lenet_train, start
@@ -87,7 +87,7 @@ def test_an_answer_that_says_nothing_of_the_run_leaves_an_earlier_one(original):
     (run,) = runs(client(original))
     uri = f"sqlite:///{original / 'mlflow.db'}"
     for weak in (False, True):
-        tell([(uri, run.info.run_id)], uri, "record_checked", f"weak={weak}", weak=weak)
+        tag_runs([(uri, run.info.run_id)], uri, "record_checked", f"weak={weak}", weak=weak)
     assert client(original).get_run(run.info.run_id).data.tags["record_checked"].startswith("weak=False")
 
 

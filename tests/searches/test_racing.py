@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks import racing as benchmark
 from benchmarks.racing import Scenario
 from lenet_exp.searches.racing import FEW, LEAST, dropped
-from lenet_exp.searches.seed_race import Seeds
+from lenet_exp.searches.seed_race import SeedRace
 
 
 def race(means: list[float], n: int, spread: float = 0.002, seed: int = 0) -> dict[int, list[float]]:
@@ -56,6 +56,8 @@ def test_a_simulated_search_gives_seeds_as_the_program_does():
     assert (raced.best_dropped, raced.below) == (False, 0)
     assert 1 / 4 < raced.spent < 1
     asked = []
-    with mock.patch.object(benchmark, "Seeds", lambda most, sign: asked.append((most, sign)) or Seeds(most, sign)):
+    with mock.patch.object(
+        benchmark, "SeedRace", lambda most, sign: asked.append((most, sign)) or SeedRace(most, sign)
+    ):
         assert benchmark.race(far, np.random.default_rng(0), workers=3) == raced
     assert asked == [(4, 1)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import all_sweeps
-from lenet_exp.searches.seed_race import Seeds
+from lenet_exp.searches.seed_race import SeedRace
 from tests.searches.searched import LINE, only_sweep, study_of, trials_of
 from tests.tools.commands import Done, lenet_train
 
@@ -26,7 +26,7 @@ def search(outputs, *more: str) -> Done:
 @settings(max_examples=30)
 def test_at_the_end_all_that_are_left_have_all_seeds_and_none_has_one_twice(seed, trials, most, places):
     dice = np.random.default_rng(seed)
-    means, seeds = dice.normal(0.9, 0.02, trials), Seeds(most, 1)
+    means, seeds = dice.normal(0.9, 0.02, trials), SeedRace(most, 1)
     asked, flying, had = 0, [], []
     while True:
         while len(flying) < places:
@@ -54,7 +54,7 @@ def test_at_the_end_all_that_are_left_have_all_seeds_and_none_has_one_twice(seed
 
 
 def test_a_configuration_of_which_a_seed_diverged_is_out():
-    seeds = Seeds(3, 1)
+    seeds = SeedRace(3, 1)
     for trial in (0, 1):
         seeds.ended(trial, 0, 0.9 + trial / 100)
     assert seeds.next(asking=False) == (1, 1)
@@ -65,7 +65,7 @@ def test_a_configuration_of_which_a_seed_diverged_is_out():
 
 
 def test_while_trials_are_asked_for_only_the_better_half_goes_on():
-    seeds = Seeds(3, -1)  # of a loss
+    seeds = SeedRace(3, -1)  # of a loss
     assert seeds.next(asking=True) is None
     seeds.ended(0, 0, 0.5)
     assert seeds.next(asking=True) is None

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from lenet_exp.api import compose
-from lenet_exp.executors.executor import Elsewhere
+from lenet_exp.executors.executor import RemoteWork
 from lenet_exp.executors.slurm import messages
-from lenet_exp.executors.slurm.messages import Desk
+from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.folders.records import Outcome
 from lenet_exp.folders.sweep_folder import SweepFolder, sweep_of
@@ -41,7 +41,7 @@ class Sweep:
         self.folder: SweepFolder = sweep_of("lenet_exp", [job])
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.folder.start([job], runs=1)
-        self.job, self.desk = job, Desk(self.folder.path / "slurm")
+        self.job, self.channel = job, SlurmMessages(self.folder.path / "slurm")
         (self.folder.path / ".probe").write_text(".probe")
         self.open()
         self.place = start(
@@ -49,15 +49,15 @@ class Sweep:
         )
 
     def open(self) -> None:
-        what = Elsewhere(["lenet-train"], {}, [job_to_json(self.job)])
-        self.session = self.desk.open(what, asks=True, time_limit=None, probe=".probe").session
+        what = RemoteWork(["lenet-train"], {}, [job_to_json(self.job)])
+        self.session = self.channel.open(what, asks=True, time_limit=None, probe=".probe").session
         self._heard: list[tuple[str, dict[str, Any]]] = []
 
     def hear(self, kind: str) -> dict[str, Any]:
         """The next thing that the place says."""
         deadline = time.monotonic() + 100
         while not self._heard:
-            self._heard = self.desk.driver(self.session).take()
+            self._heard = self.channel.driver(self.session).take()
             assert time.monotonic() < deadline
             assert self.place.poll() is None or self._heard, end(self.place).stderr
             time.sleep(0.02)
@@ -66,13 +66,13 @@ class Sweep:
         return message
 
     def tell(self, message: dict[str, Any]) -> None:
-        self.desk.place(self.session, NAME).put(f"driver-{time.monotonic_ns()}", message)
+        self.channel.place(self.session, NAME).put(f"driver-{time.monotonic_ns()}", message)
 
     def begins(self) -> None:
         """The job, at the place; it asks after its first epoch."""
         self.hear("described")
         self.tell(messages.start(1, self.job))
-        assert messages.report_in(self.hear("question")).epoch == 1
+        assert messages.read_report(self.hear("question")).epoch == 1
 
     def workers(self) -> list[int]:
         """The processes that the place has."""
@@ -105,11 +105,11 @@ def test_a_place_trains_and_asks_begins_anew_with_a_new_sweep_process_and_says_h
     sweep.tell(messages.start(1, sweep.job))
     assert sweep.hear("question")["epoch"] == 1  # told once more: the new process knows nothing
     sweep.tell({"kind": "answer", "turn": 1, "value": True})
-    assert messages.done_in(sweep.hear("ended")).error is None
+    assert messages.read_job_end(sweep.hear("ended")).error is None
     assert sweep.job.folder.record().outcome is Outcome.pruned
     sweep.tell({"kind": "leave"})
     assert sweep.hear("left")["turn"] is None
-    sweep.desk.close(sweep.session)
+    sweep.channel.close(sweep.session)
     assert end(sweep.place).returncode == 0
 
 

@@ -24,8 +24,8 @@ import pytest
 from lenet_exp.config.schema import Config
 from lenet_exp.errors import UserError
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.local.pool import Done
-from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop
+from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, StartJob, StopJob
 from lenet_exp.folders.job import Job
 from lenet_exp.stopping import Terminated, stop_signal
 
@@ -51,7 +51,7 @@ class Executor:
         self._now, self._steps, self._order = 0.0, 0, itertools.count()
         self._next: list[tuple[float, int, Callable[[], object]]] = []
         self._decided = Places("simulated", retries=RETRIES)
-        self._waiting: deque[Done] = deque()
+        self._waiting: deque[JobEnd] = deque()
         self._open: set[int] = set()
         self._runs: dict[int, tuple[int, int]] = {}  # at each place the turn that was begun last, and its job
         if accidents and dice.random() < 0.5:
@@ -65,7 +65,7 @@ class Executor:
         self.submitted.append(job.number)
         self._decided.submit(job)
 
-    def next_done(self, timeout: float) -> Done | None:
+    def next_done(self, timeout: float) -> JobEnd | None:
         deadline = self._now + timeout
         while not self._waiting:
             self._do(self._decided.fill(self.capacity))
@@ -123,18 +123,18 @@ class Executor:
 
     def _do(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            if isinstance(command, Open):
+            if isinstance(command, OpenPlace):
                 self._open.add(command.place)
                 assert len(self._open) <= self.capacity, "more places than there is room"
                 what = "lost" if self._has_accident() else "ready"  # some never come
                 self._say(self.dice.uniform(0, 6), what, command.place, 0, "it did not come")
-            elif isinstance(command, Start):
+            elif isinstance(command, StartJob):
                 self._runs[command.place] = command.turn, command.job.number
                 self._train(command.place, command.turn, command.job)
-            elif isinstance(command, Stop):
+            elif isinstance(command, StopJob):
                 turn, job = self._runs.get(command.place, (0, 0))
-                self._say(0.1, "ended", command.place, turn, Done(job, error=Terminated()))
-            elif isinstance(command, Close):
+                self._say(0.1, "ended", command.place, turn, JobEnd(job, error=Terminated()))
+            elif isinstance(command, ClosePlace):
                 self._open.remove(command.place)
             else:
                 self._waiting.append(command.done)
@@ -142,18 +142,18 @@ class Executor:
     def _train(self, place: int, turn: int, job: Job) -> None:
         seconds, number = self.dice.uniform(0.2, 8.0), job.number
         what = self.dice.choice(("process", "node", "cut off", "limit")) if self._has_accident() else ""
-        ends = Done(number, error=RuntimeError("broken")) if job.name == "raises" else Done(number, value=0.5)
+        ends = JobEnd(number, error=RuntimeError("broken")) if job.name == "raises" else JobEnd(number, value=0.5)
         if what == "process":
-            ends = Done(number, lost="killed by SIGKILL")
+            ends = JobEnd(number, lost="killed by SIGKILL")
         elif what == "limit":
-            ends = Done(number, lost="over the time limit of 9 s", over_limit=True)
+            ends = JobEnd(number, lost="over the time limit of 9 s", over_limit=True)
         elif what in {"node", "cut off"}:  # heard of at once or late; one that is cut off works on, and says so
             self._say(self.dice.choice((0.0, 1.0, 30.0)), "lost", place, 0, "its node does not answer")
         if what != "node":
             self._say(seconds, "ended", place, turn, ends)
 
 
-def hear(executor: Executor, jobs: Sequence[Job], ended: set[int], done: Done) -> None:
+def hear(executor: Executor, jobs: Sequence[Job], ended: set[int], done: JobEnd) -> None:
     if done.lost is not None:
         assert done.over_limit or len(executor.losses[done.job]) == RETRIES + 1
     elif not isinstance(done.error, Terminated):

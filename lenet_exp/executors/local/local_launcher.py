@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.executors.launcher import ExecutorLauncher
 
 if TYPE_CHECKING:
-    from lenet_exp.executors.executor import Executor, Work
+    from lenet_exp.executors.executor import Executor, WorkSpec
 
 
 class LocalLauncher(ExecutorLauncher):
@@ -15,7 +15,7 @@ class LocalLauncher(ExecutorLauncher):
 
     name = "local"
 
-    def executor(self, work: Work) -> Executor:
+    def executor(self, work: WorkSpec) -> Executor:
         """A pool with as many workers as were asked for, by default as there are cores for."""
         from lenet_exp.executors.local.pool_executor import PoolExecutor
         from lenet_exp.machine import cpu_count

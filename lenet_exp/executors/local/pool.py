@@ -29,7 +29,7 @@ STOP_SECONDS = 30.0  # after SIGTERM a job has so long to come to its end
 
 
 @dataclass(frozen=True)
-class Done:
+class JobEnd:
     """How a job ended.
 
     Attributes:
@@ -101,7 +101,7 @@ class Pool:
         self.close()
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
-        """Queues a job; `job` is a number of the caller's own, which `Done` names.
+        """Queues a job; `job` is a number of the caller's own, which `JobEnd` names.
 
         Where the pool has an `answer`, `function` gets one more argument, by which it asks: it waits for what `answer`
         says to its question.
@@ -110,7 +110,7 @@ class Pool:
         self._tries[job] = 0
         self._waiting.append(job)
 
-    def next_done(self, timeout: float | None = None) -> Done | None:
+    def next_done(self, timeout: float | None = None) -> JobEnd | None:
         """Waits for the next job to end; None after `timeout` seconds, or where nothing is left to wait for."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -197,7 +197,7 @@ class Pool:
             pipe.send_bytes(self._prepare)
         return _Worker(process, pipe)
 
-    def _receive(self, worker: _Worker) -> Done | None:
+    def _receive(self, worker: _Worker) -> JobEnd | None:
         """Handle a worker's message; None for a question, or if its job will be retried."""
         job = worker.job
         assert job is not None
@@ -214,9 +214,9 @@ class Pool:
         worker.job = None
         if worker.stop_by is not None:  # it was told to end, and leaves now
             self._remove(worker)
-        return self._end(worker, Done(job, value, error))
+        return self._end(worker, JobEnd(job, value, error))
 
-    def _lost(self, worker: _Worker, job: int) -> Done | None:
+    def _lost(self, worker: _Worker, job: int) -> JobEnd | None:
         _kill_group(worker.process)  # what it may have started itself
         code = worker.process.wait()
         self._remove(worker)
@@ -225,13 +225,13 @@ class Pool:
             self._waiting.appendleft(job)
             return None
         reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with status {code}"
-        return self._end(worker, Done(job, lost=reason))
+        return self._end(worker, JobEnd(job, lost=reason))
 
-    def _end(self, worker: _Worker, done: Done) -> Done:
+    def _end(self, worker: _Worker, done: JobEnd) -> JobEnd:
         del self._tasks[done.job], self._tries[done.job]
         if not worker.over_limit:
             return done
-        return Done(done.job, lost=f"over the time limit of {self._time_limit:g} s", over_limit=True)
+        return JobEnd(done.job, lost=f"over the time limit of {self._time_limit:g} s", over_limit=True)
 
     def _remove(self, worker: _Worker) -> None:
         worker.pipe.close()

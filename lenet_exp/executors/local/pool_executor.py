@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from lenet_exp.executors.executor import Work
-from lenet_exp.executors.local.pool import Done, Pool
+from lenet_exp.executors.executor import WorkSpec
+from lenet_exp.executors.local.pool import JobEnd, Pool
 from lenet_exp.folders.job import Job
 
 
@@ -17,7 +17,7 @@ class PoolExecutor:
         retries, time_limit: as of `Pool`.
     """
 
-    def __init__(self, work: Work, workers: int, *, retries: int, time_limit: float | None) -> None:
+    def __init__(self, work: WorkSpec, workers: int, *, retries: int, time_limit: float | None) -> None:
         self.capacity = workers if work.jobs is None else min(workers, work.jobs)
         self._task = work.task
         self._pool = Pool(
@@ -37,7 +37,7 @@ class PoolExecutor:
     def submit(self, job: Job) -> None:
         self._pool.submit(job.number, self._task, job)
 
-    def next_done(self, timeout: float) -> Done | None:
+    def next_done(self, timeout: float) -> JobEnd | None:
         return self._pool.next_done(timeout)
 
     def stop(self) -> None:

@@ -78,7 +78,7 @@ class Cluster:
         """An actor that Ray puts where there is room, now or later.
 
         Args:
-            work: what `ray.put` gave for a `Carried`.
+            work: what `ray.put` gave for a `PortableWork`.
         """
         return self._actor.remote(work)
 
@@ -87,7 +87,7 @@ class Cluster:
         return math.floor(min(shares) + 1e-9) if shares else cpu_count()
 
 
-def never_begins(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Whether the next place would come to the same: a node lacks lenet_exp, say, and not: a node was lost."""
     return not isinstance(error, ray.exceptions.RayActorError) or error.actor_init_failed
 

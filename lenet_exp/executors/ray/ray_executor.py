@@ -15,11 +15,11 @@ from typing import Any
 
 import ray
 
-from lenet_exp.executors.executor import Work
-from lenet_exp.executors.host import Described, Question, carried, check_place
-from lenet_exp.executors.local.pool import Done
-from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop, Tell
-from lenet_exp.executors.ray.cluster import Cluster, RayOptions, never_begins
+from lenet_exp.executors.executor import WorkSpec
+from lenet_exp.executors.host import PlaceInfo, Question, check_place, portable_work
+from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
+from lenet_exp.executors.ray.cluster import Cluster, RayOptions, is_permanent
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 
@@ -48,17 +48,17 @@ class RayExecutor:
         ConfigError: as of `Cluster`.
     """
 
-    def __init__(self, work: Work, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
+    def __init__(self, work: WorkSpec, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
         self._work, self._workers = work, options.workers
         self._cluster = Cluster(options)
         self._looked, self._room = 0.0, 0
         self._probe = work.output.with_name(f".probe-{uuid.uuid4().hex[:8]}")
         self._probe.write_text(self._probe.name)
-        self._carried: Any = ray.put(carried(work, (self._probe, self._probe.name), time_limit))
+        self._portable_work: Any = ray.put(portable_work(work, (self._probe, self._probe.name), time_limit))
         self._places = Places("hydra/launcher=cluster_ray", retries=retries)
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, tuple[int, int]] = {}  # what a place has not answered yet: which place, in which turn
-        self._told: deque[Done] = deque()
+        self._job_ends: deque[JobEnd] = deque()
 
     @property
     def capacity(self) -> int:
@@ -75,11 +75,11 @@ class RayExecutor:
     def submit(self, job: Job) -> None:
         self._places.submit(job)
 
-    def next_done(self, timeout: float) -> Done | None:
+    def next_done(self, timeout: float) -> JobEnd | None:
         deadline = time.monotonic() + timeout
         while True:
-            if self._told:
-                return self._told.popleft()
+            if self._job_ends:
+                return self._job_ends.popleft()
             self._do(self._places.fill(self.capacity))
             left = deadline - time.monotonic()
             if not self._asked or left <= 0:
@@ -118,12 +118,12 @@ class RayExecutor:
         except ray.exceptions.RayError as e:
             self._lost(number, turn, e)
             return
-        if isinstance(said, Described):
+        if isinstance(said, PlaceInfo):
             check_place(said, self._probe.parent)
             self._places.ready(number)
         elif isinstance(said, Question):
             assert self._work.answer is not None
-            self._asked[self._actors[number].go_on.remote(self._work.answer(said.what))] = number, turn
+            self._asked[self._actors[number].answer.remote(self._work.answer(said.what))] = number, turn
         else:
             self._do(self._places.ended(number, turn, said))
 
@@ -131,8 +131,8 @@ class RayExecutor:
         """A place is gone, and its node perhaps with it."""
         self._looked = 0.0
         why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # after a traceback from there
-        if turn == BEFORE and never_begins(error):
-            raise self._places.hopeless(why) from error
+        if turn == BEFORE and is_permanent(error):
+            raise self._places.no_place_error(why) from error
         job = self._places.job(number)
         if turn != BEFORE:
             why = f"its node or process was lost ({type(error).__name__})"
@@ -140,17 +140,17 @@ class RayExecutor:
 
     def _do(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            if isinstance(command, Tell):
-                self._told.append(command.done)
-            elif isinstance(command, Open):
-                actor = self._actors[command.place] = self._cluster.new_place(self._carried)
+            if isinstance(command, ReportEnd):
+                self._job_ends.append(command.done)
+            elif isinstance(command, OpenPlace):
+                actor = self._actors[command.place] = self._cluster.new_place(self._portable_work)
                 self._asked[actor.describe.remote()] = command.place, BEFORE
-            elif isinstance(command, Start):
+            elif isinstance(command, StartJob):
                 reference = self._actors[command.place].start.remote(command.job)
                 self._asked[reference] = command.place, command.turn
-            elif isinstance(command, Stop):
+            elif isinstance(command, StopJob):
                 self._actors[command.place].stop.remote()
-            elif isinstance(command, Close):
+            elif isinstance(command, ClosePlace):
                 actor = self._actors.pop(command.place)
                 self._asked = {r: asked for r, asked in self._asked.items() if asked[0] != command.place}
                 with contextlib.suppress(Exception):

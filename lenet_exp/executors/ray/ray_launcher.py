@@ -9,7 +9,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
 
 if TYPE_CHECKING:
-    from lenet_exp.executors.executor import Executor, Work
+    from lenet_exp.executors.executor import Executor, WorkSpec
     from lenet_exp.executors.ray.cluster import RayOptions
 
 
@@ -18,7 +18,7 @@ class RayLauncher(ExecutorLauncher):
 
     name = "cluster_ray"
 
-    def executor(self, work: Work) -> Executor:
+    def executor(self, work: WorkSpec) -> Executor:
         """Connects to the cluster, unless `check` has."""
         options = self._options(work.cores)
         from lenet_exp.executors.ray.ray_executor import RayExecutor

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments, job_name, job_prefix, log_pattern
-from lenet_exp.executors.slurm.queue import Queue, Queued
+from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
 QUEUE_SECONDS = 5.0  # between two questions to the controller, which all users share
 AWAY_SECONDS = 30.0  # the same while it does not answer, or refuses
@@ -21,7 +21,7 @@ log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostAllocation:
     """An allocation has no processes any more.
 
     Attributes:
@@ -99,7 +99,7 @@ class Allocations:
         """Whether it is time to `look`."""
         return self._clock() >= self._look_at
 
-    def look(self, silent: Mapping[str, float]) -> list[Lost]:
+    def look(self, silent: Mapping[str, float]) -> list[LostAllocation]:
         """Check which allocations are alive.
 
         Args:
@@ -137,7 +137,7 @@ class Allocations:
             log.info(words, _allocations(len(others)), ", ".join(others))
         return {one: _Allocation(self._clock()) for one in ours}
 
-    def _judge(self, one: str, allocation: _Allocation, job: Queued | None, now: float) -> Lost | None:
+    def _judge(self, one: str, allocation: _Allocation, job: QueuedJob | None, now: float) -> LostAllocation | None:
         if job is None or job.may_wait_again:
             absent = now - allocation.seen > self._options.lost_after
             return self._gone(one, "it is not in the queue any more") if absent else None
@@ -147,7 +147,7 @@ class Allocations:
         if job.waits and allocation.heard is not None:  # it was taken back
             allocation.heard = None
             allocation.came.clear()
-            return Lost(one, f"allocation {one} waits again ({job.state})", 0)
+            return LostAllocation(one, f"allocation {one} waits again ({job.state})", 0)
         if job.state == "RUNNING":
             allocation.heard = allocation.heard or now
             if now - allocation.heard > QUIET_SECONDS:
@@ -155,9 +155,9 @@ class Allocations:
                 return self._gone(one, f"it runs, and nothing is heard of it for {QUIET_SECONDS:.0f} s")
         return None
 
-    def _gone(self, one: str, why: str) -> Lost:
+    def _gone(self, one: str, why: str) -> LostAllocation:
         unmade = max(0, self._options.tasks - len(self._allocations.pop(one).came))
-        return Lost(one, f"allocation {one}: {why}; {self._last_words(one)}", unmade)
+        return LostAllocation(one, f"allocation {one}: {why}; {self._last_words(one)}", unmade)
 
     def _last_words(self, one: str) -> str:
         try:

@@ -13,7 +13,7 @@ from lenet_exp.executors.slurm.options import (
     job_prefix,
     log_pattern,
 )
-from lenet_exp.executors.slurm.queue import Queued, SlurmQueue
+from lenet_exp.executors.slurm.queue import QueuedJob, SlurmQueue
 
 
 def submit_driver(
@@ -41,7 +41,7 @@ def submit_driver(
     return queue.submit_one(driver, _name(sweep.name), f"{log_pattern(folder)}/driver-%j.log", arguments)
 
 
-def queued(sweep: Path) -> tuple[Queued | None, list[Queued]]:
+def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
     """The job that drives a sweep, if there is one, and the sweep's allocations, as the queue shows them now."""
     if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
         return None, []
@@ -52,7 +52,7 @@ def queued(sweep: Path) -> tuple[Queued | None, list[Queued]]:
     return (drivers[0] if drivers else None), allocations
 
 
-def cancel(jobs: Sequence[Queued]) -> None:
+def cancel(jobs: Sequence[QueuedJob]) -> None:
     """Takes jobs out of the queue; those that run commit first."""
     SlurmQueue().cancel([job.id for job in jobs])
 

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.executors.executor import Elsewhere, Report
-from lenet_exp.executors.host import Described, Question
-from lenet_exp.executors.local.pool import Done
-from lenet_exp.executors.slurm.mailbox import Beats, Box, Message
+from lenet_exp.executors.executor import EpochReport, RemoteWork
+from lenet_exp.executors.host import PlaceInfo, Question
+from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.slurm.message_folder import Heartbeats, Message, MessageFolder
 from lenet_exp.files import read_json, write_json
 from lenet_exp.folders.job import Job, job_to_json
 from lenet_exp.stopping import Terminated
@@ -32,24 +32,24 @@ class PlacePlan:
     Attributes:
         session: names the start of the sweep that it is of.
         work: of the sweep.
-        asks, time_limit: as of `Carried`.
+        asks, time_limit: as of `PortableWork`.
         probe: the name of a file in the sweep's folder that holds its own name.
     """
 
     session: str
-    work: Elsewhere
+    work: RemoteWork
     asks: bool
     time_limit: float | None
     probe: str
 
 
-class Desk:
+class SlurmMessages:
     """The folder `slurm` of a sweep."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, work: Elsewhere, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
+    def open(self, work: RemoteWork, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
         """A new session, from which on those before count no more; its places find it by themselves."""
         plan = PlacePlan(uuid.uuid4().hex[:8], work, asks, time_limit, probe)
         for name in ("driver", "beats"):
@@ -74,18 +74,18 @@ class Desk:
         value = read_json(self.folder / "plan.json")
         return None if value is None else read_as(PlacePlan, value)
 
-    def driver(self, session: str) -> Box:
+    def driver(self, session: str) -> MessageFolder:
         """The messages from places."""
-        return Box(self.folder / session / "driver")
+        return MessageFolder(self.folder / session / "driver")
 
-    def place(self, session: str, name: str) -> Box:
+    def place(self, session: str, name: str) -> MessageFolder:
         """The messages to one place."""
         folder = self.folder / session / f"to-{name}"
         folder.mkdir(exist_ok=True)
-        return Box(folder)
+        return MessageFolder(folder)
 
-    def beats(self, session: str) -> Beats:
-        return Beats(self.folder / session / "beats")
+    def beats(self, session: str) -> Heartbeats:
+        return Heartbeats(self.folder / session / "beats")
 
 
 def start(turn: int, job: Job) -> Message:
@@ -93,10 +93,10 @@ def start(turn: int, job: Job) -> Message:
     return {"kind": START, "turn": turn, "number": job.number, "job": job_to_json(job)}
 
 
-def said(turn: int, what: Question | Done | None) -> Message:
+def job_message(turn: int, what: Question | JobEnd | None) -> Message:
     """A message about a job's progress or end. Numbers are strings: JSON has none for an infinite loss."""
     if isinstance(what, Question):
-        report: Report = what.what
+        report: EpochReport = what.what
         figures = {"val_accuracy": repr(report.val_accuracy), "val_loss": repr(report.val_loss)}
         return {"kind": QUESTION, "turn": turn, "number": report.job, "epoch": report.epoch, **figures}
     if what is None:
@@ -106,19 +106,19 @@ def said(turn: int, what: Question | Done | None) -> Message:
     return {"kind": ENDED, "turn": turn, **ended, "interrupted": isinstance(what.error, Terminated)}
 
 
-def described(place: Described) -> Message:
+def place_message(place: PlaceInfo) -> Message:
     return {"kind": DESCRIBED, **asdict(place)}
 
 
-def report_in(message: Message) -> Report:
+def read_report(message: Message) -> EpochReport:
     """Raises:
     ValueError, KeyError, TypeError: it is none.
     """
     accuracy, loss = (float(message[name]) for name in ("val_accuracy", "val_loss"))
-    return Report(int(message["number"]), int(message["epoch"]), accuracy, loss)
+    return EpochReport(int(message["number"]), int(message["epoch"]), accuracy, loss)
 
 
-def done_in(message: Message) -> Done:
+def read_job_end(message: Message) -> JobEnd:
     """Raises:
     ValueError, KeyError, TypeError: it is none.
     """
@@ -126,4 +126,4 @@ def done_in(message: Message) -> Done:
     if message["interrupted"]:
         error = Terminated()
     lost = None if message["lost"] is None else str(message["lost"])
-    return Done(int(message["number"]), error=error, lost=lost, over_limit=bool(message["over_limit"]))
+    return JobEnd(int(message["number"]), error=error, lost=lost, over_limit=bool(message["over_limit"]))

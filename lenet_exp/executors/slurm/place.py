@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lenet_exp.executors.host import Described, Host, Question
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.host import Host, PlaceInfo, Question
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
-from lenet_exp.executors.slurm.mailbox import Message
-from lenet_exp.executors.slurm.messages import Desk
+from lenet_exp.executors.slurm.message_folder import Message
+from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.folders.job import job_from_json
 from lenet_exp.stopping import Terminated
 
@@ -40,16 +40,16 @@ def place_name(environment: Mapping[str, str] = os.environ) -> str:
 
 class Place:
     """Args:
-    desk, session, name: where it is told what to do, and says what came of it.
+    channel, session, name: where it is told what to do, and says what came of it.
     has_driver: whether the sweep has a process now.
     """
 
     def __init__(
-        self, desk: Desk, session: str, name: str, host: Host, outputs: Path, has_driver: Callable[[], bool]
+        self, channel: SlurmMessages, session: str, name: str, host: Host, outputs: Path, has_driver: Callable[[], bool]
     ) -> None:
-        self._desk, self._session, self._name = desk, session, name
+        self._channel, self._session, self._name = channel, session, name
         self._host, self._outputs, self._has_driver = host, outputs, has_driver
-        self._box, self._driver = desk.place(session, name), desk.driver(session)
+        self._inbox, self._driver = channel.place(session, name), channel.driver(session)
         self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._turn: int | None = None
         self._trains = False
@@ -58,12 +58,12 @@ class Place:
         self._again = False
         self._signalled = self._ask_at = 0.0
 
-    def serve(self, place: Described) -> bool:
+    def serve(self, place: PlaceInfo) -> bool:
         """Until there is nothing more to do; whether to begin anew, for a sweep that was started again."""
         signal.signal(signal.SIGTERM, self._note)
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         with contextlib.suppress(OSError):  # the session is gone: what came of a job stands in its folder
-            self._driver.put(self._name, messages.described(place))
+            self._driver.put(self._name, messages.place_message(place))
             self._take_orders()
             if not self._again:
                 self._driver.put(self._name, {"kind": messages.LEFT, "turn": self._turn, "why": self._why})
@@ -77,26 +77,26 @@ class Place:
             if order["kind"] == messages.START:
                 said = self._host.start(job_from_json(order["job"], self._outputs))
             else:
-                said = self._host.go_on(order["value"])
+                said = self._host.answer(order["value"])
             self._trains = False
             if self._why and isinstance(said, Question):
                 break
             if not self._told_to_stop and self._was_interrupted(said):
                 self._why = self._why or "its job was interrupted"  # Slurm's signal reaches it too, and perhaps first
                 return
-            self._driver.put(self._name, messages.said(turn, said))
-            if said is None or isinstance(said, Done):
+            self._driver.put(self._name, messages.job_message(turn, said))
+            if said is None or isinstance(said, JobEnd):
                 self._turn = None
         if self._turn is not None:  # its job has asked, and hears that nobody answers
             self._trains = True  # until it has committed
             if self._ask_at <= time.monotonic():
                 self._host.stop()
-            while isinstance(self._host.go_on(None), Question):
+            while isinstance(self._host.answer(None), Question):
                 pass
 
-    def _was_interrupted(self, said: Question | Done | None) -> bool:
+    def _was_interrupted(self, said: Question | JobEnd | None) -> bool:
         """Whether a job did not come to its own end, nor to that of its process alone."""
-        if isinstance(said, Done):
+        if isinstance(said, JobEnd):
             ends = bool(self._why or self._signalled)
             return isinstance(said.error, Terminated) or (ends and said.lost is not None and not said.over_limit)
         return said is None and bool(self._why)
@@ -105,7 +105,7 @@ class Place:
         self._signalled = self._signalled or time.monotonic()
 
     def _watch(self) -> None:
-        beats, beaten, looked, alone_since = self._desk.beats(self._session), 0.0, time.monotonic(), time.monotonic()
+        beats, beaten, looked, alone_since = self._channel.beats(self._session), 0.0, time.monotonic(), time.monotonic()
         while True:
             if signal.sigtimedwait({signal.SIGUSR2}, BUSY_TICK_SECONDS if self._trains else TICK_SECONDS) is not None:
                 self._end("Slurm's notice came")
@@ -124,12 +124,12 @@ class Place:
                 elif now - alone_since > ALONE_SECONDS:
                     self._end("the sweep's process is gone")
             with contextlib.suppress(OSError, ValueError):  # for a moment, or for good: then it counts as lost
-                plan = self._desk.plan()
+                plan = self._channel.plan()
                 if plan is None or plan.session != self._session:
                     self._again = plan is not None
                     self._end("the sweep is over" if plan is None else "the sweep began anew")
                     continue
-                for _, order in self._box.take():
+                for _, order in self._inbox.take():
                     self._hear(order)
                 if now - beaten > BEAT_SECONDS:
                     beaten = now

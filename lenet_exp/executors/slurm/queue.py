@@ -21,7 +21,7 @@ WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIA
 
 
 @dataclass(frozen=True)
-class Queued:
+class QueuedJob:
     """A job as the queue shows it.
 
     Attributes:
@@ -70,7 +70,7 @@ class Queue(Protocol):
             ConfigError: it is refused.
         """
 
-    def jobs(self, prefix: str) -> list[Queued] | None:
+    def jobs(self, prefix: str) -> list[QueuedJob] | None:
         """One's jobs whose names begin so, with those that ended lately; None: the queue does not answer now."""
 
     def cancel(self, ids: Sequence[str]) -> None:
@@ -108,7 +108,7 @@ class SlurmQueue:
         """
         self._sbatch("--test-only", *arguments, str(script))
 
-    def jobs(self, prefix: str) -> list[Queued] | None:
+    def jobs(self, prefix: str) -> list[QueuedJob] | None:
         try:
             done = _run(["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%j|%r"])
         except (OSError, subprocess.TimeoutExpired):
@@ -134,14 +134,14 @@ class SlurmQueue:
         return done.stdout
 
 
-def parsed(text: str) -> list[Queued]:
+def parsed(text: str) -> list[QueuedJob]:
     """Parse the output of `squeue --format=%F|%K|%T|%j|%r`."""
     found = []
     for line in text.splitlines():
         parts = line.split("|")
         if len(parts) >= 5:
             job, member, state, name, reason = *parts[:4], "|".join(parts[4:])
-            found.append(Queued(f"{job}_{member}" if member.isdigit() else job, name, state, reason))
+            found.append(QueuedJob(f"{job}_{member}" if member.isdigit() else job, name, state, reason))
     return found
 
 

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.executors.executor import Work
-from lenet_exp.executors.host import Described, check_place
-from lenet_exp.executors.local.pool import Done
-from lenet_exp.executors.places import Close, Command, Open, Places, Start, Stop, Tell
+from lenet_exp.executors.executor import WorkSpec
+from lenet_exp.executors.host import PlaceInfo, check_place
+from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
 from lenet_exp.executors.slurm import messages
 from lenet_exp.executors.slurm.allocations import Allocations
-from lenet_exp.executors.slurm.mailbox import Box, Message
-from lenet_exp.executors.slurm.messages import Desk
+from lenet_exp.executors.slurm.message_folder import Message, MessageFolder
+from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_script
 from lenet_exp.executors.slurm.queue import Queue
 from lenet_exp.folders.job import Job
@@ -48,7 +48,7 @@ class SlurmExecutor:
 
     def __init__(
         self,
-        work: Work,
+        work: WorkSpec,
         options: SlurmOptions,
         queue: Queue,
         command: Sequence[str],
@@ -57,25 +57,25 @@ class SlurmExecutor:
         time_limit: float | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        assert work.elsewhere is not None
+        assert work.remote is not None
         self._work, self._options, self._clock = work, options, clock
         self._sweep = SweepFolder(work.output.parent)
-        self._desk = Desk(self._sweep.path / "slurm")
+        self._channel = SlurmMessages(self._sweep.path / "slurm")
         self._probe = self._sweep.path / ".probe-slurm"
         self._probe.write_text(self._probe.name)
         asks = work.answer is not None
-        plan = self._desk.open(work.elsewhere, asks=asks, time_limit=time_limit, probe=self._probe.name)
+        plan = self._channel.open(work.remote, asks=asks, time_limit=time_limit, probe=self._probe.name)
         self._session = plan.session
-        self._said, self._beats = self._desk.driver(self._session), self._desk.beats(self._session)
+        self._said, self._beats = self._channel.driver(self._session), self._channel.beats(self._session)
         script = allocation_script(options, [*command, str(self._sweep.path)])
-        self._allocations = Allocations(self._sweep.id, self._desk.folder, script, options, queue, clock)
+        self._allocations = Allocations(self._sweep.id, self._channel.folder, script, options, queue, clock)
         self._places = Places(NAME, retries=retries)
         self._opened: deque[int] = deque()  # places that are asked for and have not come
         self._bound: dict[str, int] = {}  # places that have come, by their names
         self._spare: deque[str] = deque()  # that nobody asked for yet
-        self._boxes: dict[str, Box] = {}
+        self._inboxes: dict[str, MessageFolder] = {}
         self._turns: dict[str, int] = {}
-        self._told: deque[Done] = deque()
+        self._job_ends: deque[JobEnd] = deque()
         self._stopping = False  # from then on it is no news that allocations end
 
     @property
@@ -90,7 +90,7 @@ class SlurmExecutor:
     def submit(self, job: Job) -> None:
         self._places.submit(job)
 
-    def next_done(self, timeout: float) -> Done | None:
+    def next_done(self, timeout: float) -> JobEnd | None:
         deadline = time.monotonic() + timeout
         while True:
             self._hear()
@@ -98,8 +98,8 @@ class SlurmExecutor:
                 self._look()
             self._do(self._places.fill(self.capacity))
             self._allocations.ask_for(len(self._opened))
-            if self._told:
-                return self._told.popleft()
+            if self._job_ends:
+                return self._job_ends.popleft()
             left = deadline - time.monotonic()
             if left <= 0 or not (self._places.waiting or self._places.running):
                 return None
@@ -110,7 +110,7 @@ class SlurmExecutor:
         self._do(self._places.stop())
 
     def kill(self) -> None:
-        self._desk.close(self._session)
+        self._channel.close(self._session)
         self._allocations.cancel()
 
     def __enter__(self) -> SlurmExecutor:
@@ -131,7 +131,7 @@ class SlurmExecutor:
     def _heard(self, name: str, message: Message) -> None:
         kind = message["kind"]
         if kind == messages.DESCRIBED:
-            check_place(read_as(Described, message), self._sweep.path)
+            check_place(read_as(PlaceInfo, message), self._sweep.path)
             self._arrived(name)
             return
         number, turn = self._bound.get(name), self._turns.get(name)
@@ -139,13 +139,13 @@ class SlurmExecutor:
             self._lost(name, str(message["why"]), counts=False)  # its job has committed: that costs it no try
         elif number is None or turn is None or message["turn"] != turn:
             return
-        elif kind == messages.QUESTION and self._places.hears(number, turn):
+        elif kind == messages.QUESTION and self._places.is_current(number, turn):
             assert self._work.answer is not None
-            answer = self._work.answer(messages.report_in(message))
+            answer = self._work.answer(messages.read_report(message))
             self._send(name, {"kind": messages.ANSWER, "turn": turn, "value": answer})
         elif kind == messages.ENDED:
-            done = messages.done_in(message)
-            if isinstance(done.error, Terminated):  # it did not say so itself, since it might have gone on elsewhere
+            done = messages.read_job_end(message)
+            if isinstance(done.error, Terminated):  # it did not say so itself, since it might have continued elsewhere
                 self._sweep.end_job(done.job, None)
             self._do(self._places.ended(number, turn, done))
         elif kind == messages.NOT_BEGUN:
@@ -158,7 +158,7 @@ class SlurmExecutor:
             if int(other.split("-")[1]) < int(restart):
                 self._lost(other, "its allocation began again")
         self._allocations.arrived(name)
-        self._boxes[name] = self._desk.place(self._session, name)
+        self._inboxes[name] = self._channel.place(self._session, name)
         self._spare.append(name)
         self._bind()
 
@@ -195,23 +195,23 @@ class SlurmExecutor:
 
     def _send(self, name: str, message: Message) -> None:
         with contextlib.suppress(OSError):  # it counts as lost, then
-            self._boxes[name].put("driver", message)
+            self._inboxes[name].put("driver", message)
 
     def _do(self, commands: Sequence[Command]) -> None:
         names = {number: name for name, number in self._bound.items()}
         for command in commands:
-            if isinstance(command, Tell):
-                self._told.append(command.done)
-            elif isinstance(command, Open):
+            if isinstance(command, ReportEnd):
+                self._job_ends.append(command.done)
+            elif isinstance(command, OpenPlace):
                 self._opened.append(command.place)
                 self._bind()
-            elif isinstance(command, Start):
+            elif isinstance(command, StartJob):
                 name = names[command.place]
                 self._turns[name] = command.turn
                 self._send(name, messages.start(command.turn, command.job))
-            elif isinstance(command, Stop):
+            elif isinstance(command, StopJob):
                 self._send(names[command.place], {"kind": messages.STOP})
-            elif isinstance(command, Close):
+            elif isinstance(command, ClosePlace):
                 self._close(command.place, names.get(command.place))
 
     def _close(self, number: int, name: str | None) -> None:

@@ -12,7 +12,7 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.executors.launcher import ExecutorLauncher
 
 if TYPE_CHECKING:
-    from lenet_exp.executors.executor import Executor, Work
+    from lenet_exp.executors.executor import Executor, WorkSpec
     from lenet_exp.executors.slurm.options import SlurmOptions
 
 PLACE = "lenet_exp.sweeps.slurm_task"  # what a task of an allocation runs
@@ -46,7 +46,7 @@ class SlurmLauncher(ExecutorLauncher):
             script.flush()
             SlurmQueue().check(Path(script.name), allocation_arguments(options))
 
-    def executor(self, work: Work) -> Executor:
+    def executor(self, work: WorkSpec) -> Executor:
         """Takes over what an earlier start of the sweep left in the queue."""
         from lenet_exp.executors.slurm.queue import SlurmQueue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor

@@ -9,20 +9,20 @@ from pathlib import Path
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.search_importance import search_importance
-from lenet_exp.comparison.searched import Searched
+from lenet_exp.comparison.search_summary import SearchSummary
 from lenet_exp.files import Json, write_output_file
 from lenet_exp.reports.escape import csv_text
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_tex import tex
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.phrases import verdict
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import records
 
 PULL_REQUEST = 10  # rows of a table; the page has all
 
 
-def write_comparison(path: Path, comparisons: Sequence[Comparison], source: Source) -> None:
+def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunSource) -> None:
     """Writes them in the format of the file's ending; the file is there as a whole or not at all."""
     if path.suffix == ".html":
         from lenet_exp.reports.page.comparison_page import page
@@ -38,7 +38,7 @@ def write_comparison(path: Path, comparisons: Sequence[Comparison], source: Sour
         write_output_file(path, json.dumps([_json(c, source) for c in comparisons], indent=2) + "\n")
 
 
-def _json(comparison: Comparison, source: Source) -> Mapping[str, Json]:
+def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
     found = comparison.effects
     data: dict[str, Json] = {
         "dataset": comparison.dataset,
@@ -57,7 +57,7 @@ def _json(comparison: Comparison, source: Source) -> Mapping[str, Json]:
     return data | ({"search": _search(comparison.searched)} if comparison.searched is not None else {})
 
 
-def _search(searched: Searched) -> Mapping[str, Json]:
+def _search(searched: SearchSummary) -> Mapping[str, Json]:
     return {
         "how": searched.how,
         "objective": searched.objective.value,

@@ -8,13 +8,13 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.reports.escape import as_line, code, inline
 from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.phrases import capital, not_excluded, verdict
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, more_line, shown_rows, title_of
 
 ROWS = 100
 
 
-def markdown(comparisons: Sequence[Comparison], source: Source, rows: int = ROWS) -> str:
+def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = ROWS) -> str:
     """Verdict, leaderboard and effects of each.
 
     Args:

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import Group
-from lenet_exp.comparison.searched import Searched
+from lenet_exp.comparison.search_summary import SearchSummary
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.search_words import objective_words
 
@@ -88,7 +88,7 @@ def curves_figure(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def history_figure(searched: Searched, dataset: str) -> Figure | None:
+def history_figure(searched: SearchSummary, dataset: str) -> Figure | None:
     """The best so far by epochs trained."""
     steps = searched.improvements
     if not steps:

@@ -10,7 +10,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.config.names import rounded
 from lenet_exp.errors import printable
 from lenet_exp.reports.phrases import diverged_on, unfinished
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import accuracy, difference, interval, more_line, on_test, short, shown_rows
 
 SIGNS: dict[str, str | int | None] = {
@@ -28,7 +28,7 @@ SIGNS: dict[str, str | int | None] = {
 }
 
 
-def tex(comparisons: Sequence[Comparison], source: Source) -> str:
+def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
     """One table a data set: mean and spread of each configuration; bold is what cannot be excluded as best."""
     made_by = printable(source.title)
     return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(map(_table, comparisons))

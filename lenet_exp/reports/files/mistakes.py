@@ -25,7 +25,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Misclassified:
     """An image that was taken for another class.
 
     Attributes:
@@ -39,7 +39,7 @@ class Mistake:
     confidence: float
 
 
-def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -> list[Mistake]:
+def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -> list[Misclassified]:
     """All mistakes on the validation images, those of the highest confidence first.
 
     Args:
@@ -51,10 +51,10 @@ def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -
     confidence = _probabilities(network, data.images, index[wrong.to(index.device)]).gather(1, said[wrong, None])[:, 0]
     order = confidence.argsort(descending=True, stable=True)
     columns = (index.cpu()[wrong], truth[wrong], said[wrong], confidence)
-    return [Mistake(*row) for row in zip(*(column[order].tolist() for column in columns), strict=True)]
+    return [Misclassified(*row) for row in zip(*(column[order].tolist() for column in columns), strict=True)]
 
 
-def mistakes_picture(mistakes: Sequence[Mistake], data: TrainingData, name: str) -> bytes | None:
+def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name: str) -> bytes | None:
     """PNG of up to 25 mistakes in the order given, five in a row, each with truth, answer and confidence; or None.
 
     Args:

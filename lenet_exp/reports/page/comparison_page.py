@@ -20,7 +20,7 @@ from lenet_exp.reports.next_steps import next_command, next_step, notes
 from lenet_exp.reports.page.page_data import page_data
 from lenet_exp.reports.page.provenance import facts, reproduce_command
 from lenet_exp.reports.phrases import capital, not_excluded, verdict
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, title_of
 
 ASSETS = Path(__file__).parent
@@ -33,7 +33,7 @@ hold; this does not hold if runs of a configuration collapse now and then. The w
 Configurations with diverged runs rank last, untested."""
 
 
-def page(comparisons: Sequence[Comparison], source: Source) -> str:
+def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
     """The page as text."""
     data = [page_data(comparison, source) for comparison in comparisons]
     sections = "".join(_section(comparison, n, source) for n, comparison in enumerate(comparisons))
@@ -63,7 +63,7 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 """
 
 
-def _where(source: Source) -> str:
+def _where(source: RunSource) -> str:
     """Where its links lead to; start.js shows how to get some where the page does not know MLflow's address."""
     if source.store is None:
         return ""
@@ -73,7 +73,7 @@ def _where(source: Source) -> str:
 paste a link that it prints: <input id="pasted" type="url" placeholder="http://127.0.0.1:5000/?token=..."></label></p>"""
 
 
-def _section(comparison: Comparison, number: int, source: Source) -> str:
+def _section(comparison: Comparison, number: int, source: RunSource) -> str:
     parts = [f"<h1>{escape(title_of(comparison))}</h1>", f'<p class="verdict">{escape(verdict(comparison))}</p>']
     if (left := not_excluded(comparison)) is not None:
         parts.append(f"<p>{escape(capital(left))}.</p>")
@@ -99,7 +99,7 @@ def _section(comparison: Comparison, number: int, source: Source) -> str:
 """
 
 
-def _made(comparison: Comparison, source: Source) -> str:
+def _made(comparison: Comparison, source: RunSource) -> str:
     made = {name: escape(text) for name, text in facts(comparison).items()}
     made |= {"Runs": escape(source.title)} if source.command is None else {"Command": _to_copy(source.command)}
     if (command := reproduce_command(comparison, source)) is not None:
@@ -107,7 +107,7 @@ def _made(comparison: Comparison, source: Source) -> str:
     return f'<dl class="made">{"".join(f"<dt>{name}</dt><dd>{shown}</dd>" for name, shown in made.items())}</dl>'
 
 
-def _table(comparison: Comparison, source: Source) -> str:
+def _table(comparison: Comparison, source: RunSource) -> str:
     """The terminal's, with a link to the best run of each configuration."""
     flags, test = comparison.flags, ["test"] if comparison.tested else []
     kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *test, "verdict"]
@@ -130,7 +130,7 @@ def _table(comparison: Comparison, source: Source) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _linked(text: str, its_page: str | None, source: Source) -> str:
+def _linked(text: str, its_page: str | None, source: RunSource) -> str:
     if its_page is None:
         return text
     address = f'href="{escape(f"{source.server}/{its_page}")}" ' if source.server is not None else ""

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.effects import Effect, number
 from lenet_exp.comparison.runs import ComparedRun
-from lenet_exp.comparison.searched import Searched, SearchedRun, SearchedTrial
+from lenet_exp.comparison.search_summary import SearchedRun, SearchedTrial, SearchSummary
 from lenet_exp.config.names import rounded
 from lenet_exp.files import Json
 from lenet_exp.reports.phrases import percent, remark, unfinished
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.search_words import objective_words, value_words
-from lenet_exp.reports.source import Source
 from lenet_exp.reports.terminal.leaderboard import accuracy, interval, short, signed
 
 WIDE_RANGE = 20  # of a number's values; from there on its axis is logarithmic
@@ -22,7 +22,7 @@ MOST_CURVES = 1000  # runs
 DIGITS = 5  # of a curve's accuracies: a thousandth of a point
 
 
-def page_data(comparison: Comparison, source: Source) -> dict[str, Json]:
+def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
     """Of one comparison."""
     told = comparison.searched is None and not comparison.effects.aliased
     left, groups = MOST_CURVES, []
@@ -64,7 +64,7 @@ def _flag(comparison: Comparison, flag: str) -> dict[str, Json]:
     return {"name": flag, "short": short(flag), "log": log}
 
 
-def _group(comparison: Comparison, position: int, source: Source) -> dict[str, Json]:
+def _group(comparison: Comparison, position: int, source: RunSource) -> dict[str, Json]:
     group = comparison.groups[position]
     low, high = group.interval
     return {
@@ -87,7 +87,7 @@ def _group(comparison: Comparison, position: int, source: Source) -> dict[str, J
     }
 
 
-def _run(run: ComparedRun, source: Source) -> dict[str, Json]:
+def _run(run: ComparedRun, source: RunSource) -> dict[str, Json]:
     named = f"{run.seed}" + (f", split {run.split}" if run.split else "")
     reached = percent(run.best_val_accuracy) if run.best_val_accuracy is not None else None
     return {"seed": named, "outcome": run.outcome, "reached": reached, "page": source.page_of(run)}
@@ -103,7 +103,7 @@ def _effect(effect: Effect) -> dict[str, Json]:
     return {"flag": effect.flag, "share": share, "levels": levels}
 
 
-def _search(searched: Searched) -> dict[str, Json]:
+def _search(searched: SearchSummary) -> dict[str, Json]:
     """One data set's part of a search."""
     return {
         "how": searched.how,
@@ -123,7 +123,7 @@ def _run_of(run: SearchedRun) -> dict[str, Json]:
     return {"trial": run.trial, "name": run.name, "outcome": run.outcome, "y": _curve(run.curve)}
 
 
-def _trial(searched: Searched, trial: SearchedTrial) -> dict[str, Json]:
+def _trial(searched: SearchSummary, trial: SearchedTrial) -> dict[str, Json]:
     value = _known(trial.value if not math.isnan(trial.value) else trial.so_far)
     said = value_words(searched, value) if value is not None else "-"
     return vars(trial) | {"value": value, "so_far": _known(trial.so_far), "said": said}

@@ -8,7 +8,7 @@ from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.runs import Provenance
 from lenet_exp.folders.records import Record
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 
 MOST = 12  # values of a fact that are listed
 
@@ -39,7 +39,7 @@ def facts(comparison: Comparison) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def reproduce_command(comparison: Comparison, source: Source) -> str | None:
+def reproduce_command(comparison: Comparison, source: RunSource) -> str | None:
     """What trains the leader's best run again and compares; None where no run finished."""
     best = comparison.leader.best_run if comparison.leader is not None else None
     if best is None:

@@ -93,7 +93,7 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
         handler.close()
 
 
-class _Left(TimeRemainingColumn):
+class _TimeLeft(TimeRemainingColumn):
     """The time left: by rich's estimate, unless the task has one of its own."""
 
     def render(self, task: Task) -> Text:
@@ -260,7 +260,7 @@ class Display:
             TextColumn(
                 "{task.fields[state]}", "cyan", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
             ),
-            _Left(),
+            _TimeLeft(),
         )
         seen = self._console.is_terminal
         period = 300  # seconds; an epoch may take several

@@ -90,7 +90,7 @@ class BackgroundDelivery:
             log_system_metrics(store, self._delivery.parent or run_id)
 
 
-def delivered_in_background(tracking: Tracking, outputs: Path) -> BackgroundDelivery:
+def open_background_delivery(tracking: Tracking, outputs: Path) -> BackgroundDelivery:
     """Opens the store for a run in no sweep.
 
     Raises:

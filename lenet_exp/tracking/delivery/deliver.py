@@ -31,7 +31,7 @@ from lenet_exp.tracking.stores.mlflow_runs import (
     close_former,
     join_sweeps,
     program,
-    replacing,
+    replacement_entry,
     set_tags,
     strings,
     user,
@@ -67,7 +67,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     entry = delivered.run_in(store.name)
     if entry is None or not alive(store, entry.run_id):  # somebody deleted it, or mlflow.db
         run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
-        entry = replacing(entry, store.name, run_id, surplus)
+        entry = replacement_entry(entry, store.name, run_id, surplus)
         store.seen.add(run_id)
     if not entry.begun:  # it is new, or the store came back as an older backup (restored.py)
         _log_start(begun, store, entry.run_id)

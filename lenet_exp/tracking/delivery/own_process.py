@@ -25,7 +25,7 @@ from typing import Any
 from lenet_exp.config.schema import LoggedModels, Tracking
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.delivery.background import delivered_in_background
+from lenet_exp.tracking.delivery.background import open_background_delivery
 from lenet_exp.tracking.models.model import warm_up
 from lenet_exp.tracking.stores.store import import_mlflow
 
@@ -72,7 +72,7 @@ class SubprocessDelivery:
 
     def live(self, folder: RunFolder) -> None:
         """See `BackgroundDelivery`."""
-        with self._not_lost():
+        with self._warn_if_lost():
             self._pipe.send(("live", (folder,)))
             while self._pipe.poll():
                 log.handle(self._pipe.recv())
@@ -84,7 +84,7 @@ class SubprocessDelivery:
 
     def _ask(self, what: str, *arguments: object) -> Any:
         """Call a method in the uploading process; None if that process died."""
-        with self._not_lost():
+        with self._warn_if_lost():
             self._pipe.send((what, arguments))
             while isinstance(heard := self._pipe.recv(), logging.LogRecord):
                 log.handle(heard)
@@ -95,7 +95,7 @@ class SubprocessDelivery:
         return None
 
     @contextlib.contextmanager
-    def _not_lost(self) -> Iterator[None]:
+    def _warn_if_lost(self) -> Iterator[None]:
         try:
             yield
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -105,7 +105,7 @@ class SubprocessDelivery:
             self._lost = True
 
 
-class _Back(QueueHandler):
+class _PipeHandler(QueueHandler):
     """Sends back what is logged, with its traceback as text."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
@@ -124,7 +124,7 @@ def main() -> None:
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)
     pipe = Connection(int(sys.argv[1]))
-    back = _Back(pipe)  # type: ignore[arg-type]
+    back = _PipeHandler(pipe)  # type: ignore[arg-type]
     log.setLevel(logging.DEBUG)
     log.propagate = False
     log.addHandler(back)
@@ -133,7 +133,7 @@ def main() -> None:
     os._exit(0)  # a store that hangs is not waited for
 
 
-def _serve(pipe: Connection, back: _Back) -> None:
+def _serve(pipe: Connection, back: _PipeHandler) -> None:
     import_mlflow()
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
@@ -143,7 +143,7 @@ def _serve(pipe: Connection, back: _Back) -> None:
         value, error = None, None
         try:
             if what == "open":
-                delivery = delivered_in_background(*arguments)
+                delivery = open_background_delivery(*arguments)
             else:
                 value = getattr(delivery, what)(*arguments)
         except Exception as e:

@@ -17,7 +17,7 @@ LONGEST = 500  # characters of a tag that a person reads in a table
 log = logging.getLogger("lenet_exp")
 
 
-def tell(
+def tag_runs(
     runs: Sequence[tuple[str, str]],
     uri: str,
     tag: str,

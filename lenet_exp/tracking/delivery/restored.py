@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PAGE = 1000
 
 
-def learn(folders: Iterable[RunFolder], store: Store) -> None:
+def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
     """Which delivered runs the store still has and how much of each, by one query for a thousand of them. What it has
     not got is delivered again when its turn comes. Runs that have ended are looked at once a process."""
     entries = [(folder, entry) for folder in folders if (entry := folder.delivered().run_in(store.name)) is not None]

@@ -33,10 +33,10 @@ from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.delivery.adopt import take_over
 from lenet_exp.tracking.delivery.deliver import deliver
-from lenet_exp.tracking.delivery.left import Amount, left_of
-from lenet_exp.tracking.delivery.restored import learn
-from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Calls, GivenUp, Limit
-from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreAway, open_store, request_seconds
+from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
+from lenet_exp.tracking.delivery.restored import reset_lost
+from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Limit, StoreCalls, StoreTimeout
+from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreUnavailable, open_store, request_seconds
 
 LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
 AWAY_SECONDS = 60.0
@@ -66,7 +66,7 @@ class Delivery(Protocol):
         """Sends what is committed; the MLflow run's id, or None where that failed."""
 
 
-class LeftToOthers:
+class NoDelivery:
     """For the workers of a sweep: the sweep's own process delivers for all, and they never import mlflow."""
 
     def adopt(self, job: Job) -> None:
@@ -110,12 +110,12 @@ class StoreDelivery:
         self._sent_at: dict[str, float] = {}
         self._warned: set[str] = set()
         self._turn = threading.Lock()
-        self._calls = Calls()
+        self._calls = StoreCalls()
         self._patient = patient
         try:
             self._in_time(self._opened, WAITED)
-        except (StoreAway, GivenUp) as e:
-            self._is_away(e)
+        except (StoreUnavailable, StoreTimeout) as e:
+            self._mark_unavailable(e)
         self._had_outputs = self._has_outputs()
 
     @property
@@ -130,14 +130,14 @@ class StoreDelivery:
 
     def adopt_all(self, jobs: Sequence[Job], *, owned: bool = False) -> None:
         """Before training: learns which of these runs the store has, and takes over what others finished there."""
-        self.know([job.folder for job in jobs])
+        self.check_stored([job.folder for job in jobs])
         self.attempt("runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
 
-    def know(self, folders: Iterable[RunFolder]) -> None:
+    def check_stored(self, folders: Iterable[RunFolder]) -> None:
         """Learns what the store has of many runs: it may have come back as an older backup."""
-        self.attempt("what the store has", lambda store: learn(folders, store), limit=PAGES)
+        self.attempt("what the store has", lambda store: reset_lost(folders, store), limit=PAGES)
 
-    def under(self, what: str, open_parent: Callable[[Store], str]) -> None:
+    def set_parent(self, what: str, open_parent: Callable[[Store], str]) -> None:
         """The runs belong to a sweep.
 
         Args:
@@ -147,7 +147,7 @@ class StoreDelivery:
         self.parent, self._open_parent = None, open_parent
         self.attempt(what, lambda store: None)
 
-    def of_no_sweep(self) -> None:
+    def clear_parent(self) -> None:
         """The runs that come belong to none."""
         self.parent = self._open_parent = None
 
@@ -169,7 +169,7 @@ class StoreDelivery:
             model = models is LoggedModels.all or (models is LoggedModels.best and not self.in_sweep)
         sent = self._send(folder, model=model, last=last or not self.in_sweep)
         if sent is None and not self.in_sweep:
-            self.tell_left(left_of(folder, self.name, model=model), f" run={folder.id[:8]}")
+            self.warn_remaining(remaining_uploads(folder, self.name, model=model), f" run={folder.id[:8]}")
         return sent
 
     def attempt(self, what: str, action: Callable[[Store], T], *, last: bool = True, limit: Limit = WAITED) -> T | None:
@@ -185,8 +185,8 @@ class StoreDelivery:
         limit = limit.times(request_seconds() / REQUEST_SECONDS)
         try:
             self._calls.wait(lambda: self._turn.acquire(blocking=False), limit)
-        except GivenUp as e:
-            self._is_away(e)
+        except StoreTimeout as e:
+            self._mark_unavailable(e)
             return None
         try:
             return None if self._skips(last) else self._tried(action, limit)  # it may have failed in the other thread
@@ -196,7 +196,7 @@ class StoreDelivery:
         finally:
             self._turn.release()
 
-    def tell_left(self, left: Amount, which: str) -> None:
+    def warn_remaining(self, left: UploadCount, which: str) -> None:
         """At the end: what the store has not got.
 
         Args:
@@ -207,7 +207,7 @@ class StoreDelivery:
 
     def _send(self, folder: RunFolder, *, model: bool, last: bool) -> str | None:
         def send(store: Store) -> str:
-            learn([folder], store)
+            reset_lost([folder], store)
             with folder.delivery_lock():
                 try:
                     return deliver(folder, store, parent=self.parent, model=model)
@@ -238,7 +238,7 @@ class StoreDelivery:
         try:
             done = self._in_time(lambda: action(self._opened()), limit)
         except Exception as e:
-            is_final = isinstance(e, StoreAway | StoreError) or _is_too_much(e) or self._lost_outputs()
+            is_final = isinstance(e, StoreUnavailable | StoreError) or _is_overloaded(e) or self._lost_outputs()
             if is_final or time.monotonic() - begun > QUICK_SECONDS:
                 raise
             self.store = None
@@ -254,7 +254,7 @@ class StoreDelivery:
         """The store, opened anew where it failed, with the sweep's own run in it.
 
         Raises:
-            StoreAway, StoreError: as `open_store`.
+            StoreUnavailable, StoreError: as `open_store`.
         """
         if self.store is None:
             self.store = open_store(self._tracking, self._outputs)
@@ -274,20 +274,20 @@ class StoreDelivery:
             )
             return
         self.store = None
-        if not (isinstance(error, StoreAway | StoreError) or _kept_waiting(error) or _is_too_much(error)):
+        if not (isinstance(error, StoreUnavailable | StoreError) or _is_timeout(error) or _is_overloaded(error)):
             try:
                 self.store = self._in_time(lambda: open_store(self._tracking, self._outputs), WAITED)
-            except (StoreAway, StoreError, GivenUp) as e:
+            except (StoreUnavailable, StoreError, StoreTimeout) as e:
                 error = e
             else:
                 self._warn(f"{what} can't be delivered: {_reason(error)}")
                 return
-        self._is_away(error)
+        self._mark_unavailable(error)
 
-    def _is_away(self, error: Exception) -> None:
-        told, now = _retry_after(self.uri) if _is_too_much(error) else None, time.monotonic()
+    def _mark_unavailable(self, error: Exception) -> None:
+        told, now = _retry_after(self.uri) if _is_overloaded(error) else None, time.monotonic()
         self._not_before = now + (told or AWAY_SECONDS)
-        self._last_not_before = now + (told or (WAITED_SECONDS if _kept_waiting(error) else 0.0))
+        self._last_not_before = now + (told or (WAITED_SECONDS if _is_timeout(error) else 0.0))
         self._warn(
             f"tracking.uri={self.name}: can't be written ({_reason(error)}); nothing is lost: results stay in the "
             "outputs folder, and lenet-sync, or the same line again, delivers them",
@@ -300,12 +300,12 @@ class StoreDelivery:
         self._warned.add(once or line)
 
 
-def _kept_waiting(error: Exception) -> bool:
+def _is_timeout(error: Exception) -> bool:
     """Whether a time limit was reached."""
-    return isinstance(error, GivenUp) or re.search(r"timed? ?out|database is locked", str(error), re.I) is not None
+    return isinstance(error, StoreTimeout) or re.search(r"timed? ?out|database is locked", str(error), re.I) is not None
 
 
-def _is_too_much(error: Exception) -> bool:
+def _is_overloaded(error: Exception) -> bool:
     """Whether a server has too much to do."""
     return re.search(r"too many (429|503) error responses", str(error)) is not None
 

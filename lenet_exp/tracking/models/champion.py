@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from lenet_exp.files import open_lock
 from lenet_exp.folders.records import Record
 from lenet_exp.tracking.models.shipped import log_shipped, shipped_record
-from lenet_exp.tracking.stores.store import Store, granted
+from lenet_exp.tracking.stores.store import Store, retry_until_granted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +58,7 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
         started = time.monotonic()
         while True:
             try:
-                return granted(lambda: _crown(store, name, record, run_id, model_id))
+                return retry_until_granted(lambda: _crown(store, name, record, run_id, model_id))
             except MlflowException as e:
                 if e.error_code == "PERMISSION_DENIED":
                     break

@@ -31,14 +31,14 @@ log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedTest:
     """The MLflow run that a test result was logged to, and how often the test set was opened for its model by now."""
 
     run_id: str
     times: int
 
 
-def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> Logged | None:
+def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> LoggedTest | None:
     """Logs `test_accuracy` and the confusion matrix to the model's run; None where there is none.
 
     Its tags say how often the test set was opened for the model (`test_opened`), and which it was (`test_digest`; the
@@ -65,12 +65,12 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
         times = len(client.get_metric_history(run, "test_accuracy"))  # one point each time, and none is lost in a race
         for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
             client.set_tag(run, tag, str(value))
-        return Logged(run, times)
+        return LoggedTest(run, times)
     return None
 
 
 @dataclass(frozen=True)
-class SweepTest:
+class SweepTestResult:
     """Test results of a sweep's leader: mean (a fraction) and sample standard deviation over its seeds."""
 
     configuration: str
@@ -78,7 +78,7 @@ class SweepTest:
     sd: float | None
 
 
-def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTest | None, result: list[Any]) -> str | None:
+def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTestResult | None, result: list[Any]) -> str | None:
     """Logs what a sweep's leader got on the test set to the sweep's own run; its id, None where that can't be had.
 
     Args:

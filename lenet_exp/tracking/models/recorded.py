@@ -38,7 +38,7 @@ RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  #
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedRun:
     """The stored parts of a run.
 
     Attributes:
@@ -72,7 +72,7 @@ class Recorded:
         return run_id(self.record.config.tracking.experiment, self.record.fingerprint)
 
 
-def find_recorded(which: str, uri: str) -> Recorded:
+def find_recorded(which: str, uri: str) -> RecordedRun:
     """The run that a run folder, its id or first digits, an MLflow run id, a `.safetensors` file of `model_path`, or
     `champion:<data set>` names.
 
@@ -99,10 +99,10 @@ def find_recorded(which: str, uri: str) -> Recorded:
     return _of_mlflow_id(which, uri)
 
 
-def of_folder(folder: RunFolder, uri: str) -> Recorded:
+def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
     """A folder from elsewhere names stores that are not the user's: of its MLflow runs, those in the user's count."""
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
-    found = Recorded(str(folder.path), None, folder=folder, mlflow_runs=runs)
+    found = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
     if not found.is_ours:
         found = replace(found, mlflow_runs=[run for run in runs if run[0] == store_name(uri)])
     try:
@@ -116,7 +116,7 @@ def of_folder(folder: RunFolder, uri: str) -> Recorded:
     return replace(found, record=record, epochs=folder.history().epochs, altered=altered or "", weights=weights)
 
 
-def _of_file(path: Path, name: str) -> Recorded:
+def _of_file(path: Path, name: str) -> RecordedRun:
     try:
         weights, metadata = read_weights(path)
         value = json.loads(metadata["record"])
@@ -124,10 +124,11 @@ def _of_file(path: Path, name: str) -> Recorded:
     except Exception as e:  # whatever may stand in a file of that name
         raise UserError(f"{path}: no model file of lenet_exp with a record ({first_line(e)})") from e
     changed = digest_error(value)
-    return Recorded(name, record, f"{path}: its record can't be believed ({changed})" if changed else "", [], weights)
+    altered = f"{path}: its record can't be believed ({changed})" if changed else ""
+    return RecordedRun(name, record, altered, [], weights)
 
 
-def _champion(dataset: str, uri: str) -> Recorded:
+def _champion(dataset: str, uri: str) -> RecordedRun:
     version, shipped = find_champion(dataset, uri), shipped_file(dataset)
     if version is not None:
         found = _of_mlflow_id(str(version.run_id), uri)
@@ -137,7 +138,7 @@ def _champion(dataset: str, uri: str) -> Recorded:
     return _of_file(shipped, f"{registered_name(dataset)} (shipped with lenet_exp)")
 
 
-def _of_mlflow_id(which: str, uri: str) -> Recorded:
+def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
     """The stored parts of an MLflow run, checked against the run folder that it was uploaded from, if that is here."""
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
@@ -146,7 +147,7 @@ def _of_mlflow_id(which: str, uri: str) -> Recorded:
     return _stored(which, uri)
 
 
-def _compared(here: Recorded, which: str, uri: str) -> Recorded:
+def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
     """A run folder's record, with what the store keeps otherwise; a store that does not answer is not compared."""
     try:
         return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))
@@ -155,7 +156,7 @@ def _compared(here: Recorded, which: str, uri: str) -> Recorded:
         return here
 
 
-def _differs(here: Recorded, stored: Recorded) -> str:
+def _differs(here: RecordedRun, stored: RecordedRun) -> str:
     """Describe the differences between store and run folder; empty if there are none."""
     if stored.altered or here.record is None or stored.record is None:
         return stored.altered
@@ -163,7 +164,7 @@ def _differs(here: Recorded, stored: Recorded) -> str:
     return f"{stored.name}: its record.json has other values of {', '.join(wrong)} than {here.name}" if wrong else ""
 
 
-def _stored(which: str, uri: str) -> Recorded:
+def _stored(which: str, uri: str) -> RecordedRun:
     client = connect(uri)
     with asking(f"run={which}: the run can't be read", uri):
         run = client.get_run(which)
@@ -172,9 +173,9 @@ def _stored(which: str, uri: str) -> Recorded:
         return _of_store(client, uri, run)
 
 
-def _of_store(client: MlflowClient, uri: str, run: Run) -> Recorded:
+def _of_store(client: MlflowClient, uri: str, run: Run) -> RecordedRun:
     name = f"runs:/{run.info.run_id}"
-    found = Recorded(name, None, mlflow_runs=[(store_name(uri), run.info.run_id)])
+    found = RecordedRun(name, None, mlflow_runs=[(store_name(uri), run.info.run_id)])
     if not any(artifact.path == "record.json" for artifact in client.list_artifacts(run.info.run_id)):
         return found
     with tempfile.TemporaryDirectory() as scratch:

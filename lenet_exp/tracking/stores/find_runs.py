@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import store_name
-from lenet_exp.comparison.runs import ComparedRun, Provenance, split_seed_off
+from lenet_exp.comparison.runs import ComparedRun, Provenance, flags_and_seed
 from lenet_exp.errors import ConfigError, StoreError, first_line
 from lenet_exp.tracking.stores.store import answering, connect
 
@@ -68,7 +68,7 @@ def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run
 
 
 def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:
-    flags, seed = split_seed_off(run.data.params)
+    flags, seed = flags_and_seed(run.data.params)
     metrics, run_id = run.data.metrics, run.info.run_id
 
     def curve() -> Sequence[float]:

@@ -50,7 +50,7 @@ def close_abandoned(folder: RunFolder, store: Store) -> None:
             store.client.set_terminated(entry.run_id, "KILLED")
 
 
-def replacing(lost: DeliveredRun | None, store: str, run_id: str, surplus: list[str]) -> DeliveredRun:
+def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplus: list[str]) -> DeliveredRun:
     """The new run of a folder.
 
     Args:

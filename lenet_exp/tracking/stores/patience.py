@@ -54,7 +54,7 @@ BACKGROUND = Limit(call=60.0)
 PATIENT = Limit(call=300.0)  # where a person asked for nothing but the upload
 
 
-class GivenUp(Exception):
+class StoreTimeout(Exception):
     """The store did not answer in time; what was asked may still be done."""
 
 
@@ -62,7 +62,7 @@ class Abandoned(BaseException):
     """Ends a thread that was given up."""
 
 
-class Calls:
+class StoreCalls:
     """The calls that one thread after the other makes to a store."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Calls:
         """Run `action` in a thread and return its result.
 
         Raises:
-            GivenUp: it took too long, or the process grew too much.
+            StoreTimeout: it took too long, or the process grew too much.
             BaseException: as `action`.
         """
         done: list[tuple[T | None, BaseException | None]] = []
@@ -130,7 +130,7 @@ class Calls:
         """Waits until `ready`, while another thread may make its calls.
 
         Raises:
-            GivenUp: as of `run`.
+            StoreTimeout: as of `run`.
         """
         slow, size, deadline = self.slow(), _resident(), time.monotonic() + seconds
         while not ready():
@@ -144,7 +144,7 @@ class Calls:
                 if ready():
                     return
                 self._abandon()
-                raise GivenUp("its answer is too large" if grown else "it timed out: it answers too slowly")
+                raise StoreTimeout("its answer is too large" if grown else "it timed out: it answers too slowly")
 
     def _abandon(self) -> None:
         """Ends the thread as soon as it executes Python again: it may be reading without end."""
@@ -154,12 +154,12 @@ class Calls:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
 
 
-CURRENT: ContextVar[Calls | None] = ContextVar("calls", default=None)
+CURRENT: ContextVar[StoreCalls | None] = ContextVar("calls", default=None)
 
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """Around a call to a store. It counts where `Calls.run` runs it."""
+    """Around a call to a store. It counts where `StoreCalls.run` runs it."""
     calls = CURRENT.get()
     if calls is None:
         yield
@@ -168,7 +168,7 @@ def calling() -> Iterator[None]:
             yield
 
 
-class _Watched:
+class _TimedClient:
     """A client whose calls count."""
 
     def __init__(self, client: MlflowClient) -> None:
@@ -185,9 +185,9 @@ class _Watched:
         return call if callable(found) else found
 
 
-def watched(client: MlflowClient) -> MlflowClient:
-    """The client, for `Calls` to watch."""
-    return cast("MlflowClient", _Watched(client))
+def timed_client(client: MlflowClient) -> MlflowClient:
+    """The client, for `StoreCalls` to watch."""
+    return cast("MlflowClient", _TimedClient(client))
 
 
 def _resident() -> int:

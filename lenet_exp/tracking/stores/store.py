@@ -21,7 +21,7 @@ from lenet_exp.errors import StoreError, first_line
 from lenet_exp.files import open_lock
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.stores.database import check_database, driver_uri, is_postgres
-from lenet_exp.tracking.stores.patience import watched
+from lenet_exp.tracking.stores.patience import timed_client
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, check_store
 
@@ -39,7 +39,7 @@ BUSY_SECONDS = 8  # and so long another process may keep SQLite from being writt
 T = TypeVar("T")
 
 
-class StoreAway(Exception):
+class StoreUnavailable(Exception):
     """The store can't be reached now; what is in the run folders can be delivered later."""
 
 
@@ -70,7 +70,7 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
 
     Raises:
         StoreError: it can never be used, belongs to another MLflow version, or the experiment was deleted.
-        StoreAway: nothing answers.
+        StoreUnavailable: nothing answers.
     """
     outputs = outputs or outputs_dir()
     uri = store_uri(tracking.uri, outputs)
@@ -105,8 +105,8 @@ def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
     mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
     check_answers(address, REQUEST_SECONDS)
     if is_postgres(uri):
-        check_database(address, hide_password(uri), _artifacts_beside(outputs / "mlflow.db"), write=write)
-    return watched(mlflow.MlflowClient(tracking_uri=address))
+        check_database(address, hide_password(uri), _artifacts_uri(outputs / "mlflow.db"), write=write)
+    return timed_client(mlflow.MlflowClient(tracking_uri=address))
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def answering(uri: str) -> Iterator[None]:
     try:
         with _explained(uri):
             yield
-    except StoreAway as e:
+    except StoreUnavailable as e:
         raise StoreError(f"tracking.uri={hide_password(uri)}: can't be reached ({hide_password(str(e))})") from e
 
 
@@ -143,7 +143,7 @@ def _explained(uri: str) -> Iterator[None]:
         refused = why_refused(uri, e)
         if refused is not None:
             raise StoreError(f"tracking.uri={shown}: {refused}") from e
-        raise StoreAway(first_line(e)) from e
+        raise StoreUnavailable(first_line(e)) from e
     except ValueError as e:
         if "MLFLOW_" not in str(e):
             raise
@@ -201,11 +201,11 @@ def _create_sqlite(path: Path) -> None:
             return
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
-        SqlAlchemyStore(sqlite_uri(aside), _artifacts_beside(path)).engine.dispose()
+        SqlAlchemyStore(sqlite_uri(aside), _artifacts_uri(path)).engine.dispose()
         os.replace(aside, path)
 
 
-def _artifacts_beside(database: Path) -> str:
+def _artifacts_uri(database: Path) -> str:
     return (database.absolute().parent / "mlartifacts").as_uri()
 
 
@@ -216,7 +216,7 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
     if found is None:
         location = None
         if not urlsplit(uri).scheme.startswith("http"):  # a database server keeps no files
-            location = f"{_artifacts_beside(sqlite_path(uri) or outputs / 'mlflow.db')}/{_path_safe(name)}"
+            location = f"{_artifacts_uri(sqlite_path(uri) or outputs / 'mlflow.db')}/{_path_safe(name)}"
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:
@@ -224,7 +224,7 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
             if found is None:
                 raise
     if not found.experiment_id:
-        raise StoreAway("its answer is not one of an MLflow server")
+        raise StoreUnavailable("its answer is not one of an MLflow server")
     if found.lifecycle_stage != "active":
         raise StoreError(
             f"tracking.experiment={name}: it was deleted; choose another name or run: "
@@ -241,7 +241,7 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
     from mlflow.exceptions import MlflowException
 
     try:
-        granted(lambda: client.set_experiment_tag(experiment_id, WRITTEN_BY, "true"))
+        retry_until_granted(lambda: client.set_experiment_tag(experiment_id, WRITTEN_BY, "true"))
     except MlflowException as e:
         if e.error_code != "PERMISSION_DENIED":
             raise
@@ -251,7 +251,7 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
         ) from e
 
 
-def granted(write: Callable[[], T]) -> T:
+def retry_until_granted(write: Callable[[], T]) -> T:
     """Call `write`, and retry for a few seconds if permission is denied.
 
     MLflow first makes an experiment or a model, and grants its user the right to write it a moment later.

@@ -17,7 +17,7 @@ from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import git_state, host, versions
 from lenet_exp.reports.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import delivered_run
-from lenet_exp.tracking.delivery.left import Amount, left_of
+from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, alive, program, set_tags, shows_report, strings, user
 from lenet_exp.tracking.stores.points import log_metrics
 from lenet_exp.tracking.stores.store import Store
@@ -91,14 +91,14 @@ def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
     return values
 
 
-def left_of_sweep(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> Amount:
+def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> UploadCount:
     """The results of a sweep that a store has not received, by the folders' own records."""
     plan, runs = sweep.started(), {r.job.run: r for r in results}
     parent = plan.mlflow_runs.get(store)
     wanted = models_of(results)
-    left = Amount(sweeps=int(parent is None or store in plan.untold))
+    left = UploadCount(sweeps=int(parent is None or store in plan.untold))
     for run, result in runs.items():
-        left += left_of(result.job.folder, store, model=run in wanted, parent=parent)
+        left += remaining_uploads(result.job.folder, store, model=run in wanted, parent=parent)
     return left
 
 

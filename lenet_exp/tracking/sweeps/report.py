@@ -16,7 +16,7 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.description import ended
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.tracking.delivery.deliver import delivered_run
 from lenet_exp.tracking.stores.mlflow_runs import SHOWN, alive, set_tags, shows_report
 from lenet_exp.tracking.stores.store import Store
@@ -45,7 +45,7 @@ def report_sweep(
         return
     if plan.confirms is not None and plan.confirmed is not None:
         _tell_answer(store, sweep, run_id, plan)
-    source = Source(plan.command, plan.command, store.name)
+    source = RunSource(plan.command, plan.command, store.name)
     if with_pictures:
         _log_pictures(store, run_id, comparisons, source)
     store.client.log_text(run_id, markdown(comparisons, source), REPORT)
@@ -94,7 +94,7 @@ def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], st
     return link
 
 
-def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: Source) -> None:
+def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: RunSource) -> None:
     """The page comes first in the run's list of files: folders, of which there are none, then files by their names."""
     from lenet_exp.reports.files.comparison_file import write_comparison
     from lenet_exp.reports.files.comparison_plots import figures

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 import lenet_exp.executors.local.pool as pool_module
-from lenet_exp.executors.local.pool import Done, Pool
+from lenet_exp.executors.local.pool import JobEnd, Pool
 from lenet_exp.stopping import Terminated
 from tests.executors.local import tasks
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run(*jobs: tuple[Callable[..., Any], ...], workers: int = 1, **options: Any) -> dict[int, Done]:
+def run(*jobs: tuple[Callable[..., Any], ...], workers: int = 1, **options: Any) -> dict[int, JobEnd]:
     """Runs the jobs (function, arguments...) to their end."""
     with Pool(workers, **options) as pool:
         for number, (function, *arguments) in enumerate(jobs):
@@ -88,7 +88,7 @@ def test_a_worker_that_dies_costs_its_job_alone(job, why):
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_job_whose_worker_died_is_tried_again_as_often_as_asked(tmp_path, retries):
     done = run((tasks.die, -signal.SIGKILL, str(tmp_path)), retries=retries)[0]
-    assert done == (Done(0, value="second try") if retries else Done(0, lost="killed by SIGKILL"))
+    assert done == (JobEnd(0, value="second try") if retries else JobEnd(0, lost="killed by SIGKILL"))
 
 
 def test_over_the_time_limit_a_job_is_asked_to_end_and_counts_as_lost(tmp_path):

@@ -15,20 +15,20 @@ import pytest
 from lenet_exp.api import compose
 from lenet_exp.config.source_digest import source_digest
 from lenet_exp.errors import ConfigError, UserError
-from lenet_exp.executors.executor import Elsewhere, Report, Work
-from lenet_exp.executors.host import Described, Question
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.executor import EpochReport, RemoteWork, WorkSpec
+from lenet_exp.executors.host import PlaceInfo, Question
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
-from lenet_exp.executors.slurm.messages import Desk
+from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import SlurmOptions
-from lenet_exp.executors.slurm.queue import Queued
+from lenet_exp.executors.slurm.queue import QueuedJob
 from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import versions
 from lenet_exp.runs.jobs import lone_job
 
 OPTIONS = SlurmOptions(allocations=2, tasks=1, cpus=1, lost_after=60.0)
-NOWHERE = Elsewhere([], {}, [])
+NOWHERE = RemoteWork([], {}, [])
 
 
 class ToldQueue:
@@ -51,10 +51,10 @@ class ToldQueue:
         self.states |= dict.fromkeys(ids, "PENDING")
         return ids
 
-    def jobs(self, prefix: str) -> list[Queued] | None:
+    def jobs(self, prefix: str) -> list[QueuedJob] | None:
         if self.states is None:
             return None
-        found = [Queued(one, self.names[one], state) for one, state in self.states.items()]
+        found = [QueuedJob(one, self.names[one], state) for one, state in self.states.items()]
         return [job for job in found if job.name.startswith(prefix)]
 
     def cancel(self, ids: Sequence[str]) -> None:
@@ -68,21 +68,21 @@ class Cluster:
         (sweep / "ended").mkdir(parents=True, exist_ok=True)
         (sweep / "active").mkdir(exist_ok=True)
         self.now, self.queue = 1000.0, queue
-        self.desk = Desk(sweep / "slurm")
+        self.channel = SlurmMessages(sweep / "slurm")
         answer = (lambda report: report.val_accuracy < 0.5) if asks else None
-        work = Work(_nothing, _nothing, [], 1, None, sweep / "workers.log", answer, NOWHERE)
+        work = WorkSpec(_nothing, _nothing, [], 1, None, sweep / "workers.log", answer, NOWHERE)
         self.executor = SlurmExecutor(
             work, options, queue, ["python", "-m"], retries=retries, time_limit=None, clock=lambda: self.now
         )
-        plan = self.desk.plan()
+        plan = self.channel.plan()
         assert plan is not None
         self.session = plan.session
         self.said: dict[str, list[dict[str, Any]]] = {}
 
     def say(self, place: str, message: Mapping[str, Any]) -> None:
-        box = self.desk.driver(self.session)
-        box._sent = self.now_in_ms()  # each message of a place is behind those before it
-        box.put(place, message)
+        inbox = self.channel.driver(self.session)
+        inbox._sent = self.now_in_ms()  # each message of a place is behind those before it
+        inbox.put(place, message)
 
     def now_in_ms(self) -> int:
         self._sent = getattr(self, "_sent", 0) + 1
@@ -90,17 +90,17 @@ class Cluster:
 
     def come(self, place: str, **changed: Any) -> None:
         self.beat(place)
-        place_here = Described("node", "", "", source_digest(), versions()["torch"])
-        self.say(place, messages.described(replace(place_here, **changed)))
+        place_here = PlaceInfo("node", "", "", source_digest(), versions()["torch"])
+        self.say(place, messages.place_message(replace(place_here, **changed)))
 
     def beat(self, place: str) -> None:
-        self.desk.beats(self.session).beat(place)
+        self.channel.beats(self.session).beat(place)
 
     def told(self, place: str) -> list[dict[str, Any]]:
         """What it was told since it was asked last."""
-        return [message for _, message in self.desk.place(self.session, place).take()]
+        return [message for _, message in self.channel.place(self.session, place).take()]
 
-    def passes(self, seconds: float, *beating: str) -> list[Done]:
+    def passes(self, seconds: float, *beating: str) -> list[JobEnd]:
         """Time, in steps of five seconds."""
         found = []
         for _ in range(max(1, int(seconds / 5))):
@@ -242,7 +242,7 @@ def test_allocations_that_end_before_a_place_was_ready_end_the_sweep_with_what_t
     cluster.executor.submit(jobs[0])
     for n in range(1, 6):
         cluster.passes(5)
-        (cluster.desk.folder / f"{n}_0.log").write_text("bash: python: command not found\nsrun: error: task 0\n")
+        (cluster.channel.folder / f"{n}_0.log").write_text("bash: python: command not found\nsrun: error: task 0\n")
         cluster.queue.states[f"{n}_0"] = "FAILED"
     with pytest.raises(UserError, match=r"5_0: FAILED; .*command not found"):
         cluster.passes(5)
@@ -264,7 +264,7 @@ def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_en
     assert queue.cancelled == ["9_0"]
     taken, ended = caplog.messages[-2:]
     assert ("(1_0, 1_1)" in taken, "(9_0)" in ended) == (True, True)
-    assert not (cluster.desk.folder / before.session).exists()
+    assert not (cluster.channel.folder / before.session).exists()
     for place in BOTH:
         cluster.come(place)
     cluster.passes(5)
@@ -274,13 +274,13 @@ def test_the_allocations_of_a_start_that_was_killed_are_taken_over_and_others_en
 def test_a_question_is_answered_once_and_only_in_its_turn(new, jobs):
     cluster = new(asks=True)
     turn = two_places(cluster, jobs)
-    late, now = (messages.said(t, Question(Report(0, 1, 0.4, 1.0))) for t in (turn + 7, turn))
+    late, now = (messages.job_message(t, Question(EpochReport(0, 1, 0.4, 1.0))) for t in (turn + 7, turn))
     cluster.say(BOTH[0], late)
     cluster.say(BOTH[0], now)
     cluster.passes(5, *BOTH)
     assert cluster.told(BOTH[0]) == [{"kind": "answer", "turn": turn, "value": True}]
-    cluster.say(BOTH[0], messages.said(turn, Done(0)))
-    cluster.say(BOTH[0], messages.said(turn, Done(0)))
+    cluster.say(BOTH[0], messages.job_message(turn, JobEnd(0)))
+    cluster.say(BOTH[0], messages.job_message(turn, JobEnd(0)))
     assert [done.job for done in cluster.passes(5, *BOTH)] == [0]
 
 
@@ -309,4 +309,4 @@ def test_at_the_end_nothing_is_left_in_the_queue(new, jobs):
     with cluster.executor:
         pass
     assert cluster.queue.cancelled == ["1_0", "1_1"]
-    assert cluster.desk.plan() is None
+    assert cluster.channel.plan() is None

@@ -13,18 +13,18 @@ from PIL import Image
 from rich.console import Console
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
-from lenet_exp.comparison.group import By
+from lenet_exp.comparison.group import CompareBy
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.plots import png
 from lenet_exp.reports.next_steps import notes
 from lenet_exp.reports.phrases import remark, verdict
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison, records
 from tests.comparison.made_up import made, many
 
-SOURCE = Source("lenet-train -m 'activation=selu,relu' <b>")
+SOURCE = RunSource("lenet-train -m 'activation=selu,relu' <b>")
 ALL_PICTURES = {"leaderboard", "learning_curves"}
 
 
@@ -91,7 +91,7 @@ def test_a_pruned_run_says_how_far_it_came_and_several_are_counted(capsys):
 
 def test_a_narrow_terminal_goes_without_the_less_important_columns(comparison, capsys, monkeypatch):
     monkeypatch.setattr("lenet_exp.reports.terminal.leaderboard.wide_console", lambda: Console(width=80, markup=False))
-    print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=By.last)[0])
+    print_comparison(compare_runs([run for group in comparison.groups for run in group.runs], by=CompareBy.last)[0])
     assert "last val" in capsys.readouterr().out
     print_comparison(comparison)
     lines = capsys.readouterr().out.split(verdict(comparison))[0].splitlines()

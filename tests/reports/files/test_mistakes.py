@@ -21,7 +21,7 @@ from lenet_exp.reports.files.mistakes import (
     MOST,
     TILE,
     TITLE,
-    Mistake,
+    Misclassified,
     find_mistakes,
     mistakes_picture,
 )
@@ -63,8 +63,8 @@ def places(n: int) -> list[tuple[int, int]]:
     ]
 
 
-def some(n: int, data: TrainingData, **values: object) -> list[Mistake]:
-    return [replace(Mistake(int(i), 1, 2, 0.5), **values) for i in data.val_index[:n]]
+def some(n: int, data: TrainingData, **values: object) -> list[Misclassified]:
+    return [replace(Misclassified(int(i), 1, 2, 0.5), **values) for i in data.val_index[:n]]
 
 
 def test_they_are_the_wrong_answers_the_most_confident_first(trained):

@@ -21,14 +21,14 @@ from lenet_exp.reports.page.comparison_page import ASSETS, LIBRARY
 from lenet_exp.reports.page.page_data import is_log
 from lenet_exp.reports.page.provenance import facts
 from lenet_exp.reports.phrases import not_excluded, verdict
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, on_test, print_comparison
 from tests.comparison.made_up import made, many, scored
 from tests.reports.page.pages import Page, data_of, page
 
 COMMAND = "lenet-train -m activation=selu,relu,tanh optimizer.lr=0.001,0.01,0.1 'seed=range(3)'"
 SERVER = "https://me:***@lab.example/mlflow"
-SOURCE = Source(COMMAND, COMMAND, SERVER)
+SOURCE = RunSource(COMMAND, COMMAND, SERVER)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def comparison() -> Comparison:
     return found
 
 
-def written(comparison: Comparison, path: Path, source: Source = SOURCE) -> Page:
+def written(comparison: Comparison, path: Path, source: RunSource = SOURCE) -> Page:
     write_comparison(path, [comparison], source)
     return page(path)
 
@@ -112,7 +112,7 @@ def test_the_page_holds_no_address_but_of_the_runs_and_lets_no_other_script_run(
 
 def test_without_a_server_the_page_holds_no_address(comparison, tmp_path):
     runs = [replace(run, mlflow_runs=lambda: {"mlflow.db": "a" * 32}) for g in comparison.groups for run in g.runs]
-    read = written(*compare_runs(runs), tmp_path / "x.html", Source(COMMAND, COMMAND, "mlflow.db"))
+    read = written(*compare_runs(runs), tmp_path / "x.html", RunSource(COMMAND, COMMAND, "mlflow.db"))
     assert read.addresses == []
     assert ("data-page", f"#/runs/{'a' * 32}") in read.attributes
 
@@ -137,7 +137,9 @@ def test_the_page_says_how_its_runs_were_made(tmp_path):
     for told in (*made.values(), COMMAND, "lenet-reproduce run=id1", "c" * 40, "node7, EPYC <9>"):
         assert told in text
     stored = [replace(run, mlflow_runs=lambda: {SERVER: "b" * 32}) for run in runs]
-    assert f"run={'b' * 32}" in written(*compare_runs(stored), tmp_path / "x.html", Source("filter", store=SERVER)).text
+    assert (
+        f"run={'b' * 32}" in written(*compare_runs(stored), tmp_path / "x.html", RunSource("filter", store=SERVER)).text
+    )
 
 
 def test_effects_that_cannot_be_told_apart_are_not_drawn(comparison, tmp_path):

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from lenet_exp.tracking.delivery.deliver import deliver
-from lenet_exp.tracking.delivery.restored import learn
+from lenet_exp.tracking.delivery.restored import reset_lost
 from tests.tools.stores import client, everything, runs
 from tests.tracking.delivery.test_deliver import contents, cut, put_back, restart
 
@@ -66,6 +66,6 @@ def test_epochs_that_a_backup_lacks_are_delivered_again(folder, store, ready):
         before = everything(client(ready))
         backup.backup(database)
     assert everything(client(ready)) != before
-    learn([folder], restart(store))
+    reset_lost([folder], restart(store))
     assert deliver(folder, restart(store), model=False) == run_id
     assert everything(client(ready)) == before

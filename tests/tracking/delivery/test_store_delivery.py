@@ -9,7 +9,7 @@ import pytest
 from lenet_exp.config.schema import Tracking
 from lenet_exp.tracking.delivery import store_delivery
 from lenet_exp.tracking.delivery.store_delivery import AWAY_SECONDS, WAITED_SECONDS, StoreDelivery
-from lenet_exp.tracking.stores.store import StoreAway
+from lenet_exp.tracking.stores.store import StoreUnavailable
 
 
 class World:
@@ -20,7 +20,7 @@ class World:
 
     def open_store(self, *_: object) -> object:
         if self.away is not None:
-            raise StoreAway(self.away)
+            raise StoreUnavailable(self.away)
         self.opened += 1
         return object()
 
@@ -88,7 +88,7 @@ def test_an_error_of_one_run_concerns_that_alone_and_is_said_once(world, caplog)
 def test_a_store_that_is_away_at_first_opens_the_sweeps_own_run_when_it_is_back(world):
     world.away = "Connection refused"
     delivery = StoreDelivery(Tracking(), in_sweep=True)
-    delivery.under("the sweep", lambda store: "its run")
+    delivery.set_parent("the sweep", lambda store: "its run")
     assert delivery.parent is None
     world.away = None
     assert world.asks(delivery, last=True)

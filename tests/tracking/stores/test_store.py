@@ -13,7 +13,7 @@ import pytest
 from lenet_exp.addresses import SQLITE, hide_password, store_name, store_uri
 from lenet_exp.api import compose
 from lenet_exp.errors import StoreError
-from lenet_exp.tracking.stores.store import StoreAway, connect, open_store
+from lenet_exp.tracking.stores.store import StoreUnavailable, connect, open_store
 from tests.tools.commands import SECRET, SMALL, end, lenet_train, start
 from tests.tools.stores import client, runs
 
@@ -61,7 +61,7 @@ def test_a_pipe_where_a_file_of_the_store_should_be_blocks_nobody(outputs, name)
     outputs.mkdir()
     os.mkfifo(outputs / name)
     for opened in (lambda: open_store(compose().tracking), lambda: connect(store_uri(None))):
-        with pytest.raises((StoreAway, StoreError), match=r"mlflow\.db"):
+        with pytest.raises((StoreUnavailable, StoreError), match=r"mlflow\.db"):
             opened()
 
 

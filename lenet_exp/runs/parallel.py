@@ -9,19 +9,19 @@ from pathlib import Path
 
 from lenet_exp.data.images import use_shared_datasets
 from lenet_exp.executors.drive import drive
-from lenet_exp.executors.executor import Work
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.executor import WorkSpec
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.local.pool_executor import PoolExecutor
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import cpu_count
-from lenet_exp.runs.answer import Answer, not_comparable
 from lenet_exp.runs.reproduce import check, reproduce
+from lenet_exp.runs.reproduce_result import ReproduceResult, not_comparable
 from lenet_exp.tracking.models.recorded import of_folder
 
 
-def answers_side_by_side(
+def reproduce_in_parallel(
     jobs: Sequence[Job],
-    hear: Callable[[Job, Answer], None],
+    hear: Callable[[Job, ReproduceResult], None],
     *,
     checking: bool,
     uri: str,
@@ -42,7 +42,7 @@ def answers_side_by_side(
         KeyboardInterrupt, Terminated: a signal asked for the end; each run resumes at the next start.
     """
 
-    def on_done(done: Done) -> None:
+    def on_done(done: JobEnd) -> None:
         if isinstance(done.error, Exception):
             raise done.error
         if done.error is None:  # else a signal ended it
@@ -50,7 +50,7 @@ def answers_side_by_side(
 
     by_number = {job.number: job for job in jobs}
     cores = max(_threads(job) for job in jobs)
-    work = Work(
+    work = WorkSpec(
         task=partial(_answer, checking, uri, data_root, trust),
         prepare=use_shared_datasets,
         sets=(),
@@ -68,7 +68,7 @@ def _threads(job: Job) -> int:
     return threads if isinstance(threads, int) else 1
 
 
-def _answer(checking: bool, uri: str, data_root: str | None, trust: str | None, job: Job) -> Answer:
+def _answer(checking: bool, uri: str, data_root: str | None, trust: str | None, job: Job) -> ReproduceResult:
     """Of one run; in a process of the pool."""
     tried = check if checking else reproduce
     return tried(of_folder(job.folder, uri), data_root=data_root, trust=trust)

@@ -9,29 +9,29 @@ from dataclasses import replace
 
 from lenet_exp.addresses import default_uri, store_name, store_uri
 from lenet_exp.comparison.compare import Comparison, compare_runs, with_search
-from lenet_exp.comparison.design import Design, Test, design_of, together
-from lenet_exp.comparison.group import By
+from lenet_exp.comparison.design import ConfirmationResult, Design, combined_design, design_of
+from lenet_exp.comparison.group import CompareBy
 from lenet_exp.comparison.runs import ComparedRun, from_results
-from lenet_exp.comparison.searched import Searched, searched
+from lenet_exp.comparison.search_summary import SearchSummary, searched
 from lenet_exp.errors import ConfigError, DamagedError
 from lenet_exp.folders.find import all_runs, find_sweep, is_mlflow_run_id
 from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
-from lenet_exp.reports.source import Source
+from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.sweep_table import believed
-from lenet_exp.sweeps.confirms import answer_of
+from lenet_exp.sweeps.confirms import confirmation_result
 
 log = logging.getLogger("lenet_exp")
 
 
-def compared(
+def load_comparisons(
     sweep: str | None,
     filter_string: str | None,
     uri: str | None,
     experiment: str,
-    by: By = By.best,
-) -> tuple[list[Comparison], Source]:
+    by: CompareBy = CompareBy.best,
+) -> tuple[list[Comparison], RunSource]:
     """The comparisons of what was asked for, and what that is.
 
     Args:
@@ -45,7 +45,7 @@ def compared(
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
         design, search = None, None
-        source = Source(filter_string or f"all runs of {experiment}", store=_name(uri))
+        source = RunSource(filter_string or f"all runs of {experiment}", store=_name(uri))
     else:
         if sweep is None and not all_sweeps(outputs_dir()) and all_runs(outputs_dir()):
             raise ConfigError(f"there is no sweep in {outputs_dir()}; filter= compares runs of no sweep")
@@ -57,7 +57,7 @@ def compared(
 
 def runs_of_sweeps(
     which: Sequence[str], uri: str | None, experiment: str
-) -> tuple[list[ComparedRun], list[str], Design | None, Searched | None, Source]:
+) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
     """The runs of sweeps, the flags that were swept, what was fixed beforehand, the search where it is one alone, and
     the sweeps themselves.
 
@@ -68,9 +68,9 @@ def runs_of_sweeps(
     """
     runs: dict[str, ComparedRun] = {}
     swept: dict[str, None] = {}
-    sources: list[Source] = []
+    sources: list[RunSource] = []
     designs = []
-    searches: list[Searched | None] = []
+    searches: list[SearchSummary | None] = []
     for name in which:
         try:
             sweep = find_sweep(name.strip())
@@ -80,7 +80,7 @@ def runs_of_sweeps(
             found, flags = runs_of_filter(f"tags.sweeps LIKE '%{name.strip()}%'", uri, experiment)
             if not found:
                 raise
-            sources.append(Source(f"sweep {name.strip()}", store=_name(uri)))
+            sources.append(RunSource(f"sweep {name.strip()}", store=_name(uri)))
             searches.append(None)
         else:
             plan = sweep.started()
@@ -93,27 +93,27 @@ def runs_of_sweeps(
         swept |= dict.fromkeys(flags)
     search = searches[0] if len(searches) == 1 else None
     if len(sources) > 1:
-        sources = [Source("; ".join(source.title for source in sources), store=sources[0].store)]
-    return list(runs.values()), list(swept), together(designs), search, sources[0]
+        sources = [RunSource("; ".join(source.title for source in sources), store=sources[0].store)]
+    return list(runs.values()), list(swept), combined_design(designs), search, sources[0]
 
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
     """A sweep's design, with what became of it since."""
-    tests: list[Test] = []
+    tests: list[ConfirmationResult] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
         if plan.confirms == sweep.id and plan.confirmed is not None:
             with contextlib.suppress(DamagedError):  # who asks for that one hears of it
-                tests += filter(None, [answer_of(other, tested=sweep)])
+                tests += filter(None, [confirmation_result(other, tested=sweep)])
     return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
 
 
-def source_of(sweep: SweepFolder) -> Source:
+def source_of(sweep: SweepFolder) -> RunSource:
     """A sweep that is here, as a report names it."""
     plan = sweep.started()
     own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
     store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # its folder was moved
-    return Source(plan.command, plan.command, store)
+    return RunSource(plan.command, plan.command, store)
 
 
 def _name(uri: str | None) -> str:

@@ -27,7 +27,7 @@ NEVER = {"seed", "split_seed", "data_root", "model_path", "num_iter_echo", "devi
 
 
 @dataclass(frozen=True)
-class Sides:
+class LeaderAndBaseline:
     """A leader and a baseline.
 
     Attributes:
@@ -41,7 +41,7 @@ class Sides:
     baseline: Config
 
 
-def beside(leader: Job, against: str, config_dir: Path | None) -> Sides:
+def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> LeaderAndBaseline:
     """The common and the differing flags of a leader and a baseline, for one command.
 
     Args:
@@ -75,7 +75,7 @@ def beside(leader: Job, against: str, config_dir: Path | None) -> Sides:
     if not differing:
         raise ConfigError(f"against={against}: is the leader's own configuration; must be another one")
     replaced = {_key(o) for o in both} | differing.keys()
-    return Sides([*(o for o in fixed if _key(o) not in replaced), *both], differing, config)
+    return LeaderAndBaseline([*(o for o in fixed if _key(o) not in replaced), *both], differing, config)
 
 
 def _overrides(against: str) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.comparison.runs import configuration
-from lenet_exp.confirmation.against import beside
+from lenet_exp.confirmation.baseline import leader_and_baseline
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import all_sweeps
@@ -85,14 +85,14 @@ def test_what_can_not_be_held_against_it_is_one_line(line, compare):
 def test_a_baseline_has_to_be_another_configuration_that_both_sides_can_have():
     leader, own = job(["dataset=digits", "optimizer.lr=0.02"], ["optimizer.lr"]), "optimizer.lr=0.02"
     with pytest.raises(ConfigError, match=own):
-        beside(leader, own, None)
+        leader_and_baseline(leader, own, None)
     leader = job(["dataset=digits", "optimizer=sgd", "optimizer.dampening=0.5"], ["optimizer", "optimizer.dampening"])
     with pytest.raises(ConfigError, match=r"optimizer.dampening=0.5"):  # a keyword of one class alone
-        beside(leader, "optimizer=adam", None)
+        leader_and_baseline(leader, "optimizer=adam", None)
 
 
 def test_a_data_set_that_a_swept_recipe_had_chosen_stays():
-    sides = beside(job(["experiment=fashion_fast"], ["experiment"]), "baseline", None)
+    sides = leader_and_baseline(job(["experiment=fashion_fast"], ["experiment"]), "baseline", None)
     assert "dataset=fashion_mnist" in sides.fixed
     assert sides.baseline.dataset.name == "fashion_mnist"
 
@@ -114,7 +114,7 @@ def test_both_sides_are_composed_as_they_were(recipe, leads, against):
     leader = job([*fixed, *leads], [flag.partition("=")[0] for flag in leads])
     wanted = configuration(compose([*fixed, *against]))
     assert configuration(leader.config) != wanted
-    sides = beside(leader, " ".join(against) or "baseline", None)
+    sides = leader_and_baseline(leader, " ".join(against) or "baseline", None)
     one, other = ([f"{flag}={pair[side]}" for flag, pair in sides.differing.items()] for side in (0, 1))
     assert configuration(compose([*sides.fixed, *one])) == configuration(leader.config)
     assert configuration(compose([*sides.fixed, *other])) == wanted == configuration(sides.baseline)

@@ -8,7 +8,7 @@ from lenet_exp.comparison.runs import ComparedRun
 
 
 @dataclass(frozen=True)
-class Source:
+class RunSource:
     """Runs of one sweep, of several, or of a filter.
 
     Attributes:

@@ -8,16 +8,16 @@ import pickle
 
 import pytest
 
-from lenet_exp.executors.executor import Report
+from lenet_exp.executors.executor import EpochReport
 from lenet_exp.executors.host import Question
-from lenet_exp.executors.local.pool import Done
+from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.slurm import messages
-from lenet_exp.executors.slurm.mailbox import Beats, Box
+from lenet_exp.executors.slurm.message_folder import Heartbeats, MessageFolder
 from lenet_exp.stopping import Terminated
 
 
 def test_messages_come_once_and_in_the_order_of_their_sender(tmp_path):
-    one, other, reader = Box(tmp_path), Box(tmp_path), Box(tmp_path)
+    one, other, reader = MessageFolder(tmp_path), MessageFolder(tmp_path), MessageFolder(tmp_path)
     for n in range(12):
         one.put("7_0-0-0", {"n": n})
     other.put("7_1-0-0", {"n": 0})
@@ -29,12 +29,12 @@ def test_messages_come_once_and_in_the_order_of_their_sender(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"n": NaN}', pickle.dumps(print)])
 def test_what_is_no_message_comes_as_an_empty_one_of_its_sender(tmp_path, content):
     (tmp_path / "7_0-0-0.000000001").write_bytes(content)
-    assert Box(tmp_path).take() == [("7_0-0-0", {})]
+    assert MessageFolder(tmp_path).take() == [("7_0-0-0", {})]
     assert not list(tmp_path.iterdir())
 
 
 def test_who_beats_is_not_silent_whatever_the_clocks_of_others_say(tmp_path):
-    beats = Beats(tmp_path)
+    beats = Heartbeats(tmp_path)
     beats.beat("a")
     beats.beat("b")
     assert beats.silent(100.0) == {"a": 0.0, "b": 0.0}
@@ -44,13 +44,13 @@ def test_who_beats_is_not_silent_whatever_the_clocks_of_others_say(tmp_path):
 
 @pytest.mark.parametrize("loss", [0.1, 1 / 3, math.inf, math.nan])
 def test_a_report_comes_bit_for_bit(loss):
-    report = Report(3, 2, 0.1 + 0.2, loss)
-    assert repr(messages.report_in(messages.said(5, Question(report)))) == repr(report)
+    report = EpochReport(3, 2, 0.1 + 0.2, loss)
+    assert repr(messages.read_report(messages.job_message(5, Question(report)))) == repr(report)
 
 
 def test_how_a_job_ended_comes_as_words():
-    lost = Done(3, lost="over the time limit of 2 s", over_limit=True)
-    assert messages.done_in(messages.said(5, lost)) == lost
-    failed = messages.done_in(messages.said(5, Done(3, error=KeyError("a\nb"))))
+    lost = JobEnd(3, lost="over the time limit of 2 s", over_limit=True)
+    assert messages.read_job_end(messages.job_message(5, lost)) == lost
+    failed = messages.read_job_end(messages.job_message(5, JobEnd(3, error=KeyError("a\nb"))))
     assert (failed.job, str(failed.error)) == (3, "KeyError: 'a\\nb'")
-    assert isinstance(messages.done_in(messages.said(5, Done(3, error=Terminated()))).error, Terminated)
+    assert isinstance(messages.read_job_end(messages.job_message(5, JobEnd(3, error=Terminated()))).error, Terminated)

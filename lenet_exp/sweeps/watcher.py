@@ -21,12 +21,12 @@ TICK_SECONDS = 0.5
 log = logging.getLogger("lenet_exp")
 
 
-class Watch:
+class SweepWatcher:
     """A thread of the sweep's own process; use it as a context around the launching.
 
     Args:
         jobs: all of the sweep's.
-        beside: delivers, and is not waited for: a request to stop, and the terminal, must not wait for a store.
+        background: delivers, and is not waited for: a request to stop, and the terminal, must not wait for a store.
         report: what is told of the sweep itself.
         display: shows it.
         delivers: the jobs train in other processes, so that nobody else delivers them and says how they ended.
@@ -36,7 +36,7 @@ class Watch:
         self,
         sweep: SweepFolder,
         jobs: Sequence[Job],
-        beside: BackgroundDelivery,
+        background: BackgroundDelivery,
         report: LiveReport,
         display: Display,
         *,
@@ -44,7 +44,7 @@ class Watch:
     ) -> None:
         self._sweep = sweep
         self._jobs = jobs
-        self._beside = beside
+        self._background = background
         self._report = report
         self._display = display
         self._delivers = delivers
@@ -53,7 +53,7 @@ class Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> SweepWatcher:
         self._thread.start()
         return self
 
@@ -67,20 +67,20 @@ class Watch:
                 self._look()
             except Exception:  # what it missed is delivered at the sweep's end
                 log.debug("watching the sweep", exc_info=True)
-        self._look_at_ended()
+        self._handle_ended()
 
     def _look(self) -> None:
         if self._sweep.is_asked_to_stop():
             os.kill(os.getpid(), signal.SIGTERM)
         progress = self._monitor.progress()
         self._display.show_sweep(progress)
-        self._look_at_ended()
+        self._handle_ended()
         for run in progress.running if self._delivers else ():
-            self._beside.live(run.job.folder)
+            self._background.live(run.job.folder)
         if (tell := self._report.next(progress)) is not None:
-            self._beside.ask("how the sweep stands", tell)
+            self._background.ask("how the sweep stands", tell)
 
-    def _look_at_ended(self) -> None:
+    def _handle_ended(self) -> None:
         for number in self._sweep.ended() if self._delivers else ():
             if number in self._told:
                 continue
@@ -89,4 +89,4 @@ class Watch:
             _, line = outcome_line(job, self._sweep.error(number), self._sweep.started().started_ms)
             log.info("%s: %s", job.name, line)
             if job.folder.record() is not None and not self._stop.is_set():
-                self._beside.send(job.folder)
+                self._background.send(job.folder)

@@ -9,15 +9,15 @@ from lenet_exp.folders.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Amount:
+class UploadCount:
     """So many runs, best models and sweeps' own runs."""
 
     runs: int = 0
     models: int = 0
     sweeps: int = 0
 
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(self.runs + other.runs, self.models + other.models, self.sweeps + other.sweeps)
+    def __add__(self, other: UploadCount) -> UploadCount:
+        return UploadCount(self.runs + other.runs, self.models + other.models, self.sweeps + other.sweeps)
 
     def __bool__(self) -> bool:
         return bool(self.runs or self.models or self.sweeps)
@@ -30,7 +30,7 @@ class Amount:
         return ", ".join(parts) or "nothing"
 
 
-def left_of(folder: RunFolder, store: str, *, model: bool, parent: str | None = None) -> Amount:
+def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str | None = None) -> UploadCount:
     """The results of one run that the store has not received.
 
     Args:
@@ -40,19 +40,19 @@ def left_of(folder: RunFolder, store: str, *, model: bool, parent: str | None = 
     """
     record = folder.record()
     if folder.begun() is None:
-        return Amount()
+        return UploadCount()
     entry = folder.delivered().run_in(store)
     ended_ms = record.ended_ms if record is not None else None
     whole = entry is not None and entry.ended_ms == ended_ms and (parent is None or parent in entry.sweeps)
     finished = record is not None and record.outcome is Outcome.finished
     lacks_model = model and finished and not (entry is not None and entry.model)
-    return Amount(runs=int(not whole), models=int(lacks_model))
+    return UploadCount(runs=int(not whole), models=int(lacks_model))
 
 
-def gained(before: DeliveredRun | None, after: DeliveredRun | None) -> Amount:
+def uploaded_between(before: DeliveredRun | None, after: DeliveredRun | None) -> UploadCount:
     """The results of one run that a store received meanwhile."""
     if after is None or after == before:
-        return Amount()
+        return UploadCount()
     had_model = before is not None and before.run_id == after.run_id and before.model
     same = before is not None and replace(before, model=after.model) == after
-    return Amount(runs=int(not same), models=int(after.model and not had_model))
+    return UploadCount(runs=int(not same), models=int(after.model and not had_model))

@@ -16,13 +16,13 @@ from lenet_exp.files import output_path, user_path, write_atomic
 from lenet_exp.machine import cpu_count
 from lenet_exp.outputs import check_outputs, outputs_dir
 from lenet_exp.prediction.figures import FORMATS, pictures_table, score_table, write_output
-from lenet_exp.prediction.pictures import Answer, Picture, classify, find_pictures, read_pictures
+from lenet_exp.prediction.pictures import Classification, Picture, classify, find_pictures, read_pictures
 from lenet_exp.prediction.score import score_test_set
 from lenet_exp.prediction.seen import seen_figure, short_name
 from lenet_exp.reports.files.plots import confusion_figure, png
 from lenet_exp.reports.terminal.plain import PlainConsole, PlainTable
 from lenet_exp.tracking.models.load import TrainedModel, load_model
-from lenet_exp.tracking.models.prediction import Logged, log_test_result
+from lenet_exp.tracking.models.prediction import LoggedTest, log_test_result
 from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
@@ -54,14 +54,14 @@ def answer_test_set(config: PredictConfig) -> float:
     return score.accuracy
 
 
-def times(logged: Logged) -> str:
+def times(logged: LoggedTest) -> str:
     """How often the test set was opened for a model."""
     return "once" if logged.times == 1 else f"{logged.times} times"
 
 
 def score_and_log(
     config: PredictConfig, device: torch.device, model: TrainedModel
-) -> tuple[Score, Path, Logged | None]:
+) -> tuple[Score, Path, LoggedTest | None]:
     """Opens the test set for a model: its score, where its confusion matrix was drawn, and what it was logged to."""
     dataset = config.dataset
     score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
@@ -104,7 +104,7 @@ def answer_pictures(config: PredictConfig, model: TrainedModel | None = None) ->
     return math.nan
 
 
-def _print_answer(answer: Answer, answers: list[Answer], names: list[str]) -> None:
+def _print_answer(answer: Classification, answers: list[Classification], names: list[str]) -> None:
     """A line for it, and before the first of several in a picture one for all of them."""
     picture = answer.picture
     if picture.of > 1 and picture.number == 1:

@@ -14,7 +14,7 @@ from lenet_exp.training.epoch import EpochResult
 SHOWN = 8  # epochs beside each other
 
 
-class Verdict(IntEnum):
+class ReproduceStatus(IntEnum):
     """What came of it; the exit status."""
 
     identical = 0
@@ -23,25 +23,25 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReproduceResult:
     """The verdict in one line, and lines that show it."""
 
-    verdict: Verdict
+    verdict: ReproduceStatus
     line: str
     details: list[str] = field(default_factory=list)
 
 
-def differs(why: str, details: Sequence[str] = ()) -> Answer:
-    return Answer(Verdict.differs, f"differs: {why}", list(details))
+def differs(why: str, details: Sequence[str] = ()) -> ReproduceResult:
+    return ReproduceResult(ReproduceStatus.differs, f"differs: {why}", list(details))
 
 
-def not_comparable(why: str, details: Sequence[str] = ()) -> Answer:
-    return Answer(Verdict.not_comparable, f"not comparable: {why}", list(details))
+def not_comparable(why: str, details: Sequence[str] = ()) -> ReproduceResult:
+    return ReproduceResult(ReproduceStatus.not_comparable, f"not comparable: {why}", list(details))
 
 
-def compared(
+def compare_trainings(
     record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult], excuse: str
-) -> Answer:
+) -> ReproduceResult:
     """The answer of a training that was repeated.
 
     Args:
@@ -50,7 +50,7 @@ def compared(
     """
     found = differences(record, epochs, again, again_epochs)
     if not found:
-        return Answer(Verdict.identical, f"identical bit for bit: {_same(record, found.last)}")
+        return ReproduceResult(ReproduceStatus.identical, f"identical bit for bit: {_same(record, found.last)}")
     details = [*_beside(epochs, again_epochs, found), *found.result]
     if found.of_figures_alone and not found.result:
         return differs(f"{found.where}; its weights are the same, so its figures were changed", details)

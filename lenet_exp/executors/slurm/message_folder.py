@@ -16,7 +16,7 @@ from lenet_exp.files import from_json, write_json
 Message = Mapping[str, Any]  # JSON
 
 
-class Box:
+class MessageFolder:
     """A folder that anybody may put messages into, and that one process takes them out of."""
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class Box:
         return found
 
 
-class Beats:
+class Heartbeats:
     """Heartbeats: one file per process, touched every few seconds. The reader's own clock decides what is too long."""
 
     def __init__(self, folder: Path) -> None:

@@ -18,7 +18,7 @@ ENDS = 0.06  # a line is there within this share of either edge; a stroke that i
 
 
 @dataclass(frozen=True)
-class Ruling:
+class RuledLines:
     """Lines in one direction.
 
     Attributes:
@@ -45,7 +45,7 @@ def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
     return left, found, slope
 
 
-def _lines(amount: Array) -> Ruling | None:
+def _lines(amount: Array) -> RuledLines | None:
     """Lines from the left edge to the right one."""
     height, width = amount.shape
     thickest = max(3, round(THICKEST * max(amount.shape)))
@@ -74,7 +74,7 @@ def _lines(amount: Array) -> Ruling | None:
             y = np.round(row + slope * (x - width / 2)).astype(int)
             inside = (y >= 0) & (y < height)
             found[y[inside], x[inside]] = True
-    return Ruling(slope, found) if found.any() else None
+    return RuledLines(slope, found) if found.any() else None
 
 
 def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -108,7 +108,7 @@ def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
     return [(int(peaks[a]), int(peaks[b])) for a, b in zip(starts, ends, strict=True)]
 
 
-def _taken_away(amount: Array, ruling: Ruling) -> Array:
+def _taken_away(amount: Array, ruling: RuledLines) -> Array:
     """Ink of the lines is taken away; where a stroke goes on above and below, or is darker than the line, it stays."""
     on = ruling.pixels
     thick = int(np.median(_runs(on)))

@@ -13,8 +13,8 @@ from functools import cached_property
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_exp.comparison.aim import Aim
 from lenet_exp.comparison.runs import configuration
+from lenet_exp.comparison.search_objective import SearchObjective
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.schema import Objective
 from lenet_exp.config.space import Choice, flag_of
@@ -90,7 +90,7 @@ class SearchedTrial:
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """How a search stood when a run ended.
 
     Attributes:
@@ -105,7 +105,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchSummary:
     """A search.
 
     Attributes:
@@ -136,9 +136,9 @@ class Searched:
 
     def better(self, value: float) -> float:
         """A number that is the higher, the better the value is."""
-        return value * Aim(self.objective).sign
+        return value * SearchObjective(self.objective).sign
 
-    def of(self, dataset: str) -> Searched:
+    def of(self, dataset: str) -> SearchSummary:
         """The part of it that was trained on one data set."""
         return replace(self, runs=[run for run in self.runs if run.dataset == dataset])
 
@@ -171,13 +171,13 @@ class Searched:
         return shlex.join(["lenet-train", *self.config_dir, *own])
 
     @cached_property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[SearchStep]:
         """One for each run that ended, in the order of their ends."""
         ends = sorted(end for run in self.runs for end in run.epoch_ends if end >= self.begun)
-        found: list[Step] = []
+        found: list[SearchStep] = []
         first: dict[str, SearchedRun] = {}
         values: dict[str, list[float]] = {}
-        best, rank = Step(0, math.nan, ""), (0, 0.0, 0)  # as of `best`: with each run its configuration rises
+        best, rank = SearchStep(0, math.nan, ""), (0, 0.0, 0)  # as of `best`: with each run its configuration rises
         for run in sorted(self.runs, key=lambda run: (max(run.ended, self.begun), run.trial)):
             if not run.ended:
                 continue
@@ -187,12 +187,12 @@ class Searched:
                 known.append(run.value)
                 mean = statistics.fmean(known)
                 if (now := (len(known), self.better(mean), -its.trial)) > rank:
-                    best, rank = Step(0, mean, its.name), now
+                    best, rank = SearchStep(0, mean, its.name), now
             found.append(replace(best, epochs=bisect_right(ends, run.ended)))
         return found
 
     @property
-    def improvements(self) -> list[Step]:
+    def improvements(self) -> list[SearchStep]:
         """The steps at which it named another value."""
         known = [step for step in self.steps if not math.isnan(step.best)]
         return [step for n, step in enumerate(known) if n == 0 or step.best != known[n - 1].best]
@@ -226,7 +226,7 @@ class Searched:
         )
 
 
-def searched(plan: SweepPlan, results: Sequence[JobResult]) -> Searched | None:
+def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | None:
     """The results of a search's jobs; None for a grid.
 
     Args:
@@ -239,11 +239,11 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> Searched | None:
     first: dict[str, JobResult] = {}
     for result in results:
         first.setdefault(result.job.run, result)
-    runs = [_run(result, flags, Aim(objective, target)) for result in first.values()]
+    runs = [_run(result, flags, SearchObjective(objective, target)) for result in first.values()]
     begun = min((r.record.created_ms for r in results if r.record), default=0) if plan.remade else plan.created_ms
     parts = [plan.search.sampler, plan.search.pruner, plan.search.objective]
     how = ", ".join(part for part in parts if part not in {"none", Objective.accuracy.value})
-    return Searched(how, objective, flags, runs, begun, target, config_dir_of(plan))
+    return SearchSummary(how, objective, flags, runs, begun, target, config_dir_of(plan))
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:
@@ -258,10 +258,10 @@ def _flags(plan: SweepPlan) -> list[SearchedFlag]:
     ]
 
 
-def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: Aim) -> SearchedRun:
+def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: SearchObjective) -> SearchedRun:
     job, epochs = result.job, result.job.folder.history().epochs
     swept = {flag.lstrip("+"): text for flag, text in job.swept.items()}
-    values, (outcome, _) = aim.values(epochs), aim.told(result.outcome, epochs)
+    values, (outcome, _) = aim.values(epochs), aim.trial_result(result.outcome, epochs)
     return SearchedRun(
         trial=job.number if job.trial is None else job.trial,
         name=job.name,

@@ -11,14 +11,14 @@ from lenet_exp.folders.job import Job
 HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"  # attributes of a trial: its run's epochs, before and for it
 
 
-class Costs:
+class EpochCounts:
     """Of first seeds by the study's trials, which outlast the jobs' file; of later ones by their jobs."""
 
     def __init__(self) -> None:
         self._told: dict[int, int] = {}  # of jobs in training: the epochs that their runs have
         self._later: dict[int, int] = {}  # of jobs of later seeds that have ended: epochs that were trained for them
 
-    def goes_on(self, job: Job) -> None:
+    def resumed(self, job: Job) -> None:
         """A job whose run an earlier start began."""
         self._told[job.number] = len(job.folder.history().epochs)
 

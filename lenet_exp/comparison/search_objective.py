@@ -21,7 +21,7 @@ DIRECTIONS: dict[Objective, list[Direction]] = {
 }
 
 
-class Validated(Protocol):
+class EpochValidation(Protocol):
     """An epoch's validation, of whatever tells of it."""
 
     @property
@@ -32,7 +32,7 @@ class Validated(Protocol):
 
 
 @dataclass(frozen=True)
-class Aim:
+class SearchObjective:
     """An objective, and the accuracy (a fraction) that it waits for, if it does."""
 
     objective: Objective
@@ -57,18 +57,18 @@ class Aim:
         """Optuna prunes by one objective only."""
         return len(self.directions) == 1
 
-    def at(self, epochs: Sequence[Validated]) -> float:
+    def at(self, epochs: Sequence[EpochValidation]) -> float:
         """The value that a pruner compares after these epochs: the best so far, or the distance to the target."""
         if self.objective is Objective.loss:
             return min(e.val_loss for e in epochs)
         best = max(e.val_accuracy for e in epochs)
         return best if self.target is None else max(0.0, self.target - best)
 
-    def reached(self, epochs: Sequence[Validated]) -> bool:
+    def reached(self, epochs: Sequence[EpochValidation]) -> bool:
         """Whether nothing is left to be found out: the target is reached."""
         return self.target is not None and any(e.val_accuracy >= self.target for e in epochs)
 
-    def told(self, outcome: Outcome, epochs: Sequence[EpochResult]) -> tuple[Outcome, list[float] | None]:
+    def trial_result(self, outcome: Outcome, epochs: Sequence[EpochResult]) -> tuple[Outcome, list[float] | None]:
         """How the study counts a trial whose run ended so: one that reached the target is whole, though its run was
         ended there; one that never did is as if it was pruned at its end."""
         if outcome is Outcome.diverged:
