@@ -1,4 +1,4 @@
-"""Drives an executor: gives it jobs while there are any, and hears how each ended."""
+"""Drives an executor: submits jobs while there are any and reports how each ended."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ def drive(
     max_failures: int | None,
     on_done: Callable[[JobEnd], bool | None],
 ) -> None:
-    """Runs the jobs. They are asked for one at a time, when a place is free, so they may be made as it goes.
+    """Run the jobs. A job is taken from `jobs` only when a place is free, so jobs may be created as the sweep runs.
 
     Args:
-        jobs: None among them: there is none now, and may be when others have ended.
-        max_failures: after so many in a row no more are started, and the running ones are asked to end; None: any.
-        on_done: is told how each ended, but for those that end because others failed, and those whose process was lost
-            while they came to their end: they go on at the next start. True: it counts as a failure, even though it
+        jobs: None means that no job is available now; one may be once others have ended.
+        max_failures: after so many failures in a row, start no more jobs and ask the running ones to stop. None: no
+            limit.
+        on_done: called with each job's end, except for jobs that stop because others failed and jobs whose process is
+            lost while stopping; those resume at the next start. Return True to count the job as failed even though it
             returned a value.
 
     Raises:
-        KeyboardInterrupt, Terminated: a signal asked for the end, and the running jobs have come to theirs.
+        KeyboardInterrupt, Terminated: a signal asked the sweep to stop, and all running jobs have ended.
     """
     waiting, flying, failures, gave_up = iter(jobs), set[int](), 0, False
     with graceful(), executor, on_forced_exit(executor.kill):

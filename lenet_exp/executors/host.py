@@ -1,7 +1,7 @@
-"""A place on a machine of a cluster where jobs of a sweep run, one after the other, in a process of their own.
+"""A process on a machine of a cluster that runs jobs of a sweep one after the other, each in a child process.
 
-The executor sends messages to it, whatever brings them there. When its own process dies, or the executor's does, the
-job sees it, commits, and ends (`lenet_exp.executors.local.pool`).
+The executor sends it messages. If this process or the executor's dies, the running job notices, writes a checkpoint and
+ends (see `lenet_exp.executors.local.pool`).
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Question:
 
 @dataclass(frozen=True)
 class PortableWork:
-    """A `WorkSpec` as it goes to other machines: its data sets as arrays.
+    """A `WorkSpec` that can be sent to other machines: its datasets are arrays.
 
     Attributes:
         asks: whether jobs ask questions.
-        probe: a file that the executor wrote in the outputs folder, and what is in it.
+        probe: a file that the executor wrote to the outputs folder, and the file's content.
     """
 
     task: Callable[..., object]
@@ -60,14 +60,13 @@ class PortableWork:
 
 @dataclass(frozen=True)
 class PlaceInfo:
-    """A place, as it sees itself and the outputs folder.
+    """A place's description of itself and of how it sees the outputs folder.
 
     Attributes:
-        wrong: why it can't use the outputs folder; empty where it can.
-        lacks: why it has no native engine; empty where it has one, or needs none.
+        wrong: why the place cannot use the outputs folder; empty if it can.
+        lacks: why the place has no native engine; empty if it has one or needs none.
         source, torch: digest of lenet_exp's source, and torch's version.
-        data: which data set is not there, or another than where the jobs were made; empty where all are, or where they
-            came with the work.
+        data: which dataset is missing there or differs; empty if all match or were sent along with the work.
     """
 
     host: str
@@ -79,7 +78,7 @@ class PlaceInfo:
 
 
 def portable_work(work: WorkSpec, probe: tuple[Path, str], time_limit: float | None) -> PortableWork:
-    """For other machines."""
+    """Convert a `WorkSpec` into a form that can be sent to other machines."""
     sets = [(s, from_shared_memory(s.images).numpy(), from_shared_memory(s.labels).numpy()) for s in work.sets]
     return PortableWork(
         task=work.task,
@@ -93,8 +92,10 @@ def portable_work(work: WorkSpec, probe: tuple[Path, str], time_limit: float | N
 
 
 def check_place(place: PlaceInfo, folder: Path) -> None:
-    """Raises:
-    ConfigError: a place can't do what this machine would.
+    """Check that a place runs jobs exactly as this machine would.
+
+    Raises:
+        ConfigError: it does not.
     """
     where = f"node {place.host}"
     if place.wrong:
@@ -113,7 +114,7 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
 
 
 class Host:
-    """One at a time: `start` a job, and `answer` with the answer to each question, until it is `JobEnd`."""
+    """Runs one job at a time: call `start`, then `answer` each question until a `JobEnd` is returned."""
 
     def __init__(self, work: PortableWork) -> None:
         self._work = work
@@ -129,24 +130,24 @@ class Host:
         return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
 
     def start(self, job: Job) -> Question | JobEnd | None:
-        """Runs a job until it asks or ends; None: it was stopped before the job began."""
+        """Run a job until it asks a question or ends. Return None if it was stopped before it began."""
         if self._pool is None:
             self._pool = self._new_pool()
         threading.Thread(target=self._run, args=(self._pool, job), daemon=True).start()
         return self._said.get()
 
     def answer(self, answer: Any) -> Question | JobEnd | None:
-        """The job asked, and this is the answer."""
+        """Pass the answer to the job's question, and run the job until it asks again or ends."""
         self._answers.put(answer)
         return self._said.get()
 
     def stop(self) -> None:
-        """Asks the running job to come to its end; it still says how it ended."""
-        self._stopping = True  # which `_run` sees: a pool is for one thread
-        self._answers.put(None)  # a job that waits for an answer hears that there will be none
+        """Ask the running job to stop. Its end is still reported."""
+        self._stopping = True  # `_run` reads this: a pool is not thread-safe
+        self._answers.put(None)  # unblocks a job that waits for an answer
 
     def close(self) -> None:
-        """Ends the process, and a job that it runs, at once."""
+        """End the child process and its job at once."""
         if self._pool is not None:
             self._pool.kill()
             self._pool.close()
@@ -184,11 +185,11 @@ class Host:
 
 
 def _wrong(path: Path, content: str) -> str:
-    """Why a folder can't be shared with the executor; empty where it can: read, written, locked."""
+    """Return why a folder cannot be shared with the executor; empty if it can be read, written and locked."""
     try:
         if path.read_text() != content:
             return "it is another folder here"
-        aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # its own: others look at the same time
+        aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # unique: other places check at the same time
         with aside.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)

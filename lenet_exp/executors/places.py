@@ -1,8 +1,8 @@
-"""Which job goes to which place of a cluster, and what follows when a place is lost.
+"""Decides which job runs at which place of a cluster, and what to do when a place is lost.
 
-A function of the events alone: it reads no clock and no file and knows no cluster, so that every order of events can be
-tried (tests/sweeps/test_schedules.py). An executor tells it what it is_current and does what it is told in return. What
-comes late, twice, or from a place that was given up changes nothing.
+The result depends on events only: no clock, file or cluster is read, so tests can try every order of events
+(tests/sweeps/test_schedules.py). An executor passes events in and carries out the returned commands. Events that are
+late, repeated, or from a closed place change nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class OpenPlace:
-    """A new place has to be made; it is known by this number from now on."""
+    """Create a new place, which gets this number."""
 
     place: int
 
 
 @dataclass(frozen=True)
 class StartJob:
-    """A job has to begin at a place that is ready; `turn` tells this try from all others."""
+    """Start a job at a ready place. `turn` distinguishes this attempt from all others."""
 
     place: int
     turn: int
@@ -38,21 +38,21 @@ class StartJob:
 
 @dataclass(frozen=True)
 class StopJob:
-    """The job at a place has to be asked to come to its end."""
+    """Ask the job at a place to stop."""
 
     place: int
 
 
 @dataclass(frozen=True)
 class ClosePlace:
-    """A place has to be let go of, whatever it does; nothing that it says counts any more."""
+    """Close a place, whatever it does. Its later messages are ignored."""
 
     place: int
 
 
 @dataclass(frozen=True)
 class ReportEnd:
-    """The sweep has to hear how a job ended."""
+    """Report to the sweep how a job ended."""
 
     done: JobEnd
 
@@ -68,9 +68,11 @@ class _Place:
 
 
 class Places:
-    """Args:
-    name: of the executor, for what a person reads.
-    retries: how often a job is tried again whose process or place was lost.
+    """Assigns jobs to places.
+
+    Args:
+        name: the executor's name, for messages.
+        retries: how often to retry a job whose process or place was lost.
     """
 
     def __init__(self, name: str, *, retries: int) -> None:
@@ -92,27 +94,27 @@ class Places:
 
     @property
     def waiting(self) -> int:
-        """How many jobs have none."""
+        """The number of jobs without a place."""
         return len(self._waiting)
 
     def is_current(self, place: int, turn: int) -> bool:
-        """Whether what a place says of this turn counts: a question of it is to be answered."""
+        """Return whether a place still runs this turn, so that its question needs an answer."""
         return place in self._places and self._places[place].turn == turn
 
     def submit(self, job: Job) -> None:
-        """A job waits for a place; `fill` finds it one."""
+        """Queue a job; `fill` assigns it to a place."""
         if not self._stopping:
             self._tries[job.number] = 0
             self._waiting.append(job)
 
     def fill(self, room: int) -> list[Command]:
-        """Jobs that wait go to places that are free, and new places are asked for.
+        """Assign waiting jobs to free places, and request new places.
 
         Args:
-            room: how many places there may be now.
+            room: number of places that may exist now.
 
         Raises:
-            UserError: no place is left, and of those that were made each was lost before it was ready.
+            UserError: no place is left, and each new one was lost before it was ready.
         """
         commands: list[Command] = []
         for number, place in self._places.items():
@@ -132,13 +134,13 @@ class Places:
         return commands
 
     def ready(self, place: int) -> None:
-        """A place can take jobs."""
+        """Record that a place can take jobs."""
         if place in self._places:
             self._places[place].ready = True
             self._unready = 0
 
     def ended(self, place: int, turn: int, done: JobEnd | None) -> list[Command]:
-        """A job came to its end; None: it was stopped before it began, and stays as it was."""
+        """Handle the end of a job. None for `done`: it was stopped before it began, and is unchanged."""
         found = self._places.get(place)
         if found is None or found.job is None or found.turn != turn:
             return []
@@ -152,15 +154,16 @@ class Places:
         return [*closed, ReportEnd(done)]
 
     def job(self, place: int) -> Job | None:
-        """The one that a place runs."""
+        """Return the job that a place runs."""
         found = self._places.get(place)
         return found.job if found is not None else None
 
     def lost(self, place: int, why: str, *, counts: bool = True) -> list[Command]:
-        """A place is gone, and its node perhaps with it; what its job committed is there.
+        """Handle the loss of a place. Checkpoints of its job are kept.
 
         Args:
-            counts: as a try of the job. Where the cluster took the place back and the job got further, it need not.
+            counts: whether the loss counts as an attempt of the job. It need not if the cluster preempted the place and
+                the job made progress.
         """
         found = self._places.get(place)
         if found is None:
@@ -175,7 +178,7 @@ class Places:
         return [closed, *self._again(found.job, why, counts=counts)]
 
     def stop(self) -> list[Command]:
-        """No more jobs are started; the running ones are asked to end, once."""
+        """Start no more jobs and ask the running ones to stop, once."""
         if self._stopping:
             return []
         self._stopping = True
@@ -183,13 +186,13 @@ class Places:
         return [self._close(n) if place.job is None else StopJob(n) for n, place in list(self._places.items())]
 
     def close(self) -> list[Command]:
-        """Lets go of all places, whatever they do."""
+        """Close all places, whatever they do."""
         self._waiting.clear()
         return [self._close(number) for number in list(self._places)]
 
     def _again(self, job: Job, why: str, *, counts: bool = True) -> list[Command]:
-        """A job goes on at another place, if it has a try left; one that is lost in the end of a sweep stays as it is,
-        and the same line goes on with it."""
+        """Requeue a job that has attempts left. While the sweep stops, leave it as it is; rerunning the command resumes
+        it."""
         if self._stopping:
             return []
         self._tries[job.number] += counts
@@ -200,7 +203,7 @@ class Places:
         return []
 
     def no_place_error(self, why: str) -> UserError:
-        """The error that ends the sweep because further places would fail, too."""
+        """Return the error that ends the sweep because further places would fail, too."""
         return UserError(f"{self._name}: no place could be made ({why})")
 
     def _close(self, place: int) -> ClosePlace:

@@ -1,4 +1,4 @@
-"""hydra/launcher=local: the jobs of a sweep in processes of this machine."""
+"""hydra/launcher=local: runs the jobs of a sweep in processes of this machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(ExecutorLauncher):
-    """Gives a pool of processes to a sweep of ours."""
+    """Provides a pool of local processes."""
 
     name = "local"
 
     def executor(self, work: WorkSpec) -> Executor:
-        """A pool with as many workers as were asked for, by default as there are cores for."""
+        """Create a pool with the requested number of workers; by default, as many as the cores allow."""
         from lenet_exp.executors.local.pool_executor import PoolExecutor
         from lenet_exp.machine import cpu_count
 

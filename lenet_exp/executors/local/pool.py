@@ -1,8 +1,8 @@
-"""A pool of worker processes that outlives any of them.
+"""A pool of worker processes that survives the death of any of them.
 
-Each worker is a process group of its own (setsid), so that a Ctrl-C on the terminal reaches the pool's process alone,
-and runs one job after the other. One that dies costs its job a retry; the others go on. When the pool's process dies,
-its workers come to a clean end by themselves.
+Each worker has a process group of its own (setsid), so that Ctrl-C reaches only the pool's process. A worker runs one
+job after the other. If one dies, its job is retried and the others continue. If the pool's process dies, the workers
+finish cleanly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import cloudpickle
 
 from lenet_exp.stopping import stop_signal
 
-STOP_SECONDS = 30.0  # after SIGTERM a job has so long to come to its end
+STOP_SECONDS = 30.0  # time for a job to end after SIGTERM
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class JobEnd:
 
     Attributes:
         job: its number, as submitted.
-        value: what it returned.
-        error: what it raised, or None.
-        lost: why there is neither, such as `killed by SIGKILL`; None where there is.
-        over_limit: it was lost to its time limit.
+        value: the value it returned.
+        error: the exception it raised, or None.
+        lost: why there is neither value nor error, such as `killed by SIGKILL`; None if there is one.
+        over_limit: it was lost because it exceeded its time limit.
     """
 
     job: int
@@ -58,16 +58,16 @@ class _Worker:
 
 
 class Pool:
-    """Runs `function(*arguments)` for each job submitted, in at most `workers` processes; use it as a context.
+    """Runs `function(*arguments)` for each submitted job, in at most `workers` processes. Use it as a context manager.
 
     Args:
-        workers: how many at once.
-        retries: how often a job whose worker died is tried again.
+        workers: number of processes.
+        retries: how often to retry a job whose worker died.
         time_limit: seconds a job may take; then its worker gets SIGTERM, and the job counts as lost. None: no limit.
         prepare: called once in each new worker, before its first job.
         inherit: file descriptors that the workers keep open.
-        output: file that the workers' stdout and stderr are appended to; None: they are the pool's.
-        answer: what is said to a job that asks; called in `next_done`.
+        output: file to which the workers' stdout and stderr are appended; None: those of the pool.
+        answer: computes the answer to a job's question; called within `next_done`.
     """
 
     def __init__(
@@ -101,17 +101,17 @@ class Pool:
         self.close()
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
-        """Queues a job; `job` is a number of the caller's own, which `JobEnd` names.
+        """Queue a job; `job` is a number of the caller's choice, which its `JobEnd` repeats.
 
-        Where the pool has an `answer`, `function` gets one more argument, by which it asks: it waits for what `answer`
-        says to its question.
+        If the pool has an `answer`, `function` gets one more argument: a function that sends a question and returns the
+        answer.
         """
         self._tasks[job] = cloudpickle.dumps((function, arguments, self._answer is not None))
         self._tries[job] = 0
         self._waiting.append(job)
 
     def next_done(self, timeout: float | None = None) -> JobEnd | None:
-        """Waits for the next job to end; None after `timeout` seconds, or where nothing is left to wait for."""
+        """Wait for the next job to end. Return None after `timeout` seconds, or if no job is left to wait for."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self._assign()
@@ -137,8 +137,10 @@ class Pool:
         return {w.job: w.process.pid for w in self._workers if w.job is not None}
 
     def stop(self) -> None:
-        """Starts no more jobs and asks the running ones to end, by the signal that asked for it here (else SIGTERM);
-        `next_done` still tells of them."""
+        """Start no more jobs and ask the running ones to stop; `next_done` still returns them.
+
+        Workers get the signal that this process received, or else SIGTERM.
+        """
         self._waiting.clear()
         self._stopping = True
         for worker in self._workers:
@@ -146,12 +148,12 @@ class Pool:
                 self._ask(worker, stop_signal() or signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends all workers and what they started, at once."""
+        """Kill all workers and every process that they started."""
         for worker in self._workers:
             _kill_group(worker.process)
 
     def close(self) -> None:
-        """Lets idle workers go and kills busy ones."""
+        """Release idle workers and kill busy ones."""
         for worker in self._workers:
             worker.pipe.close()
             if worker.job is not None:
@@ -174,7 +176,7 @@ class Pool:
                 self._workers.append(worker)
             job = self._waiting.popleft()
             worker.job, worker.since, worker.stop_by, worker.over_limit = job, time.monotonic(), None, False
-            # An OSError here is a worker that died idle or at its start: the end of its pipe will tell.
+            # An OSError means that the worker died while idle or starting; `_receive` sees the end of its pipe.
             with contextlib.suppress(OSError):
                 worker.pipe.send_bytes(self._tasks[job])
 
@@ -183,7 +185,7 @@ class Pool:
         with theirs, contextlib.ExitStack() as stack:
             output = stack.enter_context(self._output.open("ab")) if self._output else None
             process = subprocess.Popen(
-                # -P: with -m alone, a torch.py that lies in the working directory would be imported first
+                # -P: without it, a torch.py in the working directory would be imported first
                 [sys.executable, "-P", "-m", "lenet_exp.executors.local.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -208,16 +210,16 @@ class Pool:
         if question is not None:
             assert self._answer is not None
             answer = cloudpickle.dumps(self._answer(question))
-            with contextlib.suppress(OSError):  # it died meanwhile: the end of its pipe will tell
+            with contextlib.suppress(OSError):  # it died meanwhile; the next read sees the end of its pipe
                 worker.pipe.send_bytes(answer)
             return None
         worker.job = None
-        if worker.stop_by is not None:  # it was told to end, and leaves now
+        if worker.stop_by is not None:  # it was asked to stop and exits now
             self._remove(worker)
         return self._end(worker, JobEnd(job, value, error))
 
     def _lost(self, worker: _Worker, job: int) -> JobEnd | None:
-        _kill_group(worker.process)  # what it may have started itself
+        _kill_group(worker.process)  # also processes that it started
         code = worker.process.wait()
         self._remove(worker)
         self._tries[job] += 1
@@ -240,7 +242,7 @@ class Pool:
             worker.process.wait(STOP_SECONDS)
 
     def _limit(self, worker: _Worker) -> float:
-        """Seconds until something has to be done about the worker."""
+        """Seconds until the worker reaches its time limit or its deadline to stop."""
         if worker.stop_by is not None:
             return worker.stop_by - time.monotonic()
         return worker.since + self._time_limit - time.monotonic() if self._time_limit else 3600.0

@@ -1,4 +1,4 @@
-"""The executor of one machine: a pool of processes, each warm for many jobs."""
+"""The executor of one machine: a pool of processes, each reused for many jobs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lenet_exp.folders.job import Job
 
 
 class PoolExecutor:
-    """An `Executor`.
+    """An `Executor` on this machine.
 
     Args:
-        workers: processes at once.
-        retries, time_limit: as of `Pool`.
+        workers: number of processes.
+        retries, time_limit: see `Pool`.
     """
 
     def __init__(self, work: WorkSpec, workers: int, *, retries: int, time_limit: float | None) -> None:
@@ -32,18 +32,23 @@ class PoolExecutor:
 
     @property
     def running(self) -> set[int]:
+        """The numbers of the jobs that run now."""
         return set(self._pool.running)
 
     def submit(self, job: Job) -> None:
+        """Queue a job."""
         self._pool.submit(job.number, self._task, job)
 
     def next_done(self, timeout: float) -> JobEnd | None:
+        """Wait for the next job to end; see `Pool.next_done`."""
         return self._pool.next_done(timeout)
 
     def stop(self) -> None:
+        """Start no more jobs and ask the running ones to stop."""
         self._pool.stop()
 
     def kill(self) -> None:
+        """Kill all workers at once."""
         self._pool.kill()
 
     def __enter__(self) -> PoolExecutor:

@@ -1,4 +1,4 @@
-"""A Ray cluster: how it is reached, and what its nodes have room for."""
+"""The connection to a Ray cluster, and the number of runs that fit on its nodes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lenet_exp.errors import ConfigError, first_line
 from lenet_exp.executors.host import Host
 from lenet_exp.machine import cpu_count
 
-REACH_SECONDS = 10.0  # for the cluster's address to answer
+REACH_SECONDS = 10.0  # to connect to the cluster's address
 NAMESPACE = "lenet_exp"
-AT_ONCE = 4  # calls of an actor: the running one, `stop`, `close`
+AT_ONCE = 4  # concurrent calls of an actor: the running one, `stop`, `close`
 
 log = logging.getLogger("lenet_exp")
 
@@ -27,9 +27,10 @@ class RayOptions:
     """The options `hydra.launcher.*`.
 
     Attributes:
-        address: of a cluster (`auto`, host:port, ray://host:port); None: one of this machine's own.
-        workers: places at once; None: as many as the cluster has room for.
-        cpus, gpus, memory: of a run; gpus may be a share of one; memory in bytes. resources: Ray's custom ones.
+        address: address of a cluster (`auto`, host:port, ray://host:port); None: start one on this machine.
+        workers: number of places; None: as many as fit on the cluster.
+        cpus, gpus, memory: of a run; gpus may be a fraction; memory in bytes.
+        resources: Ray's custom resources of a run.
         init: further arguments of `ray.init`.
     """
 
@@ -48,10 +49,11 @@ class RayOptions:
 
 
 class Cluster:
-    """A connection to one; there is one a process.
+    """A connection to a Ray cluster; there is one per process.
 
     Raises:
-        ConfigError: it can't be reached, no node has what a run needs, or this machine lacks the device.
+        ConfigError: the cluster cannot be reached, no node has the resources of a run, or this machine lacks the
+            device.
     """
 
     def __init__(self, options: RayOptions) -> None:
@@ -64,21 +66,21 @@ class Cluster:
         self._actor = _actor(options)
         _connect(options.address, options.init)
         nodes = _nodes()
-        if not any(node.get("CPU") for node in nodes):  # an autoscaler adds some, or they wait in a queue
+        if not any(node.get("CPU") for node in nodes):  # an autoscaler may add some
             log.warning("hydra/launcher=cluster_ray: the cluster has no node with CPUs yet; waiting for one")
         elif not any(self._fits(node) for node in nodes):
             ray.shutdown()
             raise ConfigError(_no_room(self._needs, nodes))
 
     def room(self) -> int:
-        """How many runs it has room for now, whoever else is there."""
+        """Return the number of runs that the cluster's nodes could hold, ignoring other users."""
         return sum(self._fits(node) for node in _nodes())
 
     def new_place(self, work: Any) -> Any:
-        """An actor that Ray puts where there is room, now or later.
+        """Create an actor, which Ray starts where resources are free, now or later.
 
         Args:
-            work: what `ray.put` gave for a `PortableWork`.
+            work: the `ray.put` reference to a `PortableWork`.
         """
         return self._actor.remote(work)
 
@@ -88,7 +90,8 @@ class Cluster:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether the next place would come to the same: a node lacks lenet_exp, say, and not: a node was lost."""
+    """Return whether the next place would fail in the same way, for example because a node lacks lenet_exp. Return
+    False for a lost node."""
     return not isinstance(error, ray.exceptions.RayActorError) or error.actor_init_failed
 
 
@@ -108,16 +111,16 @@ def _actor(options: RayOptions) -> Any:
 
 def _connect(address: str | None, more: dict[str, Any]) -> None:
     if ray.is_initialized() and ray.get_runtime_context().namespace == NAMESPACE:
-        return  # when it was checked
+        return  # `check` connected already
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     given = {"address": address, **quiet, **more}
     wrong = f"hydra.launcher.address={address}: no Ray cluster answers there"
-    if address is None:  # "local", since with none Ray takes what RAY_ADDRESS names, or a cluster that runs here
+    if address is None:  # With address=None, Ray would use RAY_ADDRESS or a running cluster.
         given = {"address": "local", "num_cpus": cpu_count(), "include_dashboard": False, **quiet, **more}
         wrong = "hydra/launcher=cluster_ray: Ray can't be started here"
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
-        if host and port.isdigit():  # Ray itself would try for minutes
+        if host and port.isdigit():  # Ray itself would retry for minutes
             socket.create_connection((host, int(port)), REACH_SECONDS).close()
         ray.init(**given)
     except (OSError, RuntimeError, ValueError) as e:
@@ -125,7 +128,7 @@ def _connect(address: str | None, more: dict[str, Any]) -> None:
 
 
 def _nodes() -> list[dict[str, float]]:
-    """The resources of those that live."""
+    """Return the resources of the nodes that are alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 

@@ -1,7 +1,7 @@
-"""The executor of a Ray cluster: an actor for each place, where Ray finds the resources for it.
+"""The executor of a Ray cluster: an actor for each place, wherever Ray finds the resources for it.
 
-Ray says where, and that something died; all else is as on one machine: a job whose process or node is lost goes on
-from its last commit at another place (`Places` decides that).
+Ray places the actors and reports when one dies. A job whose process or node is lost resumes from its last checkpoint at
+another place, as `Places` decides.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from lenet_exp.executors.ray.cluster import Cluster, RayOptions, is_permanent
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 
-LOOK_SECONDS = 5.0  # between two looks at what the cluster has
-ENDING_SECONDS = 3.0  # for a run whose place is gone
-BEFORE = 0  # as a turn: a place is asked what it is, before it gets a job
+LOOK_SECONDS = 5.0  # between two queries of the cluster's resources
+ENDING_SECONDS = 3.0  # for a run to end after its place is gone
+BEFORE = 0  # the turn of the first call, which asks a place for its description
 
 
 def _has_ended_itself(job: Job) -> bool:
-    """Whether a run whose place is gone has made a checkpoint and ended: its node was drained, say. That takes it a
-    moment, in which the loss of the place may be heard."""
+    """Return whether a run whose place is gone has written a checkpoint and ended, for example because its node was
+    drained.
+
+    The run needs a moment for that, and the loss of its place may be reported earlier; so wait a few seconds.
+    """
     deadline = time.monotonic() + ENDING_SECONDS
     while (record := job.folder.record()) is None and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -38,14 +41,14 @@ def _has_ended_itself(job: Job) -> bool:
 
 
 class RayExecutor:
-    """An `Executor`.
+    """An `Executor` on a Ray cluster.
 
     Args:
-        retries: how often a job is tried again whose process or node died.
-        time_limit: seconds a job may take; None: any.
+        retries: how often to retry a job whose process or node died.
+        time_limit: seconds a job may take; None: no limit.
 
     Raises:
-        ConfigError: as of `Cluster`.
+        ConfigError: see `Cluster`.
     """
 
     def __init__(self, work: WorkSpec, options: RayOptions, *, retries: int, time_limit: float | None) -> None:
@@ -57,12 +60,12 @@ class RayExecutor:
         self._portable_work: Any = ray.put(portable_work(work, (self._probe, self._probe.name), time_limit))
         self._places = Places("hydra/launcher=cluster_ray", retries=retries)
         self._actors: dict[int, Any] = {}
-        self._asked: dict[Any, tuple[int, int]] = {}  # what a place has not answered yet: which place, in which turn
+        self._asked: dict[Any, tuple[int, int]] = {}  # pending calls, with the place and turn of each
         self._job_ends: deque[JobEnd] = deque()
 
     @property
     def capacity(self) -> int:
-        """The number of runs that the cluster has room for now; at least 1, which waits for a node."""
+        """The number of runs that fit on the cluster now; at least 1, so that a run can wait for a node."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked, self._room = time.monotonic(), self._cluster.room()
         limits = [self._room, self._workers, self._work.jobs]
@@ -70,12 +73,15 @@ class RayExecutor:
 
     @property
     def running(self) -> set[int]:
+        """The numbers of the jobs that have a place."""
         return self._places.running
 
     def submit(self, job: Job) -> None:
+        """Queue a job."""
         self._places.submit(job)
 
     def next_done(self, timeout: float) -> JobEnd | None:
+        """Wait for the next job to end; see `Executor.next_done`."""
         deadline = time.monotonic() + timeout
         while True:
             if self._job_ends:
@@ -89,11 +95,13 @@ class RayExecutor:
                 self._hear(reference)
 
     def stop(self) -> None:
+        """Start no more jobs and ask the running ones to stop."""
         self._do(self._places.stop())
 
     def kill(self) -> None:
+        """Close all places at once."""
         closing = [actor.close.remote() for actor in self._actors.values()]
-        with contextlib.suppress(Exception):  # what is lost needs no end
+        with contextlib.suppress(Exception):  # lost actors need no end
             ray.wait(closing, num_returns=len(closing), timeout=2.0)
         self._do(self._places.close())
 
@@ -128,9 +136,9 @@ class RayExecutor:
             self._do(self._places.ended(number, turn, said))
 
     def _lost(self, number: int, turn: int, error: Exception) -> None:
-        """A place is gone, and its node perhaps with it."""
+        """Handle the loss of a place."""
         self._looked = 0.0
-        why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # after a traceback from there
+        why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # of a traceback
         if turn == BEFORE and is_permanent(error):
             raise self._places.no_place_error(why) from error
         job = self._places.job(number)

@@ -1,5 +1,5 @@
-"""The allocations of a sweep: asked for as places are missing, taken over from an earlier start, and given up when they
-are gone."""
+"""Manages the Slurm allocations of a sweep: submits them as needed, takes over those of an earlier start, and detects
+lost ones."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments, job_name, job_prefix, log_pattern
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
-QUEUE_SECONDS = 5.0  # between two questions to the controller, which all users share
-AWAY_SECONDS = 30.0  # the same while it does not answer, or refuses
-QUIET_SECONDS = 300.0  # an allocation that runs and of which nothing is heard for so long is ended
+QUEUE_SECONDS = 5.0  # between two queries of the controller, which all users share
+AWAY_SECONDS = 30.0  # the same while it does not answer or refuses
+QUIET_SECONDS = 300.0  # a running allocation that sends nothing for so long is canceled
 
 log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
 class LostAllocation:
-    """An allocation has no processes any more.
+    """An allocation whose processes are gone.
 
     Attributes:
-        unmade: places that it will not make any more; 0 where it begins once more.
+        unmade: number of places that it would still have opened; 0 if Slurm starts it again.
     """
 
     id: str
@@ -35,12 +35,12 @@ class LostAllocation:
 
 @dataclass
 class _Allocation:
-    """A job of Slurm.
+    """A Slurm job that provides places.
 
     Attributes:
-        seen: when the queue showed it last, or when it was submitted.
-        heard: when one of its places was heard last, or when it began; None while it has no node.
-        came: the places that it has made since it began.
+        seen: when the queue last listed it, or when it was submitted.
+        heard: when one of its places last sent a heartbeat, or when it began; None while it has no node.
+        came: the places that it has opened since it began.
     """
 
     seen: float
@@ -49,9 +49,11 @@ class _Allocation:
 
 
 class Allocations:
-    """Args:
-    folder: of the script and of what the allocations print.
-    script: of an allocation.
+    """The Slurm allocations of a sweep.
+
+    Args:
+        folder: folder of the script and of the allocations' logs.
+        script: text of an allocation's script.
     """
 
     def __init__(
@@ -66,16 +68,17 @@ class Allocations:
         self._look_at = self._ask_at = -math.inf
 
     def arrived(self, place: str) -> None:
-        """A place has come; what an allocation made before it began again is no more."""
+        """Record a new place, and forget places that its allocation opened before it was restarted."""
         one, restart, _ = place.split("-")
         known = self._allocations.setdefault(one, _Allocation(self._clock()))
         known.came = {name for name in known.came if name.split("-")[1] == restart} | {place}
 
     def ask_for(self, places: int) -> None:
-        """Submits allocations, unless those that are there will make so many places, or there may be no more.
+        """Submit allocations, unless the present ones will open enough places or the limit is reached.
 
         Raises:
-            ConfigError: the first ones are refused; later, the controller may be away, and it is tried again.
+            ConfigError: Slurm refused the first allocations. Later refusals are retried, since the controller may be
+                unreachable.
         """
         tasks, now = self._options.tasks, self._clock()
         missing = places - sum(max(0, tasks - len(a.came)) for a in self._allocations.values())
@@ -96,14 +99,14 @@ class Allocations:
         log.info("Slurm: %s submitted (%s)", _allocations(count), ", ".join(ids))
 
     def is_due(self) -> bool:
-        """Whether it is time to `look`."""
+        """Return whether it is time to call `look`."""
         return self._clock() >= self._look_at
 
     def look(self, silent: Mapping[str, float]) -> list[LostAllocation]:
-        """Check which allocations are alive.
+        """Check which allocations are alive, and return the lost ones.
 
         Args:
-            silent: for how many seconds nothing was heard of a place.
+            silent: seconds since the last heartbeat of each place.
         """
         now = self._clock()
         self._look_at = now + QUEUE_SECONDS
@@ -112,7 +115,7 @@ class Allocations:
             if known is not None and known.heard is not None:
                 known.heard = max(known.heard, now - seconds)
         jobs = self._queue.jobs(self._name)
-        if jobs is None:  # the controller is busy, or away; that says nothing of the jobs
+        if jobs is None:  # the controller is busy or unreachable; the jobs may be fine
             self._look_at = now + AWAY_SECONDS
             for allocation in self._allocations.values():
                 allocation.seen = now
@@ -122,11 +125,11 @@ class Allocations:
         return [lost for lost in found if lost is not None]
 
     def cancel(self) -> None:
-        """Ends them all."""
+        """Cancel all allocations."""
         self._queue.cancel(list(self._allocations))
 
     def _adopt(self, prefix: str) -> dict[str, _Allocation]:
-        """Take over allocations of an earlier start of this sweep; cancel those requested with other options."""
+        """Take over allocations of an earlier start of this sweep; cancel those submitted with other options."""
         left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)
@@ -144,7 +147,7 @@ class Allocations:
         allocation.seen = now
         if job.is_over:
             return self._gone(one, job.state)
-        if job.waits and allocation.heard is not None:  # it was taken back
+        if job.waits and allocation.heard is not None:  # Slurm preempted or requeued it
             allocation.heard = None
             allocation.came.clear()
             return LostAllocation(one, f"allocation {one} waits again ({job.state})", 0)

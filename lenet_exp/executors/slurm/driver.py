@@ -1,4 +1,4 @@
-"""The job of Slurm that drives a sweep for which nobody waits; and what of a sweep is in the queue."""
+"""The Slurm job that drives a detached sweep, and a sweep's jobs in the queue."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def submit_driver(
     options: SlurmOptions,
     more: Mapping[str, str | int | float | bool | None],
 ) -> str:
-    """Submits it; its id.
+    """Submit the job that drives a sweep; return its id.
 
     Args:
-        sweep: its folder.
-        command: what was typed, without what made it return.
+        sweep: the sweep folder.
+        command: the user's command, without the flag that detached it.
         more: further options of `sbatch` for this job.
 
     Raises:
-        ConfigError: Slurm's commands are not there, or it refuses the job.
+        ConfigError: Slurm's commands were not found, or Slurm refused the job.
     """
     queue = SlurmQueue()
     folder = sweep / "slurm"
@@ -42,7 +42,7 @@ def submit_driver(
 
 
 def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
-    """The job that drives a sweep, if there is one, and the sweep's allocations, as the queue shows them now."""
+    """Return the job that drives a sweep, if there is one, and the sweep's allocations, as the queue lists them now."""
     if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
         return None, []
     queue = SlurmQueue()
@@ -53,7 +53,7 @@ def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
 
 
 def cancel(jobs: Sequence[QueuedJob]) -> None:
-    """Takes jobs out of the queue; those that run commit first."""
+    """Cancel jobs. Running ones write a checkpoint first."""
     SlurmQueue().cancel([job.id for job in jobs])
 
 

@@ -1,6 +1,6 @@
-"""Messages as files of a folder that machines share: where no other way leads from one to the other.
+"""Messages as files in a shared folder, for machines that have no other connection.
 
-A message is JSON and appears whole, by a rename; numbers and words are all that it can hold, so that none can run code.
+A message is JSON and appears atomically, by a rename. It holds only numbers and text, so it cannot run code.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ Message = Mapping[str, Any]  # JSON
 
 
 class MessageFolder:
-    """A folder that anybody may put messages into, and that one process takes them out of."""
+    """A folder into which any process puts messages, and from which one process takes them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sent = 0
 
     def put(self, sender: str, message: Message) -> None:
-        """Args:
-            sender: a file's name may hold it; its messages stay in their order.
+        """Write a message.
+
+        Args:
+            sender: part of the file name; messages of one sender keep their order.
 
         Raises:
-            OSError: the folder is gone, or can't be written.
+            OSError: the folder is gone or cannot be written.
         """
         self._sent += 1
         write_json(self._folder / f"{sender}.{self._sent:09d}", message)
 
     def take(self) -> list[tuple[str, Message]]:
-        """The messages that have come, with who sent them; what is damaged comes as an empty one.
+        """Remove and return new messages, each with its sender. A corrupt message is returned as an empty one.
 
         Raises:
-            OSError: the folder is gone, or can't be read.
+            OSError: the folder is gone or cannot be read.
         """
         found: list[tuple[str, Message]] = []
         for name in sorted(os.listdir(self._folder)):
@@ -55,21 +57,23 @@ class MessageFolder:
 
 
 class Heartbeats:
-    """Heartbeats: one file per process, touched every few seconds. The reader's own clock decides what is too long."""
+    """Heartbeat files, one per process, touched every few seconds. The reader measures silence by its own clock."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen: dict[str, tuple[int, float]] = {}
 
     def beat(self, name: str) -> None:
-        """Raises:
-        OSError: the folder is gone, or can't be written.
+        """Send a heartbeat.
+
+        Raises:
+            OSError: the folder is gone or cannot be written.
         """
-        with (self._folder / name).open("w") as file:  # a write, since not every file system hands on a mere touch
+        with (self._folder / name).open("w") as file:  # Some network file systems do not propagate a mere touch.
             file.write(f"{os.getpid()}\n")
 
     def silent(self, now: float) -> dict[str, float]:
-        """For how many seconds nothing new was seen of each.
+        """Return the seconds since the last new heartbeat of each process.
 
         Args:
             now: seconds, by the same clock at each call.

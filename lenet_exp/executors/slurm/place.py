@@ -1,7 +1,8 @@
-"""A place in an allocation of Slurm: takes a sweep's jobs, one after the other, as long as there are any.
+"""A task of a Slurm allocation that runs a sweep's jobs, one after the other, until there are none left.
 
-It outlives the process of the sweep: a job goes on when that dies, and when the same line is typed again the place
-commits, begins anew, and takes what it is given. Slurm's notice (SIGUSR2, SIGTERM) has the running job commit first.
+It outlives the sweep's process: if that dies, the running job continues. When the command is rerun, the place writes a
+checkpoint, restarts, and takes new jobs. On Slurm's notice (SIGUSR2, SIGTERM), the running job writes a checkpoint
+first.
 """
 
 from __future__ import annotations
@@ -24,24 +25,26 @@ from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.folders.job import job_from_json
 from lenet_exp.stopping import Terminated
 
-TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # between two looks for orders
+TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # between two checks for messages
 BEAT_SECONDS = 5.0
-LOOK_SECONDS = 30.0  # between two looks whether the sweep has a process
-ALONE_SECONDS = 300.0  # so long a place that has nothing to do waits for a sweep whose process died
-TOLD_SECONDS = 10.0  # Slurm's SIGTERM goes to the job's own process too, which a second one would end at once
+LOOK_SECONDS = 30.0  # between two checks whether the sweep has a process
+ALONE_SECONDS = 300.0  # how long an idle place waits after the sweep's process died
+TOLD_SECONDS = 10.0  # Slurm also sends SIGTERM to the job's process; a second one would kill it
 
 
 def place_name(environment: Mapping[str, str] = os.environ) -> str:
-    """Name this process by Slurm's environment variables: `<allocation>-<restart>-<task>`."""
+    """Return the name of this process, from Slurm's environment variables: `<allocation>-<restart>-<task>`."""
     array, member = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
     allocation = f"{array}_{member}" if array and member else environment.get("SLURM_JOB_ID", "0")
     return f"{allocation}-{environment.get('SLURM_RESTART_COUNT', '0')}-{environment.get('SLURM_PROCID', '0')}"
 
 
 class Place:
-    """Args:
-    channel, session, name: where it is told what to do, and says what came of it.
-    has_driver: whether the sweep has a process now.
+    """Runs jobs in a task of an allocation.
+
+    Args:
+        channel, session, name: where it gets its jobs and reports results.
+        has_driver: returns whether the sweep has a process now.
     """
 
     def __init__(
@@ -53,16 +56,16 @@ class Place:
         self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._turn: int | None = None
         self._trains = False
-        self._told_to_stop = False  # its job, by the sweep
-        self._why = ""  # the place has to end
+        self._told_to_stop = False  # the sweep stopped the place's job
+        self._why = ""  # why the place has to end
         self._again = False
         self._signalled = self._ask_at = 0.0
 
     def serve(self, place: PlaceInfo) -> bool:
-        """Until there is nothing more to do; whether to begin anew, for a sweep that was started again."""
+        """Run jobs until there are none left. Return whether to start again because the sweep was restarted."""
         signal.signal(signal.SIGTERM, self._note)
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
-        with contextlib.suppress(OSError):  # the session is gone: what came of a job stands in its folder
+        with contextlib.suppress(OSError):  # the session is gone; job results are in the run folders
             self._driver.put(self._name, messages.place_message(place))
             self._take_orders()
             if not self._again:
@@ -82,20 +85,20 @@ class Place:
             if self._why and isinstance(said, Question):
                 break
             if not self._told_to_stop and self._was_interrupted(said):
-                self._why = self._why or "its job was interrupted"  # Slurm's signal reaches it too, and perhaps first
+                self._why = self._why or "its job was interrupted"  # Slurm's signal also reaches the job, maybe first
                 return
             self._driver.put(self._name, messages.job_message(turn, said))
             if said is None or isinstance(said, JobEnd):
                 self._turn = None
-        if self._turn is not None:  # its job has asked, and hears that nobody answers
-            self._trains = True  # until it has committed
+        if self._turn is not None:  # the job waits for an answer that will not come
+            self._trains = True  # until its checkpoint is written
             if self._ask_at <= time.monotonic():
                 self._host.stop()
             while isinstance(self._host.answer(None), Question):
                 pass
 
     def _was_interrupted(self, said: Question | JobEnd | None) -> bool:
-        """Whether a job did not come to its own end, nor to that of its process alone."""
+        """Return whether a job was interrupted, rather than finished or ended by the death of its own process."""
         if isinstance(said, JobEnd):
             ends = bool(self._why or self._signalled)
             return isinstance(said.error, Terminated) or (ends and said.lost is not None and not said.over_limit)
@@ -123,7 +126,7 @@ class Place:
                     alone_since = now
                 elif now - alone_since > ALONE_SECONDS:
                     self._end("the sweep's process is gone")
-            with contextlib.suppress(OSError, ValueError):  # for a moment, or for good: then it counts as lost
+            with contextlib.suppress(OSError, ValueError):  # after many misses, it counts as lost
                 plan = self._channel.plan()
                 if plan is None or plan.session != self._session:
                     self._again = plan is not None
@@ -146,10 +149,10 @@ class Place:
             self._orders.put(order)
 
     def _end(self, why: str, *, ask_at: float = 0.0) -> None:
-        """The running job commits and ends, and then the place.
+        """End the place once the running job has written a checkpoint.
 
         Args:
-            ask_at: when the job is asked, if it has not come to its end by itself.
+            ask_at: when to ask the job to stop, if it has not ended.
         """
         if not self._why:
             self._why, self._ask_at = why, ask_at

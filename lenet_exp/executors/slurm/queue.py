@@ -1,6 +1,6 @@
-"""Slurm's queue: what is submitted to it, who of it lives, what is taken out of it.
+"""Slurm's queue: submits, lists and cancels jobs.
 
-Only `sbatch`, `squeue` and `scancel` are called, as a person would; no accounting database has to be there.
+It calls only `sbatch`, `squeue` and `scancel`, as a user would. No accounting database is needed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Protocol
 
 from lenet_exp.errors import ConfigError
 
-COMMAND_SECONDS = 60.0  # a controller that is busy takes its time
+COMMAND_SECONDS = 60.0  # a busy controller answers slowly
 OVER = frozenset({"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"})
 WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job as the queue shows it.
+    """A job as the queue lists it.
 
     Attributes:
-        id: of a member of an array `12_0`.
+        id: job id; `12_0` for a member of an array.
         state: Slurm's word: PENDING, RUNNING, ...
         reason: why it does not run.
     """
@@ -42,46 +42,47 @@ class QueuedJob:
 
     @property
     def may_wait_again(self) -> bool:
-        """Whether it lost its node, and nobody knows yet whether it gets another: it shows as that for a moment before
-        it waits once more."""
+        """Whether it lost its node and may get another. Slurm shows this state for a moment before the job is pending
+        again."""
         return self.state in {"NODE_FAIL", "PREEMPTED"}
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs or will: one that is COMPLETING has been told to end."""
+        """Whether it runs or will run. A COMPLETING job is about to end."""
         return not self.is_over and self.state != "COMPLETING"
 
     @property
     def waits(self) -> bool:
-        """Whether it has no node: none of its processes lives."""
+        """Whether it has no node, so that none of its processes is alive."""
         return self.state in WAITS
 
 
 class Queue(Protocol):
-    """The interface of a queue that an executor uses."""
+    """The queue interface that an executor uses."""
 
     def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
-        """Submits an array; the ids of its members.
+        """Submit an array of jobs; return the ids of its members.
 
         Args:
-            log: where they print; `%a` stands for a member's number.
+            log: path of the members' logs; `%a` stands for a member's number.
 
         Raises:
-            ConfigError: it is refused.
+            ConfigError: Slurm refused it.
         """
 
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
-        """One's jobs whose names begin so, with those that ended lately; None: the queue does not answer now."""
+        """Return the user's jobs whose names begin with `prefix`, including recently ended ones. None: the queue does
+        not answer."""
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Ends jobs; those that run hear of it first."""
+        """Cancel jobs. Running ones get a signal first."""
 
 
 class SlurmQueue:
-    """A `Queue`.
+    """The `Queue` of a Slurm cluster.
 
     Raises:
-        ConfigError: Slurm's commands are not there.
+        ConfigError: Slurm's commands were not found.
     """
 
     def __init__(self) -> None:
@@ -93,22 +94,26 @@ class SlurmQueue:
                 )
 
     def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
+        """Submit an array of jobs; return the ids of its members."""
         given = [f"--array=0-{count - 1}", f"--job-name={name}", f"--output={log}", *arguments, str(script)]
         job = self._sbatch("--parsable", *given).partition(";")[0].strip()
         return [f"{job}_{n}" for n in range(count)]
 
     def submit_one(self, script: Path, name: str, log: str, arguments: Sequence[str]) -> str:
-        """Submits a job that is no array; its id."""
+        """Submit a single job; return its id."""
         given = [f"--job-name={name}", f"--output={log}", *arguments, str(script)]
         return self._sbatch("--parsable", *given).partition(";")[0].strip()
 
     def check(self, script: Path, arguments: Sequence[str]) -> None:
-        """Raises:
-        ConfigError: Slurm would refuse it.
+        """Ask Slurm whether it would accept the job.
+
+        Raises:
+            ConfigError: Slurm would refuse it.
         """
         self._sbatch("--test-only", *arguments, str(script))
 
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
+        """Return the user's jobs whose names begin with `prefix`; None: the queue does not answer."""
         try:
             done = _run(["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%j|%r"])
         except (OSError, subprocess.TimeoutExpired):
@@ -116,6 +121,7 @@ class SlurmQueue:
         return [job for job in parsed(done.stdout) if job.name.startswith(prefix)] if done.returncode == 0 else None
 
     def cancel(self, ids: Sequence[str]) -> None:
+        """Cancel jobs."""
         if ids:
             try:
                 _run(["scancel", "--quiet", *ids])
@@ -150,7 +156,7 @@ def _plainly(line: str) -> str:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    # What Slurm tells a job of itself is not for the jobs that this one submits.
+    # SLURM_* variables describe the current job; the submitted jobs must not inherit them.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k == "SLURM_CONF"}
     return subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_SECONDS

@@ -1,7 +1,7 @@
 """The executor of a Slurm cluster: places in a few allocations, each for many runs.
 
-Slurm starts allocations and says who lives; jobs and answers go through the sweep's folder. Which job goes where, and
-what follows when a place is lost, is decided as on a Ray cluster (`Places`).
+Slurm starts allocations and reports which are alive. Jobs and answers are files in the sweep folder. `Places` decides
+which job goes where, as on a Ray cluster.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ log = logging.getLogger("lenet_exp")
 
 
 class SlurmExecutor:
-    """An `Executor`.
+    """An `Executor` on a Slurm cluster.
 
     Args:
-        command: starts a place; the sweep's folder is put behind it.
-        retries: how often a job is tried again whose process or node died without notice.
-        time_limit: seconds a job may take; None: any.
-        clock: seconds, from any time on.
+        command: starts a place; the path of the sweep folder is appended.
+        retries: how often to retry a job whose process or node died without notice.
+        time_limit: seconds a job may take; None: no limit.
+        clock: returns seconds since any fixed time.
 
     Raises:
-        ConfigError: Slurm refuses an allocation (at the first `next_done`).
+        ConfigError: Slurm refused an allocation (at the first `next_done`).
     """
 
     def __init__(
@@ -70,27 +70,31 @@ class SlurmExecutor:
         script = allocation_script(options, [*command, str(self._sweep.path)])
         self._allocations = Allocations(self._sweep.id, self._channel.folder, script, options, queue, clock)
         self._places = Places(NAME, retries=retries)
-        self._opened: deque[int] = deque()  # places that are asked for and have not come
-        self._bound: dict[str, int] = {}  # places that have come, by their names
-        self._spare: deque[str] = deque()  # that nobody asked for yet
+        self._opened: deque[int] = deque()  # requested places that have not started
+        self._bound: dict[str, int] = {}  # started places, by name
+        self._spare: deque[str] = deque()  # started places that were not requested
         self._inboxes: dict[str, MessageFolder] = {}
         self._turns: dict[str, int] = {}
         self._job_ends: deque[JobEnd] = deque()
-        self._stopping = False  # from then on it is no news that allocations end
+        self._stopping = False  # from then on, the end of an allocation is expected
 
     @property
     def capacity(self) -> int:
+        """The maximum number of runs at once."""
         limits = [self._options.places, self._work.jobs]
         return max(1, min(limit for limit in limits if limit is not None))
 
     @property
     def running(self) -> set[int]:
+        """The numbers of the jobs that have a place."""
         return self._places.running
 
     def submit(self, job: Job) -> None:
+        """Queue a job."""
         self._places.submit(job)
 
     def next_done(self, timeout: float) -> JobEnd | None:
+        """Wait for the next job to end; see `Executor.next_done`."""
         deadline = time.monotonic() + timeout
         while True:
             self._hear()
@@ -106,10 +110,12 @@ class SlurmExecutor:
             time.sleep(min(left, POLL_SECONDS))
 
     def stop(self) -> None:
+        """Start no more jobs and ask the running ones to stop."""
         self._stopping = True
         self._do(self._places.stop())
 
     def kill(self) -> None:
+        """Close the session and cancel all allocations."""
         self._channel.close(self._session)
         self._allocations.cancel()
 
@@ -136,7 +142,7 @@ class SlurmExecutor:
             return
         number, turn = self._bound.get(name), self._turns.get(name)
         if kind == messages.LEFT:
-            self._lost(name, str(message["why"]), counts=False)  # its job has committed: that costs it no try
+            self._lost(name, str(message["why"]), counts=False)  # its job wrote a checkpoint, so no attempt is lost
         elif number is None or turn is None or message["turn"] != turn:
             return
         elif kind == messages.QUESTION and self._places.is_current(number, turn):
@@ -145,14 +151,14 @@ class SlurmExecutor:
             self._send(name, {"kind": messages.ANSWER, "turn": turn, "value": answer})
         elif kind == messages.ENDED:
             done = messages.read_job_end(message)
-            if isinstance(done.error, Terminated):  # it did not say so itself, since it might have continued elsewhere
+            if isinstance(done.error, Terminated):  # the place does not record this end
                 self._sweep.end_job(done.job, None)
             self._do(self._places.ended(number, turn, done))
         elif kind == messages.NOT_BEGUN:
             self._do(self._places.ended(number, turn, None))
 
     def _arrived(self, name: str) -> None:
-        """A place can take jobs; it may be one of an allocation that Slurm has started again."""
+        """Record that a place can take jobs. Its allocation may be one that Slurm restarted."""
         allocation, restart, _ = name.split("-")
         for other in [n for n in (*self._bound, *self._spare) if n.startswith(f"{allocation}-")]:
             if int(other.split("-")[1]) < int(restart):
@@ -169,13 +175,13 @@ class SlurmExecutor:
             self._places.ready(number)
 
     def _look(self) -> None:
-        """Check which places are alive (by their heartbeats) and which allocations (by the queue)."""
+        """Check which places are alive (by heartbeat) and which allocations (by the queue)."""
         silent = self._beats.silent(self._clock())
         for name, seconds in silent.items():
             if seconds > self._options.lost_after:
                 self._lost(name, f"nothing was heard of it for {seconds:.0f} s")
         changed = self._allocations.look(silent)
-        self._hear()  # what they said before they ended
+        self._hear()  # messages that they sent before they ended
         for lost in changed:
             log.log(logging.DEBUG if self._stopping else logging.INFO, "Slurm: %s", lost.why)
             self._lose_places(lost.id, lost.why)
@@ -194,7 +200,7 @@ class SlurmExecutor:
             self._do(self._places.lost(number, why, counts=counts))
 
     def _send(self, name: str, message: Message) -> None:
-        with contextlib.suppress(OSError):  # it counts as lost, then
+        with contextlib.suppress(OSError):  # the place then counts as lost
             self._inboxes[name].put("driver", message)
 
     def _do(self, commands: Sequence[Command]) -> None:
