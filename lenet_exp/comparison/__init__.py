@@ -1,1 +1,1 @@
-"""Runs grouped by configuration and compared over their seeds: the winner, its lead, and whether it is chance."""
+"""Comparison of configurations over seeds: the winner, its lead, and whether that lead could be chance."""

@@ -1,4 +1,4 @@
-"""The suggested next step, as a value."""
+"""The suggested next step after a comparison, as a value without prose."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import verdict_of
 from lenet_exp.errors import ConfigError
 
-AT_MOST = 100  # seeds of a confirmation that is suggested
+AT_MOST = 100  # seeds of a suggested confirmation
 
 
 class NextStep(StrEnum):
     """A kind of next step."""
 
-    watch = "watch"  # it is still running
+    watch = "watch"  # the sweep is still running
     finish = "finish"  # runs are missing
     steady = "steady"  # the leader diverged
-    seeds = "seeds"  # there is one each
-    baseline = "baseline"  # hold the best of a search against what one had
-    confirm = "confirm"  # the leader is not told apart from others
-    confirm_winner = "confirm winner"  # its lead may be much smaller
-    predict = "predict"  # all is told apart well enough
-    confirmed = "confirmed"  # the same, after a test on fresh seeds
+    seeds = "seeds"  # each configuration has one seed
+    baseline = "baseline"  # compare the best of a search with the starting point
+    confirm = "confirm"  # no significant difference between the leader and others
+    confirm_winner = "confirm winner"  # the true lead may be much smaller
+    predict = "predict"  # the leads are clear; evaluate on test data
+    confirmed = "confirmed"  # the same, confirmed on new seeds
     scored = "scored"  # confirmed, and the test result is known
     not_confirmed = "not confirmed"
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A step.
+    """A suggested next step.
 
     Attributes:
+        sweep: id of the sweep that the step is about; empty if it is not about exactly one sweep.
         points: the difference to confirm, or that was not confirmed, in percentage points.
-        sweep: what the step is about; empty where that is not one sweep.
     """
 
     step: NextStep
@@ -49,7 +49,7 @@ class Advice:
 
 
 def advice(comparison: Comparison) -> Advice | None:
-    """The next step to learn more; None if there is none."""
+    """Return the most useful next step; None if there is none."""
     leader, design = comparison.leader, comparison.design or Design(0, 0)
     if design.running:
         return Advice(NextStep.watch, design.sweep)
@@ -72,18 +72,19 @@ def advice(comparison: Comparison) -> Advice | None:
         return Advice(NextStep.seeds, design.sweep)
     leads = [lead for _, lead, _ in verdict.held]
     best = comparison.searched.best if comparison.searched is not None else None
-    if design.searched and design.sweep and (best is None or best.number):  # trial 0 is that baseline
+    if design.searched and design.sweep and (best is None or best.number):  # trial 0 is the baseline itself
         return _confirming(comparison, NextStep.baseline, leads)
     if verdict.open:
         return _confirming(comparison, NextStep.confirm, verdict.open)
     nearest = min(leads, key=lambda lead: lead.points)
-    if nearest.low > nearest.points / 2:  # however much too large it is, it is there
+    if nearest.low > nearest.points / 2:  # even if biased upwards, the lead is real
         return predict
     return _confirming(comparison, NextStep.confirm_winner, [nearest])
 
 
 def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
-    """With the difference that was seen, or a larger one that 100 seeds detect; None where nothing can be planned."""
+    """Return the advice to confirm the observed difference, or a larger one that 100 seeds detect. None if no
+    confirmation can be planned."""
     searched = step is NextStep.baseline
     try:
         detects = (plan_against if searched else plan)(comparison, 1.0, AT_MOST).detects
@@ -96,7 +97,7 @@ def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Differen
 
 
 def _rounded(difference: float) -> str:
-    """In points, to one digit: `0.2`."""
+    """Format a difference in percentage points with one significant digit: `0.2`."""
     points = max(difference * 100, 0.01)
     digits = max(0, -math.floor(math.log10(points)))
     return f"{round(points, digits):.{digits}f}"

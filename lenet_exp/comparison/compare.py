@@ -1,4 +1,4 @@
-"""The comparison of any set of runs, one for each data set: accuracies on different images can't be compared."""
+"""The comparison of any set of runs, one per dataset, since accuracies on different images cannot be compared."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SPLIT = "split_seed"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of one data set.
+    """Compares the configurations of one dataset.
 
     Attributes:
-        groups: best mean first; those of which a run diverged after all others, whatever the rest of them reached.
-        flags: those that differ between groups; the swept ones first. Where recipes were swept, `experiment` stands
-            for all that only follow from it.
-        leads: for each group the leader against it; None for the leader itself, and where there is nothing to hold it
-            against: no run finished, or some diverged, and those that did not are no fair sample.
-        leader: the best of the groups that can be judged: with two replicates or more. Else the first; None if no run
-            finished. In a confirmation the one that was named.
-        design: what was fixed beforehand; None where that is not known.
-        searched: the search that made these runs; None where none did, or more than that is compared.
+        groups: best mean first. Configurations with diverged runs rank last, whatever their other runs reached.
+        flags: the flags that differ between groups, swept ones first. If recipes were swept, `experiment` stands for
+            every flag that follows from it.
+        leads: for each group, the difference between the leader and it. None for the leader itself and for groups
+            without a fair sample: no run finished, or some diverged.
+        leader: the best group with two or more replicates; otherwise the first group; None if no run finished. In a
+            confirmation, the leader that it tests.
+        design: what was decided before the first result; None if unknown.
+        searched: the search that made these runs; None for a grid, or if more than one sweep is compared.
     """
 
     dataset: str
@@ -49,8 +49,10 @@ class Comparison:
 
     @property
     def not_excluded(self) -> list[Group]:
-        """The leader and the groups that it is not ahead of: what may be the best of those with a result and without a
-        diverged run. Empty where there is none. A search that dropped some has excluded these."""
+        """The leader and the groups that it is not significantly ahead of: those that may be best.
+
+        Groups without a result or with a diverged run are excluded, as are those that a search dropped.
+        """
         stable = [(g, lead) for g, lead in zip(self.groups, self.leads, strict=True) if g.n and not g.diverged]
         found = [g for g, lead in stable if g is self.leader or (lead is not None and not lead.ahead)]
         return [g for g in found if _is_left(g, self.design)]
@@ -62,6 +64,7 @@ class Comparison:
 
     @property
     def num_runs(self) -> int:
+        """The number of runs in all groups."""
         return sum(len(g.runs) for g in self.groups)
 
     @cached_property
@@ -77,54 +80,57 @@ class Comparison:
 
     @cached_property
     def tested(self) -> list[Group]:
-        """The groups by their test accuracy; empty before `lenet-predict` has scored a run."""
+        """The groups by test accuracy; empty until `lenet-predict` has scored a run."""
         groups = [replace(g, on_test=True) for g in self.groups]
         return groups if any(g.n for g in groups) else []
 
     @cached_property
     def test_leads(self) -> list[Difference | None]:
-        """As `leads`, by test accuracy. The runs that chose a leader by validation accuracy are those that are scored,
-        and a lucky seed is lucky on both sets: all pairs count, unless the leader was named before."""
+        """The same as `leads`, by test accuracy.
+
+        The scored runs are those whose validation accuracy selected the leader, and a lucky seed is lucky on both sets.
+        So all pairs count, unless the leader was named beforehand.
+        """
         leader = next((its for g, its in zip(self.groups, self.tested, strict=False) if g is self.leader), None)
         return _leads(self.tested, leader, named=self.design is not None and self.design.confirms is not None)
 
     @property
     def scored(self) -> bool:
-        """Whether each finished run of the leader has a test result."""
+        """Whether every finished run of the leader has a test result."""
         return self.leader is not None and all(run.test_accuracy() is not None for run in self.leader.finished)
 
     def is_baseline(self, group: Group) -> bool:
-        """Whether it is what a confirmation holds its leader against, which no sweep had tried before."""
+        """Return whether a group is the baseline of a confirmation, which no earlier sweep had tried."""
         return self.design is not None and self.design.against and group is not self.leader
 
     def is_dropped(self, group: Group) -> bool:
-        """Whether a search that made it has left off giving it seeds."""
+        """Return whether the search that made a group stopped giving it seeds."""
         return group.n > 0 and not _is_left(group, self.design)
 
     def values(self, group: Group) -> list[str]:
-        """A group's values of `flags`; `-` where a flag has no effect in it."""
+        """Return a group's values of `flags`; `-` for a flag that has no effect in it."""
         return [group.flags.get(flag, "-") for flag in self.flags]
 
     def name(self, group: Group) -> str:
-        """A group's own values, short: `relu lr=0.1`."""
+        """Return a short name from a group's values: `relu lr=0.1`."""
         values = {f: v for f, v in zip(self.flags, self.values(group), strict=True) if v != "-"}
         return job_name(0, values, set(config_groups())) if values else self.dataset
 
 
 def compare_sweep(sweep: SweepFolder, results: Sequence[JobResult]) -> list[Comparison]:
-    """The comparisons of one sweep, given what its jobs came to."""
+    """Compare the runs of one sweep, given the results of its jobs."""
     plan = sweep.started()
     found = compare_runs(from_results(results), plan.swept, design=design_of(plan, results, sweep.id))
     return with_search(found, searched(plan, results))
 
 
 def compare_so_far(plan: SweepPlan, results: Sequence[JobResult]) -> list[Comparison]:
-    """Compare the runs of a running sweep, without its search, which needs the history of all runs."""
+    """Compare the runs of a running sweep, without its search, which would need the history of all runs."""
     return compare_runs(from_results(results), plan.swept, design=design_of(plan, results))
 
 
 def with_search(comparisons: Sequence[Comparison], search: SearchSummary | None) -> list[Comparison]:
-    """The comparisons of the runs of one sweep, with its search; of a grid as they are."""
+    """Attach a search to the comparisons of its sweep. Comparisons of a grid are returned unchanged."""
     return [replace(c, searched=search.of(c.dataset) if search is not None else None) for c in comparisons]
 
 
@@ -134,12 +140,12 @@ def compare_runs(
     by: CompareBy = CompareBy.best,
     design: Design | None = None,
 ) -> list[Comparison]:
-    """Comparisons by data set, in the order in which the data sets come.
+    """Compare runs, separately for each dataset, in the order in which the datasets appear.
 
     Args:
-        swept: flags to name first. How a run was executed makes a configuration only where it is one of them; the split
-            makes none where it is: then it is a source of luck as the seed is.
-        by: which epoch's accuracy is compared.
+        swept: flags to name first. Execution flags distinguish configurations only if they are among them. A swept
+            split does not distinguish configurations; like the seed, it is a source of chance.
+        by: which epoch's accuracy to compare.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
@@ -148,7 +154,7 @@ def compare_runs(
 
 
 def _configured(runs: Sequence[ComparedRun], swept: Sequence[str]) -> list[ComparedRun]:
-    """The runs with those flags alone that make a configuration."""
+    """Return the runs with only the flags that define a configuration."""
     without = EXECUTION.difference(swept)
     pooled = SPLIT in swept and len({run.data for run in runs if run.data}) <= 1
     if pooled:
@@ -170,7 +176,7 @@ def _compare(
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
     named = _named(groups, design)
-    racing = [g for g in judged if _is_left(g, design)]  # those that a search dropped have fewer seeds
+    racing = [g for g in judged if _is_left(g, design)]  # a search gave fewer seeds to those that it dropped
     most = max((g.n for g in racing), default=0) if design is not None and design.left is not None else 0
     leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
     if leader is None or not leader.n:
@@ -180,10 +186,10 @@ def _compare(
 
 
 def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> list[Difference | None]:
-    """The leader against each group, as `Comparison.leads`.
+    """Return the difference between the leader and each group; see `Comparison.leads`.
 
     Args:
-        named: it was named before any of their runs.
+        named: whether the leader was named before any of these runs.
     """
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
@@ -201,20 +207,20 @@ def _leads(groups: Sequence[Group], leader: Group | None, *, named: bool) -> lis
 
 
 def _is_left(group: Group, design: Design | None) -> bool:
-    """Whether a search, if one made it, has not dropped a configuration."""
+    """Return whether no search has dropped a configuration."""
     left = design.left if design is not None else None
     return left is None or any(run.id in left for run in group.runs)
 
 
 def _named(groups: Sequence[Group], design: Design | None) -> Group | None:
-    """The leader that was named before any of these runs, which a confirmation holds against the others."""
+    """Return the leader that a confirmation tests; None for other sweeps."""
     if design is None or design.confirms is None:
         return None
     return next((g for g in groups if any(run.id == design.leader for run in g.runs)), None)
 
 
 def _with_recipes(groups: Sequence[Group]) -> list[Group]:
-    """The groups with the names of their recipes as a flag, where recipes were swept for all of them."""
+    """Add the name of the recipe as a flag, if recipes were swept for all groups."""
     if not all(run.recipe for g in groups for run in g.runs):
         return list(groups)
     names = [" = ".join(dict.fromkeys(run.recipe for run in g.runs)) for g in groups]
@@ -222,17 +228,17 @@ def _with_recipes(groups: Sequence[Group]) -> list[Group]:
 
 
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
-    """The flags by which groups differ, without those that only come along with another (`betas` with Adam)."""
+    """Return the flags by which groups differ, without those that only accompany another flag (`betas` with Adam)."""
     known = dict.fromkeys(flag for g in groups for flag in g.flags)
     first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
     order = list(dict.fromkeys([*first, *known]))
     with_values = {flag: {g.flags[flag] for g in groups if flag in g.flags} for flag in order}
     chosen = [flag for flag in order if len(with_values[flag]) > 1]
-    for flag in order:  # what tells groups apart by being there at all
+    for flag in order:  # flags whose mere presence distinguishes groups
         if flag not in chosen and any(flag not in g.flags for g in groups) and _kinds(groups, chosen) < len(groups):
             more = [f for f in order if f in {*chosen, flag}]
             chosen = more if _kinds(groups, more) > _kinds(groups, chosen) else chosen
-    if RECIPE in chosen:  # its name says what is only different because it is
+    if RECIPE in chosen:  # the recipe's name covers flags that differ only because of it
         named = [RECIPE, *(f for f in first if f != RECIPE)]
         chosen = [f for f in chosen if f in named or _kinds(groups, [RECIPE, f]) > _kinds(groups, [RECIPE])]
     return chosen

@@ -1,4 +1,4 @@
-"""Whether a leader that other seeds named is the best on seeds that had no say in it."""
+"""Confirmation of a sweep's leader on new seeds, which were not used to select it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The answer of a sweep that confirms another.
+    """The result of a sweep that confirms another.
 
     Attributes:
         leader: the configuration that the other sweep named.
-        leads: it against those that the other sweep could not exclude as best, on the fresh seeds alone
+        leads: its differences from the configurations that the other sweep could not exclude, on the new seeds alone
             (`against_fixed`).
-        unsteady: those of which a run diverged; the leader is not held against their survivors.
-        points: the difference that it was made to find, as a fraction.
-        missing: runs that have not come to a result.
-        known: runs that were there before it began: somebody may have looked at them.
+        unsteady: configurations with diverged runs; the leader is not compared with their other runs.
+        points: the difference that the confirmation was designed to detect, as a fraction.
+        missing: number of runs without a result.
+        known: number of runs that existed before the confirmation began, so that someone may have seen their results.
     """
 
     leader: Group
@@ -42,15 +42,15 @@ class Confirmation:
 
     @property
     def confirmed(self) -> bool | None:
-        """Whether the leader is ahead of all others, none of its runs diverged, and none was known before; None while
-        runs are missing."""
+        """Whether the leader is ahead of all others, with no diverged and no previously known runs. None while runs are
+        missing."""
         if self.missing:
             return None
         return not self.known and not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
 
 
 def confirmation(comparison: Comparison) -> Confirmation | None:
-    """The answer, where the comparison's runs are those of a sweep that confirms another."""
+    """Return the result of a confirmation; None if the runs are not from a sweep that confirms another."""
     design, groups = comparison.design, comparison.groups
     if design is None or design.confirms is None:
         return None
@@ -65,14 +65,14 @@ def confirmation(comparison: Comparison) -> Confirmation | None:
 
 @dataclass(frozen=True)
 class ConfirmationPlan:
-    """A confirmation that is still to be run.
+    """The plan of a confirmation.
 
     Attributes:
-        groups: the leader, and those that can't be excluded as best; where it is ahead of all, the next best. Against a
-            baseline the leader alone.
-        seeds: how many of each.
-        detects: the lead over all others, a fraction, that is confirmed with a probability of 80 % if it is the true
-            one; None where no spread is known.
+        groups: the leader and those that cannot be excluded as best; if it is ahead of all, the next best. Against a
+            baseline, the leader alone.
+        seeds: number of seeds per group.
+        detects: the true lead over all others, as a fraction, that is confirmed with a probability of 80 %; None if no
+            spread is known.
     """
 
     groups: list[Group]
@@ -81,12 +81,15 @@ class ConfirmationPlan:
 
 
 def plan(comparison: Comparison, points: float, seeds: int | None = None) -> ConfirmationPlan:
-    """A confirmation with as many fresh seeds as confirm a true lead of `points` (a fraction) over each other
-    configuration with a probability of 80 %, or with so many seeds.
+    """Plan a confirmation of a sweep's leader.
+
+    Args:
+        points: the true lead over each other configuration, as a fraction, to confirm with a probability of 80 %.
+        seeds: number of new seeds; None: as many as `points` requires.
 
     Raises:
-        ConfigError: no two configurations have a run that finished, no spread is known, or more than 1,000 seeds would
-            be needed.
+        ConfigError: fewer than two configurations have a finished run, no spread is known, or more than 1,000 seeds
+            would be needed.
     """
     asked, name = f"confirm={points * 100:g}", comparison.dataset
     candidates = sorted(comparison.not_excluded, key=lambda g: g is not comparison.leader)
@@ -101,7 +104,7 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
 
 
 def plan_against(comparison: Comparison, points: float, seeds: int | None = None) -> ConfirmationPlan:
-    """Plan a confirmation against one configuration without runs, which is assumed to spread as these do.
+    """Plan a confirmation against a configuration without runs, whose spread is assumed to match the others.
 
     Raises:
         ConfigError: no run finished, no spread is known, or more than 1,000 seeds would be needed.
@@ -134,10 +137,13 @@ def _no_spread(comparison: Comparison) -> str:
 
 
 def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:
-    """The power of the leader against others, None being one of which nothing is known; None where no spread is known.
+    """Return the power of the leader against others; None if no spread is known.
 
-    It rests on the variances of the paired differences between the leader and all groups; without common seeds on those
-    within groups.
+    The power is computed from the variances of the paired differences between the leader and all groups, or, without
+    common seeds, from those within groups.
+
+    Args:
+        others: None stands for a configuration about which nothing is known.
     """
     pairs = {id(g): _variance(leader.accuracy, g.accuracy) for g in groups if g is not leader}
     known = {i: pair for i, pair in pairs.items() if pair[1]}
@@ -152,6 +158,6 @@ def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group
 
 
 def _variance(a: Mapping[K, float], b: Mapping[K, float]) -> tuple[float, int]:
-    """The variance of the differences over common seeds, and its degrees of freedom."""
+    """Return the variance of the differences over common seeds, and its degrees of freedom."""
     common = a.keys() & b.keys()
     return (float(np.var([a[s] - b[s] for s in common], ddof=1)), len(common) - 1) if len(common) > 1 else (0.0, 0)

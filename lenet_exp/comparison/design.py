@@ -1,4 +1,4 @@
-"""The design of a comparison: error rates hold for a design that was fixed before the first result was seen."""
+"""The design of a comparison. Error rates hold only for a design fixed before the first result was seen."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lenet_exp.folders.results import JobResult
 
 @dataclass(frozen=True)
 class ConfirmationResult:
-    """A sweep that has put another one's leader to the test on fresh seeds.
+    """The result of a sweep that tested another sweep's leader on new seeds.
 
     Attributes:
-        points: the difference that it was made to find, in percentage points.
-        scored: its leader has a test result.
+        points: the difference that it was designed to detect, in percentage points.
+        scored: whether the leader has a test result.
     """
 
     sweep: str
@@ -29,23 +29,23 @@ class ConfirmationResult:
 
 @dataclass(frozen=True)
 class Design:
-    """How the runs of a comparison came to be.
+    """What was decided about the runs of a comparison before their results were seen.
 
     Attributes:
-        runs: of all its sweeps.
-        known: those of them that had begun before their sweep was first typed, so that one may have chosen by them.
-            A single one of a data set leaves nothing to choose among; it counts only where seeds must be fresh.
-        sweeps: how many were put together.
-        confirms: id of the sweep whose leader this one puts to the test, on seeds that had no say in naming it.
-        points: the difference that the test was made to find, as a fraction.
-        leader: the run that stands for that leader: the first that was asked for.
-        searched: whether a search made the runs that can give further seeds to them.
-        sweep: id of the one sweep that it is; empty where it is none, or several.
-        against: it holds that leader against a baseline that the other sweep had not tried.
-        running: a process is training for it.
-        tests: of its leader that have ended, the last one first.
-        left: of a search that gave seeds to those that were still worth it: runs of the configurations that it could
-            not exclude; None: it gave all the same.
+        runs: number of runs of all its sweeps.
+        known: runs that had begun before their sweep was first started, so that their results may have influenced it. A
+            single one per dataset leaves no choice; it counts only if seeds must be new.
+        sweeps: number of sweeps compared together.
+        confirms: id of the sweep whose leader this one tests, on seeds not used to select it.
+        points: the difference that the test was designed to detect, as a fraction.
+        leader: the run that identifies that leader: the first one requested.
+        searched: whether a search made the runs and can add seeds to them.
+        sweep: id of the sweep; empty unless it is exactly one.
+        against: whether the leader is tested against a baseline that the other sweep had not tried.
+        running: whether a process is training for the sweep.
+        tests: ended tests of its leader, the latest first.
+        left: for a search that added seeds only to promising configurations, the runs of those it could not exclude.
+            None: all got the same number of seeds.
     """
 
     runs: int
@@ -63,12 +63,12 @@ class Design:
 
 
 def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") -> Design:
-    """The design of one sweep, by its jobs in their order, and its id."""
+    """Return the design of one sweep, from its plan and the results of its jobs in order."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     before = Counter(record.dataset for record in records.values() if record.created_ms < plan.created_ms)
     counts = not plan.remade and (plan.confirms is not None or max(before.values(), default=0) > 1)
     search = plan.search
-    asked = results[0].job.config.sweep if results and plan.confirms is not None else None  # the jobs have it, too
+    asked = results[0].job.config.sweep if results and plan.confirms is not None else None
     return Design(
         runs=len({r.job.run for r in results}),
         known=before.total() if counts else 0,
@@ -83,7 +83,7 @@ def design_of(plan: SweepPlan, results: Sequence[JobResult], sweep: str = "") ->
 
 
 def combined_design(designs: Sequence[Design]) -> Design | None:
-    """The design of sweeps that are compared as one; None for runs of no sweep."""
+    """Return the design of several sweeps compared together; None if there is no sweep."""
     if len(designs) < 2:
         return designs[0] if designs else None
     return Design(sum(d.runs for d in designs), sum(d.known for d in designs), len(designs))

@@ -1,4 +1,4 @@
-"""The effect of each flag, and its share of the variance."""
+"""The effect of each flag on accuracy, and its share of the variance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, GroupMeans
 from lenet_exp.comparison.pairs import means as group_means
 
-MANY = 8  # values of a number; more are put into ranges
+MANY = 8  # the most numbers shown one by one; more are grouped into ranges
 RANGES = 4
 
 
@@ -23,11 +23,11 @@ class Level:
     """One value of a flag, or a range of values.
 
     Attributes:
-        mean: of the means of its groups; NaN where no run of them finished.
-        effect: how far that is from the mean over all groups.
-        finished, runs: how many of its runs finished, and how many there are.
-        low, high: 95 % interval of the effect over seeds, for these groups and not corrected for the number of levels;
-            NaN where a group has one run.
+        mean: mean of the means of its groups; NaN if none of their runs finished.
+        effect: difference between that mean and the mean over all groups.
+        finished, runs: number of its finished runs, and of all its runs.
+        low, high: 95 % interval of the effect over seeds, for these groups only and not corrected for the number of
+            levels; NaN if a group has only one run.
     """
 
     value: str
@@ -41,11 +41,11 @@ class Level:
 
 @dataclass(frozen=True)
 class Effect:
-    """One flag.
+    """The effect of one flag.
 
     Attributes:
-        share: of the variance of all finished runs, what comes from the differences between its levels (omega squared:
-            what chance alone makes of such differences is taken off); NaN where that can't be told.
+        share: the part of the variance of all finished runs that comes from differences between its levels (omega
+            squared, which subtracts what chance alone would cause); NaN if unknown.
     """
 
     flag: str
@@ -55,16 +55,17 @@ class Effect:
 
 @dataclass(frozen=True)
 class Effects:
-    """All flags, the one whose levels are farthest apart first.
+    """The effects of all flags, the one with the largest differences first.
 
-    The shares are estimates, from 0 to 1: omega squared (Hays 1963, Statistics for psychologists). Those of a full
-    grid, `together` and `seeds` add up to 1.
+    The shares are estimates, from 0 to 1: omega squared (Hays 1963, Statistics for psychologists). In a full grid, the
+    shares, `together` and `seeds` add up to 1.
 
     Attributes:
-        seeds: share of the variance that is within groups: luck.
-        together: what flags do together; None where the grid is not full, and so the shares overlap.
-        untold: why there are no shares; None where there are.
-        aliased: that is because all flags change together, so that their levels have the same effects.
+        seeds: share of the variance within groups, which is seed-to-seed variation.
+        together: share of the interactions between flags; None if the grid is not full, because the shares then
+            overlap.
+        untold: why there are no shares; None if there are.
+        aliased: whether that is because all flags change together, so that their effects cannot be separated.
     """
 
     flags: list[Effect]
@@ -75,7 +76,7 @@ class Effects:
 
 
 def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
-    """The effects of `flags` over groups of one data set."""
+    """Compute the effects of `flags` over the groups of one dataset."""
     with_runs = [g for g in groups if g.n]
     values = np.array([v for g in with_runs for v in g.accuracy.values()])
     total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
@@ -83,7 +84,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     freedom = len(values) - len(with_runs)
     aliased = _aliased(with_runs, flags)
     untold = _untold(total, freedom, len(values)) or aliased
-    # What one degree of freedom explains by luck alone.
+    # The sum of squares that chance alone causes per degree of freedom.
     luck = within / freedom if untold is None else math.nan
 
     def share(between: float, levels: int) -> float:
@@ -106,7 +107,7 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
 
 
 def _untold(total: float, freedom: int, runs: int) -> str | None:
-    """Why nothing can be said of shares."""
+    """Return why shares cannot be computed; None if they can."""
     if runs < 2:
         return "no two runs finished"
     if total < NO_SPREAD**2 * runs:
@@ -115,7 +116,7 @@ def _untold(total: float, freedom: int, runs: int) -> str | None:
 
 
 def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
-    """Why the effects of flags cannot be separated in the finished runs; None if they can."""
+    """Return why the effects of flags cannot be separated in the finished runs; None if they can."""
     if len(groups) < 2:
         return "one configuration has results"
     alike: dict[tuple[int, ...], list[str]] = {}
@@ -130,7 +131,7 @@ def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
 
 
 def number(text: str) -> float | None:
-    """A flag's value as a number, or None."""
+    """Return a flag's value as a number, or None."""
     try:
         value = float(text)
     except ValueError:
@@ -139,7 +140,8 @@ def number(text: str) -> float | None:
 
 
 def _levels(values: Iterable[str]) -> Callable[[str], str]:
-    """Each value by itself, or the range that it lies in."""
+    """Return a function that maps a value to its level: the value itself or, with many numbers, the range that contains
+    it."""
     numbers = sorted(n for n in map(number, values) if n is not None)
     if len(numbers) <= MANY:
         return lambda value: value
@@ -154,7 +156,7 @@ def _levels(values: Iterable[str]) -> Callable[[str], str]:
 
 
 def _between(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -> float:
-    """Sum of squares between the levels, over runs."""
+    """Return the sum of squares between the levels, over runs."""
     runs: dict[str, list[float]] = {}
     for g in groups:
         runs.setdefault(level_of(g.flags.get(flag, "-")), []).extend(g.accuracy.values())
@@ -185,21 +187,24 @@ def _means(groups: Sequence[Group], flag: str, level_of: Callable[[str], str]) -
 
 
 def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
-    """Half the 95 % interval of how far the mean of some groups is from the mean of all: Welch's, with Satterthwaite's
-    degrees of freedom (Satterthwaite 1946, An approximate distribution of estimates of variance components)."""
+    """Return half the 95 % interval of the difference between the mean of some groups and the mean of all.
+
+    Welch's interval, with Satterthwaite's degrees of freedom (Satterthwaite 1946, An approximate distribution of
+    estimates of variance components).
+    """
     if not inside.any():
         return math.nan
     parts = (inside / inside.sum() - 1 / len(inside)) ** 2 * alone.variance
     total = float(parts.sum())
     if not total > 0:  # no spread, or NaN
         return total
-    from scipy.special import stdtrit  # a fifth of a second, which a sweep of single seeds need not pay
+    from scipy.special import stdtrit  # importing takes 0.2 s, which sweeps without repeated seeds avoid
 
     return float(stdtrit(total**2 / float((parts**2 / alone.df).sum()), 0.975)) * math.sqrt(total)
 
 
 def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:
-    """Whether each combination of values has the same number of runs, without which shares overlap."""
+    """Return whether each combination of values has the same number of runs. Otherwise shares overlap."""
     counts = {tuple(g.flags.get(f, "-") for f in flags): g.n for g in groups}
     combinations = math.prod(len({g.flags.get(f, "-") for g in groups}) for f in flags)
     return len(counts) == combinations and len(set(counts.values())) == 1

@@ -1,4 +1,4 @@
-"""Runs of one configuration that differ in their seed alone (or in their split as well, where that was swept)."""
+"""The runs of one configuration, which differ only in their seed (and their split, if that was swept)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class CompareBy(StrEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """A configuration and its runs. Means are over the runs that finished; NaN where there are none.
+    """A configuration and its runs. Means are over finished runs, and NaN if there are none.
 
     Attributes:
-        flags: of all its runs; the seed is not among them.
-        on_test: its accuracy is that on test data, as far as `lenet-predict` has measured it.
+        flags: the flags that all its runs share; without the seed.
+        on_test: whether accuracies are test accuracies, as far as `lenet-predict` has measured them.
     """
 
     flags: dict[str, str]
@@ -38,33 +38,36 @@ class Group:
 
     @cached_property
     def ended(self) -> list[ComparedRun]:
-        """Runs that finished or diverged, one a replicate: of several the last that was given."""
+        """Finished and diverged runs, one per replicate: the last one given."""
         found = {run.replicate: run for run in self.runs if run.outcome in RESULTS}
         return [found[replicate] for replicate in sorted(found)]
 
     @cached_property
     def finished(self) -> list[ComparedRun]:
+        """Finished runs, one per replicate."""
         return [run for run in self.ended if run.outcome == Outcome.finished]
 
     @property
     def best_run(self) -> ComparedRun | None:
-        """The best of the finished runs."""
+        """The best finished run."""
         return max(self.finished, key=lambda run: run.best_val_accuracy or 0.0, default=None)
 
     @property
     def diverged(self) -> int:
-        """Replicates that diverged. What the others reached is no fair sample of what this configuration does."""
+        """The number of diverged replicates. If there are any, the other runs are not a fair sample of the
+        configuration."""
         return len(self.ended) - len(self.finished)
 
     @cached_property
     def missing(self) -> int:
-        """Replicates that are not done: failed, killed, running or not started. Pruned ones are."""
+        """The number of replicates without a result: failed, killed, running or not started. Pruned ones have a
+        result."""
         done = {run.replicate for run in self.runs if run.outcome in {*RESULTS, Outcome.pruned}}
         return len({run.replicate for run in self.runs} - done)
 
     @property
     def replicates(self) -> int:
-        """How many there are, whatever they came to."""
+        """The number of replicates, whatever their outcome."""
         return len({run.replicate for run in self.runs})
 
     @cached_property
@@ -80,58 +83,61 @@ class Group:
 
     @property
     def n(self) -> int:
-        """Replicates that finished; on test data, those that were scored."""
+        """The number of finished replicates; on test data, of scored ones."""
         return len(self.accuracy)
 
     @property
     def splits(self) -> int:
-        """Splits among them."""
+        """The number of splits among the finished replicates."""
         return len({split for _, split in self.accuracy})
 
     @property
     def images(self) -> int | None:
-        """Validation images; None where that is not known."""
+        """The number of validation images; None if unknown."""
         return int(self.flags["dataset.val_size"]) if "dataset.val_size" in self.flags else None
 
     @property
     def mean(self) -> float:
+        """The mean accuracy."""
         return _mean(self.accuracy.values())
 
     @property
     def sd(self) -> float:
-        """Sample standard deviation; NaN for one seed."""
+        """The sample standard deviation; NaN for one seed."""
         return statistics.stdev(self.accuracy.values()) if self.n > 1 else float("nan")
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of the mean, as far as accuracies go; NaN for one seed."""
+        """The 95 % confidence interval of the mean, limited to 0 and 1; NaN for one seed."""
         low, high = mean_interval(self.accuracy)
         return max(low, 0.0), min(high, 1.0)
 
     @property
     def best_epoch(self) -> float:
-        """Mean epoch of the best validation accuracy."""
+        """The mean epoch of the best validation accuracy."""
         return _mean(run.best_epoch for run in self.finished)
 
     @property
     def seconds_to_best(self) -> float:
-        """Mean seconds of training to the end of that epoch."""
+        """The mean seconds of training up to the end of the best epoch."""
         return _mean(run.seconds_to_best for run in self.finished)
 
     @cached_property
     def outcomes(self) -> dict[str, int]:
-        """How many runs ended how; those that are none are left out."""
+        """The number of runs by outcome; outcomes that do not occur are omitted."""
         counts = Counter(run.outcome for run in self.runs)
         return {outcome: counts[outcome] for outcome in [*Outcome, *counts] if counts[outcome]}
 
     def curves(self) -> list[Sequence[float]]:
-        """Validation accuracy by epoch of each finished run."""
+        """Return the validation accuracy by epoch of each finished run."""
         return [run.curve() for run in self.finished]
 
 
 def grouped(runs: Sequence[ComparedRun], by: CompareBy = CompareBy.best) -> list[Group]:
-    """The groups, best mean first; after them those of which a run diverged, the fewest of its runs first, and those of
-    which no run finished."""
+    """Group runs by configuration, best mean first.
+
+    Configurations with diverged runs follow, fewest diverged first; those without a finished run are last.
+    """
     found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:
         found.setdefault(tuple(sorted(run.flags.items())), []).append(run)

@@ -1,6 +1,6 @@
-"""Which of many comparisons count, so that a stated error rate holds for all of them together.
+"""Corrections for multiple comparisons, which keep one error rate for all comparisons together.
 
-All arrays may have further axes in front, one sweep each: `benchmarks/verdicts.py` simulates with these functions.
+All arrays may have more axes in front, one sweep each: `benchmarks/verdicts.py` simulates with these functions.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-LEVEL = 0.05  # of all comparisons together
+LEVEL = 0.05  # error rate of all comparisons together
 
 
 def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
-    """The p-values, smallest first, are held against one level after the other until the first that is too large.
+    """Compare p-values, smallest first, with one level after the other, until the first one is too large.
 
     Args:
-        p: (..., comparisons); NaN is never small enough.
+        p: (..., comparisons); NaN is never significant.
         levels: (comparisons,), ascending.
 
     Returns:
-        Which are small enough, and (...) the level at which it stopped, which the others are held against.
+        Which comparisons are significant, and (...) the level at which the procedure stopped, which applies to all
+        others.
     """
     known = np.where(np.isnan(p), np.inf, p)
     ordered = np.sort(known, axis=-1)
@@ -37,17 +38,17 @@ def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
 
 
 def holm_levels(comparisons: int) -> Floats:
-    """Holm 1979, A simple sequentially rejective multiple test procedure."""
+    """Return the levels of Holm 1979, A simple sequentially rejective multiple test procedure."""
     return LEVEL / np.arange(comparisons, 0, -1)
 
 
 @cache
 def shaffer_levels(groups: int) -> Floats:
-    """Levels of the comparisons of all pairs of groups: Shaffer 1986, Modified sequentially rejective multiple test
+    """Return the levels for all pairs of groups by Shaffer 1986, Modified sequentially rejective multiple test
     procedures (S1).
 
-    As Holm's, but if some pairs differ, not all the others can be equal at once: of three groups of which one pair
-    differs, at most one other pair is equal.
+    They extend Holm's: if some pairs differ, not all others can be equal. If one pair of three groups differs, at most
+    one other pair can be equal.
     """
     pairs = comb(groups, 2)
     at_most = np.zeros(pairs, dtype=np.int64)
@@ -61,7 +62,7 @@ def shaffer_levels(groups: int) -> Floats:
 
 @cache
 def _true_at_once(groups: int) -> int:
-    """How many pairs of groups can be equal while all others differ: bit i is set if i can."""
+    """Return how many pairs of groups can be equal while all others differ, as bits: bit i is set if i is possible."""
     if groups < 2:
         return 1
     found = 0

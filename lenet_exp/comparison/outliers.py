@@ -1,4 +1,4 @@
-"""Runs that end far below the others of their configuration: it may collapse now and then."""
+"""Outliers: runs far below the others of their configuration, which show that training collapses now and then."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ NORMAL = 0.954  # the median difference of two draws from a normal distribution,
 
 
 def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """The runs that are far below the median of the others of their configuration, as (configuration, run).
+    """Return the runs that are far below the median of the others of their configuration, as (configuration, run).
 
-    The standard deviation is the larger of two, each from the median difference of two runs: of all configurations, and
-    of this one without the run, since configurations may spread differently. If all runs are drawn from normal
-    distributions with one spread, at most 1 % of sweeps have such a run (simulated: `benchmarks/planning.py`).
+    The standard deviation is the larger of two estimates, each from the median difference of two runs: over all
+    configurations, and over this one without the run, since configurations may differ in spread. If all runs are drawn
+    from normal distributions with one spread, at most 1 % of sweeps have such a run (simulated:
+    `benchmarks/planning.py`).
     """
     values = [np.asarray(runs) for runs in configurations]
     pooled = _deviation(np.concatenate([_differences(v) for v in values])) if values else 0.0

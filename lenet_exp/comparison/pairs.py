@@ -1,6 +1,6 @@
-"""How far apart the means of groups are, all pairs at once, and how much luck is in it.
+"""Differences between the means of groups, for all pairs at once, with standard errors and p-values.
 
-All arrays may have further axes in front, one sweep each: `benchmarks/verdicts.py` simulates with these functions.
+All arrays may have more axes in front, one sweep each: `benchmarks/verdicts.py` simulates with these functions.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Replicate = tuple[int, int]  # seed, split_seed: what makes one run of a configuration differ from another
+Replicate = tuple[int, int]  # seed, split_seed: these distinguish the runs of a configuration
 Floats = NDArray[np.float64]
 
 APPROXIMATE_FROM = 5  # replicates
-NO_SPREAD = 1e-9  # accuracies are fractions; rounding leaves such a trace where all differences are equal
+NO_SPREAD = 1e-9  # rounding error of accuracies (fractions) whose differences are all equal
 
 
 @dataclass(frozen=True)
 class AccuracyTable:
-    """Accuracies of groups.
+    """Accuracies by group and replicate.
 
     Attributes:
         values: (..., groups, replicates); NaN where a group has no run.
@@ -34,7 +34,7 @@ class AccuracyTable:
 
     @classmethod
     def of(cls, groups: Sequence[Mapping[Replicate, float]]) -> AccuracyTable:
-        """Make table from accuracies by replicate."""
+        """Build a table from each group's accuracies by replicate."""
         column = {key: i for i, key in enumerate(sorted({key for group in groups for key in group}))}
         values = np.full((len(groups), len(column)), np.nan)
         for row, group in zip(values, groups, strict=True):
@@ -48,8 +48,8 @@ class GroupMeans:
     """Means over replicates; each array (..., groups).
 
     Attributes:
-        variance: of the mean; NaN where nothing is known of it.
-        n: replicates.
+        variance: variance of the mean; NaN if unknown.
+        n: number of replicates.
         df: degrees of freedom of the variance.
     """
 
@@ -60,21 +60,21 @@ class GroupMeans:
 
     @property
     def spread(self) -> Floats:
-        """Standard deviation, as if the mean were of df + 1 independent values."""
+        """The standard deviation that df + 1 independent values would have."""
         return np.sqrt(self.variance * (self.df + 1))
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of groups, the first of each being above the second in the order of the groups.
+    """Pairs of groups; the first group of a pair precedes the second. Each array (..., pairs).
 
     Attributes:
-        points: difference of the means, (..., pairs) as all of these; over common replicates where it is paired.
+        points: difference of the means; over common replicates if paired.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
         error: standard error of `points`.
-        n: replicates that it rests on: common ones, or those of the smaller group.
-        paired: over common replicates, else Welch's.
-        p: of Student's t, two-sided; NaN where there is nothing to judge by.
+        n: number of common replicates if paired, or of those of the smaller group.
+        paired: whether it is computed over common replicates; otherwise it is Welch's.
+        p: two-sided p-value of Student's t; NaN if it cannot be computed.
     """
 
     points: Floats
@@ -86,20 +86,20 @@ class Pairs:
     p: Floats
 
     def first(self, n: int) -> Pairs:
-        """The first n."""
+        """Return the first n pairs."""
         return Pairs(*(getattr(self, f.name)[..., :n] for f in fields(self)))
 
 
 def means(values: Floats, table: AccuracyTable) -> GroupMeans:
-    """Means of rows of values, and their variances.
+    """Return the means of rows of values, and their variances.
 
-    Replicates of one split are independent, and so are those of which each has a split of its own. In a crossed design
-    (each of several seeds with each of several splits) two that share a seed or a split are not: the variance is then
+    Replicates are independent if they share one split, or if each has its own split. In a crossed design (each of
+    several seeds with each of several splits), replicates that share a seed or a split are not: the variance is then
     clustered both ways (Cameron, Gelbach, Miller 2011, Robust inference with multiway clustering; Owen 2007, The
     pigeonhole bootstrap), with the degrees of freedom of the smaller number of clusters.
 
     Args:
-        values: (..., rows, replicates); NaN where there is none.
+        values: (..., rows, replicates); NaN for missing values.
     """
     known = ~np.isnan(values)
     n = known.sum(axis=-1).astype(float)
@@ -119,20 +119,20 @@ def means(values: Floats, table: AccuracyTable) -> GroupMeans:
 
 
 def _clustered(off: Floats, known: NDArray[np.bool_], codes: NDArray[np.int64], n: Floats) -> tuple[Floats, Floats]:
-    """The variance of a mean whose values are independent between clusters alone, and the number of clusters."""
+    """Return the variance of a mean whose values are independent only between clusters, and the number of clusters."""
     belongs = codes[:, None] == np.arange(codes.max() + 1)
     clusters = (known @ belongs).sum(axis=-1).astype(float)
     return ((off @ belongs) ** 2).sum(axis=-1) * clusters / (clusters - 1) / n**2, clusters
 
 
 def pairs(table: AccuracyTable) -> Pairs:
-    """All pairs (0, 1), (0, 2), ..., (1, 2), ...: as `numpy.triu_indices(groups, 1)` orders them.
+    """Return all pairs (0, 1), (0, 2), ..., (1, 2), ..., in the order of `numpy.triu_indices(groups, 1)`.
 
-    Paired where the two have two replicates in common, and these are at least half of the smaller group; else by
-    Welch's statistic (Welch 1947). Its degrees of freedom are Satterthwaite's from five replicates on, as they
-    hold then (simulated: `benchmarks/verdicts.py`; Best, Rayner 1987, Welch's approximate solution for the
-    Behrens-Fisher problem); with fewer, those of the smaller group, which never promise too much (Mickey, Brown 1966,
-    Bounds on the distribution functions of the Behrens-Fisher statistic).
+    A pair is compared by common replicates if it has at least two, and they are at least half of the smaller group.
+    Other pairs use Welch's statistic (Welch 1947). With five or more replicates, its degrees of freedom are
+    Satterthwaite's, which are accurate from there on (simulated: `benchmarks/verdicts.py`; Best, Rayner 1987, Welch's
+    approximate solution for the Behrens-Fisher problem). With fewer, they are those of the smaller group, which is
+    conservative (Mickey, Brown 1966, Bounds on the distribution functions of the Behrens-Fisher statistic).
     """
     alone = means(table.values, table)
     rows = [_row(table, alone, i) for i in range(table.values.shape[-2] - 1)]
@@ -140,13 +140,13 @@ def pairs(table: AccuracyTable) -> Pairs:
 
 
 def first_against_others(table: AccuracyTable) -> Pairs:
-    """The first group against each other, in their order."""
+    """Return the pairs of the first group with each other group, in order."""
     return Pairs(*_row(table, means(table.values, table), 0))
 
 
 def _row(table: AccuracyTable, alone: GroupMeans, i: int) -> tuple[Any, ...]:
-    """One group against those after it: the fields of `Pairs`."""
-    from scipy.special import stdtr  # a fifth of a second, which a sweep of single seeds need not pay
+    """Return the fields of `Pairs` for one group and each group after it."""
+    from scipy.special import stdtr  # importing takes 0.2 s, which sweeps without repeated seeds avoid
 
     common = means(table.values[..., i : i + 1, :] - table.values[..., i + 1 :, :], table)
     one, other = slice(i, i + 1), slice(i + 1, None)

@@ -1,4 +1,4 @@
-"""How many seeds a comparison needs, and which difference a number of seeds detects."""
+"""The number of seeds that a comparison needs, and the difference that a number of seeds detects."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from lenet_exp.comparison.pairs import NO_SPREAD
 
 POWER = 0.8
 PLANNED = 0.82  # so that simulated sweeps reach the 80 % on average (`benchmarks/planning.py`)
-MOST_SEEDS = 1000  # that a confirmation may have
-LEAST_SEEDS = 3  # of a confirmation: two would not show whether their spread is what was expected
-LARGE = 3.0  # spreads: a difference that seeds which can show anything at all would show
+MOST_SEEDS = 1000  # limit of a confirmation
+LEAST_SEEDS = 3  # of a confirmation; two would not show whether the spread is as expected
+LARGE = 3.0  # in spreads: a difference that any useful number of seeds detects
 HOPELESS = 0.1  # power
 DRAWS = 4000
 
 
 class Power:
-    """The power to find a leader ahead of each of m others, by one test each with Holm's correction over them.
+    """The power to find a leader ahead of each of m others, with one test each and Holm's correction over them.
 
-    The spreads are estimates. The power is averaged over what the true ones may be: an estimate with df degrees of
-    freedom is sd * sqrt(chi2(df) / df). So it holds on average over the sweeps that such a plan is made from, as far as
-    the spreads of the others agree. Computed from fixed random draws.
+    The spreads are estimates, so the power is averaged over the true values that they allow: an estimate with df
+    degrees of freedom is sd * sqrt(chi2(df) / df). It therefore holds on average over the sweeps that such a plan is
+    made from, as far as their spreads agree. Computed from fixed random draws.
 
     Args:
         sd: (m,) estimated standard deviations of the paired differences between the leader and each other.
         df: (m,) their degrees of freedom, at least 1.
-        levels: (m,) of the tests, ascending; Holm's by default.
+        levels: (m,) levels of the tests, ascending; Holm's by default.
     """
 
     def __init__(self, sd: Sequence[float], df: Sequence[float], levels: Sequence[float] | None = None) -> None:
@@ -49,7 +49,8 @@ class Power:
         self._levels = holm_levels(m) if levels is None else np.asarray(levels)
 
     def of(self, points: float, seeds: int) -> float:
-        """The probability to find it ahead of all, if it is so by `points` (a fraction) of each."""
+        """Return the probability to find the leader ahead of all others, if its true lead over each is `points` (a
+        fraction)."""
         from scipy.special import stdtrit
 
         df = seeds - 1
@@ -58,18 +59,20 @@ class Power:
         return float((np.sort(t)[:, ::-1] >= -stdtrit(df, self._levels / 2)).all(axis=1).mean())
 
     def seeds(self, points: float) -> int:
-        """The fewest seeds that give a power of 80 %, at least 3."""
+        """Return the smallest number of seeds with a power of 80 %, at least 3."""
         if self._sd.max() < NO_SPREAD:
             return LEAST_SEEDS
         return LEAST_SEEDS + bisect_left(range(LEAST_SEEDS, 10**9), PLANNED, key=lambda n: self.of(points, n))
 
     def detects(self, seeds: int) -> float:
-        """The smallest difference that so many seeds find with a power of 80 %, in steps of a hundredth point."""
+        """Return the smallest difference that so many seeds detect with a power of 80 %, in steps of 0.01 percentage
+        points."""
         return bisect_left(range(10_000), PLANNED, key=lambda points: self.of(points / 10_000, seeds)) / 10_000
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
-    """Shrink variances (with their degrees of freedom) toward the pooled one as far as they agree; that one is last.
+    """Shrink variances (with their degrees of freedom) toward the pooled one as far as they agree. The pooled one is
+    last.
 
     Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, section 6.2.
 
@@ -92,22 +95,23 @@ def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[t
 
 
 def seeds_to_detect_large(groups: int) -> int:
-    """How many seeds would tell one of so many groups from another that is 3 spreads away, with a power of 80 %."""
+    """Return the number of seeds that distinguish two of so many groups that are 3 spreads apart, with a power of 80
+    %."""
     level = LEVEL / comb(groups, 2)
     return bisect_left(range(MOST_SEEDS), POWER, key=lambda n: power(n, LARGE, level))
 
 
 def too_few(seeds: int, groups: int) -> bool:
-    """Whether even such a difference would be missed nine times in ten."""
+    """Return whether even a difference of 3 spreads would be missed nine times in ten."""
     return power(seeds, LARGE, LEVEL / comb(groups, 2)) < HOPELESS
 
 
 def power(n: int, ratio: float, level: float) -> float:
-    """The power of the two-sided paired t test to find a difference in its direction.
+    """Return the power of the two-sided paired t test to find a difference in its direction.
 
     Args:
-        n: seeds.
-        ratio: difference / spread, as `Difference` has them.
+        n: number of seeds.
+        ratio: difference / spread, as in `Difference`.
     """
     if n < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""One run as a comparison sees it, wherever it was read from."""
+"""One run as a comparison needs it, wherever it was read from."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trained.trust import foreign_class
 
-# Flags that no comparison is about: where things lie and how often something is told.
-RECIPE = "experiment"  # the group of recipes: no flag of a configuration, yet what its user knows it by
+# Flags that no comparison is about: paths, and how often progress is reported.
+RECIPE = "experiment"  # the group of recipes; it is not a flag of a configuration, but users know configurations by it
 _SILENT = {"data_root", "model_path", "num_iter_echo"}
 EXECUTION = {"device", "num_threads", "engine"}
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What MLflow knows of how a run was made: these fields of a `Record`."""
+    """How a run was made, as far as MLflow knows: these fields of a `Record`."""
 
     data_digests: Mapping[str, str]
     execution: Mapping[str, str | int]
@@ -35,24 +35,24 @@ class Provenance:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run's flags and what it came to.
+    """A run's flags and results.
 
     Attributes:
-        id: of the run folder or of the MLflow run.
-        flags: as `params` gives them, without the seed, and with what an older release did not know at its neutral
+        id: id of the run folder or of the MLflow run.
+        flags: as `params` returns them, without the seed. Flags that an older release did not have get their neutral
             value.
         outcome: finished, diverged, failed, killed, running, or `not started`.
-        best_val_accuracy: a fraction; None unless an epoch was finished.
-        seconds_to_best: of training, to the end of the best epoch; None where that is not known.
-        curve: gives the validation accuracy of each epoch.
-        last: gives that of the last epoch; None where there is none.
-        data: digests of the data files; empty where they are not known.
-        split: the split_seed, where it makes replicates and not configurations; else 0.
-        test_accuracy: gives it; None where `lenet-predict` has not scored the run.
-        recipe: where recipes were swept (`experiment=a,b`), which one it was composed from; else empty.
-        mlflow_runs: gives the MLflow runs that it is, by the name of the store.
-        epochs: that were trained to their end; None where that is not known.
-        provenance: how it was made; None where that is not known.
+        best_val_accuracy: a fraction; None if no epoch was finished.
+        seconds_to_best: seconds of training up to the end of the best epoch; None if unknown.
+        curve: returns the validation accuracy of each epoch.
+        last: returns that of the last epoch; None if there is none.
+        data: digests of the data files; empty if unknown.
+        split: the split_seed if it distinguishes replicates rather than configurations; otherwise 0.
+        test_accuracy: returns the test accuracy; None if `lenet-predict` has not scored the run.
+        recipe: the recipe it was composed from, if recipes were swept (`experiment=a,b`); otherwise empty.
+        mlflow_runs: returns its MLflow runs, by the name of the store.
+        epochs: number of finished epochs; None if unknown.
+        provenance: how it was made; None if unknown.
     """
 
     id: str
@@ -79,7 +79,7 @@ class ComparedRun:
 
 
 def flags_and_seed(shown: dict[str, str]) -> tuple[dict[str, str], int]:
-    """The flags of a run as `ComparedRun` has them, and the seed."""
+    """Split the flags of a run into the flags of a `ComparedRun` and the seed."""
     known = shown | {flag: value for flag, value in _neutral().items() if flag not in shown}
     return {k: v for k, v in known.items() if k != "seed" and k not in _SILENT}, int(shown["seed"])
 
@@ -90,7 +90,7 @@ def _neutral() -> dict[str, str]:
 
 
 def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
-    """The runs of a sweep, each once, from their run folders."""
+    """Return the runs of a sweep from their run folders, each once."""
     runs = {result.job.run: result for result in results}
     return [_from_result(result) for result in runs.values()]
 
@@ -99,7 +99,7 @@ def _from_result(result: JobResult) -> ComparedRun:
     record = result.record
     config = record.config if record is not None else _acting(result.job.config)
     flags, seed = flags_and_seed(params(config))
-    folder = result.job.folder  # now: it depends on the outputs folder
+    folder = result.job.folder  # read now, because it depends on the outputs folder
 
     def curve() -> list[float]:
         return [e.val_accuracy for e in folder.history().epochs]
@@ -124,13 +124,13 @@ def _from_result(result: JobResult) -> ComparedRun:
 
 
 def configuration(config: Config) -> dict[str, str]:
-    """The flags of a job that make it another configuration: those of a comparison, without seeds and execution."""
+    """Return the flags of a job that define its configuration, as in a comparison: without seeds and execution."""
     flags, _ = flags_and_seed(params(_acting(config)))
     return {flag: value for flag, value in flags.items() if flag not in EXECUTION | {"split_seed"}}
 
 
 def _acting(config: Config) -> Config:
-    """As it acts; a class of somebody else's module is not asked which keywords it has: a file named it."""
+    """Return the effective configuration. Classes of foreign modules are not imported to look up their keywords."""
     if foreign_class(config) is None:
         return effective(config)
     named = [{"name": option_name(option)} | option for option in (config.activation, config.optimizer)]

@@ -1,4 +1,4 @@
-"""Which searched flags tell the best trials from the others."""
+"""The importance of searched flags: how well they separate the best trials from the others."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from lenet_exp.comparison.search_summary import ABSENT, SearchedFlag, SearchedTr
 from lenet_exp.folders.records import Outcome
 
 FEWEST = 10  # trials
-BEST = 0.2  # of them that are held against all
+BEST = 0.2  # the fraction of trials that is compared with all
 
 
 def search_importance(searched: SearchSummary) -> dict[str, float]:
-    """The importance of each searched flag that all trials have: from 0 to 1, sum 1, the highest first. Empty if too
-    few trials have ended, or without Optuna.
+    """Return the importance of each searched flag that all trials have: from 0 to 1, sum 1, highest first.
 
-    PED-ANOVA (Watanabe, Bansal, Hutter 2023): how far the values of the best fifth are from those of all trials.
-    It takes ranks, so that pruned trials count, too: behind the finished ones, those that came farther before the
-    others, as a TPE sampler ranks them. Diverged ones are last.
+    Return an empty dictionary if too few trials have ended, or without Optuna.
+
+    PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values of the best fifth with those of all trials. It uses
+    ranks, so pruned trials count too: they rank below finished ones, and by the number of epochs, as a TPE sampler
+    ranks them. Diverged trials rank last.
     """
     try:
         import optuna
@@ -43,7 +44,7 @@ def search_importance(searched: SearchSummary) -> dict[str, float]:
 
 
 def _rank(searched: SearchSummary, trial: SearchedTrial) -> tuple[int, int, float]:
-    """The higher, the better."""
+    """Return a sort key that is higher for better trials."""
     if trial.outcome is Outcome.finished:
         return 2, 0, searched.better(trial.value)
     if trial.outcome is Outcome.pruned:
@@ -52,7 +53,7 @@ def _rank(searched: SearchSummary, trial: SearchedTrial) -> tuple[int, int, floa
 
 
 def _distribution(flag: SearchedFlag, values: Sequence[str]) -> Any:
-    """The distribution of the drawn values; None if there is one value, or if some trials lack the flag."""
+    """Return the distribution of the drawn values; None if there is only one value, or if some trials lack the flag."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if len(set(values)) < 2 or ABSENT in values:

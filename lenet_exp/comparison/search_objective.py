@@ -1,4 +1,4 @@
-"""Objectives of a search: the values that its study gets for epochs and trials, and that reports show."""
+"""Objectives of a search: the values of epochs and trials that its study stores and that reports show."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ DIRECTIONS: dict[Objective, list[Direction]] = {
 
 
 class EpochValidation(Protocol):
-    """An epoch's validation, of whatever tells of it."""
+    """The validation results of an epoch."""
 
     @property
-    def val_accuracy(self) -> float: ...
+    def val_accuracy(self) -> float:
+        """Validation accuracy, a fraction."""
 
     @property
-    def val_loss(self) -> float: ...
+    def val_loss(self) -> float:
+        """Validation loss."""
 
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """An objective, and the accuracy (a fraction) that it waits for, if it does."""
+    """An objective and, if it has one, the target accuracy (a fraction)."""
 
     objective: Objective
     target: float | None = None
 
     @property
     def directions(self) -> list[Direction]:
+        """The direction of each objective, by Optuna's names."""
         return DIRECTIONS[self.objective]
 
     @property
@@ -49,39 +52,43 @@ class SearchObjective:
 
     @property
     def sign(self) -> int:
-        """1 where more of the first objective is better, else -1."""
+        """1 if a larger value of the first objective is better, otherwise -1."""
         return 1 if self.directions[0] == "maximize" else -1
 
     @property
     def may_prune(self) -> bool:
-        """Optuna prunes by one objective only."""
+        """Whether trials may be pruned, which Optuna supports for a single objective only."""
         return len(self.directions) == 1
 
     def at(self, epochs: Sequence[EpochValidation]) -> float:
-        """The value that a pruner compares after these epochs: the best so far, or the distance to the target."""
+        """Return the value that a pruner compares after these epochs: the best so far, or the distance to the
+        target."""
         if self.objective is Objective.loss:
             return min(e.val_loss for e in epochs)
         best = max(e.val_accuracy for e in epochs)
         return best if self.target is None else max(0.0, self.target - best)
 
     def reached(self, epochs: Sequence[EpochValidation]) -> bool:
-        """Whether nothing is left to be found out: the target is reached."""
+        """Return whether the target is reached, so that further training is pointless."""
         return self.target is not None and any(e.val_accuracy >= self.target for e in epochs)
 
     def trial_result(self, outcome: Outcome, epochs: Sequence[EpochResult]) -> tuple[Outcome, list[float] | None]:
-        """How the study counts a trial whose run ended so: one that reached the target is whole, though its run was
-        ended there; one that never did is as if it was pruned at its end."""
+        """Return the outcome and values of a trial, given its run.
+
+        With a target, a trial that reached it is finished, even though its run was stopped there. One that did not
+        reach it counts as pruned.
+        """
         if outcome is Outcome.diverged:
             return outcome, self.worst
         values = self.values(epochs)
         if outcome in {Outcome.finished, Outcome.pruned} and self.target is not None:
             return (Outcome.pruned if values is None else Outcome.finished), values
-        if outcome is Outcome.finished:  # without a history it is none
+        if outcome is Outcome.finished:  # a run without a history has no result
             return (Outcome.failed if values is None else outcome), values
         return outcome, None
 
     def values(self, epochs: Sequence[EpochResult]) -> list[float] | None:
-        """The values of the objectives after these epochs; None if there are none yet."""
+        """Return the values of the objectives after these epochs; None if there are none yet."""
         if not epochs or (self.target is not None and not self.reached(epochs)):
             return None
         best = max(e.val_accuracy for e in epochs)

@@ -1,4 +1,4 @@
-"""The trials of a search as its reports show them, in the order in which they ended."""
+"""The trials of a search, as reports show them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lenet_exp.folders.config_dir import config_dir_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 
-ABSENT = "-"  # the value of a flag that does not matter beside the others
+ABSENT = "-"  # the value of a flag that has no effect in a trial
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SearchedFlag:
     """A flag that was searched.
 
     Attributes:
-        choice: whether it is one of several words or numbers that were listed, and no range.
+        choice: whether it is one of several listed values, rather than a range.
         log: whether a range was searched on a logarithmic scale.
     """
 
@@ -44,14 +44,14 @@ class SearchedRun:
     """One run of a search.
 
     Attributes:
-        trial: whose first or later seed it is; of several trials with this run the first.
-        configuration: what it has in common with runs of other seeds alone.
-        flags: the value of each searched flag, as text; `-` where it does not matter.
-        outcome: of a search that waits for an accuracy, finished only where it was reached, else pruned.
-        value: of the objective, as far as the run came; NaN where it has none yet.
-        curve: validation accuracy (a fraction) after each epoch; where the objective is the loss, that.
-        overrides: that it was composed from, whole.
-        ended: when each epoch ended, and the run, in milliseconds since 1970.
+        trial: number of the trial whose first or further seed it is; if several trials share the run, the first one.
+        configuration: identifies runs that differ only in their seed.
+        flags: the value of each searched flag, as text; `-` if it has no effect.
+        outcome: with a target accuracy, finished only if the target was reached, otherwise pruned.
+        value: the objective after the last epoch; NaN if it has none yet.
+        curve: validation accuracy (a fraction) after each epoch; the validation loss if that is the objective.
+        overrides: all overrides it was composed from.
+        epoch_ends, ended: when each epoch and the run ended, in milliseconds since 1970.
     """
 
     trial: int
@@ -69,14 +69,14 @@ class SearchedRun:
 
 @dataclass(frozen=True)
 class SearchedTrial:
-    """A configuration and its runs, one a seed.
+    """A configuration and its runs, one per seed.
 
     Attributes:
-        outcome: finished if a run did.
-        value: mean over the runs that finished; NaN where none did.
-        so_far: the best of any of its runs, finished or not; NaN where none has a value.
-        finished: runs.
-        epochs: of the run that came farthest.
+        outcome: finished if any run finished.
+        value: mean over the finished runs; NaN if there are none.
+        so_far: the best value of any of its runs, finished or not; NaN if none has a value.
+        finished: number of finished runs.
+        epochs: number of epochs of its longest run.
     """
 
     number: int
@@ -91,12 +91,12 @@ class SearchedTrial:
 
 @dataclass(frozen=True)
 class SearchStep:
-    """How a search stood when a run ended.
+    """The state of a search when a run ended.
 
     Attributes:
-        epochs: that had been trained for it, also in the runs that went on.
-        best: the value of the configuration that it would have named; NaN before a run has finished.
-        named: that configuration.
+        epochs: number of epochs trained for the search by then, including those of running trials.
+        best: value of the best configuration so far; NaN before a run has finished.
+        named: name of that configuration.
     """
 
     epochs: int
@@ -106,14 +106,14 @@ class SearchStep:
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """A search.
+    """The flags, runs and trials of a search.
 
     Attributes:
-        how: `tpe, asha`.
-        objective: of a front the first one, accuracy, is told.
-        target: the accuracy (a fraction) that it waits for, if it does.
-        runs: in the order in which they were asked for.
-        begun: when it was typed first, in milliseconds since 1970: epochs before it cost nothing.
+        how: sampler and pruner, such as `tpe, asha`.
+        objective: the objective; for a front, values are those of the first one, accuracy.
+        target: the target accuracy (a fraction), if there is one.
+        runs: in the order in which they were requested.
+        begun: when the search was first started, in milliseconds since 1970. Earlier epochs do not count as cost.
         config_dir: arguments that name the user's own options.
     """
 
@@ -127,24 +127,25 @@ class SearchSummary:
 
     @property
     def is_loss(self) -> bool:
+        """Whether the objective is the loss."""
         return self.objective is Objective.loss
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether values are fractions."""
+        """Whether values are accuracies, as fractions."""
         return self.objective in {Objective.accuracy, Objective.front}
 
     def better(self, value: float) -> float:
-        """A number that is the higher, the better the value is."""
+        """Return a number that is higher for better values."""
         return value * SearchObjective(self.objective).sign
 
     def of(self, dataset: str) -> SearchSummary:
-        """The part of it that was trained on one data set."""
+        """Return the part of the search that was trained on one dataset."""
         return replace(self, runs=[run for run in self.runs if run.dataset == dataset])
 
     @cached_property
     def trials(self) -> list[SearchedTrial]:
-        """In the order in which they were asked for."""
+        """The trials, in the order in which they were requested."""
         found: dict[str, list[SearchedRun]] = {}
         for run in self.runs:
             found.setdefault(run.configuration, []).append(run)
@@ -152,12 +153,12 @@ class SearchSummary:
 
     @property
     def ended(self) -> list[SearchedTrial]:
-        """The trials of which a run finished, or was pruned or diverged."""
+        """The trials with a finished, pruned or diverged run."""
         return [t for t in self.trials if t.outcome in {Outcome.finished, Outcome.pruned, Outcome.diverged}]
 
     @cached_property
     def best(self) -> SearchedTrial | None:
-        """The best trial: the best mean of those with most finished runs."""
+        """The best trial: the best mean among those with the most finished runs."""
         finished = [t for t in self.trials if t.finished]
         return max(finished, key=lambda t: (t.finished, self.better(t.value), -t.number), default=None)
 
@@ -172,12 +173,12 @@ class SearchSummary:
 
     @cached_property
     def steps(self) -> list[SearchStep]:
-        """One for each run that ended, in the order of their ends."""
+        """One step for each run that ended, in the order of their ends."""
         ends = sorted(end for run in self.runs for end in run.epoch_ends if end >= self.begun)
         found: list[SearchStep] = []
         first: dict[str, SearchedRun] = {}
         values: dict[str, list[float]] = {}
-        best, rank = SearchStep(0, math.nan, ""), (0, 0.0, 0)  # as of `best`: with each run its configuration rises
+        best, rank = SearchStep(0, math.nan, ""), (0, 0.0, 0)  # ranked as in `best`
         for run in sorted(self.runs, key=lambda run: (max(run.ended, self.begun), run.trial)):
             if not run.ended:
                 continue
@@ -193,7 +194,7 @@ class SearchSummary:
 
     @property
     def improvements(self) -> list[SearchStep]:
-        """The steps at which it named another value."""
+        """The steps at which the best value changed."""
         known = [step for step in self.steps if not math.isnan(step.best)]
         return [step for n, step in enumerate(known) if n == 0 or step.best != known[n - 1].best]
 
@@ -204,7 +205,7 @@ class SearchSummary:
 
     @property
     def spent(self) -> dict[str, int]:
-        """The epochs that were trained in runs that ended so; together `epochs`."""
+        """The number of epochs trained for the search, by the outcome of their runs; their sum is `epochs`."""
         found: dict[str, int] = {}
         for run in self.runs:
             epochs = sum(end >= self.begun for end in run.epoch_ends)
@@ -227,10 +228,10 @@ class SearchSummary:
 
 
 def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | None:
-    """The results of a search's jobs; None for a grid.
+    """Summarize a search from the results of its jobs; return None for a grid.
 
     Args:
-        results: of its jobs, in their order.
+        results: results of its jobs, in order.
     """
     if plan.search is None:
         return None
@@ -247,7 +248,7 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:
-    """As the sweep's own line spells them."""
+    """Return the searched flags, as the sweep's command spells them."""
     groups = set(config_groups())
     parsed = [o for o in OverridesParser.create().parse_overrides(plan.overrides) if o.is_sweep_override()]
     spaces = {flag.name: flag.values for flag in (flag_of(override, groups) for override in parsed)}

@@ -1,4 +1,4 @@
-"""Intervals and tests of accuracies over seeds; all in fractions."""
+"""Confidence intervals and tests of accuracies over seeds. All values are fractions."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import numpy as np
 from lenet_exp.comparison.multiplicity import LEVEL, Bools, Floats, holm_levels, shaffer_levels, step_down
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, Pairs, Replicate, first_against_others, means, pairs
 
-MOST_GROUPS = 200  # of which all pairs are made; their number grows with the square
+MOST_GROUPS = 200  # test all pairs up to this number of groups; the cost grows with its square
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one group's mean is above another's.
+    """The difference between the means of two groups.
 
     Attributes:
-        points: the difference of the means, over the common replicates where it is paired.
-        n: replicates (seeds, or pairs of seed and split) that it rests on: common ones, or those of the smaller group.
-        test: paired, welch, or none where there are too few seeds or no spread to judge by.
+        points: the difference of the means; over the common replicates if paired.
+        n: number of replicates (seeds, or pairs of seed and split): common ones, or those of the smaller group.
+        test: paired, welch, or none if there are too few seeds or no spread.
         p: two-sided, uncorrected; NaN without a test.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
-        df: degrees of freedom of `spread`; Satterthwaite's are no whole number.
-        level: what p is held against, after correction for the number of comparisons.
-        low, high: interval; it leaves 0 inside just where the groups are not told apart (`against_chosen`).
-        differs: whether they can be told apart.
+        df: degrees of freedom of `spread`; Satterthwaite's are not integers.
+        level: the level that p is compared with, corrected for the number of comparisons.
+        low, high: confidence interval; it contains 0 exactly if the difference is not significant (`against_chosen`).
+        differs: whether the difference is significant.
     """
 
     points: float
@@ -44,7 +44,8 @@ class Difference:
 
     @property
     def ahead(self) -> bool:
-        """Whether the leader is better; over common seeds alone it may be worse than its mean says."""
+        """Whether the first group is significantly better. Over common seeds it may even be worse than its mean
+        suggests."""
         return self.differs and self.points > 0
 
 
@@ -52,7 +53,7 @@ Accuracies = Mapping[Replicate, float]
 
 
 def mean_interval(values: Accuracies) -> tuple[float, float]:
-    """95 % confidence interval of the mean (Student's t); NaN where there is one value."""
+    """Return the 95 % confidence interval of the mean (Student's t); NaN for a single value."""
     table = AccuracyTable.of([values])
     found = means(table.values, table)
     mean, error, df = float(found.mean[0]), math.sqrt(found.variance[0]), float(found.df[0])
@@ -67,15 +68,15 @@ def mean_interval(values: Accuracies) -> tuple[float, float]:
 
 
 def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """The leader against each other group, where the same accuracies chose it: the one with the best mean.
+    """Compare the leader with each other group, if these accuracies selected it: it has the best mean.
 
-    Any pair could have become leader and other, so all k(k-1)/2 pairs count: `significant_pairs`. What holds (simulated:
-    `benchmarks/verdicts.py`): in at most 5 % of comparisons is the leader called ahead of any group that is as good;
-    and in at least 95 % all intervals together hold the true differences. The intervals are Bonferroni's over all
-    pairs; where the words say ahead, what they know is added, and an end beyond 0 becomes 0.
+    Any pair could have become leader and other, so all k(k-1)/2 pairs count (`significant_pairs`). Simulations
+    (`benchmarks/verdicts.py`) show that in at most 5 % of comparisons the leader is called ahead of a group that is as
+    good, and that in at least 95 % all intervals contain the true differences. The intervals are Bonferroni's over all
+    pairs. If the leader is significantly ahead, an end beyond 0 becomes 0.
 
-    Of more than 200 groups only the leader's pairs are made, each held against Bonferroni's level over all pairs: none
-    differs that would not by Shaffer's method.
+    With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level over all pairs. That finds
+    no difference that Shaffer's method would not.
     """
     table = AccuracyTable.of([leader, *others])
     k = len(others) + 1
@@ -91,10 +92,11 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
 
 
 def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """The leader against each other group, where it was named before these accuracies were known: a confirmation.
+    """Compare the leader with each other group, if it was named before these accuracies were known, as in a
+    confirmation.
 
-    Then only these k-1 comparisons count: Holm's method, 5 % for all together. The intervals are Bonferroni's over
-    them, cut in the same way.
+    Only these k-1 comparisons count: Holm's method, 5 % for all together. The intervals are Bonferroni's over them, cut
+    at 0 in the same way.
     """
     if not others:
         return []
@@ -104,15 +106,15 @@ def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Diff
 
 
 def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int) -> tuple[Bools, Floats]:
-    """Which pairs of groups count as different, and the level that each is held against.
+    """Return which pairs of groups differ significantly, and the level for each.
 
-    Two rules, each of which keeps the error rate, and both together do:
-    all pairs, by Shaffer's method; and whether the leader is ahead of all others, for which each of its comparisons may
-    have the whole level, since a false winner has to beat the truly best one (Gutmann, Maymin 1987, Is the selected
-    population the best?; Hung, Fithian 2019, Rank verification for exponential families).
+    Two rules apply, which keep the error rate separately and together. First, all pairs, by Shaffer's method. Second,
+    whether the leader is ahead of all others: each of these comparisons may use the whole level, since a false winner
+    has to beat the truly best group (Gutmann, Maymin 1987, Is the selected population the best?; Hung, Fithian 2019,
+    Rank verification for exponential families).
 
     Args:
-        p, points: (..., pairs) as `pairs` gives them.
+        p, points: (..., pairs), as `pairs` returns them.
         leader: (...): the group with the best mean.
     """
     differs, level = step_down(p, shaffer_levels(groups))
@@ -123,7 +125,7 @@ def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int
 
 
 def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Floats]:
-    """Test the leader's pairs alone, with Bonferroni's level over all pairs instead of Shaffer's.
+    """Test only the leader's pairs, with Bonferroni's level over all pairs instead of Shaffer's.
 
     Args:
         p, points: (..., groups - 1): of the leader against each other group.
@@ -133,24 +135,24 @@ def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Fl
 
 
 def _or_wins(differs: Bools, level: Floats, p: Floats, ahead: Floats, involved: Bools) -> tuple[Bools, Floats]:
-    """Adds the rule of the leader that is ahead of all others.
+    """Add the rule for a leader that is ahead of all others.
 
     Args:
-        ahead: (..., pairs): points of the leader over the other, where it is `involved`.
+        ahead: (..., pairs): lead over the other group, in pairs that are `involved`.
     """
     beaten = (ahead > 0) & (p <= LEVEL)
     open_pairs = (involved & ~beaten).sum(axis=-1)[..., None]
     wins = involved & (open_pairs == 0)
-    # Where it has beaten all but one, that one is what stands between it and the whole level.
+    # If it beats all but one, the comparison with that one may use the whole level.
     alone = involved & (open_pairs == 1)
     return differs | wins, np.where(wins | alone, LEVEL, level[..., None])
 
 
 def intervals(found: Pairs, differs: Bools, comparisons: int) -> tuple[Floats, Floats]:
-    """The intervals of `points` that together hold 95 % (Bonferroni), cut at 0 where the groups differ."""
+    """Return the intervals of `points` that together hold with 95 % (Bonferroni), cut at 0 where the groups differ."""
     from scipy.special import stdtrit
 
-    df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # a few; the quantile of each takes its time
+    df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # quantiles are slow; compute few
     half = stdtrit(df, 1 - LEVEL / (2 * comparisons))[where].reshape(found.df.shape) * found.error
     low, high = found.points - half, found.points + half
     low = np.where(differs & (found.points > 0), np.maximum(low, 0.0), low)

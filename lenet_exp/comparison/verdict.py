@@ -1,4 +1,4 @@
-"""The verdict of a comparison as a value: how the leader compares to each other configuration."""
+"""The verdict of a comparison as a value: how the leader compares with each other configuration."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from lenet_exp.comparison.statistics import Difference
 
 
 class Relation(StrEnum):
-    """How the leader compares to another configuration."""
+    """How the leader compares with another configuration."""
 
     ahead = "ahead"
-    alike = "alike"  # not told apart
-    dropped = "dropped"  # not told apart, and a search gave it no further seeds
-    flat = "flat"  # there is no spread to judge by
+    alike = "alike"  # no significant difference
+    dropped = "dropped"  # no significant difference, and a search gave it no further seeds
+    flat = "flat"  # no spread, so no test is possible
     single = "single"  # one of them has one seed
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The leader against the others.
+    """How the leader compares with the others.
 
     Attributes:
-        held: the configurations that it is held against.
+        held: the configurations it is compared with.
         complete: whether all runs have ended.
     """
 
@@ -34,26 +34,26 @@ class Verdict:
 
     @property
     def wins(self) -> bool:
-        """Whether it is ahead of all others, and none can change that any more."""
+        """Whether the leader is ahead of all others and all runs have ended."""
         return self.complete and bool(self.held) and not self.open
 
     @property
     def open(self) -> list[Difference]:
-        """Where it is not ahead."""
+        """The differences in which the leader is not significantly ahead."""
         return [lead for _, lead, relation in self.held if relation is not Relation.ahead]
 
     @property
     def tested(self) -> bool:
-        """Whether there are several seeds to judge any difference by."""
+        """Whether any comparison has several seeds."""
         return any(lead.n > 1 for _, lead, _ in self.held)
 
     def related(self, relation: Relation) -> list[Group]:
-        """The configurations to which it stands so."""
+        """Return the configurations with this relation to the leader."""
         return [group for group, _, its in self.held if its is relation]
 
 
 def verdict_of(comparison: Comparison) -> Verdict:
-    """The verdict on its groups."""
+    """Return the verdict of a comparison."""
     pairs = zip(comparison.groups, comparison.leads, strict=True)
     held = [(group, lead, _relation(comparison, group, lead)) for group, lead in pairs if lead is not None]
     return Verdict(held, complete=not any(group.missing for group in comparison.groups))

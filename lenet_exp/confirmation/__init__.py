@@ -1,1 +1,1 @@
-"""Tests the leader of a sweep on new seeds, or against a baseline."""
+"""Confirmation: the command that tests a leader on new seeds or against a baseline."""

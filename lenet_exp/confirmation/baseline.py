@@ -1,4 +1,4 @@
-"""Confirmation of a sweep's leader against a baseline: both written as one command."""
+"""A sweep's leader and a baseline, written as one command."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lenet_exp.config.search import AT_THE_TOP, without_search
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 
-BASELINE = "baseline"  # the sweep's own line without what it swept
-CLASSES = ("activation", "optimizer")  # groups whose option names a class, with keywords of its own
+BASELINE = "baseline"  # the sweep's command without the swept flags
+CLASSES = ("activation", "optimizer")  # groups whose options name a class that has its own keywords
 OF_THE_OPTION = {"_target_", "name", "monotone"}
 NO_CONFIGURATION = ("tracking.", "sweep.", "search.", "dataset.", *AT_THE_TOP)
 NEVER = {"seed", "split_seed", "data_root", "model_path", "num_iter_echo", "device", "num_threads", "engine"}
@@ -28,12 +28,12 @@ NEVER = {"seed", "split_seed", "data_root", "model_path", "num_iter_echo", "devi
 
 @dataclass(frozen=True)
 class LeaderAndBaseline:
-    """A leader and a baseline.
+    """The flags of a leader and a baseline.
 
     Attributes:
         fixed: overrides of both.
-        differing: flags with the leader's value and the baseline's.
-        baseline: its configuration.
+        differing: flags that differ, with the leader's value and the baseline's.
+        baseline: the baseline's configuration.
     """
 
     fixed: list[str]
@@ -42,15 +42,16 @@ class LeaderAndBaseline:
 
 
 def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> LeaderAndBaseline:
-    """The common and the differing flags of a leader and a baseline, for one command.
+    """Return the common and the differing flags of a leader and a baseline, for one command.
 
     Args:
-        against: overrides that the sweep's line without its swept flags takes, as they are typed; `baseline` for none.
-        config_dir: the user's own options, if there are any.
+        against: overrides to add to the sweep's command without its swept flags, as the user typed them; `baseline` for
+            none.
+        config_dir: the folder of the user's own options, if there is one.
 
     Raises:
-        ConfigError: the overrides are wrong, sweep something, or make the leader's own configuration; or one side has
-            a keyword that the other's class does not have.
+        ConfigError: the overrides are invalid, sweep a flag, or yield the leader's own configuration; or one side has a
+            keyword that the other's class does not have.
     """
     own = [] if against == BASELINE else _overrides(against)
     swept = {flag.lstrip("+") for flag in leader.swept}
@@ -58,7 +59,7 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
     fixed = [o for o in fixed if not _key(o).startswith("sweep.")]
     with composing():
         dataset, its = (_composed(o, config_dir).hydra.runtime.choices["dataset"] for o in (leader.overrides, fixed))
-        fixed += [f"dataset={dataset}"] if dataset != its else []  # a recipe that was swept had chosen it
+        fixed += [f"dataset={dataset}"] if dataset != its else []  # it came from a swept recipe
         common = _flags(fixed, config_dir)
         leads, baseline = _flags(leader.overrides, config_dir), _flags([*fixed, *own], config_dir)
         leads, baseline = _side(leads, fixed, config_dir, baseline), _side(baseline, fixed, config_dir, leads)
@@ -79,8 +80,10 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
 
 
 def _overrides(against: str) -> list[str]:
-    """Raises:
-    ConfigError: it is no list of overrides, or one that sweeps.
+    """Parse the overrides of a baseline.
+
+    Raises:
+        ConfigError: it is not a list of overrides, or a flag is swept.
     """
     allowed = f"must be {BASELINE}, or flags in quotes: against='optimizer.lr=0.1 batch_size=64'"
     try:
@@ -109,7 +112,7 @@ def _config(overrides: Sequence[str], config_dir: Path | None) -> Config:
 
 
 def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
-    """All that makes a configuration, as flags with values to type."""
+    """Return all flags that define a configuration, with values as the user would type them."""
     node = _composed(overrides, config_dir)
     choices, config = node.hydra.runtime.choices, typed(node)
     found = {group: str(choices[group]) for group in CLASSES}
@@ -123,11 +126,11 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
 def _side(
     flags: dict[str, str], fixed: Sequence[str], config_dir: Path | None, other: dict[str, str]
 ) -> dict[str, str]:
-    """The flags of one side without keywords that only its class has, which go with the class as long as they are at
-    its option's values.
+    """Drop the keywords that only one side's class has. They follow from the class if they have its option's default
+    values.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: they have other values.
     """
     alone = [flag for flag in flags if flag not in other]
     if not alone:
@@ -144,12 +147,12 @@ def _side(
 
 
 def _typed(value: Any) -> str:
-    """As an override writes it."""
+    """Format a value as an override."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_typed, value))}]"
-    text = str(value)  # of a float all its digits
+    text = str(value)  # all digits of a float
     return text if re.fullmatch(r"[\w./+-]*", text) else "'" + text.replace("'", r"\'") + "'"

@@ -1,4 +1,4 @@
-"""The line that confirms a sweep: its leader and those not excluded, again, on seeds that none of them has seen."""
+"""The command that confirms a sweep: its leader and the configurations that may be best, on new seeds."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.sweeps.confirms import Flags
 
-FIRST = 1000  # fresh seeds begin at a multiple of it
+FIRST = 1000  # new seeds start at a multiple of this
 NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "dry_run", "detach"  # of sweep.*
 
 
 @dataclass(frozen=True)
 class ConfirmationRequest:
-    """The request of a confirmation.
+    """What the user asked to confirm.
 
     Attributes:
-        points: the difference worth finding, in percentage points.
-        seeds: how many fresh ones; None: as many as tell it.
-        against: a baseline that takes the place of what the sweep could not exclude, as of `against.leader_and_baseline`.
-        uri: the store, where the sweep's own needs a password.
+        points: the difference worth detecting, in percentage points.
+        seeds: number of new seeds; None: as many as needed.
+        against: a baseline to compare with, instead of the configurations that may be best; see `leader_and_baseline`.
+        uri: the store, if the sweep's own needs a password.
     """
 
     points: float
@@ -45,10 +45,10 @@ class PlannedConfirmation:
     """A confirmation that can be started.
 
     Attributes:
-        plan: what it takes.
-        arguments: of lenet-train.
-        before: confirmations of the same sweep that have ended; each further one adds to the error rate.
-        configurations: the frozen flags of each one that is trained.
+        plan: groups and number of seeds.
+        arguments: arguments of lenet-train.
+        before: ended confirmations of the same sweep; each further one adds to the error rate.
+        configurations: the flags of each configuration to train.
     """
 
     plan: ConfirmationPlan
@@ -58,15 +58,16 @@ class PlannedConfirmation:
 
     @property
     def line(self) -> str:
-        """To type."""
+        """The command, quoted for a shell."""
         return shlex.join(["lenet-train", *self.arguments])
 
 
 def confirmed_sweep(which: str | None) -> SweepFolder:
-    """The sweep to confirm: the one named, else the last; of one that confirms another, that other.
+    """Return the sweep to confirm: the named one, or the last. If the last one is itself a confirmation, return the
+    sweep that it confirms.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no sweep found.
     """
     sweep = find_sweep(which or "last")
     confirms = sweep.started().confirms
@@ -74,16 +75,17 @@ def confirmed_sweep(which: str | None) -> SweepFolder:
 
 
 def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
-    """The sweeps that confirm this one for a data set, ended or not."""
+    """Return the sweeps that confirm this one on a dataset, ended or not."""
     found = [s for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
     return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
 
 
 def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: ConfirmationRequest) -> PlannedConfirmation:
-    """The confirmation of one data set's leader in a sweep; the same as long as it has not ended.
+    """Plan the confirmation of a sweep's leader on one dataset. The plan stays the same until the confirmation has
+    ended.
 
     Raises:
-        ConfigError: it can't be planned, or the password of the store was not kept.
+        ConfigError: it cannot be planned, or the store's password is not stored.
     """
     planned = plan if request.against is None else plan_against
     wanted = planned(comparison, request.points / 100, request.seeds)
@@ -109,17 +111,17 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """The overrides that the jobs were composed from, by flag; the first job's first."""
+    """Return the overrides that the jobs were composed from, by flag, the first job's first."""
     columns: dict[str, list[str]] = {}
     for job in jobs:
         own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
-        for key, value in own.items():  # given twice, the last one counts
+        for key, value in own.items():  # the last of repeated overrides counts
             columns.setdefault(key, []).append(value)
     return columns
 
 
 def _overrides(columns: Mapping[str, list[str]], seeds: range, with_splits: bool, uri: str | None) -> list[str]:
-    """The columns as overrides of one sweep; seeds fresh, and splits if they varied."""
+    """Return the columns as overrides of one sweep, with new seeds, and new splits if they varied."""
     fresh = {"seed=", "split_seed="} if with_splits else {"seed="}
     left_out = fresh | {f"sweep.{flag}=" for flag in NOT_KEPT}
     kept = {k: v for k, v in columns.items() if k not in left_out}
@@ -142,7 +144,7 @@ def _names(keys: Iterable[str]) -> str:
 
 
 def _absolute(job: Job, key: str, value: str) -> str:
-    """Paths as the job has them: it was made in another working directory, perhaps."""
+    """Replace a relative path by the job's own, since the job may have been created in another working directory."""
     path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
     if path is None:
         return value

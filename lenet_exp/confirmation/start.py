@@ -1,5 +1,4 @@
-"""The command that tests a sweep's leader on new seeds, and on request its sweep: for `lenet-compare confirm=` and for
-the end of a search with `confirm=`."""
+"""Prints and runs the command that confirms a leader, for `lenet-compare confirm=` and for searches with `confirm=`."""
 
 from __future__ import annotations
 
@@ -27,25 +26,25 @@ from lenet_exp.stopping import run_child
 from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 
 if TYPE_CHECKING:
-    from lenet_exp.searches.plan import PlannedSearch  # it needs Optuna
+    from lenet_exp.searches.plan import PlannedSearch  # needs Optuna
 
 LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
 
 
 def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where: Sequence[str] = ()) -> int:
-    """Prints the line for each data set of a sweep, and runs it; the exit status.
+    """Print the command that confirms each dataset's leader, and optionally run it. Return the exit status.
 
     Args:
-        which: names the sweep; the last one by default, and of a confirmation the sweep that it confirms.
+        which: names the sweep. By default, the last one or, if that is a confirmation, the sweep that it confirms.
         where: overrides that say where its runs are trained.
 
     Raises:
-        ConfigError: there is no such sweep, or the confirmation can't be planned or run.
-        KeyboardInterrupt, Terminated: a signal came while it ran; it has come to its end.
+        ConfigError: the sweep was not found, or the confirmation cannot be planned or run.
+        KeyboardInterrupt, Terminated: a signal arrived; the confirmation was stopped first.
     """
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)
-    if run and not is_in_own_outputs(sweep):  # its jobs may name classes of somebody else
+    if run and not is_in_own_outputs(sweep):  # its jobs may name classes that this user did not choose
         raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
     comparisons = compare_sweep(sweep, results)
     planned = [_planned(sweep, c, results, request, where) for c in comparisons]
@@ -55,7 +54,7 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
 
 
 def confirm_search(planned: PlannedSearch, where: Sequence[str] = ()) -> int:
-    """Confirms the best of a search that has come to its end, where that was asked for; the exit status.
+    """Confirm the best configuration of an ended search, if requested. Return the exit status.
 
     Args:
         where: overrides that say where the search trained.
@@ -76,7 +75,7 @@ def _planned(
     request: ConfirmationRequest,
     where: Sequence[str],
 ) -> tuple[list[str], PlannedConfirmation | None]:
-    """Lines that say what it takes and what to type; no confirmation where this test has ended: its answer stands."""
+    """Return the lines to print and the planned confirmation; None if the same confirmation has already ended."""
     lines = []
     line = plan_confirmation(sweep, comparison, request)
     for done in confirmations(sweep, comparison.dataset):
@@ -110,6 +109,6 @@ def _planned(
 
 
 def _train(line: PlannedConfirmation) -> int:
-    """As if it had been typed; whoever stops this process stops that one with it."""
+    """Run the command in a child process, which receives this process's signals."""
     sys.stdout.flush()
     return run_child([sys.executable, "-P", "-m", "lenet_exp", "train", *line.arguments])
