@@ -1,1 +1,1 @@
-"""Makes jobs, opens their runs and trains them."""
+"""Runs: opening, training, resuming and reproducing them."""

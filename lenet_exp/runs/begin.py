@@ -1,4 +1,4 @@
-"""The record of a run that begins: all that is needed to rebuild what it will come to."""
+"""Creates the record of a new run, with all that is needed to reproduce it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from lenet_exp.training.execution import describe_execution
 
 
 def begin(job: Job, config: Config, data: TrainingData, device: torch.device, engine_why: str) -> Record:
-    """Args:
-    config: the job's, with the engine and the number of threads that were chosen.
-    engine_why: as of `describe_execution`.
+    """Return the record of a new run.
+
+    Args:
+        config: the job's configuration, with the chosen engine and number of threads.
+        engine_why: see `describe_execution`.
     """
     return Record(
         name=job.name,

@@ -1,4 +1,4 @@
-"""Two trainings of one configuration, held against each other: from which epoch on they differ, and in what."""
+"""Compares two trainings of one configuration: which epochs and values differ."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 
 @dataclass(frozen=True)
 class EpochDifference:
-    """An epoch that both have and in which they differ.
+    """An epoch that differs between two trainings.
 
     Attributes:
         figures: which of `FIGURES` differ.
-        weights: whether its weights do; None where one of the two does not say.
+        weights: whether its weights differ; None if one of the two lacks a digest.
     """
 
     epoch: int
@@ -27,12 +27,12 @@ class EpochDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is not the same, bit for bit; empty (false) where all is.
+    """The differences between two trainings, bit for bit; false if there are none.
 
     Attributes:
-        epochs: those that differ.
-        result: of what they came to, what differs, both values in words.
-        last: the last epoch that both have; 0 where the record has none.
+        epochs: the epochs that differ.
+        result: the parts of the result that differ, with both values as text.
+        last: the last epoch that both have; 0 if the record has none.
     """
 
     epochs: list[EpochDifference]
@@ -44,7 +44,7 @@ class Difference:
 
     @property
     def where(self) -> str:
-        """`from epoch 3 on`, `in epoch 3 alone`, or `in the result`."""
+        """The location: `from epoch 3 on`, `in epoch 3 alone`, or `in the result`."""
         if not self.epochs:
             return "in the result"
         numbers = [e.epoch for e in self.epochs]
@@ -55,16 +55,16 @@ class Difference:
 
     @property
     def of_figures_alone(self) -> bool:
-        """Whether the weights of each epoch that differs are known to be the same: then the figures were changed."""
+        """Whether all differing epochs are known to have the same weights, so that only the numbers were changed."""
         return bool(self.epochs) and all(e.weights is False for e in self.epochs)
 
 
 def differences(
     record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult]
 ) -> Difference:
-    """Holds a training that was repeated against the record and the epochs of the first one.
+    """Compare a repeated training with the record and the epochs of the first one.
 
-    A run that was pruned, killed or failed is compared over the epochs that it has.
+    A pruned, killed or failed run is compared over the epochs that it has.
     """
     pairs = list(zip(epochs, again_epochs, strict=False))
     found = [d for number, (was, now) in enumerate(pairs, 1) if (d := _of_epoch(number, was, now)) is not None]
@@ -79,7 +79,8 @@ def _of_epoch(number: int, was: EpochResult, now: EpochResult) -> EpochDifferenc
 
 
 def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> list[str]:
-    """Of what they came to; the best epoch of the repeated one is taken among those that the record has."""
+    """Return the differences between the results. The best epoch of the repeated run is chosen among the epochs of the
+    record."""
     best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch), default=None)
     pairs: dict[str, tuple[object, object]] = {"epochs": (record.epochs, len(epochs))}
     if best is not None:

@@ -1,4 +1,4 @@
-"""Repeats or checks the runs of a sweep side by side, in processes of this machine."""
+"""Reproduces or checks the runs of a sweep in parallel, in processes of this machine."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def reproduce_in_parallel(
     data_root: str | None,
     trust: str | None,
 ) -> None:
-    """Repeats the run of each job, with as many processes as there are cores for.
+    """Reproduce the run of each job, with as many processes as the cores allow.
 
     Args:
-        jobs: each with a run of its own.
-        hear: is told each answer as soon as it is there.
-        checking: trains nothing (`check`).
-        uri: of the MLflow store.
-        data_root, trust: as of `reproduce`.
+        jobs: one for each run.
+        hear: called with each result as soon as it is available.
+        checking: train nothing; see `check`.
+        uri: address of the MLflow store.
+        data_root, trust: see `reproduce`.
 
     Raises:
-        UserError: as of `reproduce`.
-        KeyboardInterrupt, Terminated: a signal asked for the end; each run resumes at the next start.
+        UserError: see `reproduce`.
+        KeyboardInterrupt, Terminated: a signal arrived; each run resumes at the next start.
     """
 
     def on_done(done: JobEnd) -> None:
         if isinstance(done.error, Exception):
             raise done.error
-        if done.error is None:  # else a signal ended it
+        if done.error is None:  # otherwise a signal ended it
             hear(by_number[done.job], not_comparable(done.lost) if done.lost is not None else done.value)
 
     by_number = {job.number: job for job in jobs}
@@ -69,6 +69,6 @@ def _threads(job: Job) -> int:
 
 
 def _answer(checking: bool, uri: str, data_root: str | None, trust: str | None, job: Job) -> ReproduceResult:
-    """Of one run; in a process of the pool."""
+    """Reproduce or check one run, in a process of the pool."""
     tried = check if checking else reproduce
     return tried(of_folder(job.folder, uri), data_root=data_root, trust=trust)

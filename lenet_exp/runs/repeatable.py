@@ -1,4 +1,4 @@
-"""A record made ready to be trained or judged again here, or why that can't be."""
+"""Prepares a recorded run to be trained or evaluated again, or explains why that is impossible."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from lenet_exp.training.engine import ASKED_FOR, choose_engine
 from lenet_exp.training.execution import choose_device, use_threads
 from lenet_exp.training.trained.trust import check_activation, check_optimizer, check_trust
 
-FOLDER = "reproduced"  # in the outputs folder
+FOLDER = "reproduced"  # subfolder of the outputs folder
 
 log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
 class RepeatableRun:
-    """What is needed to train a run again, or to judge its weights.
+    """Everything needed to train a run again, or to evaluate its weights.
 
     Attributes:
-        config: the record's, with the device, threads and engine that it tells of; it delivers and writes nothing.
-        job: in a place of its own.
-        excuse: why its bits may differ here without anybody's fault; empty where they have to be the same.
+        config: the record's configuration, with its device, threads and engine; it uploads and writes nothing.
+        job: a job with its own outputs folder.
+        excuse: why the weights may legitimately differ here; empty if they must be identical.
     """
 
     record: Record
@@ -49,14 +49,15 @@ class RepeatableRun:
 
 
 def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) -> RepeatableRun | ReproduceResult:
-    """What is needed, after what differs here was said in the log; or the answer where there is no need to train.
+    """Prepare a recorded run, and log how this machine differs. Return a `ReproduceResult` if training is unnecessary
+    or impossible.
 
     Args:
-        data_root: folder of the data sets; by default the record's, or, where that is not there, this machine's.
-        trust: a class, or a module with all in it, that a record from elsewhere may name.
+        data_root: folder of the datasets; by default the record's or, if that does not exist, this machine's.
+        trust: a class, or a module with all its classes, that a record from another outputs folder may name.
 
     Raises:
-        ConfigError: `trust` is no name.
+        ConfigError: `trust` is not a valid name.
     """
     check_trust(trust)
     record = recorded.record
@@ -100,11 +101,13 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
 def _as_executed(
     recorded: RecordedRun, record: Record, data_root: str | None, trust: str | None
 ) -> tuple[Config, torch.device]:
-    """Raises:
-    UserError: this machine or release lacks something, or the record names a class that nobody trusts.
+    """Return the configuration as it was executed, and the device.
+
+    Raises:
+        UserError: this machine or release lacks something, or the record names an untrusted class.
     """
     had, kept = record.execution, record.config
-    if not recorded.is_ours:  # somebody else's configuration may have named the classes, and the mirrors
+    if not recorded.is_ours:  # classes and mirrors may come from an untrusted configuration
         check_activation(recorded.name, kept.activation, trust)
         check_optimizer(recorded.name, kept.optimizer, trust)
         kept = replace(kept, dataset=replace(kept.dataset, mirrors=None))
@@ -128,7 +131,7 @@ def _as_executed(
 
 
 def _what_differs(record: Record, here: Record) -> str:
-    """Says in the log what is not as it was, and returns that part of it on which bits depend."""
+    """Log how this machine differs from the recorded one. Return the differences that can change the exact weights."""
     if record.source_digest and record.source_digest != here.source_digest:
         log.info("code: %s (now %s)", record.source_digest[:12], here.source_digest[:12])
     packages = {k: (v, here.versions[k]) for k, v in record.versions.items() if here.versions.get(k, v) != v}

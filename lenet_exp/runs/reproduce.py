@@ -1,4 +1,4 @@
-"""Trains a run again from its record, in a folder of its own, or judges its weights anew: is the record true?"""
+"""Reproduces a run from its record: trains it again in a separate folder, or evaluates its stored weights."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ log = logging.getLogger("lenet_exp")
 
 
 def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
-    """Trains a run again as it was executed and compares epoch by epoch. The run's own folder is only read.
+    """Train a run again as it was executed and compare it epoch by epoch. The run's own folder is only read.
 
-    The training is kept in `outputs/reproduced/<run>` while it is not whole, so that it goes on where it was stopped,
-    and afterwards where it differs. Of two that repeat the same run, the second waits.
+    The training is stored in `outputs/reproduced/<run>` until it is complete, so that it can be resumed; afterwards it
+    is kept only if it differs. If two processes reproduce the same run, the second waits.
 
     Args:
-        data_root, trust: as of `repeatable`.
+        data_root, trust: see `repeatable`.
 
     Raises:
-        ConfigError: `trust` is no name, or the outputs folder can't be written.
+        ConfigError: `trust` is not a valid name, or the outputs folder cannot be written.
         BaseException: whatever ended the training.
     """
     ready = repeatable(recorded, data_root, trust)
@@ -54,11 +54,10 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
 
 
 def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
-    """The same without training: digests of record, history and weights, and what the weights get right of the
-    validation images.
+    """Check a run without training: the digests of record, history and weights, and the weights' validation accuracy.
 
     Raises:
-        ConfigError: `trust` is no name.
+        ConfigError: `trust` is not a valid name.
     """
     ready = repeatable(recorded, data_root, trust)
     if isinstance(ready, ReproduceResult):
@@ -68,7 +67,7 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
         return not_comparable("its weights are not there; without check=true it is trained again")
     try:
         judged = recompute_accuracy(ready.config, weights, ready.data)
-    except Exception as e:  # weights of another network; an activation of one's own may raise anything
+    except Exception as e:  # for example, weights of another network; custom activations may raise anything
         return differs(f"its weights don't fit its configuration ({first_line(e)})")
     n, moved = len(ready.data.val_index), judged.moved_from(record)
     if moved == 0:
@@ -86,12 +85,12 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
 
 
 def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
-    """Trains the job; one that was stopped goes on, one that is whole is trained anew."""
+    """Train the job. An interrupted training is resumed; a complete one is repeated."""
     record, folder = ready.record, ready.job.folder
     ended = folder.record()
     whole = ended is not None and ended.outcome not in {Outcome.killed, Outcome.failed}
 
-    def enough(result: EpochResult) -> bool:  # a run that was pruned, killed or failed has no more
+    def enough(result: EpochResult) -> bool:  # pruned, killed or failed runs have no more epochs
         return not record.is_result and result.epoch >= record.epochs
 
     found = run(

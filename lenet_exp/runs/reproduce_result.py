@@ -1,4 +1,4 @@
-"""What came of repeating a run, in words: the verdict, and what shows it."""
+"""The result of reproducing a run: a status, a line that explains it, and details."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.runs.difference import Difference, differences
 from lenet_exp.training.epoch import EpochResult
 
-SHOWN = 8  # epochs beside each other
+SHOWN = 8  # the most epochs to list
 
 
 class ReproduceStatus(IntEnum):
-    """What came of it; the exit status."""
+    """The status of a reproduced run, which is also the exit status."""
 
     identical = 0
     differs = 1
@@ -24,7 +24,7 @@ class ReproduceStatus(IntEnum):
 
 @dataclass(frozen=True)
 class ReproduceResult:
-    """The verdict in one line, and lines that show it."""
+    """A status, the line that explains it, and lines with details."""
 
     verdict: ReproduceStatus
     line: str
@@ -32,21 +32,23 @@ class ReproduceResult:
 
 
 def differs(why: str, details: Sequence[str] = ()) -> ReproduceResult:
+    """Return a result that differs."""
     return ReproduceResult(ReproduceStatus.differs, f"differs: {why}", list(details))
 
 
 def not_comparable(why: str, details: Sequence[str] = ()) -> ReproduceResult:
+    """Return a result that is not comparable."""
     return ReproduceResult(ReproduceStatus.not_comparable, f"not comparable: {why}", list(details))
 
 
 def compare_trainings(
     record: Record, epochs: Sequence[EpochResult], again: Record, again_epochs: Sequence[EpochResult], excuse: str
 ) -> ReproduceResult:
-    """The answer of a training that was repeated.
+    """Compare a repeated training with the recorded one.
 
     Args:
-        record, epochs: what is kept of the first one; without epochs, its result alone is compared.
-        excuse: why the bits may differ without anybody's fault; empty where they have to be the same.
+        record, epochs: the first training; without epochs, only the results are compared.
+        excuse: why the weights may legitimately differ; empty if they must be identical.
     """
     found = differences(record, epochs, again, again_epochs)
     if not found:
@@ -69,7 +71,7 @@ def _same(record: Record, epochs: int) -> str:
 
 
 def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: Difference) -> list[str]:
-    """The validation accuracies of the epochs that differ, beside each other."""
+    """Return lines with both validation accuracies of each epoch that differs."""
     lines = []
     for e in found.epochs[:SHOWN]:
         before, after = was[e.epoch - 1].val_accuracy, now[e.epoch - 1].val_accuracy

@@ -1,4 +1,4 @@
-"""What a record says, held against what lies beside it and against its own weights; nothing is trained."""
+"""Checks a record against its history and weights, without training."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from lenet_exp.training.lenet5 import rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
 CLASSES = 10  # outputs of the network
-CLOSE = 1e-4  # of the largest logit: classes that close may change places where a CPU rounds in another way
+CLOSE = 1e-4  # fraction of the largest logit; classes closer than that may swap if a CPU rounds differently
 
 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
-    """What in a record does not go with its epochs or its weights, so that one of them was changed; else empty."""
+    """Return what in a record contradicts its epochs or weights, so that one of them was changed; empty if nothing
+    does."""
     best, digest, matrix = record.best_epoch, record.weights_digest, record.confusion_matrix
     if digest is not None and recorded.weights is not None:
         found = weights_digest(recorded.weights)
@@ -48,11 +49,12 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
 
 @dataclass(frozen=True)
 class RecomputedAccuracy:
-    """What weights get right of the validation images, computed anew.
+    """The validation accuracy of weights, computed again.
 
     Attributes:
+        accuracy: a fraction.
         matrix: the confusion matrix.
-        close: images whose first two classes are so close that another CPU may tell them otherwise.
+        close: number of images whose two top classes are so close that another CPU may rank them differently.
     """
 
     accuracy: float
@@ -60,7 +62,8 @@ class RecomputedAccuracy:
     close: int
 
     def moved_from(self, record: Record) -> int:
-        """How many images at least are told otherwise than a record says: by its confusion matrix, if it has one."""
+        """Return the minimum number of images classified differently from the record, by its confusion matrix if it has
+        one."""
         if record.confusion_matrix is not None:
             pairs = zip(record.confusion_matrix, self.matrix, strict=True)
             moved = sum(abs(a - b) for was, now in pairs for a, b in zip(was, now, strict=True))
@@ -70,7 +73,7 @@ class RecomputedAccuracy:
 
 
 def recompute_accuracy(config: Config, weights: dict[str, Tensor], data: TrainingData) -> RecomputedAccuracy:
-    """Validates weights as training does, in a network of the configuration."""
+    """Evaluate weights on the validation images as training does, in a network of the configuration."""
     network = rebuild(config, weights).to(data.images.device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
     truth, predictions, close = data.labels[data.val_index].cpu(), [], 0

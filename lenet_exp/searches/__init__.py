@@ -1,1 +1,1 @@
-"""A search, whole: its space, plan, trials, samplers, pruners, study and seed race."""
+"""Searches: space, trials, samplers and pruners, study database, and the race over seeds."""

@@ -1,4 +1,4 @@
-"""The epochs that a search has trained: what was there before costs it nothing, and nothing is counted twice."""
+"""Counts the epochs that a search has trained. Epochs that existed before cost nothing, and none counts twice."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"  # attributes of a trial: it
 
 
 class EpochCounts:
-    """Of first seeds by the study's trials, which outlast the jobs' file; of later ones by their jobs."""
+    """The epochs of a search.
+
+    Those of first seeds are stored in the study's trials, which survive the loss of jobs.json; those of later seeds are
+    derived from their jobs.
+    """
 
     def __init__(self) -> None:
-        self._told: dict[int, int] = {}  # of jobs in training: the epochs that their runs have
-        self._later: dict[int, int] = {}  # of jobs of later seeds that have ended: epochs that were trained for them
+        self._told: dict[int, int] = {}  # epochs of the runs of running jobs
+        self._later: dict[int, int] = {}  # epochs trained for ended jobs of later seeds
 
     def resumed(self, job: Job) -> None:
-        """A job whose run an earlier start began."""
+        """Record a job whose run an earlier start began."""
         self._told[job.number] = len(job.folder.history().epochs)
 
     def epoch(self, number: int, epoch: int) -> None:
-        """Job `number` has trained so far."""
+        """Record that job `number` has trained so many epochs."""
         self._told[number] = max(self._told.get(number, 0), epoch)
 
     def ended(self, job: Job) -> None:
-        """A job of a later seed."""
+        """Record the end of a later seed's job."""
         self._told.pop(job.number, None)
         self._later[job.number] = max(0, len(job.folder.history().epochs) - job.epochs_before)
 
     def of_trial(self, number: int, epochs: int, trials: Sequence[FrozenTrial]) -> int:
-        """Of the epochs that a trial's run has at its end, those that were trained for it: not there before any trial
-        asked for it, and not told of another one."""
+        """Return how many of a run's epochs were trained for a trial: those that did not exist before, nor count for
+        another trial."""
         run = trials[number].user_attrs.get(RUN)
         same = [t for t in trials if t.number == number or t.user_attrs.get(RUN) == run]
         told = sum(int(t.user_attrs.get(EPOCHS, 0)) for t in same if t.number != number)
@@ -42,11 +46,11 @@ class EpochCounts:
     def spent(
         self, trials: Sequence[FrozenTrial], jobs: Sequence[Job], firsts: Sequence[int], *, committed: bool = False
     ) -> int:
-        """All; those in training as far as they are told.
+        """Return the number of epochs trained for the search, including those of running jobs.
 
         Args:
-            firsts: the job of each trial's first seed.
-            committed: of those in training only what no kill can take back.
+            firsts: number of each trial's first job.
+            committed: for running jobs, count only epochs with a checkpoint, which no kill can undo.
         """
 
         def told_of(number: int) -> int:

@@ -1,4 +1,4 @@
-"""The jobs that a search has from its earlier starts, and which trial and seed each of them is of."""
+"""Finds the jobs of a search's earlier starts, and the trial and seed of each."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from lenet_exp.searches.plan import PlannedSearch
 
 
 def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:
-    """Those of the trials that the study has. A trial whose job was lost has it made again; later seeds whose jobs were
-    lost are asked for again."""
+    """Return the jobs of the trials in the study.
+
+    Lost jobs of first seeds are created again. Lost jobs of later seeds are simply requested again later.
+    """
     try:
         kept = planned.sweep.jobs() if planned.sweep.kept_plan() is not None else []
     except DamagedError as e:
@@ -43,7 +45,7 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
 
 
 def first_jobs(jobs: Sequence[Job]) -> list[int]:
-    """The number of the first seed's job of each trial, in the trials' order."""
+    """Return the job number of each trial's first seed, in the order of the trials."""
     found: dict[int, int] = {}
     for job in jobs:
         found.setdefault(job.number if job.trial is None else job.trial, job.number)
@@ -51,5 +53,5 @@ def first_jobs(jobs: Sequence[Job]) -> list[int]:
 
 
 def seed_number(planned: PlannedSearch, job: Job) -> int:
-    """Which of its configuration's seeds a job has; 0: the first."""
+    """Return the index of a job's seed within its configuration; 0 is the first."""
     return job.config.seed - planned.config.seed

@@ -1,4 +1,4 @@
-"""What a search was asked for, checked before anything is trained; its identity, and so its folder."""
+"""Plans a search: checks its flags before anything is trained, and derives its folder."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class PlannedSearch:
     """A search that can be started.
 
     Attributes:
-        sweep: its folder: experiment, space, what is fixed, sampler and pruner name it; its budgets do not.
-        search: how it is searched.
-        asked: that and its budgets, as the folder keeps them.
-        corners: configurations that were checked.
-        config: of the first of them; its `sweep.*` and `tracking.*` are the search's.
-        overrides: of the search, without passwords.
-        confirm: the difference, in percentage points, that its best is tested for at its end; None: none.
+        sweep: its folder. The experiment, space, fixed flags, sampler and pruner determine its name; budgets do not.
+        search: its sampler, pruner and objective.
+        asked: the same with its budgets, as stored in the folder.
+        corners: the configurations that were checked.
+        config: configuration of the first corner; its `sweep.*` and `tracking.*` apply to the search.
+        overrides: overrides of the search, without passwords.
+        confirm: the difference, in percentage points, for which to confirm its best at the end; None: no confirmation.
     """
 
     sweep: SweepFolder
@@ -55,20 +55,21 @@ class PlannedSearch:
 
     @property
     def flags(self) -> list[Flag]:
+        """The searched flags."""
         return self.maker.flags
 
     @property
     def num_epoch(self) -> int:
-        """The most that a trial may train."""
+        """The most epochs that a trial may train."""
         return max(job.config.num_epoch for job in self.corners)
 
     @property
     def first_pruned(self) -> int:
-        """The first epoch after which a trial may be pruned: once the shortest warm-up is over."""
+        """The first epoch after which a trial may be pruned: the end of the shortest warm-up."""
         return min(_first_pruned(self.search, job.config) for job in self.corners)
 
     def is_spared(self, job: Job, epoch: int) -> bool:
-        """Whether a job's run is in its own warm-up, and so may not be pruned after this epoch."""
+        """Return whether a job's run must not be pruned after this epoch because it is still in its warm-up."""
         return epoch < _first_pruned(self.search, job.config)
 
 
@@ -77,14 +78,14 @@ def _first_pruned(search: Search, config: Config) -> int:
 
 
 def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearch:
-    """Composes and checks the corners of the space and a sample of it.
+    """Compose and check the corners of the space and a sample of it.
 
     Args:
-        overrides: all that were given.
+        overrides: all overrides of the command.
 
     Raises:
-        ConfigError, DataError: something of it is wrong.
-        HydraException: a configuration can't be composed.
+        ConfigError, DataError: part of it is invalid.
+        HydraException: a configuration cannot be composed.
     """
     check_installed()
     lines = [str(o.input_line) for o in overrides]
@@ -160,16 +161,16 @@ def _check_objective(asked: Config) -> None:
 
 
 def _with_pruner(search: Search) -> Search:
-    """As it is searched: Optuna's pruners know of one objective."""
+    """Disable the default pruner for two objectives, which Optuna's pruners do not support."""
     if search.objective is not Objective.front or search.pruner is PrunerName.none:
         return search
-    if search.pruner is not PrunerName.asha:  # which nobody asked for
+    if search.pruner is not PrunerName.asha:  # asha is the default
         raise ConfigError(f"search.pruner={search.pruner}: allowed with search.objective=front is none")
     return replace(search, pruner=PrunerName.none)
 
 
 def _check_sweep(asked: Config) -> None:
-    """Of the flags `sweep.*`, those that are of grids."""
+    """Check that no `sweep.*` flag is set that applies only to grids."""
     sweep = asked.sweep
     unheard = {
         "zip": (sweep.zip, not sweep.zip, "a search has no flags that go together"),
@@ -186,7 +187,8 @@ def _check_sweep(asked: Config) -> None:
 
 
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
-    """Its name is 16 hex digits of what is searched, how, and what each corner would train."""
+    """Return the sweep folder, named by 16 hex digits of a hash of the space, the method, and what each corner would
+    train."""
     how = {key: value for key, value in asdict(search).items() if key != "storage" and (key, value) != ("target", None)}
     space = [[flag.name, type(flag.values).__name__, asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
@@ -195,7 +197,7 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
 
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
-    """What the search would do; nothing is trained and nothing written."""
+    """Return lines that describe the search, for a dry run."""
     kept = planned.sweep.kept_plan()
     done = kept.search if kept is not None else None
     so_far = ""
@@ -216,7 +218,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 
 
 def _left(planned: PlannedSearch, done: SearchPlan | None) -> SearchPlan:
-    """What is left of the budgets; of a grid that has none, its configurations."""
+    """Return the remaining budgets; for a grid without a budget, its remaining configurations."""
     asked = planned.asked
     trials, epochs, seconds = (done.trials, done.epochs, done.seconds) if done is not None else (0, 0, 0.0)
     n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None

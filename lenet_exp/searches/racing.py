@@ -1,12 +1,11 @@
-"""Which configurations of a search are still worth another seed: a race (Maron and Moore 1993) on paired seeds.
+"""Decides which configurations of a search deserve another seed: a race (Maron and Moore 1993) on paired seeds.
 
-A configuration is dropped when another one is ahead of it, by a one-sided t test of their mean difference over the
-seeds that both have. Of few seeds a spread is hardly known, so each configuration's is moderated by those of all
-(Smyth 2004, Linear models and empirical Bayes methods, section 4). The level is shared by all tests that there can be
-(`configurations` - 1 others, `seeds` - 1 looks), so that the best configuration is dropped, by whichever other one and
-at whichever look, in at most `LEVEL` of searches whose configurations have much the same spread. One with a single
-seed is taken to spread twice as much as the others, since it may; one that spreads more is dropped more often:
-`python -m benchmarks.racing` simulates both.
+A configuration is dropped if another one is ahead of it, by a one-sided t test of their mean difference over the seeds
+that both have. Few seeds hardly determine a spread, so each configuration's variance is moderated by those of all
+(Smyth 2004, Linear models and empirical Bayes methods, section 4). All possible tests share the level (`configurations`
+- 1 others, `seeds` - 1 looks). So the best configuration is dropped, by any other and at any look, in at most `LEVEL`
+of searches whose configurations have similar spreads. A configuration with a single seed is assumed to have twice the
+spread of the others. One with a larger spread is dropped more often: `python -m benchmarks.racing` simulates both.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.05
-ALONE = 4.0  # times the variance of the others, for one with a single seed
-MOST = 50  # that others are held against: the best by their means
-FEW = 3  # configurations with two seeds: before, nothing is known of the spread, and nobody is dropped
-LEAST = 10  # before, all are taken to spread as much as the one that spreads most
+ALONE = 4.0  # factor on the variance of a configuration with a single seed
+MOST = 50  # compare others with this many of the best means
+FEW = 3  # configurations with two seeds that are needed to estimate the spread and drop any
+LEAST = 10  # below this number, all are assumed to have the largest spread
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SeedVariances:
-    """What is known of the configurations' variances over seeds.
+    """Estimated variances of the configurations over seeds.
 
     Attributes:
         variance: (configurations,): moderated.
@@ -41,13 +40,13 @@ class SeedVariances:
 
 
 def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurations: int) -> set[int]:
-    """Those that another one is ahead of.
+    """Return the configurations that another one is ahead of.
 
     Args:
-        accuracies: of each configuration those of its first seeds, in the order of the seeds, which is the same for
-            all. A run that diverged counts with what it came to.
-        seeds: that a configuration gets at most.
-        configurations: how many the search has at most.
+        accuracies: accuracies of each configuration's first seeds. All use the same seeds in the same order. A diverged
+            run counts with the value it reached.
+        seeds: the most seeds that a configuration gets.
+        configurations: the most configurations that the search has.
     """
     numbers = [n for n, values in accuracies.items() if values]
     table = np.full((len(numbers), seeds), np.nan)
@@ -62,13 +61,13 @@ def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurat
 
 
 def moderated(table: Floats) -> SeedVariances | None:
-    """The variance of each configuration over seeds, what all share of a seed taken out.
+    """Return each configuration's variance over seeds, after removing the effect that a seed has on all of them.
 
     Args:
-        table: (configurations, seeds); NaN from the first seed on that a configuration has not had.
+        table: (configurations, seeds); NaN from the first seed that a configuration lacks.
 
     Returns:
-        None where fewer than `FEW` have two seeds.
+        None if fewer than `FEW` configurations have two seeds.
     """
     there = ~np.isnan(table)
     n = there.sum(1)
@@ -76,7 +75,7 @@ def moderated(table: Floats) -> SeedVariances | None:
     if several.sum() < FEW:
         return None
     rest = _residuals(np.where(there, table, 0.0), there & several[:, None])
-    # The seeds' effects were estimated from the same numbers: each configuration pays its share of their freedom.
+    # The same numbers estimate the seeds' effects, so each configuration loses its share of degrees of freedom.
     used = (there & several[:, None]).any(0).sum() - 1
     df = (n - 1.0) * several
     df *= max(df.sum() - used, 1.0) / df.sum()
@@ -85,13 +84,14 @@ def moderated(table: Floats) -> SeedVariances | None:
         most = np.where(several, 1.0, ALONE) * own.max()
         return SeedVariances(most, np.full(len(n), df.sum()))
     prior, prior_df = _prior(own[several], df[several])
-    prior_df = min(prior_df, float(df.sum()))  # it is known no better than from all of them together
+    prior_df = min(prior_df, float(df.sum()))  # at most what all of them provide together
     variance = (prior_df * prior + df * own) / (prior_df + df)
     return SeedVariances(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
 
 
 def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
-    """Of the additive model of configuration and seed, by alternating means; 0 where there is nothing."""
+    """Return the residuals of the additive model of configuration and seed, by alternating means; 0 for missing
+    values."""
     rest = np.where(there, values, 0.0)
     counts = [np.maximum(there.sum(axis, keepdims=True), 1) for axis in (0, 1)]
     for _ in range(50):
@@ -104,10 +104,10 @@ def _residuals(values: Floats, there: NDArray[np.bool_]) -> Floats:
 
 
 def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
-    """Smyth's moments of log variances: what they vary around, and how many degrees of freedom that is worth.
+    """Return Smyth's moments of log variances: the value they vary around, and its degrees of freedom.
 
-    What they vary beyond the luck of few seeds is taken a standard error larger than it seems: too little would drop
-    configurations whose spread is larger than that of most.
+    Their variation beyond chance is overestimated by one standard error, since an underestimate would drop
+    configurations with a larger spread than most.
     """
     from scipy.special import digamma, polygamma
 
@@ -126,7 +126,8 @@ def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
 
 
 def _inverse_trigamma(value: float) -> float:
-    """By Newton's method on 1 / trigamma, which is nearly a line (Smyth 2004, appendix)."""
+    """Return the inverse of the trigamma function, by Newton's method on 1 / trigamma, which is nearly linear (Smyth
+    2004, appendix)."""
     from scipy.special import polygamma
 
     x = 0.5 + 1 / value
@@ -140,20 +141,21 @@ def _inverse_trigamma(value: float) -> float:
 
 
 def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.bool_]:
-    """(configurations,): whether any of the best ones is ahead, over the seeds that both have."""
+    """Return, for each configuration, whether any of the best is ahead of it, over the seeds that both have. Shape
+    (configurations,)."""
     from scipy.special import stdtr
 
     n = (~np.isnan(table)).sum(1)
     sums = np.cumsum(np.where(np.isnan(table), 0.0, table), 1)
     best = np.argsort(-np.nanmean(table, 1), kind="stable")[:MOST]
-    common = np.minimum(n[:, None], n[best])  # of i and each of the best, j
+    common = np.minimum(n[:, None], n[best])  # number of common seeds of i and each of the best, j
     ahead = (np.take_along_axis(sums[best], common.T - 1, 1).T - np.take_along_axis(sums, common - 1, 1)) / common
     one, other = spreads.variance[:, None], spreads.variance[best]
     error = np.sqrt((one + other) / common)
     t = np.divide(ahead, error, out=np.where(ahead > 0, np.inf, 0.0), where=error > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         df = (one + other) ** 2 / (one**2 / spreads.df[:, None] + other**2 / spreads.df[best])
-    far = t > 1.6  # none below that is told apart at 5 %
+    far = t > 1.6  # smaller values are never significant at 5 %
     behind = np.zeros(t.shape, dtype=bool)
     behind[far] = stdtr(np.nan_to_num(df[far], nan=1e9), -t[far]) < level
     return np.asarray(behind.any(axis=1))

@@ -1,6 +1,6 @@
-"""Optuna's samplers and pruners as a search asks for them; the sampler of each trial has a seed of its own.
+"""Creates Optuna's samplers and pruners for a search. The sampler of each trial has its own seed.
 
-Left out is CMA-ES: Optuna's keeps its state as a pickle in the study.
+CMA-ES is not supported, because Optuna's implementation stores its state as a pickle in the study.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag, IntegerRange
 from lenet_exp.errors import ConfigError, first_line, nearest
 
-OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}  # set here, or no values
+OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}  # set here, or not plain
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
-OLDEST = 5  # of Optuna
-RULES = 2  # the defaults of a new study; those of an older one, which keeps them, are 1
-REDUCTION_FACTOR = 2  # of asha; this and the next one were chosen by benchmarks/search_small.py
-FIRST_SHARE = 1 / 2  # of the epochs, after which asha compares
-BEGINS = {  # the option that says after which epoch a pruner begins
+OLDEST = 5  # oldest supported major version of Optuna
+RULES = 2  # version of the defaults of a new study; older ones keep 1
+REDUCTION_FACTOR = 2  # of asha; chosen, like the next one, by benchmarks/search_small.py
+FIRST_SHARE = 1 / 2  # share of the epochs after which asha first compares
+BEGINS = {  # the option that sets the epoch at which a pruner starts
     PrunerName.asha: "min_resource",
     PrunerName.hyperband: "min_resource",
     PrunerName.median: "n_warmup_steps",
@@ -30,8 +30,10 @@ BEGINS = {  # the option that says after which epoch a pruner begins
 
 
 def check_installed() -> None:
-    """Raises:
-    ConfigError: Optuna is not there, or too old.
+    """Check that Optuna is installed.
+
+    Raises:
+        ConfigError: Optuna is missing or too old.
     """
     try:
         import optuna
@@ -46,23 +48,23 @@ def check_installed() -> None:
 
 
 def seed_of(search: Search, trial: int, attempt: int) -> int:
-    """The seed of one trial's sampler: nothing of it depends on what a process drew before."""
+    """Return the seed of one trial's sampler. It does not depend on earlier draws."""
     text = f"{search.seed}/{trial}/{attempt}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4])
 
 
 def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
-    """The sampler for one trial.
+    """Return the sampler for one trial.
 
     Raises:
-        ConfigError: an option is none, or the grid sampler has no values to go through.
+        ConfigError: an option is invalid, or a flag has no list of values for the grid sampler.
     """
     from optuna import samplers
 
-    if search.sampler is SamplerName.grid:  # it numbers its points in an order of the seed's
+    if search.sampler is SamplerName.grid:  # the seed determines the order of its points
         made: Callable[..., Any] = samplers.GridSampler
         own: dict[str, Any] = {"search_space": _grid(flags), "seed": search.seed % 2**32}
-    elif search.sampler is SamplerName.qmc:  # one sequence for all trials
+    elif search.sampler is SamplerName.qmc:  # one sequence for all trials of the search
         made, own = samplers.QMCSampler, {"seed": search.seed % 2**32}
         own["independent_sampler"] = samplers.RandomSampler(seed)
         own |= {"warn_independent_sampling": False, "warn_asynchronous_seeding": False}
@@ -77,19 +79,21 @@ def new_sampler(search: Search, flags: Sequence[Flag], seed: int) -> Any:
 
 
 def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULES) -> Any:
-    """Args:
-    num_epoch: the most that a trial may train.
-    first: the epoch before which it prunes nothing, unless an option says when it begins.
-    rules: the defaults of the study: 1 for those of Optuna.
+    """Return the pruner of a search.
+
+    Args:
+        num_epoch: the most epochs that a trial may train.
+        first: the epoch before which nothing is pruned, unless an option sets the start.
+        rules: version of the study's defaults; 1 for those of Optuna.
 
     Raises:
-        ConfigError: an option is none.
+        ConfigError: an option is invalid.
     """
     from optuna import pruners
 
     own: dict[str, Any] = {}
     made: Callable[..., Any] = pruners.NopPruner
-    if search.pruner is PrunerName.asha:  # Optuna's own would wait for a first trial that is not pruned
+    if search.pruner is PrunerName.asha:  # Optuna's default would wait for the first finished trial
         made, own = pruners.SuccessiveHalvingPruner, {"min_resource": first}
         if rules > 1:
             own["min_resource"] = max(first, math.ceil(FIRST_SHARE * num_epoch))
@@ -103,12 +107,12 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
 
 
 def has_start_option(search: Search) -> bool:
-    """Whether a person said after which epoch the pruner begins; otherwise it spares what is in its warm-up."""
+    """Return whether the user set the epoch at which the pruner starts; otherwise it spares trials in their warm-up."""
     return BEGINS.get(search.pruner) in search.pruner_options
 
 
 def suggest(trial: Any, flag: Flag) -> object:
-    """A value of a flag for an Optuna trial."""
+    """Return a value of a flag for an Optuna trial."""
     values = flag.values
     if isinstance(values, Choice):
         return trial.suggest_categorical(flag.name, values.options)
@@ -130,7 +134,7 @@ def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
 
 
 def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str, Any], where: str) -> Any:
-    """Made with a person's options, each of which is a number, true, false or a word."""
+    """Create a sampler or pruner with the user's options, each of which must be a number, true, false or a word."""
     known = [name for name in inspect.signature(cls).parameters if name not in OURS | OURS_TOO]
     for name, value in options.items():
         if name not in known:

@@ -1,9 +1,9 @@
-"""Which configuration of a search gets its next seed: those that may still be the best.
+"""Decides which configuration of a search gets its next seed: one that may still be the best.
 
-A function of what has ended. While new trials are asked for, a configuration goes on to another seed when it is in the
-better half of those that have had as many (successive halving over seeds, asynchronous as in Li et al. 2020, A system
-for massively parallel hyperparameter tuning, algorithm 2); after that all go on that nothing is ahead of
-(`searches.racing`), those with the fewest seeds first.
+The decision depends only on ended runs. While new trials are created, a configuration gets another seed if it is in the
+better half of those with as many seeds (asynchronous successive halving over seeds: Li et al. 2020, A system for
+massively parallel hyperparameter tuning, algorithm 2). After that, every configuration that no other is ahead of gets
+further seeds (`searches.racing`), those with the fewest seeds first.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from lenet_exp.searches.racing import dropped
 
 
 class SeedRace:
-    """Args:
-    most: seeds of a configuration.
-    sign: 1 where a larger value is better, else -1.
+    """Assigns further seeds to the configurations of a search.
+
+    Args:
+        most: the most seeds of a configuration.
+        sign: 1 if a larger value is better, otherwise -1.
     """
 
     def __init__(self, most: int, sign: int) -> None:
         self.most = most
         self._sign = sign
-        self._values: dict[int, dict[int, float]] = {}  # by trial and number of the seed, larger is better
+        self._values: dict[int, dict[int, float]] = {}  # by trial and seed number; larger is better
         self._asked: dict[int, int] = {}
         self._out: set[int] = set()
-        self._dropped: set[int] | None = set()  # None: not known since the last end
+        self._dropped: set[int] | None = set()  # None: not computed since the last end of a run
 
     def asked(self, trial: int, seed: int) -> None:
-        """A configuration is on its way with its seed number `seed` (0: its first)."""
+        """Record that a configuration trains its seed number `seed` (0 is the first)."""
         self._asked[trial] = max(self._asked.get(trial, 0), seed + 1)
 
     def ended(self, trial: int, seed: int, value: float | None) -> None:
-        """How that came out; None: it diverged or failed, and the configuration is out."""
+        """Record a seed's value. None: it diverged or failed, and the configuration is out."""
         self.asked(trial, seed)
         if value is None:
             self._out.add(trial)
@@ -42,10 +44,10 @@ class SeedRace:
         self._dropped = None
 
     def next(self, asking: bool) -> tuple[int, int] | None:
-        """The trial that gets another seed now, and its number; None where none does.
+        """Return the trial that gets another seed now, and the seed's number; None if there is none.
 
         Args:
-            asking: new trials may be asked for instead.
+            asking: new trials may be created instead.
         """
         if asking:
             return self._promoted()
@@ -57,27 +59,27 @@ class SeedRace:
         return trial, self._asked[trial]
 
     def left(self) -> list[int]:
-        """The trials that can't be excluded as the best; those with the most seeds first, and of these the best."""
+        """Return the trials that cannot be excluded as best; those with the most seeds first, then the best."""
         return sorted(self._in(), key=lambda t: (-len(self._whole(t)), -self.mean(t), t))
 
     def trials(self) -> list[int]:
-        """Those whose first seed has ended well."""
+        """Return the trials with a finished seed."""
         return list(self._values)
 
     def is_raced(self) -> bool:
-        """Whether any has had a second seed."""
+        """Return whether any trial has a second seed."""
         return any(len(values) > 1 for values in self._values.values())
 
     def mean(self, trial: int) -> float:
-        """Over the seeds that it has had; larger is better."""
+        """Return the mean over a trial's finished seeds; larger is better."""
         return statistics.fmean(self._values[trial].values())
 
     def values(self, trial: int) -> Mapping[int, float]:
-        """By the number of the seed, as they were told."""
+        """Return the objective by the number of the seed."""
         return {seed: self._sign * value for seed, value in self._values[trial].items()}
 
     def _promoted(self) -> tuple[int, int] | None:
-        """From the highest number of seeds that any has, as there."""
+        """Return the next promotion, starting at the highest number of seeds, as in Li et al."""
         found = {t: self._whole(t) for t in self._values if t not in self._out}
         for had in range(self.most - 1, 0, -1):
             rung = {t: statistics.fmean(v[:had]) for t, v in found.items() if len(v) >= had}
@@ -101,7 +103,7 @@ class SeedRace:
         return self._dropped
 
     def _whole(self, trial: int) -> list[float]:
-        """The values of its first seeds, up to one that is not there yet."""
+        """Return the values of a trial's first seeds, up to the first missing one."""
         values = self._values[trial]
         found: list[float] = []
         while len(found) in values:

@@ -1,12 +1,11 @@
-"""The study of a search on disk: Optuna's own database, for `optuna-dashboard` and `optuna.load_study`.
+"""The study of a search on disk: Optuna's database, for `optuna-dashboard` and `optuna.load_study`.
 
-A trial appears whole, with all its values, before its job does. Its epochs and its end are written behind, by a thread,
-since a commit may take longer than an epoch; what a kill loses of them is told again, by the run's folder. The state
-of a trial is written last. Nothing in it is a pickle.
+A trial is stored completely, with all its values, before its job. A thread writes its epochs and its end, because a
+database commit may take longer than an epoch. If a kill loses some of them, they are restored from the run folder. A
+trial's state is written last. Nothing in the database is a pickle.
 
-Where it can't be written in mid-search (a full disk, a server that is away), no run waits for it: it is tried again
-until the search ends, in the same order. What is not written even then is asked for again by the next start, and what
-has been trained is not trained again.
+If the database becomes unavailable during a search (disk full, server unreachable), no run waits for it. Writes are
+retried in order until the search ends. The next start adds what is still missing, without training anything again.
 """
 
 from __future__ import annotations
@@ -35,24 +34,26 @@ from lenet_exp.folders.damage import damage_error, warn_once
 from lenet_exp.searches.sampling import RULES
 
 FILE = "study.db"
-OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"  # attributes of the study: whose it is, seconds searched, `RULES`
+OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"  # attributes of the study
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
-SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")  # errors of a file that is
-WAIT_SECONDS = 10.0  # for a trial to be written, before its job is started all the same
+SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")  # file is intact
+WAIT_SECONDS = 10.0  # wait so long for a trial to be written, then start its job anyway
 RETRY_SECONDS = 5.0
 
 log = logging.getLogger("lenet_exp")
 
 
 class StudyDatabase:
-    """Args:
-    storage, study: Optuna's, and its number there.
-    where: it is, for lines about it.
+    """The study database of a search.
+
+    Args:
+        storage, study: Optuna's storage, and the study's number in it.
+        where: name of the database for messages.
 
     Attributes:
-        trials: those that were there, in order.
-        seconds: that had been searched.
-        rules: the defaults that it was begun with.
+        trials: the trials at the start, in order.
+        seconds: seconds searched by earlier starts.
+        rules: version of the defaults that the study began with.
     """
 
     def __init__(self, storage: optuna.storages.RDBStorage, study: int, where: str) -> None:
@@ -71,13 +72,13 @@ class StudyDatabase:
             raise ValueError("its trials are not numbered one by one")
         self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._wrong = ""  # why it can't be written at the moment
+        self._wrong = ""  # why it cannot be written now
         self._lost = 0
         self._writer = threading.Thread(target=self._write_all, name="study", daemon=True)
         self._writer.start()
 
     def add(self, trial: FrozenTrial) -> None:
-        """The next trial; it is written when this returns, unless the database is away."""
+        """Store a new trial. It is written when this returns, unless the database is unavailable."""
         written = threading.Event()
         self._later(self._add, trial, written)
         deadline = time.monotonic() + WAIT_SECONDS
@@ -85,19 +86,21 @@ class StudyDatabase:
             pass
 
     def report(self, number: int, epoch: int, value: float) -> None:
+        """Store the value of a trial after an epoch."""
         if (number, epoch) not in self._reported:
             self._reported.add((number, epoch))
             self._later(self._report, number, epoch, value)
 
     def end(self, trial: FrozenTrial) -> None:
-        """A trial that has ended; again, it changes nothing."""
+        """Store the end of a trial. Repeated calls change nothing."""
         self._later(self._end, copy.deepcopy(trial))
 
     def keep_seconds(self, seconds: float) -> None:
+        """Store the number of seconds searched."""
         self._later(self._storage.set_study_user_attr, self._study, SECONDS, round(seconds, 1))
 
     def close(self) -> None:
-        """Writes what is left, as far as that can be; says what can't."""
+        """Write what remains, and warn if part of it cannot be written."""
         self._closing.set()
         self._todo.put(None)
         self._writer.join()
@@ -107,7 +110,7 @@ class StudyDatabase:
             log.warning("%s lacks the end of this search; the same line makes it whole", self._where)
 
     def _add(self, trial: FrozenTrial, written: threading.Event) -> None:
-        if self._wrong:  # the attempt before may have written it, and lost the answer
+        if self._wrong:  # the failed attempt may have written it
             self._written |= {t.number for t in self._storage.get_all_trials(self._study, deepcopy=False)}
         if trial.number not in self._written:
             self._storage.create_new_trial(self._study, template_trial=trial)
@@ -164,16 +167,16 @@ class StudyDatabase:
 
 
 def _cause(error: Exception) -> Exception:
-    """What a database said, which Optuna's own words hide."""
+    """Return the database's own error, which Optuna's message hides."""
     cause = error.__cause__
     return cause if isinstance(cause, SQLAlchemyError) else error
 
 
 def check_storage(url: str) -> None:
-    """Connects to a database of the user's own; makes nothing in it.
+    """Connect to the user's own database without creating anything in it.
 
     Raises:
-        ConfigError: it can't be used.
+        ConfigError: it cannot be used.
     """
     try:
         database = make_url(url)
@@ -193,18 +196,17 @@ def _unusable(url: str, error: Exception) -> ConfigError:
 
 
 def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> StudyDatabase:
-    """The study of a search, made where there is none.
+    """Open the study of a search; create it if it does not exist.
 
-    A file of ours that is damaged is set aside, and named: each trial is asked for again, and what has been trained is
-    not trained again.
+    A corrupt study.db is renamed with a warning: each trial is created again, without training again.
 
     Args:
-        folder: the sweep's.
-        url: of a database of the user's own.
+        folder: the sweep folder.
+        url: address of the user's own database.
 
     Raises:
-        ConfigError: that database can't be used, or the study in it is of another outputs folder; or the file of ours
-            is sound, and can't be used now or by this release of Optuna.
+        ConfigError: the user's database cannot be used, or its study belongs to another outputs folder; or study.db is
+            intact but cannot be used now or by this release of Optuna.
     """
     if url is not None:
         try:

@@ -1,8 +1,8 @@
-"""The trials of a search, and what is decided of them: which comes next, and which is pruned.
+"""The trials of a search: decides which configuration comes next, and which trial is pruned.
 
-A function of the events alone (asked, reported, ended), of the space and of the search's seed: it reads no clock and no
-file, so that the same events in another process, after a kill or in a simulation, give the same trials. Optuna's study
-in memory does the work; `search_database` keeps the same events in a file.
+The decisions depend only on events (asked, reported, ended), the space and the search's seed. No clock or file is read,
+so the same events give the same trials in another process, after a kill or in a simulation. Optuna's in-memory study
+does the work; `searches.study` stores the same events in a database.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.records import Outcome
 from lenet_exp.searches.sampling import RULES, new_pruner, new_sampler, seed_of, suggest
 
-ATTEMPTS = 20  # at a configuration that can be composed, and that has not been asked for
-BY_SAMPLER = 4  # of these; the others are drawn at random, or a sampler that is sure would draw the same for ever
-DRAWN = "drawn"  # user attribute: what the sampler counts of all trials
+ATTEMPTS = 20  # attempts to draw a valid configuration that has not been requested
+BY_SAMPLER = 4  # the sampler makes the first attempts; later ones are random, since a sampler may repeat itself forever
+DRAWN = "drawn"  # user attribute: the sampler's state over all trials
 STATES = {
     Outcome.finished: TrialState.COMPLETE,
-    Outcome.diverged: TrialState.COMPLETE,  # with the worst value, so that the sampler learns
+    Outcome.diverged: TrialState.COMPLETE,  # with the worst value, so that the sampler avoids it
     Outcome.pruned: TrialState.PRUNED,
     Outcome.failed: TrialState.FAIL,
 }
@@ -36,16 +36,18 @@ T = TypeVar("T")
 
 
 class Trials:
-    """Args:
-    name: of the study; Hyperband's brackets depend on it.
-    num_epoch: the most that a trial may train.
-    first: the epoch after which the pruner begins, unless a person says another.
-    known: those of an earlier start, in order.
-    rules: the defaults of the study.
-    baseline: the values of the first trial; None: the sampler draws them.
+    """Creates and prunes the trials of a search.
+
+    Args:
+        name: name of the study, on which Hyperband's brackets depend.
+        num_epoch: the most epochs that a trial may train.
+        first: the epoch after which the pruner starts, unless an option sets it.
+        known: trials of an earlier start, in order.
+        rules: version of the study's defaults.
+        baseline: values of the first trial; None: the sampler draws them.
 
     Raises:
-        ConfigError: an option of sampler or pruner is none.
+        ConfigError: an option of the sampler or pruner is invalid.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Trials:
         self._pruner = new_pruner(search, num_epoch, first, rules)
         self._baseline = baseline
         self._decided: dict[int, dict[int, bool]] = {}
-        # A run waits for its answer: one that told an epoch after this one was let go on then, and stays so.
+        # Runs wait for the answer to each report, so one that reported a later epoch was not pruned before it.
         self._passed = {t.number: max(t.intermediate_values, default=0) for t in known if t.state is TrialState.RUNNING}
         self._fill([_fresh(trial) for trial in known])
         new_sampler(search, flags, 0)
@@ -90,30 +92,31 @@ class Trials:
         return len(self.all())
 
     def all(self) -> list[FrozenTrial]:
+        """Return all trials."""
         return self._study.get_trials(deepcopy=False)
 
     def running(self) -> list[int]:
-        """The numbers of those that have not been told."""
+        """Return the numbers of the trials that have not ended."""
         return [trial.number for trial in self.all() if trial.state is TrialState.RUNNING]
 
     def exhausted(self) -> bool:
-        """Whether the grid sampler has gone through all."""
+        """Return whether the grid sampler has used all its points."""
         if self._search.sampler is not SamplerName.grid:
             return False
         known = [t.system_attrs["grid_id"] for t in self.all() if "grid_id" in t.system_attrs]
         return len(set(known)) >= (size(self._flags) or 0)
 
     def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False) -> tuple[T, FrozenTrial]:
-        """The next trial: what `make` makes of its values, and the trial.
+        """Create the next trial. Return what `make` makes from its values, and the trial.
 
         Args:
-            make: asks for each value that it needs; raises ConfigError where they don't go together, and then others
-                are drawn.
-            had: whether what was made has been asked for before. Then others are drawn, too; a few times, and not where
-                there have been as many trials as there are configurations.
+            make: called with a function that draws the value of a flag. Raises ConfigError if the values do not go
+                together; then others are drawn.
+            had: whether the result was requested before. Then other values are drawn, a few times, unless there have
+                been as many trials as configurations.
 
         Raises:
-            ConfigError: of the last attempt.
+            ConfigError: the last attempt failed.
         """
         before, refused = self.all(), False
         all_had = len(before) >= (size(self._flags) or math.inf)
@@ -134,11 +137,11 @@ class Trials:
                     return made, self._take(before, trial, refused)
             refused = True
             self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
-            self._study.tell(trial, state=TrialState.FAIL)  # no sampler counts it
+            self._study.tell(trial, state=TrialState.FAIL)  # samplers ignore failed trials
         raise AssertionError
 
     def _take(self, before: Sequence[FrozenTrial], trial: optuna.Trial, refused: bool) -> FrozenTrial:
-        """The trial that was drawn, as the next one: those that were refused are none."""
+        """Return the drawn trial as the next one; refused draws do not count."""
         trial.set_user_attr(DRAWN, self._storage.get_study_system_attrs(self._study_id))
         if refused:
             self._fill([*before, self._frozen(trial.number)])
@@ -151,30 +154,32 @@ class Trials:
         return new_sampler(self._search, self._flags, seed)
 
     def note(self, number: int, name: str, value: Any) -> None:
-        """A user attribute of a trial that runs."""
+        """Set a user attribute of a running trial."""
         self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def report(self, number: int, epoch: int, value: float, *, spared: bool = False) -> bool:
-        """Whether a trial is pruned after this epoch; told again, it is what it was. With two objectives none is.
+        """Report a trial's value after an epoch. Return whether to prune it; repeated reports give the same answer.
+
+        With two objectives, no trial is pruned.
 
         Args:
-            spared: it goes on in any case. The pruner is asked all the same: others are compared with what it reached.
+            spared: never prune now. The pruner still records the value, because it compares other trials with it.
         """
         if not self._objective.may_prune:
             return False
         decided = self._decided.setdefault(number, {})
         if epoch not in decided:
-            self._study.sampler = optuna.samplers.RandomSampler(0)  # a pruner asks none
+            self._study.sampler = optuna.samplers.RandomSampler(0)  # pruners draw no values
             trial = optuna.Trial(self._study, self._trial_id(number))
             trial.report(value, epoch)
             decided[epoch] = bool(trial.should_prune()) and not spared and epoch >= self._passed.get(number, 0)
         return decided[epoch]
 
     def end(self, number: int, outcome: Outcome, value: float | Sequence[float] | None) -> FrozenTrial:
-        """Tells how a trial ended.
+        """Record how a trial ended.
 
         Args:
-            value: of one that finished, one an objective.
+            value: of a finished trial, one value per objective.
         """
         self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
         if outcome is Outcome.diverged:
@@ -184,15 +189,15 @@ class Trials:
         return self._frozen(number)
 
     def best(self) -> FrozenTrial | None:
-        """Of those that finished, by the first objective."""
+        """Return the best finished trial, by the first objective."""
         return max(self.whole(), key=lambda t: (self._objective.sign * t.values[0], -t.number), default=None)
 
     def whole(self) -> list[FrozenTrial]:
-        """Those with a value, that did not diverge."""
+        """Return the trials with a value that did not diverge."""
         return [trial for trial in self.all() if self._is_whole(trial)]
 
     def value(self, number: int) -> list[float] | None:
-        """What a trial came to, by objective; None of one that is not among these."""
+        """Return a trial's value for each objective; None if it has none or diverged."""
         trial = self._frozen(number)
         return trial.values if self._is_whole(trial) else None
 
@@ -200,8 +205,7 @@ class Trials:
         return trial.state is TrialState.COMPLETE and trial.values != self._objective.worst
 
     def front(self) -> list[FrozenTrial]:
-        """Of two objectives: those that no other one is at least as good as in both, and better in one; the best by
-        the first one first."""
+        """Return the Pareto front of two objectives, best first by the first objective."""
         whole = self.whole() if not self._objective.may_prune else []
         ordered = sorted(whole, key=lambda t: (-t.values[0], t.values[1], t.number))
         least, found = float("inf"), []
@@ -219,7 +223,7 @@ class Trials:
 
 
 def _fresh(trial: FrozenTrial) -> FrozenTrial:
-    """As it is to be gone on with: one that runs tells its epochs again, and what a pruner noted is made anew."""
+    """Return a trial to resume with: a running one reports its epochs again, so the pruner's notes are removed."""
     if trial.state is not TrialState.RUNNING:
         return trial
     kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}
