@@ -1,1 +1,1 @@
-"""Grid sweeps, and what every sweep shares: session, drive, watch, repair, resume, sync."""
+"""Sweeps: sessions, grids, launching, monitoring, repair, resuming and lenet-sync."""

@@ -1,4 +1,4 @@
-"""Where a comparison's runs come from: run folders of sweeps that are here, else an MLflow store."""
+"""Loads the runs of a comparison, from the run folders of local sweeps or from an MLflow store."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def load_comparisons(
     experiment: str,
     by: CompareBy = CompareBy.best,
 ) -> tuple[list[Comparison], RunSource]:
-    """The comparisons of what was asked for, and what that is.
+    """Compare the runs of a sweep, of several sweeps, or of a filter. Return the comparisons and their source.
 
     Args:
-        by: which epoch's accuracy is compared.
+        by: which epoch's accuracy to compare.
 
     Raises:
-        UserError: there is no such sweep, store or run, or MLflow does not understand the filter.
+        UserError: a sweep, store or run was not found, or MLflow does not understand the filter.
     """
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter=: must not both be set")
@@ -58,13 +58,12 @@ def load_comparisons(
 def runs_of_sweeps(
     which: Sequence[str], uri: str | None, experiment: str
 ) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
-    """The runs of sweeps, the flags that were swept, what was fixed beforehand, the search where it is one alone, and
-    the sweeps themselves.
+    """Return the runs of sweeps, their swept flags, design, search (if there is only one sweep), and source.
 
-    A sweep that is not in the outputs folder is looked for in the store by its MLflow run id.
+    A sweep that is not in the outputs folder is looked up in the store by its MLflow run id.
 
     Raises:
-        UserError: there is no such sweep.
+        UserError: a sweep was not found.
     """
     runs: dict[str, ComparedRun] = {}
     swept: dict[str, None] = {}
@@ -98,18 +97,18 @@ def runs_of_sweeps(
 
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
-    """A sweep's design, with what became of it since."""
+    """Add to a sweep's design what happened since: whether it runs, and tests of its leader."""
     tests: list[ConfirmationResult] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
         if plan.confirms == sweep.id and plan.confirmed is not None:
-            with contextlib.suppress(DamagedError):  # who asks for that one hears of it
+            with contextlib.suppress(DamagedError):  # reported when that sweep itself is compared
                 tests += filter(None, [confirmation_result(other, tested=sweep)])
     return replace(design, running=sweep.owner() is not None, tests=tuple(tests))
 
 
 def source_of(sweep: SweepFolder) -> RunSource:
-    """A sweep that is here, as a report names it."""
+    """Return the source of a local sweep, for reports."""
     plan = sweep.started()
     own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
     store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # its folder was moved
@@ -121,7 +120,7 @@ def _name(uri: str | None) -> str:
 
 
 def results_of(sweep: SweepFolder) -> list[JobResult]:
-    """The results of a sweep's jobs, read from their run folders."""
+    """Return the results of a sweep's jobs, read from their run folders."""
     results = job_results(sweep, sweep.jobs(), since_ms=0)
     if (line := believed(results)) is not None:
         log.info("%s", line)
@@ -129,7 +128,7 @@ def results_of(sweep: SweepFolder) -> list[JobResult]:
 
 
 def runs_of_filter(filter_string: str, uri: str | None, experiment: str) -> tuple[list[ComparedRun], list[str]]:
-    """The runs that a filter finds in the store, and the flags that their sweeps swept."""
+    """Return the runs that match a filter in the store, and the flags that their sweeps swept."""
     from lenet_exp.tracking.stores.find_runs import search
 
     return search(uri or default_uri(), experiment, filter_string)

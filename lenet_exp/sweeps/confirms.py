@@ -1,4 +1,4 @@
-"""Rules for a sweep that confirms another one, and its answer."""
+"""Checks for a sweep that confirms another one, and its result."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ Flags = frozenset[tuple[str, str]]
 
 
 def is_in_own_outputs(sweep: SweepFolder) -> bool:
-    """Whether a sweep is of this outputs folder, and so its overrides are one's own."""
+    """Return whether a sweep is in the user's own outputs folder, so that its overrides are trusted."""
     return sweep.outputs.resolve() == outputs_dir().resolve()
 
 
 def configurations(sweep: SweepFolder) -> frozenset[Flags]:
-    """The configurations that a sweep trains."""
+    """Return the configurations that a sweep trains."""
     return frozenset(frozenset(configuration(job.config).items()) for job in sweep.jobs())
 
 
 def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
-    """Raises:
-    ConfigError: the sweep that these jobs confirm is not there, has a seed of theirs or lacks a configuration of
-        theirs, or `sweep.points` is missing; or `sweep.against` without it.
+    """Check that the jobs can confirm the sweep that `sweep.confirms` names.
+
+    Raises:
+        ConfigError: that sweep was not found, shares a seed with these jobs or lacks one of their configurations; or
+            only one of `sweep.confirms` and `sweep.points` is set, or `sweep.against` without them.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):
@@ -63,8 +65,8 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
 
 
 def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:
-    """How a sweep answers whether the leader of the one that it tested is confirmed; None while runs are missing, and
-    where the two have seeds in common."""
+    """Return whether a sweep confirms the leader of the tested one; None while runs are missing, or if the two share
+    seeds."""
     jobs = sweep.jobs()
     if {job.config.seed for job in jobs} & {job.config.seed for job in tested.jobs()}:
         return None
@@ -76,7 +78,7 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
-    """Keeps whether a sweep that confirms another has done so, once all its runs have ended."""
+    """Save whether a sweep confirms another, once all its runs have ended."""
     if sweep.started().confirms is not None:
         sweep.save(confirmed=_answer(comparisons))
 

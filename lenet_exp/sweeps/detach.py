@@ -1,4 +1,4 @@
-"""sweep.detach: the sweep is checked, handed to the cluster, and the command returns."""
+"""Submits a checked sweep to the cluster for `sweep.detach`, so that the command returns at once."""
 
 from __future__ import annotations
 
@@ -27,25 +27,27 @@ log = logging.getLogger("lenet_exp")
 
 
 def check_detachable(launcher: Launcher) -> None:
-    """Raises:
-    ConfigError: the launcher submits nothing, or the command, which is kept, holds a password.
+    """Check that the sweep can be detached.
+
+    Raises:
+        ConfigError: the launcher cannot submit sweeps, or the command, which is stored, contains a password.
     """
     if not isinstance(launcher, SlurmLauncher):
         raise ConfigError("sweep.detach=true: must come with hydra/launcher=cluster_slurm")
-    for word in sys.argv[1:]:  # the line is kept, in the sweep's folder and by Slurm
+    for word in sys.argv[1:]:  # the command is stored, in the sweep folder and by Slurm
         if hide_password(word) != word:
             raise ConfigError(f"{hide_password(word)}: its password would be kept; {BY_ENVIRONMENT}")
 
 
 def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
-    """Submits the line that was typed, unless that was done before.
+    """Submit the user's command as a Slurm job, unless it was submitted before.
 
     Args:
-        jobs: those that are known; of a search, some that it may make.
+        jobs: the known jobs; for a search, examples of jobs that it may create.
 
     Raises:
-        ConfigError: the launcher can't, the cluster refuses it, or the outputs folder can't be written.
-        StoreError: the MLflow store can't be used.
+        ConfigError: the launcher cannot do it, Slurm refuses it, or the outputs folder cannot be written.
+        StoreError: the MLflow store cannot be used.
     """
     check_detachable(launcher)
     assert isinstance(launcher, SlurmLauncher)

@@ -1,4 +1,4 @@
-"""The end of a sweep: the rest is delivered, what it came to is kept, told to MLflow and printed."""
+"""The end of a sweep: uploads the rest, saves the outcome, closes the sweep's MLflow run and prints the results."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lenet_exp.tracking.sweeps.report import report_sweep
 
 @dataclass(frozen=True)
 class SweepEnd:
-    """How it came to it.
+    """How a sweep ended.
 
     Attributes:
         outcome: finished, failed or killed.
-        stopped_by: the signal, or empty.
-        seconds: that this start took.
+        stopped_by: name of the signal that stopped it; empty if none did.
+        seconds: duration of this start.
     """
 
     outcome: Outcome
@@ -40,10 +40,10 @@ def end_sweep(
     config: Config,
     end: SweepEnd,
 ) -> bool:
-    """Whether all runs ended well.
+    """End a sweep. Return whether all its runs ended well.
 
     Args:
-        results: of all jobs, none of which is in training any more.
+        results: results of all jobs, none of which is still training.
     """
     _deliver(results, delivery, config)
     sweep.end(end.outcome, end.stopped_by)
@@ -53,7 +53,7 @@ def end_sweep(
     def report(with_pictures: bool) -> None:
         delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
 
-    report(False)  # before it is closed: what shows an end must not say that it runs
+    report(False)  # before it is closed, so that a closed run never shows a running sweep
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     print_sweep(results, end.seconds, sweep, comparisons)
     if config.tracking.plots and end.outcome is Outcome.finished:
@@ -63,7 +63,7 @@ def end_sweep(
 
 
 def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Config) -> None:
-    """The runs, and the best one's model where only that is wanted."""
+    """Upload the runs and, with `tracking.models=best`, only the best run's model."""
     runs = {r.job.run: r for r in results if r.record is not None}
     for n, result in enumerate(runs.values()):
         delivery.send(result.job.folder, last=n == 0)

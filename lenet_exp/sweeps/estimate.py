@@ -1,4 +1,4 @@
-"""sweep.dry_run: what a sweep would train, how long it would take and how much disk; of a search at most."""
+"""Estimates for `sweep.dry_run`: what a sweep would train, how long it would take and how much disk it would use."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from lenet_exp.training.lane import new_lane
 TIMED_STEPS = 12
 # Measured on two cores: from the command to its first step, and from its last upload to its end.
 START_SECONDS = {"sweep": 10.0, "run": 7.0}
-RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, where there is none yet to be measured
+RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, if there is none to measure
 
 
 def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Config) -> list[str]:
-    """Says it in lines; nothing is trained and nothing written.
+    """Return lines that describe and estimate a sweep. Nothing is trained or written.
 
     Args:
-        sweep: None for a run alone.
+        sweep: None for a single run.
     """
     unique = {job.run: job for job in jobs}
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}
@@ -61,10 +61,10 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
 
 
 def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: Config) -> list[str]:
-    """What one trial of a search takes, and all that its budgets allow where nothing is pruned; nothing is trained.
+    """Return lines that estimate one trial of a search, and its budgets without pruning. Nothing is trained.
 
     Args:
-        budgets: what is left of them.
+        budgets: the remaining budgets.
         corners: configurations of its space.
     """
     epochs = _epoch_seconds(corners, SWEEP_THREADS)
@@ -79,7 +79,7 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
     if budgets.max_epochs is not None:
         limits.append(budgets.max_epochs * statistics.fmean(epochs) / workers + max(whole))
     if budgets.max_seconds is not None:
-        limits.append(budgets.max_seconds + max(whole))  # what runs then comes to its end
+        limits.append(budgets.max_seconds + max(whole))  # running trials are finished
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
     places = f"{number_of(workers, 'worker')} of {number_of(threads, 'thread')}"
@@ -91,10 +91,11 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
 
 
 def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config) -> float:
-    """How long runs of so many seconds take side by side, with their uploads: by one more process, on the same cores.
+    """Return the seconds that runs take in parallel, including their uploads, which another process makes on the same
+    cores.
 
     Args:
-        threads: of a run.
+        threads: threads of a run.
     """
     upload = upload_seconds(config)
     uploads, training = upload * len(seconds), sum(seconds)
@@ -104,7 +105,7 @@ def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config
 
 
 def makespan(seconds: Iterable[float], places: int) -> float:
-    """The seconds until all jobs have ended, each of which takes the first place that is free."""
+    """Return the seconds until all jobs have ended, if each one takes the first free place."""
     ends = [0.0] * places
     for job in seconds:
         heapq.heapreplace(ends, ends[0] + job)
@@ -112,13 +113,13 @@ def makespan(seconds: Iterable[float], places: int) -> float:
 
 
 def _seconds(jobs: Sequence[Job], threads: int) -> list[float]:
-    """What is left of each job; `threads` for `num_threads=null`."""
+    """Return the remaining seconds of each job; `threads` applies to `num_threads=null`."""
     left = [job.config.num_epoch - len(job.folder.history().epochs) for job in jobs]
     return [n * seconds for n, seconds in zip(left, _epoch_seconds(jobs, threads), strict=True)]
 
 
 def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
-    """An epoch of each job; one job of each kind is timed."""
+    """Return the seconds of an epoch of each job. One job of each kind is timed."""
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
@@ -148,7 +149,7 @@ def _seconds_an_image(config: Config, threads: int) -> float:
 
 
 def _run_bytes(outputs: Path) -> float:
-    """The mean of the runs that are there, with their artifacts."""
+    """Return the mean size of the existing runs, with their artifacts."""
     runs = [d for d in (outputs / "runs").glob("*") if (d / "record.json").exists()]
     if not runs:
         return RUN_BYTES

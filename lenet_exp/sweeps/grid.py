@@ -1,4 +1,4 @@
-"""A grid: planned from its overrides, then trained by whatever launches its jobs."""
+"""Grid sweeps: planned from their overrides, then trained by a launcher."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lenet_exp.sweeps.estimate import estimate_lines
 from lenet_exp.sweeps.launching import Launching, LocalLaunching
 from lenet_exp.sweeps.session import SweepRequest, sweep_session
 
-MAKES_JOBS = ("sweep.zip", "sweep.skip")  # of the flags `sweep.*`, what says which jobs there are
+MAKES_JOBS = ("sweep.zip", "sweep.skip")  # flags of `sweep.*` that determine the jobs
 
 log = logging.getLogger("lenet_exp")
 
@@ -38,9 +38,9 @@ class GridPlan:
 
     Attributes:
         sweep: its folder.
-        jobs: all of them, checked and frozen.
-        config: of one of them; its `sweep.*` and `tracking.*` are the sweep's.
-        notes: to say before it starts.
+        jobs: all its jobs, checked and frozen.
+        config: configuration of one of them; its `sweep.*` and `tracking.*` apply to the sweep.
+        notes: messages to log before it starts.
     """
 
     sweep: SweepFolder
@@ -51,15 +51,15 @@ class GridPlan:
 
 
 def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> GridPlan:
-    """Checks and freezes all jobs of a grid.
+    """Check and freeze all jobs of a grid.
 
     Args:
-        overrides: that span the grid.
+        overrides: the overrides that span the grid.
         jobs: the overrides of each job.
         configs: the configuration of each job, its flags checked.
 
     Raises:
-        ConfigError, DataError, StoreError: a job is wrong, or can't be trained.
+        ConfigError, DataError, StoreError: a job is invalid or cannot be trained.
     """
     check_jobs(jobs, configs)
     swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
@@ -78,12 +78,12 @@ def plan_grid(overrides: Sequence[Override], jobs: Sequence[Sequence[str]], conf
 
 
 def train_grid(plan: GridPlan, launching: Launching) -> None:
-    """Trains what is missing of a grid; with `sweep.dry_run=true` prints what that is, with `sweep.detach=true` submits
-    it to a cluster.
+    """Train the missing runs of a grid. With `sweep.dry_run=true`, print them; with `sweep.detach=true`, submit the
+    grid.
 
     Raises:
         ConfigError, StoreError: before anything is trained.
-        RunsFailed: at the end, where a run did not finish.
+        RunsFailed: at the end, if a run did not finish.
     """
     for note in plan.notes:
         log.info("%s", note)
@@ -106,14 +106,13 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
 
 
 def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
-    """Trains the grid that the overrides span, or what of it is missing, side by side in processes of this machine:
-    the same as `lenet-train -m`, in the same folder, without Hydra's command line.
+    """Train the missing runs of a grid in processes of this machine, in the same folder as `lenet-train -m`.
 
     Args:
         overrides: as on the command line, such as `activation=relu,selu` and `seed=range(3)`.
 
     Returns:
-        The sweep; None for `sweep.dry_run=true`, where it is only said what would be trained.
+        The sweep folder; None with `sweep.dry_run=true`, which prints the plan.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
@@ -127,6 +126,6 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
         jobs = expand_grid(parsed, flags.zip, flags.max_jobs, flags.skip)
         configs = compose_jobs(jobs, QuickComposer(composed).config)
         plan = plan_grid(parsed, jobs, configs)
-        with contextlib.suppress(RunsFailed):  # which of them stands in the comparison
+        with contextlib.suppress(RunsFailed):  # the comparison shows which runs failed
             train_grid(plan, LocalLaunching())
     return None if plan.config.sweep.dry_run else plan.sweep

@@ -1,4 +1,4 @@
-"""One job of a sweep, in whatever process the launcher gives it."""
+"""Runs one job of a sweep, in whatever process the launcher provides."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def run_job(
     interruptible: bool = False,
     display: Display | None = None,
 ) -> float:
-    """Runs a job of a sweep; its best validation accuracy, NaN where it did not finish.
+    """Run a job of a sweep. Return its best validation accuracy, or NaN if it did not finish.
 
     Args:
-        delivery: who sends it to MLflow.
-        prune: as of `runs.run`.
-        interruptible: an interrupt is no end of the job; whoever gave it says what becomes of it.
-        display: the sweep's, where the job trains in the sweep's own process.
+        delivery: uploads the run to MLflow.
+        prune: see `runs.run`.
+        interruptible: an interrupt does not end the job; the process that sent it decides how to continue.
+        display: the sweep's display, if the job trains in the sweep's own process.
 
     Raises:
-        Exception: it failed; what it was stands in the record, or else in the sweep folder.
+        Exception: the job failed; the reason is in its record or else in the sweep folder.
     """
     log.setLevel(logging.DEBUG)
     log.propagate = False
@@ -65,7 +65,7 @@ def run_job(
             display=display,
         )
     except Exception as e:
-        error = None if started and job.folder.record() is not None else one_line(e)  # a full disk takes no record
+        error = None if started and job.folder.record() is not None else one_line(e)  # a full disk prevents the record
         if error is not None and not isinstance(e, UserError):
             traceback.print_exc()  # there is no run log yet
         raise
@@ -81,17 +81,17 @@ def run_job(
 
 
 def one_line(error: BaseException) -> str:
-    """An error as a reason."""
+    """Format an error in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 def task_here(delivery: Delivery, display: Display) -> Callable[[DictConfig], float]:
-    """Hydra's task in a sweep of ours whose jobs are trained, and delivered, in this process."""
+    """Return Hydra's task for a sweep whose jobs are trained and uploaded in this process."""
     return partial(hydra_task, delivery=delivery, display=display)
 
 
 def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:
-    """Hydra's task in a sweep of ours; in other processes, whose folders the sweep's own process follows."""
+    """Run a job as Hydra's task; by default in another process, whose run folder the sweep's own process uploads."""
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))
     return run_job(sweep, sweep.job(cfg.sweep_job.number), delivery or NoDelivery(), display=display)

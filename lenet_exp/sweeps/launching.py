@@ -1,4 +1,4 @@
-"""Launches the jobs of a sweep: in processes of this machine, or by whatever launcher Hydra is configured with."""
+"""Launches the jobs of a sweep in local processes, or by the launcher that Hydra is configured with."""
 
 from __future__ import annotations
 
@@ -37,49 +37,52 @@ class Launching(Protocol):
     """How a sweep's jobs are launched."""
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Checks that jobs like these can be launched, before anything is written.
+        """Check that such jobs can be launched, before anything is written.
 
         Raises:
-            ConfigError: they can't.
+            ConfigError: they cannot.
         """
 
     def launcher(
         self, sweep: SweepFolder, config: Config, session: Session | None = None
     ) -> tuple[Launcher, Mapping[str, str]]:
-        """The launcher for the jobs of a sweep, and the environment of its processes.
+        """Return the launcher for the jobs of a sweep, and the environment of its processes.
 
         Args:
-            config: its `sweep.*` are the sweep's.
-            session: of the sweep, once it is open: runs that train in this process are delivered and shown by it.
+            config: its `sweep.*` apply to the sweep.
+            session: the sweep's session, once it is open. It uploads and displays runs that train in this process.
         """
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
-        """Trains the jobs of a grid."""
+        """Train the jobs of a grid."""
 
 
 class LocalLaunching:
-    """Launches jobs in processes of this machine, as `sweep.*` says."""
+    """Launches jobs in processes of this machine, as `sweep.*` specifies."""
 
     def check(self, jobs: Sequence[Job]) -> None:
-        pass
+        """Do nothing: any job can be launched locally."""
 
     def launcher(
         self, sweep: SweepFolder, config: Config, session: Session | None = None
     ) -> tuple[LocalLauncher, Mapping[str, str]]:
+        """Return a local launcher; see `Launching.launcher`."""
         flags = config.sweep
         return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.fail_fast, flags.max_failures), {}
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
+        """Train the jobs of a grid."""
         launcher, environment = self.launcher(session.sweep, session.config)
         session.train(jobs, launcher, environment, like=jobs)
 
 
 @dataclass(frozen=True)
 class HydraLaunching:
-    """Launches jobs by the launcher that Hydra is configured with: one of ours, Hydra's own or another plugin's.
+    """Launches jobs by the launcher that Hydra is configured with: one of lenet_exp's, of Hydra's or of another
+    plugin's.
 
     Attributes:
-        context: of the sweeper.
+        context: the sweeper's context.
         config: composed for the sweep, with the node `hydra`.
     """
 
@@ -87,8 +90,10 @@ class HydraLaunching:
     config: DictConfig
 
     def check_gives_executor(self) -> None:
-        """Raises:
-        ConfigError: the launcher takes only lists of jobs, and a search makes its jobs one by one.
+        """Check that the launcher can take jobs one by one, which a search needs.
+
+        Raises:
+            ConfigError: it only takes lists of jobs.
         """
         name = str(self.config.hydra.launcher._target_)
         if not name.startswith(OURS):
@@ -98,6 +103,7 @@ class HydraLaunching:
             )
 
     def check(self, jobs: Sequence[Job]) -> None:
+        """Check that such jobs can be launched; see `Launching.check`."""
         if not str(self.config.hydra.launcher._target_).startswith(OURS):
             return
         launcher = Plugins.instance().instantiate_launcher(
@@ -109,6 +115,7 @@ class HydraLaunching:
     def launcher(
         self, sweep: SweepFolder, config: Config, session: Session | None = None
     ) -> tuple[Launcher, Mapping[str, str]]:
+        """Return Hydra's launcher; see `Launching.launcher`."""
         composed = copy.deepcopy(self.config)
         OmegaConf.set_readonly(composed.hydra, False)
         with open_dict(composed):
@@ -124,6 +131,7 @@ class HydraLaunching:
         return launcher, cast(Mapping[str, str], environment)
 
     def train(self, session: Session, jobs: Sequence[Job]) -> None:
+        """Train the jobs of a grid."""
         launcher, environment = self.launcher(session.sweep, session.config, session)
         if isinstance(launcher, ExecutorLauncher):
             session.train(jobs, launcher, environment, like=jobs)
@@ -136,18 +144,19 @@ class HydraLaunching:
 
 
 class JobLoader:
-    """Gives a launcher frozen jobs where it asks for composed ones, so that conf/ is read once a sweep.
+    """Returns frozen jobs to a launcher that expects to compose configurations, so that conf/ is read only once.
 
-    A job's overrides have one more, `job_number=<its number>`.
+    A job's overrides have an additional item, `job_number=<its number>`.
     """
 
     def __init__(self, sweep: Path) -> None:
         self.sweep = sweep
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """Return the configuration of a job; implements Hydra's `ConfigLoader`."""
         *overrides, marker = sweep_overrides
         config = copy.deepcopy(master_config)  # keeps the types of the node `hydra`
-        OmegaConf.set_readonly(config.hydra, False)  # launchers number their jobs there
+        OmegaConf.set_readonly(config.hydra, False)  # launchers store job numbers there
         with open_dict(config):
             for key in [key for key in config if key != "hydra"]:
                 del config[key]
@@ -157,9 +166,9 @@ class JobLoader:
 
 
 def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this_process: bool) -> None:
-    """Calls a launcher of Hydra's or of others: basic, joblib, ray, submitit.
+    """Run jobs by a launcher of Hydra or another plugin: basic, joblib, ray, submitit.
 
-    One that gives up is said, and the sweep comes to its end with status 1.
+    If the launcher fails, an error is logged and the sweep ends with status 1.
     """
     _warn_unsupported_flags(launcher, session.config.sweep)
     marked = [[*job.overrides, f"job_number={job.number}"] for job in jobs]
@@ -176,16 +185,16 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
 
 
 def _error_of(done: JobReturn) -> BaseException:
-    """What a job raised."""
+    """Return the exception that a job raised."""
     try:
-        with redirect_stderr(StringIO()):  # Hydra announces it
+        with redirect_stderr(StringIO()):  # Hydra prints it as well
             return TypeError(f"{done.status}: {done.return_value}")
     except Exception as e:
         return e
 
 
 def _warn_unsupported_flags(launcher: Launcher, flags: Sweep) -> None:
-    """Says what another launcher than the local one can't do."""
+    """Warn about flags that only the local launcher supports."""
     name = type(launcher).__name__
     defaults = {"workers": None, "retries": 1, "fail_fast": False, "max_failures": None, "time_limit": None}
     without = [f"sweep.{flag}" for flag, value in defaults.items() if getattr(flags, flag) != value]

@@ -1,4 +1,4 @@
-"""A place of a sweep in an allocation of Slurm: it makes from the sweep's folder what jobs need, and serves."""
+"""A place of a sweep in a Slurm allocation: prepares what jobs need from the sweep folder, and runs them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lenet_exp.training.native.library import kernels
 
 
 def serve(sweep: SweepFolder) -> bool:
-    """As long as there is something to do; whether the sweep was started again meanwhile, and needs a new process.
+    """Run jobs until there are none left. Return whether the sweep was restarted, which requires a new process.
 
     Raises:
-        UserError, OSError, ValueError: what has to be in its folder is not.
+        UserError, OSError, ValueError: the sweep folder lacks something that is needed.
     """
     channel = SlurmMessages(sweep.path / "slurm")
     plan = channel.plan()
@@ -33,7 +33,7 @@ def serve(sweep: SweepFolder) -> bool:
         now = channel.plan()
         if now is not None and now.session == plan.session:
             raise
-        return now is not None  # the sweep ended, or began anew, while this began
+        return now is not None  # the sweep ended or restarted while this process started
 
 
 def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
@@ -60,13 +60,13 @@ def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
 
 
 def _lacks(like: list[Job]) -> str:
-    """Why there is no native engine here; empty where there is one, or none is needed."""
+    """Return why there is no native engine here; empty if there is one or none is needed."""
     built = kernels() if any(job.engine is EngineName.native for job in like) else ""
     return built if isinstance(built, str) else ""
 
 
 def _other_data(like: list[Job]) -> str:
-    """Which data set is not as it was where the jobs were made; empty where all are."""
+    """Return which dataset differs from the one that the jobs were created with; empty if all match."""
     for job in like:
         named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
         try:

@@ -1,4 +1,4 @@
-"""Sets right what a process that was killed left behind: MLflow would show it as RUNNING for ever."""
+"""Repairs what a killed process left behind, since MLflow would show its runs as RUNNING forever."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.sweeps.parent import close_parent
 from lenet_exp.tracking.sweeps.report import report_sweep
 
-LEAVING_SECONDS = 5.0  # so long a process that was ended may take to be gone
+LEAVING_SECONDS = 5.0  # time for a stopped process to exit
 OWN_RUN = "the sweep's own MLflow run"
 
 log = logging.getLogger("lenet_exp")
 
 
 def repair_all(outputs: Path) -> list[SweepFolder]:
-    """Repairs every sweep in an outputs folder, and the runs that belong to none; the sweeps that can be read."""
+    """Repair every sweep in an outputs folder, and single runs. Return the readable sweeps."""
     stores = Stores(outputs)
-    looked_after: set[str] = set()  # by a sweep that lives
+    looked_after: set[str] = set()  # by a running sweep
     whole = [sweep for sweep in all_sweeps(outputs) if try_repair(sweep, stores)]
     for sweep in whole:
         if sweep.owner() is not None:
@@ -45,7 +45,7 @@ def repair_all(outputs: Path) -> list[SweepFolder]:
 
 
 def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
-    """Repairs a sweep; one that can't be concerns itself alone and is said. Whether its folder can be read."""
+    """Repair a sweep, with a warning if that fails. Return whether its folder is readable."""
     try:
         repair(sweep, stores)
         sweep.jobs()
@@ -58,14 +58,14 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
 
 
 def repair(sweep: SweepFolder, stores: Stores) -> bool:
-    """Ends a sweep whose process died, and its runs. They can go on. Whether there was anything to do.
+    """End a sweep whose process died, and its runs; they can be resumed. Return whether there was anything to do.
 
-    A sweep whose end a store has not been told yet is told to that store.
+    If a store does not know yet how the sweep ended, it is updated.
     """
     if sweep.owner() is not None or not _needs_repair(sweep.started(), stores):
         return False
     with sweep.claim():
-        if not _needs_repair(sweep.started(), stores):  # meanwhile another process went on with it, or repaired it
+        if not _needs_repair(sweep.started(), stores):  # another process resumed or repaired it
             return False
         died = end_killed_sweep(sweep)
         plan, jobs = sweep.started(), list({job.run: job for job in sweep.jobs()}.values())
@@ -84,7 +84,7 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
 
 
 def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:
-    """When a launcher has returned or given up: closes the runs whose process died, says which ones still train."""
+    """Close the runs whose process died, once a launcher has returned or failed. Warn about runs that still train."""
     begun = {job.run: job for job in jobs if job.folder.record() is None and job.folder.begun() is not None}
     ours = {jobs[n].run for n in sweep.active() if n < len(jobs)}
     deadline = time.monotonic() + LEAVING_SECONDS
@@ -100,18 +100,19 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
             living[run].pid,
             living[run].host,
         )
-        delivery.send(begun[run].folder)  # so that MLflow knows of it at all
+        delivery.send(begun[run].folder)  # so that MLflow lists it at least
     _close([job.folder for run, job in begun.items() if run not in living], delivery)
 
 
 def _needs_repair(plan: SweepPlan, stores: Stores) -> bool:
-    """Whether a sweep without a living owner is still marked as running, on disk or in its store."""
+    """Return whether a sweep without a process is still marked as running, on disk or in its store."""
     store = stores.name(plan.tracking_uri)
     return plan.outcome is Outcome.running or (store in plan.untold and store in plan.mlflow_runs)
 
 
 def end_killed_sweep(sweep: SweepFolder) -> bool:
-    """Ends on disk what the process of a sweep left behind when it died; the caller owns the sweep. Whether it did."""
+    """Mark a sweep whose process died as killed, on disk. The caller must own the sweep. Return whether it was
+    running."""
     if sweep.started().outcome is not Outcome.running:
         return False
     for job in {job.run: job for job in sweep.jobs()}.values():
@@ -121,7 +122,7 @@ def end_killed_sweep(sweep: SweepFolder) -> bool:
 
 
 def end_killed_run(folder: RunFolder) -> bool:
-    """Ends on disk a run whose process died; whether there was one."""
+    """Mark a run whose process died as killed, on disk. Return whether there was one."""
     if folder.begun() is None or folder.record() is not None or owner_of(folder.path) is not None:
         return False
     with folder.claim():
@@ -129,7 +130,7 @@ def end_killed_run(folder: RunFolder) -> bool:
 
 
 def _looks_running(folder: RunFolder) -> bool:
-    """Whether a run has no living owner, but has not ended, or its end has not reached MLflow."""
+    """Return whether a run without a process has not ended, or its end has not reached MLflow."""
     if folder.begun() is None or owner_of(folder.path) is not None:
         return False
     record = folder.record()

@@ -1,4 +1,4 @@
-"""Sweeps resumed with `sweep.resume=`: a grid from its frozen jobs, a search from the command that started it."""
+"""Resumes sweeps with `sweep.resume=`: a grid from its frozen jobs, a search from the command that started it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from lenet_exp.sweeps.grid import GridPlan
 from lenet_exp.sweeps.session import SweepRequest
 from lenet_exp.training.trained.trust import foreign_class
 
-RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # what `sweep.resume=` may be given besides
-OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # what it may be given, too
+RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # flags allowed besides `sweep.resume=`
+OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # and those allowed for a search
 
 
 def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
-    """The sweep that `sweep.resume=` names, and the configuration of what was given now.
+    """Return the sweep that `sweep.resume=` names, and the configuration of the current overrides.
 
     Raises:
-        ConfigError: there is no such sweep.
+        ConfigError: the sweep was not found.
     """
     config = typed(compose([o for o in given if o.startswith(RESUMABLE)]))
     return find_sweep(str(config.sweep.resume)), config
 
 
 def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> GridPlan:
-    """A grid that goes on with its jobs.
+    """Plan a grid that resumes with its stored jobs.
 
     Raises:
-        ConfigError: something was given that makes jobs; its store needs a password that was not kept, or it is of
+        ConfigError: an override would change the jobs; its store needs a password that is not stored; or it belongs to
             another outputs folder and names a class that is neither torch's nor this package's.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
@@ -57,20 +57,20 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
 
 
 def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> list[str]:
-    """The overrides by which a search goes on: those of its line, and what was given now.
+    """Return the overrides that resume a search: those of its command, and the current ones.
 
     Args:
-        now: what was given, `sweep.resume=` among it.
+        now: the current overrides, including `sweep.resume=`.
 
     Raises:
-        ConfigError: something was given that is of another search; it is of another outputs folder, or needs a
-            password that was not kept.
+        ConfigError: an override would change the search; or the search belongs to another outputs folder, or needs a
+            password that is not stored.
     """
     if other := [o for o in now if not o.startswith((*RESUMABLE, *OF_RESUMED_SEARCH))]:
         allowed = "sweep.* flags, its budgets, seeds= and confirm="
         raise ConfigError(f"{other[0]}: a resumed search keeps its space; only {allowed} may change")
     plan = sweep.started()
-    if not is_in_own_outputs(sweep):  # its overrides may name classes of somebody else, and its runs lie there
+    if not is_in_own_outputs(sweep):  # its overrides may name foreign classes, and its runs are there
         raise ConfigError(
             f"sweep.resume={given.sweep.resume}: the search lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} "
             "goes on with it"
@@ -87,8 +87,10 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
 
 
 def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
-    """Raises:
-    ConfigError: by the line that started a search there would be another one now.
+    """Check that the command that started a search still means the same search.
+
+    Raises:
+        ConfigError: it would be another search now.
     """
     if planned.id != sweep.id:
         raise ConfigError(
@@ -98,7 +100,7 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
 
 
 def resumed_command(sweep: SweepFolder, given: Sequence[str]) -> str:
-    """The line that started a search, with what it is given now, to keep."""
+    """Return the command to record: the one that started a search, with the current overrides."""
     return " ".join([sweep.started().command, *(shlex.quote(o) for o in given if o.startswith(OF_RESUMED_SEARCH))])
 
 
@@ -107,7 +109,7 @@ def _key(override: str) -> str:
 
 
 def _uri(given: Config, kept: str | None) -> str | None:
-    """The store's, as it is given now, else as it was."""
+    """Return the store's address: the current one, or else the stored one."""
     uri = given.tracking.uri or kept
     if uri is not None and "***" in uri:
         raise ConfigError(f"tracking.uri={uri}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
@@ -115,7 +117,8 @@ def _uri(given: Config, kept: str | None) -> str | None:
 
 
 def _refuse_foreign(sweep: SweepFolder, jobs: list[Job]) -> None:
-    """In one's own outputs folder, one's own configuration named the classes; elsewhere, somebody else's may have."""
+    """Refuse jobs of another outputs folder that name foreign classes, since someone else's configuration may have
+    chosen them."""
     if is_in_own_outputs(sweep):
         return
     for job in jobs:

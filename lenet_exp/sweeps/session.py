@@ -1,4 +1,4 @@
-"""A sweep from start to end: what is missing is trained, and however it ends the parent run's state is true."""
+"""A sweep from start to end: trains the missing runs and leaves the parent run in a correct state, however it ends."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a sweep was asked for, beside its jobs; kept in sweep.json."""
+    """A sweep as requested, without its jobs; stored in sweep.json."""
 
     command: str
     overrides: list[str]
@@ -55,17 +55,17 @@ class SweepRequest:
 
 
 class Listener(Protocol):
-    """Who hears, in the sweep's process, how its jobs do: a search."""
+    """Receives job events in the sweep's process; implemented by a search."""
 
     def reported(self, report: EpochReport) -> bool:
-        """An epoch of a job; whether its run is pruned."""
+        """Handle an epoch of a job. Return whether to prune its run."""
 
     def ended(self, number: int) -> bool:
-        """How a job ended stands in its folders; whether it counts as a failure."""
+        """Handle the end of a job, whose result is in its folders. Return whether it counts as a failure."""
 
 
 class Session:
-    """One start of a sweep; `sweep_session` makes it."""
+    """One start of a sweep, opened by `sweep_session`."""
 
     def __init__(self, sweep: SweepFolder, jobs: list[Job], config: Config, delivery: StoreDelivery) -> None:
         self.sweep = sweep
@@ -77,11 +77,11 @@ class Session:
         self.live_report = LiveReport(delivery, OWN_RUN)
         self.started_ms = sweep.started().started_ms
         self.launcher_gave_up = False
-        self.earlier: list[RunFolder] = []  # finished before
+        self.earlier: list[RunFolder] = []  # runs that had finished before this start
         self._settled = False
 
     def missing(self) -> list[Job]:
-        """The jobs that have to be trained, each run once."""
+        """Return the jobs that have to be trained, one for each run."""
         forced_ms = self.sweep.started().forced_ms
         found: dict[str, Job] = {}
         for job in self.jobs:
@@ -91,26 +91,26 @@ class Session:
         return list(found.values())
 
     def job_lost(self, number: int, reason: str) -> None:
-        """A job's process died too often, or took too long: it counts as failed."""
+        """Mark a job as failed because its process died too often or exceeded its time limit."""
         job = self.jobs[number]
         error = None
         with own(job.folder.path, job.name):
             record = job.folder.record()
-            if record is not None and record.outcome is Outcome.killed:  # stopped by its time limit
+            if record is not None and record.outcome is Outcome.killed:  # the time limit stopped it
                 job.folder.finish(replace(record, outcome=Outcome.failed, reason=reason))
             elif record is None and not conclude_dead_run(job.folder, Outcome.failed, reason):
                 error = reason
         self.sweep.end_job(number, error)
 
     def add(self, job: Job) -> Job:
-        """One more job, while the sweep runs: it has the next number, and parent and terminal count it."""
+        """Add a job to the running sweep. Return it with its number."""
         job = replace(job, number=len(self.jobs))
         self.sweep.add(job)
         self.jobs.append(job)
         return job
 
     def record_failure(self, number: int, error: BaseException) -> None:
-        """Keeps what is heard of a job that failed, unless it could say so itself."""
+        """Save the error of a failed job, unless the job saved it itself."""
         if not self.sweep.has_ended(number):
             self.sweep.end_job(number, one_line(error))
 
@@ -123,19 +123,19 @@ class Session:
         like: Sequence[Job],
         listener: Listener | None = None,
     ) -> None:
-        """Trains jobs by the executor of a launcher of ours.
+        """Train jobs with the executor of a launcher.
 
         Args:
-            jobs: asked for one at a time, when a place is free; so they may be made, and `add`ed, as it goes.
-            environment: what its processes have besides this one's.
-            like: jobs with their data sets and threads; where all are known, these are they.
-            listener: is told each epoch and each end.
+            jobs: taken one at a time when a place is free, so they may be created and `add`ed as the sweep runs.
+            environment: additional environment variables of its processes.
+            like: jobs with the same datasets and threads; if all jobs are known, these are they.
+            listener: receives every epoch and every end.
         """
 
         def on_done(done: JobEnd) -> bool:
             if done.lost is not None:
                 self.job_lost(done.job, done.lost)
-            elif isinstance(done.error, Exception):  # what else there is was interrupted
+            elif isinstance(done.error, Exception):  # other exceptions are interrupts
                 self.record_failure(done.job, done.error)
             elif done.error is None:
                 self.jobs[done.job].folder.await_record()
@@ -152,10 +152,12 @@ class Session:
                 drive(executor, jobs, max_failures=launcher.max_failures, on_done=on_done)
 
     def results(self) -> list[JobResult]:
+        """Return the results of all jobs."""
         return job_results(self.sweep, self.jobs, self.started_ms)
 
     def settle(self) -> None:
-        """Once nothing is launched any more: no run is left as if its process lived."""
+        """Stop uploading in the background and close runs whose process died. Call it once no jobs are launched any
+        more."""
         if not self._settled:
             self._settled = True
             self.live_report.close()
@@ -163,16 +165,17 @@ class Session:
             settle(self.sweep, self.jobs, self.delivery)
 
     def is_unfinished(self) -> bool:
-        """Whether the launcher left jobs behind, whatever the others came to."""
+        """Return whether the launcher left jobs untrained, whatever the outcome of the others."""
         left = {Outcome.not_started, Outcome.running}
         return self.launcher_gave_up or any(r.outcome in left for r in self.results())
 
     @contextmanager
     def watching(self, *, in_this_process: bool = False) -> Iterator[None]:
-        """Around training: tells MLflow and the terminal how the sweep stands, and delivers for other processes."""
+        """Monitor the sweep while it trains: report progress to MLflow and the terminal, and upload for other
+        processes."""
         if not in_this_process:
             self.background.models = True
-            while self.earlier:  # so that they are found under this parent
+            while self.earlier:  # so that MLflow nests them under this parent
                 self.background.send(self.earlier.pop())
         delivers = not in_this_process
         watch = SweepWatcher(self.sweep, self.jobs, self.background, self.live_report, self.display, delivers=delivers)
@@ -184,21 +187,21 @@ class Session:
 def sweep_session(
     sweep: SweepFolder, jobs: list[Job] | Callable[[], list[Job]], config: Config, request: SweepRequest
 ) -> Iterator[Session]:
-    """Opens a sweep; one that was started goes on.
+    """Open a sweep; resume it if it was started before.
 
     Args:
-        sweep: its folder, whose name is its identity: whoever makes the jobs says it.
-        jobs: those that are known at the start, or what gives them once the sweep is owned.
-        config: of one of the jobs; its `sweep.*` and `tracking.*` are the sweep's.
+        sweep: its folder, whose name identifies the sweep.
+        jobs: the jobs known at the start, or a function that returns them once the sweep is owned.
+        config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
 
     Raises:
-        ConfigError: the outputs folder can't be written; nothing was started.
-        StoreError: the MLflow store can't be used.
-        RunsFailed: at the end, where a run did not finish.
+        ConfigError: the outputs folder cannot be written; nothing was started.
+        StoreError: the MLflow store cannot be used.
+        RunsFailed: at the end, if a run did not finish.
     """
     outputs = sweep.outputs
     check_outputs(outputs)
-    # First: a store that can't be used leaves nothing behind.
+    # Opened first, so that an unusable store leaves nothing behind.
     delivery = StoreDelivery(config.tracking, outputs, in_sweep=True)
     with sweep.claim():
         jobs = jobs if isinstance(jobs, list) else jobs()
@@ -255,16 +258,16 @@ def _begin(session: Session, again: bool) -> None:
 
 
 def _is_pruned(job: Job) -> bool:
-    """Which a search takes as what the run came to; a grid trains it on."""
+    """Return whether a run was pruned. A search counts that as a result; a grid trains it to the end."""
     record = job.folder.record()
     return record is not None and record.outcome is Outcome.pruned
 
 
 def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
-    """What sweep.json keeps: the line that asked for it, which `sweep.resume=` alone is not, and where it goes.
+    """Return the fields of sweep.json: the command (unless it only resumes) and where results go.
 
     Args:
-        had: how far a search was at its last end.
+        had: progress of the search at its last end.
     """
     kept: dict[str, Any] = {"experiment": config.tracking.experiment}
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)
@@ -277,7 +280,7 @@ def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: Sear
 
 
 def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
-    """Says so where the same line meant other jobs before: something in conf/, the data or the program changed."""
+    """Log if the same command created other jobs before, because conf/, the data or the program changed."""
     for old in all_sweeps(new.outputs):
         plan = old.started()
         if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:
@@ -287,7 +290,7 @@ def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder)
 
 
 def _lacks_model_file(job: Job) -> bool:
-    """Whether a finished job's `model_path` still has to be served."""
+    """Return whether a finished job's model still has to be written to `model_path`."""
     path, record = job.config.model_path, job.folder.result()
     if not path or record is None or record.best_epoch is None:
         return False

@@ -1,4 +1,4 @@
-"""A task of an allocation of Slurm: `python -m lenet_exp.sweeps.slurm_task <sweep folder>`. Not for people."""
+"""A task of a Slurm allocation: `python -m lenet_exp.sweeps.slurm_task <sweep folder>`. Internal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Serves the sweep; one that was started again gets a new process, which has no memory of the last one."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # first: a thread without it would let it end them all
+    """Run the sweep's jobs. If the sweep is restarted, replace this process by a new one without old state."""
+    # Before any thread starts: an unblocked thread would let the signal kill the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     from lenet_exp.errors import UserError
     from lenet_exp.folders.sweep_folder import SweepFolder
     from lenet_exp.sweeps.place import serve

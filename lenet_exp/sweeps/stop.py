@@ -1,4 +1,4 @@
-"""Stops a sweep from another process, on this machine or another."""
+"""Stops a sweep from another process, on the same or another machine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ WAIT_SECONDS = 120.0
 
 
 def stop_sweep(sweep: SweepFolder) -> int:
-    """Asks and waits until it has stopped; 0, or 1 where it has not after two minutes.
+    """Ask a sweep to stop and wait. Return 0, or 1 if it still runs after two minutes.
 
-    What it has in Slurm's queue while no process of it lives is cancelled.
+    If it has no process, its jobs in Slurm's queue are canceled.
 
     Raises:
-        ConfigError: it does not run.
+        ConfigError: the sweep is not running.
     """
     owner = sweep.owner()
     if owner is None:
@@ -43,7 +43,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
 
 
 def _ask(sweep: SweepFolder, owner: Owner) -> None:
-    """By a signal where that gets there, else by a file that the process looks for while others train for it."""
+    """Ask by a signal on the same machine, otherwise by a file that the process checks while its jobs train."""
     if owner.here and not owner.pid:
         raise ConfigError(f"sweep {sweep.id} is owned by a process that is not known; a moment later it may be")
     if owner.here:

@@ -1,4 +1,4 @@
-"""The stores that the runs of an outputs folder were meant for, opened once: one that is away is waited for once."""
+"""The MLflow stores of an outputs folder's runs, each opened only once, so that an unreachable one costs one wait."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ log = logging.getLogger("lenet_exp")
 
 
 class Stores:
-    """Args:
-    outputs: the outputs folder.
-    uri: where everything goes instead; by default MLFLOW_TRACKING_URI.
+    """The stores of an outputs folder.
+
+    Args:
+        outputs: the outputs folder.
+        uri: a store that replaces all others; by default MLFLOW_TRACKING_URI.
     """
 
     def __init__(self, outputs: Path, uri: str | None = None) -> None:
@@ -32,15 +34,17 @@ class Stores:
         return self._uri is not None
 
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
-        """Address, without a password, and experiment that a run goes to; `kept`: where its sweep went."""
+        """Return the address, without a password, and the experiment of a run. `kept` is the stored address of its
+        sweep."""
         return self.name(kept or tracking.uri), tracking.experiment
 
     def name(self, kept: str | None) -> str:
-        """The name of the store whose address was kept."""
+        """Return the name of the store at a stored address."""
         return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
 
     def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
-        """None where the store can't be used, or needs a password, which is never kept; that is said once."""
+        """Open a store. Return None, with one warning, if it cannot be used or needs a password, which is never
+        stored."""
         key = self.place(tracking, kept)
         if key not in self._open:
             self._open[key] = self._opened(tracking, kept)

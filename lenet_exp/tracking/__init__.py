@@ -1,1 +1,1 @@
-"""Uploads run folders and sweep folders to MLflow. Only this package and removal/ import mlflow."""
+"""MLflow: stores, uploads, models and the runs of sweeps."""

@@ -1,1 +1,1 @@
-"""Brings a run in MLflow up to date with its folder."""
+"""Uploads of run folders to MLflow."""

@@ -1,4 +1,4 @@
-"""Takes over what a shared store knows and this outputs folder does not: runs that others finished."""
+"""Takes over runs from a shared store that other users finished and this outputs folder lacks."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ log = logging.getLogger("lenet_exp")
 
 
 def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None:
-    """Takes over the runs of these jobs that others finished, by a query for a thousand of theirs; nothing where nobody
-    shares the store.
+    """Take over the runs of these jobs that others finished, with one query per thousand runs. Do nothing if the store
+    is not shared.
 
     Args:
-        owned: this process owns the jobs' folders.
+        owned: whether this process owns the jobs' folders.
     """
     if store.uri.startswith(SQLITE):
         return
@@ -57,7 +57,7 @@ def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None
 
 
 def _write(job: Job, run: Run, store: Store) -> bool:
-    """Makes the run folder of a run that was trained elsewhere: its record, its weights, and that MLflow has it."""
+    """Create the run folder of a run trained elsewhere: its record, its weights, and its entry for MLflow."""
     from mlflow.exceptions import MlflowException
 
     run_id, folder, errors = run.info.run_id, job.folder, (UserError, ValueError, OSError, MlflowException)
@@ -80,7 +80,7 @@ def _write(job: Job, run: Run, store: Store) -> bool:
 
 
 def _record(job: Job, run_id: str, store: Store) -> Record:
-    """The run's record, checked: it will be the folder's, and whoever rebuilds its network imports what it names."""
+    """Download and check the run's record, since its network will be rebuilt from the classes that it names."""
     from lenet_exp.training.trained.trust import check_activation
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -95,7 +95,7 @@ def _record(job: Job, run_id: str, store: Store) -> Record:
 
 
 def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) -> None:
-    """The best weights from the logged model, checked against the record's digest."""
+    """Download the best weights from the logged model and check them against the record's digest."""
     weights, _ = logged_model(store.client, store.uri, run)
     if weights_digest(weights) != record.weights_digest:
         raise ValueError("they are not those of its record")

@@ -1,4 +1,4 @@
-"""Uploads in a thread of its own: training, and the thread that watches a sweep, only ask for it."""
+"""Uploads in a separate thread, so that training and monitoring never wait for a store."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ log = logging.getLogger("lenet_exp")
 
 
 class BackgroundDelivery:
-    """A `Delivery` that is not waited for. Its thread sends what a run's folder holds when its turn comes, once,
-    however often that was asked for meanwhile.
+    """A `Delivery` in the background. Its thread uploads each requested run folder once, however often it was requested
+    meanwhile.
 
-    Only the end of a run that is in no sweep is waited for. The end of a sweep, when the thread is closed, sends what
-    the thread had no time for.
+    Only the end of a single run is waited for. At the end of a sweep, what the thread could not upload is uploaded
+    after it is closed.
 
     Attributes:
-        models: whether the best models are sent too. Not where this process trains: an export is traced through what
-            all networks of a process have in common.
+        models: whether to upload best models, too. Not if this process trains, because exporting a model affects state
+            that all networks of a process share.
     """
 
     def __init__(self, delivery: StoreDelivery) -> None:
@@ -35,16 +35,16 @@ class BackgroundDelivery:
         self._waiting: dict[object, Callable[[], object]] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._samples = False  # whether this machine's metrics are logged
-        # A daemon: the process must not wait at its exit for a store that hangs.
+        self._samples = False  # whether system metrics are being logged
+        # A daemon, so that a store that hangs cannot delay the process's exit.
         self._thread = threading.Thread(target=self._run, name="deliver", daemon=True)
 
     def adopt(self, job: Job) -> None:
-        """Takes over a run that others finished: what has to be known before it is trained."""
+        """Take over a run that others finished, before it is trained here."""
         self._delivery.adopt(job)
 
     def live(self, folder: RunFolder) -> None:
-        """Asks for what is committed to be sent, if the last sending is long enough ago."""
+        """Request an upload of the last checkpoint, if the previous upload is long enough ago."""
         self.ask(folder.path, partial(self._live, folder))
 
     def send(self, folder: RunFolder) -> str | None:
@@ -56,7 +56,7 @@ class BackgroundDelivery:
         return self._delivery.send(folder)
 
     def ask(self, what: object, action: Callable[[], object]) -> None:
-        """Asks for an action, once; of the same thing asked for again the new action counts."""
+        """Request an action. A later request with the same key replaces an earlier one."""
         with self._changed:
             if self._closed:
                 return
@@ -66,7 +66,7 @@ class BackgroundDelivery:
             self._changed.notify()
 
     def close(self) -> None:
-        """Begins no more actions; one that is under way takes its turn of `StoreDelivery`."""
+        """Start no more actions. A running one finishes before other uploads of the same `StoreDelivery`."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -80,7 +80,7 @@ class BackgroundDelivery:
                 action = self._waiting.pop(next(iter(self._waiting)))
             try:
                 action()
-            except Exception:  # what it missed is sent at the end
+            except Exception:  # missed uploads are made at the end
                 log.debug("uploading", exc_info=True)
 
     def _live(self, folder: RunFolder) -> None:
@@ -91,9 +91,9 @@ class BackgroundDelivery:
 
 
 def open_background_delivery(tracking: Tracking, outputs: Path) -> BackgroundDelivery:
-    """Opens the store for a run in no sweep.
+    """Open the store for a single run.
 
     Raises:
-        StoreError: as of `StoreDelivery`.
+        StoreError: see `StoreDelivery`.
     """
     return BackgroundDelivery(StoreDelivery(tracking, outputs))

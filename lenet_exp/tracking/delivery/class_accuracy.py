@@ -1,4 +1,4 @@
-"""The validation accuracy of each class as metrics: `val_accuracy_<class>`, which MLflow lists after `val_accuracy`."""
+"""The validation accuracy of each class as metrics `val_accuracy_<class>`, which MLflow lists after `val_accuracy`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lenet_exp.folders.records import Record
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-LONGEST = 200  # MLflow allows 250 characters in all
+LONGEST = 200  # MLflow's limit for the whole name is 250 characters
 
 
 def class_points(record: Record) -> Iterator[Metric]:
-    """One point for each class that has validation images, of the best epoch; none without a confusion matrix."""
+    """Yield one point of the best epoch for each class with validation images; none without a confusion matrix."""
     from mlflow.entities import Metric
 
     names = metric_names(record.config.dataset.class_names)
@@ -25,7 +25,7 @@ def class_points(record: Record) -> Iterator[Metric]:
 
 
 def metric_names(class_names: Sequence[str]) -> list[str]:
-    """The class names as MLflow's metrics may be called, all different: `T-shirt/top` is `T-shirt_top`."""
+    """Return the class names as valid and distinct MLflow metric names: `T-shirt/top` becomes `T-shirt_top`."""
     names: list[str] = []
     for label, name in enumerate(class_names):
         safe = re.sub(r"[^\w\-. :]", "_", name)[:LONGEST]

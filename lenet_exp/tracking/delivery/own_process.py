@@ -1,8 +1,8 @@
-"""Uploads a lone run in a process of its own, which imports mlflow while the run's process imports torch.
+"""Uploads a single run in a separate process, which imports mlflow while the run's process imports torch.
 
     SubprocessDelivery, in the run's process   -- a pipe -->   main, in the other one: BackgroundDelivery -> MLflow
 
-What the other process logs comes back over the pipe, and is logged here.
+Log messages of the other process are sent back over the pipe and logged here.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ log = logging.getLogger("lenet_exp")
 
 
 class SubprocessDelivery:
-    """A `Delivery` that the run's main thread asks. Its process starts at once; `opened` first touches the store."""
+    """A `Delivery` by another process, which starts at once. `opened` is the first access to the store."""
 
     def __init__(self) -> None:
         self._lost = False
         self._pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                # -P: with -m alone, an mlflow.py that lies in the working directory would be imported first
+                # -P: without it, an mlflow.py in the working directory would be imported first
                 [sys.executable, "-P", "-m", "lenet_exp.tracking.delivery.own_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -53,37 +53,37 @@ class SubprocessDelivery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()  # `send` was waited for; after an error, what it sends can be sent again
+        self._process.kill()  # `send` has returned; after an error, uploads can be repeated
         self._process.wait()
         self._pipe.close()
 
     def opened(self, tracking: Tracking, outputs: Path) -> SubprocessDelivery:
-        """Opens the store.
+        """Open the store.
 
         Raises:
-            StoreError: as of `StoreDelivery`.
+            StoreError: see `StoreDelivery`.
         """
         self._ask("open", tracking, outputs)
         return self
 
     def adopt(self, job: Job) -> None:
-        """See `BackgroundDelivery`."""
+        """Take over a run that others finished; see `BackgroundDelivery`."""
         self._ask("adopt", job)
 
     def live(self, folder: RunFolder) -> None:
-        """See `BackgroundDelivery`."""
+        """Request an upload of the last checkpoint; see `BackgroundDelivery`."""
         with self._warn_if_lost():
             self._pipe.send(("live", (folder,)))
             while self._pipe.poll():
                 log.handle(self._pipe.recv())
 
     def send(self, folder: RunFolder) -> str | None:
-        """See `BackgroundDelivery`."""
+        """Upload a run that has ended; see `BackgroundDelivery`."""
         sent = self._ask("send", folder)
         return None if sent is None else str(sent)
 
     def _ask(self, what: str, *arguments: object) -> Any:
-        """Call a method in the uploading process; None if that process died."""
+        """Call a method in the uploading process. Return None if that process died."""
         with self._warn_if_lost():
             self._pipe.send((what, arguments))
             while isinstance(heard := self._pipe.recv(), logging.LogRecord):
@@ -106,21 +106,23 @@ class SubprocessDelivery:
 
 
 class _PipeHandler(QueueHandler):
-    """Sends back what is logged, with its traceback as text."""
+    """Sends log records over the pipe, with tracebacks as text."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        self.format(record)  # which sets `exc_text`
+        """Convert the message and traceback to text, so that the record can be pickled."""
+        self.format(record)  # sets `exc_text`
         record = copy.copy(record)
         record.msg, record.args, record.exc_info = record.getMessage(), None, None
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
+        """Send a record if its level is enabled."""
         if log.isEnabledFor(record.levelno):
             self.queue.send(record)  # type: ignore[attr-defined]  # a pipe
 
 
 def main() -> None:
-    """The other process: does what it is asked until the pipe ends. Signals are its asker's matter."""
+    """Run the uploading process until the pipe closes. The other process handles signals."""
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, signal.SIG_IGN)
     pipe = Connection(int(sys.argv[1]))
@@ -130,7 +132,7 @@ def main() -> None:
     log.addHandler(back)
     with contextlib.suppress(EOFError, OSError):
         _serve(pipe, back)
-    os._exit(0)  # a store that hangs is not waited for
+    os._exit(0)  # do not wait for a store that hangs
 
 
 def _serve(pipe: Connection, back: _PipeHandler) -> None:
@@ -150,16 +152,16 @@ def _serve(pipe: Connection, back: _PipeHandler) -> None:
             error = e
         if what != "live":
             assert back.lock is not None
-            with back.lock:  # of the pipe, to which the delivering thread logs
+            with back.lock:  # the uploading thread logs to the same pipe
                 pipe.send((value, error))
         if what == "open":
             tracking = arguments[0]
-        elif what == "adopt":  # the run's process trains now
+        elif what == "adopt":  # the run's process starts training now
             threading.Thread(target=_prepare_end, args=(tracking,), daemon=True).start()
 
 
 def _prepare_end(tracking: Tracking) -> None:
-    """Imports what delivering the end of a run will need."""
+    """Import what uploading the end of a run will need."""
     if tracking.plots:
         import lenet_exp.reports.files.plots  # noqa: F401
     if tracking.models is not LoggedModels.none:

@@ -1,4 +1,4 @@
-"""Results in the outputs folder that a store has not received, by the folders' own records."""
+"""Counts results that a store has not received yet, from the records in the run folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lenet_exp.folders.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class UploadCount:
-    """So many runs, best models and sweeps' own runs."""
+    """A number of runs, best models and sweeps' own runs."""
 
     runs: int = 0
     models: int = 0
@@ -31,12 +31,12 @@ class UploadCount:
 
 
 def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str | None = None) -> UploadCount:
-    """The results of one run that the store has not received.
+    """Return the results of one run that the store has not received.
 
     Args:
-        store: its name.
+        store: name of the store.
         model: whether the best model of a finished run belongs there.
-        parent: the sweep's run that it has to be under.
+        parent: the sweep's run under which it must be nested.
     """
     record = folder.record()
     if folder.begun() is None:
@@ -50,7 +50,7 @@ def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str
 
 
 def uploaded_between(before: DeliveredRun | None, after: DeliveredRun | None) -> UploadCount:
-    """The results of one run that a store received meanwhile."""
+    """Return the results of one run that a store received between two states."""
     if after is None or after == before:
         return UploadCount()
     had_model = before is not None and before.run_id == after.run_id and before.model

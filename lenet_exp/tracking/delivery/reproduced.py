@@ -1,4 +1,4 @@
-"""Tells MLflow what came of repeating or checking a run: a tag of the run."""
+"""Tags MLflow runs with the result of reproducing or checking them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.errors import StoreError, first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
 
-LONGEST = 500  # characters of a tag that a person reads in a table
+LONGEST = 500  # characters of a tag, which tables show
 
 log = logging.getLogger("lenet_exp")
 
@@ -26,16 +26,16 @@ def tag_runs(
     weak: bool,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Sets `tag` (`reproduced` or `record_checked`) to the result, where and when, in each store that can be reached.
+    """Set `tag` (`reproduced` or `record_checked`) to the result, time and host, in each reachable store.
 
     Args:
-        runs: addresses of stores, as `store_name` gives them, with the run's id there.
-        uri: an address that may have the password that was not kept.
-        weak: the result says nothing of the run, and an earlier one stays.
+        runs: addresses of stores, as `store_name` returns them, with the run's id in each.
+        uri: an address that may contain the password that is not stored.
+        weak: whether the result says nothing about the run, so that an earlier one is kept.
         say: prints a line.
 
     Returns:
-        Whether all stores could be reached.
+        Whether all stores were reachable.
     """
     when, all_reached = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), True
     value = checked({tag: f"{result[:LONGEST]} ({when}, on {host()})"})[tag]
@@ -47,9 +47,9 @@ def tag_runs(
                 say(printable(f"MLflow run {run_id} keeps its tag {tag}: {had}"))
                 continue
             client.set_tag(run_id, tag, str(value))
-        except Exception as e:  # the answer is on the terminal; a store that is away must not hide it
+        except Exception as e:  # an unreachable store must not hide the result
             log.warning("not told to MLflow (%s): %s", kept, hide_password(first_line(e)))
-            all_reached = all_reached and not isinstance(e, StoreError)  # else the run alone is gone
+            all_reached = all_reached and not isinstance(e, StoreError)  # otherwise only the run is gone
         else:
             say(f"told to MLflow run {run_id}: tag {tag}")
     if not runs:

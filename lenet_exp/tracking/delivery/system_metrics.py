@@ -1,6 +1,6 @@
-"""CPU, memory, disk, network and GPUs of this machine, as MLflow's own `system/...` metrics.
+"""CPU, memory, disk, network and GPU use of this machine, as MLflow's `system/...` metrics.
 
-They are the machine's, not a run's: of a sweep, whose runs share the machine, the sweep's own run has them.
+They describe the machine rather than a run, so a sweep logs them to its own run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def log_system_metrics(store: Store, run_id: str) -> None:
-    """Starts MLflow's monitor, if MLflow's own switch is on; its thread logs to the run until that ends."""
+    """Start MLflow's monitor, if MLflow's own setting enables it. Its thread logs to the run until the run ends."""
     from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING as SWITCH
 
     try:

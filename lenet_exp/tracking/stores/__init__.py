@@ -1,1 +1,1 @@
-"""Opens an MLflow store and finds runs in it."""
+"""MLflow stores: opening and checking them, errors and time limits."""

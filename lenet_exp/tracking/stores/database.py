@@ -1,4 +1,4 @@
-"""A PostgreSQL database as MLflow's store without a server: its driver, whether it lets one in, tables made once."""
+"""PostgreSQL databases as MLflow stores without a server: drivers, access checks, and creating the tables once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 POSTGRES = "postgresql"
 EXTRA = "pip install 'lenet_exp[postgres]'"
-LOCK = 0x6C656E6574  # of all who make MLflow's tables in a database; any number of one's own
+LOCK = 0x6C656E6574  # advisory lock for creating MLflow's tables; an arbitrary number
 
 # What stays as it is until a person changes something. libpq has no code for it while it connects, only the server's
 # words; those of a server that speaks another language count as "away", and training goes on with that warning.
@@ -26,14 +26,15 @@ REFUSES = re.compile(
 
 
 def is_postgres(uri: str) -> bool:
-    """Whether the address is that of a PostgreSQL database, with a driver named or not."""
+    """Return whether the address is that of a PostgreSQL database, with or without a driver."""
     return uri.partition(":")[0].partition("+")[0] == POSTGRES
 
 
 def driver_uri(uri: str, seconds: int = 0) -> str:
-    """The address as MLflow gets it: with a driver that is installed, and waiting at most so long for a connection.
+    """Return the address for MLflow: with an installed driver, and a timeout for connecting.
 
-    SQLAlchemy takes `postgresql://` for psycopg 3 only from its release 2.1 on. Another store's address stays as it is.
+    SQLAlchemy uses psycopg 3 for `postgresql://` only from release 2.1 on. Addresses of other stores are returned
+    unchanged.
     """
     if not is_postgres(uri):
         return uri
@@ -48,22 +49,22 @@ def driver_uri(uri: str, seconds: int = 0) -> str:
 
 
 def refusal(error: BaseException) -> str | None:
-    """Why a database lets nobody in or write, in a few words; None where it may be away, or is another's error."""
+    """Return why a database denies access, in a few words. None if it may be unavailable, or for other errors."""
     found = REFUSES.search(str(error))
     return re.sub(r'\b(user|role) "[^"]*"', r'\1 "***"', found.group().strip()) if found else None
 
 
 def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
-    """Connects once, makes MLflow's tables where there are none, and looks whether runs may be written.
+    """Connect once, create MLflow's tables if they do not exist, and check that runs may be written.
 
     Args:
-        uri: as `driver_uri` gives it.
-        name: as it may be shown.
-        artifacts: where MLflow's own experiment `Default` would keep them, if it has to be made.
+        uri: as `driver_uri` returns it.
+        name: the address without secrets.
+        artifacts: where MLflow's experiment `Default` would keep artifacts, if it has to be created.
 
     Raises:
-        StoreError: the tables are of another MLflow, or this user may not write them.
-        SQLAlchemyError: it does not let one in, or does not answer.
+        StoreError: the tables belong to another MLflow version, or this user may not write them.
+        SQLAlchemyError: the database denies access or does not answer.
     """
     from sqlalchemy import create_engine, text
     from sqlalchemy.pool import NullPool
@@ -83,7 +84,7 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
 
 
 def _make_tables(connection: Connection, uri: str, name: str, artifacts: str) -> None:
-    """Makes what MLflow would make at its first start, unless it is there."""
+    """Create the tables that MLflow would create at its first start, unless they exist."""
     import mlflow
     from mlflow.store.db.base_sql_model import Base
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -94,7 +95,7 @@ def _make_tables(connection: Connection, uri: str, name: str, artifacts: str) ->
             return
     elif inspect(connection).has_table("alembic_version"):
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        if revision is not None:  # MLflow would bring a lab's tables up to its own release, unasked
+        if revision is not None:  # MLflow would upgrade a lab's tables without asking
             raise StoreError(
                 f"tracking.uri={name}: made by another MLflow than {mlflow.__version__} (schema "
                 f"{revision}); if by an older, back it up, then run: mlflow db upgrade {name}"

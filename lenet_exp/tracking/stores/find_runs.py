@@ -1,4 +1,4 @@
-"""Runs of a store for a comparison, by MLflow's own filter syntax."""
+"""Finds runs of a store for a comparison, by MLflow's filter syntax."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1000
-VERSION = "version."  # begins a tag
+VERSION = "version."  # prefix of tags
 SPLITS = {"training": "train"}  # MLflow's name of a split
 
 log = logging.getLogger("lenet_exp")
 
 
 def search(uri: str, experiment: str, filter_string: str) -> tuple[list[ComparedRun], list[str]]:
-    """The runs (never sweeps) of an experiment that a filter finds, oldest first, and the flags that were swept in the
-    sweeps that asked for them.
+    """Return the runs (never sweeps) of an experiment that match a filter, oldest first, and the flags that their
+    sweeps swept.
 
     Raises:
         ConfigError: MLflow does not understand the filter.
-        StoreError: there is no such store or experiment.
+        StoreError: the store or experiment was not found.
     """
     client = connect(uri)
     from mlflow.exceptions import MlflowException

@@ -1,4 +1,4 @@
-"""MLflow's runs: whether they are there, their tags, and those that a run folder has given up."""
+"""MLflow runs: whether they exist, their tags, and runs that a run folder no longer uses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lenet_exp.tracking.stores.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-SHOWN = "sweep_shown"  # the tag of a sweep's run that says which description it has
+SHOWN = "sweep_shown"  # tag of a sweep's run: digest of its description
 LIVE = "live"  # its value while the sweep runs
-REPLACED = "replaced"  # the tag `kind` of a run that another one stands for
+REPLACED = "replaced"  # the tag `kind` of a run that another one replaces
 
 
 def alive(store: Store, run_id: str) -> bool:
-    """Whether the store has the run; asked once a process and run."""
+    """Return whether the store has the run. Each run is looked up once per process."""
     if run_id not in store.seen and _is_active(store, run_id):
         store.seen.add(run_id)
     return run_id in store.seen
@@ -34,14 +34,14 @@ def _is_active(store: Store, run_id: str) -> bool:
     try:
         return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException as e:
-        # A server with users tells nobody whether there is no such run, or none that one may see.
+        # A server with users does not say whether a run is missing or not visible to this user.
         if e.error_code in {"RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"}:
             return False
         raise
 
 
 def close_abandoned(folder: RunFolder, store: Store) -> None:
-    """MLflow runs of earlier tries of this run would stay RUNNING for ever."""
+    """End MLflow runs of earlier attempts, which would otherwise stay RUNNING forever."""
     for entry in folder.abandoned():
         if entry.store != store.name or not alive(store, entry.run_id):
             continue
@@ -51,12 +51,11 @@ def close_abandoned(folder: RunFolder, store: Store) -> None:
 
 
 def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplus: list[str]) -> DeliveredRun:
-    """The new run of a folder.
+    """Return the entry of a folder's new MLflow run.
 
     Args:
-        lost: the one before, which somebody deleted: the new one is in the same sweeps, and remembers that one, which
-            may be restored.
-        surplus: other runs that the store has of this folder.
+        lost: entry of the deleted run that it replaces, which may be restored; the new run joins the same sweeps.
+        surplus: other runs of this folder in the store.
     """
     if lost is None:
         return DeliveredRun(store, run_id, former=surplus, begun=False)
@@ -65,12 +64,12 @@ def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplu
 
 
 def join_sweeps(store: Store, run_id: str, sweeps: list[str]) -> None:
-    """A run belongs to each sweep that asked for it; MLflow nests it under the first."""
+    """Tag a run with the sweeps that contain it; MLflow nests it under the first."""
     set_tags(store, run_id, {"sweeps": ",".join(sweeps), "mlflow.parentRunId": sweeps[0]})
 
 
 def close_former(entry: DeliveredRun, store: Store) -> None:
-    """Mark the former MLflow run of a folder as replaced, and end it, if a person restored it after its deletion."""
+    """Mark the former MLflow run of a folder as replaced and end it, if someone restored it after its deletion."""
     for run_id in entry.former:
         if not _is_active(store, run_id):
             continue
@@ -82,34 +81,35 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
 
 
 def shows_report(run: Run, digest: str) -> bool:
-    """Whether a sweep's run has the description of this digest: a store that came back as an older backup may not.
+    """Return whether a sweep's run has the description with this digest. After a restored backup it may not.
 
-    Those of older releases do not say.
+    Runs of older releases have no digest and count as having it.
     """
     return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 
 
 def set_tags(store: Store, run_id: str, tags: Mapping[str, Json]) -> None:
-    """Tags of the program's own."""
+    """Set the program's own tags."""
     from mlflow.entities import RunTag
 
     store.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in strings(checked(tags)).items()])
 
 
 def strings(tags: Mapping[str, Json]) -> dict[str, str]:
-    """REST takes strings only; MLflow's SQL store would take anything, so the mistake would show late."""
+    """Convert values to strings. REST accepts only strings, MLflow's SQL store anything, so errors would show late."""
     return {str(k): text(v) for k, v in tags.items()}
 
 
 def program(command: str) -> str:
-    """The command of a command line: MLflow shows it in a column, and the whole line stands in the tag `command`."""
+    """Return the program of a command line for a column in MLflow; the tag `command` has the whole line."""
     words = command.split()
     if words[:2] == ["python", "-m"]:
         return words[2].replace("lenet_exp.", "lenet-")
-    return words[0].strip("'") or "python"  # an interactive one has no name
+    return words[0].strip("'") or "python"  # an interactive session has no name
 
 
 def user() -> str:
+    """Return the user's name; `unknown` if it cannot be determined."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # no such user id on this machine, as in some containers

@@ -1,8 +1,8 @@
-"""Limits what a store can cost those who wait for it: seconds and memory.
+"""Limits the time and memory that waiting for a store can cost.
 
-MLflow's own time limit is for each read from a socket. An answer that arrives byte by byte, or never ends, stays below
-it for ever. So whatever asks a store runs in a thread that is given up when a call takes too long, when many calls are
-slow, or when the process grows; only the time inside of calls counts, not that of exporting a model or drawing.
+MLflow's own time limit applies to each read from a socket, so an answer that arrives byte by byte or never ends stays
+below it forever. Therefore every access to a store runs in a thread that is abandoned if a call takes too long, many
+calls are slow, or the process grows. Only the time within calls counts, not that of exporting models or drawing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-QUICK_SECONDS = 1.0  # what a call may take without counting as slow
-TURN_SECONDS = 60.0  # for what another thread has begun, such as the upload of a model
-MOST_BYTES = 2**30  # that the process may grow meanwhile
+QUICK_SECONDS = 1.0  # calls up to this long do not count as slow
+TURN_SECONDS = 60.0  # to wait for another thread's action, such as uploading a model
+MOST_BYTES = 2**30  # the most that the process may grow meanwhile
 TICK_SECONDS = 0.1
 
 T = TypeVar("T")
@@ -33,37 +33,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limit:
-    """How long calls may take, in seconds.
+    """Time limits for calls, in seconds.
 
     Attributes:
-        call: each of them.
-        slow: all together, beyond `QUICK_SECONDS` each.
+        call: limit for each call.
+        slow: limit for the total beyond `QUICK_SECONDS` per call.
     """
 
     call: float
     slow: float = math.inf
 
     def times(self, factor: float) -> Limit:
-        """Longer, by a factor above 1."""
+        """Return the limits multiplied by a factor, if that is above 1."""
         return Limit(self.call * max(1.0, factor), self.slow * max(1.0, factor))
 
 
 WAITED = Limit(call=8.0, slow=6.0)  # for the end of a run; MLflow's time limit for a silent server is 6 s
-PAGES = Limit(call=8.0)  # for questions about many runs before a training
+PAGES = Limit(call=8.0)  # for queries about many runs before training
 BACKGROUND = Limit(call=60.0)
-PATIENT = Limit(call=300.0)  # where a person asked for nothing but the upload
+PATIENT = Limit(call=300.0)  # when the user asked only for the upload
 
 
 class StoreTimeout(Exception):
-    """The store did not answer in time; what was asked may still be done."""
+    """The store did not answer in time. The request may still be executed."""
 
 
 class Abandoned(BaseException):
-    """Ends a thread that was given up."""
+    """Ends an abandoned thread."""
 
 
 class StoreCalls:
-    """The calls that one thread after the other makes to a store."""
+    """Runs and times calls to a store, in one thread at a time."""
 
     def __init__(self) -> None:
         self._begun: float | None = None
@@ -73,8 +73,8 @@ class StoreCalls:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around one call."""
-        if self._begun is not None:  # inside of another
+        """Time one call."""
+        if self._begun is not None:  # nested call
             yield
             return
         self._begun = time.monotonic()
@@ -84,17 +84,17 @@ class StoreCalls:
             self._slow, self._begun = self.slow(), None
 
     def seconds(self) -> float:
-        """For how long the call that is under way has taken; 0 where none is."""
+        """Return the seconds that the current call has taken; 0 if there is none."""
         begun = self._begun
         return 0.0 if begun is None else time.monotonic() - begun
 
     def slow(self) -> float:
-        """The seconds that all calls have taken beyond `QUICK_SECONDS` each."""
+        """Return the seconds that all calls have taken beyond `QUICK_SECONDS` each."""
         return self._slow + max(0.0, self.seconds() - QUICK_SECONDS)
 
     @property
     def stuck(self) -> bool:
-        """Whether a thread that was given up has not ended yet."""
+        """Whether an abandoned thread has not ended yet."""
         return self._given_up and self._busy()
 
     def _busy(self) -> bool:
@@ -105,7 +105,7 @@ class StoreCalls:
 
         Raises:
             StoreTimeout: it took too long, or the process grew too much.
-            BaseException: as `action`.
+            BaseException: whatever `action` raises.
         """
         done: list[tuple[T | None, BaseException | None]] = []
 
@@ -116,7 +116,7 @@ class StoreCalls:
             except BaseException as e:
                 done.append((None, e))
 
-        self.wait(lambda: not self._busy(), limit)  # one that an interrupt left behind
+        self.wait(lambda: not self._busy(), limit)  # left behind by an interrupt
         self._begun, self._given_up = None, False
         self._thread = threading.Thread(target=work, name="store", daemon=True)
         self._thread.start()
@@ -127,10 +127,10 @@ class StoreCalls:
         return cast(T, value)
 
     def wait(self, ready: Callable[[], bool], limit: Limit, seconds: float = TURN_SECONDS) -> None:
-        """Waits until `ready`, while another thread may make its calls.
+        """Wait until `ready`, while another thread may make calls.
 
         Raises:
-            StoreTimeout: as of `run`.
+            StoreTimeout: see `run`.
         """
         slow, size, deadline = self.slow(), _resident(), time.monotonic() + seconds
         while not ready():
@@ -147,7 +147,7 @@ class StoreCalls:
                 raise StoreTimeout("its answer is too large" if grown else "it timed out: it answers too slowly")
 
     def _abandon(self) -> None:
-        """Ends the thread as soon as it executes Python again: it may be reading without end."""
+        """End the thread as soon as it executes Python again; it may be in an endless read."""
         self._given_up = True
         if self._thread is not None and self._thread.ident is not None:
             ident, error = ctypes.c_ulong(self._thread.ident), ctypes.py_object(Abandoned)
@@ -159,7 +159,7 @@ CURRENT: ContextVar[StoreCalls | None] = ContextVar("calls", default=None)
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """Around a call to a store. It counts where `StoreCalls.run` runs it."""
+    """Time a call to a store, if `StoreCalls.run` runs it."""
     calls = CURRENT.get()
     if calls is None:
         yield
@@ -169,7 +169,7 @@ def calling() -> Iterator[None]:
 
 
 class _TimedClient:
-    """A client whose calls count."""
+    """A client whose calls are timed."""
 
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
@@ -186,12 +186,12 @@ class _TimedClient:
 
 
 def timed_client(client: MlflowClient) -> MlflowClient:
-    """The client, for `StoreCalls` to watch."""
+    """Wrap a client so that `StoreCalls` times its calls."""
     return cast("MlflowClient", _TimedClient(client))
 
 
 def _resident() -> int:
-    """The memory of this process in bytes; 0 where the system does not tell."""
+    """Return the memory of this process in bytes; 0 if the system does not provide it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:

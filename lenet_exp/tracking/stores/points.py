@@ -1,4 +1,4 @@
-"""MLflow metrics of a run's folder: those of its epochs and of the best one."""
+"""MLflow metrics of a run: those of its epochs, its steps and its best epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 EPOCH_METRICS = (
-    "val_accuracy",  # the first is what MLflow's comparison of runs shows at first
+    "val_accuracy",  # MLflow's comparison of runs initially shows the first one
     "val_loss",
     "train_loss",
     "train_accuracy",
@@ -23,11 +23,12 @@ EPOCH_METRICS = (
     "images_per_second",
 )
 BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
-BATCH = 1000  # the most metrics that MLflow takes at once
-DIGEST = 36  # characters that MLflow keeps of a data set's digest
+BATCH = 1000  # the most metrics that MLflow accepts at once
+DIGEST = 36  # MLflow truncates a dataset's digest to so many characters
 
 
 def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
+    """Yield the metrics of epochs and of their steps."""
     from mlflow.entities import Metric
 
     for e in epochs:
@@ -37,6 +38,7 @@ def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
 
 
 def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
+    """Yield the loss of steps."""
     from mlflow.entities import Metric
 
     for iteration, loss, time_ms in losses:
@@ -44,7 +46,7 @@ def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
 
 
 def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iterator[Metric]:
-    """The final metrics, and with a model the best epoch's metrics once more, linked to it and to their data."""
+    """Yield the final metrics and, with a model, the best epoch's metrics again, linked to the model and its data."""
     from mlflow.entities import Metric
 
     def linked(split: str) -> dict[str, str]:
@@ -65,6 +67,7 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
 
 
 def log_metrics(store: Store, run_id: str, points: Iterator[Metric] | list[Metric]) -> None:
+    """Log points in batches of MLflow's maximum size."""
     waiting = list(points)
     for start in range(0, len(waiting), BATCH):
         store.client.log_batch(run_id, metrics=waiting[start : start + BATCH])

@@ -1,4 +1,4 @@
-"""Permanent errors of servers and databases, which a person must fix, in a few words."""
+"""Explains permanent errors of servers and databases, which the user must fix, in a few words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.tracking.stores.database import is_postgres, refusal
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
 LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/credentials, or MLFLOW_TRACKING_URI with them"
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
-# The answer of a server that `lenet-ui` started to a request without its token.
+# Answer of a `lenet-ui` server to a request without its token.
 TOKEN_REQUIRED = (
     "token required: open a link that lenet-ui printed where it was started, or set MLFLOW_TRACKING_TOKEN to the "
     "token= of that link"
@@ -20,10 +20,10 @@ TOKEN_REQUIRED = (
 
 
 def why_refused(uri: str, error: Exception) -> str | None:
-    """Why the store at `uri` can't be used as it is; None where it may only be away.
+    """Return why the store at `uri` cannot be used; None if it may only be unavailable.
 
     Args:
-        error: of a question to it.
+        error: the error of a request.
     """
     if is_postgres(uri) and refusal(error) is not None:
         return refusal(error)
@@ -58,13 +58,14 @@ def _who(uri: str) -> str:
 
 
 def _user(uri: str) -> str | None:
-    """As whom a server was asked: by its address, whose user may be a token, else by what MLflow itself looks at."""
+    """Return the user that a request was made as: from the address, where it may be a token, or from MLflow's
+    credentials."""
     from mlflow.utils.credentials import read_mlflow_creds
 
     return "of the address" if urlsplit(uri).username else read_mlflow_creds().username
 
 
 def _words(error: Exception) -> str:
-    """The message of a server's answer, without MLflow's own words around it."""
+    """Return the message of a server's answer, without what MLflow adds."""
     body = str(error).partition("Response body: '")[2].strip().removesuffix("'")
     return hide_password(printable((body or str(error)).strip().splitlines()[0])) or "403"

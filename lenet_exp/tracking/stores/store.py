@@ -1,4 +1,4 @@
-"""Opens the MLflow store that a run's `tracking.*` names; creates the local one once, safely."""
+"""Opens the MLflow store that `tracking.*` names, and creates the local one once."""
 
 from __future__ import annotations
 
@@ -29,24 +29,32 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-REQUEST_SECONDS = 6  # a request to a server may take so long: what waits for one that is silent must not take 10 s
+REQUEST_SECONDS = 6  # timeout of a request to a server, so that waiting for a silent one takes less than 10 s
 
 GRANT_SECONDS = 5
 WRITTEN_BY = "lenet_exp"  # tag of an experiment on a server
-BUSY_SECONDS = 8  # and so long another process may keep SQLite from being written
+BUSY_SECONDS = 8  # how long to wait for another process that writes to SQLite
 
 
 T = TypeVar("T")
 
 
 class StoreUnavailable(Exception):
-    """The store can't be reached now; what is in the run folders can be delivered later."""
+    """The store cannot be reached now. The results in the run folders can be uploaded later."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """An open store: its address, a client, the experiment of the runs, the outputs folder whose runs they are, runs
-    known to be there, and registered models that this user may not write."""
+    """An open store.
+
+    Attributes:
+        uri: its address.
+        client: MLflow's client.
+        experiment, experiment_id: the experiment of the runs.
+        outputs: the outputs folder of the runs.
+        seen: ids of runs known to exist in it.
+        denied: registered models that this user may not write.
+    """
 
     uri: str
     client: MlflowClient
@@ -58,19 +66,19 @@ class Store:
 
     @property
     def name(self) -> str:
-        """The address as it may be written down."""
+        """The address without secrets."""
         return store_name(self.uri)
 
 
 def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
-    """Connects, and creates database and experiment where they are missing.
+    """Connect to a store; create the database and the experiment if they do not exist.
 
     Args:
         outputs: the outputs folder, if it is not that of this process.
 
     Raises:
-        StoreError: it can never be used, belongs to another MLflow version, or the experiment was deleted.
-        StoreUnavailable: nothing answers.
+        StoreError: the store can never be used, belongs to another MLflow version, or the experiment was deleted.
+        StoreUnavailable: the store does not answer.
     """
     outputs = outputs or outputs_dir()
     uri = store_uri(tracking.uri, outputs)
@@ -85,10 +93,10 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client of a store that is there already.
+    """Connect to an existing store.
 
     Raises:
-        StoreError: there is no such database, it belongs to another MLflow version, or nothing answers.
+        StoreError: the database was not found, belongs to another MLflow version, or does not answer.
     """
     database = sqlite_path(uri)
     if database is not None and not database.exists():
@@ -101,7 +109,8 @@ def connect(uri: str) -> MlflowClient:
 
 
 def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
-    """A client, once the store has answered where MLflow would try for long, and its tables are made."""
+    """Return a client, after checking that the store answers, since MLflow would wait long, and that its tables
+    exist."""
     mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
     check_answers(address, REQUEST_SECONDS)
     if is_postgres(uri):
@@ -111,10 +120,10 @@ def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Around questions to a store by commands that need the answer.
+    """Raise a StoreError if a request fails, for commands that need the answer.
 
     Raises:
-        StoreError: there is none, or none of MLflow's.
+        StoreError: the store does not answer, or is not an MLflow store.
     """
     try:
         with _explained(uri):
@@ -125,9 +134,9 @@ def answering(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
-    """Says of MLflow's errors whether the store is away or can't be used at all."""
+    """Convert MLflow's errors to StoreUnavailable or StoreError."""
     mlflow = import_mlflow()
-    from google.protobuf.json_format import ParseError  # of an answer that is not one of an MLflow server
+    from google.protobuf.json_format import ParseError  # raised for answers of other servers
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -147,16 +156,16 @@ def _explained(uri: str) -> Iterator[None]:
     except ValueError as e:
         if "MLFLOW_" not in str(e):
             raise
-        raise StoreError(first_line(e)) from e  # MLflow names an environment variable that has a wrong value
+        raise StoreError(first_line(e)) from e  # MLflow names the environment variable with the wrong value
 
 
 def import_mlflow() -> ModuleType:
-    """mlflow, without telemetry, and with a store that does not answer given up soon instead of after minutes.
+    """Import mlflow without telemetry and with short timeouts, so that a store that does not answer fails soon.
 
-    It must not ask again by itself: a run that was made, but whose answer came too late, would be made twice.
+    Retries by MLflow are disabled: if the answer to a request came too late, a retry would create a run twice.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the password
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would show the password
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of files of a few kB
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
@@ -166,7 +175,7 @@ def import_mlflow() -> ModuleType:
 
     for noisy in ("mlflow", "alembic", "alembic.runtime.migration", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # It prints the traceback of what it raises as well: over 100 lines where SQLite is locked.
+    # This logger prints the traceback of errors that are also raised: over 100 lines if SQLite is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if not event.contains(Engine, "before_cursor_execute", _wait_less):
         event.listen(Engine, "before_cursor_execute", _wait_less, retval=True)
@@ -174,7 +183,7 @@ def import_mlflow() -> ModuleType:
 
 
 def request_seconds() -> float:
-    """How long a request to a server may take: `REQUEST_SECONDS`, or what a person has set for MLflow."""
+    """Return the time limit of a request: `REQUEST_SECONDS`, or the user's setting for MLflow."""
     import_mlflow()
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
@@ -182,14 +191,15 @@ def request_seconds() -> float:
 
 
 def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
-    """MLflow has SQLite wait 20 s for another writer, in each statement that opens a session."""
+    """Shorten the 20 s that MLflow lets SQLite wait for another writer, in each statement that opens a session."""
     if statement.startswith("PRAGMA busy_timeout"):
         statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"
     return statement, parameters
 
 
 def _create_sqlite(path: Path) -> None:
-    """Makes the database aside and moves it in place, under a lock: MLflow makes its tables without one."""
+    """Create the database under a temporary name and move it into place, under a lock. MLflow creates tables without
+    one."""
     if path.exists():
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -215,12 +225,12 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
     found = client.get_experiment_by_name(name)
     if found is None:
         location = None
-        if not urlsplit(uri).scheme.startswith("http"):  # a database server keeps no files
+        if not urlsplit(uri).scheme.startswith("http"):  # a database server stores no files
             location = f"{_artifacts_uri(sqlite_path(uri) or outputs / 'mlflow.db')}/{_path_safe(name)}"
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # somebody else was faster
+            found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:
                 raise
     if not found.experiment_id:
@@ -237,7 +247,7 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
 
 
 def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: str) -> None:
-    """Writes a tag: a server with users tells nobody beforehand who may write an experiment."""
+    """Write a tag, since a server with users does not say in advance who may write to an experiment."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -254,10 +264,10 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
 def retry_until_granted(write: Callable[[], T]) -> T:
     """Call `write`, and retry for a few seconds if permission is denied.
 
-    MLflow first makes an experiment or a model, and grants its user the right to write it a moment later.
+    MLflow first creates an experiment or a model, and grants its user the right to write it a moment later.
 
     Raises:
-        MlflowException: it is denied still, or fails otherwise.
+        MlflowException: permission is still denied, or another error occurs.
     """
     from mlflow.exceptions import MlflowException
 
@@ -272,6 +282,6 @@ def retry_until_granted(write: Callable[[], T]) -> T:
 
 
 def _path_safe(name: str) -> str:
-    """One part of a path, and never `.` or `..`."""
+    """Return the name as one part of a path, never `.` or `..`."""
     safe = re.sub(r"[^\w.-]", "_", name)
     return safe if safe.strip(".") else "_" * len(safe)

@@ -1,4 +1,4 @@
-"""Whether a store's address can ever take a run; found out before anything is trained, and without asking a server."""
+"""Checks whether a store's address can ever take a run, before training and without contacting a server."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ HEADER = b"SQLite format 3\0"
 
 
 def check_store(uri: str, *, write: bool = True) -> None:
-    """Refuses what no run can ever be delivered to; a server that is away now is fine.
+    """Check a store. A server that is unreachable now is accepted.
 
     Args:
-        write: runs are to be written there; else they are only looked at.
+        write: whether runs will be written; otherwise they are only read.
 
     Raises:
-        StoreError: the database file or its folder can't be used, or the database's driver is missing.
+        StoreError: the database file or its folder cannot be used, or the database's driver is missing.
     """
     database = sqlite_path(uri)
     if database is not None:
@@ -34,7 +34,7 @@ def check_store(uri: str, *, write: bool = True) -> None:
 
 
 def _check_database(uri: str, database: Path, write: bool) -> None:
-    """One that is not there yet has to have a place."""
+    """Check a database file, or the folder in which a new one would be created."""
     if uri.removeprefix(SQLITE).partition("?")[0] in ("", ":memory:"):
         _refuse(uri, "would be lost when the command ends; must be sqlite:///FILE")
     try:
@@ -46,7 +46,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
                 header = f.read(len(HEADER))
             if header and header != HEADER:
                 _refuse(uri, "file is not a database")
-        if write:  # SQLite keeps its journal beside the file
+        if write:  # SQLite writes its journal next to the file
             there = next(parent for parent in database.parents if parent.exists())
             with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
                 pass
@@ -55,7 +55,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
 
 
 def _check_driver(uri: str) -> None:
-    """Check the driver that SQLAlchemy needs for a database server."""
+    """Check that the driver that SQLAlchemy needs for a database server is installed."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -67,10 +67,10 @@ def _check_driver(uri: str) -> None:
 
 
 def check_artifacts(experiment: str, location: str) -> None:
-    """Refuses an experiment whose artifacts go to a folder of this machine that can't be written.
+    """Check that an experiment's artifact folder on this machine is writable.
 
     Raises:
-        StoreError: it can't.
+        StoreError: it is not.
     """
     parts = urlsplit(location)
     if parts.scheme != "file" or parts.netloc:
@@ -82,7 +82,7 @@ def check_artifacts(experiment: str, location: str) -> None:
 
 
 def check_answers(uri: str, seconds: float) -> None:
-    """Tries whether a database server takes connections: MLflow itself would try for a hundred seconds.
+    """Check that a database server accepts connections, since MLflow itself would retry for a hundred seconds.
 
     Raises:
         OSError: it does not.
@@ -93,7 +93,7 @@ def check_answers(uri: str, seconds: float) -> None:
 
     url = make_url(uri)
     port = url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(url.get_backend_name())
-    if url.host and port:  # else a socket file or a name that only the driver knows
+    if url.host and port:  # otherwise a socket file or a name that only the driver knows
         with socket.create_connection((url.host, port), timeout=seconds):
             pass
 
