@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run side by side: the processes of this machine, or a cluster."""
+"""The interface of executors, which run the jobs of a sweep side by side: on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from lenet_exp.folders.job import Job
 
 
 class Executor(Protocol):
-    """Runs jobs; use it as a context, whose end lets go of all that it holds."""
+    """Runs jobs. Use it as a context manager; leaving the context releases everything it holds."""
 
     @property
     def capacity(self) -> int:
-        """How many jobs run at once; more may be submitted, and wait."""
+        """The number of jobs that run at once. More may be submitted; they wait."""
 
     @property
     def running(self) -> set[int]:
         """The numbers of the jobs that run now."""
 
     def submit(self, job: Job) -> None:
-        """Queues a job."""
+        """Queue a job."""
 
     def next_done(self, timeout: float) -> JobEnd | None:
-        """Waits for the next job to end, and names it by its number; None after `timeout` seconds, or where nothing
-        is left to wait for."""
+        """Wait for the next job to end. Return None after `timeout` seconds, or if no job is left to wait for."""
 
     def stop(self) -> None:
-        """Starts no more jobs and asks the running ones to come to an end; `next_done` still tells of them."""
+        """Start no more jobs and ask the running ones to stop; `next_done` still returns them."""
 
     def kill(self) -> None:
-        """Ends everything at once; what was committed stays."""
+        """End everything at once. Checkpoints are kept."""
 
     def __enter__(self) -> Self: ...
 
@@ -43,11 +42,11 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class EpochReport:
-    """An epoch of a job in training, as its process tells it to that of the sweep.
+    """One epoch of a running job, as its process reports it to the sweep's process.
 
     Attributes:
-        job: its number.
-        epoch: from 1; after an interruption those that are committed are told once more.
+        job: number of the job.
+        epoch: from 1; after an interruption, epochs that have a checkpoint are reported again.
         val_accuracy: a fraction.
     """
 
@@ -62,12 +61,12 @@ Ask = Callable[[EpochReport], bool | None]
 
 @dataclass(frozen=True)
 class RemoteWork:
-    """The part of the work that a process on another machine needs besides the sweep's folder; JSON.
+    """The data that a process on another machine needs besides the sweep folder. Stored as JSON.
 
     Attributes:
         argv: the sweep's command.
-        environment: what `hydra.job.env_set` sets in the processes.
-        like: jobs, as their folder keeps them: one of each data set and engine.
+        environment: the variables of `hydra.job.env_set`, which are set in the processes.
+        like: one job, as its folder stores it, for each combination of dataset and engine.
     """
 
     argv: list[str]
@@ -77,19 +76,19 @@ class RemoteWork:
 
 @dataclass(frozen=True)
 class WorkSpec:
-    """The facts about coming jobs that an executor needs.
+    """The facts about upcoming jobs that an executor needs.
 
     Attributes:
-        task: what is done with a job, wherever it runs. Where there is an `answer`, it gets an `Ask` besides, by which
-            it tells each epoch, and waits for what the sweep's process says: whether the run is pruned (None: that
-            process is gone).
-        prepare: called once in each process, before its first job, with the data sets.
-        sets: the jobs' data sets, in memory that processes of this machine map if they inherit its descriptors.
-        cores: of one job.
-        jobs: how many there are; None: as many as there will be.
-        output: file for what the processes print.
-        answer: called in the sweep's own process, in `next_done`; the same report may come again, as after a loss.
-        elsewhere: for an executor whose processes can be sent nothing.
+        task: called with each job, wherever it runs. If there is an `answer`, it also gets an `Ask`: a function that
+            reports an epoch and returns whether to prune the run. None means that the sweep's process is gone.
+        prepare: called once in each process, before its first job, with the datasets.
+        sets: the jobs' datasets, in memory that processes of this machine map if they inherit its descriptors.
+        cores: cores of one job.
+        jobs: number of jobs; None if it is not known in advance.
+        output: file for stdout and stderr of the processes.
+        answer: called in the sweep's own process, within `next_done`. A report may arrive twice, for example after a
+            lost process.
+        remote: for executors that cannot send Python objects to their processes.
     """
 
     task: Callable[..., object]

@@ -1,4 +1,4 @@
-"""The common part of our launchers: each makes an executor, which a sweep drives."""
+"""The base class of lenet_exp's launchers. Each creates an executor, which the sweep drives."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class ExecutorLauncher(Launcher):
-    """Args:
-    workers, retries, time_limit, fail_fast, max_failures: as of `sweep.*`.
-    options: further flags of `hydra.launcher`.
+    """A launcher that provides an executor.
+
+    Args:
+        retries, time_limit, fail_fast, max_failures: see `sweep.*`.
     """
 
-    name: str  # after hydra/launcher=
+    name: str  # the value of hydra/launcher=
 
     def __init__(
         self,
@@ -38,28 +39,30 @@ class ExecutorLauncher(Launcher):
 
     @abstractmethod
     def executor(self, work: WorkSpec) -> Executor:
-        """A new executor.
+        """Create an executor.
 
         Raises:
-            ConfigError: as of `check`.
+            ConfigError: see `check`.
         """
 
     def check(self, cores: int) -> None:
-        """Checks what can be known before anything is written.
+        """Check what can be checked before anything is written.
 
         Args:
-            cores: of a job.
+            cores: cores of a job.
 
         Raises:
-            ConfigError: its executor can't be had, or has no place for such a job.
+            ConfigError: the executor is not available, or has no place for such a job.
         """
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing of it is needed."""
+        """Do nothing; Hydra requires the method."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> NoReturn:
-        """Raises:
-        ConfigError: Hydra's own sweeper can't drive an executor.
+        """Refuse to launch.
+
+        Raises:
+            ConfigError: always; Hydra's own sweeper cannot drive an executor.
         """
         allowed = "allowed with it is hydra/sweeper=grid or search; hydra/sweeper=basic takes hydra/launcher=basic"
         raise ConfigError(f"hydra/launcher={self.name}: {allowed}")

@@ -1,4 +1,4 @@
-"""Makes jobs: composed configurations are checked, named and frozen, all before the first one starts."""
+"""Creates jobs: checks, names and freezes all configurations before the first one starts."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ log = logging.getLogger("lenet_exp")
 
 
 def lone_job(config: Config, name: str | None = None) -> Job:
-    """The job of a run that is of no sweep.
+    """Return the job of a single run, outside a sweep.
 
     Args:
-        name: by default data set, activation and optimizer.
+        name: by default, the dataset, activation and optimizer.
 
     Raises:
-        ConfigError: the configuration is wrong.
-        DataError: its data can't be had.
+        ConfigError: the configuration is invalid.
+        DataError: its data is not available.
     """
-    config = typed(plain(config))  # numbers of the types that the flags have: 1 and 1.0 are the same run
+    config = typed(plain(config))  # convert numbers to the flags' types: 1 and 1.0 are the same run
     check_config(config)
     _check_store(config.tracking)
     choose_device(config.device)
@@ -51,10 +51,10 @@ def lone_job(config: Config, name: str | None = None) -> Job:
 
 
 def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-    """Checks all jobs of a sweep, given their overrides and configurations.
+    """Check all jobs of a sweep, given their overrides and configurations.
 
     Raises:
-        ConfigError: of the first job that is wrong, with its overrides.
+        ConfigError: a job is invalid; the message names the first such job's overrides.
     """
     for overrides, config in zip(jobs, configs, strict=True):
         try:
@@ -68,8 +68,10 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
 
 
 def check_one_sweep(configs: Sequence[Config]) -> None:
-    """Raises:
-    ConfigError: they differ in what is of a sweep as a whole.
+    """Check that flags of the whole sweep are the same in all configurations.
+
+    Raises:
+        ConfigError: they differ.
     """
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: a sweep goes to one place; must be one value")
@@ -78,7 +80,8 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
 
 
 def _check_store(tracking: Tracking) -> None:
-    """Also for a dry run. A store of the outputs folder's own that is not there yet can be made if the folder can."""
+    """Check the store, also in a dry run. Skip the default store if it does not exist yet; it is created in the
+    outputs folder."""
     uri = store_uri(tracking.uri)
     database = sqlite_path(uri)
     if tracking.uri is not None or database is None or database.exists():
@@ -86,10 +89,10 @@ def _check_store(tracking: Tracking) -> None:
 
 
 def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> list[Job]:
-    """Freezes checked jobs. Reads their data sets, whose digests are part of the fingerprints.
+    """Freeze checked jobs. Read their datasets, whose digests are part of the fingerprints.
 
     Raises:
-        DataError, ConfigError: a job's data can't be had; with the job's overrides.
+        DataError, ConfigError: a job's data is not available; the message names the job's overrides.
     """
     fingerprints = []
     for overrides, config in zip(jobs, configs, strict=True):
@@ -119,27 +122,27 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
 
 
 def engine_words(jobs: Sequence[Job]) -> list[str]:
-    """What does the steps of a sweep's jobs, and why."""
+    """Describe the engines of a sweep's jobs, and why each was chosen."""
     engines = Counter(EngineChoice(job.engine, job.engine_why).words for job in jobs)
     return [f"engine{f' of {n} jobs' if n < len(jobs) else ''}: {words}" for words, n in engines.items()]
 
 
 def without_momentum(configs: Sequence[Config]) -> list[str]:
-    """The optimizers that have no momentum where the sweep gives them one."""
+    """Return the optimizers without momentum, if the sweep varies momentum."""
     deaf = {option_name(c.optimizer) for c in configs if "momentum" not in keywords("optimizer", c.optimizer)}
     swept = {c.optimizer.get("momentum") for c in configs}
     return sorted(deaf) if len(swept) > 1 else []
 
 
 def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str]:
-    """A run folder's name for each job.
+    """Return the name of each job's run folder.
 
-    A fingerprint that the sweep asks for under several executions (device, threads, engine) is trained under each:
-    the first has the usual folder, unless that holds a run of another of them already; the others have folders of
-    their own. Threads are no execution of their own where no bit depends on them.
+    If a sweep trains one fingerprint with several executions (device, threads, engine), each gets its own run. The
+    first uses the default folder, unless that holds a run with another of these executions. The number of threads
+    counts only if the exact weights depend on it.
 
     Args:
-        configs: with the engines that were chosen.
+        configs: with the chosen engines.
     """
     executions: list[tuple[object, ...]] = [
         (
@@ -173,12 +176,12 @@ def _execution_of(run: str) -> tuple[object, ...] | None:
 
 
 def _named(engine: str) -> list[str]:
-    """An engine in the name of a run; once there was torch alone, and nothing was named."""
+    """Return the engine as a part of a run's name; empty for torch, which was once the only engine."""
     return [] if engine == EngineName.torch else [engine]
 
 
 def _frozen(config: Config) -> Config:
-    """The configuration, good in any directory, and without a password."""
+    """Return the configuration with absolute paths and without a password."""
     return replace(
         config,
         data_root=str(user_path(config.data_root).absolute()),

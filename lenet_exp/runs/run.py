@@ -1,4 +1,4 @@
-"""Opens the run of a job: takes the result that is there, goes on where an earlier try stopped, or starts."""
+"""Opens the run of a job: returns its result, resumes it, or starts it."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def run_alone(
     prune: Callable[[EpochResult], bool] = lambda result: False,
     deliver: Callable[[Tracking, Path], Delivery] = open_background_delivery,
 ) -> RunResult:
-    """Trains one configuration that is of no sweep, or returns the result that is there.
+    """Train one configuration outside a sweep, or return its saved result.
 
     Args:
-        name: of the MLflow run; by default data set, activation and optimizer.
-        default_threads: for `num_threads=null`; by default all cores.
-        on_start, prune: as of `run`.
-        deliver: opens the store, once all else is known to be right; by default this process delivers.
+        name: name of the MLflow run; by default, the dataset, activation and optimizer.
+        default_threads: used for `num_threads=null`; by default all cores.
+        on_start, prune: see `run`.
+        deliver: opens the store after everything else has been checked; by default, this process uploads.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
-        BaseException: as of `run`.
+        BaseException: see `run`.
     """
     job = lone_job(config, name)
     check_outputs(job.outputs)
-    _model_file(job)  # what can't be written is said before a store is made
+    _model_file(job)  # report an unwritable path before creating a store
     delivery = deliver(config.tracking, job.outputs)
     forced_ms = math.inf if config.sweep.force else 0.0
     threads = default_threads or cpu_count()
@@ -80,21 +80,21 @@ def run(
     prune: Callable[[EpochResult], bool] = lambda result: False,
     display: Display | None = None,
 ) -> RunResult:
-    """Trains a job to its end, from where an earlier try stopped; or returns the result that is there.
+    """Train a job to its end, resuming an earlier attempt, or return its saved result.
 
     Args:
-        delivery: who sends the run to MLflow.
-        default_threads: for `num_threads=null`, unless an earlier try had others.
-        forced_ms: what was started before this time (ms since 1970) is trained again.
-        on_start: is told the run folder once it is ready and before anything is trained.
-        prune: is told each epoch's result but the last, those of an earlier try once more; True ends the run as
-            `pruned`, from where it can go on.
-        display: of a sweep that trains in this process; by default the run has one of its own.
+        delivery: uploads the run to MLflow.
+        default_threads: used for `num_threads=null`, unless an earlier attempt used another number.
+        forced_ms: runs that began before this time (ms since 1970) are trained again.
+        on_start: called with the run folder once it is ready, before training.
+        prune: called with each epoch's result except the last, again for epochs of an earlier attempt. Return True to
+            end the run as `pruned`; it can be resumed.
+        display: the display of a sweep that trains in this process; by default the run has its own.
 
     Raises:
-        ConfigError: this machine lacks the device, or `model_path` can't be written.
-        DataError: the data are not there, or no more those that the job was made with.
-        BaseException: whatever ended the training; the record says `failed`, or `killed` for an interrupt.
+        ConfigError: this machine lacks the device, or `model_path` cannot be written.
+        DataError: the data is missing, or has changed since the job was created.
+        BaseException: whatever ended the training; the record says `failed`, or `killed` after an interrupt.
     """
     config, folder, display = job.executed, job.folder, display or Display()
     device = choose_device(config.device)
@@ -149,10 +149,10 @@ def run(
 
 
 def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:
-    """The job's; with `engine=auto` that of an earlier try, if it can go on here.
+    """Return the job's engine; with `engine=auto`, that of an earlier attempt if it can be resumed here.
 
     Raises:
-        ConfigError: the native engine of the job can't be had here; torch would give other bits.
+        ConfigError: the job's native engine is not available here; torch would give different weights.
     """
     if job.config.engine is EngineName.auto and earlier is not None and earlier.engine != job.engine:
         can = earlier.engine == EngineName.torch or why_not_native(job.config) is None
@@ -171,8 +171,8 @@ def _model_file(job: Job) -> ModelFile | None:
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
-    """Says so where a result was trained otherwise than is explicitly asked for, or by another torch: its bits may
-    differ."""
+    """Log if a saved result was trained with other settings than requested, or by another torch version, since its
+    exact weights may differ."""
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
         asked["device"] = device.type
@@ -188,14 +188,15 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
 
 
 def _after(forced_ms: float, new: Record) -> Record:
-    """A run that is trained again counts as begun after that was asked for, also by a clock that is behind."""
+    """Return the record with a start time no earlier than the request to train again, even if this machine's clock
+    is behind."""
     if math.isfinite(forced_ms) and new.created_ms < forced_ms:
         return replace(new, created_ms=math.ceil(forced_ms))
     return new
 
 
 def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Checkpoints]:
-    """Goes on where an earlier try stopped, if the bits will be the same; otherwise starts over."""
+    """Resume an earlier attempt if the exact weights will be the same; otherwise start over."""
     if earlier is None:
         return new, folder.start(new)
     other = earlier.execution_differences(new)

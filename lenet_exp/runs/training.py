@@ -1,4 +1,4 @@
-"""A run in training: `fit`, and who listens to it: the run folder, the terminal, MLflow and `model_path`."""
+"""A run in training: `fit` and its listeners, which are the run folder, the terminal, MLflow and `model_path`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass
 class Training:
-    """A training from where the lane stands; its listeners are the folder, the terminal, MLflow and `model_path`.
+    """The training of a run, from the current state of its lane.
 
     Attributes:
-        prune: is told each epoch's result but the last, those committed before an interruption once more; True ends the
-            run as `pruned`. It can go on.
+        prune: called with each epoch's result except the last, again for epochs that have a checkpoint. Return True to
+            end the run as `pruned`; it can be resumed.
     """
 
     folder: RunFolder
@@ -53,7 +53,7 @@ class Training:
         self.start = time.perf_counter() - self.checkpoints.seconds
 
     def train(self) -> Record:
-        """Trains, checkpoints what comes, and leaves a record, however it ends."""
+        """Train, write checkpoints, and write a record however the training ends. Return the record."""
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)
@@ -91,22 +91,23 @@ class Training:
         return record
 
     def _show_mistakes(self, best: Best) -> None:
-        """AccuracyTable what the best weights got wrong, in a network of its own: the lane stays as it is."""
+        """Draw the images that the best weights misclassify, with a separate network, so that the lane does not
+        change."""
         try:
             network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
             picture = mistakes_picture(find_mistakes(network, self.data, best.predictions), self.data, self.begun.name)
-        except Exception as e:  # the result is worth more than a picture of it
+        except Exception as e:  # a missing picture must not cost the result
             log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))
             return
         if picture is not None:
             self.folder.save_picture("mistakes", picture)
 
     def _epochs(self) -> tuple[Outcome, str]:
-        """Outcome and, where it did not finish, the reason."""
+        """Train the epochs. Return the outcome and, if it is not finished, the reason."""
         trained = self.lane.position.epoch - 1
         for earlier in [] if self._ended() else self.checkpoints.epochs[:trained]:
-            if self.prune(earlier):  # others have been better since
+            if self.prune(earlier):  # other trials may have improved since
                 by = f", by its epoch {earlier.epoch}" if earlier.epoch < trained else ""
                 return Outcome.pruned, f"after epoch {trained}{by}"
         for (result,) in fit([self.lane], self.data, self.display.echo, stop=lambda: stop_signal() is not None):

@@ -1,4 +1,5 @@
-"""The jobs of a search: which flags matter where, the corners that are checked beforehand, and the job of a trial."""
+"""Creates the jobs of a search: finds which flags have an effect, checks the corners of the space, and builds each
+trial's job."""
 
 from __future__ import annotations
 
@@ -22,17 +23,17 @@ from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
 from lenet_exp.searches.trials import Choose
 
 WITH_KEYWORDS = ("activation", "optimizer")  # groups whose flags are keywords of a class
-MOST_CORNERS = 32  # pairs of them
+MOST_CORNERS = 32  # pairs of corners
 SAMPLE = 8
-ABSENT = "-"  # the value of a flag that does not matter
+ABSENT = "-"  # the value of a flag that has no effect
 
 
 class JobMaker:
-    """Makes configurations and jobs of the values of flags.
+    """Builds configurations and jobs from the values of flags.
 
     Args:
-        compose: what Hydra composes of overrides.
-        fixed: overrides that all trials have.
+        compose: composes overrides by Hydra.
+        fixed: overrides that all trials share.
     """
 
     def __init__(self, compose: Compose, fixed: Sequence[str], flags: Sequence[Flag]) -> None:
@@ -44,11 +45,11 @@ class JobMaker:
         self._only_with = {name: f for name, _, f in knobs() if f.metadata["only_with"] is not None}
 
     def values(self, choose: Choose) -> dict[str, str]:
-        """The values of those flags that matter: options of groups first, then what these options have, then what has
-        an effect beside the others.
+        """Choose a value for each flag that has an effect: first group options, then flags of these options, then flags
+        that depend on others.
 
         Raises:
-            ConfigError: options, or what is fixed beside them, can't be composed.
+            ConfigError: the options cannot be composed with the fixed overrides.
         """
         found = {flag.key: flag.values.text(choose(flag)) for flag in self.flags if flag.group}
         node = self._node(found)
@@ -63,11 +64,14 @@ class JobMaker:
         return {flag.key: found[flag.key] for flag in self.flags if flag.key in found}
 
     def overrides(self, values: dict[str, str]) -> list[str]:
+        """Return the overrides of a trial."""
         return [*self._fixed, *(f"{key}={text}" for key, text in values.items())]
 
     def config(self, values: dict[str, str]) -> Config:
-        """Raises:
-        ConfigError: it can't be composed, or is no configuration.
+        """Return the configuration of a trial.
+
+        Raises:
+            ConfigError: it cannot be composed or is invalid.
         """
         try:
             overrides = self.overrides(values)
@@ -79,10 +83,10 @@ class JobMaker:
         return config
 
     def job(self, values: dict[str, str], seed: int | None = None) -> Job:
-        """The job of a trial; its number is for the sweep to give.
+        """Return the job of a trial. The sweep assigns its number.
 
         Args:
-            seed: another one than all trials have.
+            seed: a seed other than the one that all trials share.
         """
         return self._job(values, self.config(values), seed)
 
@@ -101,8 +105,8 @@ class JobMaker:
         return self.values(lambda flag: _end(flag, 0, 0))
 
     def baseline(self) -> dict[str, object] | None:
-        """The values of the trial that trains what the command trains without what it searches; None where the space
-        does not hold it."""
+        """Return the values of the trial that trains the command without its searched flags; None if the space does
+        not contain it."""
         found: dict[str, object] = {}
 
         def choose(flag: Flag) -> object:
@@ -116,8 +120,10 @@ class JobMaker:
         return found if same else None
 
     def _baseline_value(self, flag: Flag) -> object:
-        """Raises:
-        ConfigError: the value that the flag has where it is not searched is not among those that are.
+        """Return the value that a flag has if it is not searched.
+
+        Raises:
+            ConfigError: the space does not contain that value.
         """
         values, value = flag.values, OmegaConf.select(self._node({}), flag.name)
         if isinstance(values, Choice):
@@ -135,11 +141,11 @@ class JobMaker:
         return replace(job, name=job_name(job.number, short, set(config_groups())), swept=swept)
 
     def corners(self) -> list[Job]:
-        """Every option of every choice once with all other numbers at their low ends and once at their high ones, and
-        a few configurations in between: all composed and checked.
+        """Compose and check the corners of the space: every option of every choice, with all numbers at their low and
+        at their high ends, and a few configurations in between.
 
         Raises:
-            ConfigError: one of them can't be; or a flag matters nowhere.
+            ConfigError: one of them is invalid, or a flag never has an effect.
         """
         found: dict[tuple[tuple[str, str], ...], Job] = {}
         seen: set[str] = set()
@@ -165,12 +171,14 @@ class JobMaker:
             yield lambda flag: _drawn(flag, drawn)
 
     def _refuse(self, flag: Flag) -> None:
-        """Raises:
-        ConfigError: why a flag that matters nowhere does not.
+        """Explain why a flag never has an effect.
+
+        Raises:
+            ConfigError: always.
         """
         options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
         values = {key: str(text) for key, text in options.items()} | {flag.key: flag.values.text(_end(flag, 0, 0))}
-        self.config(values)  # Hydra's word, if there is no such flag
+        self.config(values)  # raises Hydra's error if the flag is unknown
         raise ConfigError(f"{flag.typed}: has no effect with anything that is searched here")
 
     def _node(self, options: dict[str, str]) -> DictConfig:
@@ -182,7 +190,7 @@ class JobMaker:
 
 
 def _is_there(node: DictConfig, flag: Flag) -> bool:
-    """Whether the options that were chosen have the flag, and their class the keyword."""
+    """Return whether the chosen options have the flag, and their class the keyword."""
     if flag.key.startswith("+"):
         return True
     group, _, key = flag.name.partition(".")
@@ -216,7 +224,7 @@ def _drawn(flag: Flag, drawn: random.Random) -> object:
 
 
 def _short(flag: Flag, text: str) -> str:
-    """For names and tables: four digits say enough."""
+    """Format a value for names and tables, with four digits."""
     return f"{float(text):.4g}" if isinstance(flag.values, FloatRange) else text
 
 

@@ -1,5 +1,5 @@
-"""A search: its trials are made as places become free, told as they end, and pruned at their epochs; configurations
-that may still be the best get further seeds."""
+"""Runs a search: creates trials as places become free, prunes them, and gives promising configurations further
+seeds."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from lenet_exp.sweeps.session import Session
 from lenet_exp.training.engine import EngineChoice
 
 OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
-MOST_REPEATED = 100  # trials in a row that trained nothing: the space is all but gone through, or nothing trains here
-TRIALS_SHARE = 2 / 3  # of epochs and seconds, where configurations get several seeds: the rest is for these
+MOST_REPEATED = 100  # trials in a row that trained nothing: the space is nearly exhausted, or training fails
+TRIALS_SHARE = 2 / 3  # of epochs and seconds, if configurations get several seeds; the rest is for further seeds
 
 log = logging.getLogger("lenet_exp")
 
 
 class SearchRun:
-    """One start of a search; a `Listener` of its session."""
+    """One start of a search, and the `Listener` of its session."""
 
     def __init__(self, planned: PlannedSearch) -> None:
         self.planned = planned
@@ -39,20 +39,20 @@ class SearchRun:
         self.seeds = SeedRace(planned.asked.seeds, self.objective.sign)
         self._epoch_counts = EpochCounts()
         self._start = time.monotonic()
-        self._training: dict[str, int] = {}  # runs that train now, and the job that they train for
-        self._duplicates: dict[str, list[int]] = {}  # jobs that wait for the run of another
-        self._epochs: dict[int, dict[int, EpochValidation]] = {}  # of trials that have not been told
+        self._training: dict[str, int] = {}  # runs in training, and the job that each is trained for
+        self._duplicates: dict[str, list[int]] = {}  # jobs that wait for another job's run
+        self._epochs: dict[int, dict[int, EpochValidation]] = {}  # epochs of trials that have not ended
         self._fruitless = 0  # trials in a row that ended without an epoch of their own
         self._ended_by = ""
 
     def open(self) -> list[Job]:
-        """The jobs that there are; the caller owns the sweep."""
+        """Open the study and return the known jobs. The caller must own the sweep."""
         planned = self.planned
         self.sweep = planned.sweep
         name = f"lenet_exp {self.sweep.id}"
         self.database = open_database(self.sweep.path, name, self.objective.directions, planned.search.storage)
         known, first, baseline = self.database.trials, planned.first_pruned, None
-        if not known and planned.search.sampler is not SamplerName.grid:  # which tries it anyway
+        if not known and planned.search.sampler is not SamplerName.grid:  # a grid contains it anyway
             baseline = planned.maker.baseline()
         self.trials = Trials(
             name, planned.search, planned.flags, planned.num_epoch, known, first, self.database.rules, baseline
@@ -60,17 +60,17 @@ class SearchRun:
         return known_jobs(planned, self.database.trials)
 
     def run(self, session: Session, launcher: ExecutorLauncher, environment: Mapping[str, str]) -> None:
-        """Goes on to the budgets."""
+        """Train trials until a budget is spent."""
         self.session = session
         self._firsts = first_jobs(session.jobs)
         for trial in self.trials.all():
             job = session.jobs[self._firsts[trial.number]]
             if trial.user_attrs.get(OUTCOME) == Outcome.failed and job.folder.record() is None:
-                session.sweep.end_job(job.number, str(trial.user_attrs.get(REASON)))  # a new start forgets it
+                session.sweep.end_job(job.number, str(trial.user_attrs.get(REASON)))  # a new start does not keep errors
             elif OUTCOME in trial.user_attrs:
                 self._seed_ended(job)
         unended = self._unended()
-        for job in {job.run: job for job in reversed(unended)}.values():  # the others wait for these
+        for job in {job.run: job for job in reversed(unended)}.values():  # duplicates wait for these
             self._epoch_counts.resumed(job)
         self._keep()
         engines = list(dict.fromkeys(EngineChoice(job.engine, job.engine_why).words for job in self.planned.corners))
@@ -88,14 +88,14 @@ class SearchRun:
             log.info("the search ends: %s", self._ended_by)
 
     def reported(self, report: EpochReport) -> bool:
-        """An epoch of a job in training; whether it is ended there."""
+        """Handle an epoch of a running job. Return whether to end its run."""
         job = self.session.jobs[report.job]
         self._epoch_counts.epoch(job.number, report.epoch)
         return self._seed_of(job) == 0 and self._note(_trial_of(job), report.epoch, report)
 
     def ended(self, number: int) -> bool:
-        """Tells the study how a job ended, unless it was interrupted: then it goes on at the next start. Whether it
-        counts as a failure."""
+        """Handle the end of a job. An interrupted one is not recorded and resumes at the next start. Return whether
+        it failed."""
         job = self.session.jobs[number]
         self._training.pop(job.run, None)
         duplicates = self._duplicates.pop(job.run, [])
@@ -108,7 +108,7 @@ class SearchRun:
         return outcome in {Outcome.failed, Outcome.diverged}
 
     def _unended(self) -> list[Job]:
-        """Those that an earlier start left; of later seeds the others are taken in."""
+        """Return the unfinished jobs of an earlier start, and record the finished ones of later seeds."""
         running = [self.session.jobs[self._firsts[n]] for n in self.trials.running()]
         for job in self.session.jobs:
             if self._seed_of(job):
@@ -121,7 +121,7 @@ class SearchRun:
         return running
 
     def _jobs(self, unended: list[Job]) -> Iterator[Job | None]:
-        """Asked for by `drive` whenever a place is free; None: there is none now, and may be when others have ended."""
+        """Yield a job whenever `drive` has a free place; None if there is none now but may be one later."""
         for job in unended:
             if self._has_to_train(job):
                 yield job
@@ -142,7 +142,7 @@ class SearchRun:
                 yield job
 
     def _no_more_trials(self, repeated: int) -> str:
-        """Why there is not another trial now; empty where there may be."""
+        """Return why no further trial is created now; empty if one may be."""
         asked = self.planned.asked
         if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
             return f"n_trials={asked.n_trials}"
@@ -155,7 +155,7 @@ class SearchRun:
         return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
 
     def _over(self, share: float) -> str:
-        """The budget of epochs or seconds of which this share is spent; empty where there is none."""
+        """Return the budget of epochs or seconds of which this share is spent; empty if there is none."""
         asked = self.planned.asked
         if asked.max_epochs is not None and self._spent() >= share * asked.max_epochs:
             return f"max_epochs={asked.max_epochs}"
@@ -164,7 +164,7 @@ class SearchRun:
         return ""
 
     def _ask(self) -> Job:
-        """The first seed of another trial."""
+        """Create a new trial and return the job of its first seed."""
 
         def make(choose: Choose) -> Job:
             return self.planned.maker.job(self.planned.maker.values(choose))
@@ -174,7 +174,7 @@ class SearchRun:
         had = len(job.folder.history().epochs)
         self.trials.note(trial.number, RUN, job.run)
         self.trials.note(trial.number, HAD, had)
-        self.database.add(self.trials.all()[trial.number])  # whole, before anything else knows of it
+        self.database.add(self.trials.all()[trial.number])  # stored completely before anything else refers to it
         self._firsts.append(len(self.session.jobs))
         return self.session.add(replace(job, trial=trial.number, epochs_before=had))
 
@@ -186,7 +186,7 @@ class SearchRun:
         return self.session.add(replace(job, trial=trial, epochs_before=had))
 
     def _has_to_train(self, job: Job) -> bool:
-        """Whether a job has to be trained; one whose result is there is told at once."""
+        """Return whether a job needs training. If its result exists, record it at once."""
         if job.folder.checked_result() is not None:
             self._answer(job, *self._outcome(job))
             return False
@@ -197,7 +197,7 @@ class SearchRun:
         return True
 
     def _answer(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Tells of a job that needed no training of its own."""
+        """Record a job that needed no training of its own."""
         if outcome is Outcome.failed and job.folder.record() is None:
             self.session.sweep.end_job(job.number, reason)
         else:
@@ -213,7 +213,7 @@ class SearchRun:
         return record.outcome, record.reason
 
     def _tell(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """A job has ended: study, database and sweep.json know."""
+        """Record the end of a job in the study, the database and sweep.json."""
         if self._seed_of(job):
             self._epoch_counts.ended(job)
         else:
@@ -223,7 +223,7 @@ class SearchRun:
 
     def _tell_study(self, job: Job, outcome: Outcome, reason: str) -> None:
         number, epochs = _trial_of(job), job.folder.history().epochs
-        for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as a run in training tells them
+        for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as a running job would report them
             self._note(number, epoch.epoch, epoch)
         trained = self._epoch_counts.of_trial(number, len(epochs), self.trials.all())
         self._fruitless = 0 if trained else self._fruitless + 1
@@ -235,7 +235,8 @@ class SearchRun:
         self._epochs.pop(number, None)
 
     def _seed_ended(self, job: Job) -> None:
-        """What the race learns of it. In the race are trials that the study counts as whole, each run once."""
+        """Record a seed's result in the race, which contains the trials that the study counts as complete, each run
+        once."""
         trial, seed = _trial_of(job), self._seed_of(job)
         if seed:
             told, values = self.objective.trial_result(self._outcome(job)[0], job.folder.history().epochs)
@@ -247,7 +248,7 @@ class SearchRun:
                 self.seeds.ended(trial, 0, values[0])
 
     def _note(self, number: int, epoch: int, seen: EpochValidation) -> bool:
-        """The study hears of an epoch of a trial; whether its run is ended there."""
+        """Record an epoch of a trial in the study. Return whether to end its run."""
         known = self._epochs.setdefault(number, {})
         known[epoch] = seen
         until = [e for n, e in known.items() if n <= epoch]
@@ -264,7 +265,7 @@ class SearchRun:
         return self.database.seconds + time.monotonic() - self._start
 
     def _keep(self) -> None:
-        """How far it is."""
+        """Save the progress of the search."""
         trials, best = self.trials.all(), self.trials.best()
         told = len(trials) - len(self.trials.running())
         plan = replace(self.planned.asked, trials=len(trials), told=told, epochs=self._spent(committed=True))

@@ -1,4 +1,4 @@
-"""Starts a search, or goes on with it: from the command line, or from Python without Hydra's command line."""
+"""Starts or resumes a search, from the command line or from Python."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from lenet_exp.sweeps.session import SweepRequest, sweep_session
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
-        folder: the sweep's, with `study.db`, which `optuna.load_study` reads.
-        trials: the jobs' results in their order: with one seed, trial n's is the one at n.
-        left: of a search with several seeds, the results (of the first seed) of what can't be excluded as the best.
-        best: of those that finished, by the objective; None where none did.
-        value: its, by the objective.
+        folder: the sweep folder; its `study.db` can be read by `optuna.load_study`.
+        trials: results of the jobs, in order. With one seed, item n is trial n.
+        best: the best finished run by the objective; None if none finished.
+        value: its objective.
+        left: with several seeds, the first-seed results of the configurations that cannot be excluded as best.
     """
 
     folder: Path
@@ -44,15 +44,16 @@ class SearchResult:
 
 
 def train_search(planned: PlannedSearch, command: str, launching: Launching) -> None:
-    """Searches to its budgets; with `sweep.dry_run=true` prints what it would do, with `sweep.detach=true` submits it.
+    """Search until a budget is spent. With `sweep.dry_run=true`, print the plan; with `sweep.detach=true`, submit the
+    search.
 
     Args:
-        command: the line that asks for it, to keep.
-        launching: its launcher gives an executor.
+        command: the command to record.
+        launching: provides a launcher with an executor.
 
     Raises:
         ConfigError, StoreError: before anything is trained.
-        RunsFailed: at the end, where a run did not finish.
+        RunsFailed: at the end, if a run did not finish.
     """
     if planned.config.sweep.detach:
         check_detachable(launching.launcher(planned.sweep, planned.config)[0])
@@ -75,22 +76,21 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
 
 
 def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
-    """Searches to its budgets, or goes on with it, in processes of this machine: the same as by
-    `hydra/sweeper=search`, in the same folder.
+    """Start or resume a search in processes of this machine, in the same folder as `hydra/sweeper=search`.
 
     Args:
-        overrides: as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`; with
-            `sweep.dry_run=true` it is only said what would be searched.
+        overrides: as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`. With
+            `sweep.dry_run=true`, the plan is printed and nothing is trained.
 
     Returns:
-        What was planned, and what it came to. The best is not confirmed yet.
+        The plan and the result. The best configuration is not confirmed yet.
 
     Raises:
         ConfigError, DataError, StoreError: before anything is trained.
     """
     with composing():
         planned = plan_search(OverridesParser.create().parse_overrides(allow_new_keys(list(overrides))), composed)
-        with contextlib.suppress(RunsFailed):  # which of them stands in the result
+        with contextlib.suppress(RunsFailed):  # the result shows which runs failed
             train_search(planned, command_line(), LocalLaunching())
     plan = None if planned.config.sweep.dry_run else planned.sweep.kept_plan()
     found = plan.search if plan is not None else None

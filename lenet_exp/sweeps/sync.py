@@ -1,4 +1,4 @@
-"""Delivers what the stores have not got yet of an outputs folder: `lenet-sync`."""
+"""Uploads what the stores lack of an outputs folder, for `lenet-sync`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweeps.parent import close_parent, is_whole, models_of, open_parent, remaining_sweep_uploads
 from lenet_exp.tracking.sweeps.report import report_sweep
 
-DAMAGED = (OSError, ValueError, UserError)  # what a damaged folder raises: it concerns itself alone
+DAMAGED = (OSError, ValueError, UserError)  # errors of a corrupt folder, which must not affect others
 
 log = logging.getLogger("lenet_exp")
 
@@ -37,30 +37,30 @@ class Sync:
     """One call of `lenet-sync`.
 
     Attributes:
-        delivered, left: so far, over all sweeps and runs that were looked at.
-        owned: how many sweeps and runs were left to the living processes that they have.
+        delivered, left: uploaded and remaining results of all sweeps and runs checked so far.
+        owned: number of sweeps and runs left to the running processes that own them.
     """
 
     stores: Stores
     delivered: UploadCount = UploadCount()
     left: UploadCount = UploadCount()
     owned: int = 0
-    _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders, and where they went
-    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # run folders, and a sweep that they are in
+    _seen: set[tuple[Path, tuple[str, str]]] = field(default_factory=set)  # run folders, and their stores
+    _swept: dict[Path, SweepFolder] = field(default_factory=dict)  # run folders, and a sweep of each
 
     def learn_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
-        """Learns which runs are in sweeps, without a look at anything else of these."""
+        """Record which runs belong to sweeps, without uploading anything."""
         for sweep in sweeps:
             with contextlib.suppress(*DAMAGED):
                 self._swept.update((job.folder.path, sweep) for job in sweep.jobs())
 
     def sync_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
-        """Each sweep's own run, and all of its runs under it."""
+        """Upload each sweep's own run, and all its runs under it."""
         for sweep in sweeps:
             self._guarded(f"sweep {sweep.path}", UploadCount(sweeps=1), partial(self._sweep, sweep))
 
     def sync_runs(self, folders: Iterable[RunFolder]) -> None:
-        """Runs, each to the store that itself was meant for, unless it went there with a sweep."""
+        """Upload runs, each to its own store, unless a sweep has uploaded it there."""
         for folder in folders:
             begun = folder.begun()
             if begun is None:
@@ -71,8 +71,8 @@ class Sync:
                 self._guarded(f"run {folder.path}", UploadCount(runs=1), partial(self._run, folder, tracking))
 
     def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
-        """Whether it was delivered whole to another store than the one it was begun for, which never got any of it:
-        that may have been a slip of the pen."""
+        """Return whether a run was uploaded completely to another store, and never to the one in its configuration,
+        which may be a typo."""
         record, runs = folder.record(), folder.delivered().mlflow_runs
         if self.stores.given or tracking.uri is None:
             return False
@@ -88,7 +88,7 @@ class Sync:
 
     def _sweep(self, sweep: SweepFolder) -> None:
         plan, jobs = sweep.started(), sweep.jobs()
-        if not jobs:  # none was made yet
+        if not jobs:  # no jobs were created yet
             return
         where = self.stores.place(jobs[0].config.tracking, plan.tracking_uri)
         self._seen |= {(job.folder.path, where) for job in jobs}
@@ -157,7 +157,9 @@ class Sync:
         self.left += remaining_uploads(folder, name, model=model, parent=parent)
 
     def _send(self, folder: RunFolder, delivery: StoreDelivery, *, model: bool) -> None:
-        if folder.begun() is None or owner_of(folder.path) is not None:  # not started; of another sweep, or a lone one
+        if (
+            folder.begun() is None or owner_of(folder.path) is not None
+        ):  # not started, or owned by another sweep or a single run
             return
         before = folder.delivered().run_in(delivery.name)
         delivery.send(folder, model=model)

@@ -1,4 +1,4 @@
-"""Watches a sweep's jobs while they train: asks for their delivery, and tells MLflow and the terminal how it stands."""
+"""Monitors a sweep's jobs while they train: requests uploads, and reports progress to MLflow and the terminal."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ log = logging.getLogger("lenet_exp")
 
 
 class SweepWatcher:
-    """A thread of the sweep's own process; use it as a context around the launching.
+    """A thread of the sweep's own process. Use it as a context manager around the launching.
 
     Args:
-        jobs: all of the sweep's.
-        background: delivers, and is not waited for: a request to stop, and the terminal, must not wait for a store.
-        report: what is told of the sweep itself.
-        display: shows it.
-        delivers: the jobs train in other processes, so that nobody else delivers them and says how they ended.
+        jobs: all jobs of the sweep.
+        background: uploads in its own thread, since a stop request and the terminal must not wait for a store.
+        report: the sweep's own report.
+        display: shows the progress.
+        delivers: whether jobs train in other processes, so that this one uploads them and logs their ends.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SweepWatcher:
         while not self._stop.wait(TICK_SECONDS):
             try:
                 self._look()
-            except Exception:  # what it missed is delivered at the sweep's end
+            except Exception:  # missed uploads are made at the sweep's end
                 log.debug("watching the sweep", exc_info=True)
         self._handle_ended()
 

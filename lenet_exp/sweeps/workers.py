@@ -28,12 +28,12 @@ def work_spec(
     all_known: bool,
     answer: Ask | None = None,
 ) -> WorkSpec:
-    """Loads each data set of these jobs once, for all processes.
+    """Describe the work for an executor, and load each dataset of these jobs once for all processes.
 
     Args:
-        environment: what `hydra.job.env_set` sets in them.
+        environment: the variables of `hydra.job.env_set`.
         all_known: whether there will be no other jobs.
-        answer: says after each epoch of a job whether its run is pruned; None: none is.
+        answer: called after each epoch of a job; returns whether to prune its run. None: never prune.
     """
     like = list({_data_of(job.executed): job for job in jobs}.values())
     sets = share_datasets(job.executed for job in like)
@@ -50,28 +50,28 @@ def work_spec(
 
 
 def cores_of(jobs: Sequence[Job]) -> int:
-    """The number of cores that each job may need."""
+    """Return the number of cores that each job may need."""
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 
 def remote_task(sweep: SweepFolder, given: RemoteWork) -> tuple[Callable[..., float], Callable[..., object]]:
-    """`task` and `prepare` of `WorkSpec`."""
+    """Return `task` and `prepare` of a `WorkSpec`, for a process on another machine."""
     return partial(_train, str(sweep.path), interruptible=True), partial(_prepare, given.argv, given.environment)
 
 
 def _data_of(config: Config) -> str:
-    """Configurations of the same one have the same data, split in the same way."""
+    """Return a key that is the same for configurations with the same data and split."""
     return str((config.dataset, config.data_root, config.split_seed, config.engine))
 
 
 def _prepare(argv: list[str], environment: dict[str, str], sets: Sequence[SharedDataset]) -> None:
-    sys.argv = argv  # a run's record tells the sweep's command
+    sys.argv = argv  # run records contain the sweep's command
     os.environ.update(environment)
     use_shared_datasets(sets)
 
 
 def _train(sweep: str, job: Job, ask: Ask | None = None, *, interruptible: bool = False) -> float:
-    """One job; the sweep's own process delivers, and decides where it is asked."""
+    """Train one job. The sweep's own process uploads it and answers whether to prune."""
 
     def prune(epoch: EpochResult) -> bool:
         return ask is not None and bool(ask(EpochReport(job.number, epoch.epoch, epoch.val_accuracy, epoch.val_loss)))

@@ -1,4 +1,4 @@
-"""A worker of the pool: `python -m lenet_exp.executors.local.worker <descriptor of its pipe>`. Not for people."""
+"""A worker process of the pool: `python -m lenet_exp.executors.local.worker <descriptor of its pipe>`. Internal."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import cloudpickle
 
 from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated, skip_gc_at_exit
 
-GRACE_SECONDS = 30.0  # after the pool's process died, a job has so long to come to its end
+GRACE_SECONDS = 30.0  # time for a job to end after the pool's process died
 
 
 def main() -> None:
-    """Takes jobs from the pipe until it closes, or until SIGTERM, or SIGINT of the pool's."""
+    """Run jobs from the pipe until it closes, or until SIGTERM or the pool's SIGINT."""
     skip_gc_at_exit()
     for which in SIGNALS:
         signal.signal(which, raise_terminated)
@@ -38,12 +38,12 @@ def main() -> None:
             pipe.send_bytes(ended[0])
             if ended[1]:
                 return
-    except (EOFError, OSError, Terminated):  # the pool is gone, or wants it to go
+    except (EOFError, OSError, Terminated):  # the pool is gone or released this worker
         return
 
 
 def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
-    """Hands on what the pool sends. Its end means that the pool let go, or that its process died in mid-job."""
+    """Pass on what the pool sends. When the pipe closes, the pool has released this worker or its process has died."""
     while True:
         try:
             jobs.put(pipe.recv_bytes())
@@ -62,21 +62,22 @@ _asked_to_end = threading.Event()
 
 
 def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any) -> Any:
-    """Ask the pool a question for the running job. If the pool is gone, stop the job and return None."""
+    """Send the running job's question to the pool and return the answer. If the pool is gone, stop the job and
+    return None."""
     try:
         pipe.send_bytes(cloudpickle.dumps((question, None, None)))
-        answer = jobs.get()  # a busy worker is sent nothing else
+        answer = jobs.get()  # the pool sends a busy worker nothing else
     except OSError:
         answer = None
     if answer is None:
-        _asked_to_end.wait(GRACE_SECONDS)  # no job takes this for an answer, and goes on
+        _asked_to_end.wait(GRACE_SECONDS)  # wait for SIGTERM, so that no job continues with None as its answer
         jobs.put(None)
         return None
     return cloudpickle.loads(answer)
 
 
 def _run(job: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
-    """The job's value and error, pickled, and whether the worker was told to end."""
+    """Run a job. Return its pickled value and error, and whether the worker was asked to stop."""
     value: Any = None
     error: BaseException | None = None
     _busy.set()
@@ -85,11 +86,11 @@ def _run(job: bytes, ask: Callable[[Any], Any]) -> tuple[bytes, bool]:
         value = function(*arguments, ask) if asks else function(*arguments)
     except BaseException as e:
         error = e
-        e.add_note(f"in a worker: {traceback.format_exc()}")  # the traceback itself does not travel
+        e.add_note(f"in a worker: {traceback.format_exc()}")  # tracebacks cannot be pickled
     _busy.clear()
     try:
         sent = cloudpickle.dumps((None, value, error))
-        cloudpickle.loads(sent)  # some exceptions pickle but can't be read
+        cloudpickle.loads(sent)  # some exceptions can be pickled but not unpickled
     except Exception as e:
         sent = cloudpickle.dumps((None, None, RuntimeError("".join(traceback.format_exception(error or e)))))
     return sent, isinstance(error, Terminated | KeyboardInterrupt)

@@ -1,4 +1,4 @@
-"""hydra/launcher=cluster_ray: the jobs of a sweep on a Ray cluster."""
+"""hydra/launcher=cluster_ray: runs the jobs of a sweep on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ if TYPE_CHECKING:
 
 
 class RayLauncher(ExecutorLauncher):
-    """Gives the executor of a Ray cluster to a sweep of ours."""
+    """Provides the executor of a Ray cluster.
+
+    Args:
+        cpus: CPUs of a run; None: its number of threads.
+        options: the other fields of `RayOptions`.
+    """
 
     name = "cluster_ray"
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Connects to the cluster, unless `check` has."""
+        """Create the executor. Connect to the cluster unless `check` has done so."""
         options = self._options(work.cores)
         from lenet_exp.executors.ray.ray_executor import RayExecutor
 
         return RayExecutor(work, options, retries=self.retries, time_limit=self.time_limit)
 
     def check(self, cores: int) -> None:
-        """Connects to the cluster.
+        """Connect to the cluster.
 
         Raises:
-            ConfigError: Ray is not installed, the cluster can't be reached, or no node has what a run needs.
+            ConfigError: Ray is not installed, the cluster cannot be reached, or no node has the resources of a run.
         """
         options = self._options(cores)
         from lenet_exp.executors.ray.cluster import Cluster
@@ -41,7 +46,7 @@ class RayLauncher(ExecutorLauncher):
             from lenet_exp.executors.ray.cluster import RayOptions
         except ImportError as e:
             raise ConfigError("hydra/launcher=cluster_ray needs Ray: pip install 'lenet_exp[ray]'") from e
-        # Ray knows no OmegaConf.
+        # Ray cannot handle OmegaConf containers.
         given: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in self.options.items()}
         cpus = given.pop("cpus")
         return RayOptions(workers=self.workers, cpus=cores if cpus is None else cpus, **given)

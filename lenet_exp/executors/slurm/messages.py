@@ -1,8 +1,8 @@
-"""Messages between a sweep and its places in Slurm allocations, and the files in the sweep's folder that hold them.
+"""Messages between a sweep and its places in Slurm allocations, and the files in the sweep folder that hold them.
 
-slurm/plan.json          what a place has to know of the sweep; no such file: the sweep is over
-slurm/job.sh, <id>.log   the allocation's script, and what the allocations printed
-slurm/<session>/         of one start of the sweep: driver/ and to-<place>/ are boxes, beats/ says who lives
+slurm/plan.json          what a place needs to know of the sweep; it is deleted when the sweep is over
+slurm/job.sh, <id>.log   the allocations' script and logs
+slurm/<session>/         one start of the sweep: driver/ and to-<place>/ hold messages, beats/ heartbeats
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class PlacePlan:
     """The part of a sweep that a place needs.
 
     Attributes:
-        session: names the start of the sweep that it is of.
-        work: of the sweep.
-        asks, time_limit: as of `PortableWork`.
-        probe: the name of a file in the sweep's folder that holds its own name.
+        session: identifies the start of the sweep.
+        work: the sweep's `RemoteWork`.
+        asks, time_limit: see `PortableWork`.
+        probe: the name of a file in the sweep folder that holds its own name.
     """
 
     session: str
@@ -50,7 +50,7 @@ class SlurmMessages:
         self.folder = folder
 
     def open(self, work: RemoteWork, *, asks: bool, time_limit: float | None, probe: str) -> PlacePlan:
-        """A new session, from which on those before count no more; its places find it by themselves."""
+        """Begin a new session and invalidate earlier ones. Running places detect it and join."""
         plan = PlacePlan(uuid.uuid4().hex[:8], work, asks, time_limit, probe)
         for name in ("driver", "beats"):
             (self.folder / plan.session / name).mkdir(parents=True)
@@ -61,40 +61,41 @@ class SlurmMessages:
         return plan
 
     def close(self, session: str) -> None:
-        """Places that live see that there is nothing more for them."""
+        """End a session. Its places see that no more work will come."""
         (self.folder / "plan.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / session, ignore_errors=True)
 
     def plan(self) -> PlacePlan | None:
-        """None where the sweep is over.
+        """Return the plan of the current session; None if the sweep is over.
 
         Raises:
-            ValueError: it can't be read.
+            ValueError: the plan is corrupt.
         """
         value = read_json(self.folder / "plan.json")
         return None if value is None else read_as(PlacePlan, value)
 
     def driver(self, session: str) -> MessageFolder:
-        """The messages from places."""
+        """Return the folder of messages from places."""
         return MessageFolder(self.folder / session / "driver")
 
     def place(self, session: str, name: str) -> MessageFolder:
-        """The messages to one place."""
+        """Return the folder of messages to one place."""
         folder = self.folder / session / f"to-{name}"
         folder.mkdir(exist_ok=True)
         return MessageFolder(folder)
 
     def beats(self, session: str) -> Heartbeats:
+        """Return the heartbeats of a session's places."""
         return Heartbeats(self.folder / session / "beats")
 
 
 def start(turn: int, job: Job) -> Message:
-    """Tells a place to begin with a job."""
+    """Return the message that starts a job."""
     return {"kind": START, "turn": turn, "number": job.number, "job": job_to_json(job)}
 
 
 def job_message(turn: int, what: Question | JobEnd | None) -> Message:
-    """A message about a job's progress or end. Numbers are strings: JSON has none for an infinite loss."""
+    """Return a message about a job's progress or end. Numbers are strings, because JSON has no infinity."""
     if isinstance(what, Question):
         report: EpochReport = what.what
         figures = {"val_accuracy": repr(report.val_accuracy), "val_loss": repr(report.val_loss)}
@@ -107,20 +108,25 @@ def job_message(turn: int, what: Question | JobEnd | None) -> Message:
 
 
 def place_message(place: PlaceInfo) -> Message:
+    """Return the message that describes a place."""
     return {"kind": DESCRIBED, **asdict(place)}
 
 
 def read_report(message: Message) -> EpochReport:
-    """Raises:
-    ValueError, KeyError, TypeError: it is none.
+    """Read an epoch's report from a message.
+
+    Raises:
+        ValueError, KeyError, TypeError: the message holds none.
     """
     accuracy, loss = (float(message[name]) for name in ("val_accuracy", "val_loss"))
     return EpochReport(int(message["number"]), int(message["epoch"]), accuracy, loss)
 
 
 def read_job_end(message: Message) -> JobEnd:
-    """Raises:
-    ValueError, KeyError, TypeError: it is none.
+    """Read a job's end from a message.
+
+    Raises:
+        ValueError, KeyError, TypeError: the message holds none.
     """
     error: BaseException | None = None if message["error"] is None else RuntimeError(message["error"])
     if message["interrupted"]:

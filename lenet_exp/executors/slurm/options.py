@@ -9,23 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-NOTICE = "USR2@60"  # a job hears so many seconds before its time is up that it will be
-DRIVER_NOTICE = "B:USR2@120"  # the same for the shell of a job that drives a sweep
+NOTICE = "USR2@60"  # Slurm sends the signal so many seconds before the time limit
+DRIVER_NOTICE = "B:USR2@120"  # the same, to the shell of the job that drives a sweep
 
 
 @dataclass
 class SlurmOptions:
-    """The options `hydra.launcher.*`, of which Hydra knows the defaults by this class.
+    """The options `hydra.launcher.*`.
 
     Attributes:
-        allocations: Slurm jobs at once, submitted as an array.
-        tasks: runs at once in each of them. cpus: of a run; None: its threads.
-        partition, account, time: as `sbatch` takes them; None: what the cluster has by default.
-        requeue: whether Slurm may start an allocation again that it took back, or whose node it lost.
+        allocations: number of Slurm jobs, submitted as an array.
+        tasks: runs at once in each allocation.
+        cpus: CPUs of a run.
+        partition, account, time: see `sbatch`; None: the cluster's default.
+        requeue: whether Slurm may restart an allocation that was preempted or lost its node.
         sbatch: further options, as `{"mem-per-cpu": "2G", "exclusive": True}`.
-        before: lines of bash, run before Python is started.
+        before: lines of bash that run before Python starts.
         lost_after: seconds of silence, or of absence from the queue, after which a place counts as lost.
-        workers: runs at once in all; None: any.
+        workers: runs at once in all; None: no limit.
     """
 
     allocations: int = 1
@@ -42,12 +43,12 @@ class SlurmOptions:
 
     @property
     def places(self) -> int:
-        """The most runs at once."""
+        """The maximum number of runs at once."""
         return min(self.allocations * self.tasks, self.workers or self.allocations * self.tasks)
 
 
 def allocation_arguments(options: SlurmOptions) -> list[str]:
-    """The arguments of `sbatch` for an allocation."""
+    """Return the arguments of `sbatch` for an allocation."""
     given = {
         "ntasks": options.tasks,
         "cpus-per-task": options.cpus,
@@ -59,7 +60,7 @@ def allocation_arguments(options: SlurmOptions) -> list[str]:
 
 
 def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float | bool | None]) -> list[str]:
-    """The arguments of `sbatch` for the job that drives a detached sweep.
+    """Return the arguments of `sbatch` for the job that drives a detached sweep.
 
     Args:
         more: further options of that job, such as its own `time`.
@@ -70,14 +71,15 @@ def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float
 
 
 def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
-    """The bash script of an allocation: one place a task, and no end of one is that of another."""
+    """Return the bash script of an allocation. It starts one place per task; a task that ends does not end the
+    others."""
     srun = ["srun", f"--ntasks={options.tasks}", f"--cpus-per-task={options.cpus}"]
     srun += ["--kill-on-bad-exit=0", "--wait=0", "--unbuffered"]
     return "\n".join(["#!/bin/bash", *options.before, f"exec {shlex.join([*srun, *command])}", ""])
 
 
 def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
-    """The bash script of the job that drives a sweep. When its time is up it is queued once more, and goes on."""
+    """Return the bash script of the job that drives a sweep. When its time runs out, it requeues itself and resumes."""
     return "\n".join(
         [
             "#!/bin/bash",
@@ -99,17 +101,17 @@ def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]
 
 
 def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
-    """The name of a sweep's allocations. Allocations of another name were requested with other options."""
+    """Return the name of a sweep's allocations. Allocations with other options have another name."""
     return f"{job_prefix(sweep)}{hashlib.sha256(chr(0).join([*arguments, script]).encode()).hexdigest()[:8]}"
 
 
 def job_prefix(sweep: str) -> str:
-    """The common prefix of the names of all allocations of a sweep."""
+    """Return the common prefix of the names of all allocations of a sweep."""
     return f"lenet-{sweep}-"
 
 
 def log_pattern(folder: Path) -> str:
-    """A folder as a part of what `sbatch --output` takes, where % begins a name of Slurm's."""
+    """Escape a folder for `sbatch --output`, where % begins a pattern."""
     return str(folder).replace("%", "%%")
 
 

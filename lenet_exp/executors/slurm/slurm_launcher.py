@@ -1,4 +1,4 @@
-"""hydra/launcher=cluster_slurm: the jobs of a sweep in allocations of a Slurm cluster."""
+"""hydra/launcher=cluster_slurm: runs the jobs of a sweep in allocations of a Slurm cluster."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from lenet_exp.executors.executor import Executor, WorkSpec
     from lenet_exp.executors.slurm.options import SlurmOptions
 
-PLACE = "lenet_exp.sweeps.slurm_task"  # what a task of an allocation runs
-LEAST_LOST_AFTER = 5.0  # a place is heard of every 5 s
+PLACE = "lenet_exp.sweeps.slurm_task"  # the module that a task of an allocation runs
+LEAST_LOST_AFTER = 5.0  # places send a heartbeat every 5 s
 
 
 class SlurmLauncher(ExecutorLauncher):
-    """Gives the executor of a Slurm cluster to a sweep of ours."""
+    """Provides the executor of a Slurm cluster.
+
+    Args:
+        cpus: CPUs of a run; None: its number of threads.
+        driver: further options of `sbatch` for the job that `sweep.detach=true` submits.
+        options: the other fields of `SlurmOptions`.
+    """
 
     name = "cluster_slurm"
 
@@ -32,10 +38,10 @@ class SlurmLauncher(ExecutorLauncher):
                 raise ConfigError(f"hydra.launcher.{name}={value:g}: must be {least[name]:g} or more")
 
     def check(self, cores: int) -> None:
-        """Asks Slurm whether it would take the allocations.
+        """Ask Slurm whether it would accept the allocations.
 
         Raises:
-            ConfigError: Slurm's commands are not there, or it refuses.
+            ConfigError: Slurm's commands were not found, or Slurm would refuse.
         """
         from lenet_exp.executors.slurm.options import allocation_arguments, allocation_script
         from lenet_exp.executors.slurm.queue import SlurmQueue
@@ -47,7 +53,7 @@ class SlurmLauncher(ExecutorLauncher):
             SlurmQueue().check(Path(script.name), allocation_arguments(options))
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Takes over what an earlier start of the sweep left in the queue."""
+        """Create the executor, which takes over allocations of an earlier start of the sweep."""
         from lenet_exp.executors.slurm.queue import SlurmQueue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
@@ -55,10 +61,10 @@ class SlurmLauncher(ExecutorLauncher):
         return SlurmExecutor(work, options, SlurmQueue(), command, retries=self.retries, time_limit=self.time_limit)
 
     def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
-        """Submits a job that drives the sweep where nobody waits for it; its id.
+        """Submit a job that drives the sweep in the background; return its id.
 
         Raises:
-            ConfigError: Slurm's commands are not there, or it refuses that job.
+            ConfigError: Slurm's commands were not found, or Slurm refused the job.
         """
         from lenet_exp.executors.slurm.driver import submit_driver
 

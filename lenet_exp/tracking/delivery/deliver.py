@@ -1,7 +1,7 @@
-"""`deliver`: sends what a run folder holds to MLflow. Idempotent: call it again at any time, nothing is doubled.
+"""Uploads the contents of a run folder to MLflow. Uploads are idempotent: repeating one duplicates nothing.
 
-Every time stamp is read from the folder, where it was stored once: MLflow takes a point resent with its stamp
-as the same point.
+All time stamps are read from the folder, where each is stored once. If a point is sent again with its time stamp,
+MLflow treats it as the same point.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ STATUS = {
     Outcome.diverged: "FAILED",
     Outcome.failed: "FAILED",
 }
-MOST = 100  # runs of one folder
+MOST = 100  # the most MLflow runs of one folder
 NOTE = "mlflow.note.content"  # the description on MLflow's page
 
 
 def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model: bool = True) -> str:
-    """Brings MLflow up to what is committed in `folder`.
+    """Bring MLflow up to date with the last checkpoint in `folder`.
 
     Args:
         parent: MLflow run id of the sweep that the run belongs to.
-        model: whether the best model goes to MLflow too, once the run is finished.
+        model: whether to upload the best model, too, once the run is finished.
 
     Returns:
         The MLflow run's id.
@@ -65,11 +65,11 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
         raise ValueError(f"{folder.path} holds no run")
     delivered = folder.delivered()
     entry = delivered.run_in(store.name)
-    if entry is None or not alive(store, entry.run_id):  # somebody deleted it, or mlflow.db
+    if entry is None or not alive(store, entry.run_id):  # the run or the database was deleted
         run_id, *surplus = _find_runs(folder, begun, store) or [_create_run(folder, begun, store)]
         entry = replacement_entry(entry, store.name, run_id, surplus)
         store.seen.add(run_id)
-    if not entry.begun:  # it is new, or the store came back as an older backup (restored.py)
+    if not entry.begun:  # new, or the store was restored from an older backup (restored.py)
         _log_start(begun, store, entry.run_id)
         close_abandoned(folder, store)
         entry = replace(entry, begun=True, sweeps=[sweep for sweep in entry.sweeps if alive(store, sweep)])
@@ -85,7 +85,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     want_model = model and record is not None and record.outcome is Outcome.finished and not entry.model
     if record is not None and entry.ended_ms == record.ended_ms and not want_model:
         return entry.run_id
-    if record is None and entry.ended_ms is not None:  # it was killed, and goes on
+    if record is None and entry.ended_ms is not None:  # it was killed, and was resumed
         store.client.update_run(entry.run_id, status="RUNNING")
         entry = replace(entry, ended_ms=None)
     epochs = folder.history().epochs
@@ -98,16 +98,16 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
 
 
 def delivered_run(folder: RunFolder, store: Store) -> str | None:
-    """The MLflow run that the folder's run has in this store, as far as the folder knows."""
+    """Return the id of the MLflow run in this store, as far as the folder knows it."""
     entry = folder.delivered().run_in(store.name)
     return entry.run_id if entry is not None else None
 
 
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
-    """Runs that were created for this folder's present try: just before a crash, or by an answer that came too late."""
+    """Return MLflow runs that were created for this attempt, just before a crash or by an answer that came too late."""
     wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
     found = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)
-    if found and found[0].data.tags.get("kind") == REPLACED:  # by one that was deleted meanwhile
+    if found and found[0].data.tags.get("kind") == REPLACED:  # its replacement was deleted
         set_tags(store, found[0].info.run_id, {"kind": "run"})
     return [str(run.info.run_id) for run in found]
 
@@ -149,17 +149,17 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
 
 
 def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
-    """Sends the end of a run; what its store has then."""
+    """Upload the end of a run. Return the updated entry of the store."""
     run_id = entry.run_id
     log_metrics(store, run_id, step_points(folder.history().diverged))
-    if record.is_result and record.best_epoch is not None:  # a killed run goes on, perhaps to a better one
+    if record.is_result and record.best_epoch is not None:  # a killed run may be resumed and improve
         model_id = None
         if want_model:
             model_id = log_model(folder.best_arrays() or {}, record, store, run_id)
         log_metrics(store, run_id, [*best_points(folder, record, model_id), *class_points(record)])
         if model_id is not None:
             link_model(store, run_id, model_id, record)
-            if NOTE not in store.client.get_run(run_id).data.tags:  # else a person has written one
+            if NOTE not in store.client.get_run(run_id).data.tags:  # keep a user's own description
                 set_tags(store, run_id, {NOTE: _how_to_load(store, run_id)})
             crown(store, record, run_id, model_id)
             entry = replace(entry, model=True)
@@ -177,13 +177,13 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
 
 
 def _how_to_load(store: Store, run_id: str) -> str:
-    """Markdown for MLflow's page: the lines of Python that load the run's model."""
+    """Return Markdown for MLflow's page: Python code that loads the run's model."""
     address = "" if HIDDEN in store.name else f", tracking_uri={json.dumps(store.name)}"
     return f'```python\nimport lenet_exp\n\nnetwork = lenet_exp.load("runs:/{run_id}"{address})\n```'
 
 
 def _course_tags(record: Record) -> dict[str, int]:
-    """The tags of a run that did not go from its first to its last epoch in one piece."""
+    """Return tags for a run that was resumed or stopped early."""
     tags = {"resumed": record.resumed} if record.resumed else {}
     return tags | ({"stopped_early": record.epochs} if record.stopped_early else {})
 

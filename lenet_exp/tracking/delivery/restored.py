@@ -1,4 +1,4 @@
-"""Detection of results that a store has lost: runs may be deleted, and a store may be restored from an older backup.
+"""Detects results that a store has lost, because runs were deleted or an older backup was restored.
 
 `delivered.json` then lists more than the store has. It is reset to what the store has, so that the rest is uploaded
 again. A point that is uploaded again with its stored time stamp is the same point.
@@ -21,8 +21,10 @@ PAGE = 1000
 
 
 def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
-    """Which delivered runs the store still has and how much of each, by one query for a thousand of them. What it has
-    not got is delivered again when its turn comes. Runs that have ended are looked at once a process."""
+    """Reset the entries of uploaded runs that the store has lost, so that they are uploaded again.
+
+    One query checks a thousand runs. Runs that have ended are checked once per process.
+    """
     entries = [(folder, entry) for folder in folders if (entry := folder.delivered().run_in(store.name)) is not None]
     known = {e.run_id: (folder, e) for folder, e in entries if e.ended_ms is None or e.run_id not in store.seen}
     for start in range(0, len(known), PAGE):
@@ -39,7 +41,8 @@ def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
 
 
 def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:
-    """Whether the store has less of a run, or another end, than was delivered. The end is sent after all points."""
+    """Return whether the store has fewer results of a run, or another end, than were uploaded. The end is sent after
+    all points."""
     models = run.outputs.model_outputs if run.outputs else []
     if _ended_ms(run) != entry.ended_ms or (entry.model and not models):
         return True
@@ -52,16 +55,17 @@ def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:
 
 
 def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: Store) -> None:
-    """As the store has the run; None: not at all, and it is made anew, unless somebody restores it."""
+    """Reset the entry to the state of the store's run. None: the run is gone and is created again, unless someone
+    restores it."""
     with folder.delivery_lock():
         delivered = folder.delivered()
-        if delivered.run_in(store.name) != entry:  # another process has delivered meanwhile
+        if delivered.run_in(store.name) != entry:  # another process has uploaded meanwhile
             return
         back = replace(
             entry,
             begun=False,
             epochs=0,
-            # The end is told again; a run that goes on is told to go on.
+            # An ended run's end is sent again; a resumed run is set to RUNNING again.
             ended_ms=_ended_ms(run) if run is not None and folder.record() is None else None,
             model=False,
             reason=run.data.tags.get("reason", "") if run is not None else entry.reason,

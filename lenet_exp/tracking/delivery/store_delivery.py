@@ -1,17 +1,17 @@
-"""Uploads to one store without disturbing the training: a store that is away costs one warning and little time.
+"""Uploads to one store without disturbing the training: an unavailable store costs one warning and little time.
 
-What a process knows of its store:
+The state of a store in a process:
 
                  every upload is tried       fails, and so does opening it again: one warning
     answers -->         UP          ---------------------------------------------------------->  AWAY  --+
                         ^                                                                         |  ^   | fails
                         +--------------------------------- answers -------------------------------+  +---+
 
-While it is AWAY, uploads that can come later are skipped for `AWAY_SECONDS`; those that cannot (the end of a run or of
-a sweep) are tried. Both are skipped for `WAITED_SECONDS` after a time limit was reached, and until the time that a
-header Retry-After named. A request has a time limit (`store.REQUEST_SECONDS`), and so has waiting for one that answers
-slowly or without end (`stores/patience.py`), so that neither the first step nor the end waits 10 s. An error of one run
-while the store answers concerns that run alone.
+While it is AWAY, uploads that can be made later are skipped for `AWAY_SECONDS`; others (the end of a run or sweep) are
+tried. Both are skipped for `WAITED_SECONDS` after a timeout, and until the time in a Retry-After header. Requests have
+a time limit (`store.REQUEST_SECONDS`), and so has waiting for slow or endless answers (`stores/patience.py`), so that
+neither the first step nor the end is delayed by 10 s. If one run's upload fails while the store answers, only that run
+is affected.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from lenet_exp.tracking.delivery.restored import reset_lost
 from lenet_exp.tracking.stores.patience import BACKGROUND, PAGES, PATIENT, WAITED, Limit, StoreCalls, StoreTimeout
 from lenet_exp.tracking.stores.store import REQUEST_SECONDS, Store, StoreUnavailable, open_store, request_seconds
 
-LIVE_SECONDS = 5.0  # curves in the UI are at most this and one epoch old
+LIVE_SECONDS = 5.0  # the UI's curves are at most this and one epoch old
 AWAY_SECONDS = 60.0
 WAITED_SECONDS = 10.0
-QUICK_SECONDS = 1.0  # what fails so soon is tried once more: a server may have closed the connection
+QUICK_SECONDS = 1.0  # retry once if it fails this fast: the server may have closed the connection
 
 KNOWN = (
     r"database is locked|database or disk is full|Read timed out|[Cc]onnection refused|Name or service not known|"
@@ -54,47 +54,48 @@ T = TypeVar("T")
 
 
 class Delivery(Protocol):
-    """Sends a run's folder to MLflow, during the training and after it."""
+    """Uploads run folders to MLflow, during and after training."""
 
     def adopt(self, job: Job) -> None:
-        """Takes over a run that others finished in a store that they share, if the job's folder has none."""
+        """Take over a run that others finished in a shared store, if the job's folder has none."""
 
     def live(self, folder: RunFolder) -> object:
-        """Sends what is committed, if the last sending is long enough ago."""
+        """Upload the last checkpoint, if the previous upload is long enough ago."""
 
     def send(self, folder: RunFolder) -> str | None:
-        """Sends what is committed; the MLflow run's id, or None where that failed."""
+        """Upload the last checkpoint. Return the MLflow run's id, or None on failure."""
 
 
 class NoDelivery:
-    """For the workers of a sweep: the sweep's own process delivers for all, and they never import mlflow."""
+    """No uploads, for the workers of a sweep, which never import mlflow. The sweep's own process uploads for all."""
 
     def adopt(self, job: Job) -> None:
-        pass
+        """Do nothing."""
 
     def live(self, folder: RunFolder) -> None:
-        pass
+        """Do nothing."""
 
     def send(self, folder: RunFolder) -> str | None:
+        """Do nothing and return None."""
         return None
 
 
 class StoreDelivery:
-    """One store, for the runs of one process. Its threads take turns.
+    """Uploads to one store, for the runs of one process. Its threads take turns.
 
     Args:
-        tracking: which store.
-        outputs: the outputs folder of the runs; by default that of this process.
-        in_sweep: the runs belong to a sweep: its best model alone is sent for `tracking.models=best`, when it is known,
-            a store that is away is asked again only now and then, and the sweep says what is left at its end.
-        patient: nothing else waits, so that a store may answer slowly.
+        tracking: the store and what to upload.
+        outputs: the outputs folder of the runs; by default, that of this process.
+        in_sweep: whether the runs belong to a sweep. Then `tracking.models=best` uploads only the sweep's best model,
+            an unavailable store is retried only now and then, and the sweep reports remaining uploads at its end.
+        patient: whether nothing else waits, so that the store may answer slowly.
 
     Attributes:
-        store: None until it was opened, and after it failed.
+        store: None until it is opened, and after a failure.
         parent: MLflow run id of the sweep that the runs belong to.
 
     Raises:
-        StoreError: the store answers but can't be used.
+        StoreError: the store answers but cannot be used.
     """
 
     def __init__(
@@ -106,7 +107,9 @@ class StoreDelivery:
         self.store: Store | None = None
         self.parent: str | None = None
         self._open_parent: Callable[[Store], str] | None = None
-        self._not_before = self._last_not_before = 0.0  # by time.monotonic(), for what can come later and what can't
+        self._not_before = self._last_not_before = (
+            0.0  # by time.monotonic(), for uploads that can be made later and those that cannot
+        )
         self._sent_at: dict[str, float] = {}
         self._warned: set[str] = set()
         self._turn = threading.Lock()
@@ -120,49 +123,51 @@ class StoreDelivery:
 
     @property
     def name(self) -> str:
-        """The store's address as it may be written down."""
+        """The store's address without secrets."""
         return store_name(self.uri)
 
     def adopt(self, job: Job) -> None:
-        """Takes over a run that others finished in a store that they share; of a sweep, `adopt_all` has done so."""
+        """Take over a run that others finished in a shared store. In a sweep, `adopt_all` has done so."""
         if not self.in_sweep:
             self.adopt_all([job], owned=True)
 
     def adopt_all(self, jobs: Sequence[Job], *, owned: bool = False) -> None:
-        """Before training: learns which of these runs the store has, and takes over what others finished there."""
+        """Check which of these runs the store has, and take over those that others finished, before training."""
         self.check_stored([job.folder for job in jobs])
         self.attempt("runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
 
     def check_stored(self, folders: Iterable[RunFolder]) -> None:
-        """Learns what the store has of many runs: it may have come back as an older backup."""
+        """Check which results of many runs the store still has, since it may have been restored from an older
+        backup."""
         self.attempt("what the store has", lambda store: reset_lost(folders, store), limit=PAGES)
 
     def set_parent(self, what: str, open_parent: Callable[[Store], str]) -> None:
-        """The runs belong to a sweep.
+        """Assign the runs to a sweep.
 
         Args:
-            what: how to call its own MLflow run.
-            open_parent: opens it, and gives its id; later, where the store is away.
+            what: name of the sweep's own MLflow run, for messages.
+            open_parent: opens that run and returns its id; called later if the store is unavailable.
         """
         self.parent, self._open_parent = None, open_parent
         self.attempt(what, lambda store: None)
 
     def clear_parent(self) -> None:
-        """The runs that come belong to none."""
+        """Assign the next runs to no sweep."""
         self.parent = self._open_parent = None
 
     def live(self, folder: RunFolder) -> str | None:
-        """Sends what is committed, if the last sending is long enough ago; the MLflow run's id, or None."""
+        """Upload the last checkpoint, if the previous upload is long enough ago. Return the MLflow run's id, or
+        None."""
         if time.monotonic() - self._sent_at.get(folder.id, 0.0) < LIVE_SECONDS:
             return None
         return self._send(folder, model=False, last=False)
 
     def send(self, folder: RunFolder, *, model: bool | None = None, last: bool = False) -> str | None:
-        """Sends what is committed; the MLflow run's id, or None where that failed.
+        """Upload the last checkpoint. Return the MLflow run's id, or None on failure.
 
         Args:
-            model: whether the best model is sent too; by default as `tracking.models` says.
-            last: as of `attempt`; a run in no sweep has no later chance.
+            model: whether to upload the best model, too; by default as `tracking.models` specifies.
+            last: see `attempt`; a single run has no later chance.
         """
         if model is None:
             models = self._tracking.models
@@ -176,8 +181,8 @@ class StoreDelivery:
         """Return the result of an idempotent action; log a failure and return None, so that training does not fail.
 
         Args:
-            last: it can't come later, and is tried even though the store failed a moment ago.
-            limit: how long the store may take; longer, where nobody waits.
+            last: whether the action cannot be made later. Then it is tried even if the store has just failed.
+            limit: how long the store may take; longer if nothing waits for it.
         """
         if self._skips(last):
             return None
@@ -189,7 +194,7 @@ class StoreDelivery:
             self._mark_unavailable(e)
             return None
         try:
-            return None if self._skips(last) else self._tried(action, limit)  # it may have failed in the other thread
+            return None if self._skips(last) else self._tried(action, limit)  # another thread may have failed
         except Exception as e:
             self._failed(what, e)
             return None
@@ -197,10 +202,10 @@ class StoreDelivery:
             self._turn.release()
 
     def warn_remaining(self, left: UploadCount, which: str) -> None:
-        """At the end: what the store has not got.
+        """Warn about results that are not in the store at the end.
 
         Args:
-            which: of lenet-sync's flags, those that name what this command did.
+            which: lenet-sync's flag that selects them.
         """
         if left:
             log.warning("not in MLflow (%s): %s; to deliver: lenet-sync%s", self.name, left, which)
@@ -212,7 +217,7 @@ class StoreDelivery:
                 try:
                     return deliver(folder, store, parent=self.parent, model=model)
                 except OSError as e:
-                    if model and e.errno in DISK_ERRORS:  # without its model the run can end in MLflow
+                    if model and e.errno in DISK_ERRORS:  # the run can end in MLflow without its model
                         deliver(folder, store, parent=self.parent, model=False)
                     raise
 
@@ -225,7 +230,7 @@ class StoreDelivery:
         return (self._outputs or outputs_dir()).exists()
 
     def _lost_outputs(self) -> bool:
-        """Whether the outputs folder was moved or removed; to open the store again could make it anew."""
+        """Return whether the outputs folder was moved or removed. Opening the store again could create it anew."""
         return self._had_outputs and not self._has_outputs()
 
     def _skips(self, last: bool) -> bool:
@@ -251,10 +256,10 @@ class StoreDelivery:
         return action() if self.uri.startswith(SQLITE) else self._calls.run(action, limit)
 
     def _opened(self) -> Store:
-        """The store, opened anew where it failed, with the sweep's own run in it.
+        """Return the store, reopened after a failure, with the sweep's own run in it.
 
         Raises:
-            StoreUnavailable, StoreError: as `open_store`.
+            StoreUnavailable, StoreError: see `open_store`.
         """
         if self.store is None:
             self.store = open_store(self._tracking, self._outputs)
@@ -263,7 +268,7 @@ class StoreDelivery:
         return self.store
 
     def _failed(self, what: str, error: Exception) -> None:
-        """Tells a store that is away from one that does not take this, and warns once of each."""
+        """Find out whether the store is unavailable or only rejects this action, and warn once of each."""
         log.debug("bookkeeping failed", exc_info=True)
         if self._lost_outputs():
             return
@@ -301,24 +306,23 @@ class StoreDelivery:
 
 
 def _is_timeout(error: Exception) -> bool:
-    """Whether a time limit was reached."""
+    """Return whether a time limit was reached."""
     return isinstance(error, StoreTimeout) or re.search(r"timed? ?out|database is locked", str(error), re.I) is not None
 
 
 def _is_overloaded(error: Exception) -> bool:
-    """Whether a server has too much to do."""
+    """Return whether a server is overloaded."""
     return re.search(r"too many (429|503) error responses", str(error)) is not None
 
 
 def _reason(error: Exception) -> str:
-    """The reason of an error, picked from several lines of MLflow, urllib3 and SQLAlchemy."""
+    """Return the reason of an error, picked from several lines of MLflow, urllib3 and SQLAlchemy."""
     known = re.search(KNOWN, str(error))
     return known.group() if known else hide_password(first_line(error))
 
 
 def _retry_after(uri: str) -> float | None:
-    """For how many seconds a server that has too much to do wants to be left alone, by one request; None where it does
-    not say. MLflow's own errors do not tell."""
+    """Ask an overloaded server after how many seconds to retry; None if it does not say. MLflow's errors omit that."""
     import requests
     from urllib3 import Retry
     from urllib3.exceptions import InvalidHeader
