@@ -115,7 +115,7 @@ def test_the_list_repairs_what_kill_9_left_and_it_goes_on_all_the_same(ready, tm
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["val_accuracy"]] == [1, 2, 3]
 
 
-@pytest.mark.slow(seconds=6)
+@pytest.mark.by_hand  # tests/executors/slurm watches and stops one, too
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a process a host name of its own")
 def test_a_sweep_on_another_machine_is_watched_and_stopped_from_here(ready):
     line = ("-m", *QUICK, "num_epoch=2000", "seed=0,1", "sweep.workers=1")

@@ -161,7 +161,7 @@ def test_both_sides_of_a_test_against_a_baseline_are_scored(main, ready, workdir
     assert "lenet-predict" not in said
 
 
-@pytest.mark.slow(seconds=6)
+@pytest.mark.by_hand  # the test against a baseline has the same two sides
 def test_both_sides_of_a_confirmation_are_scored(main, ready, workdir):
     assert main(*SWEEP, "activation=relu,selu").returncode == 0
     confirm(main)

@@ -42,7 +42,7 @@ def options_with(folder: Path, alpha: float) -> str:
 
 
 class Searched(NamedTuple):
-    """A search of eight trials that went on to ten by its name."""
+    """A search of six trials that was resumed to eight by its name."""
 
     outputs: Path
     done: Done
@@ -57,33 +57,33 @@ def searched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Sea
     outputs = Path(shutil.copytree(empty_store, folder / "outputs"))
     space = ("optimizer.lr=tag(log,interval(1e-6,0.1))", *SPACE[1:4], "activation=relu,own", "schedule.warmup=0,0.5")
     own = options_with(folder / "options", 1.0)
-    line = ("-m", own, *LINE[1:], *space, "schedule=linear", "n_trials=8", "sweep.workers=1")
+    line = ("-m", own, *LINE[1:], *space, "schedule=linear", "n_trials=6", "sweep.workers=1")
     done = lenet_train(*line, outputs=outputs)
     first = trials_of(outputs)
-    again = lenet_train("-m", own, "sweep.resume=last", "n_trials=10", "sweep.workers=1", outputs=outputs)
+    again = lenet_train("-m", own, "sweep.resume=last", "n_trials=8", "sweep.workers=1", outputs=outputs)
     return Searched(outputs, done, first, again)
 
 
 def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(searched, main, monkeypatch):
     assert {searched.done.returncode, searched.again.returncode} <= {0, 1}, searched.again.stderr  # 1: one diverged
-    assert [trial[0] for trial in searched.first] == list(range(8))
+    assert [trial[0] for trial in searched.first] == list(range(6))
     trials, outputs = trials_of(searched.outputs), searched.outputs
-    assert (trials[:8], len(trials)) == (searched.first, 10)
+    assert (trials[:6], len(trials)) == (searched.first, 8)
     assert {trial[2] for trial in trials} <= {"COMPLETE", "PRUNED"}
     plan = only_sweep(outputs).started()
     assert plan.search is not None
-    assert (plan.outcome, plan.runs, plan.search.trials, plan.search.told) == (Outcome.finished, 10, 10, 10)
-    assert [word for word in plan.overrides if word.startswith("n_trials")] == ["n_trials=10"]
+    assert (plan.outcome, plan.runs, plan.search.trials, plan.search.told) == (Outcome.finished, 8, 8, 8)
+    assert [word for word in plan.overrides if word.startswith("n_trials")] == ["n_trials=8"]
     best = study_of(outputs).best_trial
     assert re.search(rf"{best.value:.2%} by trial {best.number}\b", searched.again.stdout)
     (parent,) = runs(client(outputs), "sweep")
     assert (parent.info.status, parent.data.tags["sweep_search"]) == ("FINISHED", "tpe, asha")
-    assert (parent.data.metrics["trials"], parent.data.metrics["runs"]) == (10, 10)
+    assert (parent.data.metrics["trials"], parent.data.metrics["runs"]) == (8, 8)
     assert {run.data.tags["mlflow.parentRunId"] for run in runs(client(outputs))} == {parent.info.run_id}
     states = [run.data.tags["outcome"] for run in runs(client(outputs))]
     assert states.count("pruned") == sum(trial[2] == "PRUNED" for trial in trials)
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
-    assert "10 trials" in main("status", program="sweep").stdout
+    assert "8 trials" in main("status", program="sweep").stdout
     compared = main(program="compare")
     assert (compared.returncode, compared.stderr) == (0, "")
     assert f"{states.count('pruned')} pruned" in compared.stdout
@@ -244,9 +244,8 @@ def _epochs_spent(outputs: Path) -> int:
     return plan.epochs
 
 
-@pytest.mark.parametrize("budget", ["max_seconds=50", "max_epochs=9"])
-def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs, budget):
-    done = main(*LINE, *SPACE, budget, "sweep.dry_run=true", "sweep.workers=2")
+def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs):
+    done = main(*LINE, *SPACE, "max_epochs=9", "sweep.dry_run=true", "sweep.workers=2")
     assert done.returncode == 0, done.stderr
     assert "tpe, asha" in done.stdout
     assert SPACE[0] in done.stdout
@@ -261,9 +260,7 @@ def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs,
     [
         (("sweep.detach=true",), "cluster_slurm"),
         (("sweep.against=true",), "sweep.against=True"),
-        (("search.storage=sqlite:////no/such/folder/study.db",), "/no/such/folder"),
         (("search.storage=postgresql+psycopg://me:hunter2@127.0.0.1:9/none",), "127.0.0.1"),
-        (("search.storage=nonsense",), "nonsense"),
     ],
 )
 def test_a_dry_run_refuses_what_the_search_would_refuse(main, outputs, more, named):
@@ -273,9 +270,8 @@ def test_a_dry_run_refuses_what_the_search_would_refuse(main, outputs, more, nam
     assert not outputs.exists()
 
 
-@pytest.mark.parametrize("confirm", [(), ("confirm=1",)])
-def test_a_search_whose_trials_all_diverge_fails_with_status_1(ready, confirm):
-    line = ("n_trials=1", "optimizer.lr=1e29,1e30", "sweep.workers=1", "seeds=2", *confirm)
+def test_a_search_whose_trials_all_diverge_fails_with_status_1(ready):
+    line = ("n_trials=1", "optimizer.lr=1e29,1e30", "sweep.workers=1", "seeds=2", "confirm=1")
     done = lenet_train(*LINE, *line, outputs=ready)
     assert done.returncode == 1, done.stderr
     assert "lenet-train: " not in done.stderr
@@ -315,19 +311,15 @@ def test_without_optuna_a_new_process_says_what_to_install(outputs):
 
 BASELINES: dict[str, dict[str, object] | None] = {  # the values of the first trial; None: it is drawn
     "activation=relu,selu optimizer.lr=tag(log,interval(1e-3,1))": {"activation": "selu", "optimizer.lr": 0.01},
-    "activation=relu,selu optimizer.lr=0.02,0.01": {"activation": "selu", "optimizer.lr": "0.01"},
     "activation=relu,elu optimizer.lr=interval(0.001,1)": None,
-    "optimizer.lr=interval(0.02,1)": None,
     "optimizer=adam,sgd optimizer.momentum=interval(0,0.95)": {"optimizer": "sgd", "optimizer.momentum": 0.9},
     "activation=leaky_relu,selu activation.negative_slope=interval(0.1,0.2)": {"activation": "selu"},
-    "batch_size=range(64,512,64)": {"batch_size": 256},
     "batch_size=range(100,512,50)": None,
     "regularization.dropout_rate=range(0,0.5,0.1)": {"regularization.dropout_rate": 0.0},
     "augmentation=[shift,flip],none training.ema_decay=0.9,null": {
         "augmentation": "none",
         "training.ema_decay": "null",
     },
-    "experiment=mnist_fast,fashion_fast": None,
     "experiment=mnist_fast,ancestor": {"experiment": "ancestor"},
 }
 

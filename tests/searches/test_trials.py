@@ -80,7 +80,7 @@ def searched(search: Search, space: list[Flag], n: int, interrupted: Callable[[i
         (SamplerName.tpe, PrunerName.asha),
         (SamplerName.random, PrunerName.hyperband),
         (SamplerName.qmc, PrunerName.median),
-        (SamplerName.gp, PrunerName.none),
+        pytest.param(SamplerName.gp, PrunerName.none, marks=pytest.mark.by_hand),
     ],
 )
 def test_a_search_that_is_interrupted_again_and_again_has_the_same_trials(sampler, pruner):

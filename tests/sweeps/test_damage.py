@@ -202,10 +202,8 @@ def train_again(copy: Copy) -> Done:
 @pytest.mark.parametrize(
     ("names", "how", "trained"),  # how many runs are trained again; the one that had failed is in any case
     [
-        (["sweep.json"], "truncated", 1),
-        (["jobs.jsonl", "job.json", "delivered.json"], "truncated", 1),
+        (["sweep.json", "jobs.jsonl", "job.json", "delivered.json"], "truncated", 1),
         (["record.json"], "truncated", 2),
-        (["history.json"], PIPE, 2),
         (["best"], PIPE, 2),
     ],
 )

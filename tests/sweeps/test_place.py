@@ -94,7 +94,7 @@ def sweep(job: Job) -> Iterator[Sweep]:
     end(found.place)
 
 
-@pytest.mark.slow(seconds=6)
+@pytest.mark.by_hand  # tests/executors/slurm has places with a real queue
 def test_a_place_trains_and_asks_begins_anew_with_a_new_sweep_process_and_says_how_it_ended(sweep):
     sweep.begins()
     sweep.tell({"kind": "answer", "turn": 1, "value": False})

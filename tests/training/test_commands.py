@@ -34,7 +34,7 @@ def mlflow_runs(outputs: Path) -> list[Run]:
     return client.search_runs(experiments, "tags.kind = 'run'")
 
 
-@pytest.mark.slow(seconds=7)
+@pytest.mark.by_hand  # tests/training/test_golden.py holds the losses
 def test_two_processes_with_equal_configuration_and_threads_give_equal_weights(main, cli, ready, tmp_path, empty_store):
     line = (*SMALL, "num_epoch=2", "dataset.train_size=320", "activation=rrelu", "regularization=dropout_weight_decay")
     shutil.copytree(empty_store, tmp_path / "other")

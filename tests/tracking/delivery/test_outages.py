@@ -170,7 +170,7 @@ def test_any_faults_in_any_order_leave_what_an_undisturbed_delivery_would(
     with monkeypatch.context() as patch:
         patch.setenv(*HASTY)
         delivery = StoreDelivery(tracking, in_sweep=True)
-        for _ in range(15):
+        for _ in range(10):
             what = draw.choices(["deliver", "restart", "back up", "restore"], [12, 2, 2, 1])[0]
             if what == "deliver":
                 folder, content_of = draw.choice([*zip(folders, whole, strict=True)])

@@ -18,7 +18,7 @@ from tests.tools.commands import end, start
 from tests.training.small import configure
 
 
-@pytest.mark.parametrize("activation", ["selu", "prelu", "rrelu"])  # plain, with weights, of our own
+@pytest.mark.parametrize("activation", ["prelu", "rrelu"])  # with weights, of our own
 def test_an_exported_network_answers_as_it_does(activation, tmp_path):
     images = torch.randn(7, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     config = configure(f"activation={activation}", "regularization.dropout_rate=0.5")

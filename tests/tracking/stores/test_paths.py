@@ -18,7 +18,7 @@ NAMES = ("a#b", "a;b'c", "Über/größe = x", "a+b", "a:b@c", "a b")
 LINE = (*SMALL, "num_epoch=1", "num_threads=1", "tracking.plots=false")
 
 
-@pytest.mark.parametrize("name", ["a#b", "a;b'c/Über = x"])
+@pytest.mark.parametrize("name", ["a#b;c'd/Über = x"])
 def test_the_store_lies_in_the_outputs_folder(main, tmp_path, monkeypatch, name):
     outputs = tmp_path / "here" / name / "outputs"
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
