@@ -1,12 +1,11 @@
-"""How often a planned confirmation confirms a true lead, by simulation of the whole path.
+"""Measure how often a planned confirmation confirms a true lead.
 
-A sweep of k configurations with n seeds each is simulated; one configuration is truly ahead of all others by the number
-that is then typed as `confirm=`. Where the sweep chose that one as leader, the shipped code plans the confirmation,
-which is simulated and judged by the shipped rule. Goal, where the spreads are equal: the share that is confirmed is 80
-to 90 % where the median plan has ten seeds or more.
+Each simulated sweep has k configurations with n seeds each. One configuration is truly ahead of all others, by the
+number that `confirm=` is given. If it leads the sweep, lenet_exp plans a confirmation, which is simulated and judged as
+a real one. Goal for equal spreads: 80 to 90 % are confirmed if the median plan has at least ten seeds.
 
-The second table has how often `lenet-compare` warns of an outlier where there is none. Goal where the spreads are equal
-and the noise is normal: at most 1 % of sweeps.
+The second table shows how often `lenet-compare` warns of an outlier although there is none. Goal for equal spreads and
+normal noise: at most 1 % of sweeps.
 
     python -m benchmarks.planning --output benchmarks/planning.md
 """

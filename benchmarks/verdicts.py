@@ -1,4 +1,4 @@
-"""How often a comparison says what is not so: simulated sweeps with known truth, judged by the shipped functions.
+"""Measure the error rates of verdicts on simulated sweeps with known truth.
 
 In a sweep k configurations have n seeds each. "False" is how often the leader is called ahead of a configuration that
 is as good or better; "hold" how often all printed intervals hold the true differences; "best kept" how often no
@@ -29,21 +29,22 @@ from lenet_exp.comparison.multiplicity import LEVEL, Bools, holm_levels, shaffer
 from lenet_exp.comparison.statistics import significant_pairs
 from lenet_exp.machine import cpu_model
 
-INTRO = """# How often a comparison says what is not so
+INTRO = """# Error rates of verdicts
 
-Simulated sweeps with known truth, judged by the functions that are shipped.
-`python -m benchmarks.verdicts --output FILE` writes this page. k configurations have n seeds each, the same ones unless
-it is said; numbers are in per cent, distances in spreads over seeds.
+Simulated sweeps with known truth, judged by the functions of lenet_exp. `python -m benchmarks.verdicts --output FILE`
+writes this page. A sweep has k configurations with n seeds each, the same seeds unless stated otherwise. Numbers are
+percentages; differences are in seed-to-seed standard deviations.
 
-- false: the leader is called ahead of a configuration that is as good or better. Goal where noise is normal: <= 5.5
-- hold: all printed intervals hold the true differences. Goal: >= 94.5
-- best kept: no configuration with the truly best mean is excluded
-- power: share of the truly lesser configurations that a truly best leader is called ahead of; wins: of all of them
-- Holm k-1: the same by Holm's method over the k - 1 comparisons with the leader, as if it had been named before
+- **false**: the leader is called ahead of a configuration that is at least as good. Goal with normal noise: at most 5.5
+- **hold**: all printed intervals contain the true differences. Goal: at least 94.5
+- **best kept**: no configuration with the best true mean is excluded
+- **power**: share of the truly worse configurations that a truly best leader is called ahead of
+- **wins**: the leader is called ahead of all others
+- **Holm k-1**: the same with Holm's method over the k - 1 comparisons with the leader, as if it had been fixed before
 
-"Two best", "nearly best" and the like are not all equal: a step-down method has to hold there, too. "One collapses" is
-what no test of few runs can know: a configuration that ends at chance once in ten runs, and is better in the others.
-While the collapse has not been seen, it looks best. What diverges is seen, and is ranked after all others.
+Rows such as "two best" and "nearly best" test a step-down method where not all means are equal. "One collapses" is a
+configuration that ends at chance level once in ten runs and is better in the others. No test of few runs can detect
+this before the first collapse. Diverged runs, however, are visible, and their configurations rank last.
 
 """
 MOST_FALSE, LEAST_HELD = 5.5, 94.5
