@@ -23,7 +23,7 @@ from lenet_exp.tracking.delivery.store_delivery import Delivery
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.fit import Divergence, fit, steps_an_epoch
 from lenet_exp.training.lane import Best, Lane
-from lenet_exp.training.lenet5 import rebuild
+from lenet_exp.training.network import rebuild
 
 log = logging.getLogger("lenet_exp")
 

@@ -14,7 +14,7 @@ from lenet_exp.folders.records import Record
 from lenet_exp.tracking.models.recorded import RecordedRun
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.evaluate import EVAL_BATCH
-from lenet_exp.training.lenet5 import rebuild
+from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
 CLASSES = 10  # outputs of the network

@@ -1,9 +1,50 @@
-"""Layers that draw random numbers. They have a `generator`, which the run sets: torch's own use global state."""
+"""Activations of a network, and layers that draw from a `generator` that the run sets. Torch's own use global state."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+
+from lenet_exp.config.schema import Option
+from lenet_exp.config.targets import keywords, option_class
+from lenet_exp.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ActivationFactory:
+    """Creates the activation modules of a network.
+
+    Attributes:
+        option: an activation's option (`_target_`, keywords, `monotone`).
+    """
+
+    option: Option
+
+    def __call__(self) -> nn.Module:
+        """Return a new module, and leave torch's global random state as it was.
+
+        Raises:
+            ConfigError: the class refuses its keywords.
+        """
+        cls, kwargs = option_class("activation", self.option), keywords("activation", self.option)
+        with torch.random.fork_rng(devices=[]):
+            try:
+                return cast(nn.Module, cls(**kwargs))
+            except (TypeError, ValueError, AssertionError, RuntimeError) as e:
+                shown = ", ".join(f"{k}={v}" for k, v in kwargs.items())
+                raise ConfigError(f"activation: {cls.__name__}({shown}) is refused: {e}") from e
+
+    @torch.no_grad()
+    def is_monotone(self) -> bool:
+        """Return whether the option says `monotone: true` and no parameter, such as a slope, makes it untrue."""
+        if not self.option.get("monotone", False):
+            return False
+        with torch.random.fork_rng(devices=[]):  # a module that draws has no generator yet
+            values = self()(torch.linspace(-20, 20, 4001))
+        return bool((values.cummax(0).values - values <= 2e-6).all())  # one unit in the last place is not a fall
 
 
 class RReLU(nn.Module):

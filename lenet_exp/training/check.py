@@ -11,7 +11,7 @@ from lenet_exp.config.check import check_flags
 from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError
-from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.network import build_network
 from lenet_exp.training.optimizer import KNOWN, build_optimizer
 from lenet_exp.training.snapshot import optimizer_state
 
@@ -36,7 +36,7 @@ def _try_network(options: str) -> None:
     activation, dropout_rate = json.loads(options)
     state = torch.random.get_rng_state()
     try:
-        model = LeNet5(activation, dropout_rate, noise=torch.Generator())
+        model = build_network(activation, dropout_rate, noise=torch.Generator())
         model.train()(torch.linspace(-1, 1, 2 * 32 * 32).reshape(2, 1, 32, 32))
     except ConfigError:
         raise

@@ -12,6 +12,7 @@ from lenet_exp.config.schema import Config, EngineName
 from lenet_exp.seeds import generator
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.initial import initialize
+from lenet_exp.training.network import build_network
 from lenet_exp.training.optimizer import build_optimizer
 
 
@@ -108,7 +109,7 @@ def new_lane(config: Config, device: torch.device) -> Lane:
 
 
 def _network(config: Config, device: torch.device, noise: torch.Generator) -> LeNet5:
-    model = LeNet5(
+    model = build_network(
         config.activation,
         config.regularization.dropout_rate,
         weights=generator(config.seed, "weights"),

@@ -23,7 +23,7 @@ from lenet_exp.prediction import portable
 from lenet_exp.prediction.portable import write_portable
 from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.tracking.models.shipped import shipped_file
-from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.ancestor import ACTIVATIONS
 from lenet_exp.training.trained.weights import load_weights
 from tests.tools.commands import SMALL, end, start
@@ -75,7 +75,7 @@ def without_record(*activations: str) -> TrainedModel:
     for activation in activations or ("Tanh",):
         target, names = ACTIVATIONS[activation]
         option = {"_target_": target, "monotone": False} | {name: values[name] for name in names}
-        networks.append(LeNet5(option, 0.0, weights=torch.Generator().manual_seed(3)))
+        networks.append(build_network(option, 0.0, weights=torch.Generator().manual_seed(3)))
     for n, network in enumerate(networks[1:], 2):
         setattr(networks[0], f"act{n}", getattr(network, f"act{n}"))
     return TrainedModel(networks[0].eval(), "some.pkl")

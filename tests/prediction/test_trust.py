@@ -16,7 +16,7 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.errors import ConfigError, UserError
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
-from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.network import build_network
 from lenet_exp.training.trained.trust import check_activation
 from lenet_exp.training.trained.weights import load_weights, save_weights
 
@@ -99,7 +99,7 @@ def test_every_shipped_activation_and_those_of_torch_may_be_named():
     options += [{"_target_": "torch.nn.GELU", "approximate": "tanh"}, {"_target_": "torch.nn.modules.activation.Mish"}]
     for option in options:
         check_activation("a model", option, None)
-        LeNet5(option, 0.0)
+        build_network(option, 0.0)
 
 
 NO_ACTIVATIONS = [

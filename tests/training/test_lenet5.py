@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lenet_exp.errors import ConfigError
 from lenet_exp.seeds import generator
 from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.network import build_network
 from tests.training.small import ACTIVATIONS, configure, start
 
 OPTIONS = {name: configure(f"activation={name}").activation for name in ACTIVATIONS}
@@ -19,7 +20,7 @@ FAN_IN = {"conv1": 25, "conv2": 150, "fc1": 400, "fc2": 120, "fc3": 84}
 
 
 def network(option: dict[str, Any], seed: int = 0, dropout_rate: float = 0.0) -> LeNet5:
-    return LeNet5(option, dropout_rate, generator(seed, "weights"), generator(seed, "noise"))
+    return build_network(option, dropout_rate, generator(seed, "weights"), generator(seed, "noise"))
 
 
 def images(n: int, seed: int = 0, scale: float = 1.0) -> Tensor:

@@ -10,13 +10,14 @@ from lenet_exp.seeds import generator
 from lenet_exp.training.average import update_average
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.network import build_network
 from tests.training.small import configure, digest, start, train
 
 SHORT = "dataset.train_size=320"
 
 
 def network(seed: int) -> LeNet5:
-    return LeNet5({"_target_": "torch.nn.SELU"}, 0.0, weights=generator(seed, "weights"))
+    return build_network({"_target_": "torch.nn.SELU"}, 0.0, weights=generator(seed, "weights"))
 
 
 def test_smoothed_labels_are_what_is_minimised_and_not_what_is_validated():

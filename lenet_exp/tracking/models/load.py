@@ -25,7 +25,8 @@ from lenet_exp.tracking.models.champion import ALIAS, champion, registered_name
 from lenet_exp.tracking.models.logged import Weights, logged_model, model_at, read_weights
 from lenet_exp.tracking.models.shipped import shipped_file, shipped_record
 from lenet_exp.tracking.stores.store import connect
-from lenet_exp.training.lenet5 import LeNet5, rebuild
+from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.ancestor import load_ancestor
 from lenet_exp.training.trained.trust import check_activation, check_trust
 from lenet_exp.training.trained.weights import weights_digest

@@ -78,7 +78,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        from lenet_exp.training.lenet5 import rebuild
+        from lenet_exp.training.network import rebuild
         from lenet_exp.training.trained.exported import export_archive
 
         if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):

@@ -21,6 +21,7 @@ from lenet_exp.errors import UserError, first_line
 from lenet_exp.files import read_regular
 from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
+from lenet_exp.training.network import build_network
 
 # What torch.save of such a module writes (protocol 2), and nothing that could look up a name in another way.
 _OPCODES = """
@@ -129,7 +130,7 @@ def _rebuild(module: Any) -> LeNet5:
     """The network here with the weights and the activation of the inert module."""
     children: dict[str, Any] = module._modules
     activation = _activation(children["activation1"])
-    network = LeNet5(activation, dropout_rate=0.0)  # dropout acts in training only
+    network = build_network(activation, dropout_rate=0.0)  # dropout acts in training only
     weights: dict[str, Tensor] = {}
     for name in LAYERS:
         for kind, parameter in children[name]._parameters.items():

@@ -27,7 +27,7 @@ from lenet_exp.reports.files.mistakes import (
 )
 from lenet_exp.training.fit import fit
 from lenet_exp.training.lane import Lane
-from lenet_exp.training.lenet5 import rebuild
+from lenet_exp.training.network import rebuild
 from tests.tools.commands import SMALL, lenet_train
 from tests.training.small import configure, start
 

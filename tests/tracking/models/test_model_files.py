@@ -12,7 +12,7 @@ import torch
 from mlflow.models import Model
 
 from lenet_exp.tracking.models.model import EXPORTED, write_model_files
-from lenet_exp.training.lenet5 import LeNet5, rebuild
+from lenet_exp.training.network import build_network, rebuild
 from lenet_exp.training.trained.weights import as_arrays
 from tests.tools.commands import end, start
 from tests.training.small import configure
@@ -22,7 +22,7 @@ from tests.training.small import configure
 def test_an_exported_network_answers_as_it_does(activation, tmp_path):
     images = torch.randn(7, 1, 32, 32, generator=torch.Generator().manual_seed(3))
     config = configure(f"activation={activation}", "regularization.dropout_rate=0.5")
-    weights = as_arrays(LeNet5(config.activation, 0.0, weights=torch.Generator().manual_seed(1)).state_dict())
+    weights = as_arrays(build_network(config.activation, 0.0, weights=torch.Generator().manual_seed(1)).state_dict())
     write_model_files(tmp_path / "model", config, weights, "m-1", "run1")
     network = rebuild(config, {k: torch.from_numpy(v) for k, v in weights.items()})
     loaded = torch.export.load(tmp_path / "model" / EXPORTED)
@@ -36,7 +36,7 @@ def main() -> None:
     """Writes the files of a model where a file may have 100 kB; exits with the number of the error."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     config = configure()
-    weights = as_arrays(LeNet5(config.activation, 0.0).state_dict())
+    weights = as_arrays(build_network(config.activation, 0.0).state_dict())
     try:
         write_model_files(Path(sys.argv[1]), config, weights, "m-1", "run1")
     except OSError as e:
@@ -53,7 +53,7 @@ def test_files_of_the_working_directory_stay_out_of_the_model(tmp_path, monkeypa
         (tmp_path / name).write_text("private")
     monkeypatch.chdir(tmp_path)
     config = configure()
-    weights = as_arrays(LeNet5(config.activation, 0.0).state_dict())
+    weights = as_arrays(build_network(config.activation, 0.0).state_dict())
     write_model_files(tmp_path / "model", config, weights, "m-1", "run1")
     made = {str(path.relative_to(tmp_path / "model")) for path in (tmp_path / "model").rglob("*") if path.is_file()}
     described = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"}
