@@ -114,14 +114,14 @@ def linked(cache: Path) -> None:
 @pytest.mark.parametrize("make", [given_away, open_to_all, linked, Path.touch])
 def test_a_folder_that_is_not_this_users_alone_is_not_used(fake, make):
     make(fake.cache)
-    with pytest.raises(build.Unavailable, match=str(fake.cache)):
+    with pytest.raises(build.BuildError, match=str(fake.cache)):
         build.build(fake.cache)
     assert fake.runs == 0
 
 
 def test_a_compiler_that_refuses_is_said_with_its_words(fake):
     fake.behave("echo 'engine.cpp:1: note' >&2; echo 'engine.cpp:7: error: no such header' >&2; exit 1")
-    with pytest.raises(build.Unavailable, match=r"fake-c\+\+: engine.cpp:7: error: no such header"):
+    with pytest.raises(build.BuildError, match=r"fake-c\+\+: engine.cpp:7: error: no such header"):
         build.build(fake.cache)
     fake.behave("")
     assert build.build(fake.cache).path.exists()
@@ -132,7 +132,7 @@ def test_a_compiler_that_hangs_or_writes_nothing_counts_as_none(fake, monkeypatc
     monkeypatch.setattr(build, "COMPILE_SECONDS", 0.5)
     fake.behave(behavior)
     start = time.monotonic()
-    with pytest.raises(build.Unavailable, match=says):
+    with pytest.raises(build.BuildError, match=says):
         build.build(fake.cache)
     assert time.monotonic() - start < 30
 
@@ -151,13 +151,13 @@ def test_a_pipe_in_place_of_the_lock_is_refused(fake):
     path.unlink()
     path.with_suffix(".lock").unlink()
     os.mkfifo(path.with_suffix(".lock"))
-    with pytest.raises(build.Unavailable, match=str(path.with_suffix(".lock"))):
+    with pytest.raises(build.BuildError, match=str(path.with_suffix(".lock"))):
         build.build(fake.cache)
 
 
 def test_without_a_compiler_it_is_said_which_would_do(fake, monkeypatch):
     monkeypatch.setenv("CXX", "/no/such/c++")
-    with pytest.raises(build.Unavailable, match=r"no C\+\+ compiler"):
+    with pytest.raises(build.BuildError, match=r"no C\+\+ compiler"):
         build.build(fake.cache)
 
 
@@ -165,7 +165,7 @@ def test_on_an_old_cpu_nothing_is_built(fake, monkeypatch, tmp_path):
     (tmp_path / "cpuinfo").write_text("flags : fpu sse2\n")
     monkeypatch.setattr(target, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
-    with pytest.raises(build.Unavailable, match="AVX2"):
+    with pytest.raises(build.BuildError, match="AVX2"):
         build.build(fake.cache)
     library.kernels.cache_clear()
     try:
@@ -179,7 +179,7 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
-    with pytest.raises(build.Unavailable, match="no home folder"):
+    with pytest.raises(build.BuildError, match="no home folder"):
         build.build()
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     with pytest.raises(NoCache, match="no home folder"):
