@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from lenet_exp.errors import nearest
+from lenet_exp.errors import did_you_mean
 
 COMMANDS = ("train", "predict", "compare", "export", "reproduce", "sweep", "sync", "ui")
 
@@ -14,9 +14,8 @@ def main() -> None:
     """Run the command that the first argument names, as `lenet-<name>` does."""
     name = sys.argv[1] if len(sys.argv) > 1 else "(nothing)"
     if name not in COMMANDS:
-        hint = nearest(name, COMMANDS)
-        end = f"; did you mean {hint}?" if hint else ""
-        print(f"python -m lenet_exp: {name}: expected one of: {', '.join(COMMANDS)}{end}", file=sys.stderr)
+        expected = f"expected one of: {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"
+        print(f"python -m lenet_exp: {name}: {expected}", file=sys.stderr)
         sys.exit(2)
     sys.argv[:2] = [f"lenet-{name}"]
     import_module(f"lenet_exp.commands.{name}").main()

@@ -47,6 +47,12 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     return by_plain[found[0]] if found else None
 
 
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """`; did you mean fashion_mnist?` for the closest valid name; empty where nothing is close."""
+    hint = nearest(name, valid)
+    return f"; did you mean {hint}?" if hint else ""
+
+
 def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
     """Return the value of a flag after checking that it is one of the allowed values.
 
@@ -54,9 +60,8 @@ def one_of(flag: str, value: str | None, allowed: Sequence[str]) -> str:
         ConfigError: the value is not allowed.
     """
     if value is None or value not in allowed:
-        hint = nearest(str(value), allowed)
-        wrong = f"{flag}={value}: expected one of: {', '.join(allowed)}"
-        raise ConfigError(wrong + (f"; did you mean {hint}?" if hint else ""))
+        expected = f"expected one of: {', '.join(allowed)}{did_you_mean(str(value), allowed)}"
+        raise ConfigError(f"{flag}={value}: {expected}")
     return value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from lenet_exp.commands.ending import run_and_exit
-from lenet_exp.errors import ConfigError, nearest, one_of
+from lenet_exp.errors import ConfigError, did_you_mean, one_of
 
 YES_OR_NO = ("true", "false")
 INSTALL = ["-sc", "install=bash"]  # same argument as for the Hydra apps
@@ -27,9 +27,9 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
     for argument in arguments:
         key, sign, value = argument.partition("=")
         if not sign or key not in known:
-            hint = nearest(key.lstrip("-"), known)
-            allowed = "expected one of: " + ", ".join(f"{k}=" for k in known) if known else "takes no flags"
-            raise ConfigError(f"{argument}: {allowed}" + (f"; did you mean {hint}=?" if hint else ""))
+            flags = [f"{name}=" for name in known]
+            allowed = f"expected one of: {', '.join(flags)}" if known else "takes no flags"
+            raise ConfigError(f"{argument}: {allowed}{did_you_mean(key.lstrip('-'), flags)}")
         if known[key] in YES_OR_NO:
             one_of(key, value, YES_OR_NO)
         values[key] = value

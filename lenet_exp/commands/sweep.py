@@ -7,7 +7,7 @@ from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.commands.removal import KNOWN as OF_REMOVAL
 from lenet_exp.commands.removal import rm
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError, did_you_mean
 
 USAGE = """
 lenet-sweep: looks after sweeps from another terminal.
@@ -47,10 +47,7 @@ def run(arguments: list[str]) -> int:
     """Run `lenet-sweep <arguments>` and return its exit status."""
     action = arguments[0] if arguments else "(nothing)"
     if action not in ACTIONS:
-        hint = nearest(action, ACTIONS)
-        raise ConfigError(
-            f"{action}: expected one of: {', '.join(ACTIONS)}" + (f"; did you mean {hint}?" if hint else "")
-        )
+        raise ConfigError(f"{action}: expected one of: {', '.join(ACTIONS)}{did_you_mean(action, ACTIONS)}")
     values = parse(arguments[1:], FLAGS[action])
     from lenet_exp.reports.terminal.progress import log_to_console
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.commands.streams import print_secret
-from lenet_exp.errors import ConfigError, nearest, printable
+from lenet_exp.errors import ConfigError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -211,8 +211,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
     if found is not None and found.lifecycle_stage == "active":
         return found.experiment_id
     names = [experiment.name for experiment in client.search_experiments(max_results=1000)]
-    hint = nearest(name, names)
-    there = f"there are {', '.join(names[:5]) or 'none'}" + (f"; did you mean {hint}?" if hint else "")
+    there = f"there are {', '.join(names[:5]) or 'none'}{did_you_mean(name, names)}"
     raise ConfigError(f"experiment={name}: not in the store; {there}")
 
 

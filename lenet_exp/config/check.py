@@ -22,7 +22,7 @@ from lenet_exp.config.schema import (
 )
 from lenet_exp.config.search import check_no_search
 from lenet_exp.config.tags import check_tags
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError, did_you_mean
 from lenet_exp.machine import cpu_count
 
 TORCHVISION_CLASSES = ("MNIST", "FashionMNIST", "KMNIST", "QMNIST")  # classes whose files are in MNIST's format
@@ -132,9 +132,8 @@ def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> N
 
 def _check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
-        near = nearest(device, DEVICES)
-        hint = f"; did you mean {near}?" if near else ""
-        raise ConfigError(f"device={device}: expected one of: auto, cpu, cuda, cuda:<number>, mps{hint}")
+        expected = f"expected one of: auto, cpu, cuda, cuda:<number>, mps{did_you_mean(device, DEVICES)}"
+        raise ConfigError(f"device={device}: {expected}")
 
 
 def _check_threads(threads: int | None) -> None:

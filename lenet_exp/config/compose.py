@@ -17,7 +17,7 @@ from lenet_exp.config.check import check_flags
 from lenet_exp.config.explain import explain_flag, explain_hydra
 from lenet_exp.config.hydra_parts import hydra_app, register_resolver
 from lenet_exp.config.schema import ALWAYS, Config, knobs, within
-from lenet_exp.errors import PLAIN_ERRORS, ConfigError, from_hydra, nearest
+from lenet_exp.errors import PLAIN_ERRORS, ConfigError, did_you_mean, from_hydra
 from lenet_exp.files import Json
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.stopping import raise_stop
@@ -139,8 +139,8 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
         if value == "???":
             return f"{key}: has no value"
         allowed = " or ".join(m.value for m in kind) if hasattr(kind, "__members__") else _type_name(kind)
-        hint = nearest(str(value), [m.value for m in kind]) if hasattr(kind, "__members__") else None
-        return f"{key}={_show(value)}: must be {allowed}" + (f"; did you mean {hint}?" if hint else "")
+        hint = did_you_mean(str(value), [m.value for m in kind]) if hasattr(kind, "__members__") else ""
+        return f"{key}={_show(value)}: must be {allowed}{hint}"
     if "not in" in reason and key:
         return explain_flag(key)
     for flag in known:

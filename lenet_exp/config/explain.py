@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from yaml import MarkedYAMLError
 
 from lenet_exp.config.conf_dir import CONF_DIR, config_groups
-from lenet_exp.errors import first_line, nearest
+from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop
 
 EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from another package, which an extra of lenet_exp installs
@@ -51,8 +51,8 @@ def explain_hydra(error: Exception) -> str:
     section = getattr(cause, "parent_node", None)
     if key.startswith("hydra.") and section is not None and "not in" in str(cause):
         known = [str(name) for name in section if not str(name).startswith("_")]
-        hint = nearest(key.rpartition(".")[2], known)
-        return f"{key}: no such flag; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(known))}")
+        there = f"; there are {', '.join(sorted(known))}"
+        return f"{key}: no such flag{did_you_mean(key.rpartition('.')[2], known) or there}"
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
@@ -66,8 +66,7 @@ def _missing_option(error: MissingConfigException) -> str:
     # Hydra does not list the options if several were requested: augmentation=[shift,flip].
     found = error.options or [file.stem for file in (CONF_DIR / group).glob("*.yaml")]
     if not group or not found:
-        hint = nearest(str(error.missing_cfg_file), config_groups())
-        return first_line(error) + (f"; did you mean {hint}?" if hint else "")
+        return first_line(error) + did_you_mean(str(error.missing_cfg_file), config_groups())
     if f"{group}={option}" in EXTRAS:
         return f"{group}={option}: not installed; pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in found if not o.startswith("_")]
@@ -82,8 +81,8 @@ def _missing_option(error: MissingConfigException) -> str:
 def _unknown_group(text: str) -> str:
     name = _quoted(text)
     groups = config_groups()
-    hint = nearest(name.split("@")[0], groups)
-    return f"{name}: no such group; " + (f"did you mean {hint}?" if hint else f"there are {', '.join(sorted(groups))}")
+    there = f"; there are {', '.join(sorted(groups))}"
+    return f"{name}: no such group{did_you_mean(name.split('@')[0], groups) or there}"
 
 
 def explain_flag(key: str) -> str:

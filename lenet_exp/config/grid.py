@@ -13,7 +13,7 @@ from lenet_exp.config.check import check_flags
 from lenet_exp.config.params import shown
 from lenet_exp.config.schema import Config
 from lenet_exp.config.skip import without_skipped
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError, did_you_mean
 
 Each = Callable[[Sequence[Sequence[str]]], Iterable[Sequence[str]]]
 Together = list[list[str]]  # sets of flags that are zipped
@@ -148,9 +148,8 @@ def _together(zipped: object, swept: Sequence[str]) -> Together:
         raise ConfigError(f"sweep.zip={shown(zipped)}: {allowed}")
     for flag in flags:
         if flag not in by_name:
-            hint = nearest(flag, by_name)
-            more = f"; did you mean {hint}?" if hint else ""
-            raise ConfigError(f"sweep.zip={shown(zipped)}: {flag} is not swept; {allowed}{more}")
+            why = f"{flag} is not swept; {allowed}{did_you_mean(flag, by_name)}"
+            raise ConfigError(f"sweep.zip={shown(zipped)}: {why}")
     return [[by_name[flag] for flag in group] for group in groups]
 
 

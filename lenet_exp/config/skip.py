@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lenet_exp.config.params import shown, text
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError, did_you_mean
 
 
 def without_skipped(
@@ -41,13 +41,8 @@ def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]
     for key, given in one.items():
         flag = str(key)
         if flag not in swept:
-            hint = nearest(flag, swept)
-            more = (
-                f"did you mean {hint}?"
-                if hint
-                else f"expected one of: {', '.join(swept) or 'flags with several values'}"
-            )
-            raise ConfigError(f"sweep.skip: {flag} is not swept; {more}")
+            expected = f"; expected one of: {', '.join(swept) or 'flags with several values'}"
+            raise ConfigError(f"sweep.skip: {flag} is not swept{did_you_mean(flag, swept) or expected}")
         wanted = given if isinstance(given, list) else [given]
         found[flag] = {typed for typed in swept[flag] if any(_same(typed, value) for value in wanted)}
         for value in wanted:

@@ -14,7 +14,7 @@ from lenet_exp.config.check import check_ranges, check_value
 from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.search import FLAGS
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError
 
 WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
 REPLICATES = {"seed", "split_seed"}  # searching them would only find lucky seeds
@@ -170,8 +170,7 @@ def _values(override: Override, typed: str) -> Values:
     assert isinstance(sweep, Sweep)
     unknown = sorted(sweep.tags - {"log"})
     if unknown:
-        hint = nearest(unknown[0], ["log"])
-        raise ConfigError(f"{typed}: no such tag: {unknown[0]}; " + ("did you mean log?" if hint else "must be log"))
+        raise ConfigError(f"{typed}: no such tag: {unknown[0]}; must be log")
     log = "log" in sweep.tags
     if isinstance(sweep, IntervalSweep):
         found: Values = _interval(sweep, log, typed)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lenet_exp.config.schema import Option, within
-from lenet_exp.errors import ConfigError, nearest
+from lenet_exp.errors import ConfigError, did_you_mean
 
 # Keywords for the execution of an optimizer's step; the harness selects the fastest that the device supports.
 EXECUTION_KEYWORDS = {"foreach", "fused", "capturable", "differentiable"}
@@ -57,11 +57,9 @@ def keywords(group: str, option: Option) -> Option:
             where = "regularization.weight_decay" if key == "weight_decay" else "the harness itself"
             raise ConfigError(f"{group}.{key}={value}: set by {where}")
         if key not in accepted:
-            hint = nearest(key, accepted)
-            raise ConfigError(
-                f"{group}.{key}={value}: {cls.__name__} has no such keyword"
-                + (f"; did you mean {hint}?" if hint else f"; it has {', '.join(k for k in accepted if k != 'params')}")
-            )
+            there = f"; it has {', '.join(k for k in accepted if k != 'params')}"
+            why = f"{cls.__name__} has no such keyword{did_you_mean(key, accepted) or there}"
+            raise ConfigError(f"{group}.{key}={value}: {why}")
         found[key] = _checked(f"{group}.{key}", value, accepted[key].default)
     return found
 

@@ -15,7 +15,7 @@ from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.comparison.confirm import confirmation
 from lenet_exp.comparison.group import Group
 from lenet_exp.config.schema import PredictConfig, ScoredConfigurations
-from lenet_exp.errors import ConfigError, UserError, nearest, printable
+from lenet_exp.errors import ConfigError, UserError, did_you_mean, printable
 from lenet_exp.files import Json, user_path
 from lenet_exp.folders.find import find_sweep
 from lenet_exp.folders.records import Outcome, Record, TestResult
@@ -222,11 +222,8 @@ def _sides(config: PredictConfig, only_its_dataset: bool) -> list[_Side]:
         known = [c.dataset for c in comparisons]
         comparisons = [c for c in comparisons if c.dataset == wanted]
         if not comparisons:
-            near = nearest(wanted, known)
-            hint = f"; did you mean {near}?" if near else ""
-            raise ConfigError(
-                f"dataset={wanted}: sweep {sweep.id} has no such run; expected one of: {', '.join(known)}{hint}"
-            )
+            expected = f"expected one of: {', '.join(known)}{did_you_mean(wanted, known)}"
+            raise ConfigError(f"dataset={wanted}: sweep {sweep.id} has no such run; {expected}")
     found = []
     for comparison in comparisons:
         if (leader := comparison.leader) is None:

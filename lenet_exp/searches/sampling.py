@@ -14,7 +14,7 @@ from typing import Any
 
 from lenet_exp.config.schema import PrunerName, SamplerName, Search
 from lenet_exp.config.space import Choice, Flag, IntegerRange
-from lenet_exp.errors import ConfigError, first_line, nearest
+from lenet_exp.errors import ConfigError, did_you_mean, first_line
 
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}  # set here, or not plain
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
@@ -138,11 +138,8 @@ def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str,
     known = [name for name in inspect.signature(cls).parameters if name not in OURS | OURS_TOO]
     for name, value in options.items():
         if name not in known:
-            hint = nearest(name, known)
-            there = f"there are {', '.join(known)}" if known else f"{cls.__name__} has none"
-            raise ConfigError(
-                f"{where}.{name}={value}: no such option; " + (f"did you mean {hint}?" if hint else there)
-            )
+            there = f"; there are {', '.join(known)}" if known else f"; {cls.__name__} has none"
+            raise ConfigError(f"{where}.{name}={value}: no such option{did_you_mean(name, known) or there}")
         if not isinstance(value, bool | int | float | str) or value == "auto":
             raise ConfigError(f"{where}.{name}={value}: must be a number, true, false or a word")
     try:
