@@ -1,6 +1,8 @@
-"""Format counts and byte sizes."""
+"""Format counts, byte sizes and durations."""
 
 from __future__ import annotations
+
+import math
 
 
 def megabytes(count: int) -> str:
@@ -12,3 +14,12 @@ def megabytes(count: int) -> str:
 def number_of(count: int, what: str) -> str:
     """Format a count with its noun: `1 run`, `2 runs`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `2.5 h`, `3.1 days`."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from lenet_exp.commands.disk import clean, du
+import shlex
+
 from lenet_exp.commands.ending import EXIT_FAILED
 from lenet_exp.commands.literal import completions, parse, run_command
-from lenet_exp.commands.removal import KNOWN as OF_REMOVAL
-from lenet_exp.commands.removal import rm
 from lenet_exp.errors import ConfigError, did_you_mean
 
 USAGE = """
@@ -31,6 +30,8 @@ The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep:
 """
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
+REMOVED = ("sweep", "experiment", "run")  # one of these names what rm removes
+OF_REMOVAL: dict[str, str | None] = {**dict.fromkeys(REMOVED), "dry_run": "true", "mlflow": "true"}
 FLAGS: dict[str, dict[str, str | None]] = {
     "list": {},
     "status": OF_SWEEP,
@@ -90,6 +91,50 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     for words in filter(None, (driver_status(sweep) if sweep.owner() is None else "", allocation_status(sweep))):
         print(words)
     return EXIT_FAILED if action == "watch" and sweep.started().outcome is not Outcome.finished else 0
+
+
+def du() -> int:
+    """Run `lenet-sweep du` and return its exit status."""
+    from lenet_exp.outputs import outputs_dir
+    from lenet_exp.removal.usage import print_usage
+
+    outputs = outputs_dir()
+    if not outputs.is_dir():
+        raise ConfigError(f"{outputs}: no such folder; LENET_EXP_OUTPUTS names another")
+    print_usage(outputs)
+    return 0
+
+
+def clean() -> int:
+    """Run `lenet-sweep clean` and return its exit status."""
+    from lenet_exp.amounts import number_of
+    from lenet_exp.folders.secrets import clean as remove_secrets
+    from lenet_exp.outputs import outputs_dir
+
+    done, left = remove_secrets(outputs_dir())
+    print(f"cleaned: {number_of(len(done), 'file')}")
+    for path in left:
+        print(f"left to the process that writes it: {path}")
+    return EXIT_FAILED if left else 0
+
+
+def rm(values: dict[str, str | None]) -> int:
+    """Run `lenet-sweep rm` with the values of its flags and return its exit status."""
+    named = [(key, value) for key in REMOVED if (value := values[key]) is not None]
+    if len(named) != 1:
+        typed = ", ".join(f"{key}=" for key, _ in named) or "(nothing)"
+        raise ConfigError(f"rm {typed}: must be one of sweep=, experiment=, run=")
+    ((key, which),) = named
+    dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
+    from lenet_exp.removal.remove import remove, show
+    from lenet_exp.removal.target import find_target
+
+    target = find_target(key, which)
+    if not dry_run:
+        return remove(target, mlflow=mlflow)
+    which = target.pending.name if which == "last" else which  # `last` may name another sweep by then
+    without = "" if mlflow else " mlflow=false"
+    return show(target, mlflow=mlflow, command=f"lenet-sweep rm {key}={shlex.quote(which)} dry_run=false{without}")
 
 
 def main() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig
@@ -38,20 +36,12 @@ def train(cfg: DictConfig) -> float:
     if config.sweep.dry_run:
         estimate_alone(config)
         return math.nan
-    with _deliverer(config) as deliver:
-        return train_alone(config, deliver=deliver)
-
-
-@contextmanager
-def _deliverer(config: Any) -> Iterator[Any]:
-    """Start the process that uploads the run, before torch is loaded here; None if mlflow is loaded already."""
     if "mlflow" in sys.modules:
-        yield None
-        return
+        return train_alone(config)
     from lenet_exp.tracking.delivery.own_process import SubprocessDelivery
 
-    with SubprocessDelivery() as delivery:
-        yield delivery.opened
+    with SubprocessDelivery() as delivery:  # its process imports mlflow while this one imports torch
+        return train_alone(config, deliver=delivery.opened)
 
 
 def estimate_alone(config: Any) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
-from lenet_exp.files import DISK_ERRORS, write_atomic
+from lenet_exp.files import DISK_ERRORS, write_output_file, write_atomic
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.training.lenet5 import LeNet5
@@ -91,10 +91,7 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
                 f"exceed {allowed:.2g}"
             )
         content = aside.read_bytes()
-    try:
-        write_atomic(path, content)
-    except OSError as e:
-        raise UserError(f"output={path}: can't be written ({e.strerror})") from e
+    write_output_file(path, content)
     return difference, allowed
 
 

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import duration, number_of
 from lenet_exp.config.schema import Objective, PrunerName
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome, SearchPlan, SweepPlan
 from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.sweep_progress import OPEN, SweepProgress
-from lenet_exp.reports.duration import duration
 
 if TYPE_CHECKING:
     from lenet_exp.comparison.search_summary import SearchSummary

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lenet_exp.amounts import number_of
+from lenet_exp.amounts import duration, number_of
 from lenet_exp.config.schema import Config
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.job import Job
@@ -19,7 +19,6 @@ from lenet_exp.folders.records import SearchPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.folders.sweep_progress import RUN_SECONDS, upload_seconds
 from lenet_exp.machine import cpu_count
-from lenet_exp.reports.duration import duration
 from lenet_exp.training.engine import engine_of
 from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -84,11 +83,6 @@ def one_line(error: BaseException) -> str:
     """Format an error in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def task_here(delivery: Delivery, display: Display) -> Callable[[DictConfig], float]:
-    """Return Hydra's task for a sweep whose jobs are trained and uploaded in this process."""
-    return partial(hydra_task, delivery=delivery, display=display)
 
 
 def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:

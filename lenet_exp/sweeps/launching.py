@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Protocol, cast
@@ -24,7 +25,7 @@ from lenet_exp.executors.launcher import ExecutorLauncher
 from lenet_exp.executors.local.local_launcher import LocalLauncher
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.sweeps.job import hydra_task, task_here
+from lenet_exp.sweeps.job import hydra_task
 from lenet_exp.sweeps.session import Session
 from lenet_exp.sweeps.workers import cores_of
 
@@ -125,7 +126,7 @@ class HydraLaunching:
         context = HydraContext(config_loader=loader, callbacks=self.context.callbacks)
         task: TaskFunction = hydra_task
         if session is not None and self._in_this_process:
-            task = task_here(session.background, session.display)
+            task = partial(hydra_task, delivery=session.background, display=session.display)
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=composed)
         environment = OmegaConf.to_container(composed.hydra.job.env_set, resolve=True)
         return launcher, cast(Mapping[str, str], environment)
