@@ -13,7 +13,6 @@ from lenet_exp.config.schema import ALWAYS, Config, knobs
 from lenet_exp.config.targets import option_name
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
-from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.training.trained.trust import foreign_class
 
 # Flags that no comparison is about: paths, and how often progress is reported.
@@ -111,7 +110,7 @@ def _from_result(result: JobResult) -> ComparedRun:
         outcome=result.outcome,
         best_val_accuracy=record.best_val_accuracy if record is not None else None,
         best_epoch=record.best_epoch if record is not None else None,
-        seconds_to_best=_seconds_to_best(record, folder) if record is not None else None,
+        seconds_to_best=record.seconds_to_best if record is not None else None,
         curve=curve,
         last=lambda: next(reversed(curve()), None),
         data=_data(record) if record is not None else "",
@@ -139,9 +138,3 @@ def _acting(config: Config) -> Config:
 
 def _data(record: Record) -> str:
     return " ".join(f"{name}={digest}" for name, digest in sorted(record.data_files.items()))
-
-
-def _seconds_to_best(record: Record, folder: RunFolder) -> float | None:
-    if record.seconds_to_best is not None:
-        return record.seconds_to_best
-    return folder.history().seconds_to(record.best_epoch)  # a record of an older release

@@ -10,7 +10,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -22,21 +22,6 @@ HYDRA_1_3 = hydra.__version__.startswith("1.3.")
 VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}  # Hydra 1.4 warns about it
 
 
-class HydraApp(Protocol):
-    """Hydra's object that composes from one folder and runs the result."""
-
-    def run(self, config_name: str, task_function: TaskFunction, overrides: list[str]) -> object:
-        """Run the task once."""
-
-    def multirun(self, config_name: str, task_function: TaskFunction, overrides: list[str]) -> object:
-        """Run the task through the sweeper."""
-
-    def compose_config(
-        self, config_name: str, overrides: list[str], run_mode: Any, with_log_configuration: bool
-    ) -> DictConfig:
-        """Compose the configuration."""
-
-
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
     """Register or replace a resolver of OmegaConf."""
     # Each version warns about the other name.
@@ -45,15 +30,13 @@ def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
 
 
 @contextmanager
-def hydra_app(job_name: str = "app") -> Iterator[HydraApp]:
-    """Provide Hydra on the folder `conf/`, without its command line."""
+def hydra_app(job_name: str = "app") -> Iterator[Any]:
+    """Provide Hydra on the folder `conf/`: its object with `run`, `multirun` and `compose_config`."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     with initialize_config_dir(str(CONF_DIR), job_name=job_name, **VERSION_BASE):
-        app = GlobalHydra.instance().hydra
-        assert app is not None
-        yield cast(HydraApp, app)
+        yield GlobalHydra.instance().hydra
 
 
 def command_line_parser() -> ArgumentParser:

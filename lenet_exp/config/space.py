@@ -14,7 +14,7 @@ from lenet_exp.config.check import check_ranges, check_value
 from lenet_exp.config.compose import typed
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.search import FLAGS
-from lenet_exp.errors import ConfigError
+from lenet_exp.errors import ConfigError, did_you_mean
 
 WHOLE_SWEEP = ("sweep.", "tracking.", *FLAGS, "hydra.", "hydra/")
 REPLICATES = {"seed", "split_seed"}  # searching them would only find lucky seeds
@@ -170,7 +170,7 @@ def _values(override: Override, typed: str) -> Values:
     assert isinstance(sweep, Sweep)
     unknown = sorted(sweep.tags - {"log"})
     if unknown:
-        raise ConfigError(f"{typed}: no such tag: {unknown[0]}; must be log")
+        raise ConfigError(f"{typed}: no such tag: {unknown[0]}{did_you_mean(unknown[0], ['log']) or '; must be log'}")
     log = "log" in sweep.tags
     if isinstance(sweep, IntervalSweep):
         found: Values = _interval(sweep, log, typed)

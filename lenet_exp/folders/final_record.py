@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import Outcome, Record
+from lenet_exp.machine import now_ms
 from lenet_exp.training.confusion import confusion_matrix
 from lenet_exp.training.trained.weights import weights_digest
 
@@ -43,5 +43,5 @@ def final_record(
         best_val_accuracy=best.val_accuracy if best else None,
         weights_digest=weights_digest(best.weights) if best else None,
         confusion_matrix=confusion_matrix(truth, best.predictions) if best and truth is not None else None,
-        ended_ms=time.time_ns() // 1_000_000,
+        ended_ms=now_ms(),
     )

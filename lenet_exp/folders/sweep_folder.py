@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +30,7 @@ from lenet_exp.folders.job import Job, job_from_json, job_to_json
 from lenet_exp.folders.owner import Owner, own, owner_of
 from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.stored import from_stored, to_json, without_secrets
+from lenet_exp.machine import now_ms
 
 AGAIN = "the line that started the sweep makes it again"
 
@@ -76,8 +76,8 @@ class SweepFolder:
             self._write(replace(kept, runs=len(jobs)))  # first: fewer lines than `runs` would be corrupt
         write_atomic(self.path / "jobs.jsonl", b"".join(map(_line, jobs)))
         lost = kept is None and (self.path / "sweep.json").exists()
-        plan = replace(kept or SweepPlan(created_ms=_now_ms(), remade=lost), **asked)
-        plan = replace(plan, starts=plan.starts + 1, started_ms=_now_ms(), outcome=Outcome.running, stopped_by="")
+        plan = replace(kept or SweepPlan(created_ms=now_ms(), remade=lost), **asked)
+        plan = replace(plan, starts=plan.starts + 1, started_ms=now_ms(), outcome=Outcome.running, stopped_by="")
         self._write(plan)
         for path in (*self.path.glob("workers*.log"), self.path / "stop"):
             remove(path)
@@ -128,7 +128,7 @@ class SweepFolder:
         Args:
             stopped_by: the signal that stopped the sweep.
         """
-        self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=_now_ms())
+        self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=now_ms())
 
     def mark_reported(self, store: str) -> None:
         """Record that a store knows how the sweep ended."""
@@ -282,7 +282,3 @@ def _text(value: Any) -> str | None:
     if not isinstance(value, str | None):
         raise ValueError("no text")
     return value
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -26,7 +26,7 @@ from lenet_exp.prediction.figures import write_output
 from lenet_exp.prediction.predict import check_places, prepare_device, print_score, score_and_log, times
 from lenet_exp.reports.terminal.leaderboard import behind, on_test
 from lenet_exp.tracking.models.load import TrainedModel, load_folder
-from lenet_exp.tracking.models.prediction import LoggedTest, SweepTestResult, log_sweep_test, or_warned
+from lenet_exp.tracking.models.prediction import LoggedTest, log_sweep_test, or_warned
 from lenet_exp.tracking.stores.store import open_store
 from lenet_exp.tracking.sweeps.report import report_sweep
 from lenet_exp.training.score import Score
@@ -143,8 +143,9 @@ def _log(config: PredictConfig, results: Sequence[_TestResult]) -> None:
     """To the sweep's own run: numbers where they are of one leader, and the report, which has test results now."""
     first, sweep = results[0], results[0].side.sweep
     alone = sum(result.side.leads for result in results) == 1
-    of = SweepTestResult(first.side.name, first.mean, first.sd) if alone else None
-    logged = log_sweep_test(sweep, config.tracking.uri, of, [r.as_json() for r in results])
+    result = [r.as_json() for r in results]
+    leader = first.side.name if alone else None
+    logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.mean, first.sd)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
     if logged is None or sweep.owner() is not None:  # its process reports when it ends

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 from lenet_exp.config.effective import effective
@@ -13,7 +11,7 @@ from lenet_exp.config.source_digest import source_digest
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record
-from lenet_exp.machine import command_line, git_state, host, versions
+from lenet_exp.machine import command_line, git_state, host, now_ms, versions
 from lenet_exp.training.execution import describe_execution
 
 
@@ -38,5 +36,5 @@ def begin(job: Job, config: Config, data: TrainingData, device: torch.device, en
         git=git_state(),
         host=host(),
         command=command_line(),
-        created_ms=time.time_ns() // 1_000_000,
+        created_ms=now_ms(),
     )

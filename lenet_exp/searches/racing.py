@@ -109,6 +109,7 @@ def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
     Their variation beyond chance is overestimated by one standard error, since an underestimate would drop
     configurations with a larger spread than most.
     """
+    from scipy.optimize import brentq
     from scipy.special import digamma, polygamma
 
     known = variances > 0
@@ -119,25 +120,10 @@ def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
     mean, n = float(logs.mean()), int(known.sum())
     each = (logs - mean) ** 2 * n / (n - 1) - polygamma(1, half)
     beyond = float(each.mean() + each.std(ddof=1) / math.sqrt(n))
-    if beyond <= 0:
+    if beyond <= 1e-6:
         return math.exp(mean), math.inf
-    prior_half = _inverse_trigamma(beyond)
+    prior_half = brentq(lambda x: polygamma(1, x) - beyond, 1e-4, 1e7)
     return math.exp(mean + float(digamma(prior_half)) - math.log(prior_half)), 2 * prior_half
-
-
-def _inverse_trigamma(value: float) -> float:
-    """Return the inverse of the trigamma function, by Newton's method on 1 / trigamma, which is nearly linear (Smyth
-    2004, appendix)."""
-    from scipy.special import polygamma
-
-    x = 0.5 + 1 / value
-    for _ in range(50):
-        at = float(polygamma(1, x))
-        step = at * (1 - at / value) / float(polygamma(2, x))
-        x += step
-        if -step / x < 1e-10:
-            break
-    return x
 
 
 def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.bool_]:

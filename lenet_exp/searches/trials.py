@@ -206,14 +206,8 @@ class Trials:
 
     def front(self) -> list[FrozenTrial]:
         """Return the Pareto front of two objectives, best first by the first objective."""
-        whole = self.whole() if not self._objective.may_prune else []
-        ordered = sorted(whole, key=lambda t: (-t.values[0], t.values[1], t.number))
-        least, found = float("inf"), []
-        for trial in ordered:
-            if trial.values[1] < least:
-                least = trial.values[1]
-                found.append(trial)
-        return found
+        whole = [] if self._objective.may_prune else filter(self._is_whole, self._study.best_trials)
+        return sorted(whole, key=lambda t: (-t.values[0], t.number))
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

@@ -25,7 +25,7 @@ from lenet_exp.folders.records import Outcome, SearchPlan
 from lenet_exp.folders.results import JobResult, conclude_dead_run, job_results
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
-from lenet_exp.machine import versions
+from lenet_exp.machine import now_ms, versions
 from lenet_exp.outputs import check_outputs
 from lenet_exp.reports.search_words import begun_words
 from lenet_exp.reports.terminal.progress import Display
@@ -208,7 +208,7 @@ def sweep_session(
         again = (kept := sweep.kept_plan()) is not None and kept.starts > 0
         if not again:
             _log_earlier_sweep(request, config.tracking.experiment, sweep)
-        forced_ms = time.time_ns() // 1_000_000 if config.sweep.force else 0
+        forced_ms = now_ms() if config.sweep.force else 0
         had = kept.search if kept is not None else None
         sweep.start(jobs, forced_ms=forced_ms, runs=len(jobs), **plan_fields(request, config, again=again, had=had))
         sweep.mark_unreported(delivery.name)

@@ -7,6 +7,11 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
+def decay_at(decay: float, step: int) -> float:
+    """The decay of a step (from 1): an average of few steps forgets the initial weights sooner."""
+    return min(decay, (1 + step) / (10 + step))
+
+
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Moves `average` towards `model` after a step (from 1): average = d * average + (1 - d) * model.
@@ -14,7 +19,6 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
     d is min(decay, (1 + step) / (10 + step)): an average of few steps forgets the initial weights sooner (as in
     TensorFlow's ExponentialMovingAverage). Buffers are copied.
     """
-    now = min(decay, (1 + step) / (10 + step))
-    get_ema_multi_avg_fn(now)(list(average.parameters()), list(model.parameters()), 0)
+    get_ema_multi_avg_fn(decay_at(decay, step))(list(average.parameters()), list(model.parameters()), 0)
     for kept, new in zip(average.buffers(), model.buffers(), strict=True):
         kept.copy_(new)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from lenet_exp.data.images import TrainingData
+from lenet_exp.machine import now_ms
 from lenet_exp.training.engine import Engine, Step, engine_of
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.training.lane import Best, Lane, Position
@@ -114,7 +115,7 @@ def _train_epoch(
             loss = float(losses[done - 1])
             if not math.isfinite(loss):
                 break
-            step_losses.append((first + done, loss, _now_ms()))
+            step_losses.append((first + done, loss, now_ms()))
             if echo is not None:
                 echo(first + done, loss)
         if stop():
@@ -133,7 +134,7 @@ def _train_epoch(
     if len(bad):
         at_bad = first + int(bad[0]) + 1
         if len(bad) < done and (not step_losses or step_losses[-1][0] < at_bad - 1):  # the last that was a number
-            step_losses.append((at_bad - 1, float(losses[int(bad[0]) - 1]), _now_ms()))
+            step_losses.append((at_bad - 1, float(losses[int(bad[0]) - 1]), now_ms()))
         return Divergence(epoch, at_bad, float(losses[int(bad[0])]), step_losses)
     shares = torch.full((steps,), batch_size / n, device=device)
     shares[-1] = (n - batch_size * (steps - 1)) / n
@@ -165,11 +166,7 @@ def _validate_epoch(
         epoch_seconds=time.perf_counter() - start,
         images_per_second=len(data.train_index) / trained.seconds,
         step_losses=trained.step_losses,
-        time_ms=_now_ms(),
+        time_ms=now_ms(),
         improved=improved,
         weights_digest=weights_digest(lane.eval_model.state_dict()),
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

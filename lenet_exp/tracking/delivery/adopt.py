@@ -19,13 +19,12 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import BestWeights, Delivered, DeliveredRun, History, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.tracking.models.logged import logged_model, read_record
-from lenet_exp.tracking.stores.store import Store
+from lenet_exp.tracking.stores.store import Store, pages
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PAGE = 1000
 FINISHED = "tags.kind = 'run' and tags.outcome = 'finished' and attributes.status = 'FINISHED'"
 
 log = logging.getLogger("lenet_exp")
@@ -42,16 +41,14 @@ def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None
         return
     wanted = {job.fingerprint: job for job in reversed(jobs) if job.folder.begun() is None}
     one = f" and tags.fingerprint = '{next(iter(wanted))}'" if len(wanted) == 1 else ""
-    taken, token, more = 0, None, True
-    while wanted and more:
-        found = store.client.search_runs([store.experiment_id], FINISHED + one, max_results=PAGE, page_token=token)
-        for run in found:
-            job = wanted.pop(run.data.tags.get("fingerprint", ""), None)
-            if job is not None:
-                with nullcontext() if owned else job.folder.claim():
-                    taken += job.folder.begun() is None and _write(job, run, store)
-        token = found.token
-        more = bool(token)
+    taken = 0
+    for run in pages(store.client, store.experiment_id, FINISHED + one) if wanted else ():
+        job = wanted.pop(run.data.tags.get("fingerprint", ""), None)
+        if job is not None:
+            with nullcontext() if owned else job.folder.claim():
+                taken += job.folder.begun() is None and _write(job, run, store)
+        if not wanted:
+            break
     if taken:
         log.info("%d runs had been finished by others in this store", taken)
 

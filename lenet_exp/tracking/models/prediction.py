@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from lenet_exp.errors import first_line
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.run_folder import run_id as folder_id
 from lenet_exp.folders.sweep_folder import SweepFolder
+from lenet_exp.machine import now_ms
 from lenet_exp.tracking.models.load import TrainedModel
 from lenet_exp.tracking.stores.refused import why_refused
 from lenet_exp.tracking.stores.store import connect
@@ -56,7 +56,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
         run = model.run_id or _run_of(client, model.record)
         if run is None:
             return None
-        client.log_metric(run, "test_accuracy", score.accuracy, timestamp=time.time_ns() // 1_000_000)
+        client.log_metric(run, "test_accuracy", score.accuracy, timestamp=now_ms())
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "test_confusion_matrix.png"
             path.write_bytes(matrix_png)
@@ -69,22 +69,16 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
     return None
 
 
-@dataclass(frozen=True)
-class SweepTestResult:
-    """Test results of a sweep's leader: mean (a fraction) and sample standard deviation over its seeds."""
-
-    configuration: str
-    accuracy: float
-    sd: float | None
-
-
-def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTestResult | None, result: list[Any]) -> str | None:
+def log_sweep_test(
+    sweep: SweepFolder, uri: str | None, result: list[Any], leader: str | None, accuracy: float, sd: float | None
+) -> str | None:
     """Logs what a sweep's leader got on the test set to the sweep's own run; its id, None where that can't be had.
 
     Args:
         uri: of the store; None: the sweep's own.
-        of: the leader; None: there are several, on several data sets.
         result: all of it, for test_result.json.
+        leader: its configuration; None: there are several, on several data sets.
+        accuracy, sd: mean (a fraction) and sample standard deviation over its seeds.
     """
     address = store_uri(uri or sweep.started().tracking_uri, sweep.outputs)
     run = sweep.started().mlflow_runs.get(store_name(address))
@@ -93,12 +87,12 @@ def log_sweep_test(sweep: SweepFolder, uri: str | None, of: SweepTestResult | No
     with or_warned(address):
         client = connect(address)
         client.log_text(run, json.dumps(result, indent=1), "test_result.json")
-        if of is not None:
-            now = time.time_ns() // 1_000_000
-            client.log_metric(run, "test_accuracy", of.accuracy, timestamp=now)
-            if of.sd is not None:
-                client.log_metric(run, "test_accuracy_sd", of.sd, timestamp=now)
-            client.set_tag(run, "test_of", str(checked({"test_of": of.configuration})["test_of"]))
+        if leader is not None:
+            now = now_ms()
+            client.log_metric(run, "test_accuracy", accuracy, timestamp=now)
+            if sd is not None:
+                client.log_metric(run, "test_accuracy_sd", sd, timestamp=now)
+            client.set_tag(run, "test_of", str(checked({"test_of": leader})["test_of"]))
         return run
     return None
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lenet_exp.addresses import store_name
 from lenet_exp.comparison.runs import ComparedRun, Provenance, flags_and_seed
 from lenet_exp.errors import ConfigError, StoreError, first_line
-from lenet_exp.tracking.stores.store import answering, connect
+from lenet_exp.tracking.stores.store import answering, connect, pages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PAGE = 1000
 VERSION = "version."  # prefix of tags
 SPLITS = {"training": "train"}  # MLflow's name of a split
 
@@ -40,7 +39,7 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
         raise StoreError(f"experiment={experiment}: not in {store_name(uri)}; there are {names}")
     query = " and ".join(part for part in (filter_string.strip(), "tags.kind = 'run'") if part)
     try:
-        runs = list(_pages(client, found.experiment_id, query))
+        runs = list(pages(client, found.experiment_id, query))
     except MlflowException as e:
         raise ConfigError(
             f"filter={filter_string}: {first_line(e)}; such as: metrics.best_val_accuracy > 0.9 and "
@@ -51,20 +50,10 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
         log.warning("%d runs without dataset and seed left out", len(runs) - len(known))
     sweeps = {sweep for run in known for sweep in run.data.tags.get("sweeps", "").split(",")}
     swept: dict[str, None] = {}
-    for parent in _pages(client, found.experiment_id, "tags.kind = 'sweep'"):
+    for parent in pages(client, found.experiment_id, "tags.kind = 'sweep'"):
         if parent.info.run_id in sweeps:
             swept |= dict.fromkeys(flag.lstrip("+") for flag in parent.data.tags.get("swept", "").split())
     return [_compared(run, client, store_name(uri)) for run in reversed(known)], list(swept)
-
-
-def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _compared(run: Run, client: MlflowClient, store: str) -> ComparedRun:

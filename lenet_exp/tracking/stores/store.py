@@ -27,11 +27,13 @@ from lenet_exp.tracking.stores.usable import check_answers, check_artifacts, che
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 REQUEST_SECONDS = 6  # timeout of a request to a server, so that waiting for a silent one takes less than 10 s
 
 GRANT_SECONDS = 5
+PAGE = 1000  # runs that a query gives at once
 WRITTEN_BY = "lenet_exp"  # tag of an experiment on a server
 BUSY_SECONDS = 8  # how long to wait for another process that writes to SQLite
 
@@ -279,6 +281,17 @@ def retry_until_granted(write: Callable[[], T]) -> T:
                 raise
         time.sleep(1)
     return write()
+
+
+def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+    """The runs that a query finds; a thousand of them are asked for at once."""
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _path_safe(name: str) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 
 from lenet_exp.comparison.compare import Comparison, compare_so_far
 from lenet_exp.folders.sweep_progress import SweepProgress
+from lenet_exp.machine import now_ms
 from lenet_exp.reports.files.description import so_far
 from lenet_exp.reports.search_words import best_words, progress_words
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
@@ -61,7 +62,7 @@ class LiveReport:
         run_id = self._delivery.parent
         if self._closed or run_id is None:
             return
-        values, now = counts(progress.plan, progress.results), time.time_ns() // 1_000_000
+        values, now = counts(progress.plan, progress.results), now_ms()
         changed = {name: value for name, value in values.items() if self._told.get(name) != value}
         log_metrics(store, run_id, [Metric(k, v, now, progress.plan.starts) for k, v in changed.items()])
         self._told = values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
-from lenet_exp.machine import git_state, host, versions
+from lenet_exp.machine import git_state, host, now_ms, versions
 from lenet_exp.reports.search_words import best_words, ended_words, how
 from lenet_exp.tracking.delivery.deliver import delivered_run
 from lenet_exp.tracking.delivery.remaining import UploadCount, remaining_uploads
@@ -60,7 +59,7 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
-    outcome, ended_ms = plan.outcome, plan.ended_ms or _now_ms()  # older releases did not keep it
+    outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not keep it
     best = best_words(plan, results)
     set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
     # One point a start, however often the sweep went on; those of before once more, for a store that lost them.
@@ -164,7 +163,3 @@ def _listed(result: JobResult, store: Store) -> dict[str, Json]:
         "best_val_accuracy": record.best_val_accuracy if record is not None else None,
         "mlflow_run_id": delivered_run(job.folder, store),
     }
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -15,6 +15,7 @@ from torch import Tensor
 from lenet_exp.config.schema import ScheduleShape
 from lenet_exp.data.images import TrainingData
 from lenet_exp.training.augmentation import augments
+from lenet_exp.training.average import decay_at
 from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.lane import Lane
 from lenet_exp.training.native.arithmetic import cosine, power
@@ -64,7 +65,7 @@ class NativeEngine:
             loss, hits = kernels.gradient(options, images, labels, index, weights, gradient)
             update = rule.next_step(group["lr"])
             if average_weights is not None:
-                update.average_decay = _average_decay(config.training.ema_decay or 0.0, number + 1)
+                update.average_decay = decay_at(config.training.ema_decay or 0.0, number + 1)
             kernels.update(update, weights, gradient)
             return torch.tensor(loss, dtype=torch.float32), torch.tensor(hits)
 
@@ -94,11 +95,6 @@ def _options(lane: Lane) -> Options:
 def _key(rng: torch.Generator) -> list[int]:
     """The key of one step's random numbers: two whole numbers of 32 bits."""
     return [int(n) for n in torch.randint(-(2**31), 2**31, (2,), generator=rng)]
-
-
-def _average_decay(decay: float, step: int) -> float:
-    """See `average.follow`."""
-    return min(decay, (1 + step) / (10 + step))
 
 
 def _check(data: TrainingData) -> None:

@@ -71,12 +71,9 @@ def needs_random_numbers(config: Config) -> bool:
 
 
 def _unknown_device(config: Config) -> str | None:
-    cpu = config.device == "cpu" or (config.device == "auto" and not _accelerated())
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    cpu = config.device == "cpu" or (config.device == "auto" and not accelerated)
     return None if cpu else f"device={config.device} is not the CPU"
-
-
-def _accelerated() -> bool:
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _unknown_activation(config: Config) -> str | None:
