@@ -7,12 +7,12 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from lenet_exp.config.class_groups import OWN_KEYS
 from lenet_exp.config.params import shown, text
 from lenet_exp.config.schema import OPTIMIZER_LIMITS, knobs, range_text, value_of
 from lenet_exp.files import Json
 
 SECOND_PAGE = {"dataset", "search", "sweep"}  # sections whose flags `--help` leaves to `--help-all`
-NOT_FLAGS = {"_target_", "name", "monotone"}  # keys of an option file that describe its class
 LONGEST_DEFAULT = 48  # characters
 
 
@@ -37,7 +37,7 @@ def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
         if names_class:
             meaning = f"keyword of {value.get('_target_')}"
             limits = OPTIMIZER_LIMITS if flag == "optimizer" else {}
-            lines += [_line(f"{flag}.{k}", v, meaning, limits.get(k)) for k, v in value.items() if k not in NOT_FLAGS]
+            lines += [_line(f"{flag}.{k}", v, meaning, limits.get(k)) for k, v in value.items() if k not in OWN_KEYS]
         elif everything or section not in SECOND_PAGE:
             lines.append(_line(flag, value, f.metadata["meaning"], f.metadata["limits"]))
     for group, choice in hydra.runtime.choices.items():

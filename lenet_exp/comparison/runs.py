@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from lenet_exp.comparison.pairs import Replicate
-from lenet_exp.config.effective import effective
 from lenet_exp.config.params import params, text
 from lenet_exp.config.schema import ALWAYS, Config, knobs
-from lenet_exp.config.targets import option_name
+from lenet_exp.config.targets import effective
 from lenet_exp.folders.records import Record
 from lenet_exp.folders.results import JobResult
 from lenet_exp.training.trained.trust import foreign_class
@@ -96,7 +95,7 @@ def from_results(results: Iterable[JobResult]) -> list[ComparedRun]:
 
 def _from_result(result: JobResult) -> ComparedRun:
     record = result.record
-    config = record.config if record is not None else _acting(result.job.config)
+    config = record.config if record is not None else _effective(result.job.config)
     flags, seed = flags_and_seed(params(config))
     folder = result.job.folder  # read now, because it depends on the outputs folder
 
@@ -124,16 +123,13 @@ def _from_result(result: JobResult) -> ComparedRun:
 
 def configuration(config: Config) -> dict[str, str]:
     """Return the flags of a job that define its configuration, as in a comparison: without seeds and execution."""
-    flags, _ = flags_and_seed(params(_acting(config)))
+    flags, _ = flags_and_seed(params(_effective(config)))
     return {flag: value for flag, value in flags.items() if flag not in EXECUTION | {"split_seed"}}
 
 
-def _acting(config: Config) -> Config:
-    """Return the effective configuration. Classes of foreign modules are not imported to look up their keywords."""
-    if foreign_class(config) is None:
-        return effective(config)
-    named = [{"name": option_name(option)} | option for option in (config.activation, config.optimizer)]
-    return replace(config, activation=named[0], optimizer=named[1])
+def _effective(config: Config) -> Config:
+    """Return the effective configuration without importing a class of a foreign module."""
+    return effective(config, imports=foreign_class(config) is None)
 
 
 def _data(record: Record) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from omegaconf import MISSING
 
+from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
 from lenet_exp.config.plain import plain
 from lenet_exp.config.schema import Config, has_effect, knobs
 from lenet_exp.config.search import AT_THE_TOP
 
 # Names and destinations, which are not settings of a run; the logged config.yaml contains them.
 _NOT_PARAMS = ("tracking", "sweep", "search", *AT_THE_TOP)
-_NOT_SHOWN = {"_target_", "name", "monotone"}
 # The dataset's name stands for its definition; these flags say how it is used.
 _DATASET_SHOWN = {"val_size", "train_size"}
 
@@ -21,13 +21,12 @@ def params(config: Config) -> dict[str, str]:
     Args:
         config: an effective configuration, as in a record.
     """
-    found = {"dataset": config.dataset.name, "activation": str(config.activation["name"])}
-    found["optimizer"] = str(config.optimizer["name"])
+    found = {"dataset": config.dataset.name} | {group: str(getattr(config, group)["name"]) for group in CLASS_GROUPS}
     for key, value in plain(config).items():
         if key in _NOT_PARAMS:
             continue
         if isinstance(value, dict):
-            shown = _DATASET_SHOWN if key == "dataset" else value.keys() - _NOT_SHOWN
+            shown = _DATASET_SHOWN if key == "dataset" else value.keys() - OWN_KEYS
             found |= {f"{key}.{k}": text(v) for k, v in value.items() if k in shown}
         else:
             found[key] = text(value)

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Any
 
-import torch
-
-from lenet_exp.config.schema import Option, within
+from lenet_exp.addresses import frozen_uri
+from lenet_exp.config.class_groups import CLASS_GROUPS
+from lenet_exp.config.schema import Config, Option, within
 from lenet_exp.errors import ConfigError, did_you_mean
-
-# Keywords for the execution of an optimizer's step; the harness selects the fastest that the device supports.
-EXECUTION_KEYWORDS = {"foreach", "fused", "capturable", "differentiable"}
 
 
 @cache
@@ -45,19 +43,18 @@ def keywords(group: str, option: Option) -> Option:
     """
     cls = option_class(group, option)
     accepted = inspect.signature(cls).parameters
-    skip = {"_target_", "name"} | ({"monotone"} if group == "activation" else set())
+    own, supplied = CLASS_GROUPS[group].own, CLASS_GROUPS[group].supplied
     found: Option = {}
     for key, value in option.items():
-        if key in skip:
+        if key in own:
             continue
         if group == "optimizer" and key == "momentum" and key not in accepted:
             _checked("optimizer.momentum", value, 0.0)
             continue
-        if key in EXECUTION_KEYWORDS | {"params"} or (group == "optimizer" and key == "weight_decay"):
-            where = "regularization.weight_decay" if key == "weight_decay" else "the harness itself"
-            raise ConfigError(f"{group}.{key}={value}: set by {where}")
+        if key in supplied:
+            raise ConfigError(f"{group}.{key}={value}: set by {supplied[key]}")
         if key not in accepted:
-            there = f"; it has {', '.join(k for k in accepted if k != 'params')}"
+            there = f"; it has {', '.join(k for k in accepted if k not in supplied)}"
             why = f"{cls.__name__} has no such keyword{did_you_mean(key, accepted) or there}"
             raise ConfigError(f"{group}.{key}={value}: {why}")
         found[key] = _checked(f"{group}.{key}", value, accepted[key].default)
@@ -65,11 +62,12 @@ def keywords(group: str, option: Option) -> Option:
 
 
 def option_class(group: str, option: Option) -> type:
-    """Return the class of an `activation` or `optimizer` option."""
+    """Return the class of an option of a class group."""
     target = option.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{group}: its option file has no _target_ (a dotted path to a class)")
-    return find_class(target, torch.nn.Module if group == "activation" else torch.optim.Optimizer)
+    module, _, name = CLASS_GROUPS[group].base.rpartition(".")
+    return find_class(target, getattr(import_module(module), name))
 
 
 def option_name(option: Option) -> str:
@@ -82,6 +80,21 @@ def effective_keywords(group: str, option: Option) -> Option:
     accepted = inspect.signature(option_class(group, option)).parameters
     given = {key: _canonical(value) for key, value in keywords(group, option).items()}
     return {key: value for key, value in given.items() if value != _canonical(accepted[key].default)}
+
+
+def effective(config: Config, *, imports: bool = True) -> Config:
+    """Return the configuration without keywords that have no effect (`momentum` under Adam) and without passwords, for
+    records and comparisons.
+
+    Args:
+        imports: whether classes may be imported to look up their keywords; else all keywords stay.
+    """
+    options: dict[str, Any] = {}
+    for group, known in CLASS_GROUPS.items():
+        option = getattr(config, group)
+        used = keywords(group, option).keys() | known.own if imports else option.keys()
+        options[group] = {"name": option_name(option)} | {k: v for k, v in option.items() if k in used}
+    return replace(config, **options, tracking=replace(config.tracking, uri=frozen_uri(config.tracking.uri)))
 
 
 def _canonical(value: Any) -> Any:

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from lenet_exp.config.check import check_flags
+from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
 from lenet_exp.config.compose import allow_new_keys, composed, composing, typed
 from lenet_exp.config.schema import Config, Option, knobs, value_of
 from lenet_exp.config.search import AT_THE_TOP, without_search
@@ -20,8 +21,6 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 
 BASELINE = "baseline"  # the sweep's command without the swept flags
-CLASSES = ("activation", "optimizer")  # groups whose options name a class that has its own keywords
-OF_THE_OPTION = {"_target_", "name", "monotone"}
 NO_CONFIGURATION = ("tracking.", "sweep.", "search.", "dataset.", *AT_THE_TOP)
 NEVER = {"seed", "split_seed", "data_root", "model_path", "num_iter_echo", "device", "num_threads", "engine"}
 
@@ -115,11 +114,11 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
     """Return all flags that define a configuration, with values as the user would type them."""
     node = _composed(overrides, config_dir)
     choices, config = node.hydra.runtime.choices, typed(node)
-    found = {group: str(choices[group]) for group in CLASSES}
-    for group in CLASSES:
+    found = {group: str(choices[group]) for group in CLASS_GROUPS}
+    for group in CLASS_GROUPS:
         option: Option = getattr(config, group)
-        found |= {f"{group}.{k}": _typed(v) for k, v in option.items() if k not in OF_THE_OPTION}
-    leaves = [flag for flag, _, _ in knobs() if flag not in {*NEVER, *CLASSES}]
+        found |= {f"{group}.{k}": _typed(v) for k, v in option.items() if k not in OWN_KEYS}
+    leaves = [flag for flag, _, _ in knobs() if flag not in {*NEVER, *CLASS_GROUPS}]
     return found | {f: _typed(value_of(config, f)) for f in leaves if not f.startswith(NO_CONFIGURATION)}
 
 
@@ -135,8 +134,8 @@ def _side(
     alone = [flag for flag in flags if flag not in other]
     if not alone:
         return flags
-    chosen = [f"{group}={flags[group]}" for group in CLASSES if flags[group] != other[group]]
-    default = _flags([o for o in fixed if _key(o).partition(".")[0] not in CLASSES] + chosen, config_dir)
+    chosen = [f"{group}={flags[group]}" for group in CLASS_GROUPS if flags[group] != other[group]]
+    default = _flags([o for o in fixed if _key(o).partition(".")[0] not in CLASS_GROUPS] + chosen, config_dir)
     for flag in alone:
         if default.get(flag) != flags[flag]:
             raise ConfigError(

@@ -47,7 +47,7 @@ class Record(Stored):
     """The record of a run: `job.json` until the run has ended, then `record.json`.
 
     Attributes:
-        config: the effective configuration (`config.effective`).
+        config: the effective configuration (`targets.effective`).
         data_digests: SHA-256 of the images and labels used, by split; `data_files`: of each file read.
         source_digest: digest of the program's own files (`config.source_digest`); informative only.
         execution: device, threads and everything else that the bits depend on.

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lenet_exp.config.targets import option_name
 from lenet_exp.errors import ConfigError, UserError, first_line
-from lenet_exp.files import DISK_ERRORS, write_output_file, write_atomic
+from lenet_exp.files import DISK_ERRORS, write_atomic, write_output_file
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.training.lenet5 import LeNet5

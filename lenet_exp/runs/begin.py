@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from lenet_exp.config.effective import effective
 from lenet_exp.config.fingerprint import TRAINING_VERSION
 from lenet_exp.config.schema import Config
 from lenet_exp.config.source_digest import source_digest
+from lenet_exp.config.targets import effective
 from lenet_exp.data.images import TrainingData
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Record

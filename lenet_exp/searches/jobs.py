@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lenet_exp.config.class_groups import CLASS_GROUPS
 from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.names import job_name
 from lenet_exp.config.quick import Compose, QuickComposer
@@ -22,7 +23,6 @@ from lenet_exp.folders.job import Job
 from lenet_exp.runs.jobs import check_jobs, check_one_sweep, freeze_jobs
 from lenet_exp.searches.trials import Choose
 
-WITH_KEYWORDS = ("activation", "optimizer")  # groups whose flags are keywords of a class
 MOST_CORNERS = 32  # pairs of corners
 SAMPLE = 8
 ABSENT = "-"  # the value of a flag that has no effect
@@ -198,7 +198,7 @@ def _is_there(node: DictConfig, flag: Flag) -> bool:
     parent: Any = OmegaConf.select(node, section) if section else node
     if not OmegaConf.is_dict(parent) or last not in parent:
         return False
-    if group not in WITH_KEYWORDS or not key:
+    if group not in CLASS_GROUPS or not key:
         return True
     option = OmegaConf.to_container(node[group], resolve=True)
     assert isinstance(option, dict)

@@ -10,6 +10,7 @@ import sys
 from functools import cache
 from typing import Any
 
+from lenet_exp.config.class_groups import CLASS_GROUPS, OWN_KEYS
 from lenet_exp.config.schema import Config, Option
 from lenet_exp.errors import ConfigError, UserError
 
@@ -18,7 +19,6 @@ TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 WORD = re.compile(r"\w{1,32}", re.ASCII)  # GELU's approximate=tanh
 LARGEST = 10**6  # a whole number may be a size, as PReLU's num_parameters
-NO_KEYWORDS = {"_target_", "name", "monotone"}
 
 
 @cache
@@ -84,13 +84,13 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | 
             f"module: if you trust it, add trust={target}"
         )
     for key, value in option.items():
-        if key not in NO_KEYWORDS and not all(map(_plain, value if isinstance(value, list) else [value])):
+        if key not in OWN_KEYS and not all(map(_plain, value if isinstance(value, list) else [value])):
             raise UserError(f"{of}: the keyword {key!r:.40} of its {what} is no number or plain word")
 
 
 def foreign_class(config: Config) -> str | None:
     """The first class of a configuration that would have to be imported from somebody else's module. Loads nothing."""
-    for target in map(_target, (config.activation, config.optimizer)):
+    for target in (_target(getattr(config, group)) for group in CLASS_GROUPS):
         if target != OURS and not target.startswith(TORCHS) and target.rpartition(".")[0] not in sys.modules:
             return target
     return None
