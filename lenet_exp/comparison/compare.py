@@ -175,7 +175,7 @@ def _compare(
     groups = _with_recipes(grouped(runs, by))
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
-    named = _named(groups, design)
+    named = named_leader(groups, design)
     racing = [g for g in judged if _is_left(g, design)]  # a search gave fewer seeds to those that it dropped
     most = max((g.n for g in racing), default=0) if design is not None and design.left is not None else 0
     leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
@@ -212,7 +212,7 @@ def _is_left(group: Group, design: Design | None) -> bool:
     return left is None or any(run.id in left for run in group.runs)
 
 
-def _named(groups: Sequence[Group], design: Design | None) -> Group | None:
+def named_leader(groups: Sequence[Group], design: Design | None) -> Group | None:
     """Return the leader that a confirmation tests; None for other sweeps."""
     if design is None or design.confirms is None:
         return None

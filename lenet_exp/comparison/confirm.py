@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lenet_exp.comparison.compare import Comparison
+from lenet_exp.comparison.compare import Comparison, named_leader
 from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.power import MOST_SEEDS, Power, shrunk
 from lenet_exp.comparison.statistics import Difference
@@ -52,10 +52,8 @@ class Confirmation:
 def confirmation(comparison: Comparison) -> Confirmation | None:
     """Return the result of a confirmation; None if the runs are not from a sweep that confirms another."""
     design, groups = comparison.design, comparison.groups
-    if design is None or design.confirms is None:
-        return None
-    leader = next((g for g in groups if any(run.id == design.leader for run in g.runs)), None)
-    if leader is None:
+    leader = named_leader(groups, design)
+    if design is None or leader is None:
         return None
     leads = [(g, lead) for g, lead in zip(groups, comparison.leads, strict=True) if lead is not None]
     unsteady = [g for g in groups if g is not leader and g.diverged]

@@ -264,7 +264,7 @@ def _run(result: JobResult, flags: Sequence[SearchedFlag], aim: SearchObjective)
     swept = {flag.lstrip("+"): text for flag, text in job.swept.items()}
     values, (outcome, _) = aim.values(epochs), aim.trial_result(result.outcome, epochs)
     return SearchedRun(
-        trial=job.number if job.trial is None else job.trial,
+        trial=job.trial_number,
         name=job.name,
         dataset=job.config.dataset.name,
         configuration=json.dumps(configuration(job.config), sort_keys=True),

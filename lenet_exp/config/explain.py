@@ -70,12 +70,8 @@ def _missing_option(error: MissingConfigException) -> str:
     if f"{group}={option}" in EXTRAS:
         return f"{group}={option}: not installed; pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in found if not o.startswith("_")]
-    hint = nearest(option, options)
-    return (
-        f"{group}={option}: no such option; "
-        + (f"did you mean {hint}? " if hint else "")
-        + f"There are {', '.join(sorted(options))}"
-    )
+    hint = did_you_mean(option, options) or ";"
+    return f"{group}={option}: no such option{hint} There are {', '.join(sorted(options))}"
 
 
 def _unknown_group(text: str) -> str:

@@ -43,7 +43,7 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
         values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
         columns[_flag(override)] = [f"{_flag(override)}={value}" for value in values]
     _check_zip(columns, together)
-    axes = sorted(_axes(columns, together), key=lambda axis: not _is_luck(axis))
+    axes = sorted(_axes(columns, together), key=lambda axis: not axis or SEED_FLAGS.isdisjoint(axis[0]))
     jobs = [_in_order(columns, chosen) for chosen in itertools.product(*axes)]
     if not jobs:
         given = " ".join(str(o.input_line) for o in overrides)
@@ -126,10 +126,6 @@ def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dic
             axes.append([dict(zip(flags, row, strict=True)) for row in zip(*(columns[f] for f in flags), strict=True)])
             done.update(flags)
     return axes
-
-
-def _is_luck(axis: Sequence[Mapping[str, str]]) -> bool:
-    return any(flag in SEED_FLAGS for flag in (axis[0] if axis else ()))
 
 
 def _in_order(columns: Iterable[str], chosen: Sequence[Mapping[str, str]]) -> list[str]:

@@ -28,7 +28,7 @@ from lenet_exp.executors.executor import WorkSpec
 from lenet_exp.executors.local.pool import JobEnd, Pool
 from lenet_exp.folders.job import Job
 from lenet_exp.machine import host, versions
-from lenet_exp.training.native.library import kernels
+from lenet_exp.training.native.library import why_no_kernels
 
 TICK_SECONDS = 0.2
 
@@ -125,8 +125,7 @@ class Host:
 
     def describe(self) -> PlaceInfo:
         """Describe this process before its first job; builds the native engine if jobs need it."""
-        built = kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
-        lacks = built if isinstance(built, str) else ""
+        lacks = why_no_kernels() if any(shared.exact for shared, _, _ in self._work.sets) else ""
         return PlaceInfo(host(), _wrong(*self._work.probe), lacks, source_digest(), versions()["torch"])
 
     def start(self, job: Job) -> Question | JobEnd | None:

@@ -27,7 +27,7 @@ class Job(Stored):
         fingerprint: hash that identifies the experiment.
         run: name of its run folder. Jobs with the same run are trained once.
         engine: the engine of its steps; `engine_why` says why, in half a line.
-        trial: the trial of a search; None in a grid. In older releases it equals the job's number.
+        trial: the trial of a search; None in a grid.
         epochs_before: in a search, epochs that the run already had, which do not count toward the budget.
         outputs: the outputs folder; not stored, because the sweep's folder lies in it.
     """
@@ -49,6 +49,11 @@ class Job(Stored):
     def executed(self) -> Config:
         """The configuration with the chosen engine."""
         return replace(self.config, engine=self.engine)
+
+    @property
+    def trial_number(self) -> int:
+        """The trial of a search; of a grid, whose jobs have none, the job's number."""
+        return self.number if self.trial is None else self.trial
 
     @property
     def folder(self) -> RunFolder:

@@ -138,19 +138,19 @@ def best_of(results: Sequence[JobResult]) -> JobResult | None:
     return max(finished, key=lambda r: r.value, default=None)
 
 
-def outcome_line(job: Job, error: str | None, since_ms: int) -> tuple[Outcome, str]:
-    """Return the outcome of a job and a line about it for the terminal."""
+def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
+    """Return a line about how a job ended, for the terminal."""
     record = job.folder.record()
     if error is not None:
-        return Outcome.failed, f"failed: {error}"
+        return f"failed: {error}"
     if record is None or record.outcome is None:
-        return Outcome.failed, "ended without a record"
+        return "ended without a record"
     if record.outcome is not Outcome.finished:
         known = record.outcome is Outcome.pruned and record.best_val_accuracy is not None
         best = f", best {record.best_val_accuracy:.2%} in epoch {record.best_epoch}" if known else ""
-        return record.outcome, f"{record.outcome}: {record.reason}{best}"
+        return f"{record.outcome}: {record.reason}{best}"
     how = "trained before" if record.ended_ms < since_ms else f"{record.seconds:.1f} s"
-    return Outcome.finished, f"{record.best_val_accuracy:.2%} in epoch {record.best_epoch}, {how}"
+    return f"{record.best_val_accuracy:.2%} in epoch {record.best_epoch}, {how}"
 
 
 def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:

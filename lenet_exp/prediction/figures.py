@@ -18,10 +18,8 @@ Rows = list[dict[str, Json]]
 
 def write_output(path: Path, values: object, rows: Rows) -> None:
     """Writes `values` to a JSON file or `rows` to a CSV file."""
-    if path.suffix == ".json":
-        write_output_file(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
-        return
-    write_output_file(path, csv_text(rows))
+    is_json = path.suffix == ".json"
+    write_output_file(path, json.dumps(values, indent=1, allow_nan=False) + "\n" if is_json else csv_text(rows))
 
 
 def score_table(score: Score) -> Rows:

@@ -57,8 +57,7 @@ def cropped(drawing: NDArray[np.generic], least: float = 0.5) -> Array:
     """To where there is more than so much."""
     drawn = np.asarray(drawing, dtype=np.float64)
     ((rows, columns),) = ndimage.find_objects((drawn > least).astype(int))
-    found: Array = drawn[rows, columns]
-    return found
+    return np.asarray(drawn[rows, columns])
 
 
 def _with_a_pens_width(drawing: Array) -> Array:

@@ -6,7 +6,7 @@ import logging
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -35,28 +35,6 @@ log = logging.getLogger("lenet_exp")
 
 
 @dataclass(frozen=True)
-class _Side:
-    """A configuration of a sweep on one data set, to be scored; its runs that finished, in the order of their seeds."""
-
-    sweep: SweepFolder
-    comparison: Comparison
-    position: int
-    runs: list[tuple[RunFolder, Record]]
-
-    @property
-    def group(self) -> Group:
-        return self.comparison.groups[self.position]
-
-    @property
-    def leads(self) -> bool:
-        return self.group is self.comparison.leader
-
-    @property
-    def name(self) -> str:
-        return self.comparison.name(self.group)
-
-
-@dataclass(frozen=True)
 class _ScoredRun:
     record: Record
     score: Score
@@ -79,11 +57,26 @@ class _ScoredRun:
 
 
 @dataclass(frozen=True)
-class _TestResult:
-    """The test result of a configuration."""
+class _Side:
+    """A configuration of a sweep on one data set, its finished runs in the order of their seeds, and their results."""
 
-    side: _Side
-    tested: list[_ScoredRun]
+    sweep: SweepFolder
+    comparison: Comparison
+    position: int
+    runs: list[tuple[RunFolder, Record]]
+    tested: list[_ScoredRun] = field(default_factory=list)
+
+    @property
+    def group(self) -> Group:
+        return self.comparison.groups[self.position]
+
+    @property
+    def leads(self) -> bool:
+        return self.group is self.comparison.leader
+
+    @property
+    def name(self) -> str:
+        return self.comparison.name(self.group)
 
     @property
     def mean(self) -> float:
@@ -96,15 +89,15 @@ class _TestResult:
 
     @property
     def rows(self) -> list[dict[str, Json]]:
-        return [t.row(self.side.sweep.id, self.side.name) for t in self.tested]
+        return [t.row(self.sweep.id, self.name) for t in self.tested]
 
     def as_json(self) -> dict[str, Json]:
-        comparison = self.side.comparison
-        flags = dict(zip(comparison.flags, comparison.values(self.side.group), strict=True))
-        about = {"sweep": self.side.sweep.id, "dataset": comparison.dataset, "configuration": self.side.name}
+        comparison = self.comparison
+        flags = dict(zip(comparison.flags, comparison.values(self.group), strict=True))
+        about = {"sweep": self.sweep.id, "dataset": comparison.dataset, "configuration": self.name}
         scores = [row | {"score": t.score.as_json()} for row, t in zip(self.rows, self.tested, strict=True)]
         numbers: dict[str, Json] = {"accuracy": self.mean, "sd": self.sd, "n": len(self.tested)}
-        for lead in comparison.test_leads[self.side.position : self.side.position + 1]:
+        for lead in comparison.test_leads[self.position : self.position + 1]:
             numbers |= {name: value for name, value in behind("lead", lead).items() if not math.isnan(value)}
         return {**about, "flags": flags, **numbers, "runs": scores}
 
@@ -124,27 +117,26 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     device = prepare_device(config)
     if config.configurations is ScoredConfigurations.all:
         log.warning("configurations=all: choosing a configuration by these test accuracies spends the test set")
-    results: list[_TestResult] = []
-    for side in _sides(config, only_its_dataset):
+    sides = _sides(config, only_its_dataset)
+    for side in sides:
         print(printable(_heading(side)), flush=True)
         if side.leads and (missing := sum(group.missing for group in side.comparison.groups)):
             log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
-        results.append(_TestResult(side, _score(config, side, device, only_its_dataset)))
-    for side in (result.side for result in results if len(results) > 1 and result.side.comparison.tested):
+        side.tested.extend(_score(config, side, device, only_its_dataset))
+    for side in (side for side in sides if len(sides) > 1 and side.comparison.tested):
         print(printable(f"{side.name}: test accuracy {on_test(side.comparison, side.position)}"))
-    _log(config, results)
+    _log(config, sides)
     if config.output is not None:
-        write_output(user_path(config.output), [r.as_json() for r in results], [row for r in results for row in r.rows])
+        write_output(user_path(config.output), [s.as_json() for s in sides], [row for s in sides for row in s.rows])
         print(f"numbers: {config.output}")
-    return results[0].mean
+    return sides[0].mean
 
 
-def _log(config: PredictConfig, results: Sequence[_TestResult]) -> None:
+def _log(config: PredictConfig, sides: Sequence[_Side]) -> None:
     """To the sweep's own run: numbers where they are of one leader, and the report, which has test results now."""
-    first, sweep = results[0], results[0].side.sweep
-    alone = sum(result.side.leads for result in results) == 1
-    result = [r.as_json() for r in results]
-    leader = first.side.name if alone else None
+    first, sweep = sides[0], sides[0].sweep
+    leader = first.name if sum(side.leads for side in sides) == 1 else None
+    result = [side.as_json() for side in sides]
     logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.mean, first.sd)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")

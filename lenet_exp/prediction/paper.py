@@ -58,7 +58,7 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
         mixture = _separating(difference, marked, lines)
         amount = _above_its_surroundings(log @ mixture)
         found = _outstanding(amount, lines)
-        amount /= _level(amount, found)
+        amount /= np.quantile(amount[found], 0.6)
         marked = amount > 0.5
     return Ink(amount.clip(0, None), dark)
 
@@ -66,19 +66,13 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
 def _distance(difference: Array) -> Array:
     """How far colors are from the paper's, 0 to about 1."""
     lightness = difference.mean(2, keepdims=True)
-    distance: Array = np.sqrt(lightness[..., 0] ** 2 + HUE**2 * ((difference - lightness) ** 2).mean(2)) / 255
-    return distance
+    return np.asarray(np.sqrt(lightness[..., 0] ** 2 + HUE**2 * ((difference - lightness) ** 2).mean(2)) / 255)
 
 
 def _outstanding(amount: Array, lines: Mask | None) -> Mask:
     """What differs at least half as much as what differs most."""
     seen = amount if lines is None else np.where(lines, 0, amount)
-    marked: Mask = seen > 0.5 * np.quantile(seen, 1 - SMALLEST)
-    return marked
-
-
-def _level(amount: Array, marked: Mask) -> float:
-    return float(np.quantile(amount[marked], 0.6))
+    return np.asarray(seen > 0.5 * np.quantile(seen, 1 - SMALLEST))
 
 
 def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
@@ -90,8 +84,7 @@ def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
     spread = np.cov(rest.T) + NOISE**2 * np.eye(3)
     mean = difference[marked].mean(0)
     direction = np.linalg.solve(spread, mean)
-    scaled: Array = direction / (direction @ mean)
-    return scaled
+    return np.asarray(direction / (direction @ mean))
 
 
 def _paper_nearby(pixels: Array) -> Array:
@@ -121,12 +114,10 @@ def _shrunk(values: Array, longest: int) -> Array:
     down, across = (min(factor, n) for n in values.shape[:2])
     height, width = values.shape[0] // down, values.shape[1] // across
     blocks = values[: height * down, : width * across].reshape(height, down, width, across, -1)
-    shrunk: Array = blocks.mean((1, 3))
-    return shrunk
+    return np.asarray(blocks.mean((1, 3)))
 
 
 def _grown(values: Array, shape: tuple[int, ...]) -> Array:
     """Bilinear, back to the shape."""
     factors = [n / m for n, m in zip(shape, values.shape[:2], strict=True)]
-    grown: Array = ndimage.zoom(values, [*factors, 1], order=1, mode="nearest", grid_mode=True)
-    return grown
+    return np.asarray(ndimage.zoom(values, [*factors, 1], order=1, mode="nearest", grid_mode=True))

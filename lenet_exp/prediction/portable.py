@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ from lenet_exp.files import DISK_ERRORS, write_atomic, write_output_file
 from lenet_exp.folders.records import record_to_json
 from lenet_exp.tracking.models.load import TrainedModel, load_file
 from lenet_exp.training.lenet5 import LeNet5
-from lenet_exp.training.trained.ancestor import ACTIVATIONS
+from lenet_exp.training.trained.ancestor import activation_option
 from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
@@ -107,7 +106,8 @@ def metadata(model: TrainedModel) -> dict[str, str]:
     }
     if model.record is None:
         digest = weights_digest(model.network.state_dict())
-        network = {"config": _rebuildable(model.network), "weights_digest": digest}
+        its = {"activation": activation_option(model.network.act1), "regularization": {"dropout_rate": 0.0}}
+        network = {"config": its, "weights_digest": digest}
         return facts | {"network": json.dumps(network), "weights_digest": digest}
     config = model.record.config
     known = {name: str(getattr(model.record, name)) for name in FACTS if getattr(model.record, name) is not None}
@@ -118,13 +118,6 @@ def metadata(model: TrainedModel) -> dict[str, str]:
 
 def _target(model: TrainedModel) -> str | None:
     return None if model.record is None else str(model.record.config.activation["_target_"])
-
-
-def _rebuildable(network: LeNet5) -> dict[str, Any]:
-    """The part of a configuration that makes a network of the ancestor."""
-    target, names = ACTIVATIONS[type(network.act1).__name__]
-    activation = {"_target_": target, "monotone": False} | {n: getattr(network.act1, n) for n in names}
-    return {"activation": activation, "regularization": {"dropout_rate": 0.0}}
 
 
 @torch.inference_mode()
@@ -164,7 +157,7 @@ def _write_onnx(network: LeNet5, facts: dict[str, str], path: Path) -> None:
     write_atomic(path, proto.SerializeToString())
 
 
-def _read_onnx(path: Path, _: str | None) -> Answer:
+def _read_onnx(path: Path) -> Answer:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -182,22 +175,15 @@ def _write_pt2(network: LeNet5, facts: dict[str, str], path: Path) -> None:
     write_atomic(path, export_archive(network, {"metadata.json": json.dumps(facts, indent=1)}))
 
 
-def _read_pt2(path: Path, _: str | None) -> Answer:
-    return torch.export.load(path).module()  # it unpickles: only for the file that was written a moment ago
-
-
 def _write_safetensors(network: LeNet5, facts: dict[str, str], path: Path) -> None:
     save_weights(path, network.state_dict(), facts)
 
 
-def _read_safetensors(path: Path, trust: str | None) -> Answer:
-    return load_file(path, trust).network
-
-
 FORMATS = {
-    "onnx": Format(_write_onnx, _read_onnx, TOLERANCE),
-    "pt2": Format(_write_pt2, _read_pt2, TOLERANCE),
-    "safetensors": Format(_write_safetensors, _read_safetensors, 0.0),
+    "onnx": Format(_write_onnx, lambda path, _: _read_onnx(path), TOLERANCE),
+    # It unpickles: only for the file that was written a moment ago.
+    "pt2": Format(_write_pt2, lambda path, _: torch.export.load(path).module(), TOLERANCE),
+    "safetensors": Format(_write_safetensors, lambda path, trust: load_file(path, trust).network, 0.0),
 }
 
 

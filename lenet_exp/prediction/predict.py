@@ -94,7 +94,8 @@ def answer_pictures(config: PredictConfig, model: TrainedModel | None = None) ->
         (a.picture.frame, f"{short_name(a.picture)}\n{names[a.label]} {max(a.probabilities):.0%}") for a in answers
     ]
     saved = _save(config, model, "pictures.png", png(seen_figure(shown[:MOST_SHOWN])))
-    print(printable(f"what the network saw: {saved}{_first(len(shown))}"))
+    first = f" (the first {MOST_SHOWN} of {len(shown)})" if len(shown) > MOST_SHOWN else ""
+    print(printable(f"what the network saw: {saved}{first}"))
     if config.output is not None:
         rows = pictures_table(answers, names)
         write_output(user_path(config.output), {"trained_model": model.name, "images": rows}, rows)
@@ -117,10 +118,6 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
     print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; taken as {kind})"))
     if picture.wide:
         log.warning("%s: broader than most digits; those that touch are taken as one", picture.name)
-
-
-def _first(number: int) -> str:
-    return f" (the first {MOST_SHOWN} of {number})" if number > MOST_SHOWN else ""
 
 
 def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:

@@ -83,8 +83,7 @@ def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]
     y = np.arange(height)[:, None] + np.round(slope * (columns - width / 2)).astype(int)[None, :]
     inside = (y >= 0) & (y < height)
     values = np.where(inside, seen[y.clip(0, height - 1), columns[None, :]], 0)
-    share: NDArray[np.float32] = values.sum(1) / np.maximum(inside.sum(1), 0.5 * len(columns))
-    return share
+    return np.asarray(values.sum(1) / np.maximum(inside.sum(1), 0.5 * len(columns)))
 
 
 def _reaches_both_ends(seen: NDArray[np.float32], middle: int, slope: float) -> bool:

@@ -16,13 +16,13 @@ from lenet_exp.errors import StoreError
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.stores.mlflow_runs import join_sweeps
-from lenet_exp.tracking.stores.store import Store, answering, connect
+from lenet_exp.tracking.stores.store import Store, answering, connect, runs_by_id
 from lenet_exp.tracking.stores.usable import check_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PAGE, MOST = 1000, 50_000  # runs per query; maximum number of model versions or experiments
+MOST = 50_000  # model versions or experiments
 SWEEPS, PARENT = "sweeps", "mlflow.parentRunId"  # tags that link a run to sweeps
 
 
@@ -147,14 +147,9 @@ def apply(changes: Changes) -> None:
 
 def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
     """Return those of these MLflow runs that exist and are not deleted."""
-    wanted, found = list(dict.fromkeys(ids)), {}
     with answering(store.uri):
         experiments = [experiment.experiment_id for experiment in store.client.search_experiments(max_results=MOST)]
-        for start in range(0, len(wanted) if experiments else 0, PAGE):
-            names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
-            for run in store.client.search_runs(experiments, f"attributes.run_id IN ({names})", max_results=PAGE):
-                found[str(run.info.run_id)] = run
-    return found
+        return runs_by_id(store.client, experiments, ids) if experiments else {}
 
 
 def _own_run(sweep: SweepFolder, store: Store) -> str | None:

@@ -85,7 +85,7 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 def begun_words(jobs: Sequence[Job]) -> str:
     """What it has asked for: `8 trials`, with further seeds `8 trials in 10 runs`."""
-    trials = len({job.number if job.trial is None else job.trial for job in jobs})
+    trials = len({job.trial_number for job in jobs})
     return number_of(trials, "trial") + (f" in {number_of(len(jobs), 'run')}" if trials < len(jobs) else "")
 
 
@@ -103,7 +103,7 @@ def _outcomes(results: Iterable[JobResult]) -> str:
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:
     """Of the best trial by the objective: that of its first seed."""
-    number = plan.best_trial if plan.best_job is None else plan.best_job  # older releases: a job a trial
+    number = plan.best_job
     return results[number] if number is not None and number < len(results) else None
 
 
@@ -111,7 +111,7 @@ def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
     """Of each trial that of its first seed."""
     found: dict[int, JobResult] = {}
     for result in results:
-        found.setdefault(result.job.number if result.job.trial is None else result.job.trial, result)
+        found.setdefault(result.job.trial_number, result)
     return found
 
 

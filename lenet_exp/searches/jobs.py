@@ -88,10 +88,7 @@ class JobMaker:
         Args:
             seed: a seed other than the one that all trials share.
         """
-        return self._job(values, self.config(values), seed)
-
-    def _job(self, values: dict[str, str], config: Config, seed: int | None = None) -> Job:
-        overrides = self.overrides(values)
+        config, overrides = self.config(values), self.overrides(values)
         if seed is not None:
             overrides = [*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"]
             config = replace(config, seed=seed)

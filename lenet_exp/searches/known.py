@@ -24,11 +24,10 @@ def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Jo
     except DamagedError as e:
         warn_once(e)
         kept = []
-    kept = [job if job.trial is not None else replace(job, trial=job.number) for job in kept]
     found = []
     firsts: set[int] = set()
     for job in kept:
-        number = job.trial or 0
+        number = job.trial_number
         if seed_number(planned, job):
             known = number in firsts
         else:
@@ -48,7 +47,7 @@ def first_jobs(jobs: Sequence[Job]) -> list[int]:
     """Return the job number of each trial's first seed, in the order of the trials."""
     found: dict[int, int] = {}
     for job in jobs:
-        found.setdefault(job.number if job.trial is None else job.trial, job.number)
+        found.setdefault(job.trial_number, job.number)
     return [found[trial] for trial in sorted(found)]
 
 

@@ -91,7 +91,7 @@ class SearchRun:
         """Handle an epoch of a running job. Return whether to end its run."""
         job = self.session.jobs[report.job]
         self._epoch_counts.epoch(job.number, report.epoch)
-        return self._seed_of(job) == 0 and self._note(_trial_of(job), report.epoch, report)
+        return self._seed_of(job) == 0 and self._note(job.trial_number, report.epoch, report)
 
     def ended(self, number: int) -> bool:
         """Handle the end of a job. An interrupted one is not recorded and resumes at the next start. Return whether
@@ -112,7 +112,7 @@ class SearchRun:
         running = [self.session.jobs[self._firsts[n]] for n in self.trials.running()]
         for job in self.session.jobs:
             if self._seed_of(job):
-                self.seeds.asked(_trial_of(job), self._seed_of(job))
+                self.seeds.asked(job.trial_number, self._seed_of(job))
                 if (record := job.folder.record()) is None or record.outcome in {None, Outcome.killed, Outcome.pruned}:
                     running.append(job)
                 else:
@@ -198,10 +198,8 @@ class SearchRun:
 
     def _answer(self, job: Job, outcome: Outcome, reason: str) -> None:
         """Record a job that needed no training of its own."""
-        if outcome is Outcome.failed and job.folder.record() is None:
-            self.session.sweep.end_job(job.number, reason)
-        else:
-            self.session.sweep.end_job(job.number, None)
+        failed = outcome is Outcome.failed and job.folder.record() is None
+        self.session.sweep.end_job(job.number, reason if failed else None)
         self._tell(job, outcome, reason)
 
     def _outcome(self, job: Job) -> tuple[Outcome, str]:
@@ -222,7 +220,7 @@ class SearchRun:
         self._keep()
 
     def _tell_study(self, job: Job, outcome: Outcome, reason: str) -> None:
-        number, epochs = _trial_of(job), job.folder.history().epochs
+        number, epochs = job.trial_number, job.folder.history().epochs
         for epoch in epochs[:-1] if outcome is Outcome.finished else epochs:  # as a running job would report them
             self._note(number, epoch.epoch, epoch)
         trained = self._epoch_counts.of_trial(number, len(epochs), self.trials.all())
@@ -237,7 +235,7 @@ class SearchRun:
     def _seed_ended(self, job: Job) -> None:
         """Record a seed's result in the race, which contains the trials that the study counts as complete, each run
         once."""
-        trial, seed = _trial_of(job), self._seed_of(job)
+        trial, seed = job.trial_number, self._seed_of(job)
         if seed:
             told, values = self.objective.trial_result(self._outcome(job)[0], job.folder.history().epochs)
             self.seeds.ended(trial, seed, values[0] if told is Outcome.finished and values else None)
@@ -283,7 +281,3 @@ class SearchRun:
 
     def _seed_of(self, job: Job) -> int:
         return seed_number(self.planned, job)
-
-
-def _trial_of(job: Job) -> int:
-    return job.number if job.trial is None else job.trial

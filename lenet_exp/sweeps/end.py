@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lenet_exp.comparison.compare import compare_sweep
 from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.folders.records import Outcome
-from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.reports.terminal.sweep_table import print_sweep
 from lenet_exp.sweeps.confirms import save_confirmed
@@ -67,7 +67,6 @@ def _deliver(results: Sequence[JobResult], delivery: StoreDelivery, config: Conf
     runs = {r.job.run: r for r in results if r.record is not None}
     for n, result in enumerate(runs.values()):
         delivery.send(result.job.folder, last=n == 0)
-    if config.tracking.models is LoggedModels.best:
-        best = max((r for r in runs.values() if r.outcome is Outcome.finished), key=lambda r: r.value, default=None)
-        if best is not None:
-            delivery.send(best.job.folder, model=True)
+    best = best_of(list(runs.values())) if config.tracking.models is LoggedModels.best else None
+    if best is not None:
+        delivery.send(best.job.folder, model=True)

@@ -74,8 +74,7 @@ def run_job(
     finally:
         if is_over:
             sweep.end_job(job.number, error)
-            _, line = outcome_line(job, error, sweep.started().started_ms)
-            log.info("%s: %s", job.name, line)
+            log.info("%s: %s", job.name, outcome_line(job, error, sweep.started().started_ms))
     return result.value
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
@@ -34,30 +34,6 @@ OURS = "hydra_plugins.lenet_exp_"
 log = logging.getLogger("lenet_exp")
 
 
-class Launching(Protocol):
-    """How a sweep's jobs are launched."""
-
-    def check(self, jobs: Sequence[Job]) -> None:
-        """Check that such jobs can be launched, before anything is written.
-
-        Raises:
-            ConfigError: they cannot.
-        """
-
-    def launcher(
-        self, sweep: SweepFolder, config: Config, session: Session | None = None
-    ) -> tuple[Launcher, Mapping[str, str]]:
-        """Return the launcher for the jobs of a sweep, and the environment of its processes.
-
-        Args:
-            config: its `sweep.*` apply to the sweep.
-            session: the sweep's session, once it is open. It uploads and displays runs that train in this process.
-        """
-
-    def train(self, session: Session, jobs: Sequence[Job]) -> None:
-        """Train the jobs of a grid."""
-
-
 class LocalLaunching:
     """Launches jobs in processes of this machine, as `sweep.*` specifies."""
 
@@ -67,7 +43,7 @@ class LocalLaunching:
     def launcher(
         self, sweep: SweepFolder, config: Config, session: Session | None = None
     ) -> tuple[LocalLauncher, Mapping[str, str]]:
-        """Return a local launcher; see `Launching.launcher`."""
+        """Return a local launcher; see `HydraLaunching.launcher`."""
         flags = config.sweep
         return LocalLauncher(flags.workers, flags.retries, flags.time_limit, flags.fail_fast, flags.max_failures), {}
 
@@ -104,7 +80,11 @@ class HydraLaunching:
             )
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Check that such jobs can be launched; see `Launching.check`."""
+        """Check that such jobs can be launched, before anything is written.
+
+        Raises:
+            ConfigError: they cannot.
+        """
         if not str(self.config.hydra.launcher._target_).startswith(OURS):
             return
         launcher = Plugins.instance().instantiate_launcher(
@@ -116,7 +96,12 @@ class HydraLaunching:
     def launcher(
         self, sweep: SweepFolder, config: Config, session: Session | None = None
     ) -> tuple[Launcher, Mapping[str, str]]:
-        """Return Hydra's launcher; see `Launching.launcher`."""
+        """Return the launcher for the jobs of a sweep, and the environment of its processes.
+
+        Args:
+            config: its `sweep.*` apply to the sweep.
+            session: the sweep's session, once it is open. It uploads and displays runs that train in this process.
+        """
         composed = copy.deepcopy(self.config)
         OmegaConf.set_readonly(composed.hydra, False)
         with open_dict(composed):
@@ -142,6 +127,9 @@ class HydraLaunching:
     @property
     def _in_this_process(self) -> bool:
         return str(self.config.hydra.launcher._target_).endswith(".BasicLauncher")
+
+
+Launching = LocalLaunching | HydraLaunching
 
 
 class JobLoader:

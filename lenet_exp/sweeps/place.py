@@ -14,7 +14,7 @@ from lenet_exp.executors.slurm.place import Place, place_name
 from lenet_exp.folders.job import Job, job_from_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.sweeps.workers import remote_task
-from lenet_exp.training.native.library import kernels
+from lenet_exp.training.native.library import why_no_kernels
 
 
 def serve(sweep: SweepFolder) -> bool:
@@ -51,18 +51,13 @@ def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
             probe=probe,
         )
     )
-    place = replace(host.describe(), lacks=_lacks(like), data=_other_data(like))
+    lacks = why_no_kernels() if any(job.engine is EngineName.native for job in like) else ""
+    place = replace(host.describe(), lacks=lacks, data=_other_data(like))
 
     def has_driver() -> bool:
         return sweep.owner() is not None
 
     return Place(channel, plan.session, place_name(), host, sweep.outputs, has_driver).serve(place)
-
-
-def _lacks(like: list[Job]) -> str:
-    """Return why there is no native engine here; empty if there is one or none is needed."""
-    built = kernels() if any(job.engine is EngineName.native for job in like) else ""
-    return built if isinstance(built, str) else ""
 
 
 def _other_data(like: list[Job]) -> str:

@@ -86,7 +86,7 @@ class SweepWatcher:
                 continue
             self._told.add(number)
             job = self._jobs[number]
-            _, line = outcome_line(job, self._sweep.error(number), self._sweep.started().started_ms)
+            line = outcome_line(job, self._sweep.error(number), self._sweep.started().started_ms)
             log.info("%s: %s", job.name, line)
             if job.folder.record() is not None and not self._stop.is_set():
                 self._background.send(job.folder)

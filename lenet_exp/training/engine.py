@@ -17,7 +17,7 @@ from lenet_exp.training.average import update_average
 from lenet_exp.training.evaluate import evaluate
 from lenet_exp.training.lane import Lane
 from lenet_exp.training.native.engine import NativeEngine
-from lenet_exp.training.native.library import Kernels, describe_kernels, kernels
+from lenet_exp.training.native.library import Kernels, describe_kernels, kernels, why_no_kernels
 from lenet_exp.training.native.options import why_unsupported
 from lenet_exp.training.schedule import lr_factor
 
@@ -117,7 +117,7 @@ def choose_engine(config: Config) -> EngineChoice:
 
 def why_not_native(config: Config) -> str | None:
     """Why the native engine can't train a configuration here, in half a line; None where it can."""
-    return why_unsupported(config) or _none_built()
+    return why_unsupported(config) or why_no_kernels() or None
 
 
 def engine_of(config: Config) -> Engine:
@@ -137,8 +137,3 @@ def engine_of(config: Config) -> Engine:
     built = kernels()
     assert isinstance(built, Kernels)
     return NativeEngine(built)
-
-
-def _none_built() -> str | None:
-    built = kernels()
-    return built if isinstance(built, str) else None

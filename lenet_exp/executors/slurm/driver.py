@@ -13,7 +13,7 @@ from lenet_exp.executors.slurm.options import (
     job_prefix,
     log_pattern,
 )
-from lenet_exp.executors.slurm.queue import QueuedJob, SlurmQueue
+from lenet_exp.executors.slurm.queue import QueuedJob, Queue
 
 
 def submit_driver(
@@ -32,7 +32,7 @@ def submit_driver(
     Raises:
         ConfigError: Slurm's commands were not found, or Slurm refused the job.
     """
-    queue = SlurmQueue()
+    queue = Queue()
     folder = sweep / "slurm"
     folder.mkdir(parents=True, exist_ok=True)
     driver = folder / "driver.sh"
@@ -45,7 +45,7 @@ def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
     """Return the job that drives a sweep, if there is one, and the sweep's allocations, as the queue lists them now."""
     if not (sweep / "slurm").is_dir() or shutil.which("squeue") is None:
         return None, []
-    queue = SlurmQueue()
+    queue = Queue()
     drivers, allocations = (
         [job for job in queue.jobs(name) or [] if job.is_alive] for name in (_name(sweep.name), job_prefix(sweep.name))
     )
@@ -54,7 +54,7 @@ def queued(sweep: Path) -> tuple[QueuedJob | None, list[QueuedJob]]:
 
 def cancel(jobs: Sequence[QueuedJob]) -> None:
     """Cancel jobs. Running ones write a checkpoint first."""
-    SlurmQueue().cancel([job.id for job in jobs])
+    Queue().cancel([job.id for job in jobs])
 
 
 def _name(sweep: str) -> str:

@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from lenet_exp.errors import ConfigError
 
@@ -57,29 +56,8 @@ class QueuedJob:
         return self.state in WAITS
 
 
-class Queue(Protocol):
-    """The queue interface that an executor uses."""
-
-    def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
-        """Submit an array of jobs; return the ids of its members.
-
-        Args:
-            log: path of the members' logs; `%a` stands for a member's number.
-
-        Raises:
-            ConfigError: Slurm refused it.
-        """
-
-    def jobs(self, prefix: str) -> list[QueuedJob] | None:
-        """Return the user's jobs whose names begin with `prefix`, including recently ended ones. None: the queue does
-        not answer."""
-
-    def cancel(self, ids: Sequence[str]) -> None:
-        """Cancel jobs. Running ones get a signal first."""
-
-
-class SlurmQueue:
-    """The `Queue` of a Slurm cluster.
+class Queue:
+    """The queue of a Slurm cluster.
 
     Raises:
         ConfigError: Slurm's commands were not found.
@@ -94,9 +72,15 @@ class SlurmQueue:
                 )
 
     def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
-        """Submit an array of jobs; return the ids of its members."""
-        given = [f"--array=0-{count - 1}", f"--job-name={name}", f"--output={log}", *arguments, str(script)]
-        job = self._sbatch("--parsable", *given).partition(";")[0].strip()
+        """Submit an array of jobs; return the ids of its members.
+
+        Args:
+            log: path of the members' logs; `%a` stands for a member's number.
+
+        Raises:
+            ConfigError: Slurm refused it.
+        """
+        job = self.submit_one(script, name, log, [f"--array=0-{count - 1}", *arguments])
         return [f"{job}_{n}" for n in range(count)]
 
     def submit_one(self, script: Path, name: str, log: str, arguments: Sequence[str]) -> str:
@@ -113,7 +97,8 @@ class SlurmQueue:
         self._sbatch("--test-only", *arguments, str(script))
 
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
-        """Return the user's jobs whose names begin with `prefix`; None: the queue does not answer."""
+        """Return the user's jobs whose names begin with `prefix`, including recently ended ones. None: the queue does
+        not answer."""
         try:
             done = _run(["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%j|%r"])
         except (OSError, subprocess.TimeoutExpired):
@@ -121,7 +106,7 @@ class SlurmQueue:
         return [job for job in parsed(done.stdout) if job.name.startswith(prefix)] if done.returncode == 0 else None
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Cancel jobs."""
+        """Cancel jobs. Running ones get a signal first."""
         if ids:
             try:
                 _run(["scancel", "--quiet", *ids])

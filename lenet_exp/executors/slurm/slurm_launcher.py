@@ -44,21 +44,21 @@ class SlurmLauncher(ExecutorLauncher):
             ConfigError: Slurm's commands were not found, or Slurm would refuse.
         """
         from lenet_exp.executors.slurm.options import allocation_arguments, allocation_script
-        from lenet_exp.executors.slurm.queue import SlurmQueue
+        from lenet_exp.executors.slurm.queue import Queue
 
         options = self._options(cores)
         with tempfile.NamedTemporaryFile("w", prefix="lenet-", suffix=".sh") as script:
             script.write(allocation_script(options, ["true"]))
             script.flush()
-            SlurmQueue().check(Path(script.name), allocation_arguments(options))
+            Queue().check(Path(script.name), allocation_arguments(options))
 
     def executor(self, work: WorkSpec) -> Executor:
         """Create the executor, which takes over allocations of an earlier start of the sweep."""
-        from lenet_exp.executors.slurm.queue import SlurmQueue
+        from lenet_exp.executors.slurm.queue import Queue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
         options, command = self._options(work.cores), [sys.executable, "-P", "-m", PLACE]
-        return SlurmExecutor(work, options, SlurmQueue(), command, retries=self.retries, time_limit=self.time_limit)
+        return SlurmExecutor(work, options, Queue(), command, retries=self.retries, time_limit=self.time_limit)
 
     def detach(self, sweep: Path, command: Sequence[str], cores: int) -> str:
         """Submit a job that drives the sweep in the background; return its id.

@@ -170,7 +170,10 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
     for path in (folder.path / "record.json", *([folder.log_file] if folder.log_file.is_file() else [])):
         store.client.log_text(run_id, cleaned_text(read_text(path)), path.name)
     tags = {"outcome": record.outcome, "weights_digest": record.weights_digest, "reason": record.reason}
-    set_tags(store, run_id, {**{k: v for k, v in tags.items() if v or entry.reason}, **_course_tags(record)})
+    told: dict[str, Json] = {k: v for k, v in tags.items() if v or entry.reason}
+    told |= {"resumed": record.resumed} if record.resumed else {}
+    told |= {"stopped_early": record.epochs} if record.stopped_early else {}
+    set_tags(store, run_id, told)
     assert record.outcome is not None
     store.client.set_terminated(run_id, STATUS[record.outcome], end_time=record.ended_ms)
     return replace(entry, reason=record.reason, ended_ms=record.ended_ms)
@@ -180,12 +183,6 @@ def _how_to_load(store: Store, run_id: str) -> str:
     """Return Markdown for MLflow's page: Python code that loads the run's model."""
     address = "" if HIDDEN in store.name else f", tracking_uri={json.dumps(store.name)}"
     return f'```python\nimport lenet_exp\n\nnetwork = lenet_exp.load("runs:/{run_id}"{address})\n```'
-
-
-def _course_tags(record: Record) -> dict[str, int]:
-    """Return tags for a run that was resumed or stopped early."""
-    tags = {"resumed": record.resumed} if record.resumed else {}
-    return tags | ({"stopped_early": record.epochs} if record.stopped_early else {})
 
 
 def _log_plots(folder: RunFolder, record: Record, store: Store, run_id: str) -> None:

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 
 from lenet_exp.folders.records import DeliveredRun
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.stores.store import Store
+from lenet_exp.tracking.stores.store import Store, runs_by_id
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-
-PAGE = 1000
 
 
 def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
@@ -27,17 +25,12 @@ def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
     """
     entries = [(folder, entry) for folder in folders if (entry := folder.delivered().run_in(store.name)) is not None]
     known = {e.run_id: (folder, e) for folder, e in entries if e.ended_ms is None or e.run_id not in store.seen}
-    for start in range(0, len(known), PAGE):
-        page = list(known)[start : start + PAGE]
-        names = ", ".join(f"'{run_id}'" for run_id in page)
-        found = store.client.search_runs([store.experiment_id], f"attributes.run_id IN ({names})", max_results=PAGE)
-        there = {run.info.run_id: run for run in found}
-        store.seen.update(there)
-        for run_id in page:
-            folder, entry = known[run_id]
-            run = there.get(run_id)
-            if run is None or _lacks(run, entry, folder):
-                _set_back(folder, entry, run, store)
+    there = runs_by_id(store.client, [store.experiment_id], known)
+    store.seen.update(there)
+    for run_id, (folder, entry) in known.items():
+        run = there.get(run_id)
+        if run is None or _lacks(run, entry, folder):
+            _set_back(folder, entry, run, store)
 
 
 def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:

@@ -10,7 +10,7 @@ from lenet_exp.config.schema import Config, LoggedModels
 from lenet_exp.config.tags import merged
 from lenet_exp.files import Json
 from lenet_exp.folders.records import Outcome, SweepPlan
-from lenet_exp.folders.results import JobResult
+from lenet_exp.folders.results import JobResult, best_of
 from lenet_exp.folders.stored import to_json
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.machine import git_state, host, now_ms, versions
@@ -104,10 +104,9 @@ def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[Jo
 def models_of(results: Sequence[JobResult]) -> set[str]:
     """The runs of a sweep whose best models go to MLflow, as `tracking.models` says."""
     models = results[0].job.config.tracking.models if results else LoggedModels.none
-    finished = [r for r in results if r.outcome is Outcome.finished]
     if models is LoggedModels.best:
-        finished = [max(finished, key=lambda r: r.value)] if finished else []
-    return {r.job.run for r in finished} if models is not LoggedModels.none else set()
+        return {best.job.run} if (best := best_of(results)) is not None else set()
+    return {r.job.run for r in results if r.outcome is Outcome.finished and models is LoggedModels.all}
 
 
 def _name(plan: SweepPlan) -> str:

@@ -156,6 +156,12 @@ def kernels() -> Kernels | str:
         return f"the library that was built can't be opened ({e})"
 
 
+def why_no_kernels() -> str:
+    """Why this machine has none, in half a line; empty where it has."""
+    built = kernels()
+    return built if isinstance(built, str) else ""
+
+
 def describe_kernels() -> str:
     """For which CPUs and by what this machine's kernels were built; empty where there are none."""
     built = kernels()

@@ -83,15 +83,9 @@ def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
 
 
 def _state_names(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> list[str]:
-    if isinstance(optimizer, torch.optim.SGD):
-        return ["momentum_buffer"] if group["momentum"] != 0 else []
-    if isinstance(optimizer, torch.optim.Adam):
-        return ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
-    return [
-        "square_avg",
-        *(["momentum_buffer"] if group["momentum"] > 0 else []),
-        *(["grad_avg"] if group["centered"] else []),
-    ]
+    """Those states that the optimizer keeps with its options."""
+    option = {"momentum_buffer": "momentum", "max_exp_avg_sq": "amsgrad", "grad_avg": "centered"}
+    return [name for name in _fields(optimizer).values() if name not in option or group[option[name]]]
 
 
 def _update(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Update:

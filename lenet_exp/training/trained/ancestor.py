@@ -129,7 +129,7 @@ def _read(path: Path) -> bytes:
 def _rebuild(module: Any) -> LeNet5:
     """The network here with the weights and the activation of the inert module."""
     children: dict[str, Any] = module._modules
-    activation = _activation(children["activation1"])
+    activation = activation_option(children["activation1"])
     network = build_network(activation, dropout_rate=0.0)  # dropout acts in training only
     weights: dict[str, Tensor] = {}
     for name in LAYERS:
@@ -142,7 +142,8 @@ def _rebuild(module: Any) -> LeNet5:
     return network.eval()
 
 
-def _activation(inert: Any) -> Option:
-    target, names = ACTIVATIONS[type(inert).__name__]
-    keywords = {name: getattr(inert, name) for name in names}
+def activation_option(module: Any) -> Option:
+    """The option of an activation of the ancestor's, or of one that stands for it."""
+    target, names = ACTIVATIONS[type(module).__name__]
+    keywords = {name: getattr(module, name) for name in names}
     return {"_target_": target, "monotone": False, **keywords}
