@@ -1,9 +1,9 @@
-"""A sweep that is typed again costs less than Hydra's composing of its jobs would, and a long one does not grow.
+"""Rerunning a finished sweep takes less time than composing its jobs with Hydra, and a long sweep's memory does not
+grow.
 
-For 10, 100 and 1,000 jobs that are finished: what one more job adds to the time of the whole command, over what Hydra
-takes to compose it (goal 0.5; the program lets Hydra compose each choice of options once). Before, the memory of the
-sweep's process and its workers while they train those 1,000 short runs (what is their own: neither files nor shared
-memory).
+For 10, 100 and 1,000 finished jobs: the time that one more job adds to the whole command, relative to the time in which
+Hydra composes it (goal 0.5; the program lets Hydra compose each choice of options once). Before that, the memory of the
+sweep's process and its workers while they train those 1,000 short runs, without files and shared memory.
 
     python -m benchmarks.bookkeeping --plot memory.png
 """
@@ -39,7 +39,7 @@ COMPOSED = 20  # jobs that Hydra composes, for comparison
 
 
 def main() -> None:
-    """Prints ratios and memory."""
+    """Print ratios and memory."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--jobs", type=positive, nargs="+", default=[10, 100, 1000], help="default 10 100 1000")
     options.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of the memory there")
@@ -64,11 +64,12 @@ def main() -> None:
 
 
 def line(jobs: int) -> list[str]:
+    """Return the sweep's arguments."""
     return ["-m", *SHORT, f"seed=range({jobs})"]
 
 
 def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
-    """Trains short runs in a process of its own; (seconds, MB) by process, sampled every half second."""
+    """Train short runs in a separate process. Return (seconds, MB) by process, sampled every half second."""
     command = [sys.executable, "-m", "lenet_exp", "train", *line(jobs)]
     memory: dict[str, list[tuple[float, float]]] = defaultdict(list)
     sweep = subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -86,7 +87,7 @@ def train(jobs: int, outputs: Path) -> dict[str, list[tuple[float, float]]]:
 
 
 def own_megabytes(pid: int) -> float:
-    """Resident memory that is the process's own: neither files nor what is shared with others."""
+    """Return a process's own resident memory in MB, without files and memory shared with others."""
     fields = dict(
         row.split(":", 1) for row in Path(f"/proc/{pid}/status").read_text().splitlines() if row.startswith("Rss")
     )
@@ -94,7 +95,7 @@ def own_megabytes(pid: int) -> float:
 
 
 def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
-    """Medians of the second and of the last quarter of the time in which workers train, for each process."""
+    """Print medians over the second and the last quarter of the training time, for each process."""
     training = [at for name, samples in memory.items() if name != "sweep" for at, _ in samples]
     first, last = min(training), max(training)
     for name, samples in memory.items():
@@ -106,6 +107,7 @@ def show_memory(memory: dict[str, list[tuple[float, float]]]) -> None:
 
 
 def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
+    """Plot the memory of the processes over time."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -118,7 +120,7 @@ def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
 
 
 def rerun(jobs: int, outputs: Path) -> float:
-    """Seconds of the same line in this process."""
+    """Return the seconds of the same command in this process."""
     from hydra.core.global_hydra import GlobalHydra
 
     from lenet_exp.commands.train import main as lenet_train
@@ -138,7 +140,7 @@ def rerun(jobs: int, outputs: Path) -> float:
 
 
 def composing() -> float:
-    """Seconds that Hydra takes to compose one of these jobs."""
+    """Return the seconds in which Hydra composes one of these jobs."""
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
 

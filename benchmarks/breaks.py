@@ -30,12 +30,12 @@ LONGEST = 300.0  # seconds that the tests of one break may take: a break may hav
 
 @dataclass(frozen=True, kw_only=True)
 class Break:
-    """`old` becomes `new` in a file of the package.
+    """A change that breaks a promise: `old` becomes `new` in a file of the package.
 
     Attributes:
-        promise: what is broken by that, as a page says it; of docs/explanation/promises.md how the row begins.
-        tests: those that may notice, as pytest is told: files, and perhaps which of their tests (-k).
-        page: where the promise stands.
+        promise: the broken promise as a page words it; for docs/explanation/promises.md the start of the row.
+        tests: the tests that may notice, as arguments of pytest: files, perhaps with -k.
+        page: the file that contains the promise.
     """
 
     promise: str
@@ -283,7 +283,7 @@ BREAKS = {
 
 
 def main() -> None:
-    """Prints a table; status 1 where nothing noticed a break."""
+    """Print a table; exit with status 1 if no test noticed a break."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BREAKS)} (default: all)")
     asked = options.parse_args().names or list(BREAKS)
@@ -298,7 +298,9 @@ def main() -> None:
 
 
 def tests_that_notice(what: Break) -> list[str]:
-    """The tests that fail once it is broken, with what they say. Files that can't be imported are none."""
+    """Return the tests that fail once the promise is broken, with their messages. Files that can't be imported don't
+    count.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "copy"
         listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

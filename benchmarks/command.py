@@ -50,6 +50,7 @@ Noted = list[tuple[str, float]]  # a mark, and when it was passed, seconds since
 
 
 def main() -> None:
+    """Time the command and the script in turn, and print the ratio."""
     if TIMED in os.environ:
         noted(Path(os.environ[TIMED]))
         return
@@ -78,7 +79,7 @@ def main() -> None:
 
 
 def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
-    """Wall time of one command, with a seed of its own."""
+    """Return the wall time of one command with a seed of its own."""
     seed = next(seeds)
     outputs = scratch / (f"outputs-{seed}" if fresh else "outputs")
     line = ["-m", "benchmarks.command"] if TIMED in environment else ["-m", "lenet_exp", "train"]
@@ -94,7 +95,7 @@ def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
 
 
 def run_noted(scratch: Path, seeds: Any, fresh: bool) -> dict[str, float]:
-    """Seconds of each part of one command."""
+    """Return the seconds of each part of one command."""
     file, start = scratch / "noted.json", time.time()
     run(scratch, seeds, fresh, **{TIMED: str(file)})
     end, passed = time.time(), dict(json.loads(file.read_text()))
@@ -104,7 +105,7 @@ def run_noted(scratch: Path, seeds: Any, fresh: bool) -> dict[str, float]:
 
 
 def noted(file: Path) -> None:
-    """lenet-train in this process, which notes when it passes each mark first."""
+    """Run lenet-train in this process, recording when it first passes each mark."""
     passed: Noted = []
 
     def mark(name: str, place: str, also: Callable[[], None] = lambda: None) -> None:

@@ -1,7 +1,7 @@
-"""How long 1,000 runs take to compare, from their folders and from MLflow's store, once the imports are done.
+"""Time to compare 1,000 runs, from their folders and from MLflow's store, after the imports.
 
-Trains 1,000 short runs first (200 configurations of five seeds, one step each). Beside it: how long MLflow itself takes
-to list the same runs, without comparing anything.
+First it trains 1,000 short runs (200 configurations of five seeds, one step each). For reference it also shows how long
+MLflow itself takes to list the same runs, without a comparison.
 
     python -m benchmarks.compare
 """
@@ -38,7 +38,7 @@ GOAL = 5.0
 
 
 def main() -> None:
-    """Prints seconds, and their ratio to MLflow's own listing."""
+    """Print seconds, and their ratio to MLflow's own listing."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--rates", type=positive, default=25, help="learning rates: 40 runs each (default 25)")
     asked = options.parse_args()
@@ -60,6 +60,7 @@ def main() -> None:
 
 
 def train(rates: int, outputs: Path) -> None:
+    """Train the short runs."""
     swept = ",".join(f"{0.001 * (i + 1):.3f}" for i in range(rates))
     command = [sys.executable, "-m", "lenet_exp", "train", *LINE, f"optimizer.lr={swept}"]
     done = subprocess.run(command, env=environment(outputs), capture_output=True, text=True, check=False)
@@ -68,7 +69,7 @@ def train(rates: int, outputs: Path) -> None:
 
 
 def timed(*arguments: str) -> float:
-    """`lenet-compare <arguments>` in this process: seconds."""
+    """Run `lenet-compare <arguments>` in this process and return its seconds."""
     from lenet_exp.commands.compare import compare
 
     start = time.perf_counter()
@@ -78,7 +79,7 @@ def timed(*arguments: str) -> float:
 
 
 def listing(outputs: Path) -> float:
-    """Seconds for one page of MLflow's runs."""
+    """Return the seconds for one page of MLflow's runs."""
     from lenet_exp.tracking.stores.store import connect
 
     start = time.perf_counter()

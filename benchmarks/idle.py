@@ -1,8 +1,8 @@
-"""The workers of a search wait less than 2 % of the time, though its runs differ tenfold in how long they take.
+"""Workers of a search wait less than 2 % of the time, although its runs differ tenfold in duration.
 
-A real search on MNIST, asynchronous as searches are: who is free gets the next trial. Counted is the time from the
-first run's start to the last one's; a worker is busy from the record of a run that begins to that of its end, so what
-lies between two runs (telling the trial, asking for the next one, opening its run) counts as waiting.
+This is a real search on MNIST. It is asynchronous: a free worker gets the next trial. The measured time is from the
+first run's start to the last run's start. A worker is busy from the start of a run's record to its end, so everything
+between two runs (reporting the trial, asking for the next one, opening its run) counts as waiting.
 
     python -m benchmarks.idle --trials 60
 
@@ -37,6 +37,7 @@ GOAL = 0.02
 
 
 def main() -> None:
+    """Run the search and print the share of waiting."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--trials", type=positive, default=60)
     options.add_argument("--workers", type=positive, default=2)
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def measure(trials: int, workers: int) -> tuple[float, float, float]:
-    """Share of the time in which workers waited; the shortest and the longest run, in seconds."""
+    """Return the share of the time in which workers waited, and the shortest and the longest run in seconds."""
     with tempfile.TemporaryDirectory() as scratch:
         outputs = Path(scratch)
         line = [*LINE, f"n_trials={trials}", f"sweep.workers={workers}"]

@@ -1,8 +1,8 @@
-"""A sweep that is killed (kill -9) again and again, and typed again each time, ends as if nothing had happened.
+"""A sweep that is killed (kill -9) again and again and rerun each time ends like an undisturbed one.
 
-Each kill comes at a random moment and takes the sweep's own process, one of its workers, or all of them. In the end
-there are as many FINISHED runs as jobs and none RUNNING, no point of a curve is doubled, and every weights digest is
-that of a sweep that nobody disturbed.
+Each kill comes at a random moment and hits the sweep's own process, one of its workers, or all of them. In the end
+there are as many FINISHED runs as jobs and no RUNNING ones, no point of a curve is duplicated, and every weights digest
+equals that of an undisturbed sweep.
 
     python -m benchmarks.kills --kills 100 --log kills.log
 """
@@ -52,7 +52,7 @@ VICTIMS = ("sweep", "worker", "all")
 
 
 def main() -> None:
-    """Prints what was killed and what was found; status 1 where something was not as it should be."""
+    """Print the kills and the findings; exit with status 1 if something is wrong."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--kills", type=positive, default=100, help="how often (default 100)")
     options.add_argument("--epochs", type=positive, default=100, help="epochs a run (default 100)")
@@ -78,23 +78,25 @@ def main() -> None:
 
 
 class Process(Protocol):
-    """As much of subprocess.Popen as is needed."""
+    """The part of subprocess.Popen that is needed here."""
 
     pid: int
 
-    def poll(self) -> int | None: ...
+    def poll(self) -> int | None:
+        """Return the exit status, or None while the process runs."""
 
-    def wait(self) -> int: ...
+    def wait(self) -> int:
+        """Wait for the end and return the exit status."""
 
 
 def start(line: tuple[str, ...], outputs: Path) -> Process:
-    """`lenet-train -m <line>` as a session of its own."""
+    """Start `lenet-train -m <line>` in its own session."""
     command = [sys.executable, "-m", "lenet_exp", "train", "-m", *line]
     return subprocess.Popen(command, env=environment(outputs), stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def run_calmly(start: Callable[[Path], Process], outputs: Path) -> dict[str, tuple[str, int]]:
-    """Runs the sweep undisturbed; what came of it."""
+    """Run the sweep undisturbed and return its results."""
     status = start(outputs).wait()
     if status != 0:
         raise RuntimeError(f"the sweep ended with status {status}")
@@ -108,7 +110,7 @@ def batter(
     rng: random.Random,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Starts the sweep until it is done, and kills `victims` one after the other meanwhile."""
+    """Start the sweep until it is done, killing `victims` one after the other."""
     done = 0
     while True:
         sweep = start(outputs)
@@ -130,7 +132,7 @@ def batter(
 
 
 def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
-    """What is not as in an undisturbed sweep, a line each; empty if all is well."""
+    """Return all differences from an undisturbed sweep, one line each; empty if there are none."""
     from mlflow import MlflowClient
 
     store = MlflowClient(sqlite_uri(outputs / "mlflow.db"))
@@ -158,20 +160,20 @@ def differences(outputs: Path, calm: dict[str, tuple[str, int]]) -> list[str]:
 
 
 def results(outputs: Path) -> dict[str, tuple[str, int]]:
-    """The weights digest and the number of epochs of each finished run, by its fingerprint."""
+    """Return the weights digest and the number of epochs of each finished run, by fingerprint."""
     records = [json.loads(path.read_text()) for path in (outputs / "runs").glob("*/record.json")]
     return {r["fingerprint"]: (r["weights_digest"], r["epochs"]) for r in records if r["outcome"] == "finished"}
 
 
 def environment(outputs: Path) -> dict[str, str]:
-    """Of a process whose outputs go to a folder of their own."""
+    """Return the environment of a process with its own outputs folder."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "HYDRA_"))}
     root = str(Path(__file__).resolve().parent.parent)
     return environment | {"LENET_EXP_OUTPUTS": str(outputs), "PYTHONPATH": root}
 
 
 def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
-    """Waits until the sweep trains (if `training`), and some seconds more; False if it ended meanwhile."""
+    """Wait until the sweep trains (if `training`) and some seconds more. Return False if it ended meanwhile."""
     while training and sweep.poll() is None and not started_by(sweep.pid):
         time.sleep(0.05)
     deadline = time.monotonic() + seconds
@@ -181,7 +183,7 @@ def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
 
 
 def started_by(process: int) -> list[int]:
-    """The processes that another one has started and that are alive."""
+    """Return the living child processes of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -194,7 +196,7 @@ def started_by(process: int) -> list[int]:
 
 
 def _kill(sweep: Process, victim: str) -> list[int]:
-    """The process ids that were killed."""
+    """Kill the processes of a victim and return their ids."""
     workers = started_by(sweep.pid)
     struck = {"sweep": [sweep.pid], "worker": workers[:1], "all": [sweep.pid, *workers]}[victim]
     for pid in struck:

@@ -1,12 +1,12 @@
-"""Ties each number of the published results to the runs that it comes from, and looks whether a store has them so.
+"""Links between the published results and the runs that they come from, checked against a store.
 
     python -m benchmarks.results                  # trains them
-    python -m benchmarks.manifest write           # keeps their digests in benchmarks/manifest.json
-    python -m benchmarks.manifest check           # the table against the manifest, the manifest against the store
+    python -m benchmarks.manifest write           # stores their digests in benchmarks/manifest.json
+    python -m benchmarks.manifest check           # compares table and manifest, and manifest and store
 
-The store is MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder. A row whose runs the store does not have is
-named and is no error, since the runs are not in the repository; one that differs is: status 1. `lenet-reproduce` trains
-a run again.
+The store is MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder. A row whose runs are not in the store is listed
+but is not an error, because the repository does not contain runs. A row that differs is an error (status 1).
+`lenet-reproduce` retrains a run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Runs = dict[str, dict[str, str | float]]  # by seed: fingerprint, weights_digest
 
 
 def main() -> None:
-    """Writes the manifest, or checks it."""
+    """Write the manifest, or check it."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("what", choices=["write", "check"])
     if options.parse_args().what == "write":
@@ -41,13 +41,13 @@ def pages() -> str:
 
 
 def manifest() -> dict[str, Runs]:
-    """The runs of each row, by `<recipe> <data set>`."""
+    """Return the runs of each row, by `<recipe> <dataset>`."""
     found: dict[str, Runs] = json.loads(MANIFEST.read_text())
     return found
 
 
 def write() -> None:
-    """Takes in what the store has of the recipes as they are now; rows of others stay."""
+    """Add the store's runs of the present recipes to the manifest; other rows stay."""
     kept = manifest() if MANIFEST.exists() else {}
     for recipe, dataset in RECIPES:
         if runs := stored(recipe, dataset):
@@ -56,7 +56,7 @@ def write() -> None:
 
 
 def stored(recipe: str, dataset: str) -> Runs:
-    """What the store has of a row, by seed."""
+    """Return the store's runs of a row, by seed."""
     found: Runs = {}
     for run in runs_of(recipe, dataset, range(FIRST_SEED, FIRST_SEED + SEEDS)):
         metrics, tags = run.data.metrics, run.data.tags
@@ -68,7 +68,7 @@ def stored(recipe: str, dataset: str) -> Runs:
 
 
 def against_table(kept: dict[str, Runs], text: str) -> list[str]:
-    """What the table in a text says otherwise, and the rows that have no runs and do not say so."""
+    """Return the differences between the table in a text and the manifest, and rows without runs that do not say so."""
     faults = []
     for dataset, recipe, validation, test, n, tied in _rows(text):
         runs = kept.get(f"{recipe} {dataset}")
@@ -84,7 +84,7 @@ def against_table(kept: dict[str, Runs], text: str) -> list[str]:
 
 
 def against_store(kept: dict[str, Runs]) -> list[str]:
-    """Where the store has a run of the manifest otherwise; what it lacks is printed."""
+    """Return the differences between the manifest and the store; print the runs that the store lacks."""
     faults = []
     for row, runs in kept.items():
         recipe, dataset = row.split()
@@ -99,7 +99,9 @@ def against_store(kept: dict[str, Runs]) -> list[str]:
 
 
 def _rows(text: str) -> list[tuple[str, str, str, str, str, bool]]:
-    """Data set, recipe, validation, test, n of each row of the results, and whether it claims to be tied to runs."""
+    """Yield dataset, recipe, validation, test, n of each row of the results, and whether it claims to be linked to
+    runs.
+    """
     datasets = {name: dataset for dataset, name in NAMES.items()}
     pattern = r"^\| (\w+) \| `(\w+)`( †)? \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
     found = re.findall(pattern, text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved repetitions, ratios by round, and how numbers are shown and kept."""
+"""Shared parts of the benchmarks: interleaved repetitions, ratios by round, and output of numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Seconds = dict[str, list[float]]
 
 
 def parser(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """A command line with the options that all benchmarks have; its help is the script's docstring."""
+    """Return a command-line parser with the options of all benchmarks; its help is the script's docstring."""
     found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--repeats", type=positive, default=repeats, help=f"rounds that are timed (default {repeats})")
     found.add_argument("--json", type=Path, metavar="FILE", help="write the raw numbers there")
@@ -24,7 +24,7 @@ def parser(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number >= 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: allowed is >= 1")
@@ -32,7 +32,7 @@ def positive(text: str) -> int:
 
 
 def interleave(ways: Mapping[str, Callable[[], float]], repeats: int) -> Seconds:
-    """Seconds of each way: a warm-up of each that does not count, then all ways in turn, `repeats` times."""
+    """Return the seconds of each way: one uncounted warm-up of each, then all ways in turn, `repeats` times."""
     for way in ways.values():
         way()
     seconds: Seconds = {name: [] for name in ways}
@@ -43,7 +43,7 @@ def interleave(ways: Mapping[str, Callable[[], float]], repeats: int) -> Seconds
 
 
 def show_seconds(seconds: Seconds, what: str) -> None:
-    """One line a way: median, lowest, highest."""
+    """Print one line per way: median, lowest, highest."""
     width = max(len(name) for name in [*seconds, what])
     print(f"{what:<{width}}   median      min      max")
     for name, values in seconds.items():
@@ -51,14 +51,16 @@ def show_seconds(seconds: Seconds, what: str) -> None:
 
 
 def show_ratio(name: str, over: Sequence[float], under: Sequence[float], goal: str) -> None:
-    """Median and range of the ratios of each round; and that of the fastest, which say most on a busy machine."""
+    """Print median and range of the ratios by round, and the ratio of the fastest, which is most reliable on a busy
+    machine.
+    """
     ratios = [a / b for a, b in zip(over, under, strict=True)]
     fastest = min(over) / min(under)
     print(f"{name}: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; fastest {fastest:.2f}), goal {goal}")
 
 
 def keep(options: argparse.Namespace, benchmark: str, seconds: Any) -> None:
-    """Writes the raw numbers and what they were measured on, if `--json` asks for it; prints the latter."""
+    """Write the raw numbers and the description of the machine to the file of `--json`; print the latter."""
     machine = {
         "date": time.strftime("%Y-%m-%d"),
         "cores": cpu_count(),

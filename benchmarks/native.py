@@ -1,8 +1,8 @@
 """A native training step on one core: native / eager <= 0.2; native / dense limit (at 256) <= 1.
 
-SELU, Nesterov momentum 0.9, weight decay 5e-4 (the recipe mnist_fast), images made up. The dense limit is what the
-step's multiplications (1.13 million an image) would take at the rate of a large product of matrices. Times are the
-core's, not the clock's, so that a busy machine disturbs less. Each compiler that is found is measured.
+SELU, Nesterov momentum 0.9, weight decay 5e-4 (the recipe mnist_fast), random images. The dense limit is the time for
+the step's multiplications (1.13 million per image) at the rate of a large matrix product. Times are CPU times, which a
+busy machine disturbs less. Each compiler that is found is measured.
 
     python -m benchmarks.native
 """
@@ -33,13 +33,14 @@ MULTIPLY_ADDS = 1.13e6  # an image, forward and backward
 
 
 def made_up_data() -> TrainingData:
+    """Return random training data."""
     images, labels = torch.rand(2000, 1, 32, 32) * 2 - 1, torch.randint(10, (2000,))
     index = torch.arange(2000)
     return TrainingData("made up", tuple("0123456789"), images, labels, index, index[:10], {}, "", {})
 
 
 def steps(engine: Engine, batch_size: int, data: TrainingData) -> Callable[[], float]:
-    """Core seconds a step of a training of its own."""
+    """Return a function that returns the CPU seconds per step of a separate training."""
     config = compose(["experiment=mnist_fast", f"batch_size={batch_size}", "num_threads=1", "device=cpu"])
     lane = new_lane(config, torch.device("cpu"))
     step, done = engine.stepper(lane, data, 10**6), 0
@@ -57,7 +58,7 @@ def steps(engine: Engine, batch_size: int, data: TrainingData) -> Callable[[], f
 
 
 def products(batch_size: int) -> Callable[[], float]:
-    """Core seconds of as many multiplications as a dense step has."""
+    """Return a function that returns the CPU seconds for the multiplications of a dense step."""
     a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
 
     def timed() -> float:
@@ -69,6 +70,7 @@ def products(batch_size: int) -> Callable[[], float]:
 
 
 def main() -> None:
+    """Print the ratios."""
     asked = parser(__doc__, repeats=20).parse_args()
     target = find_target()
     if isinstance(target, str):

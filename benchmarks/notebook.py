@@ -20,7 +20,7 @@ SECONDS = 600  # for a cell; more means that it hangs
 
 
 def executed(notebook: Path, folder: Path) -> Any:
-    """The notebook with the outputs of an execution in a folder, in a kernel of this Python.
+    """Execute a notebook in a folder, in a kernel of this Python, and return it with its outputs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
@@ -43,7 +43,7 @@ def executed(notebook: Path, folder: Path) -> Any:
 
 
 def neutral(notebook: Any, folder: Path) -> Any:
-    """The same without what names this machine and this moment."""
+    """Return a notebook without names of this machine and this moment."""
     kept = copy.deepcopy(notebook)
     kept.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for cell in kept.cells:
@@ -61,6 +61,7 @@ def neutral(notebook: Any, folder: Path) -> Any:
 
 
 def main() -> None:
+    """Execute the notebook and save it."""
     with tempfile.TemporaryDirectory() as folder:
         done = neutral(executed(NOTEBOOK, Path(folder)), Path(folder))
     NOTEBOOK.write_text(json.dumps(done, indent=1, ensure_ascii=False, sort_keys=True) + "\n")

@@ -1,8 +1,10 @@
-"""Augmentation costs little beside a step: shift and flip less than 5 %, affine less than 25 %, with one thread and
-torch; natively, where a step takes a fifth, affine and elastic together less than 35 %.
+"""Augmentation is cheap relative to a step.
 
-Times steps of the default training (batch 256) with and without an option, all in turn, on scikit-learn's digits: what
-a step costs does not hang on what the images show.
+With one thread and torch, shift and flip take less than 5 % of a step and affine changes less than 25 %. Natively,
+where a step takes a fifth of the time, affine and elastic changes together take less than 35 %.
+
+This times steps of the default training (batch 256) with and without an option, in turn, on scikit-learn's digits: the
+cost of a step does not depend on the images.
 
     python -m benchmarks.options
     python -m benchmarks.options --engine native
@@ -36,7 +38,7 @@ OPTIONS = {
 
 
 class Steps:
-    """Steps of a training with some option; each call times a few of them."""
+    """Steps of a training with an option; each call times a few of them."""
 
     def __init__(self, overrides: list[str], number: int) -> None:
         config = compose(["dataset=digits", "batch_size=256", "device=cpu", *overrides])
@@ -54,6 +56,7 @@ class Steps:
 
 
 def main() -> None:
+    """Print the ratios."""
     options = parser(__doc__, repeats=15)
     options.add_argument("--threads", type=positive, default=1, help="default 1")
     options.add_argument("--steps", type=positive, default=20, help="that are timed at a time (default 20)")

@@ -1,8 +1,8 @@
-"""While its store is away, delivery takes less than 1 % of a sweep's CPU time.
+"""While a store is unavailable, uploads take less than 1 % of a sweep's CPU time.
 
-The same sweep of MNIST, with a store that is there, one that refuses, and one that accepts connections and never
-answers. Counted is the CPU time of the sweep's own process inside what asks the store,
-over that of the process and its workers. The time that imports take is in the sweep's, and mlflow's own in neither.
+The same sweep of MNIST runs with an available store, with one that refuses connections, and with one that accepts them
+and never answers. The result is the CPU time of the sweep's own process in calls to the store, relative to that of the
+process and its workers. The sweep's time includes imports; neither includes importing mlflow.
 
     python -m benchmarks.outages
     python -m benchmarks.outages --runs 4 --epochs 4
@@ -33,7 +33,7 @@ STORES = ("there", "refuses", "hangs")
 
 
 def measure(uri: str | None, line: list[str]) -> dict[str, float]:
-    """CPU seconds of a sweep in this process: inside what asks the store, of the process, of its workers."""
+    """Run a sweep in this process. Return CPU seconds: in calls to the store, of the process, of its workers."""
     from lenet_exp.commands.train import main as train
     from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
     from lenet_exp.tracking.stores.store import import_mlflow
@@ -73,12 +73,13 @@ def measure(uri: str | None, line: list[str]) -> dict[str, float]:
 
 
 def cpu_seconds() -> tuple[float, float]:
-    """Of this process, and of those that it has waited for."""
+    """Return the CPU seconds of this process, and of the child processes that have ended."""
     used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return used[0].ru_utime + used[0].ru_stime, used[1].ru_utime + used[1].ru_stime
 
 
 def main() -> None:
+    """Run the sweeps and print the shares."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--runs", type=positive, default=8, help="default 8")
     options.add_argument("--epochs", type=positive, default=10, help="default 10")

@@ -1,10 +1,10 @@
-"""What share of photographed digits is answered rightly, by what makes them hard: to tune their preparation on.
+"""Accuracy on photographed digits, by kind of difficulty, for tuning their preparation.
 
-    python -m benchmarks.own_pictures                  # 40 of each kind, with the shipped model of MNIST
-    python -m benchmarks.own_pictures --keep FOLDER    # keeps them, and of what went wrong what the network saw
+    python -m benchmarks.own_pictures                  # 40 of each kind, with the bundled model of MNIST
+    python -m benchmarks.own_pictures --keep FOLDER    # saves them, and the network's input of wrong ones
 
 The digits are handwriting (validation images of MNIST, as large strokes) and print (DejaVu, cmss10). The forty pictures
-of tests/prediction/photographs.py, which judge the preparation, share neither fonts, strokes nor code with these.
+of tests/prediction/photographs.py, which test the preparation, share neither fonts, strokes nor code with these.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Pixels = np.ndarray
 
 
 def handwriting(data_root: str) -> tuple[Pixels, Pixels]:
-    """Validation images of MNIST (n, 28, 28) in [0, 1], and their labels."""
+    """Return validation images of MNIST (n, 28, 28) in [0, 1], and their labels."""
     config = compose(["dataset=mnist", f"data_root={data_root}", "engine=torch"])
     data = load_training_data(config, torch.device("cpu"))
     index = data.val_index[:2000]
@@ -45,7 +45,7 @@ def handwriting(data_root: str) -> tuple[Pixels, Pixels]:
 
 
 def glyph(digit: int, written: Pixels | None, tall: int, degrees: float, draws: np.random.Generator) -> Pixels:
-    """A digit's ink, 0 to 1, cropped: from handwriting, or printed where there is none."""
+    """Return a digit's ink, 0 to 1, cropped: handwritten if given, else printed."""
     if written is not None:
         rows, columns = np.nonzero(written.max(1) > 0.4)[0], np.nonzero(written.max(0) > 0.4)[0]
         cut = np.pad(written[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
@@ -63,7 +63,7 @@ def glyph(digit: int, written: Pixels | None, tall: int, degrees: float, draws: 
 
 
 def photograph(kind: str, number: int, images: Pixels, labels: Pixels) -> tuple[Image.Image, str]:
-    """One picture (RGB) and the digits on it, from left to right."""
+    """Return one picture (RGB) and the digits on it, from left to right."""
     draws = np.random.default_rng([77, KINDS.index(kind), number])
     everything = kind == "all of it"
     count = int(draws.integers(2, 5)) if kind == "several" or (everything and number % 4 == 0) else 1
@@ -112,7 +112,7 @@ def photograph(kind: str, number: int, images: Pixels, labels: Pixels) -> tuple[
 
 
 def rule(scene: Pixels, number: int, draws: np.random.Generator) -> None:
-    """Lines, or squares, of a color between the paper's and its shadow's, on scene in place."""
+    """Draw lines or squares in place, in a color between the paper's and its shadow's."""
     height, width, _ = scene.shape
     apart, thick = int(draws.uniform(0.05, 0.16) * height), int(draws.integers(1, 5))
     shade = scene[0, 0] * draws.uniform(0.5, 0.85, 3)
@@ -134,6 +134,7 @@ def _read(path: Path, dataset: Dataset) -> list[Picture]:
 
 
 def main() -> None:
+    """Print the accuracies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=40, help="pictures of a kind")
     parser.add_argument("--kinds", nargs="+", default=KINDS)

@@ -40,10 +40,10 @@ LEAST, MOST, FROM = 79.0, 91.0, 10  # per cent, with the simulation's own error,
 
 @dataclass(frozen=True)
 class Scenario:
-    """Sweeps of one kind.
+    """A kind of simulated sweep.
 
     Attributes:
-        lead: of the best configuration, and what is typed, in spreads.
+        lead: of the best configuration, which is also the requested difference, in spreads.
         spreads: of the configurations, the best one's first; 1 each by default.
     """
 
@@ -54,10 +54,12 @@ class Scenario:
 
     @property
     def name(self) -> str:
+        """The scenario's name."""
         return "spreads 1 to 3" if self.spreads else "equal spreads"
 
 
 def scenarios() -> list[Scenario]:
+    """Return all scenarios."""
     found = [Scenario(k, n, lead) for k in (2, 4, 10) for n in (3, 5, 10) for lead in (0.5, 1.0, 2.0)]
     return found + [
         Scenario(k, n, lead, tuple(np.geomspace(1, 3, k))) for k in (2, 4, 10) for n in (5, 10) for lead in (1.0, 2.0)
@@ -65,7 +67,7 @@ def scenarios() -> list[Scenario]:
 
 
 def values(means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: int, rng: Generator) -> Floats:
-    """(*shape, configurations, n) accuracies; a seed does something to all."""
+    """Return accuracies (*shape, configurations, n); a seed affects all configurations."""
     common = rng.normal(size=(*shape, 1, n))
     own = rng.normal(size=(*shape, len(means), n)) * spreads[:, None]
     return 0.9 + UNIT * (np.array(means)[:, None] + common + own)
@@ -73,7 +75,7 @@ def values(means: Sequence[float], spreads: Floats, shape: tuple[int, ...], n: i
 
 @dataclass
 class Counts:
-    """Of the sweeps that chose the best configuration."""
+    """Counts over the sweeps that selected the best configuration."""
 
     seeds: list[int]
     confirmed: list[float]
@@ -81,6 +83,7 @@ class Counts:
 
 
 def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
+    """Simulate sweeps of a scenario and return the counts."""
     spreads = np.array(scenario.spreads or (1.0,) * scenario.k)
     means = [scenario.lead] + [0.0] * (scenario.k - 1)
     counts = Counts([], [])
@@ -106,18 +109,19 @@ def simulate(scenario: Scenario, sweeps: int, rng: Generator) -> Counts:
 
 
 def run(configuration: int, seed: int, accuracy: float) -> ComparedRun:
+    """Return a run of a configuration with a seed and an accuracy."""
     flags = {"dataset": "mnist", "activation": str(configuration)}
     return ComparedRun(f"{configuration} {seed}", flags, seed, "finished", accuracy, 1, 1.0, list, lambda: accuracy)
 
 
 def warned(k: int, n: int, spreads: Floats, sweeps: int, rng: Generator) -> float:
-    """The share of sweeps with normal noise in which a run is called an outlier, in per cent."""
+    """Return the percentage of sweeps with normal noise in which a run is called an outlier."""
     means = [0.0] * k
     return 100 * float(np.mean([bool(far_below(list(values(means, spreads, (), n, rng)))) for _ in range(sweeps)]))
 
 
 def main() -> None:
-    """Prints the tables; exit status 1 if a goal is missed."""
+    """Print the tables; exit with status 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweeps", type=positive, default=1000, help="of each scenario (default 1,000)")
     parser.add_argument("--seed", type=int, default=0)

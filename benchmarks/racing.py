@@ -24,10 +24,10 @@ from lenet_exp.searches.seed_race import SeedRace
 
 @dataclass(frozen=True)
 class Scenario:
-    """Searches of one kind.
+    """A kind of simulated search.
 
     Attributes:
-        means: draws the true means, in spreads; the best one comes at a random place.
+        means: draws the true means, in spreads; the best one is at a random place.
         spreads: draws the standard deviations over seeds.
         noise: draws numbers with mean 0 and variance 1.
     """
@@ -41,35 +41,37 @@ class Scenario:
 
 
 def equal(dice: Generator, k: int) -> Floats:
+    """Draw equal means."""
     return np.zeros(k)
 
 
 def close(dice: Generator, k: int) -> Floats:
-    """As near a good optimum: the best tenth within a spread, the rest far below."""
+    """Draw means as near a good optimum: the best tenth within a spread, the rest far below."""
     return -np.sort(dice.exponential(3.0, k))
 
 
 def wide(dice: Generator, k: int) -> Floats:
-    """As most searches that nobody has narrowed down: one in twenty within a spread."""
+    """Draw means as in most searches over an unrestricted space: one in twenty within a spread."""
     return -np.sort(dice.exponential(20.0, k))
 
 
 def flat(dice: Generator, k: int) -> Floats:
+    """Draw nearly equal means, with a standard deviation of half a spread."""
     return dice.standard_normal(k) * 0.5
 
 
 def twofold(dice: Generator, k: int) -> Floats:
-    """Nine of ten within a factor of two of the median."""
+    """Draw spreads of which nine in ten are within a factor of two of the median."""
     return np.exp(dice.standard_normal(k) * 0.4)
 
 
 def tenfold(dice: Generator, k: int) -> Floats:
-    """Nine of ten between a third and three times the median."""
+    """Draw spreads of which nine in ten are between a third and three times the median."""
     return np.exp(dice.standard_normal(k) * 0.7)
 
 
 def skewed(dice: Generator, shape: tuple[int, int]) -> Floats:
-    """An exponential tail downwards."""
+    """Draw noise with an exponential tail downwards."""
     return 1.0 - dice.exponential(1.0, shape)
 
 
@@ -89,7 +91,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Raced:
-    """What one search came to."""
+    """The result of one search."""
 
     best_dropped: bool
     spent: float
@@ -98,7 +100,7 @@ class Raced:
 
 
 def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
-    """One search."""
+    """Simulate one search."""
     k, n = scenario.configurations, scenario.seeds
     truth = dice.permutation(scenario.means(dice, k))
     spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # what a seed does to all
@@ -125,6 +127,7 @@ def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
 
 
 def main() -> None:
+    """Print the table."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--searches", type=positive, default=200, help="of each scenario (default 200)")
     options.add_argument("--workers", type=positive, default=8, help="runs side by side (default 8)")

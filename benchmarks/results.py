@@ -66,7 +66,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Reached:
-    """What the seeds of one recipe came to: fractions, and one number a seed; seconds of a run by engine."""
+    """Results of the seeds of one recipe: fractions, one number per seed, and seconds per run by engine."""
 
     validation: list[float]
     test: list[float]
@@ -75,7 +75,7 @@ class Reached:
 
 
 def main() -> None:
-    """Prints the table; writes it with `--output`."""
+    """Print the table; write it with `--output`."""
     options = parser(__doc__, repeats=SEEDS)
     options.add_argument("--datasets", nargs="+", choices=NAMES, default=["mnist", "fashion_mnist"],
                          help="default: mnist fashion_mnist")  # fmt: skip
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def train(recipe: str, dataset: str, asked: argparse.Namespace) -> None:
-    """All seeds of a recipe; those that are there already cost nothing."""
+    """Train all seeds of a recipe; those already trained are skipped."""
     seeds = f"seed=range({FIRST_SEED},{FIRST_SEED + asked.repeats})"
     line = [f"experiment={recipe}", f"dataset={dataset}", seeds, f"tracking.experiment={EXPERIMENT}"]
     workers = [f"sweep.workers={asked.workers}"] if asked.workers else []
@@ -110,7 +110,7 @@ def train(recipe: str, dataset: str, asked: argparse.Namespace) -> None:
 
 
 def runs_of(recipe: str, dataset: str, seeds: range) -> list[Run]:
-    """The finished MLflow runs of a recipe as it is now: the store may hold some of what it was before."""
+    """Return the finished MLflow runs of the present recipe; the store may also contain runs of earlier versions."""
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     configs = [compose([f"experiment={recipe}", f"dataset={dataset}", f"seed={seed}"]) for seed in seeds]
     try:
@@ -123,7 +123,7 @@ def runs_of(recipe: str, dataset: str, seeds: range) -> list[Run]:
 
 
 def read(recipe: str, dataset: str, n: int, *, timed: bool) -> Reached:
-    """What MLflow has of a recipe's runs, after the test set has been opened for those where it was not yet."""
+    """Return MLflow's results of a recipe's runs, evaluating the test set for runs without a test result."""
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     seeds = range(FIRST_SEED, FIRST_SEED + n)
     unopened = [run for run in runs_of(recipe, dataset, seeds) if "test_accuracy" not in run.data.metrics]
@@ -142,7 +142,7 @@ def read(recipe: str, dataset: str, n: int, *, timed: bool) -> Reached:
 
 
 def _epoch_seconds(store: Store, recipe: str, dataset: str, engine: str) -> float:
-    """Median seconds of an epoch with one thread, validation included."""
+    """Return the median seconds of an epoch with one thread, including validation."""
     line = [f"experiment={recipe}", f"dataset={dataset}", f"num_epoch={TIMED_EPOCHS}", f"engine={engine}"]
     tag = f"{recipe} {dataset} {engine}"
     only = ["num_threads=1", f"tracking.experiment={EXPERIMENT}", f"tracking.tags.timed={tag}", "tracking.plots=false"]
@@ -175,7 +175,7 @@ def table(reached: dict[tuple[str, str], Reached], datasets: list[str]) -> list[
 
 
 def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """How two epochs of `mnist_fast` compare with 50 of `ancestor` over the seeds that both have.
+    """Describe two epochs of `mnist_fast` relative to 50 of `ancestor`, over the seeds that both have.
 
     Args:
         runs: the manifest.
@@ -193,12 +193,12 @@ def fast_words(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _sampling_error(accuracy: float) -> str:
-    """In percentage points: what another draw of as many test images would change (a binomial's deviation)."""
+    """Return the standard error, in percentage points, of an accuracy on this many test images (binomial)."""
     return f"{100 * math.sqrt(accuracy * (1 - accuracy) / TEST_IMAGES):.2f}"
 
 
 def _spread(values: list[float]) -> str:
-    """Mean and sample standard deviation in percent."""
+    """Return mean and sample standard deviation in percent."""
     spread = f" ± {stdev(values) * 100:.2f}" if len(values) > 1 else ""
     return f"{mean(values) * 100:.2f}{spread}"
 

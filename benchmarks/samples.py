@@ -35,7 +35,7 @@ BILL = (4, 0, 7)
 
 
 def main() -> None:
-    """Writes all of it and says what it is."""
+    """Write all samples and print a line about each."""
     FOLDER.mkdir(exist_ok=True)
     written = [
         draw(7, STYLES["black on white"], FOLDER / "seven"),
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def bill(path: Path) -> Path:
-    """Digits beside each other, in blue on paper that is not quite white."""
+    """Return a picture with several digits, in blue on off-white paper."""
     paper = Image.new("RGB", (190 * len(BILL), 240), (240, 236, 225))
     pen = ImageDraw.Draw(paper)
     for place, digit in enumerate(BILL):
@@ -60,7 +60,7 @@ def bill(path: Path) -> Path:
 
 
 def own_set(folder: Path) -> Path:
-    """<folder>/<part>/<class>/*.png, grey, light on dark, of one size."""
+    """Write <folder>/<part>/<class>/*.png, gray, light on dark, of one size."""
     draws = np.random.default_rng(28)
     for part, images in IMAGES.items():
         for name in CLASSES:
@@ -71,7 +71,7 @@ def own_set(folder: Path) -> Path:
 
 
 def shape(name: str, draws: np.random.Generator) -> Image.Image:
-    """One of the classes, of some size, at some place."""
+    """Return a picture of one class, with a random size and position."""
     picture = Image.new("L", (SIDE, SIDE))
     pen = ImageDraw.Draw(picture)
     size = int(draws.integers(10, 20))
@@ -88,7 +88,7 @@ def shape(name: str, draws: np.random.Generator) -> Image.Image:
 
 
 def ancestors(path: Path) -> Path:
-    """The shipped model of MNIST as a whole-module pickle."""
+    """Return the bundled model of MNIST as a whole-module pickle."""
     network = LeNet5(nn.SELU, dropout=0.0)
     shipped = shipped_file("mnist")
     assert shipped is not None

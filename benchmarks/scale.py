@@ -1,16 +1,16 @@
-"""Sweeps of 100, 1,000, 3,000 and 10,000 runs: what each part costs, and whether anything grows faster than that.
+"""Cost of each part of sweeps with 100, 1,000, 3,000 and 10,000 runs, and whether any part grows faster than that.
 
-Training is replaced by recorded curves (`scale_recorded.py`); all else is the program's own: composing, checking,
-freezing, worker processes, run folders, delivery to MLflow, the end of the sweep. Then the commands that one types
-afterwards: the same line again, a dry run, `lenet-compare`, `lenet-sweep status` and `list`, `lenet-sync`, and
-MLflow's sorted page in Chromium, where it is installed. One process runs at a time; CPU seconds say more than seconds.
+Recorded curves replace training (`scale_recorded.py`); everything else is the program's own: composing, checking,
+freezing, worker processes, run folders, uploads to MLflow, the end of the sweep. Then come the commands that users run
+afterwards: the same command again, a dry run, `lenet-compare`, `lenet-sweep status` and `list`, `lenet-sync`, and
+MLflow's sorted page in Chromium, if installed. One process runs at a time; CPU seconds are more reliable than seconds.
 
-    python -m benchmarks.scale --json scale.jsonl               # into SQLite; a line a size, as soon as it is there
+    python -m benchmarks.scale --json scale.jsonl               # into SQLite; a line per size, as soon as it is done
     python -m benchmarks.scale --json scale.jsonl --uri postgresql://me@host/empty_database
     python -m benchmarks.scale --show scale.jsonl --plot benchmarks/scale.png
 
-Data: FashionMNIST in $LENET_EXP_DATA, else `data`. The line says `tracking.models=best tracking.plots=false`; what a
-model and the plots cost a run is measured with `--more tracking.models=all tracking.plots=true --sizes 96 1008`.
+Data: FashionMNIST in $LENET_EXP_DATA, else `data`. The command sets `tracking.models=best tracking.plots=false`; the
+cost of a model and of plots per run is measured with `--more tracking.models=all tracking.plots=true --sizes 96 1008`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SAMPLED = 0.25  # seconds between two looks at the sweep's process
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a command: seconds, CPU seconds of it and its children, and the most memory of its own, in MB."""
+    """Cost of a command: seconds, CPU seconds of it and its children, and its own peak memory in MB."""
 
     seconds: float
     cpu: float
@@ -51,14 +51,14 @@ class Cost:
 
 @dataclass
 class Scale:
-    """What was measured of one size.
+    """Measurements of one size.
 
     Attributes:
         store: sqlite, postgresql or http.
-        commands: by what was typed: `sweep`, `again`, `dry run`, ...
+        commands: costs by command: `sweep`, `again`, `dry run`, ...
         phases: CPU seconds of the sweep's own process while it made the jobs (`jobs`), while they ran (`runs`; nearly
-            all is delivery), and at the end (`end`); `workers`: of its workers.
-        bytes: of the run folders, the sweep's folder, MLflow's artifacts and its database, where it is a file.
+            all of it is uploads), and at the end (`end`); `workers`: of its workers.
+        bytes: of the run folders, the sweep's folder, MLflow's artifacts, and its database if it is a file.
         page: seconds until MLflow's sorted table shows its first rows.
     """
 
@@ -71,6 +71,7 @@ class Scale:
 
 
 def main() -> None:
+    """Measure the sizes, or show earlier measurements."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--sizes", type=positive, nargs="+", default=list(SIZES), choices=list(SIZES))
     options.add_argument("--uri", help="a store instead of SQLite; each size is an experiment of its own there")
@@ -93,7 +94,7 @@ def main() -> None:
 
 
 def line(size: int, uri: str | None, more: Sequence[str]) -> list[str]:
-    """What is typed."""
+    """Return the sweep's arguments."""
     narrower, seeds = SIZES[size]
     grid = [f"{flag}={','.join(narrower.get(flag, values))}" for flag, values in FLAGS.items()]
     base = ["dataset=fashion_mnist", "dataset.train_size=10000", "batch_size=128", f"num_epoch={EPOCHS}"]
@@ -103,6 +104,7 @@ def line(size: int, uri: str | None, more: Sequence[str]) -> list[str]:
 
 
 def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> Scale:
+    """Return the measurements of one size."""
     found = Scale(size, (uri or "sqlite").partition(":")[0].partition("+")[0])
     train = ["-m", "benchmarks.scale_recorded", *line(size, uri, more)]
     found.commands["dry run"] = command([*train, "sweep.dry_run=true"], outputs)
@@ -123,7 +125,7 @@ def measure(size: int, outputs: Path, uri: str | None, more: Sequence[str]) -> S
 
 
 def command(arguments: Sequence[str], outputs: Path) -> Cost:
-    """Runs Python with these arguments to its end."""
+    """Run Python with these arguments and return the cost."""
     start = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([sys.executable, *arguments], env=environment(outputs), stdout=said, stderr=said)
@@ -136,7 +138,7 @@ def command(arguments: Sequence[str], outputs: Path) -> Cost:
 
 
 def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, float]]:
-    """The sweep itself, watched: the cost of its own process, and CPU seconds by phase."""
+    """Run the sweep. Return the cost of its own process, and CPU seconds by phase."""
     start, memory, workers = time.perf_counter(), 0.0, dict[int, float]()
     marks = {"jobs": 0.0, "runs": 0.0}
     log = outputs.with_name(f"{outputs.name}.log")
@@ -164,7 +166,7 @@ def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, floa
 
 
 def of_process(pid: int) -> tuple[float, float]:
-    """CPU seconds of a process without its children, and MB of memory that are its own."""
+    """Return the CPU seconds of a process without its children, and the MB of its own memory."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     rss = next((x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("RssAnon")), None)
     if rss is None:  # it has ended
@@ -173,12 +175,12 @@ def of_process(pid: int) -> tuple[float, float]:
 
 
 def tree(path: Path) -> int:
-    """Bytes of a file or of all files below a folder."""
+    """Return the bytes of a file or of all files in a folder."""
     return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
 
 
 def database_bytes(uri: str) -> int:
-    """Of a PostgreSQL database, tables and indexes."""
+    """Return the bytes of a PostgreSQL database, tables and indexes."""
     from sqlalchemy import create_engine, text
 
     engine = create_engine(driver_uri(uri, 60))
@@ -189,7 +191,7 @@ def database_bytes(uri: str) -> int:
 
 
 def page_seconds(outputs: Path, uri: str | None) -> float | None:
-    """Of the sweep's table of runs, best first, by `lenet-ui`; None without Chromium and Playwright."""
+    """Return the seconds until `lenet-ui` shows the sweep's table, best first; None without Chromium and Playwright."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
@@ -211,7 +213,7 @@ def page_seconds(outputs: Path, uri: str | None) -> float | None:
 
 @contextlib.contextmanager
 def served(outputs: Path, uri: str | None) -> Iterator[str]:
-    """The address of the page that `lenet-ui` names first."""
+    """Return the first address that `lenet-ui` prints."""
     where = [f"tracking.uri={uri}"] if uri else []
     arguments = [sys.executable, "-u", "-m", "lenet_exp", "ui", "port=0", *where]
     with subprocess.Popen(arguments, env=environment(outputs), stdout=subprocess.PIPE, text=True) as process:

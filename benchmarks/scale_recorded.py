@@ -1,9 +1,9 @@
-"""`lenet-train` in which recorded curves stand for the training, and all else is real: `scale.py` says what for.
+"""`lenet-train` with recorded curves in place of training and everything else real, for `scale.py`.
 
     python -m benchmarks.scale_recorded -m dataset=fashion_mnist ...
 
-The workers of the sweep are the program's own. In them `fit` gives the results that `search_table.npz` has for a
-configuration, and each epoch's weights are those that the run began with, one bit of noise added.
+The sweep's workers are the program's own. In them `fit` returns the results that `search_table.npz` has for a
+configuration. Each epoch's weights are the initial ones plus one bit of noise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lenet_exp.training.trained.weights import weights_digest
 
 
 def prepare(before: Callable[[Sequence[SharedDataset]], object], sets: Sequence[SharedDataset]) -> None:
-    """In a worker, before its first job."""
+    """Prepare a worker before its first job."""
     from lenet_exp.runs import training
 
     before(sets)
@@ -45,7 +45,7 @@ def _table() -> tuple[Any, Any, Any]:
 
 
 def row_of(flags: dict[str, str]) -> int:
-    """The place of a configuration in the table."""
+    """Return the row of a configuration in the table."""
     number = 0
     for flag, values in FLAGS.items():
         shown = flags["schedule.shape" if flag == "schedule" else flag]
@@ -64,7 +64,7 @@ def _same(shown: str, value: str) -> bool:
 def recorded(
     lanes: Sequence[Lane], data: TrainingData, echo: object = None, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[list[EpochResult | Divergence]]:
-    """As `fit`, without a step."""
+    """Yield recorded results in place of `fit`, without training."""
     (lane,) = lanes
     accuracy, loss, seconds = _table()
     row = row_of(params(lane.config))
@@ -103,7 +103,7 @@ def recorded(
 
 
 def main() -> None:
-    """`lenet-train`, whose workers train by what was recorded."""
+    """Run `lenet-train` with workers that return recorded results."""
     from lenet_exp.commands.train import main as lenet_train
 
     usual = LocalLauncher.executor

@@ -1,4 +1,4 @@
-"""What `scale.py` measured, as tables and as curves over the number of runs."""
+"""Tables and curves of the measurements of `scale.py`, over the number of runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COSTS: dict[str, Callable[[Kept], float | None]] = {
 
 
 def show(kept: Sequence[Kept], plot: Path | None) -> None:
-    """Prints a Markdown table a store: a row a cost, its growth, and what a million runs would cost by that."""
+    """Print a Markdown table per store: a row per cost, with its growth and an extrapolation to a million runs."""
     for store in dict.fromkeys(k["store"] for k in kept):
         rows = sorted((k for k in kept if k["store"] == store), key=lambda k: k["runs"])
         sizes = [k["runs"] for k in rows]
@@ -49,8 +49,9 @@ def _number(value: float | None) -> str:
 
 
 def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> list[str]:
-    """What one more run adds between the two largest sizes, how that compares with what one added before, and a line
-    drawn on to a million."""
+    """Return the cost of one more run between the two largest sizes, its ratio to the earlier cost, and the
+    extrapolation to a million runs.
+    """
     known = [(n, v) for n, v in zip(sizes, values, strict=True) if v is not None]
     if len(known) < 2:
         return ["-", "-", "-"]
@@ -68,7 +69,8 @@ def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> 
 
 
 def draw(kept: Sequence[Kept], path: Path) -> None:
-    """Log-log curves: CPU seconds and memory, a color a cost and a line style a store; gray lines are linear."""
+    """Draw log-log curves of CPU seconds and memory: a color per cost, a line style per store; gray lines are linear.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 

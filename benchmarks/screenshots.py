@@ -28,25 +28,25 @@ SIZE: ViewportSize = {"width": 1440, "height": 760}
 
 
 def table(page: Page, served: Served) -> None:
-    """The runs of a sweep, best first."""
+    """Open the runs of a sweep, best first."""
     page.goto(served.links["runs"])
     page.locator(".ag-center-cols-container .ag-row").first.wait_for()
 
 
 def curves(page: Page, served: Served) -> None:
-    """Its curves, with a band for each configuration."""
+    """Open the curves, with a band for each configuration."""
     page.goto(served.links["curves"])
     page.locator(".scatterlayer .trace").first.wait_for()
 
 
 def own_page(page: Page, served: Served) -> None:
-    """The sweep's own run."""
+    """Open the sweep's own run."""
     page.goto(served.links["sweep"])
     page.get_by_test_id("note-editor-preview-content").locator("table").wait_for()
 
 
 def report(page: Page, served: Served) -> None:
-    """The page of `lenet-compare output=report.html`, which no server has to serve."""
+    """Open the page of `lenet-compare output=report.html`, which needs no server."""
     del served
     page.goto((NEUTRAL / "report.html").as_uri())
     page.locator("canvas").first.wait_for()
@@ -61,7 +61,7 @@ PICTURES: dict[str, Callable[[Page, Served], None]] = {
 
 
 def main() -> None:
-    """Writes .github/<name>.png."""
+    """Write .github/<name>.png."""
     executable = next(path for name in BROWSERS if (path := shutil.which(name)))
     NEUTRAL.mkdir()  # it must be ours
     os.environ["LOGNAME"] = "you"

@@ -67,10 +67,10 @@ TRIED = (
 
 @dataclass(frozen=True)
 class Found:
-    """The searches of one way.
+    """The replayed searches of one way.
 
     Attributes:
-        regret: by repetition and epoch spent (from 0); before a first result that of the worst configuration.
+        regret: by repetition and epoch spent (from 0); before the first result, that of the worst configuration.
     """
 
     name: str
@@ -78,30 +78,33 @@ class Found:
     regret: Floats
 
     def has(self, epochs: int) -> bool:
-        """Whether it was searched so far."""
+        """Return whether the searches have spent this many epochs."""
         return bool(epochs < self.regret.shape[1])
 
     def median(self, epochs: int) -> float:
+        """Return the median regret after some epochs."""
         return float(np.median(self.regret[:, epochs]))
 
     def nine_of_ten(self, epochs: int) -> float:
-        """What nine of ten repetitions stay below."""
+        """Return the regret that nine of ten repetitions stay below."""
         return float(np.quantile(self.regret[:, epochs], 0.9, method="higher"))
 
     def share_below(self, regret: float, epochs: int) -> float:
+        """Return the share of repetitions below a regret."""
         return float((self.regret[:, epochs] < regret).mean())
 
     def epochs_to(self, regret: float) -> int | None:
-        """Until the median over the repetitions is no higher than that; None: never."""
+        """Return the epochs until the median regret reaches a value, or None."""
         reached = np.flatnonzero(np.median(self.regret, 0) <= regret)
         return int(reached[0]) if len(reached) else None
 
     def mean(self, what: str) -> float:
+        """Return the mean of an attribute over the searches."""
         return float(np.mean([getattr(search, what) for search in self.searches]))
 
 
 def search_all(table: Table, way: Way, repetitions: int, share: float) -> Found:
-    """The repetitions of one way, up to a share of the grid's epochs."""
+    """Replay all repetitions of one way, up to a share of the grid's epochs."""
     with quick_copies():
         budget = round(share * table.grid_epochs)
         searches = [replay(table, way, repetition, budget) for repetition in range(repetitions)]
@@ -109,10 +112,10 @@ def search_all(table: Table, way: Way, repetitions: int, share: float) -> Found:
 
 
 def judged(table: Table, name: str, searches: list[Replayed], share: float, *, seen: bool = False) -> Found:
-    """By the table, after each epoch up to a share of the grid's.
+    """Compute the regret of searches after each epoch, up to a share of the grid's epochs.
 
     Args:
-        seen: by the seed that each search saw alone, not by the mean over all.
+        seen: whether to use the one seed that each search saw, rather than the mean over all seeds.
     """
     rows = []
     for repetition, search in enumerate(searches):
@@ -125,7 +128,7 @@ def judged(table: Table, name: str, searches: list[Replayed], share: float, *, s
 
 
 def about(table: Table) -> list[str]:
-    """What the table is, and what nobody can be better than."""
+    """Describe the table and the best possible result."""
     spread, pairs = table.spread()
     named = [int(np.argmax(table.reached[:, seed])) for seed in table.seeds]
     whole = ", ".join(_points(float(table.regret[at])) for at in named)
@@ -143,7 +146,7 @@ def about(table: Table) -> list[str]:
 
 
 def markdown(table: Table, found: Sequence[Found]) -> str:
-    """The table of all ways."""
+    """Return the table of all ways in Markdown."""
     spread, _ = table.spread()
     at = [round(share * table.grid_epochs) for share in SHARES]
     at = [n for n in at if any(f.has(n) for f in found)]
@@ -195,6 +198,7 @@ def _raw(found: Sequence[Found]) -> Mapping[str, object]:
 
 
 def main() -> None:
+    """Replay the searches and print the table."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--repetitions", type=positive, default=50, help="of each way (default 50; gp and qmc: 10)")
     options.add_argument("--share", type=float, default=SHARES[-1], help="of the grid's epochs (default 0.15)")

@@ -1,4 +1,4 @@
-"""The picture of replayed searches: regret over the epochs that were spent."""
+"""Plot of replayed searches: regret over the epochs spent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST = 0.01  # share of the grid's epochs at which the picture begins
 
 
 def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:
-    """Medians of all ways, and the range of four fifths of the repetitions of the first ones.
+    """Plot the medians of all ways, and for the first ones the range of four fifths of the repetitions.
 
     Args:
         regret: by way: (repetitions, epochs spent from 0), as fractions.

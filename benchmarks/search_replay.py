@@ -1,6 +1,6 @@
-"""A search replayed on the table of curves, in simulated time: `search.py` says what for.
+"""Replay of a search on a table of recorded curves, in simulated time, for `search.py`.
 
-What a search decides (`lenet_exp.searches.trials`) is a function of events. Here the events come from
+The decisions of a search (`lenet_exp.searches.trials`) are a function of events. Here the events come from
 `search_table.npz`: simulated workers take the recorded seconds for the recorded epochs.
 """
 
@@ -43,9 +43,9 @@ class Table:
     """Curves of every configuration of a grid.
 
     Attributes:
-        trained: by configuration (in the grid's order, the last flag the fastest) and seed: whether there is a curve.
-        accuracy: validation accuracy, as a fraction, by configuration, seed and epoch; NaN after a divergence.
-        seconds: what each of these epochs took.
+        trained: by configuration (in the grid's order, the last flag fastest) and seed: whether there is a curve.
+        accuracy: validation accuracy as a fraction, by configuration, seed and epoch; NaN after a divergence.
+        seconds: duration of each of these epochs.
     """
 
     flags: dict[str, list[str]]
@@ -55,12 +55,12 @@ class Table:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """Those with which all configurations have been trained."""
+        """The seeds with which all configurations were trained."""
         return [int(seed) for seed in np.flatnonzero(self.trained.all(0))]
 
     @cached_property
     def reached(self) -> Floats:
-        """Best validation accuracy by configuration and seed; of a curve that diverged 0; NaN where there is none."""
+        """The best validation accuracy by configuration and seed; 0 for a diverged curve, NaN if there is none."""
         best: Floats = np.nan_to_num(self.accuracy, nan=DIVERGED).max(2)
         best[np.isnan(self.accuracy).any(2)] = DIVERGED
         best[~self.trained] = np.nan
@@ -68,26 +68,29 @@ class Table:
 
     @cached_property
     def regret(self) -> Floats:
-        """By configuration: how far its mean over `seeds` is below that of the best configuration."""
+        """Return, by configuration, how far its mean over `seeds` is below that of the best configuration."""
         means: Floats = self.reached[:, self.seeds].mean(1)
         return np.asarray(means.max() - means)
 
     def regret_with(self, seed: int) -> Floats:
-        """The same with one seed alone: what a search can see that sees no other."""
+        """Return the regret with one seed only, which is all that a search with that seed can see."""
         return np.asarray(self.reached[:, seed].max() - self.reached[:, seed])
 
     @property
     def num_epoch(self) -> int:
+        """The number of epochs of a curve."""
         return int(self.accuracy.shape[2])
 
     @property
     def grid_epochs(self) -> int:
-        """Epochs of the whole grid with one seed."""
+        """The epochs of the whole grid with one seed."""
         return len(self.accuracy) * self.num_epoch
 
     def spread(self, best: float = 0.1) -> tuple[float, int]:
-        """Standard deviation over seeds, pooled over that share of configurations that is best, and how many of them
-        have been trained with several seeds."""
+        """Return the standard deviation over seeds, pooled over the given share of best configurations.
+
+        The second value is the number of these configurations that were trained with several seeds; only they count.
+        """
         top = self.reached[np.argsort(self.regret, kind="stable")[: max(2, round(best * len(self.reached)))]]
         several = top[(~np.isnan(top)).sum(1) > 1]
         squares = np.nansum((several - np.nanmean(several, 1, keepdims=True)) ** 2)
@@ -95,17 +98,17 @@ class Table:
         return math.sqrt(float(squares) / freedom) if freedom else math.nan, len(several)
 
     def number(self, values: Mapping[str, object]) -> int:
-        """The place of a configuration."""
+        """Return the row of a configuration."""
         at = 0
         for flag, options in self.flags.items():
             at = at * len(options) + options.index(str(values[flag]))
         return at
 
     def part(self, **options: Sequence[str]) -> Table:
-        """The table of a smaller grid.
+        """Return the table of a smaller grid.
 
         Args:
-            options: those that stay, by the last part of the flag's name; all of the flags that are not named.
+            options: the options to keep, by the last part of the flag's name; flags that are not named keep all.
         """
         short = {flag.rpartition(".")[2]: flag for flag in self.flags}
         kept = {flag: list(self.flags[flag]) for flag in self.flags}
@@ -116,7 +119,7 @@ class Table:
         return Table(kept, self.trained[places], self.accuracy[places], self.seconds[places])
 
     def of_epochs(self, num_epoch: int) -> Table:
-        """The table with curves of another length: their first epochs, or more epochs by linear interpolation."""
+        """Return the table with shorter curves, or with longer ones by linear interpolation."""
         at = np.linspace(0, self.num_epoch - 1, num_epoch) if num_epoch > self.num_epoch else np.arange(num_epoch)
         low, high, share = np.floor(at).astype(int), np.ceil(at).astype(int), at % 1
         columns = [c[:, :, low] * (1 - share) + c[:, :, high] * share for c in (self.accuracy, self.seconds)]
@@ -124,7 +127,7 @@ class Table:
 
 
 def load(file: Path = PACKED) -> Table:
-    """The table as far as it has been trained.
+    """Return the table as far as it is trained.
 
     Raises:
         ValueError: no seed has all configurations yet.
@@ -144,13 +147,13 @@ def _defaults() -> Search:
 
 @dataclass(frozen=True)
 class Way:
-    """How is searched: the flags of `search.*` of these names, at their defaults where they are empty.
+    """Options of a replayed search: flags `search.*` of these names, at their defaults if empty.
 
     Attributes:
-        workers: trainings side by side.
-        batches: Optuna as hydra-optuna-sweeper uses it: as many trials as there are workers are asked for, trained to
-            their end, and told together.
-        repeats: a configuration that was drawn before is asked for again.
+        workers: number of parallel trainings.
+        batches: use Optuna as hydra-optuna-sweeper does: ask for as many trials as there are workers, train them to
+            their end, and report them together.
+        repeats: whether to ask again for a configuration that was drawn before.
     """
 
     sampler: str = "tpe"
@@ -163,7 +166,7 @@ class Way:
 
     @property
     def name(self) -> str:
-        """`tpe, asha reduction_factor=2`."""
+        """The name of the way: `tpe, asha reduction_factor=2`."""
         if self.batches:
             return "batches (TPE, no pruning)"
         options = {**self.sampler_options}, {**self.pruner_options}
@@ -171,6 +174,7 @@ class Way:
         return ", ".join([self.sampler, self.pruner, *told, *(["repeats"] if self.repeats else [])])
 
     def search(self, seed: int) -> Search:
+        """Return the search's options with a seed for its sampler."""
         return replace(
             _defaults(),
             sampler=SamplerName(self.sampler),
@@ -183,13 +187,13 @@ class Way:
 
 @dataclass
 class Replayed:
-    """What a search came to.
+    """The result of a replayed search.
 
     Attributes:
-        spent: epochs that had been trained when it named another configuration.
+        spent: epochs trained when it named another configuration.
         named: that configuration.
         epochs, seconds: at its end.
-        trials, pruned, diverged: how many there were, and how many of them were pruned or diverged.
+        trials, pruned, diverged: number of trials, and how many of them were pruned or diverged.
     """
 
     spent: list[int] = field(default_factory=list)
@@ -201,18 +205,18 @@ class Replayed:
     diverged: int = 0
 
     def at(self, epochs: int) -> int | None:
-        """What it would name after so many epochs; None before its first result."""
+        """Return the configuration that it would name after this many epochs, or None before its first result."""
         known = [name for spent, name in zip(self.spent, self.named, strict=True) if spent <= epochs]
         return known[-1] if known else None
 
 
 def replay(table: Table, way: Way, repetition: int, max_epochs: float, n_trials: float = math.inf) -> Replayed:
-    """One search.
+    """Replay one search.
 
     Args:
-        repetition: seeds the sampler, and says which of the table's seeds all trials of this search are trained with.
-        max_epochs: no trial begins past it.
-        n_trials: how many trials there are; not of batches.
+        repetition: seeds the sampler, and selects the seed of the table for all trials of this search.
+        max_epochs: no trial starts after this many epochs.
+        n_trials: number of trials; ignored with batches.
     """
     check_installed()
     seed = table.seeds[repetition % len(table.seeds)]
@@ -223,8 +227,11 @@ def replay(table: Table, way: Way, repetition: int, max_epochs: float, n_trials:
 
 @contextmanager
 def quick_copies() -> Iterator[None]:
-    """Optuna copies and compares the distributions of all trials at each step; here they are a few that never change,
-    and a study in memory replaces its trials, and does not change them. Nothing that is decided depends on it."""
+    """Speed up Optuna, which copies and compares the distributions of all trials at each step.
+
+    Here these are a few constant objects, and an in-memory study replaces trials instead of changing them. No decision
+    depends on this.
+    """
     choice, trial = optuna.distributions.CategoricalDistribution, FrozenTrial
     with ExitStack() as stack:
         for cls, name, made in (
@@ -238,14 +245,14 @@ def quick_copies() -> Iterator[None]:
 
 
 def _flags(table: Table) -> list[Flag]:
-    """Options of groups first, in which order a search asks for them."""
+    """Return the flags with options of groups first, the order in which a search asks for them."""
     groups = set(config_groups())
     found = [Flag(f, Choice(tuple(v)), f in groups, f"{f}={','.join(v)}") for f, v in table.flags.items()]
     return sorted(found, key=lambda flag: not flag.group)
 
 
 class _Replay:
-    """As `searches/search.py` asks and tells, without processes, folders and clocks."""
+    """A replay of `searches/search.py` without processes, folders and clocks."""
 
     def __init__(self, table: Table, way: Way, repetition: int, seed: int, max_epochs: float, n_trials: float) -> None:
         self.table, self.way, self.max_epochs, self.n_trials = table, way, max_epochs, n_trials
@@ -262,6 +269,7 @@ class _Replay:
         self.asked: set[int] = set()
 
     def run(self) -> Replayed:
+        """Run the replay and return its result."""
         now, busy = 0.0, 0
         while True:
             while busy < self.way.workers and (started := self._next(now)) is not None:
@@ -278,7 +286,7 @@ class _Replay:
         return self.found
 
     def _next(self, now: float) -> bool | None:
-        """Asks for a trial; whether it trains. None where there is none any more."""
+        """Ask for the next trial. Return whether it trains; None if there is none left."""
         repeated = 0
         while not (self._over() or self.trials.exhausted()):
             if max(repeated, self.fruitless) >= MOST_REPEATED:
@@ -305,7 +313,7 @@ class _Replay:
         return found, trial
 
     def _begins(self, now: float, number: int, configuration: int) -> bool:
-        """Goes on from what has been trained of it, which the pruner hears once more; whether it is in training."""
+        """Start a trial from its earlier epochs, which the pruner receives once more. Return whether it trains."""
         begun = self.committed.get(configuration, 0)
         for epoch in range(1, begun + 1):
             if self._report(number, configuration, epoch):
@@ -322,7 +330,7 @@ class _Replay:
         heapq.heappush(self.events, (now + float(seconds), number, configuration, epoch))
 
     def _epoch_ended(self, now: float, number: int, configuration: int, epoch: int) -> bool:
-        """Whether the trial goes on."""
+        """Return whether the trial continues."""
         outcome = None
         if math.isnan(self.curves[configuration, epoch - 1]):
             outcome = Outcome.diverged
@@ -340,7 +348,7 @@ class _Replay:
         return False
 
     def _report(self, number: int, configuration: int, epoch: int) -> bool:
-        """The best so far, as a search tells it."""
+        """Report the best value so far, as a search does."""
         return self.trials.report(number, epoch, float(self.curves[configuration, :epoch].max()))
 
     def _tell(self, number: int, configuration: int, outcome: Outcome, trained: bool) -> None:
@@ -360,7 +368,7 @@ class _Replay:
 
 
 def _in_batches(table: Table, way: Way, repetition: int, seed: int, max_epochs: float) -> Replayed:
-    """No pruning, and what is drawn again is trained again."""
+    """Replay without pruning; repeated configurations are trained again."""
     found, best = Replayed(), -math.inf
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repetition))
     flags = _flags(table)

@@ -24,7 +24,7 @@ SHARES = (0.2, 0.25, 1 / 3, 0.4, 0.5)
 
 
 def tried(num_epoch: int) -> list[Way]:
-    """`asha` with its first look after a share of the epochs."""
+    """Return the settings of `asha` whose first check comes after a share of the epochs."""
     looks = sorted({math.ceil(share * num_epoch) for share in SHARES})
     return [
         Way(pruner_options={"min_resource": least, "reduction_factor": factor})
@@ -34,7 +34,7 @@ def tried(num_epoch: int) -> list[Way]:
 
 
 def row(table: Table, way: Way, trials: int, searches: Sequence[Replayed]) -> str:
-    """A line of the table: what the searches of one way finished, spent and found."""
+    """Return a row of the table: the trials finished, the epochs spent and the result of one way's searches."""
     finished = [(search.trials - search.pruned - search.diverged) / search.trials for search in searches]
     spent = [search.epochs / (trials * table.num_epoch) for search in searches]
     seeds = [table.seeds[repetition % len(table.seeds)] for repetition in range(len(searches))]
@@ -49,6 +49,7 @@ def row(table: Table, way: Way, trials: int, searches: Sequence[Replayed]) -> st
 
 
 def main() -> None:
+    """Print the table."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--repetitions", type=positive, default=60, help="of each search (default 60)")
     options.add_argument("--workers", type=positive, default=4, help="simulated (default 4)")

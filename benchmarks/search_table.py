@@ -1,8 +1,8 @@
-"""Every curve of 1,008 configurations of FashionMNIST over three seeds, as data that searches can be replayed on.
+"""Curves of 1,008 configurations of FashionMNIST over three seeds, as data for replayed searches.
 
 Activation (7) x optimizer (4) x lr (3) x dropout (3) x weight decay (2) x schedule (2); 10,000 training images, batches
-of 128, 9 epochs, the native engine: about an hour and a half on two quiet cores. Stopped, it goes on when it is typed
-again.
+of 128, 9 epochs, the native engine: about an hour and a half on two idle cores. If interrupted, it resumes when it is
+run again.
 
     python -m benchmarks.search_table train --workers 2     # each curve as a line of search_table.jsonl in the outputs
     python -m benchmarks.search_table pack                  # those lines as benchmarks/search_table.npz
@@ -54,12 +54,12 @@ BASE = [
 
 
 def configurations() -> list[list[str]]:
-    """Overrides of each configuration, in the order of the table."""
+    """Return the overrides of each configuration, in the table's order."""
     return [[f"{f}={v}" for f, v in zip(FLAGS, v, strict=True)] for v in itertools.product(*FLAGS.values())]
 
 
 def curve(number: int, seed: int) -> str:
-    """One training, as a line of JSON; a curve that diverged is shorter."""
+    """Return one training as a line of JSON; a diverged curve is shorter."""
     torch.set_num_threads(1)
     config = compose([*BASE, *configurations()[number], f"seed={seed}"])
     device = torch.device("cpu")
@@ -70,11 +70,12 @@ def curve(number: int, seed: int) -> str:
 
 
 def lines_file() -> Path:
+    """Return the file with the curves."""
     return outputs_dir() / "search_table.jsonl"
 
 
 def known() -> Iterator[dict[str, Any]]:
-    """The curves that are there, packed or not; a line that a kill cut off is none."""
+    """Return the existing curves, packed or not; a line that was cut off by a kill is ignored."""
     if PACKED.exists():
         table = np.load(PACKED)
         columns = [table[name].astype(float) for name in ("accuracy", "loss", "seconds")]
@@ -91,7 +92,7 @@ def known() -> Iterator[dict[str, Any]]:
 
 
 def train(workers: int) -> None:
-    """Trains what is missing, in an order that a part of the table is a sample of the whole."""
+    """Train the missing curves, in an order in which a part of the table is a sample of the whole."""
     there = {(c["number"], c["seed"]) for c in known()}
     todo = [(n, s) for s in SEEDS for n in np.random.default_rng(s).permutation(len(configurations())).tolist()]
     todo = [pair for pair in todo if pair not in there]
@@ -106,7 +107,9 @@ def train(workers: int) -> None:
 
 
 def pack() -> None:
-    """Arrays (configurations, seeds, epochs): validation accuracy, validation loss, seconds; NaN after a divergence."""
+    """Write arrays (configurations, seeds, epochs): validation accuracy, validation loss, seconds; NaN after a
+    divergence.
+    """
     shape = (len(configurations()), len(SEEDS), EPOCHS)
     accuracy, loss, seconds = (np.full(shape, math.nan, dtype=np.float32) for _ in range(3))
     trained = np.zeros(shape[:2], dtype=bool)
@@ -127,6 +130,7 @@ def pack() -> None:
 
 
 def main() -> None:
+    """Train or pack the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("what", choices=["train", "pack"])
     options.add_argument("--workers", type=positive, default=2)

@@ -27,6 +27,7 @@ BEST = {"mnist": "mnist_best", "fashion_mnist": "fashion_best"}
 
 
 def main() -> None:
+    """Write the bundled models."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)

@@ -1,4 +1,4 @@
-"""Simulated sweeps with known truth, and how their pairs of configurations look to the functions that are shipped."""
+"""Simulated sweeps with known truth, and the statistics of their pairs of configurations."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Rule = Callable[["Judged"], Bools]
 
 @dataclass(frozen=True)
 class Scenario:
-    """Sweeps of one kind.
+    """A kind of simulated sweep.
 
     Attributes:
-        means: true ones, in spreads of a configuration whose `spread` is 1.
+        means: true means, in spreads of a configuration whose `spread` is 1.
         spreads: standard deviations of configurations over seeds.
         paired: whether all have the same seeds.
         missing: share of runs that are missing at random.
-        noise: normal; correlated (normal, with a second effect of the seed that each configuration feels in its own
-            way, so that it is in the differences); skewed (an exponential tail downwards); collapse (a run in ten ends
-            50 lower, at chance); rounded (accuracies in steps of one spread, as on few images); one skewed, one
-            collapses (the first configuration alone, which is then as much better in its other runs).
-        splits: of each seed; seed, split and what is left have effects of the same size on each configuration.
+        noise: normal; correlated (normal, with a second effect of the seed that differs between configurations, and so
+            affects differences); skewed (an exponential tail downwards); collapse (one run in ten ends 50 lower, at
+            chance); rounded (accuracies in steps of one spread, as on few images); one skewed, one collapses (only the
+            first configuration, which is better in its other runs by as much).
+        splits: number of splits per seed; seed, split and residual have effects of the same size on each configuration.
     """
 
     name: str
@@ -47,16 +47,17 @@ class Scenario:
 
     @property
     def k(self) -> int:
+        """The number of configurations."""
         return len(self.means)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Sweeps and how all their pairs look.
+    """Sweeps and the statistics of all their pairs.
 
     Attributes:
         leader: (sweeps,).
-        leads: (sweeps, pairs): the pairs in which the leader is the first; `involved`: in which it is either.
+        leads: (sweeps, pairs): the pairs with the leader first; `involved`: the pairs that contain the leader.
     """
 
     found: Pairs
@@ -67,21 +68,22 @@ class Judged:
 
     @property
     def towards(self) -> Floats:
-        """By how much the leader looks better."""
+        """The leader's observed lead in each pair."""
         return np.where(self.leads, self.found.points, -self.found.points)
 
     def of_leader(self, values: np.ndarray) -> np.ndarray:
-        """(sweeps, pairs) or (pairs,) -> (sweeps, k - 1): those pairs in which the leader is."""
+        """Return the leader's pairs: (sweeps, pairs) or (pairs,) -> (sweeps, k - 1)."""
         where = np.nonzero(self.involved)[1].reshape(-1, self.k - 1)
         return np.take_along_axis(np.broadcast_to(values, self.involved.shape), where, axis=-1)
 
 
 def equal(k: int) -> tuple[float, ...]:
+    """Return k equal means."""
     return (0.0,) * k
 
 
 def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> AccuracyTable:
-    """Accuracies of so many sweeps; the paired ones share an effect of the seed."""
+    """Return accuracies of simulated sweeps; in paired ones a seed affects all configurations."""
     k, n, splits = scenario.k, scenario.n, scenario.splits
     spreads = np.array(scenario.spreads or equal(k)) + (0.0 if scenario.spreads else 1.0)
     own = rng.normal(size=(sweeps, k, n, splits))
@@ -114,7 +116,7 @@ def simulated(scenario: Scenario, sweeps: int, rng: np.random.Generator) -> Accu
 
 
 def judge(draws: AccuracyTable) -> Judged:
-    """How the sweeps look."""
+    """Compute the statistics of sweeps."""
     k = draws.values.shape[-2]
     known = ~np.isnan(draws.values)
     mean = np.where(known, draws.values, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
@@ -127,7 +129,9 @@ def judge(draws: AccuracyTable) -> Judged:
 
 
 def complete_pairs(values: Floats) -> Pairs:
-    """What `pairs` gives where no run is missing, ten times as fast, but that each p above 5 % is 1: as nobody asks."""
+    """Compute `pairs` for sweeps without missing runs, ten times as fast. Each p above 5 % is set to 1, because only
+    smaller ones are used.
+    """
     k, n = values.shape[-2:]
     first, second = np.triu_indices(k, 1)
     mean = values.mean(axis=-1)
@@ -146,7 +150,7 @@ def complete_pairs(values: Floats) -> Pairs:
 
 @dataclass
 class Counts:
-    """Of the sweeps of a scenario."""
+    """Counts over the sweeps of a scenario."""
 
     sweeps: int = 0
     false: int = 0
@@ -157,6 +161,7 @@ class Counts:
     wins: int = 0
 
     def add(self, judged: Judged, rule: Rule, means: Sequence[float]) -> None:
+        """Add the results of a rule on some sweeps."""
         first, second = np.triu_indices(judged.k, 1)
         true, best = np.array(means), np.array(means) == max(means)
         # From here on the pairs of the leader alone, (sweeps, k - 1).
@@ -177,11 +182,12 @@ class Counts:
         self.wins += int((ahead & better).all(axis=-1).sum())
 
     def percent(self, count: int) -> float:
+        """Return a count as a percentage."""
         return 100 * count / self.sweeps
 
 
 def run(scenario: Scenario, sweeps: int, rules: Sequence[Rule], seed: int) -> list[Counts]:
-    """Simulates the sweeps in parts that fit in memory; the counts of each rule."""
+    """Simulate sweeps in parts that fit in memory and return the counts of each rule."""
     rng, counts = np.random.default_rng(seed), [Counts() for _ in rules]
     columns = scenario.n * scenario.splits * (1 if scenario.paired else scenario.k)
     part = max(1, min(sweeps, CHUNK // (max(scenario.k * columns, comb(scenario.k, 2) * 4))))

@@ -37,10 +37,10 @@ TYPED = "lenet-train opt"  # and then Tab: to complete this, the configuration m
 
 
 def seconds_of(command: list[str], folder: str, status: int = 0) -> float:
-    """Wall time of one process, given what a shell gives on Tab.
+    """Return the wall time of one process, with the environment of a shell's completion.
 
     Args:
-        status: its exit status.
+        status: the expected exit status.
     """
     environment = os.environ | {"COMP_LINE": TYPED, "COMP_POINT": str(len(TYPED))}
     start = time.perf_counter()

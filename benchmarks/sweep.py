@@ -27,7 +27,7 @@ RUNS, EPOCHS, ANCESTOR_EPOCHS = 16, 5, 3
 
 
 def sweep(line: list[str]) -> tuple[float, float]:
-    """Seconds until MLflow has the last run as finished, and until the command has ended."""
+    """Return the seconds until MLflow has the last run as finished, and until the command has ended."""
     from mlflow import MlflowClient
 
     with tempfile.TemporaryDirectory() as folder:
@@ -47,6 +47,7 @@ def sweep(line: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Time the script and the sweep in turn, and print the ratio."""
     options = parser(__doc__, repeats=3)
     options.add_argument("--engine", default="auto", choices=["auto", "native", "torch"])
     options.add_argument("--ancestor-epochs", type=positive, default=ANCESTOR_EPOCHS, help="timed in a round (3)")

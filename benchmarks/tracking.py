@@ -31,7 +31,7 @@ TOTAL, EXPORT, EXPORT_AGAIN = "run", "final: model export", "model export, secon
 
 
 class Clock:
-    """Seconds by part; a timed function called inside another counts for the inner part only."""
+    """Seconds by part; a timed function inside another counts only for the inner part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -39,7 +39,7 @@ class Clock:
         self._since = 0.0
 
     def time(self, owner: Any, name: str, part: str) -> None:
-        """Replaces `owner.name` by itself with a clock around it."""
+        """Replace `owner.name` by a timed version of itself."""
         function = getattr(owner, name)
 
         @wraps(function)
@@ -63,7 +63,7 @@ class Clock:
 
 
 def measure(models: str, epochs: int) -> dict[str, float]:
-    """One run in this process: its whole time, and by part that of tracking."""
+    """Train one run in this process and return its total time, and the time of tracking by part."""
     from lenet_exp.data.images import load_training_data
     from lenet_exp.folders.checkpoints import Checkpoints
     from lenet_exp.folders.run_folder import RunFolder
@@ -112,11 +112,12 @@ def measure(models: str, epochs: int) -> dict[str, float]:
 
 
 def tracking(parts: dict[str, float]) -> float:
+    """Return the seconds of tracking, the sum over its parts."""
     return sum(seconds for part, seconds in parts.items() if part not in {TOTAL, EXPORT_AGAIN})
 
 
 def show(models: str, runs: list[dict[str, float]]) -> Seconds:
-    """Medians by part, in seconds and as a share of the run's time."""
+    """Print medians by part, in seconds and as a share of the run's time."""
     parts = {part: [r[part] for r in runs] for part in runs[0]}
     spent = [tracking(r) for r in runs]
     shares = [s / r[TOTAL] for s, r in zip(spent, runs, strict=True)]

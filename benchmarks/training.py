@@ -42,7 +42,7 @@ SGD: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
 
 
 class Net(nn.Module):
-    """LeNet-5 with SELU, written down plainly."""
+    """LeNet-5 with SELU in plain PyTorch."""
 
     def __init__(self, *, pool_first: bool) -> None:
         super().__init__()
@@ -51,6 +51,7 @@ class Net(nn.Module):
         self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
         for conv in (self.conv1, self.conv2):
             x = conv(x)
             x = F.selu(F.max_pool2d(x, 2)) if self.pool_first else F.max_pool2d(F.selu(x), 2)
@@ -59,7 +60,7 @@ class Net(nn.Module):
 
 
 class Ancestor:
-    """The ordinary script; with `fraction` < 1 only the first batches are timed, and the time is scaled."""
+    """The ordinary script. With `fraction` < 1 only the first batches are timed, and the time is scaled."""
 
     def __init__(self, images: datasets.MNIST, val_size: int, fraction: float) -> None:
         train, val = random_split(images, [len(images) - val_size, val_size])
@@ -68,6 +69,7 @@ class Ancestor:
         self.fraction = fraction
 
     def epoch(self) -> float:
+        """Train and validate one epoch and return its seconds."""
         model = Net(pool_first=False)
         optimizer = torch.optim.SGD(model.parameters(), **SGD)
 
@@ -98,7 +100,7 @@ class Ancestor:
 
 
 def bare_epoch(data: TrainingData, train_images: Tensor, train_labels: Tensor) -> float:
-    """Nothing but arithmetic, and the accuracy on validation data."""
+    """Train an epoch with arithmetic only, then compute the accuracy on validation data."""
     model = Net(pool_first=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(model.parameters(), **SGD, fused=True)
     start = time.perf_counter()
@@ -114,6 +116,7 @@ def bare_epoch(data: TrainingData, train_images: Tensor, train_labels: Tensor) -
 
 
 def fit_epoch(config: Config, data: TrainingData) -> float:
+    """Train one epoch with `fit` and return its seconds."""
     lane = new_lane(config, torch.device("cpu"))
     start = time.perf_counter()
     for _ in fit([lane], data):
@@ -122,7 +125,7 @@ def fit_epoch(config: Config, data: TrainingData) -> float:
 
 
 def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
-    """The data set as ordinary scripts open it; leaves with one line where it is not there."""
+    """Return the dataset as ordinary scripts open it; exit with one line if it is not found."""
     cls = getattr(datasets, str(config.dataset.torchvision_class))
     # Resized as float: only so do the ancestor's published models give their published accuracies exactly.
     steps = [transforms.ToTensor(), transforms.Resize(32, antialias=True), transforms.Normalize(0.5, 0.5)]
@@ -136,6 +139,7 @@ def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
 
 
 def main() -> None:
+    """Print seconds and ratios."""
     options = parser(__doc__, repeats=5)
     options.add_argument("--dataset", default="mnist", choices=["mnist", "fashion_mnist", "kmnist", "qmnist"])
     options.add_argument("--threads", type=positive, default=cpu_count(), help="default: all cores")
@@ -173,7 +177,7 @@ def main() -> None:
 
 
 def fraction(text: str) -> float:
-    """A number in (0, 1]."""
+    """Parse a number in (0, 1]."""
     number = float(text)
     if not 0 < number <= 1:
         raise argparse.ArgumentTypeError(f"{text}: allowed is > 0 and <= 1")

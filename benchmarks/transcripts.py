@@ -34,10 +34,10 @@ VARIES = (  # times, speeds, cores, ids, paths
 
 
 def differing(shown: str, out: str, err: str) -> list[str]:
-    """Lines of a page that a command does not print there, or prints and the page leaves out without saying so.
+    """Return the lines of a page that a command does not print, or that it prints and the page omits without a mark.
 
     Args:
-        out, err: what the command wrote to stdout, of which the page has all or ` ...`, and to stderr.
+        out, err: the command's stdout, which the page shows in full or with ` ...`, and its stderr.
     """
     printed, progress = steady(out), set(steady(err))
     wrong, at, gap = [], 0, False
@@ -53,7 +53,7 @@ def differing(shown: str, out: str, err: str) -> list[str]:
 
 
 def steady(text: str) -> list[str]:
-    """Lines without what differs each time; a table's column of seconds is that."""
+    """Return lines without the parts that vary, such as a table's column of seconds."""
     lines, column = [], None
     for line in filter(str.strip, text.splitlines()):
         cells = re.split(r"\s{2,}", line.strip())
@@ -69,8 +69,11 @@ def steady(text: str) -> list[str]:
 
 
 def renewed(shown: str, out: str, err: str) -> str:
-    """The shown lines as they are printed now: each part begins at the line most like its first, and is as long. The
-    part before the first ` ...` begins, and the one after the last ends, where the output does."""
+    """Return the shown lines as they are printed now.
+
+    Each part starts at the line most similar to its first and has the same length. The part before the first ` ...`
+    starts at the output's start, and the one after the last ends at its end.
+    """
     parts = [part.strip("\n").split("\n") for part in re.split(r"^ *\.\.\. *$", shown, flags=re.MULTILINE)]
     made = []
     for n, part in enumerate(parts):

@@ -52,7 +52,7 @@ SEEDS = {2: (2, 3, 5, 10, 30), 3: (2, 3, 5, 10, 30), 10: (2, 3, 5, 10, 30), 50: 
 
 
 def scenarios(quick: bool) -> list[Scenario]:
-    """What is simulated."""
+    """Return the simulated scenarios."""
     found = []
     for k, ns in SEEDS.items():
         found += [Scenario("all equal", equal(k), n) for n in ns if k < 200 or not quick]
@@ -90,34 +90,42 @@ def scenarios(quick: bool) -> list[Scenario]:
 
 
 def shipped(judged: Judged) -> Bools:
+    """Return the differences that lenet_exp finds."""
     return significant_pairs(judged.found.p, judged.found.points, judged.leader, judged.k)[0]
 
 
 def holm_leader(judged: Judged) -> Bools:
+    """Return the differences found by Holm's method over the k - 1 comparisons with the leader."""
     p = np.where(judged.involved, judged.found.p, np.nan)
     return step_down(p, np.concatenate([holm_levels(judged.k - 1), np.full(comb(judged.k - 1, 2), LEVEL)]))[0]
 
 
 def bonferroni(judged: Judged) -> Bools:
+    """Return the differences found by Bonferroni's method over all pairs."""
     return judged.found.p <= LEVEL / comb(judged.k, 2)
 
 
 def holm_pairs(judged: Judged) -> Bools:
+    """Return the differences found by Holm's method over all pairs."""
     return step_down(judged.found.p, holm_levels(comb(judged.k, 2)))[0]
 
 
 def shaffer(judged: Judged) -> Bools:
+    """Return the differences found by Shaffer's method."""
     return step_down(judged.found.p, shaffer_levels(judged.k))[0]
 
 
 def largest_t(judged: Judged) -> Bools:
-    """The leader's largest t against its distribution for equal spreads, simulated (as Westfall, Young 1993, do it)."""
+    """Return the differences found by comparing t with the leader's largest t, simulated for equal spreads (Westfall
+    and Young 1993).
+    """
     t = judged.towards / judged.found.error
     return judged.involved & (t > critical_t(judged.k, int(judged.found.n.max())))
 
 
 @cache
 def critical_t(k: int, n: int) -> float:
+    """Return the critical value of the leader's largest t."""
     rng = np.random.default_rng(k * 1000 + n)
     found = []
     for _ in range(20):
@@ -138,7 +146,7 @@ CANDIDATES = {
 
 
 def candidates() -> list[Scenario]:
-    """Where the methods are held against each other: three that say what is false, three what is missed."""
+    """Return the scenarios in which the methods are compared: three for false claims, three for missed ones."""
     noisy = (10.0, 10.0, *[1.0] * 8)
     return [
         Scenario("all equal", equal(10), 5),
@@ -151,6 +159,7 @@ def candidates() -> list[Scenario]:
 
 
 def row(scenario: Scenario, ours: Counts, holm: Counts) -> str:
+    """Return a row of the table."""
     lesser = ours.lesser > 0
     power = f"{100 * ours.right / ours.lesser:.1f} | {ours.percent(ours.wins):.1f}" if lesser else " | "
     beside = f"{100 * holm.right / holm.lesser:.1f} | {holm.percent(holm.wins):.1f}" if lesser else " | "
@@ -166,7 +175,7 @@ HEAD = """| truth | k | n | false | hold | best kept | power | wins | Holm k-1: 
 
 
 def main() -> None:
-    """Prints the tables, in per cent; exit status 1 if a goal is missed."""
+    """Print the tables, in percent; exit with status 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweeps", type=positive, default=None, help="of each scenario (default 10,000)")
     parser.add_argument("--quick", action="store_true", help="1,000 sweeps, without 200 configurations")

@@ -48,7 +48,8 @@ class ActivationFactory:
 
 
 class RReLU(nn.Module):
-    """Randomized leaky ReLU (Xu et al. 2015, section 2.3): slopes from U(lower, upper) in training, their mean after.
+    """Randomized leaky ReLU (Xu et al. 2015, section 2.3): slopes from U(lower, upper) in training, their mean
+    otherwise.
 
     Args:
         lower, upper: range of the slopes of negative inputs.
@@ -64,6 +65,7 @@ class RReLU(nn.Module):
         self.upper = upper
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the activated input, of the same shape."""
         if not self.training:
             return nn.functional.leaky_relu(x, (self.lower + self.upper) / 2)
         slopes = torch.empty_like(x).uniform_(self.lower, self.upper, generator=self.generator)
@@ -84,6 +86,7 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the input with dropped values in training, unchanged otherwise."""
         if not self.training or self.rate == 0:
             return x
         keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)

@@ -1,7 +1,7 @@
-"""Random changes of whole batches of training images, drawn from a generator of the run.
+"""Random changes of batches of training images, drawn from a generator of the run.
 
-Uncovered and erased pixels get the background's value. All geometric changes but whole-pixel shifts and flips are one
-bilinear resampling.
+Uncovered and erased pixels get the background's value. All geometric changes except whole-pixel shifts and flips are
+one bilinear resampling.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from torch.nn import functional as F
 
 from lenet_exp.config.schema import Augmentation
 
-BACKGROUND = -1.0  # of images in [-1, 1], light on dark
-CONTROL = 16  # points along each axis that the smooth field of `elastic` is drawn at
+BACKGROUND = -1.0  # for images in [-1, 1], light on dark
+CONTROL = 16  # control points along each axis of the smooth field of `elastic`
 
 
 def augments(options: Augmentation) -> bool:
-    """Whether any of it is on."""
+    """Return whether any augmentation is on."""
     return _resamples(options) or any((options.shift, options.flip, options.erase))
 
 
 def augment(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """New images in place of a batch (n, 1, side, side) in [-1, 1]; each image is changed in its own way.
+    """Return changed copies of a batch (n, 1, side, side) in [-1, 1]; each image is changed independently.
 
-    With `rotate`, `scale`, `shear` or `elastic`, shifts are of fractions of a pixel, else of whole pixels.
+    With `rotate`, `scale`, `shear` or `elastic`, shifts are by fractions of a pixel, otherwise by whole pixels.
 
     Args:
-        rng: on the images' device.
+        rng: generator on the images' device.
     """
     if _resamples(options):
         images = _resample(images, options, rng)
@@ -49,7 +49,7 @@ def _resamples(options: Augmentation) -> bool:
 
 
 def _shift(images: Tensor, farthest: int, rng: torch.Generator) -> Tensor:
-    """By whole pixels: one of the windows of the padded image."""
+    """Shift each image by whole pixels: select a window of the padded image."""
     n, _, side, _ = images.shape
     padded = F.pad(images.reshape(n, side, side), (farthest,) * 4, value=BACKGROUND)
     windows = padded.unfold(1, side, 1).unfold(2, side, 1)
@@ -58,42 +58,47 @@ def _shift(images: Tensor, farthest: int, rng: torch.Generator) -> Tensor:
 
 
 def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Affine and elastic (Simard, Steinkraus and Platt 2003) changes in one bilinear look-up."""
+    """Apply affine and elastic (Simard, Steinkraus and Platt 2003) changes in one bilinear look-up."""
     n, side = len(images), images.shape[-1]
     angle, size, shear, dx, dy = (2 * _uniform(rng, 5, n) - 1).unbind()
     angle = angle * math.radians(options.rotate)
     size = 1 + size * options.scale
     shear, dx, dy = shear * options.shear, dx * options.shift * 2 / side, dy * options.shift * 2 / side
     cos, sin = angle.cos() / size, angle.sin() / size
-    # Where each pixel of the new image comes from: rotation and size, then shear, in coordinates from -1 to 1.
-    # One product of matrices and planes of x and y: F.affine_grid takes eight times as long.
+    # Source of each pixel of the new image: rotation and size, then shear, in coordinates from -1 to 1.
+    # One matrix product with planes of x and y: F.affine_grid takes eight times as long.
     rows = torch.stack([cos + shear * sin, shear * cos - sin, dx, sin, cos, dy], dim=1).reshape(2 * n, 3)
     places = (rows @ _coordinates(side, images.device)).reshape(n, 2, side, side)
     if options.elastic:
         places += _field(n, side, options, rng)
-    # Outside of the image grid_sample finds 0, so the background has to be 0 meanwhile.
+    # grid_sample pads with 0, so the background must be 0 in the meantime.
     grid = places.permute(0, 2, 3, 1)
     return F.grid_sample(images - BACKGROUND, grid, align_corners=False).add_(BACKGROUND)
 
 
 def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Smooth random moves (n, 2, side, side), in half-widths of the image; `elastic` pixels long (root mean square)."""
+    """Return smooth random moves (n, 2, side, side) in half-widths of the image, with a root mean square of `elastic`
+    pixels.
+    """
     smooth = _gaussian(side, options.elastic_sigma, rng.device)
     noise = torch.randn(n, 2, CONTROL, CONTROL, generator=rng, device=rng.device)
-    # Two components of variance 1/2 each make a mean square length of 1.
+    # Two components of variance 1/2 each give a mean square length of 1.
     return smooth @ noise @ smooth.T * (options.elastic * 2 / side * math.sqrt(0.5))
 
 
 @cache
 def _coordinates(side: int, device: torch.device) -> Tensor:
-    """x, y and 1 of each pixel (3, side * side); the image's edges are at -1 and 1."""
+    """Return x, y and 1 of each pixel (3, side * side); the image's edges are at -1 and 1."""
     line = (2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1
     return torch.stack([line.repeat(side), line.repeat_interleave(side), torch.ones(side**2, device=device)])
 
 
 @cache
 def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
-    """Weights (side, CONTROL) of the control points for each pixel; squares sum to 1, so noise keeps its variance."""
+    """Return weights (side, CONTROL) of the control points for each pixel.
+
+    Their squares sum to 1, so that noise keeps its variance.
+    """
     pixels = torch.arange(side, device=device, dtype=torch.float32)
     points = (torch.arange(CONTROL, device=device, dtype=torch.float32) + 0.5) * side / CONTROL - 0.5
     weights = (-((pixels[:, None] - points) ** 2) / (2 * sigma**2)).exp()
@@ -101,7 +106,7 @@ def _gaussian(side: int, sigma: float, device: torch.device) -> Tensor:
 
 
 def _erase(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Random erasing (Zhong et al. 2020): a rectangle with sides of 1 to `erase_size` pixels."""
+    """Erase a random rectangle (Zhong et al. 2020) with sides of 1 to `erase_size` pixels."""
     n, side = len(images), images.shape[-1]
     chosen, *places = _uniform(rng, 5, n).unbind()
     height, width = (1 + (u * options.erase_size).floor() for u in places[:2])

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights."""
+"""Exponential moving average of a network's weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def decay_at(decay: float, step: int) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Moves `average` towards `model` after a step (from 1): average = d * average + (1 - d) * model.
+    """Move `average` toward `model` after a step (from 1): average = d * average + (1 - d) * model.
 
-    d is min(decay, (1 + step) / (10 + step)): an average of few steps forgets the initial weights sooner (as in
+    d is min(decay, (1 + step) / (10 + step)), so that an average of few steps forgets the initial weights sooner (as in
     TensorFlow's ExponentialMovingAverage). Buffers are copied.
     """
     get_ema_multi_avg_fn(decay_at(decay, step))(list(average.parameters()), list(model.parameters()), 0)

@@ -1,4 +1,6 @@
-"""On what the bits of a run depend besides its fingerprint. Without torch: who compares records need not load it."""
+"""Dependencies of a run's bits besides its fingerprint. This module does not load torch, so that comparing records is
+fast.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,17 @@ from collections.abc import Mapping
 
 from lenet_exp.config.schema import EngineName
 
-WORDS = {"engine_why", "compiled"}  # of an execution: for people
+WORDS = {"engine_why", "compiled"}  # descriptions in an execution
 
 
 def bits_depend_on(execution: Mapping[str, str | int], versions: Mapping[str, str]) -> dict[str, str | int]:
-    """The part of a record's `execution` and `versions` on which its engine's bits depend.
+    """Return the part of a record's `execution` and `versions` on which its engine's bits depend.
 
-    torch's: on all of its execution but for words, and on its own version. The native one's: on the arithmetic of its
-    kernels alone; where torch augmented the images, as an older release had it, on all of that as well.
+    The torch engine's bits depend on its whole execution except descriptions, and on torch's version. The native
+    engine's bits depend only on its kernels' arithmetic. If torch augmented the images, as in an older release, they
+    also depend on everything that the torch engine's bits do.
     """
-    found = {"engine": EngineName.torch.value, **execution}  # before there was a choice, it was torch
+    found = {"engine": EngineName.torch.value, **execution}  # older releases had only torch
     if found["engine"] == EngineName.native and found.get("augmentation") != EngineName.torch:
         return {key: found[key] for key in ("engine", "kernel", "augmentation") if key in found}
     found = {key: value for key, value in found.items() if key not in WORDS}

@@ -1,4 +1,4 @@
-"""All that can be known to be wrong before anything is trained: flags, and what torch says of network and optimizer."""
+"""Checks of everything that can be wrong before training: flags, and torch's own checks of network and optimizer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from lenet_exp.training.snapshot import optimizer_state
 
 
 def check_config(config: Config) -> None:
-    """Raises:
-    ConfigError: with one line that names the flag, its value and what is allowed.
+    """Check a configuration completely.
+
+    Raises:
+        ConfigError: a value is wrong; the message names the flag, its value and the allowed values.
     """
     check_flags(config)
     _check_activation(config)
@@ -26,11 +28,11 @@ def check_config(config: Config) -> None:
 
 
 def _check_activation(config: Config) -> None:
-    dropout_rate = 0.5 if config.regularization.dropout_rate else 0.0  # whose range has been checked
+    dropout_rate = 0.5 if config.regularization.dropout_rate else 0.0  # the rate's range was checked before
     _try_network(json.dumps([config.activation, dropout_rate], sort_keys=True, default=str))
 
 
-# The jobs of a sweep differ in few options, so what was tried once is known: errors are not cached.
+# The jobs of a sweep differ in few options, so successful checks are cached; errors are not.
 @lru_cache(maxsize=1024)
 def _try_network(options: str) -> None:
     activation, dropout_rate = json.loads(options)
@@ -55,11 +57,11 @@ def _check_optimizer(config: Config) -> None:
     optimizer = build_optimizer(config, [parameter])
     if "lr" not in optimizer.param_groups[0]:
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: keeps no lr, which schedules and curves need")
-    if type(optimizer) in KNOWN:  # a first step loads torch's compiler
+    if type(optimizer) in KNOWN:  # skip the step, which would load torch's compiler
         return
     try:
         optimizer.step()
-    except Exception as e:  # LBFGS wants a closure, SparseAdam sparse gradients
+    except Exception as e:  # LBFGS needs a closure, SparseAdam sparse gradients
         raise ConfigError(f"optimizer={option_name(config.optimizer)}: can't be applied to LeNet-5: {e}") from e
     try:
         optimizer_state(optimizer)

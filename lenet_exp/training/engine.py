@@ -1,4 +1,4 @@
-"""Engines execute training steps and evaluate networks: eager PyTorch, or the native one."""
+"""Engines, which execute training steps and evaluate networks: eager PyTorch, or native kernels."""
 
 from __future__ import annotations
 
@@ -25,24 +25,27 @@ Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 class Engine(Protocol):
-    """Changes a lane's weights, optimizer state and generators, and keeps them where torch has them."""
+    """An engine. It changes a lane's weights, optimizer state and generators, and keeps them in torch's objects."""
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
-        """One step of a lane: a function from a batch's index (n,) and the step (from 0, of `steps` in the whole
-        training) to the batch's mean loss and number of hits."""
+        """Return the function that executes one step of a lane.
+
+        It takes a batch's index (n,) and the step (from 0, of `steps` in the whole training), and returns the batch's
+        mean loss and number of correct predictions.
+        """
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Mean loss, and the predicted classes (n_val,) on the CPU, of the validation images."""
+        """Return the mean loss and the predicted classes (n_val,), on the CPU, of the validation images."""
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """An epoch's loss, of those of its batches (steps,) and their shares of the images (steps,)."""
+        """Return an epoch's loss from the losses of its batches (steps,) and their shares of the images (steps,)."""
 
 
 class TorchEngine:
     """Eager PyTorch, on any device."""
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
-        """See `Engine`."""
+        """Return the function that executes one step; see `Engine`."""
         model, optimizer, average = lane.model, lane.optimizer, lane.average
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
         peak = lane.lr
@@ -70,11 +73,11 @@ class TorchEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """See `Engine`."""
+        """Return loss and predictions on the validation images; see `Engine`."""
         return evaluate(lane.eval_model, data.images, data.labels, data.val_index)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """See `Engine`."""
+        """Return an epoch's loss; see `Engine`."""
         return float(losses @ shares)
 
 
@@ -83,24 +86,26 @@ ASKED_FOR = "asked for"
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """An engine, and why it was chosen, in half a line."""
+    """The chosen engine, and the reason in half a line."""
 
     engine: EngineName
     why: str
 
     @property
     def words(self) -> str:
-        """For a person."""
+        """A description for the user."""
         if self.engine is EngineName.native:
             return f"native, compiled for {describe_kernels()}"
         return self.engine.value if self.why == ASKED_FOR else f"{self.engine.value}, since {self.why}"
 
 
 def choose_engine(config: Config) -> EngineChoice:
-    """The engine of a job, chosen when it is made and never by timing; the kernels are built if they have to be.
+    """Return the engine of a job, building the kernels if needed.
+
+    The choice is made when the job is made, never by timing.
 
     Raises:
-        ConfigError: `engine=native` where that can't be.
+        ConfigError: `engine=native` is not possible.
     """
     if config.engine is EngineName.torch:
         return EngineChoice(EngineName.torch, ASKED_FOR)
@@ -121,13 +126,13 @@ def why_not_native(config: Config) -> str | None:
 
 
 def engine_of(config: Config) -> Engine:
-    """The engine of a run.
+    """Return the engine of a run.
 
     Args:
-        config: with the engine that was chosen.
+        config: with the chosen engine.
 
     Raises:
-        ConfigError: this machine or release lacks it. Another engine's bits would be others.
+        ConfigError: this machine or release lacks the engine; another one would give other bits.
     """
     if config.engine is EngineName.torch:
         return TorchEngine()

@@ -1,4 +1,4 @@
-"""Results of one epoch. This module does without torch, so commands that only read runs start fast."""
+"""Results of one epoch. This module does not load torch, so that commands that only read runs start fast."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Results of one epoch of one lane.
+    """Results of one epoch of one run.
 
-    Accuracies are fractions, times seconds. `train_*` are running means over the epoch's batches, of what is minimized
-    (augmented images, smoothed labels); `lr` is that of the epoch's last step. `step_losses` holds
-    (iteration from 1, loss, milliseconds since 1970) every `num_iter_echo` iterations; `time_ms` is the epoch's end.
-    `weights_digest` is of the weights that were validated; older releases did not keep it.
+    Accuracies are fractions, times are in seconds.
+
+    Attributes:
+        epoch: from 1.
+        train_loss, train_accuracy: running means over the epoch's batches, on augmented images and smoothed labels.
+        lr: learning rate of the epoch's last step.
+        step_losses: (iteration from 1, loss, milliseconds since 1970), every `num_iter_echo` iterations.
+        time_ms: end of the epoch, in milliseconds since 1970.
+        improved: whether the validation accuracy is the best so far.
+        weights_digest: digest of the validated weights; None in older releases.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""Loss and predictions of a network on images it does not train on."""
+"""Loss and predictions of a network on images it is not trained on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVAL_BATCH = 1000
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) -> tuple[float, Tensor]:
-    """Mean cross-entropy, and the predicted classes (n,) on the CPU, of `images[index]`; sets eval mode."""
+    """Return the mean cross-entropy and the predicted classes (n,), on the CPU, of `images[index]`; sets eval mode."""
     model.eval()
     losses, predictions = [], []
     for part in index.split(EVAL_BATCH):
@@ -23,6 +23,6 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, index: Tensor) ->
 
 @torch.inference_mode()
 def predict_classes(model: nn.Module, images: Tensor, batch_size: int = EVAL_BATCH) -> Tensor:
-    """The predicted classes (n,) of images (n, 1, 32, 32), on the CPU; sets eval mode."""
+    """Return the predicted classes (n,), on the CPU, of images (n, 1, 32, 32); sets eval mode."""
     model.eval()
     return torch.cat([model(part).argmax(1) for part in images.split(batch_size)]).cpu()

@@ -1,4 +1,4 @@
-"""How a run is executed: device, threads, engine, CPU. Part of the record, not of the fingerprint."""
+"""Execution of a run: device, threads, engine, CPU. Part of the record, not of the fingerprint."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lenet_exp.machine import cpu_count, cpu_model, cpu_numbers, kernel_settings
 from lenet_exp.training.augmentation import augments
 from lenet_exp.training.native.library import describe_kernels
 
-SWEEP_THREADS = 1  # for num_threads=null: the cores are for runs side by side
-NATIVE_KERNEL = "native 1"  # another number where the same run has other bits; tests/training/native/digests.json
-NATIVE_AUGMENTATION = "native 1"  # the same of augmented runs alone
+SWEEP_THREADS = 1  # for num_threads=null: the cores are used for parallel runs
+NATIVE_KERNEL = "native 1"  # increase if the same run gets other bits; see tests/training/native/digests.json
+NATIVE_AUGMENTATION = "native 1"  # the same for augmented runs only
 
 
 def choose_device(device: str) -> torch.device:
-    """The torch device for a `device` flag; CUDA is told to repeat its bits.
+    """Return the torch device of a `device` flag; CUDA is set to deterministic algorithms.
 
     Raises:
         ConfigError: this machine has no such device.
@@ -36,21 +36,21 @@ def choose_device(device: str) -> torch.device:
 
 
 def use_threads(*wanted: int | None) -> int:
-    """Sets the number of threads: the first that is one."""
+    """Set the number of threads to the first one given, and return it."""
     threads = next(n for n in wanted if n)
     torch.set_num_threads(threads)
     return threads
 
 
 def describe_execution(config: Config, device: torch.device, engine_why: str = "") -> dict[str, str | int]:
-    """Describe the execution: everything that the weights' bits may depend on besides the fingerprint.
+    """Return everything besides the fingerprint that the weights' bits may depend on.
 
-    Which part counts depends on the engine (`bits_depend_on`). The CPU counts on a GPU, too, since the CPU makes the
+    Which part matters depends on the engine (`bits_depend_on`). The CPU matters on a GPU, too, because it creates the
     first weights and the images.
 
     Args:
-        config: with the engine and the number of threads that were chosen.
-        engine_why: why that engine, in half a line.
+        config: with the chosen engine and number of threads.
+        engine_why: the reason for that engine, in half a line.
     """
     native = config.engine is EngineName.native
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
@@ -71,9 +71,9 @@ def describe_execution(config: Config, device: torch.device, engine_why: str = "
 
 
 def threads_count(config: Config) -> bool:
-    """Whether the number of threads is part of what the bits of a run depend on.
+    """Return whether the bits of a run depend on the number of threads.
 
     Args:
-        config: with the engine that was chosen.
+        config: with the chosen engine.
     """
     return config.engine is not EngineName.native

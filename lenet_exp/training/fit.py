@@ -1,6 +1,6 @@
-"""THE training loop: a generator that yields, for each epoch, one result per lane.
+"""The training loop: a generator that yields one result per lane for each epoch.
 
-Who listens (run folder, progress, MLflow) is not known here.
+It does not know its listeners: run folder, progress, MLflow.
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ from lenet_exp.training.trained.weights import weights_digest
 
 @dataclass(frozen=True)
 class Divergence:
-    """The loss became NaN or infinite: in which epoch and iteration (both from 1), and the step losses of that epoch
-    before it: every `num_iter_echo` iterations, and the last one."""
+    """The result of an epoch in which the loss became NaN or infinite.
+
+    Attributes:
+        epoch, step: where it happened, both from 1.
+        step_losses: of this epoch before that step: every `num_iter_echo` iterations, and the last one.
+    """
 
     epoch: int
     step: int
@@ -31,7 +35,7 @@ class Divergence:
     step_losses: list[tuple[int, float, int]]
 
 
-Echo = Callable[[int, float], None]  # (iteration, loss), every num_iter_echo iterations
+Echo = Callable[[int, float], None]  # called with (iteration, loss)
 
 
 def fit(
@@ -41,18 +45,18 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     engine: Engine | None = None,
 ) -> Iterator[list[EpochResult | Divergence]]:
-    """Trains the lanes from where they stand to `num_epoch` epochs and keeps the best weights of each in `lane.best`.
+    """Train the lanes from their positions to `num_epoch` epochs, keeping the best weights of each in `lane.best`.
 
-    Selection: best validation accuracy at the end of an epoch, the earlier one of equals. A lane whose loss is no
-    longer finite yields a `Divergence` and ends; one that `stopped_early` ends after the epoch that decided it. Whoever
-    takes the results may leave off after any of them: `lane.position` is then at the start of the next epoch.
+    The best epoch has the highest validation accuracy at its end, the earlier one of equals. A lane whose loss is not
+    finite yields a `Divergence` and ends. A lane that stops early ends after the epoch that decided it. The caller may
+    stop after any result: `lane.position` is then at the start of the next epoch.
 
     Args:
-        lanes: one, for now.
+        lanes: exactly one, for now.
         data: on the lanes' device.
         echo: called every `num_iter_echo` iterations.
-        stop: asked after each step; if it says so, the training ends there, and `lane.position` says where. Going on
-            from it gives the same bits as never having stopped.
+        stop: called after each step; if it returns true, the training ends and `lane.position` holds its position.
+            Resuming from it gives the same bits as an uninterrupted training.
         engine: by default that of the lanes' configuration.
 
     Raises:
@@ -73,12 +77,13 @@ def fit(
 
 
 def steps_an_epoch(lane: Lane, data: TrainingData) -> int:
+    """Return the number of steps per epoch."""
     return math.ceil(len(data.train_index) / lane.config.batch_size)
 
 
 @dataclass(frozen=True)
 class _Trained:
-    """An epoch that was trained and is to be judged."""
+    """An epoch that was trained but not yet validated."""
 
     loss: float
     accuracy: float
@@ -95,7 +100,7 @@ def _train_epoch(
     stop: Callable[[], bool],
     start: float,
 ) -> _Trained | Divergence | None:
-    """Trains the epoch in which the lane stands to its end; None where `stop` ended it, and the position is kept."""
+    """Train the lane's current epoch to its end. Return None if `stop` ended it, with the position kept."""
     batch_size, every, epoch = lane.config.batch_size, lane.config.num_iter_echo, lane.position.epoch
     n, device, steps = len(data.train_index), data.images.device, steps_an_epoch(lane, data)
     at, losses = lane.position, torch.zeros(steps, device=device)
@@ -133,7 +138,7 @@ def _train_epoch(
     bad = (~losses[:done].isfinite()).nonzero()
     if len(bad):
         at_bad = first + int(bad[0]) + 1
-        if len(bad) < done and (not step_losses or step_losses[-1][0] < at_bad - 1):  # the last that was a number
+        if len(bad) < done and (not step_losses or step_losses[-1][0] < at_bad - 1):  # add the last finite loss
             step_losses.append((at_bad - 1, float(losses[int(bad[0]) - 1]), now_ms()))
         return Divergence(epoch, at_bad, float(losses[int(bad[0])]), step_losses)
     shares = torch.full((steps,), batch_size / n, device=device)
@@ -144,10 +149,10 @@ def _train_epoch(
 def _validate_epoch(
     lane: Lane, data: TrainingData, engine: Engine, trained: _Trained, start: float
 ) -> EpochResult | Divergence:
-    """Validates the lane after an epoch, keeps its weights if they are the best, and moves on to the next epoch."""
+    """Validate the lane after an epoch, keep its weights if they are the best, and move on to the next epoch."""
     epoch = lane.position.epoch
     val_loss, predictions = engine.evaluate(lane, data)
-    if not math.isfinite(val_loss):  # the last step spoilt the weights
+    if not math.isfinite(val_loss):  # the last step made the weights invalid
         return Divergence(epoch, epoch * steps_an_epoch(lane, data), val_loss, trained.step_losses)
     val_accuracy = float((predictions == data.labels[data.val_index].cpu()).double().mean())
     improved = lane.best is None or val_accuracy > lane.best.val_accuracy

@@ -1,4 +1,4 @@
-"""One run inside a training: its network, optimizer, generators, where it stands, and the best weights so far."""
+"""The state of one run in training: network, optimizer, generators, position, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lenet_exp.training.optimizer import build_optimizer
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch (from 1) with the best validation accuracy, its weights on the CPU and its predictions (n_val,)."""
+    """The epoch (from 1) with the best validation accuracy, its weights on the CPU, and its predictions (n_val,)."""
 
     epoch: int
     val_accuracy: float
@@ -28,12 +28,12 @@ class Best:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands: in `epoch` (from 1), after `steps` of its steps, and what those gave.
+    """The position of a training: in `epoch` (from 1), after `steps` of its steps, with their results.
 
     Attributes:
         losses: (steps,) mean loss of each batch.
-        correct: hits among the images so far.
-        step_losses: as in `EpochResult`.
+        correct: number of correct predictions so far.
+        step_losses: see `EpochResult`.
         seconds: spent in this epoch.
         order: state of the order generator at the epoch's start; None at the start of an epoch.
     """
@@ -49,14 +49,15 @@ class Position:
 
 @dataclass
 class Lane:
-    """A run's state in training.
+    """The state of one run in training.
 
     Attributes:
-        lr: the optimizer's, before a schedule changes it.
+        lr: the optimizer's learning rate before the schedule changes it.
         order, noise, distortions: generators of the order of the images, of dropout masks and random slopes, and of
             augmentation.
-        average: the network whose weights follow the model's, if `training.ema_decay` is set.
-        progress: the last epoch (from 1) whose validation accuracy was better by `training.min_delta`, and it.
+        average: the network with the moving average of the weights, if `training.ema_decay` is set.
+        progress: the last epoch (from 1) that improved the validation accuracy by `training.min_delta`, and that
+            accuracy.
     """
 
     config: Config
@@ -78,20 +79,20 @@ class Lane:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether validation had not improved for `training.patience` epochs with some still to come."""
+        """Whether validation did not improve for `training.patience` epochs before the last epoch."""
         patience, last = self.config.training.patience, self.position.epoch - 1
         if patience is None or self.progress is None or last >= self.config.num_epoch:
             return False
         return last - self.progress[0] >= patience
 
     def note_accuracy(self, epoch: int, val_accuracy: float) -> None:
-        """Early stopping's part of an epoch's result."""
+        """Update the state of early stopping with an epoch's validation accuracy."""
         if self.progress is None or val_accuracy > self.progress[1] + self.config.training.min_delta:
             self.progress = (epoch, val_accuracy)
 
 
 def new_lane(config: Config, device: torch.device) -> Lane:
-    """The lane at the start of training; everything random in it comes from `config.seed`."""
+    """Return a lane at the start of training; all its randomness comes from `config.seed`."""
     noise = generator(config.seed, "noise", device)
     model = _network(config, device, noise)
     average = None if config.training.ema_decay is None else _network(config, device, noise)

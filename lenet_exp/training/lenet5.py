@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998, section II.B) with max-pooling and a chosen activation."""
+"""LeNet-5 (LeCun et al. 1998, section II.B) with max-pooling and a configurable activation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class LeNet5(nn.Module):
-    """conv 6@5x5, max-pool, conv 16@5x5, max-pool, 400-120-84-10; 61,706 parameters (PReLU adds 4).
+    """LeNet-5: conv 6@5x5, max-pool, conv 16@5x5, max-pool, 400-120-84-10; 61,706 parameters (PReLU adds 4).
 
     Initial weights are drawn from torch's global random state, as PyTorch draws them by default; see network.py.
 
@@ -42,7 +42,7 @@ class LeNet5(nn.Module):
             _initialize(layer)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, 1, 32, 32), normalized to [-1, 1] -> logits (n, 10)."""
+        """Return the logits (n, 10) of images (n, 1, 32, 32) in [-1, 1]."""
         x = self._pooled(self.conv1(images), self.act1)
         x = self._pooled(self.conv2(x), self.act2)
         x = self.drop1(self.act3(self.fc1(x.flatten(1))))
@@ -50,15 +50,17 @@ class LeNet5(nn.Module):
         return cast(Tensor, self.fc3(x))
 
     def _pooled(self, x: Tensor, activation: nn.Module) -> Tensor:
-        # Maximum and a monotone function commute; after pooling the activation has a quarter of the work.
+        # Maximum and a monotone function commute; after pooling, the activation has a quarter of the work.
         if self.pool_first:
             return cast(Tensor, activation(F.max_pool2d(x, 2)))
         return F.max_pool2d(activation(x), 2)
 
 
 def _drawn_later(layer: Callable[[], Layer]) -> Layer:
-    """A layer whose first weights don't count. It leaves torch's global random state as it was; `nn.utils.skip_init`
-    would, too, and import sympy for it."""
+    """Return a layer whose weights are drawn later, without changing torch's global random state.
+
+    `nn.utils.skip_init` would also work, but it imports sympy.
+    """
     with torch.random.fork_rng(devices=[]):
         return layer()
 

@@ -1,4 +1,4 @@
-"""The optimizer an option file names, in its fastest form."""
+"""The optimizer that an option file names, in its fastest form."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from lenet_exp.config.schema import Config
 from lenet_exp.config.targets import keywords, option_class
 from lenet_exp.errors import ConfigError
 
-KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)  # to do on LeNet-5, and natively
+# Known to work on LeNet-5, and supported natively.
+KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 NOT_COMPILED = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
 def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of a run; `fused` where torch has it.
+    """Return the optimizer of a run, fused if torch supports it.
 
     Raises:
-        ConfigError: torch refuses a value or a combination, or the class has no weight decay and one is asked for.
+        ConfigError: torch rejects a value or a combination, or weight decay is requested from a class without it.
     """
     cls = option_class("optimizer", config.optimizer)
     kwargs = keywords("optimizer", config.optimizer)
@@ -42,8 +43,11 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
 
 
 def _load_no_compiler() -> None:
-    """torch leaves some methods out of what it compiles, and imports its compiler (a second) at the first call of any
-    of them to say so. Nothing is compiled here: they are noted as left out."""
+    """Keep torch from importing its compiler, which takes a second.
+
+    torch excludes some optimizer methods from compilation, and imports its compiler at their first call to mark them.
+    They are marked as excluded here, since nothing is compiled.
+    """
     for name in NOT_COMPILED:
         method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
         if method is not None and not hasattr(method, "__dynamo_disable"):

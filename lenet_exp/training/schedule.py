@@ -1,7 +1,7 @@
-"""The learning rate of each step: a pure function of the step, so that a stopped run needs no scheduler's state.
+"""The learning rate of each step, a pure function of the step: a stopped run needs no scheduler's state.
 
-The values are those of torch's schedulers, stepped once a batch: LinearLR (warm-up and `linear`), CosineAnnealingLR,
-MultiStepLR, OneCycleLR. The tests compare them.
+The values equal those of torch's schedulers, stepped once per batch: LinearLR (warm-up and `linear`),
+CosineAnnealingLR, MultiStepLR, OneCycleLR. Tests compare them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ def lr_factor(
     cosine: Callable[[float], float] = math.cos,
     power: Callable[[float, float], float] = math.pow,
 ) -> float:
-    """The learning rate as a share of `optimizer.lr`, in [0, 1].
+    """Return the learning rate as a share of `optimizer.lr`, in [0, 1].
 
-    `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period) and `step` rise on a line from `start` for
-    the first `warmup * steps` steps, and would be at `final` one step after the last. `one_cycle` (Smith and Topin
-    2018; with cosines and a constant momentum) is at `final` in the last step.
+    `linear`, `cosine` (Loshchilov and Hutter 2017, section 3, one period) and `step` rise linearly from `start` during
+    the first `warmup * steps` steps, and would reach `final` one step after the last. `one_cycle` (Smith and Topin
+    2018; with cosines and a constant momentum) reaches `final` in the last step.
 
     Args:
         step: from 0.
         steps: of the whole training.
-        cosine, power: where they are to be others than this machine's, of the same bits on each.
+        cosine, power: functions that give the same bits on each machine, if this is needed.
     """
     if schedule.shape is ScheduleShape.constant:
         return 1.0
@@ -49,10 +49,10 @@ def lr_factor(
 
 
 def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:
-    """The first epoch (from 1) of which no step lies in the warm-up."""
+    """Return the first epoch (from 1) without a step in the warm-up."""
     if schedule.shape is ScheduleShape.constant:
         return 1
-    return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.1 * 30 is a little more than 3
+    return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.1 * 30 is slightly more than 3
 
 
 def _between(start: float, end: float, done: float, cosine: Callable[[float], float]) -> float:

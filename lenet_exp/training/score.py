@@ -1,4 +1,4 @@
-"""Accuracy of a network, class by class."""
+"""Accuracy of a network, in total and by class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lenet_exp.files import Json
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Figures of one class, fractions; `support` is its number of test images."""
+    """Scores of one class, as fractions; `support` is its number of test images."""
 
     name: str
     precision: float
@@ -23,7 +23,7 @@ class Score:
     """Results of a model on a test set.
 
     Attributes:
-        data_digest: SHA-256 of its pixels and labels, in their order; `files`: of each file read.
+        data_digest: SHA-256 of its pixels and labels, in order; `files`: of each file read.
     """
 
     correct: int
@@ -36,8 +36,9 @@ class Score:
 
     @property
     def accuracy(self) -> float:
+        """The share of correct predictions."""
         return self.correct / self.total
 
     def as_json(self) -> dict[str, Json]:
-        """All figures as JSON values."""
+        """Return all figures as JSON values."""
         return {"accuracy": self.accuracy, **asdict(self)}

@@ -1,4 +1,4 @@
-"""A lane's state as tensors and JSON values, from which its training goes on bit for bit. No pickle."""
+"""Conversion of a lane's state to tensors and JSON values, from which training resumes bit for bit (no pickle)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ Plain = int | float | bool | str | None
 
 
 def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
-    """Network, average, optimizer, generators and position of a lane, as tensors and JSON; the best weights have a
-    file of their own.
+    """Return network, average, optimizer, generators and position of a lane as tensors and JSON.
+
+    The best weights have a file of their own.
 
     Raises:
-        TypeError: the optimizer keeps something else than tensors and plain values.
+        TypeError: the optimizer's state contains something other than tensors and plain values.
     """
     at = lane.position
     tensors = {f"model.{name}": t.detach() for name, t in lane.model.state_dict().items()}
@@ -46,11 +47,11 @@ def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
 
 
 def restore(lane: Lane, tensors: dict[str, Tensor], values: str) -> None:
-    """Puts a lane where `snapshot` was taken; the best weights are not touched.
+    """Restore a lane to its snapshot, without the best weights.
 
     Raises:
-        KeyError, ValueError, RuntimeError, TypeError: it is of another network, optimizer or release; the lane is as
-            it was.
+        KeyError, ValueError, RuntimeError, TypeError: the snapshot is of another network, optimizer or release; the
+            lane is unchanged.
     """
     before, then = snapshot(lane)
     before = {name: t.clone() for name, t in before.items()}
@@ -89,7 +90,7 @@ def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """Its tensors, named `optimizer.<parameter>.<name>`, the plain values of each parameter, and of each group."""
+    """The state of an optimizer: tensors `optimizer.<parameter>.<name>`, plain values per parameter, and per group."""
 
     tensors: dict[str, Tensor]
     state: dict[str, dict[str, Plain]]
@@ -97,8 +98,10 @@ class OptimizerState:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> OptimizerState:
-    """Raises:
-    TypeError: it keeps something else than tensors and plain values.
+    """Return the state of an optimizer.
+
+    Raises:
+        TypeError: it contains something other than tensors and plain values.
     """
     found, state = OptimizerState({}, {}, []), optimizer.state_dict()
     for index, entry in state["state"].items():
@@ -124,7 +127,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: OptimizerState) -
         _, index, key = name.split(".", 2)
         like = parameters[int(index)]
         if value.shape == like.shape and key != "step":
-            # Fused optimizers walk parameter and buffers in memory order, so the layouts have to be equal.
+            # Fused optimizers read parameter and buffers in memory order, so their layouts must be equal.
             value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         state[int(index)][key] = value.clone()
     groups = optimizer.state_dict()["param_groups"]

@@ -1,1 +1,1 @@
-"""The native engine: LeNet-5's whole training step as kernels in C++, with the same bits on every CPU."""
+"""The native engine: LeNet-5's whole training step as C++ kernels, with the same bits on every CPU."""

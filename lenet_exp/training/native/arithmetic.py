@@ -1,17 +1,17 @@
-"""Powers and cosines from sums and products alone: the same bits everywhere, which a C library's are not."""
+"""Powers and cosines from sums and products only, which give the same bits everywhere; C libraries differ."""
 
 from __future__ import annotations
 
 import math
 from decimal import Context, Decimal
 
-# Taylor's series up to x^18: for |x| <= pi / 4 it is exact to the last place.
+# Taylor series up to x^18, exact to the last place for |x| <= pi / 4.
 _COSINE = [(-1) ** k / math.factorial(2 * k) for k in range(10)]
 _SINE = [(-1) ** k / math.factorial(2 * k + 1) for k in range(10)]
 
 
 def whole_power(base: float, exponent: int) -> float:
-    """base ** exponent, for an exponent from 0, by repeated squaring."""
+    """Return base ** exponent, for an exponent >= 0, by repeated squaring."""
     result = 1.0
     while exponent:
         if exponent & 1:
@@ -22,14 +22,14 @@ def whole_power(base: float, exponent: int) -> float:
 
 
 def power(base: float, exponent: float) -> float:
-    """base ** exponent, for a base from 0 and an exponent from 0, rounded from 40 digits."""
+    """Return base ** exponent, for a base and an exponent >= 0, rounded from 40 digits."""
     if exponent == 0 or base in (0.0, 1.0):
         return 1.0 if exponent == 0 else base
     return float(Context(prec=40).power(Decimal(base), Decimal(exponent)))
 
 
 def cosine(x: float) -> float:
-    """The cosine of x, which must be from 0 to pi."""
+    """Return the cosine of x, which must be in [0, pi]."""
     if x > math.pi / 2:
         return -cosine(math.pi - x)
     if x > math.pi / 4:

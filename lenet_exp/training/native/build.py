@@ -1,7 +1,7 @@
-"""The kernels' library for this machine: compiled once, kept in a folder of the user's own, checked before use.
+"""The kernels' library for this machine: compiled once, stored in a private folder, verified before use.
 
-Opening a library runs its code, so nothing is opened that others could have written: folder and files have to belong
-to this user, with no right of others to write, and the library to have the digest that was noted when it was built.
+Opening a library runs its code. Therefore the folder and its files must belong to this user and must not be writable by
+others, and the library must have the digest that was recorded when it was built.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Library:
-    """A file, and for which CPUs and by what it was built: `avx512, g++ (Debian 12.4.0-5) 12.4.0`."""
+    """A library file, with its CPU type and compiler: `avx512, g++ (Debian 12.4.0-5) 12.4.0`."""
 
     path: Path
     built: str
 
 
 def build(folder: Path | None = None) -> Library:
-    """The library, built by the first compiler that can.
+    """Return the library, built by the first compiler that works.
 
     Args:
-        folder: where libraries are kept; by default `cache_folder(KEPT)`.
+        folder: where libraries are stored; by default `cache_folder(KEPT)`.
 
     Raises:
-        BuildError: the CPU or the folder is not fit for it, or no compiler can build it.
+        BuildError: the CPU or the folder is unsuitable, or no compiler can build it.
     """
     target = find_target()
     if isinstance(target, str):
@@ -73,20 +73,20 @@ def build(folder: Path | None = None) -> Library:
 
 
 def sources() -> Iterator[tuple[str, bytes]]:
-    """Name and content of each of the kernels' files."""
+    """Yield name and content of each source file of the kernels."""
     for file in sorted(KERNELS.iterdir()):
         if file.suffix in {".h", ".cpp"}:
             yield file.name, file.read_bytes()
 
 
 def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
-    """The library of one compiler.
+    """Return the library built by one compiler, from the cache if possible.
 
     Args:
-        folder: of this user alone, and there.
+        folder: an existing private folder.
 
     Raises:
-        CompilerError: it can't build it.
+        CompilerError: the compiler can't build it.
         OSError: the folder can't be written.
     """
     what = [
@@ -98,7 +98,7 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
     if _checked(library):
         return library
     with _locked(library.with_suffix(".lock")):
-        if not _checked(library):  # another process may have built it meanwhile
+        if not _checked(library):  # another process may have built it in the meantime
             _compile(library, compiler, target)
     if not _checked(library):
         raise CompilerError(f"{library} is not what was built")
@@ -106,9 +106,9 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
 
 
 def _compile(library: Path, compiler: Compiler, target: Target) -> None:
-    """Aside, then in place, then its digest: only with that it counts."""
+    """Compile the library to a temporary folder, move it, then write its digest, without which it is not used."""
     aside = library.with_suffix(".building")
-    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     aside.mkdir(mode=0o700)
     start = time.monotonic()
     log.info("compiling the native engine for %s with %s, once on this machine", target.name, compiler.name)
@@ -132,7 +132,7 @@ def _note(library: Path) -> Path:
 
 
 def _checked(library: Path) -> bool:
-    """Whether a library is there, whole and ours."""
+    """Return whether a library exists, belongs to this user and matches its digest."""
     try:
         if not all(is_ours(file.lstat()) for file in (library, _note(library))):
             return False
@@ -143,7 +143,7 @@ def _checked(library: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Waits for whoever else builds it, and says so."""
+    """Hold the lock of a library; wait, with a log line, while another process builds it."""
     with open_lock(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A C++ compiler of this machine: found, named by its version, and run with a time limit."""
+"""The C++ compilers of this machine: find them, read their versions, and run them with a time limit."""
 
 from __future__ import annotations
 
@@ -17,51 +17,54 @@ from pathlib import Path
 from lenet_exp.training.native.target import Target
 
 VERSION_SECONDS = 60
-COMPILE_SECONDS = 600  # a compiler that takes longer counts as none
-# Contraction would round a * b + c once where a compiler likes; no C++ library, exceptions or run-time types are used.
+COMPILE_SECONDS = 600  # a compiler that takes longer is not used
+# Contraction would let the compiler decide where a * b + c is rounded once. The kernels use no C++ library features.
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off",
          "-fno-math-errno", "-fno-exceptions", "-fno-rtti")  # fmt: skip
 
 
 class CompilerError(Exception):
-    """It can't be run, takes too long, or refuses; the message is half a line."""
+    """The compiler can't be run, takes too long, or reports an error; the message is half a line."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """A command, and what it says of its version."""
+    """A compiler's command and version text."""
 
     command: tuple[str, ...]
     version: str
 
     @property
     def name(self) -> str:
-        """For a person: `g++`, `ziglang`."""
+        """The compiler's name for the user: `g++`, `ziglang`."""
         return "ziglang" if self.is_zig else Path(self.command[0]).name
 
     @property
     def says(self) -> str:
-        """Its version, on one line."""
+        """The compiler's version, on one line."""
         first = self.version.splitlines()[0].strip()
         return f"ziglang {first}" if self.is_zig else first
 
     @property
     def is_zig(self) -> bool:
+        """Whether the compiler is zig."""
         return "ziglang" in self.command or Path(self.command[0]).name == "zig"
 
     def arguments(self, target: Target) -> tuple[str, ...]:
-        """All but the files."""
-        if self.is_zig:  # which would build a C++ library first
+        """Return all arguments except the files."""
+        if self.is_zig:  # zig would build a C++ library first
             return (*FLAGS, "-nostdlib++", *target.zig)
         if "clang" in self.version:
             return (*FLAGS, "-nostdlib++", f"-march={target.march}")
-        # gcc would carry numbers from one turn of conv2's loop to the next, and make copies of the dense layers' block
-        # that it no longer flattens: either way sums leave the registers, and a step takes a third longer.
+        # gcc would carry values between iterations of conv2's loop, and clone the dense layers' block
+        # without flattening it. Both spill sums from registers and make a step a third slower.
         return (*FLAGS, "-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
 
     def compile(self, source: Path, library: Path, target: Target, seconds: float = COMPILE_SECONDS) -> None:
-        """Raises:
-        CompilerError: there is no library then.
+        """Compile a source file to a library.
+
+        Raises:
+            CompilerError: compilation failed.
         """
         done = _run([*self.command, *self.arguments(target), str(source), "-o", str(library)], seconds)
         if done.returncode != 0:
@@ -71,7 +74,7 @@ class Compiler:
 
 
 def find_compilers() -> Iterator[Compiler]:
-    """$CXX, clang++, g++, and the extra `native`'s, as far as they are there and say their version."""
+    """Yield the working compilers among $CXX, clang++, g++, and the one of the extra `native`."""
     named = os.environ.get("CXX", "")
     commands = [shlex.split(named)] if named.strip() else []
     commands += [[name] for name in ("clang++", "g++")]
@@ -90,7 +93,7 @@ def find_compilers() -> Iterator[Compiler]:
 
 
 def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    """In a session of its own, so that nothing of it is left when the time is over."""
+    """Run a command in its own session, so that a timeout ends all its processes."""
     try:
         process = subprocess.Popen(
             command,

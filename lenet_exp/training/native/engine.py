@@ -1,7 +1,7 @@
-"""The native engine: `Engine` (training/engine.py) with the kernels, on the CPU.
+"""The native engine: implements `Engine` (training/engine.py) with the kernels, on the CPU.
 
-A lane's parameters, average and optimizer state stay torch's tensors: while the engine trains they are views of the
-kernels' arrays, so they are up to date after each step, and a commit is as of any engine.
+Parameters, average and optimizer state of a lane stay torch tensors. During training they are views of the kernels'
+arrays, so they are current after each step and checkpoints work as for any engine.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from lenet_exp.training.schedule import lr_factor
 
 
 class NativeEngine:
-    """Trains and judges a lane whose configuration is not `options.unknown`.
+    """Engine for lanes whose configuration the kernels support (`options.why_unsupported`).
 
     Args:
-        kernels: of this machine (`library.kernels`).
+        kernels: this machine's kernels (`library.kernels`).
     """
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
-        """See `Engine`."""
+        """Return the function that executes one step; see `Engine`."""
         _check(data)
         config, kernels = lane.config, self._kernels
         schedule, average = config.schedule, lane.average
@@ -45,7 +45,7 @@ class NativeEngine:
         weights, gradient = move_parameters(lane.model), new_array()
         rule = OptimizerRule(lane.optimizer, lane.model)
         rule.update.clip_norm = config.training.clip_norm or 0.0
-        # Named, since it has to live as long as the step that writes to its address.
+        # Stored in a variable because it must live as long as the step that writes to its address.
         average_weights = None if average is None else move_parameters(average)
         rule.update.average = None if average_weights is None else average_weights.data_ptr()
         changing, augmenting = schedule.shape is not ScheduleShape.constant, augments(config.augmentation)
@@ -72,7 +72,7 @@ class NativeEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """See `Engine`."""
+        """Return loss and predictions on the validation images; see `Engine`."""
         _check(data)
         options = _options(lane)
         options.training = False
@@ -84,7 +84,7 @@ class NativeEngine:
         return total / len(data.val_index), torch.cat(predictions)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """See `Engine`. The sum is exact, so the order of its terms does not matter."""
+        """Return an epoch's loss; see `Engine`. The sum is exact, so the order of its terms does not matter."""
         return math.fsum(loss * share for loss, share in zip(losses.tolist(), shares.tolist(), strict=True))
 
 
@@ -93,12 +93,12 @@ def _options(lane: Lane) -> Options:
 
 
 def _key(rng: torch.Generator) -> list[int]:
-    """The key of one step's random numbers: two whole numbers of 32 bits."""
+    """Return the key of one step's random numbers: two 32-bit integers."""
     return [int(n) for n in torch.randint(-(2**31), 2**31, (2,), generator=rng)]
 
 
 def _check(data: TrainingData) -> None:
-    """The kernels look neither at an index nor at a label before they use it."""
+    """Check labels and indices, which the kernels use unchecked."""
     n = len(data.images)
     for name, numbers, limit in (
         ("label", data.labels, 10),

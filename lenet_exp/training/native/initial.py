@@ -1,6 +1,6 @@
 """Initial weights in arithmetic that gives the same bits on every CPU.
 
-torch's `uniform_` does not (it depends on ATEN_CPU_CAPABILITY); its `rand` and single sums and products do.
+The bits of torch's `uniform_` depend on ATEN_CPU_CAPABILITY; those of its `rand` and of single sums and products don't.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from lenet_exp.training.lenet5 import LeNet5
 
 @torch.no_grad()
 def initialize(model: LeNet5, seed: int) -> None:
-    """Draws the weights anew: those that `LeNet5` draws from the seed, but for the last bits."""
+    """Draw the weights that `LeNet5` draws from the seed, except for the last bits."""
     weights = generator(seed, "weights")
     for layer in (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3):
         assert isinstance(layer, nn.Conv2d | nn.Linear)
         assert layer.bias is not None
-        bound = 1 / math.sqrt(layer.weight[0].numel())  # a power would be rounded as the C library likes
+        bound = 1 / math.sqrt(layer.weight[0].numel())  # the rounding of a power depends on the C library
         for parameter in (layer.weight, layer.bias):
             parameter.copy_((2 * torch.rand(parameter.shape, generator=weights) - 1) * bound)

@@ -1,4 +1,4 @@
-"""Where a network's parameters lie in the array that the kernels work on (kernels/network.h)."""
+"""Positions of a network's parameters in the kernels' array (kernels/network.h)."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-PARAMETERS = 66912  # floats of such an array; rows are padded with zeros to whole vectors
+PARAMETERS = 66912  # floats in the array; rows are padded with zeros to whole vectors
 
 
 @dataclass(frozen=True)
 class ParameterSlot:
-    """The place of a parameter in the array: its first float, its shape and its strides."""
+    """The position of a parameter in the array: its first float, its shape and its strides."""
 
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     def of(self, array: Tensor) -> Tensor:
-        """The view of it in an array (PARAMETERS,)."""
+        """Return the view of the parameter in an array (PARAMETERS,)."""
         return array.as_strided(self.shape, self.strides, array.storage_offset() + self.offset)
 
 
-# In lenet5.py's order of parameters; PReLU's slopes are there with that activation alone.
+# In lenet5.py's order of parameters; the slopes exist only with PReLU.
 SLOTS = {
     "conv1.weight": ParameterSlot(0, (6, 1, 5, 5), (25, 25, 5, 1)),
     "conv1.bias": ParameterSlot(160, (6,), (1,)),
@@ -43,13 +43,13 @@ SLOTS = {
 
 
 def new_array() -> Tensor:
-    """Zeros, (PARAMETERS,); torch aligns them to 64 bytes."""
+    """Return a new array (PARAMETERS,) of zeros; torch aligns it to 64 bytes."""
     return torch.zeros(PARAMETERS)
 
 
 @torch.no_grad()
 def copy_parameters(model: nn.Module) -> Tensor:
-    """An array with a network's parameters."""
+    """Return an array with a copy of a network's parameters."""
     array = new_array()
     for name, parameter in model.named_parameters():
         SLOTS[name].of(array).copy_(parameter)

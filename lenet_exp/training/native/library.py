@@ -1,4 +1,4 @@
-"""The kernels as a library: its functions, and the structures that they take (kernels/options.h, augment.h)."""
+"""The kernels' library: its functions, and the structures that they take (kernels/options.h, augment.h)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def _fields(*kinds: tuple[Any, str]) -> list[tuple[str, Any]]:
 
 
 class Options(ctypes.Structure):
+    """Options of the network and of a step; mirrors kernels/options.h."""
+
     _fields_ = _fields(
         (c_int64, "activation"),
         (c_double, "alpha upper"),
@@ -31,6 +33,8 @@ class Options(ctypes.Structure):
 
 
 class Augment(ctypes.Structure):
+    """Options of the augmentation; mirrors kernels/augment.h."""
+
     _fields_ = _fields(
         (c_double, "shift rotate scale shear elastic sigma flip erase"),
         (c_int64, "erase_size key1 key2 threads"),
@@ -38,6 +42,8 @@ class Augment(ctypes.Structure):
 
 
 class Update(ctypes.Structure):
+    """Options and arrays of an optimizer's step; mirrors kernels/options.h."""
+
     _fields_ = _fields(
         (c_int64, "rule"),
         (c_double, "lr weight_decay"),
@@ -62,10 +68,10 @@ class _Outcome(ctypes.Structure):
 
 
 class Kernels:
-    """A library that was built from kernels/ and can be trusted: opening one runs code of it.
+    """The functions of a library built from kernels/, which must be trusted because opening it runs its code.
 
     Args:
-        built: for which CPUs and by what, for people.
+        built: CPU type and compiler, for the user.
     """
 
     def __init__(self, path: Path, built: str = "") -> None:
@@ -85,17 +91,19 @@ class Kernels:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
         assert library.lenet_parameters() == PARAMETERS
-        self._rooms = threading.local()  # the GIL is released, so each thread has its own
+        self._rooms = threading.local()  # buffers per thread, because calls release the GIL
 
     def gradient(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor, gradient: Tensor
     ) -> tuple[float, int]:
-        """The mean loss and the hits of the images `index`; `gradient` becomes that of the loss.
+        """Compute the gradient of the mean loss of the images `index`; return that loss and the number of correct
+        predictions.
 
         Args:
             images, labels: (n, 1, 32, 32) float32, (n,) int64.
             index: (count,) int64, each below n.
-            weights, gradient: (PARAMETERS,).
+            weights: (PARAMETERS,).
+            gradient: (PARAMETERS,), overwritten.
         """
         batch, outcome = _batch(images, labels, index), _Outcome()
         memory = self._room(len(index), options.threads)
@@ -105,13 +113,13 @@ class Kernels:
         return outcome.loss, outcome.hits
 
     def update(self, update: Update, weights: Tensor, gradient: Tensor) -> None:
-        """Changes weights, states and average by a gradient."""
+        """Update weights, optimizer states and average with a gradient."""
         self._library.lenet_update(byref(update), weights.data_ptr(), gradient.data_ptr())
 
     def evaluate(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor
     ) -> tuple[float, Tensor]:
-        """The mean loss and the predicted classes (count,); arguments as of `gradient`."""
+        """Return the mean loss and the predicted classes (count,); for the arguments see `gradient`."""
         batch, outcome = _batch(images, labels, index), _Outcome()
         predictions = torch.empty(len(index), dtype=torch.int64)
         memory = self._room(len(index), options.threads)
@@ -121,8 +129,10 @@ class Kernels:
         return outcome.loss, predictions
 
     def augment(self, how: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """New images (count, 1, 32, 32) of those of a batch, good until this thread asks for the next; arguments as of
-        `gradient`."""
+        """Return augmented copies (count, 1, 32, 32) of a batch, valid until this thread's next call.
+
+        For the arguments see `gradient`.
+        """
         made: Tensor | None = getattr(self._rooms, "augmented", None)
         if made is None or len(made) < len(index):
             self._rooms.augmented = made = torch.empty(len(index), *images.shape[1:])
@@ -132,7 +142,7 @@ class Kernels:
     def _room(self, images: int, threads: int) -> int:
         need = self._library.lenet_memory(images, threads)
         room: Tensor | None = getattr(self._rooms, "memory", None)
-        if room is None or room.nbytes < need:  # kept: new pages cost more than a piece of the arithmetic
+        if room is None or room.nbytes < need:  # reused: allocating pages costs more than part of the arithmetic
             self._rooms.memory = room = torch.empty(need, dtype=torch.uint8)
         return room.data_ptr()
 
@@ -146,7 +156,7 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
 
 @lru_cache(maxsize=1)
 def kernels() -> Kernels | str:
-    """This machine's kernels, built if they have to be, or why there are none, in half a line."""
+    """Return this machine's kernels, built if needed, or the reason in half a line why there are none."""
     try:
         library = build()
         return Kernels(library.path, library.built)
@@ -163,6 +173,6 @@ def why_no_kernels() -> str:
 
 
 def describe_kernels() -> str:
-    """For which CPUs and by what this machine's kernels were built; empty where there are none."""
+    """Return CPU type and compiler of this machine's kernels; empty if there are none."""
     built = kernels()
     return built.built if isinstance(built, Kernels) else ""

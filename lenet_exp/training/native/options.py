@@ -1,4 +1,4 @@
-"""The options of the kernels, made from a configuration."""
+"""Conversion of a configuration to the kernels' options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.native.library import Augment, Options
 from lenet_exp.training.optimizer import KNOWN
 
-# In the order of kernels/options.h: a class, and which of its keywords the kernels want as `alpha` and `upper`.
+# In the order of kernels/options.h: a class, and its keywords for the kernels' `alpha` and `upper`.
 _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
     (torch.nn.ReLU, ()),
     (torch.nn.LeakyReLU, (("negative_slope", 0.01),)),
@@ -26,13 +26,13 @@ _ACTIVATIONS: tuple[tuple[type, tuple[tuple[str, float], ...]], ...] = (
 
 
 def why_unsupported(config: Config) -> str | None:
-    """Why the kernels can't train a configuration, in half a line; None where they can."""
+    """Return why the kernels can't train a configuration, in half a line, or None if they can."""
     checks: tuple[Callable[[Config], str | None], ...] = (_unknown_device, _unknown_activation, _unknown_optimizer)
     return next((why for check in checks if (why := check(config)) is not None), None)
 
 
 def network_options(config: Config, model: LeNet5, threads: int) -> Options:
-    """The options of a network in training, without a step's key."""
+    """Return the options of a network in training, without a step's key."""
     cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
     number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
     values = [float(given.get(name, default)) for name, default in wanted]
@@ -50,7 +50,7 @@ def network_options(config: Config, model: LeNet5, threads: int) -> Options:
 
 
 def augment_options(options: Augmentation, threads: int) -> Augment:
-    """The options of the augmentation of training images, without a step's key."""
+    """Return the options of the augmentation of training images, without a step's key."""
     return Augment(
         shift=options.shift,
         rotate=options.rotate,
@@ -66,7 +66,7 @@ def augment_options(options: Augmentation, threads: int) -> Augment:
 
 
 def needs_random_numbers(config: Config) -> bool:
-    """Whether a training step needs random numbers."""
+    """Return whether a training step needs random numbers."""
     return config.regularization.dropout_rate > 0 or option_class("activation", config.activation) is RReLU
 
 

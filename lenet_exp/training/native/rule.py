@@ -1,4 +1,4 @@
-"""An optimizer of torch's whose steps the kernels do. Its state stays torch's, as views of the kernels' arrays."""
+"""A torch optimizer whose steps the kernels execute. Its state stays torch's, as views of the kernels' arrays."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lenet_exp.training.native.arithmetic import whole_power
 from lenet_exp.training.native.layout import SLOTS, new_array
 from lenet_exp.training.native.library import Update
 
-SGD, ADAM, RMSPROP = range(3)  # as in kernels/options.h
+SGD, ADAM, RMSPROP = range(3)  # same as in kernels/options.h
 
 
 class OptimizerRule:
-    """The step of SGD, Adam, AdamW or RMSprop with the values of its one group of parameters.
+    """The step of SGD, Adam, AdamW or RMSprop for an optimizer with one group of parameters.
 
-    A state that is there already, of a training that goes on, is taken over; else it begins with the first step.
+    The existing state of a resumed training is used; otherwise the first step creates it.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, model: LeNet5) -> None:
@@ -27,7 +27,7 @@ class OptimizerRule:
         self._parameters = dict(model.named_parameters())
         self._arrays = {name: new_array() for name in _state_names(optimizer, group)}
         self._counts = torch.zeros(len(self._parameters)) if not isinstance(optimizer, torch.optim.SGD) else None
-        self._steps = 0  # done
+        self._steps = 0  # completed steps
         self._began = False
         self._take_over()
         self.update = _update(optimizer, group)
@@ -36,7 +36,7 @@ class OptimizerRule:
                 setattr(self.update, field, self._arrays[name].data_ptr())
 
     def next_step(self, lr: float) -> Update:
-        """The arguments of the kernels for the next step."""
+        """Return the kernels' arguments for the next step."""
         if not self._began:
             self._place_state()
         update, group = self.update, self._optimizer.param_groups[0]
@@ -74,10 +74,10 @@ class OptimizerRule:
 
 
 def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Which of the optimizer's states each of the structure's is."""
+    """Return the optimizer's state of each field of the structure."""
     if isinstance(optimizer, torch.optim.SGD):
         return {"state1": "momentum_buffer"}
-    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass
         return {"state1": "exp_avg", "state2": "exp_avg_sq", "state3": "max_exp_avg_sq"}
     return {"state1": "square_avg", "state2": "momentum_buffer", "state3": "grad_avg"}
 

@@ -1,4 +1,4 @@
-"""Which of the instruction sets that the kernels are written for this CPU has."""
+"""Detection of the CPU's instruction set, among those that the kernels support."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-_V3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # as the psABI's levels have them
+_V3 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # levels of the psABI
 _V4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
 
 @dataclass(frozen=True)
 class Target:
-    """A compilation target: gcc's and clang's name of the architecture (`-march`), and zig's of CPU and system."""
+    """A compilation target: the architecture's name for gcc and clang (`-march`), and CPU and system for zig."""
 
     name: str
     march: str
@@ -26,10 +26,10 @@ NEON = Target("neon", "armv8-a", ("-target", "aarch64-linux-gnu.2.17", "-mcpu=ge
 
 
 def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Target | str:
-    """The best one, or why there is none.
+    """Return the best target, or the reason why there is none.
 
     Args:
-        machine, cpuinfo: as `platform.machine` and the system's file give them; by default of this machine.
+        machine, cpuinfo: values of `platform.machine` and /proc/cpuinfo; by default this machine's.
     """
     machine = platform.machine() if machine is None else machine
     if machine in {"aarch64", "arm64"}:

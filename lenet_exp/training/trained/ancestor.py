@@ -1,7 +1,7 @@
-"""Reads whole-module pickles of the argparse program that came before, running no code that such a file may carry.
+"""Safe reader of the original script's whole-module pickles, which runs none of a file's code.
 
-The pickle is first scanned without being executed: any global or opcode that those files don't need is refused by name.
-Only then is it read by torch's weights-only unpickler, in which each class stands for an inert one that has attributes.
+The pickle is first scanned without being executed; any global or opcode that such files don't need is refused by name.
+Only then does torch's weights-only unpickler read it, with an inert class in place of each class.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.network import build_network
 
-# What torch.save of such a module writes (protocol 2), and nothing that could look up a name in another way.
+# The opcodes that torch.save writes for such a module (protocol 2); none of them looks up names in another way.
 _OPCODES = """
     PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING BINSTRING
     EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
@@ -41,7 +41,7 @@ PLAIN = frozenset(
     }
 )
 LAYERS = ("conv1", "conv2", "fc1", "fc2", "fc3")
-# Class in the pickle -> target here and the attributes that are its keywords.
+# Class in the pickle -> target here, and the attributes that become its keywords.
 ACTIVATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ReLU": ("torch.nn.ReLU", ()),
     "LeakyReLU": ("torch.nn.LeakyReLU", ("negative_slope",)),
@@ -58,23 +58,23 @@ _MODULES = {f"torch.nn.modules.activation {name}": name for name in ACTIVATIONS}
     "torch.nn.modules.linear Linear": "Linear",
     "torch.nn.modules.pooling MaxPool2d": "MaxPool2d",
 }
-MAX_PICKLE_BYTES = 2**20  # its pickle has 3.4 kB
-MAX_OPCODES = 50_000  # and 1,358 opcodes
-MAX_BYTES = 64 * 2**20  # such a file has 0.25 MB
+MAX_PICKLE_BYTES = 2**20  # a typical pickle has 3.4 kB
+MAX_OPCODES = 50_000  # ... and 1,358 opcodes
+MAX_BYTES = 64 * 2**20  # a typical file has 0.25 MB
 
 
 class _Inert:
-    """Stands for a class of the pickle: an object with attributes and no behavior."""
+    """Stand-in for a class of the pickle: an object with attributes and no behavior."""
 
 
 _STAND_INS = {dotted: type(name, (_Inert,), {}) for dotted, name in _MODULES.items()}
 
 
 def load_ancestor(path: Path) -> LeNet5:
-    """The network in a `.pkl` file of the ancestor, in eval mode on the CPU.
+    """Return the network in a `.pkl` file of the original script, in eval mode on the CPU.
 
     Raises:
-        UserError: the file is missing, holds anything else, or isn't a LeNet-5.
+        UserError: the file is missing or does not contain such a LeNet-5.
     """
     content = _read(path)
     refuse_foreign(content, path)
@@ -88,10 +88,10 @@ def load_ancestor(path: Path) -> LeNet5:
 
 
 def refuse_foreign(content: bytes, path: Path) -> None:
-    """Scans the pickle without executing it.
+    """Scan the pickle without executing it.
 
     Raises:
-        UserError: it names a global, or holds an opcode, that an ancestor's file doesn't have.
+        UserError: it contains a global or an opcode that the original script's files don't have.
     """
     allowed = PLAIN | _STAND_INS.keys()
     try:
@@ -127,7 +127,7 @@ def _read(path: Path) -> bytes:
 
 
 def _rebuild(module: Any) -> LeNet5:
-    """The network here with the weights and the activation of the inert module."""
+    """Return the network with the weights and the activation of the inert module."""
     children: dict[str, Any] = module._modules
     activation = activation_option(children["activation1"])
     network = build_network(activation, dropout_rate=0.0)  # dropout acts in training only

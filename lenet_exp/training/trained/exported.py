@@ -10,17 +10,17 @@ from torch import nn
 
 
 def export_archive(network: nn.Module, files: Mapping[str, str] | None = None) -> bytes:
-    """The archive of a network that takes images (n, 1, 32, 32), for any n.
+    """Return the archive of a network that takes images (n, 1, 32, 32), for any n.
 
-    It is made in memory: if torch itself writes to a disk that is full, the process ends with SIGABRT.
+    It is made in memory: if torch itself writes to a full disk, the process ends with SIGABRT.
 
     Args:
-        files: further files in the archive, by name.
+        files: additional files in the archive, by name.
     """
-    shapes = ({0: torch.export.Dim("n")},)  # an example of 1 image would freeze n at 1
+    shapes = ({0: torch.export.Dim("n")},)  # an example with 1 image would fix n to 1
     program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it names the source files of this machine
+        node.meta.pop("stack_trace", None)  # contains paths of this machine
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files=dict(files or {}))
     return archive.getvalue()

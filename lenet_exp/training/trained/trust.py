@@ -1,6 +1,7 @@
-"""Which class a file may name: a model's record its activation, a sweep's job its optimizer, too. Judged by the name.
+"""Rules on which classes a file may name: a model's record its activation, a sweep's job also its optimizer.
 
-Whoever wrote the file chose the name, and to import a module is to run it: nothing is imported before it is judged.
+The file's author chose the name, and importing a module runs it. Therefore the name is checked before anything is
+imported.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ LARGEST = 10**6  # a whole number may be a size, as PReLU's num_parameters
 
 @cache
 def trusted_activations() -> frozenset[str]:
-    """torch's, and our own."""
+    """Return the activations of torch and lenet_exp."""
     from torch.nn.modules import activation as theirs
 
-    names = frozenset(theirs.__all__) - {"MultiheadAttention"}  # of any size, and no activation
+    names = frozenset(theirs.__all__) - {"MultiheadAttention"}  # not an activation
     found = {f"{module}.{name}" for module in ("torch.nn", theirs.__name__) for name in names}
     return frozenset(found | {"torch.nn.Identity", OURS})
 
 
 @cache
 def trusted_optimizers() -> frozenset[str]:
-    """torch's."""
+    """Return torch's optimizers."""
     from torch import optim
 
     return frozenset(
@@ -45,31 +46,33 @@ def trusted_optimizers() -> frozenset[str]:
 
 
 def check_trust(trust: str | None) -> None:
-    """Raises:
-    ConfigError: what a person trusts is no name of a class or module.
+    """Check the value of `trust=`.
+
+    Raises:
+        ConfigError: it is not the name of a class or module.
     """
     if trust is not None and not NAME.fullmatch(trust):
         raise ConfigError(f"trust={trust}: must be a class or a module, as in trust=package.module.Class")
 
 
 def check_activation(of: str, option: Any, trust: str | None) -> None:
-    """Refuses an activation that a file names and nobody trusts.
+    """Refuse an activation that a file names and that is not trusted.
 
     Args:
         of: the model, for the message.
-        trust: a class, or a module with all in it, that the user trusts besides torch's and this package's activations.
+        trust: a class or module that the user trusts in addition to the activations of torch and lenet_exp.
 
     Raises:
-        UserError: the class is another, or a keyword is neither a number, true, false, null nor a plain word.
+        UserError: the class is not trusted, or a keyword is not a number, true, false, null or a plain word.
     """
     _check(of, "activation", option, trusted_activations(), trust)
 
 
 def check_optimizer(of: str, option: Any, trust: str | None) -> None:
-    """Refuse an optimizer that a file names and nobody trusts: to repeat a training runs its code.
+    """Refuse an optimizer that a file names and that is not trusted: retraining runs its code.
 
     Raises:
-        UserError: as of `check_activation`.
+        UserError: see `check_activation`.
     """
     _check(of, "optimizer", option, trusted_optimizers(), trust)
 

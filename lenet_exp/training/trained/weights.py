@@ -1,4 +1,4 @@
-"""Weights on disk (safetensors, no pickle) and their digest. torch is loaded by those alone who ask for tensors."""
+"""Weights on disk (safetensors, no pickle) and their digest. torch is loaded only for tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORDER = "order"
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) over names, shapes and bytes, in state-dict order."""
+    """Return SHA-256 (hex) over names, shapes and bytes, in state-dict order."""
     digest = hashlib.sha256()
     for name, tensor in weights.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -33,23 +33,23 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def as_arrays(weights: Mapping[str, Tensor]) -> Arrays:
-    """Convert weights to contiguous arrays on the CPU."""
+    """Return weights as contiguous arrays on the CPU."""
     return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in weights.items()}
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file that appears whole or not at all."""
+    """Write weights to a safetensors file, atomically."""
     save_arrays(path, as_arrays(weights), metadata)
 
 
 def save_arrays(path: Path, weights: Arrays, metadata: dict[str, str]) -> None:
-    """`save_weights` for arrays."""
-    metadata = metadata | {ORDER: json.dumps(list(weights))}  # the format has an order of its own
+    """Write arrays to a safetensors file, atomically."""
+    metadata = metadata | {ORDER: json.dumps(list(weights))}  # the format does not keep the order
     write_atomic(path, to_bytes({name: np.asarray(a, order="C") for name, a in weights.items()}, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """`load_arrays` as tensors."""
+    """Return the tensors and the metadata of a safetensors file; see `load_arrays`."""
     import torch
 
     arrays, metadata = load_arrays(path)
@@ -57,11 +57,11 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """The tensors, in the order they were saved in, and the metadata of a safetensors file.
+    """Return the arrays of a safetensors file, in the order in which they were saved, and its metadata.
 
     Raises:
-        OSError: it is no regular file, or can't be read.
-        SafetensorError, ValueError: it is no such file.
+        OSError: it is not a regular file, or can't be read.
+        SafetensorError, ValueError: it is not a valid safetensors file.
     """
     check_regular(path)
     with safe_open(str(path), framework="numpy") as f:

@@ -1,7 +1,7 @@
-// The seven activations. Each gives its value and what its gradient needs of the forward pass, which is `kept`: the
-// derivative, but for PReLU, whose slope has a gradient too, the input.
+// The seven activations. Each returns its value and `kept`, which its gradient needs from the forward pass: the
+// derivative, or for PReLU, whose slope has a gradient too, the input.
 //
-// At 0 the derivative is that of the negative side, as in torch (RReLU: of the positive side). NaN stays NaN.
+// At 0 the derivative is that of the negative side, as in torch (for RReLU, of the positive side). NaN stays NaN.
 #pragma once
 #include "functions.h"
 #include "options.h"
@@ -23,7 +23,7 @@ struct Relu {
   }
 };
 
-/// RReLU outside of training too.
+/// Also RReLU outside of training.
 struct LeakyRelu {
   float slope;
   Activated operator()(Floats z) const {
@@ -32,7 +32,7 @@ struct LeakyRelu {
   }
 };
 
-/// SELU with a scale of its own: scale * (z if z > 0 else alpha * (e^z - 1)).
+/// ELU and SELU: scale * (z if z > 0 else alpha * (e^z - 1)).
 struct Elu {
   float scale, alpha;
   Activated operator()(Floats z) const {
@@ -55,7 +55,7 @@ struct Prelu {
   Activated operator()(Floats z) const { return {select(at_most_0(z), z * broadcast(slope), z), z}; }
 };
 
-/// In training: a slope of its own for each z, which `lower` and `range` make of a uniform number.
+/// In training: each z has its own slope, a uniform number scaled by `range` and shifted by `lower`.
 struct Rrelu {
   float lower, range;
   Activated operator()(Floats z, Floats uniform) const {
@@ -65,7 +65,7 @@ struct Rrelu {
   }
 };
 
-/// Two vectors at a time, since random numbers come in pairs of vectors.
+/// Activates two vectors at a time, because random numbers come in pairs of vectors.
 template <class Function> struct Plain {
   Function function;
   void operator()(Floats z1, Floats z2, int, Activated& a1, Activated& a2) const {
@@ -86,7 +86,7 @@ struct Noisy {
   }
 };
 
-/// Calls `body` with the function of the layer that `layer` (0 to 3: act1 to act4) names.
+/// Calls `body` with the function of a layer (0 to 3: act1 to act4).
 template <class Body>
 inline void with_activation(const Options& options, const float* parameters, int layer, Noise noise, Body&& body) {
   const float alpha = static_cast<float>(options.alpha), upper = static_cast<float>(options.upper);
@@ -103,11 +103,11 @@ inline void with_activation(const Options& options, const float* parameters, int
   }
 }
 
-/// `vectors` vectors of z; `value` may be `z`. The function comes by value, so that no store can change its numbers.
+/// Activates `vectors` vectors of z; `value` may be `z`. `function` is passed by value so that stores can't alias it.
 template <class Function>
 inline void activate(Function function, const float* z, float* value, float* kept, int vectors) {
   for (int i = 0; i < vectors; i += 2) {
-    const int first = i * lanes, second = (i + 1 < vectors ? i + 1 : i) * lanes;  // an odd one is done twice
+    const int first = i * lanes, second = (i + 1 < vectors ? i + 1 : i) * lanes;  // a single last one is computed twice
     Activated a, b;
     function(load(z + first), load(z + second), i / 2, a, b);
     store(value + first, a.value);
@@ -117,8 +117,8 @@ inline void activate(Function function, const float* z, float* value, float* kep
   }
 }
 
-/// The four phases of each window are activated, and the largest is kept: for what does not rise everywhere.
-/// width: of `place_of`.
+/// Activates the four phases of each window and keeps the largest, for activations that are not monotone.
+/// width: see `place_of`.
 template <int width, class Function>
 inline void activate_and_pool(Function function, const float* phases, float* value, float* kept,
                               int8_t* chosen, int size) {
@@ -141,7 +141,7 @@ inline void activate_and_pool(Function function, const float* phases, float* val
   }
 }
 
-/// The gradient of the output becomes that of the input; PReLU's slope has its gradient added to `slope_sums`.
+/// Turns the output's gradient into the input's. Adds the gradient of PReLU's slope to `slope_sums`.
 inline void activation_gradient(const Options& options, float slope, const float* kept, float* gradient, int vectors,
                                 Floats& slope_sums) {
   if (options.activation != Activation::prelu) {

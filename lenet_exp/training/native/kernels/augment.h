@@ -1,6 +1,6 @@
-// Random changes of training images, each image in its own way, with the same bits on every CPU.
+// Random changes of training images, drawn for each image, with the same bits on every CPU.
 //
-// What is drawn and what it means is as in training/augmentation.py; the check against torch's in double precision is
+// The distributions are those of training/augmentation.py; the comparison with torch in double precision is in
 // tests/training/native/test_augment.py.
 #pragma once
 #include <string.h>
@@ -11,7 +11,7 @@
 
 namespace lenet {
 
-/// Ranges as the configuration has them, and the key of one step's random numbers.
+/// The configuration's ranges, and the key of one step's random numbers.
 struct Augment {
   double shift, rotate, scale, shear, elastic, sigma, flip, erase;
   int64_t erase_size;
@@ -20,10 +20,10 @@ struct Augment {
 };
 
 constexpr float background = -1.0f;
-constexpr int control = lanes;          // points along each axis that the smooth field of `elastic` is drawn at
-constexpr int margin = 2, framed = side + 2 * margin;  // an image with what bilinear weights reach beyond it
+constexpr int control = lanes;          // control points along each axis of the field of `elastic`
+constexpr int margin = 2, framed = side + 2 * margin;  // an image with the margin that bilinear weights read
 
-/// The random words of one image: `block` tells one set of 32 from another. 0 has the parameters, 1 to 16 the field.
+/// The random words of one image, in blocks of 32: block 0 has the parameters, blocks 1 to 16 the field.
 struct Words {
   uint32_t first[lanes], second[lanes];
 
@@ -33,18 +33,19 @@ struct Words {
     store(reinterpret_cast<int32_t*>(second), bits.second);
   }
 };
-enum { angle_word, size_word, shear_word, x_word, y_word, flip_word };      // of block 0's first words
-enum { erase_word, height_word, width_word, top_word, left_word };          // and of its second ones
+enum { angle_word, size_word, shear_word, x_word, y_word, flip_word };      // indices of block 0's first words
+enum { erase_word, height_word, width_word, top_word, left_word };          // and of its second words
 
 inline float part_of_one(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }        // [0, 1)
 inline float to_either_side(uint32_t word) { return 2.0f * part_of_one(word) - 1.0f; }               // [-1, 1)
-/// A whole number below `limit`.
+/// Returns a whole number in [0, limit).
 inline int whole(uint32_t word, int limit) {
   return static_cast<int>((static_cast<uint64_t>(word >> 8) * static_cast<uint64_t>(limit)) >> 24);
 }
 
-/// How a control point weighs for each pixel along an axis, pixels as lanes: [control][side]. The squares of a pixel's
-/// weights sum to 1, so noise keeps its variance.
+/// Weights of the control points for each pixel along an axis, pixels as lanes: [control][side].
+///
+/// The squares of the weights of a pixel sum to 1, so noise keeps its variance.
 struct Smooth {
   float of_pixel[side][control], of_point[control][side];
 
@@ -60,10 +61,10 @@ struct Smooth {
   }
 };
 
-/// Smooth random moves along x and y, of variance 1 each (Simard, Steinkraus and Platt 2003).
+/// Draws smooth random moves along x and y, of variance 1 each (Simard, Steinkraus and Platt 2003).
 inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&field)[2][side][side]) {
   Floats noise[2][control];
-  for (int row = 0; row < control; ++row) {  // normal numbers by Box and Muller 1958
+  for (int row = 0; row < control; ++row) {  // normal numbers (Box and Muller 1958)
     Floats radius, turns, sine, cosine;
     Noise{key, image}.draw(1 + row, radius, turns);
     radius = root(log(broadcast(1.0f) - radius) * broadcast(-2.0f));
@@ -88,7 +89,7 @@ inline void draw_field(const Smooth& smooth, Key key, int32_t image, float (&fie
     }
 }
 
-/// Where a pixel of the new image comes from: x = ax * X + bx * Y + cx, with X and Y from the image's center.
+/// Source of a pixel of the new image: x = ax * X + bx * Y + cx, with X and Y from the image's center.
 struct Affine {
   float ax, bx, cx, ay, by, cy;
 };
@@ -107,12 +108,12 @@ inline Affine draw_affine(const Augment& how, const Words& words) {
           s,             c,             middle + to_either_side(words.first[y_word]) * static_cast<float>(how.shift)};
 }
 
-/// Bilinear values at 16 places of a framed image, in pixels; what lies outside of the image is background.
+/// Returns bilinear values at 16 positions (in pixels) of a framed image; outside of the image is background.
 inline Floats bilinear(const float* frame, Floats x, Floats y) {
   const Floats first = broadcast(-1.0f), last = broadcast(static_cast<float>(side)), half = broadcast(0.5f);
   x = larger_or_nan(first, smaller_or_nan(last, x));
   y = larger_or_nan(first, smaller_or_nan(last, y));
-  const Floats left = nearest(x - half), top = nearest(y - half);  // or one less than the floor of a whole number
+  const Floats left = nearest(x - half), top = nearest(y - half);  // for whole numbers, may be one less than the floor
   const Floats place = fma(top, broadcast(static_cast<float>(framed)), left) +
                        broadcast(static_cast<float>(margin * framed + margin));
   const Ints at = to_ints(place);
@@ -132,7 +133,7 @@ inline void resample(const Augment& how, const Smooth& smooth, const Words& word
   const Affine affine = draw_affine(how, words);
   const Key key{static_cast<int32_t>(how.key1), static_cast<int32_t>(how.key2)};
   if (how.elastic > 0) draw_field(smooth, key, image, field);
-  // Two components of variance 1/2 each make a mean square length of 1.
+  // Two components of variance 1/2 each give a mean square length of 1.
   const Floats length = broadcast(static_cast<float>(how.elastic) * 0.707106781f);
   const Floats middle = broadcast(0.5f * (side - 1));
   for (int row = 0; row < side; ++row) {
@@ -151,7 +152,7 @@ inline void resample(const Augment& how, const Smooth& smooth, const Words& word
   }
 }
 
-/// By whole pixels; `x` and `y`: where the new image's first pixel comes from.
+/// Shifts an image by whole pixels; `x` and `y` are the source of the new image's first pixel.
 inline void move(int x, int y, const float* from, float* to) {
   for (int row = 0; row < side; ++row)
     for (int column = 0; column < side; ++column) {
@@ -170,7 +171,7 @@ inline void mirror(float* image) {
     }
 }
 
-/// A rectangle with sides of 1 to `longest` pixels (Zhong et al. 2020).
+/// Erases a rectangle with sides of 1 to `longest` pixels (Zhong et al. 2020).
 inline void erase(const Words& words, int longest, float* image) {
   const int height = 1 + whole(words.second[height_word], longest), width = 1 + whole(words.second[width_word], longest);
   const int top = whole(words.second[top_word], side - height + 1);
@@ -193,7 +194,7 @@ inline void augment_image(const Augment& how, const Smooth& smooth, int32_t imag
     erase(words, static_cast<int>(how.erase_size), to);
 }
 
-/// New images (count, 32, 32) of a batch.
+/// Writes augmented copies (count, 32, 32) of a batch.
 inline void augment(const Augment& how, const Batch& batch, float* to) {
   const Smooth smooth(how.elastic > 0 ? how.sigma : 1.0);
   const auto piece = [&](int, int64_t number) {

@@ -1,7 +1,7 @@
-// A batch: its pieces, and then the dense layers' gradients, by as many threads as are asked for.
+// A batch: its pieces, then the dense layers' gradients, on the requested number of threads.
 //
-// Which thread does what is left to chance. It changes no bit: a piece writes to places of its own, each dense gradient
-// is one sum over the images in their order, and the pieces' sums are added in their order.
+// The assignment of work to threads varies but changes no bits: each piece has its own output, each dense gradient
+// is one sum over the images in order, and the pieces' sums are added in order.
 #pragma once
 #include <pthread.h>
 #include <stddef.h>
@@ -12,14 +12,14 @@
 namespace lenet {
 
 constexpr int most_threads = 1024;
-constexpr int images_at_once = 256;  // of a dense gradient's sum: then what was summed is added
+constexpr int images_at_once = 256;  // images per partial sum of a dense gradient
 
-/// The memory of a batch; a caller gives it as one block.
+/// The memory of a batch, in one block that the caller provides.
 struct Work {
   Weights* weights;
-  Piece* pieces;   // of each thread
-  Dense* dense;    // of each image
-  Sums* sums;      // of each piece
+  Piece* pieces;   // one per thread
+  Dense* dense;    // one per image
+  Sums* sums;      // one per piece
 
   static int64_t piece_count(int64_t images) { return (images + piece_images - 1) / piece_images; }
   static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -39,7 +39,7 @@ struct Work {
   }
 };
 
-/// Calls `body(thread, number)` for each number below `count`, in threads of which this is the first.
+/// Calls `body(thread, number)` for each number below `count`, on this and other threads.
 template <class Body> class Shared {
  public:
   Shared(int threads, int64_t count, const Body& body) : body_(body), count_(count) {
@@ -48,7 +48,7 @@ template <class Body> class Shared {
     int running = 1;
     for (; running < threads; ++running) {
       started[running] = {this, running, {}};
-      // Where no thread can be made, those that there are do it all.
+      // If no thread can be created, the existing ones do all the work.
       if (pthread_create(&started[running].id, nullptr, &Shared::begin, &started[running]) != 0) break;
     }
     work(0);
@@ -97,9 +97,9 @@ inline void prepare(const float* parameters, Weights& weights) {
   transpose(parameters + fc3_weight, units2, classes, row3, weights.fc3_transposed[0], row2);
 }
 
-/// The gradients of some rows of a dense layer's weights, which are `vectors` long.
+/// Computes the gradients of some rows, `vectors` long, of a dense layer's weights.
 ///
-/// input: of the first row's unit, the next rows' lie beside it. row: from one row of weights to the next.
+/// input: value of the first row's unit; the next rows' values follow it. row: distance between rows of weights.
 template <int vectors>
 inline void dense_rows(const float* input, const float* output_gradient, int64_t images, float* into, long row,
                        int rows) {
@@ -111,7 +111,7 @@ inline void dense_rows(const float* input, const float* output_gradient, int64_t
   }
 }
 
-constexpr int fc2_rows = 20, fc3_rows = 21;  // that are one task; of fc1 those of a place of s4
+constexpr int fc2_rows = 20, fc3_rows = 21;  // rows per task; a task of fc1 covers one place of s4
 constexpr int dense_tasks = places4 + units1 / fc2_rows + units2 / fc3_rows;
 
 inline void dense_gradient(int task, const Dense* dense, int64_t images, float* gradient) {
@@ -143,7 +143,7 @@ inline void dense_bias_gradients(const Dense* dense, int64_t images, float* grad
   store(gradient + fc3_bias, sum);
 }
 
-/// Adds up the pieces' sums; the first piece's become all.
+/// Adds the pieces' sums to those of the first piece.
 inline void add_pieces(Sums* sums, int64_t pieces, float* gradient) {
   Sums& all = sums[0];
   constexpr int floats = offsetof(Sums, loss) / sizeof(float);
@@ -168,14 +168,14 @@ inline void add_pieces(Sums* sums, int64_t pieces, float* gradient) {
   for (int i = 0; i < 4; ++i) gradient[slopes + i] = all.slopes[i];
 }
 
-/// The gradient of a batch's mean loss (`parameters` floats).
+/// Computes the gradient of a batch's mean loss (`parameters` floats).
 inline Outcome batch_gradient(const Options& options, const Batch& batch, const float* parameters_now, float* gradient,
                               char* memory) {
   const int threads = static_cast<int>(options.threads);
   const Work work(memory, batch.count, threads);
   const int64_t pieces = Work::piece_count(batch.count);
   prepare(parameters_now, *work.weights);
-  // All else is written below; here is padding between what is.
+  // The padding; everything else is written below.
   memset(gradient, 0, conv2_weight * sizeof(float));
   memset(gradient + slopes, 0, lanes * sizeof(float));
   memset(work.sums, 0, static_cast<size_t>(pieces) * sizeof(Sums));
@@ -193,7 +193,7 @@ inline Outcome batch_gradient(const Options& options, const Batch& batch, const 
   return {work.sums[0].loss / static_cast<double>(batch.count), work.sums[0].hits};
 }
 
-/// The mean loss and hits of a batch, and the predicted classes (count,).
+/// Returns the mean loss and hits of a batch, and writes the predicted classes (count,).
 inline Outcome evaluate(const Options& options, const Batch& batch, const float* parameters_now, int64_t* predictions,
                      char* memory) {
   const int threads = static_cast<int>(options.threads);

@@ -7,7 +7,7 @@
 
 namespace lenet {
 
-/// Parts an image into its even and odd columns: then the maps' even columns lie side by side, and so do the odd ones.
+/// Splits an image into its even and odd columns, so that the maps' even columns are contiguous, as are the odd ones.
 [[gnu::noinline]]
 inline void part_columns(const float* image, Piece& work) {
   for (int y = 0; y < side; ++y) {
@@ -18,23 +18,23 @@ inline void part_columns(const float* image, Piece& work) {
   }
 }
 
-/// What is read beyond an image's columns: once a piece.
+/// Clears what is read beyond an image's columns, once per piece.
 inline void clear_margins(Piece& work) {
   for (int y = 0; y < side; ++y)
     for (int x = lanes; x < 2 * lanes; ++x) work.even[y][x] = work.odd[y][x] = 0;
 }
 
-/// Brings a fourteenth of an image into the cache: a core waits if it asks for all of it at once.
+/// Prefetches a fourteenth of an image: a core stalls if it requests all of it at once.
 inline void fetch(const float* image, int part) {
   constexpr int size = (pixels / lanes + side2 - 1) / side2 * lanes;
   for (int i = part * size; i < (part + 1) * size && i < pixels; i += lanes) __builtin_prefetch(image + i);
 }
 
-/// Convolves: each row of s2 sees two rows of the maps, even and odd columns of which are its four phases.
+/// Convolves. Each row of s2 pools two rows of the maps, whose even and odd columns are its four phases.
 ///
-/// A sum begins at 0 and goes down the kernel's rows, along each from left to right; the bias comes last.
-/// With `pool` the largest phase goes to `out` and its place in the maps to `chosen` (planar2 each), else all go to
-/// `out` (4 * planar2). The two lanes beyond a row are of no use. next: an image that will be wanted soon.
+/// A sum starts at 0 and follows the kernel's rows, each from left to right; the bias is added last.
+/// With `pool`, the largest phase goes to `out` and its place in the maps to `chosen` (planar2 each). Otherwise all
+/// phases go to `out` (4 * planar2). The two lanes beyond a row are unused. next: an image to prefetch.
 template <bool pool>
 [[gnu::flatten]] void conv1_forward(const Piece& work, const float* parameters, const float* next, float* out,
                                     int8_t* chosen) {
@@ -72,9 +72,9 @@ template <bool pool>
   }
 }
 
-/// Adds an image's part to the gradient of the weights: of each window, the phase that was chosen.
+/// Adds an image's part to the gradient of the weights: the chosen phase of each window.
 ///
-/// gradient: of s2, [y][x][map]. chosen: [map][y][x].
+/// gradient: s2's, [y][x][map]. chosen: [map][y][x].
 [[gnu::flatten, gnu::noinline]]
 inline void conv1_weight_gradient(const float* image, const float* gradient, const int8_t* chosen, Piece& work,
                                   Sums& into) {
@@ -98,7 +98,7 @@ inline void conv1_weight_gradient(const float* image, const float* gradient, con
   }
 }
 
-/// Adds an image's part to the gradient of the biases. A lane of three vectors is of the same map every 48 floats.
+/// Adds an image's part to the gradient of the biases. Lanes of three vectors have the same map every 48 floats.
 inline void conv1_bias_gradient(const float* gradient, Floats (&sums)[3]) {
   constexpr int period = 3 * lanes;
   static_assert(period % maps1 == 0 && (size2 + period - 1) / period * period <= padded2);
@@ -113,9 +113,9 @@ inline void add_by_map(const Floats (&sums)[3], float* biases) {
   for (int i = 0; i < 3 * lanes; ++i) biases[i % maps1] += lane[i];
 }
 
-/// [map][y][x] -> [y][x][map], with zeros at the end.
+/// Reorders [map][y][x] to [y][x][map], with zeros at the end.
 ///
-/// Two maps are one number of 64 bits on the way: a core stores more of those than of single floats.
+/// Two maps are moved as one 64-bit number, which a core stores faster than single floats.
 [[gnu::noinline]]
 inline void interleave(const float* planar, float* s2) {
   for (int y = 0; y < side2; ++y)

@@ -1,15 +1,15 @@
 // conv2 (16 maps, 5 x 5 of 6 maps) with the 2 x 2 maximum of s4, forward and backward; the 16 maps are the lanes.
 //
-// The maximum hands a gradient to one of four places, so the backward sums have a quarter of the dense ones' terms.
+// The maximum passes a gradient to one of four places, so the backward sums have a quarter of the terms.
 #pragma once
 #include "work.h"
 #include "pooling.h"
 
 namespace lenet {
 
-/// A sum begins at 0 and goes over the kernel's rows, columns and the maps of s2; the bias comes last.
-/// With `pool` the largest of four goes to `out` and its place in the maps to `chosen` ([place][map]), else all go to
-/// `out` ([phase][place][map]).
+/// Convolves. A sum starts at 0 and follows the kernel's rows, columns and the maps of s2; the bias is added last.
+/// With `pool`, the largest of four goes to `out` and its place in the maps to `chosen` ([place][map]). Otherwise
+/// all four go to `out` ([phase][place][map]).
 template <bool pool>
 [[gnu::flatten]] void conv2_forward(const float* s2, const float* parameters, float* out, int8_t* chosen) {
   constexpr int columns = part::registers / parts >= 32 ? 2 * side4 : 2;  // two rows of sums stay in registers
@@ -47,10 +47,10 @@ template <bool pool>
     }
 }
 
-/// Vectors of a kernel's row of 30 that are worked on at once; all ten of a kernel where registers allow.
+/// Vectors of a kernel's row of 30 that are processed together; all ten of a kernel if registers allow.
 constexpr int row_vectors = part::registers / parts >= 32 ? 2 : 1;
 
-/// Copies the rows of s2's windows, each to lines of its own: conv2's gradient reads each of them often.
+/// Copies the rows of s2's windows to separate cache lines, because conv2's gradient reads each of them often.
 [[gnu::noinline]]
 inline void spread_rows(const float* s2, float* rows) {
   for (int y = 0; y < side2; ++y)
@@ -59,7 +59,7 @@ inline void spread_rows(const float* s2, float* rows) {
         store(rows + (y * width2 + x) * kernel_row + i, load(s2 + (y * side2 + x) * maps1 + i));
 }
 
-/// Adds an image's part to the gradient of the weights, place by place; `rows` are those of its windows.
+/// Adds an image's part to the gradient of the weights, place by place. rows: see `spread_rows`.
 [[gnu::flatten, gnu::noinline]]
 inline void conv2_weight_gradient(const float* rows, const float* gradient, const int8_t* chosen,
                                   Sums& sums_of_piece) {
@@ -87,12 +87,12 @@ inline void conv2_weight_gradient(const float* rows, const float* gradient, cons
     }
 }
 
-/// The gradient of s2, window by window down each column: the kernels of the maps that chose a window are summed.
+/// Computes the gradient of s2, window by window down each column, from the kernels of the maps that chose the window.
 ///
-/// Five rows of sums move down with the window; the uppermost is whole then, and is added to s2's.
+/// Five rows of sums move down with the window; the uppermost one is then complete and is added to s2's gradient.
 [[gnu::flatten, gnu::noinline]]
 inline void conv2_input_gradient(const Weights& weights, const float* gradient, const int8_t* chosen, float* s2) {
-  unsigned maps_of[width2][width2];  // [x][y]; found first, so that the loops below do not wait for them
+  unsigned maps_of[width2][width2];  // [x][y]; computed first, so that the loops below do not wait for it
   for (int y = 0; y < width2; ++y)
     for (int x = 0; x < width2; ++x)
       maps_of[x][y] = equal_bytes(chosen + (y / 2 * side4 + x / 2) * maps2, place_of(y % 2 * 2 + x % 2, width2));

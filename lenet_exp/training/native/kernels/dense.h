@@ -1,4 +1,4 @@
-// Products of matrices for the dense layers: blocks of sums in registers, each sum in the order of its terms.
+// Matrix products for the dense layers: blocks of sums in registers, each sum in the order of its terms.
 #pragma once
 #include "network.h"
 
@@ -9,9 +9,9 @@ struct Product {
   const float* a;
   const float* b;
   float* c;
-  const float* bias;           // of each n, where the sums start; null: at 0, and they are added to c if `add`
+  const float* bias;           // initial value of each sum; null: 0, and sums are added to c if `add`
   int rows, outer, inner;
-  long a_row, a_outer, a_inner;  // from one row of a to the next, from one term to the next
+  long a_row, a_outer, a_inner;  // strides of a: between rows, and between terms
   long b_outer, b_inner, c_row;
   bool add;
 };
@@ -43,7 +43,7 @@ template <int rows, int vectors>
   });
 }
 
-/// `vectors` of each row, from `column` on.
+/// Computes `vectors` vectors of each row, starting at `column`.
 template <int vectors> void columns(const Product& p, int column) {
   constexpr int most = part::registers / parts >= 32 && vectors == 1 ? 8 : 4;
   int row = 0;
@@ -51,18 +51,18 @@ template <int vectors> void columns(const Product& p, int column) {
   for (; row < p.rows; ++row) block<1, vectors>(p, row, column);
 }
 
-/// All of a product whose rows are `vectors` long.
+/// Computes a whole product whose rows are `vectors` vectors long.
 template <int vectors> void multiply(const Product& p) {
   constexpr int wide = part::registers / parts >= 32 ? 4 : 1, wides = vectors / wide;
   unrolled<wides>([&](auto i) { columns<wide>(p, i * wide * lanes); });
   unrolled<vectors - wides * wide>([&](auto i) { columns<1>(p, (wides * wide + i) * lanes); });
 }
 
-/// to[j][i] = from[i][j], in blocks that stay in the cache; rows of `from` are padded to whole vectors.
+/// Transposes: to[j][i] = from[i][j], in blocks that fit in the cache; rows of `from` are padded to whole vectors.
 inline void transpose(const float* from, int rows, int columns, long from_row, float* to, long to_row) {
   for (int left = 0; left < columns; left += lanes)
     for (int i = 0; i < rows; ++i) {
-      float lane[lanes];  // clang would make a scatter of a loop over `from` itself
+      float lane[lanes];  // clang would turn a loop over `from` itself into a scatter
       store(lane, load(from + i * from_row + left));
       for (int j = 0; j < lanes; ++j)
         if (left + j < columns) to[(left + j) * to_row + i] = lane[j];

@@ -1,7 +1,7 @@
-// exp, tanh, log, sine and cosine of 16 floats, the same bits on every CPU; a C library's differ by release and CPU.
+// exp, tanh, log, sine and cosine of 16 floats with the same bits on every CPU; C libraries differ by release and CPU.
 //
-// The polynomials are those of Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf, sinf, cosf); errors below 2 units in
-// the last place, which the tests check.
+// The polynomials are those of Cephes (S. L. Moshier, netlib.org/cephes: expf, tanhf, logf, sinf, cosf).
+// Errors are below 2 units in the last place, which the tests check.
 #pragma once
 #include "vector.h"
 
@@ -13,7 +13,7 @@ struct Exponential {  // e^x = scale * (1 + rest)
   Floats scale, rest;
 };
 
-/// For x held between the lowest and the highest exponent; NaN stays NaN.
+/// Computes e^x for x clamped to [lowest_exponent, highest_exponent]; NaN stays NaN.
 inline Exponential exponential(Floats x) {
   x = larger_or_nan(broadcast(lowest_exponent), smaller_or_nan(broadcast(highest_exponent), x));
   const Floats n = nearest(x * broadcast(1.44269504088896341f));
@@ -33,7 +33,7 @@ inline Floats exp(Floats x) {
   return fma(e.scale, e.rest, e.scale);
 }
 
-/// e^x - 1, exact to the last places near 0 too.
+/// Computes e^x - 1, accurate near 0 too.
 inline Floats exp_minus_1(Floats x) {
   const Exponential e = exponential(x);
   return fma(e.scale, e.rest, e.scale - broadcast(1.0f));
@@ -53,10 +53,10 @@ inline Floats tanh(Floats x) {
   return select(size <= broadcast(0.625f), near, select(x <= zero, zero - far, far));
 }
 
-/// For positive normal x; NaN stays NaN.
+/// Computes the logarithm of positive normal x; NaN stays NaN.
 inline Floats log(Floats x) {
   const Floats one = broadcast(1.0f);
-  // x = 2^e * m with m in [sqrt(1/2), sqrt(2)): the exponent is read off after a shift by sqrt(1/2)'s fraction.
+  // x = 2^e * m with m in [sqrt(1/2), sqrt(2)): the exponent is extracted after a shift by sqrt(1/2)'s fraction.
   const Ints shifted = bits_of(x) + broadcast(static_cast<int32_t>(0x3f800000 - 0x3f3504f3));
   const Ints exponent = shift_right<23>(shifted) + broadcast(-127);
   const Floats e = to_floats(exponent);
@@ -79,7 +79,7 @@ inline Floats log(Floats x) {
   return select(not_a_number(x), x, y);
 }
 
-/// Of 2 pi * turns, for turns from -1/2 to 1 and a bit beyond.
+/// Computes sine and cosine of 2 pi * turns, for turns from -1/2 to slightly above 1.
 inline void sine_and_cosine(Floats turns, Floats& sine, Floats& cosine) {
   const Floats quarters = nearest(turns * broadcast(4.0f)), zero = broadcast(0.0f);
   const Floats x = fma(quarters, broadcast(-0.25f), turns) * broadcast(6.28318530717958648f);  // to pi / 4 either side

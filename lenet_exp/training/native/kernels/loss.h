@@ -6,9 +6,9 @@
 
 namespace lenet {
 
-struct Logits {  // of 16 images
+struct Logits {  // logits of 16 images
   Floats of[classes], largest;
-  Ints predicted;  // the class of the largest; of equals the first
+  Ints predicted;  // the class of the largest logit, the first of equals
 };
 
 inline Logits by_class(const float (*logits)[row3], int images) {
@@ -28,8 +28,8 @@ inline Logits by_class(const float (*logits)[row3], int images) {
   return found;
 }
 
-/// Adds the loss and the hits of up to 16 images to `sums`; `gradient` (if not null) becomes that of the mean loss of
-/// `batch` images, `predictions` (if not null) the predicted classes.
+/// Adds the loss and the hits of up to 16 images to `sums`. Writes the gradient of the mean loss of `batch` images to
+/// `gradient` and the predicted classes to `predictions`, unless these are null.
 inline void cross_entropy(const float (*logits)[row3], const int64_t* labels, int images, double smoothing,
                           int64_t batch, Sums& sums, float (*gradient)[row3], int32_t* predictions) {
   const Logits z = by_class(logits, images);

@@ -1,13 +1,13 @@
 // SGD, Adam, AdamW and RMSprop as torch.optim defines them, with clipping before and a moving average after.
 //
-// Coefficients are computed in double precision by the caller, and rounded here.
+// The caller computes coefficients in double precision; they are rounded here.
 #pragma once
 #include "functions.h"
 #include "options.h"
 
 namespace lenet {
 
-/// The norm of a gradient: squares are summed in 16 lanes over blocks, the blocks in double precision.
+/// Returns the norm of a gradient: squares are summed in 16 lanes per block, and the blocks in double precision.
 inline double norm(const float* gradient) {
   constexpr int block = 32 * lanes;
   double total = 0;
@@ -22,7 +22,7 @@ inline double norm(const float* gradient) {
   return __builtin_sqrt(total);
 }
 
-/// Each is called with the place of a vector, the gradient and the weights, and gives the new weights.
+/// Each optimizer takes a vector's position, gradient and weights, and returns the new weights.
 struct Sgd {
   float* momentum_buffer;
   Floats lr, momentum, fresh;

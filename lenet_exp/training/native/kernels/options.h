@@ -1,4 +1,4 @@
-// What a caller hands over: options, batches and optimizers. All fields have 8 bytes; engine.py mirrors them.
+// The caller's arguments: options, batches and optimizers. All fields have 8 bytes; library.py mirrors them.
 #pragma once
 #include <stdint.h>
 
@@ -13,18 +13,18 @@ struct Options {
   Activation activation;
   double alpha;               // ELU's alpha, leaky ReLU's slope, RReLU's lower
   double upper;               // RReLU's
-  int64_t pool_first;         // whether the maximum may come before the activation
-  int64_t training;           // whether to drop out and to draw slopes
+  int64_t pool_first;         // whether to pool before the activation
+  int64_t training;           // whether to apply dropout and random slopes
   double dropout_rate;        // of h1 and h2
   double label_smoothing;
-  int64_t key1, key2;         // of the step's random numbers
+  int64_t key1, key2;         // key of the step's random numbers
   int64_t threads;
 };
 
 struct Batch {
   const float* images;        // (n, 32, 32)
   const int64_t* labels;      // (n,)
-  const int64_t* index;       // (count,): which of them
+  const int64_t* index;       // (count,): the batch's images
   int64_t count;
 };
 
@@ -33,12 +33,12 @@ struct Outcome {
   int64_t hits;
 };
 
-/// A rule with the coefficients of one step; see optimizers.h.
+/// An optimizer with the coefficients of one step; see optimizers.h.
 struct Update {
   Rule rule;
   double lr;
   double weight_decay;
-  int64_t decoupled;          // whether the weights decay apart from the gradient
+  int64_t decoupled;          // whether weight decay is decoupled from the gradient
   int64_t maximize;
   double momentum;            // sgd, rmsprop
   double fresh;               // sgd: the gradient's share in the momentum, 1 - dampening (1 in the first step)
@@ -49,14 +49,14 @@ struct Update {
   double alpha;               // rmsprop
   int64_t centered;
   double eps;
-  double clip_norm;           // 0: any
-  double average_decay;       // of the moving average of the weights
+  double clip_norm;           // 0: no limit
+  double average_decay;       // decay of the moving average of the weights
   float* state[3];            // sgd: momentum; adam: exp_avg, exp_avg_sq, max_exp_avg_sq; rmsprop: square_avg,
-                              // momentum_buffer, grad_avg; null where there is none
-  float* average;             // null: none
+                              // momentum_buffer, grad_avg; null if unused
+  float* average;             // null: no average
 };
 
-// Blocks of random numbers of an image in a step (see random.h): where those of act1 to act4 begin, and of the masks.
+// First blocks of an image's random numbers in a step (see random.h), for act1 to act4 and for the dropout masks.
 constexpr int activation_blocks[4] = {0, 168, 218, 222};
 constexpr int dropout1_blocks = 225, dropout2_blocks = 229;
 

@@ -1,4 +1,4 @@
-// A piece of a batch: forward, loss and backward.
+// One piece of a batch: forward pass, loss and backward pass.
 #pragma once
 #include "activations.h"
 #include "convolution1.h"
@@ -8,7 +8,7 @@
 
 namespace lenet {
 
-/// Where a piece lies in its batch.
+/// The position of a piece in its batch.
 struct Range {
   int64_t first;
   int images;
@@ -18,7 +18,7 @@ inline Noise noise_of(const Options& options, int64_t image) {
   return {{static_cast<int32_t>(options.key1), static_cast<int32_t>(options.key2)}, static_cast<int32_t>(image)};
 }
 
-/// conv1 to s4, image by image.
+/// Computes conv1 to s4, image by image.
 inline void convolutions_forward(const Options& options, const Batch& batch, const float* parameters, Range range,
                                  Piece& work, Dense* dense) {
   clear_margins(work);
@@ -55,7 +55,7 @@ inline void convolutions_forward(const Options& options, const Batch& batch, con
   }
 }
 
-/// Multiplies by 0, or by 1 / (1 - rate) with that probability, and keeps the factors.
+/// Multiplies by 0 with probability `dropout_rate`, else by 1 / (1 - dropout_rate), and keeps the factors.
 inline void drop_out(const Options& options, Noise noise, int block, float* h, float* factors, int vectors) {
   const Floats keep = broadcast(static_cast<float>(1 - options.dropout_rate));
   const Floats scale = broadcast(static_cast<float>(1 / (1 - options.dropout_rate))), zero = broadcast(0.0f);
@@ -73,7 +73,7 @@ inline void drop_out(const Options& options, Noise noise, int block, float* h, f
 
 constexpr long dense_row = sizeof(Dense) / sizeof(float);
 
-/// fc1 to the logits.
+/// Computes fc1 to the logits.
 inline void dense_forward(const Options& options, const float* parameters, Range range, Piece& work, Dense* dense) {
   const bool drops = options.training && options.dropout_rate > 0;
   const int rows = range.images;
@@ -104,7 +104,7 @@ inline void multiply_by(const float* factors, float* gradient, int size) {
   for (int i = 0; i < size; i += lanes) store(gradient + i, load(gradient + i) * load(factors + i));
 }
 
-/// The gradients of h2, h1 and s4.
+/// Computes the gradients of h2, h1 and s4.
 inline void dense_backward(const Options& options, const Weights& weights, int rows, Piece& work, Dense* dense,
                            Floats (&slope_sums)[4]) {
   const bool drops = options.training && options.dropout_rate > 0;
@@ -127,7 +127,7 @@ inline void dense_backward(const Options& options, const Weights& weights, int r
     activation_gradient(options, slope[1], work.kept2[n], work.s4_gradient[n], flat / lanes, slope_sums[1]);
 }
 
-/// The gradients of conv2 and conv1, image by image.
+/// Computes the gradients of conv2 and conv1, image by image.
 inline void convolutions_backward(const Options& options, const Batch& batch, const Weights& weights, Range range,
                                   Piece& work, Sums& sums, Floats (&slope_sums)[4]) {
   Floats bias1[3], bias2 = broadcast(0.0f);
@@ -150,9 +150,9 @@ inline void convolutions_backward(const Options& options, const Batch& batch, co
   add_by_map(bias1, sums.conv1_bias);
 }
 
-/// Forward, and the loss and the predicted classes (if not null) of a piece.
-inline void evaluate_piece(const Options& options, const Batch& batch, const float* parameters, Range range, Piece& work,
-                        Dense* dense, Sums& sums, int64_t* predictions) {
+/// Computes the loss and the predicted classes of a piece.
+inline void evaluate_piece(const Options& options, const Batch& batch, const float* parameters, Range range,
+                           Piece& work, Dense* dense, Sums& sums, int64_t* predictions) {
   convolutions_forward(options, batch, parameters, range, work, dense);
   dense_forward(options, parameters, range, work, dense);
   int64_t labels[piece_images] = {};
@@ -162,7 +162,7 @@ inline void evaluate_piece(const Options& options, const Batch& batch, const flo
   for (int n = 0; n < range.images; ++n) predictions[range.first + n] = predicted[n];
 }
 
-/// All of a piece that a step needs; `dense` are its images'.
+/// Computes everything that a training step needs of a piece. dense: of the piece's images.
 inline void train_piece(const Options& options, const Batch& batch, const Weights& weights, Range range, Piece& work,
                         Dense* dense, Sums& sums) {
   convolutions_forward(options, batch, weights.parameters, range, work, dense);

@@ -1,11 +1,14 @@
-// The 2 x 2 maximum. Of equals the first counts; NaN is larger than any number, and the last one counts (as in torch).
+// 2 x 2 maximum pooling. NaN counts as the largest value.
+//
+// The first of equal values is chosen, but the last NaN (as in torch).
 #pragma once
 #include "vector.h"
 
 namespace lenet {
 
-/// How many places after the upper left one a phase (0 to 3: upper left, upper right, lower left, lower right) lies,
-/// where a row has `width` places.
+/// Returns the distance of a phase from the upper left one, if a row has `width` places.
+///
+/// phase: 0 to 3: upper left, upper right, lower left, lower right.
 constexpr int place_of(int phase, int width) { return phase / 2 * width + phase % 2; }
 
 struct Pooled {

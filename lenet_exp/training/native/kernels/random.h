@@ -1,4 +1,4 @@
-// Random numbers by counter: any of them at once, in any thread, on any CPU.
+// Counter-based random numbers, which can be computed in any order, in any thread, on any CPU.
 //
 // Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw 2011, Parallel random numbers: as easy as 1, 2, 3).
 #pragma once
@@ -16,7 +16,7 @@ struct Pair {
 
 constexpr int turns[8] = {13, 15, 26, 6, 17, 29, 16, 24};
 
-/// 32 random bits in each lane of both words, for 16 counters of 64 bits.
+/// Returns 32 random bits in each lane of both words, for 16 counters of 64 bits.
 inline Pair threefry(Key key, Ints first, Ints second) {
   const Ints keys[3] = {broadcast(key.first), broadcast(key.second),
                         broadcast(key.first ^ key.second ^ 0x1BD11BDA)};
@@ -34,10 +34,10 @@ inline Pair threefry(Key key, Ints first, Ints second) {
   return {first, second};
 }
 
-/// In [0, 1), multiples of 2^-24.
+/// Returns multiples of 2^-24 in [0, 1).
 inline Floats uniform(Ints bits) { return to_floats(shift_right<8>(bits)) * broadcast(0x1p-24f); }
 
-/// The uniform numbers of one image in one step: `block` tells one set of 32 from another.
+/// The uniform numbers of one image in one step, in blocks of 32.
 struct Noise {
   Key key;
   int32_t image;

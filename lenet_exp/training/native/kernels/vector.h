@@ -1,7 +1,7 @@
-// Sixteen floats at a time, whatever the CPU's registers hold: the same lanes, and so the same bits, everywhere.
+// Vectors of sixteen floats, whatever the CPU's register size: the same lanes, and so the same bits, everywhere.
 //
-// Nothing here rounds in a way of its own: sums, products, quotients, roots and fused multiply-adds are IEEE 754's, and
-// the compiler is told to contract nothing (-ffp-contract=off).
+// All rounding is standard: sums, products, quotients, roots and fused multiply-adds follow IEEE 754, and
+// the compiler must not contract operations (-ffp-contract=off).
 #pragma once
 #include <stdint.h>
 
@@ -20,7 +20,7 @@
 namespace lenet {
 
 constexpr int lanes = 16;
-constexpr int parts = lanes / part::lanes;  // registers that a vector takes
+constexpr int parts = lanes / part::lanes;  // registers per vector
 
 struct Floats {
   part::Floats part[parts];
@@ -44,7 +44,7 @@ template <int count, int from = 0, class Body> [[gnu::always_inline]] inline voi
   }
 }
 
-/// A vector whose part i is what `body` gives for Number<i>.
+/// Returns a vector whose part i is `body(Number<i>)`.
 template <class Vector, class Body> [[gnu::always_inline]] inline Vector each_part(Body&& body) {
   Vector made;
   unrolled<parts>([&](auto i) { made.part[i] = body(i); });
@@ -79,23 +79,23 @@ inline Floats fma(Floats a, Floats b, Floats c) {
 inline Floats root(Floats a) {
   return each_part<Floats>([&](auto i) { return part::root(a.part[i]); });
 }
-/// The larger of both; NaN where b is.
+/// The larger of both; NaN if b is NaN.
 inline Floats larger_or_nan(Floats a, Floats b) {
   return each_part<Floats>([&](auto i) { return part::larger(a.part[i], b.part[i]); });
 }
-/// The smaller of both; NaN where b is.
+/// The smaller of both; NaN if b is NaN.
 inline Floats smaller_or_nan(Floats a, Floats b) {
   return each_part<Floats>([&](auto i) { return part::smaller(a.part[i], b.part[i]); });
 }
-/// The nearest whole number, the even one of two.
+/// The nearest whole number; ties go to the even one.
 inline Floats nearest(Floats a) {
   return each_part<Floats>([&](auto i) { return part::nearest(a.part[i]); });
 }
-/// a > b; false where one is NaN.
+/// a > b; false if one is NaN.
 inline Mask operator>(Floats a, Floats b) {
   return each_part<Mask>([&](auto i) { return part::greater(a.part[i], b.part[i]); });
 }
-/// a <= b; false where one is NaN.
+/// a <= b; false if one is NaN.
 inline Mask operator<=(Floats a, Floats b) {
   return each_part<Mask>([&](auto i) { return part::at_most(a.part[i], b.part[i]); });
 }
@@ -105,7 +105,7 @@ inline Mask not_a_number(Floats a) {
 inline Mask operator|(Mask a, Mask b) {
   return each_part<Mask>([&](auto i) { return part::either(a.part[i], b.part[i]); });
 }
-/// `a` where the mask is set, else `b`.
+/// `a` in lanes where the mask is set, else `b`.
 inline Floats select(Mask where, Floats a, Floats b) {
   return each_part<Floats>([&](auto i) { return part::select(where.part[i], a.part[i], b.part[i]); });
 }
@@ -132,14 +132,14 @@ inline Ints operator^(Ints a, Ints b) {
 template <int by> inline Ints shift_left(Ints a) {
   return each_part<Ints>([&](auto i) { return part::shift_left<by>(a.part[i]); });
 }
-/// Zeros come in from the left.
+/// A logical shift: zeros enter from the left.
 template <int by> inline Ints shift_right(Ints a) {
   return each_part<Ints>([&](auto i) { return part::shift_right<by>(a.part[i]); });
 }
 template <int by> inline Ints rotate(Ints a) {
   return each_part<Ints>([&](auto i) { return part::rotate<by>(a.part[i]); });
 }
-/// Of whole numbers.
+/// Converts floats that are whole numbers.
 inline Ints to_ints(Floats a) {
   return each_part<Ints>([&](auto i) { return part::to_ints(a.part[i]); });
 }
@@ -153,7 +153,7 @@ inline Floats from_bits(Ints a) {
   return each_part<Floats>([&](auto i) { return part::from_bits(a.part[i]); });
 }
 
-/// The floats at these places.
+/// The floats at these indices.
 inline Floats gather(const float* from, Ints at) {
   return each_part<Floats>([&](auto i) { return part::gather(from, at.part[i]); });
 }
@@ -161,7 +161,7 @@ inline Floats gather(const float* from, Ints at) {
 /// The lowest byte of each lane, 16 bytes.
 inline void store_bytes(int8_t* at, Ints a) { part::store_bytes(at, a.part); }
 
-/// Of 32 floats, those at even and those at odd places.
+/// Loads 32 floats, those at even and those at odd indices separately.
 inline void load_alternate(const float* at, Floats& even, Floats& odd) {
   part::load_alternate(at, even.part, odd.part);
 }

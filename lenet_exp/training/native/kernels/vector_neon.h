@@ -84,7 +84,7 @@ inline Octet fma(Octet a, Octet b, Octet c) {
   return {vfmaq_f32(c.low, a.low, b.low), vfmaq_f32(c.high, a.high, b.high)};
 }
 
-/// Bit i: whether at[i] == value, of 16 bytes.
+/// Returns 16 bits; bit i is set if at[i] == value.
 inline unsigned equal_bytes(const int8_t* at, int value) {
   const uint8_t bits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
   const uint8x16_t found = vandq_u8(vceqq_s8(vld1q_s8(at), vdupq_n_s8(static_cast<int8_t>(value))), vld1q_u8(bits));
