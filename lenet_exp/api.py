@@ -223,7 +223,7 @@ def _listed(overrides: str | Sequence[str]) -> list[str]:
 
 
 def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    """A flag's values as numbers where all are: `-` (without effect) and `null` as NaN."""
+    """Return a flag's values as numbers if all are numeric, with `-` (no effect) and `null` as NaN."""
     import pandas as pd
 
     without = values.isin(["-", "null", "None"])

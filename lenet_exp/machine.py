@@ -100,7 +100,7 @@ def kernel_settings(environment: Mapping[str, str] = os.environ) -> str:
 
 @cache
 def _cpuinfo() -> dict[str, str]:
-    """The first core as Linux describes it; empty on other systems."""
+    """Return Linux's description of the first core; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:

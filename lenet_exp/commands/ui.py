@@ -143,8 +143,9 @@ def _redirect(url: str) -> Iterator[str]:
 
 
 def _sweep(which: str | None, uri: str | None, experiment: str | None) -> SweepFolder | None:
-    """Return the sweep in the outputs folder, or None if none was requested and none exists, or only the store may have
-    it.
+    """Return the requested or the latest sweep in the outputs folder, or None.
+
+    None means that no sweep was requested and none exists, or that only the store may have it.
     """
     from lenet_exp.addresses import store_name
     from lenet_exp.folders.find import find_sweep, is_mlflow_run_id

@@ -1,1 +1,1 @@
-"""From conf/ and the command line to a typed, checked configuration with a fingerprint."""
+"""The configuration: composed from conf/ and the command line, typed, checked, and identified by a fingerprint."""

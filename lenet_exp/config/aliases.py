@@ -34,8 +34,9 @@ def check_aliases(folder: Path) -> None:
 
 
 def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
-    """Return the number of values in a YAML node, counting an alias's target each time; infinite if a node contains
-    itself.
+    """Return the number of values in a YAML node, counting an alias's target each time.
+
+    It is infinite if a node contains itself.
     """
     if node not in known:
         known[node] = math.inf  # until its parts are counted

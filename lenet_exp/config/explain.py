@@ -123,8 +123,9 @@ def explain_arguments(unknown: list[str]) -> str:
 
 
 def _same_leaf(name: str, flags: Iterable[str]) -> str | None:
-    """Return the flag whose last part is `name`, the best guess for the original script's short names (lr,
-    dropout_rate).
+    """Return the flag whose last part is `name`, or None.
+
+    This is the best guess for the original script's short names (lr, dropout_rate).
     """
     return min((flag for flag in flags if flag.rpartition(".")[2] == name), default=None)
 

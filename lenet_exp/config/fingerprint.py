@@ -14,9 +14,9 @@ TRAINING_VERSION = 1
 
 
 def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
-    """Return SHA-256 (hex) over `TRAINING_VERSION`, the data digests and all settings that differ from their neutral
-    value.
+    """Return the fingerprint of a configuration.
 
+    It is SHA-256 (hex) over `TRAINING_VERSION`, the data digests and all settings that differ from their neutral value.
     Paths, names, cadences, device and threads do not count. Neither do keywords at the class's own default, nor flags
     without effect, such as `momentum` for an optimizer without it or `schedule.drops` without drops.
 

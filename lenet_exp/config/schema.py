@@ -214,7 +214,7 @@ class Store:
 
 @dataclass
 class Tracking(Store):
-    """What is logged to MLflow."""
+    """Options of logging to MLflow."""
 
     models: LoggedModels = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
     plots: bool = knob("log pictures: curves, confusion matrix, mistakes, comparisons", result=False)
@@ -223,7 +223,7 @@ class Tracking(Store):
 
 @dataclass
 class Sweep:
-    """How a sweep runs."""
+    """Options of a sweep."""
 
     workers: int | None = knob("runs side by side (null: cores / num_threads)", ge=1, le=4096, result=False)
     retries: int = knob("tries more for a run whose process died", ge=0, le=1000, result=False)
@@ -299,8 +299,9 @@ class Search:
 
 @dataclass
 class Config:
-    """The configuration of a run. `activation` and `optimizer` hold a class (`_target_`) and its keywords; see
-    targets.py.
+    """The configuration of a run.
+
+    `activation` and `optimizer` hold a class (`_target_`) and its keywords; see targets.py.
     """
 
     dataset: Dataset = field(default_factory=Dataset)

@@ -39,7 +39,7 @@ class Choice:
 
     @property
     def all(self) -> list[str]:
-        """All values."""
+        """The list of all values."""
         return list(self.options)
 
 
@@ -63,7 +63,7 @@ class IntegerRange:
 
     @property
     def all(self) -> list[int]:
-        """All values."""
+        """The list of all values."""
         return list(range(self.low, self.high + 1, self.step))
 
     def holds(self, value: float) -> bool:
@@ -95,7 +95,7 @@ class FloatRange:
 
     @property
     def all(self) -> list[float] | None:
-        """All values, or None for a continuous range."""
+        """The list of all values, or None for a continuous range."""
         if self.step is None:
             return None if self.low < self.high else [self.low]
         return [self._at(n) for n in range(round((self.high - self.low) / self.step) + 1)]
@@ -150,8 +150,9 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
 
 
 def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
-    """Check types and ranges of the fixed flags of a search, and the ends of the searched ones; this does not load
-    torch.
+    """Check the types and ranges of the fixed flags of a search, and the ends of the searched ones.
+
+    This does not load torch.
 
     Args:
         composed: the configuration without the searched flags.

@@ -117,8 +117,9 @@ def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
 
 
 def normalize(images: Tensor, white: int) -> Tensor:
-    """Resize and scale images (n, height, width) in [0, white] to (n, 1, 32, 32) float32 in [-1, 1]: bilinear, (p -
-    0.5) / 0.5.
+    """Resize and scale images (n, height, width) in [0, white] to (n, 1, 32, 32) float32 in [-1, 1].
+
+    The resizing is bilinear, and the scaling is (p - 0.5) / 0.5 for p in [0, 1].
     """
     out = torch.empty(len(images), 1, SIDE, SIDE)
     for start in range(0, len(images), CHUNK):
@@ -150,7 +151,7 @@ class SharedDataset:
 
     @property
     def exact(self) -> bool:
-        """Whether its images are resized for the native engine."""
+        """True if its images are resized for the native engine."""
         return self.key[2]
 
     @property

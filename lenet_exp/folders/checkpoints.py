@@ -62,7 +62,7 @@ class Checkpoints:
 
     @property
     def epochs(self) -> list[EpochResult]:
-        """All results so far, including those before an interruption."""
+        """The results of all epochs so far, including those before an interruption."""
         return list(self._epochs)
 
     def seconds_to(self, epoch: int | None) -> float | None:

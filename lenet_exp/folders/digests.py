@@ -50,8 +50,9 @@ def verified(value: Any) -> Any:
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """Return the value of a record.json after checking its digest and its history's, or None if it was removed
-    meanwhile.
+    """Return the value of a record.json after checking its digest and its history's.
+
+    The value is None if the file was removed meanwhile.
 
     Raises:
         ValueError: the record does not match its digest.

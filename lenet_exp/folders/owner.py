@@ -45,7 +45,7 @@ class Owner:
 
     @property
     def here(self) -> bool:
-        """Whether the owner runs on this machine."""
+        """True if the owner runs on this machine."""
         return self.host == host()
 
 

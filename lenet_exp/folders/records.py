@@ -30,12 +30,12 @@ class Outcome(StrEnum):
 
     @property
     def is_result(self) -> bool:
-        """Whether the run counts as trained: repeating it would give the same result."""
+        """True if the run counts as trained: repeating it would give the same result."""
         return self in RESULTS
 
     @property
     def ended_well(self) -> bool:
-        """Whether the run ended as intended."""
+        """True if the run ended as intended."""
         return self in {Outcome.finished, Outcome.pruned}
 
 
@@ -100,7 +100,7 @@ class Record(Stored):
 
     @property
     def is_result(self) -> bool:
-        """Whether the run has a result."""
+        """True if the run has a result."""
         return self.outcome is not None and self.outcome.is_result
 
     @property

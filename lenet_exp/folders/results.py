@@ -179,6 +179,6 @@ def conclude_dead_run(folder: RunFolder, outcome: Outcome, reason: str) -> bool:
 
 
 def _accuracy(record: Record | None) -> float:
-    """The best validation accuracy of a finished run; NaN for any other."""
+    """Return the best validation accuracy of a finished run; NaN for any other."""
     finished = record is not None and record.outcome is Outcome.finished and record.best_val_accuracy is not None
     return record.best_val_accuracy if finished else math.nan  # type: ignore[union-attr, return-value]

@@ -237,8 +237,9 @@ class RunFolder:
         return None if why is None else damage_error(weights, why, AGAIN)
 
     def test_accuracy(self) -> float | None:
-        """Return the test accuracy of the best weights as a fraction, or None if `lenet-predict sweep=` has not scored
-        them.
+        """Return the test accuracy of the best weights as a fraction.
+
+        It is None if `lenet-predict sweep=` has not scored them.
         """
         what_now = "lenet-predict measures it again"
         kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)

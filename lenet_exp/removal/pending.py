@@ -46,12 +46,12 @@ class PendingRemoval:
 
     @property
     def is_mlflow_done(self) -> bool:
-        """Whether only files are left to delete."""
+        """True if only files are left to delete."""
         return (self.path / "told").exists()
 
     @property
     def is_started(self) -> bool:
-        """Whether an earlier `lenet-sweep rm` was interrupted after it had moved something."""
+        """True if an earlier `lenet-sweep rm` was interrupted after it had moved something."""
         return self.is_mlflow_done or bool(self.sweeps() or self.runs())
 
     def move_sweep(self, sweep: SweepFolder) -> Owner | None:

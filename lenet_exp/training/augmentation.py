@@ -77,8 +77,9 @@ def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Te
 
 
 def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Return smooth random moves (n, 2, side, side) in half-widths of the image, with a root mean square of `elastic`
-    pixels.
+    """Return smooth random moves (n, 2, side, side), in half-widths of the image.
+
+    Their root mean square is `elastic` pixels.
     """
     smooth = _gaussian(side, options.elastic_sigma, rng.device)
     noise = torch.randn(n, 2, CONTROL, CONTROL, generator=rng, device=rng.device)

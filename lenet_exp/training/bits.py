@@ -1,5 +1,6 @@
-"""Dependencies of a run's bits besides its fingerprint. This module does not load torch, so that comparing records is
-fast.
+"""Dependencies of a run's bits besides its fingerprint.
+
+This module does not load torch, so that comparing records is fast.
 """
 
 from __future__ import annotations

@@ -141,8 +141,9 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
 
 
 def _allowed(host: str, port: int) -> list[str]:
-    """Return the allowed hosts and origins. MLflow refuses others, so that a foreign page can't make a browser send
-    requests.
+    """Return the allowed hosts and origins as arguments.
+
+    MLflow refuses others, so that a foreign page can't make a browser send requests.
     """
     if is_local(host):
         return []

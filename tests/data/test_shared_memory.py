@@ -71,7 +71,7 @@ def test_another_process_maps_it_and_reads_no_file(digits):
         "from lenet_exp.data import images\n"
         "sets, config = cloudpickle.loads(sys.stdin.buffer.read())\n"
         "images.read_images = None\n"
-        "images.use_shared(sets)\n"
+        "images.use_shared_datasets(sets)\n"
         "data = images.load_training_data(config, torch.device('cpu'))\n"
         "total = float(data.images.sum())\n"
         "maps = open('/proc/self/smaps').read().split('memfd:lenet_exp')\n"

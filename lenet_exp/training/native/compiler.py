@@ -47,7 +47,7 @@ class Compiler:
 
     @property
     def is_zig(self) -> bool:
-        """Whether the compiler is zig."""
+        """True if the compiler is zig."""
         return "ziglang" in self.command or Path(self.command[0]).name == "zig"
 
     def arguments(self, target: Target) -> tuple[str, ...]:

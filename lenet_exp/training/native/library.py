@@ -96,14 +96,16 @@ class Kernels:
     def gradient(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor, gradient: Tensor
     ) -> tuple[float, int]:
-        """Compute the gradient of the mean loss of the images `index`; return that loss and the number of correct
-        predictions.
+        """Compute the gradient of the mean loss of the images `index`.
 
         Args:
             images, labels: (n, 1, 32, 32) float32, (n,) int64.
             index: (count,) int64, each below n.
             weights: (PARAMETERS,).
             gradient: (PARAMETERS,), overwritten.
+
+        Returns:
+            The mean loss and the number of correct predictions.
         """
         batch, outcome = _batch(images, labels, index), _Outcome()
         memory = self._room(len(index), options.threads)
