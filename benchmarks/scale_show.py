@@ -69,7 +69,10 @@ def _growth(sizes: Sequence[int], values: Sequence[float | None], name: str) -> 
 
 
 def draw(kept: Sequence[Kept], path: Path) -> None:
-    """Draw log-log curves of CPU seconds and memory: a color per cost, a line style per store; gray lines are linear."""
+    """Draw log-log curves of CPU seconds and memory, with a color per cost and a line style per store.
+
+    Gray lines show linear growth.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
