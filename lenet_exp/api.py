@@ -21,7 +21,7 @@ __all__ = ["Config", "RunResult", "UserError", "compare", "compose", "load", "se
 
 
 def __getattr__(name: str) -> Any:
-    if name == "RunResult":  # it comes with torch
+    if name == "RunResult":  # importing it loads torch
         from lenet_exp.folders.results import RunResult
 
         return RunResult
@@ -75,7 +75,9 @@ def train(
     with log_to_notebook():
         result = run_alone(config, prune=prune)
     if on_epoch is not None:
-        for epoch in RunFolder(result.folder).history().epochs:  # the last one, or all of a run that had its result
+        for epoch in (
+            RunFolder(result.folder).history().epochs
+        ):  # the last one, or all if the run had a result
             if epoch.epoch not in told:
                 on_epoch(epoch)
     return result
@@ -138,7 +140,7 @@ def search(
     from lenet_exp.searches.sampling import check_installed
 
     with log_to_notebook():
-        check_installed()  # before what imports Optuna
+        check_installed()  # before the imports that need Optuna
         from lenet_exp.confirmation.start import confirm_search
         from lenet_exp.searches.start import search_here
 
@@ -154,7 +156,7 @@ def search(
 def compare(
     *,
     sweep: str | list[str] | None = None,
-    filter: str | None = None,  # as the command names it
+    filter: str | None = None,  # same name as the command's flag
     tracking_uri: str | None = None,
     experiment: str = "lenet_exp",
     by: str = "best",

@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
     model = load_model(values["trained_model"], uri, str(values["dataset"]), values["trust"])
     if path is None:
         known = model.record.dataset if model.record else None
-        # The ancestor's files name their data set themselves.
+        # The original script's files have the dataset in their name.
         stem = f"lenet5-{known}" if known else Path(model.name).stem
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     difference, allowed = write_portable(model, chosen, path)

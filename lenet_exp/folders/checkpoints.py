@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
     from lenet_exp.training.lane import Best, Lane
 
-CHECKPOINT_SECONDS = 2.0  # at most so often, so that runs with very short epochs don't spend their time on fsync
-KEPT = 2  # the newest, and the one before in case that one is damaged
+CHECKPOINT_SECONDS = (
+    2.0  # between checkpoints, so that runs with very short epochs don't spend their time on fsync
+)
+KEPT = 2  # the newest, and the previous one in case the newest is corrupt
 
 log = logging.getLogger("lenet_exp")
 
@@ -48,9 +50,9 @@ class Checkpoints:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds = 0.0  # of training before this process took over
-        self.resumed = 0  # how often the run went on after an interruption
-        self.diverged: list[tuple[int, float, int]] = []  # step losses of the epoch in which it did
+        self.seconds = 0.0  # seconds of training before this process took over
+        self.resumed = 0  # number of times the run resumed
+        self.diverged: list[tuple[int, float, int]] = []  # step losses of the epoch in which the run diverged
         self._epochs: list[EpochResult] = []
         self._checkpoints: list[Checkpoint] = []
         self._written_at = 0.0

@@ -42,9 +42,9 @@ class ActivationFactory:
         """Return whether the option says `monotone: true` and no parameter, such as a slope, makes it untrue."""
         if not self.option.get("monotone", False):
             return False
-        with torch.random.fork_rng(devices=[]):  # a module that draws has no generator yet
+        with torch.random.fork_rng(devices=[]):  # a random activation has no generator yet
             values = self()(torch.linspace(-20, 20, 4001))
-        return bool((values.cummax(0).values - values <= 2e-6).all())  # one unit in the last place is not a fall
+        return bool((values.cummax(0).values - values <= 2e-6).all())  # tolerate one unit in the last place
 
 
 class RReLU(nn.Module):

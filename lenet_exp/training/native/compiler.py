@@ -18,7 +18,7 @@ from lenet_exp.training.native.target import Target
 
 VERSION_SECONDS = 60
 COMPILE_SECONDS = 600  # a compiler that takes longer is not used
-# Contraction would let the compiler decide where a * b + c is rounded once. The kernels use no C++ library features.
+# Contraction would let compilers round a * b + c only once. The kernels use no C++ library, exceptions or RTTI.
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off",
          "-fno-math-errno", "-fno-exceptions", "-fno-rtti")  # fmt: skip
 
