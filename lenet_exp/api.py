@@ -75,9 +75,7 @@ def train(
     with log_to_notebook():
         result = run_alone(config, prune=prune)
     if on_epoch is not None:
-        for epoch in (
-            RunFolder(result.folder).history().epochs
-        ):  # the last one, or all if the run had a result
+        for epoch in RunFolder(result.folder).history().epochs:  # the last one, or all if the run had a result
             if epoch.epoch not in told:
                 on_epoch(epoch)
     return result

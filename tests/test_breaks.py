@@ -1,4 +1,4 @@
-"""That what `benchmarks/breaks.py` breaks is there to be broken, and that no promise is left out."""
+"""The code that `benchmarks/breaks.py` breaks exists, and every promise has a break."""
 
 from __future__ import annotations
 

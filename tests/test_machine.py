@@ -1,4 +1,4 @@
-"""What a record says of the machine and of the program."""
+"""Facts about the machine and the program in a record."""
 
 from __future__ import annotations
 

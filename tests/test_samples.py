@@ -1,4 +1,4 @@
-"""benchmarks/samples.py: what the pages' commands ask for is there, and is what it says."""
+"""benchmarks/samples.py writes the files that the pages' commands need."""
 
 from __future__ import annotations
 

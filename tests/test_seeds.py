@@ -1,4 +1,4 @@
-"""Every random choice has a stream of its own, fixed by the seed for ever."""
+"""Every random choice has its own stream, which the seed fixes permanently."""
 
 from __future__ import annotations
 

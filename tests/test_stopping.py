@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM in a process of one's own: noted first, at once the second time."""
+"""SIGINT and SIGTERM in a separate process: the first is recorded, the second ends the process at once."""
 
 from __future__ import annotations
 

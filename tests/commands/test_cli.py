@@ -1,4 +1,4 @@
-"""The command line as a person meets it: mistakes, help, speed of help, other directories."""
+"""The command line for users: mistakes, help, speed of help, other directories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lenet-sweep: from another terminal, what is there, what runs where; stop it; repair what kill -9 left."""
+"""lenet-sweep lists, follows and stops sweeps from another terminal, and repairs what kill -9 left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`key=value` for the commands that are no Hydra apps: taken as typed."""
+"""Literal `key=value` arguments of the commands that are not Hydra apps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output that can't be written ends the printing and nothing else; the exit status says so."""
+"""Output that can't be written ends the printing but not the work, and the exit status shows it."""
 
 from __future__ import annotations
 

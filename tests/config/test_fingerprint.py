@@ -1,4 +1,4 @@
-"""What can change a result changes the fingerprint, and nothing else does."""
+"""Settings that can change a result change the fingerprint, and others do not."""
 
 from __future__ import annotations
 

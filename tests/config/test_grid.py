@@ -1,4 +1,4 @@
-"""A grid is counted before it is spanned, and only lenet_exp's own programs have its sweeper."""
+"""A grid is counted before its jobs are made, and only lenet_exp's own programs accept its sweeper."""
 
 from __future__ import annotations
 

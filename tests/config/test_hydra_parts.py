@@ -1,4 +1,4 @@
-"""The parts of Hydra that are not public are there, as hydra_parts uses them."""
+"""Hydra's private parts exist as hydra_parts uses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every option composes, every flag of the ancestor exists, and options of one's own work."""
+"""Every option composes, every flag of the original script exists, and a user's own options work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is typed is a configuration or one line that says what is wrong."""
+"""Any input gives a configuration or a one-line error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""That configurations made without composing each job are those that Hydra composes, and errors are its own."""
+"""Configurations made without composing each job equal those that Hydra composes, and errors are Hydra's own."""
 
 from __future__ import annotations
 

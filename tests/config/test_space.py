@@ -1,4 +1,4 @@
-"""Spaces as Hydra's grammar spells them: every value that may be drawn is one that the grammar means."""
+"""Spaces in Hydra's grammar: every value that may be drawn is a value of the expression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's tags never take the place of the program's own, by which it finds its runs."""
+"""A user's tags never replace the program's own, by which it finds its runs."""
 
 from __future__ import annotations
 

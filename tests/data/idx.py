@@ -1,4 +1,4 @@
-"""Writes IDX files, the format of MNIST and its relatives, so that a whole data set fits a test."""
+"""Writer of IDX files, the format of MNIST and its relatives, for datasets that are small enough for tests."""
 
 from __future__ import annotations
 

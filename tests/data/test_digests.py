@@ -1,4 +1,4 @@
-"""The digests that name the data, and the tensors that runs share."""
+"""Digests that identify the data, and tensors that runs share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A missing set is downloaded whole or not at all; the mirror is a real server on loopback."""
+"""A missing dataset is downloaded completely or not at all; the mirror is a real server on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Picture files of anybody's: pixels, no programs, and no more of them than memory has."""
+"""Picture files from any source: only pixels, no programs, and no more than fit in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, read-only, missing, or not for training."""
+"""Files that are corrupt, read-only, missing, or not for training."""
 
 from __future__ import annotations
 

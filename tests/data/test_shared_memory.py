@@ -1,4 +1,4 @@
-"""A data set's tensor is mapped by each worker, not copied."""
+"""Each worker maps a dataset's tensor without copying it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tensor is in memory once for all processes of one user, and goes with the last of them."""
+"""All processes of one user share one copy of a tensor, which is freed with the last of them."""
 
 from __future__ import annotations
 

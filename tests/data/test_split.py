@@ -1,4 +1,4 @@
-"""Which images train and which validate."""
+"""The split into training and validation images."""
 
 from __future__ import annotations
 

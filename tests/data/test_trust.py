@@ -1,4 +1,4 @@
-"""Files that are not what their names say are refused by name and never trained on."""
+"""Files with unexpected content are refused by name and never used for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits are whole or absent, and after any accident a training goes on from the newest one that can be used."""
+"""Checkpoints are complete or absent, and after any accident training resumes from the newest intact one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of a record and its history: what is edited is noticed, what another process does meanwhile is not."""
+"""Digests of a record and its history detect edits, but not the concurrent writes of another process."""
 
 from __future__ import annotations
 

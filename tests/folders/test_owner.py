@@ -1,4 +1,4 @@
-"""Who owns a folder: one process at a time, on this machine and on another."""
+"""Ownership of a folder: one process at a time, on this machine and on others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as JSON: what is read comes back as it was, with keys and gaps of other releases; others are refused."""
+"""Records survive a round trip through JSON, including keys and gaps of other releases; invalid ones are refused."""
 
 from __future__ import annotations
 

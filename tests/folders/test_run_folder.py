@@ -1,4 +1,4 @@
-"""A run on disk: who owns it, what a start leaves of the try before, and what stays at the end."""
+"""A run on disk: its owner, what a start keeps of an earlier attempt, and what remains at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What earlier releases left of a store's token is named, and cleaned without a result being lost."""
+"""Tokens of stores in files of earlier releases are found and removed without losing results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep on disk: what was asked for stays, what happens is of the start at hand."""
+"""A sweep on disk: its request is kept, and its events belong to the present start."""
 
 from __future__ import annotations
 

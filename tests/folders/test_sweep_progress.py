@@ -1,4 +1,4 @@
-"""How long a sweep will take: by the pace of its epochs, the places that train, and its uploads."""
+"""The time left in a sweep: from the pace of its epochs, the parallel runs, and the uploads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 at a chosen point of `lenet-sweep rm`: right before it moves or deletes something, or tells the store."""
+"""kill -9 at a chosen point of `lenet-sweep rm`: right before it moves or deletes something, or updates the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lenet-sweep du: what takes the space, to the byte, and what could go."""
+"""lenet-sweep du: disk usage to the byte, and what could be removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lenet-sweep rm: what goes and what stays, here and in MLflow; a kill anywhere leaves what the line finishes."""
+"""lenet-sweep rm: what goes and what stays, on disk and in MLflow; after a kill, the same command finishes the removal."""
 
 from __future__ import annotations
 

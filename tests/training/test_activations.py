@@ -1,4 +1,4 @@
-"""Layers that draw random numbers from a generator of their own."""
+"""Layers that draw random numbers from their own generator."""
 
 from __future__ import annotations
 

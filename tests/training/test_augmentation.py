@@ -1,4 +1,4 @@
-"""What each option does to images, and that only training images are changed."""
+"""The effect of each augmentation on images; only training images are changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repeatability and divergence through the real command line, in processes of their own."""
+"""Repeatability and divergence through the real command line, in separate processes."""
 
 from __future__ import annotations
 

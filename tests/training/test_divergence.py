@@ -1,4 +1,4 @@
-"""A loss that becomes NaN or infinite ends a run, and the place is told."""
+"""A loss that becomes NaN or infinite ends a run, and the step is reported."""
 
 from __future__ import annotations
 

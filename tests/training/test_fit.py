@@ -1,4 +1,4 @@
-"""The training loop against a training done by hand."""
+"""The training loop, compared with an explicit one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored losses: who changes what a configuration trains has to say so."""
+"""Stored losses detect every change of what a configuration trains."""
 
 from __future__ import annotations
 

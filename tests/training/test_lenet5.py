@@ -1,4 +1,4 @@
-"""The network: its shape, its first weights, and pooling before the activation."""
+"""The network: its shape, its initial weights, and pooling before the activation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training that was stopped anywhere goes on to the bits of one that never was."""
+"""A training that is stopped at any point resumes to the bits of an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learning rate of each step, against torch's schedulers."""
+"""The learning rate of each step, compared with torch's schedulers."""
 
 from __future__ import annotations
 

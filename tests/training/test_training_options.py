@@ -1,4 +1,4 @@
-"""Label smoothing, clipping, averaging and early stop, each against its definition."""
+"""Label smoothing, clipping, averaging and early stopping, each compared with its definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server that `lenet-ui` starts requires its token for all that MLflow can do, whichever MLflow is installed."""
+"""The server that `lenet-ui` starts requires its token for everything that MLflow can do, on any supported MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lenet-ui: which store and sweep it shows, and how it ends. Its pages are looked at in tests/browser."""
+"""lenet-ui: which store and sweep it shows, and how it ends. tests/browser tests its pages."""
 
 from __future__ import annotations
 

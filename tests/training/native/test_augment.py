@@ -1,4 +1,4 @@
-"""What the kernels make of training images, against torch in double precision with the same random numbers."""
+"""The kernels' augmentation, compared with torch in double precision on the same random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the library comes to be, with real processes; the compiler is a script that copies a library."""
+"""Building the library with real processes; the compiler is a script that copies a library."""
 
 from __future__ import annotations
 

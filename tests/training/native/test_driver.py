@@ -1,4 +1,4 @@
-"""The kernels in programs of their own: against plain loops, under sanitizers, as other CPUs' code in an emulator."""
+"""The kernels in separate programs: compared with plain loops, under sanitizers, and emulating other CPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native engine in real trainings on digits: against torch's, over threads and CPUs, stopped and gone on with."""
+"""The native engine in real trainings on digits: compared with torch, over threads and CPUs, and after interruptions."""
 
 from __future__ import annotations
 

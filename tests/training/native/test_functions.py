@@ -1,4 +1,4 @@
-"""exp, tanh and log against double precision; Threefry against its authors' known answers."""
+"""exp, tanh and log compared with double precision; Threefry compared with its authors' known answers."""
 
 from __future__ import annotations
 

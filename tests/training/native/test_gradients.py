@@ -1,4 +1,4 @@
-"""The gradient of one step against torch in double precision: 1e-5 of each tensor's largest entry."""
+"""The gradient of one step compared with torch in double precision: within 1e-5 of each tensor's largest entry."""
 
 from __future__ import annotations
 

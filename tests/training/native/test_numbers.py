@@ -1,4 +1,4 @@
-"""What is computed in Python for the kernels: initial weights, images, learning rates, and what they can't train."""
+"""Values that Python computes for the kernels: initial weights, images, learning rates, and unsupported options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few steps of each optimizer, with each of its keywords, against torch's own in double precision."""
+"""A few steps of each optimizer, with each of its keywords, compared with torch's own in double precision."""
 
 from __future__ import annotations
 

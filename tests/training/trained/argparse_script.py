@@ -1,4 +1,4 @@
-"""The network as the argparse script had it, and saved as it saved it: the whole module, pickled."""
+"""The network of the argparse script, saved as the script saved it: the whole module, pickled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of the argparse program: read exactly, and nothing that such a file may carry is run."""
+"""Models of the argparse script are read exactly, and no code in such a file is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From pixels as they lie on disk to what the network sees."""
+"""Conversion of raw pixels to the network's input."""
 
 from __future__ import annotations
 
