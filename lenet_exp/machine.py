@@ -64,7 +64,7 @@ def let_waiting_threads_sleep() -> None:
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970."""
+    """Return the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 

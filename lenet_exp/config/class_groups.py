@@ -8,20 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ClassGroup:
-    """What the options of a config group may say.
-
-    Attributes:
-        base: dotted path of the class that their classes must be subclasses of.
-        own: keys that describe the option and are no keywords of its class.
-        supplied: keywords that an option must not set, each with who sets it.
-    """
+    """Rules for the options of a config group that name classes."""
 
     base: str
     own: frozenset[str] = frozenset({"_target_", "name"})
     supplied: Mapping[str, str] = field(default_factory=dict)
 
 
-# Keywords for the execution of an optimizer's step; the harness selects the fastest that the device supports.
+# Keywords for the execution of an optimizer's step; lenet_exp selects the fastest that the device supports.
 _EXECUTION = ("foreach", "fused", "capturable", "differentiable")
 
 CLASS_GROUPS = {

@@ -83,11 +83,12 @@ def effective_keywords(group: str, option: Option) -> Option:
 
 
 def effective(config: Config, *, imports: bool = True) -> Config:
-    """Return the configuration without keywords that have no effect (`momentum` under Adam) and without passwords, for
-    records and comparisons.
+    """Return the effective configuration, for records and comparisons.
+
+    It lacks keywords without effect (`momentum` under Adam) and passwords.
 
     Args:
-        imports: whether classes may be imported to look up their keywords; else all keywords stay.
+        imports: whether classes may be imported to look up their keywords; otherwise all keywords stay.
     """
     options: dict[str, Any] = {}
     for group, known in CLASS_GROUPS.items():

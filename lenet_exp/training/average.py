@@ -8,7 +8,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def decay_at(decay: float, step: int) -> float:
-    """The decay of a step (from 1): an average of few steps forgets the initial weights sooner."""
+    """Return the decay of a step (from 1). It is smaller in early steps, which forgets the initial weights sooner."""
     return min(decay, (1 + step) / (10 + step))
 
 

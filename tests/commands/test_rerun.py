@@ -1,4 +1,4 @@
-"""`--experimental-rerun`, for which Hydra 1.3 unpickles a file, is refused in every spelling before the file is opened."""
+"""`--experimental-rerun`, for which Hydra 1.3 unpickles a file, is refused in every spelling, before opening the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lenet-sweep rm: what goes and what stays, on disk and in MLflow; after a kill, the same command finishes the removal."""
+"""lenet-sweep rm: what goes and what stays, on disk and in MLflow; after a kill, the same command finishes it."""
 
 from __future__ import annotations
 

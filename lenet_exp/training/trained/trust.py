@@ -18,8 +18,8 @@ from lenet_exp.errors import ConfigError, UserError
 OURS = "lenet_exp.training.activations.RReLU"
 TORCHS = ("torch.nn.", "torch.optim.")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
-WORD = re.compile(r"\w{1,32}", re.ASCII)  # GELU's approximate=tanh
-LARGEST = 10**6  # a whole number may be a size, as PReLU's num_parameters
+WORD = re.compile(r"\w{1,32}", re.ASCII)  # such as GELU's approximate=tanh
+LARGEST = 10**6  # a whole number may be a size, such as PReLU's num_parameters
 
 
 @cache
@@ -92,7 +92,7 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | 
 
 
 def foreign_class(config: Config) -> str | None:
-    """The first class of a configuration that would have to be imported from somebody else's module. Loads nothing."""
+    """Return the first class of a configuration that is in another package's module and not imported yet, or None."""
     for target in (_target(getattr(config, group)) for group in CLASS_GROUPS):
         if target != OURS and not target.startswith(TORCHS) and target.rpartition(".")[0] not in sys.modules:
             return target

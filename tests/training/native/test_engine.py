@@ -1,4 +1,4 @@
-"""The native engine in real trainings on digits: compared with torch, over threads and CPUs, and after interruptions."""
+"""The native engine in real trainings on digits: compared with torch, over threads and CPUs, and interrupted."""
 
 from __future__ import annotations
 
