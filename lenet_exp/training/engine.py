@@ -121,7 +121,7 @@ def choose_engine(config: Config) -> EngineChoice:
 
 
 def why_not_native(config: Config) -> str | None:
-    """Why the native engine can't train a configuration here, in half a line; None where it can."""
+    """Return why the native engine can't train a configuration here, in half a line, or None if it can."""
     return why_unsupported(config) or why_no_kernels() or None
 
 

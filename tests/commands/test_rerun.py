@@ -1,4 +1,4 @@
-"""`--experimental-rerun`, for which Hydra 1.3 unpickles a file, is refused in every spelling, before opening the file."""
+"""`--experimental-rerun`, for which Hydra 1.3 unpickles a file, is refused before the file is opened."""
 
 from __future__ import annotations
 

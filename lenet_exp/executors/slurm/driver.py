@@ -13,7 +13,7 @@ from lenet_exp.executors.slurm.options import (
     job_prefix,
     log_pattern,
 )
-from lenet_exp.executors.slurm.queue import QueuedJob, Queue
+from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
 
 def submit_driver(

@@ -169,7 +169,7 @@ def kernels() -> Kernels | str:
 
 
 def why_no_kernels() -> str:
-    """Why this machine has none, in half a line; empty where it has."""
+    """Return why this machine has no kernels, in half a line; empty if it has."""
     built = kernels()
     return built if isinstance(built, str) else ""
 

@@ -83,7 +83,7 @@ def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
 
 
 def _state_names(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> list[str]:
-    """Those states that the optimizer keeps with its options."""
+    """Return the names of the states that the optimizer keeps with its options."""
     option = {"momentum_buffer": "momentum", "max_exp_avg_sq": "amsgrad", "grad_avg": "centered"}
     return [name for name in _fields(optimizer).values() if name not in option or group[option[name]]]
 

@@ -143,7 +143,7 @@ def _rebuild(module: Any) -> LeNet5:
 
 
 def activation_option(module: Any) -> Option:
-    """The option of an activation of the ancestor's, or of one that stands for it."""
+    """Return the option of an activation of the original script, or of its stand-in."""
     target, names = ACTIVATIONS[type(module).__name__]
     keywords = {name: getattr(module, name) for name in names}
     return {"_target_": target, "monotone": False, **keywords}
