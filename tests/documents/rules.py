@@ -77,7 +77,7 @@ SLOW = "trains for minutes or hours; a small dose is trained"
 RULES = (
     Rule(r"(\S*python3? -m venv|\. \.venv|uv |pip install|apt-get)", "changes the machine; CI does it", Way.elsewhere,
          covered=(".ci/run",), check=extras_are_there),
-    Rule(r"(pytest|ruff|mypy|pre-commit)\b", "is what types this", Way.elsewhere, covered=(".ci/run",)),
+    Rule(r"(pytest|ruff|mypy|pre-commit|sphinx-build)\b", "is what types this", Way.elsewhere, covered=(".ci/run",)),
     Rule(r"(docker|cp deploy/|chmod 600 deploy/|deploy/|curl --cacert)", "needs Docker or a lab's server",
          Way.elsewhere, covered=("tests/test_deploy.py",), check=files_are_there),
     Rule(r"export MLFLOW_", "of a lab's server", Way.elsewhere, covered=("tests/test_deploy.py",)),
