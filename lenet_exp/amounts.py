@@ -17,7 +17,7 @@ def number_of(count: int, what: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `2.5 h`, `3.1 days`."""
+    """Format seconds as a duration: `45 s`, `12 min`, `2.5 h`, `3.1 days`."""
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     if seconds < 5400:

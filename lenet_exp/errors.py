@@ -48,7 +48,7 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean fashion_mnist?` for the closest valid name; empty where nothing is close."""
+    """Return `; did you mean fashion_mnist?` for the closest valid name; empty if no name is close."""
     hint = nearest(name, valid)
     return f"; did you mean {hint}?" if hint else ""
 

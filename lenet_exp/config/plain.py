@@ -22,7 +22,7 @@ LATEST_MS = 10**14  # year 5138; Python's calendar ends in 9999
 
 
 def plain(config: Config) -> dict[str, Json]:
-    """Return the configuration as dicts, lists, strings and numbers, for `from_plain` and `compose.typed`."""
+    """Return the configuration as dicts, lists, strings and numbers; `from_plain` and `compose.typed` read it back."""
     return cast(dict[str, Json], _plain_value(asdict(config)))
 
 

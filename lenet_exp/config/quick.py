@@ -26,13 +26,13 @@ from lenet_exp.errors import ConfigError
 from lenet_exp.stopping import raise_stop
 
 REFERENCE = re.compile(r"\$\{(?!\s*[\w.]+:)")  # to another flag; `${oc.env:HOME}` calls a resolver
-PLAIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*=[\w.+-]*", re.ASCII)
+SINGLE_VALUE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*=[\w.+-]*", re.ASCII)
 
 Compose = Callable[[list[str]], DictConfig]
 
 
 @dataclass(frozen=True)
-class _Plain:
+class _SingleValue:
     """A parsed override that sets a single value, such as `optimizer.lr=0.1`."""
 
     path: tuple[str, ...]
@@ -40,7 +40,7 @@ class _Plain:
 
 
 @dataclass(frozen=True)
-class _Base:
+class _BaseConfig:
     """A configuration that Hydra composed without plain values: as written, and typed as plain values."""
 
     written: Any
@@ -62,7 +62,7 @@ class QuickComposer:
         self._compose = compose
         self._without = without
         self._swept = swept
-        self._bases: dict[tuple[str, ...], _Base | None] = {}
+        self._bases: dict[tuple[str, ...], _BaseConfig | None] = {}
 
     def config(self, overrides: Sequence[str]) -> Config:
         """Return the typed configuration that Hydra would compose.
@@ -73,20 +73,20 @@ class QuickComposer:
         parted = [(text, _parsed(text)) for text in overrides]
         others = tuple(text for text, one in parted if one is None)
         plains = [one for _, one in parted if one is not None]
-        if not any(_touch(other, one) for other in others for one in plains):
+        if not any(_may_overlap(other, one) for other in others for one in plains):
             base = self._base(others)
             if base is not None and all(_is_leaf(base.written, one.path) for one in plains):
                 values, written = base.values, base.written
                 for one in plains:
-                    values = _put(values, one.path, one.value)
-                    written = _put(written, one.path, one.value)
+                    values = _with_value(values, one.path, one.value)
+                    written = _with_value(written, one.path, one.value)
                 try:
                     return from_plain(values)
                 except ValueError:  # the value must be converted, or is wrong
                     return typed(written)
         return typed(self._compose(list(overrides)))
 
-    def _base(self, others: tuple[str, ...]) -> _Base | None:
+    def _base(self, others: tuple[str, ...]) -> _BaseConfig | None:
         """Return the configuration without plain values, or None.
 
         It is None if it is wrong, which a plain value may correct, or if a value refers to others.
@@ -98,26 +98,26 @@ class QuickComposer:
                 node = self._compose(list(others)) if self._without is None or varies else self._without
                 node = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
                 written = OmegaConf.to_container(node, resolve=False)
-                if not _refers(written):
-                    self._bases[others] = _Base(written, plain(typed(node)))
+                if not _has_reference(written):
+                    self._bases[others] = _BaseConfig(written, plain(typed(node)))
             except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as e:
                 raise_stop(e)  # Hydra reports the error when it composes the full configuration
         return self._bases[others]
 
 
 @cache
-def _parsed(text: str) -> _Plain | None:
+def _parsed(text: str) -> _SingleValue | None:
     key = text.partition("=")[0]
-    if PLAIN.fullmatch(text) is None or key in config_groups() or key.split(".")[0] == "hydra":
+    if SINGLE_VALUE.fullmatch(text) is None or key in config_groups() or key.split(".")[0] == "hydra":
         return None
     try:
         value = OverridesParser.create().parse_override(text).value()
     except HydraException:
         return None
-    return _Plain(tuple(key.split(".")), value) if isinstance(value, int | float | str | None) else None
+    return _SingleValue(tuple(key.split(".")), value) if isinstance(value, int | float | str | None) else None
 
 
-def _touch(other: str, one: _Plain) -> bool:
+def _may_overlap(other: str, one: _SingleValue) -> bool:
     """Return whether a non-plain override may affect the same value; an option of a group does not."""
     key, _, value = other.partition("=")
     key, path = key.lstrip("+~"), ".".join(one.path)
@@ -134,14 +134,14 @@ def _is_leaf(values: Any, path: tuple[str, ...]) -> bool:
     return not isinstance(values, dict | list)
 
 
-def _refers(values: Any) -> bool:
+def _has_reference(values: Any) -> bool:
     if isinstance(values, dict):
-        return any(map(_refers, values.values()))
+        return any(map(_has_reference, values.values()))
     if isinstance(values, list):
-        return any(map(_refers, values))
+        return any(map(_has_reference, values))
     return isinstance(values, str) and REFERENCE.search(values) is not None
 
 
-def _put(node: Any, path: tuple[str, ...], value: Any) -> Any:
+def _with_value(node: Any, path: tuple[str, ...], value: Any) -> Any:
     head, rest = path[0], path[1:]
-    return {**node, head: _put(node[head], rest, value) if rest else value}
+    return {**node, head: _with_value(node[head], rest, value) if rest else value}

@@ -106,7 +106,7 @@ class Record(Stored):
     @property
     def begun(self) -> Record:
         """The record as it was at the start of the run, without an outcome."""
-        return Record(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in CONCLUSION})
+        return Record(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in FINAL_FIELDS})
 
     @property
     def engine(self) -> str:
@@ -131,7 +131,7 @@ class Record(Stored):
 
 
 _NAMES = [f.name for f in fields(Record)]
-CONCLUSION = frozenset(_NAMES[_NAMES.index("outcome") :])  # fields that only an ended run has
+FINAL_FIELDS = frozenset(_NAMES[_NAMES.index("outcome") :])  # fields that only an ended run has
 
 
 @dataclass(frozen=True)
@@ -371,7 +371,7 @@ def record_from_json(value: Any) -> Record:
 def record_to_json(record: Record) -> Any:
     """Return a record as JSON; the outcome and results are left out while the run has not ended."""
     value = without_secrets(to_json(record))
-    return value if record.outcome is not None else {k: v for k, v in value.items() if k not in CONCLUSION}
+    return value if record.outcome is not None else {k: v for k, v in value.items() if k not in FINAL_FIELDS}
 
 
 def _check_name(name: str) -> None:

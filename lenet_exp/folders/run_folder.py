@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 HIDDEN_SECONDS = 60.0  # NFS may cache a folder's names this long (acdirmax)
 OTHER = "it is not what was written"
-MOST = 50_000  # cached runs per process, of 15 kB each
+CACHED_RUNS = 50_000  # cached runs per process, of 15 kB each
 
 
 def run_id(experiment: str, fingerprint: str, *execution: object) -> str:
@@ -108,7 +108,7 @@ class RunFolder:
         return Checkpoints(self.path)
 
     def resume(self) -> Checkpoints:
-        """Reopen a run that was killed or failed by removing its final record."""
+        """Remove the final record of a run that was killed or failed, so that the run can resume."""
         record = self.path / "record.json"
         ended = self.record()
         if not (self.path / "job.json").exists() and ended is not None:
@@ -117,7 +117,7 @@ class RunFolder:
         return Checkpoints(self.path)
 
     def save_picture(self, name: str, png: bytes) -> None:
-        """Save `<name>.png`, which is drawn where the dataset is loaded and uploaded by another process."""
+        """Save `<name>.png` for the process that uploads it."""
         write_atomic(self.path / f"{name}.png", png)
 
     def pictures(self) -> list[Path]:
@@ -286,7 +286,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-@lru_cache(MOST)
+@lru_cache(CACHED_RUNS)
 def _record(path: Path, *stamps: object) -> Record | None:
     def of(value: Any) -> Record | None:
         value = verified_with_history(value, path)
@@ -295,13 +295,13 @@ def _record(path: Path, *stamps: object) -> Record | None:
     return read(path, of, AGAIN)
 
 
-@lru_cache(MOST)
+@lru_cache(CACHED_RUNS)
 def _progress(folder: Path, stamp: object) -> Progress:
     history = read_history(folder)
     ends, seconds = (tuple(getattr(epoch, name) for epoch in history.epochs) for name in ("time_ms", "epoch_seconds"))
     return Progress(ends, history.best, seconds)
 
 
-@lru_cache(MOST)
+@lru_cache(CACHED_RUNS)
 def _digest(path: Path, stamp: object) -> str:
     return file_sha256(path)

@@ -66,7 +66,7 @@ def _drawn_later(layer: Callable[[], Layer]) -> Layer:
 
 
 def _initialize(layer: nn.Module) -> None:
-    """PyTorch's default for convolutions and linear layers: U(-b, b) with b = 1 / sqrt(fan_in)."""
+    """Draw PyTorch's default weights of convolutions and linear layers: U(-b, b) with b = 1 / sqrt(fan_in)."""
     assert isinstance(layer.weight, Tensor)
     assert isinstance(layer.bias, Tensor)
     bound = layer.weight[0].numel() ** -0.5

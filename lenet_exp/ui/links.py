@@ -76,7 +76,7 @@ class View:
     parallel: bool = False
     least_accuracy: float = 0.0
 
-    def saved(self) -> str:
+    def tag_value(self) -> str:
         """Return the value of the view's tag."""
         columns = [f"params.`{name}`" for name in self.params]
         columns += [f"metrics.`{BEST}`", "metrics.`best_epoch`", "attributes.`Duration`", "tags.`outcome`"]
@@ -150,7 +150,7 @@ def _link(client: MlflowClient, address: str, experiment: str, shows: str, view:
 
     page = f"{address}/#/experiments/{experiment}/runs?{TRAINING}"
     try:
-        client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{view.key}", view.saved())
+        client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{view.key}", view.tag_value())
         page += f"&viewStateShareKey={view.key}"
     except MlflowException:  # a read-only server; the user selects the columns
         page += f"&searchFilter={quote(view.search)}&orderByKey={quote(f'metrics.`{BEST}`')}&orderByAsc=false"

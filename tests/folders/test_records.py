@@ -11,7 +11,7 @@ import pytest
 
 from lenet_exp.config.plain import read_as
 from lenet_exp.folders.records import (
-    CONCLUSION,
+    FINAL_FIELDS,
     Delivered,
     History,
     Outcome,
@@ -69,8 +69,8 @@ def test_an_outcome_that_this_release_does_not_know_is_a_value_error():
 
 def test_a_run_that_has_not_ended_is_written_without_a_conclusion():
     ended = record_from_json(held("record.json"))
-    assert set(record_to_json(ended)) >= CONCLUSION
-    assert not set(record_to_json(ended.begun)) & CONCLUSION
+    assert set(record_to_json(ended)) >= FINAL_FIELDS
+    assert not set(record_to_json(ended.begun)) & FINAL_FIELDS
     assert record_from_json(record_to_json(ended.begun)) == ended.begun
 
 
