@@ -30,8 +30,8 @@ class Engine(Protocol):
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
         """Return the function that executes one step of a lane.
 
-        It takes a batch's index (n,) and the step (from 0, of `steps` in the whole training), and returns the batch's
-        mean loss and number of correct predictions.
+        It takes a batch's index (n,) and the step (from 0, of `steps` in the whole training). It returns the batch's
+        mean loss and its number of correct predictions.
         """
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
