@@ -26,7 +26,6 @@ ALLOWED = {
     "lenet_exp.config.targets": {"import_module", "importlib.import_module"},
     "lenet_exp.__main__": {"import_module", "importlib.import_module"},  # its own commands
     "lenet_exp.data.pictures": {"Image.open"},  # formats of pixels alone
-    "lenet_exp.reports.terminal.progress": {"importlib.import_module"},  # IPython and tqdm, which have no types
 }
 
 
