@@ -19,17 +19,17 @@ def predict(cfg: DictConfig) -> float:
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)  # before torch is loaded
     print_waiting("loading torch")
-    from lenet_exp.prediction.leader import answer_leaders, best_of_leader
-    from lenet_exp.prediction.predict import answer_pictures, answer_test_set
+    from lenet_exp.prediction.leader import best_of_leader, score_leaders
+    from lenet_exp.prediction.predict import predict_pictures, predict_test_set
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()
     if config.sweep is None:
-        return answer_pictures(config) if config.images else answer_test_set(config)
+        return predict_pictures(config) if config.images else predict_test_set(config)
     chosen = any(o.startswith(("dataset=", "dataset.")) for o in HydraConfig.get().overrides.task)
     if config.images:
-        return answer_pictures(config, best_of_leader(config, only_its_dataset=chosen))
-    return answer_leaders(config, only_its_dataset=chosen)
+        return predict_pictures(config, best_of_leader(config, only_its_dataset=chosen))
+    return score_leaders(config, only_its_dataset=chosen)
 
 
 def with_lists(overrides: list[str]) -> list[str]:

@@ -68,7 +68,7 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     from lenet_exp.folders.secrets import files_with_secrets
     from lenet_exp.outputs import outputs_dir
     from lenet_exp.removal.target import log_unfinished
-    from lenet_exp.reports.terminal.sweep_status import print_list, print_status, tell_secrets
+    from lenet_exp.reports.terminal.sweep_status import print_list, print_status, warn_secrets
     from lenet_exp.sweeps.follow import allocation_status, driver_status, follow
     from lenet_exp.sweeps.repair import repair, repair_all, try_repair
     from lenet_exp.sweeps.stop import stop_sweep
@@ -77,7 +77,7 @@ def _look_after(action: str, values: dict[str, str | None]) -> int:
     if action == "list":
         log_unfinished(outputs_dir())
         print_list(repair_all(outputs_dir()))
-        tell_secrets(path for _, path in files_with_secrets(outputs_dir()))
+        warn_secrets(path for _, path in files_with_secrets(outputs_dir()))
         return 0
     sweep = find_sweep(str(values["sweep"]))
     stores = Stores(sweep.outputs)

@@ -1,1 +1,1 @@
-"""What a trained model gets right, and what it sees in pictures of one's own."""
+"""Predictions: test sets, pictures, and export of trained networks."""

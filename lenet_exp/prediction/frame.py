@@ -1,4 +1,5 @@
-"""A drawing as MNIST would have it: 28x28, light on dark, by its center of mass, with a pen's width."""
+"""Converts a drawing to MNIST's form: 28x28, light on dark, centered by its center of mass, with a pen's stroke
+width."""
 
 from __future__ import annotations
 
@@ -9,20 +10,20 @@ from scipy import ndimage
 
 from lenet_exp.prediction.paper import Array, Mask
 
-FRAME = 28  # as in MNIST; LeNet-5's 32x32 is made of it like that of the training images
-FINE = 8  # pixels of the drawing for one of the frame, while it is worked on
-THINNEST, WIDEST = 2.0, 4.0  # strokes of the frame, in its pixels, as nearly all of MNIST's are
+FRAME = 28  # as in MNIST; resized to LeNet-5's 32x32 like the training images
+FINE = 8  # pixels of the working image per pixel of the frame
+THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame, which nearly all of MNIST's have
 
 
 def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
-    """The frame (28, 28) of a drawing (height, width).
+    """Return the frame (28, 28) of a drawing (height, width).
 
-    MNIST's way (LeCun et al. 1998, section III.A): scaled into a box of 20x20 pixels with its proportions kept, then
-    placed by its center of mass into 28x28. A pen that is finer or broader than MNIST's is made like them.
+    As in MNIST (LeCun et al. 1998, section III.A), the drawing is scaled into a box of 20x20 pixels with its
+    proportions kept, then placed into 28x28 by its center of mass. Strokes finer or broader than MNIST's are adjusted.
 
     Args:
         box: longest side of the drawing in the frame, in pixels.
-        slope: of the paper's lines, by which the drawing is turned back.
+        slope: slope of the paper's lines, by which the drawing is rotated back.
     """
     large = drawing.astype(np.float64)
     if slope:
@@ -33,7 +34,7 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
 
 
 def place(drawing: Array, box: int) -> NDArray[np.uint8]:
-    """Scales shades from 0 to 1, cropped to what is drawn, into the box and centers them."""
+    """Scale shades from 0 to 1, cropped to the drawing, into the box, and center them."""
     pixels = _resized(drawing, box) * 255
     pixels *= 255 / max(pixels.max(), 1)  # thin lines fade when a large picture shrinks
     y, x = (np.average(np.arange(n), weights=pixels.sum(1 - axis)) for axis, n in enumerate(pixels.shape))
@@ -54,14 +55,14 @@ def _resized(drawing: Array, longest: int) -> Array:
 
 
 def cropped(drawing: NDArray[np.generic], least: float = 0.5) -> Array:
-    """To where there is more than so much."""
+    """Crop to the values above `least`."""
     drawn = np.asarray(drawing, dtype=np.float64)
     ((rows, columns),) = ndimage.find_objects((drawn > least).astype(int))
     return np.asarray(drawn[rows, columns])
 
 
 def _with_a_pens_width(drawing: Array) -> Array:
-    """Strokes made broader or finer, so that they are as wide as a pen's after scaling."""
+    """Thicken or thin strokes so that they have a pen's width after scaling."""
     width = stroke_width(drawing > 0.5) / FINE
     wanted = float(np.clip(width, THINNEST, WIDEST))
     change = (wanted - width) / 2 * FINE
@@ -75,7 +76,8 @@ def _with_a_pens_width(drawing: Array) -> Array:
 
 
 def stroke_width(drawn: Mask) -> float:
-    """Of a drawing's strokes, in pixels: twice the usual distance from their middle to their edge."""
+    """Return the width of a drawing's strokes, in pixels: twice the typical distance from their middle to their
+    edge."""
     distance = ndimage.distance_transform_edt(np.pad(drawn, 1))
     ridge = (distance >= ndimage.maximum_filter(distance, 3)) & (distance > 0)
     return 2 * float(np.median(distance[ridge])) - 1 if ridge.any() else 0.0

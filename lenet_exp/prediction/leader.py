@@ -57,7 +57,7 @@ class _ScoredRun:
 
 
 @dataclass(frozen=True)
-class _Side:
+class _Scored:
     """A configuration of a sweep on one data set, its finished runs in the order of their seeds, and their results."""
 
     sweep: SweepFolder
@@ -102,7 +102,7 @@ class _Side:
         return {**about, "flags": flags, **numbers, "runs": scores}
 
 
-def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
+def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     """Scores the test set with each finished run of what a sweep fixed beforehand, prints and logs it: of the leader,
     and of a confirmation all that it is held against. On request with each run of the sweep. Returns the mean accuracy
     (a fraction) of the first data set's leader.
@@ -117,14 +117,14 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     device = prepare_device(config)
     if config.configurations is ScoredConfigurations.all:
         log.warning("configurations=all: choosing a configuration by these test accuracies spends the test set")
-    sides = _sides(config, only_its_dataset)
-    for side in sides:
-        print(printable(_heading(side)), flush=True)
-        if side.leads and (missing := sum(group.missing for group in side.comparison.groups)):
+    sides = _configurations(config, only_its_dataset)
+    for scored in sides:
+        print(printable(_heading(scored)), flush=True)
+        if scored.leads and (missing := sum(group.missing for group in scored.comparison.groups)):
             log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
-        side.tested.extend(_score(config, side, device, only_its_dataset))
-    for side in (side for side in sides if len(sides) > 1 and side.comparison.tested):
-        print(printable(f"{side.name}: test accuracy {on_test(side.comparison, side.position)}"))
+        scored.tested.extend(_score(config, scored, device, only_its_dataset))
+    for scored in (scored for scored in sides if len(sides) > 1 and scored.comparison.tested):
+        print(printable(f"{scored.name}: test accuracy {on_test(scored.comparison, scored.position)}"))
     _log(config, sides)
     if config.output is not None:
         write_output(user_path(config.output), [s.as_json() for s in sides], [row for s in sides for row in s.rows])
@@ -132,11 +132,11 @@ def answer_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     return sides[0].mean
 
 
-def _log(config: PredictConfig, sides: Sequence[_Side]) -> None:
+def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
     """To the sweep's own run: numbers where they are of one leader, and the report, which has test results now."""
     first, sweep = sides[0], sides[0].sweep
-    leader = first.name if sum(side.leads for side in sides) == 1 else None
-    result = [side.as_json() for side in sides]
+    leader = first.name if sum(scored.leads for scored in sides) == 1 else None
+    result = [scored.as_json() for scored in sides]
     logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.mean, first.sd)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
@@ -151,31 +151,31 @@ def _log(config: PredictConfig, sides: Sequence[_Side]) -> None:
         report_sweep(store, sweep, jobs, compare_sweep(sweep, jobs), pictures)
 
 
-def _heading(side: _Side) -> str:
+def _heading(scored: _Scored) -> str:
     """Whose result follows, and why its."""
-    group, comparison = side.group, side.comparison
+    group, comparison = scored.group, scored.comparison
     spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
     lost = f", {group.diverged} diverged" if group.diverged else ""
     reached = f"{group.mean * 100:.2f} %{spread} of validation images (n={group.n}{lost})"
     tested = confirmation(comparison)
-    if not side.leads:
+    if not scored.leads:
         how = "the baseline" if comparison.is_baseline(group) else "not the leader"
     elif tested is None:
         how = f"leads on {comparison.dataset}, by validation"
     else:
         answer = {True: "was confirmed", False: "was not confirmed", None: "is being tested"}[tested.confirmed]
-        how = f"the leader of sweep {side.sweep.started().confirms}, which {answer} on these seeds"
-    return f"sweep {side.sweep.id}: {side.name}: {how}: {reached}"
+        how = f"the leader of sweep {scored.sweep.started().confirms}, which {answer} on these seeds"
+    return f"sweep {scored.sweep.id}: {scored.name}: {how}: {reached}"
 
 
-def _score(config: PredictConfig, side: _Side, device: torch.device, only_its_dataset: bool) -> list[_ScoredRun]:
+def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_its_dataset: bool) -> list[_ScoredRun]:
     """Its runs on the test set, each printed, logged and kept in its folder."""
     tested = []
-    for folder, record in side.runs:
-        own = _for(config, side.sweep, record, only_its_dataset)
+    for folder, record in scored.runs:
+        own = _for(config, scored.sweep, record, only_its_dataset)
         model = _model(own, folder, record)
         score, _, logged = score_and_log(own, device, model)
-        if len(side.runs) == 1:
+        if len(scored.runs) == 1:
             print_score(model, own, score)
         tested.append(_ScoredRun(record, score, logged))
         kept = TestResult(accuracy=score.accuracy, data_digest=score.data_digest, weights_digest=record.weights_digest)
@@ -183,7 +183,7 @@ def _score(config: PredictConfig, side: _Side, device: torch.device, only_its_da
             folder.save_test_result(kept)
         except OSError as e:
             log.warning("%s: the test result can't be kept (%s); tables will lack it", folder.path, e.strerror)
-        print(printable(_line(tested[-1], with_split=side.group.splits > 1)))
+        print(printable(_line(tested[-1], with_split=scored.group.splits > 1)))
     if len(tested) > 1:
         print(_together([t.score.accuracy for t in tested], tested[0].score.total))
     return tested
@@ -193,9 +193,9 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     """Of the leader's runs the one that is best by validation.
 
     Raises:
-        UserError: as for `answer_leaders`, or the sweep has several data sets.
+        UserError: as for `score_leaders`, or the sweep has several data sets.
     """
-    leader, *more = [side for side in _sides(config, only_its_dataset) if side.leads]
+    leader, *more = [scored for scored in _configurations(config, only_its_dataset) if scored.leads]
     if more:
         names = ", ".join(each.comparison.dataset for each in (leader, *more))
         raise ConfigError(f"sweep={config.sweep}: it has several data sets ({names}); dataset= names one of them")
@@ -203,7 +203,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     return _model(_for(config, leader.sweep, record, only_its_dataset), folder, record)
 
 
-def _sides(config: PredictConfig, only_its_dataset: bool) -> list[_Side]:
+def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scored]:
     """What is scored, of each data set the leader first."""
     if config.trained_model is not None:
         raise ConfigError(f"sweep={config.sweep} and trained_model={config.trained_model}: must not both be set")
@@ -225,7 +225,7 @@ def _sides(config: PredictConfig, only_its_dataset: bool) -> list[_Side]:
         chosen = [i for i, g in enumerate(comparison.groups) if g is leader or (every and g.n)]
         for i in sorted(chosen, key=lambda i: comparison.groups[i] is not leader):
             runs = [by_run[run.id] for run in comparison.groups[i].finished]
-            found.append(_Side(sweep, comparison, i, [(r.job.folder, r.record) for r in runs if r.record]))
+            found.append(_Scored(sweep, comparison, i, [(r.job.folder, r.record) for r in runs if r.record]))
     if not found:
         raise UserError(f"sweep={config.sweep}: none of its runs has finished")
     for without in (c.dataset for c in comparisons if c.leader is None):

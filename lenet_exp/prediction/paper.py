@@ -1,4 +1,4 @@
-"""Where ink lies on a photographed paper: told by its color, whatever the light."""
+"""Finds ink on a photographed sheet of paper by its color, under any light."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from scipy import ndimage
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-COARSE = 36  # longest side of the picture on which the paper's color is looked for
-SMOOTH = 160  # and of that on which its light is
-WIDEST = 0.3  # a stroke may be so wide, as a share of the mean of the sides; what is wider is paper or shadow
-HUE = 2.0  # a difference in color counts so many times as much as one in lightness, which shadows make as well
-LEAST = 16 / 255  # contrast from which something stands out
-SMALLEST = 0.0003  # share of the picture that ink covers at least
-ABOVE_NOISE = 8  # times as far from the paper as the nearest tenth of the picture
-NOISE = 0.03  # of a pixel's logarithm; keeps a picture without any from dividing by nothing
-BLACK = 24.0  # added to all values before the logarithm: what is darker is noise
+COARSE = 36  # longest side of the reduced picture for the paper's color
+SMOOTH = 160  # and of that for the light
+WIDEST = 0.3  # widest stroke, as a share of the mean side length; wider structures are paper or shadow
+HUE = 2.0  # weight of color differences relative to lightness, which shadows also change
+LEAST = 16 / 255  # minimum contrast
+SMALLEST = 0.0003  # minimum share of the picture that ink covers
+ABOVE_NOISE = 8  # minimum contrast, relative to the lowest tenth of the picture
+NOISE = 0.03  # assumed noise of a pixel's logarithm; avoids division by 0 in noiseless pictures
+BLACK = 24.0  # added to all values before the logarithm, since darker values are noise
 
 
 @dataclass(frozen=True)
 class Ink:
-    """Where the ink is.
+    """The ink in a picture.
 
     Attributes:
-        amount: (height, width), 0 on the paper, about 1 where there is ink.
-        dark: it is darker than the paper.
+        amount: (height, width), 0 on the paper, about 1 on ink.
+        dark: whether it is darker than the paper.
     """
 
     amount: Array
@@ -36,10 +36,10 @@ class Ink:
 
 
 def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
-    """The ink in a picture (height, width, 3) of values from 0 to 255; None where nothing stands out.
+    """Find the ink in a picture (height, width, 3) of values from 0 to 255. Return None if nothing stands out.
 
-    Light falls on paper and ink alike, so logarithms are compared with the paper's nearby. Of all mixtures of the three
-    colors that one is looked at in which ink and paper differ most beside what the paper itself varies (Fisher 1936).
+    Light falls equally on paper and ink, so logarithms are compared with those of the nearby paper. The three colors
+    are mixed so that ink and paper differ most, relative to the variation of the paper (Fisher 1936).
 
     Args:
         lines: pixels of ruled lines, which count as paper.
@@ -64,19 +64,19 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
 
 
 def _distance(difference: Array) -> Array:
-    """How far colors are from the paper's, 0 to about 1."""
+    """Return the distance of colors from the paper's, from 0 to about 1."""
     lightness = difference.mean(2, keepdims=True)
     return np.asarray(np.sqrt(lightness[..., 0] ** 2 + HUE**2 * ((difference - lightness) ** 2).mean(2)) / 255)
 
 
 def _outstanding(amount: Array, lines: Mask | None) -> Mask:
-    """What differs at least half as much as what differs most."""
+    """Return the pixels that differ at least half as much as the most different ones."""
     seen = amount if lines is None else np.where(lines, 0, amount)
     return np.asarray(seen > 0.5 * np.quantile(seen, 1 - SMALLEST))
 
 
 def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
-    """Fisher's direction (3,): ink's mean is 1 along it."""
+    """Return Fisher's direction (3,), along which the mean of the ink is 1."""
     paper = ~ndimage.binary_dilation(marked, iterations=3)
     if lines is not None:
         paper |= lines
@@ -88,7 +88,7 @@ def _separating(difference: Array, marked: Mask, lines: Mask | None) -> Array:
 
 
 def _paper_nearby(pixels: Array) -> Array:
-    """The median color of a wide neighborhood, of each pixel."""
+    """Return the median color of a wide neighborhood of each pixel."""
     small = _shrunk(pixels, COARSE)
     size = tuple(min(2 * (max(small.shape) // 4) + 1, 2 * n - 1) for n in small.shape[:2])
     medians = np.stack([ndimage.median_filter(small[..., c], size, mode="nearest") for c in range(3)], -1)
@@ -96,20 +96,21 @@ def _paper_nearby(pixels: Array) -> Array:
 
 
 def _above_its_surroundings(values: Array) -> Array:
-    """What is left over an opening by a square as wide as the widest stroke: thin things stay, shadows and light go."""
+    """Subtract an opening by a square as wide as the widest stroke, which keeps thin structures and removes shadows
+    and light."""
     small = _shrunk(values[..., None], SMOOTH)[..., 0]
     size = 2 * int(WIDEST * sum(small.shape) / 4) + 1
     smooth = ndimage.gaussian_filter(small, 0.7)
     opened = ndimage.grey_opening(smooth, size, mode="nearest")
     surroundings = ndimage.gaussian_filter(opened, 2)
     left: Array = values - _grown(surroundings[..., None], values.shape)[..., 0]
-    # Noise lies around the opening, not above it.
+    # Noise is centered on the opening rather than above it.
     left -= np.median(left)
     return left
 
 
 def _shrunk(values: Array, longest: int) -> Array:
-    """Means of blocks, of which there are about so many along the longer side."""
+    """Return means of blocks, about `longest` of them along the longer side."""
     factor = max(1, round(max(values.shape[:2]) / longest))
     down, across = (min(factor, n) for n in values.shape[:2])
     height, width = values.shape[0] // down, values.shape[1] // across
@@ -118,6 +119,6 @@ def _shrunk(values: Array, longest: int) -> Array:
 
 
 def _grown(values: Array, shape: tuple[int, ...]) -> Array:
-    """Bilinear, back to the shape."""
+    """Enlarge to the shape, bilinearly."""
     factors = [n / m for n, m in zip(shape, values.shape[:2], strict=True)]
     return np.asarray(ndimage.zoom(values, [*factors, 1], order=1, mode="nearest", grid_mode=True))

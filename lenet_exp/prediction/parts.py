@@ -1,4 +1,4 @@
-"""What is drawn in a picture: its drawings, each of the strokes that belong together."""
+"""Separates the ink of a picture into drawings, each consisting of the strokes that belong together."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from scipy import ndimage
 
 from lenet_exp.prediction.paper import Array, Mask
 
-SURE, POSSIBLE = 0.55, 0.35  # ink: of each stroke somewhere, and of all of it
-SPECK = 0.2  # what is lower and narrower than this share of the largest is a speck
+SURE, POSSIBLE = 0.55, 0.35  # minimum ink: somewhere in each stroke, and everywhere in it
+SPECK = 0.2  # smaller groups, relative to the largest, are specks
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Strokes that belong together: their rows and columns, ends excluded, and their labels."""
+    """Strokes that belong together: their rows and columns (ends excluded), and their labels."""
 
     top: int
     bottom: int
@@ -42,9 +42,10 @@ class _Group:
 
 
 def find_drawings(amount: Array, several: bool) -> list[Mask]:
-    """The drawings in ink (height, width), in reading order, each as a mask; without `several` there is one of all.
+    """Return the drawings in ink (height, width), in reading order, each as a mask; empty if there are none.
 
-    Empty where there is none.
+    Args:
+        several: whether there may be several drawings; otherwise all ink is one.
     """
     labels, groups = _strokes(amount)
     if not groups:
@@ -67,7 +68,7 @@ def _strokes(amount: Array) -> tuple[np.ndarray, list[_Group]]:
         for number, ((rows, columns), most) in enumerate(zip(boxes, surest, strict=True), 1)
         if most > SURE
     ]
-    if len(found) > 1:  # a table's edge, a shadow's rest
+    if len(found) > 1:  # a table's edge, part of a shadow
         inner = [g for g in found if not _frames(g, amount.shape)]
         found = inner or found
     side = max((max(g.height, g.width) for g in found), default=0)
@@ -75,14 +76,14 @@ def _strokes(amount: Array) -> tuple[np.ndarray, list[_Group]]:
 
 
 def _frames(box: _Group, shape: tuple[int, ...]) -> bool:
-    """Whether something lies along an edge of the picture, for most of it."""
+    """Return whether something extends along most of an edge of the picture."""
     height, width = shape
     along = (box.left == 0 or box.right == width) and box.height > 0.6 * height
     return along or ((box.top == 0 or box.bottom == height) and box.width > 0.6 * width)
 
 
 def _merged(groups: list[_Group]) -> list[_Group]:
-    """Pieces of one drawing put together: those above one another, and small ones beside a larger one."""
+    """Merge pieces of one drawing: those above one another, and small ones next to a larger one."""
     while True:
         tallest = max(g.height for g in groups)
         pairs = [
@@ -95,14 +96,14 @@ def _merged(groups: list[_Group]) -> list[_Group]:
             break
         _, i, j = min(pairs)
         groups = [g for n, g in enumerate(groups) if n not in (i, j)] + [groups[i].with_(groups[j])]
-    return [g for g in groups if g.height >= 0.4 * tallest]  # what is left beside is a dash or a dot
+    return [g for g in groups if g.height >= 0.4 * tallest]  # remaining small groups are dashes or dots
 
 
 def _belong(a: _Group, b: _Group, tallest: int) -> bool:
     small, large = sorted((a, b), key=lambda box: box.height)
     overlap = min(a.right, b.right) - max(a.left, b.left)
     above = max(a.top, b.top) - min(a.bottom, b.bottom)
-    if small.height < 0.5 * tallest:  # no digit of its own: the bar of a 5, the stem of a 4
+    if small.height < 0.5 * tallest:  # not a digit: the bar of a 5, the stem of a 4
         near = 0.3 if overlap > 0 else 0.15
         return max(above, -overlap) < near * large.height
     return overlap >= 0.5 * min(a.width, b.width) and above < 0.25 * small.height
@@ -115,7 +116,7 @@ def _apart(a: _Group, b: _Group) -> float:
 
 
 def _in_reading_order(groups: list[_Group]) -> list[_Group]:
-    """Row by row; what overlaps by half is in one row."""
+    """Sort groups row by row; groups that overlap by half are in one row."""
     rows: list[list[_Group]] = []
     for group in sorted(groups, key=lambda g: g.top + g.bottom):
         middle = (group.top + group.bottom) / 2

@@ -1,4 +1,4 @@
-"""Pictures of one's own, brought into the form that the training images have."""
+"""Converts the user's own pictures to the form of the training images, and classifies them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from lenet_exp.prediction.parts import find_drawings
 from lenet_exp.prediction.ruled_lines import without_lines
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
-LONGEST, SHORTEST = 640, 320  # longest side on which drawings are looked for; smaller pictures are enlarged
-BROADEST = 1.43  # width of a digit by its height: 99 % of MNIST's are less broad
-INK = 0.25  # share of the contrast of a thing's picture from which a pixel counts as part of it
+LONGEST, SHORTEST = 640, 320  # longest side for finding drawings; smaller pictures are enlarged
+BROADEST = 1.43  # width / height; 99 % of MNIST's digits are narrower
+INK = 0.25  # minimum share of the contrast for a pixel to count as part of a thing
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing of a picture as the network gets it.
+    """A drawing of a picture, as the network's input.
 
     Attributes:
         frame: (28, 28) uint8, light on dark.
-        inverted: it was dark on light.
-        number, of: which drawing of the picture it is, in reading order from 1, and of how many.
-        wide: it is broader than a digit.
+        inverted: whether it was dark on light.
+        number, of: position of the drawing in the picture, in reading order from 1, and the number of drawings.
+        wide: whether it is broader than a digit.
     """
 
     path: Path
@@ -47,13 +47,13 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """The file, and which of its drawings where there are several."""
+        """The file, with the position of the drawing if there are several."""
         return str(self.path) if self.of == 1 else f"{self.path} [{self.number} of {self.of}]"
 
 
 @dataclass(frozen=True)
 class Classification:
-    """What the network says of a picture: the class, and the probability of each."""
+    """The network's answer for a picture: the class, and the probability of each class."""
 
     picture: Picture
     label: int
@@ -61,10 +61,10 @@ class Classification:
 
 
 def find_pictures(name: str) -> list[Path]:
-    """The files that a person means: one, those of a folder, or those that a pattern matches.
+    """Return the files that a name stands for: one file, those of a folder, or those that match a pattern.
 
     Raises:
-        DataError: there are none.
+        DataError: no file was found.
     """
     path = user_path(name)
     found = [path]
@@ -79,15 +79,15 @@ def find_pictures(name: str) -> list[Path]:
 
 
 def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Picture]:
-    """The drawings in a picture, in reading order, each as the training images are.
+    """Return the drawings in a picture, in reading order, in the form of the training images.
 
-    One that has the form of the training images already is taken as it is.
+    A picture that already has that form is used unchanged.
 
     Args:
-        several: where the data set shows digits, a picture may have several; without it all ink is one drawing.
+        several: whether a picture of digits may have several; otherwise all ink is one drawing.
 
     Raises:
-        DataError: the file is missing, no picture, or empty.
+        DataError: the file was not found, is not a picture, or is empty.
     """
     image = _read(path)
     asis = _as_trained(image, dataset)
@@ -115,7 +115,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
 
 
 def classify(network: nn.Module, pictures: list[Picture]) -> list[Classification]:
-    """What a network says of pictures; it is left in eval mode."""
+    """Classify pictures; the network is left in eval mode."""
     images = normalize(torch.stack([p.frame for p in pictures]), 255)
     with torch.inference_mode():
         probabilities = network.eval()(images).softmax(1)
@@ -123,7 +123,7 @@ def classify(network: nn.Module, pictures: list[Picture]) -> list[Classification
 
 
 def _read(path: Path) -> Image.Image:
-    """RGB, upright; what is transparent shows white paper, or black under a white drawing."""
+    """Read a picture as upright RGB. Transparency becomes white paper, or black under a white drawing."""
     try:
         with open_picture(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
@@ -140,7 +140,8 @@ def _read(path: Path) -> Image.Image:
 
 
 def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
-    """The pixels of a picture that is as the training images are: gray, 28x28, light on black, of their size."""
+    """Return the pixels of a picture that has the form of the training images: gray, 28x28, light on black, of their
+    size. Otherwise return None."""
     pixels = np.asarray(image)
     gray = pixels[..., 0]
     if gray.shape != (FRAME, FRAME) or (pixels != gray[..., None]).any():
@@ -156,7 +157,7 @@ def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
 
 
 def _breadth(drawing: np.ndarray) -> float:
-    """Width as a share of height."""
+    """Return the width as a share of the height."""
     height, width = cropped(drawing).shape
     return float(width / height)
 
@@ -173,7 +174,7 @@ def _edge(gray: np.ndarray) -> np.ndarray:
 
 
 def _thing(path: Path, image: Image.Image, box: int) -> Picture:
-    """A thing with all its shades, light on dark; the picture's edge is taken as its background."""
+    """Convert a picture of a thing with all its shades to light on dark; its edge counts as background."""
     warn_if_colored("images=", image)
     gray = np.asarray(image.convert("L"), dtype=np.float64)
     background = float(np.median(_edge(gray)))

@@ -1,4 +1,4 @@
-"""What lenet-predict does and prints: a model's figures on the test set, or its word on pictures."""
+"""What lenet-predict does: evaluates a model on the test set, or classifies pictures."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
 
-DRAWN = "predictions"  # folder of the outputs
-LONGEST_NAME = 150  # bytes, of a model's in a file's; file systems take 255
-MOST_SHOWN = 100  # drawings in the picture of what the network saw
+DRAWN = "predictions"  # subfolder of the outputs folder
+LONGEST_NAME = 150  # bytes of the model's name in a file name, which is limited to 255
+MOST_SHOWN = 100  # the most drawings in the picture of what the network saw
 
 log = logging.getLogger("lenet_exp")
 
 
-def answer_test_set(config: PredictConfig) -> float:
-    """Scores the test set, prints the figures, writes and logs them. Returns the accuracy."""
+def predict_test_set(config: PredictConfig) -> float:
+    """Evaluate the model on the test set; print, write and log the results. Return the accuracy."""
     check_places(config)
     device = prepare_device(config)
     model = _model(config)
@@ -55,14 +55,14 @@ def answer_test_set(config: PredictConfig) -> float:
 
 
 def times(logged: LoggedTest) -> str:
-    """How often the test set was opened for a model."""
+    """Return how often the test set was evaluated for a model, as text."""
     return "once" if logged.times == 1 else f"{logged.times} times"
 
 
 def score_and_log(
     config: PredictConfig, device: torch.device, model: TrainedModel
 ) -> tuple[Score, Path, LoggedTest | None]:
-    """Opens the test set for a model: its score, where its confusion matrix was drawn, and what it was logged to."""
+    """Evaluate a model on the test set. Return its score, the confusion matrix's file, and the run it was logged to."""
     dataset = config.dataset
     score = score_test_set(model.network, dataset, config.data_root, config.batch_size, device)
     figure = png(confusion_figure(score.confusion_matrix, dataset.class_names, f"{model.name}: {dataset.name}", "test"))
@@ -70,15 +70,15 @@ def score_and_log(
     return score, path, log_test_result(config, model, score, figure)
 
 
-def answer_pictures(config: PredictConfig, model: TrainedModel | None = None) -> float:
-    """Classifies pictures, prints the answers and draws what the network saw.
+def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -> float:
+    """Classify pictures, print the results and draw what the network saw.
 
     Args:
-        model: that sees them; None: the one that `config` names.
+        model: the network to use; None: the one that `config` names.
 
     Raises:
-        DataError: there is no such picture, or none that can be read.
-        RunsFailed: at the end, where some can't be read.
+        DataError: no picture was found, or none can be read.
+        RunsFailed: at the end, if some cannot be read.
     """
     check_places(config)
     paths = [path for name in config.images for path in find_pictures(name)]
@@ -106,7 +106,7 @@ def answer_pictures(config: PredictConfig, model: TrainedModel | None = None) ->
 
 
 def _print_answer(answer: Classification, answers: list[Classification], names: list[str]) -> None:
-    """A line for it, and before the first of several in a picture one for all of them."""
+    """Print a line for a drawing, and before the first of several in a picture one line for all."""
     picture = answer.picture
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
@@ -121,7 +121,7 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
 
 
 def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:
-    """The pictures, and what is wrong with the others, which has been said unless it is the only one."""
+    """Read pictures. Return them and the errors of others; each error is logged unless it is the only one."""
     pictures: list[Picture] = []
     wrong: list[DataError] = []
     for path in paths:
@@ -138,7 +138,7 @@ def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list
 
 
 def prepare_device(config: PredictConfig) -> torch.device:
-    """Where it is computed; sets torch's threads."""
+    """Set torch's number of threads and return the device."""
     torch.set_num_threads(config.num_threads or cpu_count())
     return choose_device(config.device)
 
@@ -152,7 +152,7 @@ def _model(config: PredictConfig) -> TrainedModel:
 
 
 def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
-    """Prints the accuracy, the figures of each class and the confusion matrix."""
+    """Print the accuracy, the results of each class and the confusion matrix."""
     console = PlainConsole(width=100)
     console.print(f"{model.name} on {config.dataset.name}'s test set", soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
@@ -174,10 +174,10 @@ def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> Non
 
 
 def check_places(config: PredictConfig) -> None:
-    """Before anything is opened: whether what is asked for and what is drawn can be written.
+    """Check that the output file and the outputs folder are writable, before anything is read.
 
     Raises:
-        ConfigError: it can't, or `configurations=all` comes without a sweep.
+        ConfigError: they are not, or `configurations=all` is set without a sweep.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: must come with sweep=, and without images=")

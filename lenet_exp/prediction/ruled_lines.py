@@ -1,4 +1,4 @@
-"""Ruled lines and squares of paper: found, and taken away where no stroke crosses them."""
+"""Finds ruled lines and squares on paper, and removes them where no stroke crosses them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from lenet_exp.prediction.paper import Array, Mask
 
-STEEPEST = 0.16  # slope of lines that are looked for, up and down: 9 degrees
-FAINTEST = 0.12  # ink that a line has at least, as a share of the writing's
-COVERED = 0.6  # share of the picture that a line crosses at least
-THICKEST = 0.02  # of the picture's longer side
-ENDS = 0.06  # a line is there within this share of either edge; a stroke that is long and straight does not reach them
+STEEPEST = 0.16  # the largest slope of a line, up or down: 9 degrees
+FAINTEST = 0.12  # minimum ink of a line, as a share of the writing's
+COVERED = 0.6  # minimum share of the picture's width that a line covers
+THICKEST = 0.02  # share of the picture's longer side
+ENDS = 0.06  # a line is visible within this share of both edges, unlike a long straight stroke
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class RuledLines:
     """Lines in one direction.
 
     Attributes:
-        slope: of their rise per pixel; of upright ones, how far they go to the right per pixel down.
-        pixels: (height, width), where they are.
+        slope: rise per pixel; for vertical lines, shift to the right per pixel down.
+        pixels: (height, width), mask of the lines.
     """
 
     slope: float
@@ -31,7 +31,8 @@ class RuledLines:
 
 
 def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
-    """Ink (height, width) without ruled lines; where they were, None for nowhere; their slope (0 without any)."""
+    """Remove ruled lines from ink (height, width). Return the ink, a mask of the lines (None without any) and their
+    slope (0 without any)."""
     across, slope = _lines(amount), 0.0
     upright = _lines(amount.T)
     left, found = amount, None
@@ -46,10 +47,10 @@ def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
 
 
 def _lines(amount: Array) -> RuledLines | None:
-    """Lines from the left edge to the right one."""
+    """Find lines from the left edge to the right one."""
     height, width = amount.shape
     thickest = max(3, round(THICKEST * max(amount.shape)))
-    # What is thin across: a line, or an edge of something; strokes that are thicker than any line are left out.
+    # Keep what is thin vertically (lines and edges), and drop strokes thicker than any line.
     thin = amount - ndimage.grey_opening(amount, (thickest + 2, 1), mode="nearest")
     seen = (thin > FAINTEST).astype(np.float32)
     seen = ndimage.maximum_filter(seen, (3, 1))
@@ -78,7 +79,8 @@ def _lines(amount: Array) -> RuledLines | None:
 
 
 def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """For each row at the picture's middle, the share of its line that is seen; lines that leave the picture: less."""
+    """Return, for each row at the picture's middle, the share of its line that is visible; less for lines that leave
+    the picture."""
     height, width = seen.shape
     y = np.arange(height)[:, None] + np.round(slope * (columns - width / 2)).astype(int)[None, :]
     inside = (y >= 0) & (y < height)
@@ -99,7 +101,7 @@ def _reaches_both_ends(seen: NDArray[np.float32], middle: int, slope: float) -> 
 
 
 def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """First and last of neighbouring rows."""
+    """Return the first and last of each block of neighboring rows."""
     if not len(peaks):
         return []
     breaks = np.nonzero(np.diff(peaks) > 1)[0]
@@ -108,18 +110,18 @@ def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _taken_away(amount: Array, ruling: RuledLines) -> Array:
-    """Ink of the lines is taken away; where a stroke goes on above and below, or is darker than the line, it stays."""
+    """Remove the ink of lines. Keep it where a stroke continues above and below, or is darker than the line."""
     on = ruling.pixels
     thick = int(np.median(_runs(on)))
     through = ndimage.grey_opening(amount, (thick + 4, 1), mode="nearest")
-    strength = float(np.quantile(amount[on], 0.8))  # the band is broader than the line
+    strength = float(np.quantile(amount[on], 0.8))  # the mask is broader than the line
     rest = np.clip((amount - 1.25 * strength) / max(1 - 1.25 * strength, 0.3), 0, 1) if strength < 0.6 else 0 * amount
     cleaned: Array = np.where(ndimage.binary_dilation(on, np.ones((3, 1))), np.maximum(through, rest), amount)
     return np.minimum(cleaned, amount)
 
 
 def _runs(on: Mask) -> NDArray[np.int64]:
-    """Lengths of the upright runs of pixels."""
+    """Return the lengths of vertical runs of pixels."""
     edges = np.diff(np.pad(on, ((1, 1), (0, 0))).astype(np.int8), axis=0)
     starts, ends = np.nonzero(edges.T == 1)[1], np.nonzero(edges.T == -1)[1]
     return ends - starts

@@ -1,4 +1,5 @@
-"""The test set, once: accuracy, per-class figures and the confusion matrix. The only code that opens test data."""
+"""Evaluates a network on the test set: accuracy, per-class results and confusion matrix. No other code reads test
+data."""
 
 from __future__ import annotations
 
@@ -17,13 +18,13 @@ from lenet_exp.training.score import ClassScore, Score
 def score_test_set(
     network: nn.Module, dataset: Dataset, data_root: str, batch_size: int, device: torch.device
 ) -> Score:
-    """Evaluates a network on the whole test set.
+    """Evaluate a network on the whole test set.
 
     Args:
-        batch_size: images a step; the last step may have fewer.
+        batch_size: images per step; the last step may have fewer.
 
     Raises:
-        DataError: the test set can't be had.
+        DataError: the test set is not available.
     """
     raw = read_images(dataset, data_root, "test")
     images = normalize(raw.images, raw.white).to(device)

@@ -1,4 +1,4 @@
-"""The picture of what the network saw: each drawing as it got it, beside its file's name and the answer."""
+"""Draws what the network saw: each drawing as the network's input, with file name and answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_NAME = 20  # characters over an image
 
 
 def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
-    """Small images (28, 28), each under two lines of text, five in a row."""
+    """Return a figure of small images (28, 28), five per row, each under two lines of text."""
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     high = CELL + ABOVE
@@ -31,7 +31,7 @@ def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:
 
 
 def short_name(picture: Picture) -> str:
-    """The file's name, and which of its drawings, so that it stands over a small image."""
+    """Return the file name, shortened to fit above a small image, with the position of the drawing."""
     which = f" {picture.number}/{picture.of}" if picture.of > 1 else ""
     name, room = picture.path.name, LONGEST_NAME - len(which)
     if len(name) > room:

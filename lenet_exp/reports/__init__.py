@@ -1,1 +1,1 @@
-"""What a person sees. What several kinds of output share lies in this folder."""
+"""Reports: what users see in the terminal, on the page, in files and in MLflow."""

@@ -1,5 +1,4 @@
-"""Texts that anybody may have given (names, values, commands): Markdown, matplotlib and spreadsheets show them as they
-are."""
+"""Escapes untrusted text (names, values, commands) for Markdown, HTML, matplotlib and spreadsheets."""
 
 from __future__ import annotations
 
@@ -12,45 +11,45 @@ from lenet_exp.errors import printable
 
 _SIGNS = re.compile(
     r"[\\`*\[\]~|@]"  # markup, links, columns, mentions
-    r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # within a word it is no markup
-    r"|:(?=[/\w])"  # of an address, which Markdown would make a link, or an emoji
+    r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # within a word it is not markup
+    r"|:(?=[/\w])"  # in an address, which Markdown would turn into a link, or an emoji
     r"|(?<=\bwww)\."
 )
 _MARKUP = re.compile(r'[&<>"\\`*_\[\]~|@!#{}]|:(?=/)|(?<=\bwww)\.')
 _FIRST = re.compile(r"^(\s*)([-+=#]|\d+(?=[.)]))")
-_FORMULA = re.compile(r"\s*[-+=@].")  # `-` alone is none
+_FORMULA = re.compile(r"\s*[-+=@].")  # a lone `-` is not a formula
 _NUMBER = re.compile(r"[-+]?(\d[\d.]*|\.\d+|inf|nan)([eE][-+]?\d+)?")
 
 
 def inline(text: str) -> str:
-    """As Markdown within a line or a cell."""
+    """Escape text for Markdown within a line or a table cell."""
     text = printable(text)
     text = _SIGNS.sub(r"\\\g<0>", text)
     return re.sub("&", "&amp;", text).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def as_line(text: str) -> str:
-    """As a line of Markdown of its own: no heading, no list."""
+    """Escape text for a line of Markdown, so that it is neither a heading nor a list item."""
     return _FIRST.sub(lambda m: f"{m[1]}\\{m[2]}" if not m[2].isdigit() else f"{m[1]}{m[2]}\\", inline(text))
 
 
 def code(text: str) -> str:
-    """As code, where Markdown can show it so."""
+    """Format text as Markdown code, if Markdown can show it as code."""
     return inline(text) if re.search("[`<>&]", text) or printable(text) != text else f"`{text}`"
 
 
 def html(text: str) -> str:
-    """As HTML that stands within Markdown: what either could take for markup is written by its number."""
+    """Escape text for HTML within Markdown, by character references for what either could interpret."""
     return _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", printable(text))
 
 
 def no_math(text: str) -> str:
-    """For matplotlib, which takes what stands between dollars as TeX and fails where it is none."""
+    """Escape text for matplotlib, which would parse text between dollar signs as TeX."""
     return text.replace("$", r"\$")
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """CSV with a column for each key. A spreadsheet takes no cell as a formula."""
+    """Return CSV with a column for each key. Cells cannot be formulas in a spreadsheet."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""What to run after a comparison, and what to keep in mind about it, in words."""
+"""The next step after a comparison, and its caveats, as text."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.reports.phrases import percent
 
-FRESH = 5  # seeds that a first comparison takes
+FRESH = 5  # seeds to suggest for a first comparison
 
 
 def next_step(comparison: Comparison) -> str | None:
-    """What to run to know more; None where there is nothing."""
+    """Return the next step; None if there is none."""
     found = advice(comparison)
     if found is None:
         return None
@@ -41,10 +41,10 @@ def next_step(comparison: Comparison) -> str | None:
 
 
 def next_command(comparison: Comparison, command: str | None) -> str | None:
-    """What `next_step` says as a line to type, whole; None where it says nothing that one line does.
+    """Return the complete command of the next step; None if no single command does it.
 
     Args:
-        command: that made the runs, quoted for a shell; None where that was not one sweep.
+        command: the command that made the runs, quoted for a shell; None if it was not one sweep.
     """
     found = advice(comparison)
     if found is None or command is None:
@@ -60,7 +60,7 @@ def next_command(comparison: Comparison, command: str | None) -> str | None:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What its luck is, and what it leaves out of account."""
+    """Return caveats: the sources of chance, and what the comparison does not account for."""
     leader = comparison.leader
     if leader is None or len(comparison.groups) < 2:
         return []
@@ -73,7 +73,8 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def _typed(found: Advice) -> str:
-    """The command that does it; empty where that is the one that made the runs, or it is about no one sweep."""
+    """Return the command of a step; empty if it is the sweep's own command, or the step is not about exactly one
+    sweep."""
     confirm = f"lenet-compare sweep={found.sweep} confirm={found.points}"
     commands = {
         NextStep.watch: f"lenet-sweep watch sweep={found.sweep}",
@@ -89,7 +90,7 @@ def _typed(found: Advice) -> str:
 
 
 def _with(command: str, override: str) -> str:
-    """The command with a flag at another value."""
+    """Return the command with another value of a flag."""
     key = override.partition("=")[0]
     words = [word for word in shlex.split(command) if word.partition("=")[0].lstrip("+") != key]
     return shlex.join([*words, override])
@@ -101,7 +102,7 @@ def _fresh_seeds(comparison: Comparison) -> str:
 
 
 def _luck(leader: Group) -> str:
-    """Over what the differences are judged, and how exact an accuracy on so many images is."""
+    """Return a sentence about the source of variation, and the sampling error of an accuracy on so many images."""
     source, images, on = "of the seeds", leader.images, "on these"
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})

@@ -1,4 +1,4 @@
-"""A comparison in words, the same wherever it is told: who leads, by how much, whether it can be luck, what next."""
+"""A comparison as text, the same in every report: the winner, its lead, and whether that could be chance."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.folders.records import Outcome
 
-LONG = 30  # characters of a name; three such are more than one reads
-PLANNED_FROM = 10  # seeds: fewer tell too little of a spread to say how many would do
-NAMED = 3  # configurations that a sentence names; the others are counted
+LONG = 30  # characters of a name; three longer ones are unreadable
+PLANNED_FROM = 10  # seeds; with fewer, the spread is too uncertain to plan with
+NAMED = 3  # the most configurations named in a sentence; others are counted
 
 
 def verdict(comparison: Comparison) -> str:
-    """What won and whether it is luck, what diverged, what is missing, and whether the design was fixed before a look;
-    of a sweep that confirms another, whether it has."""
+    """Return the verdict: the winner and its significance, diverged and missing runs, and doubts about the design.
+    For a confirmation, return its result."""
     tested = confirmation(comparison)
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
     said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "have such runs")])
@@ -32,7 +32,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def remark(comparison: Comparison, position: int) -> str:
-    """How the leader stands against the configuration at a position, and how many of its runs did not finish."""
+    """Return how the leader compares with the configuration at a position, and its unfinished runs."""
     group, lead = comparison.groups[position], comparison.leads[position]
     said = ["the baseline"] if comparison.is_baseline(group) else []
     said += [against_leader(lead)] if lead else []
@@ -47,7 +47,7 @@ def remark(comparison: Comparison, position: int) -> str:
 
 
 def against_leader(lead: Difference) -> str:
-    """How the leader stands against one other configuration."""
+    """Return how the leader compares with one other configuration."""
     if lead.test == "none":
         return _untested(lead)
     if lead.ahead:
@@ -59,15 +59,15 @@ def against_leader(lead: Difference) -> str:
 
 
 def not_excluded(comparison: Comparison) -> str | None:
-    """Which configurations may be the best; None where it is one, or nothing is known of luck."""
-    left = [] if confirmation(comparison) is not None else comparison.not_excluded  # a test asks another question
+    """Return which configurations may be best; None if there is only one, or nothing is known about chance."""
+    left = [] if confirmation(comparison) is not None else comparison.not_excluded  # not for a confirmation
     if len(left) < 2 or not verdict_of(comparison).tested:
         return None
     return f"not excluded as best: {len(left)} of {len(comparison.groups)}: {_names(comparison, left)}"
 
 
 def caution(design: Design | None) -> str | None:
-    """Why the error rate may be another than it is said to be; None where the design was fixed."""
+    """Return why the stated error rate may not hold; None if the design was fixed in advance."""
     if design is None:
         return None
     if design.sweeps > 1:
@@ -81,7 +81,7 @@ def caution(design: Design | None) -> str | None:
 
 
 def outcomes(groups: Sequence[Group]) -> str:
-    """`5 finished, 1 diverged`."""
+    """Return the number of runs by outcome: `5 finished, 1 diverged`."""
     counts: Counter[str] = Counter()
     for group in groups:
         counts.update(group.outcomes)
@@ -89,13 +89,13 @@ def outcomes(groups: Sequence[Group]) -> str:
 
 
 def diverged_on(group: Group) -> str:
-    """`diverged on 3 of 6 seeds`."""
+    """Return `diverged on 3 of 6 seeds`."""
     return f"diverged on {group.diverged} of {group.replicates} {_unit(group)}"
 
 
 def unfinished(group: Group) -> str:
-    """How its runs ended: `1 finished, 2 pruned`, of one that was pruned `pruned after epoch 2 at 88.10 %`;
-    empty where all finished."""
+    """Return how a group's runs ended: `1 finished, 2 pruned`, or `pruned after epoch 2 at 88.10 %`. Empty if all
+    finished."""
     if not set(group.outcomes) - {Outcome.finished}:
         return ""
     run = group.runs[-1]
@@ -106,12 +106,12 @@ def unfinished(group: Group) -> str:
 
 
 def percent(accuracy: float) -> str:
-    """`90.92 %`."""
+    """Format an accuracy: `90.92 %`."""
     return f"{accuracy * 100:.2f} %"
 
 
 def capital(sentence: str) -> str:
-    """With a capital first letter."""
+    """Capitalize the first letter."""
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -130,7 +130,7 @@ def _ranking(comparison: Comparison) -> str:
 
 
 def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
-    """About the leader and those that it can be held against."""
+    """Return clauses about the leader and the configurations it is compared with."""
     name, reached = comparison.name(leader), _reached(leader)
     if not found.held:
         pruned = any(Outcome.pruned in g.outcomes for g in comparison.groups)
@@ -151,7 +151,7 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
 
 
 def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
-    """About those that the leader is not ahead of."""
+    """Return clauses about the configurations that the leader is not significantly ahead of."""
     clauses = []
     if alike := found.related(Relation.alike):
         clauses.append(f"it can't be told apart from {_names(comparison, alike)}")
@@ -176,7 +176,7 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
 
 
 def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
-    """Where no two configurations have several seeds."""
+    """Return a sentence for comparisons in which no two configurations have several seeds."""
     name = comparison.name(leader)
     if leader.n > 1:
         clauses = "; ".join(_open(comparison, leader, found))
@@ -188,7 +188,7 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
-    """`relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
+    """Return `relu diverged on 3 of 6 seeds; its other 3 reach 98.90 %.`"""
     name = comparison.name(group)
     if group.replicates == 1:
         return f"{name} diverged."
@@ -197,7 +197,7 @@ def _diverged(comparison: Comparison, group: Group) -> str:
 
 
 def _missing(comparison: Comparison, group: Group) -> str:
-    """`3 of 6 seeds of relu failed.`"""
+    """Return `3 of 6 seeds of relu are missing (3 failed).`"""
     done = {run.replicate for run in group.ended}
     latest = {run.replicate: run.outcome for run in group.runs if run.replicate not in done}
     counts = Counter(outcome for outcome in latest.values() if outcome != Outcome.pruned)
@@ -209,7 +209,7 @@ def _missing(comparison: Comparison, group: Group) -> str:
 
 
 def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
-    """`Warning: seed 3 of relu ends at 11.35 %, far below its other 4 runs.`"""
+    """Return `Warning: seed 3 of relu ends at 11.35 %, far below its other 4 runs.`"""
     which = f"seed {replicate[0]} of {comparison.name(group)} ends at {percent(group.accuracy[replicate])}"
     return (
         f"Warning: {which}, far below its other {group.n - 1} runs. Error rates do not hold if runs collapse at times."
@@ -217,7 +217,7 @@ def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
 
 
 def _answer(comparison: Comparison, found: Confirmation) -> str:
-    """Confirmed, not confirmed and why, or what is missing still."""
+    """Return the result of a confirmation and the reason, or what is missing."""
     name, runs = comparison.name(found.leader), comparison.num_runs
     baseline = "the baseline " if comparison.design is not None and comparison.design.against else ""
     if found.missing:
@@ -256,7 +256,7 @@ def _untested(lead: Difference) -> str:
 
 
 def _how_many(lead: Difference) -> str:
-    """How many seeds would be needed, where that is known well enough: `; about 40 seeds would be needed to detect 0.27
+    """Return the number of seeds needed, if it can be estimated: `; about 40 seeds would be needed to detect 0.27
     points`."""
     if lead.df + 1 < PLANNED_FROM or not lead.points:
         return ""
@@ -267,7 +267,7 @@ def _how_many(lead: Difference) -> str:
 
 
 def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
-    """`tanh, elu, relu and 4 more`; where their names are long, their places in the table: `#2, #3, #5 and 4 more`."""
+    """Return `tanh, elu, relu and 4 more` or, if names are long, ranks in the table: `#2, #3, #5 and 4 more`."""
     more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
     shown = [comparison.name(g) for g in groups[:NAMED]]
     if max(map(len, shown), default=0) > LONG:
@@ -292,12 +292,12 @@ def _reached(group: Group) -> str:
 
 
 def _unit(group: Group) -> str:
-    """What a replicate is called."""
+    """Return what to call a replicate: seeds or runs."""
     return "seeds" if len({run.split for run in group.runs}) == 1 else "runs"
 
 
 def _range(low: float, high: float) -> str:
-    """A significant difference's interval: `0.38 to 1.62`, or `above 0, up to 2.11` where it begins at 0."""
+    """Return a significant difference's interval: `0.38 to 1.62`, or `above 0, up to 2.11` if it begins at 0."""
     return f"{_points(low)} to {_points(high)}" if _points(low) != _points(0) else f"above 0, up to {_points(high)}"
 
 

@@ -1,4 +1,4 @@
-"""Where a comparison's runs came from, as a report tells it."""
+"""The source of a comparison's runs, for reports."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from lenet_exp.comparison.runs import ComparedRun
 
 @dataclass(frozen=True)
 class RunSource:
-    """Runs of one sweep, of several, or of a filter.
+    """The source of runs: one sweep, several, or a filter.
 
     Attributes:
-        title: what they are called: the commands, or the filter.
-        command: that made them, quoted for a shell; None where that was not one sweep.
-        store: the name of the MLflow store that has them; None where that is not known.
+        title: the commands, or the filter.
+        command: the command that made them, quoted for a shell; None if it was not one sweep.
+        store: name of the MLflow store that has them; None if unknown.
     """
 
     title: str
@@ -23,14 +23,14 @@ class RunSource:
 
     @property
     def server(self) -> str | None:
-        """Where MLflow's pages are; None where that is wherever lenet-ui serves them."""
+        """The address of MLflow's server; None if there is no server, so that lenet-ui serves the pages."""
         if self.store is None or not self.store.startswith(("http://", "https://")):
             return None
         scheme, _, rest = self.store.rstrip("/").partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
     def page_of(self, run: ComparedRun) -> str | None:
-        """The page of a run in MLflow, without the server's address; None where the store has none of it."""
+        """Return the page of a run in MLflow, without the server's address; None if the store does not have the run."""
         runs = run.mlflow_runs()
         run_id = runs.get(self.store) if self.store is not None else None
         return f"#/runs/{run_id}" if run_id is not None and run_id.isalnum() else None

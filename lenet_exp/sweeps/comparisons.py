@@ -19,7 +19,7 @@ from lenet_exp.folders.results import JobResult, job_results
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.reports.run_source import RunSource
-from lenet_exp.reports.terminal.sweep_table import believed
+from lenet_exp.reports.terminal.sweep_table import missing_digests
 from lenet_exp.sweeps.confirms import confirmation_result
 
 log = logging.getLogger("lenet_exp")
@@ -122,7 +122,7 @@ def _name(uri: str | None) -> str:
 def results_of(sweep: SweepFolder) -> list[JobResult]:
     """Return the results of a sweep's jobs, read from their run folders."""
     results = job_results(sweep, sweep.jobs(), since_ms=0)
-    if (line := believed(results)) is not None:
+    if (line := missing_digests(results)) is not None:
         log.info("%s", line)
     return results
 

@@ -17,7 +17,7 @@ from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_plots import figures
 from lenet_exp.reports.files.comparison_tex import SIGNS
 from lenet_exp.reports.files.comparison_tex import escaped as in_tex
-from lenet_exp.reports.files.description import ended
+from lenet_exp.reports.files.description import final_description
 from lenet_exp.reports.files.plots import confusion_figure, png
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import print_comparison
@@ -87,7 +87,7 @@ def compared(text: str) -> Comparison:
 def test_descriptions_pages_and_pictures_hold_it_as_text(tmp_path):
     for text in HOSTILE:
         comparison = compared(text)
-        told = ended([comparison], lambda group: "#/experiments/1/runs/2", "#/report")
+        told = final_description([comparison], lambda group: "#/experiments/1/runs/2", "#/report")
         for seen in (Page(told), Page(MARKDOWN.render(told))):
             assert set(seen.tags) == {"div", "b", "a", "table", "tr", "td"}
             assert set(seen.addresses) == {"#/report", "#/experiments/1/runs/2"}

@@ -1,1 +1,1 @@
-"""Files and pictures of a comparison or a run."""
+"""Reports as files: Markdown, LaTeX, CSV, JSON, pictures and MLflow's description."""

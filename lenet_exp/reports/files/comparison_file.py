@@ -1,4 +1,4 @@
-"""A comparison as a file: one HTML page, Markdown, LaTeX, CSV or JSON."""
+"""Writes a comparison to a file: an HTML page, Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.terminal.leaderboard import records
 
-PULL_REQUEST = 10  # rows of a table; the page has all
+PULL_REQUEST = 10  # rows of a Markdown table, for pull requests; the page has all
 
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """Writes them in the format of the file's ending; the file is there as a whole or not at all."""
+    """Write comparisons in the format of the file's suffix, atomically."""
     if path.suffix == ".html":
         from lenet_exp.reports.page.comparison_page import page
 
@@ -48,7 +48,7 @@ def _json(comparison: Comparison, source: RunSource) -> Mapping[str, Json]:
         "notes": notes(comparison),
         "groups": list(map(_known, records(comparison))),
         "effects": [
-            _known({"flag": e.flag, "share_of_variance": e.share, "importance": None})  # of an earlier release
+            _known({"flag": e.flag, "share_of_variance": e.share, "importance": None})  # earlier releases had a value
             | {"levels": [_known(vars(level)) for level in e.levels]}
             for e in found.flags
         ],
@@ -71,5 +71,5 @@ def _search(searched: SearchSummary) -> Mapping[str, Json]:
 
 
 def _known(row: Mapping[str, Json]) -> dict[str, Json]:
-    """JSON has no NaN, and a cell of a table is then empty."""
+    """Replace NaN and infinity by None, because JSON has neither, and table cells are then empty."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

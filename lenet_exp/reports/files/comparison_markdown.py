@@ -1,4 +1,4 @@
-"""A comparison as Markdown: MLflow's page shows it, and one pastes it into a pull request."""
+"""Formats a comparison as Markdown, for MLflow's page and for pull requests."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ROWS = 100
 
 
 def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = ROWS) -> str:
-    """Verdict, leaderboard and effects of each.
+    """Return verdict, leaderboard and effects of each comparison.
 
     Args:
-        rows: of each leaderboard, at most.
+        rows: the most rows of each leaderboard.
     """
     parts = [_part(comparison, source.command, rows) for comparison in comparisons]
     return "\n".join([*parts, f"Made by {code(source.title)}\n"])

@@ -1,4 +1,4 @@
-"""Pictures of a comparison, for MLflow and for a paper: the leaderboard, the curves, and a search's history."""
+"""Pictures of a comparison, for MLflow and for papers: leaderboard, learning curves, and a search's history."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lenet_exp.comparison.search_summary import SearchSummary
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.search_words import objective_words
 
-LEADERS, CURVES = 20, 10  # configurations that a picture can hold
+LEADERS, CURVES = 20, 10  # the most configurations in a picture
 NAME = 44  # characters of a name
 COLOUR, MANY_COLORS = "#2563eb", colormaps["tab10"]
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
-    """The pictures that this comparison has something for, by name."""
+    """Return the available pictures of a comparison, by name."""
     if comparison.leader is None:
         return {}
     search = comparison.searched
@@ -37,7 +37,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def leaderboard_figure(comparison: Comparison) -> Figure:
-    """The best configurations: mean with its 95 % interval, and each seed."""
+    """Return a figure of the best configurations: each mean with its 95 % interval, and each seed."""
     groups = [g for g in comparison.groups if g.n][:LEADERS]
     height = 1.1 + 0.28 * len(groups)
     names = _names(comparison, groups)
@@ -59,7 +59,7 @@ def leaderboard_figure(comparison: Comparison) -> Figure:
 
 
 def curves_figure(comparison: Comparison) -> Figure | None:
-    """Validation accuracy by epoch of the ten best configurations: mean over seeds, and the range of the seeds."""
+    """Return a figure of validation accuracy by epoch for the ten best configurations: mean and range over seeds."""
     groups = [g for g in comparison.groups if g.n][:CURVES]
     names = _names(comparison, groups)
     title = f"{comparison.dataset}: mean and range over seeds, best {len(groups)}"
@@ -89,7 +89,7 @@ def curves_figure(comparison: Comparison) -> Figure | None:
 
 
 def history_figure(searched: SearchSummary, dataset: str) -> Figure | None:
-    """The best so far by epochs trained."""
+    """Return a figure of the best value so far by epochs trained; None if no run has finished."""
     steps = searched.improvements
     if not steps:
         return None
@@ -122,12 +122,13 @@ def _names(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
 
 
 def _width(names: Sequence[str]) -> float:
-    """About what the longest name takes of a figure's width."""
+    """Return the approximate share of a figure's width that the longest name takes."""
     return 0.0088 * max(map(len, names), default=0)
 
 
 def _most(values: Sequence[float]) -> tuple[float, float]:
-    """The limits of an axis that a few failures at chance don't flatten: from the best down to where most are."""
+    """Return axis limits from the best value down to where most values are, so that a few failures do not flatten
+    the plot."""
     best = max(values)
     low = max(min(values), best - max(4 * (best - float(np.median(values))), 1e-4))
     margin = 0.06 * max(best - low, 1e-4)

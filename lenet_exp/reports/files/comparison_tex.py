@@ -1,4 +1,4 @@
-r"""A comparison as a table for a paper: `\input{report}`, with `\usepackage{booktabs}`."""
+r"""Formats a comparison as a LaTeX table for a paper: `\input{report}`, with `\usepackage{booktabs}`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ SIGNS: dict[str, str | int | None] = {
     '"': r"\char34{}",
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "{}$&#%_"},
-    **{sign: f"{{{sign}}}" for sign in "[]*"},  # they mean something after the end of a row
-    **{sign: f"{{{sign}}}" for sign in "-'`,?!"},  # two of them would be drawn as one
+    **{sign: f"{{{sign}}}" for sign in "[]*"},  # they have a meaning after the end of a row
+    **{sign: f"{{{sign}}}" for sign in "-'`,?!"},  # two of them would form a ligature
 }
 
 
 def tex(comparisons: Sequence[Comparison], source: RunSource) -> str:
-    """One table a data set: mean and spread of each configuration; bold is what cannot be excluded as best."""
+    """Return one table per dataset: mean and spread of each configuration, in bold if it cannot be excluded as best."""
     made_by = printable(source.title)
     return f"% {made_by}\n% \\usepackage{{booktabs}}\n" + "\n".join(map(_table, comparisons))
 
 
 def escaped(text: str) -> str:
-    """A text as TeX prints it, sign for sign."""
+    """Escape text so that TeX prints it character by character."""
     return printable(text).translate(str.maketrans(SIGNS))
 
 
@@ -69,12 +69,12 @@ def _table(comparison: Comparison) -> str:
 
 
 def _signed(text: str) -> str:
-    """With minus signs, not hyphens."""
+    """Use minus signs instead of hyphens."""
     return re.sub(r"\{-\}(?=\d)", "$-$", escaped(text))
 
 
 def _reached(group: Group, bold: bool) -> str:
-    """Its accuracy; of one that diverged or has none, that."""
+    """Return a group's accuracy, and whether it diverged or has none."""
     reached = escaped(accuracy(group))
     if not group.n:
         return escaped(unfinished(group))

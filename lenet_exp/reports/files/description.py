@@ -1,8 +1,8 @@
-"""The description of a sweep's own MLflow run: the verdict and the best ten configurations.
+"""The description of a sweep's MLflow run: the verdict and the ten best configurations.
 
-MLflow's page shows 100 pixels of a description, in a column that a screen of 1280 pixels gives 554 of; what is higher
-hides behind "Show more". So the configurations stand side by side. HTML, since a paragraph of Markdown takes a margin
-and a table of it a line of titles; MLflow lets these few tags through.
+MLflow's page shows 100 pixels of a description in a column, 554 pixels wide on a screen of 1280 pixels, and hides the
+rest behind "Show more". Therefore the configurations are arranged side by side, in HTML: Markdown paragraphs have
+margins, and Markdown tables have a header row. MLflow accepts these few tags.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.terminal.leaderboard import accuracy
 
 MOST = 10  # configurations
-HEIGHT, LINE, ROW = 100, 18, 20  # pixels: of what is shown, of a line of text, of a row of a table
-GAPS = 5  # characters: a rank and what is between
+HEIGHT, LINE, ROW = 100, 18, 20  # pixels: visible height, a line of text, a row of a table
+GAPS = 5  # characters of a rank and spaces
 NAME = 60  # characters of a configuration
 WIDTH = 84  # characters of a line in the narrow column
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -28,12 +28,12 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 Links = Callable[[Group], str | None]
 
 
-def ended(comparisons: Sequence[Comparison], links: Links, report: str) -> str:
-    """Of a sweep that has ended.
+def final_description(comparisons: Sequence[Comparison], links: Links, report: str) -> str:
+    """Return the description of an ended sweep.
 
     Args:
-        links: where a configuration leads to.
-        report: address of the whole report.
+        links: returns the address of a configuration's best run.
+        report: address of the full report.
     """
     several = len(comparisons) > 1
     said = [f"{c.dataset}: {verdict(c)}" if several else verdict(c) for c in comparisons]
@@ -42,11 +42,11 @@ def ended(comparisons: Sequence[Comparison], links: Links, report: str) -> str:
     return "".join(_block(*pair, rows, links) for pair in zip(heads, comparisons, strict=True))
 
 
-def so_far(said: str, comparisons: Sequence[Comparison], links: Links) -> str:
-    """Of a sweep that runs.
+def live_description(said: str, comparisons: Sequence[Comparison], links: Links) -> str:
+    """Return the description of a running sweep.
 
     Args:
-        said: how it stands.
+        said: a line about its progress.
     """
     heads = [said, *(c.dataset for c in comparisons[1:])]
     pairs = zip(map(html, heads), comparisons, strict=False)
@@ -55,13 +55,13 @@ def so_far(said: str, comparisons: Sequence[Comparison], links: Links) -> str:
 
 
 def _rows(heads: Iterable[str]) -> int:
-    """How many rows of each table fit below these lines."""
+    """Return how many rows of each table fit below these lines."""
     lines = [math.ceil(len(head) / WIDTH) for head in heads]
     return max(1, (HEIGHT - LINE * sum(lines)) // (ROW * max(1, len(lines))))
 
 
 def _block(head: str, comparison: Comparison, rows: int, links: Links) -> str:
-    """The best configurations, read down the first column, then the next; fewer where their names are long."""
+    """Return a table of the best configurations, to be read column by column; fewer if their names are long."""
     known = [g for g in comparison.groups if g.n or g.diverged][:MOST]
     texts = [(shorten(comparison.name(g), NAME, placeholder="…"), accuracy(g) if g.n else "diverged") for g in known]
     widest = max((len(name) + len(value) + GAPS for name, value in texts), default=1)
@@ -82,5 +82,5 @@ def _cells(position: int, group: Group, name: str, value: str, links: Links) -> 
 
 
 def _spaced(text: str) -> str:
-    """MLflow's page breaks `90.92 ± 0.21` in two lines."""
+    """Use no-break spaces, because MLflow's page would split `90.92 ± 0.21` across two lines."""
     return html(text).replace(" ", NO_BREAK)

@@ -1,4 +1,4 @@
-"""The worst mistakes of a network on the validation images. Without matplotlib: workers draw them."""
+"""The worst mistakes of a network on the validation images. Drawn without matplotlib, because workers draw them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lenet_exp.training.evaluate import EVAL_BATCH
 
 MOST = 25
 COLUMNS = 5
-ENLARGED = 4  # how many times larger than it is an image is shown
-TILE = 180  # width of an image with its caption, in pixels
+ENLARGED = 4  # enlargement of the images
+TILE = 180  # width of an image and its caption, in pixels
 MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42  # around the sheet; between rows; height of a caption's line and of the title
 PAPER, INK, TRUTH, WRONG = "#ffffff", "#111827", "#4b5563", "#b91c1c"
 
@@ -26,11 +26,11 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class Misclassified:
-    """An image that was taken for another class.
+    """A misclassified image.
 
     Attributes:
-        index: of the image in the data set's tensors.
-        confidence: the probability that the network gives the class it said, in (0, 1].
+        index: index of the image in the dataset's tensors.
+        confidence: the probability that the network assigns to its answer, in (0, 1].
     """
 
     index: int
@@ -40,10 +40,10 @@ class Misclassified:
 
 
 def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -> list[Misclassified]:
-    """All mistakes on the validation images, those of the highest confidence first.
+    """Return all misclassified validation images, those with the highest confidence first.
 
     Args:
-        predictions: (n_val,) classes that the network gave them; its confidence is asked for the wrong ones alone.
+        predictions: (n_val,) classes that the network predicted; confidences are computed only for wrong ones.
     """
     index, said = data.val_index, predictions.cpu()
     truth = data.labels[index].cpu()
@@ -55,11 +55,11 @@ def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -
 
 
 def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name: str) -> bytes | None:
-    """PNG of up to 25 mistakes in the order given, five in a row, each with truth, answer and confidence; or None.
+    """Return a PNG of up to 25 mistakes, five per row, each with truth, answer and confidence; None without mistakes.
 
     Args:
-        mistakes: all of them; how many there are is in the title.
-        name: of the run, for the title.
+        mistakes: all mistakes, in order; the title has their number.
+        name: name of the run, for the title.
     """
     if not mistakes:
         return None
@@ -89,7 +89,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
 
 @torch.inference_mode()
 def _probabilities(network: nn.Module, images: Tensor, index: Tensor) -> Tensor:
-    """(n, 10) on the CPU, of `images[index]`."""
+    """Return probabilities (n, 10) of `images[index]`, on the CPU."""
     network.eval()
     return torch.cat([network(images[part]).softmax(1) for part in index.split(EVAL_BATCH)]).cpu()
 
@@ -100,7 +100,7 @@ def _how_many(mistakes: int, images: int) -> str:
 
 
 def _enlarged(image: Tensor) -> Image.Image:
-    """An image (1, side, side) in [-1, 1], enlarged."""
+    """Return an image (1, side, side) in [-1, 1], enlarged."""
     pixels = ((image[0] + 1) / 2 * 255).clamp(0, 255).round().to(torch.uint8).numpy()
     small = Image.fromarray(pixels)
     return small.resize((small.width * ENLARGED, small.height * ENLARGED), Image.Resampling.NEAREST)
@@ -111,7 +111,7 @@ def _class_name(label: int, names: Sequence[str]) -> str:
 
 
 def _fitting(text: str, room: float, font: Font) -> str:
-    """The text, cut where it would be wider than there is room."""
+    """Return the text, truncated to the available width."""
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(f"{text}…") > room:

@@ -1,4 +1,4 @@
-"""Pictures of a run. No pyplot: nothing global, no window."""
+"""Pictures of a run. Without pyplot, so that nothing is global and no window opens."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
 
 DPI = 110
-COLORS = 256  # a picture of ours is then off by 6 of 255 at most, and by 0.3 in the mean
+COLORS = 256  # with so many, pixels are off by at most 6 of 255, and by 0.3 on average
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, a byte a pixel, which takes a third of the bytes that all shades of its lines' edges take."""
+    """Return the figure as a PNG with a palette of 256 colors, which takes a third of the size."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
@@ -32,8 +32,8 @@ def png(figure: Figure) -> bytes:
 
 
 def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
-    """Loss and accuracy by epoch, training and validation; the best epoch marked."""
-    # Margins by hand here and below: a computed layout would double the time of drawing.
+    """Return a figure of training and validation loss and accuracy by epoch, with the best epoch marked."""
+    # Margins are set by hand, here and below, since a computed layout would double the drawing time.
     figure = Figure(figsize=(9, 3.6))
     left, right = figure.subplots(
         1, 2, gridspec_kw={"left": 0.07, "right": 0.985, "bottom": 0.14, "top": 0.84, "wspace": 0.22}
@@ -59,7 +59,7 @@ def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
 
 
 def confusion_figure(counts: list[list[int]], class_names: list[str], title: str, part: str = "validation") -> Figure:
-    """Confusion matrix: counts written, errors colored (the diagonal would drown them)."""
+    """Return a figure of a confusion matrix: counts as text, errors in color (the diagonal would dominate)."""
     class_names, counts = named_matrix(counts, list(map(no_math, class_names)))
     figure = Figure(figsize=(6.8, 5.6))
     axes = figure.subplots(gridspec_kw={"left": 0.16, "right": 0.99, "bottom": 0.16, "top": 0.93})

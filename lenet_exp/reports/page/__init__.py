@@ -1,1 +1,1 @@
-"""The comparison as an HTML page, with its scripts and styles."""
+"""The HTML page of a comparison."""

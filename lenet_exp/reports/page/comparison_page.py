@@ -1,7 +1,7 @@
-"""A comparison as one HTML page to explore: table, charts and the library that draws them in one file; no request.
+"""The interactive HTML page of a comparison: table, charts and the chart library in one file, without requests.
 
-The table, the verdict and what to do next are there without JavaScript, too. What the scripts in `page/` draw they take
-from `page_data.py`, as JSON.
+Table, verdict and next step also work without JavaScript. The scripts in `page/` draw the data of `page_data.py`, which
+the page contains as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Configurations with diverged runs rank last, untested."""
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
-    """The page as text."""
+    """Return the page as text."""
     data = [page_data(comparison, source) for comparison in comparisons]
     sections = "".join(_section(comparison, n, source) for n, comparison in enumerate(comparisons))
     scripts = [LIBRARY.read_text(encoding="utf-8"), _script()]
@@ -64,7 +64,7 @@ script-src {allowed}; base-uri 'none'; form-action 'none'">
 
 
 def _where(source: RunSource) -> str:
-    """Where its links lead to; start.js shows how to get some where the page does not know MLflow's address."""
+    """Return a line about the target of links; start.js shows how to link runs if MLflow's address is unknown."""
     if source.store is None:
         return ""
     if source.server is not None:
@@ -108,7 +108,7 @@ def _made(comparison: Comparison, source: RunSource) -> str:
 
 
 def _table(comparison: Comparison, source: RunSource) -> str:
-    """The terminal's, with a link to the best run of each configuration."""
+    """Return the same table as in the terminal, with a link to the best run of each configuration."""
     flags, test = comparison.flags, ["test"] if comparison.tested else []
     kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *test, "verdict"]
     hints = {"accuracy": "mean and standard deviation over seeds", "interval": "interval of the mean"}
@@ -145,18 +145,18 @@ def _to_copy(command: str) -> str:
 
 
 def _breaking(title: str) -> str:
-    """A head that may be broken where a flag's name has a joint."""
+    """Allow line breaks at the joints of a flag's name."""
     return escape(title).replace("_", "_<wbr>").replace(".", ".<wbr>")
 
 
 def _json(value: object) -> str:
-    """JSON that ends no script element."""
+    """Return JSON that cannot end a script element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _digest(script: str) -> str:
-    """As the page's policy names a script that may run; no other may."""
+    """Return the digest that allows a script in the page's Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 

@@ -1,5 +1,7 @@
-"""What the scripts of a comparison's page draw, as JSON: numbers, and the words for them where lenet-compare has words.
-Accuracies are fractions; None for what is not known."""
+"""The data that the page's scripts draw, as JSON: numbers, and the same phrases as in the terminal.
+
+Accuracies are fractions; unknown values are None.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,13 @@ from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.search_words import objective_words, value_words
 from lenet_exp.reports.terminal.leaderboard import accuracy, interval, short, signed
 
-WIDE_RANGE = 20  # of a number's values; from there on its axis is logarithmic
+WIDE_RANGE = 20  # ratio of values from which an axis is logarithmic
 MOST_CURVES = 1000  # runs
-DIGITS = 5  # of a curve's accuracies: a thousandth of a point
+DIGITS = 5  # digits of a curve's accuracies: 0.001 percentage points
 
 
 def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
-    """Of one comparison."""
+    """Return the data of one comparison."""
     told = comparison.searched is None and not comparison.effects.aliased
     left, groups = MOST_CURVES, []
     for position, group in enumerate(comparison.groups):
@@ -43,7 +45,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
 
 
 def _known(value: float | None, digits: int = 17) -> float | None:
-    """For JSON, which has no NaN."""
+    """Replace NaN, which JSON does not have, by None."""
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
@@ -52,7 +54,7 @@ def _curve(values: Iterable[float]) -> list[float | None]:
 
 
 def is_log(values: Iterable[str]) -> bool:
-    """Whether numbers belong on a logarithmic axis."""
+    """Return whether numbers belong on a logarithmic axis."""
     numbers = [n for n in map(number, values) if n is not None]
     return bool(numbers) and min(numbers) > 0 and max(numbers) >= WIDE_RANGE * min(numbers)
 
@@ -104,7 +106,7 @@ def _effect(effect: Effect) -> dict[str, Json]:
 
 
 def _search(searched: SearchSummary) -> dict[str, Json]:
-    """One data set's part of a search."""
+    """Return the part of a search on one dataset."""
     return {
         "how": searched.how,
         "objective": objective_words(searched),

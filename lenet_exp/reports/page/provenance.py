@@ -10,11 +10,11 @@ from lenet_exp.comparison.runs import Provenance
 from lenet_exp.folders.records import Record
 from lenet_exp.reports.run_source import RunSource
 
-MOST = 12  # values of a fact that are listed
+MOST = 12  # the most values listed for a fact
 
 
 def facts(comparison: Comparison) -> dict[str, str]:
-    """By name; several values where the runs differ."""
+    """Return facts by name; several values if runs differ."""
     runs = [run for group in comparison.groups for run in group.runs]
     made = [run.provenance for run in runs if run.provenance is not None]
 
@@ -40,7 +40,7 @@ def facts(comparison: Comparison) -> dict[str, str]:
 
 
 def reproduce_command(comparison: Comparison, source: RunSource) -> str | None:
-    """What trains the leader's best run again and compares; None where no run finished."""
+    """Return the command that reproduces the leader's best run; None if no run finished."""
     best = comparison.leader.best_run if comparison.leader is not None else None
     if best is None:
         return None

@@ -1,1 +1,1 @@
-"""Progress, tables and status in the terminal."""
+"""Reports in the terminal: tables, progress and status."""

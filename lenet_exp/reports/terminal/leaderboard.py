@@ -1,4 +1,4 @@
-"""A comparison as a table: for the terminal, and as titles, cells and records for everything else."""
+"""A comparison as a table for the terminal, and its titles, cells and records for other reports."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
 Cell = str | float | bool | None
 TERMINAL_ROWS = 50
-SEARCH_ROWS = 20  # of a search, most of whose configurations were pruned
-AGAINST, TEST = WORDS = "the leader against it", "test, %"  # columns whose words wrap
-LEAST_WORDS = 26  # width of those columns
+SEARCH_ROWS = 20  # for a search, since most of its configurations were pruned
+AGAINST, TEST = WORDS = "the leader against it", "test, %"  # columns whose text wraps
+LEAST_WORDS = 26  # minimum width of those columns
 
 
 def records(comparison: Comparison) -> list[dict[str, Cell]]:
-    """One dict a group: flags as strings, numbers as numbers (fractions, seconds; NaN where there is none)."""
+    """Return one dict per group: flags as strings, numbers as numbers (fractions, seconds; NaN if unknown)."""
     found, may_be_best = [], comparison.not_excluded
     pruned = any(group.outcomes.get(Outcome.pruned) for group in comparison.groups)
     told = [outcome for outcome in list(Outcome)[1:] if pruned or outcome is not Outcome.pruned]
@@ -63,25 +63,25 @@ def records(comparison: Comparison) -> list[dict[str, Cell]]:
 
 
 def behind(name: str, lead: Difference | None) -> dict[str, float]:
-    """The leader's difference and its interval as fractions, NaN where they are not known; keys begin with `name`."""
+    """Return the leader's difference and its interval as fractions, NaN if unknown; keys begin with `name`."""
     found = lead or Difference(math.nan, 0)
     return {name: found.points, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _run_id(run: ComparedRun) -> str:
-    """Of MLflow, as `trained_model=runs:/` takes it; of its folder where no store has it."""
+    """Return the MLflow run id, for `trained_model=runs:/`; the run folder's id if no store has the run."""
     return next(iter(run.mlflow_runs().values()), run.id)
 
 
 def heads(comparison: Comparison) -> list[str]:
-    """The titles of a table's columns; `test, %` once `lenet-predict` has scored a run."""
+    """Return the titles of a table's columns, including `test, %` once `lenet-predict` has scored a run."""
     flags = [short(flag) for flag in comparison.flags]
     test = [TEST] if comparison.tested else []
     return ["#", *flags, f"{comparison.by} val, %", "95 %", "n", "epoch", "seconds", *test, AGAINST]
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:
-    """One row."""
+    """Return the cells of one row."""
     group = comparison.groups[position]
     return [
         str(position + 1),
@@ -97,14 +97,14 @@ def cells(comparison: Comparison, position: int) -> list[str]:
 
 
 def on_test(comparison: Comparison, position: int) -> str:
-    """Test accuracy, and how far the leader's is above it: `97.64 ± 0.30 (n=3); lead +0.34 (-0.10 to +0.78)`."""
+    """Return the test accuracy and the leader's lead: `97.64 ± 0.30 (n=3); lead +0.34 (-0.10 to +0.78)`."""
     its, lead = comparison.tested[position], comparison.test_leads[position]
     return accuracy(its) + (f" (n={its.n})" if its.n else "") + (f"; lead {difference(lead)}" if lead else "")
 
 
 def difference(lead: Difference | None) -> str:
-    """The leader against another configuration, in points with the interval: `+0.34 (-0.10 to +0.78)`, or with one that
-    is cut at 0 `+0.34 (above 0, up to +0.78)`."""
+    """Return the leader's lead in points with its interval: `+0.34 (-0.10 to +0.78)`, or `+0.34 (above 0, up to
+    +0.78)` if the interval is cut at 0."""
     if lead is None:
         return "-"
     low, high = signed(lead.low), signed(lead.high)
@@ -116,29 +116,29 @@ def difference(lead: Difference | None) -> str:
 
 
 def accuracy(group: Group) -> str:
-    """`90.92 ± 0.21`; without the spread for one seed."""
+    """Return `90.92 ± 0.21`; without the spread for one seed."""
     if not group.n:
         return "-"
     return f"{group.mean * 100:.2f}" + (f" ± {group.sd * 100:.2f}" if group.n > 1 else "")
 
 
 def interval(group: Group) -> str:
-    """`90.66 to 91.18`; for one seed `-`."""
+    """Return `90.66 to 91.18`; `-` for one seed."""
     low, high = group.interval
     return "-" if math.isnan(low) else f"{low * 100:.2f} to {high * 100:.2f}"
 
 
 def short(flag: str) -> str:
-    """A flag's last part, but for those that say nothing without the first."""
+    """Return a flag's last part, unless that is unclear without the first."""
     group, _, leaf = flag.rpartition(".")
     return leaf if group in {"optimizer", "regularization", "activation", "training", "augmentation"} else flag
 
 
 def shown_rows(comparison: Comparison, most: int | None = None) -> int:
-    """How many of the best groups a table has.
+    """Return how many of the best groups a table shows.
 
     Args:
-        most: it can hold; None: any number.
+        most: the most rows; None: no limit.
     """
     rows = len(comparison.groups)
     if comparison.searched is not None:
@@ -147,7 +147,7 @@ def shown_rows(comparison: Comparison, most: int | None = None) -> int:
 
 
 def more_line(comparison: Comparison, shown: int) -> str | None:
-    """What a table does not show; None where it shows all."""
+    """Return how many rows a table does not show; None if it shows all."""
     rest = comparison.groups[shown:]
     if not rest:
         return None
@@ -156,8 +156,8 @@ def more_line(comparison: Comparison, shown: int) -> str | None:
 
 
 def effect_lines(comparison: Comparison) -> list[str]:
-    """One line a flag, with its levels, and one for luck or for why nothing is said of it. Of a search its history and
-    the importance of its flags: what each does by itself can't be told where pruning chose what finished."""
+    """Return one line per flag with its levels, and one about chance. For a search, return its history and the
+    importance of flags, since pruning decides which trials finish."""
     if comparison.searched is not None:
         return search_lines(comparison.searched)
     found = comparison.effects
@@ -186,7 +186,7 @@ def _effect_line(effect: Effect) -> str:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Prints the table, the verdict, what to do next and the effects to stdout."""
+    """Print the table, the verdict, the next step and the effects to stdout."""
     console = wide_console()
     titles = heads(comparison)
     rows = [cells(comparison, position) for position in range(shown_rows(comparison, TERMINAL_ROWS))]
@@ -206,7 +206,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
-    """The columns that fit side by side; a terminal that is too narrow for all goes without the less important."""
+    """Return the columns that fit the width; less important ones are dropped in a narrow terminal."""
     shown = list(range(len(titles)))
     taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
     taken = [LEAST_WORDS if titles[i] in WORDS else taken[i] for i in shown]
@@ -217,7 +217,7 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
 
 
 def print_verdict(comparison: Comparison) -> None:
-    """Prints what won, whether it is luck, and what to do next, if there was something to compare."""
+    """Print the verdict and the next step, if there are at least two configurations."""
     if len(comparison.groups) < 2:
         return
     console = wide_console()
@@ -231,7 +231,7 @@ def print_verdict(comparison: Comparison) -> None:
 
 
 def title_of(comparison: Comparison) -> str:
-    """`mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
+    """Return `mnist: 12 runs, 4 configurations (11 finished, 1 diverged)`."""
     many = f"{number_of(comparison.num_runs, 'run')}, {number_of(len(comparison.groups), 'configuration')}"
     return f"{comparison.dataset}: {many} ({outcomes(comparison.groups)})"
 
@@ -241,5 +241,5 @@ def _number(value: float, form: str) -> str:
 
 
 def signed(effect: float) -> str:
-    """An effect in points: `+0.21`."""
+    """Format an effect in points: `+0.21`."""
     return "-" if math.isnan(effect) else f"{effect * 100:+.2f}"

@@ -1,4 +1,4 @@
-"""Rich's console and table for texts that somebody else may have written (params, names): shown as they are."""
+"""Rich's console and table for untrusted text (parameters, names), which is shown literally."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ from lenet_exp.errors import printable
 
 
 class PlainConsole(Console):
-    """stdout. `[affine,flip]` is a value there, not markup."""
+    """A console on stdout without markup, so that `[affine,flip]` is printed literally."""
 
     def __init__(self, width: int | None = None) -> None:
         super().__init__(width=width, markup=False, highlight=False)
 
     def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects without terminal control characters."""
         super().print(*map(_shown, objects), **options)
 
 
 class PlainTable(Table):
-    """A table with a line below its titles."""
+    """A table with a line below its titles and without markup."""
 
     def __init__(self, title: str | None = None) -> None:
         super().__init__(title=title, box=SIMPLE_HEAD, pad_edge=False)
 
     def add_column(self, header: Any = "", *others: Any, **options: Any) -> None:
+        """Add a column with a literal title."""
         super().add_column(_shown(header), *others, **options)
 
     def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row of literal cells."""
         super().add_row(*map(_shown, cells), **options)
 
 
 def wide_console() -> PlainConsole:
-    """stdout; where it isn't a terminal, wide enough for all columns."""
+    """Return a console on stdout, wide enough for all columns if stdout is not a terminal."""
     return PlainConsole(None if sys.stdout.isatty() else 240)
 
 

@@ -1,4 +1,4 @@
-"""What the terminal shows while runs train: bars on a terminal, plain lines in a file."""
+"""Progress while runs train: bars on a terminal, plain lines in a file."""
 
 from __future__ import annotations
 
@@ -25,33 +25,36 @@ from lenet_exp.reports.search_words import best_words, counts_line, counts_words
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
-NAME = 24  # characters of a run's name beside its bar
-FEW_WRONG = 3  # runs that failed or diverged, the last ones
+NAME = 24  # characters of a run's name next to its bar
+FEW_WRONG = 3  # the most failed or diverged runs shown, latest first
 
 log = logging.getLogger("lenet_exp")
 console = Console(stderr=True, soft_wrap=True)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Log lines above the bars; Rich keeps the two apart."""
+    """Prints log lines above the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print a log record."""
         console.print(self.format(record), markup=False, highlight=False)
 
 
 class _Formatter(logging.Formatter):
-    """Leaves out passwords and what steers a terminal, also in tracebacks."""
+    """Removes passwords and terminal control characters, also from tracebacks."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Format the message without control characters."""
         record.message = printable(record.message)
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
+        """Format the record without passwords and control characters."""
         return "\n".join(map(printable, hide_password(super().format(record)).split("\n")))
 
 
 def log_to_console() -> None:
-    """Lets `lenet_exp`'s log lines (INFO and above) reach the terminal, once."""
+    """Print `lenet_exp`'s log lines (INFO and above) to the terminal. Repeated calls change nothing."""
     log.setLevel(logging.DEBUG)
     log.propagate = False
     if not any(isinstance(h, _ConsoleHandler) for h in log.handlers):
@@ -62,7 +65,7 @@ def log_to_console() -> None:
 
 @contextmanager
 def log_to_notebook() -> Iterator[None]:
-    """In a notebook, prints `lenet_exp`'s log lines (INFO and above) below the cell; elsewhere does nothing."""
+    """Print `lenet_exp`'s log lines (INFO and above) below the cell of a notebook; elsewhere do nothing."""
     if not console.is_jupyter:
         yield
         return
@@ -77,7 +80,7 @@ def log_to_notebook() -> Iterator[None]:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Appends all log lines to a run's own log."""
+    """Append all log lines to a run's own log."""
     with _logging_to(logging.FileHandler(path), "%(asctime)s %(levelname)s %(message)s"):
         yield
 
@@ -94,9 +97,10 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
 
 
 class _TimeLeft(TimeRemainingColumn):
-    """The time left: by rich's estimate, unless the task has one of its own."""
+    """The time left: the task's own estimate if it has one, otherwise rich's."""
 
     def render(self, task: Task) -> Text:
+        """Return the time left of a task."""
         if "left" not in task.fields:
             return super().render(task)
         left = task.fields["left"]
@@ -106,21 +110,22 @@ class _TimeLeft(TimeRemainingColumn):
 
 
 class Bars(Progress):
-    """Bars, and lines below them."""
+    """Progress bars with lines of text below them."""
 
     below: Sequence[Text] = ()
 
     def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the bars, then the lines below them."""
         yield from super().get_renderables()
         yield from self.below
 
 
 class Display:
-    """What is shown while runs train: a bar for the sweep and one for each run that trains, the best so far, what went
-    wrong; without a terminal a line after 5 s, then one every 30 s.
+    """Shows progress while runs train: a bar for the sweep and for each run, the best so far, and failures. Without a
+    terminal, it prints a line after 5 s, then one every 30 s.
 
     Args:
-        to: where; by default stderr.
+        to: the console; by default stderr.
         say: prints a line without a terminal; by default a log line.
     """
 
@@ -142,7 +147,7 @@ class Display:
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
-        """A bar for a whole sweep, moved by `show_sweep`."""
+        """Show a bar for a whole sweep, which `show_sweep` updates."""
         first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
         with self.bars() as progress:
@@ -156,7 +161,7 @@ class Display:
                 self._sweep = None
 
     def show_sweep(self, progress: SweepProgress) -> None:
-        """How the sweep stands now."""
+        """Show the progress of the sweep."""
         if not self._console.is_terminal:
             self._line(progress_line(progress))
         elif self._progress is not None and self._sweep is not None:
@@ -166,9 +171,9 @@ class Display:
             self._progress.below = self._below(progress)
 
     def waiting(self, line: str) -> None:
-        """Why nothing trains."""
+        """Show why nothing trains."""
         if not self._console.is_terminal:
-            if line != self._waits:  # what changed is said at once
+            if line != self._waits:  # print changes at once
                 self._said = -math.inf
             self._waits = line
             self._line(line)
@@ -181,7 +186,7 @@ class Display:
             self._said = time.monotonic()
 
     def _show_running(self, runs: Sequence[RunningJob]) -> None:
-        """A bar for each, as far as there is room."""
+        """Show a bar for each run, as far as there is room."""
         if self._progress is None:
             return
         shown = {run.job.number: run for run in runs[: self._room]}
@@ -211,12 +216,12 @@ class Display:
         return [*map(_one_line, lines), *(_one_line(line, "yellow") for line in wrong)]
 
     def level_alone(self) -> int:
-        """The level of lines that a run alone prints; in a sweep they go to the run's own log only."""
+        """Return the log level of lines that only a single run prints; in a sweep they go to the run's own log."""
         return logging.INFO if self._sweep is None else logging.DEBUG
 
     @contextmanager
     def run(self, name: str, num_epoch: int, steps: int) -> Iterator[None]:
-        """A bar for one run of `num_epoch` epochs with `steps` steps each."""
+        """Show a bar for one run of `num_epoch` epochs with `steps` steps each."""
         with self.bars() as progress:
             self._epoch_text, self._runs_here = "", True
             self._run = progress.add_task(printable(name), total=num_epoch * steps, state="starting")
@@ -227,17 +232,19 @@ class Display:
                 self._run = None
 
     def echo(self, iteration: int, loss: float) -> None:
+        """Show the loss of an iteration."""
         log.debug("iteration %d loss %.6f", iteration, loss)
         if self._progress is not None and self._run is not None:
             self._progress.update(self._run, completed=iteration, state=f"{self._epoch_text}step loss {loss:.4f}")
 
     def epoch(self, result: EpochResult, num_epoch: int, iteration: int) -> None:
+        """Show the result of an epoch."""
         line = (
             f"epoch {result.epoch}/{num_epoch}: loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
             f"validation {result.val_accuracy:.2%}{' (best)' if result.improved else ''}, "
             f"{result.images_per_second:,.0f} images/s"
         )
-        # In a file a single run has a line an epoch; on a terminal the bar tells it.
+        # Without a terminal, a single run prints a line per epoch; on a terminal, the bar shows it.
         log.log(logging.DEBUG if console.is_terminal else self.level_alone(), "%s", line)
         if self._progress is not None and self._run is not None:
             self._epoch_text = f"{result.epoch}/{num_epoch} done  val {result.val_accuracy:.2%}  "
@@ -245,7 +252,7 @@ class Display:
 
     @contextmanager
     def bars(self) -> Iterator[Bars]:
-        """Bars on a terminal; those that are shown already, if there are any."""
+        """Show bars on a terminal, or reuse those already shown."""
         if self._progress is not None:
             yield self._progress
             return
@@ -263,9 +270,9 @@ class Display:
             _TimeLeft(),
         )
         seen = self._console.is_terminal
-        period = 300  # seconds; an epoch may take several
+        period = 300  # seconds; an epoch may take several minutes
         progress = Bars(*columns, console=self._console, transient=True, disable=not seen, speed_estimate_period=period)
-        with progress if seen else nullcontext():  # old releases of Rich print a line when they stop
+        with progress if seen else nullcontext():  # older releases of Rich print a line at the end
             self._progress = progress
             try:
                 yield progress

@@ -1,4 +1,4 @@
-"""What a single run ends with on the terminal."""
+"""The summary at the end of a single run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.reports.terminal.sweep_table import at_chance
 
 
 def print_run(result: RunResult, config: Config) -> None:
-    """Outcome, accuracy, where the files are and how to open the UI, to stdout."""
+    """Print outcome, accuracy, run folder and the command that opens the UI."""
     record = result.record
     if result.repeated:
         print("trained before with this very configuration: its result (sweep.force=true trains again)")
@@ -33,5 +33,5 @@ def print_run(result: RunResult, config: Config) -> None:
 
 
 def print_failure(error: Exception, folder: RunFolder) -> None:
-    """One line of a run that an error ended in training."""
+    """Print one line about a run that failed with an error."""
     print(f"failed: {type(error).__name__}: {first_line(error)}; log with the traceback: {folder.log_file}")

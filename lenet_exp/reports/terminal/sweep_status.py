@@ -1,4 +1,4 @@
-"""What `lenet-sweep list` and `lenet-sweep status` print."""
+"""The output of `lenet-sweep list` and `lenet-sweep status`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("lenet_exp")
 
 
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
-    """One line a sweep."""
+    """Print one line per sweep."""
     if not sweeps:
         print("no sweeps here yet; lenet-train -m ... starts one")
         return
@@ -42,7 +42,7 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
 
 
 def print_status(sweep: SweepFolder) -> None:
-    """The jobs that run, what failed, the counts, and the time left."""
+    """Print the running jobs, failures, counts and the time left of a sweep."""
     plan = sweep.started()
     progress = SweepMonitor(sweep).progress() if sweep.owner() is not None else None
     results = progress.results if progress is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
@@ -72,8 +72,8 @@ def print_status(sweep: SweepFolder) -> None:
         console.print(left)
 
 
-def tell_secrets(paths: Iterable[Path]) -> None:
-    """Names the files that hold a user, a password or a token of a store, and the command that removes these."""
+def warn_secrets(paths: Iterable[Path]) -> None:
+    """Warn about files that contain a store's user, password or token, and name the command that removes them."""
     found = list(paths)
     for path in found[:MOST_LINES]:
         log.warning("%s: holds a user, a password or a token of a store", path)
@@ -87,7 +87,7 @@ def _state(sweep: SweepFolder, outcome: str) -> str:
 
 
 def _why(plan: SweepPlan) -> str:
-    """Why it ended, where that is known: ` (n_trials=12)`."""
+    """Return why a sweep ended, if known: ` (n_trials=12)`."""
     why = plan.stopped_by or (plan.search.ended_by if plan.search is not None else "")
     return f" ({why})" if why else ""
 

@@ -1,4 +1,4 @@
-"""What a sweep ends with: the table, best first, what went wrong and where its log is, and how to look at it."""
+"""The summary at the end of a sweep: the table, failures with their logs, and the command that opens the UI."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from lenet_exp.reports.search_words import more_of, search_line
 from lenet_exp.reports.terminal.leaderboard import SEARCH_ROWS, TERMINAL_ROWS, print_comparison, print_verdict
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
-MOST_LINES = 20  # of runs that went wrong in one way
+MOST_LINES = 20  # the most lines for each kind of failure
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
-    """As a comparison ranks them: best validation accuracy first; those that did not finish last, diverged ones after
+    """Sort results as a comparison does: best validation accuracy first, unfinished ones last, diverged ones after
     all others."""
     return sorted(results, key=lambda r: (r.outcome is Outcome.diverged, 0.0 if math.isnan(r.value) else -r.value))
 
 
 def at_chance(record: Record | None) -> bool:
-    """Whether a run ended no better than naming the most frequent class (best validation accuracy, within 2 sigma)."""
+    """Return whether a run ended no better than always predicting the most frequent class (validation accuracy,
+    within 2 sigma)."""
     if record is None or record.outcome is not Outcome.finished:
         return False
     matrix, accuracy = record.confusion_matrix, record.best_val_accuracy
@@ -38,8 +39,8 @@ def at_chance(record: Record | None) -> bool:
     return accuracy <= share + 2 * math.sqrt(share * (1 - share) / n)
 
 
-def believed(results: Sequence[JobResult]) -> str | None:
-    """Says how many runs have records of an older release, which nothing guards; None for none."""
+def missing_digests(results: Sequence[JobResult]) -> str | None:
+    """Return how many runs have records without a digest, from older releases; None if there are none."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     old = sum(record.digest is None for record in records.values())
     of = number_of(len(records), "run")
@@ -52,22 +53,22 @@ def print_sweep(
     sweep: SweepFolder,
     comparisons: Sequence[Comparison] = (),
 ) -> None:
-    """Prints it to stdout, in full width where it isn't a terminal.
+    """Print the summary of a sweep to stdout, in full width if stdout is not a terminal.
 
     Args:
-        comparisons: of these results. Where there are several seeds, they are the table; otherwise each run is a row.
+        comparisons: comparisons of these results. With several seeds, they are the table; otherwise each run is a row.
     """
     rows = ranked(results)
     console = wide_console()
     plan = sweep.kept_plan()
-    if plan is not None and plan.search is not None and plan.stopped_by:  # what it has found is no answer yet
+    if plan is not None and plan.search is not None and plan.stopped_by:  # its result is not final
         console.print(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", soft_wrap=True)
         console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
         return
     if any(len(group.runs) > 1 for comparison in comparisons for group in comparison.groups):
         for comparison in comparisons:
             print_comparison(comparison)
-        if (line := believed(rows)) is not None:
+        if (line := missing_digests(rows)) is not None:
             console.print(line)
     else:
         searched = any(comparison.searched for comparison in comparisons)
@@ -99,7 +100,8 @@ def print_sweep(
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
-    """A line for each run that learned nothing, diverged, failed or was killed; of many the first, and their number."""
+    """Yield a line for each run that learned nothing, diverged, failed or was killed; of many, the first ones and
+    their number."""
     kinds: dict[str, list[str]] = {}
     for result in rows:
         name = result.job.name

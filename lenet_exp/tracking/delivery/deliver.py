@@ -22,7 +22,7 @@ from lenet_exp.folders.records import DeliveredRun, Outcome, Record
 from lenet_exp.folders.run_folder import RunFolder
 from lenet_exp.folders.secrets import cleaned_text, read_text
 from lenet_exp.tracking.delivery.class_accuracy import class_points
-from lenet_exp.tracking.models.champion import crown
+from lenet_exp.tracking.models.champion import register_if_best
 from lenet_exp.tracking.models.model import link_model, log_model
 from lenet_exp.tracking.stores.mlflow_runs import (
     REPLACED,
@@ -161,7 +161,7 @@ def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRu
             link_model(store, run_id, model_id, record)
             if NOTE not in store.client.get_run(run_id).data.tags:  # keep a user's own description
                 set_tags(store, run_id, {NOTE: _how_to_load(store, run_id)})
-            crown(store, record, run_id, model_id)
+            register_if_best(store, record, run_id, model_id)
             entry = replace(entry, model=True)
     if entry.ended_ms == record.ended_ms:
         return entry

@@ -1,1 +1,1 @@
-"""Trained models and records in MLflow: logged, registered as champions, loaded."""
+"""Trained models in MLflow: logging, loading, the champion, and test results."""

@@ -1,9 +1,9 @@
 """The champion of a dataset: the registered model with the best validation accuracy, under the alias `champion`.
 
-MLflow has no compare-and-set for an alias: of two processes that saw the same champion the later one would win. So
-whoever registered a version sets the alias to the best of all versions, looks again, and is done once the champion is
-at least as good; its version gets the tag `settled` then. A process that overwrote a better champion puts it back; if
-it was killed before, the next upload of its run does, since its version is not settled.
+MLflow has no compare-and-set for an alias: if two processes see the same champion, the later one wins. Therefore a
+process that registers a version sets the alias to the best of all versions, looks again, and is done once the champion
+is at least as good. Its version then gets the tag `settled`. A process that replaced a better champion restores it. If
+it is killed before, the next upload of its run does so, since its version is not settled.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "champion"
-SETTLED, FIRST = "settled", "first"  # tags: of versions, and of the registered model
-# What MLflow answers where there is no such model or alias; a server with users says so of a model only to its users.
+SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered model
+# MLflow's error codes for an unknown model or alias; a server with users may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
-MOST = 10_000  # versions: one for each champion that there was
-TRY_SECONDS = 2.0  # for what fails where another process writes at the same moment
+MOST = 10_000  # versions; there is one for each champion so far
+TRY_SECONDS = 2.0  # retry so long if another process writes at the same time
 
 log = logging.getLogger("lenet_exp")
 
 
 def registered_name(dataset: str) -> str:
-    """`lenet5-mnist`."""
+    """Return the name of a dataset's registered model: `lenet5-mnist`."""
     return f"lenet5-{dataset}"
 
 
-def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
-    """Registers the run's model and moves the alias, if it is better than the present champion. Idempotent.
+def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -> bool:
+    """Register the run's model and move the alias, if the model is better than the present champion. Idempotent.
 
-    The first to beat is the model that the package ships for the dataset, if there is one. Only runs on the default
-    split with the whole training set are comparable.
+    The first champion to beat is the model that the package ships for the dataset, if there is one. Only runs on the
+    default split with the whole training set are comparable.
 
     Returns:
-        Whether the run is the champion now. A model that this user may not write is warned of once, and is no error.
+        Whether the run is the champion now. If this user may not write the model, a warning is logged once.
     """
     from mlflow.exceptions import MlflowException
 
@@ -58,7 +58,7 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
         started = time.monotonic()
         while True:
             try:
-                return retry_until_granted(lambda: _crown(store, name, record, run_id, model_id))
+                return retry_until_granted(lambda: _register_if_best(store, name, record, run_id, model_id))
             except MlflowException as e:
                 if e.error_code == "PERMISSION_DENIED":
                     break
@@ -71,7 +71,7 @@ def crown(store: Store, record: Record, run_id: str, model_id: str) -> bool:
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The present champion's version, or None."""
+    """Return the present champion's version, or None."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -82,7 +82,7 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
         raise
 
 
-def _crown(store: Store, name: str, record: Record, run_id: str, model_id: str) -> bool:
+def _register_if_best(store: Store, name: str, record: Record, run_id: str, model_id: str) -> bool:
     present, versions = champion(store.client, name), _versions(store, name)
     mine = _version_of(versions, run_id, record)
     if mine is None:
@@ -102,8 +102,8 @@ def _crown(store: Store, name: str, record: Record, run_id: str, model_id: str) 
 
 
 def _make_model(store: Store, name: str, run_id: str) -> bool:
-    """Makes the registered model, unless it is there. Whether it was made for this run, which alone adds the shipped
-    model then."""
+    """Create the registered model if it does not exist. Return whether it was created for this run, which then adds
+    the shipped model."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -129,7 +129,7 @@ def _register(store: Store, name: str, record: Record, run_id: str, model_id: st
 
 
 def _settle(store: Store, name: str, mine: ModelVersion) -> ModelVersion:
-    """The champion, once it is no worse than any version on the same validation images."""
+    """Return the champion, once it is at least as good as every version on the same validation images."""
     while True:
         rivals = [version for version in _versions(store, name) if _is_on(version, mine)]
         best = max(rivals, key=lambda version: (_accuracy(version), -int(version.version)))
@@ -145,7 +145,7 @@ def _versions(store: Store, name: str) -> Sequence[ModelVersion]:
 
 
 def _version_of(versions: Sequence[ModelVersion], run_id: str, record: Record) -> ModelVersion | None:
-    """The one that was registered for this result, perhaps by a try whose answer never came."""
+    """Return the version registered for this result, perhaps by an attempt whose answer was lost."""
     accuracy = str(record.best_val_accuracy)
     own = (v for v in versions if v.run_id == run_id and v.tags.get("best_val_accuracy") == accuracy)
     return next(own, None)
@@ -156,17 +156,17 @@ def _is_comparable(record: Record) -> bool:
 
 
 def _is_on(version: ModelVersion, mine: ModelVersion) -> bool:
-    """Whether both were validated on the same images."""
+    """Return whether both versions were validated on the same images."""
     return bool(version.tags.get("validation_digest") == mine.tags.get("validation_digest"))
 
 
 def _accuracy(version: ModelVersion) -> float:
-    """Minus infinity of a version that somebody else registered."""
+    """Return the validation accuracy; minus infinity for a version that another program registered."""
     return float(version.tags.get("best_val_accuracy", "-inf"))
 
 
 def _beats(record: Record, present: ModelVersion | None) -> bool:
-    """Whether a record beats the champion on the same validation images."""
+    """Return whether a record beats the champion on the same validation images."""
     if present is None:
         return True
     same_images = present.tags.get("validation_digest") == record.data_digests["validation"]

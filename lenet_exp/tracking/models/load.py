@@ -1,6 +1,6 @@
-"""Networks back from wherever a trained model may lie. Tensors and JSON are read, and no code is run.
+"""Loads trained networks from run folders, files and MLflow. Only tensors and JSON are read; no code is run.
 
-Weights are checked against their record; a class that the record names is checked before it is imported
+Weights are checked against their record. A class that the record names is checked before it is imported
 (training/trained/trust.py).
 """
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network in eval mode on the CPU, the name a person gave it, and what is known of its training.
+    """A network in eval mode on the CPU, its name for users, and its record.
 
     Attributes:
-        record: the run's record; None for a model of the ancestor.
-        run_id: the MLflow run that it belongs to, where that is known.
-        shipped: it came with this package, and no run here made it.
+        record: the run's record; None for a model of the original script.
+        run_id: the MLflow run that it belongs to, if known.
+        shipped: whether it came with this package, rather than from a run.
     """
 
     network: LeNet5
@@ -54,16 +54,16 @@ class TrainedModel:
 
 
 def load_model(name: str | None, uri: str, dataset: str, trust: str | None = None) -> TrainedModel:
-    """The model that `trained_model` names.
+    """Load the model that `trained_model` names.
 
     Args:
         name: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, `name@alias`, or None for the champion
-            of the data set.
-        uri: of the MLflow store.
-        trust: a class, or a module, that the model may name as its activation besides torch's and this package's.
+            of the dataset.
+        uri: address of the MLflow store.
+        trust: a class or module that the model may name as its activation, besides torch's and this package's.
 
     Raises:
-        UserError: there is no such model, it can't be trusted, or its weights are not those of its record.
+        UserError: the model was not found, is not trusted, or its weights do not match its record.
     """
     check_trust(trust)
     if name is None:
@@ -85,31 +85,31 @@ def load_model(name: str | None, uri: str, dataset: str, trust: str | None = Non
 
 
 def load_run(run_id: str, uri: str, trust: str | None = None) -> TrainedModel:
-    """The logged model of an MLflow run."""
+    """Load the logged model of an MLflow run."""
     client, name = connect(uri), f"runs:/{run_id}"
-    with asking(name, uri):
+    with store_errors(name, uri):
         weights, record = logged_model(client, uri, client.get_run(run_id))
     return TrainedModel(_of_record(name, record, weights, trust), name, record, run_id)
 
 
 def load_registered(name: str, alias: str, uri: str, trust: str | None = None) -> TrainedModel:
-    """The version of a registered model that an alias points to."""
+    """Load the version of a registered model that an alias points to."""
     client = connect(uri)
-    with asking(f"trained_model={name}@{alias}", uri):
+    with store_errors(f"trained_model={name}@{alias}", uri):
         return _load_version(client, uri, client.get_model_version_by_alias(name, alias), alias, trust)
 
 
 def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedModel:
-    """The champion of a data set: the registered one, else the model that the package ships."""
+    """Load the champion of a dataset: the registered one, or else the model that the package ships."""
     version = find_champion(dataset, uri)
     if version is None:
         return _load_shipped(dataset, uri)
-    with asking(f"dataset={dataset}", uri):
+    with store_errors(f"dataset={dataset}", uri):
         return _load_version(connect(uri), uri, version, ALIAS, trust)
 
 
 def find_champion(dataset: str, uri: str) -> ModelVersion | None:
-    """The registered champion of a data set; None where there is none, or no store.
+    """Return the registered champion of a dataset; None if there is none, or no store.
 
     Raises:
         UserError: the store does not answer.
@@ -118,16 +118,16 @@ def find_champion(dataset: str, uri: str) -> ModelVersion | None:
     if database is not None and not database.exists():
         return None
     client = connect(uri)
-    with asking(f"dataset={dataset}", uri):
+    with store_errors(f"dataset={dataset}", uri):
         return champion(client, registered_name(dataset))
 
 
 @contextmanager
-def asking(what: str, uri: str) -> Iterator[None]:
-    """Around questions to a store.
+def store_errors(what: str, uri: str) -> Iterator[None]:
+    """Convert errors of requests to a store.
 
     Raises:
-        UserError: it has no such thing, or does not answer.
+        UserError: the store lacks what was requested, or does not answer.
     """
     from mlflow.exceptions import MlflowException
 
@@ -158,10 +158,13 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
 
 
 def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None = None) -> TrainedModel:
-    """The best model of a run folder, of which this is the record.
+    """Load the best model of a run folder.
+
+    Args:
+        record: the run's record.
 
     Raises:
-        UserError: its weights are gone or damaged, or it can't be trusted.
+        UserError: its weights are missing or corrupt, or it is not trusted.
     """
     weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
@@ -173,7 +176,8 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
 
 
 def load_file(path: Path, trust: str | None = None) -> TrainedModel:
-    """A `.safetensors` file of `model_path` or of lenet-export; one made of a model without a record has none."""
+    """Load a `.safetensors` file of `model_path` or lenet-export. A file exported from a model without a record has
+    none."""
     try:
         weights, metadata = read_weights(path)
         record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None
@@ -192,9 +196,11 @@ def _of_record(name: str, record: Record, weights: Weights, trust: str | None) -
 
 
 def _checked(name: str, config: Config, known: str | None, weights: Weights, trust: str | None) -> LeNet5:
-    """Args:
-    config: of the network at least.
-    known: the weights' digest; None where it is not known.
+    """Rebuild a network and check its weights.
+
+    Args:
+        config: at least the network's part of the configuration.
+        known: the weights' digest; None if unknown.
     """
     try:
         check_activation(name, config.activation, trust)

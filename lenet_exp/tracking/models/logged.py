@@ -1,6 +1,6 @@
-"""Trained models read back from MLflow: a record (JSON) and weights (tensors), and nothing else.
+"""Reads trained models from MLflow: only a record (JSON) and weights (tensors).
 
-`mlflow.pytorch.load_model` is not for this: it unpickles, and imports, whatever the artifact names.
+`mlflow.pytorch.load_model` is not used, because it unpickles and imports whatever the artifact names.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import Tensor
 
-MAX_BYTES = 64 * 2**20  # of a file that is read into memory
+MAX_BYTES = 64 * 2**20  # limit for files that are read into memory
 
 Weights = dict[str, "Tensor"]
 
 
 def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Record]:
-    """The weights of the model that a run logged, and the run's record.
+    """Return the weights of the model that a run logged, and the run's record.
 
     Raises:
-        UserError: the run has none, they can't be read, or the record names other weights than the run.
+        UserError: the run has no model, it cannot be read, or the record names other weights than the run.
         MlflowException: the store does not answer.
     """
     models = run.outputs.model_outputs if run.outputs else []
@@ -41,7 +41,7 @@ def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Rec
 
 
 def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[Weights, Record]:
-    """As `logged_model`, for the model of the run at an artifact location."""
+    """Return the weights of a run's model at an artifact location, and the run's record; see `logged_model`."""
     name = f"runs:/{run.info.run_id}"
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -55,10 +55,10 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
 
 
 def read_record(path: Path) -> Record:
-    """A record.json of somebody else.
+    """Read an untrusted record.json.
 
     Raises:
-        ValueError: it is too large, or no record.
+        ValueError: it is too large, or not a record.
     """
     _check_size(path.stat().st_size)
     try:
@@ -68,11 +68,11 @@ def read_record(path: Path) -> Record:
 
 
 def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
-    """The tensors and the metadata of somebody else's safetensors file.
+    """Return the tensors and the metadata of an untrusted safetensors file.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is too large, or none.
+        FileNotFoundError: the file was not found.
+        ValueError: it is too large, or not a safetensors file.
     """
     _check_size(path.stat().st_size)
     try:

@@ -1,7 +1,7 @@
 """The best model of a run as an MLflow logged model.
 
-weights.safetensors   what this program reads (logged.py): tensors, and the record as metadata, as in `model_path`
-data/model.pt2, ...   what MLflow's own serving reads, with signature and dynamic batch
+weights.safetensors   read by this program (logged.py): tensors, and the record as metadata, as in `model_path`
+data/model.pt2, ...   read by MLflow's serving, with signature and dynamic batch
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 WEIGHTS, DATA = "weights.safetensors", "data"
 EXPORTED = f"{DATA}/model.pt2"
-EXAMPLE_SIZE = 2  # an example of 1 image would freeze the exported batch at 1
+EXAMPLE_SIZE = 2  # an example of 1 image would fix the exported batch size at 1
 EXPORTING = threading.Lock()  # torch is imported by one thread, and exports one network at a time
 
 
 def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
-    """Exports a run's best weights; a model that a crash left half sent is completed. Returns the model's id."""
+    """Upload a run's best weights as a logged model; complete one that a crash left incomplete. Return the model's
+    id."""
     from mlflow.entities import LoggedModelStatus
 
     found = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'", max_results=1)
@@ -48,14 +49,14 @@ def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str
 
 
 def has_files(store: Store, model_id: str) -> bool:
-    """Whether the files of a logged model are there."""
+    """Return whether the files of a logged model exist."""
     return any(Path(file.path).name == WEIGHTS for file in store.client.list_logged_model_artifacts(model_id))
 
 
 def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None:
-    """Makes it the run's model, after all that belongs to it, so that what is linked is whole.
+    """Make a logged model the run's model, after everything else is complete.
 
-    Once: MLflow refuses it a second time.
+    This is done once, because MLflow rejects a second attempt.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -65,12 +66,13 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
 
 
 def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
-    """Makes the folder `path`, by which MLflow serves the model: the exported network, its signature, an example.
+    """Create the folder `path` from which MLflow serves the model: the exported network, its signature, and an example.
 
-    The folder is as `mlflow.pytorch.save_model` makes it, but there torch writes the archive: see `export_archive`.
+    The folder equals that of `mlflow.pytorch.save_model`, except that torch writes the archive there; see
+    `export_archive`.
 
     Raises:
-        OSError: the disk is full, for example.
+        OSError: for example, the disk is full.
     """
     with EXPORTING:
         import mlflow.pyfunc
@@ -88,7 +90,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
             str(path),
             loader_module="mlflow.pytorch",
             model_config={"device": None},
-            uv_project_path=path,  # not the working directory, whose files of uv it would copy
+            uv_project_path=path,  # not the working directory, since it would copy uv's files from there
             mlflow_model=model,
             signature=ModelSignature(
                 inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 32, 32))]),
@@ -110,7 +112,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
 
 
 def warm_up() -> None:
-    """Loads what exporting a model takes, some seconds in a new process."""
+    """Import what exporting a model needs, which takes some seconds in a new process."""
     with EXPORTING:
         import mlflow.pyfunc  # noqa: F401
         import torch

@@ -1,4 +1,4 @@
-"""A run as its record tells of it, wherever that lies: in a run folder, in MLflow, in a model file."""
+"""Finds the record of a run, in a run folder, in MLflow or in a model file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lenet_exp.folders.records import Record, record_from_json
 from lenet_exp.folders.run_folder import RunFolder, run_id
 from lenet_exp.outputs import outputs_dir
 from lenet_exp.tracking.models.champion import ALIAS, registered_name
-from lenet_exp.tracking.models.load import asking, find_champion
+from lenet_exp.tracking.models.load import find_champion, store_errors
 from lenet_exp.tracking.models.logged import logged_model, read_record, read_weights
 from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import connect
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lenet_exp")
 
 CHAMPION = "champion:"
-RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  # of a record, and shown by MLflow
+RESULT = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")  # values of a record that MLflow shows
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class RecordedRun:
     """The stored parts of a run.
 
     Attributes:
-        name: as a person would call it.
-        record: None where it has none (yet), or none that can be believed.
-        altered: what is not as it was written, in one line that names it; empty where nothing is.
-        epochs: from the first; empty where there is no run folder.
-        weights: the best ones; None where they can't be had.
-        folder: where it lies in one.
-        mlflow_runs: its MLflow runs: the addresses of their stores, as `store_name` gives them, and their ids.
+        name: its name for users.
+        record: None if it has none yet, or an invalid one.
+        altered: a line that names what was changed after it was written; empty if nothing was.
+        epochs: from the first one; empty without a run folder.
+        weights: the best weights; None if they are not available.
+        folder: its run folder, if it has one.
+        mlflow_runs: its MLflow runs: addresses of the stores, as `store_name` returns them, and run ids.
     """
 
     name: str
@@ -73,14 +73,15 @@ class RecordedRun:
 
 
 def find_recorded(which: str, uri: str) -> RecordedRun:
-    """The run that a run folder, its id or first digits, an MLflow run id, a `.safetensors` file of `model_path`, or
-    `champion:<data set>` names.
+    """Find a run.
 
     Args:
-        uri: of the MLflow store.
+        which: a run folder, its id or first digits, an MLflow run id, a `.safetensors` file of `model_path`, or
+            `champion:<dataset>`.
+        uri: address of the MLflow store.
 
     Raises:
-        UserError: there is no such run, or the store can't be asked.
+        UserError: the run was not found, or the store cannot be reached.
     """
     if which.startswith(CHAMPION):
         return _champion(which.removeprefix(CHAMPION), uri)
@@ -100,7 +101,10 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
 
 
 def of_folder(folder: RunFolder, uri: str) -> RecordedRun:
-    """A folder from elsewhere names stores that are not the user's: of its MLflow runs, those in the user's count."""
+    """Return the stored parts of a run folder.
+
+    A folder outside the outputs folder may name other users' stores, so only its MLflow runs in the user's store count.
+    """
     runs = [(entry.store, entry.run_id) for entry in folder.delivered().mlflow_runs]
     found = RecordedRun(str(folder.path), None, folder=folder, mlflow_runs=runs)
     if not found.is_ours:
@@ -139,7 +143,8 @@ def _champion(dataset: str, uri: str) -> RecordedRun:
 
 
 def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
-    """The stored parts of an MLflow run, checked against the run folder that it was uploaded from, if that is here."""
+    """Return the stored parts of an MLflow run, checked against the run folder that it was uploaded from, if that is
+    here."""
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
@@ -148,7 +153,7 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
 
 
 def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
-    """A run folder's record, with what the store keeps otherwise; a store that does not answer is not compared."""
+    """Return a run folder's parts, with differences from MLflow. If the store does not answer, nothing is compared."""
     try:
         return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))
     except UserError as e:
@@ -166,7 +171,7 @@ def _differs(here: RecordedRun, stored: RecordedRun) -> str:
 
 def _stored(which: str, uri: str) -> RecordedRun:
     client = connect(uri)
-    with asking(f"run={which}: the run can't be read", uri):
+    with store_errors(f"run={which}: the run can't be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
             raise UserError(f"run={which}: a sweep; must be one of its runs")

@@ -1,4 +1,4 @@
-"""The models that the package ships, one a data set: the champions that the first runs have to beat."""
+"""The models that the package ships, one per dataset: the first champions to beat."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ SHIPPED = Path(__file__).resolve().parents[2] / "champions"
 
 
 def shipped_file(dataset: str) -> Path | None:
-    """The data set's model, in the format of `model_path`."""
+    """Return the dataset's shipped model, in the format of `model_path`; None if there is none."""
     path = SHIPPED / f"{dataset}.safetensors"
     return path if path.exists() else None
 
 
 def shipped_record(dataset: str) -> Record | None:
-    """The record of the data set's model; None where none is shipped."""
+    """Return the record of the dataset's shipped model; None if there is none."""
     path = shipped_file(dataset)
     return record_from_json(json.loads(load_arrays(path)[1]["record"])) if path is not None else None
 
 
 def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
-    """Makes an MLflow run (tag `kind`: shipped) of a data set's shipped model, once a store.
+    """Create an MLflow run (tag `kind`: shipped) for a dataset's shipped model, once per store.
 
     Returns:
-        Its record, the run's id and the logged model's.
+        Its record, the run's id and the logged model's id.
     """
     from mlflow.entities import Metric, Param
 
@@ -48,7 +48,7 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
     name = f"{record.dataset}, shipped with lenet_exp"
     run = found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
     run_id = str(run.info.run_id)
-    # Again, if a crash came in between: the same points and params are none twice.
+    # Repeated after a crash: MLflow keeps equal points and params only once.
     metrics = [Metric(name, getattr(record, name), record.ended_ms, 0) for name in ("best_val_accuracy", "best_epoch")]
     client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in params(record.config).items()])
     client.log_text(run_id, metadata["record"], "record.json")

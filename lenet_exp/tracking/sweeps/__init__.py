@@ -1,1 +1,1 @@
-"""A sweep's own run in MLflow: its state, report and parameters."""
+"""The MLflow run of a sweep: counts, reports and parameters."""

@@ -13,7 +13,7 @@ from functools import partial
 from lenet_exp.comparison.compare import Comparison, compare_so_far
 from lenet_exp.folders.sweep_progress import SweepProgress
 from lenet_exp.machine import now_ms
-from lenet_exp.reports.files.description import so_far
+from lenet_exp.reports.files.description import live_description
 from lenet_exp.reports.search_words import best_words, progress_words
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 from lenet_exp.tracking.stores.mlflow_runs import LIVE, SHOWN, set_tags
@@ -70,7 +70,7 @@ class LiveReport:
         tags = {"sweep_progress": said, SHOWN: LIVE}
         tags |= {"sweep_best": best} if (best := best_words(progress.plan, progress.results)) else {}
         self._compare(progress)
-        description = so_far(said, self._comparisons, links_of(store, progress.results))
+        description = live_description(said, self._comparisons, links_of(store, progress.results))
         set_tags(store, run_id, tags | {"mlflow.note.content": description[:LONGEST]})
 
     def _compare(self, progress: SweepProgress) -> None:

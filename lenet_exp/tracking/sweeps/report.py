@@ -1,4 +1,4 @@
-"""A sweep's report on its MLflow run: the verdict as the description, its page, text and pictures as files."""
+"""Reports a sweep on its MLflow run: the verdict as description; page, Markdown and pictures as files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.results import JobResult
 from lenet_exp.folders.sweep_folder import SweepFolder, all_sweeps
 from lenet_exp.reports.files.comparison_markdown import markdown
-from lenet_exp.reports.files.description import ended
+from lenet_exp.reports.files.description import final_description
 from lenet_exp.reports.run_source import RunSource
 from lenet_exp.tracking.delivery.deliver import delivered_run
 from lenet_exp.tracking.stores.mlflow_runs import SHOWN, alive, set_tags, shows_report
@@ -23,8 +23,8 @@ from lenet_exp.tracking.stores.store import Store
 
 PAGE = "comparison.html"
 REPORT = "report.md"
-TRAINING = "workflowType=machine_learning"  # else the pages around are those for language models
-LONGEST = 7900  # characters that MLflow keeps of a description
+TRAINING = "workflowType=machine_learning"  # otherwise MLflow shows its pages for language models
+LONGEST = 7900  # MLflow truncates descriptions to so many characters
 
 
 def report_sweep(
@@ -34,7 +34,7 @@ def report_sweep(
     comparisons: Sequence[Comparison],
     with_pictures: bool,
 ) -> None:
-    """Brings description and pictures up to what the runs came to; what stands there already is not made again."""
+    """Update description and pictures of a sweep's run, unless they are up to date."""
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
@@ -50,21 +50,21 @@ def report_sweep(
         _log_pictures(store, run_id, comparisons, source)
     store.client.log_text(run_id, markdown(comparisons, source), REPORT)
     report = f"#/experiments/{quote(store.experiment_id)}/runs/{quote(run_id)}/artifacts/{REPORT}?{TRAINING}"
-    description = ended(comparisons, links_of(store, results), report)
-    # Both at once, and last: a backup has the whole report, or is seen to lack it.
+    description = final_description(comparisons, links_of(store, results), report)
+    # Both together and last, so that a restored backup either has the whole report or visibly lacks it.
     set_tags(store, run_id, {"mlflow.note.content": description[:LONGEST], SHOWN: digest})
     sweep.save(shown=plan.shown | {run_id: digest})
 
 
 def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) -> str:
-    """A digest of the content of a report."""
+    """Return a digest of the content of a report."""
     told = [[r.job.run, r.outcome, r.value] for r in results] + [with_pictures, *filter(None, [plan.confirms])]
     told += [[r.job.run, reached] for r in results if (reached := r.job.folder.test_accuracy()) is not None]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
-    """Whether it is confirmed, on the run of this sweep and on that of the one whose leader was tested."""
+    """Tag this sweep's run, and that of the sweep whose leader it tested, with the result of the confirmation."""
     tested = SweepFolder(sweep.path.parent / str(plan.confirms)).kept_plan()
     its_run = tested.mlflow_runs.get(store.name) if tested is not None else None
     set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": "yes" if plan.confirmed else "no"})
@@ -73,7 +73,7 @@ def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan)
 
 
 def _answers(store: Store, sweep: SweepFolder) -> list[str]:
-    """The answers of all sweeps that confirm the same one, oldest first: `mnist yes (0.2 points, <run>)`."""
+    """Return the results of all confirmations of the same sweep, oldest first: `mnist yes (0.2 points, <run>)`."""
     confirms, found = sweep.started().confirms, []
     for other in reversed(all_sweeps(sweep.outputs)):
         plan = other.started()
@@ -84,7 +84,7 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
 
 
 def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
-    """From a group to its best run's page."""
+    """Return a function from a group to its best run's page."""
     folders = {r.job.run: r.job.folder for r in results}
 
     def link(group: Group) -> str | None:
@@ -95,7 +95,7 @@ def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], st
 
 
 def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """The page comes first in the run's list of files: folders, of which there are none, then files by their names."""
+    """Upload page and pictures. MLflow lists folders first, then files by name, so the page comes first."""
     from lenet_exp.reports.files.comparison_file import write_comparison
     from lenet_exp.reports.files.comparison_plots import figures
     from lenet_exp.reports.files.plots import png

@@ -9,12 +9,13 @@ from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.stores.store import Store
 
-SHOWN = 20  # values; of more the first ones, and how many there are
+SHOWN = 20  # the most values listed; of more, the first ones and their number
 LONGEST = 500  # characters
 
 
 def log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
-    """Logs those that the run has not: MLflow lets none change, and the same jobs may be typed otherwise."""
+    """Log parameters that the run lacks. MLflow does not allow changes, and the same jobs may be written
+    differently."""
     from mlflow.entities import Param
 
     plan = sweep.started()
@@ -27,7 +28,7 @@ def log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
 
 
 def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
-    """The values of each swept flag in the order of the jobs; of a search its space, as it was typed."""
+    """Return the values of each swept flag in the order of the jobs; for a search, its space as typed."""
     typed = dict(o.lstrip("+").split("=", 1) for o in plan.overrides if "=" in o)
     found = {}
     for flag in (swept.lstrip("+") for swept in plan.swept):
@@ -39,6 +40,6 @@ def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _listed(values: Sequence[str]) -> str:
-    """`relu, selu`."""
+    """Return values as a list: `relu, selu`."""
     more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     return ", ".join(values[:SHOWN]) + more

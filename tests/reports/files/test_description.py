@@ -8,7 +8,7 @@ from html import unescape
 import pytest
 
 from lenet_exp.comparison.compare import compare_runs
-from lenet_exp.reports.files.description import HEIGHT, LINE, ROW, WIDTH, ended, so_far
+from lenet_exp.reports.files.description import HEIGHT, LINE, ROW, WIDTH, final_description, live_description
 from lenet_exp.reports.phrases import verdict
 from tests.comparison.made_up import many
 
@@ -23,7 +23,7 @@ def compared(configurations: int):
 
 
 def described(configurations: int) -> str:
-    text = ended(compared(configurations), lambda group: "#/run", "#/report")
+    text = final_description(compared(configurations), lambda group: "#/run", "#/report")
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -50,13 +50,13 @@ def test_configurations_with_long_names_are_fewer_and_no_line_is_wider_than_the_
         accuracies = [0.95 - n / 100, 0.951 - n / 100]
         runs += many(accuracies, dataset="digits", activation="selu", **(flags | {"batch_size": str(16 + n)}))
         runs += many(accuracies, dataset="digits", activation="relu", **dict.fromkeys(flags, "0.5"), batch_size="1")
-    text = ended(compare_runs(runs, []), lambda group: "#/run", "#/report")
+    text = final_description(compare_runs(runs, []), lambda group: "#/run", "#/report")
     rows = [unescape(re.sub(r"<[^>]+>", "", row)) for row in re.findall(r"<tr>(.*?)</tr>", text)]
     assert 1 <= len(rows) <= 4
     assert all(len(row) <= WIDTH for row in rows), max(map(len, rows))
 
 
 def test_of_a_sweep_that_runs_it_begins_with_how_it_stands():
-    text = so_far("6 of 20", compared(3), lambda group: None)
+    text = live_description("6 of 20", compared(3), lambda group: None)
     assert text.startswith("<div>6 of 20</div>\n<table>\n")
     assert "<a " not in text

@@ -17,7 +17,7 @@ import pytest
 
 from lenet_exp.api import compose
 from lenet_exp.folders.run_folder import RunFolder
-from lenet_exp.tracking.models.champion import champion, crown
+from lenet_exp.tracking.models.champion import champion, register_if_best
 from lenet_exp.tracking.stores.store import open_store
 from tests.tools import commands
 from tests.tools.commands import lenet_train
@@ -148,7 +148,9 @@ def race(store, tmp_path, seed, crowns, killed):
         own = replace(store, outputs=tmp_path / str(name))
         for killed_at, answered in ([killed[name]] if name in killed else []) + [(None, False)]:
             with contextlib.suppress(Killed):
-                crown(replace(own, client=Client(store.client, turns, name, killed_at, answered)), *crowns[name])
+                register_if_best(
+                    replace(own, client=Client(store.client, turns, name, killed_at, answered)), *crowns[name]
+                )
                 break
         turns.leave(name)
 
@@ -184,9 +186,9 @@ def test_one_that_slept_for_a_day_does_not_put_a_better_one_aside(trained, tmp_p
     better, lesser = new_run(store), new_run(store)
     with ThreadPoolExecutor(1) as pool:
         own = replace(store, outputs=tmp_path / "asleep", client=Sleeps())
-        told = pool.submit(crown, own, replace(record, best_val_accuracy=0.98), lesser, model)
+        told = pool.submit(register_if_best, own, replace(record, best_val_accuracy=0.98), lesser, model)
         assert slept.wait(60)
-        assert crown(store, replace(record, best_val_accuracy=0.99), better, model)
+        assert register_if_best(store, replace(record, best_val_accuracy=0.99), better, model)
         with sqlite3.connect(store.outputs / "mlflow.db") as connection:
             connection.execute("UPDATE model_versions SET creation_time = creation_time - 86400000")
         go.set()
@@ -199,11 +201,11 @@ def test_a_champion_that_a_person_chose_stays_until_a_run_beats_it(trained):
     store, record, model = trained
     (first,) = versions(store.outputs)
     best, next_best = new_run(store), new_run(store)
-    assert crown(store, replace(record, best_val_accuracy=0.995), best, model)
+    assert register_if_best(store, replace(record, best_val_accuracy=0.995), best, model)
     store.client.set_registered_model_alias("lenet5-digits", "champion", first.version)
-    assert not crown(store, replace(record, best_val_accuracy=0.995), best, model)
+    assert not register_if_best(store, replace(record, best_val_accuracy=0.995), best, model)
     assert champion(store.client, "lenet5-digits").run_id == first.run_id
-    assert not crown(store, replace(record, best_val_accuracy=0.98), next_best, model)
+    assert not register_if_best(store, replace(record, best_val_accuracy=0.98), next_best, model)
     assert champion(store.client, "lenet5-digits").run_id == best
     assert len(versions(store.outputs)) == 3
 

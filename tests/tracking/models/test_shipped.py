@@ -14,7 +14,7 @@ from lenet_exp.api import compose
 from lenet_exp.config.fingerprint import fingerprint
 from lenet_exp.data.images import load_training_data
 from lenet_exp.folders.digests import digest_error
-from lenet_exp.tracking.models.champion import champion, crown
+from lenet_exp.tracking.models.champion import champion, register_if_best
 from lenet_exp.tracking.models.load import load_file
 from lenet_exp.tracking.models.shipped import shipped_file
 from lenet_exp.tracking.stores.store import open_store
@@ -59,7 +59,7 @@ def test_the_first_run_has_to_beat_it(main, ready, workdir, monkeypatch):
     mine = (run.info.run_id, run.outputs.model_outputs[0].model_id)
     shipped = load_file(shipped_file("mnist"))
     lesser, better = (replace(shipped.record, best_val_accuracy=accuracy) for accuracy in (0.9, 0.9999))
-    assert not crown(opened, lesser, *mine)
+    assert not register_if_best(opened, lesser, *mine)
     (version,) = store.search_model_versions("name = 'lenet5-mnist'")
     assert version.tags["best_val_accuracy"] == str(shipped.record.best_val_accuracy)
     (of_shipped,) = runs(store, "shipped")
@@ -78,5 +78,5 @@ def test_the_first_run_has_to_beat_it(main, ready, workdir, monkeypatch):
     expected = shipped.network(torch.from_numpy(images)).detach().numpy()
     np.testing.assert_allclose(answers, expected, atol=1e-4)
 
-    assert crown(opened, better, *mine)
+    assert register_if_best(opened, better, *mine)
     assert str(champion(opened.client, "lenet5-mnist").version) == "2"
