@@ -86,7 +86,7 @@ class Comparison:
 
     @cached_property
     def test_leads(self) -> list[Difference | None]:
-        """The same as `leads`, by test accuracy.
+        """Differences between the leader and each group by test accuracy; see `leads`.
 
         The scored runs are those whose validation accuracy selected the leader, and a lucky seed is lucky on both sets.
         So all pairs count, unless the leader was named beforehand.

@@ -29,7 +29,7 @@ class ConfirmationResult:
 
 @dataclass(frozen=True)
 class Design:
-    """What was decided about the runs of a comparison before their results were seen.
+    """The decisions about a comparison that were made before its results were seen.
 
     Attributes:
         runs: number of runs of all its sweeps.

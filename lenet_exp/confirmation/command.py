@@ -25,7 +25,7 @@ NOT_KEPT = "zip", "skip", "confirms", "points", "against", "resume", "force", "d
 
 @dataclass(frozen=True)
 class ConfirmationRequest:
-    """What the user asked to confirm.
+    """A request to confirm a sweep's leader.
 
     Attributes:
         points: the difference worth detecting, in percentage points.

@@ -1,4 +1,4 @@
-"""What lenet-predict does: evaluates a model on the test set, or classifies pictures."""
+"""Implements lenet-predict: evaluates a model on the test set, or classifies pictures."""
 
 from __future__ import annotations
 

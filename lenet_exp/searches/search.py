@@ -42,7 +42,7 @@ class SearchRun:
         self._training: dict[str, int] = {}  # runs in training, and the job that each is trained for
         self._duplicates: dict[str, list[int]] = {}  # jobs that wait for another job's run
         self._epochs: dict[int, dict[int, EpochValidation]] = {}  # epochs of trials that have not ended
-        self._fruitless = 0  # trials in a row that ended without an epoch of their own
+        self._fruitless = 0  # trials in a row that trained no epoch
         self._ended_by = ""
 
     def open(self) -> list[Job]:

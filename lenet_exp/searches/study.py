@@ -34,9 +34,11 @@ from lenet_exp.folders.damage import damage_error, warn_once
 from lenet_exp.searches.sampling import RULES
 
 FILE = "study.db"
-OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"  # attributes of the study
+# Attributes of the study: its outputs folder, seconds searched, `RULES`.
+OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
-SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")  # file is intact
+# Errors that do not mean that the file is corrupt.
+SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")
 WAIT_SECONDS = 10.0  # wait so long for a trial to be written, then start its job anyway
 RETRY_SECONDS = 5.0
 

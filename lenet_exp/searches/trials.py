@@ -136,7 +136,7 @@ class Trials:
                 if last or all_had or not had(made):
                     return made, self._take(before, trial, refused)
             refused = True
-            self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
+            self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would raise after its last trial
             self._study.tell(trial, state=TrialState.FAIL)  # samplers ignore failed trials
         raise AssertionError
 
@@ -181,7 +181,7 @@ class Trials:
         Args:
             value: of a finished trial, one value per objective.
         """
-        self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid's own would raise after the last
+        self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would raise after its last trial
         if outcome is Outcome.diverged:
             value = self._objective.worst
         told = value if outcome in {Outcome.finished, Outcome.diverged} else None

@@ -185,7 +185,7 @@ def load_file(path: Path, trust: str | None = None) -> TrainedModel:
         config = from_plain(known["config"]) if record is None else record.config
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
-    except Exception as e:  # whatever may stand in a file of that name
+    except Exception as e:  # the file may contain anything
         raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
     digest = known.get("weights_digest") if record is None else record.weights_digest
     return TrainedModel(_checked(str(path), config, digest, weights, trust), path.name, record)
@@ -207,7 +207,7 @@ def _checked(name: str, config: Config, known: str | None, weights: Weights, tru
         network = rebuild(config, weights)
     except UserError:
         raise
-    except Exception as e:  # an activation of one's own may raise anything
+    except Exception as e:  # custom activations may raise anything
         raise UserError(f"{name}: its weights don't fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
     if known is not None and known != digest:

@@ -77,7 +77,7 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
     _check_size(path.stat().st_size)
     try:
         return load_weights(path)
-    except Exception as e:  # safetensors has a class of its own for what is damaged
+    except Exception as e:  # safetensors raises its own exception for a corrupt file
         raise ValueError(first_line(e)) from e
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WEIGHTS, DATA = "weights.safetensors", "data"
 EXPORTED = f"{DATA}/model.pt2"
 EXAMPLE_SIZE = 2  # an example of 1 image would fix the exported batch size at 1
-EXPORTING = threading.Lock()  # torch is imported by one thread, and exports one network at a time
+EXPORTING = threading.Lock()  # one thread at a time imports torch and exports a network
 
 
 def log_model(weights: Arrays, record: Record, store: Store, run_id: str) -> str:
@@ -84,7 +84,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
         from lenet_exp.training.trained.exported import export_archive
 
         if tuple(map(int, mlflow.__version__.split(".")[:2])) < (3, 17):
-            mlflow.tracing.disable()  # 3.11 turns it on after saving, and makes a store in the working directory
+            mlflow.tracing.disable()  # 3.11 enables it after saving and creates a store in the working directory
         model = Model(run_id=run_id, model_id=model_id)
         mlflow.pyfunc.save_model(
             str(path),

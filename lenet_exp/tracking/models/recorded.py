@@ -125,7 +125,7 @@ def _of_file(path: Path, name: str) -> RecordedRun:
         weights, metadata = read_weights(path)
         value = json.loads(metadata["record"])
         record = record_from_json(value)
-    except Exception as e:  # whatever may stand in a file of that name
+    except Exception as e:  # the file may contain anything
         raise UserError(f"{path}: no model file of lenet_exp with a record ({first_line(e)})") from e
     changed = digest_error(value)
     altered = f"{path}: its record can't be believed ({changed})" if changed else ""

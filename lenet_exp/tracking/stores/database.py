@@ -15,8 +15,8 @@ POSTGRES = "postgresql"
 EXTRA = "pip install 'lenet_exp[postgres]'"
 LOCK = 0x6C656E6574  # advisory lock for creating MLflow's tables; an arbitrary number
 
-# What stays as it is until a person changes something. libpq has no code for it while it connects, only the server's
-# words; those of a server that speaks another language count as "away", and training goes on with that warning.
+# Errors that persist until a user fixes them. While connecting, libpq reports only the server's message, no code. If the
+# server uses another language, the store counts as unavailable, and training continues with a warning.
 REFUSES = re.compile(
     r"(?:\w+ authentication failed|no password supplied|no pg_hba\.conf entry|permission denied for|invalid \w+ value|"
     r"(?:role|database|root certificate file) \"[^\"]*\" (?:does not exist|is not permitted)|certificate verify failed|"
@@ -71,7 +71,7 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
 
     engine = create_engine(uri, poolclass=NullPool)
     try:
-        # MLflow makes its tables without a lock. This one is the transaction's, so that it also holds through a pooler,
+        # MLflow creates its tables without a lock. This lock belongs to the transaction, so it works with a pooler
         # and ends with the process.
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
