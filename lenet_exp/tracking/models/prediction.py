@@ -1,4 +1,4 @@
-"""Logs what a model got on the test set to the run that made it."""
+"""Logs test results to the MLflow run of the model, or to the sweep's own run."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class LoggedTest:
-    """The MLflow run that a test result was logged to, and how often the test set was opened for its model by now."""
+    """The MLflow run that a test result was logged to, and how often the test set has been evaluated for its model."""
 
     run_id: str
     times: int
 
 
 def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> LoggedTest | None:
-    """Logs `test_accuracy` and the confusion matrix to the model's run; None where there is none.
+    """Log `test_accuracy` and the confusion matrix to the model's run. Return None if there is no such run.
 
-    Its tags say how often the test set was opened for the model (`test_opened`), and which it was (`test_digest`; the
-    files' digests stand in test_score.json). A data set other than the one that the model was trained on is not logged:
-    it would pass for the model's own figure.
+    Tags record how often the test set was evaluated for the model (`test_opened`) and its digest (`test_digest`;
+    digests of the files are in test_score.json). Results on another dataset than the model's own are not logged,
+    because they would look like results on its own.
     """
     if model.record is None or model.record.dataset != config.dataset.name:
         return None
@@ -62,7 +62,7 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
             path.write_bytes(matrix_png)
             client.log_artifact(run, str(path))
         client.log_dict(run, score.as_json(), "test_score.json")
-        times = len(client.get_metric_history(run, "test_accuracy"))  # one point each time, and none is lost in a race
+        times = len(client.get_metric_history(run, "test_accuracy"))  # one point for each evaluation
         for tag, value in checked({"test_opened": times, "test_digest": score.data_digest}).items():
             client.set_tag(run, tag, str(value))
         return LoggedTest(run, times)
@@ -72,13 +72,13 @@ def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, ma
 def log_sweep_test(
     sweep: SweepFolder, uri: str | None, result: list[Any], leader: str | None, accuracy: float, sd: float | None
 ) -> str | None:
-    """Logs what a sweep's leader got on the test set to the sweep's own run; its id, None where that can't be had.
+    """Log the test results of a sweep's leader to the sweep's own run. Return the run's id; None if there is no such
+    run.
 
     Args:
-        uri: of the store; None: the sweep's own.
-        result: all of it, for test_result.json.
-        leader: its configuration; None: there are several, on several data sets.
-        accuracy, sd: mean (a fraction) and sample standard deviation over its seeds.
+        uri: address of the store; None: the sweep's own.
+        of: the leader; None if there are several, on several datasets.
+        result: all results, for test_result.json.
     """
     address = store_uri(uri or sweep.started().tracking_uri, sweep.outputs)
     run = sweep.started().mlflow_runs.get(store_name(address))
@@ -99,7 +99,7 @@ def log_sweep_test(
 
 @contextmanager
 def or_warned(uri: str) -> Iterator[None]:
-    """The figures are on the terminal; a store that is away must not hide them."""
+    """Turn errors of a store into warnings, because they must not hide results."""
     try:
         yield
     except Exception as e:
@@ -107,7 +107,7 @@ def or_warned(uri: str) -> Iterator[None]:
 
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:
-    """The MLflow run of a model file, found by its run folder."""
+    """Return the MLflow run of a model file, found by its run folder."""
     folder = folder_id(record.config.tracking.experiment, record.fingerprint)
     experiments = [e.experiment_id for e in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)

@@ -15,8 +15,8 @@ POSTGRES = "postgresql"
 EXTRA = "pip install 'lenet_exp[postgres]'"
 LOCK = 0x6C656E6574  # advisory lock for creating MLflow's tables; an arbitrary number
 
-# Errors that persist until a user fixes them. While connecting, libpq reports only the server's message, no code. If the
-# server uses another language, the store counts as unavailable, and training continues with a warning.
+# Errors that persist until a user fixes them. While connecting, libpq reports only the server's message, no code.
+# If the server uses another language, the store counts as unavailable, and training continues with a warning.
 REFUSES = re.compile(
     r"(?:\w+ authentication failed|no password supplied|no pg_hba\.conf entry|permission denied for|invalid \w+ value|"
     r"(?:role|database|root certificate file) \"[^\"]*\" (?:does not exist|is not permitted)|certificate verify failed|"

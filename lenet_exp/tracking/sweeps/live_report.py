@@ -1,6 +1,6 @@
-"""A sweep's own MLflow run while the sweep runs: counts, the best so far, leaderboard, time left.
+"""Updates a sweep's own MLflow run while the sweep runs: counts, best so far, leaderboard, time left.
 
-Points are told where something changed. The rest are tags, which the end replaces.
+Points are logged only if a value changed. Everything else is in tags, which the end of the sweep replaces.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from lenet_exp.tracking.stores.store import Store
 from lenet_exp.tracking.sweeps.parent import counts
 from lenet_exp.tracking.sweeps.report import LONGEST, links_of
 
-TELL_SECONDS = 8.0  # with what comes before it in the thread that delivers, what MLflow shows is at most 10 s old
-RESTS = 100  # times as long as the comparison took: of ten thousand runs it takes its time
+TELL_SECONDS = 8.0  # with other uploads of the same thread, MLflow's view is at most 10 s old
+RESTS = 100  # pause this many times as long as the comparison took; comparing 10,000 runs is slow
 
 
 class LiveReport:
     """The live report of one start of a sweep.
 
     Args:
-        what: how to call the sweep's own run.
+        what: name of the sweep's own run, for messages.
     """
 
     def __init__(self, delivery: StoreDelivery, what: str) -> None:
@@ -43,14 +43,14 @@ class LiveReport:
         self._closed = False
 
     def next(self, progress: SweepProgress) -> Callable[[], None] | None:
-        """An action that uploads the state of the sweep; None if that was done a moment ago."""
+        """Return an action that uploads the state of the sweep; None if that was done a moment ago."""
         if self._closed or time.monotonic() - self._asked_at < TELL_SECONDS:
             return None
         self._asked_at = time.monotonic()
         return partial(self._tell, progress)
 
     def close(self) -> None:
-        """From now on the end tells it."""
+        """Stop reporting; the end of the sweep reports the rest."""
         self._closed = True
 
     def _tell(self, progress: SweepProgress) -> None:

@@ -1,4 +1,4 @@
-"""A sweep's parent run in MLflow: what was asked for, the counts, a true state at the end."""
+"""A sweep's parent run in MLflow: its request, counts, jobs and final state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COUNTED = (Outcome.finished, Outcome.diverged, Outcome.failed, Outcome.killed)
 
 
 def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
-    """The sweep's run in this store: the one it has, RUNNING again, or a new one. Its id."""
+    """Open the sweep's run in this store, or create it. Set it to RUNNING and return its id."""
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is not None and alive(store, run_id):
@@ -42,27 +42,26 @@ def open_parent(store: Store, sweep: SweepFolder, config: Config) -> str:
 
 
 def is_whole(store: Store, run_id: str, plan: SweepPlan) -> bool:
-    """Whether the sweep's run, which is there, shows how the sweep ended: a store that came back as an older backup may
-    not."""
+    """Return whether the sweep's run shows how the sweep ended. After a restored backup it may not."""
     run = store.client.get_run(run_id)
-    ended_ms = plan.ended_ms or run.info.end_time  # older releases did not keep it
+    ended_ms = plan.ended_ms or run.info.end_time  # older releases did not store it
     status = STATUS.get(plan.outcome, "RUNNING")
     shown = run.data.tags.get(SHOWN) != LIVE and (run_id not in plan.shown or shows_report(run, plan.shown[run_id]))
     return shown and (run.info.status, run.info.end_time) == (status, ended_ms)
 
 
 def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult]) -> None:
-    """Counts, jobs, and the state in which the sweep has ended; again, it changes nothing."""
+    """Log counts and jobs, and end the sweep's run. Repeated calls change nothing."""
     from mlflow.entities import Metric
 
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
         return
-    outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not keep it
+    outcome, ended_ms = plan.outcome, plan.ended_ms or now_ms()  # older releases did not store it
     best = best_words(plan, results)
     set_tags(store, run_id, {"sweep_progress": ended_words(plan, results)} | ({"sweep_best": best} if best else {}))
-    # One point a start, however often the sweep went on; those of before once more, for a store that lost them.
+    # One point per start of the sweep. Earlier ones are repeated, in case the store has lost them.
     counted = plan.counted | {str(plan.starts): {"ended_ms": ended_ms, **counts(plan, results)}}
     sweep.save(counted=counted)
     for start, points in counted.items():
@@ -70,14 +69,14 @@ def close_parent(store: Store, sweep: SweepFolder, results: Sequence[JobResult])
         log_metrics(store, run_id, [Metric(k, v, at, int(start)) for k, v in points.items() if k != "ended_ms"])
     store.client.log_dict(run_id, {"jobs": [_listed(r, store) for r in results]}, "jobs.json")
     set_tags(store, run_id, {"outcome": outcome})
-    if plan.search is not None:  # it got more runs than it began with
+    if plan.search is not None:  # the number of runs has changed
         store.client.update_run(run_id, name=_name(plan))
     store.client.set_terminated(run_id, STATUS[outcome], end_time=ended_ms)
     sweep.mark_reported(store.name)
 
 
 def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
-    """The outcomes of a sweep's runs, as metrics of its own run."""
+    """Return the outcomes of a sweep's runs, as metrics of its own run."""
     found = Counter(r.outcome for r in results)
     values: dict[str, float] = {f"runs_{name}": found[name] for name in COUNTED}
     values |= {"runs_pruned": found[Outcome.pruned]} if found[Outcome.pruned] else {}
@@ -91,7 +90,7 @@ def counts(plan: SweepPlan, results: Sequence[JobResult]) -> dict[str, float]:
 
 
 def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[JobResult]) -> UploadCount:
-    """The results of a sweep that a store has not received, by the folders' own records."""
+    """Return the results of a sweep that a store has not received, according to the folders' own records."""
     plan, runs = sweep.started(), {r.job.run: r for r in results}
     parent = plan.mlflow_runs.get(store)
     wanted = models_of(results)
@@ -102,7 +101,7 @@ def remaining_sweep_uploads(sweep: SweepFolder, store: str, results: Sequence[Jo
 
 
 def models_of(results: Sequence[JobResult]) -> set[str]:
-    """The runs of a sweep whose best models go to MLflow, as `tracking.models` says."""
+    """Return the runs of a sweep whose best models belong in MLflow, as `tracking.models` specifies."""
     models = results[0].job.config.tracking.models if results else LoggedModels.none
     if models is LoggedModels.best:
         return {best.job.run} if (best := best_of(results)) is not None else set()
@@ -117,8 +116,8 @@ def _name(plan: SweepPlan) -> str:
 
 
 def _find(store: Store, sweep: SweepFolder, plan: SweepPlan) -> str | None:
-    """A run that was created for this sweep just before a crash, or before sweep.json was damaged."""
-    # Not by MLflow's own filter of start_time: PostgreSQL refuses that of older releases by psycopg 3.
+    """Return a run that was created for this sweep just before a crash, or before sweep.json became corrupt."""
+    # Not by MLflow's filter on start_time, which fails for older releases with PostgreSQL and psycopg 3.
     wanted = f"tags.sweep = '{sweep.id}'"
     for run in store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]):
         tags = run.data.tags
