@@ -66,16 +66,16 @@ def advice(comparison: Comparison) -> Advice | None:
             confirmed = NextStep.scored if test.scored or comparison.scored else NextStep.confirmed
             step = confirmed if test.confirmed else NextStep.not_confirmed
             return Advice(step, test.sweep, f"{test.points:g}")
-    if not verdict.held:
+    if not verdict.compared:
         return None
     if leader.n < 2:
         return Advice(NextStep.seeds, design.sweep)
-    leads = [lead for _, lead, _ in verdict.held]
+    leads = [lead for _, lead, _ in verdict.compared]
     best = comparison.searched.best if comparison.searched is not None else None
     if design.searched and design.sweep and (best is None or best.number):  # trial 0 is the baseline itself
         return _confirming(comparison, NextStep.baseline, leads)
-    if verdict.open:
-        return _confirming(comparison, NextStep.confirm, verdict.open)
+    if verdict.not_ahead:
+        return _confirming(comparison, NextStep.confirm, verdict.not_ahead)
     nearest = min(leads, key=lambda lead: lead.points)
     if nearest.low > nearest.points / 2:  # even if biased upwards, the lead is real
         return predict

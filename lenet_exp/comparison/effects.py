@@ -58,20 +58,20 @@ class Effects:
     """The effects of all flags, the one with the largest differences first.
 
     The shares are estimates, from 0 to 1: omega squared (Hays 1963, Statistics for psychologists). In a full grid, the
-    shares, `together` and `seeds` add up to 1.
+    shares, `interactions` and `seeds` add up to 1.
 
     Attributes:
         seeds: share of the variance within groups, which is seed-to-seed variation.
-        together: share of the interactions between flags; None if the grid is not full, because the shares then
+        interactions: share of the interactions between flags; None if the grid is not full, because the shares then
             overlap.
-        untold: why there are no shares; None if there are.
+        no_shares: why there are no shares; None if there are.
         aliased: whether that is because all flags change together, so that their effects cannot be separated.
     """
 
     flags: list[Effect]
     seeds: float
-    together: float | None
-    untold: str | None = None
+    interactions: float | None
+    no_shares: str | None = None
     aliased: bool = False
 
 
@@ -83,12 +83,12 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
     within = sum(sum((v - g.mean) ** 2 for v in g.accuracy.values()) for g in with_runs)
     freedom = len(values) - len(with_runs)
     aliased = _aliased(with_runs, flags)
-    untold = _untold(total, freedom, len(values)) or aliased
+    no_shares = _no_shares(total, freedom, len(values)) or aliased
     # The sum of squares that chance alone causes per degree of freedom.
-    luck = within / freedom if untold is None else math.nan
+    luck = within / freedom if no_shares is None else math.nan
 
     def share(between: float, levels: int) -> float:
-        return max(between - (levels - 1) * luck, 0.0) / (total + luck) if untold is None else math.nan
+        return max(between - (levels - 1) * luck, 0.0) / (total + luck) if no_shares is None else math.nan
 
     found = []
     for flag in flags:
@@ -99,14 +99,14 @@ def effects(groups: Sequence[Group], flags: Sequence[str]) -> Effects:
         found.append((between, Effect(flag, levels, share(between, known))))
     ordered = [effect for _, effect in sorted(found, key=lambda of: -of[0])]
     explained = share(total - within, len(with_runs))
-    if untold is not None or not _full(with_runs, flags):
-        return Effects(ordered, 1 - explained, None, untold, aliased is not None)
+    if no_shares is not None or not _full(with_runs, flags):
+        return Effects(ordered, 1 - explained, None, no_shares, aliased is not None)
     alone = sum(effect.share for effect in ordered)
-    together = max(explained - alone, 0.0)
-    return Effects(ordered, 1 - alone - together, together)
+    interactions = max(explained - alone, 0.0)
+    return Effects(ordered, 1 - alone - interactions, interactions)
 
 
-def _untold(total: float, freedom: int, runs: int) -> str | None:
+def _no_shares(total: float, freedom: int, runs: int) -> str | None:
     """Return why shares cannot be computed; None if they can."""
     if runs < 2:
         return "no two runs finished"

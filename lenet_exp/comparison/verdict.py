@@ -25,38 +25,38 @@ class Verdict:
     """How the leader compares with the others.
 
     Attributes:
-        held: the configurations it is compared with.
+        compared: the configurations it is compared with.
         complete: whether all runs have ended.
     """
 
-    held: list[tuple[Group, Difference, Relation]]
+    compared: list[tuple[Group, Difference, Relation]]
     complete: bool
 
     @property
     def wins(self) -> bool:
         """Whether the leader is ahead of all others and all runs have ended."""
-        return self.complete and bool(self.held) and not self.open
+        return self.complete and bool(self.compared) and not self.not_ahead
 
     @property
-    def open(self) -> list[Difference]:
+    def not_ahead(self) -> list[Difference]:
         """The differences in which the leader is not significantly ahead."""
-        return [lead for _, lead, relation in self.held if relation is not Relation.ahead]
+        return [lead for _, lead, relation in self.compared if relation is not Relation.ahead]
 
     @property
     def tested(self) -> bool:
         """Whether any comparison has several seeds."""
-        return any(lead.n > 1 for _, lead, _ in self.held)
+        return any(lead.n > 1 for _, lead, _ in self.compared)
 
     def related(self, relation: Relation) -> list[Group]:
         """Return the configurations with this relation to the leader."""
-        return [group for group, _, its in self.held if its is relation]
+        return [group for group, _, its in self.compared if its is relation]
 
 
 def verdict_of(comparison: Comparison) -> Verdict:
     """Return the verdict of a comparison."""
     pairs = zip(comparison.groups, comparison.leads, strict=True)
-    held = [(group, lead, _relation(comparison, group, lead)) for group, lead in pairs if lead is not None]
-    return Verdict(held, complete=not any(group.missing for group in comparison.groups))
+    compared = [(group, lead, _relation(comparison, group, lead)) for group, lead in pairs if lead is not None]
+    return Verdict(compared, complete=not any(group.missing for group in comparison.groups))
 
 
 def _relation(comparison: Comparison, group: Group, lead: Difference) -> Relation:

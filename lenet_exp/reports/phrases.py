@@ -132,20 +132,20 @@ def _ranking(comparison: Comparison) -> str:
 def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
     """Return clauses about the leader and the configurations it is compared with."""
     name, reached = comparison.name(leader), _reached(leader)
-    if not found.held:
+    if not found.compared:
         pruned = any(Outcome.pruned in g.outcomes for g in comparison.groups)
         only = f" is the only one that {'finished' if pruned else 'never diverged'}"
         return f"{name}{only if len(comparison.groups) > 1 and found.complete else ''}: {reached}."
     if not found.tested:
         return _single(comparison, leader, found)
-    beaten = [lead for _, lead, _ in found.held if lead.ahead]
+    beaten = [lead for _, lead, _ in found.compared if lead.ahead]
     if found.wins:
         return f"{name} wins: {reached}, ahead of {_all(comparison, len(beaten))}."
     single = any(g.mean > leader.mean for g in found.related(Relation.single))
     among = " of those with several seeds" if single else ""
     first = f"{name} is first{among}{' with' if found.complete else ' so far:'} {reached}"
     if beaten:
-        some = f"{len(beaten)} of {len(found.held)} others" if found.open else _all(comparison, len(beaten))
+        some = f"{len(beaten)} of {len(found.compared)} others" if found.not_ahead else _all(comparison, len(beaten))
         first += f", ahead of {some}"
     return "; ".join([first, *_open(comparison, leader, found)]) + "."
 
@@ -155,8 +155,8 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
     clauses = []
     if alike := found.related(Relation.alike):
         clauses.append(f"it can't be told apart from {_names(comparison, alike)}")
-        judged = 1 + sum(lead.n > 1 for _, lead, _ in found.held)
-        most = max(lead.n for _, lead, _ in found.held)
+        judged = 1 + sum(lead.n > 1 for _, lead, _ in found.compared)
+        most = max(lead.n for _, lead, _ in found.compared)
         if not found.related(Relation.ahead) and too_few(most, judged):
             clauses.append(
                 f"{most} {_unit(leader)} are too few to tell {judged} configurations apart, "
@@ -181,7 +181,7 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
     if leader.n > 1:
         clauses = "; ".join(_open(comparison, leader, found))
         return f"{name} is the only one with several seeds: {_reached(leader)}; {clauses}."
-    if all(lead.points == 0 for _, lead, _ in found.held):
+    if all(lead.points == 0 for _, lead, _ in found.compared):
         others = _names(comparison, found.related(Relation.single))
         return f"{name} and {others} reached the same: {_reached(leader)}."
     return f"{name} is first with {_reached(leader)}. Whether that is luck can't be told from one seed each."

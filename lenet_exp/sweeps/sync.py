@@ -109,7 +109,7 @@ class Sync:
         config = jobs[0].config
 
         def open_again(store: Store) -> str:
-            """The sweep's run as it is, or opened if it has to be closed once more."""
+            """Return the sweep's run; reopen it if it is incomplete."""
             plan = sweep.started()
             known = plan.mlflow_runs.get(store.name)
             if (

@@ -38,15 +38,15 @@ def test_effects_are_distances_from_the_mean_of_all():
     shares = {e.flag: e.share for e in found.flags}
     assert shares["activation"] == pytest.approx(0.0001 / (0.0001 + 0.0006), rel=1e-6)
     assert found.seeds == pytest.approx(0, abs=1e-9)
-    assert found.together == pytest.approx(0, abs=1e-9)
+    assert found.interactions == pytest.approx(0, abs=1e-9)
 
 
 @given(st.lists(st.floats(0.1, 1.0), min_size=24, max_size=24).filter(lambda v: np.std(v) > 1e-3))
 def test_the_shares_of_a_full_grid_add_up_to_one(values):
     given_values = iter(values)
     found = effects(grid(lambda a, lr, seed: next(given_values)), FLAGS)
-    assert found.together is not None
-    shares = [*(e.share for e in found.flags), found.seeds, found.together]
+    assert found.interactions is not None
+    shares = [*(e.share for e in found.flags), found.seeds, found.interactions]
     assert all(0 <= share <= 1 + 1e-9 for share in shares)
     assert sum(shares) == pytest.approx(1)
 
@@ -82,7 +82,7 @@ def test_an_effect_has_no_interval_where_a_group_has_one_run():
 def test_what_only_two_flags_do_together_is_no_effect_of_either():
     found = effects(grid(lambda a, lr, seed: 0.9 + 0.01 * (1 if (a == "selu") == (lr == "0.1") else -1)), FLAGS)
     assert {e.flag: round(e.share, 9) for e in found.flags}["activation"] < 0.2
-    assert found.together > 0.5
+    assert found.interactions > 0.5
 
 
 def test_many_numbers_are_put_into_ranges():
@@ -104,7 +104,7 @@ def test_many_numbers_are_put_into_ranges():
 def test_where_nothing_can_be_told_there_are_no_shares_and_it_is_said_why(runs):
     found = effects(grouped(runs), ["activation"])
     assert np.isnan(found.flags[0].share)
-    assert found.untold
+    assert found.no_shares
 
 
 def test_flags_that_change_together_have_no_shares():
@@ -114,7 +114,7 @@ def test_flags_that_change_together_have_no_shares():
     ]
     flags = ["activation", "optimizer.lr", "batch_size"]
     found = effects(grouped(runs), flags)
-    assert found.untold.startswith("activation, optimizer.lr")
+    assert found.no_shares.startswith("activation, optimizer.lr")
     assert all(np.isnan(effect.share) for effect in found.flags)
     runs += many([0.85, 0.86], activation="relu", optimizer__lr="0.1", batch_size="64")
-    assert effects(grouped(runs), flags).untold is None
+    assert effects(grouped(runs), flags).no_shares is None

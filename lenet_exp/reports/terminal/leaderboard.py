@@ -162,16 +162,16 @@ def effect_lines(comparison: Comparison) -> list[str]:
         return search_lines(comparison.searched)
     found = comparison.effects
     if found.aliased:
-        return [f"no effects of flags: {found.untold}"]
+        return [f"no effects of flags: {found.no_shares}"]
     lines = [_effect_line(effect) for effect in found.flags]
-    if lines and found.untold is not None:
-        lines.append(f"no shares of the variance: {found.untold}")
+    if lines and found.no_shares is not None:
+        lines.append(f"no shares of the variance: {found.no_shares}")
     elif lines:
         rest = ""
-        if found.together is None:
+        if found.interactions is None:
             rest = "; the shares overlap, since not all combinations have as many runs"
         elif len(found.flags) > 1:
-            rest = f"; what flags do together {found.together:.0%}"
+            rest = f"; what flags do together {found.interactions:.0%}"
         lines.append(f"seeds {found.seeds:.0%} of the variance{rest}")
     return lines
 

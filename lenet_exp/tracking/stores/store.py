@@ -284,7 +284,7 @@ def retry_until_granted(write: Callable[[], T]) -> T:
 
 
 def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
-    """The runs that a query finds; a thousand of them are asked for at once."""
+    """Yield the runs that match a query, in pages of a thousand."""
     token = None
     while True:
         page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
