@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.test_layers import FILES, layer
+from tests.test_layers import FILES
 
 OPENING = re.compile(r"(Of|As of|The same|What|Who|Otherwise|That|Those)\b")
-PENDING = ("prediction", "reports", "comparison", "confirmation")  # layers whose docstrings are being reworded
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -28,7 +27,7 @@ def definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AST, bool
             yield from definitions(child, prefix)
 
 
-@pytest.mark.parametrize("module", [module for module in FILES if not layer(module).startswith(PENDING)])
+@pytest.mark.parametrize("module", FILES)
 def test_docstrings_are_there_and_their_first_lines_stand_alone(module):
     tree = ast.parse(FILES[module].read_text())
     found = [(name, ast.get_docstring(node), public) for name, node, public in definitions(tree, module)]

@@ -1,4 +1,4 @@
-"""The figures of a prediction as a file: JSON with everything, or CSV with one row a class or drawing."""
+"""Writes the results of a prediction to a file: JSON with everything, or CSV with one row per class or drawing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Rows = list[dict[str, Json]]
 
 
 def write_output(path: Path, values: object, rows: Rows) -> None:
-    """Writes `values` to a JSON file or `rows` to a CSV file."""
+    """Write `values` to a JSON file or `rows` to a CSV file."""
     is_json = path.suffix == ".json"
     write_output_file(path, json.dumps(values, indent=1, allow_nan=False) + "\n" if is_json else csv_text(rows))
 
 
 def score_table(score: Score) -> Rows:
-    """One row a class, with its row of the confusion matrix, and a last one for all."""
+    """Return one row per class, with its row of the confusion matrix, and a last row for all."""
     names, matrix = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
 
     def row(name: str, figures: Mapping[str, Json], counts: Sequence[int]) -> dict[str, Json]:
@@ -38,7 +38,7 @@ def score_table(score: Score) -> Rows:
 
 
 def pictures_table(answers: list[Classification], names: list[str]) -> Rows:
-    """One row a drawing: its picture, which of how many there, class, how it was taken, each class's probability."""
+    """Return one row per drawing: picture, position, class, polarity, and the probability of each class."""
     return [
         {
             "image": str(a.picture.path),

@@ -1,4 +1,4 @@
-"""What lenet-predict does with a sweep: the test results of what it fixed beforehand, or of all, over their seeds."""
+"""Test results of a sweep: of its leader, of both sides of a confirmation, or of all configurations."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class _ScoredRun:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A configuration of a sweep on one data set, its finished runs in the order of their seeds, and their results."""
+    """A configuration of a sweep on one dataset, with its finished runs in the order of their seeds, and their
+    results."""
 
     sweep: SweepFolder
     comparison: Comparison
@@ -103,15 +104,19 @@ class _Scored:
 
 
 def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
-    """Scores the test set with each finished run of what a sweep fixed beforehand, prints and logs it: of the leader,
-    and of a confirmation all that it is held against. On request with each run of the sweep. Returns the mean accuracy
-    (a fraction) of the first data set's leader.
+    """Evaluate a sweep's leader on the test set, with each of its finished runs; print and log the results.
+
+    For a confirmation, evaluate all its configurations; with `configurations=all`, every configuration.
 
     Args:
-        only_its_dataset: the sweep's runs on `config.dataset` alone; else each data set of the sweep as it was trained.
+        only_its_dataset: only the sweep's runs on `config.dataset`; otherwise each dataset of the sweep, as it was
+            trained.
+
+    Returns:
+        The mean accuracy (a fraction) of the first dataset's leader.
 
     Raises:
-        UserError: there is no such sweep, none of its runs finished, or a model's weights are gone.
+        UserError: the sweep was not found, none of its runs finished, or a model's weights are missing.
     """
     check_places(config)
     device = prepare_device(config)
@@ -133,14 +138,14 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
 
 
 def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
-    """To the sweep's own run: numbers where they are of one leader, and the report, which has test results now."""
+    """Log to the sweep's own run: the numbers of a single leader, and the report, which now has test results."""
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
     result = [scored.as_json() for scored in sides]
     logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.mean, first.sd)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
-    if logged is None or sweep.owner() is not None:  # its process reports when it ends
+    if logged is None or sweep.owner() is not None:  # its own process reports at the end
         return
     uri = store_uri(config.tracking.uri or sweep.started().tracking_uri, sweep.outputs)
     with or_warned(uri), sweep.claim():
@@ -152,7 +157,7 @@ def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
 
 
 def _heading(scored: _Scored) -> str:
-    """Whose result follows, and why its."""
+    """Return a line that says whose result follows, and why it is scored."""
     group, comparison = scored.group, scored.comparison
     spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
     lost = f", {group.diverged} diverged" if group.diverged else ""
@@ -169,7 +174,7 @@ def _heading(scored: _Scored) -> str:
 
 
 def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_its_dataset: bool) -> list[_ScoredRun]:
-    """Its runs on the test set, each printed, logged and kept in its folder."""
+    """Evaluate a configuration's runs on the test set; print, log and save each result."""
     tested = []
     for folder, record in scored.runs:
         own = _for(config, scored.sweep, record, only_its_dataset)
@@ -190,10 +195,10 @@ def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_it
 
 
 def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedModel:
-    """Of the leader's runs the one that is best by validation.
+    """Return the leader's run that is best by validation accuracy.
 
     Raises:
-        UserError: as for `score_leaders`, or the sweep has several data sets.
+        UserError: as in `score_leaders`, or the sweep has several datasets.
     """
     leader, *more = [scored for scored in _configurations(config, only_its_dataset) if scored.leads]
     if more:
@@ -204,7 +209,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
 
 
 def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scored]:
-    """What is scored, of each data set the leader first."""
+    """Return the configurations to score; each dataset's leader first."""
     if config.trained_model is not None:
         raise ConfigError(f"sweep={config.sweep} and trained_model={config.trained_model}: must not both be set")
     sweep = find_sweep(str(config.sweep))
@@ -234,7 +239,8 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scor
 
 
 def _for(config: PredictConfig, sweep: SweepFolder, record: Record, only_its_dataset: bool) -> PredictConfig:
-    """With the data set on which a run was trained, unless another was asked for, and the store of its sweep."""
+    """Return the configuration for a run: with the run's dataset, unless another was requested, and its sweep's
+    store."""
     uri = config.tracking.uri or sweep.started().tracking_uri
     dataset = config.dataset if only_its_dataset else record.config.dataset
     return replace(config, dataset=dataset, tracking=replace(config.tracking, uri=uri))

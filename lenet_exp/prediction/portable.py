@@ -1,8 +1,8 @@
-"""A trained network as a file for other programs: ONNX, PT2 or safetensors.
+"""Exports a trained network for other programs: ONNX, PT2 or safetensors.
 
-A file counts as written once it was read back by its format's own reader and answered as the network does. Its input
-is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n; its output `logits` (n, 10). What is known of the training
-stands in its metadata.
+A file counts as written only after its format's own reader has read it and it has given the same answers as the
+network. Its input is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n; its output `logits` (n, 10). The record is
+in its metadata.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from lenet_exp.training.trained.ancestor import activation_option
 from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
-BATCHES = (1, 2, 7)  # sizes with which a file is tried
-TOLERANCE = 1e-4  # of the largest logit; another runtime adds in another order
+BATCHES = (1, 2, 7)  # batch sizes for testing a file
+TOLERANCE = 1e-4  # share of the largest logit; other runtimes sum in another order
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 FACTS = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
 
@@ -41,11 +41,12 @@ Answer = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Format:
-    """How a network is written, and read back by whoever will use the file.
+    """How a network is written, and read back as other programs would.
 
     Attributes:
-        read: what the file answers; it is told the class of the activation, which was trusted when the model was found.
-        tolerance: the largest difference of a logit that is allowed, as a share of the largest logit.
+        read: returns a function that runs the file; its second argument is the activation's class, which was trusted
+            when the model was loaded.
+        tolerance: the largest allowed difference of a logit, as a share of the largest logit.
     """
 
     write: Callable[[LeNet5, dict[str, str], Path], None]
@@ -54,8 +55,10 @@ class Format:
 
 
 def check_format(name: str) -> None:
-    """Raises:
-    ConfigError: what the format needs is not installed.
+    """Check that the packages for a format are installed.
+
+    Raises:
+        ConfigError: they are not.
     """
     missing = [package for package in ONNX_PACKAGES if find_spec(package) is None] if name == "onnx" else []
     if missing:
@@ -63,13 +66,13 @@ def check_format(name: str) -> None:
 
 
 def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, float]:
-    """Writes the model in the format `name` to `path`, which appears whole and tried, or not at all.
+    """Write the model to `path` in the format `name`, atomically and tested.
 
     Returns:
-        The largest difference of a logit between the file and the network, and how large it might have been.
+        The largest difference of a logit between file and network, and the allowed one.
 
     Raises:
-        UserError: the network can't be written so, the file answers otherwise, or it can't be written there.
+        UserError: the network cannot be exported, the file gives other answers, or `path` cannot be written.
         OSError: the temporary folder is full.
     """
     chosen = FORMATS[name]
@@ -81,10 +84,10 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
                 answer = chosen.read(aside, _target(model))
                 difference, allowed = _compare(model.network, answer, chosen.tolerance)
         except Exception as e:  # of torch, onnx, onnxscript or onnxruntime: an activation of one's own may not go
-            if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # the temporary folder is full
+            if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # disk full
                 raise
             raise UserError(f"{model.name}: can't be exported as {name} ({first_line(e)})") from e
-        if not difference <= allowed:  # NaN is no answer either
+        if not difference <= allowed:  # also for NaN
             raise UserError(
                 f"{model.name}: not written; exported as {name}, a logit differs by {difference:.2g}, which must not "
                 f"exceed {allowed:.2g}"
@@ -95,9 +98,9 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
 
 
 def metadata(model: TrainedModel) -> dict[str, str]:
-    """What goes into the file: the record as JSON, and for people its main facts.
+    """Return the metadata of a file: the record as JSON, and its main facts as text.
 
-    A model without a record (the ancestor's) has `network` instead, which says how to rebuild it.
+    A model without a record (of the original script) has `network` instead, from which it can be rebuilt.
     """
     facts = {
         "model": model.name,
@@ -122,7 +125,7 @@ def _target(model: TrainedModel) -> str | None:
 
 @torch.inference_mode()
 def _compare(network: LeNet5, answer: Answer, tolerance: float) -> tuple[float, float]:
-    """The largest difference of a logit, and how large it may be."""
+    """Return the largest difference of a logit, and the allowed one."""
     generator = torch.Generator().manual_seed(0)
     largest, scale = torch.zeros(()), torch.zeros(())
     for n in BATCHES:
@@ -140,7 +143,7 @@ def _write_onnx(network: LeNet5, facts: dict[str, str], path: Path) -> None:
 
     program = torch.onnx.export(
         network,
-        (torch.zeros(2, 1, 32, 32),),  # 1 image would freeze the batch
+        (torch.zeros(2, 1, 32, 32),),  # 1 image would fix the batch size
         input_names=["images"],
         output_names=["logits"],
         dynamic_shapes=({0: "n"},),
@@ -151,7 +154,7 @@ def _write_onnx(network: LeNet5, facts: dict[str, str], path: Path) -> None:
     proto = program.model_proto
     graph = proto.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.ClearField("metadata_props")  # they name the source files of this machine
+        part.ClearField("metadata_props")  # they contain paths of this machine
     onnx.helper.set_model_props(proto, facts)
     onnx.checker.check_model(proto, full_check=True)
     write_atomic(path, proto.SerializeToString())
@@ -189,7 +192,7 @@ FORMATS = {
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither warnings nor progress of the exporters: what matters is said by the comparison."""
+    """Suppress warnings and progress of the exporters; the comparison reports problems."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

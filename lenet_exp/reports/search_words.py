@@ -1,4 +1,4 @@
-"""A search, and any sweep that runs, in words: counts, the best so far, the history, the time left."""
+"""Searches and running sweeps as text: counts, the best so far, the history, the time left."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lenet_exp.folders.sweep_progress import OPEN, SweepProgress
 if TYPE_CHECKING:
     from lenet_exp.comparison.search_summary import SearchSummary
 
-SHOWN = 5  # of a front
-IMPROVEMENTS = 8  # that a line tells of
-FEW = 4  # runs that a line names
-UNENDED = OPEN | {Outcome.killed}  # a trial that was killed goes on at the next start
+SHOWN = 5  # the most trials of a front
+IMPROVEMENTS = 8  # the most improvements in a line
+FEW = 4  # the most runs named in a line
+UNENDED = OPEN | {Outcome.killed}  # killed trials resume at the next start
 
 
 def how(plan: SearchPlan) -> str:
-    """How it is searched: `tpe, asha`."""
+    """Return the method of a search: `tpe, asha`."""
     pruner = "" if plan.pruner == PrunerName.none else f", {plan.pruner}"
     objective = "" if plan.objective == Objective.accuracy else f", {plan.objective}"
     objective += f" to {plan.target:.2%}" if plan.target is not None else ""
@@ -31,15 +31,16 @@ def how(plan: SearchPlan) -> str:
 
 
 def search_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """`search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in all; best 98.00% by trial 3: ...`"""
+    """Return `search (tpe, asha): 12 trials (5 finished, 7 pruned); 27 epochs, 14.2 s in all; best 98.00% by trial
+    3: ...`"""
     best = best_line(plan, results)
     said = [_counts(plan, results), f"best {best}" if best and not plan.front else best, _left(plan)]
     return "; ".join(filter(None, said))
 
 
 def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """`98.00% (mean of 3 seeds) by trial 3: lr=0.1 relu`, of two objectives what nothing beats in both; empty before a
-    run has finished."""
+    """Return `98.00% (mean of 3 seeds) by trial 3: lr=0.1 relu`; for two objectives, the Pareto front; empty before
+    a run has finished."""
     if plan.front:
         return _front(plan, results)
     best = best_result(plan, results)
@@ -50,7 +51,7 @@ def best_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 
 def counts_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """`search_line` without the best."""
+    """Return `search_line` without the best trial."""
     return "; ".join(filter(None, [_counts(plan, results), _left(plan)]))
 
 
@@ -68,8 +69,8 @@ def _left(plan: SearchPlan) -> str:
 
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
-    """`12 trials (5 finished, 7 pruned)`, `6 of 40 trials ended (1 finished, 5 pruned), 2 running`, with what further
-    seeds came to: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
+    """Return `12 trials (5 finished, 7 pruned)` or `6 of 40 trials ended (1 finished, 5 pruned), 2 running`, with
+    the runs of further seeds: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
     firsts = list(first_results(results).values())
     ended = [r for r in firsts if r.outcome not in UNENDED]
     of = max(len(firsts), plan.n_trials or 0)
@@ -84,13 +85,13 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 
 def begun_words(jobs: Sequence[Job]) -> str:
-    """What it has asked for: `8 trials`, with further seeds `8 trials in 10 runs`."""
+    """Return the number of trials so far: `8 trials`, or `8 trials in 10 runs` with further seeds."""
     trials = len({job.trial_number for job in jobs})
     return number_of(trials, "trial") + (f" in {number_of(len(jobs), 'run')}" if trials < len(jobs) else "")
 
 
 def ended_of(plan: SearchPlan, ended: int, asked: int) -> str:
-    """`6/40 trials`; where no `n_trials` says how many there will be, `6 trials ended`."""
+    """Return `6/40 trials`; without `n_trials`, `6 trials ended`."""
     if plan.n_trials is None:
         return f"{number_of(ended, 'trial')} ended"
     return f"{ended}/{number_of(max(asked, plan.n_trials), 'trial')}"
@@ -102,13 +103,13 @@ def _outcomes(results: Iterable[JobResult]) -> str:
 
 
 def best_result(plan: SearchPlan, results: Sequence[JobResult]) -> JobResult | None:
-    """Of the best trial by the objective: that of its first seed."""
+    """Return the first seed's result of the best trial."""
     number = plan.best_job
     return results[number] if number is not None and number < len(results) else None
 
 
 def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
-    """Of each trial that of its first seed."""
+    """Return the first seed's result of each trial."""
     found: dict[int, JobResult] = {}
     for result in results:
         found.setdefault(result.job.trial_number, result)
@@ -116,14 +117,14 @@ def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
 
 
 def more_of(plan: SearchPlan) -> str:
-    """What the same line may be given besides."""
+    """Return which flags can extend the search."""
     one_seed = plan.seeds == 1 and plan.objective in {Objective.accuracy, Objective.loss}
     luck = ", or with seeds=5, which gives further seeds to all that may be the best: how much is luck"
     return "larger budgets" + (luck if one_seed else "")
 
 
 def search_lines(searched: SearchSummary) -> list[str]:
-    """How the best came about, what trains it, and the flags by importance, where something is known of them."""
+    """Return lines about a search: its history, the best trial's command, and the importance of flags, if known."""
     from lenet_exp.comparison.search_importance import BEST, search_importance  # it imports torch
 
     lines = []
@@ -143,21 +144,21 @@ def search_lines(searched: SearchSummary) -> list[str]:
 
 
 def value_words(searched: SearchSummary, value: float) -> str:
-    """A value of the objective: `97.60 %`, `loss 0.1234`."""
+    """Format a value of the objective: `97.60 %`, `loss 0.1234`."""
     if searched.is_accuracy:
         return f"{value * 100:.2f} %"
     return f"loss {value:.4g}" if searched.is_loss else f"{value:.4g}"
 
 
 def objective_words(searched: SearchSummary) -> str:
-    """What the axis of the objective shows."""
+    """Return the axis label of the objective."""
     if searched.is_accuracy:
         return "best validation accuracy"
     return "least validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
 
 
 def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
-    """`12 of 60 runs ended (11 finished, 1 diverged)`; of a search its trials."""
+    """Return `12 of 60 runs ended (11 finished, 1 diverged)`; for a search, its trials."""
     if plan.search is not None:
         return trials_words(plan.search, results)
     ended = [r for r in results if r.outcome not in OPEN]
@@ -166,14 +167,14 @@ def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 
 
 def progress_words(progress: SweepProgress) -> str:
-    """`12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`."""
+    """Return `12 of 60 runs ended (11 finished, 1 diverged), 2 training, about 4 min left`."""
     training = progress.running and progress.plan.search is None
     said = [ended_words(progress.plan, progress.results), f"{len(progress.running)} training" if training else ""]
     return ", ".join(filter(None, [*said, left_words(progress)]))
 
 
 def counts_words(progress: SweepProgress) -> str:
-    """`12/60 runs, 1 failed`, of a search `6/40 trials, 5 pruned`: beside a bar."""
+    """Return `12/60 runs, 1 failed`, or for a search `6/40 trials, 5 pruned`, next to a progress bar."""
     wrong = [f", {n} {o}" for o in Outcome if o not in OPEN | {Outcome.finished} and (n := progress.counts[o])]
     search = progress.plan.search
     if search is None:
@@ -184,13 +185,13 @@ def counts_words(progress: SweepProgress) -> str:
 
 
 def left_words(progress: SweepProgress) -> str:
-    """`about 4 min left`; empty where that is not known."""
+    """Return `about 4 min left`; empty if unknown."""
     left = progress.seconds_left
     return "" if left is None else f"about {duration(left)} left"
 
 
 def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
-    """`98.10% by relu lr=0.1 seed=3`, of a search also the trial's number; empty before a run has finished."""
+    """Return `98.10% by relu lr=0.1 seed=3`, for a search with the trial's number; empty before a run has finished."""
     if plan.search is not None:
         return best_line(plan.search, results)
     best = best_of(results)
@@ -198,7 +199,7 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 
 
 def progress_line(progress: SweepProgress) -> str:
-    """How a sweep stands, all in one line."""
+    """Return the progress of a sweep in one line."""
     best, search = best_words(progress.plan, progress.results), progress.plan.search
     words = [f"best {best}" if best else ""]
     if search is not None:

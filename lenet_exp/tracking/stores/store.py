@@ -295,7 +295,7 @@ def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]
 
 
 def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[str]) -> dict[str, Run]:
-    """Return those of these runs that exist and are not deleted, by id. Each query asks for a thousand of them."""
+    """Return those runs that exist and are not deleted, with one query per thousand."""
     wanted, found = list(dict.fromkeys(ids)), {}
     for start in range(0, len(wanted), PAGE):
         names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
