@@ -91,7 +91,7 @@ BREAKS = {
         file="lenet_exp/tracking/sweeps/parent.py",
         old="_find(store, sweep, plan) or _create(store, sweep, plan, config)",
         new="_create(store, sweep, plan, config)",
-        tests="tests/sweeps/test_damage.py -k again",
+        tests="tests/sweeps/test_damage.py -k rerun",
     ),
     "commit": Break(  # what the present history names is gone before the next one stands
         promise=COMMITTED,
@@ -147,7 +147,7 @@ BREAKS = {
         file="lenet_exp/runs/training.py",
         old="        self._commit()\n        return Outcome.killed, which.name",
         new="        return Outcome.killed, which.name",
-        tests="tests/sweeps/test_stopping.py -k with_a_stopped_run",
+        tests="tests/sweeps/test_stopping.py -k stopped_run",
     ),
     "threads": Break(  # with several threads the pieces of a batch are added up in another order
         promise=NATIVE,
@@ -217,7 +217,7 @@ BREAKS = {
         file="lenet_exp/tracking/models/champion.py",
         old="rivals = [version for version in _versions(store, name) if _is_on(version, mine)]",
         new="rivals = [mine]",
-        tests="tests/tracking/models/test_champion.py -k slept",
+        tests="tests/tracking/models/test_champion.py -k delayed",
     ),
     "worker": Break(
         promise=WORKERS,

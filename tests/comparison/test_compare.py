@@ -88,7 +88,7 @@ def test_the_leader_is_held_against_each_other_group(comparison):
     assert [g.flags["activation"] for g in comparison.not_excluded] == ["selu", "tanh", "gelu"]
 
 
-def test_it_is_said_in_words(comparison):
+def test_result_is_described_in_words(comparison):
     """The one test of wording: singular and plural, and which numbers stand in it."""
     tanh, relu, _, gelu = (against_leader(lead) for lead in comparison.leads if lead is not None)
     interval = stats.ttest_rel(SELU, list(RELU.values())).confidence_interval(1 - 0.05 / 6)  # pairs of four groups
@@ -357,7 +357,7 @@ ANY_RUN = st.builds(
 
 
 @given(st.lists(ANY_RUN, min_size=1, max_size=24), st.booleans(), st.sampled_from(list(CompareBy)))
-def test_whatever_runs_came_to_words_are_true_to_the_numbers(runs, pooled, by):
+def test_phrases_agree_with_the_numbers_for_any_results(runs, pooled, by):
     (found,) = compare_runs(runs, ["activation", "split_seed"] if pooled else ["activation"], by)
     text = verdict(found)
     stable = [g for g in found.groups if g.n and not g.diverged]

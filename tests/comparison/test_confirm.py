@@ -53,7 +53,7 @@ def test_a_leader_that_is_ahead_of_all_is_confirmed():
     assert "8 of 12" in words  # were there before it was typed
 
 
-def test_a_leader_that_is_not_ahead_of_one_is_not_confirmed():
+def test_leader_not_ahead_of_every_other_is_not_confirmed():
     yes, words = said(
         confirming(many(SELU, activation="selu"), many(TANH, activation="tanh"), many(RELU, activation="relu"))
     )
@@ -73,7 +73,7 @@ def test_a_leader_that_is_worse_than_it_seemed_stays_the_one_that_is_confirming(
 
 
 @pytest.mark.parametrize(("who", "yes"), [("selu", False), ("relu", True)])
-def test_a_leader_that_diverged_is_not_confirmed_and_another_that_did_does_not_stand_in_the_way(who, yes):
+def test_diverged_leader_is_not_confirmed_but_other_diverged_runs_do_not_matter(who, yes):
     found, words = said(
         confirming(
             *(
@@ -87,7 +87,7 @@ def test_a_leader_that_diverged_is_not_confirmed_and_another_that_did_does_not_s
 
 
 @pytest.mark.parametrize("outcome", ["failed", "not started"])
-def test_as_long_as_a_run_is_missing_it_is_open(outcome):
+def test_confirmation_is_open_while_a_run_is_missing(outcome):
     missing = [*many(RELU[:5], activation="relu"), made(5, None, outcome, activation="relu")]
     found, words = said(confirming(many(SELU, activation="selu"), missing))
     assert found is None
@@ -121,7 +121,7 @@ def test_single_seeds_tell_no_spread():
         plan(one, 0.002)
 
 
-def test_what_was_there_before_is_said():
+def test_earlier_results_are_reported():
     fixed = Design(6, 0)
     assert caution(None) is caution(fixed) is None
     assert "2 of 6" in str(caution(replace(fixed, known=2)))

@@ -79,7 +79,7 @@ def test_an_effect_has_no_interval_where_a_group_has_one_run():
     assert all(np.isnan([level.low, level.high]).all() for level in effects(grouped(runs), FLAGS).flags[0].levels)
 
 
-def test_what_only_two_flags_do_together_is_no_effect_of_either():
+def test_interaction_of_two_flags_is_not_an_effect_of_either():
     found = effects(grid(lambda a, lr, seed: 0.9 + 0.01 * (1 if (a == "selu") == (lr == "0.1") else -1)), FLAGS)
     assert {e.flag: round(e.share, 9) for e in found.flags}["activation"] < 0.2
     assert found.interactions > 0.5
@@ -101,7 +101,7 @@ def test_many_numbers_are_put_into_ranges():
         [*many([0.9, 0.91]), made(0, None, "killed", activation="relu")],  # one configuration has results
     ],
 )
-def test_where_nothing_can_be_told_there_are_no_shares_and_it_is_said_why(runs):
+def test_missing_shares_have_a_reason(runs):
     found = effects(grouped(runs), ["activation"])
     assert np.isnan(found.flags[0].share)
     assert found.no_shares

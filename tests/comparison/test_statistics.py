@@ -135,7 +135,7 @@ def test_a_leader_that_the_same_runs_chose_differs_from_none_unless_it_wins_or_s
         assert np.nanmin(p) <= LEVEL / len(p)
 
 
-def test_that_two_others_differ_helps_to_tell_the_leader_apart():
+def test_known_differences_raise_the_power_for_the_leader():
     """Shaffer's step: of three groups of which two differ, the third can be equal to one of them at most."""
     leader, second = by_seed({0: 1.0, 2: 1.0}), by_seed({0: 0.75, 1: 1.0, 3: 1.0})
     third = by_seed({0: 0.25, 1: 0.625, 2: 0.125, 3: 0.5})

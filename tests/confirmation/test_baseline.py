@@ -41,7 +41,7 @@ def compare(swept: Path, main: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 
 @pytest.mark.slow(seconds=6)
-def test_the_line_trains_the_leader_and_the_baseline_and_says_who_is_ahead(swept, compare):
+def test_command_trains_leader_and_baseline_and_names_the_better(swept, compare):
     (source,) = all_sweeps(swept)
     asked = ("confirm=50", "against=optimizer=adam optimizer.lr=0.001", "seeds=3")
     said = compare(*asked)
@@ -76,7 +76,7 @@ REFUSED = {  # what the line has to name
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_what_can_not_be_held_against_it_is_one_line(line, compare):
+def test_invalid_baseline_is_one_line(line, compare):
     done = compare(*line.split())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert REFUSED[line] in done.stderr

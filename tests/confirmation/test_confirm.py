@@ -131,7 +131,7 @@ REFUSED = {  # what the line has to name
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_what_cannot_be_confirmed_is_one_line(line, ready, main):
+def test_unconfirmable_sweep_is_one_line(line, ready, main):
     done = main(*line.split(), program="compare")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert REFUSED[line] in done.stderr

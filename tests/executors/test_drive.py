@@ -76,7 +76,7 @@ def test_jobs_are_made_as_places_become_free():
     assert started == [2, 3, 4, 5, 5]
 
 
-def test_an_executor_that_raises_is_let_go():
+def test_executor_that_raises_is_closed():
     executor = Scripted(".", 1)
     executor.next_done = lambda timeout: 1 / 0
     with pytest.raises(ZeroDivisionError):

@@ -32,7 +32,7 @@ def host(tmp_path) -> Iterator[Host]:
     made.close()
 
 
-def test_a_place_runs_a_job_and_says_how_it_ended(host, job):
+def test_place_runs_a_job_and_reports_its_end(host, job):
     done = host.start(job)
     assert (done.job, done.value, done.lost) == (job.number, job.number, None)
 

@@ -26,7 +26,7 @@ def places(*numbers: int, retries: int = 1) -> Places:
     return made
 
 
-def test_a_job_whose_place_is_lost_goes_on_elsewhere_until_its_tries_are_used_up():
+def test_job_of_a_lost_place_is_retried_elsewhere_up_to_the_limit():
     made = places(0)
     for turn in (1, 2):
         assert made.fill(1) == [OpenPlace(turn)]
@@ -48,7 +48,7 @@ def test_a_loss_that_does_not_count_costs_no_try_and_a_time_limit_leaves_none():
     assert made.ended(3, 3, over) == [ReportEnd(over)]
 
 
-def test_what_is_heard_late_twice_or_from_a_place_that_was_given_up_changes_nothing():
+def test_late_repeated_and_stale_messages_change_nothing():
     made, lost = places(0, 1), JobEnd(0, lost="killed by SIGKILL")
     made.fill(1)
     made.ready(1)
@@ -64,7 +64,7 @@ def test_what_is_heard_late_twice_or_from_a_place_that_was_given_up_changes_noth
     assert made.fill(1) == [OpenPlace(2)]
 
 
-def test_places_that_never_come_end_in_one_line_and_not_while_another_works():
+def test_places_that_never_start_are_one_line_unless_another_works():
     made = places(0, 1)
     made.fill(1)
     made.ready(1)

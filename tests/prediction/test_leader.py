@@ -173,7 +173,7 @@ def test_both_sides_of_a_confirmation_are_scored(main, ready, workdir):
     assert other["lead_low"] < other["lead"] < other["lead_high"]
 
 
-def test_what_can_not_be_scored_is_one_line(main, ready):
+def test_unscorable_sweep_is_one_line(main, ready):
     def line(*arguments: str) -> str:
         ended = main("sweep=last", *arguments, program="predict")
         assert ended.returncode == 2

@@ -107,7 +107,7 @@ def test_a_ruled_page_without_writing_shows_nothing(tmp_path):
         read_pictures(tmp_path / "page.png", MNIST)
 
 
-def test_what_shows_things_keeps_its_shades_and_is_one(tmp_path):
+def test_picture_of_a_thing_keeps_its_shades(tmp_path):
     shirt = np.full((60, 80, 3), 255, np.uint8)
     shirt[10:50, 10:30], shirt[10:50, 50:70] = 0, 128
     Image.fromarray(shirt).save(tmp_path / "two.png")

@@ -73,7 +73,7 @@ def test_a_photograph_turned_by_its_camera_is_upright(tmp_path):
     ],
     ids=["gone", "text", "folder", "empty", "pipe", "device"],
 )
-def test_what_is_no_picture_of_anything_is_one_line_and_blocks_nothing(make, tmp_path):
+def test_invalid_picture_is_one_line_and_does_not_block(make, tmp_path):
     path = tmp_path / "x.png"
     make(path)
     with pytest.raises(DataError) as caught:
@@ -110,7 +110,7 @@ def test_a_single_picture_needs_no_list_no_store_and_no_training(drawings, main,
 
 
 @pytest.mark.parametrize("named", ["nope.png", "scans/*.jpg", "", 'it\'s "this".png', "a\\b.png"])
-def test_no_such_picture_is_one_line(named, drawings, main):
+def test_missing_picture_is_one_line(named, drawings, main):
     done = main(f"images={named}", program="predict")
     assert done.returncode == 2
     assert done.stderr.startswith("lenet-predict: images=")

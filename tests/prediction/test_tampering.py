@@ -150,7 +150,7 @@ def test_replaced_weights_are_refused_also_where_the_record_was_changed_with_the
     ],
     ids=["empty", "no tensor", "too large", "cut", "deep", "no keys", "too large"],
 )
-def test_a_file_that_is_none_is_one_line(name, content, logged, main):
+def test_invalid_file_is_one_line(name, content, logged, main):
     path = (logged.model_files if name == WEIGHTS else logged.run_files) / name
     if content is None:
         os.truncate(path, MAX_BYTES + 1)  # a hole: it takes no disk
@@ -184,7 +184,7 @@ def adopt(logged: Logged, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> Run
 
 
 @pytest.mark.parametrize("attack", [None, sample_inputs, code_of_its_own])
-def test_what_is_adopted_has_the_weights_of_its_record_and_runs_nothing(attack, logged, tmp_path, monkeypatch):
+def test_adopted_run_has_its_records_weights_and_runs_no_code(attack, logged, tmp_path, monkeypatch):
     if attack is not None:
         attack(logged, tmp_path / "ran")
     folder = adopt(logged, tmp_path / "mine", monkeypatch)
@@ -193,7 +193,7 @@ def test_what_is_adopted_has_the_weights_of_its_record_and_runs_nothing(attack, 
 
 
 @pytest.mark.parametrize("gone", ["weights", "model", "record.json"])
-def test_a_run_whose_files_are_gone_or_others_is_said_or_adopted_without_weights(
+def test_run_with_missing_or_changed_files_is_reported_or_adopted_without_weights(
     gone, logged, tmp_path, monkeypatch, caplog
 ):
     if gone == "weights":

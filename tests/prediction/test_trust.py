@@ -66,13 +66,13 @@ def test_a_class_of_others_is_refused_before_anything_is_imported(program, targe
 
 
 @pytest.mark.parametrize("trust", ["mine.sub.Swish", "mine.sub", "mine"])
-def test_on_the_users_word_it_is_taken(trust, packages, workdir):
+def test_trusted_class_is_accepted(trust, packages, workdir):
     path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False})
     assert type(lenet_exp.load(str(path), trust=trust).act1).__name__ == "Swish"
 
 
 @pytest.mark.parametrize("trust", ["mine.sub.Swi", "min", "mine.sub.Swish.x", "evil"])
-def test_the_word_for_another_class_is_not_for_this_one(trust, packages, workdir):
+def test_trust_in_another_class_does_not_apply(trust, packages, workdir):
     path = model_file(workdir / "model.safetensors", {"_target_": "mine.sub.Swish", "monotone": False})
     with pytest.raises(UserError, match=r"trust=mine\.sub\.Swish$"):
         lenet_exp.load(str(path), trust=trust)
@@ -118,7 +118,7 @@ NO_ACTIVATIONS = [
 
 
 @pytest.mark.parametrize("option", [None, [], *({"_target_": target} for target in NO_ACTIVATIONS)], ids=repr)
-def test_what_is_no_activation_is_refused(option):
+def test_class_that_is_no_activation_is_refused(option):
     with pytest.raises(UserError) as caught:
         check_activation("a model", option, None)
     assert str(caught.value).isprintable()
@@ -149,7 +149,7 @@ def test_an_option_that_makes_no_network_is_one_line(which, workdir):
 
 @pytest.mark.parametrize("config", [None, [], {}, {"activation": {"_target_": "torch.nn.SELU"}, "regularization": 3}])
 @pytest.mark.parametrize("key", ["network", "record"])
-def test_a_configuration_that_is_none_is_one_line(key, config, workdir):
+def test_invalid_configuration_is_one_line(key, config, workdir):
     weights = {"w": torch.zeros(1)}
     about = {"config": config} | ({"fingerprint": "0"} if key == "record" else {})
     save_weights(workdir / "m.safetensors", weights, {key: json.dumps(about)})

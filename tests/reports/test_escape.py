@@ -60,13 +60,13 @@ def test_markdown_shows_a_text_as_it_is(text):
 
 @settings(max_examples=50)
 @given(st.text(st.sampled_from("\\`*_[]()<>&#!|~:/.-+=1a \n\"'$"), max_size=12) | st.text())
-def test_so_it_does_with_any_text(text):
+def test_any_text_is_escaped(text):
     seen = Page(MARKDOWN.render("x " + inline(text)))
     assert seen.tags == ["p"]
     assert words(seen.text) == words("x " + text)
 
 
-def test_what_is_usual_stays_as_it_is_and_a_command_is_code_where_it_can_be():
+def test_plain_text_is_unchanged_and_commands_are_code():
     usual = "fashion_mnist: relu lr=0.1 batch=[no] 90.92 ± 0.21 % (n=3), 'seed=range(5)'; ahead by 0.69"
     assert inline(usual) == usual.replace("[", "\\[").replace("]", "\\]")
     assert code("lenet-train -m 'seed=range(5)'") == "`lenet-train -m 'seed=range(5)'`"

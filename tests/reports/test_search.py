@@ -146,7 +146,7 @@ def test_seeds_of_a_configuration_are_one_trial_judged_by_their_mean():
     assert [s.best for s in search.steps] == pytest.approx([0.7, 0.8, 0.65])
 
 
-def test_what_was_trained_before_costs_nothing():
+def test_earlier_training_costs_no_budget():
     search = of(made(0, [0.5, 0.6]), made(1, [0.7]), begun=20_000)
     assert [(s.epochs, s.best) for s in search.steps] == [(0, 0.6), (1, 0.7)]
 

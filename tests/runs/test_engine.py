@@ -94,7 +94,7 @@ def test_auto_is_native_where_it_knows_all_that_is_asked_for(ready):
     assert record.best_val_accuracy > 0.3
 
 
-def test_an_option_of_ones_own_is_trained_by_torch_and_that_is_said(ready, tmp_path):
+def test_custom_option_is_trained_by_torch_with_a_note(ready, tmp_path):
     options = tmp_path / "mine" / "activation"
     options.mkdir(parents=True)
     (options / "gelu.yaml").write_text("name: gelu\n_target_: torch.nn.GELU\nmonotone: false\n")
@@ -117,7 +117,7 @@ def test_an_option_of_ones_own_is_trained_by_torch_and_that_is_said(ready, tmp_p
         ("a cache of others", "user's alone"),
     ],
 )
-def test_where_the_kernels_cannot_be_built_torch_trains_and_one_line_says_why(
+def test_torch_trains_with_a_note_if_kernels_cannot_be_built(
     ready, no_compiler, without_kernels, monkeypatch, trouble, why
 ):
     cache = Path(no_compiler["XDG_CACHE_HOME"])
@@ -174,7 +174,7 @@ def test_threads_are_no_part_of_a_native_run(ready):
 
 
 @pytest.mark.parametrize("first", [EngineName.torch, EngineName.native])
-def test_a_run_goes_on_with_the_engine_that_began_it(ready, first):
+def test_resumed_run_keeps_its_engine(ready, first):
     """Also where auto would take the other one now."""
     pruned = trained("engine=auto", engine=first, prune_at=1)
     assert pruned.record.engine == first
@@ -183,7 +183,7 @@ def test_a_run_goes_on_with_the_engine_that_began_it(ready, first):
     assert (whole.record.engine, whole.record.resumed) == (first, 1)
 
 
-def test_a_run_of_torchs_that_cannot_go_on_here_starts_over_with_the_engine_of_its_job(ready, caplog):
+def test_torch_run_that_cannot_resume_starts_over_with_its_jobs_engine(ready, caplog):
     """As after another torch was installed: there is nothing to go on from, so the faster one may do it."""
     pruned = trained("engine=auto", engine=EngineName.torch, prune_at=1)
     for name in ("job.json", "record.json"):
@@ -215,7 +215,7 @@ def test_a_native_run_is_reproduced_on_another_cpu_with_other_threads(ready):
 
 
 @pytest.mark.by_hand  # so does benchmarks.kills
-def test_killed_again_and_again_a_native_run_ends_with_the_weights_of_one_that_nobody_disturbed(empty_store, tmp_path):
+def test_repeatedly_killed_native_run_has_the_weights_of_an_undisturbed_one(empty_store, tmp_path):
     """Each time it goes on with another number of threads."""
     disturbed, calm = (Path(shutil.copytree(empty_store, tmp_path / name)) for name in ("disturbed", "calm"))
     for threads in (2, 3):

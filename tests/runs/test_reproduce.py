@@ -68,7 +68,7 @@ def reproduced(main: Cli, *arguments: str, status: int) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_run_comes_to_the_same_bits_and_mlflow_is_told(original, main, monkeypatch):
+def test_reproduced_run_has_the_same_bits_and_is_tagged_in_mlflow(original, main, monkeypatch):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(original))
     (run,) = runs(client(original))
     (path,) = (original / "runs").iterdir()
@@ -83,7 +83,7 @@ def test_a_run_comes_to_the_same_bits_and_mlflow_is_told(original, main, monkeyp
     assert RunFolder(path).record().host in tags["reproduced"]
 
 
-def test_an_answer_that_says_nothing_of_the_run_leaves_an_earlier_one(original):
+def test_inconclusive_result_keeps_an_earlier_one(original):
     (run,) = runs(client(original))
     uri = f"sqlite:///{original / 'mlflow.db'}"
     for weak in (False, True):
@@ -99,7 +99,7 @@ def test_an_answer_that_says_nothing_of_the_run_leaves_an_earlier_one(original):
     ],
     ids=["every option", "diverged"],
 )
-def test_it_works_with_every_option(line, ready, main):
+def test_export_works_with_every_option(line, ready, main):
     assert lenet_train(*LINE, *line, outputs=ready).returncode in {0, 1}
     (path,) = (ready / "runs").iterdir()
     reproduced(main, f"run={path}", status=0)
@@ -225,20 +225,20 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("alter", ALTERED, ids=lambda alter: alter.__name__)
-def test_what_was_altered_is_noticed_without_training(alter, trained, main):
+def test_changed_record_is_detected_without_training(alter, trained, main):
     alter(trained)
     assert ALTERED[alter] in reproduced(main, f"run={trained.path}", "check=true", status=1)
 
 
 @pytest.mark.parametrize(("alter", "epoch"), [(weights_and_their_digests, 3), (loss_and_history_digest, 2)])
-def test_what_was_altered_with_its_digests_differs_from_what_is_trained(alter, epoch, trained, main):
+def test_change_with_matching_digests_is_detected_by_training(alter, epoch, trained, main):
     alter(trained)
     said = reproduced(main, f"run={trained.path}", status=1)
     assert re.search(rf"epoch {epoch}(?!/)\b", said)  # not where it tells of its progress
     assert f"{trained.path.parent.parent}/reproduced/{trained.id}/runs/{trained.id}" in said
 
 
-def test_a_difference_accuses_nobody_where_the_cpu_was_another(trained, main):
+def test_difference_on_another_cpu_is_not_comparable(trained, main):
     record = trained.record()
     loss_in_the_history(trained)
     edit(trained, "history.json", lambda value: [e.update(weights_digest=None) for e in value["epochs"]])
@@ -248,7 +248,7 @@ def test_a_difference_accuses_nobody_where_the_cpu_was_another(trained, main):
     assert all(part in said for part in ("epoch 2 ", "cpu_capability=SSE9", "000000000000", "elsewhere"))
 
 
-def test_what_comes_out_the_same_is_identical_whatever_the_cpu_was(trained, main):
+def test_equal_results_are_identical_on_any_cpu(trained, main):
     record = trained.record()
     execution = {key: value for key, value in record.execution.items() if key != "cpu_capability"}
     refresh_digests(trained, replace(record, execution=execution | {"environment": "MKL_CBWR=COMPATIBLE"}))
@@ -293,7 +293,7 @@ def test_a_run_that_only_mlflow_knows(original, main, monkeypatch, tmp_path):
     assert "lenet5-digits@champion" in reproduced(main, "run=champion:digits", store, "check=true", status=0)
 
 
-def test_what_mlflow_has_otherwise_than_the_run_folder_is_noticed(original, main, tmp_path, monkeypatch):
+def test_differences_between_mlflow_and_run_folder_are_detected(original, main, tmp_path, monkeypatch):
     outputs = Path(shutil.copytree(original, tmp_path / "outputs"))
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(outputs))
     store, uri = client(outputs), f"tracking.uri=sqlite:///{outputs / 'mlflow.db'}"
@@ -320,7 +320,7 @@ def test_a_shipped_champions_weights_get_what_its_record_says(main, outputs, rea
 
 
 @pytest.mark.slow(seconds=8)
-def test_a_repetition_that_is_killed_goes_on_and_ends_the_same(ready):
+def test_killed_reproduction_resumes_with_the_same_result(ready):
     line = (*SMALL, "num_epoch=25", "num_threads=1", "tracking.plots=false", "tracking.models=none")
     assert lenet_train(*line, outputs=ready).returncode == 0
     (path,) = (ready / "runs").iterdir()

@@ -38,7 +38,7 @@ def trained(
     return run(job, delivery, default_threads=1, forced_ms=forced_ms, prune=prune)
 
 
-def test_a_pruned_run_ended_well_but_is_no_result_and_goes_on_where_it_was_pruned(ready: Path, tmp_path, monkeypatch):
+def test_pruned_run_ends_well_without_a_result_and_can_be_resumed(ready: Path, tmp_path, monkeypatch):
     pruned = trained(lambda result: result.epoch == 2)
     assert (pruned.outcome, pruned.record.reason, pruned.record.epochs) == (Outcome.pruned, "after epoch 2", 2)
     assert pruned.value != pruned.value  # NaN: nothing to optimise
@@ -58,7 +58,7 @@ def test_a_pruned_run_ended_well_but_is_no_result_and_goes_on_where_it_was_prune
     assert trained().record.weights_digest == whole.record.weights_digest
 
 
-def test_what_is_trained_again_goes_on_also_where_the_clock_is_behind_that_of_the_sweep(ready, caplog):
+def test_retrained_run_resumes_even_if_the_clock_is_behind(ready, caplog):
     forced_ms = time.time() * 1000 + 3_600_000
     assert trained(lambda result: result.epoch == 2, forced_ms=forced_ms).record.created_ms == math.ceil(forced_ms)
     caplog.set_level(logging.INFO)
@@ -82,7 +82,7 @@ def test_the_last_epoch_cannot_be_pruned(ready):
 BRIEF = (*SMALL, "num_epoch=1", "tracking.plots=false", "tracking.models=none")
 
 
-def test_a_result_that_was_trained_otherwise_than_asked_is_returned_and_that_is_said(ready):
+def test_result_with_other_settings_is_returned_with_a_note(ready):
     assert lenet_train(*BRIEF, "num_threads=1", "engine=torch", outputs=ready).returncode == 0
     for asked, said in (("num_threads=2", "num_threads=1"), ("engine=native", "engine=torch"), ("engine=auto", None)):
         again = lenet_train(*BRIEF, asked, outputs=ready)
@@ -91,7 +91,7 @@ def test_a_result_that_was_trained_otherwise_than_asked_is_returned_and_that_is_
         assert [said in line for line in told] == ([] if said is None else [True])
 
 
-def test_a_result_of_another_torch_is_returned_and_that_is_said(ready):
+def test_result_of_another_torch_is_returned_with_a_note(ready):
     assert lenet_train(*BRIEF, "engine=torch", outputs=ready).returncode == 0
     (path,) = (ready / "runs").iterdir()
     record = RunFolder(path).record()

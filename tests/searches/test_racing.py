@@ -30,7 +30,7 @@ def test_one_that_is_far_behind_is_dropped_after_its_first_seed():
     assert dropped(had, seeds=5, configurations=20) == set()
 
 
-def test_nobody_is_dropped_while_the_spread_is_hardly_known():
+def test_none_is_dropped_while_the_spread_is_uncertain():
     had = race([0.9] * (FEW - 1), 2)
     had[99] = [0.1]
     assert dropped(had, seeds=5, configurations=20) == set()
@@ -41,7 +41,7 @@ def test_nobody_is_dropped_while_the_spread_is_hardly_known():
 
 
 @given(st.integers(0, 10**6), st.integers(LEAST, 30), st.integers(2, 6))
-def test_whoever_leads_over_all_seeds_is_never_dropped_by_itself_and_somebody_is_left(seed, k, n):
+def test_leader_over_all_seeds_is_never_dropped(seed, k, n):
     dice = np.random.default_rng(seed)
     had = race(list(dice.normal(0.9, 0.01, k)), n, seed=seed)
     out = dropped(had, seeds=n, configurations=k)

@@ -89,7 +89,7 @@ def test_a_search_ends_at_its_total_and_goes_on_to_a_larger_one(searched, main, 
     assert f"{states.count('pruned')} pruned" in compared.stdout
 
 
-def test_what_one_option_has_is_searched_only_with_it(searched):
+def test_flag_of_an_option_is_searched_only_with_it(searched):
     trials = study_of(searched.outputs).trials
     momenta = {(t.params["optimizer"], "optimizer.momentum" in t.params) for t in trials}
     assert momenta == {("sgd", True), ("adam", False)}
@@ -117,7 +117,7 @@ def test_no_run_is_pruned_in_its_own_warm_up(searched):
     assert min(map(len, spared)) >= 3  # of four epochs the first two are the warm-up
 
 
-def test_a_pruned_run_goes_on_where_it_is_asked_for_in_full(searched, tmp_path):
+def test_pruned_run_resumes_if_requested_in_full(searched, tmp_path):
     outputs = Path(shutil.copytree(searched.outputs, tmp_path / "outputs"))
     pruned = [job for job in only_sweep(outputs).jobs() if job.folder.record().outcome is Outcome.pruned]
     job = next(job for job in pruned if job.config.activation["name"] == "relu")
@@ -130,7 +130,7 @@ def test_a_pruned_run_goes_on_where_it_is_asked_for_in_full(searched, tmp_path):
     assert job.folder.history().epochs[: len(had)] == had
 
 
-def test_what_a_search_can_not_go_on_with_is_one_line(searched, tmp_path):
+def test_search_that_cannot_be_resumed_is_one_line(searched, tmp_path):
     sweep = only_sweep(searched.outputs)
     own = f"--config-dir={searched.outputs.parent / 'options'}"
     for outputs, words, named in (
@@ -144,7 +144,7 @@ def test_what_a_search_can_not_go_on_with_is_one_line(searched, tmp_path):
 
 
 @pytest.mark.slow(seconds=10)
-def test_what_was_trained_before_or_is_drawn_twice_costs_a_search_nothing_nor_does_a_damaged_study(ready):
+def test_known_and_repeated_trials_cost_no_budget_even_after_a_corrupt_study(ready):
     flags = (*QUICK, "num_epoch=2")
     grid = lenet_train("-m", "hydra/launcher=basic", *flags, "activation=relu,tanh", outputs=ready)
     assert grid.returncode == 0, grid.stderr
@@ -211,7 +211,7 @@ def test_failed_trials_are_told_so_and_end_the_search_where_there_are_too_many(r
 
 
 @pytest.mark.slow(seconds=12)
-def test_a_search_that_is_asked_to_stop_goes_on_with_its_running_trial(ready, main):
+def test_stopped_search_resumes_its_running_trial(ready, main):
     line = (*LINE, *SPACE, "n_trials=2", "sweep.workers=1", "search.pruner=none", "num_epoch=30")
     process = start(*line, outputs=ready)
     deadline = time.monotonic() + 60
@@ -348,7 +348,7 @@ REFUSED = {  # what the line has to name
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_what_can_not_be_searched_is_one_line(line, main, outputs):
+def test_invalid_search_is_one_line(line, main, outputs):
     done = main("-m", "hydra/sweeper=search", "dataset=digits", *line.split(" "))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert REFUSED[line] in done.stderr
@@ -356,7 +356,7 @@ def test_what_can_not_be_searched_is_one_line(line, main, outputs):
 
 
 @pytest.mark.parametrize("line", ["-m n_trials=3 activation=relu,selu", "seeds=3", "-m optimizer.lr=interval(0.1,1)"])
-def test_a_search_without_the_sweeper_is_told_what_to_type(line, main, outputs):
+def test_search_without_the_sweeper_names_the_command(line, main, outputs):
     done = main(*line.split(" "), "dataset=digits")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "hydra/sweeper=search" in done.stderr

@@ -24,7 +24,7 @@ def search(outputs, *more: str) -> Done:
 
 @given(st.integers(0, 10**6), st.integers(1, 25), st.integers(1, 5), st.integers(1, 6))
 @settings(max_examples=30)
-def test_at_the_end_all_that_are_left_have_all_seeds_and_none_has_one_twice(seed, trials, most, places):
+def test_remaining_configurations_end_with_all_seeds_once(seed, trials, most, places):
     dice = np.random.default_rng(seed)
     means, seeds = dice.normal(0.9, 0.02, trials), SeedRace(most, 1)
     asked, flying, had = 0, [], []
@@ -64,7 +64,7 @@ def test_a_configuration_of_which_a_seed_diverged_is_out():
     assert seeds.next(asking=False) == (0, 1)
 
 
-def test_while_trials_are_asked_for_only_the_better_half_goes_on():
+def test_only_the_better_half_gets_seeds_while_trials_are_created():
     seeds = SeedRace(3, -1)  # of a loss
     assert seeds.next(asking=True) is None
     seeds.ended(0, 0, 0.5)

@@ -35,7 +35,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(search_database, "RETRY_SECONDS", 0.1)
 
 
-def test_what_can_not_be_written_for_a_while_is_written_afterwards_in_its_order(tmp_path, impatient, caplog):
+def test_failed_writes_are_retried_in_order(tmp_path, impatient, caplog):
     caplog.set_level(logging.INFO, "lenet_exp")
     database = open_database(tmp_path, "mine", ["maximize"], None)
     database.add(trial(0))
@@ -56,7 +56,7 @@ def test_what_can_not_be_written_for_a_while_is_written_afterwards_in_its_order(
     again.close()
 
 
-def test_a_study_of_another_release_of_optuna_is_no_damaged_one(tmp_path):
+def test_study_of_another_optuna_release_is_not_corrupt(tmp_path):
     open_database(tmp_path, "mine", ["maximize"], None).close()
     with sqlite3.connect(tmp_path / "study.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9.z'")

@@ -106,7 +106,7 @@ def test_the_first_trial_is_the_baseline_and_the_sampler_draws_the_others():
     assert (drawn.number, drawn.params["x"] != 0.25) == (0, True)
 
 
-def test_a_grid_is_gone_through_once():
+def test_grid_is_searched_once():
     search, space = replace(SEARCH, sampler=SamplerName.grid, pruner=PrunerName.none), flags(*LISTS)
     trials = Trials("made up", search, space, EPOCHS)
     found = []
@@ -117,7 +117,7 @@ def test_a_grid_is_gone_through_once():
     assert sorted(found) == sorted((str(n), c) for n in (1, 2, 3) for c in "ab")
 
 
-def test_what_was_let_go_on_before_an_interruption_is_not_pruned_for_what_others_reached_since():
+def test_resumed_trial_is_not_pruned_at_an_epoch_it_has_passed():
     options = {"min_resource": 1, "reduction_factor": 4}
     search = replace(SEARCH, sampler=SamplerName.random, pruner_options=options)
     trials = Trials("made up", search, flags(*SPACE), EPOCHS)
@@ -186,7 +186,7 @@ def test_values_that_do_not_go_together_are_drawn_again():
 
 
 @pytest.mark.parametrize("sampler", [SamplerName.tpe, SamplerName.qmc])
-def test_what_was_asked_for_is_asked_for_again_only_where_there_is_little_else(sampler):
+def test_configurations_are_repeated_only_if_few_remain(sampler):
     """And what was refused on the way leaves no trace: numbers, and what is drawn in another process."""
     space, found = flags("n=range(1,6)", "m=range(0,8)"), []
 
@@ -217,7 +217,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("which", "name", "value"), WRONG)
-def test_an_option_that_is_none_is_one_line(which, name, value):
+def test_unknown_option_is_one_line(which, name, value):
     with pytest.raises(ConfigError) as refused:
         Trials("made up", replace(SEARCH, **{f"{which}_options": {name: value}}), flags(*SPACE), EPOCHS)
     assert WRONG[which, name, value].lower() in str(refused.value).lower()

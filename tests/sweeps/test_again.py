@@ -113,7 +113,7 @@ def test_the_same_sweep_with_a_model_path_serves_it(ready, tmp_path):
     assert len(list((tmp_path / "models").glob("*.safetensors"))) == 1
 
 
-def test_a_failed_run_goes_on_from_its_last_commit_in_the_same_mlflow_run(ready):
+def test_failed_run_resumes_from_its_last_checkpoint_in_the_same_mlflow_run(ready):
     line = ("-m", f"--config-dir={MINE}", *QUICK, "num_epoch=2", "activation=raises,relu", "engine=torch")
     first = lenet_train(*line, outputs=ready)
     assert first.returncode == 1

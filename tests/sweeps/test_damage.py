@@ -207,7 +207,7 @@ def train_again(copy: Copy) -> Done:
         (["best"], PIPE, 2),
     ],
 )
-def test_the_same_line_again_says_what_is_damaged_and_makes_it_anew(
+def test_rerun_reports_corrupt_files_and_recreates_them(
     copy: Copy, main: Cli, names: list[str], how: str, trained: int
 ):
     files = [copy.damage(name, how) for name in names]
@@ -225,7 +225,7 @@ def test_the_same_line_again_says_what_is_damaged_and_makes_it_anew(
     assert {run.info.status for run in runs(client(copy.outputs))} == {"FINISHED"}
 
 
-def test_a_damaged_commit_is_said_and_its_run_starts_over(copy: Copy):
+def test_corrupt_checkpoint_is_reported_and_its_run_starts_over(copy: Copy):
     file = copy.damage("state", "NUL")
     done = train_again(copy)
     assert done.returncode == 1

@@ -50,7 +50,7 @@ def test_a_sweep_is_resumed_from_any_directory(kept, which, tmp_path, monkeypatc
         (("-m", *SMALL, "seed=1,2", "sweep.detach=true", "sweep.dry_run=true"), "sweep.detach=true: "),
     ],
 )
-def test_what_cannot_be_resumed_is_one_line(kept, line, named):
+def test_unresumable_sweep_is_one_line(kept, line, named):
     before = everything(client(kept))
     done = lenet_train(*line, outputs=kept)
     assert done.returncode == 2
@@ -83,7 +83,7 @@ def test_jobs_that_differ_in_how_they_execute_are_trained_each(ready):
 
 
 @pytest.mark.slow(seconds=8)
-def test_what_is_frozen_runs_whatever_happens_to_conf(ready, tmp_path):
+def test_frozen_jobs_run_after_conf_changes(ready, tmp_path):
     """The option file of the second job is edited, then broken, while the first trains."""
     mine = tmp_path / "mine"
     shutil.copytree(Path(__file__).parent / "mine", mine)

@@ -67,7 +67,7 @@ class Tells(Callback):
 """
 
 
-def test_a_callback_of_the_users_hears_of_the_end_of_a_sweep_that_failed_too(ready, tmp_path, monkeypatch):
+def test_users_callback_is_called_after_a_failed_sweep(ready, tmp_path, monkeypatch):
     (tmp_path / "tells.py").write_text(CALLBACK)
     monkeypatch.syspath_prepend(tmp_path)
     line = ("-m", f"--config-dir={MINE}", "hydra/launcher=basic", *QUICK, "num_epoch=2", "activation=relu,raises")
@@ -77,7 +77,7 @@ def test_a_callback_of_the_users_hears_of_the_end_of_a_sweep_that_failed_too(rea
 
 
 @pytest.mark.slow(seconds=6)
-def test_what_hydra_sets_in_the_environment_of_jobs_reaches_the_workers(ready, tmp_path):
+def test_hydra_job_environment_reaches_the_workers(ready, tmp_path):
     line = ("-m", f"--config-dir={MINE}", *QUICK, FEW, "activation=spy", "seed=0,1", "sweep.workers=1")
     done = lenet_train(*line, f"+hydra.job.env_set.{FOLDER}=${{oc.env:SPIED}}", outputs=ready, SPIED=str(tmp_path))
     assert done.returncode == 0, done.stderr

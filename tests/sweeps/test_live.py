@@ -64,7 +64,7 @@ def stop(outputs: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow(seconds=15)
-def test_a_sweep_that_runs_is_told_of_and_watched_and_in_the_end_shows_the_best(ready, tmp_path):
+def test_running_sweep_is_listed_and_watched_and_ends_with_the_best(ready, tmp_path):
     line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
     with waiting(*line, outputs=ready, tmp_path=tmp_path):
         live = parent_when(ready, lambda run: "1 training" in run.data.tags.get("sweep_progress", ""))
@@ -97,7 +97,7 @@ def test_a_sweep_that_runs_is_told_of_and_watched_and_in_the_end_shows_the_best(
 
 
 @pytest.mark.by_hand
-def test_a_search_that_runs_is_told_of_and_watched(ready, tmp_path):
+def test_running_search_is_listed_and_watched(ready, tmp_path):
     with waiting("-m", *WAITS, *SEARCH, "hydra.launcher.workers=1", outputs=ready, tmp_path=tmp_path):
         live = parent_when(ready, lambda run: "1 running" in run.data.tags.get("sweep_progress", ""))
         assert "sweep_best" not in live.data.tags

@@ -89,7 +89,7 @@ def two_waiting(
 
 
 @pytest.mark.by_hand
-def test_a_killed_run_is_closed_when_its_launcher_gives_up_and_one_that_outlives_it_later(ready, tmp_path):
+def test_killed_run_is_closed_when_its_launcher_fails(ready, tmp_path):
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "sloppy_launcher.py").write_text(SLOPPY)
     with two_waiting("hydra/launcher=sloppy", *LINE, "seed=0,1", outputs=ready, tmp_path=tmp_path) as (

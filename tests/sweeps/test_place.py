@@ -95,7 +95,7 @@ def sweep(job: Job) -> Iterator[Sweep]:
 
 
 @pytest.mark.by_hand  # tests/executors/slurm has places with a real queue
-def test_a_place_trains_and_asks_begins_anew_with_a_new_sweep_process_and_says_how_it_ended(sweep):
+def test_place_restarts_with_a_new_sweep_process_and_reports_ends(sweep):
     sweep.begins()
     sweep.tell({"kind": "answer", "turn": 1, "value": False})
     assert sweep.hear("question")["epoch"] == 2

@@ -162,7 +162,7 @@ def hear(executor: Executor, jobs: Sequence[Job], ended: set[int], done: JobEnd)
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, A_TEST))
-def test_each_job_comes_to_the_end_that_it_deserves_and_is_told_of_once(first: int) -> None:
+def test_each_job_ends_as_expected_and_is_reported_once(first: int) -> None:
     for seed in range(first, min(first + A_TEST, SCHEDULES)):
         dice, ended = random.Random(seed), set[int]()
         names = dice.choices(("well", "well", "well", "raises"), k=dice.randint(1, 10))

@@ -55,9 +55,7 @@ def stopped(ready: Path, tmp_path: Path) -> Callable[..., Done]:
 @pytest.mark.parametrize(
     ("which", "launcher"), [(signal.SIGINT, "local"), pytest.param(signal.SIGTERM, "basic", marks=pytest.mark.by_hand)]
 )
-def test_a_sweep_that_is_stopped_leaves_nothing_running_and_goes_on_under_the_same_parent(
-    stopped, ready, which, launcher
-):
+def test_stopped_sweep_leaves_no_process_and_resumes_under_the_same_parent(stopped, ready, which, launcher):
     line = (*SWEEP, f"hydra/launcher={launcher}")
     done = stopped(which, *line)
     assert done.returncode == STATUS[which]
@@ -89,7 +87,7 @@ def test_a_sweep_that_is_stopped_leaves_nothing_running_and_goes_on_under_the_sa
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGKILL])
-def test_the_same_line_again_goes_on_with_a_stopped_run_in_the_same_mlflow_run(stopped, ready, which):
+def test_rerun_resumes_a_stopped_run_in_the_same_mlflow_run(stopped, ready, which):
     """Also after kill -9, when nobody could close the MLflow run."""
     done = stopped(which, *WAITS)
     assert done.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[which]
@@ -115,7 +113,7 @@ def test_the_same_line_again_goes_on_with_a_stopped_run_in_the_same_mlflow_run(s
     assert [model.source_run_id for model in models(client(ready))] == [run.info.run_id]
 
 
-def test_a_sweep_goes_on_after_kill_9_with_what_is_missing(stopped, ready):
+def test_sweep_resumes_missing_runs_after_kill_9(stopped, ready):
     line = ("-m", f"--config-dir={MINE}", *WAITS[1:-2], "tracking.plots=false", "activation=relu,waits,selu")
     stopped(signal.SIGKILL, *line, "sweep.workers=1")
     again = end(start(*line, outputs=ready))
@@ -132,7 +130,7 @@ def test_a_sweep_goes_on_after_kill_9_with_what_is_missing(stopped, ready):
         assert [step for step, _, _ in points(client(ready), run.info.run_id)["step_loss"]] == STEPS
 
 
-def test_a_second_signal_ends_a_sweep_at_once_with_its_workers_and_it_goes_on_all_the_same(stopped, ready):
+def test_second_signal_ends_a_sweep_at_once_and_it_can_be_resumed(stopped, ready):
     done = stopped(signal.SIGTERM, *SWEEP, "activation.stubborn=true", times=2)
     assert done.returncode == 143
     assert "Traceback" not in done.stderr

@@ -34,7 +34,7 @@ def lenet_sync(*arguments: str, outputs: Path, **environment: str) -> Done:
 
 
 @pytest.mark.slow(seconds=22)
-def test_a_server_that_is_away_hangs_errs_and_comes_back(tmp_path):
+def test_unreachable_hanging_and_failing_servers_recover(tmp_path):
     port, outputs = free_port(), tmp_path / "outputs"
     address = f"http://{SECRET}@127.0.0.1:{port}"
     for line in ((*LINE, "seed=9"), ("-m", *LINE, "seed=1,2", "hydra/launcher=basic")):
@@ -78,7 +78,7 @@ def test_a_server_that_is_away_hangs_errs_and_comes_back(tmp_path):
 
 
 @pytest.mark.slow(seconds=12)
-def test_what_the_store_lost_is_delivered_once_more(ready, empty_store, tmp_path):
+def test_results_lost_by_the_store_are_uploaded_again(ready, empty_store, tmp_path):
     assert end(start("-m", *LINE, "seed=1,2", outputs=ready)).returncode == 0
     assert end(start(*LINE, "seed=3", outputs=ready)).returncode == 0
     assert lenet_sync(outputs=ready).stdout == NOTHING
@@ -106,7 +106,7 @@ def test_what_the_store_lost_is_delivered_once_more(ready, empty_store, tmp_path
 
 @pytest.mark.slow(seconds=6)
 @pytest.mark.parametrize("arguments", [("-m", *WAITS, "seed=0,1", "sweep.workers=1"), WAITS], ids=["sweep", "run"])
-def test_a_living_process_delivers_itself_and_what_a_killed_one_left_is_ended(ready, tmp_path, arguments):
+def test_sync_skips_running_processes_and_ends_killed_ones(ready, tmp_path, arguments):
     with waiting(*arguments, outputs=ready, tmp_path=tmp_path) as process:
         left_alone = lenet_sync(outputs=ready)
         assert left_alone.returncode == 0
@@ -141,7 +141,7 @@ def test_of_a_sweep_only_the_best_model_is_delivered_also_by_its_runs_one_by_one
     assert told(main(here, program="sync")) == ([1], [])
 
 
-def test_a_store_that_was_a_slip_of_the_pen_is_not_waited_for(main, ready):
+def test_mistyped_store_causes_no_wait(main, ready):
     wrong, line = f"tracking.uri=http://127.0.0.1:{free_port()}", ("-m", "hydra/launcher=basic", *LINE, "seed=0,1")
     assert main(*line, "tracking.models=none", wrong).returncode == 0
     away = main(program="sync")

@@ -64,7 +64,7 @@ def test_a_worker_that_dies_costs_a_retry_and_then_its_run_alone(ready, tmp_path
 
 
 @pytest.mark.by_hand
-def test_one_death_is_made_good_without_a_word_and_the_weights_are_the_same(ready, tmp_path):
+def test_one_lost_worker_is_retried_silently_with_the_same_weights(ready, tmp_path):
     line = ("activation=dies", "activation.after=60", "num_epoch=3", "seed=range(2)")
     done = sweep(*line, "sweep.workers=1", outputs=ready, folder=tmp_path, deaths=1)
     assert done.returncode == 0, done.stderr
@@ -104,7 +104,7 @@ def test_a_diverged_run_is_a_failure(ready, tmp_path):
     assert (done.returncode, counts(done)[0]) == (1, {"diverged": 1, "not started": 1}), done.stderr
 
 
-def test_another_launcher_says_what_it_cannot_do(ready):
+def test_other_launchers_warn_about_unsupported_flags(ready):
     line = ("-m", "hydra/launcher=basic", *SMALL, *QUIET, "num_epoch=1", "sweep.workers=3", "sweep.time_limit=9")
     done = lenet_train(*line, outputs=ready)
     assert done.returncode == 0, done.stderr

@@ -110,7 +110,7 @@ def test_a_job_that_will_not_end_is_killed_with_what_it_started(tmp_path, monkey
     wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
-def test_stop_ends_what_runs_and_starts_no_more(tmp_path):
+def test_stop_ends_running_jobs_and_starts_no_more(tmp_path):
     file = tmp_path / "file"
     with Pool(1, retries=5) as pool:
         pool.submit(0, tasks.wait_for_the_end, str(file))
@@ -136,7 +136,7 @@ def test_leaving_the_pool_kills_what_still_runs(tmp_path):
     wait_until(lambda: not any(alive(int(pid)) for pid in file.read_text().split()))
 
 
-def test_when_the_pools_process_is_killed_its_job_comes_to_a_clean_end_and_no_orphan_stays(tmp_path):
+def test_job_ends_cleanly_when_the_pools_process_is_killed(tmp_path):
     file = tmp_path / "file"
     code = f"from tests.executors.local.tasks import pool_of_waiting; pool_of_waiting({str(file)!r})"
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -148,7 +148,7 @@ def test_when_the_pools_process_is_killed_its_job_comes_to_a_clean_end_and_no_or
     assert file.read_text() == "ended cleanly"
 
 
-def test_what_workers_print_is_appended_to_a_file(tmp_path):
+def test_worker_output_is_appended_to_a_file(tmp_path):
     output = tmp_path / "log"
     output.write_text("before\n")
     run((tasks.shout, "here"), output=output)

@@ -27,13 +27,13 @@ def test_messages_come_once_and_in_the_order_of_their_sender(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"n": NaN}', pickle.dumps(print)])
-def test_what_is_no_message_comes_as_an_empty_one_of_its_sender(tmp_path, content):
+def test_corrupt_message_is_returned_empty_with_its_sender(tmp_path, content):
     (tmp_path / "7_0-0-0.000000001").write_bytes(content)
     assert MessageFolder(tmp_path).take() == [("7_0-0-0", {})]
     assert not list(tmp_path.iterdir())
 
 
-def test_who_beats_is_not_silent_whatever_the_clocks_of_others_say(tmp_path):
+def test_heartbeats_do_not_depend_on_other_clocks(tmp_path):
     beats = Heartbeats(tmp_path)
     beats.beat("a")
     beats.beat("b")
@@ -48,7 +48,7 @@ def test_a_report_comes_bit_for_bit(loss):
     assert repr(messages.read_report(messages.job_message(5, Question(report)))) == repr(report)
 
 
-def test_how_a_job_ended_comes_as_words():
+def test_job_end_is_sent_as_text():
     lost = JobEnd(3, lost="over the time limit of 2 s", over_limit=True)
     assert messages.read_job_end(messages.job_message(5, lost)) == lost
     failed = messages.read_job_end(messages.job_message(5, JobEnd(3, error=KeyError("a\nb"))))

@@ -162,7 +162,7 @@ def test_as_many_allocations_are_asked_for_as_there_may_be_and_no_more_than_the_
     assert cluster.queue.submitted == [asked_for]
 
 
-def test_what_is_absent_from_the_queue_is_lost_after_the_deadline_and_not_before(new, jobs):
+def test_allocation_missing_from_the_queue_is_lost_after_the_deadline(new, jobs):
     cluster = new(retries=1)
     two_places(cluster, jobs)
     del cluster.queue.states["1_0"]
@@ -174,7 +174,7 @@ def test_what_is_absent_from_the_queue_is_lost_after_the_deadline_and_not_before
     assert cluster.queue.submitted == [2, 1]
 
 
-def test_a_controller_that_does_not_answer_says_nothing_of_the_jobs(new, jobs):
+def test_unreachable_controller_loses_no_jobs(new, jobs):
     cluster = new()
     two_places(cluster, jobs)
     shown, cluster.queue.states = cluster.queue.states, None
@@ -184,7 +184,7 @@ def test_a_controller_that_does_not_answer_says_nothing_of_the_jobs(new, jobs):
     assert cluster.executor.running == {0, 1}
 
 
-def test_a_controller_that_takes_no_more_ends_a_sweep_only_before_its_first_allocation(new, jobs, caplog):
+def test_refused_allocation_ends_a_sweep_only_if_it_is_the_first(new, jobs, caplog):
     cluster = new()
     cluster.queue.refuses = True
     cluster.executor.submit(jobs[0])
@@ -217,7 +217,7 @@ def test_a_node_that_failed_is_no_end_until_the_deadline(new, jobs):
     assert cluster.queue.submitted == [2]
 
 
-def test_a_place_that_is_silent_is_lost_though_its_allocation_runs(new, jobs):
+def test_silent_place_is_lost_even_if_its_allocation_runs(new, jobs):
     cluster = new()
     two_places(cluster, jobs)
     (done,) = cluster.passes(75, BOTH[1])
@@ -225,7 +225,7 @@ def test_a_place_that_is_silent_is_lost_though_its_allocation_runs(new, jobs):
     assert "65 s" in done.lost
 
 
-def test_a_job_that_had_notice_costs_no_try_and_goes_on_at_the_next_place(new, jobs):
+def test_job_with_notice_costs_no_attempt_and_resumes_elsewhere(new, jobs):
     cluster = new(retries=0)
     turn = two_places(cluster, jobs)
     cluster.say(BOTH[0], {"kind": "left", "turn": turn, "why": "Slurm's notice came"})
@@ -294,7 +294,7 @@ def test_a_question_is_answered_once_and_only_in_its_turn(new, jobs):
         ({"data": "dataset=mnist is another"}, "dataset=mnist is another"),
     ],
 )
-def test_a_node_that_can_not_do_what_this_machine_would_is_one_line(new, jobs, changed, named):
+def test_unsuitable_node_is_one_line(new, jobs, changed, named):
     cluster = new()
     cluster.executor.submit(jobs[0])
     cluster.passes(5)

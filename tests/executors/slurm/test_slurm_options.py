@@ -104,7 +104,7 @@ def test_a_place_is_named_by_allocation_restart_and_task():
         (("sweep.detach=true",), "sweep.detach=true"),  # of this machine
     ],
 )
-def test_what_can_not_be_done_is_one_line(main, outputs, tmp_path, monkeypatch, more, named):
+def test_impossible_confirmation_is_one_line(main, outputs, tmp_path, monkeypatch, more, named):
     monkeypatch.setenv("PATH", str(tmp_path))
     done = main("-m", "dataset=digits", "seed=0,1", *more)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)

@@ -59,7 +59,7 @@ def test_records_have_every_group_with_numbers_as_numbers(comparison):
     assert [row["not_excluded"] for row in rows] == [True, False, False, False, False]
 
 
-def test_the_terminal_says_what_won(comparison, capsys):
+def test_terminal_names_the_winner(comparison, capsys):
     print_comparison(comparison)
     out = capsys.readouterr().out
     assert re.findall(r"\d+", out.splitlines()[0]) == ["13", "5", "12", "1"]
@@ -69,7 +69,7 @@ def test_the_terminal_says_what_won(comparison, capsys):
     assert re.search(r"^  optimizer.lr \d+% of the variance", out, re.MULTILINE)
 
 
-def test_a_group_that_diverged_stands_last_and_says_why(capsys):
+def test_diverged_configuration_ranks_last_with_a_reason(capsys):
     diverging = [*many([0.95, 0.951], activation="relu"), made(2, 0.1, "diverged", activation="relu")]
     (found,) = compare_runs([*diverging, *many([0.9, 0.91, 0.9], activation="selu")])
     print_comparison(found)

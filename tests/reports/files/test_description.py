@@ -56,7 +56,7 @@ def test_configurations_with_long_names_are_fewer_and_no_line_is_wider_than_the_
     assert all(len(row) <= WIDTH for row in rows), max(map(len, rows))
 
 
-def test_of_a_sweep_that_runs_it_begins_with_how_it_stands():
+def test_description_of_a_running_sweep_starts_with_its_progress():
     text = live_description("6 of 20", compared(3), lambda group: None)
     assert text.startswith("<div>6 of 20</div>\n<table>\n")
     assert "<a " not in text

@@ -67,7 +67,7 @@ def test_each_row_of_the_page_is_that_of_the_terminal(comparison, capsys, tmp_pa
         assert all(cell in line for cell in row)
 
 
-def test_what_the_charts_say_is_what_is_printed(comparison, capsys, tmp_path):
+def test_charts_and_terminal_agree(comparison, capsys, tmp_path):
     print_comparison(comparison)
     printed = capsys.readouterr().out
     read = written(comparison, tmp_path / "x.html")
@@ -149,7 +149,7 @@ def test_effects_that_cannot_be_told_apart_are_not_drawn(comparison, tmp_path):
         assert len(data["effects"]) == drawn
 
 
-def test_two_data_sets_stand_on_one_page(comparison, tmp_path):
+def test_two_datasets_share_one_page(comparison, tmp_path):
     runs = [made(seed, 0.9, dataset="digits", activation=a) for a in ("relu", "selu") for seed in range(2)]
     write_comparison(tmp_path / "x.html", [comparison, *compare_runs(runs)], SOURCE)
     read = page(tmp_path / "x.html")

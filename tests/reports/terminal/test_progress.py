@@ -47,7 +47,7 @@ def test_in_a_file_a_run_prints_a_line_an_epoch_and_its_result_and_says_when_it_
     assert again.stdout.splitlines()[1] == best
 
 
-def test_a_run_that_learnt_nothing_says_so(ready):
+def test_run_that_learned_nothing_is_reported(ready):
     done = lenet_train(*QUICK, "num_epoch=1", "optimizer.lr=1e-9", outputs=ready)
     assert done.returncode == 0
     assert "at chance" in done.stdout.splitlines()[0]

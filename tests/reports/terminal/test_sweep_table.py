@@ -59,7 +59,7 @@ def table(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, capsys):
+def test_terminal_shows_every_row_the_reasons_and_the_resume_command(results, capsys):
     print_sweep(results, 12.34, SWEEP)
     lines = table(capsys.readouterr().out)
     assert lines[0].split()[:3] == ["#", "activation", "lr"]
@@ -89,7 +89,7 @@ def test_the_terminal_gets_every_row_the_reasons_and_the_ways_to_go_on(results, 
     assert look.endswith("lenet-ui sweep=0123456789abcdef")
 
 
-def test_what_an_earlier_start_left_and_this_one_did_not_reach_was_not_trained_by_it(capsys):
+def test_unreached_jobs_of_an_earlier_start_do_not_count_as_trained(capsys):
     left = replace(result(1, "killed", best=0.4, reason="SIGINT"), earlier=True)
     print_sweep([result(0, best=0.5), left, result(2, "diverged", repeated=True)], 1.0, SWEEP)
     assert "; 1 trained (1 " in capsys.readouterr().out
@@ -106,7 +106,7 @@ def test_a_pruned_run_says_how_far_it_came_beside_its_best_epoch(capsys):
     ("outcome", "goes_on"),
     [("finished", False), ("diverged", False), ("failed", True), ("killed", True), ("not started", True)],
 )
-def test_how_to_go_on_is_said_where_something_can_go_on(capsys, outcome, goes_on):
+def test_resume_command_is_printed_if_something_can_be_resumed(capsys, outcome, goes_on):
     print_sweep([result(0, best=0.5), result(1, outcome, best=0.4)], 1.0, SWEEP)
     assert ("sweep.resume=" in capsys.readouterr().out) is goes_on
 

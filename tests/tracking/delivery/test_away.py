@@ -77,7 +77,7 @@ def test_a_server_that_has_only_errors_costs_one_warning_and_the_last_line(tmp_p
 
 
 @pytest.mark.parametrize("typed", ["http://someone:{}@{}", "http://{}@{}", "http://{1}/?token={0}"])
-def test_a_server_that_is_not_there_costs_the_same_and_its_secret_is_nowhere_to_be_read(tmp_path, typed):
+def test_unreachable_server_costs_no_more_and_leaks_no_secret(tmp_path, typed):
     server = f"127.0.0.1:{free_port()}"
     done = lenet_train(*SWEEP, f"tracking.uri='{typed.format(SECRET, server)}'", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -99,7 +99,7 @@ def locked(database):
 
 
 @pytest.mark.by_hand
-def test_a_locked_database_is_one_line_and_is_told_later_how_the_sweep_ended(ready, tmp_path):
+def test_locked_database_is_one_line_and_is_updated_later(ready, tmp_path):
     line = ("-m", *WAITS, "sweep.workers=1", "seed=0,1")
     with waiting(*line, outputs=ready, tmp_path=tmp_path) as process:
         deadline = time.monotonic() + 60

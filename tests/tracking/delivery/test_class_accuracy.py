@@ -45,7 +45,7 @@ def test_classes_without_validation_images_and_records_without_a_matrix_have_non
 @pytest.mark.parametrize(
     "names", [["a/b", "a_b", "a:b", "..", "/", "//", "é", "#1"], ["x" * 300, "x" * 300 + "y", " a"]]
 )
-def test_mlflow_takes_them_and_no_two_are_one(names, ready):
+def test_mlflow_accepts_the_names_and_all_differ(names, ready):
     store: MlflowClient = client(ready)
     run_id = store.create_run("0").info.run_id
     assert len(set(metric_names(names))) == len(names)

@@ -41,7 +41,7 @@ def restart(store: Store) -> Store:
 
 
 @pytest.mark.parametrize("notes", ["with its own notes", "without"])
-def test_again_it_changes_nothing(folder, store, ready, notes):
+def test_repeated_upload_changes_nothing(folder, store, ready, notes):
     run_id = deliver(folder, store)
     before = everything(client(ready))
     if notes == "without":
@@ -94,7 +94,7 @@ def _away(*_: object) -> None:
     raise ConnectionError("the store went away")
 
 
-def test_a_run_that_was_killed_goes_on_in_the_same_mlflow_run(folder, store, ready):
+def test_killed_run_resumes_in_the_same_mlflow_run(folder, store, ready):
     whole, record = contents(folder), folder.record()
     cut(folder, 1)
     ended_ms = record.created_ms + 1

@@ -130,7 +130,7 @@ def test_a_signal_is_heard_while_the_store_hangs_and_a_second_does_not_wait_for_
     assert RunFolder(record.parent).record().outcome == "killed"
 
 
-def test_a_server_that_has_too_much_to_do_is_left_alone_for_as_long_as_it_says(main, outputs, server, proxy):
+def test_overloaded_server_is_retried_after_the_time_it_names(main, outputs, server, proxy):
     assert main(*LINE, f"tracking.uri=http://127.0.0.1:{free_port()}", "tracking.experiment=busy").returncode == 0
     (folder,) = (RunFolder(path) for path in (outputs / "runs").iterdir())
     tracking = compose([f"tracking.uri={proxy.address}", "tracking.experiment=busy"]).tracking

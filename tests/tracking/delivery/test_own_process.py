@@ -106,7 +106,7 @@ def test_a_run_that_is_ended_leaves_no_process_behind(ready, which):
         assert run.info.status == "KILLED"
 
 
-def test_a_store_that_can_not_be_is_one_line_and_none_is_made(outputs):
+def test_impossible_store_is_one_line_and_is_not_created(outputs):
     uri = "tracking.uri=sqlite:////proc/nowhere/x.db"
     done = end(start(*QUICK, uri, outputs=outputs, cold=True))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
@@ -114,7 +114,7 @@ def test_a_store_that_can_not_be_is_one_line_and_none_is_made(outputs):
     assert not list(outputs.glob("*.db"))
 
 
-def test_a_store_that_is_away_is_said_once_and_the_run_ends_well(outputs):
+def test_unavailable_store_warns_once_and_the_run_ends_well(outputs):
     done = end(start(*QUICK, "tracking.uri=http://127.0.0.1:9", outputs=outputs, cold=True))
     assert done.returncode == 0, done.stderr
     warning, last = [line for line in done.stderr.splitlines() if "127.0.0.1:9" in line]
@@ -124,7 +124,7 @@ def test_a_store_that_is_away_is_said_once_and_the_run_ends_well(outputs):
     assert "epoch 2/2" in log.read_text()
 
 
-def test_what_starts_the_uploading_process_loads_no_torch():
+def test_starting_the_uploading_process_loads_no_torch():
     """It imports mlflow while the run's process imports torch."""
     code = (
         "import sys, lenet_exp.reports.terminal.progress, lenet_exp.tracking.delivery.own_process\n"

@@ -56,7 +56,7 @@ def fails(world, delivery, words):
     world.away = None
 
 
-def test_a_store_that_refuses_is_left_alone_but_for_what_can_not_come_later_and_warned_of_once(world, caplog):
+def test_failing_store_gets_only_last_uploads_and_one_warning(world, caplog):
     delivery = StoreDelivery(Tracking())
     for _ in range(2):
         fails(world, delivery, "Connection refused")
@@ -68,7 +68,7 @@ def test_a_store_that_refuses_is_left_alone_but_for_what_can_not_come_later_and_
     assert warnings(caplog) == 1
 
 
-def test_a_store_that_kept_us_waiting_is_not_asked_even_then(world):
+def test_store_that_timed_out_is_skipped_even_for_last_uploads(world):
     delivery = StoreDelivery(Tracking())
     fails(world, delivery, "Read timed out")
     assert not world.asks(delivery, last=True)
@@ -77,7 +77,7 @@ def test_a_store_that_kept_us_waiting_is_not_asked_even_then(world):
     assert world.asks(delivery, last=True)
 
 
-def test_an_error_of_one_run_concerns_that_alone_and_is_said_once(world, caplog):
+def test_error_of_one_run_affects_only_that_run_and_warns_once(world, caplog):
     delivery = StoreDelivery(Tracking())
     for _ in range(2):
         assert world.asks(delivery, last=False, error=ValueError("too long"))
@@ -85,7 +85,7 @@ def test_an_error_of_one_run_concerns_that_alone_and_is_said_once(world, caplog)
     assert world.asks(delivery, last=False)
 
 
-def test_a_store_that_is_away_at_first_opens_the_sweeps_own_run_when_it_is_back(world):
+def test_store_that_recovers_opens_the_sweeps_own_run(world):
     world.away = "Connection refused"
     delivery = StoreDelivery(Tracking(), in_sweep=True)
     delivery.set_parent("the sweep", lambda store: "its run")
@@ -95,7 +95,7 @@ def test_a_store_that_is_away_at_first_opens_the_sweeps_own_run_when_it_is_back(
     assert delivery.parent == "its run"
 
 
-def test_a_full_disk_is_warned_of_once_and_does_not_make_the_store_count_as_away(world, caplog):
+def test_full_disk_warns_once_and_keeps_the_store_available(world, caplog):
     delivery = StoreDelivery(Tracking())
     for run in range(2):
         assert world.asks(delivery, last=False, error=OSError(errno.ENOSPC, "No space left on device", f"/tmp/{run}"))

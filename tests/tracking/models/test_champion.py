@@ -172,7 +172,7 @@ def test_of_outputs_folders_that_race_the_best_run_stays_in_whatever_order_and_w
 
 
 @pytest.mark.parametrize("call", ["create_model_version", "set_registered_model_alias"])
-def test_one_that_slept_for_a_day_does_not_put_a_better_one_aside(trained, tmp_path, call):
+def test_delayed_process_does_not_replace_a_better_champion(trained, tmp_path, call):
     store, record, model = trained
     slept, go = threading.Event(), threading.Event()
 

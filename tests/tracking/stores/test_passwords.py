@@ -25,7 +25,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(("program", "arguments"), [(program, line) for program, *line in LINES])
-def test_it_is_hidden(main, outputs, program, arguments):
+def test_password_is_hidden(main, outputs, program, arguments):
     done = main(*arguments, program=program)
     assert done.returncode == 2
     assert "tracking.uri" in done.stderr

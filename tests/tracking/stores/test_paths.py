@@ -45,7 +45,7 @@ def test_an_address_leads_back_to_its_file(name):
 
 
 @pytest.mark.parametrize("name", ["what?", "50%"])
-def test_a_path_that_no_address_has_is_one_line(main, tmp_path, monkeypatch, name):
+def test_path_without_an_address_is_one_line(main, tmp_path, monkeypatch, name):
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(tmp_path / name))
     done = main(*LINE)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

@@ -38,7 +38,7 @@ MORE += [((*SWEEP, "sweep.dry_run=true"), "tracking.uri=sqlite:////etc/passwd")]
 
 
 @pytest.mark.parametrize(("how", "typed"), [*(((), typed) for typed in REFUSED), *MORE])
-def test_it_is_one_line_and_nothing_is_written(main, outputs, workdir, tmp_path, how, typed):
+def test_refusal_is_one_line_and_nothing_is_written(main, outputs, workdir, tmp_path, how, typed):
     done = main(*how, "dataset=digits", "num_epoch=1", f"model_path={tmp_path / 'models'}", typed)
     assert done.returncode == 2
     assert is_one_line(done.stderr), done.stderr
@@ -47,7 +47,7 @@ def test_it_is_one_line_and_nothing_is_written(main, outputs, workdir, tmp_path,
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_server_that_lets_nobody_in_is_one_line(main, outputs, status):
+def test_server_that_denies_access_is_one_line(main, outputs, status):
     with erring_server(status, body=b"\x1b[2J\rfinished\x9b1m\x07") as address:
         done = main("dataset=digits", "num_epoch=1", f"tracking.uri={address.replace('//', f'//{SECRET}@')}")
     assert done.returncode == 2
@@ -58,7 +58,7 @@ def test_a_server_that_lets_nobody_in_is_one_line(main, outputs, status):
     assert not (outputs / "runs").exists()
 
 
-def test_an_experiment_whose_artifacts_can_not_be_written_is_one_line(main, ready):
+def test_experiment_with_unwritable_artifacts_is_one_line(main, ready):
     (ready / "file").touch()
     with sqlite3.connect(ready / "mlflow.db") as connection:
         connection.execute("UPDATE experiments SET artifact_location = ?", (f"file://{ready}/file/x",))

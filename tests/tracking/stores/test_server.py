@@ -67,7 +67,7 @@ def test_a_sweep_over_rest_and_what_it_finished_is_not_trained_again_by_others(s
 
 
 @pytest.mark.by_hand  # tests/sweeps/test_sync.py has the same of a sweep
-def test_what_was_trained_while_the_server_was_away_is_delivered_by_the_same_line(server, proxy, tmp_path):
+def test_rerun_uploads_results_that_the_server_missed(server, proxy, tmp_path):
     store, outputs = MlflowClient(server[1]), tmp_path / "outputs"
     uri = f"tracking.uri={proxy.address.replace('//', f'//someone:{SECRET}@')}"
     proxy.set("refuse")

@@ -57,7 +57,7 @@ def test_a_database_of_another_mlflow_is_one_line_and_nothing_is_trained(ready, 
 
 
 @pytest.mark.parametrize("name", ["mlflow.db", ".mlflow.db.lock"])
-def test_a_pipe_where_a_file_of_the_store_should_be_blocks_nobody(outputs, name):
+def test_pipe_instead_of_a_store_file_does_not_block(outputs, name):
     outputs.mkdir()
     os.mkfifo(outputs / name)
     for opened in (lambda: open_store(compose().tracking), lambda: connect(store_uri(None))):

@@ -18,7 +18,7 @@ ASK = {"compare": ["filter="], "ui": ["sweep=all"], "predict": [], "export": ["f
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_who_asks_it_gets_one_line_and_a_run_is_trained(answer, main, outputs):
+def test_tampered_adopted_run_is_one_line_and_is_trained(answer, main, outputs):
     with erring_server(200, body=ANSWERS[answer]) as uri:
         for program, arguments in ASK.items():
             done = main(*arguments, f"tracking.uri={uri}", program=program)
