@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, cast
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import MarkedYAMLError
 
 from lenet_exp.config.conf_dir import CONF_DIR, config_groups
+from lenet_exp.config.schema import SCHEMAS, knobs
 from lenet_exp.errors import did_you_mean, first_line, nearest
 from lenet_exp.stopping import raise_stop
 
@@ -94,21 +94,12 @@ def explain_flag(key: str) -> str:
 
 @cache
 def known_flags() -> frozenset[str]:
-    """Return all dotted flags of all options of all groups."""
-    found: set[str] = set()
-
-    def walk(values: dict[str, Any], prefix: str) -> None:
-        for key in values.keys() - {"defaults", "hydra", "_target_"}:
-            found.add(f"{prefix}{key}")
-            if isinstance(values[key], dict):
-                walk(values[key], f"{prefix}{key}.")
-
-    for file in CONF_DIR.rglob("*.yaml"):
-        group = file.parent.relative_to(CONF_DIR).as_posix()
-        if not group.startswith(("hydra", "experiment")):
-            values = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
-            walk(values, "" if group == "." else f"{group}.")
-    return frozenset(found)
+    """Return all dotted flags, with the keywords of all activations and optimizers, and the names of sections."""
+    found = {flag for schema in SCHEMAS.values() for flag, _, _ in knobs(schema)}
+    found |= {flag.partition(".")[0] for flag in found}
+    for file in (*CONF_DIR.glob("activation/*.yaml"), *CONF_DIR.glob("optimizer/*.yaml")):
+        found |= {f"{file.parent.name}.{key}" for key in map(str, OmegaConf.load(file)) if key != "_target_"}
+    return frozenset(found.difference(config_groups()))
 
 
 def explain_arguments(unknown: list[str]) -> str:

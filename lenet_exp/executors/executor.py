@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 
 from lenet_exp.data.images import SharedDataset
 from lenet_exp.executors.local.pool import JobEnd
+from lenet_exp.executors.places import Places
 from lenet_exp.folders.job import Job
 
 
@@ -38,6 +39,24 @@ class Executor(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+class ClusterExecutor:
+    """The common part of executors whose `Places` decide which job runs where."""
+
+    _places: Places
+
+    @property
+    def running(self) -> set[int]:
+        """The numbers of the jobs that have a place."""
+        return self._places.running
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._places.submit(job)
+
+    def __enter__(self) -> Self:
+        return self
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,8 +23,9 @@ from lenet_exp.training.schedule import lr_factor
 Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
-class Engine(Protocol):
-    """An engine. It changes a lane's weights, optimizer state and generators, and keeps them in torch's objects."""
+class TorchEngine:
+    """Eager PyTorch, on any device. Each engine changes a lane's weights, optimizer state and generators, and keeps
+    them in torch's objects."""
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
         """Return the function that executes one step of a lane.
@@ -33,19 +33,6 @@ class Engine(Protocol):
         It takes a batch's index (n,) and the step (from 0, of `steps` in the whole training). It returns the batch's
         mean loss and its number of correct predictions.
         """
-
-    def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return the mean loss and the predicted classes (n_val,), on the CPU, of the validation images."""
-
-    def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """Return an epoch's loss from the losses of its batches (steps,) and their shares of the images (steps,)."""
-
-
-class TorchEngine:
-    """Eager PyTorch, on any device."""
-
-    def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
-        """Return the function that executes one step; see `Engine`."""
         model, optimizer, average = lane.model, lane.optimizer, lane.average
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
         peak = lane.lr
@@ -73,13 +60,15 @@ class TorchEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return loss and predictions on the validation images; see `Engine`."""
+        """Return the mean loss and the predicted classes (n_val,), on the CPU, of the validation images."""
         return evaluate(lane.eval_model, data.images, data.labels, data.val_index)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """Return an epoch's loss; see `Engine`."""
+        """Return an epoch's loss from the losses of its batches (steps,) and their shares of the images (steps,)."""
         return float(losses @ shares)
 
+
+Engine = TorchEngine | NativeEngine
 
 ASKED_FOR = "asked for"
 

@@ -42,11 +42,6 @@ class RayOptions:
     resources: dict[str, float]
     init: dict[str, Any]
 
-    @property
-    def needs(self) -> dict[str, float]:
-        """The resources of a run, by Ray's names."""
-        return {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory or 0, **self.resources}
-
 
 class Cluster:
     """A connection to a Ray cluster; there is one per process.
@@ -62,7 +57,8 @@ class Cluster:
                 f"hydra.launcher.gpus={options.gpus:g}: devices are chosen where the line is typed, and there is none "
                 "here; type it on a node that has one"
             )
-        self._needs = options.needs
+        # By Ray's names.
+        self._needs = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}
         self._actor = _actor(options)
         _connect(options.address, options.init)
         nodes = _nodes()

@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from lenet_exp.executors.executor import WorkSpec
+from lenet_exp.executors.executor import ClusterExecutor, WorkSpec
 from lenet_exp.executors.host import PlaceInfo, Question, check_place, portable_work
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
@@ -40,7 +40,7 @@ def _has_ended_itself(job: Job) -> bool:
     return record is not None and record.outcome is Outcome.killed
 
 
-class RayExecutor:
+class RayExecutor(ClusterExecutor):
     """An `Executor` on a Ray cluster.
 
     Args:
@@ -71,15 +71,6 @@ class RayExecutor:
         limits = [self._room, self._workers, self._work.jobs]
         return max(1, min(limit for limit in limits if limit is not None))
 
-    @property
-    def running(self) -> set[int]:
-        """The numbers of the jobs that have a place."""
-        return self._places.running
-
-    def submit(self, job: Job) -> None:
-        """Queue a job."""
-        self._places.submit(job)
-
     def next_done(self, timeout: float) -> JobEnd | None:
         """Wait for the next job to end; see `Executor.next_done`."""
         deadline = time.monotonic() + timeout
@@ -104,9 +95,6 @@ class RayExecutor:
         with contextlib.suppress(Exception):  # lost actors need no end
             ray.wait(closing, num_returns=len(closing), timeout=2.0)
         self._do(self._places.close())
-
-    def __enter__(self) -> RayExecutor:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._probe.unlink(missing_ok=True)

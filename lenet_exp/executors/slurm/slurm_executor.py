@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from lenet_exp.config.plain import read_as
-from lenet_exp.executors.executor import WorkSpec
+from lenet_exp.executors.executor import ClusterExecutor, WorkSpec
 from lenet_exp.executors.host import PlaceInfo, check_place
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.executors.places import ClosePlace, Command, OpenPlace, Places, ReportEnd, StartJob, StopJob
@@ -23,7 +23,6 @@ from lenet_exp.executors.slurm.message_folder import Message, MessageFolder
 from lenet_exp.executors.slurm.messages import SlurmMessages
 from lenet_exp.executors.slurm.options import SlurmOptions, allocation_script
 from lenet_exp.executors.slurm.queue import Queue
-from lenet_exp.folders.job import Job
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.stopping import Terminated
 
@@ -33,7 +32,7 @@ POLL_SECONDS = 0.05
 log = logging.getLogger("lenet_exp")
 
 
-class SlurmExecutor:
+class SlurmExecutor(ClusterExecutor):
     """An `Executor` on a Slurm cluster.
 
     Args:
@@ -84,15 +83,6 @@ class SlurmExecutor:
         limits = [self._options.places, self._work.jobs]
         return max(1, min(limit for limit in limits if limit is not None))
 
-    @property
-    def running(self) -> set[int]:
-        """The numbers of the jobs that have a place."""
-        return self._places.running
-
-    def submit(self, job: Job) -> None:
-        """Queue a job."""
-        self._places.submit(job)
-
     def next_done(self, timeout: float) -> JobEnd | None:
         """Wait for the next job to end; see `Executor.next_done`."""
         deadline = time.monotonic() + timeout
@@ -118,9 +108,6 @@ class SlurmExecutor:
         """Close the session and cancel all allocations."""
         self._channel.close(self._session)
         self._allocations.cancel()
-
-    def __enter__(self) -> SlurmExecutor:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()

@@ -37,7 +37,7 @@ class NativeEngine:
         self._kernels = kernels
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
-        """Return the function that executes one step; see `Engine`."""
+        """Return the function that executes one step; see `TorchEngine`."""
         _check(data)
         config, kernels = lane.config, self._kernels
         schedule, average = config.schedule, lane.average
@@ -72,7 +72,7 @@ class NativeEngine:
         return step
 
     def evaluate(self, lane: Lane, data: TrainingData) -> tuple[float, Tensor]:
-        """Return loss and predictions on the validation images; see `Engine`."""
+        """Return loss and predictions on the validation images; see `TorchEngine`."""
         _check(data)
         options = _options(lane)
         options.training = False
@@ -84,7 +84,7 @@ class NativeEngine:
         return total / len(data.val_index), torch.cat(predictions)
 
     def mean(self, losses: Tensor, shares: Tensor) -> float:
-        """Return an epoch's loss; see `Engine`. The sum is exact, so the order of its terms does not matter."""
+        """Return an epoch's loss; see `TorchEngine`. The sum is exact, so the order of its terms does not matter."""
         return math.fsum(loss * share for loss, share in zip(losses.tolist(), shares.tolist(), strict=True))
 
 
