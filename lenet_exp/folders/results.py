@@ -90,11 +90,6 @@ class JobResult:
         """Best validation accuracy; NaN unless the job finished."""
         return _accuracy(self.record) if self.outcome is Outcome.finished else math.nan
 
-    @property
-    def log(self) -> str | None:
-        """Path of the run's log file; None if the run has no record."""
-        return str(self.job.folder.log_file) if self.record else None
-
 
 def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[JobResult]:
     """Return the present result of each job.

@@ -46,6 +46,10 @@ class RayOptions:
 class Cluster:
     """A connection to a Ray cluster; there is one per process.
 
+    Attributes:
+        actor: creates a place with `remote`, given the `ray.put` reference to a `PortableWork`; Ray starts it where
+            resources are free, now or later.
+
     Raises:
         ConfigError: the cluster cannot be reached, no node has the resources of a run, or this machine lacks the
             device.
@@ -59,7 +63,7 @@ class Cluster:
             )
         # By Ray's names.
         self._needs = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}
-        self._actor = _actor(options)
+        self.actor = _actor(options)
         _connect(options.address, options.init)
         nodes = _nodes()
         if not any(node.get("CPU") for node in nodes):  # an autoscaler may add some
@@ -71,14 +75,6 @@ class Cluster:
     def room(self) -> int:
         """Return the number of runs that the cluster's nodes could hold, ignoring other users."""
         return sum(self._fits(node) for node in _nodes())
-
-    def new_place(self, work: Any) -> Any:
-        """Create an actor, which Ray starts where resources are free, now or later.
-
-        Args:
-            work: the `ray.put` reference to a `PortableWork`.
-        """
-        return self._actor.remote(work)
 
     def _fits(self, node: dict[str, float]) -> int:
         shares = [node.get(name, 0.0) / value for name, value in self._needs.items() if value]

@@ -139,7 +139,7 @@ class RayExecutor(ClusterExecutor):
             if isinstance(command, ReportEnd):
                 self._job_ends.append(command.done)
             elif isinstance(command, OpenPlace):
-                actor = self._actors[command.place] = self._cluster.new_place(self._portable_work)
+                actor = self._actors[command.place] = self._cluster.actor.remote(self._portable_work)
                 self._asked[actor.describe.remote()] = command.place, BEFORE
             elif isinstance(command, StartJob):
                 reference = self._actors[command.place].start.remote(command.job)

@@ -108,7 +108,7 @@ def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
         if at_chance(result.record):
             kinds.setdefault("at chance", []).append(f"at chance: {name}: it learned nothing")
         if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
-            where = f"; log: {result.log}" if result.log else ""
+            where = f"; log: {result.job.folder.log_file}" if result.record else ""
             kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {name}: {result.reason}{where}")
     for kind, lines in kinds.items():
         yield from lines[:MOST_LINES]
