@@ -35,7 +35,12 @@ def executed(notebook: Path, folder: Path) -> Any:
     arguments = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager._kernel_spec = KernelSpec(argv=arguments, display_name="Python 3", language="python")
     client = NotebookClient(
-        found, timeout=SECONDS, startup_timeout=SECONDS, km=manager, resources={"metadata": {"path": str(folder)}}
+        found,
+        timeout=SECONDS,
+        startup_timeout=SECONDS,
+        km=manager,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LENET_EXP_OUTPUTS"))}
     client.execute(env=environment | {"COLUMNS": "110"})
