@@ -17,7 +17,7 @@ from lenet_exp.config.conf_dir import config_groups
 from lenet_exp.config.quick import Compose
 from lenet_exp.config.schema import Config, Objective, PrunerName, SamplerName, Search
 from lenet_exp.config.search import BUDGETS, is_of_search
-from lenet_exp.config.space import Flag, flag_of, size
+from lenet_exp.config.space import Choice, Flag, FloatRange, IntegerRange, flag_of, size
 from lenet_exp.errors import ConfigError
 from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import SearchPlan
@@ -28,6 +28,9 @@ from lenet_exp.searches.jobs import JobMaker
 from lenet_exp.searches.sampling import check_installed, has_start_option, new_pruner, new_sampler
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
+
+# Part of the name of a search's folder: older releases called the classes so.
+KINDS: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequ
     """Return the sweep folder, named by 16 hex digits of a hash of the space, the method, and what each corner would
     train."""
     how = {key: value for key, value in asdict(search).items() if key != "storage" and (key, value) != ("target", None)}
-    space = [[flag.name, type(flag.values).__name__, asdict(flag.values)] for flag in flags]
+    space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
     text = json.dumps([config.tracking.experiment, how, space, runs], sort_keys=True, default=str)
     return SweepFolder(outputs_dir() / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
