@@ -1,6 +1,6 @@
-# Training on CPUs: docker build -f deploy/train.Dockerfile -t lenet-exp .
-# torch's own wheels without CUDA are not in pip's default index. The page https://pytorch.org/get-started names the one
-# that has them: --build-arg TORCH_INDEX=<its address>. Without it the image is 5 GB larger, and works as well.
+# Image for training on CPUs: docker build -f deploy/train.Dockerfile -t lenet-exp .
+# For a smaller image, add --build-arg TORCH_INDEX=<URL of PyTorch's CPU index> (see https://pytorch.org/get-started).
+# The default CUDA build also works, but the image is 5 GB larger.
 FROM python:3.12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 ARG TORCH_INDEX=

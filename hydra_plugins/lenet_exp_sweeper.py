@@ -62,8 +62,7 @@ class GridSweeper(Sweeper):
         """Store the context and the configuration; refuse programs other than lenet-train."""
         self.hydra_context = hydra_context
         if "sweep" not in config or "dataset" not in config:
-            why = "is lenet-train's own; this program takes hydra/sweeper=basic"
-            raise CompactHydraException(f"hydra/sweeper={self.name}: {why}")
+            raise CompactHydraException(f"hydra/sweeper={self.name}: only for lenet-train; use hydra/sweeper=basic")
         self.config = config
 
     def sweep(self, arguments: list[str]) -> list[object]:
@@ -94,7 +93,7 @@ class GridSweeper(Sweeper):
         swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
         without = None if self.params else self.config  # `config` does not contain `params`
         quick = QuickComposer(self.compose, without=without, swept=swept)
-        configs = compose_jobs(jobs, quick.config, lambda each: with_progress(each, "composing"))
+        configs = compose_jobs(jobs, quick.config, lambda each: with_progress(each, "composing configurations"))
         self.check_workers()
         self.load()
         from lenet_exp.sweeps.grid import plan_grid, train_grid
@@ -158,7 +157,7 @@ class GridSweeper(Sweeper):
         """
         workers = self.config.hydra.launcher.get("workers")
         if workers is not None and not (isinstance(workers, int) and workers >= 1):
-            raise ConfigError(f"hydra.launcher.workers={workers}: must be 1 or more")
+            raise ConfigError(f"hydra.launcher.workers={workers}: must be an integer of at least 1")
 
     def parsed(self, given: list[str]) -> list[Override]:
         """Return the parsed overrides."""

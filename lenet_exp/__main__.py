@@ -12,7 +12,7 @@ COMMANDS = ("train", "predict", "compare", "export", "reproduce", "sweep", "sync
 
 def main() -> None:
     """Run the command that the first argument names, as `lenet-<name>` does."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "(nothing)"
+    name = sys.argv[1] if len(sys.argv) > 1 else "(no command)"
     if name not in COMMANDS:
         expected = f"expected one of: {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}"
         print(f"python -m lenet_exp: {name}: {expected}", file=sys.stderr)

@@ -37,7 +37,7 @@ def sqlite_uri(database: Path) -> str:
         ConfigError: the path has a character that releases of SQLAlchemy read in different ways.
     """
     if {"%", "?"} & set(str(database)):
-        raise ConfigError(f"{database}: allowed for a database is a path without % and ? (LENET_EXP_OUTPUTS)")
+        raise ConfigError(f"{database}: the path must not contain % or ?; set LENET_EXP_OUTPUTS to another folder")
     return f"{SQLITE}{database}"
 
 

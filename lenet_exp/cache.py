@@ -25,7 +25,7 @@ def cache_folder(name: str) -> Path:
     try:
         cache = Path(named) if Path(named).is_absolute() else Path("~/.cache").expanduser()
     except RuntimeError as e:
-        raise NoCache("this user has no home folder to keep it in, and XDG_CACHE_HOME names none") from e
+        raise NoCache("this user has no home folder; set XDG_CACHE_HOME to a cache folder") from e
     return cache / "lenet_exp" / name
 
 
@@ -40,9 +40,9 @@ def claim_folder(folder: Path) -> None:
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = part.lstat()
         except OSError as e:
-            raise NoCache(f"{folder} can't be made ({e.strerror})") from e
+            raise NoCache(f"{folder} cannot be created ({e.strerror})") from e
         if not stat.S_ISDIR(found.st_mode) or not is_ours(found):
-            raise NoCache(f"{part} is not a folder of this user's alone (owner, or a right of others to write)")
+            raise NoCache(f"{part} is not a folder that only this user owns and can write to")
 
 
 def is_ours(found: os.stat_result) -> bool:

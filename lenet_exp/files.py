@@ -32,14 +32,14 @@ def user_path(text: str) -> Path:
     """
     try:
         if "\0" in text:
-            raise RuntimeError("it has a NUL character")
+            raise RuntimeError("this one has a NUL character")
         path = Path(text).expanduser()
         longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
         if longest > LONGEST_NAME or len(os.fsencode(path.absolute())) > LONGEST_PATH:
-            raise RuntimeError("it is longer than the file system takes")
+            raise RuntimeError("this one is too long for the file system")
         return path
     except (RuntimeError, UnicodeEncodeError) as e:
-        raise ConfigError(f"{text!r}: must be a path ({e})") from e
+        raise ConfigError(f"{text!r}: must be a valid path ({e})") from e
 
 
 def output_path(output: str, endings: Sequence[str]) -> Path:
@@ -67,7 +67,7 @@ def write_output_file(path: Path, content: bytes | str) -> None:
     try:
         write_atomic(path, content)
     except OSError as e:
-        raise ConfigError(f"output={path}: can't be written ({e.strerror})") from e
+        raise ConfigError(f"output={path}: cannot be written ({e.strerror})") from e
 
 
 def check_regular(path: Path) -> None:
@@ -196,7 +196,7 @@ def _umask() -> int:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def _float(digits: str) -> float:

@@ -27,5 +27,5 @@ def check_outputs(folder: Path) -> None:
             pass
     except OSError as e:
         raise ConfigError(
-            f"outputs folder {folder}: can't be written ({e.strerror}); LENET_EXP_OUTPUTS names another"
+            f"outputs folder {folder}: cannot be written ({e.strerror}); set LENET_EXP_OUTPUTS to another folder"
         ) from e

@@ -143,7 +143,7 @@ def _note(signum: int, frame: object) -> None:
     if _asked is None:
         _asked = signal.Signals(signum)
         if sys.stderr is not None and sys.stderr.isatty():
-            os.write(2, b"\r\x1b[Kstopping: what is trained is committed first; once more ends it at once\n")
+            os.write(2, b"\r\x1b[KStopping: saving checkpoints first. Press Ctrl-C again to quit immediately.\n")
         return
     for action in reversed(_before_leaving):
         action()

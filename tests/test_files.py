@@ -60,7 +60,7 @@ def test_what_an_editor_puts_before_a_text_is_passed_over():
 
 @pytest.mark.parametrize("text", ["x" * 256, "a/" * 2000, "\ud800", "a\0b", "~no such user/a"])
 def test_what_is_no_path_is_refused(text):
-    with pytest.raises(ConfigError, match="a path"):
+    with pytest.raises(ConfigError, match="valid path"):
         user_path(text)
 
 

@@ -146,6 +146,11 @@ def test_few_dictionaries_are_untyped():
     assert sum(len(re.findall(r"\bOption\b", line)) for line in lines) <= MOST_OPTIONS
 
 
+def test_messages_say_what_must_be_and_not_what_is_allowed():
+    texts = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("lenet_exp/**/*.py")}
+    assert not [path for path, text in texts.items() if re.search(r"allowed (is|are)\b", text)]
+
+
 def test_no_folder_hides_a_function_of_the_api():
     """`import lenet_exp.x.y` sets `lenet_exp.x`."""
     folders = {path.name for path in (ROOT / "lenet_exp").iterdir()}

@@ -153,7 +153,7 @@ def test_an_error_that_a_library_made_of_a_signal_is_raised_as_the_signal(which)
 
     with pytest.raises(RAISED[which]):
         explain(broken)
-    assert explain(lambda: {}["nope"]) == "nope: there is no such name"
+    assert explain(lambda: {}["nope"]) == "nope: not found"
 
 
 def explain(composes: Callable[[], None]) -> str:

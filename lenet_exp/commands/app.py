@@ -122,7 +122,7 @@ def _with_search_path(arguments: Namespace) -> list[str]:
         return overrides
     folder = os.path.abspath(arguments.config_dir)
     if not os.path.isdir(folder):
-        raise ConfigError(f"Additional config directory '{folder}' not found")
+        raise ConfigError(f"--config-dir {folder}: not found")
     check_aliases(Path(folder))
     quoted = folder.replace("'", r"\'")
     given = "".join(f",{o.removeprefix(key)[:-1]}" for o in overrides if o.startswith(key))
@@ -150,15 +150,15 @@ def _checked_arguments(program: str) -> Namespace:
 
         _refuse(explain_arguments(dashed))
     if parsed.experimental_rerun is not None:  # also in the shortened forms that argparse accepts
-        _refuse("--experimental-rerun: not supported: Hydra 1.3 unpickles the file, which can run any code")
+        _refuse("--experimental-rerun: not supported, because Hydra unpickles the file, which can run any code")
     for override in parsed.overrides:
         name, sign, value = override.partition("=")
         if program == "lenet-predict" and not sign and os.path.exists(override):  # a file name without `images=`
-            _refuse(f"{override}: flags are written name=value; did you mean images={override}?")
+            _refuse(f"{override}: must be written as name=value; did you mean images={override}?")
         if name in set(config_groups()) - COMPOSABLE and value.startswith("["):  # Hydra would merge them silently
-            _refuse(f"{override}: must be one option; several need -m: {name}={value.strip('[]')}")
+            _refuse(f"{override}: must be one option; to sweep several, run: lenet-train -m {name}={value.strip('[]')}")
     if unknown:  # argparse accepts positional arguments in one place only
-        _refuse(f"{unknown[0]}: flags have to stand together, after -m and the other options")
+        _refuse(f"{unknown[0]}: must come after -m and all other options, together with the other flags")
     return parsed
 
 

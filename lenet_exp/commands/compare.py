@@ -11,32 +11,34 @@ from lenet_exp.files import output_path
 from lenet_exp.waiting import print_status
 
 USAGE = """
-lenet-compare: runs grouped by configuration, compared over their seeds.
+lenet-compare: compare configurations over their seeds.
 
   lenet-compare                          the last sweep
-  lenet-compare sweep=<id>,<id>          these sweeps together: last, ids (or first digits), MLflow run ids, folders
+  lenet-compare sweep=<id>,<id>          several sweeps together: last, ids (or first digits), MLflow run ids, folders
   lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
-                                         runs of the store, in MLflow's syntax; filter= alone takes all
-  lenet-compare confirm=0.2              prints the command that tests the leader on new seeds; these confirm a lead of
-                                         0.2 percentage points with a power of 80 %; run=true runs it, too
+                                         all runs in the store that match an MLflow filter; filter= matches every run
+  lenet-compare confirm=0.2              print a command that tests the leader on new seeds, enough to confirm a lead of
+                                         0.2 percentage points with 80 % power; run=true also runs it
   lenet-compare confirm=0.2 against=baseline
-                                         the same against what the sweep's line trains without what it swept, or, with
-                                         against='optimizer.lr=0.1 batch_size=64', with these flags; seeds=10: so many
-  lenet-compare output=report.html       writes it, too: .html (one page to explore), .md (for a pull request), .tex (a
-                                         table for a paper), .csv or .json
+                                         test the leader against the same command without the swept flags
+  lenet-compare confirm=0.2 against='optimizer.lr=0.1 batch_size=64'
+                                         test the leader against a configuration of your choice
+  lenet-compare confirm=0.2 seeds=10     set the number of new seeds
+  lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
+                                         .tex (table for a paper), .csv or .json
+  lenet-compare by=last                  compare accuracy after the last epoch instead of the best one
 
-  lenet-compare by=last                  the accuracy after the last epoch, not after the best one
+  tracking.uri=      store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
+  experiment=        MLflow experiment for filter= (default: lenet_exp)
 
-  tracking.uri=      the store for filter= (MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
-  experiment=        its experiment (lenet_exp)
-
-Only validation accuracy is compared. The leader is tested against each other configuration: paired over common seeds,
-else by Welch's test, corrected for all pairs of configurations (Shaffer's method); to win, it must lead each other by
-its own test (Gutmann and Maymin's rule). So in at most 5 of 100 comparisons the leader is called ahead of one that is
-as good, and in 95 of 100 all intervals of its leads hold. This does not hold if runs of a configuration collapse now
-and then; a run far below the others of its configuration is printed as a warning. The winner's lead is biased upwards.
-Intervals cover the variation between seeds (and splits, if split_seed was swept) on these validation images.
-Configurations with diverged runs rank last. While runs are missing, none wins.
+How it works
+  Only validation accuracy is compared. The leader is tested against every other configuration: with paired tests over
+  common seeds, otherwise with Welch's test. Tests are corrected for all pairs of configurations (Shaffer's method).
+  A leader that beats every other configuration at p <= 0.05 wins without this correction (Gutmann and Maymin's rule).
+  An equally good configuration is called worse in at most 5 of 100 comparisons. All intervals of the leader's leads
+  hold in 95 of 100. Neither rate holds if runs of a configuration occasionally collapse; a warning names such runs.
+  The winner's lead is biased upwards. Intervals cover seed-to-seed variation only (and splits, if split_seed is swept).
+  Configurations with diverged runs rank last. No configuration wins while runs are missing.
 """
 
 FORMATS = (".html", ".md", ".tex", ".csv", ".json")
@@ -61,17 +63,17 @@ def compare(arguments: list[str]) -> int:
     output = None if values["output"] is None else output_path(values["output"], FORMATS)
     points, run = _points(values["confirm"]), values["run"] == "true"
     if run and points is None:
-        raise ConfigError("run=true: runs a confirmation; set confirm=, for instance confirm=0.2")
+        raise ConfigError("run=true: needs a confirmation; add confirm=0.2, for example")
     seeds, by = _seeds(values["seeds"]), one_of("by", values["by"], BY)
     if points is None and (alone := next((k for k in ("against", "seeds") if values[k] is not None), None)):
-        raise ConfigError(f"{alone}={values[alone]}: is of a confirmation; allowed with confirm=0.2, for instance")
+        raise ConfigError(f"{alone}={values[alone]}: needs a confirmation; add confirm=0.2, for example")
     others = [key for key in ("by", "experiment") if values[key] != KNOWN[key]]
     if points is not None and (
         values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
     ):
         raise ConfigError(
-            f"confirm={values['confirm']}: confirms one sweep, by its best epochs; allowed beside it are sweep=, "
-            "against=, seeds=, run= and tracking.uri="
+            f"confirm={values['confirm']}: tests the leader of one sweep by its best epochs; must be set with "
+            "sweep=, against=, seeds=, run= and tracking.uri= only"
         )
     if points is not None:
         from lenet_exp.confirmation.command import ConfirmationRequest
@@ -95,14 +97,14 @@ def compare(arguments: list[str]) -> int:
         CompareBy(by),
     )
     if output is not None:
-        print_status(f"comparing; then {output} is written")
+        print_status(f"comparing runs and writing {output}")
     for comparison in comparisons:
         print_comparison(comparison)
     if output is not None:
         from lenet_exp.reports.files.comparison_file import write_comparison
 
         write_comparison(output, comparisons, source)
-        print(f"written: {output}")
+        print(f"report: {output}")
     return 0
 
 
@@ -112,7 +114,7 @@ def _points(value: str | None) -> float | None:
     except ValueError:
         points = math.nan
     if points is not None and not 0 < points < 100:
-        raise ConfigError(f"confirm={value}: must be percentage points > 0 and < 100: the difference worth finding")
+        raise ConfigError(f"confirm={value}: must be percentage points, greater than 0 and less than 100")
     return points
 
 
@@ -122,7 +124,7 @@ def _seeds(value: str | None) -> int | None:
     from lenet_exp.comparison.power import LEAST_SEEDS, MOST_SEEDS
 
     if not re.fullmatch(r"\d{1,4}", value) or not LEAST_SEEDS <= int(value) <= MOST_SEEDS:
-        raise ConfigError(f"seeds={value}: must be a whole number >= {LEAST_SEEDS} and <= {MOST_SEEDS:,}")
+        raise ConfigError(f"seeds={value}: must be an integer from {LEAST_SEEDS} to {MOST_SEEDS:,}")
     return int(value)
 
 

@@ -61,7 +61,7 @@ def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = Fa
         status = _say(f"{program}: terminated", 143)
     out.flush()
     if out.error is not None and not isinstance(out.error, BrokenPipeError):  # `| head` closes the pipe
-        _say(f"{program}: standard output can't be written ({out.error.strerror})", EXIT_FAILED)
+        _say(f"{program}: cannot write to standard output ({out.error.strerror})", EXIT_FAILED)
         status = status or EXIT_FAILED
     err.flush()
     discard_rest(out, 1)
@@ -78,7 +78,7 @@ def _check_directory() -> None:
     try:
         os.getcwd()
     except OSError as e:
-        raise ConfigError(f"working directory: {e.strerror}; change to another one") from e
+        raise ConfigError(f"working directory: {e.strerror}; change to another directory") from e
 
 
 def _lost(error: OSError) -> str | None:
@@ -87,7 +87,7 @@ def _lost(error: OSError) -> str | None:
     if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
         return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."
     if error.errno in DISK_ERRORS | PERMISSION_ERRORS or error.filename == os.devnull:
-        return f"{error.filename or outputs}: {error.strerror}; what is committed stays, and the same line goes on"
+        return f"{error.filename or outputs}: {error.strerror}. Checkpoints are kept; rerun the same command to resume."
     return None
 
 

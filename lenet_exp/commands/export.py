@@ -12,22 +12,23 @@ from lenet_exp.errors import one_of, printable
 from lenet_exp.files import output_path
 
 USAGE = """
-lenet-export: writes a trained model as a file that other programs read, and tries the file before it counts.
+lenet-export: export a trained model for use in other programs.
 
-  lenet-export format=onnx                        the champion of MNIST as lenet5-mnist.onnx (needs lenet_exp[onnx])
-  lenet-export format=pt2 dataset=fashion_mnist   a data set's champion for torch.export.load
+  lenet-export format=onnx                        export the MNIST champion to lenet5-mnist.onnx (needs lenet_exp[onnx])
+  lenet-export format=pt2 dataset=fashion_mnist   export another champion, for torch.export.load
   lenet-export format=safetensors trained_model=runs:/<MLflow run id> output=/tmp/model.safetensors
 
 format=         onnx, pt2 or safetensors
-trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or the ancestor's .pkl
-                (default: the champion of dataset=)
-dataset=        whose champion (default: mnist)
-output=         the file (default: lenet5-<data set>.<format> in the working directory)
-trust=          class or module of your own that the model may name as its activation, as in trust=mine.Swish
+trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file of the
+                original script (default: the champion of dataset=)
+dataset=        dataset whose champion is exported (default: mnist)
+output=         output file (default: lenet5-<dataset>.<format> in the working directory)
+trust=          your own class or module that the model may use as its activation, for example trust=mine.Swish
 tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10). The record of the training is in the
-file's metadata. lenet-predict and lenet_exp.load take the .safetensors file as trained_model=.
+Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10).
+The file is checked against the model before it is saved. Its metadata contain the training record.
+lenet-predict and lenet_exp.load read the .safetensors file.
 """
 
 FORMATS = ("onnx", "pt2", "safetensors")  # same as in prediction/portable.py, which imports torch
@@ -65,10 +66,10 @@ def run(arguments: list[str]) -> int:
     batches = f"batches of {', '.join(map(str, others))} and {last} images"
     print(printable(f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB)"))
     if difference == 0:
-        print(f"read back, it answers {batches} bit for bit as the model does")
+        print(f"checked: logits of {batches} are identical bit for bit")
     else:
-        print(f"read back, it answers {batches} as the model does: a logit differs by {difference:.1e} at most")
-        print(f"(allowed: {allowed:.1e}, {TOLERANCE:g} of the largest logit)")
+        print(f"checked: logits of {batches} differ by at most {difference:.1e}")
+        print(f"(tolerance: {allowed:.1e}, {TOLERANCE:g} of the largest logit)")
     return 0
 
 

@@ -35,7 +35,7 @@ def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
         section = flag.partition(".")[0] if "." in flag or names_class else ""
         lines = sections.setdefault(section, [])
         if names_class:
-            meaning = f"keyword of {value.get('_target_')}"
+            meaning = f"keyword argument of {value.get('_target_')}"
             limits = OPTIMIZER_LIMITS if flag == "optimizer" else {}
             lines += [_line(f"{flag}.{k}", v, meaning, limits.get(k)) for k, v in value.items() if k not in OWN_KEYS]
         elif everything or section not in SECOND_PAGE:

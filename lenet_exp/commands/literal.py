@@ -28,7 +28,7 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
         key, sign, value = argument.partition("=")
         if not sign or key not in known:
             flags = [f"{name}=" for name in known]
-            allowed = f"expected one of: {', '.join(flags)}" if known else "takes no flags"
+            allowed = f"expected one of: {', '.join(flags)}" if known else "expected no flags"
             raise ConfigError(f"{argument}: {allowed}{did_you_mean(key.lstrip('-'), flags)}")
         if known[key] in YES_OR_NO:
             one_of(key, value, YES_OR_NO)

@@ -8,25 +8,25 @@ from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, printable
 
 USAGE = """
-lenet-reproduce: trains a run again from its record and says whether it comes to the same bits.
+lenet-reproduce: retrain a run from its record and compare the results bit for bit.
 
-  lenet-reproduce run=<which>              a run folder, its id (or its first digits), an MLflow run id, a .safetensors
-                                           file of model_path, or champion:<data set>
-  lenet-reproduce sweep=<which>            all runs of a sweep (its id, its first digits, its MLflow run id, folder, or
-                                           last), side by side; says how many are identical
-  lenet-reproduce run=<which> check=true   trains nothing: are record, history and weights what was written, and do the
-                                           weights get as many validation images right as the record says?
+  lenet-reproduce run=<which>              one run: its folder, its id (or its first digits), its MLflow run id,
+                                           a .safetensors file of model_path, or champion:<dataset>
+  lenet-reproduce sweep=<which>            all runs of a sweep, in parallel: last, its id (or its first digits), its
+                                           MLflow run id, or its folder
+  lenet-reproduce run=<which> check=true   train nothing; check the digests of record, history and weights, and the
+                                           accuracy of the weights on the validation images
 
-  data_root=      folder of the data sets (default: the record's where that is there, else $LENET_EXP_DATA, else data)
-  trust=          class or module of your own that a record from elsewhere may name, as in trust=mine.Swish
+  data_root=      folder of the datasets (default: that of the record if it exists, else $LENET_EXP_DATA, else data)
+  trust=          your own class or module that the record may use, for example trust=mine.Swish
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-It says what differs here (code, versions, CPU, data), trains with the device, threads and engine of the record, in a
-folder of its own (outputs/reproduced), and compares epoch by epoch. Stopped, it goes on when it is typed again. The
-answer is also a tag of the run in MLflow: reproduced, or record_checked.
-Exit status: 0 identical bit for bit (check=true: consistent); 1 differs; 2 what was asked for is wrong; 3 not
-comparable, as where a result differs that torch trained on another CPU, or where the data are not there. Of a sweep: 1
-if any run differs, else 3 if any is not comparable.
+The run is retrained in outputs/reproduced, with the device, threads and engine of its record, and compared epoch by
+epoch. Differences in code, versions, CPU and data are printed. Rerun the same command to resume an interrupted one.
+The result is also saved in MLflow, as tag reproduced or record_checked of the run.
+Exit status: 0 if identical bit for bit (check=true: consistent), 1 if different, 2 if the request is invalid, 3 if not
+comparable: for example, torch gave another result on another CPU, or the data are missing. For a sweep: 1 if any run
+is different, otherwise 3 if any is not comparable.
 """
 
 KNOWN: dict[str, str | None] = {
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
         raise ConfigError("run= and sweep=: must not both be set")
     if not which and not sweep:
         raise ConfigError(
-            "run=: must be a run folder or its id, an MLflow run id, or champion:<data set>; or set sweep="
+            "run=: must be a run folder, a run id, an MLflow run id, or champion:<dataset>; or set sweep="
         )
     checking = checks == "true"
     from lenet_exp.addresses import default_uri
@@ -97,7 +97,7 @@ def _sweep(which: str, uri: str, checking: bool, *, data_root: str | None, trust
     folder = find_sweep(which)
     jobs = list({job.run: job for job in folder.jobs()}.values())
     if not jobs:
-        raise ConfigError(f"sweep={which}: it has no runs yet")
+        raise ConfigError(f"sweep={which}: no runs yet; run the sweep's command first")
     verdicts: list[ReproduceStatus] = []
     told = True
 

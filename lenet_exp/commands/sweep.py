@@ -9,24 +9,24 @@ from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, did_you_mean
 
 USAGE = """
-lenet-sweep: looks after sweeps from another terminal.
+lenet-sweep: list, watch, stop and remove sweeps.
 
-  lenet-sweep list                 the sweeps in the outputs folder, the latest first
-  lenet-sweep status [sweep=last]  what runs where and at which epoch, what failed, how long it will take
-  lenet-sweep watch [sweep=last]   follows a sweep until it ends; status 1 where it did not come to its own end
-  lenet-sweep stop [sweep=last]    asks a sweep to stop: its runs finish their step, commit, and can go on later
-  lenet-sweep clean                removes users, passwords and tokens of stores from the files of earlier releases
-  lenet-sweep du                   what takes the space in the outputs folder, and what could be removed
-  lenet-sweep rm sweep=<which>     shows what of a sweep would be removed, here and in MLflow, and what stays and why;
-                                   also experiment=<name>: all its sweeps and runs; run=<which>: a run of no sweep
-    dry_run=false                  removes it; the same line again goes on where it was ended
-    mlflow=false                   leaves MLflow alone, for a store that is gone for good
+  lenet-sweep list                 list the sweeps in the outputs folder, latest first
+  lenet-sweep status [sweep=last]  show running and failed runs, where they run, and the time left
+  lenet-sweep watch [sweep=last]   follow a sweep until it ends; exit status 1 unless it finishes
+  lenet-sweep stop [sweep=last]    stop a sweep; its runs save a checkpoint and can be resumed
+  lenet-sweep du                   show disk usage by kind, and what can be removed
+  lenet-sweep rm sweep=<which>     show what would be removed, here and in MLflow, and what would be kept and why;
+                                   also experiment=<name> (all of its runs) or run=<which> (a run outside sweeps)
+    dry_run=false                  remove it; rerun the same command after an interruption
+    mlflow=false                   do not touch MLflow, for a store that no longer exists
+  lenet-sweep clean                remove the user names, passwords and tokens of stores from files of earlier releases
 
-sweep= takes last, a sweep's id (or its first digits), its MLflow run id, or its folder.
-Runs that another sweep uses, or whose model is registered, stay. MLflow can restore what rm deletes, until mlflow gc.
-list, status, watch and stop first repair what a process that was killed left behind: what MLflow shows as RUNNING.
-What MLflow has not got yet of those that ended is delivered by lenet-sync.
-The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. To go on with a sweep: lenet-train -m sweep.resume=last
+sweep=: last, a sweep's id (or its first digits), its MLflow run id, or its folder.
+rm keeps runs that another sweep uses or whose model is registered. MLflow can restore deleted runs until mlflow gc.
+list, status, watch and stop first mark sweeps and runs whose process died as killed, here and in MLflow.
+To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
+The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
 """
 
 OF_SWEEP: dict[str, str | None] = {"sweep": "last"}
@@ -46,7 +46,7 @@ ACTIONS = tuple(FLAGS)
 
 def run(arguments: list[str]) -> int:
     """Run `lenet-sweep <arguments>` and return its exit status."""
-    action = arguments[0] if arguments else "(nothing)"
+    action = arguments[0] if arguments else "(no command)"
     if action not in ACTIONS:
         raise ConfigError(f"{action}: expected one of: {', '.join(ACTIONS)}{did_you_mean(action, ACTIONS)}")
     values = parse(arguments[1:], FLAGS[action])
@@ -100,7 +100,7 @@ def du() -> int:
 
     outputs = outputs_dir()
     if not outputs.is_dir():
-        raise ConfigError(f"{outputs}: no such folder; LENET_EXP_OUTPUTS names another")
+        raise ConfigError(f"outputs folder {outputs}: not found; set LENET_EXP_OUTPUTS to another folder")
     print_usage(outputs)
     return 0
 
@@ -114,7 +114,7 @@ def clean() -> int:
     done, left = remove_secrets(outputs_dir())
     print(f"cleaned: {number_of(len(done), 'file')}")
     for path in left:
-        print(f"left to the process that writes it: {path}")
+        print(f"skipped, in use by a running process: {path}")
     return EXIT_FAILED if left else 0
 
 
@@ -122,8 +122,8 @@ def rm(values: dict[str, str | None]) -> int:
     """Run `lenet-sweep rm` with the values of its flags and return its exit status."""
     named = [(key, value) for key in REMOVED if (value := values[key]) is not None]
     if len(named) != 1:
-        typed = ", ".join(f"{key}=" for key, _ in named) or "(nothing)"
-        raise ConfigError(f"rm {typed}: must be one of sweep=, experiment=, run=")
+        typed = ", ".join(f"{key}=" for key, _ in named) or "(no flags)"
+        raise ConfigError(f"rm {typed}: expected one of: sweep=, experiment=, run=")
     ((key, which),) = named
     dry_run, mlflow = (values[flag] == "true" for flag in ("dry_run", "mlflow"))
     from lenet_exp.removal.remove import remove, show

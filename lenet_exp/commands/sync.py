@@ -6,17 +6,18 @@ from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError
 
 USAGE = """
-lenet-sync: delivers to MLflow what is left in the outputs folder, because the store was away or lost it.
+lenet-sync: upload results that MLflow missed or lost.
 
-  lenet-sync                 of all sweeps and runs
-  lenet-sync sweep=<which>   of one sweep: last, its id (or its first digits), its MLflow run id, or its folder
-  lenet-sync run=<which>     of one run: its run folder, or that folder's name (or its first digits)
+  lenet-sync                 all sweeps and runs in the outputs folder
+  lenet-sync sweep=<which>   one sweep: last, its id (or its first digits), its MLflow run id, or its folder
+  lenet-sync run=<which>     one run: its folder or its id (or its first digits)
 
-  tracking.uri=      the store (MLFLOW_TRACKING_URI, else for each the one that it was meant for)
+  tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
-It says how much was delivered and what is left. Nothing is delivered twice. Runs and sweeps whose process lives are
-left to it; what a process that was killed left behind is marked as killed, as by lenet-sweep, and can go on.
-The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs. Exit status: 0; 1 while something is left.
+Nothing is uploaded twice. Runs and sweeps of a running process are skipped, because that process uploads them.
+Sweeps and runs whose process died are marked as killed, here and in MLflow; you can resume them.
+The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
+Exit status: 0 if MLflow is up to date, 1 if anything is missing.
 """
 
 KNOWN: dict[str, str | None] = {"sweep": None, "run": None, "tracking.uri": None}
@@ -40,7 +41,7 @@ def run(arguments: list[str]) -> int:
     from lenet_exp.waiting import print_waiting
 
     log_to_console()
-    print_waiting("delivering what MLflow has not got; a store that restarts is waited for")
+    print_waiting("uploading results that MLflow missed; waiting if the store is restarting")
     if uri is not None:
         check_store(uri)
         usable.check_store(uri)
@@ -58,9 +59,9 @@ def run(arguments: list[str]) -> int:
         sync.sync_sweeps(all_sweeps(outputs_dir()))
         sync.sync_runs(all_runs(outputs_dir()))
     if sync.owned:
-        print(f"left to the processes that live: {sync.owned}")
-    print(f"delivered: {sync.delivered}")
-    print(f"left: {sync.left}")
+        print(f"skipped, still running: {sync.owned}")
+    print(f"uploaded: {sync.delivered}")
+    print(f"missing: {sync.left}")
     return EXIT_LEFT if sync.left else 0
 
 

@@ -32,7 +32,7 @@ def train(cfg: DictConfig) -> float:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return train_alone(config, name=f"job {HydraConfig.get().job.num}", default_threads=1)
     if config.sweep.resume is not None:
-        raise ConfigError(f"sweep.resume={config.sweep.resume}: goes on with a sweep, and needs -m")
+        raise ConfigError(f"sweep.resume={config.sweep.resume}: needs -m: lenet-train -m sweep.resume=...")
     if config.sweep.dry_run:
         estimate_alone(config)
         return math.nan

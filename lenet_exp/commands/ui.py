@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from lenet_exp.ui.links import Link
 
 USAGE = """
-lenet-ui: opens MLflow's UI, and prints where a sweep's runs are compared. Ctrl-C ends it.
+lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C to stop it.
 
-  lenet-ui                     the last sweep: its runs best first, their curves, parallel coordinates, its report
-  lenet-ui sweep=<which>       last, a sweep's id (or its first digits), its MLflow run id, or its folder
+  lenet-ui                     the last sweep: its runs (best first), curves, parallel coordinates and report
+  lenet-ui sweep=<which>       another sweep: its id (or its first digits), its MLflow run id, or its folder
   lenet-ui sweep=all           all runs of the experiment
-  lenet-ui open=true           opens the first of the links in a browser
-  lenet-ui port=5000           where the UI listens; if the port is taken, on another
-  lenet-ui host=127.0.0.1      for whom: this machine alone; 0.0.0.0 or a name of it: all who reach it
-  lenet-ui token=none          without the token that its links have: whoever reaches it can read and change the runs
+  lenet-ui open=true           open the first link in a browser
+  lenet-ui port=5000           port to listen on; if it is in use, the next free one
+  lenet-ui host=127.0.0.1      address to listen on: this machine only (default), or 0.0.0.0 for all of its addresses
+  lenet-ui token=none          require no token; anyone who can reach the address can read and change the runs
 
-  tracking.uri=      the store (the sweep's own; without a sweep MLFLOW_TRACKING_URI, else mlflow.db in the outputs
-                     folder); of an http:// or https:// server only the links are printed
-  experiment=        its experiment (the sweep's own, else lenet_exp)
-  token=             the token instead of a random one; other users of this machine see the arguments of a command,
-                     but not the variable LENET_EXP_UI_TOKEN
+  tracking.uri=      MLflow store (default: that of the sweep; with sweep=all $MLFLOW_TRACKING_URI, else mlflow.db in
+                     the outputs folder); for an http(s):// server, only the links are printed
+  experiment=        MLflow experiment (default: that of the sweep, else lenet_exp)
+  token=             token to require (default: a random one); set $LENET_EXP_UI_TOKEN instead to hide it from other
+                     users of this machine
 
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
 """
@@ -93,8 +93,8 @@ def run(arguments: list[str]) -> int:
         return 0
     taken = free_port(port, host)
     if port and taken != port:
-        print(f"port {port} is in use; taken instead: {taken}", file=sys.stderr)
-    print(f"MLflow's UI of {hide_password(uri)} starts ...", file=sys.stderr)
+        print(f"port {port} is in use; using port {taken}", file=sys.stderr)
+    print(f"starting MLflow's UI on {hide_password(uri)} ...", file=sys.stderr)
     # Signals are recorded instead of raised: an exception raised inside a library may be lost there.
     with graceful(), serving(uri, host, taken, token) as server, ExitStack() as stack:
         found = [link.with_token(token) for link in links(web_address(host, taken))]
@@ -103,14 +103,14 @@ def run(arguments: list[str]) -> int:
             if browser:
                 _open(stack.enter_context(_redirect(found[0].url)) if token else found[0].url)
             if not token or not is_local(host):
-                some = "every user of" if is_local(host) else "whoever reaches"
-                who = "whoever has these links" if token else f"{some} this machine"
+                some = "every user of" if is_local(host) else "anyone who can reach"
+                who = "anyone with these links" if token else f"{some} this machine"
                 print(f"host={host}: {who} can read and change these runs", file=sys.stderr)
             if is_local(host) and "SSH_CONNECTION" in os.environ:
                 here = f"{os.environ.get('USER', 'you')}@{os.environ['SSH_CONNECTION'].split()[2]}"
                 there = f"ssh -N -L {taken}:{host}:{taken} {here}"
-                print(f"to see them where you sit, type there: {there}", file=sys.stderr)
-            print("Ctrl-C ends it", flush=True)
+                print(f"to open these links on your own machine, run there: {there}", file=sys.stderr)
+            print("Press Ctrl-C to stop.", flush=True)
             server.wait()
     return 0
 
@@ -124,7 +124,7 @@ def _open(url: str) -> None:
     import webbrowser
 
     if not webbrowser.open(url):
-        print("open=true: no browser was found here", file=sys.stderr)
+        print("open=true: no browser found", file=sys.stderr)
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def _store(uri: str | None, sweep: SweepFolder | None) -> str:
     plan = sweep.started()
     kept = full_uri(store_uri(plan.tracking_uri, sweep.outputs))
     if HIDDEN in kept:
-        raise ConfigError(f"tracking.uri={kept}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
+        raise ConfigError(f"tracking.uri={kept}: its password is not stored; set tracking.uri= or MLFLOW_TRACKING_URI")
     return kept
 
 
@@ -202,7 +202,7 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
         if run.data.tags.get("kind") == "sweep" and run.info.lifecycle_stage == "active":
             return run
     if which is not None:
-        raise ConfigError(f"sweep={which}: not in {hide_password(uri)}; tracking.uri= names another store")
+        raise ConfigError(f"sweep={which}: not found in {hide_password(uri)}; set tracking.uri= to another store")
     return None
 
 
@@ -212,20 +212,20 @@ def _experiment(client: MlflowClient, name: str) -> str:
     if found is not None and found.lifecycle_stage == "active":
         return found.experiment_id
     names = [experiment.name for experiment in client.search_experiments(max_results=1000)]
-    there = f"there are {', '.join(names[:5]) or 'none'}{did_you_mean(name, names)}"
-    raise ConfigError(f"experiment={name}: not in the store; {there}")
+    there = f"; expected one of: {', '.join(names[:5])}{did_you_mean(name, names)}" if names else ""
+    raise ConfigError(f"experiment={name}: not found in the store{there}")
 
 
 def _token(value: str) -> str:
     """Return the token for the links, empty for none."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
-        raise ConfigError("token=: must be none, or letters, digits and . _ ~ -")
+        raise ConfigError("token=: must be none, or consist of letters, digits and . _ ~ -")
     return "" if value == "none" else value
 
 
 def _port(value: str | None) -> int:
     if value is None or not value.isdecimal() or int(value) > 65535:
-        raise ConfigError(f"port={value}: must be a number from 0 (any free port) to 65535")
+        raise ConfigError(f"port={value}: must be an integer from 0 (any free port) to 65535")
     return int(value)
 
 

@@ -95,8 +95,8 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
         candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
     if len(candidates) < 2:
         raise ConfigError(
-            f"{asked}: {name} has no two configurations with a run that finished; against=baseline holds "
-            "the one against what its line trains without what it swept"
+            f"{asked}: {name} has no two configurations with finished runs; to test one against the defaults, add "
+            "against=baseline"
         )
     return _planned(comparison, candidates, candidates[1:], points, seeds)
 
@@ -109,7 +109,7 @@ def plan_against(comparison: Comparison, points: float, seeds: int | None = None
     """
     leader, asked = comparison.leader, f"confirm={points * 100:g}"
     if leader is None:
-        raise ConfigError(f"{asked}: no run on {comparison.dataset} has finished; sweep= must have a leader")
+        raise ConfigError(f"{asked}: no finished run on {comparison.dataset}; finish the sweep first")
     return _planned(comparison, [leader], [None], points, seeds)
 
 
@@ -130,8 +130,8 @@ def _planned(
 
 def _no_spread(comparison: Comparison) -> str:
     searched = comparison.design is not None and comparison.design.searched
-    more = "the search's line again with seeds=5" if searched else "the sweep's line again with 'seed=range(5)'"
-    return f"one seed each tells no spread; {more} trains what does, or seeds=10 sets how many new ones to train"
+    more = "seeds=5 to the search" if searched else "'seed=range(5)' to the sweep"
+    return f"needs at least two seeds per configuration; add {more}, or set the number of new seeds with seeds=10"
 
 
 def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:

@@ -111,14 +111,14 @@ def _no_shares(total: float, freedom: int, runs: int) -> str | None:
     if runs < 2:
         return "no two runs finished"
     if total < NO_SPREAD**2 * runs:
-        return "all runs came to the same"
-    return None if freedom else "one run a configuration: what flags do and luck can't be told apart"
+        return "all runs have the same accuracy"
+    return None if freedom else "each configuration has only one run, so effects and chance cannot be separated"
 
 
 def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
     """Return why the effects of flags cannot be separated in the finished runs; None if they can."""
     if len(groups) < 2:
-        return "one configuration has results"
+        return "only one configuration has results"
     alike: dict[tuple[int, ...], list[str]] = {}
     for flag in flags:
         values = [g.flags.get(flag, "-") for g in groups]
@@ -127,7 +127,7 @@ def _aliased(groups: Sequence[Group], flags: Sequence[str]) -> str | None:
     together = [flag for found in alike.values() for flag in found]
     if len(alike) > 1 or len(together) < 2:
         return None
-    return f"{', '.join(together)} change together: which of them it is can't be told"
+    return f"{', '.join(together)} change together, so their effects cannot be separated"
 
 
 def number(text: str) -> float | None:

@@ -30,7 +30,7 @@ def check_aliases(folder: Path) -> None:
             text = read_regular(file).decode()
             values = _values(yaml.compose(text, yaml.SafeLoader), {}) if "*" in text else 0
         if values > MOST_VALUES:
-            raise ConfigError(f"{file}: must have at most {MOST_VALUES} values; its aliases (*name) make more of them")
+            raise ConfigError(f"{file}: must expand to at most {MOST_VALUES} values; use fewer aliases (*name)")
 
 
 def _values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from lenet_exp.addresses import hide_password
 from lenet_exp.config.schema import (
     OPTIMIZER_LIMITS,
+    WORDS,
     Config,
     Dataset,
     PredictConfig,
@@ -31,7 +32,7 @@ STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 MOST_THREADS_A_CORE = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LONGEST_NAME = 200  # bytes: the limit is 255 for a file's name and 250 for a tag's name in MLflow
-_WARM = "for a warm-up alone: schedule=linear schedule.final=1"
+_WARM = "for a warm-up only, use schedule=linear schedule.final=1"
 
 
 def check_flags(config: Config) -> None:
@@ -84,7 +85,7 @@ def check_name(flag: str, name: str) -> None:
     """
     if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
-            f"{flag}={name}: must be letters, digits, _, -, + and spaces inside, {LONGEST_NAME} bytes at most"
+            f"{flag}={name}: must be letters, digits, _, -, + and inner spaces, at most {LONGEST_NAME} bytes"
         )
 
 
@@ -94,8 +95,8 @@ def _check_tags(tags: Iterable[str]) -> None:
         is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
         if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
             raise ConfigError(
-                f"tracking.tags.{name}: the name must consist of letters, digits, and _ - . : / inside, "
-                f"{LONGEST_NAME} bytes at most"
+                f"tracking.tags.{name}: the name must be letters, digits and inner _ - . : /, at most "
+                f"{LONGEST_NAME} bytes"
             )
 
 
@@ -115,10 +116,10 @@ def _check_dataset(dataset: Dataset) -> None:
         )
     for name, digest in dataset.sha256.items():
         if not isinstance(digest, str | None):  # OmegaConf accepts lists in a dict of strings
-            raise ConfigError(f"dataset.sha256.{name}={digest}: must be a text or null")
+            raise ConfigError(f"dataset.sha256.{name}={digest}: must be a string or null")
     for part, names_of_files in dataset.files.items():
         if not all(isinstance(n, str) for n in names_of_files):
-            raise ConfigError(f"dataset.files.{part}={names_of_files}: must be file names")
+            raise ConfigError(f"dataset.files.{part}={names_of_files}: must be a list of file names")
     if dataset.reader is Reader.idx and not all(len(dataset.files.get(part, [])) == 2 for part in ("train", "test")):
         raise ConfigError(f"dataset.files={dataset.files}: must be {{train: [IMAGES, LABELS], test: [IMAGES, LABELS]}}")
 
@@ -127,7 +128,7 @@ def _check_range(flag: str, value: object, limits: dict[str, float | None]) -> N
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if not within(value, limits):
-        raise ConfigError(f"{flag}={value}: must be {range_text(limits) or 'a finite number'}")
+        raise ConfigError(f"{flag}={value}: must be {range_text(limits, WORDS) or 'a finite number'}")
 
 
 def _check_device(device: str) -> None:
@@ -140,7 +141,7 @@ def _check_threads(threads: int | None) -> None:
     """Check the number of threads. Far more threads than cores only wait, and torch hangs or crashes eventually."""
     most = MOST_THREADS_A_CORE * cpu_count()
     if threads is not None and threads > most:
-        raise ConfigError(f"num_threads={threads}: must be <= {most} on this machine ({cpu_count()} cores)")
+        raise ConfigError(f"num_threads={threads}: must be at most {most} on this machine ({cpu_count()} cores)")
 
 
 def check_store(uri: str | None) -> None:
@@ -159,12 +160,13 @@ def check_store(uri: str | None) -> None:
             raise ValueError
     except ValueError:  # an invalid port, brackets without an address, or a slash in a user name
         shown = re.sub(r"//.*@", "//***@", shown)  # a password with a slash looks like a port
-        raise ConfigError(f"{shown}: must be a host, and a port from 1 to 65535; / in a user must be %2F") from None
+        raise ConfigError(f"{shown}: invalid host or port (1 to 65535); write / in a user name as %2F") from None
     scheme = parts.scheme.partition("+")[0]
     if scheme not in STORES or (scheme == "sqlite" and not uri.startswith("sqlite:///")):
-        folder = "; a folder of MLflow's plain files becomes one by: mlflow migrate-filestore"
+        folder = "; to convert a folder of MLflow's file store, run: mlflow migrate-filestore"
         moved = folder if scheme in ("", "file") else ""
-        raise ConfigError(f"{shown}: must be http(s)://..., sqlite:///FILE{moved}, or {', '.join(STORES[3:])}://...")
+        servers = ", ".join(f"{name}://..." for name in STORES[3:])
+        raise ConfigError(f"{shown}: expected one of: http(s)://..., sqlite:///FILE, {servers}{moved}")
     if (scheme.startswith("http") and (not host or re.search(r"\s", uri))) or port == 0:
         raise ConfigError(f"{shown}: must be {scheme}://HOST or {scheme}://HOST:PORT, with a port from 1 to 65535")
 
@@ -174,7 +176,7 @@ def _check_schedule(config: Config) -> None:
     if s.shape is ScheduleShape.constant and s.warmup:
         raise ConfigError(f"schedule.warmup={s.warmup}: must be 0 with schedule=constant; {_WARM}")
     if s.shape is ScheduleShape.step and not s.final:
-        raise ConfigError(f"schedule.final={s.final}: must be > 0 with schedule=step, whose falls are equal ratios")
+        raise ConfigError(f"schedule.final={s.final}: must be greater than 0 with schedule=step")
 
 
 def _check_optimizer(config: Config) -> None:

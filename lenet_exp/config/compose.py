@@ -59,7 +59,7 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     for flag, kind, _ in knobs(schema):
         value = operator.attrgetter(flag)(config)
         if str(kind).startswith("list[str]") and not all(isinstance(item, str) for item in value or []):
-            raise ConfigError(f"{flag}={value}: must be a list of texts")  # OmegaConf accepts nested lists
+            raise ConfigError(f"{flag}={value}: must be a list of strings")  # OmegaConf accepts nested lists
     return config
 
 
@@ -137,16 +137,16 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
     if key in known:
         kind, value = known[key], _raw(given, key)
         if value == "???":
-            return f"{key}: has no value"
-        allowed = " or ".join(m.value for m in kind) if hasattr(kind, "__members__") else _type_name(kind)
-        hint = did_you_mean(str(value), [m.value for m in kind]) if hasattr(kind, "__members__") else ""
-        return f"{key}={_show(value)}: must be {allowed}{hint}"
+            return f"{key}: no value is set; add {key}=..."
+        choices = [m.value for m in kind] if hasattr(kind, "__members__") else []
+        allowed = f"expected one of: {', '.join(choices)}" if choices else f"must be {_type_name(kind)}"
+        return f"{key}={_show(value)}: {allowed}{did_you_mean(str(value), choices)}"
     if "not in" in reason and key:
         return explain_flag(key)
     for flag in known:
         section, dot, _ = flag.partition(".")
         if dot and not isinstance(_raw(given, section), dict):
-            return f"{section}={_show(_raw(given, section))}: set its flags, such as {flag}=..."
+            return f"{section}={_show(_raw(given, section))}: must not be set; set its flags, such as {flag}=..."
     return f"{key}: {reason}" if key and key not in reason else reason
 
 
@@ -160,8 +160,8 @@ def _raw(given: DictConfig, key: str) -> Any:
 
 def _type_name(kind: Any) -> str:
     if str(kind).startswith(("dict", "list")):
-        return "names with values, as in {a: 1, b: 2}" if str(kind).startswith("dict") else "a list, as in [a, b]"
-    names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+        return "a mapping such as {a: 1, b: 2}" if str(kind).startswith("dict") else "a list such as [a, b]"
+    names = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}
     text = getattr(kind, "__name__", None) or str(kind)
     optional = "None" in str(kind)
     base = next((words for name, words in names.items() if name == text or f"{name} |" in str(kind)), str(kind))

@@ -28,19 +28,19 @@ def explain_hydra(error: Exception) -> str:
         typed = " ".join(str(error.override).split())
         name, sign, value = typed.partition("=")
         if not sign:
-            return f"{typed}: can't be read; flags are written name=value, --help lists them"
-        how = f"""'{name}="{value}"'""" if value and '"' not in value and "'" not in value else "quoted"
-        return f"{typed}: can't be read; a value with special characters is written {how}"
+            return f"{typed}: cannot be parsed; write flags as name=value (see --help)"
+        how = f""": '{name}="{value}"'""" if value and '"' not in value and "'" not in value else ""
+        return f"{typed}: cannot be parsed; quote a value that has special characters{how}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return f"{mark.name}, line {mark.line + 1}: no YAML: {error.problem}"
+        return f"{mark.name}, line {mark.line + 1}: invalid YAML: {error.problem}"
     if isinstance(error, OSError) and error.strerror:  # some of Hydra's errors are OSErrors
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, KeyError):  # an unknown environment variable
-        return f"{error.args[0]}: there is no such name"
+        return f"{error.args[0]}: not found"
     # An internal error of Hydra; OmegaConf's errors are subclasses of these.
     if type(error) in {AssertionError, TypeError, AttributeError}:
-        return "the overrides can't be read; they are written name=value"
+        return "the flags cannot be parsed; write them as name=value (see --help)"
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
@@ -51,12 +51,12 @@ def explain_hydra(error: Exception) -> str:
     section = getattr(cause, "parent_node", None)
     if key.startswith("hydra.") and section is not None and "not in" in str(cause):
         known = [str(name) for name in section if not str(name).startswith("_")]
-        there = f"; there are {', '.join(sorted(known))}"
-        return f"{key}: no such flag{did_you_mean(key.rpartition('.')[2], known) or there}"
+        there = f"; expected one of: {', '.join(sorted(known))}"
+        return f"unknown flag '{key}'{did_you_mean(key.rpartition('.')[2], known) or there}"
     if "is not in struct" in text or "is not in struct" in str(cause):
         return explain_flag(key or _quoted(text))
     if "requires --multirun" in text or "Ambiguous value" in text:
-        return f"{_quoted(text) or text.splitlines()[0]}: several values need -m (lenet-train -m ...)"
+        return f"{_quoted(text) or text.splitlines()[0]}: several values need -m: lenet-train -m ..."
     line = first_line(error) if not key or key in first_line(error) else f"{key}: {first_line(error)}"
     return line if cause is error else f"{line} ({first_line(cause)})"
 
@@ -68,17 +68,17 @@ def _missing_option(error: MissingConfigException) -> str:
     if not group or not found:
         return first_line(error) + did_you_mean(str(error.missing_cfg_file), config_groups())
     if f"{group}={option}" in EXTRAS:
-        return f"{group}={option}: not installed; pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
+        return f"{group}={option}: not installed; run: pip install 'lenet_exp[{EXTRAS[f'{group}={option}']}]'"
     options = [o for o in found if not o.startswith("_")]
-    hint = did_you_mean(option, options) or ";"
-    return f"{group}={option}: no such option{hint} There are {', '.join(sorted(options))}"
+    hint = did_you_mean(option, options)
+    return f"{group}={option}: expected one of: {', '.join(sorted(options))}{hint}"
 
 
 def _unknown_group(text: str) -> str:
     name = _quoted(text)
     groups = config_groups()
-    there = f"; there are {', '.join(sorted(groups))}"
-    return f"{name}: no such group{did_you_mean(name.split('@')[0], groups) or there}"
+    there = f"; expected one of: {', '.join(sorted(groups))}"
+    return f"unknown config group '{name}'{did_you_mean(name.split('@')[0], groups) or there}"
 
 
 def explain_flag(key: str) -> str:
@@ -87,9 +87,9 @@ def explain_flag(key: str) -> str:
     if key in known:
         group, _, flag = key.partition(".")
         having = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml") if flag in OmegaConf.load(f))
-        return f"{key}: the chosen {group} has no such flag" + (f"; {', '.join(having)} has" if having else "")
+        return f"{key}: not a flag of the chosen {group}" + (f"; only of {', '.join(having)}" if having else "")
     hint = _same_leaf(key.rpartition(".")[2], known) or nearest(key, known)
-    return f"{key}: no such flag" + (f"; did you mean {hint}?" if hint else "; --help lists them")
+    return f"unknown flag '{key}'; " + (f"did you mean {hint}?" if hint else "run with --help to list all flags")
 
 
 @cache
@@ -108,9 +108,9 @@ def explain_arguments(unknown: list[str]) -> str:
     name, flags = name.replace("-", "_"), known_flags() | set(config_groups())
     target = name if name in flags else _same_leaf(name, flags) or nearest(name, flags)
     if target is None:
-        return f"{unknown[0]}: no such option; flags are written name=value, --help lists them"
+        return f"unknown option '{unknown[0]}'; write flags as name=value (see --help)"
     options = [file.stem for file in (CONF_DIR / target).glob("*.yaml")]
-    return f"{unknown[0]}: flags have no dashes here; write {target}={nearest(value, options) or value or 'x'}"
+    return f"{unknown[0]}: flags have no dashes; did you mean {target}={nearest(value, options) or value or 'x'}?"
 
 
 def _same_leaf(name: str, flags: Iterable[str]) -> str | None:

@@ -47,7 +47,7 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
     jobs = [_in_order(columns, chosen) for chosen in itertools.product(*axes)]
     if not jobs:
         given = " ".join(str(o.input_line) for o in overrides)
-        raise ConfigError(f"{given}: a sweep over no value; must have one or more")
+        raise ConfigError(f"{given}: a swept flag must have at least one value")
     return without_skipped(jobs, skipped, columns)
 
 
@@ -81,7 +81,7 @@ def which_job(overrides: Sequence[str], jobs: Sequence[object]) -> str:
 def check_size(
     overrides: Sequence[Override],
     most: object,
-    more: str = "; sweep.max_jobs={jobs} allows them",
+    more: str = "; to train them all, set sweep.max_jobs={jobs}",
     together: Together | None = None,
 ) -> None:
     """Count the jobs of a grid before they are made.
@@ -101,15 +101,15 @@ def check_size(
     jobs = math.prod([*counts.values(), *side_by_side])
     if jobs > most:
         swept = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
-        raise ConfigError(f"{swept}: {jobs:,} jobs; must not exceed {most:,}{more.format(jobs=jobs)}")
+        raise ConfigError(f"{swept}: {jobs:,} jobs; must be at most {most:,}{more.format(jobs=jobs)}")
 
 
 def _refuse_intervals(overrides: Sequence[Override]) -> None:
     for override in overrides:
         if override.is_interval_sweep():
             raise ConfigError(
-                f"{override.input_line}: a grid has no intervals; lenet-train -m hydra/sweeper=search n_trials=30 ... "
-                "searches them"
+                f"{override.input_line}: a grid cannot sweep an interval; to search it, run: lenet-train -m "
+                "hydra/sweeper=search n_trials=30 ..."
             )
 
 
@@ -139,7 +139,7 @@ def _together(zipped: object, swept: Sequence[str]) -> Together:
     groups = zipped if all(isinstance(group, list) for group in zipped) else [zipped]
     flags = [str(flag) for group in groups for flag in group]
     by_name = {flag.lstrip("+"): flag for flag in swept}
-    allowed = "must be two flags or more that are swept, each once: [a,b], or [[a,b],[c,d]]"
+    allowed = "must be two or more swept flags, each named once: [a,b] or [[a,b],[c,d]]"
     if any(len(group) < 2 for group in groups) or len(set(flags)) < len(flags):
         raise ConfigError(f"sweep.zip={shown(zipped)}: {allowed}")
     for flag in flags:
@@ -153,7 +153,7 @@ def _check_zip(columns: Mapping[str, list[str]], together: Together) -> None:
     for flags in together:
         if len({len(columns[flag]) for flag in flags}) > 1:
             numbers = ", ".join(f"{flag} has {len(columns[flag])}" for flag in flags)
-            raise ConfigError(f"sweep.zip={shown(flags)}: {numbers}; must have equally many values")
+            raise ConfigError(f"sweep.zip={shown(flags)}: {numbers}; must have the same number of values")
 
 
 def _count(override: Override) -> int:
@@ -164,6 +164,6 @@ def _count(override: Override) -> int:
     if isinstance(sweep, RangeSweep):
         start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
         if not step or not all(map(math.isfinite, (start, stop, step))):
-            raise ConfigError(f"{override.input_line}: must be range(start,stop,step), finite, whose step is not 0")
+            raise ConfigError(f"{override.input_line}: must be range(start,stop,step) of finite numbers, step not 0")
         return max(0, math.ceil((stop - start) / step))
     return 1

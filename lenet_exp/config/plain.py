@@ -46,7 +46,7 @@ def read_as(kind: type[T], value: object) -> T:
     try:
         return cast(T, _read(kind, value))
     except TypeError:
-        raise ValueError(f"no {kind.__name__}") from None
+        raise ValueError(f"not a valid {kind.__name__}") from None
 
 
 def _plain_value(value: Any) -> Any:
@@ -135,7 +135,7 @@ def _read_fields(kind: Any, values: dict[str, Any]) -> Any:
             found[f.name] = _read_fields(f.kind, {})
         elif f.name not in values:
             if f.needed:
-                raise ValueError(f"no {kind.__name__}: {f.name} is missing")
+                raise ValueError(f"not a valid {kind.__name__}: {f.name} is missing")
             if f.neutral is not ALWAYS:
                 found[f.name] = f.neutral
         elif not (f.flag and value == MISSING):
@@ -144,7 +144,7 @@ def _read_fields(kind: Any, values: dict[str, Any]) -> Any:
                 if f.time and not 0 <= (value or 0) < LATEST_MS:
                     raise TypeError
             except TypeError:
-                raise ValueError(f"no {kind.__name__}: {f.name} is {value!r:.60}") from None
+                raise ValueError(f"not a valid {kind.__name__}: {f.name} is {value!r:.60}") from None
     if OTHER in kind.__dataclass_fields__:
         found[OTHER] = {name: value for name, value in values.items() if name not in found}
     return kind(**found)

@@ -16,7 +16,7 @@ from typing import Any, cast, get_type_hints
 from omegaconf import MISSING
 
 Option = dict[str, Any]  # the content of an option file: a class and its keywords
-DEVICE = "auto (cuda, then mps, then cpu), cpu, cuda, cuda:<number>, mps"
+DEVICE = "auto (the first available of cuda, mps, cpu), cpu, cuda, cuda:<number>, mps"
 ALWAYS = object()  # a neutral value that equals no value, so the field always counts in the fingerprint
 
 
@@ -130,31 +130,31 @@ def knob(
 class Dataset:
     """The dataset, its files, and how it is split."""
 
-    name: str = knob("data set", result=False)
-    reader: Reader = knob("how it is read: idx (MNIST's format), pictures (a folder a class), digits", result=False)
-    folder: str = knob("its folder in data_root, or an absolute one", result=False)
-    also_in: list[str] = knob("other folders that may have its files", result=False)
-    files: dict[str, list[str]] = knob("idx: file names of images and labels of train and test", result=False)
-    sha256: dict[str, str | None] = knob("digests of the uncompressed files (null: unknown)", result=False)
-    torchvision_class: str | None = knob("class of torchvision.datasets that can download it", result=False)
-    mirrors: list[str] | None = knob("where to download it from (null: torchvision's mirrors)", result=False)
-    class_names: list[str] = knob("names of the classes, 10 at most", result=False)
-    picture_box: int = knob("longest side, in 28x28 pixels, of what one's own pictures show", ge=4, le=28, result=False)
+    name: str = knob("name of the dataset", result=False)
+    reader: Reader = knob("file format: idx (as MNIST), pictures (one folder per class), digits", result=False)
+    folder: str = knob("folder of its files, absolute or relative to data_root", result=False)
+    also_in: list[str] = knob("other folders to search for its files", result=False)
+    files: dict[str, list[str]] = knob("idx: names of the image and label files of train and test", result=False)
+    sha256: dict[str, str | None] = knob("SHA-256 of each uncompressed file (null: unknown)", result=False)
+    torchvision_class: str | None = knob("torchvision.datasets class that downloads it (null: none)", result=False)
+    mirrors: list[str] | None = knob("URLs to download from (null: torchvision's mirrors)", result=False)
+    class_names: list[str] = knob("names of the classes, at most 10", result=False)
+    picture_box: int = knob("pictures: longest side of the object in 28x28 pixels", ge=4, le=28, result=False)
     shows: PictureContent = knob(
-        "what is in pictures of one's own: digits (one or several), writing (one character), things (with shades)",
+        "pictures: show digits (one or several), writing (one character), or things (with shades)",
         neutral=PictureContent.writing,
         result=False,
     )
-    val_size: int = knob("validation images, taken from the training set by split_seed", ge=1, result=False)
-    train_size: int | None = knob("training images (null: all that validation leaves)", ge=1, result=False)
+    val_size: int = knob("validation images, split off the training set by split_seed", ge=1, result=False)
+    train_size: int | None = knob("training images (null: all that remain)", ge=1, result=False)
 
 
 @dataclass
 class Regularization:
     """Penalties and dropout."""
 
-    weight_decay: float = knob("L2 penalty (AdamW: decoupled decay) of all parameters", ge=0, neutral=0.0)
-    dropout_rate: float = knob("share of fc1's and fc2's outputs dropped in training", ge=0, lt=1, neutral=0.0)
+    weight_decay: float = knob("L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0)
+    dropout_rate: float = knob("fraction of the outputs of fc1 and fc2 dropped in training", ge=0, lt=1, neutral=0.0)
 
 
 @dataclass
@@ -164,44 +164,44 @@ class Schedule:
     shape: ScheduleShape = knob(
         "after the warm-up: constant, one_cycle, linear, cosine, step", neutral=ScheduleShape.constant
     )
-    warmup: float = knob("share of the steps in which the lr rises", ge=0, lt=1, neutral=0.0)
-    start: float = knob("lr at the first step, as a share of optimizer.lr", ge=0, le=1, only_with="schedule.warmup")
-    final: float = knob("lr after the last step, as a share of optimizer.lr", ge=0, le=1, only_with="schedule.shape")
-    drops: int = knob("step: number of equal falls on the way to final", ge=1, only_with="schedule.shape=step")
+    warmup: float = knob("fraction of the steps in which the lr rises", ge=0, lt=1, neutral=0.0)
+    start: float = knob("lr at the first step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.warmup")
+    final: float = knob("lr after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape")
+    drops: int = knob("step: number of drops to final, each by the same factor", ge=1, only_with="schedule.shape=step")
 
 
 @dataclass
 class Augmentation:
     """Random changes of batches of training images; see training/augmentation.py. Pixels are those of 32x32 images."""
 
-    shift: int = knob("farthest move along each axis, in pixels", ge=0, lt=32, neutral=0)
-    rotate: float = knob("largest rotation to either side, in degrees", ge=0, le=180, neutral=0.0)
-    scale: float = knob("largest change of size, as a share", ge=0, lt=1, neutral=0.0)
-    shear: float = knob("largest horizontal shear, in pixels a pixel", ge=0, le=2, neutral=0.0)
-    elastic: float = knob("mean length of random local moves, in pixels", ge=0, le=16, neutral=0.0)
-    elastic_sigma: float = knob("width of the neighborhood that moves together, in pixels", ge=1, le=32,
+    shift: int = knob("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
+    rotate: float = knob("maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0)
+    scale: float = knob("maximum change in size, as a fraction", ge=0, lt=1, neutral=0.0)
+    shear: float = knob("maximum horizontal shear, in pixels per pixel", ge=0, le=2, neutral=0.0)
+    elastic: float = knob("mean displacement by elastic distortion, in pixels", ge=0, le=16, neutral=0.0)
+    elastic_sigma: float = knob("width of the region that is displaced together, in pixels", ge=1, le=32,
                                 only_with="augmentation.elastic")  # fmt: skip
-    flip: float = knob("share of images mirrored left to right", ge=0, le=1, neutral=0.0)
-    erase: float = knob("share of images of which a rectangle is erased", ge=0, le=1, neutral=0.0)
-    erase_size: int = knob("its longest side, in pixels", ge=1, le=32, only_with="augmentation.erase")
+    flip: float = knob("fraction of images mirrored left to right", ge=0, le=1, neutral=0.0)
+    erase: float = knob("fraction of images with an erased rectangle", ge=0, le=1, neutral=0.0)
+    erase_size: int = knob("longest side of that rectangle, in pixels", ge=1, le=32, only_with="augmentation.erase")
 
 
 @dataclass
 class Training:
     """Loss, gradient clipping, weight averaging and early stopping."""
 
-    label_smoothing: float = knob("share of each label spread over all classes", ge=0, lt=1, neutral=0.0)
-    clip_norm: float | None = knob("largest norm of a step's gradient (null: any)", gt=0, neutral=None)
+    label_smoothing: float = knob("fraction of each label spread over all classes", ge=0, lt=1, neutral=0.0)
+    clip_norm: float | None = knob("maximum norm of the gradient of a step (null: no limit)", gt=0, neutral=None)
     ema_decay: float | None = knob(
-        "per-step decay of the moving average of the weights (null: off)",
+        "decay per step of the moving average of the weights (null: off)",
         ge=0,
         lt=1,
         neutral=None,
     )
     patience: int | None = knob(
-        "stop after this many epochs without a better validation accuracy (null: off)", ge=1, neutral=None
+        "stop after this many epochs without a better validation accuracy (null: never)", ge=1, neutral=None
     )
-    min_delta: float = knob("by how much it has to be better, as a fraction", ge=0, lt=1, only_with="training.patience")
+    min_delta: float = knob("least improvement that counts, as a fraction", ge=0, lt=1, only_with="training.patience")
 
 
 @dataclass
@@ -216,48 +216,50 @@ class Store:
 class Tracking(Store):
     """Options of logging to MLflow."""
 
-    models: LoggedModels = knob("whose best model goes to MLflow: all runs, the sweep's best run, none", result=False)
-    plots: bool = knob("log pictures: curves, confusion matrix, mistakes, comparisons", result=False)
-    tags: Option = knob("more tags of the run: tracking.tags.note=first", result=False)
+    models: LoggedModels = knob(
+        "log the best model of: all (runs), best (the best run of the sweep), none", result=False
+    )
+    plots: bool = knob("log plots: curves, confusion matrix, mistakes, comparisons", result=False)
+    tags: Option = knob("your own tags for the run: tracking.tags.note=first", result=False)
 
 
 @dataclass
 class Sweep:
     """Options of a sweep."""
 
-    workers: int | None = knob("runs side by side (null: cores / num_threads)", ge=1, le=4096, result=False)
-    retries: int = knob("tries more for a run whose process died", ge=0, le=1000, result=False)
-    fail_fast: bool = knob("start no more runs after the first that failed or diverged", result=False)
-    max_failures: int | None = knob("start no more runs after so many failed or diverged in a row", ge=1, result=False)
-    max_jobs: int = knob("the most jobs that are made; more are refused", ge=1, neutral=100_000, result=False)
+    workers: int | None = knob("runs trained at the same time (null: cores / num_threads)", ge=1, le=4096, result=False)
+    retries: int = knob("how often to retry a run whose process died", ge=0, le=1000, result=False)
+    fail_fast: bool = knob("start no more runs after one fails or diverges", result=False)
+    max_failures: int | None = knob("the same after this many in a row (null: no limit)", ge=1, result=False)
+    max_jobs: int = knob("maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000, result=False)
     zip: list[Any] = knob(
-        "swept flags that go together, value by value: [optimizer,optimizer.lr]; several: [[a,b],[c,d]]",
+        "swept flags that take their values in parallel: [optimizer,optimizer.lr] or [[a,b],[c,d]]",
         neutral=[],
         result=False,
     )
     skip: list[Any] = knob(
-        "combinations of swept flags that are left out: [{optimizer:adam,optimizer.lr:0.1}]", neutral=[], result=False
+        "combinations of swept flags to skip: [{optimizer:adam,optimizer.lr:0.1}]", neutral=[], result=False
     )
     confirms: str | None = knob(
-        "the sweep whose leader, the first configuration here, is tested on these seeds (lenet-compare confirm=)",
+        "sweep whose leader, the first configuration here, is tested on these seeds (lenet-compare confirm=)",
         neutral=None,
         result=False,
     )
     points: float | None = knob(
-        "the difference that the test was made to find, in percentage points", gt=0, lt=100, neutral=None, result=False
+        "difference that the test is planned to detect, in percentage points", gt=0, lt=100, neutral=None, result=False
     )
     against: bool = knob(
-        "the second configuration is a baseline that the sweep has not tried (lenet-compare against=)",
+        "the second configuration is a baseline that was not in that sweep (lenet-compare against=)",
         neutral=False,
         result=False,
     )
-    time_limit: float | None = knob("seconds a run may take before it counts as failed", gt=0, result=False)
-    force: bool = knob("train again what is finished already", result=False)
-    resume: str | None = knob("go on with an earlier sweep: last, its MLflow run id, or its folder", result=False)
-    dry_run: bool = knob("say what would be trained, how long and how much disk it takes, and train nothing",
+    time_limit: float | None = knob("seconds after which a run fails (null: no limit)", gt=0, result=False)
+    force: bool = knob("retrain finished runs", result=False)
+    resume: str | None = knob("sweep to resume: last, its id, its MLflow run id, or its folder", result=False)
+    dry_run: bool = knob("train nothing; print what would be trained, how long it takes, and its disk space",
                          result=False)  # fmt: skip
     detach: bool = knob(
-        "hand the sweep to the cluster and return (hydra/launcher=cluster_slurm)", neutral=False, result=False
+        "submit the sweep to the cluster and exit (hydra/launcher=cluster_slurm)", neutral=False, result=False
     )
 
 
@@ -266,33 +268,33 @@ class Search:
     """Options of `hydra/sweeper=search`; see searches/search.py. A single run ignores them."""
 
     sampler: SamplerName = knob(
-        "what suggests the next trial: tpe, gp, qmc, random, grid", neutral=SamplerName.tpe, result=False
+        "sampler that suggests trials: tpe, gp, qmc, random, grid", neutral=SamplerName.tpe, result=False
     )
     sampler_options: Option = knob(
-        "its options, as Optuna names them: search.sampler_options.n_startup_trials=5", neutral={}, result=False
+        "options of the sampler, as in Optuna: search.sampler_options.n_startup_trials=5", neutral={}, result=False
     )
     pruner: PrunerName = knob(
-        "what ends a run that falls behind, at an epoch: asha, hyperband, median, none",
+        "pruner that stops runs that fall behind: asha, hyperband, median, none",
         neutral=PrunerName.asha,
         result=False,
     )
     pruner_options: Option = knob(
-        "its options, as Optuna names them: search.pruner_options.reduction_factor=3", neutral={}, result=False
+        "options of the pruner, as in Optuna: search.pruner_options.reduction_factor=3", neutral={}, result=False
     )
     objective: Objective = knob(
-        "accuracy (best validation accuracy), loss (least validation loss), epochs or seconds (of training, to "
-        "search.target), front (accuracy and seconds: all that nothing else beats in both)",
+        "accuracy (best validation accuracy), loss (lowest validation loss), epochs or seconds (until "
+        "search.target), front (Pareto front of accuracy and seconds)",
         neutral=Objective.accuracy,
         result=False,
     )
-    seed: int = knob("of what the sampler draws", ge=0, lt=2**63, neutral=0, result=False)
+    seed: int = knob("seed of the sampler", ge=0, lt=2**63, neutral=0, result=False)
     storage: str | None = knob(
-        "database of the study, as SQLAlchemy names it (null: study.db in the sweep's folder)",
+        "database URL of the study, as in SQLAlchemy (null: study.db in the sweep folder)",
         neutral=None,
         result=False,
     )
     target: float | None = knob(
-        "validation accuracy (a fraction) that search.objective=epochs or seconds waits for", gt=0, le=1, neutral=None,
+        "validation accuracy to reach, as a fraction (search.objective=epochs or seconds)", gt=0, le=1, neutral=None,
         result=False
     )  # fmt: skip
 
@@ -305,49 +307,49 @@ class Config:
     """
 
     dataset: Dataset = field(default_factory=Dataset)
-    activation: Option = knob("nonlinearity: name, _target_ (a torch.nn.Module), monotone, keywords")
+    activation: Option = knob("activation function: name, _target_ (a torch.nn.Module), monotone, keywords")
     optimizer: Option = knob("optimizer: name, _target_ (a torch.optim.Optimizer), lr, keywords")
     regularization: Regularization = field(default_factory=Regularization)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
     training: Training = field(default_factory=Training)
-    num_epoch: int = knob("passes over the training set", ge=1)
-    batch_size: int = knob("images a step", ge=1, lt=2**63)
-    num_iter_echo: int = knob("iterations between two logged step losses", ge=1, result=False)
-    seed: int = knob("of weights, order, dropout, augmentation", ge=0, lt=2**63)
-    split_seed: int = knob("of the split into training and validation images",
+    num_epoch: int = knob("number of passes over the training set", ge=1)
+    batch_size: int = knob("images per step", ge=1, lt=2**63)
+    num_iter_echo: int = knob("iterations between logged step losses", ge=1, result=False)
+    seed: int = knob("seed of weights, order, dropout and augmentation", ge=0, lt=2**63)
+    split_seed: int = knob("seed of the split into training and validation images",
                            ge=0, lt=2**63, result=False)  # fmt: skip
     device: str = knob(DEVICE, result=False)
     engine: EngineName = knob(
-        "native (compiled for this CPU), torch, or auto (native where it can)",
+        "native (compiled for this CPU), torch, or auto (native if possible)",
         neutral=EngineName.auto,
         result=False,
     )
     num_threads: int | None = knob(
-        "CPU threads (null: 1 under -m, else all cores; a resumed run keeps its number)",
+        "CPU threads (null: 1 with -m, otherwise all cores; a resumed run keeps its number)",
         ge=1,
         le=1024,
         result=False,
     )
     data_root: str = knob(
-        "folder of the datasets, in the layout of torchvision ($LENET_EXP_DATA, else data)", result=False
+        "folder of the datasets, as laid out by torchvision ($LENET_EXP_DATA, else data)", result=False
     )
-    model_path: str | None = knob("folder for the best model so far as safetensors (null: none)", result=False)
+    model_path: str | None = knob("folder for the best model so far, as a .safetensors file (null: none)", result=False)
     n_trials: int | None = knob(
-        "search: trials in total, including those of earlier starts (null: no limit)", ge=1, neutral=None, result=False
+        "search: total number of trials, including earlier sessions (null: no limit)", ge=1, neutral=None, result=False
     )
     max_epochs: int | None = knob(
-        "search: starts no trial after this many epochs in total (null: no limit)", ge=1, neutral=None, result=False
+        "search: start no trial after this many epochs in total (null: no limit)", ge=1, neutral=None, result=False
     )
     max_seconds: float | None = knob(
-        "search: starts no trial after this many seconds in total (null: no limit)", gt=0, neutral=None, result=False
+        "search: start no trial after this many seconds in total (null: no limit)", gt=0, neutral=None, result=False
     )
     seeds: int = knob(
-        "search: seeds of each configuration that may be the best", ge=1, le=1000, neutral=1,
+        "search: number of seeds for each configuration that may be best", ge=1, le=1000, neutral=1,
         result=False
     )  # fmt: skip
     confirm: float | None = knob(
-        "search: lead in points to confirm on new seeds at the end (null: no)",
+        "search: at the end, confirm a lead of this many points on new seeds (null: no)",
         gt=0, lt=100, neutral=None, result=False
     )  # fmt: skip
     search: Search = field(default_factory=Search)
@@ -361,23 +363,23 @@ class PredictConfig:
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
-        "registered name or name@alias, runs:/<MLflow run id>, a .safetensors file of model_path, or the ancestor's "
-        ".pkl (null: the data set's champion)"
+        "registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file of the original "
+        "script (null: the champion of the dataset)"
     )
     sweep: str | None = knob(
-        "instead: the runs of a sweep's leader, one a seed: last, an id or its first digits, a folder (null: none)"
+        "score the leader of a sweep, one run per seed: last, its id (or first digits), or its folder (null: none)"
     )
     configurations: ScoredConfigurations = knob(
-        "of a sweep: fixed (leader; both sides of a confirmation), or all (to report only)"
+        "with sweep=: fixed (leader; both sides of a confirmation) or all (to report only)"
     )
-    trust: str | None = knob("class or module of your own that the model may name as its activation (null: none)")
-    images: list[str] = knob("pictures to classify instead of the test set: a file, a folder, *.png, or a list of them")
-    several: bool = knob("a picture may show several digits, read in order (false: all that is in it is one)")
-    batch_size: int = knob("images a step; need not divide the set", ge=1)
-    output: str | None = knob("file for the numbers, .json or .csv (null: none)")
+    trust: str | None = knob("your own class or module that the model may use as its activation (null: none)")
+    images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns such as *.png")
+    several: bool = knob("find several digits in a picture, in reading order (false: only one)")
+    batch_size: int = knob("images per step", ge=1)
+    output: str | None = knob("write the numbers to this .json or .csv file (null: none)")
     device: str = knob(DEVICE)
     num_threads: int | None = knob("CPU threads (null: all cores)", ge=1)
-    data_root: str = knob("folder of the datasets, in the layout of torchvision ($LENET_EXP_DATA, else data)")
+    data_root: str = knob("folder of the datasets, as laid out by torchvision ($LENET_EXP_DATA, else data)")
     tracking: Store = field(default_factory=Store)
 
 
@@ -428,9 +430,12 @@ def has_effect(config: Any, f: Field[Any]) -> bool:
     return bool(value == wanted if wanted else value != other.metadata["neutral"])
 
 
-def range_text(limits: dict[str, float | None]) -> str:
+SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+WORDS = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+
+
+def range_text(limits: dict[str, float | None], signs: dict[str, str] = SIGNS) -> str:
     """Format a range: `{"ge": 0, "lt": 1}` as `>= 0 and < 1`; empty without limits."""
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     bounds = {k: v for k, v in limits.items() if v is not None}
     return " and ".join(f"{signs[k]} {'2**63' if v == 2**63 else f'{v:g}'}" for k, v in bounds.items())
 

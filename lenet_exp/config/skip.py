@@ -31,7 +31,7 @@ def without_skipped(
     combinations = [_combination(one, swept) for one in skipped]
     left = [job for job in jobs if not any(_has(job, combination) for combination in combinations)]
     if not left:
-        raise ConfigError(f"sweep.skip={shown(skipped)}: leaves no job; must leave some")
+        raise ConfigError(f"sweep.skip={shown(skipped)}: skips every job; must leave at least one")
     return left
 
 
@@ -48,7 +48,7 @@ def _combination(one: Mapping[object, object], swept: Mapping[str, Sequence[str]
         for value in wanted:
             if not any(_same(typed, value) for typed in swept[flag]):
                 raise ConfigError(
-                    f"sweep.skip: {flag} is never {text(value)}; expected one of: {', '.join(swept[flag])}"
+                    f"sweep.skip: {flag}={text(value)} is not swept; expected one of: {', '.join(swept[flag])}"
                 )
     return found
 

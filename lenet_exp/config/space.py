@@ -141,11 +141,11 @@ def flag_of(override: Override, groups: Collection[str]) -> Flag:
     key, typed = override.get_key_element(), str(override.input_line)
     name = key.lstrip("+")
     if name in REPLICATES:
-        raise ConfigError(f"{typed}: a search that chooses by the {name} finds luck; must be one value")
+        raise ConfigError(f"{typed}: must be one value; a search over {name} would select by chance")
     if name in EXECUTION:
-        raise ConfigError(f"{typed}: says how a run is executed, which makes it no other trial; must be one value")
+        raise ConfigError(f"{typed}: must be one value; {name} changes how a run is executed, not its configuration")
     if name.startswith(WHOLE_SWEEP):
-        raise ConfigError(f"{typed}: is of the search as a whole; must be one value")
+        raise ConfigError(f"{typed}: must be one value; {name} applies to the whole search")
     return Flag(key, _values(override, typed), name in groups, typed)
 
 
@@ -171,7 +171,7 @@ def _values(override: Override, typed: str) -> Values:
     assert isinstance(sweep, Sweep)
     unknown = sorted(sweep.tags - {"log"})
     if unknown:
-        raise ConfigError(f"{typed}: no such tag: {unknown[0]}{did_you_mean(unknown[0], ['log']) or '; must be log'}")
+        raise ConfigError(f"{typed}: unknown tag '{unknown[0]}'{did_you_mean(unknown[0], ['log']) or '; expected log'}")
     log = "log" in sweep.tags
     if isinstance(sweep, IntervalSweep):
         found: Values = _interval(sweep, log, typed)
@@ -179,12 +179,12 @@ def _values(override: Override, typed: str) -> Values:
         found = _range(override, sweep, log, typed)
     else:
         if log:
-            raise ConfigError(f"{typed}: a list has no scale; tag(log, ...) is for interval() and range()")
+            raise ConfigError(f"{typed}: tag(log, ...) must contain interval() or range(), not a list")
         found = Choice(tuple(dict.fromkeys(override.sweep_string_iterator())))
         if not found.options:
-            raise ConfigError(f"{typed}: a search over no value; must have one or more")
+            raise ConfigError(f"{typed}: a searched flag must have at least one value")
     if log and not isinstance(found, Choice) and found.low <= 0:
-        raise ConfigError(f"{typed}: allowed with tag(log, ...) are numbers > 0")
+        raise ConfigError(f"{typed}: must be numbers greater than 0 with tag(log, ...)")
     return found
 
 
@@ -193,7 +193,7 @@ def _interval(sweep: IntervalSweep, log: bool, typed: str) -> Values:
     assert low is not None
     assert high is not None
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ConfigError(f"{typed}: must be interval(low,high), finite, low <= high")
+        raise ConfigError(f"{typed}: must be interval(low,high) of finite numbers, low <= high")
     if isinstance(low, int) and isinstance(high, int):
         return _whole(low, high, 1, log, typed)
     return FloatRange(float(low), float(high), None, log)
@@ -203,17 +203,17 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
     """Return the values of `range()`; as in a grid, its stop is excluded."""
     start, stop, step = sweep.start or 0, sweep.stop or 0, 1 if sweep.step is None else sweep.step
     if not step or not all(map(math.isfinite, (start, stop, step))):
-        raise ConfigError(f"{typed}: must be range(start,stop,step), finite, whose step is not 0")
+        raise ConfigError(f"{typed}: must be range(start,stop,step) of finite numbers, step not 0")
     whole = all(isinstance(number, int) for number in (start, stop, step))
     a, b, c = (Decimal(repr(number)) for number in (start, stop, step))
     count = math.ceil((b - a) / c)
     if count < 1:
-        raise ConfigError(f"{typed}: a search over no value; must have one or more")
+        raise ConfigError(f"{typed}: a searched flag must have at least one value")
     if count > LARGEST:
-        raise ConfigError(f"{typed}: {count:,} values; must not exceed {LARGEST:,}; or use interval()")
+        raise ConfigError(f"{typed}: {count:,} values; must be at most {LARGEST:,}; use interval() instead")
     whole = whole and isinstance(next(override.sweep_iterator()), int)  # Hydra 1.4 casts each value: float(range(3))
     if log and not (whole and abs(step) == 1):
-        raise ConfigError(f"{typed}: allowed with tag(log, ...) are whole numbers in steps of 1, or interval()")
+        raise ConfigError(f"{typed}: must be integers in steps of 1 with tag(log, ...); or use interval()")
     last = a + (count - 1) * c
     low, high = min(a, last), max(a, last)
     if whole:
@@ -223,7 +223,7 @@ def _range(override: Override, sweep: RangeSweep, log: bool, typed: str) -> Valu
 
 def _whole(low: int, high: int, step: int, log: bool, typed: str) -> IntegerRange:
     if max(abs(low), abs(high)) > LARGEST:
-        raise ConfigError(f"{typed}: must be whole numbers up to {LARGEST:,}")
+        raise ConfigError(f"{typed}: must be integers of at most {LARGEST:,}")
     return IntegerRange(low, high, step, log)
 
 

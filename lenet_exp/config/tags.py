@@ -48,8 +48,8 @@ def check_tags(tags: Mapping[str, Json]) -> None:
     for name, value in _flat(tags):
         if is_own(name):
             raise ConfigError(
-                f"tracking.tags.{name}={value}: this name is reserved; must be any but {', '.join(NAMES)}, "
-                f"and what begins with {', '.join(PREFIXES)}"
+                f"tracking.tags.{name}={value}: this name is reserved; must not be one of {', '.join(NAMES)}, "
+                f"or start with one of {', '.join(PREFIXES)}"
             )
 
 

@@ -29,9 +29,9 @@ def find_class(target: str, base: type) -> type:
     try:
         found = getattr(import_module(module), name)
     except Exception as e:  # a user's module may raise anything
-        raise ConfigError(f"_target_={target}: can't be imported ({e})") from e
+        raise ConfigError(f"_target_={target}: cannot be imported ({e})") from e
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigError(f"_target_={target}: has to be a subclass of {base.__module__}.{base.__qualname__}")
+        raise ConfigError(f"_target_={target}: must be a subclass of {base.__module__}.{base.__qualname__}")
     return found
 
 
@@ -52,10 +52,10 @@ def keywords(group: str, option: Option) -> Option:
             _checked("optimizer.momentum", value, 0.0)
             continue
         if key in supplied:
-            raise ConfigError(f"{group}.{key}={value}: set by {supplied[key]}")
+            raise ConfigError(f"{group}.{key}={value}: must not be set here; it is set by {supplied[key]}")
         if key not in accepted:
-            there = f"; it has {', '.join(k for k in accepted if k not in supplied)}"
-            why = f"{cls.__name__} has no such keyword{did_you_mean(key, accepted) or there}"
+            there = f"; expected one of: {', '.join(k for k in accepted if k not in supplied)}"
+            why = f"unknown keyword of {cls.__name__}{did_you_mean(key, accepted) or there}"
             raise ConfigError(f"{group}.{key}={value}: {why}")
         found[key] = _checked(f"{group}.{key}", value, accepted[key].default)
     return found
@@ -65,7 +65,7 @@ def option_class(group: str, option: Option) -> type:
     """Return the class of an option of a class group."""
     target = option.get("_target_")
     if not isinstance(target, str):
-        raise ConfigError(f"{group}: its option file has no _target_ (a dotted path to a class)")
+        raise ConfigError(f"{group}: its option file must set _target_ to the dotted path of a class")
     module, _, name = CLASS_GROUPS[group].base.rpartition(".")
     return find_class(target, getattr(import_module(module), name))
 
@@ -121,7 +121,7 @@ def _checked(flag: str, value: Any, default: Any) -> Any:
     elif isinstance(default, tuple):
         numbers = isinstance(value, Iterable) and not isinstance(value, str) and list(value)
         if not numbers or len(numbers) != len(default) or not all(_is_number(v) for v in numbers):
-            raise ConfigError(f"{flag}={value}: must be {len(default)} numbers, as in [{', '.join(map(str, default))}]")
+            raise ConfigError(f"{flag}={value}: must be {len(default)} numbers, like [{', '.join(map(str, default))}]")
         return tuple(float(v) for v in numbers)
     return value
 

@@ -73,7 +73,7 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
         elif common.get(flag) != one:
             both.append(f"{flag}={one}")
     if not differing:
-        raise ConfigError(f"against={against}: is the leader's own configuration; must be another one")
+        raise ConfigError(f"against={against}: must differ from the leader's configuration")
     replaced = {_key(o) for o in both} | differing.keys()
     return LeaderAndBaseline([*(o for o in fixed if _key(o) not in replaced), *both], differing, config)
 
@@ -89,11 +89,11 @@ def _overrides(against: str) -> list[str]:
         words = shlex.split(against)
         parsed = OverridesParser.create().parse_overrides(words)
     except (ValueError, HydraException) as e:
-        raise ConfigError(f"against={against}: can't be read; {allowed}") from e
+        raise ConfigError(f"against={against}: cannot be parsed; {allowed}") from e
     if not words or any(o.is_sweep_override() for o in parsed):
-        raise ConfigError(f"against={against}: {'takes one value a flag' if words else 'is empty'}; {allowed}")
+        raise ConfigError(f"against={against}: {'has several values for a flag' if words else 'empty'}; {allowed}")
     if wrong := next((w for w in words if _key(w) in NEVER or _key(w).startswith(NO_CONFIGURATION)), None):
-        raise ConfigError(f"against={against}: {wrong} makes no other configuration; {allowed}")
+        raise ConfigError(f"against={against}: {wrong} does not change the configuration; {allowed}")
     return words
 
 
@@ -139,8 +139,8 @@ def _side(
     for flag in alone:
         if default.get(flag) != flags[flag]:
             raise ConfigError(
-                f"against: {flag}={flags[flag]} is a keyword of one side only; must be the value of its option's "
-                f"file ({flag}={default.get(flag)})"
+                f"against: {flag}={flags[flag]} must be {default.get(flag)}, the default, because only one of the two "
+                "configurations has this flag"
             )
     return {flag: value for flag, value in flags.items() if flag in other}
 

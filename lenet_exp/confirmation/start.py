@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison, compare_sweep
 from lenet_exp.confirmation.command import (
     ConfirmationRequest,
@@ -28,7 +29,7 @@ from lenet_exp.sweeps.confirms import configurations, is_in_own_outputs
 if TYPE_CHECKING:
     from lenet_exp.searches.plan import PlannedSearch  # needs Optuna
 
-LESS = "; each further test of the same sweep adds up to 5 % to the risk that one of them confirms what is not so"
+LESS = "; each further test of the same sweep adds up to 5 % to the risk of a false confirmation"
 
 
 def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where: Sequence[str] = ()) -> int:
@@ -45,7 +46,7 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
     sweep = confirmed_sweep(which)
     results = job_results(sweep, sweep.jobs(), since_ms=0)
     if run and not is_in_own_outputs(sweep):  # its jobs may name classes that this user did not choose
-        raise ConfigError(f"run=true: the sweep lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} allows it")
+        raise ConfigError(f"run=true: the sweep is in another outputs folder; set LENET_EXP_OUTPUTS={sweep.outputs}")
     comparisons = compare_sweep(sweep, results)
     planned = [_planned(sweep, c, results, request, where) for c in comparisons]
     for lines, _ in planned:
@@ -83,26 +84,25 @@ def _planned(
         same = f"{its.points:g}" == f"{request.points:g}" and configurations(done) == line.configurations
         if its.confirmed is not None and same:
             for found in compare_sweep(done, job_results(done, done.jobs(), since_ms=0)):
-                lines.append(f"{verdict(found)} That is the answer of sweep {done.id}.")
+                lines.append(f"{verdict(found)} (sweep {done.id})")
             return lines, None
     line = replace(line, arguments=[*line.arguments, *where])
     for earlier in line.before:
         said = "confirmed" if earlier.started().confirmed else "not confirmed"
-        lines.append(f"sweep {earlier.id} has tested it already, for {earlier.started().points:g} points: {said}{LESS}")
+        lines.append(f"sweep {earlier.id} tested this lead for {earlier.started().points:g} points: {said}{LESS}")
     wanted = line.plan
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
     more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     points = None if wanted.detects is None else round(wanted.detects * 100, 2)
-    how = "" if points is None else f" detect a lead of {points:g} point{'s' * (points != 1)} with a power of 80 %"
-    lines.append(f"{comparison.name(wanted.groups[0])} against {names}{more}: {wanted.seeds} new seeds each{how}")
+    how = "" if points is None else f", to detect a lead of {points:g} point{'s' * (points != 1)} with 80 % power"
+    lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")
     if missing := sum(g.missing for g in comparison.groups):
-        lines.append(f"runs of this sweep are missing ({missing}): with them the leader may be another")
+        lines.append(f"missing runs of this sweep could change the leader: {missing}")
     known = [r.record.seconds for r in results if r.record is not None and r.record.seconds]
     runs = wanted.seeds * len(line.configurations)
     if known:
         minutes = max(1, round(statistics.fmean(known) * runs / cpu_count() / 60))
-        time = "a minute" if minutes == 1 else f"{minutes} minutes"
-        lines.append(f"{runs} runs, about {time} if {cpu_count()} train side by side")
+        lines.append(f"{runs} runs, about {number_of(minutes, 'minute')} with {number_of(cpu_count(), 'worker')}")
     prefix = "" if is_in_own_outputs(sweep) else f"LENET_EXP_OUTPUTS={shlex.quote(str(sweep.outputs))} "
     lines.append(f"  {prefix}{line.line}")
     return lines, line

@@ -28,11 +28,11 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
     """
     folder = root / dataset.folder
     tried = ", ".join(str(c) for c in candidate_folders(dataset, root))
-    help_line = f"put its files ({', '.join(names)}) into {folder} or set data_root; dataset=digits needs no files"
+    help_line = f"copy its files ({', '.join(names)}) to {folder} or set data_root; dataset=digits needs no files"
     if dataset.torchvision_class is None:
         raise DataError(f"dataset={dataset.name}: not found in {tried}; {help_line}")
     cls = _with_mirrors(dataset)
-    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its only place"  # QMNIST has full addresses instead of mirrors
+    mirrors = ", ".join(getattr(cls, "mirrors", [])) or "its only source"  # QMNIST has full addresses instead
     aside = root / f".{dataset.name}.download"
     made = not root.exists()
     try:
@@ -43,7 +43,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
             if there is not None:  # another process downloaded it meanwhile
                 return there
             shutil.rmtree(aside, ignore_errors=True)
-            log.info("dataset=%s: not in %s; downloading it", dataset.name, tried)
+            log.info("dataset=%s: not found in %s; downloading", dataset.name, tried)
             _fetch(cls, aside)
             folder.mkdir(parents=True, exist_ok=True)
             for file in sorted((aside / cls.__name__ / "raw").iterdir()):
@@ -79,7 +79,7 @@ def _with_mirrors(dataset: Dataset) -> type:
     if not dataset.mirrors:
         return cls
     if issubclass(cls, datasets.QMNIST):
-        raise DataError(f"dataset.mirrors={dataset.mirrors}: {dataset.name} has one source only; must be null")
+        raise DataError(f"dataset.mirrors={dataset.mirrors}: must be null; {dataset.name} has only one source")
     return type(cls.__name__, (cls,), {"mirrors": [m if m.endswith("/") else f"{m}/" for m in dataset.mirrors]})
 
 

@@ -41,7 +41,7 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
     try:
         content = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, ValueError, zlib.error) as e:
-        raise DataError(f"dataset={dataset.name}: {path} can't be read: {e}") from e
+        raise DataError(f"dataset={dataset.name}: cannot read {path} ({e})") from e
     measured = hashlib.sha256(content).hexdigest()
     expected = dataset.sha256.get(name)
     if expected is not None and measured != expected:
@@ -49,11 +49,11 @@ def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
         found = (
             f"it is {owner}"
             if owner
-            else f"SHA-256 {measured[:16]}..., {expected[:16]}... is right; {len(content):,} bytes"
+            else f"SHA-256 {measured[:16]}..., expected {expected[:16]}...; {len(content):,} bytes"
         )
         raise DataError(
-            f"dataset={dataset.name}: {path} is not {dataset.name}'s {name} ({found}); remove it or set data_root; "
-            "a set of your own goes by dataset=folder"
+            f"dataset={dataset.name}: {path} is not {dataset.name}'s {name} ({found}); remove it or set data_root. "
+            "For your own dataset, set dataset=folder."
         )
     return content, measured
 

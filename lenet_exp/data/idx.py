@@ -21,7 +21,7 @@ def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
         ValueError: the header, the number of dimensions or the length is wrong.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
-        raise ValueError(f"no IDX file (it starts with {content[:4].hex() or 'nothing'})")
+        raise ValueError(f"not an IDX file (it starts with {content[:4].hex() or 'nothing'})")
     kind, rank = np.dtype(TYPES[content[2]]), content[3]
     if rank not in dimensions:
         raise ValueError(f"{rank} dimensions; must be {' or '.join(map(str, dimensions))}")
@@ -30,6 +30,6 @@ def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
     expected = start + math.prod(shape) * kind.itemsize
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "too long"
-        raise ValueError(f"{what}: {len(content):,} bytes, its header tells of {expected:,}")
+        raise ValueError(f"{what}: {len(content):,} bytes instead of {expected:,}")
     array = np.frombuffer(content, kind, offset=start).reshape(shape)
     return torch.from_numpy(array.copy() if kind.itemsize == 1 and kind.kind == "u" else array.astype(np.int64))

@@ -37,13 +37,13 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         with Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(
-                    f"{opened.width}x{opened.height}; must not exceed {MAX_PIXELS // 10**6} million pixels"
+                    f"{opened.width}x{opened.height}; must have at most {MAX_PIXELS // 10**6} million pixels"
                 )
             yield opened
     except FileNotFoundError:
         raise
     except UnidentifiedImageError as e:
-        raise ValueError(f"none of {', '.join(FORMATS)}") from e
+        raise ValueError(f"expected one of: {', '.join(FORMATS)}") from e
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:
         raise ValueError((str(e).strip().splitlines() or [type(e).__name__])[0]) from e
 
@@ -59,4 +59,4 @@ def warn_if_colored(what: str, picture: Image.Image) -> None:
 
 @cache
 def _warn_of_colors(what: str) -> None:
-    log.warning("%s: its pictures have colors; the network sees them in gray", what)
+    log.warning("%s: colors are converted to gray", what)

@@ -75,14 +75,14 @@ def _read_idx(dataset: Dataset, root: Path, part: Part) -> RawImages:
         try:
             tensors.append(parse_idx(content, dimensions))
         except ValueError as e:
-            raise DataError(f"dataset={dataset.name}: {folder / name} can't be used: {e}") from e
+            raise DataError(f"dataset={dataset.name}: cannot use {folder / name}: {e}") from e
     images, labels = tensors
     if images.dtype != torch.uint8:
-        raise DataError(f"dataset={dataset.name}: {folder / names[0]} can't be used: its pixels are no bytes")
+        raise DataError(f"dataset={dataset.name}: cannot use {folder / names[0]}: its pixels must be bytes")
     if not all(dataset.sha256.get(name) for name in names):
         _tell_unchecked(dataset.name, str(folder))
     if labels.ndim == 2 and labels.shape[1] != QMNIST_COLUMNS:
-        raise DataError(f"dataset={dataset.name}: {folder / names[1]} can't be used: labels of 2 dimensions")
+        raise DataError(f"dataset={dataset.name}: cannot use {folder / names[1]}: its labels must have 1 dimension")
     labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: column 0 is the class
     return RawImages(images, labels.to(torch.int64), 255, str(folder), files)
 
@@ -92,13 +92,13 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
     folder = (root / dataset.folder / part).resolve()
     if not folder.is_dir():
         raise DataError(
-            f"dataset={dataset.name}: no folder {folder}; set dataset.folder to one that has train/ and test/"
+            f"dataset={dataset.name}: {folder} not found; set dataset.folder to a folder with train/ and test/"
         )
     found = {p.name for p in folder.iterdir() if p.is_dir()}
     if found != set(dataset.class_names):
         raise DataError(
-            f"dataset={dataset.name}: {folder} has the classes {', '.join(sorted(found)) or 'none'}; "
-            f"dataset.class_names says {', '.join(dataset.class_names)}"
+            f"dataset={dataset.name}: {folder} has the classes {', '.join(sorted(found)) or 'none'}, but "
+            f"dataset.class_names is {', '.join(dataset.class_names)}"
         )
     digest = hashlib.sha256()
     images: list[np.ndarray] = []
@@ -110,11 +110,11 @@ def _read_pictures(dataset: Dataset, root: Path, part: Part) -> RawImages:
                     pixels = np.asarray(picture.convert("L"))
                     warn_if_colored(f"dataset={dataset.name}", picture)
             except (OSError, ValueError) as e:
-                raise DataError(f"dataset={dataset.name}: {path} can't be read as a picture: {e}") from e
+                raise DataError(f"dataset={dataset.name}: cannot read {path} as a picture: {e}") from e
             if images and pixels.shape != images[0].shape:
                 raise DataError(
                     f"dataset={dataset.name}: {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, "
-                    f"others {images[0].shape[1]}x{images[0].shape[0]}; must all have one size"
+                    f"others {images[0].shape[1]}x{images[0].shape[0]}; must all have the same size"
                 )
             digest.update(f"{name}/{path.name}".encode() + pixels.tobytes())
             images.append(pixels)
@@ -132,7 +132,7 @@ def _read_digits(dataset: Dataset, root: Path, part: Part) -> RawImages:
     try:
         table = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.uint8))
     except (OSError, ValueError) as e:
-        raise DataError(f"dataset={dataset.name}: scikit-learn's {file} can't be read: {e}") from e
+        raise DataError(f"dataset={dataset.name}: cannot read scikit-learn's {file}: {e}") from e
     rows = slice(None, -DIGITS_TEST_SIZE) if part == "train" else slice(-DIGITS_TEST_SIZE, None)
     images, labels = table[rows, :-1].reshape(-1, 8, 8), table[rows, -1].long()
     return RawImages(images.contiguous(), labels, 16, "sklearn.datasets.load_digits")
@@ -147,4 +147,4 @@ READERS: dict[Reader, Callable[[Dataset, Path, Part], RawImages]] = {
 
 @cache
 def _tell_unchecked(name: str, folder: str) -> None:
-    log.info("dataset=%s: no digest is known of the files in %s; their structure was checked", name, folder)
+    log.info("dataset=%s: no digests of the files in %s are known; only their structure is checked", name, folder)

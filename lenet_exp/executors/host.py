@@ -100,15 +100,14 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
     where = f"node {place.host}"
     if place.wrong:
         raise ConfigError(
-            f"{where} can't use {folder}: {place.wrong}; the outputs folder has to be one that all nodes share "
-            "(LENET_EXP_OUTPUTS)"
+            f"{where} cannot use {folder} ({place.wrong}); set LENET_EXP_OUTPUTS to a folder that all nodes share"
         )
     if place.source != source_digest():
-        raise ConfigError(f"{where} has another lenet_exp ({place.source[:12]}, here {source_digest()[:12]})")
+        raise ConfigError(f"{where} has a different lenet_exp ({place.source[:12]}, here {source_digest()[:12]})")
     if place.torch != versions()["torch"]:
         raise ConfigError(f"{where} has torch {place.torch} (here {versions()['torch']})")
     if place.lacks:
-        raise ConfigError(f"{where} has no native engine: {place.lacks}; engine=torch needs none")
+        raise ConfigError(f"{where} has no native engine ({place.lacks}); set engine=torch")
     if place.data:
         raise ConfigError(f"{where}: {place.data}")
 
@@ -187,14 +186,14 @@ def _wrong(path: Path, content: str) -> str:
     """Return why a folder cannot be shared with the executor; empty if it can be read, written and locked."""
     try:
         if path.read_text() != content:
-            return "it is another folder here"
+            return "this node has a different folder there"
         aside = path.with_name(f"{path.name}-{host()}-{os.getpid()}")  # unique: other places check at the same time
         with aside.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)
         aside.unlink()
     except FileNotFoundError:
-        return "it is not there"
+        return "not found there"
     except OSError as e:
         return e.strerror or str(e)
     return ""

@@ -64,5 +64,5 @@ class ExecutorLauncher(Launcher):
         Raises:
             ConfigError: always; Hydra's own sweeper cannot drive an executor.
         """
-        allowed = "allowed with it is hydra/sweeper=grid or search; hydra/sweeper=basic takes hydra/launcher=basic"
+        allowed = "must be used with hydra/sweeper=grid or search; with hydra/sweeper=basic, use hydra/launcher=basic"
         raise ConfigError(f"hydra/launcher={self.name}: {allowed}")

@@ -124,7 +124,7 @@ class Places:
                 commands.append(StartJob(number, place.turn, place.job))
         if self._unready >= MOST_UNREADY:
             if self._waiting and not self._places:
-                raise self.no_place_error(f"{self._unready} in a row were lost before they were ready: {self._why}")
+                raise self.no_place_error(f"{self._unready} in a row failed to start: {self._why}")
             return commands
         coming = sum(not place.ready for place in self._places.values())
         for _ in range(min(len(self._waiting) - coming, room - len(self._places))):
@@ -148,7 +148,7 @@ class Places:
         self._unready = 0
         closed: list[Command] = [self._close(place)] if self._stopping else []
         if done is None:
-            return [*closed, *self._again(job, "it was stopped before it began", counts=False)]
+            return [*closed, *self._again(job, "it was stopped before it started", counts=False)]
         if done.lost is not None and not done.over_limit:
             return [*closed, *self._again(job, done.lost)]
         return [*closed, ReportEnd(done)]
@@ -198,13 +198,13 @@ class Places:
         self._tries[job.number] += counts
         if self._tries[job.number] > self._retries:
             return [ReportEnd(JobEnd(job.number, lost=why))]
-        log.debug("job %d: %s; it goes on elsewhere", job.number, why)
+        log.debug("job %d: %s; retrying it on another worker", job.number, why)
         self._waiting.appendleft(job)
         return []
 
     def no_place_error(self, why: str) -> UserError:
         """Return the error that ends the sweep because further places would fail, too."""
-        return UserError(f"{self._name}: no place could be made ({why})")
+        return UserError(f"{self._name}: cannot start workers ({why})")
 
     def _close(self, place: int) -> ClosePlace:
         del self._places[place]

@@ -106,7 +106,7 @@ class Checkpoints:
             try:
                 best = self._restore(lane, checkpoint)
             except CorruptCheckpoint as e:
-                log.warning("%s: a commit is damaged (%s); trying the one before", self.path, e)
+                log.warning("%s: a checkpoint is corrupt (%s); trying the previous one", self.path, e)
                 continue
             lane.best = best
             assert history is not None
@@ -114,13 +114,13 @@ class Checkpoints:
             self.seconds, self.resumed = checkpoint.seconds, history.resumed + 1
             return True
         if history is not None:
-            log.info("%s: no commit to go on from; the run starts over", self.path)
+            log.info("%s: no usable checkpoint; the run starts over", self.path)
         self._epochs, self._checkpoints = [], []
         return False
 
     def clean(self) -> None:
         """Remove all checkpoints of a run that has ended, but keep its history and best model."""
-        history = read_or_none(self.path / "history.json", _history, "its commits are left")
+        history = read_or_none(self.path / "history.json", _history, "its checkpoints are kept")
         if history is None:
             return
         self._checkpoints = []
@@ -161,13 +161,13 @@ class Checkpoints:
         try:
             restore(lane, tensors, metadata["values"])
         except (KeyError, ValueError, RuntimeError, TypeError) as e:
-            raise CorruptCheckpoint(f"{checkpoint.state} is of another program: {e}") from e
+            raise CorruptCheckpoint(f"{checkpoint.state} is from another program: {e}") from e
         return best
 
     def _load(self, name: str, sha256: str) -> tuple[dict[str, Tensor], dict[str, str]]:
         try:
             if file_sha256(self.path / name) != sha256:
-                raise CorruptCheckpoint(f"{name} is not what was written")
+                raise CorruptCheckpoint(f"{name} was changed after it was written")
             return load_weights(self.path / name)
         except (OSError, ValueError, SafetensorError) as e:
             raise CorruptCheckpoint(f"{name}: {first_line(e)}") from e

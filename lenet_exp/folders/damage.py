@@ -46,7 +46,7 @@ def read_or_none(path: Path, of: Callable[[Any], T], what_now: str) -> T | None:
 
 def damage_error(path: Path, why: str, what_now: str) -> DamagedError:
     """Return the error for a corrupt file."""
-    error = DamagedError(f"{path} is damaged ({why}); {what_now}")
+    error = DamagedError(f"{path} is corrupt ({why}); {what_now}")
     error.path = path
     return error
 

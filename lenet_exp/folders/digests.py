@@ -17,7 +17,7 @@ from lenet_exp.files import read_json
 from lenet_exp.folders.damage import damage_error
 from lenet_exp.folders.stored import without_secrets
 
-AGAIN = "the run is trained again when it is asked for"
+AGAIN = "rerun the same command to retrain the run"
 
 
 def record_with_digests(value: Any, history: Path) -> Any:
@@ -74,7 +74,7 @@ def digest_error(value: Any) -> str | None:
     """Return why a value does not match its digest, or None if it does."""
     if not isinstance(value, dict) or value.get("digest") in (None, _digest(value, "digest")):
         return None
-    return "it was changed after it had been written"
+    return "it was changed after it was written"
 
 
 def _other_history(value: Any, path: Path) -> str | None:
@@ -83,7 +83,7 @@ def _other_history(value: Any, path: Path) -> str | None:
         same = value.get("history_digest") == _history_digest(path)
     except (ValueError, OSError) as e:
         return first_line(e)
-    return None if same else "it is not the one of record.json"
+    return None if same else "it does not match record.json"
 
 
 def _history_digest(path: Path) -> str | None:

@@ -35,16 +35,12 @@ def find_sweep(which: str) -> SweepFolder:
         if which == "last" or (len(which) >= 4 and sweep.id.startswith(which)) or which in plan.mlflow_runs.values():
             return sweep
     if which == "last":
-        there = "lenet-train -m ... starts one, LENET_EXP_OUTPUTS names another folder"
-        raise ConfigError(f"sweep=last: there is no sweep in {outputs_dir()}; {there}")
+        there = "run lenet-train -m first, or set LENET_EXP_OUTPUTS to another folder"
+        raise ConfigError(f"sweep=last: no sweep found in {outputs_dir()}; {there}")
+    found = f" (found: {', '.join(s.id for s in sweeps[:5])})" if sweeps else ""
     raise ConfigError(
-        f"{which}: no such sweep in {outputs_dir()}; "
-        + (
-            "must be last, a sweep id (or its first 4 digits) or its MLflow run id "
-            f"(found: {', '.join(s.id for s in sweeps[:5])})"
-            if sweeps
-            else "none was started there; give the path of a sweep's folder"
-        )
+        f"{which}: sweep not found in {outputs_dir()}; must be last, a sweep id (or its first 4 digits), an MLflow run "
+        f"id, or a sweep folder{found}"
     )
 
 
@@ -61,8 +57,8 @@ def find_run(which: str) -> RunFolder:
     found = [path for path in all_runs(outputs_dir()) if len(which) >= 4 and path.id.startswith(which)]
     if len(found) == 1:
         return found[0]
-    several = f"; these are several: {', '.join(run.id for run in found[:5])}" if found else ""
-    raise ConfigError(f"{which}: not found in {runs}; must be a run folder or its id (or its first 4 digits){several}")
+    several = f"matches several runs ({', '.join(run.id for run in found[:5])})" if found else f"not found in {runs}"
+    raise ConfigError(f"{which}: {several}; must be a run folder or a run id (or its first 4 digits)")
 
 
 def all_runs(outputs: Path) -> list[RunFolder]:

@@ -33,7 +33,7 @@ class ModelFile:
             probe.touch()
             probe.unlink()
         except OSError as e:
-            raise ConfigError(f"model_path={folder}: cannot be written ({e.strerror}); must be a folder") from e
+            raise ConfigError(f"model_path={folder}: must be a writable folder ({e.strerror})") from e
 
     def replace(self, weights: dict[str, Tensor], record: Record) -> Path:
         """Write the new best model, remove this run's earlier one, and return the new path."""

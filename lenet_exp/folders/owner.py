@@ -104,7 +104,7 @@ def _held(folder: Path, what: str) -> Iterator[None]:
         with _lock(folder) as lock:
             while not _take(folder, lock):
                 if not said:
-                    log.info("waiting: another process has %s (%s)", what, _who(owner_of(folder), folder))
+                    log.info("waiting for %s, which another process uses (%s)", what, _who(owner_of(folder), folder))
                     said = True
                 time.sleep(0.2)
             if _is_there(folder, lock):
@@ -152,7 +152,7 @@ def _named(folder: Path) -> Owner | None:
 def _owner(value: Any) -> Owner:
     owner = read_as(Owner, value)
     if not 0 < owner.pid < 2**31:  # kill(2) would treat other numbers as process groups
-        raise ValueError(f"no Owner: pid is {owner.pid}")
+        raise ValueError(f"not a valid Owner: pid is {owner.pid}")
     return owner
 
 

@@ -381,4 +381,4 @@ def _check_name(name: str) -> None:
         ValueError: it is not.
     """
     if not name or name in {".", ".."} or "/" in name or "\0" in name or not name.isascii():
-        raise ValueError(f"no file name: {name!r:.60}")
+        raise ValueError(f"not a file name: {name!r:.60}")

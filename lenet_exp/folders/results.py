@@ -62,7 +62,7 @@ class RunResult:
         best = (
             f" {self.best_val_accuracy:.2%} in epoch {self.best_epoch}," if self.best_val_accuracy is not None else ""
         )
-        how = ", trained before" if self.repeated else ""
+        how = ", already trained" if self.repeated else ""
         return f"RunResult({self.outcome}:{best} {self.seconds:.1f} s{how}, {self.folder})"
 
 
@@ -144,7 +144,7 @@ def outcome_line(job: Job, error: str | None, since_ms: int) -> str:
         known = record.outcome is Outcome.pruned and record.best_val_accuracy is not None
         best = f", best {record.best_val_accuracy:.2%} in epoch {record.best_epoch}" if known else ""
         return f"{record.outcome}: {record.reason}{best}"
-    how = "trained before" if record.ended_ms < since_ms else f"{record.seconds:.1f} s"
+    how = "already trained" if record.ended_ms < since_ms else f"{record.seconds:.1f} s"
     return f"{record.best_val_accuracy:.2%} in epoch {record.best_epoch}, {how}"
 
 

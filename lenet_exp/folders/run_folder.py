@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HIDDEN_SECONDS = 60.0  # NFS may cache a folder's names this long (acdirmax)
-OTHER = "it is not what was written"
+OTHER = "it was changed after it was written"
 CACHED_RUNS = 50_000  # cached runs per process, of 15 kB each
 
 
@@ -156,7 +156,7 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, SafetensorError) as e:
-            warn_once(damage_error(self.path / best.weights, first_line(e), "sweep.force=true trains the run again"))
+            warn_once(damage_error(self.path / best.weights, first_line(e), "to retrain the run, set sweep.force=true"))
             return None
 
     def finish(self, record: Record) -> Record:
@@ -204,7 +204,7 @@ class RunFolder:
 
     def record_damage(self) -> str | None:
         """Return why a run that had ended has no valid record, or None if that is not the case."""
-        return "its record is damaged" if (self.path / "record.json").exists() and self.record() is None else None
+        return "its record is corrupt" if (self.path / "record.json").exists() and self.record() is None else None
 
     def result(self) -> Record | None:
         """Return the record if it is a result: finished or diverged."""
@@ -241,7 +241,7 @@ class RunFolder:
 
         It is None if `lenet-predict sweep=` has not scored them.
         """
-        what_now = "lenet-predict measures it again"
+        what_now = "to score the run again, run lenet-predict"
         kept = read_or_none(self.path / "test.json", lambda value: from_stored(TestResult, verified(value)), what_now)
         result = self.result() if kept else None
         return kept.accuracy if kept and result and kept.weights_digest == result.weights_digest else None
@@ -257,7 +257,7 @@ class RunFolder:
 
     def delivered(self) -> Delivered:
         """Return the part of the run that MLflow has received; empty if unknown."""
-        what_now = "MLflow is asked for what it has"
+        what_now = "it is rebuilt from MLflow"
         return read_or_none(self.path / DELIVERED, partial(from_stored, Delivered), what_now) or Delivered()
 
     def set_delivered(self, delivered: Delivered) -> None:
@@ -270,7 +270,7 @@ class RunFolder:
 
     def abandoned(self) -> list[DeliveredRun]:
         """Return the MLflow runs of abandoned attempts."""
-        what_now = "MLflow runs of tries that were given up may stay RUNNING"
+        what_now = "MLflow may show earlier attempts as RUNNING"
         return read_or_none(self.path / "abandoned.json", partial(from_stored, list[DeliveredRun]), what_now) or []
 
 

@@ -32,7 +32,7 @@ from lenet_exp.folders.records import Outcome, SweepPlan
 from lenet_exp.folders.stored import from_stored, to_json, without_secrets
 from lenet_exp.machine import now_ms
 
-AGAIN = "the line that started the sweep makes it again"
+AGAIN = "rerun the sweep's command to restore it"
 
 
 class SweepFolder:
@@ -104,7 +104,7 @@ class SweepFolder:
 
     def kept_plan(self) -> SweepPlan | None:
         """Return the plan for a new start, or None; a corrupt one is logged and will be replaced."""
-        return read_or_none(self.path / "sweep.json", _plan, "it is made again")
+        return read_or_none(self.path / "sweep.json", _plan, "it is rebuilt")
 
     def started(self) -> SweepPlan:
         """Return the plan of a sweep that was started.
@@ -115,7 +115,7 @@ class SweepFolder:
         """
         plan = self.plan()
         if plan is None:
-            raise FileNotFoundError(f"{self.path}: no sweep was started here")
+            raise FileNotFoundError(f"{self.path}: no sweep found")
         return plan
 
     def has_digest(self) -> bool:
@@ -167,7 +167,7 @@ class SweepFolder:
         if lines and len(lines) > runs and not lines[-1].endswith("\n"):
             del lines[-1]  # the sweep was killed while it added a job
         if len(lines) < runs:
-            raise self._damaged(f"it has {len(lines)} of {runs} jobs")
+            raise self._damaged(f"it has only {len(lines)} of {runs} jobs")
         known = self._known
         self._known = {line: known.get(line) or self._job(line) for line in lines}
         return [self._known[line] for line in lines]
@@ -280,5 +280,5 @@ def _numbers(folder: Path) -> list[int]:
 
 def _text(value: Any) -> str | None:
     if not isinstance(value, str | None):
-        raise ValueError("no text")
+        raise ValueError("not a string")
     return value

@@ -121,12 +121,12 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     check_places(config)
     device = prepare_device(config)
     if config.configurations is ScoredConfigurations.all:
-        log.warning("configurations=all: choosing a configuration by these test accuracies spends the test set")
+        log.warning("configurations=all: do not select a configuration by these test accuracies; they would be biased")
     sides = _configurations(config, only_its_dataset)
     for scored in sides:
         print(printable(_heading(scored)), flush=True)
         if scored.leads and (missing := sum(group.missing for group in scored.comparison.groups)):
-            log.warning("%d runs of it are missing: with them another may lead, and the test set was opened", missing)
+            log.warning("missing runs: %d; another configuration may lead once they are trained", missing)
         scored.tested.extend(_score(config, scored, device, only_its_dataset))
     for scored in (scored for scored in sides if len(sides) > 1 and scored.comparison.tested):
         print(printable(f"{scored.name}: test accuracy {on_test(scored.comparison, scored.position)}"))
@@ -161,15 +161,15 @@ def _heading(scored: _Scored) -> str:
     group, comparison = scored.group, scored.comparison
     spread = f" ± {group.sd * 100:.2f}" if group.n > 1 else ""
     lost = f", {group.diverged} diverged" if group.diverged else ""
-    reached = f"{group.mean * 100:.2f} %{spread} of validation images (n={group.n}{lost})"
+    reached = f"validation accuracy {group.mean * 100:.2f}{spread} % (n = {group.n}{lost})"
     tested = confirmation(comparison)
     if not scored.leads:
-        how = "the baseline" if comparison.is_baseline(group) else "not the leader"
+        how = "baseline" if comparison.is_baseline(group) else "not the leader"
     elif tested is None:
-        how = f"leads on {comparison.dataset}, by validation"
+        how = f"leader on {comparison.dataset} by validation accuracy"
     else:
-        answer = {True: "was confirmed", False: "was not confirmed", None: "is being tested"}[tested.confirmed]
-        how = f"the leader of sweep {scored.sweep.started().confirms}, which {answer} on these seeds"
+        answer = {True: "confirmed", False: "not confirmed", None: "being tested"}[tested.confirmed]
+        how = f"leader of sweep {scored.sweep.started().confirms}, {answer} on these seeds"
     return f"sweep {scored.sweep.id}: {scored.name}: {how}: {reached}"
 
 
@@ -187,7 +187,7 @@ def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_it
         try:
             folder.save_test_result(kept)
         except OSError as e:
-            log.warning("%s: the test result can't be kept (%s); tables will lack it", folder.path, e.strerror)
+            log.warning("%s: cannot save the test result (%s); tables will not show it", folder.path, e.strerror)
         print(printable(_line(tested[-1], with_split=scored.group.splits > 1)))
     if len(tested) > 1:
         print(_together([t.score.accuracy for t in tested], tested[0].score.total))
@@ -203,7 +203,7 @@ def best_of_leader(config: PredictConfig, *, only_its_dataset: bool) -> TrainedM
     leader, *more = [scored for scored in _configurations(config, only_its_dataset) if scored.leads]
     if more:
         names = ", ".join(each.comparison.dataset for each in (leader, *more))
-        raise ConfigError(f"sweep={config.sweep}: it has several data sets ({names}); dataset= names one of them")
+        raise ConfigError(f"sweep={config.sweep}: several datasets in this sweep; set dataset= to one of: {names}")
     folder, record = max(leader.runs, key=lambda run: run[1].best_val_accuracy or 0.0)
     return _model(_for(config, leader.sweep, record, only_its_dataset), folder, record)
 
@@ -221,7 +221,7 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scor
         comparisons = [c for c in comparisons if c.dataset == wanted]
         if not comparisons:
             expected = f"expected one of: {', '.join(known)}{did_you_mean(wanted, known)}"
-            raise ConfigError(f"dataset={wanted}: sweep {sweep.id} has no such run; {expected}")
+            raise ConfigError(f"dataset={wanted}: not in sweep {sweep.id}; {expected}")
     found = []
     for comparison in comparisons:
         if (leader := comparison.leader) is None:
@@ -232,9 +232,9 @@ def _configurations(config: PredictConfig, only_its_dataset: bool) -> list[_Scor
             runs = [by_run[run.id] for run in comparison.groups[i].finished]
             found.append(_Scored(sweep, comparison, i, [(r.job.folder, r.record) for r in runs if r.record]))
     if not found:
-        raise UserError(f"sweep={config.sweep}: none of its runs has finished")
+        raise UserError(f"sweep={config.sweep}: no finished runs; finish the sweep first")
     for without in (c.dataset for c in comparisons if c.leader is None):
-        log.warning("sweep %s: no run on %s has finished", sweep.id, without)
+        log.warning("sweep %s: no finished runs on %s", sweep.id, without)
     return found
 
 
@@ -254,12 +254,12 @@ def _line(tested: _ScoredRun, with_split: bool) -> str:
     config, logged = tested.record.config, tested.logged
     which = f"seed {config.seed}" + (f", split {config.split_seed}" if with_split else "")
     validation = f"validation {(tested.record.best_val_accuracy or 0.0) * 100:.2f} %"
-    run = "" if logged is None else f"; MLflow run {logged.run_id}, opened {times(logged)}"
+    run = "" if logged is None else f"; MLflow run {logged.run_id}, test set evaluated {times(logged)}"
     return f"  {which}: {tested.score.accuracy * 100:.2f} % of {tested.score.total:,} test images ({validation}){run}"
 
 
 def _together(accuracies: Sequence[float], images: int) -> str:
     mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies)
     error = math.sqrt(mean * (1 - mean) / images)
-    luck = f"; an accuracy on so many images has a sampling error of {error * 100:.2f} points besides" if error else ""
-    return f"test accuracy {mean * 100:.2f} % ± {sd * 100:.2f} (n={len(accuracies)}){luck}"
+    luck = f"; sampling error of {images:,} test images: {error * 100:.2f} points" if error else ""
+    return f"test accuracy {mean * 100:.2f} ± {sd * 100:.2f} % (n = {len(accuracies)}){luck}"

@@ -73,8 +73,8 @@ def find_pictures(name: str) -> list[Path]:
     elif not path.exists():
         found = sorted(Path(p) for p in glob.glob(str(path)))
     if not found:
-        what = "a folder without pictures" if path.is_dir() else "no such file"
-        raise DataError(f"images={name}: {what}; must be a picture, a folder of them, or a pattern (*.png)")
+        what = "no pictures in this folder" if path.is_dir() else "not found"
+        raise DataError(f"images={name}: {what}; must be a picture, a folder of pictures, or a pattern (*.png)")
     return found
 
 
@@ -105,7 +105,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
             ink = again
     drawings = find_drawings(amount, several and dataset.shows is PictureContent.digits) if ink else []
     if not drawings or ink is None:
-        raise DataError(f"images={path}: nothing stands out from its background")
+        raise DataError(f"images={path}: no object found; the picture looks blank")
     frames = [torch.from_numpy(frame_of(drawing, dataset.picture_box, slope)) for drawing in drawings]
     wide = [dataset.shows is PictureContent.digits and _breadth(drawing) > BROADEST for drawing in drawings]
     return [
@@ -128,9 +128,9 @@ def _read(path: Path) -> Image.Image:
         with open_picture(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
     except FileNotFoundError as e:
-        raise DataError(f"images={path}: no such file") from e
+        raise DataError(f"images={path}: not found") from e
     except ValueError as e:
-        raise DataError(f"images={path}: can't be read as a picture ({first_line(e)})") from e
+        raise DataError(f"images={path}: cannot be read as a picture ({first_line(e)})") from e
     alpha = np.asarray(upright)[..., 3]
     drawn = np.asarray(upright.convert("L"))[alpha > 0]
     paper = "black" if alpha.min() == 0 and drawn.size and drawn.mean() > 127.5 else "white"
@@ -181,6 +181,6 @@ def _thing(path: Path, image: Image.Image, box: int) -> Picture:
     inverted = background > 127.5
     shades = np.clip(background - gray if inverted else gray - background, 0, None)
     if shades.max() < 16:
-        raise DataError(f"images={path}: nothing stands out from its background")
+        raise DataError(f"images={path}: no object found; the picture looks blank")
     shades = shades / shades.max()
     return Picture(path, torch.from_numpy(place(cropped(shades, INK), box)), inverted)

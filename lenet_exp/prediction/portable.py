@@ -86,11 +86,11 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
         except Exception as e:  # of torch, onnx, onnxscript or onnxruntime: an activation of one's own may not go
             if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # disk full
                 raise
-            raise UserError(f"{model.name}: can't be exported as {name} ({first_line(e)})") from e
+            raise UserError(f"{model.name}: cannot be exported to {name} ({first_line(e)})") from e
         if not difference <= allowed:  # also for NaN
             raise UserError(
-                f"{model.name}: not written; exported as {name}, a logit differs by {difference:.2g}, which must not "
-                f"exceed {allowed:.2g}"
+                f"{model.name}: not exported to {name}, because a logit would differ by {difference:.2g} (tolerance "
+                f"{allowed:.2g})"
             )
         content = aside.read_bytes()
     write_output_file(path, content)
@@ -132,7 +132,7 @@ def _compare(network: LeNet5, answer: Answer, tolerance: float) -> tuple[float, 
         images = torch.rand(n, 1, 32, 32, generator=generator) * 2 - 1
         expected, got = network(images), answer(images)
         if got.shape != expected.shape:
-            raise ValueError(f"{n} images gave logits of shape {tuple(got.shape)}")
+            raise ValueError(f"{n} images give logits of shape {tuple(got.shape)}")
         largest = torch.maximum(largest, (got - expected).abs().max())  # keeps NaN
         scale = torch.maximum(scale, expected.abs().max())
     return float(largest), tolerance * float(scale)

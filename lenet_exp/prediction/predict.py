@@ -39,18 +39,18 @@ def predict_test_set(config: PredictConfig) -> float:
     check_places(config)
     device = prepare_device(config)
     model = _model(config)
-    log.info("%s: scoring %s's test set ...", model.name, config.dataset.name)
+    log.info("%s: scoring the %s test set ...", model.name, config.dataset.name)
     score, path, logged = score_and_log(config, device, model)
     print_score(model, config, score)
     if model.shipped and config.trained_model is None:
-        print("no run of yours is better by validation; lenet-predict sweep=last takes the last sweep's best instead")
+        print("This is the bundled model; none of your runs beats it. To score your last sweep, set sweep=last.")
     if config.output is not None:
         about = {"trained_model": model.name, "dataset": config.dataset.name}
         write_output(user_path(config.output), about | score.as_json(), score_table(score))
         print(f"numbers: {config.output}")
     print(f"confusion matrix: {path}")
     if logged is not None:
-        print(f"logged to MLflow run {logged.run_id}; by now the test set was opened {times(logged)} for this model")
+        print(f"logged to MLflow run {logged.run_id}; this model has now been evaluated on test data {times(logged)}")
     return score.accuracy
 
 
@@ -111,13 +111,13 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
         said = " ".join(names[a.label] for a in answers[start : start + picture.of])
-        print(printable(f"{picture.path}: {said}  ({picture.of} in this picture; several=false takes them as one)"))
+        print(printable(f"{picture.path}: {said}  ({picture.of} digits; to read them as one, set several=false)"))
     ranked = sorted(range(10), key=lambda i: -answer.probabilities[i])[:3]
     chances = ", ".join(f"{names[i]} {answer.probabilities[i]:.1%}" for i in ranked)
     kind = "dark on light" if picture.inverted else "light on dark"
-    print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; taken as {kind})"))
+    print(printable(f"{picture.name}: {names[answer.label]}  ({chances}; read as {kind})"))
     if picture.wide:
-        log.warning("%s: broader than most digits; those that touch are taken as one", picture.name)
+        log.warning("%s: wider than most digits; touching digits are read as one", picture.name)
 
 
 def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:
@@ -133,7 +133,7 @@ def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list
         more = f" (and {len(wrong) - 1} others)" if len(wrong) > 1 else ""
         raise DataError(f"{wrong[0]}{more}")
     for what in wrong:
-        log.warning("%s; it is left out", what)
+        log.warning("%s; skipped", what)
     return pictures, wrong
 
 
@@ -154,7 +154,7 @@ def _model(config: PredictConfig) -> TrainedModel:
 def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
     """Print the accuracy, the results of each class and the confusion matrix."""
     console = PlainConsole(width=100)
-    console.print(f"{model.name} on {config.dataset.name}'s test set", soft_wrap=True)
+    console.print(f"{model.name} on the {config.dataset.name} test set", soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")
     table = PlainTable()
     table.add_column("class")
@@ -180,7 +180,7 @@ def check_places(config: PredictConfig) -> None:
         ConfigError: they are not, or `configurations=all` is set without a sweep.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
-        raise ConfigError("configurations=all: must come with sweep=, and without images=")
+        raise ConfigError("configurations=all: must be set with sweep= and without images=")
     if config.output is not None:
         output_path(config.output, FORMATS)
     check_outputs(outputs_dir())

@@ -20,7 +20,7 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
     Args:
         done: whether it is being removed, rather than only shown.
     """
-    went, going, sweeps = "went" if done else "goes", plan.all_going(), plan.all_sweeps()
+    went, going, sweeps = "removed" if done else "would remove", plan.all_going(), plan.all_sweeps()
     print(printable(plan.target.words))
     folders = [number_of(len(sweeps), "sweep folder")] if sweeps else []
     folders += [number_of(len(going), "run folder")] if going else []
@@ -36,11 +36,11 @@ def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
             runs = number_of(len(change.delete), "MLflow run")
             print(f"  {went}: {runs} and {number_of(models, 'model')} in {change.store.name}")
     for run, why in list(plan.staying.items())[:FEW]:
-        print(printable(f"  stays: {run[:8]}  {_name(RunFolder(plan.runs / run))}: {why}"))
+        print(printable(f"  kept: {run[:8]}  {_name(RunFolder(plan.runs / run))}: {why}"))
     _more(len(plan.staying))
     kept = [(run_id, why) for change in changes for run_id, why in change.kept.items()]
     for run_id, why in kept[:FEW]:
-        print(printable(f"  stays: MLflow run {run_id}: {why}; to delete it, use MLflow's page"))
+        print(printable(f"  kept: MLflow run {run_id}: {why}; to delete it, use MLflow's UI"))
     _more(len(kept))
     for note in plan.notes:
         print(printable(f"  note: {note}"))
@@ -51,8 +51,8 @@ def print_trash(changes: Sequence[Changes]) -> None:
     for name in (change.store.name for change in changes if change.delete):
         where = name if not name.startswith("http") else "<the server's database>"
         print(
-            "MLflow can restore what was deleted, and so its files are still there. This deletes for good all that was "
-            f"ever deleted in this store:\n  mlflow gc --tracking-uri {name} --backend-store-uri {where}"
+            "MLflow keeps the files of deleted runs, so that it can restore them. To delete all of them permanently, "
+            f"run:\n  mlflow gc --tracking-uri {name} --backend-store-uri {where}"
         )
 
 
@@ -63,4 +63,4 @@ def _more(count: int) -> None:
 
 def _name(folder: RunFolder) -> str:
     begun = folder.begun()
-    return begun.name if begun is not None else "nothing was trained"
+    return begun.name if begun is not None else "not trained"

@@ -83,7 +83,7 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
         try:
             _ask_stores(plan)
         except StoreError as e:
-            raise StoreError(f"{e}; nothing was removed; mlflow=false removes the folders alone") from e
+            raise StoreError(f"{e}; nothing was removed. To remove only the folders, set mlflow=false.") from e
     plan.notes += [note for sweep in plan.all_sweeps() if (note := _study(sweep))]
     return plan
 
@@ -103,13 +103,13 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
         if not folder.path.is_dir():
             continue
         if folder.id in users:
-            plan.staying[folder.id] = f"sweep {', '.join(users[folder.id])} uses it, too"
+            plan.staying[folder.id] = f"also used by sweep {', '.join(users[folder.id])}"
         elif folder.id in plan.target.alone:
-            plan.staying[folder.id] = f"it was trained alone before; to remove it: lenet-sweep rm run={folder.id[:8]}"
+            plan.staying[folder.id] = f"trained before the sweep; to remove it, run: lenet-sweep rm run={folder.id[:8]}"
         elif folder.id in moved:
-            plan.staying[folder.id] = "it was trained anew meanwhile"
+            plan.staying[folder.id] = "retrained in the meantime"
         elif (owner := owner_of(folder.path)) is not None:
-            raise ConfigError(f"run {folder.id} trains ({owner.host}, process {owner.pid}); allowed once it has ended")
+            raise ConfigError(f"run {folder.id} is still training ({owner.host}, process {owner.pid}); stop it first")
         else:
             plan.going.append(folder)
 
@@ -123,21 +123,21 @@ def _check(sweep: SweepFolder, target: Target) -> None:
     owner = sweep.owner()
     if owner is not None:
         raise ConfigError(
-            f"sweep {sweep.id} runs ({owner.host}, process {owner.pid}); allowed once it has ended: "
+            f"sweep {sweep.id} is still running ({owner.host}, process {owner.pid}); stop it first: "
             f"lenet-sweep stop sweep={sweep.id}"
         )
     driver, allocations = queued(sweep.path)
     waiting = [*([driver] if driver is not None else []), *allocations]
     if waiting:
         raise ConfigError(
-            f"sweep {sweep.id} has {', '.join(job.id for job in waiting)} in Slurm's queue; allowed once they are out: "
+            f"sweep {sweep.id} has {', '.join(job.id for job in waiting)} in Slurm's queue; stop it first: "
             f"lenet-sweep stop sweep={sweep.id}"
         )
     together = {one.id for one in target.sweeps}
     for other in all_sweeps(sweep.outputs):
         if other.started().confirms == sweep.id and other.id not in together:
             raise ConfigError(
-                f"sweep {sweep.id} is what sweep {other.id} confirms; allowed once that is removed: "
+                f"sweep {sweep.id} is confirmed by sweep {other.id}; remove that sweep first: "
                 f"lenet-sweep rm sweep={other.id}"
             )
 
@@ -152,7 +152,7 @@ def _ask_stores(plan: Plan) -> None:
     for name in names:
         database = sqlite_path(name)
         if database is not None and not database.exists():
-            plan.notes.append(f"{name}: no such database any more; nothing is deleted there")
+            plan.notes.append(f"{name}: database not found; nothing is deleted there")
         else:
             plan.stores.append(open_stored(name, plan.target.pending.outputs))
     plan.registered = {store.name: registered_in(store) for store in plan.stores}
@@ -169,4 +169,4 @@ def _study(sweep: SweepFolder) -> str:
     if storage in ([], ["null"]):
         return ""
     command = f"optuna delete-study --study-name 'lenet_exp {sweep.id}' --storage {hide_password(storage[-1])}"
-    return f"its study stays in its database; to delete it: {command}"
+    return f"the Optuna study is kept; to delete it, run: {command}"

@@ -25,7 +25,7 @@ def runs_of(sweep: Path) -> list[str]:
             del lines[-1]  # the sweep was killed while it added a job
         return list(dict.fromkeys(str(from_json(line)["run"]) for line in lines))
     except (OSError, ValueError, KeyError, TypeError) as e:
-        again = "the line that started the sweep makes it again"
+        again = "rerun the sweep's command to restore it"
         raise damage_error(sweep / "jobs.jsonl", type(e).__name__, again) from e
 
 

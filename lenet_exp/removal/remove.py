@@ -34,7 +34,7 @@ def show(target: Target, *, mlflow: bool, command: str) -> int:
     """
     plan = make_plan(target, mlflow=mlflow)
     print_plan(plan, plan.changes(), done=False)
-    print(f"nothing was removed; to remove it: {command}")
+    print(f"Nothing was removed. To remove it, run: {command}")
     return 0
 
 
@@ -54,7 +54,7 @@ def remove(target: Target, *, mlflow: bool) -> int:
                 _leave_sweeps(plan, change)
                 apply(change)
         except UserError as e:
-            print(printable(f"{target.words}: {e}; it is not removed yet, and the same line goes on"))
+            print(printable(f"{target.words}: not removed completely: {e}. Rerun the same command to continue."))
             return EXIT_LEFT
         pending.mark_mlflow_done()
         print_plan(plan, changes, done=True)
@@ -73,13 +73,13 @@ def _move(plan: Plan) -> None:
     for sweep in list(plan.sweeps):
         owner = pending.move_sweep(sweep)
         if owner is not None:
-            raise ConfigError(f"{owner.host}, process {owner.pid} runs sweep {sweep.id} now")
+            raise ConfigError(f"sweep {sweep.id} is now running ({owner.host}, process {owner.pid})")
         plan.sweeps.remove(sweep)
     keep_used(plan, [folder.id for folder in plan.going])  # again, because another sweep may have started meanwhile
     for folder in list(plan.going):
         plan.going.remove(folder)
         if pending.move_run(folder) is not None:
-            plan.staying[folder.id] = "it trains now"
+            plan.staying[folder.id] = "now training"
 
 
 def _leave_sweeps(plan: Plan, change: Changes) -> None:

@@ -62,7 +62,7 @@ def open_stored(name: str, outputs: Path) -> Store:
     """
     uri = full_uri(name)
     if HIDDEN in uri:
-        raise StoreError(f"tracking.uri={name}: its password was not kept; set MLFLOW_TRACKING_URI")
+        raise StoreError(f"tracking.uri={name}: its password is not stored; set MLFLOW_TRACKING_URI")
     check_store(uri)
     return Store(uri, connect(uri), experiment="", experiment_id="", outputs=outputs)
 
@@ -95,7 +95,7 @@ def changes_in(
     parents = {run_id: sweep for sweep in sweeps if (run_id := _own_run(sweep, store)) is not None}
     found = _find(store, [*folders, *parents])
     kept = {
-        run_id: f"its sweep was made elsewhere ({found[run_id].data.tags.get('sweep_folder')})"
+        run_id: f"its sweep is in another outputs folder ({found[run_id].data.tags.get('sweep_folder')})"
         for run_id, sweep in parents.items()
         if run_id in found and not _is_of(found[run_id], sweep, store)
     }
@@ -114,11 +114,11 @@ def changes_in(
         using = [sweep for sweep in _sweeps(run) if sweep in others]
         which = [registered[key] for key in (run_id, *_models(run)) if key in registered]
         if which:
-            kept[run_id] = models[folder.id] = f"its model is {which[0]}"
+            kept[run_id] = models[folder.id] = f"its model is registered as {which[0]}"
         elif using:
-            kept[run_id] = f"the sweep that is MLflow run {using[0]} uses it, too"
+            kept[run_id] = f"also used by the sweep with MLflow run {using[0]}"
         elif run.data.tags.get("run_folder") != folder.id or _is_adopted(folder):
-            kept[run_id] = "it was trained in another outputs folder"
+            kept[run_id] = "trained in another outputs folder"
         (delete if run_id not in kept else leave).append(run)
     return Changes(store, [*delete, *(found[run_id] for run_id in removed)], leave, removed, kept, models)
 

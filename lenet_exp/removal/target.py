@@ -50,16 +50,14 @@ def find_target(key: str, which: str) -> Target:
     begun = pending_removals(outputs)
     mine = next((pending for pending in begun if _is_meant(pending, key, which)), None)
     if mine is None and begun:
-        raise ConfigError(
-            f"{key}={which}: the removal of {begun[0].name} was interrupted; finish it first: {_again(begun[0])}"
-        )
+        raise ConfigError(f"{key}={which}: finish the interrupted removal of {begun[0].name} first: {_again(begun[0])}")
     if key == "experiment":
         return _experiment(outputs, which)
     if mine is not None:
         runs = [] if mine.is_mlflow_done else [run for sweep in mine.sweeps() for run in runs_of(sweep.path)]
         of_sweep = [sweep for sweep in mine.sweeps() if sweep.id == mine.name and not mine.is_mlflow_done]
         alone = trained_alone(of_sweep[0], outputs) if of_sweep else frozenset()
-        return Target(mine, f"{mine.name}: its removal was interrupted, and is finished", [], runs, alone)
+        return Target(mine, f"{mine.name} (finishing an interrupted removal)", [], runs, alone)
     if key == "sweep":
         sweep = find_sweep(which)
         words = f"sweep {sweep.id} ({sweep.started().command})"
@@ -67,14 +65,14 @@ def find_target(key: str, which: str) -> Target:
         return Target(PendingRemoval(sweep.outputs, sweep.id), words, [sweep], runs_of(sweep.path), alone)
     folder = find_run(which)
     if folder.begun() is None:
-        raise ConfigError(f"run={which}: nothing was begun in {folder.path}; must be a run")
+        raise ConfigError(f"run={which}: no run in {folder.path}; must be a run folder or a run id")
     return Target(PendingRemoval(folder.path.parent.parent, folder.id), f"run {folder.id}", [], [folder.id])
 
 
 def log_unfinished(outputs: Path) -> None:
     """Log the interrupted removals and the commands that finish them."""
     for pending in pending_removals(outputs):
-        log.warning("%s: a removal was ended in the middle; to finish it: %s", pending.path, _again(pending))
+        log.warning("%s: a removal was interrupted; to finish it, run: %s", pending.path, _again(pending))
 
 
 def _experiment(outputs: Path, experiment: str) -> Target:
@@ -84,7 +82,7 @@ def _experiment(outputs: Path, experiment: str) -> Target:
     begun = {folder.id: folder.begun() for folder in all_runs(outputs)}
     runs = [run for run, its in begun.items() if its is not None and its.config.tracking.experiment == experiment]
     if not (sweeps or runs or pending.is_started):
-        raise ConfigError(f"experiment={experiment}: nothing of it in {outputs}; lenet-sweep list shows experiments")
+        raise ConfigError(f"experiment={experiment}: not found in {outputs}")
     return Target(pending, f"experiment {experiment}", sweeps, runs)
 
 

@@ -29,14 +29,14 @@ def print_usage(outputs: Path) -> None:
         _line(words, size)
     _line("total", kinds.total())
     with contextlib.suppress(NoCache):
-        _line("outside, not in the total: compiled kernels in the cache", size_of(cache_folder("")))
-    print("\nwhat could go")
+        _line("not included: compiled kernels in the cache", size_of(cache_folder("")))
+    print("\ncan be removed")
     for words, size, how in removable(outputs):
         _line(words, size, f"\n  {how}")
-    _line("left by an interrupted removal", kinds["being removed"], "\n  lenet-sweep list says how to finish it")
+    _line("interrupted removal", kinds["being removed"], "\n  lenet-sweep list (prints the command that finishes it)")
     if kinds["MLflow database"]:
         uri = sqlite_uri(outputs / "mlflow.db")
-        print(f"what was deleted in MLflow\n  mlflow gc --tracking-uri {uri} --backend-store-uri {uri}")
+        print(f"runs deleted in MLflow\n  mlflow gc --tracking-uri {uri} --backend-store-uri {uri}")
 
 
 def kinds_of(outputs: Path) -> Counter[str]:
@@ -66,8 +66,8 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
         words = f"sweep {path.name}, {number_of(len(own), 'run')}: {plan.command if plan is not None else ''}"
         found.append((words, size_of(path) + sum(runs[run] for run in own), f"lenet-sweep rm sweep={path.name}"))
     alone = [run for run in runs if run not in users and RunFolder(outputs / "runs" / run).begun() is not None]
-    how = "lenet-sweep rm run=<its folder's name>, one by one"
-    lone = (f"{number_of(len(alone), 'run')} in no sweep", sum(runs[run] for run in alone), how)
+    how = "lenet-sweep rm run=<run id>, one by one"
+    lone = (f"{number_of(len(alone), 'run')} outside sweeps", sum(runs[run] for run in alone), how)
     return [*sorted(found, key=lambda part: -part[1])[:FEW], lone]
 
 

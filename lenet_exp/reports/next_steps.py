@@ -20,23 +20,23 @@ def next_step(comparison: Comparison) -> str | None:
     if found is None:
         return None
     typed = _typed(found)
-    how = f": {typed}" if typed else ", once one sweep has tried all of these"
+    how = f": {typed}" if typed else ", after one sweep with all of these configurations"
     searched = comparison.design is not None and comparison.design.searched
-    several = f"several seeds would tell, five for instance: 'seed={_fresh_seeds(comparison)}'"
-    further = f"the same line with seeds={FRESH} gives further seeds to all that may be the best"
-    test_images = f"what it gets right of the test images{how}"
+    several = f"add seeds to test the differences, for example 'seed={_fresh_seeds(comparison)}'"
+    further = f"rerun the same command with seeds={FRESH} to add seeds to every configuration that may be best"
+    test_images = f"score the leader on the test images{how}"
     return {
-        NextStep.watch: f"it is still running{how}",
-        NextStep.finish: "the same line again trains what is missing",
-        NextStep.steady: "a smaller optimizer.lr or training.clip_norm=1 may keep them from diverging",
+        NextStep.watch: f"wait for the sweep, which is still running{how}",
+        NextStep.finish: "rerun the same command to train the missing runs",
+        NextStep.steady: "try a smaller optimizer.lr or training.clip_norm=1 to prevent divergence",
         NextStep.seeds: further if searched else several,
-        NextStep.baseline: f"whether it is better than what the line trains without what it searched{how}",
-        NextStep.confirm: f"confirm the lead on new seeds{how}",
-        NextStep.confirm_winner: f"the winner's lead is biased upwards; confirm it on new seeds{how}",
+        NextStep.baseline: f"test the leader against the same command without the searched flags{how}",
+        NextStep.confirm: f"confirm this lead on new seeds{how}",
+        NextStep.confirm_winner: f"confirm this lead, which is biased upwards, on new seeds{how}",
         NextStep.predict: test_images,
-        NextStep.confirmed: f"it was confirmed on new seeds; {test_images}",
-        NextStep.scored: f"the leader was confirmed on new seeds and has a test result{how}",
-        NextStep.not_confirmed: f"not confirmed on new seeds to be better by {found.points} points{how}",
+        NextStep.confirmed: f"the lead was confirmed on new seeds; {test_images}",
+        NextStep.scored: f"see the test results of the leader, which was confirmed on new seeds{how}",
+        NextStep.not_confirmed: f"see the table; a lead of {found.points} points was not confirmed on new seeds{how}",
     }[found.step]
 
 
@@ -67,7 +67,7 @@ def notes(comparison: Comparison) -> list[str]:
     found = [_luck(leader)]
     if len({g.flags.get("num_epoch") for g in comparison.groups}) > 1 and comparison.by is CompareBy.best:
         found.append(
-            "they differ in num_epoch, and the best of more epochs is higher by luck alone; by=last compares the last"
+            "num_epoch differs, and the best of more epochs is higher by chance; set by=last to compare the last epochs"
         )
     return found
 
@@ -103,15 +103,14 @@ def _fresh_seeds(comparison: Comparison) -> str:
 
 def _luck(leader: Group) -> str:
     """Return a sentence about the source of variation, and the sampling error of an accuracy on so many images."""
-    source, images, on = "of the seeds", leader.images, "on these"
+    source, images = "seed-to-seed variation", leader.images
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})
-        runs = f"{leader.n} runs of {number_of(seeds, 'seed')} and {leader.splits} splits"
-        source, on = f"of the seeds and the splits ({runs})", "each on its"
+        source = f"variation between {number_of(seeds, 'seed')} and {leader.splits} splits ({leader.n} runs)"
     if images is None:
-        return f"the luck is that {source}"
-    luck = f"the luck is that {source}, {on} {images:,} validation images; "
+        return f"intervals cover {source} only"
+    luck = f"intervals cover {source} only ({images:,} validation images); "
     if leader.mean == 1:  # Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right?
-        return f"{luck}{percent(1.0)} of so many means {percent(max(0.0, 1 - 3 / images))} or more of all (95 %)"
+        return f"{luck}{percent(1.0)} here means at least {percent(max(0.0, 1 - 3 / images))} in general (95 %)"
     error = math.sqrt(leader.mean * (1 - leader.mean) / images)
-    return f"{luck}an accuracy of {percent(leader.mean)} on so many has a sampling error of {error * 100:.2f} points"
+    return f"{luck}the sampling error of {percent(leader.mean)} is {error * 100:.2f} points"

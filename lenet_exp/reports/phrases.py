@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from lenet_exp.amounts import number_of
 from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.confirm import Confirmation, confirmation
 from lenet_exp.comparison.design import Design
@@ -26,9 +27,9 @@ def verdict(comparison: Comparison) -> str:
     For a confirmation, return its result."""
     tested = confirmation(comparison)
     said = _ranking(comparison) if tested is None else _answer(comparison, tested)
-    said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "have such runs")])
+    said = " ".join([said, *_some([_outlier(comparison, *found) for found in comparison.outliers], "also collapsed")])
     doubt = caution(comparison.design) if tested is not None or len(comparison.groups) > 1 else None
-    return said + (f" But {doubt}." if doubt is not None else "")
+    return said + (f" Caution: {doubt}." if doubt is not None else "")
 
 
 def remark(comparison: Comparison, position: int) -> str:
@@ -40,9 +41,9 @@ def remark(comparison: Comparison, position: int) -> str:
         said.append("dropped by the search")
     if position and group is comparison.leader:
         named = comparison.design is not None and comparison.design.confirms is not None
-        said.append(f"the leader: {'that was named' if named else 'the best of those with several seeds'}")
+        said.append("leader, named in advance" if named else "leader of those with several seeds")
     if group.diverged and group.n:
-        said.append(f"{diverged_on(group)}: after all that never did")
+        said.append(f"{diverged_on(group)}, ranked last")
     return "; ".join([*said, *filter(None, [unfinished(group)])])
 
 
@@ -51,11 +52,11 @@ def against_leader(lead: Difference) -> str:
     if lead.test == "none":
         return _untested(lead)
     if lead.ahead:
-        return f"ahead by {_points(lead.points)} points ({_range(lead.low, lead.high)})"
+        return f"behind by {_points(lead.points)} points ({_range(lead.low, lead.high)})"
     if lead.differs:
         by = f"{_points(-lead.points)} points ({_range(-lead.high, -lead.low)})"
-        return f"behind it by {by}, over {lead.n} common seeds"
-    return f"can't be told apart with n={lead.n}{_how_many(lead)}"
+        return f"ahead by {by} over {lead.n} common seeds"
+    return f"no significant difference (n = {lead.n}){_how_many(lead)}"
 
 
 def not_excluded(comparison: Comparison) -> str | None:
@@ -63,7 +64,7 @@ def not_excluded(comparison: Comparison) -> str | None:
     left = [] if confirmation(comparison) is not None else comparison.not_excluded  # not for a confirmation
     if len(left) < 2 or not verdict_of(comparison).tested:
         return None
-    return f"not excluded as best: {len(left)} of {len(comparison.groups)}: {_names(comparison, left)}"
+    return f"may be best ({len(left)} of {len(comparison.groups)}): {_names(comparison, left)}"
 
 
 def caution(design: Design | None) -> str | None:
@@ -71,11 +72,11 @@ def caution(design: Design | None) -> str | None:
     if design is None:
         return None
     if design.sweeps > 1:
-        return f"runs of {design.sweeps} sweeps: 5 % holds if all of them were planned before the first was looked at"
+        return f"the 5 % error rate holds only if all {design.sweeps} sweeps were planned before any result was seen"
     if design.known:
         return (
-            f"{design.known} of {design.runs} runs had begun before this sweep was first typed: 5 % holds for a design "
-            "that is fixed before any result is seen, and is more where seeds or configurations were added after a look"
+            f"{design.known} of {design.runs} runs are older than this sweep; the 5 % error rate holds only if seeds "
+            "and configurations were chosen before any result was seen"
         )
     return None
 
@@ -119,13 +120,13 @@ def _ranking(comparison: Comparison) -> str:
     leader, groups = comparison.leader, comparison.groups
     if leader is None:
         return f"No run finished: {outcomes(groups)}."
-    none = "Each configuration diverged on some of its seeds, so none wins."
+    none = "Every configuration diverged on some seeds, so none wins."
     if leader.diverged:
-        said = [none if len(groups) > 1 else "Not all of its seeds ended well."]
+        said = [none if len(groups) > 1 else "Some seeds diverged."]
     else:
         said = [_leading(comparison, leader, verdict_of(comparison))]
-    said += _some([_diverged(comparison, g) for g in groups if g.diverged], "diverged, too")
-    said += _some([_missing(comparison, g) for g in groups if g.missing], "have runs missing, too")
+    said += _some([_diverged(comparison, g) for g in groups if g.diverged], "also diverged")
+    said += _some([_missing(comparison, g) for g in groups if g.missing], "also had missing runs")
     return " ".join(said)
 
 
@@ -140,13 +141,14 @@ def _leading(comparison: Comparison, leader: Group, found: Verdict) -> str:
         return _single(comparison, leader, found)
     beaten = [lead for _, lead, _ in found.compared if lead.ahead]
     if found.wins:
-        return f"{name} wins: {reached}, ahead of {_all(comparison, len(beaten))}."
+        p = "p < 0.05, corrected for multiple comparisons" if len(beaten) > 1 else "p < 0.05"
+        return f"{name} wins: {reached}, better than {_all(comparison, len(beaten))} ({p})."
     single = any(g.mean > leader.mean for g in found.related(Relation.single))
     among = " of those with several seeds" if single else ""
-    first = f"{name} is first{among}{' with' if found.complete else ' so far:'} {reached}"
+    first = f"{name} is first{among}{'' if found.complete else ' so far'}: {reached}"
     if beaten:
         some = f"{len(beaten)} of {len(found.compared)} others" if found.not_ahead else _all(comparison, len(beaten))
-        first += f", ahead of {some}"
+        first += f", significantly better than {some}"
     return "; ".join([first, *_open(comparison, leader, found)]) + "."
 
 
@@ -154,24 +156,24 @@ def _open(comparison: Comparison, leader: Group, found: Verdict) -> list[str]:
     """Return clauses about the configurations that the leader is not significantly ahead of."""
     clauses = []
     if alike := found.related(Relation.alike):
-        clauses.append(f"it can't be told apart from {_names(comparison, alike)}")
+        clauses.append(f"no significant difference from {_names(comparison, alike)}")
         judged = 1 + sum(lead.n > 1 for _, lead, _ in found.compared)
         most = max(lead.n for _, lead, _ in found.compared)
         if not found.related(Relation.ahead) and too_few(most, judged):
             clauses.append(
-                f"{most} {_unit(leader)} are too few to tell {judged} configurations apart, "
-                f"{seeds_to_detect_large(judged)} would show a difference of {LARGE:.0f} times their spread"
+                f"{most} {_unit(leader)} are too few to compare {judged} configurations; "
+                f"{seeds_to_detect_large(judged)} would detect a difference of {LARGE:.0f} standard deviations"
             )
     if dropped := found.related(Relation.dropped):
-        clauses.append(f"the search dropped {_names(comparison, dropped)}, by their first seeds")
+        clauses.append(f"the search dropped {_names(comparison, dropped)} after their first seeds")
     if flat := found.related(Relation.flat):
-        clauses.append(f"on {_names(comparison, flat)} nothing can be said: there is no spread to judge by")
+        clauses.append(f"{_names(comparison, flat)} cannot be tested, because seeds show no variation")
     single = found.related(Relation.single)
-    higher = [f"{comparison.name(g)} with one seed has {percent(g.mean)}" for g in single if g.mean > leader.mean]
+    higher = [f"{comparison.name(g)} reaches {percent(g.mean)} with one seed" for g in single if g.mean > leader.mean]
     if higher:
         clauses.append(", ".join(higher[:NAMED]))
     if lower := [g for g in single if not g.mean > leader.mean]:
-        clauses.append(f"{_names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} one seed")
+        clauses.append(f"{_names(comparison, lower)} {'has' if len(lower) == 1 else 'have'} only one seed")
     return clauses
 
 
@@ -180,11 +182,11 @@ def _single(comparison: Comparison, leader: Group, found: Verdict) -> str:
     name = comparison.name(leader)
     if leader.n > 1:
         clauses = "; ".join(_open(comparison, leader, found))
-        return f"{name} is the only one with several seeds: {_reached(leader)}; {clauses}."
+        return f"{name} is the only configuration with several seeds: {_reached(leader)}; {clauses}."
     if all(lead.points == 0 for _, lead, _ in found.compared):
         others = _names(comparison, found.related(Relation.single))
-        return f"{name} and {others} reached the same: {_reached(leader)}."
-    return f"{name} is first with {_reached(leader)}. Whether that is luck can't be told from one seed each."
+        return f"{name} and {others} tie: {_reached(leader)}."
+    return f"{name} is first: {_reached(leader)}. With one seed per configuration, differences cannot be tested."
 
 
 def _diverged(comparison: Comparison, group: Group) -> str:
@@ -211,9 +213,7 @@ def _missing(comparison: Comparison, group: Group) -> str:
 def _outlier(comparison: Comparison, group: Group, replicate: Replicate) -> str:
     """Return `Warning: seed 3 of relu ends at 11.35 %, far below its other 4 runs.`"""
     which = f"seed {replicate[0]} of {comparison.name(group)} ends at {percent(group.accuracy[replicate])}"
-    return (
-        f"Warning: {which}, far below its other {group.n - 1} runs. Error rates do not hold if runs collapse at times."
-    )
+    return f"Warning: {which}, far below its other {group.n - 1} runs. Error rates do not hold if runs can collapse."
 
 
 def _answer(comparison: Comparison, found: Confirmation) -> str:
@@ -221,14 +221,14 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
     name, runs = comparison.name(found.leader), comparison.num_runs
     baseline = "the baseline " if comparison.design is not None and comparison.design.against else ""
     if found.missing:
-        return f"Whether {name} is confirmed is open: {found.missing} of {runs} runs have not come to a result."
+        return f"The test of {name} is not complete (missing runs: {found.missing} of {runs})."
     seeds = f"{found.leader.replicates} new seeds"
     if found.leader.diverged:
         return f"Not confirmed: {name} diverged on {found.leader.diverged} of {seeds}."
     beaten = sorted((pair for pair in found.leads if pair[1].ahead), key=lambda pair: pair[1].points)
     shown = [(g, lead) for g, lead in found.leads if not lead.ahead] + beaten[:NAMED]
     against = [_against(f"{baseline}{comparison.name(g)}", lead, found.points) for g, lead in shown]
-    against += [f"ahead of {len(beaten) - NAMED} more by more"] if len(beaten) > NAMED else []
+    against += [f"better than {len(beaten) - NAMED} more, by more"] if len(beaten) > NAMED else []
     parts = [f"{name} is {'; '.join(against)}"] if against else []
     parts += [f"{comparison.name(g)} diverged on {g.diverged} of them" for g in found.unsteady]
     return f"{'Confirmed' if found.confirmed else 'Not confirmed'} on {seeds}: {'; '.join(parts)}."
@@ -237,22 +237,22 @@ def _answer(comparison: Comparison, found: Confirmation) -> str:
 def _against(other: str, lead: Difference, looked_for: float) -> str:
     by, side = f"{_points(abs(lead.points))} points", "above" if lead.points > 0 else "below"
     if math.isnan(lead.low):
-        return f"{by} {side} {other}, with no spread to judge by"
+        return f"{by} {side} {other}, not tested, because seeds show no variation"
     low, high = (lead.low, lead.high) if lead.points > 0 else (-lead.high, -lead.low)
     if lead.differs:
-        return f"{'ahead of' if lead.ahead else 'behind'} {other} by {by} ({_range(low, high)})"
+        return f"{'better' if lead.ahead else 'worse'} than {other} by {by} ({_range(low, high)})"
     small = max(abs(low), abs(high)) < looked_for
-    less = f", so by less than the {looked_for * 100:g} points that were looked for" if small else ""
+    less = f", less than the {looked_for * 100:g} points tested for" if small else ""
     side, other_side = ("below", "above") if lead.points < 0 else ("above", "below")
     interval = f"({_points(-low)} {other_side} to {_points(high)} {side})"
-    return f"not told apart from {other}: {by} {side} it {interval}{less}"
+    return f"not significantly different from {other}: {by} {side} it {interval}{less}"
 
 
 def _untested(lead: Difference) -> str:
     if lead.points == 0:
-        return f"the same with n={lead.n}" if lead.n > 1 else "the same; one seed says nothing about luck"
-    by = f"the leader is {_points(abs(lead.points))} points {'above' if lead.points > 0 else 'below'} it"
-    return by + ("; one seed says nothing about luck" if lead.n < 2 else f" with n={lead.n}; no spread to judge by")
+        return f"tie (n = {lead.n})"
+    by = f"{'behind' if lead.points > 0 else 'ahead'} by {_points(abs(lead.points))} points"
+    return by + ("; one seed, not tested" if lead.n < 2 else f" (n = {lead.n}); no variation, not tested")
 
 
 def _how_many(lead: Difference) -> str:
@@ -277,18 +277,19 @@ def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
 
 def _some(sentences: Sequence[str], others: str) -> list[str]:
     more = len(sentences) - NAMED
-    return [*sentences[:NAMED], *([f"{more} more configurations {others}."] if more > 0 else [])]
+    return [*sentences[:NAMED], *([f"{number_of(more, 'other configuration')} {others}."] if more > 0 else [])]
 
 
 def _all(comparison: Comparison, n: int) -> str:
     which = "" if all(g.n and not g.diverged for g in comparison.groups) else " without a diverged run"
-    return f"the other{which and ' one' + which}" if n == 1 else f"all {n} others{which}"
+    all_of_them = {1: f"the other{which and ' one'}", 2: "both others"}
+    return all_of_them.get(n, f"all {n} others") + which
 
 
 def _reached(group: Group) -> str:
     if group.n == 1:
-        return f"{percent(group.mean)} of validation images"
-    return f"{percent(group.mean)} ± {_points(group.sd)} (n={group.n})"
+        return percent(group.mean)
+    return f"{_points(group.mean)} ± {_points(group.sd)} % (n = {group.n})"
 
 
 def _unit(group: Group) -> str:

@@ -57,15 +57,15 @@ def counts_line(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 def _counts(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     said = f"search ({how(plan)}): {trials_words(plan, results)}"
-    return f"{said}; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in all"
+    return f"{said}; {number_of(plan.epochs, 'epoch')}, {plan.seconds:.1f} s in total"
 
 
 def _left(plan: SearchPlan) -> str:
     if plan.front:
         return ""
     if plan.best_value is None:
-        return f"none has reached {plan.target:.2%}" if plan.target is not None and plan.told else ""
-    return f"{number_of(len(plan.left), 'configuration')} may still be the best" if plan.left is not None else ""
+        return f"no trial has reached {plan.target:.2%}" if plan.target is not None and plan.told else ""
+    return f"{number_of(len(plan.left), 'configuration')} may still be best" if plan.left is not None else ""
 
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
@@ -80,7 +80,7 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
         said += f", {_outcomes(r for r in firsts if r.outcome in UNENDED)}"
     first = set(map(id, firsts))
     if further := [r for r in results if id(r) not in first]:
-        said += f", {number_of(len(further), 'run')} of further seeds ({_outcomes(further)})"
+        said += f", {number_of(len(further), 'run')} with additional seeds ({_outcomes(further)})"
     return said
 
 
@@ -119,8 +119,8 @@ def first_results(results: Sequence[JobResult]) -> dict[int, JobResult]:
 def more_of(plan: SearchPlan) -> str:
     """Return which flags can extend the search."""
     one_seed = plan.seeds == 1 and plan.objective in {Objective.accuracy, Objective.loss}
-    luck = ", or with seeds=5, which gives further seeds to all that may be the best: how much is luck"
-    return "larger budgets" + (luck if one_seed else "")
+    seeds = ", or with seeds=5 to add seeds to every configuration that may be best"
+    return "a larger budget" + (seeds if one_seed else "")
 
 
 def search_lines(searched: SearchSummary) -> list[str]:
@@ -130,16 +130,16 @@ def search_lines(searched: SearchSummary) -> list[str]:
     lines = []
     if steps := searched.improvements:
         shown = steps[-IMPROVEMENTS:]
-        before = f"{len(steps) - len(shown)} before, then " if len(shown) < len(steps) else ""
+        before = f"{len(steps) - len(shown)} earlier, then " if len(shown) < len(steps) else ""
         told = ", ".join(f"{value_words(searched, s.best)} after {number_of(s.epochs, 'epoch')}" for s in shown)
         waits = f" ({searched.objective} to {searched.target:.2%})" if searched.target is not None else ""
-        lines.append(f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in all")
+        lines.append(f"best so far{waits}: {before}{told}; {number_of(searched.epochs, 'epoch')} in total")
     if (command := searched.best_command) is not None:
-        lines.append(f"the best alone: {command}")
+        lines.append(f"to train the best configuration: {command}")
     if importance := search_importance(searched):
         told = ", ".join(f"{flag} {share:.0%}" for flag, share in importance.items())
         trials = len(searched.ended)
-        lines.append(f"what tells the best {BEST:.0%} of {trials} trials from all (PED-ANOVA): {told}")
+        lines.append(f"importance for the best {BEST:.0%} of {trials} trials (PED-ANOVA): {told}")
     return lines
 
 
@@ -154,7 +154,7 @@ def objective_words(searched: SearchSummary) -> str:
     """Return the axis label of the objective."""
     if searched.is_accuracy:
         return "best validation accuracy"
-    return "least validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
+    return "lowest validation loss" if searched.is_loss else f"{searched.objective} to {searched.target:.2%}"
 
 
 def ended_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
@@ -231,4 +231,4 @@ def _front(plan: SearchPlan, results: Sequence[JobResult]) -> str:
             took = f" in {seconds:.1f} s" if seconds is not None else ""
             shown.append(f"{result.value:.2%}{took} by trial {number}: {result.job.name}")
     more = f"; and {len(plan.front) - SHOWN} more" if len(plan.front) > SHOWN else ""
-    return f"not beaten in both: {'; '.join(shown)}{more}"
+    return f"Pareto front: {'; '.join(shown)}{more}"

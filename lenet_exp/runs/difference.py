@@ -51,7 +51,7 @@ class Difference:
         if numbers == list(range(numbers[0], self.last + 1)) and (len(numbers) > 1 or numbers[0] == self.last):
             return f"from epoch {numbers[0]} on"
         shown = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-        return f"in {'epoch' if len(numbers) == 1 else 'epochs'} {shown} alone"
+        return f"only in {'epoch' if len(numbers) == 1 else 'epochs'} {shown}"
 
     @property
     def of_figures_alone(self) -> bool:
@@ -94,7 +94,7 @@ def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> 
     if record.outcome is Outcome.diverged:
         pairs["divergence"] = (record.reason, again.reason)
     return [
-        f"{name} {was}, here {now}" if name != "confusion matrix" else name
+        f"{name} {was}, now {now}" if name != "confusion matrix" else name
         for name, (was, now) in pairs.items()
         if was is not None and was != now
     ]

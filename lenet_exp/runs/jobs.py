@@ -74,9 +74,9 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
         ConfigError: they differ.
     """
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
-        raise ConfigError("tracking.uri, tracking.experiment: a sweep goes to one place; must be one value")
+        raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")
     if any(c.sweep != configs[0].sweep for c in configs):
-        raise ConfigError("sweep.*: these flags are of the sweep as a whole; must be one value")
+        raise ConfigError("sweep.*: must be the same for all runs of a sweep")
 
 
 def _check_store(tracking: Tracking) -> None:

@@ -64,7 +64,7 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
     if recorded.altered:
         return differs(recorded.altered)
     if record is None or record.outcome is None:
-        return not_comparable("the run has no record (yet)")
+        return not_comparable("the run has no record yet")
     wrong = contradiction(recorded, record)
     if wrong:
         return differs(wrong)
@@ -75,9 +75,9 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         digests = data_digests(config)
         others = [part for part, digest in record.data_digests.items() if digests.get(part) != digest]
         if others:
-            return not_comparable(f"other images or labels here ({', '.join(others)}; {config.data_root})")
+            return not_comparable(f"the data are different here ({', '.join(others)}; {config.data_root})")
         if fingerprint(config, digests) != record.fingerprint:
-            return differs("its configuration is not the one that its fingerprint names")
+            return differs("its configuration does not match its fingerprint")
         data = load_training_data(config, device)
     except UserError as e:
         return not_comparable(str(e))
@@ -112,7 +112,7 @@ def _as_executed(
         check_optimizer(recorded.name, kept.optimizer, trust)
         kept = replace(kept, dataset=replace(kept.dataset, mirrors=None))
     if record.engine not in {EngineName.torch, EngineName.native}:
-        raise UserError(f"engine={record.engine}: not in this release")
+        raise UserError(f"engine={record.engine}: not available in this release")
     threads = had.get("num_threads", kept.num_threads)
     config = replace(
         kept,
@@ -141,8 +141,8 @@ def _what_differs(record: Record, here: Record) -> str:
         log.info("host: %s (now %s)", record.host, here.host)
     files = [name for name, digest in record.data_files.items() if here.data_files.get(name, digest) != digest]
     if files:
-        log.info("data files: others here, with the same images and labels (%s)", ", ".join(files))
+        log.info("data files: different, but with the same images and labels (%s)", ", ".join(files))
     other, unknown = record.execution_differences(here), record.missing_properties(here)
     reasons = [f"trained with {describe_differences(other)}"] if other else []
-    reasons += [f"its record, of an older release, does not tell {', '.join(unknown)}"] if unknown else []
+    reasons += [f"its record, of an older release, lacks {', '.join(unknown)}"] if unknown else []
     return "; ".join(reasons)

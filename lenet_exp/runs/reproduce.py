@@ -43,14 +43,14 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
         return not_comparable(f"{record.outcome} before the end of its first epoch")
     check_outputs(ready.job.outputs)
     if ready.excuse:
-        log.info("if it differs here, that need not be the record's fault: %s", ready.excuse)
-    with own(ready.job.outputs, "this repetition"):
+        log.info("results may differ because of the machine: %s", ready.excuse)
+    with own(ready.job.outputs, "the retrained run"):
         again, epochs = _train_again(ready)
         answer = compare_trainings(record, recorded.epochs, again, epochs, ready.excuse)
         if answer.verdict is ReproduceStatus.identical:
             shutil.rmtree(ready.job.folder.path.parent)
             return answer
-    return replace(answer, details=[*answer.details, f"the repeated training: {ready.job.folder.path}"])
+    return replace(answer, details=[*answer.details, f"retrained run: {ready.job.folder.path}"])
 
 
 def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
@@ -64,23 +64,23 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
         return ready
     record, weights = ready.record, recorded.weights
     if weights is None or record.best_val_accuracy is None:
-        return not_comparable("its weights are not there; without check=true it is trained again")
+        return not_comparable("the weights are missing; to retrain the run, omit check=true")
     try:
         judged = recompute_accuracy(ready.config, weights, ready.data)
     except Exception as e:  # for example, weights of another network; custom activations may raise anything
-        return differs(f"its weights don't fit its configuration ({first_line(e)})")
+        return differs(f"the weights do not fit the configuration ({first_line(e)})")
     n, moved = len(ready.data.val_index), judged.moved_from(record)
     if moved == 0:
-        seal = "its digests hold" if record.digest else "its record has no digest of its own, its weights' digest holds"
-        right = f"its weights get {judged.accuracy:.2%} of {n} validation images right, as it says"
-        whole = "" if record.confusion_matrix else "; it has no confusion matrix"
+        seal = "all digests match" if record.digest else "the digest of the weights matches (the record has none)"
+        right = f"the weights reach the recorded {judged.accuracy:.2%} on {n} validation images"
+        whole = "" if record.confusion_matrix else "; the record has no confusion matrix"
         return ReproduceResult(ReproduceStatus.identical, f"consistent: {seal}, and {right}{whole}")
     said = (
-        f"its record says {record.best_val_accuracy:.2%}, its weights get {judged.accuracy:.2%} of {n} validation "
-        f"images right; at least {moved} are told otherwise than its record says"
+        f"the record says {record.best_val_accuracy:.2%}, but the weights reach {judged.accuracy:.2%} on {n} "
+        f"validation images; at least {moved} predictions differ"
     )
     if ready.excuse and moved <= judged.close:
-        return not_comparable(f"{said}, which rounding may explain: {ready.excuse}")
+        return not_comparable(f"{said}, possibly by rounding: {ready.excuse}")
     return differs(said)
 
 

@@ -55,14 +55,14 @@ def compare_trainings(
         return ReproduceResult(ReproduceStatus.identical, f"identical bit for bit: {_same(record, found.last)}")
     details = [*_beside(epochs, again_epochs, found), *found.result]
     if found.of_figures_alone and not found.result:
-        return differs(f"{found.where}; its weights are the same, so its figures were changed", details)
+        return differs(f"{found.where}; the weights are identical, so the recorded figures were edited", details)
     if excuse:
-        return not_comparable(f"it differs {found.where}, which need not be the record's fault: {excuse}", details)
+        return not_comparable(f"results differ {found.where}, possibly because of the machine: {excuse}", details)
     return differs(found.where, details)
 
 
 def _same(record: Record, epochs: int) -> str:
-    what = number_of(epochs, "epoch") if epochs else "its result (its epochs are not known)"
+    what = number_of(epochs, "epoch") if epochs else "the result (epochs unknown)"
     if record.best_val_accuracy is not None:
         what += f", best {record.best_val_accuracy:.2%} in epoch {record.best_epoch}"
     if record.outcome is not Outcome.finished:
@@ -76,6 +76,6 @@ def _beside(was: Sequence[EpochResult], now: Sequence[EpochResult], found: Diffe
     for e in found.epochs[:SHOWN]:
         before, after = was[e.epoch - 1].val_accuracy, now[e.epoch - 1].val_accuracy
         what = ", ".join([*e.figures, *(["weights"] if e.weights else [])])
-        lines.append(f"epoch {e.epoch}: validation {before:.4%}, here {after:.4%} (differs: {what})")
+        lines.append(f"epoch {e.epoch}: validation {before:.4%}, now {after:.4%} (different: {what})")
     more = len(found.epochs) - SHOWN
     return [*lines, *([f"and {number_of(more, 'epoch')} more"] if more > 0 else [])]

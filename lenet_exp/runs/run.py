@@ -111,7 +111,7 @@ def run(
             if model_file is not None and weights is not None:
                 model_file.replace(weights, record)
             elif model_file is not None and record.best_epoch is not None:
-                log.warning("%s: its weights are gone, so model_path has none; sweep.force=true trains again", job.name)
+                log.warning("%s: weights for model_path are missing; to retrain, set sweep.force=true", job.name)
             _tell_other_execution(job.config, device, record)
             return RunResult(folder.path, record, delivery.send(folder), repeated=True)
         threads = earlier.execution.get("num_threads") if earlier is not None else None
@@ -121,8 +121,8 @@ def run(
         data = load_training_data(config, device)
         if fingerprint(config, data.digests) != job.fingerprint:
             raise DataError(
-                f"dataset={config.dataset.name}: data ({data.source}) or program have changed since this job was made; "
-                "the same line, without sweep.resume=, makes it anew"
+                f"dataset={config.dataset.name}: the data ({data.source}) or the program have changed since this sweep "
+                "started; rerun its command without sweep.resume="
             )
         lane = new_lane(config, device)
         with graceful():
@@ -160,7 +160,7 @@ def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int
             began = EngineName(earlier.engine)
             here = describe_execution(replace(job.config, engine=began, num_threads=threads), device)
             if not earlier.execution_differences(replace(earlier, execution=here, versions=versions())):
-                return EngineChoice(began, "it began the run")
+                return EngineChoice(began, "it started the run")
     choose_engine(job.executed)
     return EngineChoice(job.engine, job.engine_why)
 
@@ -184,7 +184,7 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
     was = {key: had.get(key) for key, value in asked.items() if value is not None}
     other = [f"{key}={value}" for key, value in was.items() if value not in (None, asked[key])]
     if other:
-        log.info("%s: its result was trained with %s; sweep.force=true trains again", record.name, ", ".join(other))
+        log.info("%s: trained with %s; to retrain, set sweep.force=true", record.name, ", ".join(other))
 
 
 def _after(forced_ms: float, new: Record) -> Record:
@@ -203,11 +203,11 @@ def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -
     if not other:
         checkpoints = folder.resume()
         if checkpoints.restore(lane):
-            log.info("%s: goes on in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
+            log.info("%s: resuming in epoch %d after %d steps", new.name, lane.position.epoch, lane.position.steps)
             return earlier.begun, checkpoints
         if folder.has_no_metrics():
             return earlier.begun, checkpoints
     else:
         was = describe_differences(other)
-        log.info("%s: was begun with %s; it starts over, since its bits would differ", new.name, was)
+        log.info("%s: starts over, because results would differ: begun with %s", new.name, was)
     return new, folder.start(new)

@@ -132,7 +132,7 @@ class Training:
         which = stop_signal()
         if which is None or self._ended():
             if self.lane.stopped_early:
-                log.info("%s: stopped early, after epoch %d", self.begun.name, self.lane.position.epoch - 1)
+                log.info("%s: stopped early after epoch %d", self.begun.name, self.lane.position.epoch - 1)
             return Outcome.finished, ""
         self._commit()
         return Outcome.killed, which.name

@@ -28,22 +28,22 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
     if digest is not None and recorded.weights is not None:
         found = weights_digest(recorded.weights)
         if found != digest:
-            return f"its weights (digest {found[:12]}) are not those of its record ({digest[:12]})"
+            return f"its weights (digest {found[:12]}) do not match its record ({digest[:12]})"
     if matrix is not None and record.best_val_accuracy is not None:
         if {len(matrix), *map(len, matrix)} != {CLASSES}:
-            return "its confusion matrix is no 10 x 10 one"
+            return "its confusion matrix is not 10 x 10"
         right, total = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
         if total == 0 or right / total != record.best_val_accuracy:
-            return f"its best validation accuracy {record.best_val_accuracy} is not that of its confusion matrix"
+            return f"its best validation accuracy {record.best_val_accuracy} does not match its confusion matrix"
     if best is None or not recorded.epochs:
         return ""
     if len(recorded.epochs) != record.epochs:
-        return f"its record tells of {number_of(record.epochs, 'epoch')}, its history of {len(recorded.epochs)}"
+        return f"its record has {number_of(record.epochs, 'epoch')}, but its history {len(recorded.epochs)}"
     first = max(recorded.epochs, key=lambda e: (e.val_accuracy, -e.epoch))
     if (first.epoch, first.val_accuracy) != (best, record.best_val_accuracy):
-        return f"its best epoch is {best} ({record.best_val_accuracy}) by its record, {first.epoch} by its history"
+        return f"its best epoch is {best} ({record.best_val_accuracy}) in the record, but {first.epoch} in the history"
     if digest is not None and first.weights_digest not in (None, digest):
-        return f"its record names other weights than its history for epoch {best}"
+        return f"its record and its history name different weights for epoch {best}"
     return ""
 
 

@@ -176,7 +176,7 @@ class JobMaker:
         options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
         values = {key: str(text) for key, text in options.items()} | {flag.key: flag.values.text(_end(flag, 0, 0))}
         self.config(values)  # raises Hydra's error if the flag is unknown
-        raise ConfigError(f"{flag.typed}: has no effect with anything that is searched here")
+        raise ConfigError(f"{flag.typed}: has no effect with any configuration of this search")
 
     def _node(self, options: dict[str, str]) -> DictConfig:
         which = tuple(options.values())
@@ -229,4 +229,4 @@ def _check_one_place(jobs: Sequence[Job]) -> None:
     check_one_sweep([job.config for job in jobs])
     seeds = {job.config.seed for job in jobs}
     if len(seeds) > 1:
-        raise ConfigError(f"seed={','.join(map(str, sorted(seeds)))}: all trials begin with one; must be one value")
+        raise ConfigError(f"seed={','.join(map(str, sorted(seeds)))}: must be one value, the first seed of all trials")

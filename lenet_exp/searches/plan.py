@@ -132,19 +132,19 @@ def _flags(swept: Sequence[Override]) -> list[Flag]:
     flags = [flag_of(override, set(config_groups())) for override in swept]
     if not flags:
         raise ConfigError(
-            "hydra/sweeper=search: there is nothing to search; give one flag or more several values, "
-            "as in 'optimizer.lr=tag(log,interval(1e-3,1))'"
+            "hydra/sweeper=search: nothing to search; give at least one flag several values, for example "
+            "'optimizer.lr=tag(log,interval(1e-3,1))'"
         )
     names = [flag.name for flag in flags]
     twice = next((flag for flag in flags if names.count(flag.name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"{twice.typed}: {twice.name} is given twice; must be given once")
+        raise ConfigError(f"{twice.typed}: {twice.name} is set twice; must be set once")
     return flags
 
 
 def _check_budgets(asked: Config) -> None:
     if all(getattr(asked, budget) is None for budget in BUDGETS) and asked.search.sampler is not SamplerName.grid:
-        raise ConfigError(f"hydra/sweeper=search: when does it end? Give {', '.join(BUDGETS[:2])} or {BUDGETS[2]}")
+        raise ConfigError("hydra/sweeper=search: set a budget: n_trials=, max_epochs= or max_seconds=")
     check_ranges(asked)
 
 
@@ -152,15 +152,15 @@ def _check_objective(asked: Config) -> None:
     objective, target = asked.search.objective, asked.search.target
     waits = objective in {Objective.epochs, Objective.seconds}
     if waits and target is None:
-        raise ConfigError(f"search.objective={objective}: to which accuracy? Give search.target, such as 0.98")
+        raise ConfigError(f"search.objective={objective}: needs a target accuracy, for example search.target=0.98")
     if not waits and target is not None:
-        raise ConfigError(f"search.target={target:g}: allowed with search.objective=epochs or seconds")
+        raise ConfigError(f"search.target={target:g}: must be set with search.objective=epochs or seconds")
     if asked.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
-        raise ConfigError(f"seeds={asked.seeds}: allowed with search.objective=accuracy or loss")
+        raise ConfigError(f"seeds={asked.seeds}: must be 1 unless search.objective is accuracy or loss")
     if asked.confirm is not None and asked.seeds == 1:
-        raise ConfigError(f"confirm={asked.confirm:g}: one seed each tells no spread; allowed with seeds=3 or so")
+        raise ConfigError(f"confirm={asked.confirm:g}: needs at least two seeds per configuration; add seeds=5")
     if asked.confirm is not None and objective is not Objective.accuracy:
-        raise ConfigError(f"confirm={asked.confirm:g}: allowed with search.objective=accuracy")
+        raise ConfigError(f"confirm={asked.confirm:g}: must be set with search.objective=accuracy")
 
 
 def _with_pruner(search: Search) -> Search:
@@ -168,7 +168,7 @@ def _with_pruner(search: Search) -> Search:
     if search.objective is not Objective.front or search.pruner is PrunerName.none:
         return search
     if search.pruner is not PrunerName.asha:  # asha is the default
-        raise ConfigError(f"search.pruner={search.pruner}: allowed with search.objective=front is none")
+        raise ConfigError(f"search.pruner={search.pruner}: must be none with search.objective=front")
     return replace(search, pruner=PrunerName.none)
 
 
@@ -176,17 +176,17 @@ def _check_sweep(asked: Config) -> None:
     """Check that no `sweep.*` flag is set that applies only to grids."""
     sweep = asked.sweep
     unheard = {
-        "zip": (sweep.zip, not sweep.zip, "a search has no flags that go together"),
-        "skip": (sweep.skip, not sweep.skip, "a search leaves out nothing"),
-        "confirms": (sweep.confirms, sweep.confirms is None, "a confirmation is a grid, over seeds"),
-        "points": (sweep.points, sweep.points is None, "a confirmation is a grid, over seeds"),
-        "against": (sweep.against, not sweep.against, "a confirmation is a grid, over seeds"),
-        "force": (sweep.force, not sweep.force, "a search takes the results that are there"),
-        "resume": (sweep.resume, sweep.resume is None, "a search goes on by the line that started it"),
+        "zip": (sweep.zip, not sweep.zip, "a search cannot combine flags in parallel"),
+        "skip": (sweep.skip, not sweep.skip, "a search cannot skip combinations"),
+        "confirms": (sweep.confirms, sweep.confirms is None, "a confirmation is a grid over seeds"),
+        "points": (sweep.points, sweep.points is None, "a confirmation is a grid over seeds"),
+        "against": (sweep.against, not sweep.against, "a confirmation is a grid over seeds"),
+        "force": (sweep.force, not sweep.force, "a search reuses finished runs"),
+        "resume": (sweep.resume, sweep.resume is None, "rerun the same command to resume a search"),
     }
     for flag, (value, good, why) in unheard.items():
         if not good:
-            raise ConfigError(f"sweep.{flag}={value}: {why}; leave it out")
+            raise ConfigError(f"sweep.{flag}={value}: {why}; remove this flag")
 
 
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
@@ -205,17 +205,17 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     done = kept.search if kept is not None else None
     so_far = ""
     if done is not None:
-        so_far = f" (goes on; {number_of(done.trials, 'trial')}, {number_of(done.epochs, 'epoch')} so far)"
+        so_far = f" (resumed; {number_of(done.trials, 'trial')}, {number_of(done.epochs, 'epoch')} so far)"
     budgets = {budget: getattr(planned.asked, budget) for budget in BUDGETS}
     given = [f"{name}={value:g}" for name, value in budgets.items() if value is not None]
     seeds = f", up to {planned.asked.seeds} seeds" if planned.asked.seeds > 1 else ""
     most, corners = number_of(planned.num_epoch, "epoch"), len(planned.corners)
-    checked = f"{number_of(corners, 'configuration')} {'was' if corners == 1 else 'were'} checked"
+    checked = f"{number_of(corners, 'configuration')} checked"
     return [
         f"search {planned.sweep.id}{so_far}: {how(planned.asked)}",
         *(f"  {flag.typed}" for flag in planned.flags),
-        f"  {', '.join(given) or 'all of the grid'}",
-        f"  each trial: {most} at most{seeds}; {checked}",
+        f"  {', '.join(given) or 'the whole grid'}",
+        f"  each trial: at most {most}{seeds}; {checked}",
         *search_estimate_lines(_left(planned, done), planned.corners, planned.config),
     ]
 

@@ -38,10 +38,10 @@ def check_installed() -> None:
     try:
         import optuna
     except ImportError as e:
-        raise ConfigError("hydra/sweeper=search needs Optuna: pip install 'lenet_exp[search]'") from e
+        raise ConfigError("hydra/sweeper=search needs Optuna; run: pip install 'lenet_exp[search]'") from e
     if int(optuna.__version__.partition(".")[0]) < OLDEST:
         raise ConfigError(
-            f"hydra/sweeper=search: Optuna {optuna.__version__} is too old: pip install 'lenet_exp[search]'"
+            f"hydra/sweeper=search: Optuna {optuna.__version__} is too old; run: pip install 'lenet_exp[search]'"
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -126,9 +126,7 @@ def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
     for flag in flags:
         values = flag.values.all
         if values is None:
-            raise ConfigError(
-                f"search.sampler=grid: {flag.typed} has no values to go through; must be a list or a range"
-            )
+            raise ConfigError(f"search.sampler=grid: {flag.typed} must be a list or a range")
         found[flag.name] = values
     return found
 
@@ -138,8 +136,8 @@ def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str,
     known = [name for name in inspect.signature(cls).parameters if name not in OURS | OURS_TOO]
     for name, value in options.items():
         if name not in known:
-            there = f"; there are {', '.join(known)}" if known else f"; {cls.__name__} has none"
-            raise ConfigError(f"{where}.{name}={value}: no such option{did_you_mean(name, known) or there}")
+            there = f"; expected one of: {', '.join(known)}" if known else f"; {cls.__name__} has no options"
+            raise ConfigError(f"{where}.{name}={value}: unknown option{did_you_mean(name, known) or there}")
         if not isinstance(value, bool | int | float | str) or value == "auto":
             raise ConfigError(f"{where}.{name}={value}: must be a number, true, false or a word")
     try:

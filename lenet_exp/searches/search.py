@@ -85,7 +85,7 @@ class SearchRun:
             finally:
                 self.database.close()
         if self._ended_by:
-            log.info("the search ends: %s", self._ended_by)
+            log.info("search ended: %s", self._ended_by)
 
     def reported(self, report: EpochReport) -> bool:
         """Handle an epoch of a running job. Return whether to end its run."""
@@ -147,9 +147,9 @@ class SearchRun:
         if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
             return f"n_trials={asked.n_trials}"
         if self.trials.exhausted():
-            return "the grid is gone through"
+            return "all configurations of the grid were tried"
         if max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
-            return f"the last {MOST_REPEATED} trials trained nothing"
+            return f"the last {MOST_REPEATED} trials found nothing new to train"
         if (why := self._over(1.0)) or self.seeds.most == 1:
             return why
         return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
@@ -207,7 +207,7 @@ class SearchRun:
         if error is not None:
             return Outcome.failed, error
         if record is None or record.outcome is None:
-            return Outcome.killed, "it did not begin"
+            return Outcome.killed, "it did not start"
         return record.outcome, record.reason
 
     def _tell(self, job: Job, outcome: Outcome, reason: str) -> None:

@@ -71,7 +71,7 @@ class StudyDatabase:
         self._reported: set[tuple[int, int]] = set()
         self._written = {trial.number for trial in self.trials}
         if [trial.number for trial in self.trials] != list(range(len(self.trials))):
-            raise ValueError("its trials are not numbered one by one")
+            raise ValueError("its trials are not numbered consecutively")
         self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._wrong = ""  # why it cannot be written now
@@ -109,7 +109,7 @@ class StudyDatabase:
         self._storage.remove_session()
         self._storage.engine.dispose()
         if self._lost:
-            log.warning("%s lacks the end of this search; the same line makes it whole", self._where)
+            log.warning("%s lacks the end of this search; rerun the same command to complete it", self._where)
 
     def _add(self, trial: FrozenTrial, written: threading.Event) -> None:
         if self._wrong:  # the failed attempt may have written it
@@ -159,12 +159,12 @@ class StudyDatabase:
         except BROKEN as e:
             why = hide_password(first_line(_cause(e)))
             if not self._wrong:
-                log.warning("%s can't be written (%s); the search goes on", self._where, why)
+                log.warning("%s cannot be written (%s); the search continues", self._where, why)
             self._wrong = why or type(e).__name__
             return False
         if self._wrong and not self._lost:
             self._wrong = ""
-            log.info("%s is written again", self._where)
+            log.info("%s can be written again", self._where)
         return True
 
 
@@ -186,7 +186,7 @@ def check_storage(url: str) -> None:
             database.get_dialect().import_dbapi()
             parent = Path(database.database or "").absolute().parent
             if not os.access(parent, os.W_OK):
-                raise ValueError(f"{parent} is no folder that can be written")
+                raise ValueError(f"{parent} is not a writable folder")
             return
         create_engine(database, poolclass=NullPool).connect().close()
     except (*BROKEN, ImportError) as e:
@@ -194,7 +194,7 @@ def check_storage(url: str) -> None:
 
 
 def _unusable(url: str, error: Exception) -> ConfigError:
-    return ConfigError(f"search.storage={hide_password(url)}: can't be used ({hide_password(first_line(error))})")
+    return ConfigError(f"search.storage={hide_password(url)}: cannot be used ({hide_password(first_line(error))})")
 
 
 def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> StudyDatabase:
@@ -222,8 +222,8 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         if not path.exists():
             raise
         if any(word in str(e) for word in SOUND):
-            raise ConfigError(f"{path}: can't be used now ({first_line(e)})") from e
-        warn_once(damage_error(path, first_line(e), "it is made again; what has been trained is not trained again"))
+            raise ConfigError(f"{path}: cannot be used now ({first_line(e)})") from e
+        warn_once(damage_error(path, first_line(e), "it is rebuilt without retraining"))
         os.replace(path, folder / f"{FILE}.damaged")
         for left in folder.glob(f"{FILE}-*"):  # a journal
             left.unlink()
@@ -239,6 +239,6 @@ def _opened(url: str, name: str, directions: Sequence[str], of: str | None) -> S
     if of is not None:
         whose = storage.get_study_user_attrs(study).get(OF)
         if whose not in (None, of):
-            raise ValueError(f"study {name} there is of {whose}")
+            raise ValueError(f"study {name} belongs to {whose}")
         storage.set_study_user_attr(study, OF, of)
     return StudyDatabase(storage, study, FILE if of is None else hide_password(url))

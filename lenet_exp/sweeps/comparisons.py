@@ -48,10 +48,10 @@ def load_comparisons(
         source = RunSource(filter_string or f"all runs of {experiment}", store=_name(uri))
     else:
         if sweep is None and not all_sweeps(outputs_dir()) and all_runs(outputs_dir()):
-            raise ConfigError(f"there is no sweep in {outputs_dir()}; filter= compares runs of no sweep")
+            raise ConfigError(f"no sweep found in {outputs_dir()}; to compare runs outside sweeps, set filter=")
         runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
-        raise ConfigError(f"filter={filter_string}: no run of {experiment} is so")
+        raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")
     return with_search(compare_runs(runs, swept, by, design), search), source
 
 

@@ -39,16 +39,16 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):
         raise ConfigError(
-            "sweep.confirms, sweep.points: must both be set, or neither; lenet-compare confirm= prints the command"
+            "sweep.confirms, sweep.points: must be set together; to print the command, run: lenet-compare confirm=0.2"
         )
     if confirms is None and config.sweep.against:
-        raise ConfigError("sweep.against=true: must come with sweep.confirms; lenet-compare against= has the command")
+        raise ConfigError("sweep.against=true: must be set with sweep.confirms; use lenet-compare confirm= against=")
     if confirms is None:
         return
     sweep = find_sweep(confirms)
     used = {job.config.seed for job in sweep.jobs()} & {job.config.seed for job in jobs}
     if used:
-        raise ConfigError(f"seed={min(used)}: sweep {sweep.id} used this seed; must be a new one")
+        raise ConfigError(f"seed={min(used)}: must be a new seed; sweep {sweep.id} used this one")
     tested = configurations(sweep)
     first = configuration(jobs[0].config)
     for job in jobs:
@@ -59,9 +59,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             nearest = min(tested, key=lambda c: len(c ^ other))
             flag = min(flag for flag, _ in nearest ^ other)
             was, now = dict(nearest).get(flag, "none"), dict(other).get(flag, "none")
-            raise ConfigError(
-                f"{flag}={now}: sweep {sweep.id}, which is to be confirmed, did not train it; must be {was}"
-            )
+            raise ConfigError(f"{flag}={now}: must be {was}, as in sweep {sweep.id}, which this sweep confirms")
 
 
 def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:

@@ -21,7 +21,7 @@ from lenet_exp.sweeps.session import SweepRequest, plan_fields
 from lenet_exp.sweeps.workers import cores_of
 from lenet_exp.tracking.delivery.store_delivery import StoreDelivery
 
-BY_ENVIRONMENT = "allowed with sweep.detach is the environment, MLFLOW_TRACKING_URI, which sbatch passes on"
+BY_ENVIRONMENT = "set MLFLOW_TRACKING_URI instead, which sbatch passes on"
 
 log = logging.getLogger("lenet_exp")
 
@@ -33,10 +33,10 @@ def check_detachable(launcher: Launcher) -> None:
         ConfigError: the launcher cannot submit sweeps, or the command, which is stored, contains a password.
     """
     if not isinstance(launcher, SlurmLauncher):
-        raise ConfigError("sweep.detach=true: must come with hydra/launcher=cluster_slurm")
+        raise ConfigError("sweep.detach=true: must be set with hydra/launcher=cluster_slurm")
     for word in sys.argv[1:]:  # the command is stored, in the sweep folder and by Slurm
         if hide_password(word) != word:
-            raise ConfigError(f"{hide_password(word)}: its password would be kept; {BY_ENVIRONMENT}")
+            raise ConfigError(f"{hide_password(word)}: its password would be stored; {BY_ENVIRONMENT}")
 
 
 def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: Config, request: SweepRequest) -> None:
@@ -55,8 +55,8 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
     StoreDelivery(config.tracking, sweep.outputs, in_sweep=True)
     owner, (driver, _) = sweep.owner(), queued(sweep.path)
     if owner is not None or driver is not None:
-        where = f"in process {owner.pid} on {owner.host}" if owner else f"as Slurm's job {driver.id}"  # type: ignore[union-attr]
-        log.info("sweep %s runs already, %s", sweep.id, where)
+        where = f"in process {owner.pid} on {owner.host}" if owner else f"as Slurm job {driver.id}"  # type: ignore[union-attr]
+        log.info("sweep %s is already running %s", sweep.id, where)
         return
     if sweep.kept_plan() is None:
         with sweep.claim():
@@ -65,4 +65,4 @@ def detach(launcher: Launcher, sweep: SweepFolder, jobs: Sequence[Job], config: 
             sweep.save(outcome=Outcome.not_started, starts=0)
     typed = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.detach=")]
     job = launcher.detach(sweep.path, [sys.executable, "-m", "lenet_exp", "train", *typed], cores_of(jobs))
-    log.info("sweep %s: Slurm's job %s drives it; lenet-sweep status, watch and stop know of it", sweep.id, job)
+    log.info("sweep %s: submitted as Slurm job %s; to follow it, run: lenet-sweep watch", sweep.id, job)

@@ -39,13 +39,12 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     todo = {r: job for r, job in unique.items() if config.sweep.force or job.folder.checked_result() is None}
     begun = sum(bool(job.folder.history().epochs) for job in todo.values())
     outputs = jobs[0].outputs
-    goes_on = " (goes on)" if sweep is not None and sweep.kept_plan() else ""
+    goes_on = " (resumed)" if sweep is not None and sweep.kept_plan() else ""
     lines = [f"sweep {sweep.id}{goes_on}: {number_of(len(jobs), 'job')}" if sweep is not None else "1 run"]
     twice = number_of(len(jobs) - len(unique), "duplicate")
-    lines.append(f"  {len(unique) - len(todo)} done already, {twice}, {len(todo)} to train")
+    lines.append(f"  {len(unique) - len(todo)} already trained, {twice}, {len(todo)} to train")
     if begun:
-        go_on = "has begun and goes on where it" if begun == 1 else "have begun and go on where they"
-        lines.append(f"  {begun} of them {go_on} stopped")
+        lines.append(f"  {number_of(begun, 'run')} will resume from a checkpoint")
     if not todo:
         return lines
     default = SWEEP_THREADS if sweep is not None else cpu_count()
@@ -53,9 +52,9 @@ def estimate_lines(sweep: SweepFolder | None, jobs: Sequence[Job], config: Confi
     workers = min(config.sweep.workers or max(1, cpu_count() // threads), len(todo))
     seconds = _in_all(_seconds(list(todo.values()), default), workers, threads, config)
     seconds += START_SECONDS["sweep" if sweep is not None else "run"]
-    with_them = f"{number_of(workers, 'worker')} of {number_of(threads, 'thread')}"
-    lines.append(f"  about {duration(seconds)} with {with_them} (timed over a few steps)")
-    lines.append(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}")
+    with_them = f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}"
+    lines.append(f"  about {duration(seconds)} on {with_them} (estimated from a few steps)")
+    lines.append(f"  about {len(todo) * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}")
     return lines
 
 
@@ -81,11 +80,11 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
         limits.append(budgets.max_seconds + max(whole))  # running trials are finished
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
-    places = f"{number_of(workers, 'worker')} of {number_of(threads, 'thread')}"
+    places = f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}"
     return [
-        f"  a trial to its end: about {a_trial} (timed over a few steps)",
-        f"  unpruned all takes about {duration(seconds)} at most, with {places}: {number_of(round(runs), 'run')}",
-        f"  and about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk in {outputs}",
+        f"  one full trial: about {a_trial} (estimated from a few steps)",
+        f"  without pruning: at most about {duration(seconds)} on {places}, {number_of(round(runs), 'run')}",
+        f"  about {runs * _run_bytes(outputs) / 1e6:,.0f} MB of disk space in {outputs}",
     ]
 
 

@@ -41,7 +41,7 @@ def driver_status(sweep: SweepFolder) -> str:
     driver, _ = queued(sweep.path)
     if driver is None:
         return ""
-    return f"Slurm's job {driver.id} drives it ({driver.state}{f': {driver.reason}' if driver.waits else ''})"
+    return f"Slurm job {driver.id} runs the sweep ({driver.state}{f': {driver.reason}' if driver.waits else ''})"
 
 
 def allocation_status(sweep: SweepFolder) -> str:
@@ -51,7 +51,7 @@ def allocation_status(sweep: SweepFolder) -> str:
         return ""
     if sweep.owner() is None and driver is None:
         ids = ", ".join(job.id for job in allocations)
-        return f"its allocations {ids} live: the same line takes them over, lenet-sweep stop ends them"
+        return f"Slurm allocations {ids} are still running; rerun the same command to use them, or run lenet-sweep stop"
     states = Counter(f"{job.state} ({job.reason})" if job.waits else job.state for job in allocations)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    return f"its allocations in Slurm's queue: {counts}"
+    return f"Slurm allocations: {counts}"

@@ -122,7 +122,7 @@ def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
         flags = typed(composed([str(o.input_line) for o in parsed if not o.is_sweep_override()])).sweep
         for flag in ("resume", "detach"):
             if getattr(flags, flag):
-                raise ConfigError(f"sweep.{flag}={getattr(flags, flag)}: not from Python; lenet-train -m has it")
+                raise ConfigError(f"sweep.{flag}={getattr(flags, flag)}: not available in Python; use lenet-train -m")
         jobs = expand_grid(parsed, flags.zip, flags.max_jobs, flags.skip)
         configs = compose_jobs(jobs, QuickComposer(composed).config)
         plan = plan_grid(parsed, jobs, configs)

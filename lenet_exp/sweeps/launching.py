@@ -75,8 +75,8 @@ class HydraLaunching:
         name = str(self.config.hydra.launcher._target_)
         if not name.startswith(OURS):
             raise ConfigError(
-                f"hydra/launcher ({name.rpartition('.')[2]}): a search needs one that takes jobs one by one; "
-                "set hydra/launcher=local, cluster_ray or cluster_slurm"
+                f"hydra/launcher ({name.rpartition('.')[2]}): cannot run a search; set "
+                "hydra/launcher=local, cluster_ray or cluster_slurm"
             )
 
     def check(self, jobs: Sequence[Job]) -> None:
@@ -165,7 +165,7 @@ def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this
         try:
             returns: Sequence[JobReturn] = launcher.launch(marked, initial_job_idx=0)
         except Exception as e:
-            log.error("%s gave up: %s: %s", type(launcher).__name__, type(e).__name__, first_line(e))
+            log.error("%s failed: %s: %s", type(launcher).__name__, type(e).__name__, first_line(e))
             session.launcher_gave_up = True
             returns = []
         for job, done in zip(jobs, returns, strict=False):
@@ -188,5 +188,5 @@ def _warn_unsupported_flags(launcher: Launcher, flags: Sweep) -> None:
     defaults = {"workers": None, "retries": 1, "fail_fast": False, "max_failures": None, "time_limit": None}
     without = [f"sweep.{flag}" for flag, value in defaults.items() if getattr(flags, flag) != value]
     if without:
-        log.warning("%s: no effect of %s; hydra/launcher=local has them", name, ", ".join(without))
-    log.info("%s: a process that dies may end the sweep (docs/reference/launchers.md); rerun to resume", name)
+        log.warning("%s: %s have no effect; use hydra/launcher=local for them", name, ", ".join(without))
+    log.info("%s: if a process dies, the sweep may end; rerun the same command to resume it", name)

@@ -66,7 +66,7 @@ def _other_data(like: list[Job]) -> str:
         named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
         try:
             if fingerprint(job.executed, data_digests(job.executed)) != job.fingerprint:
-                return f"{named} is another than where the line was typed"
+                return f"{named} differs from the data on the submitting machine"
         except (DataError, ConfigError) as e:
             return f"{named}: {e}"
     return ""

@@ -40,7 +40,7 @@ def repair_all(outputs: Path) -> list[SweepFolder]:
         begun = folder.begun()
         if folder.id not in looked_after and begun is not None and _looks_running(folder):
             _close([folder], stores.delivery(begun.config.tracking, None))
-            log.info("run %s: its process died; MLflow shows that now", folder.path)
+            log.info("run %s: its process died; marked as killed in MLflow", folder.path)
     return whole
 
 
@@ -53,7 +53,7 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
         warn_once(e)
         return False
     except UserError as e:
-        log.warning("sweep %s: can't be repaired: %s", sweep.id, e)
+        log.warning("sweep %s: cannot be repaired: %s", sweep.id, e)
     return True
 
 
@@ -77,9 +77,9 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
             delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, False))
             delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if died:
-        log.info("sweep %s: its process died; it and its runs are marked as killed now, and can go on", sweep.id)
+        log.info("sweep %s: its process died; the sweep and its runs are marked as killed; you can resume it", sweep.id)
     elif not _needs_repair(sweep.started(), stores):
-        log.info("sweep %s: MLflow knows now how it ended", sweep.id)
+        log.info("sweep %s: its outcome is now in MLflow", sweep.id)
     return True
 
 
@@ -94,8 +94,8 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
         time.sleep(0.1)
     for run in (run for run in begun if run in ours and run in living):
         log.warning(
-            "%s: still trains, in process %d on %s, which nobody watches any more; it commits and ends on SIGTERM, and "
-            "lenet-sweep list tells MLflow of its end",
+            "%s: still training in process %d on %s, which is no longer watched; stop it with SIGTERM, then run "
+            "lenet-sweep list to update MLflow",
             begun[run].name,
             living[run].pid,
             living[run].host,

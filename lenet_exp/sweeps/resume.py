@@ -47,7 +47,7 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
     check_jobs([given], [now])
     jobs = sweep.jobs()
     if not jobs:
-        raise ConfigError(f"sweep.resume={now.sweep.resume}: it has no jobs; the line that started it makes them")
+        raise ConfigError(f"sweep.resume={now.sweep.resume}: this sweep has no jobs; rerun its command instead")
     _refuse_foreign(sweep, jobs)
     config = jobs[0].config
     tracking = replace(config.tracking, uri=_uri(now, sweep.started().tracking_uri))
@@ -72,8 +72,8 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
     plan = sweep.started()
     if not is_in_own_outputs(sweep):  # its overrides may name foreign classes, and its runs are there
         raise ConfigError(
-            f"sweep.resume={given.sweep.resume}: the search lies in {sweep.outputs}; LENET_EXP_OUTPUTS={sweep.outputs} "
-            "goes on with it"
+            f"sweep.resume={given.sweep.resume}: this search is in another outputs folder; to resume it, set "
+            f"LENET_EXP_OUTPUTS={sweep.outputs}"
         )
     now = [o for o in now if _key(o) != "sweep.resume"]
     replaced = {_key(o) for o in now}
@@ -82,7 +82,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         kept.append("tracking.uri='" + uri.replace("'", r"\'") + "'")
     hidden = next((o for o in kept if "***" in o), None)
     if hidden is not None:
-        raise ConfigError(f"{hidden}: its password was not kept; give {_key(hidden)}= with it")
+        raise ConfigError(f"{hidden}: its password is not stored; set {_key(hidden)}= with it")
     return [*kept, *now]
 
 
@@ -94,8 +94,8 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
     """
     if planned.id != sweep.id:
         raise ConfigError(
-            f"sweep.resume={sweep.id}: conf/, the data or the program changed since: it would be another search now; "
-            f"to start that one: {sweep.started().command}"
+            f"sweep.resume={sweep.id}: cannot be resumed, because conf/, the data or the program have changed; to "
+            f"start a new search, run: {sweep.started().command}"
         )
 
 
@@ -112,7 +112,7 @@ def _uri(given: Config, kept: str | None) -> str | None:
     """Return the store's address: the current one, or else the stored one."""
     uri = given.tracking.uri or kept
     if uri is not None and "***" in uri:
-        raise ConfigError(f"tracking.uri={uri}: its password was not kept; give tracking.uri= or MLFLOW_TRACKING_URI")
+        raise ConfigError(f"tracking.uri={uri}: its password is not stored; set tracking.uri= or MLFLOW_TRACKING_URI")
     return uri
 
 
@@ -126,6 +126,6 @@ def _refuse_foreign(sweep: SweepFolder, jobs: list[Job]) -> None:
         foreign = next((target for target in map(foreign_class, kept) if target is not None), None)
         if foreign is not None:
             raise ConfigError(
-                f"sweep.resume={sweep.path}: its jobs name {foreign}, neither lenet_exp's nor torch's; to go on runs "
-                f"the code of that module: if you trust it, set LENET_EXP_OUTPUTS={sweep.outputs}"
+                f"sweep.resume={sweep.path}: its jobs use {foreign}, and resuming would run code that is not part of "
+                f"lenet_exp or torch; if you trust it, set LENET_EXP_OUTPUTS={sweep.outputs}"
             )

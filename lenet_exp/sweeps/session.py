@@ -242,10 +242,10 @@ def _begin(session: Session, again: bool) -> None:
     now = versions()["torch"]
     plan = session.sweep.started()
     before = [job for job in session.jobs if job.number in found or (plan.search is not None and _is_pruned(job))]
-    had = f"; {len(before)} of them trained before" if before and not session.config.sweep.force else ""
+    had = f"; {len(before)} already trained" if before and not session.config.sweep.force else ""
     other = {str(bits_depend_on(r.execution, r.versions).get("torch", now)) for r in found.values()} - {now}
     had += f", some by torch {', '.join(sorted(other))} (now {now})" if had and other else ""
-    goes_on = f" (goes on with {session.sweep.id})" if again else ""
+    goes_on = f" (resuming {session.sweep.id})" if again else ""
     what = f"sweep of {number_of(len(session.jobs), 'run')}"
     if plan.search is not None:
         what = "search" + (f", {begun_words(session.jobs)} so far" if session.jobs else "")
@@ -285,7 +285,7 @@ def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder)
         plan = old.started()
         if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:
             run = next(iter(plan.mlflow_runs.values()), "none")
-            log.info("this line meant other jobs before: sweep %s, MLflow run %s; it is a new sweep now", old.id, run)
+            log.info("new sweep: this command had other jobs before, in sweep %s (MLflow run %s)", old.id, run)
             return
 
 

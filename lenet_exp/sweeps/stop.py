@@ -30,7 +30,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
         if not left:
             raise ConfigError(f"sweep {sweep.id} is not running")
         cancel(left)
-        print(f"sweep {sweep.id}: taken out of Slurm's queue ({', '.join(job.id for job in left)})")
+        print(f"sweep {sweep.id}: cancelled Slurm jobs {', '.join(job.id for job in left)}")
         return _stopped(sweep)
     _ask(sweep, owner)
     deadline = time.monotonic() + WAIT_SECONDS
@@ -38,14 +38,14 @@ def stop_sweep(sweep: SweepFolder) -> int:
         if sweep.owner() != owner:
             return _stopped(sweep)
         time.sleep(0.2)
-    print(f"sweep {sweep.id}: process {owner.pid} was asked and still runs")
+    print(f"sweep {sweep.id}: process {owner.pid} is still running; run the same command again to keep waiting")
     return 1
 
 
 def _ask(sweep: SweepFolder, owner: Owner) -> None:
     """Ask by a signal on the same machine, otherwise by a file that the process checks while its jobs train."""
     if owner.here and not owner.pid:
-        raise ConfigError(f"sweep {sweep.id} is owned by a process that is not known; a moment later it may be")
+        raise ConfigError(f"sweep {sweep.id}: the process that runs it is not known yet; try again in a moment")
     if owner.here:
         with contextlib.suppress(ProcessLookupError):
             os.kill(owner.pid, signal.SIGTERM)
@@ -54,5 +54,5 @@ def _ask(sweep: SweepFolder, owner: Owner) -> None:
 
 
 def _stopped(sweep: SweepFolder) -> int:
-    print(f"sweep {sweep.id} has stopped; to go on: lenet-train -m sweep.resume={sweep.id}")
+    print(f"sweep {sweep.id} has stopped; to resume it, run: lenet-train -m sweep.resume={sweep.id}")
     return 0

@@ -83,7 +83,7 @@ class Sync:
         try:
             deliver()
         except DAMAGED as e:
-            log.warning("%s: can't be delivered (%s: %s)", what, type(e).__name__, first_line(e))
+            log.warning("%s: cannot be uploaded (%s: %s)", what, type(e).__name__, first_line(e))
             self.left += lost
 
     def _sweep(self, sweep: SweepFolder) -> None:

@@ -35,7 +35,7 @@ class ActivationFactory:
                 return cast(nn.Module, cls(**kwargs))
             except (TypeError, ValueError, AssertionError, RuntimeError) as e:
                 shown = ", ".join(f"{k}={v}" for k, v in kwargs.items())
-                raise ConfigError(f"activation: {cls.__name__}({shown}) is refused: {e}") from e
+                raise ConfigError(f"activation: {cls.__name__}({shown}): {e}") from e
 
     @torch.no_grad()
     def is_monotone(self) -> bool:

@@ -43,11 +43,11 @@ def _try_network(options: str) -> None:
     except ConfigError:
         raise
     except Exception as e:
-        raise ConfigError(f"activation={option_name(activation)}: can't be applied in LeNet-5: {e}") from e
+        raise ConfigError(f"activation={option_name(activation)}: cannot be used in LeNet-5: {e}") from e
     if not torch.equal(state, torch.random.get_rng_state()):
         raise ConfigError(
-            f"activation={option_name(activation)}: draws from global random state, so its runs can't be "
-            "repeated; give the class a `generator` attribute to draw from (see lenet_exp/training/activations.py)"
+            f"activation={option_name(activation)}: uses the global random state, so runs cannot be reproduced. "
+            "Give the class a `generator` attribute (see lenet_exp/training/activations.py)."
         )
 
 
@@ -56,17 +56,17 @@ def _check_optimizer(config: Config) -> None:
     parameter.grad = torch.zeros(1)
     optimizer = build_optimizer(config, [parameter])
     if "lr" not in optimizer.param_groups[0]:
-        raise ConfigError(f"optimizer={option_name(config.optimizer)}: keeps no lr, which schedules and curves need")
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: must have an lr, for schedules and curves")
     if type(optimizer) in KNOWN:  # skip the step, which would load torch's compiler
         return
     try:
         optimizer.step()
     except Exception as e:  # LBFGS needs a closure, SparseAdam sparse gradients
-        raise ConfigError(f"optimizer={option_name(config.optimizer)}: can't be applied to LeNet-5: {e}") from e
+        raise ConfigError(f"optimizer={option_name(config.optimizer)}: cannot be used to train LeNet-5: {e}") from e
     try:
         optimizer_state(optimizer)
     except TypeError as e:
         raise ConfigError(
-            f"optimizer={option_name(config.optimizer)}: a stopped run could not resume: {e}; "
-            "its state must consist of tensors, numbers and strings"
+            f"optimizer={option_name(config.optimizer)}: its state must consist of tensors, numbers and strings, "
+            f"or runs cannot be resumed: {e}"
         ) from e

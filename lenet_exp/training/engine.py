@@ -85,7 +85,7 @@ class EngineChoice:
         """A description for the user."""
         if self.engine is EngineName.native:
             return f"native, compiled for {describe_kernels()}"
-        return self.engine.value if self.why == ASKED_FOR else f"{self.engine.value}, since {self.why}"
+        return self.engine.value if self.why == ASKED_FOR else f"{self.engine.value}, because {self.why}"
 
 
 def choose_engine(config: Config) -> EngineChoice:
@@ -104,9 +104,9 @@ def choose_engine(config: Config) -> EngineChoice:
             raise ConfigError(f"engine=native: {why_not}; set engine=auto or engine=torch")
         return EngineChoice(EngineName.native, ASKED_FOR)
     if why_not is not None:
-        faster = "" if why_unsupported(config) else "; the native engine would be several times as fast"
+        faster = "" if why_unsupported(config) else "; the native engine would be several times faster"
         return EngineChoice(EngineName.torch, f"{why_not}{faster}")
-    return EngineChoice(EngineName.native, "it knows all that is asked for")
+    return EngineChoice(EngineName.native, "it supports all flags of this run")
 
 
 def why_not_native(config: Config) -> str | None:

@@ -31,7 +31,7 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
     if "weight_decay" in accepted:
         kwargs["weight_decay"] = weight_decay
     elif weight_decay:
-        raise ConfigError(f"regularization.weight_decay={weight_decay}: {cls.__name__} has none; must be 0")
+        raise ConfigError(f"regularization.weight_decay={weight_decay}: must be 0; {cls.__name__} has no weight decay")
     if "fused" in accepted:
         kwargs["fused"] = True
     _load_no_compiler()
@@ -39,7 +39,7 @@ def build_optimizer(config: Config, parameters: Iterable[nn.Parameter]) -> torch
         return cast(torch.optim.Optimizer, cls(parameters, **kwargs))
     except (TypeError, ValueError, RuntimeError) as e:
         shown = ", ".join(f"{k}={v}" for k, v in kwargs.items() if k != "fused")
-        raise ConfigError(f"optimizer: {cls.__name__}({shown}) is refused: {e}") from e
+        raise ConfigError(f"optimizer: {cls.__name__}({shown}): {e}") from e
 
 
 def _load_no_compiler() -> None:

@@ -35,7 +35,7 @@ class PathHidden:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self.path in scope["path"]:
-            await PlainTextResponse("lenet-ui has no assistant", status_code=404)(scope, receive, send)
+            await PlainTextResponse("lenet-ui has no MLflow assistant", status_code=404)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

@@ -124,7 +124,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
     grouped = configuration if several else ()
     curves = replace(table, key=f"{table.key}-curves", grouped=grouped, least_accuracy=max(0.0, 1.5 * least - 0.5))
     parallel = replace(table, key=f"{table.key}-parallel", parallel=True)
-    bands = ", a band for each configuration" if several else ""
+    bands = ", with a band for each configuration" if several else ""
     return [
         _link(client, address, experiment, "the runs, best first", table),
         _link(client, address, experiment, f"their curves{bands}", curves, CHARTS),

@@ -50,8 +50,8 @@ def free_port(port: int, host: str) -> int:
                 return int(listening.getsockname()[1])
         except OSError as e:
             if isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL:
-                names = f"{HOST} (by itself), {EVERYWHERE} (all of them)"
-                raise ConfigError(f"host={host}: must be an address or a name of this machine: {names}") from e
+                names = f"such as {HOST} (this machine only) or {EVERYWHERE} (all addresses)"
+                raise ConfigError(f"host={host}: must be an address or a name of this machine, {names}") from e
             if e.errno != errno.EADDRINUSE:
                 raise ConfigError(f"port={port}: cannot be used ({e.strerror}); must be 1024 to 65535") from e
     raise ConfigError(f"port={port}: no port of this machine is free")
@@ -97,7 +97,7 @@ class Server:
                 lines = [line.strip() for line in self.said if line.strip()]
                 errors = [line for line in lines if re.search(r"error", line, re.IGNORECASE)]
                 last = hide_password((errors or lines or ["nothing"])[-1])[-WORDS:]
-                raise StoreError(f"MLflow's server ended; it said last: {last}")
+                raise StoreError(f"MLflow's server exited; its last message: {last}")
             if until():
                 return True
             time.sleep(POLL_SECONDS)
@@ -113,7 +113,7 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
     """
     command = [sys.executable, "-m", "lenet_exp.ui.process", "--host", host, "--port", str(port), "--workers", "1"]
     if not any(found.name == APP for found in entry_points(group="mlflow.app")):
-        raise ConfigError("lenet-ui: lenet_exp has changed since it was installed; run again the pip install that did")
+        raise ConfigError("lenet-ui: the installation of lenet_exp is out of date; run pip install -e . again")
     command += ["--app-name", APP]
     command += ["--uvicorn-opts", "--timeout-graceful-shutdown 2 --log-level warning", *_allowed(host, port)]
     database = sqlite_path(uri)

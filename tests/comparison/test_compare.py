@@ -93,14 +93,14 @@ def test_result_is_described_in_words(comparison):
     tanh, relu, _, gelu = (against_leader(lead) for lead in comparison.leads if lead is not None)
     interval = stats.ttest_rel(SELU, list(RELU.values())).confidence_interval(1 - 0.05 / 6)  # pairs of four groups
     assert re.findall(r"-?\d+\.\d+", relu) == ["0.42", f"{interval.low * 100:.2f}", f"{interval.high * 100:.2f}"]
-    assert "n=4" in tanh
+    assert "n = 4" in tanh
     assert "1.05 points" in gelu
     text = verdict(comparison)
-    assert "91.10 % ± 0.15 (n=4)" in text
+    assert "91.10 ± 0.15 % (n = 4)" in text
     assert " is missing (1 failed)" in text
     assert WINS not in text
     assert next_step(comparison) is not None
-    assert not_excluded(comparison).endswith("3 of 7: selu, tanh, gelu")
+    assert not_excluded(comparison).endswith("(3 of 7): selu, tanh, gelu")
 
 
 def test_an_interval_that_begins_at_0_does_not_read_as_if_there_might_be_no_lead():
@@ -294,7 +294,7 @@ def test_without_a_finished_run_or_another_configuration_nothing_is_compared():
     assert "1 failed" in verdict(found)
     (found,) = compare_runs(many(SELU))
     assert (found.flags, found.leads, notes(found)) == ([], [None], [])
-    assert "91.10 % ± 0.15 (n=4)" in verdict(found)
+    assert "91.10 ± 0.15 % (n = 4)" in verdict(found)
 
 
 def test_data_sets_are_not_compared_with_each_other(runs):

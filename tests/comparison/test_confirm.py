@@ -114,7 +114,7 @@ def test_it_is_planned_over_the_leader_and_those_that_may_be_as_good():
 
 def test_single_seeds_tell_no_spread():
     (found,) = compare_runs([made(0, 0.91, activation="selu"), made(0, 0.9, activation="relu")])
-    with pytest.raises(ConfigError, match="one seed each"):
+    with pytest.raises(ConfigError, match="two seeds"):
         plan(found, 0.002)
     (one,) = compare_runs(many(SELU))
     with pytest.raises(ConfigError, match="no two configurations"):

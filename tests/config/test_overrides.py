@@ -55,8 +55,8 @@ def test_what_is_taken_is_a_configuration_that_can_be_written_down(override):
     [
         ("", {"num_epoch": "many"}, ["num_epoch=many"]),
         ("", {"learning_rate": 0.1}, ["learning_rate"]),
-        ("tracking", {"model": "all"}, ["tracking.model:", "tracking.models?"]),
-        ("", {"engine": "Torch"}, ["engine=Torch", "auto or native", "torch?"]),
+        ("tracking", {"model": "all"}, ["tracking.model", "tracking.models?"]),
+        ("", {"engine": "Torch"}, ["engine=Torch", "auto, native", "torch?"]),
     ],
 )
 def test_a_wrong_dict_is_one_line_too(section, changed, says):

@@ -9,7 +9,7 @@ from benchmarks.transcripts import differing, renewed
 ERR = "sweep of 4 runs\nepoch 1/5: loss 1.2843, 9,480 images/s\n"
 OUT = """digits: 4 runs
 
- #   activation    best val, %   seconds   the leader against it
+ #   activation    best val, %   seconds   vs. leader
  ───────────────────────────────────────────────────────────────
  1   selu         99.04 ± 0.46      10.7
  2   relu         97.76 ± 0.46       0.7   ahead by 1.28 points
@@ -21,7 +21,7 @@ weights 3630cd9ec9981261
 """
 SHOWN = """epoch 1/5: loss 1.2843, 800 images/s
  ...
- #   activation    best val, %   seconds   the leader against it
+ #   activation    best val, %   seconds   vs. leader
  ──────────────────────────────────────
  1   selu         99.04 ± 0.46       1.7
  2   relu         97.76 ± 0.46       2.7   ahead by 1.28 points

@@ -227,7 +227,7 @@ def test_a_commit_names_files_of_its_folder_alone(tmp_path, name):
         history | {"commits": [c | {"state": name} for c in history["commits"]]},
         history | {"best": history["best"] | {"weights": name}},
     ):
-        with pytest.raises(ValueError, match="no file name"):
+        with pytest.raises(ValueError, match="not a file name"):
             read_as(History, changed)
 
 

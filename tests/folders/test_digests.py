@@ -52,7 +52,7 @@ def test_an_edit_is_noticed_and_said_once(folder, caplog, name, values):
     edit(folder, name, **values)
     assert [folder.record(), folder.result(), folder.begun(), folder.checked_result()] == [None] * 4
     assert folder.record_damage() is not None
-    assert len([line for line in caplog.messages if f"{folder.path / name} is damaged" in line]) == 1
+    assert len([line for line in caplog.messages if f"{folder.path / name} is corrupt" in line]) == 1
 
 
 def test_the_order_of_keys_and_the_commits_do_not_count(folder):
@@ -80,7 +80,7 @@ def test_damaged_weights_make_the_result_one_that_is_trained_again(folder, caplo
     best.write_bytes(best.read_bytes()[:-1] + b"x")
     assert folder.result() == RECORD
     assert folder.checked_result() is None
-    assert f"{best} is damaged" in caplog.text
+    assert f"{best} is corrupt" in caplog.text
     best.unlink()
     assert folder.checked_result() == RECORD
 

@@ -55,13 +55,13 @@ def elsewhere(folder: Path, seconds_ago: float) -> Owner:
 def test_a_lock_that_is_no_file_is_named_and_nobody_waits_for_it(tmp_path, make):
     make(tmp_path / "lock")
     assert owner_of(tmp_path) is None
-    with pytest.raises(DamagedError, match="lock is damaged"), own(tmp_path, "it"):
+    with pytest.raises(DamagedError, match="lock is corrupt"), own(tmp_path, "it"):
         pass
 
 
 def test_a_file_where_the_folder_has_to_be_is_named(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(DamagedError, match="run is damaged"), own(tmp_path / "run", "it"):
+    with pytest.raises(DamagedError, match="run is corrupt"), own(tmp_path / "run", "it"):
         pass
 
 
@@ -81,7 +81,7 @@ def test_a_number_that_is_no_process_is_none(tmp_path, pid, caplog):
         assert owner_of(tmp_path) == Owner(host(), 0)
         with pytest.raises(ConfigError, match="is not known"):
             stop_sweep(SweepFolder(tmp_path))
-    assert "owner.json is damaged" in caplog.text
+    assert "owner.json is corrupt" in caplog.text
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])

@@ -58,7 +58,7 @@ def test_a_file_of_0_1_0_comes_back_with_all_its_keys_and_those_of_a_later_relea
 @pytest.mark.parametrize("name", ["job.json", "record.json", "sweep.json", "history.json"])
 @pytest.mark.parametrize("value", [None, 7, "text", [1], {"epochs": [1]}])
 def test_what_is_no_record_is_a_value_error(name, value):
-    with pytest.raises(ValueError, match="no "):
+    with pytest.raises(ValueError, match="not a valid "):
         FILES[name][0](value)
 
 

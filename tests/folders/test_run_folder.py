@@ -50,7 +50,7 @@ def test_what_a_run_began_with_and_that_changed_on_disk_is_not_believed(folder, 
     text = (folder.path / "job.json").read_text()
     (folder.path / "job.json").write_text(text.replace('"name": "n"', '"name": "m"'))
     assert folder.begun() is None
-    assert "job.json is damaged" in caplog.text
+    assert "job.json is corrupt" in caplog.text
 
 
 def test_a_picture_that_is_no_file_is_none(folder):
@@ -67,7 +67,7 @@ def test_best_weights_that_changed_on_disk_are_none(folder, caplog):
     held[-1] ^= 1
     weights.write_bytes(held)
     assert folder.best_weights() is None
-    assert f"{weights.name} is damaged" in caplog.text
+    assert f"{weights.name} is corrupt" in caplog.text
 
 
 def test_starting_anew_empties_the_folder_but_remembers_its_log_and_its_mlflow_runs(folder):

@@ -117,7 +117,7 @@ def test_a_damaged_sweep_is_left_out_of_the_list_and_the_others_are_there(tmp_pa
         SweepFolder(tmp_path / "sweeps" / name).start([job(0)], **ASKED)
     (tmp_path / "sweeps" / "foreign" / "sweep.json").write_text('{"created_ms": 1, "outcome": "lost"}')
     assert [sweep.id for sweep in all_sweeps(tmp_path)] == ["whole"]
-    assert caplog.text.count("sweep.json is damaged (") == 1
+    assert caplog.text.count("sweep.json is corrupt (") == 1
 
 
 def test_what_was_damaged_while_the_sweep_ran_is_made_again_by_its_owner(tmp_path, caplog):
@@ -125,12 +125,12 @@ def test_what_was_damaged_while_the_sweep_ran_is_made_again_by_its_owner(tmp_pat
     sweep.start([job(0)], **ASKED)
     sweep.save(mlflow_runs={"here": "1"})
     (tmp_path / "sweep.json").write_bytes(b"")
-    with pytest.raises(DamagedError, match=r"sweep\.json is damaged"):
+    with pytest.raises(DamagedError, match=r"sweep\.json is corrupt"):
         SweepFolder(tmp_path).save(outcome=Outcome.killed)
     sweep.save(outcome=Outcome.finished)
     plan = SweepFolder(tmp_path).started()
     assert (plan.command, plan.mlflow_runs, plan.outcome) == (ASKED["command"], {"here": "1"}, "finished")
-    assert caplog.text.count("sweep.json is damaged") == 1
+    assert caplog.text.count("sweep.json is corrupt") == 1
 
 
 def test_a_job_that_changed_on_disk_is_no_job(tmp_path):
@@ -139,7 +139,7 @@ def test_a_job_that_changed_on_disk_is_no_job(tmp_path):
     text = (tmp_path / "jobs.jsonl").read_text()
     assert '"run": "0' in text
     (tmp_path / "jobs.jsonl").write_text(text.replace('"run": "0', '"run": "1'))
-    with pytest.raises(DamagedError, match=r"jobs\.jsonl is damaged"):
+    with pytest.raises(DamagedError, match=r"jobs\.jsonl is corrupt"):
         sweep.jobs()
 
 
@@ -157,7 +157,7 @@ def test_jobs_that_are_none_are_damage_whatever_is_counted(tmp_path, text):
     sweep = SweepFolder(tmp_path)
     sweep.start([job(0)], **ASKED, runs=1)
     (tmp_path / "jobs.jsonl").write_text(text)
-    with pytest.raises(DamagedError, match=r"jobs\.jsonl is damaged"):
+    with pytest.raises(DamagedError, match=r"jobs\.jsonl is corrupt"):
         sweep.jobs()
 
 
@@ -166,7 +166,7 @@ def test_a_plan_at_no_time_is_damage(tmp_path, changed):
     sweep = SweepFolder(tmp_path)
     sweep.start([job(0)], **ASKED)
     (tmp_path / "sweep.json").write_text(json.dumps(to_json(sweep.started()) | changed))
-    with pytest.raises(DamagedError, match=r"sweep\.json is damaged"):
+    with pytest.raises(DamagedError, match=r"sweep\.json is corrupt"):
         sweep.started()
 
 

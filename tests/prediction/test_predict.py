@@ -86,7 +86,7 @@ def test_a_damaged_model_file_is_refused(trained, main, tmp_path):
 WRONG = {
     "dataset=digits": ("lenet-train dataset=digits", "trained_model="),
     "dataset=digits trained_model=runs:/0123": ("mlflow.db",),
-    "dataset=digits trained_model=gone.safetensors": ("gone.safetensors: no such file",),
+    "dataset=digits trained_model=gone.safetensors": ("gone.safetensors: not found",),
     "dataset=digits trained_model=gone.pkl": ("gone.pkl",),
     "dataset=digits trained_model=a/b": ("a/b",),
     "dataset=digits output=x.txt": ("output=x.txt", ".json", ".csv"),

@@ -54,19 +54,19 @@ def test_the_total_is_that_of_the_disk_and_what_could_go_has_its_command(trained
     assert lines[0] == str(trained)
     assert max(len(line) for line in lines[1:] if "mlflow gc" not in line) <= 80
     kinds = {
-        line[:69].strip(): float(line[69:].replace(",", "")) for line in lines[1 : lines.index("what could go") - 1]
+        line[:69].strip(): float(line[69:].replace(",", "")) for line in lines[1 : lines.index("can be removed") - 1]
     }
     total = kinds.pop("total")
     assert total == pytest.approx(by_du(trained) / MILLION, abs=0.005)
-    kinds = {kind: size for kind, size in kinds.items() if not kind.startswith("outside")}
+    kinds = {kind: size for kind, size in kinds.items() if not kind.startswith("not included")}
     assert sum(kinds.values()) == pytest.approx(total, abs=0.005 * len(kinds))
     assert list(kinds.values()) == sorted(kinds.values(), reverse=True)
     assert {"runs", "sweeps", "MLflow artifacts", "MLflow database"} <= kinds.keys()
-    could_go = lines[lines.index("what could go") + 1 :]
+    could_go = lines[lines.index("can be removed") + 1 :]
     commands = [line.strip() for line in could_go[1::2]]
     sweeps = {path.name for path in (trained / "sweeps").iterdir()}
     assert {f"lenet-sweep rm sweep={sweep}" for sweep in sweeps} <= set(commands)
-    assert [line for line in could_go if line.startswith("1 run in no sweep ")]
+    assert [line for line in could_go if line.startswith("1 run outside sweeps ")]
     address = f"sqlite:///{trained}/mlflow.db"
     assert commands[-1] == f"mlflow gc --tracking-uri {address} --backend-store-uri {address}"
 

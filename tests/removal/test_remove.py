@@ -95,7 +95,7 @@ def state(swept: Swept) -> dict[str, Any]:
 
 
 def lines_that(verb: str, done: Done) -> list[str]:
-    """What `goes`, `went` or `stays`."""
+    """What `would remove`, `removed` or `kept` names."""
     return re.findall(rf"^  {verb}: (.*)$", done.stdout, re.MULTILINE)
 
 
@@ -104,11 +104,11 @@ def test_by_itself_it_shows_what_would_go_and_changes_nothing(swept, main):
     done = main("rm", "sweep=last", program="sweep")
     assert done.returncode == 0, done.stderr
     assert swept.second.id in done.stdout.splitlines()[0]
-    here, there = lines_that("goes", done)
+    here, there = lines_that("would remove", done)
     assert re.search(r"1 run folder, 0\.\d\d MB", here)
     assert re.findall(r"(\d) (?:MLflow runs|model)", there) == ["2", "1"]
     assert f"    {swept.runs[2][:8]}  seed=2\n" in done.stdout
-    (stays,) = lines_that("stays", done)
+    (stays,) = lines_that("kept", done)
     assert stays.startswith(f"{swept.runs[1][:8]}  seed=1: ")
     assert swept.first.id in stays
     assert done.stdout.endswith(f"lenet-sweep rm sweep={swept.second.id} dry_run=false\n")
@@ -120,7 +120,7 @@ def test_a_sweep_goes_and_what_another_one_uses_stays(swept, main):
     (parent,) = {run.data.tags["mlflow.parentRunId"] for n, run in swept.mlflow().items() if n == "seed=0"}
     done = main(*swept.line, program="sweep")
     assert done.returncode == 0, done.stderr
-    assert "1 run folder, " in lines_that("went", done)[0]
+    assert "1 run folder, " in lines_that("removed", done)[0]
     address = f"sqlite:///{swept.outputs}/mlflow.db"
     assert f"\n  mlflow gc --tracking-uri {address} --backend-store-uri {address}\n" in done.stdout
     assert not (swept.outputs / "sweeps" / swept.first.id).exists()
@@ -157,7 +157,7 @@ def test_of_an_experiment_only_the_champion_stays(swept, main):
     done = main("rm", "experiment=lenet_exp", "dry_run=false", program="sweep")
     assert done.returncode == 0, done.stderr
     folder = champion.data.tags["run_folder"]
-    (stays,) = lines_that("stays", done)
+    (stays,) = lines_that("kept", done)
     assert stays.startswith(folder[:8])
     assert "lenet5-digits" in stays
     assert [path.name for path in (swept.outputs / "runs").iterdir()] == [folder]
@@ -175,7 +175,7 @@ def test_a_run_whose_model_somebody_registered_stays_and_leaves_the_sweep(swept,
     store.create_registered_model("mine")
     store.create_model_version("mine", mine.artifact_location, model_id=mine.model_id, run_id=mine.source_run_id)
     done = main(*swept.line, program="sweep")
-    (stays,) = [line for line in lines_that("stays", done) if "seed=0" in line]
+    (stays,) = [line for line in lines_that("kept", done) if "seed=0" in line]
     assert "mine version 1" in stays
     run = swept.mlflow()["seed=0"]
     assert {"sweeps", "mlflow.parentRunId"} & run.data.tags.keys() == set()
@@ -192,7 +192,7 @@ def test_what_was_taken_over_from_another_outputs_folder_stays_in_the_store(swep
     folder.finish(record)
     done = main(*swept.line, program="sweep")
     assert done.returncode == 0, done.stderr
-    assert f"  stays: MLflow run {run.info.run_id}: " in done.stdout
+    assert f"  kept: MLflow run {run.info.run_id}: " in done.stdout
     assert not folder.path.exists()
     tags = swept.mlflow()["seed=0"].data.tags
     assert {"sweeps", "mlflow.parentRunId"} & tags.keys() == set()
@@ -221,7 +221,7 @@ def test_what_is_needed_or_is_not_there_is_refused_in_one_line(swept, main):
     (swept.second.path / "jobs.jsonl").unlink()  # nobody knows what it uses
     done = main(*swept.line, program="sweep")
     assert done.returncode == 2
-    assert f"{swept.second.path / 'jobs.jsonl'} is damaged" in done.stderr
+    assert f"{swept.second.path / 'jobs.jsonl'} is corrupt" in done.stderr
     assert {path.name for path in (swept.outputs / "runs").iterdir()} >= set(swept.runs.values())
 
 
@@ -229,7 +229,7 @@ def test_a_run_in_no_sweep_goes_alone_and_one_in_a_sweep_stays(swept, main):
     store = client(swept.outputs)
     store.delete_registered_model("lenet5-digits")
     lone = next(run.data.tags["run_folder"] for run in swept.mlflow().values() if run.data.params["seed"] == "9")
-    (stays,) = lines_that("stays", main("rm", f"run={swept.runs[0]}", "dry_run=false", program="sweep"))
+    (stays,) = lines_that("kept", main("rm", f"run={swept.runs[0]}", "dry_run=false", program="sweep"))
     assert swept.first.id in stays
     assert main("rm", f"run={lone[:8]}", "dry_run=false", program="sweep").returncode == 0
     assert {path.name for path in (swept.outputs / "runs").iterdir()} == set(swept.runs.values())
@@ -243,7 +243,7 @@ def test_a_run_that_was_trained_alone_before_the_sweep_stays_until_it_is_named(s
     alone, other = (job.folder for job in sweep.jobs())
     done = main("rm", f"sweep={sweep.id}", "dry_run=false", program="sweep")
     assert done.returncode == 0, done.stderr
-    (stays,) = lines_that("stays", done)
+    (stays,) = lines_that("kept", done)
     assert stays.startswith(alone.id[:8])
     assert f"lenet-sweep rm run={alone.id[:8]}" in stays
     assert (alone.path.exists(), other.path.exists()) == (True, False)
@@ -282,7 +282,7 @@ def test_an_mlflow_run_whose_tags_name_another_folder_stays(swept, main):
     client(swept.outputs).set_tag(mine, "run_folder", "0" * 32)
     done = main(*swept.line, program="sweep")
     assert done.returncode == 0, done.stderr
-    assert f"  stays: MLflow run {mine}: " in done.stdout
+    assert f"  kept: MLflow run {mine}: " in done.stdout
     assert not (swept.outputs / "runs" / swept.runs[0]).exists()
     assert swept.mlflow()["seed=0"].info.run_id == mine
 

@@ -106,7 +106,7 @@ def test_custom_option_is_trained_by_torch_with_a_note(ready, tmp_path):
     refused = lenet_train(*line, "engine=native", outputs=ready)
     assert refused.returncode == 2
     (said,) = refused.stderr.splitlines()
-    assert said.startswith("lenet-train: engine=native: activation=gelu ")
+    assert said.startswith("lenet-train: engine=native: ")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_custom_option_is_trained_by_torch_with_a_note(ready, tmp_path):
     [
         ("no compiler", "pip install"),
         ("a compiler that refuses", "no such thing"),
-        ("a cache of others", "user's alone"),
+        ("a cache of others", "only this user"),
     ],
 )
 def test_torch_trains_with_a_note_if_kernels_cannot_be_built(

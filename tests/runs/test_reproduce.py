@@ -215,10 +215,10 @@ def loss_and_history_digest(folder: RunFolder) -> None:
 
 
 ALTERED = {
-    accuracy_in_the_record: "record.json is damaged",
-    loss_in_the_history: "history.json is damaged",
-    byte_of_the_weights: ".safetensors is damaged",
-    weights_and_their_digests: "images right",
+    accuracy_in_the_record: "record.json is corrupt",
+    loss_in_the_history: "history.json is corrupt",
+    byte_of_the_weights: ".safetensors is corrupt",
+    weights_and_their_digests: "predictions differ",
     last_bits_of_the_weights: "its record",
     configuration: "fingerprint",
 }
@@ -245,7 +245,7 @@ def test_difference_on_another_cpu_is_not_comparable(trained, main):
     there = record.execution | {"cpu_capability": "SSE9", "environment": "ATEN_CPU_CAPABILITY=sse9"}
     refresh_digests(trained, replace(record, execution=there, host="elsewhere", source_digest="0" * 64))
     said = reproduced(main, f"run={trained.path}", status=3)
-    assert all(part in said for part in ("epoch 2 ", "cpu_capability=SSE9", "000000000000", "elsewhere"))
+    assert all(part in said for part in ("epoch 2", "cpu_capability=SSE9", "000000000000", "elsewhere"))
 
 
 def test_equal_results_are_identical_on_any_cpu(trained, main):
@@ -315,7 +315,7 @@ def test_differences_between_mlflow_and_run_folder_are_detected(original, main, 
 @pytest.mark.slow(seconds=2)
 def test_a_shipped_champions_weights_get_what_its_record_says(main, outputs, real_data):
     said = reproduced(main, "run=champion:mnist", "check=true", f"data_root={real_data}", status=0)
-    assert "of 10000 validation images" in said
+    assert "10000 validation images" in said
     assert not outputs.exists()
 
 
@@ -332,7 +332,7 @@ def test_killed_reproduction_resumes_with_the_same_result(ready):
     end(process)
     both = [end(p) for p in [start(f"run={path}", outputs=ready, program="reproduce") for _ in range(2)]]
     assert [done.returncode for done in both] == [0, 0], [done.stdout + done.stderr for done in both]
-    assert sum("goes on in" in done.stderr for done in both) == 1
+    assert sum("resuming in" in done.stderr for done in both) == 1
     assert sum("waiting: " in done.stderr for done in both) == 1
     assert not list(ready.glob("reproduced/*/runs"))
 

@@ -63,7 +63,7 @@ def test_retrained_run_resumes_even_if_the_clock_is_behind(ready, caplog):
     assert trained(lambda result: result.epoch == 2, forced_ms=forced_ms).record.created_ms == math.ceil(forced_ms)
     caplog.set_level(logging.INFO)
     assert trained(forced_ms=forced_ms).outcome is Outcome.finished
-    assert "goes on in epoch 3" in caplog.text
+    assert "in epoch 3" in caplog.text
     assert trained(forced_ms=forced_ms).repeated
 
 
@@ -86,7 +86,7 @@ def test_result_with_other_settings_is_returned_with_a_note(ready):
     assert lenet_train(*BRIEF, "num_threads=1", "engine=torch", outputs=ready).returncode == 0
     for asked, said in (("num_threads=2", "num_threads=1"), ("engine=native", "engine=torch"), ("engine=auto", None)):
         again = lenet_train(*BRIEF, asked, outputs=ready)
-        assert "trained before" in again.stdout
+        assert "lready trained" in again.stdout
         told = [line for line in again.stderr.splitlines() if "sweep.force=true" in line]
         assert [said in line for line in told] == ([] if said is None else [True])
 
@@ -131,7 +131,7 @@ def test_what_an_older_release_did_not_note_counts_as_equal(ready):
     path.write_text(json.dumps(job))
     (pruned.folder / "record.json").unlink()
     again = lenet_train(*TORCH, outputs=ready)
-    assert "goes on in epoch 3" in again.stderr
+    assert "in epoch 3" in again.stderr
 
 
 def test_data_that_changed_since_the_job_was_made_are_no_longer_its_data(ready, caplog):

@@ -251,7 +251,7 @@ def test_a_dry_run_says_what_the_budgets_allow_and_writes_nothing(main, outputs)
     assert SPACE[0] in done.stdout
     assert re.search(r"[\d,]+ runs$", done.stdout, re.MULTILINE)
     assert re.search(r"about \d+ \w+", done.stdout)  # a trial takes
-    assert f"disk in {outputs}" in done.stdout
+    assert f"disk space in {outputs}" in done.stdout
     assert not outputs.exists()
 
 
@@ -342,7 +342,7 @@ REFUSED = {  # what the line has to name
     "n_trials=3 activation=relu,selu engine=native,torch": "engine=native,torch",
     "n_trials=3 activation=relu,selu hydra/launcher=basic": "hydra/launcher=local",
     "n_trials=3 activation=relu,selu search.objective=epochs": "search.target",
-    "n_trials=3 activation=relu,selu confirm=1": "seeds=3",
+    "n_trials=3 activation=relu,selu confirm=1": "seeds=5",
     "n_trials=3 optimizer.lr=tag(lgo,interval(1,2))": "log?",
 }
 

@@ -144,7 +144,7 @@ def test_every_reader_goes_on_and_one_line_names_what_is_damaged(copy: Copy, mai
     if of_sweep or name in {"record.json", "history.json"}:
         assert said["list"] == said["status"] == said["compare"] == 1
     if of_sweep:
-        with pytest.raises(UserError, match=f"{name} is damaged "):
+        with pytest.raises(UserError, match=f"{name} is corrupt "):
             lenet_exp.compare(sweep=copy.sweep.id)
     else:
         table = lenet_exp.compare(sweep=copy.sweep.id)
@@ -168,7 +168,7 @@ def test_jobs_that_are_cut_off_are_missed(copy: Copy, main: Cli, kept: float):
     (copy.sweep.path / "jobs.jsonl").write_text(lines[0] + lines[1][: int(len(lines[1]) * kept)])
     done = main("status", f"sweep={copy.sweep.id}", program="sweep")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"lenet-sweep: {copy.sweep.path}/jobs.jsonl is damaged (")
+    assert done.stderr.startswith(f"lenet-sweep: {copy.sweep.path}/jobs.jsonl is corrupt (")
     assert done.stderr.endswith(f": {copy.sweep.started().command}\n")
 
 
@@ -191,7 +191,7 @@ def test_a_new_sweep_starts_beside_one_that_is_damaged(copy: Copy):
     assert (done.returncode, len(lines_of(done, file))) == (0, 1)
     resumed = lenet_train("-m", f"sweep.resume={copy.sweep.id}", outputs=copy.outputs)
     assert (resumed.returncode, resumed.stderr.count("\n")) == (2, 1)
-    assert f"{file} is damaged (" in resumed.stderr
+    assert f"{file} is corrupt (" in resumed.stderr
 
 
 def train_again(copy: Copy) -> Done:
@@ -238,14 +238,14 @@ def test_an_edited_accuracy_is_not_believed(copy: Copy, main: Cli):
     """Nor is one of the history."""
     edit(copy.folders["finished"] / "record.json", best_val_accuracy=0.999)
     done = main(f"sweep={copy.sweep.id}", program="compare")
-    assert done.stderr.startswith(f"{copy.folders['finished']}/record.json is damaged (")
+    assert done.stderr.startswith(f"{copy.folders['finished']}/record.json is corrupt (")
     assert "99.90" not in done.stdout
     train_again(copy)
     history = json.loads((copy.folders["finished"] / "history.json").read_text())
     edit(copy.folders["finished"] / "history.json", epochs=[e | {"val_accuracy": 0.999} for e in history["epochs"]])
     damage._said.clear()
     done = main(f"sweep={copy.sweep.id}", program="compare")
-    assert done.stderr.count("history.json is damaged (") == 1
+    assert done.stderr.count("history.json is corrupt (") == 1
     assert "99.90" not in done.stdout
 
 

@@ -64,7 +64,7 @@ def test_a_dry_run_counts_and_writes_nothing(kept):
     done = lenet_train(*QUICK, "seed=0,1,2,3,3", "sweep.dry_run=true", outputs=kept)
     assert done.returncode == 0, done.stderr
     assert ": 5 jobs" in done.stdout
-    assert [int(n) for n in re.findall(r"(\d+) (?:done|dup|to train)", done.stdout)] == [2, 1, 2]
+    assert [int(n) for n in re.findall(r"(\d+) (?:already|dup|to train)", done.stdout)] == [2, 1, 2]
     alone = lenet_train(*SMALL, "sweep.dry_run=true", outputs=kept)
     assert (alone.returncode, "1 to train" in alone.stdout) == (0, True)
     assert (everything(client(kept)), sorted(kept.rglob("*"))) == before

@@ -19,7 +19,7 @@ from tests.tools.waiting import WAITS, wait_until_left, waiting
 from tests.tracking.stores.test_store import leaks
 
 LINE = (*SMALL, "dataset.train_size=320", "num_epoch=1", "num_threads=1", "tracking.plots=false")
-NOTHING = "delivered: nothing\nleft: nothing\n"
+NOTHING = "uploaded: nothing\nmissing: nothing\n"
 
 
 def told(done: Done) -> tuple[list[int], ...]:
@@ -116,7 +116,7 @@ def test_sync_skips_running_processes_and_ends_killed_ones(ready, tmp_path, argu
     (folder,) = (ready / "runs").iterdir()
     wait_until_left(folder)
     done = lenet_sync(outputs=ready)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "left: nothing"), done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "missing: nothing"), done.stderr
     found = runs(client(ready)) + (runs(client(ready), "sweep") if "-m" in arguments else [])
     assert {(run.info.status, run.data.tags["outcome"]) for run in found} == {("KILLED", "killed")}
     assert lenet_sync(outputs=ready).stdout == NOTHING

@@ -226,14 +226,14 @@ class Pool:
         if self._tries[job] <= self._retries and not self._stopping and not worker.over_limit:
             self._waiting.appendleft(job)
             return None
-        reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with status {code}"
+        reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process exited with status {code}"
         return self._end(worker, JobEnd(job, lost=reason))
 
     def _end(self, worker: _Worker, done: JobEnd) -> JobEnd:
         del self._tasks[done.job], self._tries[done.job]
         if not worker.over_limit:
             return done
-        return JobEnd(done.job, lost=f"over the time limit of {self._time_limit:g} s", over_limit=True)
+        return JobEnd(done.job, lost=f"exceeded the time limit of {self._time_limit:g} s", over_limit=True)
 
     def _remove(self, worker: _Worker) -> None:
         worker.pipe.close()

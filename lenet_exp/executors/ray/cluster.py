@@ -58,8 +58,8 @@ class Cluster:
     def __init__(self, options: RayOptions) -> None:
         if options.gpus and not torch.cuda.is_available():
             raise ConfigError(
-                f"hydra.launcher.gpus={options.gpus:g}: devices are chosen where the line is typed, and there is none "
-                "here; type it on a node that has one"
+                f"hydra.launcher.gpus={options.gpus:g}: no GPU on this machine; run the command on a node that has a "
+                "GPU, because the device is selected here"
             )
         # By Ray's names.
         self._needs = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}
@@ -98,7 +98,7 @@ def _actor(options: RayOptions) -> Any:
             max_restarts=0,
         )
     except ValueError as e:
-        raise ConfigError(f"hydra.launcher.*: not what a run can need ({first_line(e)})") from e
+        raise ConfigError(f"hydra.launcher.*: invalid resources for a run ({first_line(e)})") from e
 
 
 def _connect(address: str | None, more: dict[str, Any]) -> None:
@@ -106,10 +106,10 @@ def _connect(address: str | None, more: dict[str, Any]) -> None:
         return  # `check` connected already
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     given = {"address": address, **quiet, **more}
-    wrong = f"hydra.launcher.address={address}: no Ray cluster answers there"
+    wrong = f"hydra.launcher.address={address}: no Ray cluster found at this address"
     if address is None:  # With address=None, Ray would use RAY_ADDRESS or a running cluster.
         given = {"address": "local", "num_cpus": cpu_count(), "include_dashboard": False, **quiet, **more}
-        wrong = "hydra/launcher=cluster_ray: Ray can't be started here"
+        wrong = "hydra/launcher=cluster_ray: cannot start Ray on this machine"
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
         if host and port.isdigit():  # Ray itself would retry for minutes
@@ -128,4 +128,4 @@ def _no_room(needs: dict[str, float], nodes: list[dict[str, float]]) -> str:
     asked = {name: value for name, value in needs.items() if value}
     most = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in asked}
     wanted, have = (", ".join(f"{name}={value:g}" for name, value in found.items()) for found in (asked, most))
-    return f"hydra/launcher=cluster_ray: no node has {wanted} for a run; the most that one has: {have}"
+    return f"hydra/launcher=cluster_ray: a run needs {wanted}, but no node has more than {have}"

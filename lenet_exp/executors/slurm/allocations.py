@@ -91,7 +91,7 @@ class Allocations:
         except ConfigError as e:
             if not self._had_one:
                 raise
-            log.warning("%s; tried again in %.0f s", e, AWAY_SECONDS)
+            log.warning("%s; retrying in %.0f s", e, AWAY_SECONDS)
             self._ask_at = now + AWAY_SECONDS
             return
         self._had_one = True
@@ -134,28 +134,28 @@ class Allocations:
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)
         if ours:
-            log.info("Slurm: %s of an earlier start taken over (%s)", _allocations(len(ours)), ", ".join(ours))
+            log.info("Slurm: reusing %s of an earlier session (%s)", _allocations(len(ours)), ", ".join(ours))
         if others:
-            words = "Slurm: %s of an earlier start ended, asked for with other options (%s)"
+            words = "Slurm: cancelled %s of an earlier session with other options (%s)"
             log.info(words, _allocations(len(others)), ", ".join(others))
         return {one: _Allocation(self._clock()) for one in ours}
 
     def _judge(self, one: str, allocation: _Allocation, job: QueuedJob | None, now: float) -> LostAllocation | None:
         if job is None or job.may_wait_again:
             absent = now - allocation.seen > self._options.lost_after
-            return self._gone(one, "it is not in the queue any more") if absent else None
+            return self._gone(one, "no longer in the queue") if absent else None
         allocation.seen = now
         if job.is_over:
             return self._gone(one, job.state)
         if job.waits and allocation.heard is not None:  # Slurm preempted or requeued it
             allocation.heard = None
             allocation.came.clear()
-            return LostAllocation(one, f"allocation {one} waits again ({job.state})", 0)
+            return LostAllocation(one, f"allocation {one} is queued again ({job.state})", 0)
         if job.state == "RUNNING":
             allocation.heard = allocation.heard or now
             if now - allocation.heard > QUIET_SECONDS:
                 self._queue.cancel([one])
-                return self._gone(one, f"it runs, and nothing is heard of it for {QUIET_SECONDS:.0f} s")
+                return self._gone(one, f"running, but silent for {QUIET_SECONDS:.0f} s")
         return None
 
     def _gone(self, one: str, why: str) -> LostAllocation:
@@ -166,7 +166,7 @@ class Allocations:
         try:
             text = (self._folder / f"{one}.log").read_text(errors="replace")
         except OSError:
-            return "what it printed is not here: the outputs folder has to be one that all nodes share"
+            return "its log is missing; set LENET_EXP_OUTPUTS to a folder that all nodes share"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         own = [line for line in lines if not line.startswith(("srun:", "slurmstepd"))]
         return (own or lines or ["it printed nothing"])[-1]

@@ -111,10 +111,10 @@ class Place:
         beats, beaten, looked, alone_since = self._channel.beats(self._session), 0.0, time.monotonic(), time.monotonic()
         while True:
             if signal.sigtimedwait({signal.SIGUSR2}, BUSY_TICK_SECONDS if self._trains else TICK_SECONDS) is not None:
-                self._end("Slurm's notice came")
+                self._end("Slurm is about to end its allocation")
             now = time.monotonic()
             if self._signalled:
-                self._end("Slurm ends its allocation", ask_at=self._signalled + TOLD_SECONDS)
+                self._end("Slurm ended its allocation", ask_at=self._signalled + TOLD_SECONDS)
             if self._why and self._trains and now >= self._ask_at:
                 self._ask_at = math.inf
                 self._host.stop()
@@ -144,7 +144,7 @@ class Place:
             self._told_to_stop = True
             self._host.stop()
         elif kind == messages.LEAVE:
-            self._end("it was told to")
+            self._end("it was asked to stop")
         elif kind in {messages.START, messages.ANSWER}:
             self._orders.put(order)
 

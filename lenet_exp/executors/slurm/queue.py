@@ -67,8 +67,8 @@ class Queue:
         for command in ("sbatch", "squeue", "scancel"):
             if shutil.which(command) is None:
                 raise ConfigError(
-                    f"hydra/launcher=cluster_slurm: there is no {command} on this machine's PATH; "
-                    "type the line where Slurm's commands are"
+                    f"hydra/launcher=cluster_slurm: {command} not found on the PATH; run the command on a machine "
+                    "that has Slurm's commands"
                 )
 
     def submit(self, script: Path, name: str, log: str, count: int, arguments: Sequence[str]) -> list[str]:
@@ -118,7 +118,7 @@ class Queue:
         try:
             done = _run(["sbatch", *arguments])
         except subprocess.TimeoutExpired as e:
-            raise ConfigError(f"hydra/launcher=cluster_slurm: sbatch does not answer for {e.timeout:g} s") from e
+            raise ConfigError(f"hydra/launcher=cluster_slurm: sbatch timed out after {e.timeout:g} s") from e
         if done.returncode != 0:
             said = [line for line in done.stderr.strip().splitlines() if line] or [f"status {done.returncode}"]
             raise ConfigError("hydra/launcher=cluster_slurm: " + "; ".join(_plainly(line) for line in said[-2:]))

@@ -119,7 +119,7 @@ class SlurmExecutor(ClusterExecutor):
             try:
                 self._heard(name, message)
             except (KeyError, TypeError, ValueError) as e:
-                self._lost(name, f"it said what can't be read ({type(e).__name__})")
+                self._lost(name, f"it sent an invalid message ({type(e).__name__})")
 
     def _heard(self, name: str, message: Message) -> None:
         kind = message["kind"]
@@ -149,7 +149,7 @@ class SlurmExecutor(ClusterExecutor):
         allocation, restart, _ = name.split("-")
         for other in [n for n in (*self._bound, *self._spare) if n.startswith(f"{allocation}-")]:
             if int(other.split("-")[1]) < int(restart):
-                self._lost(other, "its allocation began again")
+                self._lost(other, "its allocation was restarted")
         self._allocations.arrived(name)
         self._inboxes[name] = self._channel.place(self._session, name)
         self._spare.append(name)
@@ -166,7 +166,7 @@ class SlurmExecutor(ClusterExecutor):
         silent = self._beats.silent(self._clock())
         for name, seconds in silent.items():
             if seconds > self._options.lost_after:
-                self._lost(name, f"nothing was heard of it for {seconds:.0f} s")
+                self._lost(name, f"silent for {seconds:.0f} s")
         changed = self._allocations.look(silent)
         self._hear()  # messages that they sent before they ended
         for lost in changed:

@@ -35,7 +35,7 @@ class SlurmLauncher(ExecutorLauncher):
         least = {"allocations": 1, "tasks": 1, "cpus": 1, "lost_after": 2 * LEAST_LOST_AFTER}
         for name, value in self.options.items():
             if name in least and value is not None and value < least[name]:
-                raise ConfigError(f"hydra.launcher.{name}={value:g}: must be {least[name]:g} or more")
+                raise ConfigError(f"hydra.launcher.{name}={value:g}: must be at least {least[name]:g}")
 
     def check(self, cores: int) -> None:
         """Ask Slurm whether it would accept the allocations.

@@ -41,7 +41,7 @@ def leaderboard_figure(comparison: Comparison) -> Figure:
     groups = [g for g in comparison.groups if g.n][:LEADERS]
     height = 1.1 + 0.28 * len(groups)
     names = _names(comparison, groups)
-    shown = f", the best {LEADERS}" if len(groups) == LEADERS else ""
+    shown = f", best {LEADERS}" if len(groups) == LEADERS else ""
     title = f"{comparison.dataset}: leaderboard{shown}"
     figure, axes = _figure(title, height, left=0.03 + _width(names), bottom=0.62 / height, top=1 - 0.42 / height)
     for y, group in enumerate(groups):
@@ -53,7 +53,7 @@ def leaderboard_figure(comparison: Comparison) -> Figure:
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_xlabel(f"{comparison.by} validation accuracy: mean (dot), 95 % interval (bar), seeds (ticks)")
+    axes.set_xlabel(f"{comparison.by} validation accuracy: mean (dot), 95 % confidence interval (bar), seeds (ticks)")
     axes.set_xlim(_most([v for g in groups for v in [*g.accuracy.values(), *(i for i in g.interval if i == i)]]))
     return figure
 

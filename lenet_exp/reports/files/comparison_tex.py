@@ -42,13 +42,13 @@ def escaped(text: str) -> str:
 def _table(comparison: Comparison) -> str:
     shown, may_be_best = shown_rows(comparison), comparison.not_excluded
     said = f"Validation accuracy ({comparison.by} epoch) on {escaped(comparison.dataset)}: "
-    said += r"mean $\pm$ standard deviation over seeds, with the 95\,\% interval of the mean."
-    said += r" Lead: accuracy of the leader minus that of the row, in points; all intervals hold together with 95\,\%."
+    said += r"mean $\pm$ standard deviation over seeds, and 95\,\% confidence interval (CI) of the mean."
+    said += r" Lead: accuracy of the leader minus that of the row, in points, with simultaneous 95\,\% intervals."
     if len(may_be_best) > 1:
-        said += " Bold: cannot be excluded as best."
+        said += " Bold: may be best."
     if (more := more_line(comparison, shown)) is not None:
         said += f" Not shown: {escaped(more)}."
-    heads = [r"accuracy, \%", r"95\,\%", "seeds", "lead", *([r"test, \%"] if comparison.tested else [])]
+    heads = [r"accuracy, \%", r"95\,\% CI", "seeds", "lead", *([r"test, \%"] if comparison.tested else [])]
     lines = [
         r"\begin{table}",
         r"  \centering",

@@ -77,7 +77,7 @@ def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name
         truth, said = (_class_name(label, data.class_names) for label in (mistake.truth, mistake.said))
         confidence = f", {mistake.confidence:.1%}".replace("%", " %")
         for line, (start, text, end, color) in enumerate(
-            (("truth ", truth, "", TRUTH), ("said ", said, confidence, WRONG))
+            (("true ", truth, "", TRUTH), ("predicted ", said, confidence, WRONG))
         ):
             room = TILE - 8 - _font(13).getlength(start + end)
             caption = start + _fitting(text, room, _font(13)) + end

@@ -79,6 +79,6 @@ def confusion_figure(counts: list[list[int]], class_names: list[str], title: str
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1.0, decimals=1 if top < 0.1 else 0))
-    bar.set_label("share of the true class mistaken", fontsize=9)
+    bar.set_label("fraction of the true class", fontsize=9)
     figure.suptitle(no_math(f"{title}: {part}"), fontsize=11)
     return figure

@@ -62,7 +62,7 @@ function follow(event) {
   const found = event.target.closest("a[href][data-page]");
   if (found && FRAMED && !window.open(found.href, "_blank")) {
     event.preventDefault();
-    copy(found.href, `This frame opens no page; its address is copied: ${found.href}`);
+    copy(found.href, `This frame cannot open the page; its address was copied: ${found.href}`);
   } else if (found && FRAMED) event.preventDefault();
 }
 

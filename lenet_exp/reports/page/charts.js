@@ -32,9 +32,9 @@ function intervalsChart(board, width) {
     series: [{ type: "custom", clip: true, renderItem: draw, data: its.map((g, i) => [g.mean, i]), encode: { x: 0, y: 1 } }],
     tooltip: { trigger: "item", formatter: (p) => groupTip(its[p.dataIndex]) },
   });
-  const more = groups.length > its.length ? ` The best ${its.length} of ${groups.length} shown.` : "";
+  const more = groups.length > its.length ? ` Best ${its.length} of ${groups.length} configurations.` : "";
   const foot = its.some(beyond) ? " Arrow: values beyond the axis." : "";
-  return { option, height: 90 + 24 * its.length, note: `Mean (dot), 95 % interval (bar), seeds (ticks); blue may be the best.${more}${foot}` };
+  return { option, height: 90 + 24 * its.length, note: `Mean (dot), 95 % confidence interval (bar), seeds (ticks). Blue: may be best.${more}${foot}` };
 }
 
 function curvesChart(board) {
@@ -67,8 +67,8 @@ function curvesChart(board) {
     series: ends.data.length ? [...series, ends] : series,
     tooltip: { trigger: "axis", formatter: curvesTip },
   });
-  const chosen = board.ticked.size ? "those ticked in the table" : `the first ${groups.length} of those shown; tick others in the table`;
-  return { option, note: `Mean and range over seeds of ${chosen}.${marked(ends)}` };
+  const chosen = board.ticked.size ? "Selected configurations" : `First ${groups.length} configurations (select others in the table)`;
+  return { option, note: `${chosen}: mean and range over seeds.${marked(ends)}` };
 }
 
 function band(points, color) {

@@ -26,11 +26,12 @@ from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, t
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
 SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
-METHOD = """The leader is tested against each other configuration: paired over common seeds, else by Welch's test,
-corrected for all pairs of configurations (Shaffer's method); to win, it must lead each other by its own test. In at
-most 5 of 100 comparisons the leader is called ahead of one that is as good, and in 95 of 100 all intervals of its leads
-hold; this does not hold if runs of a configuration collapse now and then. The winner's lead is biased upwards.
-Configurations with diverged runs rank last, untested."""
+METHOD = """The leader is tested against every other configuration: with paired tests over common seeds, otherwise with
+Welch's test. Tests are corrected for all pairs of configurations (Shaffer's method). A leader that beats every other
+configuration at p ≤ 0.05 wins without this correction (Gutmann and Maymin's rule). An equally good configuration is
+called worse in at most 5 of 100 comparisons. All intervals of the leader's leads hold in 95 of 100. Neither rate holds
+if runs of a configuration occasionally collapse. The winner's lead is biased upwards. Configurations with diverged runs
+rank last and are not tested."""
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
@@ -69,7 +70,7 @@ def _where(source: RunSource) -> str:
         return ""
     if source.server is not None:
         return f"<p>Links lead to MLflow at {escape(source.server)}.</p>"
-    return """<p class="links" hidden><label>To link the runs to MLflow, run <code>lenet-ui</code> where they are and
+    return """<p class="links" hidden><label>To link the runs to MLflow, run <code>lenet-ui</code> on their machine and
 paste a link that it prints: <input id="pasted" type="url" placeholder="http://127.0.0.1:5000/?token=..."></label></p>"""
 
 
@@ -84,15 +85,15 @@ def _section(comparison: Comparison, number: int, source: RunSource) -> str:
         parts.append(_to_copy(command))
     parts += [f'<p class="small">{escape(capital(note))}.</p>' for note in notes(comparison)]
     lines = "".join(f"<li>{escape(line)}</li>" for line in effect_lines(comparison))
-    head = "What each flag does, in points against the mean of all" if comparison.searched is None else "The search"
-    words = f"<details open><summary>{head}, in words</summary><ul>{lines}</ul></details>" if lines else ""
+    head = "Effect of each flag, in points from the overall mean" if comparison.searched is None else "Search summary"
+    words = f"<details open><summary>{head}</summary><ul>{lines}</ul></details>" if lines else ""
     return f"""<section data-comparison="{number}">
 {"".join(parts)}
 <h2>Leaderboard</h2>
 <div class="tools" hidden></div>
 <div class="table">{_table(comparison, source)}</div>
 <div class="charts"></div>
-<p class="small scriptless">The charts, sorting and filters need JavaScript.</p>
+<p class="small scriptless">Charts, sorting and filters need JavaScript.</p>
 {words}
 <details open><summary>How these runs were made</summary>{_made(comparison, source)}</details>
 </section>
@@ -111,8 +112,8 @@ def _table(comparison: Comparison, source: RunSource) -> str:
     """Return the same table as in the terminal, with a link to the best run of each configuration."""
     flags, test = comparison.flags, ["test"] if comparison.tested else []
     kinds = ["rank", *["flag"] * len(flags), "accuracy", "interval", "n", "epoch", "seconds", *test, "verdict"]
-    hints = {"accuracy": "mean and standard deviation over seeds", "interval": "interval of the mean"}
-    hints |= {"epoch": "the best one", "seconds": "of training to the best epoch", "test": "and the leader's lead"}
+    hints = {"accuracy": "mean and standard deviation over seeds", "interval": "confidence interval of the mean"}
+    hints |= {"epoch": "best epoch", "seconds": "training time to the best epoch", "test": "and the leader's lead"}
     names = ["", *flags, *(hints.get(kind, "") for kind in kinds[1 + len(flags) :])]
     head = "".join(
         f'<th scope="col" class="{kind}" title="{escape(name)}">{_breaking(title)}</th>'
@@ -136,7 +137,7 @@ def _linked(text: str, its_page: str | None, source: RunSource) -> str:
     address = f'href="{escape(f"{source.server}/{its_page}")}" ' if source.server is not None else ""
     return (
         f'<a {address}data-page="{escape(its_page)}" target="_blank" rel="noopener" '
-        f'title="the best of its runs in MLflow">{text}</a>'
+        f'title="its best run in MLflow">{text}</a>'
     )
 
 

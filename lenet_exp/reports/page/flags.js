@@ -18,9 +18,9 @@ function parallelChart(board, width) {
     series: [{ type: "parallel", lineStyle: { width: its.length > 200 ? 1 : 2, opacity: its.length > 200 ? 0.45 : 0.8 }, emphasis: { lineStyle: { width: 4, opacity: 1 } }, inactiveOpacity: 0.04, data: rows.map((g) => ({ value: [...flags.map((_, f) => g.values[f]), Math.max(g.mean, y.min)], lineStyle: { type: g.mean < y.min ? "dashed" : "solid" } })) }],
     tooltip: { trigger: "item", formatter: (p) => groupTip(rows[p.dataIndex]) },
   });
-  const more = data.flags.length > flags.length ? ` The first ${AXES} flags of ${data.flags.length}.` : "";
-  const foot = its.some((g) => g.mean < y.min) ? " Dashed: below the axis of accuracies." : "";
-  return { option, note: `Drag along an axis to choose, click it to choose all again.${foot}${more}` };
+  const more = data.flags.length > flags.length ? ` First ${AXES} of ${data.flags.length} flags.` : "";
+  const foot = its.some((g) => g.mean < y.min) ? " Dashed: accuracy below the axis." : "";
+  return { option, note: `Drag along an axis to select a range; click the axis to reset it.${foot}${more}` };
 }
 
 function effectsChart(board, width) {
@@ -45,7 +45,7 @@ function effectsChart(board, width) {
     return { type: "group", children: [...whisker, { type: "text", style: said }] };
   };
   const option = based({
-    xAxis: { type: "value", name: "points against the mean of all", nameGap: 26, min: low < 0 ? low - room : 0, max: high > 0 ? high + room : 0, axisLabel: { formatter: plain, hideOverlap: true, showMinLabel: false, showMaxLabel: false } },
+    xAxis: { type: "value", name: "points from the overall mean", nameGap: 26, min: low < 0 ? low - room : 0, max: high > 0 ? high + room : 0, axisLabel: { formatter: plain, hideOverlap: true, showMinLabel: false, showMaxLabel: false } },
     yAxis: { type: "category", inverse: true, data: shown.map((l) => `${short.get(l.e.flag)} = ${l.value}`), axisTick: { show: false }, axisLabel: { interval: 0, width: 0.34 * width, overflow: "truncate" } },
     series: [
       { type: "bar", barMaxWidth: 16, data: shown.map((l) => ({ value: l.effect * 100, itemStyle: { color: COLOURS[l.k % COLOURS.length], opacity: clear(l) ? 1 : 0.3 } })) },
@@ -54,7 +54,7 @@ function effectsChart(board, width) {
     tooltip: { trigger: "item", formatter: (p) => effectTip(shown[p.dataIndex]) },
   });
   const shares = effects.filter((e) => e.share !== null).map((e) => `${e.flag} ${e.share}`);
-  const known = shown.some((l) => l.low !== null) ? "Whiskers: 95 % intervals over seeds, not corrected for the number of flags; pale: 0 is inside." : "Pale: no interval, since a configuration has one seed.";
+  const known = shown.some((l) => l.low !== null) ? "Whiskers: 95 % confidence intervals over seeds, not corrected for the number of flags. Pale: the interval contains 0." : "Pale: no interval, because a configuration has only one seed.";
   return { option, height: 70 + 24 * shown.length, note: known + (shares.length ? ` Share of the variance: ${shares.join(", ")}.` : "") };
 }
 

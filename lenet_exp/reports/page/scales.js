@@ -79,9 +79,9 @@ function tip(title, ...lines) {
 }
 
 function groupTip(group) {
-  const seeds = group.n === 1 ? "one seed" : `n=${group.n}`;
-  const reached = group.n ? `${group.accuracy} % (${seeds})` + (group.interval === "-" ? "" : `, 95 %: ${group.interval}`) : "";
-  return tip(group.name, reached, group.state, group.remark && `The leader against it: ${group.remark}`);
+  const seeds = group.n === 1 ? "one seed" : `n = ${group.n}`;
+  const reached = group.n ? `${group.accuracy} % (${seeds})` + (group.interval === "-" ? "" : `, 95 % CI: ${group.interval}`) : "";
+  return tip(group.name, reached, group.state, group.remark && `vs. leader: ${group.remark}`);
 }
 
 // What all charts have: colours of the page, room for the labels, a tooltip that stays on the page.

@@ -22,7 +22,7 @@ function historyChart(board) {
     ],
     tooltip: { trigger: "item", formatter: (p) => tip(points[p.dataIndex].said, `after ${many(points[p.dataIndex].epochs, "epoch")}`, points[p.dataIndex].named) },
   });
-  return { option, note: `The best so far over the epochs that all trials took (${search.how}): now ${last.said}, ${last.named}.${marked(ends)}` };
+  return { option, note: `Best result so far by epochs trained in all trials (${search.how}). Now: ${last.said}, ${last.named}.${marked(ends)}` };
 }
 
 function runsChart(board) {
@@ -45,7 +45,7 @@ function runsChart(board) {
     series: [...series, { type: "scatter", clip: true, symbolSize: 5, z: 20, data: ends }, ...(beyond.data.length ? [beyond] : [])],
     tooltip: { trigger: "item", formatter: (p) => tip(p.data.run.name, `${p.data.run.outcome} after ${many(p.data.run.y.length, "epoch")}`) },
   });
-  return { option, note: `Each run of the search, pruned ones too; a dot is where a run ended.${marked(beyond)}` };
+  return { option, note: `All runs of the search, including pruned ones. Dot: end of a run.${marked(beyond)}` };
 }
 
 function trialsChart(board, width, state) {
@@ -69,7 +69,7 @@ function trialsChart(board, width, state) {
     tooltip: { trigger: "item", formatter: (p) => trialTip(trials[p.dataIndex]) },
   });
   const outside = trials.some((t) => inside(t.value) !== t.value);
-  return { option, note: `Blue: finished, gray: pruned, orange: diverged, star: the best.${outside ? " Arrow: value beyond the axis." : ""}` };
+  return { option, note: `Blue: finished, gray: pruned, orange: diverged, star: best.${outside ? " Arrow: value beyond the axis." : ""}` };
 }
 
 function trialTip(trial) {

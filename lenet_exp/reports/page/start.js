@@ -31,14 +31,14 @@ function cards(section, board) {
   const add = (...given) => found.push(new Card(holder, ...given));
   if (search) {
     const state = { flag: "" };
-    const options = [["", "its order"], ...search.flags.map((f) => [f.name, f.name])];
-    add("history", "History of the best", () => historyChart(board));
-    add("runs", "All runs, pruned ones too", () => runsChart(board));
-    add("trials", "Trials", (width) => trialsChart(board, width, state), (draw) => [choice("over", options, "", (value) => ((state.flag = value), draw()))]);
+    const options = [["", "trial number"], ...search.flags.map((f) => [f.name, f.name])];
+    add("history", "Optimization history", () => historyChart(board));
+    add("runs", "Learning curves of all runs", () => runsChart(board));
+    add("trials", "Trials", (width) => trialsChart(board, width, state), (draw) => [choice("by", options, "", (value) => ((state.flag = value), draw()))]);
   }
   add("intervals", "Accuracy", (width) => intervalsChart(board, width));
-  add("curves", "Curves", () => curvesChart(board));
-  add("effects", "What each flag does", (width) => effectsChart(board, width));
+  add("curves", "Learning curves", () => curvesChart(board));
+  add("effects", "Effect of each flag", (width) => effectsChart(board, width));
   add("parallel", "Parallel coordinates", (width) => parallelChart(board, width));
   return found;
 }

@@ -46,12 +46,12 @@ class Leaderboard {
   addTick(row) {
     const cell = row.querySelector("td.rank");
     const group = this.data.groups[row.dataset.i];
-    const tick = make("input", { type: "checkbox", "aria-label": "draw its curves" });
+    const tick = make("input", { type: "checkbox", "aria-label": "draw its learning curves" });
     tick.addEventListener("change", () => {
       this.ticked[tick.checked ? "add" : "delete"](group);
       this.changed();
     });
-    const open = make("button", { type: "button", className: "open", "aria-expanded": "false", "aria-label": "its runs" }, "▸");
+    const open = make("button", { type: "button", className: "open", "aria-expanded": "false", "aria-label": "show its runs" }, "▸");
     open.addEventListener("click", () => this.open(row, open, group));
     cell.replaceChildren(open, make("label", {}, tick, cell.textContent));
   }
@@ -62,7 +62,7 @@ class Leaderboard {
     button.textContent = opened ? "▸" : "▾";
     if (opened) return row.nextElementSibling.remove();
     const runs = group.runs.map((run) => {
-      const text = `seed ${run.seed}: ${run.reached ?? "no epoch"}${run.outcome === "finished" ? "" : `, ${run.outcome}`}`;
+      const text = `seed ${run.seed}: ${run.reached ?? "no epochs"}${run.outcome === "finished" ? "" : `, ${run.outcome}`}`;
       return make("li", {}, run.page ? link(text, run.page) : text);
     });
     row.after(make("tr", { className: "more" }, make("td", { colSpan: row.cells.length }, make("ul", {}, ...runs))));

@@ -20,7 +20,7 @@ from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 Cell = str | float | bool | None
 TERMINAL_ROWS = 50
 SEARCH_ROWS = 20  # for a search, since most of its configurations were pruned
-AGAINST, TEST = WORDS = "the leader against it", "test, %"  # columns whose text wraps
+AGAINST, TEST = WORDS = "vs. leader", "test, %"  # columns whose text wraps
 LEAST_WORDS = 26  # minimum width of those columns
 
 
@@ -77,7 +77,7 @@ def heads(comparison: Comparison) -> list[str]:
     """Return the titles of a table's columns, including `test, %` once `lenet-predict` has scored a run."""
     flags = [short(flag) for flag in comparison.flags]
     test = [TEST] if comparison.tested else []
-    return ["#", *flags, f"{comparison.by} val, %", "95 %", "n", "epoch", "seconds", *test, AGAINST]
+    return ["#", *flags, f"{comparison.by} val, %", "95 % CI", "n", "epoch", "seconds", *test, AGAINST]
 
 
 def cells(comparison: Comparison, position: int) -> list[str]:
@@ -99,7 +99,7 @@ def cells(comparison: Comparison, position: int) -> list[str]:
 def on_test(comparison: Comparison, position: int) -> str:
     """Return the test accuracy and the leader's lead: `97.64 ± 0.30 (n=3); lead +0.34 (-0.10 to +0.78)`."""
     its, lead = comparison.tested[position], comparison.test_leads[position]
-    return accuracy(its) + (f" (n={its.n})" if its.n else "") + (f"; lead {difference(lead)}" if lead else "")
+    return accuracy(its) + (f" (n = {its.n})" if its.n else "") + (f"; lead {difference(lead)}" if lead else "")
 
 
 def difference(lead: Difference | None) -> str:
@@ -162,16 +162,16 @@ def effect_lines(comparison: Comparison) -> list[str]:
         return search_lines(comparison.searched)
     found = comparison.effects
     if found.aliased:
-        return [f"no effects of flags: {found.no_shares}"]
+        return [f"no effects of single flags: {found.no_shares}"]
     lines = [_effect_line(effect) for effect in found.flags]
     if lines and found.no_shares is not None:
         lines.append(f"no shares of the variance: {found.no_shares}")
     elif lines:
         rest = ""
         if found.interactions is None:
-            rest = "; the shares overlap, since not all combinations have as many runs"
+            rest = "; shares overlap, because combinations differ in their number of runs"
         elif len(found.flags) > 1:
-            rest = f"; what flags do together {found.interactions:.0%}"
+            rest = f"; interactions {found.interactions:.0%}"
         lines.append(f"seeds {found.seeds:.0%} of the variance{rest}")
     return lines
 
@@ -199,7 +199,7 @@ def print_comparison(comparison: Comparison) -> None:
     console.print(title_of(comparison))
     console.print(table)
     if (more := more_line(comparison, len(rows))) is not None:
-        console.print(f"{more}; lenet-compare output=report.csv has them", soft_wrap=True)
+        console.print(f"{more}; to list them, run: lenet-compare output=report.csv", soft_wrap=True)
     print_verdict(comparison)
     for line in effect_lines(comparison):
         console.print(f"  {line}", soft_wrap=True)
@@ -210,7 +210,7 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
     shown = list(range(len(titles)))
     taken = [3 + max(len(row[i]) for row in [titles, *rows]) for i in shown]
     taken = [LEAST_WORDS if titles[i] in WORDS else taken[i] for i in shown]
-    for title in ("seconds", "epoch", "95 %"):
+    for title in ("seconds", "epoch", "95 % CI"):
         if sum(taken[i] for i in shown) > width:
             shown.remove(titles.index(title))
     return shown

@@ -19,6 +19,7 @@ from rich.table import Column
 from rich.text import Text
 
 from lenet_exp.addresses import hide_password
+from lenet_exp.amounts import number_of
 from lenet_exp.errors import printable
 from lenet_exp.folders.sweep_progress import RunningJob, SweepProgress
 from lenet_exp.reports.search_words import best_words, counts_line, counts_words, progress_line
@@ -206,13 +207,13 @@ class Display:
 
     def _below(self, progress: SweepProgress) -> list[Text]:
         more = 0 if self._runs_here else len(progress.running) - self._room
-        lines = [f"and {more} more in training"] if more > 0 else []
+        lines = [f"and {number_of(more, 'more run')}"] if more > 0 else []
         lines += [f"best so far: {best}"] if (best := best_words(progress.plan, progress.results)) else []
         search = progress.plan.search
         lines += [counts_line(search, progress.results)] if search is not None else []
         wrong = [f"{r.outcome}: {r.job.name}: {r.reason}" for r in progress.wrong[:FEW_WRONG]]
         more = len(progress.wrong) - len(wrong)
-        wrong += [f"and {more} more that failed or diverged"] if more else []
+        wrong += [f"and {more} more failed or diverged"] if more else []
         return [*map(_one_line, lines), *(_one_line(line, "yellow") for line in wrong)]
 
     def level_alone(self) -> int:

@@ -15,7 +15,7 @@ def print_run(result: RunResult, config: Config) -> None:
     """Print outcome, accuracy, run folder and the command that opens the UI."""
     record = result.record
     if result.repeated:
-        print("trained before with this very configuration: its result (sweep.force=true trains again)")
+        print("Already trained; showing the saved result. To retrain, set sweep.force=true.")
     if record.best_val_accuracy is not None:
         remark = " (at chance: it learned nothing)" if at_chance(record) else ""
         print(f"best validation accuracy {record.best_val_accuracy:.2%} in epoch {record.best_epoch}{remark}")
@@ -29,9 +29,9 @@ def print_run(result: RunResult, config: Config) -> None:
     if result.mlflow_run_id is not None:
         print(f"MLflow run: {result.mlflow_run_id}")
     uri = store_uri(config.tracking.uri)
-    print(f"look at it: lenet-ui sweep=all{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}")
+    print(f"view in MLflow: lenet-ui sweep=all{'' if uri == default_uri() else f' tracking.uri={hide_password(uri)}'}")
 
 
 def print_failure(error: Exception, folder: RunFolder) -> None:
     """Print one line about a run that failed with an error."""
-    print(f"failed: {type(error).__name__}: {first_line(error)}; log with the traceback: {folder.log_file}")
+    print(f"failed: {type(error).__name__}: {first_line(error)}; log with traceback: {folder.log_file}")

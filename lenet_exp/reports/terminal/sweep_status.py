@@ -24,7 +24,7 @@ log = logging.getLogger("lenet_exp")
 def print_list(sweeps: Sequence[SweepFolder]) -> None:
     """Print one line per sweep."""
     if not sweeps:
-        print("no sweeps here yet; lenet-train -m ... starts one")
+        print("no sweeps found; to start one, run: lenet-train -m ...")
         return
     table = PlainTable()
     for title in ("sweep", "started", "state", "done", "command"):
@@ -67,7 +67,7 @@ def print_status(sweep: SweepFolder) -> None:
     for line in went_wrong([r for r in results if r.outcome in {Outcome.failed, Outcome.diverged}]):
         console.print(line, soft_wrap=True)
     if progress is None and plan.outcome in {Outcome.killed, Outcome.failed}:
-        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}")
+        console.print(f"to resume, rerun the same command or run: lenet-train -m sweep.resume={sweep.id}")
     if progress is not None and (left := left_words(progress)):
         console.print(left)
 
@@ -76,9 +76,9 @@ def warn_secrets(paths: Iterable[Path]) -> None:
     """Warn about files that contain a store's user, password or token, and name the command that removes them."""
     found = list(paths)
     for path in found[:MOST_LINES]:
-        log.warning("%s: holds a user, a password or a token of a store", path)
+        log.warning("%s: contains a user name, password or token of a store", path)
     if found:
-        log.warning("%s; lenet-sweep clean removes the secrets", number_of(len(found), "file"))
+        log.warning("%s with secrets; to remove the secrets, run: lenet-sweep clean", number_of(len(found), "file"))
 
 
 def _state(sweep: SweepFolder, outcome: str) -> str:

@@ -44,7 +44,7 @@ def missing_digests(results: Sequence[JobResult]) -> str | None:
     records = {r.job.run: r.record for r in results if r.record is not None}
     old = sum(record.digest is None for record in records.values())
     of = number_of(len(records), "run")
-    return f"{old} of {of} without a digest, of an older release: believed as they are" if old else None
+    return f"{old} of {of} without a digest (older release): edits cannot be detected" if old else None
 
 
 def print_sweep(
@@ -63,7 +63,9 @@ def print_sweep(
     plan = sweep.kept_plan()
     if plan is not None and plan.search is not None and plan.stopped_by:  # its result is not final
         console.print(f"stopped by {plan.stopped_by}: {search_line(plan.search, results)}", soft_wrap=True)
-        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
+        console.print(
+            f"to resume, rerun the same command or run: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True
+        )
         return
     if any(len(group.runs) > 1 for comparison in comparisons for group in comparison.groups):
         for comparison in comparisons:
@@ -78,11 +80,11 @@ def print_sweep(
             shown = its[: SEARCH_ROWS if searched else TERMINAL_ROWS]
             console.print(_table(shown))
             if len(shown) < len(its):
-                console.print(f"{len(its) - len(shown)} more; lenet-compare output=report.csv has them")
+                console.print(f"{len(its) - len(shown)} more; to list them, run: lenet-compare output=report.csv")
         for comparison in comparisons:
             print_verdict(comparison)
             if comparison.searched is not None and (command := comparison.searched.best_command) is not None:
-                console.print(f"the best alone: {command}", soft_wrap=True)
+                console.print(f"to train the best configuration: {command}", soft_wrap=True)
     counts = [f"{n} {o}" for o in Outcome if (n := sum(r.outcome == o for r in rows))]
     again = sum(r.repeated for r in rows)
     trained = sum(r.outcome != "not started" and not r.repeated and not r.earlier for r in rows)
@@ -93,10 +95,12 @@ def print_sweep(
         console.print(line, soft_wrap=True)
     if plan is not None and (search := plan.search) is not None:
         console.print(search_line(search, results), soft_wrap=True)
-        console.print(f"the same line again goes on, also with {more_of(search)}", soft_wrap=True)
+        console.print(f"to continue, rerun the same command with {more_of(search)}", soft_wrap=True)
     elif any(r.outcome in {"killed", "failed", "pruned", "not started"} for r in rows):
-        console.print(f"the same line again goes on; or: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True)
-    console.print(f"look at them: lenet-ui sweep={sweep.id}", soft_wrap=True)
+        console.print(
+            f"to resume, rerun the same command or run: lenet-train -m sweep.resume={sweep.id}", soft_wrap=True
+        )
+    console.print(f"view in MLflow: lenet-ui sweep={sweep.id}", soft_wrap=True)
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
@@ -106,7 +110,7 @@ def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
     for result in rows:
         name = result.job.name
         if at_chance(result.record):
-            kinds.setdefault("at chance", []).append(f"at chance: {name}: it learned nothing")
+            kinds.setdefault("at chance", []).append(f"at chance: {name} learned nothing")
         if not result.outcome.ended_well and result.outcome is not Outcome.not_started:
             where = f"; log: {result.job.folder.log_file}" if result.record else ""
             kinds.setdefault(result.outcome, []).append(f"{result.outcome}: {name}: {result.reason}{where}")
@@ -145,11 +149,11 @@ def _remark(result: JobResult) -> str:
     if result.outcome is Outcome.pruned and record is not None:
         remarks = [f"pruned after epoch {record.epochs}"]
     if record is not None and record.stopped_early:
-        remarks.append(f"stopped early, after epoch {record.epochs}")
+        remarks.append(f"stopped early after epoch {record.epochs}")
     if at_chance(record):
         remarks.append("at chance: learned nothing")
     if result.repeated:
-        remarks.append("trained before")
+        remarks.append("already trained")
     if record is not None and record.digest is None:
         remarks.append("no digest (older release)")
     return ", ".join(remarks)

@@ -50,7 +50,7 @@ def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None
         if not wanted:
             break
     if taken:
-        log.info("%d runs had been finished by others in this store", taken)
+        log.info("runs reused from this store, trained by others: %d", taken)
 
 
 def _write(job: Job, run: Run, store: Store) -> bool:
@@ -61,7 +61,7 @@ def _write(job: Job, run: Run, store: Store) -> bool:
     try:
         record = _record(job, run_id, store)
     except errors as e:
-        log.warning("MLflow run %s: not taken over: %s", run_id, hide_password(first_line(e)))
+        log.warning("MLflow run %s: not reused: %s", run_id, hide_password(first_line(e)))
         return False
     sweeps = [s for s in run.data.tags.get("sweeps", "").split(",") if s]
     delivered = DeliveredRun(store.name, run_id, record.epochs, record.ended_ms, model=True, sweeps=sweeps)
@@ -70,7 +70,7 @@ def _write(job: Job, run: Run, store: Store) -> bool:
         try:
             _fetch_weights(folder, record, run, store)
         except errors as e:
-            log.debug("MLflow run %s: taken over without its weights: %s", run_id, hide_password(first_line(e)))
+            log.debug("MLflow run %s: reused without its weights: %s", run_id, hide_password(first_line(e)))
     folder.finish(record)
     store.seen.add(run_id)
     return True
@@ -84,10 +84,10 @@ def _record(job: Job, run_id: str, store: Store) -> Record:
         path = Path(store.client.download_artifacts(run_id, "record.json", scratch))
         record, reason = read_record(path), digest_error(read_json(path))
     if reason is not None:
-        raise ValueError(f"its record.json can't be read ({reason})")
+        raise ValueError(f"its record.json is not valid ({reason})")
     check_activation("its model", record.config.activation, str(job.config.activation["_target_"]))
     if record.fingerprint != job.fingerprint or record.outcome is not Outcome.finished:
-        raise ValueError("its record.json is that of another run")
+        raise ValueError("its record.json belongs to another run")
     return record
 
 
@@ -95,7 +95,7 @@ def _fetch_weights(folder: RunFolder, record: Record, run: Run, store: Store) ->
     """Download the best weights from the logged model and check them against the record's digest."""
     weights, _ = logged_model(store.client, store.uri, run)
     if weights_digest(weights) != record.weights_digest:
-        raise ValueError("they are not those of its record")
+        raise ValueError("the weights do not match the record")
     if record.best_epoch is None or record.best_val_accuracy is None:
         return
     name = f"best-{record.best_epoch}.safetensors"

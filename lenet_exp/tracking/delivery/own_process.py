@@ -101,7 +101,7 @@ class SubprocessDelivery:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             if not self._lost:
                 how = self._process.wait()
-                log.warning("the process that uploads to MLflow ended (status %d); lenet-sync uploads the rest", how)
+                log.warning("the upload process exited (status %d); run lenet-sync to upload the rest", how)
             self._lost = True
 
 

@@ -44,14 +44,14 @@ def tag_runs(
             client = connect(full_uri(kept, uri))
             had = client.get_run(run_id).data.tags.get(tag)
             if weak and had is not None:
-                say(printable(f"MLflow run {run_id} keeps its tag {tag}: {had}"))
+                say(printable(f"MLflow run {run_id}: tag {tag} is kept: {had}"))
                 continue
             client.set_tag(run_id, tag, str(value))
         except Exception as e:  # an unreachable store must not hide the result
-            log.warning("not told to MLflow (%s): %s", kept, hide_password(first_line(e)))
+            log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
             all_reached = all_reached and not isinstance(e, StoreError)  # otherwise only the run is gone
         else:
-            say(f"told to MLflow run {run_id}: tag {tag}")
+            say(f"saved in MLflow run {run_id} as tag {tag}")
     if not runs:
-        say("told to no MLflow: no run of it is known")
+        say("not saved in MLflow: no MLflow run of this run is known")
     return all_reached

@@ -208,7 +208,7 @@ class StoreDelivery:
             which: lenet-sync's flag that selects them.
         """
         if left:
-            log.warning("not in MLflow (%s): %s; to deliver: lenet-sync%s", self.name, left, which)
+            log.warning("missing in MLflow (%s): %s; to upload, run: lenet-sync%s", self.name, left, which)
 
     def _send(self, folder: RunFolder, *, model: bool, last: bool) -> str | None:
         def send(store: Store) -> str:
@@ -274,9 +274,7 @@ class StoreDelivery:
             return
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             where = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-            self._warn(
-                f"{where}; free some space, then run lenet-sync to upload what is missing in MLflow", once="disk"
-            )
+            self._warn(f"{where}; free some space, then run lenet-sync to upload what MLflow missed", once="disk")
             return
         self.store = None
         if not (isinstance(error, StoreUnavailable | StoreError) or _is_timeout(error) or _is_overloaded(error)):
@@ -285,7 +283,7 @@ class StoreDelivery:
             except (StoreUnavailable, StoreError, StoreTimeout) as e:
                 error = e
             else:
-                self._warn(f"{what} can't be delivered: {_reason(error)}")
+                self._warn(f"{what} cannot be uploaded: {_reason(error)}")
                 return
         self._mark_unavailable(error)
 
@@ -294,8 +292,8 @@ class StoreDelivery:
         self._not_before = now + (told or AWAY_SECONDS)
         self._last_not_before = now + (told or (WAITED_SECONDS if _is_timeout(error) else 0.0))
         self._warn(
-            f"tracking.uri={self.name}: can't be written ({_reason(error)}); nothing is lost: results stay in the "
-            "outputs folder, and lenet-sync, or the same line again, delivers them",
+            f"tracking.uri={self.name}: cannot be written ({_reason(error)}); results are saved in the outputs folder. "
+            "To upload them later, run lenet-sync.",
             once="away",
         )
 

@@ -77,8 +77,8 @@ def load_model(name: str | None, uri: str, dataset: str, trust: str | None = Non
         return TrainedModel(load_ancestor(path), path.name)
     if not re.fullmatch(r"[\w.-]+(@[\w.-]+)?", name):
         raise UserError(
-            f"trained_model={name}: must be a registered name, name@alias, runs:/<MLflow run id>, a .safetensors or "
-            "a .pkl file"
+            f"trained_model={name}: must be a registered name, name@alias, runs:/<MLflow run id>, or a .safetensors or "
+            ".pkl file"
         )
     model, _, alias = name.partition("@")
     return load_registered(model, alias or ALIAS, uri, trust)
@@ -141,10 +141,10 @@ def _load_shipped(dataset: str, uri: str) -> TrainedModel:
     path = shipped_file(dataset)
     if path is None:
         raise UserError(
-            f"dataset={dataset}: no champion in {hide_password(uri)}; train one (lenet-train dataset={dataset}), or "
-            "name a model with trained_model="
+            f"dataset={dataset}: no champion in {hide_password(uri)}; run lenet-train dataset={dataset} first, or set "
+            "trained_model="
         )
-    return replace(load_file(path), name=f"{registered_name(dataset)} (shipped with lenet_exp)", shipped=True)
+    return replace(load_file(path), name=f"{registered_name(dataset)} (bundled with lenet_exp)", shipped=True)
 
 
 def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: str, trust: str | None) -> TrainedModel:
@@ -152,7 +152,7 @@ def _load_version(client: MlflowClient, uri: str, version: ModelVersion, alias: 
     weights, record = model_at(client, uri, client.get_run(str(version.run_id)), location)
     its = shipped_record(record.dataset)
     shipped = its is not None and its.weights_digest == record.weights_digest
-    how = ", shipped with lenet_exp" if shipped else ""
+    how = ", bundled with lenet_exp" if shipped else ""
     label = f"{version.name}@{alias} (version {version.version}{how})"
     return TrainedModel(_of_record(label, record, weights, trust), label, record, version.run_id, shipped)
 
@@ -168,7 +168,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
     """
     weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
-        raise UserError(f"{name}: its weights are gone or damaged; lenet-train with the same flags trains it again")
+        raise UserError(f"{name}: its weights are missing or corrupt; run lenet-train with the same flags again")
     delivered = folder.delivered().run_in(store_name(uri))
     return TrainedModel(
         _of_record(name, record, weights, trust), name, record, delivered.run_id if delivered is not None else None
@@ -184,7 +184,7 @@ def load_file(path: Path, trust: str | None = None) -> TrainedModel:
         known = json.loads(metadata["network"]) if record is None else {}
         config = from_plain(known["config"]) if record is None else record.config
     except FileNotFoundError as e:
-        raise UserError(f"{path}: no such file") from e
+        raise UserError(f"{path}: not found") from e
     except Exception as e:  # the file may contain anything
         raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
     digest = known.get("weights_digest") if record is None else record.weights_digest
@@ -208,8 +208,8 @@ def _checked(name: str, config: Config, known: str | None, weights: Weights, tru
     except UserError:
         raise
     except Exception as e:  # custom activations may raise anything
-        raise UserError(f"{name}: its weights don't fit its record ({first_line(e)})") from e
+        raise UserError(f"{name}: its weights do not fit its record ({first_line(e)})") from e
     digest = weights_digest({k: v.detach() for k, v in network.state_dict().items()})
     if known is not None and known != digest:
-        raise UserError(f"{name}: its weights are not those of its record (digest {digest[:12]})")
+        raise UserError(f"{name}: its weights do not match its record (digest {digest[:12]})")
     return network

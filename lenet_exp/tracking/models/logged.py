@@ -47,10 +47,10 @@ def model_at(client: MlflowClient, uri: str, run: Run, location: str) -> tuple[W
         try:
             record = read_record(Path(client.download_artifacts(run.info.run_id, "record.json", scratch)))
         except (ValueError, OSError) as e:
-            raise UserError(f"{name}: its record.json can't be read ({first_line(e)})") from e
+            raise UserError(f"{name}: its record.json cannot be read ({first_line(e)})") from e
         known = run.data.tags.get("weights_digest", record.weights_digest)
         if known is None or known != record.weights_digest:
-            raise UserError(f"{name}: its record.json does not name the weights that the run has (digest {known})")
+            raise UserError(f"{name}: its record.json does not match the weights of the run (digest {known})")
         return _weights(uri, location, Path(scratch), name), record
 
 
@@ -100,4 +100,4 @@ def _weights(uri: str, location: str, scratch: Path, name: str) -> Weights:
             file = artifacts.download_artifacts(f"{location}/{WEIGHTS}", dst_path=str(scratch), tracking_uri=uri)
         return read_weights(Path(file))[0]
     except (ValueError, OSError) as e:
-        raise UserError(f"{name}: its {WEIGHTS} can't be read ({first_line(e)})") from e
+        raise UserError(f"{name}: its {WEIGHTS} cannot be read ({first_line(e)})") from e

@@ -96,7 +96,7 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
         return of_folder(find_run(which), uri)
     except ConfigError as e:
         if not is_mlflow_run_id(which):
-            raise ConfigError(f"run={e}, an MLflow run id, or {CHAMPION}<data set>") from e
+            raise ConfigError(f"run={e}, an MLflow run id, or {CHAMPION}<dataset>") from e
     return _of_mlflow_id(which, uri)
 
 
@@ -126,9 +126,9 @@ def _of_file(path: Path, name: str) -> RecordedRun:
         value = json.loads(metadata["record"])
         record = record_from_json(value)
     except Exception as e:  # the file may contain anything
-        raise UserError(f"{path}: no model file of lenet_exp with a record ({first_line(e)})") from e
+        raise UserError(f"{path}: not a model file of lenet_exp with a record ({first_line(e)})") from e
     changed = digest_error(value)
-    altered = f"{path}: its record can't be believed ({changed})" if changed else ""
+    altered = f"{path}: its record is corrupt ({changed})" if changed else ""
     return RecordedRun(name, record, altered, [], weights)
 
 
@@ -138,8 +138,8 @@ def _champion(dataset: str, uri: str) -> RecordedRun:
         found = _of_mlflow_id(str(version.run_id), uri)
         return replace(found, name=f"{version.name}@{ALIAS} (version {version.version}), {found.name}")
     if shipped is None:
-        raise UserError(f"run={CHAMPION}{dataset}: no champion in {store_name(uri)}, and none is shipped")
-    return _of_file(shipped, f"{registered_name(dataset)} (shipped with lenet_exp)")
+        raise UserError(f"run={CHAMPION}{dataset}: no champion in {store_name(uri)}, and none is bundled")
+    return _of_file(shipped, f"{registered_name(dataset)} (bundled with lenet_exp)")
 
 
 def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
@@ -157,7 +157,7 @@ def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
     try:
         return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))
     except UserError as e:
-        log.warning("MLflow's copy was not compared with the run folder: %s", e)
+        log.warning("the copy in MLflow was not compared with the run folder: %s", e)
         return here
 
 
@@ -166,15 +166,15 @@ def _differs(here: RecordedRun, stored: RecordedRun) -> str:
     if stored.altered or here.record is None or stored.record is None:
         return stored.altered
     wrong = [name for name in RESULT if getattr(here.record, name) != getattr(stored.record, name)]
-    return f"{stored.name}: its record.json has other values of {', '.join(wrong)} than {here.name}" if wrong else ""
+    return f"{stored.name}: its record.json differs from {here.name} in {', '.join(wrong)}" if wrong else ""
 
 
 def _stored(which: str, uri: str) -> RecordedRun:
     client = connect(uri)
-    with store_errors(f"run={which}: the run can't be read", uri):
+    with store_errors(f"run={which}: cannot be read", uri):
         run = client.get_run(which)
         if run.data.tags.get("kind") == "sweep":
-            raise UserError(f"run={which}: a sweep; must be one of its runs")
+            raise UserError(f"run={which}: this is a sweep; must be one of its runs")
         return _of_store(client, uri, run)
 
 
@@ -190,7 +190,7 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> RecordedRun:
         except ValueError as e:
             changed = first_line(e)
     if changed is not None:
-        return replace(found, altered=f"{name}: its record.json can't be believed ({changed})")
+        return replace(found, altered=f"{name}: its record.json is corrupt ({changed})")
     wrong = _other_in_mlflow(run, record)
     if wrong:
         return replace(found, record=record, altered=f"{name}: {wrong}")
@@ -201,9 +201,7 @@ def _of_store(client: MlflowClient, uri: str, run: Run) -> RecordedRun:
         except UserError as e:
             return replace(found, record=record, altered=str(e))
         if weights_digest(weights) != record.weights_digest:
-            return replace(
-                found, record=record, altered=f"{name}: the weights of its model are not those of its record"
-            )
+            return replace(found, record=record, altered=f"{name}: the weights of its model do not match its record")
     return replace(found, record=record, weights=weights)
 
 
@@ -211,4 +209,4 @@ def _other_in_mlflow(run: Run, record: Record) -> str:
     """Describe values that MLflow shows for a run and that its record contradicts."""
     shown = {**run.data.tags, **run.data.metrics}
     wrong = [f"{name} {shown[name]}" for name in RESULT if name in shown and shown[name] != getattr(record, name)]
-    return f"MLflow shows {', '.join(wrong)}, and its record.json another" if wrong else ""
+    return f"MLflow shows {', '.join(wrong)}, which differs from its record.json" if wrong else ""

@@ -45,7 +45,7 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
         "weights_digest": record.weights_digest,
         "outcome": record.outcome,
     }
-    name = f"{record.dataset}, shipped with lenet_exp"
+    name = f"{record.dataset}, bundled with lenet_exp"
     run = found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
     run_id = str(run.info.run_id)
     # Repeated after a crash: MLflow keeps equal points and params only once.

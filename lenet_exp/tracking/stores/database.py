@@ -97,8 +97,8 @@ def _make_tables(connection: Connection, uri: str, name: str, artifacts: str) ->
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         if revision is not None:  # MLflow would upgrade a lab's tables without asking
             raise StoreError(
-                f"tracking.uri={name}: made by another MLflow than {mlflow.__version__} (schema "
-                f"{revision}); if by an older, back it up, then run: mlflow db upgrade {name}"
+                f"tracking.uri={name}: created by another version of MLflow than {mlflow.__version__} (schema "
+                f"{revision}). If it was older, back up the database, then run: mlflow db upgrade {name}"
             )
     SqlAlchemyStore(uri, artifacts).engine.dispose()
 
@@ -107,4 +107,4 @@ def _check_writable(connection: Connection, name: str) -> None:
     from sqlalchemy import text
 
     if not connection.execute(text("SELECT has_table_privilege('runs', 'INSERT')")).scalar():
-        raise StoreError(f"tracking.uri={name}: its user may not write it (table runs)")
+        raise StoreError(f"tracking.uri={name}: permission denied; this user may not write to table runs")

@@ -36,18 +36,18 @@ def search(uri: str, experiment: str, filter_string: str) -> tuple[list[Compared
         found = client.get_experiment_by_name(experiment)
         names = ", ".join(e.name for e in client.search_experiments()) if found is None else ""
     if found is None:
-        raise StoreError(f"experiment={experiment}: not in {store_name(uri)}; there are {names}")
+        raise StoreError(f"experiment={experiment}: not found in {store_name(uri)}; expected one of: {names}")
     query = " and ".join(part for part in (filter_string.strip(), "tags.kind = 'run'") if part)
     try:
         runs = list(pages(client, found.experiment_id, query))
     except MlflowException as e:
         raise ConfigError(
-            f"filter={filter_string}: {first_line(e)}; such as: metrics.best_val_accuracy > 0.9 and "
+            f"filter={filter_string}: {first_line(e)}; for example: metrics.best_val_accuracy > 0.9 and "
             "params.activation = 'selu'"
         ) from e
     known = [run for run in runs if {"dataset", "seed"} <= run.data.params.keys()]
     if len(known) < len(runs):
-        log.warning("%d runs without dataset and seed left out", len(runs) - len(known))
+        log.warning("runs without dataset and seed skipped: %d", len(runs) - len(known))
     sweeps = {sweep for run in known for sweep in run.data.tags.get("sweeps", "").split(",")}
     swept: dict[str, None] = {}
     for parent in pages(client, found.experiment_id, "tags.kind = 'sweep'"):

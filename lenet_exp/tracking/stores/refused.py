@@ -34,27 +34,27 @@ def why_refused(uri: str, error: Exception) -> str | None:
         return _who(uri)
     if code == "PERMISSION_DENIED":
         user = _user(uri)
-        return f"{'user ' + user if user else 'without a user one'} may not do this here ({_words(error)})"
+        return f"permission denied for {'user ' + user if user else 'anonymous users'} ({_words(error)})"
     if code in REFUSALS:
         return hide_password(first_line(error))
     if "invalid path: " in text and "CA certificate" in text:
         path = text.rpartition("invalid path: ")[2].strip()
-        return f"no such file of a certificate: {path} ({CA}, REQUESTS_CA_BUNDLE)"
+        return f"certificate file {path} not found ({CA}, REQUESTS_CA_BUNDLE)"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         words = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-        return f"its certificate is not trusted ({words or 'no reason given'}); {CA} names its authority's file"
+        return f"its certificate is not trusted ({words or 'no reason given'}); set {CA} to the file of its authority"
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
-        return "it does not speak TLS; is it http://?"
+        return "the server does not use TLS; use http://"
     if "plain HTTP request was sent to HTTPS port" in text or "HTTP request to an HTTPS server" in text:
-        return "it speaks TLS; is it https://?"
+        return "the server uses TLS; use https://"
     return None
 
 
 def _who(uri: str) -> str:
     user = _user(uri)
     if user is None and not os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return f"it lets nobody in without a user and a password: {LOGIN}"
-    return f"it does not let {'user ' + user if user else 'MLFLOW_TRACKING_TOKEN'} in with this password: {LOGIN}"
+        return f"authentication required; set {LOGIN}"
+    return f"authentication failed for {'user ' + user if user else 'MLFLOW_TRACKING_TOKEN'}; set {LOGIN}"
 
 
 def _user(uri: str) -> str | None:

@@ -102,7 +102,7 @@ def connect(uri: str) -> MlflowClient:
     """
     database = sqlite_path(uri)
     if database is not None and not database.exists():
-        raise StoreError(f"{database}: no such MLflow database; set tracking.uri or LENET_EXP_OUTPUTS")
+        raise StoreError(f"MLflow database {database}: not found; set tracking.uri or LENET_EXP_OUTPUTS")
     check_store(uri, write=False)
     with answering(uri):
         client = _client(uri, outputs_dir(), write=False)
@@ -131,7 +131,7 @@ def answering(uri: str) -> Iterator[None]:
         with _explained(uri):
             yield
     except StoreUnavailable as e:
-        raise StoreError(f"tracking.uri={hide_password(uri)}: can't be reached ({hide_password(str(e))})") from e
+        raise StoreError(f"tracking.uri={hide_password(uri)}: unreachable ({hide_password(str(e))})") from e
 
 
 @contextmanager
@@ -148,8 +148,8 @@ def _explained(uri: str) -> Iterator[None]:
         shown, text = hide_password(uri), str(e)
         if "out-of-date database schema" in text or "Can't locate revision" in text:
             raise StoreError(
-                f"tracking.uri={shown}: made by another MLflow than {mlflow.__version__}; if by a newer, install it; "
-                f"if by an older, back it up, then run: mlflow db upgrade {shown}"
+                f"tracking.uri={shown}: created by another version of MLflow than {mlflow.__version__}. If it was "
+                f"newer, install it; if older, back up the database, then run: mlflow db upgrade {shown}"
             ) from e
         refused = why_refused(uri, e)
         if refused is not None:
@@ -236,10 +236,10 @@ def _experiment_id(client: MlflowClient, name: str, uri: str, outputs: Path) -> 
             if found is None:
                 raise
     if not found.experiment_id:
-        raise StoreUnavailable("its answer is not one of an MLflow server")
+        raise StoreUnavailable("its response is not from an MLflow server")
     if found.lifecycle_stage != "active":
         raise StoreError(
-            f"tracking.experiment={name}: it was deleted; choose another name or run: "
+            f"tracking.experiment={name}: this experiment was deleted; use another name, or run: "
             f"mlflow experiments restore --experiment-id {found.experiment_id}"
         )
     check_artifacts(name, found.artifact_location)
@@ -258,8 +258,8 @@ def _check_writable(client: MlflowClient, name: str, uri: str, experiment_id: st
         if e.error_code != "PERMISSION_DENIED":
             raise
         raise StoreError(
-            f"tracking.uri={hide_password(uri)}: experiment {name} can't be written: {why_refused(uri, e)}; "
-            "tracking.experiment=name is one of your own"
+            f"tracking.uri={hide_password(uri)}: experiment {name} cannot be written: {why_refused(uri, e)}; set "
+            "tracking.experiment= to an experiment of your own"
         ) from e
 
 

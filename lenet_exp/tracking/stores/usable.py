@@ -51,7 +51,7 @@ def _check_database(uri: str, database: Path, write: bool) -> None:
             with tempfile.TemporaryDirectory(prefix=".lenet_exp-", dir=there):
                 pass
     except OSError as e:
-        _refuse(uri, f"can't be {'written' if write else 'read'} ({e.strerror})")
+        _refuse(uri, f"cannot be {'written' if write else 'read'} ({e.strerror})")
 
 
 def _check_driver(uri: str) -> None:
@@ -62,7 +62,7 @@ def _check_driver(uri: str) -> None:
     try:
         make_url(driver_uri(uri)).get_dialect().import_dbapi()
     except (ArgumentError, ImportError) as e:
-        how = EXTRA if is_postgres(uri) else "install its driver beside lenet_exp"
+        how = EXTRA if is_postgres(uri) else "install its driver in the same environment"
         _refuse(uri, f"SQLAlchemy has no driver for it ({first_line(e)}); {how}")
 
 
@@ -78,7 +78,7 @@ def check_artifacts(experiment: str, location: str) -> None:
     folder = Path(unquote(parts.path))
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise StoreError(f"tracking.experiment={experiment}: its artifacts' folder {folder} can't be written")
+        raise StoreError(f"tracking.experiment={experiment}: its artifact folder {folder} cannot be written")
 
 
 def check_answers(uri: str, seconds: float) -> None:

@@ -66,9 +66,9 @@ def build(folder: Path | None = None) -> Library:
         except CompilerError as e:
             refused.append(f"{compiler.name}: {e}")
         except OSError as e:
-            raise BuildError(f"{e.filename or folder} can't be used ({e.strerror})") from e
+            raise BuildError(f"{e.filename or folder} cannot be used ({e.strerror})") from e
     raise BuildError(
-        "; ".join(refused) or "there is no C++ compiler ($CXX, clang++, g++, or `pip install 'lenet_exp[native]'`)"
+        "; ".join(refused) or "no C++ compiler was found ($CXX, clang++, g++, or pip install 'lenet_exp[native]')"
     )
 
 
@@ -101,7 +101,7 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
         if not _checked(library):  # another process may have built it in the meantime
             _compile(library, compiler, target)
     if not _checked(library):
-        raise CompilerError(f"{library} is not what was built")
+        raise CompilerError(f"{library} has changed since it was built")
     return library
 
 
@@ -116,7 +116,7 @@ def _compile(library: Path, compiler: Compiler, target: Target) -> None:
         compiler.compile(KERNELS / SOURCE, aside / library.name, target, COMPILE_SECONDS)
         content = (aside / library.name).read_bytes()
     except FileNotFoundError as e:
-        raise CompilerError("it says that all is well, and wrote nothing") from e
+        raise CompilerError("it succeeded but wrote no library") from e
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _note(library).unlink(missing_ok=True)
@@ -148,7 +148,7 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.info("waiting: another process compiles the native engine")
+            log.info("waiting for another process to compile the native engine")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

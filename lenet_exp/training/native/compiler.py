@@ -70,7 +70,7 @@ class Compiler:
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
             said = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")
-            raise CompilerError(said.strip()[:200] or f"it ended with status {done.returncode}")
+            raise CompilerError(said.strip()[:200] or f"exit status {done.returncode}")
 
 
 def find_compilers() -> Iterator[Compiler]:
@@ -106,7 +106,7 @@ def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]
             start_new_session=True,
         )
     except OSError as e:
-        raise CompilerError(f"it can't be started ({e.strerror})") from e
+        raise CompilerError(f"cannot be started ({e.strerror})") from e
     try:
         out, err = process.communicate(timeout=seconds)
     except BaseException as e:
@@ -114,6 +114,6 @@ def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if isinstance(e, subprocess.TimeoutExpired):
-            raise CompilerError(f"it was not done after {seconds:g} s") from e
+            raise CompilerError(f"timed out after {seconds:g} s") from e
         raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)

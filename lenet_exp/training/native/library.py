@@ -165,7 +165,7 @@ def kernels() -> Kernels | str:
     except BuildError as e:
         return str(e)
     except OSError as e:
-        return f"the library that was built can't be opened ({e})"
+        return f"the compiled library cannot be opened ({e})"
 
 
 def why_no_kernels() -> str:

@@ -79,13 +79,13 @@ def _unknown_device(config: Config) -> str | None:
 def _unknown_activation(config: Config) -> str | None:
     cls = option_class("activation", config.activation)
     if all(cls is not known for known, _ in _ACTIVATIONS):
-        return f"activation={option_name(config.activation)} is not one of its own"
+        return f"the native engine does not support activation={option_name(config.activation)}"
     given = keywords("activation", config.activation)
     if cls is torch.nn.PReLU and given.get("num_parameters", 1) != 1:
-        return f"activation.num_parameters={given['num_parameters']} is not 1"
+        return f"the native engine does not support activation.num_parameters={given['num_parameters']}"
     return None
 
 
 def _unknown_optimizer(config: Config) -> str | None:
     known = option_class("optimizer", config.optimizer) in KNOWN
-    return None if known else f"optimizer={option_name(config.optimizer)} is not one of its own"
+    return None if known else f"the native engine does not support optimizer={option_name(config.optimizer)}"

@@ -35,12 +35,12 @@ def find_target(machine: str | None = None, cpuinfo: str | None = None) -> Targe
     if machine in {"aarch64", "arm64"}:
         return NEON
     if machine not in {"x86_64", "AMD64"}:
-        return f"the kernels are not written for {machine or 'this'} CPUs"
+        return f"the native engine does not support {machine or 'this'} CPUs"
     if cpuinfo is None:
         try:
             cpuinfo = CPUINFO.read_text()
         except OSError:
-            return f"{CPUINFO} can't be read, so it is not known what the CPU can do"
+            return f"{CPUINFO} cannot be read, so the CPU's features are unknown"
     flags = next(
         (set(line.partition(":")[2].split()) for line in cpuinfo.splitlines() if line.startswith("flags")), set()
     )

@@ -84,7 +84,7 @@ def load_ancestor(path: Path) -> LeNet5:
             module = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return _rebuild(module)
     except Exception as e:
-        raise UserError(f"trained_model={path}: not a LeNet-5 of the ancestor ({first_line(e)})") from e
+        raise UserError(f"trained_model={path}: not a LeNet-5 of the original script ({first_line(e)})") from e
 
 
 def refuse_foreign(content: bytes, path: Path) -> None:
@@ -98,32 +98,32 @@ def refuse_foreign(content: bytes, path: Path) -> None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             pickles = [n for n in archive.namelist() if n.endswith(".pkl")]
             if sum(i.file_size for i in archive.infolist()) > MAX_BYTES:
-                raise UserError(f"trained_model={path}: unpacks to more than {MAX_BYTES >> 20} MiB; refused")
+                raise UserError(f"trained_model={path}: refused; it unpacks to more than {MAX_BYTES >> 20} MiB")
             if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
-                raise UserError(f"trained_model={path}: holds the pickles {pickles}; must hold one data.pkl")
+                raise UserError(f"trained_model={path}: refused; must contain one pickle, data.pkl, not {pickles}")
             if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
-                raise UserError(f"trained_model={path}: its pickle has more than {MAX_PICKLE_BYTES >> 20} MiB; refused")
+                raise UserError(f"trained_model={path}: refused; its pickle exceeds {MAX_PICKLE_BYTES >> 20} MiB")
             operations = list(islice(pickletools.genops(archive.read(pickles[0])), MAX_OPCODES + 1))
             if len(operations) > MAX_OPCODES:
-                raise UserError(f"trained_model={path}: its pickle has more than {MAX_OPCODES} opcodes; refused")
+                raise UserError(f"trained_model={path}: refused; its pickle has more than {MAX_OPCODES} opcodes")
     except UserError:
         raise
     except Exception as e:
-        raise UserError(f"trained_model={path}: not a file of torch.save ({first_line(e)}); refused") from e
+        raise UserError(f"trained_model={path}: refused; not a file of torch.save ({first_line(e)})") from e
     for operation, argument, _ in operations:
         if operation.name == "GLOBAL" and argument not in allowed:
-            raise UserError(f"trained_model={path}: its pickle names {str(argument).replace(' ', '.')}; refused")
+            raise UserError(f"trained_model={path}: refused; its pickle would import {str(argument).replace(' ', '.')}")
         if operation.name not in OPCODES:
-            raise UserError(f"trained_model={path}: its pickle has the opcode {operation.name}; refused")
+            raise UserError(f"trained_model={path}: refused; its pickle has the opcode {operation.name}")
 
 
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"trained_model={path}: larger than {MAX_BYTES >> 20} MiB; refused")
+            raise UserError(f"trained_model={path}: refused; larger than {MAX_BYTES >> 20} MiB")
         return read_regular(path)
     except OSError as e:
-        raise UserError(f"trained_model={path}: can't be read ({e.strerror})") from e
+        raise UserError(f"trained_model={path}: cannot be read ({e.strerror})") from e
 
 
 def _rebuild(module: Any) -> LeNet5:

@@ -52,7 +52,7 @@ def check_trust(trust: str | None) -> None:
         ConfigError: it is not the name of a class or module.
     """
     if trust is not None and not NAME.fullmatch(trust):
-        raise ConfigError(f"trust={trust}: must be a class or a module, as in trust=package.module.Class")
+        raise ConfigError(f"trust={trust}: must be a class or module, such as trust=package.module.Class")
 
 
 def check_activation(of: str, option: Any, trust: str | None) -> None:
@@ -80,15 +80,15 @@ def check_optimizer(of: str, option: Any, trust: str | None) -> None:
 def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | None) -> None:
     target = option.get("_target_") if isinstance(option, dict) else None
     if not (isinstance(target, str) and NAME.fullmatch(target)):
-        raise UserError(f"{of}: its record names no class as its {what}")
+        raise UserError(f"{of}: its record does not name a class for its {what}")
     if target not in known and not (trust is not None and f"{target}.".startswith(f"{trust}.")):
         raise UserError(
-            f"{of}: its {what} is {target}, neither lenet_exp's nor torch's; to load it runs the code of that "
-            f"module: if you trust it, add trust={target}"
+            f"{of}: its {what} is {target}, and loading it would run code that is not part of lenet_exp or torch; "
+            f"if you trust it, add trust={target}"
         )
     for key, value in option.items():
         if key not in OWN_KEYS and not all(map(_plain, value if isinstance(value, list) else [value])):
-            raise UserError(f"{of}: the keyword {key!r:.40} of its {what} is no number or plain word")
+            raise UserError(f"{of}: the keyword {key!r:.40} of its {what} must be a number or a word")
 
 
 def foreign_class(config: Config) -> str | None:

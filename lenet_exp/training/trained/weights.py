@@ -68,5 +68,5 @@ def load_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
         metadata = dict(f.metadata() or {})
         names = from_json(metadata.pop(ORDER, "null")) or list(f.keys())
         if not isinstance(names, list) or sorted(map(str, names)) != sorted(f.keys()):
-            raise ValueError(f"its `{ORDER}` names other tensors than it has")
+            raise ValueError(f"its `{ORDER}` does not match its tensors")
         return {name: f.get_tensor(name) for name in names}, metadata

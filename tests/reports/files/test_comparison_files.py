@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lenet_exp.comparison.compare import Comparison, compare_runs
 from lenet_exp.comparison.group import CompareBy
+from lenet_exp.reports.escape import inline
 from lenet_exp.reports.files.comparison_file import write_comparison
 from lenet_exp.reports.files.comparison_markdown import markdown
 from lenet_exp.reports.files.comparison_plots import figures
@@ -108,7 +109,7 @@ def test_markdown_is_a_table_that_no_value_breaks_and_that_is_cut(comparison):
     assert len(rows) == 2 + 5
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
     assert "a\\|b" in text
-    assert text.startswith(f"**{verdict(comparison)}**")
+    assert text.startswith(f"**{inline(verdict(comparison))}**")
     cut = markdown([comparison], SOURCE, rows=2)
     assert [line for line in cut.splitlines() if line.startswith("| 3")] == []
     assert "\n3 more\n" in cut

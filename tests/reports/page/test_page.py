@@ -219,7 +219,7 @@ def test_every_format_shows_test_results_once_they_exist(comparison, capsys, tmp
     names = [f"{run.flags['activation']} {run.flags['optimizer.lr']}" for run in runs]
     runs = [found for run, name in zip(runs, names, strict=True) for found in scored([run], tested.get(name, {}))]
     (found,) = compare_runs(runs, ["activation", "optimizer.lr"])
-    shown = ["91.00 ± 1.00 (n=3)", "-", "90.50 ± 0.71 (n=2); lead +0.50 (-5.85 to +6.85)"]
+    shown = ["91.00 ± 1.00 (n = 3)", "-", "90.50 ± 0.71 (n = 2); lead +0.50 (-5.85 to +6.85)"]
     assert [on_test(found, n) for n in range(3)] == shown
     read = written(found, tmp_path / "x.html")
     head, *rows = read.rows
@@ -235,7 +235,7 @@ def test_every_format_shows_test_results_once_they_exist(comparison, capsys, tmp
         write_comparison(tmp_path / f"x.{ending}", [found], SOURCE)
     assert f"| {shown[2]} |" in (tmp_path / "x.md").read_text()
     text = (tmp_path / "x.tex").read_text()
-    assert r"& 90.50 $\pm$ 0.71 (n=2); lead +0.50 ($-$5.85 to +6.85) \\" in text
+    assert r"& 90.50 $\pm$ 0.71 (n = 2); lead +0.50 ($-$5.85 to +6.85) \\" in text
     groups = json.loads((tmp_path / "x.json").read_text())[0]["groups"]
     assert [(g["test_n"], g["test_mean"]) for g in groups][:2] == [(3, pytest.approx(0.91)), (0, None)]
     assert groups[2]["test_behind_low"] == found.test_leads[2].low

@@ -69,7 +69,7 @@ def test_terminal_shows_every_row_the_reasons_and_the_resume_command(results, ca
         ["1", "a2", "0.2", "90.00%", "1", "1.2"],
         ["7", "a7", "0.7", "-", "-", "-"],
     ]
-    remarks = ("before", "", "chance", "failed", "killed", "failed", "not started", "diverged")
+    remarks = ("already", "", "chance", "failed", "killed", "failed", "not started", "diverged")
     assert all(remark in " ".join(row[6:]) for row, remark in zip(rows, remarks, strict=True))
     counts, *reasons, again, look = lines[10:]
     assert re.findall(r"[\d.]+", counts) == ["8", "3", "1", "2", "1", "1", "6", "1", "12.3"]

@@ -181,5 +181,5 @@ def test_pickles_of_more_than_a_network_are_refused_before_they_fill_the_memory(
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: None])
 def test_a_pipe_in_place_of_a_model_blocks_nothing_and_a_missing_file_is_named(make, tmp_path):
     make(tmp_path / "model.pkl")
-    with pytest.raises(UserError, match=r"model\.pkl: can't be read"):
+    with pytest.raises(UserError, match=r"model\.pkl: cannot be read"):
         load_ancestor(tmp_path / "model.pkl")
