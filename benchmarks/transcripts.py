@@ -29,7 +29,7 @@ VARIES = (  # times, speeds, cores, ids, paths
     (re.compile(r"if \d+ train side by side"), "CORES"),
     (re.compile(r"(?<!weights )\b(?=[a-f]*\d)[0-9a-f]{8,32}\b"), "ID"),
     (re.compile(r"\S*/outputs\b"), "outputs"),
-    (re.compile("|".join(f" {flag}" for flag in CHEAPER)), ""),
+    (re.compile("|".join(f" {flag}" for flag in CHEAPER), re.IGNORECASE), ""),
 )
 
 
