@@ -127,7 +127,7 @@ def test_a_compiler_that_refuses_is_said_with_its_words(fake):
     assert build.build(fake.cache).path.exists()
 
 
-@pytest.mark.parametrize(("behavior", "says"), [("sleep 60", r"0\.5 s"), ("exit 0", "nothing")])
+@pytest.mark.parametrize(("behavior", "says"), [("sleep 60", r"0\.5 s"), ("exit 0", "no library")])
 def test_a_compiler_that_hangs_or_writes_nothing_counts_as_none(fake, monkeypatch, behavior, says):
     monkeypatch.setattr(build, "COMPILE_SECONDS", 0.5)
     fake.behave(behavior)

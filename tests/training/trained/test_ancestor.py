@@ -131,7 +131,7 @@ def test_an_attack_hidden_in_a_real_model_is_refused(tmp_path):
             if entry.filename.endswith("data.pkl"):  # run the call, drop its result, go on as before
                 content = content[:2] + hidden[2:-1] + b"0" + content[2:]
             evil.writestr(entry.filename, content)
-    with pytest.raises(UserError, match=r"posix\.system; refused"):
+    with pytest.raises(UserError, match=r"posix\.system"):
         load_ancestor(tmp_path / "evil.pkl")
     assert not marker.exists()
 
@@ -169,7 +169,7 @@ def test_another_module_or_a_model_of_another_shape_is_no_model(tmp_path):
     [
         ([b"\x80\x02" + b"N0" * 30_000 + b"N."], "50000 opcodes"),
         ([b"\x80\x02N." + bytes(2**21)], "1 MiB"),
-        ([b"\x80\x02N."] * 2, "must hold one"),
+        ([b"\x80\x02N."] * 2, "must contain one"),
     ],
 )
 def test_pickles_of_more_than_a_network_are_refused_before_they_fill_the_memory(pickles, says, tmp_path):
