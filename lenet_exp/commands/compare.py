@@ -37,7 +37,7 @@ How it works
   A leader that beats every other configuration at p <= 0.05 wins without this correction (Gutmann and Maymin's rule).
   An equally good configuration is called worse in at most 5 of 100 comparisons. All intervals of the leader's leads
   hold in 95 of 100. Neither rate holds if runs of a configuration occasionally collapse; a warning names such runs.
-  The winner's lead is biased upwards. Intervals cover seed-to-seed variation only (and splits, if split_seed is swept).
+  The winner's lead is biased upward. Intervals cover seed-to-seed variation only (and splits, if split_seed is swept).
   Configurations with diverged runs rank last. No configuration wins while runs are missing.
 """
 

@@ -77,7 +77,7 @@ def advice(comparison: Comparison) -> Advice | None:
     if verdict.not_ahead:
         return _confirming(comparison, NextStep.confirm, verdict.not_ahead)
     nearest = min(leads, key=lambda lead: lead.points)
-    if nearest.low > nearest.points / 2:  # even if biased upwards, the lead is real
+    if nearest.low > nearest.points / 2:  # even if biased upward, the lead is real
         return predict
     return _confirming(comparison, NextStep.confirm_winner, [nearest])
 

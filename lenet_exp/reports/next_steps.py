@@ -32,7 +32,7 @@ def next_step(comparison: Comparison) -> str | None:
         NextStep.seeds: further if searched else several,
         NextStep.baseline: f"test the leader against the same command without the searched flags{how}",
         NextStep.confirm: f"confirm this lead on new seeds{how}",
-        NextStep.confirm_winner: f"confirm this lead, which is biased upwards, on new seeds{how}",
+        NextStep.confirm_winner: f"confirm this lead, which is biased upward, on new seeds{how}",
         NextStep.predict: test_images,
         NextStep.confirmed: f"the lead was confirmed on new seeds; {test_images}",
         NextStep.scored: f"see the test results of the leader, which was confirmed on new seeds{how}",

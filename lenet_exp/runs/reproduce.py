@@ -25,7 +25,7 @@ log = logging.getLogger("lenet_exp")
 def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
     """Train a run again as it was executed and compare it epoch by epoch. The run's own folder is only read.
 
-    The training is stored in `outputs/reproduced/<run>` until it is complete, so that it can be resumed; afterwards it
+    The training is stored in `outputs/reproduced/<run>` until it is complete, so that it can be resumed; afterward it
     is kept only if it differs. If two processes reproduce the same run, the second waits.
 
     Args:

@@ -126,7 +126,7 @@ def test_lenet_predict_takes_what_was_exported(main, workdir, ready):
 
 
 @pytest.mark.parametrize("activation", ["Tanh", "PReLU", "RReLU"])
-def test_a_model_without_a_record_has_none_afterwards_either(activation, tmp_path):
+def test_a_model_without_a_record_has_none_afterward_either(activation, tmp_path):
     model = without_record(activation)
     for n in range(2):
         path = tmp_path / f"{n}.safetensors"

@@ -24,7 +24,7 @@ MODEL = "models:/lenet5-digits@champion"
 
 @contextlib.contextmanager
 def served(outputs: Path, log: Path) -> Iterator[tuple[requests.Session, str]]:
-    """A session that asks the served champion, and its address; the server and its workers end afterwards."""
+    """A session that asks the served champion, and its address; the server and its workers end afterward."""
     port = free_port()
     command = ["mlflow", "models", "serve", "-m", MODEL, "--env-manager", "local", "--host", "127.0.0.1"]
     environment = os.environ | {

@@ -56,7 +56,7 @@ def untouched(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
 
 @pytest.fixture
 def logged(untouched: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logged]:
-    """That run, to be changed; MLflow keeps paths, so its files are put back afterwards."""
+    """That run, to be changed; MLflow keeps paths, so its files are put back afterward."""
     monkeypatch.setenv("LENET_EXP_OUTPUTS", str(untouched.outputs))
     for name in ("runs", "mlartifacts"):
         shutil.copytree(untouched.outputs / name, tmp_path / "kept" / name)

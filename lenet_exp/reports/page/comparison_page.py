@@ -30,7 +30,7 @@ METHOD = """The leader is tested against every other configuration: with paired 
 Welch's test. Tests are corrected for all pairs of configurations (Shaffer's method). A leader that beats every other
 configuration at p ≤ 0.05 wins without this correction (Gutmann and Maymin's rule). An equally good configuration is
 called worse in at most 5 of 100 comparisons. All intervals of the leader's leads hold in 95 of 100. Neither rate holds
-if runs of a configuration occasionally collapse. The winner's lead is biased upwards. Configurations with diverged runs
+if runs of a configuration occasionally collapse. The winner's lead is biased upward. Configurations with diverged runs
 rank last and are not tested."""
 
 
