@@ -43,4 +43,4 @@ def test_places_that_look_at_the_outputs_folder_at_once_do_not_disturb_each_othe
         assert host.describe().wrong == ""
     assert [path.name for path in tmp_path.glob(".probe*")] == [".probe"]
     (tmp_path / ".probe").write_text("of another folder")
-    assert "another folder" in host.describe().wrong
+    assert "different folder" in host.describe().wrong

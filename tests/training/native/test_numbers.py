@@ -68,7 +68,7 @@ def test_what_they_do_not_know_is_named():
         "activation.num_parameters=6": {"activation": {"_target_": "torch.nn.PReLU", "num_parameters": 6}},
     }
     for named, changed in strange.items():
-        assert str(why_unsupported(replace(config, **changed))).startswith(f"{named} ")
+        assert named in str(why_unsupported(replace(config, **changed)))
 
 
 V3 = "flags : fpu avx avx2 fma bmi1 bmi2 f16c movbe abm"
