@@ -1,1 +1,1 @@
-"""Runs jobs side by side: on this machine, on a Ray cluster or under Slurm."""
+"""Runs jobs side by side: on this machine, on a Ray cluster, or under Slurm."""

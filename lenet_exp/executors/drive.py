@@ -1,4 +1,4 @@
-"""Drives an executor: submits jobs while there are any and reports how each ended."""
+"""Drives an executor: submits jobs as long as there are any, and reports how each one ended."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def drive(
     max_failures: int | None,
     on_done: Callable[[JobEnd], bool | None],
 ) -> None:
-    """Run the jobs. A job is taken from `jobs` only when a place is free, so jobs may be created as the sweep runs.
+    """Run the jobs. A job is taken from `jobs` only when a place is free, so jobs may be created while the sweep is
+    running.
 
     Args:
-        jobs: None means that no job is available now; one may be once others have ended.
-        max_failures: after so many failures in a row, start no more jobs and ask the running ones to stop. None: no
-            limit.
+        jobs: None means that no job is available now, but one may be after other jobs have ended.
+        max_failures: after this many failures in a row, start no more jobs and ask the running ones to stop. None:
+            no limit.
         on_done: called with each job's end, except for jobs that stop because others failed and jobs whose process is
             lost while stopping; those resume at the next start. Return True to count the job as failed even though it
             returned a value.

@@ -18,11 +18,11 @@ class Executor(Protocol):
 
     @property
     def capacity(self) -> int:
-        """The number of jobs that run at once. More may be submitted; they wait."""
+        """The maximum number of jobs that run at once. Additional jobs wait."""
 
     @property
     def running(self) -> set[int]:
-        """The numbers of the jobs that run now."""
+        """The numbers of the jobs that are running."""
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -65,7 +65,7 @@ class EpochReport:
 
     Attributes:
         job: number of the job.
-        epoch: from 1; after an interruption, epochs that have a checkpoint are reported again.
+        epoch: counted from 1; after an interruption, epochs that have a checkpoint are reported again.
         val_accuracy: a fraction.
     """
 
@@ -85,7 +85,7 @@ class RemoteWork:
     Attributes:
         argv: the sweep's command.
         environment: the variables of `hydra.job.env_set`, which are set in the processes.
-        like: one job, as its folder stores it, for each combination of dataset and engine.
+        like: for each combination of dataset and engine, one job as stored in its folder.
     """
 
     argv: list[str]
@@ -101,9 +101,9 @@ class WorkSpec:
         task: called with each job, wherever it runs. If there is an `answer`, it also gets an `Ask`: a function that
             reports an epoch and returns whether to prune the run. None means that the sweep's process is gone.
         prepare: called once in each process, before its first job, with the datasets.
-        sets: the jobs' datasets, in memory that processes of this machine map if they inherit its descriptors.
-        cores: cores of one job.
-        jobs: number of jobs; None if it is not known in advance.
+        sets: the jobs' datasets, in memory that processes on this machine map if they inherit its file descriptors.
+        cores: number of cores per job.
+        jobs: number of jobs; None if the number is not known in advance.
         output: file for stdout and stderr of the processes.
         answer: called in the sweep's own process, within `next_done`. A report may arrive twice, for example after a
             lost process.

@@ -1,7 +1,7 @@
 """A process on a machine of a cluster that runs jobs of a sweep one after the other, each in a child process.
 
-The executor sends it messages. If this process or the executor's dies, the running job notices, writes a checkpoint and
-ends (see `lenet_exp.executors.local.pool`).
+The executor sends it messages. If this process or the executor's dies, the running job notices, writes a checkpoint,
+and ends (see `lenet_exp.executors.local.pool`).
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class PlaceInfo:
     Attributes:
         wrong: why the place cannot use the outputs folder; empty if it can.
         lacks: why the place has no native engine; empty if it has one or needs none.
-        source, torch: digest of lenet_exp's source, and torch's version.
-        data: which dataset is missing there or differs; empty if all match or were sent along with the work.
+        source, torch: digest of lenet_exp's source, and the version of torch.
+        data: the dataset that is missing there or differs; empty if all match or were sent with the work.
     """
 
     host: str
@@ -142,7 +142,7 @@ class Host:
     def stop(self) -> None:
         """Ask the running job to stop. Its end is still reported."""
         self._stopping = True  # `_run` reads this: a pool is not thread-safe
-        self._answers.put(None)  # unblocks a job that waits for an answer
+        self._answers.put(None)  # unblocks a job that is waiting for an answer
 
     def close(self) -> None:
         """End the child process and its job at once."""
@@ -183,7 +183,7 @@ class Host:
 
 
 def _wrong(path: Path, content: str) -> str:
-    """Return why a folder cannot be shared with the executor; empty if it can be read, written and locked."""
+    """Return why a folder cannot be shared with the executor; empty if it can be read, written, and locked."""
     try:
         if path.read_text() != content:
             return "this node has a different folder there"

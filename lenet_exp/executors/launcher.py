@@ -23,7 +23,7 @@ class ExecutorLauncher(Launcher):
         retries, time_limit, fail_fast, max_failures: see `sweep.*`.
     """
 
-    name: str  # the value of hydra/launcher=
+    name: str  # the value for hydra/launcher=
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class ExecutorLauncher(Launcher):
         """Check what can be checked before anything is written.
 
         Args:
-            cores: cores of a job.
+            cores: number of cores per job.
 
         Raises:
             ConfigError: the executor is not available, or has no place for such a job.

@@ -1,6 +1,6 @@
 """Decides which job runs at which place of a cluster, and what to do when a place is lost.
 
-The result depends on events only: no clock, file or cluster is read, so tests can try every order of events
+The result depends on events only: no clock, file, or cluster is read, so tests can try every order of events
 (tests/sweeps/test_schedules.py). An executor passes events in and carries out the returned commands. Events that are
 late, repeated, or from a closed place change nothing.
 """
@@ -15,7 +15,7 @@ from lenet_exp.errors import UserError
 from lenet_exp.executors.local.pool import JobEnd
 from lenet_exp.folders.job import Job
 
-MOST_UNREADY = 5  # places in a row that were lost before they were ready
+MOST_UNREADY = 5  # number of places in a row that were lost before they were ready
 
 log = logging.getLogger("lenet_exp")
 
@@ -45,7 +45,7 @@ class StopJob:
 
 @dataclass(frozen=True)
 class ClosePlace:
-    """Close a place, whatever it does. Its later messages are ignored."""
+    """Close a place, whatever it is doing. Its later messages are ignored."""
 
     place: int
 
@@ -98,7 +98,7 @@ class Places:
         return len(self._waiting)
 
     def is_current(self, place: int, turn: int) -> bool:
-        """Return whether a place still runs this turn, so that its question needs an answer."""
+        """Return whether a place is still running this turn, so that its question needs an answer."""
         return place in self._places and self._places[place].turn == turn
 
     def submit(self, job: Job) -> None:
@@ -140,7 +140,7 @@ class Places:
             self._unready = 0
 
     def ended(self, place: int, turn: int, done: JobEnd | None) -> list[Command]:
-        """Handle the end of a job. None for `done`: it was stopped before it began, and is unchanged."""
+        """Handle the end of a job. If `done` is None, the job was stopped before it began and is unchanged."""
         found = self._places.get(place)
         if found is None or found.job is None or found.turn != turn:
             return []
@@ -154,7 +154,7 @@ class Places:
         return [*closed, ReportEnd(done)]
 
     def job(self, place: int) -> Job | None:
-        """Return the job that a place runs."""
+        """Return the job that a place is running."""
         found = self._places.get(place)
         return found.job if found is not None else None
 
@@ -162,8 +162,8 @@ class Places:
         """Handle the loss of a place. Checkpoints of its job are kept.
 
         Args:
-            counts: whether the loss counts as an attempt of the job. It need not if the cluster preempted the place and
-                the job made progress.
+            counts: whether the loss counts as an attempt of the job. It does not have to if the cluster preempted
+                the place and the job made progress.
         """
         found = self._places.get(place)
         if found is None:
@@ -178,7 +178,7 @@ class Places:
         return [closed, *self._again(found.job, why, counts=counts)]
 
     def stop(self) -> list[Command]:
-        """Start no more jobs and ask the running ones to stop, once."""
+        """Start no more jobs and ask the running ones, once, to stop."""
         if self._stopping:
             return []
         self._stopping = True
@@ -186,13 +186,13 @@ class Places:
         return [self._close(n) if place.job is None else StopJob(n) for n, place in list(self._places.items())]
 
     def close(self) -> list[Command]:
-        """Close all places, whatever they do."""
+        """Close all places, whatever they are doing."""
         self._waiting.clear()
         return [self._close(number) for number in list(self._places)]
 
     def _again(self, job: Job, why: str, *, counts: bool = True) -> list[Command]:
-        """Requeue a job that has attempts left. While the sweep stops, leave it as it is; rerunning the command resumes
-        it."""
+        """Requeue a job that has attempts left. While the sweep is stopping, leave the job as it is; rerunning the
+        command resumes it."""
         if self._stopping:
             return []
         self._tries[job.number] += counts
@@ -203,7 +203,7 @@ class Places:
         return []
 
     def no_place_error(self, why: str) -> UserError:
-        """Return the error that ends the sweep because further places would fail, too."""
+        """Return the error that ends the sweep because more places would also fail."""
         return UserError(f"{self._name}: cannot start workers ({why})")
 
     def _close(self, place: int) -> ClosePlace:

@@ -1,1 +1,1 @@
-"""Runs: opening, training, resuming and reproducing them."""
+"""Runs: opening, training, resuming, and reproducing them."""

@@ -1,4 +1,4 @@
-"""Creates the record of a new run, with all that is needed to reproduce it."""
+"""Creates the record of a new run, with everything that is needed to reproduce it."""
 
 from __future__ import annotations
 

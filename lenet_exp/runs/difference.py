@@ -17,7 +17,7 @@ class EpochDifference:
 
     Attributes:
         figures: which of `FIGURES` differ.
-        weights: whether its weights differ; None if one of the two lacks a digest.
+        weights: whether the weights differ; None if one training has no digest.
     """
 
     epoch: int
@@ -27,12 +27,12 @@ class EpochDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """The differences between two trainings, bit for bit; false if there are none.
+    """The bitwise differences between two trainings; false if there are none.
 
     Attributes:
         epochs: the epochs that differ.
         result: the parts of the result that differ, with both values as text.
-        last: the last epoch that both have; 0 if the record has none.
+        last: the last epoch that both trainings have; 0 if the record has no epochs.
     """
 
     epochs: list[EpochDifference]
@@ -64,7 +64,7 @@ def differences(
 ) -> Difference:
     """Compare a repeated training with the record and the epochs of the first one.
 
-    A pruned, killed or failed run is compared over the epochs that it has.
+    A pruned, killed, or failed run is compared over the epochs that it has.
     """
     pairs = list(zip(epochs, again_epochs, strict=False))
     found = [d for number, (was, now) in enumerate(pairs, 1) if (d := _of_epoch(number, was, now)) is not None]
@@ -79,8 +79,8 @@ def _of_epoch(number: int, was: EpochResult, now: EpochResult) -> EpochDifferenc
 
 
 def _of_result(record: Record, again: Record, epochs: Sequence[EpochResult]) -> list[str]:
-    """Return the differences between the results. The best epoch of the repeated run is chosen among the epochs of the
-    record."""
+    """Return the differences between the results. The best epoch of the repeated run is chosen from the epochs that
+    the record covers."""
     best = max(epochs, key=lambda e: (e.val_accuracy, -e.epoch), default=None)
     pairs: dict[str, tuple[object, object]] = {"epochs": (record.epochs, len(epochs))}
     if best is not None:

@@ -1,4 +1,4 @@
-"""Creates jobs: checks, names and freezes all configurations before the first one starts."""
+"""Creates jobs: checks, names, and freezes all configurations before the first one starts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def check_jobs(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> None
 
 
 def check_one_sweep(configs: Sequence[Config]) -> None:
-    """Check that flags of the whole sweep are the same in all configurations.
+    """Check that flags that apply to the whole sweep are the same in all configurations.
 
     Raises:
         ConfigError: they differ.
@@ -80,7 +80,7 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
 
 
 def _check_store(tracking: Tracking) -> None:
-    """Check the store, also in a dry run. Skip the default store if it does not exist yet; it is created in the
+    """Check the store, even in a dry run. Skip the default store if it does not exist yet; it is created in the
     outputs folder."""
     uri = store_uri(tracking.uri)
     database = sqlite_path(uri)
@@ -138,8 +138,8 @@ def _run_ids(configs: Sequence[Config], fingerprints: Sequence[str]) -> list[str
     """Return the name of each job's run folder.
 
     If a sweep trains one fingerprint with several executions (device, threads, engine), each gets its own run. The
-    first uses the default folder, unless that holds a run with another of these executions. The number of threads
-    counts only if the exact weights depend on it.
+    first uses the default folder, unless that folder holds a run with a different one of these executions. The number
+    of threads counts only if the exact weights depend on it.
 
     Args:
         configs: with the chosen engines.
@@ -176,7 +176,7 @@ def _execution_of(run: str) -> tuple[object, ...] | None:
 
 
 def _named(engine: str) -> list[str]:
-    """Return the engine as a part of a run's name; empty for torch, which was once the only engine."""
+    """Return the engine as a part of a run's name; empty for torch, which used to be the only engine."""
     return [] if engine == EngineName.torch else [engine]
 
 

@@ -1,4 +1,4 @@
-"""Reproduces or checks the runs of a sweep in parallel, in processes of this machine."""
+"""Reproduces or checks the runs of a sweep in parallel, in processes on this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def reproduce_in_parallel(
     Args:
         jobs: one for each run.
         hear: called with each result as soon as it is available.
-        checking: train nothing; see `check`.
+        checking: whether to only check, without training; see `check`.
         uri: address of the MLflow store.
         data_root, trust: see `reproduce`.
 
@@ -45,7 +45,7 @@ def reproduce_in_parallel(
     def on_done(done: JobEnd) -> None:
         if isinstance(done.error, Exception):
             raise done.error
-        if done.error is None:  # otherwise a signal ended it
+        if done.error is None:  # otherwise, a signal ended it
             hear(by_number[done.job], not_comparable(done.lost) if done.lost is not None else done.value)
 
     by_number = {job.number: job for job in jobs}

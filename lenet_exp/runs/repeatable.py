@@ -36,7 +36,7 @@ class RepeatableRun:
     """Everything needed to train a run again, or to evaluate its weights.
 
     Attributes:
-        config: the record's configuration, with its device, threads and engine; it uploads and writes nothing.
+        config: the record's configuration, with its device, threads, and engine; it uploads and writes nothing.
         job: a job with its own outputs folder.
         excuse: why the weights may legitimately differ here; empty if they must be identical.
     """
@@ -53,7 +53,7 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
     or impossible.
 
     Args:
-        data_root: folder of the datasets; by default the record's or, if that does not exist, this machine's.
+        data_root: folder with the datasets; by default, the record's or, if that does not exist, this machine's.
         trust: a class, or a module with all its classes, that a record from another outputs folder may name.
 
     Raises:
@@ -107,7 +107,7 @@ def _as_executed(
         UserError: this machine or release lacks something, or the record names an untrusted class.
     """
     had, kept = record.execution, record.config
-    if not recorded.is_ours:  # classes and mirrors may come from an untrusted configuration
+    if not recorded.is_ours:  # its classes and mirrors may come from an untrusted configuration
         check_activation(recorded.name, kept.activation, trust)
         check_optimizer(recorded.name, kept.optimizer, trust)
         kept = replace(kept, dataset=replace(kept.dataset, mirrors=None))

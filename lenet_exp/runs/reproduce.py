@@ -25,15 +25,15 @@ log = logging.getLogger("lenet_exp")
 def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
     """Train a run again as it was executed and compare it epoch by epoch. The run's own folder is only read.
 
-    The training is stored in `outputs/reproduced/<run>` until it is complete, so that it can be resumed; afterward it
-    is kept only if it differs. If two processes reproduce the same run, the second waits.
+    The training is stored in `outputs/reproduced/<run>` until it is complete, so that it can be resumed; afterward,
+    it is kept only if the result differs. If two processes reproduce the same run, the second waits.
 
     Args:
         data_root, trust: see `repeatable`.
 
     Raises:
         ConfigError: `trust` is not a valid name, or the outputs folder cannot be written.
-        BaseException: whatever ended the training.
+        BaseException: the exception that ended the training.
     """
     ready = repeatable(recorded, data_root, trust)
     if isinstance(ready, ReproduceResult):
@@ -54,7 +54,8 @@ def reproduce(recorded: RecordedRun, *, data_root: str | None = None, trust: str
 
 
 def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | None = None) -> ReproduceResult:
-    """Check a run without training: the digests of record, history and weights, and the weights' validation accuracy.
+    """Check a run without training: the digests of its record, history, and weights, and the validation accuracy of the
+    weights.
 
     Raises:
         ConfigError: `trust` is not a valid name.
@@ -67,7 +68,7 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
         return not_comparable("the weights are missing; to retrain the run, omit check=true")
     try:
         judged = recompute_accuracy(ready.config, weights, ready.data)
-    except Exception as e:  # for example, weights of another network; custom activations may raise anything
+    except Exception as e:  # for example, weights from a different network; custom activations may raise anything
         return differs(f"the weights do not fit the configuration ({first_line(e)})")
     n, moved = len(ready.data.val_index), judged.moved_from(record)
     if moved == 0:
@@ -90,7 +91,7 @@ def _train_again(ready: RepeatableRun) -> tuple[Record, list[EpochResult]]:
     ended = folder.record()
     whole = ended is not None and ended.outcome not in {Outcome.killed, Outcome.failed}
 
-    def enough(result: EpochResult) -> bool:  # pruned, killed or failed runs have no more epochs
+    def enough(result: EpochResult) -> bool:  # pruned, killed, or failed runs have no more epochs
         return not record.is_result and result.epoch >= record.epochs
 
     found = run(

@@ -11,7 +11,7 @@ from lenet_exp.folders.records import Outcome, Record
 from lenet_exp.runs.difference import Difference, differences
 from lenet_exp.training.epoch import EpochResult
 
-SHOWN = 8  # the most epochs to list
+SHOWN = 8  # maximum number of epochs to list
 
 
 class ReproduceStatus(IntEnum):
@@ -32,12 +32,12 @@ class ReproduceResult:
 
 
 def differs(why: str, details: Sequence[str] = ()) -> ReproduceResult:
-    """Return a result that differs."""
+    """Return a result with the status `differs`."""
     return ReproduceResult(ReproduceStatus.differs, f"differs: {why}", list(details))
 
 
 def not_comparable(why: str, details: Sequence[str] = ()) -> ReproduceResult:
-    """Return a result that is not comparable."""
+    """Return a result with the status `not comparable`."""
     return ReproduceResult(ReproduceStatus.not_comparable, f"not comparable: {why}", list(details))
 
 

@@ -84,17 +84,17 @@ def run(
 
     Args:
         delivery: uploads the run to MLflow.
-        default_threads: used for `num_threads=null`, unless an earlier attempt used another number.
-        forced_ms: runs that began before this time (ms since 1970) are trained again.
+        default_threads: used for `num_threads=null`, unless an earlier attempt used a different number.
+        forced_ms: runs that began before this time (ms since 1970) are retrained.
         on_start: called with the run folder once it is ready, before training.
-        prune: called with each epoch's result except the last, again for epochs of an earlier attempt. Return True to
-            end the run as `pruned`; it can be resumed.
-        display: the display of a sweep that trains in this process; by default the run has its own.
+        prune: called with each epoch's result except the last, and again for epochs from an earlier attempt. Return
+            True to end the run as `pruned`; it can be resumed.
+        display: the display of a sweep that trains in this process; by default, the run has its own.
 
     Raises:
         ConfigError: this machine lacks the device, or `model_path` cannot be written.
         DataError: the data is missing, or has changed since the job was created.
-        BaseException: whatever ended the training; the record says `failed`, or `killed` after an interrupt.
+        BaseException: the exception that ended the training; the record says `failed`, or `killed` after an interrupt.
     """
     config, folder, display = job.executed, job.folder, display or Display()
     device = choose_device(config.device)
@@ -149,7 +149,7 @@ def run(
 
 
 def _engine(job: Job, earlier: Record | None, device: torch.device, threads: int) -> EngineChoice:
-    """Return the job's engine; with `engine=auto`, that of an earlier attempt if it can be resumed here.
+    """Return the job's engine; with `engine=auto`, the engine of an earlier attempt that can be resumed here.
 
     Raises:
         ConfigError: the job's native engine is not available here; torch would give different weights.
@@ -171,8 +171,8 @@ def _model_file(job: Job) -> ModelFile | None:
 
 
 def _tell_other_execution(config: Config, device: torch.device, record: Record) -> None:
-    """Log if a saved result was trained with other settings than requested, or by another torch version, since its
-    exact weights may differ."""
+    """Log if a saved result was trained with settings other than those requested, or with a different torch
+    version, since its exact weights may differ."""
     asked: dict[str, str | int | None] = {"num_threads": config.num_threads}
     if config.device != "auto":
         asked["device"] = device.type
@@ -188,15 +188,15 @@ def _tell_other_execution(config: Config, device: torch.device, record: Record) 
 
 
 def _after(forced_ms: float, new: Record) -> Record:
-    """Return the record with a start time no earlier than the request to train again, even if this machine's clock
-    is behind."""
+    """Return the record with a start time no earlier than the request to retrain, even if this machine's clock is
+    behind."""
     if math.isfinite(forced_ms) and new.created_ms < forced_ms:
         return replace(new, created_ms=math.ceil(forced_ms))
     return new
 
 
 def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -> tuple[Record, Checkpoints]:
-    """Resume an earlier attempt if the exact weights will be the same; otherwise start over."""
+    """Resume an earlier attempt if the exact weights will be the same; otherwise, start over."""
     if earlier is None:
         return new, folder.start(new)
     other = earlier.execution_differences(new)

@@ -1,4 +1,4 @@
-"""A run in training: `fit` and its listeners, which are the run folder, the terminal, MLflow and `model_path`."""
+"""A run being trained: `fit` and its listeners, which are the run folder, the terminal, MLflow, and `model_path`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Training:
     """The training of a run, from the current state of its lane.
 
     Attributes:
-        prune: called with each epoch's result except the last, again for epochs that have a checkpoint. Return True to
-            end the run as `pruned`; it can be resumed.
+        prune: called with each epoch's result except the last, and again for epochs that have a checkpoint. Return True
+            to end the run as `pruned`; it can be resumed.
     """
 
     folder: RunFolder
@@ -53,7 +53,7 @@ class Training:
         self.start = time.perf_counter() - self.checkpoints.seconds
 
     def train(self) -> Record:
-        """Train, write checkpoints, and write a record however the training ends. Return the record."""
+        """Train, write checkpoints, and write a record no matter how the training ends. Return the record."""
         name = self.begun.name
         log.log(self.display.level_alone(), "%s: run folder %s", name, self.folder.path)
         self.delivery.live(self.folder)
@@ -97,14 +97,14 @@ class Training:
             network = rebuild(self.begun.config, best.weights).to(self.data.images.device)
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
             picture = mistakes_picture(find_mistakes(network, self.data, best.predictions), self.data, self.begun.name)
-        except Exception as e:  # a missing picture must not cost the result
+        except Exception as e:  # a picture that cannot be drawn must not fail the run
             log.warning("%s: mistakes.png could not be drawn (%s)", self.begun.name, first_line(e))
             return
         if picture is not None:
             self.folder.save_picture("mistakes", picture)
 
     def _epochs(self) -> tuple[Outcome, str]:
-        """Train the epochs. Return the outcome and, if it is not finished, the reason."""
+        """Train the epochs. Return the outcome and, unless it is `finished`, the reason."""
         trained = self.lane.position.epoch - 1
         for earlier in [] if self._ended() else self.checkpoints.epochs[:trained]:
             if self.prune(earlier):  # other trials may have improved since

@@ -17,13 +17,13 @@ from lenet_exp.training.evaluate import EVAL_BATCH
 from lenet_exp.training.network import rebuild
 from lenet_exp.training.trained.weights import weights_digest
 
-CLASSES = 10  # outputs of the network
-CLOSE = 1e-4  # fraction of the largest logit; classes closer than that may swap if a CPU rounds differently
+CLASSES = 10  # number of outputs of the network
+CLOSE = 1e-4  # fraction of the largest logit; closer classes may swap if a CPU rounds differently
 
 
 def contradiction(recorded: RecordedRun, record: Record) -> str:
-    """Return what in a record contradicts its epochs or weights, so that one of them was changed; empty if nothing
-    does."""
+    """Return which part of a record contradicts its epochs or weights, which shows that one of them was changed;
+    empty if nothing does."""
     best, digest, matrix = record.best_epoch, record.weights_digest, record.confusion_matrix
     if digest is not None and recorded.weights is not None:
         found = weights_digest(recorded.weights)
@@ -49,7 +49,7 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
 
 @dataclass(frozen=True)
 class RecomputedAccuracy:
-    """The validation accuracy of weights, computed again.
+    """The recomputed validation accuracy of weights.
 
     Attributes:
         accuracy: a fraction.
@@ -62,8 +62,8 @@ class RecomputedAccuracy:
     close: int
 
     def moved_from(self, record: Record) -> int:
-        """Return the minimum number of images classified differently from the record, by its confusion matrix if it has
-        one."""
+        """Return the minimum number of images classified differently from the record, based on its confusion matrix
+        if it has one."""
         if record.confusion_matrix is not None:
             pairs = zip(record.confusion_matrix, self.matrix, strict=True)
             moved = sum(abs(a - b) for was, now in pairs for a, b in zip(was, now, strict=True))

@@ -1,1 +1,1 @@
-"""Searches: space, trials, samplers and pruners, study database, and the race over seeds."""
+"""Searches: space, trials, samplers and pruners, the study database, and the race over seeds."""

@@ -1,4 +1,5 @@
-"""Counts the epochs that a search has trained. Epochs that existed before cost nothing, and none counts twice."""
+"""Counts the epochs that a search has trained. Epochs that existed before cost nothing, and no epoch is counted
+twice."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class EpochCounts:
         self._told[job.number] = len(job.folder.history().epochs)
 
     def epoch(self, number: int, epoch: int) -> None:
-        """Record that job `number` has trained so many epochs."""
+        """Record that job `number` has trained `epoch` epochs."""
         self._told[number] = max(self._told.get(number, 0), epoch)
 
     def ended(self, job: Job) -> None:
@@ -36,8 +37,8 @@ class EpochCounts:
         self._later[job.number] = max(0, len(job.folder.history().epochs) - job.epochs_before)
 
     def of_trial(self, number: int, epochs: int, trials: Sequence[FrozenTrial]) -> int:
-        """Return how many of a run's epochs were trained for a trial: those that did not exist before, nor count for
-        another trial."""
+        """Return how many of a run's epochs were trained for a trial: those that neither existed before nor count
+        for another trial."""
         run = trials[number].user_attrs.get(RUN)
         same = [t for t in trials if t.number == number or t.user_attrs.get(RUN) == run]
         told = sum(int(t.user_attrs.get(EPOCHS, 0)) for t in same if t.number != number)
@@ -50,7 +51,7 @@ class EpochCounts:
 
         Args:
             firsts: number of each trial's first job.
-            committed: for running jobs, count only epochs with a checkpoint, which no kill can undo.
+            committed: for running jobs, count only epochs with a checkpoint, which a kill cannot undo.
         """
 
         def told_of(number: int) -> int:

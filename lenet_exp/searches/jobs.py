@@ -86,7 +86,7 @@ class JobMaker:
         """Return the job of a trial. The sweep assigns its number.
 
         Args:
-            seed: a seed other than the one that all trials share.
+            seed: replaces the seed that all trials share.
         """
         config, overrides = self.config(values), self.overrides(values)
         if seed is not None:
@@ -138,8 +138,8 @@ class JobMaker:
         return replace(job, name=job_name(job.number, short, set(config_groups())), swept=swept)
 
     def corners(self) -> list[Job]:
-        """Compose and check the corners of the space: every option of every choice, with all numbers at their low and
-        at their high ends, and a few configurations in between.
+        """Compose and check the corners of the space: every option of every choice, with all numbers at their low
+        and high ends, and a few configurations in between.
 
         Raises:
             ConfigError: one of them is invalid, or a flag never has an effect.
@@ -175,7 +175,7 @@ class JobMaker:
         """
         options = {f.key: _end(f, 0, 0) for f in self.flags if f.group}
         values = {key: str(text) for key, text in options.items()} | {flag.key: flag.values.text(_end(flag, 0, 0))}
-        self.config(values)  # raises Hydra's error if the flag is unknown
+        self.config(values)  # Hydra raises an error if the flag is unknown
         raise ConfigError(f"{flag.typed}: has no effect with any configuration of this search")
 
     def _node(self, options: dict[str, str]) -> DictConfig:
@@ -187,7 +187,7 @@ class JobMaker:
 
 
 def _is_there(node: DictConfig, flag: Flag) -> bool:
-    """Return whether the chosen options have the flag, and their class the keyword."""
+    """Return whether the chosen options have the flag, and their class accepts the keyword."""
     if flag.key.startswith("+"):
         return True
     group, _, key = flag.name.partition(".")

@@ -1,4 +1,4 @@
-"""Finds the jobs of a search's earlier starts, and the trial and seed of each."""
+"""Finds the jobs from earlier starts of a search, and the trial and seed of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lenet_exp.searches.plan import PlannedSearch
 def known_jobs(planned: PlannedSearch, trials: Sequence[FrozenTrial]) -> list[Job]:
     """Return the jobs of the trials in the study.
 
-    Lost jobs of first seeds are created again. Lost jobs of later seeds are simply requested again later.
+    Lost jobs of first seeds are created again. Lost jobs of later seeds are requested again when they are needed.
     """
     try:
         kept = planned.sweep.jobs() if planned.sweep.kept_plan() is not None else []

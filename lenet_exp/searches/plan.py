@@ -29,7 +29,7 @@ from lenet_exp.searches.sampling import check_installed, has_start_option, new_p
 from lenet_exp.sweeps.estimate import search_estimate_lines
 from lenet_exp.training.schedule import first_after_warmup
 
-# Part of the name of a search's folder: older releases called the classes so.
+# Part of the name of a search's folder: older releases used these class names.
 KINDS: dict[type, str] = {Choice: "Choice", IntegerRange: "Whole", FloatRange: "Real"}
 
 
@@ -40,11 +40,12 @@ class PlannedSearch:
     Attributes:
         sweep: its folder. The experiment, space, fixed flags, sampler and pruner determine its name; budgets do not.
         search: its sampler, pruner and objective.
-        asked: the same with its budgets, as stored in the folder.
+        asked: the search with its budgets, as stored in the folder.
         corners: the configurations that were checked.
         config: configuration of the first corner; its `sweep.*` and `tracking.*` apply to the search.
         overrides: overrides of the search, without passwords.
-        confirm: the difference, in percentage points, for which to confirm its best at the end; None: no confirmation.
+        confirm: the difference, in percentage points, for which to confirm the best configuration at the end; None: no
+            confirmation.
     """
 
     sweep: SweepFolder
@@ -63,7 +64,7 @@ class PlannedSearch:
 
     @property
     def num_epoch(self) -> int:
-        """The most epochs that a trial may train."""
+        """The maximum number of epochs per trial."""
         return max(job.config.num_epoch for job in self.corners)
 
     @property
@@ -87,7 +88,7 @@ def plan_search(overrides: Sequence[Override], compose: Compose) -> PlannedSearc
         overrides: all overrides of the command.
 
     Raises:
-        ConfigError, DataError: part of it is invalid.
+        ConfigError, DataError: part of the search is invalid.
         HydraException: a configuration cannot be composed.
     """
     check_installed()
@@ -190,8 +191,8 @@ def _check_sweep(asked: Config) -> None:
 
 
 def _folder(config: Config, search: Search, flags: Sequence[Flag], corners: Sequence[Job]) -> SweepFolder:
-    """Return the sweep folder, named by 16 hex digits of a hash of the space, the method, and what each corner would
-    train."""
+    """Return the sweep folder, named after 16 hex digits of a hash of the space, the method, and what each corner
+    would train."""
     how = {key: value for key, value in asdict(search).items() if key != "storage" and (key, value) != ("target", None)}
     space = [[flag.name, KINDS[type(flag.values)], asdict(flag.values)] for flag in flags]
     runs = [job.run for job in corners]
@@ -221,7 +222,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 
 
 def _left(planned: PlannedSearch, done: SearchPlan | None) -> SearchPlan:
-    """Return the remaining budgets; for a grid without a budget, its remaining configurations."""
+    """Return the remaining budgets; for a grid without a budget, the number of remaining configurations."""
     asked = planned.asked
     trials, epochs, seconds = (done.trials, done.epochs, done.seconds) if done is not None else (0, 0, 0.0)
     n = size(planned.flags) if planned.search.sampler is SamplerName.grid else None

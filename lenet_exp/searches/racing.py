@@ -1,11 +1,12 @@
 """Decides which configurations of a search deserve another seed: a race (Maron and Moore 1993) on paired seeds.
 
 A configuration is dropped if another one is ahead of it, by a one-sided t test of their mean difference over the seeds
-that both have. Few seeds hardly determine a spread, so each configuration's variance is moderated by those of all
+that both have. A few seeds hardly determine a spread, so each configuration's variance is shrunk toward a common value
 (Smyth 2004, Linear models and empirical Bayes methods, section 4). All possible tests share the level (`configurations`
-- 1 others, `seeds` - 1 looks). So the best configuration is dropped, by any other and at any look, in at most `LEVEL`
-of searches whose configurations have similar spreads. A configuration with a single seed is assumed to have twice the
-spread of the others. One with a larger spread is dropped more often: `python -m benchmarks.racing` simulates both.
+- 1 others, `seeds` - 1 looks). So the best configuration is dropped, by any other and at any look, in at most a
+share `LEVEL` of searches whose configurations have similar spreads. A configuration with a single seed is assumed to
+have twice the spread of the others. One with a larger spread is dropped more often: `python -m benchmarks.racing`
+simulates both.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 
 LEVEL = 0.05
 ALONE = 4.0  # factor on the variance of a configuration with a single seed
-MOST = 50  # compare others with this many of the best means
-FEW = 3  # configurations with two seeds that are needed to estimate the spread and drop any
+MOST = 50  # compare each configuration with this many of the best means
+FEW = 3  # configurations with two seeds that are needed to estimate the spread and drop a configuration
 LEAST = 10  # below this number, all are assumed to have the largest spread
 
 Floats = NDArray[np.float64]
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SeedVariances:
-    """Estimated variances of the configurations over seeds.
+    """Estimated seed-to-seed variances of the configurations.
 
     Attributes:
         variance: (configurations,): moderated.
@@ -40,13 +41,13 @@ class SeedVariances:
 
 
 def dropped(accuracies: Mapping[int, Sequence[float]], *, seeds: int, configurations: int) -> set[int]:
-    """Return the configurations that another one is ahead of.
+    """Return the configurations that are behind another one.
 
     Args:
         accuracies: accuracies of each configuration's first seeds. All use the same seeds in the same order. A diverged
             run counts with the value it reached.
-        seeds: the most seeds that a configuration gets.
-        configurations: the most configurations that the search has.
+        seeds: the maximum number of seeds per configuration.
+        configurations: the maximum number of configurations in the search.
     """
     numbers = [n for n, values in accuracies.items() if values]
     table = np.full((len(numbers), seeds), np.nan)
@@ -84,7 +85,7 @@ def moderated(table: Floats) -> SeedVariances | None:
         most = np.where(several, 1.0, ALONE) * own.max()
         return SeedVariances(most, np.full(len(n), df.sum()))
     prior, prior_df = _prior(own[several], df[several])
-    prior_df = min(prior_df, float(df.sum()))  # at most what all of them provide together
+    prior_df = min(prior_df, float(df.sum()))  # at most as many as all of them have together
     variance = (prior_df * prior + df * own) / (prior_df + df)
     return SeedVariances(np.where(several, variance, ALONE * variance), np.minimum(prior_df + df, df.sum()))
 
@@ -127,7 +128,7 @@ def _prior(variances: Floats, df: Floats) -> tuple[float, float]:
 
 
 def _behind(table: Floats, spreads: SeedVariances, level: float) -> NDArray[np.bool_]:
-    """Return, for each configuration, whether any of the best is ahead of it, over the seeds that both have. Shape
+    """Return, for each configuration, whether any of the best is ahead of it, over the seeds that both have. Shape:
     (configurations,)."""
     from scipy.special import stdtr
 

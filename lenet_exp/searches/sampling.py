@@ -19,8 +19,8 @@ from lenet_exp.errors import ConfigError, did_you_mean, first_line
 OURS = {"seed", "search_space", "independent_sampler", "constraints_func", "gamma", "weights"}  # set here, or not plain
 OURS_TOO = {"max_resource", "warn_independent_sampling", "warn_asynchronous_seeding"}
 OLDEST = 5  # oldest supported major version of Optuna
-RULES = 2  # version of the defaults of a new study; older ones keep 1
-REDUCTION_FACTOR = 2  # of asha; chosen, like the next one, by benchmarks/search_small.py
+RULES = 2  # version of the defaults for new studies; older studies keep 1
+REDUCTION_FACTOR = 2  # of asha; this value and the next were chosen with benchmarks/search_small.py
 FIRST_SHARE = 1 / 2  # share of the epochs after which asha first compares
 BEGINS = {  # the option that sets the epoch at which a pruner starts
     PrunerName.asha: "min_resource",
@@ -82,9 +82,9 @@ def new_pruner(search: Search, num_epoch: int, first: int = 1, rules: int = RULE
     """Return the pruner of a search.
 
     Args:
-        num_epoch: the most epochs that a trial may train.
+        num_epoch: the maximum number of epochs per trial.
         first: the epoch before which nothing is pruned, unless an option sets the start.
-        rules: version of the study's defaults; 1 for those of Optuna.
+        rules: version of the study's defaults; 1 means Optuna's own.
 
     Raises:
         ConfigError: an option is invalid.
@@ -132,7 +132,7 @@ def _grid(flags: Sequence[Flag]) -> dict[str, Sequence[Any]]:
 
 
 def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str, Any], where: str) -> Any:
-    """Create a sampler or pruner with the user's options, each of which must be a number, true, false or a word."""
+    """Create a sampler or pruner with the user's options, each of which must be a number, true, false, or a word."""
     known = [name for name in inspect.signature(cls).parameters if name not in OURS | OURS_TOO]
     for name, value in options.items():
         if name not in known:

@@ -1,4 +1,4 @@
-"""Runs a search: creates trials as places become free, prunes them, and gives promising configurations further
+"""Runs a search: creates trials as places become free, prunes them, and trains promising configurations with more
 seeds."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lenet_exp.training.engine import EngineChoice
 
 OUTCOME, REASON = "outcome", "reason"  # attributes of a trial
 MOST_REPEATED = 100  # trials in a row that trained nothing: the space is nearly exhausted, or training fails
-TRIALS_SHARE = 2 / 3  # of epochs and seconds, if configurations get several seeds; the rest is for further seeds
+TRIALS_SHARE = 2 / 3  # of epochs and seconds, if configurations get several seeds; the rest is for the additional seeds
 
 log = logging.getLogger("lenet_exp")
 
@@ -39,7 +39,7 @@ class SearchRun:
         self.seeds = SeedRace(planned.asked.seeds, self.objective.sign)
         self._epoch_counts = EpochCounts()
         self._start = time.monotonic()
-        self._training: dict[str, int] = {}  # runs in training, and the job that each is trained for
+        self._training: dict[str, int] = {}  # runs being trained, and the job that each is trained for
         self._duplicates: dict[str, list[int]] = {}  # jobs that wait for another job's run
         self._epochs: dict[int, dict[int, EpochValidation]] = {}  # epochs of trials that have not ended
         self._fruitless = 0  # trials in a row that trained no epoch
@@ -94,8 +94,8 @@ class SearchRun:
         return self._seed_of(job) == 0 and self._note(job.trial_number, report.epoch, report)
 
     def ended(self, number: int) -> bool:
-        """Handle the end of a job. An interrupted one is not recorded and resumes at the next start. Return whether
-        it failed."""
+        """Handle the end of a job. An interrupted job is not recorded; it resumes at the next start. Return whether
+        the job failed."""
         job = self.session.jobs[number]
         self._training.pop(job.run, None)
         duplicates = self._duplicates.pop(job.run, [])
@@ -121,7 +121,7 @@ class SearchRun:
         return running
 
     def _jobs(self, unended: list[Job]) -> Iterator[Job | None]:
-        """Yield a job whenever `drive` has a free place; None if there is none now but may be one later."""
+        """Yield a job whenever `drive` has a free place; None if there is no job now but there may be one later."""
         for job in unended:
             if self._has_to_train(job):
                 yield job
@@ -155,7 +155,7 @@ class SearchRun:
         return self._over(TRIALS_SHARE) if self.seeds.next(asking=False) is not None else ""
 
     def _over(self, share: float) -> str:
-        """Return the budget of epochs or seconds of which this share is spent; empty if there is none."""
+        """Return the budget, epochs or seconds, of which at least this share is spent; empty if there is none."""
         asked = self.planned.asked
         if asked.max_epochs is not None and self._spent() >= share * asked.max_epochs:
             return f"max_epochs={asked.max_epochs}"
@@ -233,7 +233,7 @@ class SearchRun:
         self._epochs.pop(number, None)
 
     def _seed_ended(self, job: Job) -> None:
-        """Record a seed's result in the race, which contains the trials that the study counts as complete, each run
+        """Record a seed's result in the race, which contains the trials that are complete in the study, each run
         once."""
         trial, seed = job.trial_number, self._seed_of(job)
         if seed:

@@ -1,9 +1,9 @@
-"""Decides which configuration of a search gets its next seed: one that may still be the best.
+"""Decides which configuration of a search gets another seed: one that may still be the best.
 
 The decision depends only on ended runs. While new trials are created, a configuration gets another seed if it is in the
 better half of those with as many seeds (asynchronous successive halving over seeds: Li et al. 2020, A system for
-massively parallel hyperparameter tuning, algorithm 2). After that, every configuration that no other is ahead of gets
-further seeds (`searches.racing`), those with the fewest seeds first.
+massively parallel hyperparameter tuning, algorithm 2). After that, every configuration that is not behind another
+one gets more seeds (`searches.racing`), starting with those that have the fewest.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from lenet_exp.searches.racing import dropped
 
 
 class SeedRace:
-    """Assigns further seeds to the configurations of a search.
+    """Assigns more seeds to the configurations of a search.
 
     Args:
-        most: the most seeds of a configuration.
+        most: the maximum number of seeds per configuration.
         sign: 1 if a larger value is better, otherwise -1.
     """
 
@@ -28,14 +28,14 @@ class SeedRace:
         self._values: dict[int, dict[int, float]] = {}  # by trial and seed number; larger is better
         self._asked: dict[int, int] = {}
         self._out: set[int] = set()
-        self._dropped: set[int] | None = set()  # None: not computed since the last end of a run
+        self._dropped: set[int] | None = set()  # None: not computed since a run last ended
 
     def asked(self, trial: int, seed: int) -> None:
         """Record that a configuration trains its seed number `seed` (0 is the first)."""
         self._asked[trial] = max(self._asked.get(trial, 0), seed + 1)
 
     def ended(self, trial: int, seed: int, value: float | None) -> None:
-        """Record a seed's value. None: it diverged or failed, and the configuration is out."""
+        """Record a seed's value. None: its run diverged or failed, and the configuration is eliminated."""
         self.asked(trial, seed)
         if value is None:
             self._out.add(trial)
@@ -47,7 +47,7 @@ class SeedRace:
         """Return the trial that gets another seed now, and the seed's number; None if there is none.
 
         Args:
-            asking: new trials may be created instead.
+            asking: whether new trials may be created instead.
         """
         if asking:
             return self._promoted()
@@ -75,7 +75,7 @@ class SeedRace:
         return statistics.fmean(self._values[trial].values())
 
     def values(self, trial: int) -> Mapping[int, float]:
-        """Return the objective by the number of the seed."""
+        """Return the objective by seed number."""
         return {seed: self._sign * value for seed, value in self._values[trial].items()}
 
     def _promoted(self) -> tuple[int, int] | None:

@@ -39,7 +39,7 @@ OF, SECONDS, DEFAULTS = "outputs", "seconds", "rules"
 BROKEN = (SQLAlchemyError, OptunaError, RuntimeError, ValueError, KeyError, OSError)
 # Errors that do not mean that the file is corrupt.
 SOUND = ("locked", "table schema", "unable to open", "readonly", "disk is full", "disk I/O")
-WAIT_SECONDS = 10.0  # wait so long for a trial to be written, then start its job anyway
+WAIT_SECONDS = 10.0  # wait this long for a trial to be written, then start its job anyway
 RETRY_SECONDS = 5.0
 
 log = logging.getLogger("lenet_exp")
@@ -50,12 +50,12 @@ class StudyDatabase:
 
     Args:
         storage, study: Optuna's storage, and the study's number in it.
-        where: name of the database for messages.
+        where: name of the database in messages.
 
     Attributes:
-        trials: the trials at the start, in order.
+        trials: the trials that existed at the start, in order.
         seconds: seconds searched by earlier starts.
-        rules: version of the defaults that the study began with.
+        rules: version of the defaults when the study was created.
     """
 
     def __init__(self, storage: optuna.storages.RDBStorage, study: int, where: str) -> None:
@@ -74,7 +74,7 @@ class StudyDatabase:
             raise ValueError("its trials are not numbered consecutively")
         self._todo: queue.SimpleQueue[tuple[Callable[..., None], Sequence[Any]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._wrong = ""  # why it cannot be written now
+        self._wrong = ""  # why the database cannot be written now
         self._lost = 0
         self._writer = threading.Thread(target=self._write_all, name="study", daemon=True)
         self._writer.start()
@@ -200,7 +200,7 @@ def _unusable(url: str, error: Exception) -> ConfigError:
 def open_database(folder: Path, name: str, directions: Sequence[str], url: str | None) -> StudyDatabase:
     """Open the study of a search; create it if it does not exist.
 
-    A corrupt study.db is renamed with a warning: each trial is created again, without training again.
+    A corrupt study.db is renamed with a warning, and its trials are created again without any training.
 
     Args:
         folder: the sweep folder.

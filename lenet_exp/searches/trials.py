@@ -1,8 +1,8 @@
 """The trials of a search: decides which configuration comes next, and which trial is pruned.
 
-The decisions depend only on events (asked, reported, ended), the space and the search's seed. No clock or file is read,
-so the same events give the same trials in another process, after a kill or in a simulation. Optuna's in-memory study
-does the work; `searches.study` stores the same events in a database.
+The decisions depend only on events (asked, reported, ended), the space, and the search's seed. No clock or file is
+read, so the same events give the same trials in another process, after a kill, or in a simulation. Optuna's in-memory
+study does the work; `searches.study` stores the same events in a database.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Trials:
     """Creates and prunes the trials of a search.
 
     Args:
-        name: name of the study, on which Hyperband's brackets depend.
-        num_epoch: the most epochs that a trial may train.
+        name: name of the study, which determines Hyperband's brackets.
+        num_epoch: the maximum number of epochs per trial.
         first: the epoch after which the pruner starts, unless an option sets it.
         known: trials of an earlier start, in order.
         rules: version of the study's defaults.
-        baseline: values of the first trial; None: the sampler draws them.
+        baseline: values of the first trial; if None, the sampler draws them.
 
     Raises:
         ConfigError: an option of the sampler or pruner is invalid.
@@ -107,7 +107,7 @@ class Trials:
         return len(set(known)) >= (size(self._flags) or 0)
 
     def ask(self, make: Callable[[Choose], T], had: Callable[[T], bool] = lambda made: False) -> tuple[T, FrozenTrial]:
-        """Create the next trial. Return what `make` makes from its values, and the trial.
+        """Create the next trial. Return the result of `make` for its values, and the trial.
 
         Args:
             make: called with a function that draws the value of a flag. Raises ConfigError if the values do not go
@@ -179,7 +179,7 @@ class Trials:
         """Record how a trial ended.
 
         Args:
-            value: of a finished trial, one value per objective.
+            value: for a finished trial, one value per objective.
         """
         self._study.sampler = optuna.samplers.RandomSampler(0)  # the grid sampler would raise after its last trial
         if outcome is Outcome.diverged:
@@ -217,7 +217,7 @@ class Trials:
 
 
 def _fresh(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial to resume with: a running one reports its epochs again, so the pruner's notes are removed."""
+    """Return a trial to resume: if it was running, it reports its epochs again, so the pruner's notes are removed."""
     if trial.state is not TrialState.RUNNING:
         return trial
     kept = {k: v for k, v in trial.system_attrs.items() if not k.startswith("completed_rung")}

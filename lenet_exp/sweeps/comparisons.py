@@ -32,10 +32,10 @@ def load_comparisons(
     experiment: str,
     by: CompareBy = CompareBy.best,
 ) -> tuple[list[Comparison], RunSource]:
-    """Compare the runs of a sweep, of several sweeps, or of a filter. Return the comparisons and their source.
+    """Compare the runs of one or more sweeps, or those that a filter selects. Return the comparisons and their source.
 
     Args:
-        by: which epoch's accuracy to compare.
+        by: the epoch whose accuracy is compared.
 
     Raises:
         UserError: a sweep, store or run was not found, or MLflow does not understand the filter.
@@ -58,7 +58,7 @@ def load_comparisons(
 def runs_of_sweeps(
     which: Sequence[str], uri: str | None, experiment: str
 ) -> tuple[list[ComparedRun], list[str], Design | None, SearchSummary | None, RunSource]:
-    """Return the runs of sweeps, their swept flags, design, search (if there is only one sweep), and source.
+    """Return the runs of sweeps, their swept flags, design, search (if there is only one sweep), and their source.
 
     A sweep that is not in the outputs folder is looked up in the store by its MLflow run id.
 
@@ -97,7 +97,7 @@ def runs_of_sweeps(
 
 
 def _with_tests(design: Design, sweep: SweepFolder) -> Design:
-    """Add to a sweep's design what happened since: whether it runs, and tests of its leader."""
+    """Add later facts to a sweep's design: whether the sweep is running, and tests of its leader."""
     tests: list[ConfirmationResult] = []
     for other in all_sweeps(sweep.outputs, quietly=True):
         plan = other.started()
@@ -111,7 +111,7 @@ def source_of(sweep: SweepFolder) -> RunSource:
     """Return the source of a local sweep, for reports."""
     plan = sweep.started()
     own = store_name(store_uri(plan.tracking_uri, sweep.outputs))
-    store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # its folder was moved
+    store = own if own in plan.mlflow_runs else next(iter(plan.mlflow_runs), None)  # its folder has moved
     return RunSource(plan.command, plan.command, store)
 
 

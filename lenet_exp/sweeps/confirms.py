@@ -1,4 +1,4 @@
-"""Checks for a sweep that confirms another one, and its result."""
+"""Checks for a sweep that confirms another sweep, and the result of the confirmation."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
     """Check that the jobs can confirm the sweep that `sweep.confirms` names.
 
     Raises:
-        ConfigError: that sweep was not found, shares a seed with these jobs or lacks one of their configurations; or
-            only one of `sweep.confirms` and `sweep.points` is set, or `sweep.against` without them.
+        ConfigError: that sweep was not found, shares a seed with these jobs, or lacks one of their configurations; or
+            only one of `sweep.confirms` and `sweep.points` is set, or `sweep.against` is set without them.
     """
     confirms, points = config.sweep.confirms, config.sweep.points
     if (confirms is None) != (points is None):
@@ -63,7 +63,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
 
 
 def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> ConfirmationResult | None:
-    """Return whether a sweep confirms the leader of the tested one; None while runs are missing, or if the two share
+    """Return whether a sweep confirms the leader of the tested sweep; None if runs are missing or the two share
     seeds."""
     jobs = sweep.jobs()
     if {job.config.seed for job in jobs} & {job.config.seed for job in tested.jobs()}:

@@ -1,4 +1,5 @@
-"""The end of a sweep: uploads the rest, saves the outcome, closes the sweep's MLflow run and prints the results."""
+"""The end of a sweep: uploads the remaining results, saves the outcome, closes the sweep's MLflow run and prints the
+results."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class SweepEnd:
     Attributes:
         outcome: finished, failed or killed.
         stopped_by: name of the signal that stopped it; empty if none did.
-        seconds: duration of this start.
+        seconds: how long the sweep ran since this start.
     """
 
     outcome: Outcome
@@ -40,7 +41,7 @@ def end_sweep(
     config: Config,
     end: SweepEnd,
 ) -> bool:
-    """End a sweep. Return whether all its runs ended well.
+    """End a sweep. Return whether all its runs finished.
 
     Args:
         results: results of all jobs, none of which is still training.
@@ -53,7 +54,7 @@ def end_sweep(
     def report(with_pictures: bool) -> None:
         delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, with_pictures))
 
-    report(False)  # before it is closed, so that a closed run never shows a running sweep
+    report(False)  # before the run is closed, so that a closed run never shows a running sweep
     delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     print_sweep(results, end.seconds, sweep, comparisons)
     if config.tracking.plots and end.outcome is Outcome.finished:

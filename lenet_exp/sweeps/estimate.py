@@ -24,7 +24,7 @@ from lenet_exp.training.execution import SWEEP_THREADS, choose_device
 from lenet_exp.training.lane import new_lane
 
 TIMED_STEPS = 12
-# Measured on two cores: from the command to its first step, and from its last upload to its end.
+# Measured on two cores: from the start of the command to the first step, and from the last upload to the end.
 START_SECONDS = {"sweep": 10.0, "run": 7.0}
 RUN_BYTES = 1.4e6  # a run with its model and pictures in MLflow, if there is none to measure
 
@@ -63,7 +63,7 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
 
     Args:
         budgets: the remaining budgets.
-        corners: configurations of its space.
+        corners: configurations at the corners of its space.
     """
     epochs = _epoch_seconds(corners, SWEEP_THREADS)
     whole = [seconds * job.config.num_epoch for seconds, job in zip(epochs, corners, strict=True)]
@@ -77,7 +77,7 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
     if budgets.max_epochs is not None:
         limits.append(budgets.max_epochs * statistics.fmean(epochs) / workers + max(whole))
     if budgets.max_seconds is not None:
-        limits.append(budgets.max_seconds + max(whole))  # running trials are finished
+        limits.append(budgets.max_seconds + max(whole))  # running trials may finish
     seconds = min(limits)
     runs, outputs = seconds * workers / trial, corners[0].outputs
     places = f"{number_of(workers, 'worker')} with {number_of(threads, 'thread')}"
@@ -89,11 +89,11 @@ def search_estimate_lines(budgets: SearchPlan, corners: Sequence[Job], config: C
 
 
 def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config) -> float:
-    """Return the seconds that runs take in parallel, including their uploads, which another process makes on the same
+    """Return the seconds that parallel runs take, including their uploads, which another process makes on the same
     cores.
 
     Args:
-        threads: threads of a run.
+        threads: number of threads per run.
     """
     upload = upload_seconds(config)
     uploads, training = upload * len(seconds), sum(seconds)
@@ -103,7 +103,7 @@ def _in_all(seconds: Sequence[float], workers: int, threads: int, config: Config
 
 
 def makespan(seconds: Iterable[float], places: int) -> float:
-    """Return the seconds until all jobs have ended, if each one takes the first free place."""
+    """Return the seconds until all jobs have ended, if each job takes the first free place."""
     ends = [0.0] * places
     for job in seconds:
         heapq.heapreplace(ends, ends[0] + job)
@@ -117,7 +117,7 @@ def _seconds(jobs: Sequence[Job], threads: int) -> list[float]:
 
 
 def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
-    """Return the seconds of an epoch of each job. One job of each kind is timed."""
+    """Return the seconds per epoch for each job. One job of each kind is timed."""
     kinds: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         c = job.config
@@ -128,7 +128,7 @@ def _epoch_seconds(jobs: Sequence[Job], threads: int) -> list[float]:
         per_image = _seconds_an_image(kind[0].executed, threads)
         for job in kind:
             data = load_training_data(job.executed, torch.device("cpu"))
-            found[id(job)] = per_image * (len(data.train_index) + len(data.val_index) / 3)  # no gradients there
+            found[id(job)] = per_image * (len(data.train_index) + len(data.val_index) / 3)  # validation: no gradients
     return [found[id(job)] for job in jobs]
 
 
@@ -147,7 +147,7 @@ def _seconds_an_image(config: Config, threads: int) -> float:
 
 
 def _run_bytes(outputs: Path) -> float:
-    """Return the mean size of the existing runs, with their artifacts."""
+    """Return the mean size in bytes of the existing runs, including their artifacts."""
     runs = [d for d in (outputs / "runs").glob("*") if (d / "record.json").exists()]
     if not runs:
         return RUN_BYTES

@@ -19,7 +19,7 @@ QUEUE_SECONDS = 10.0  # between two queries of Slurm's controller, which all use
 
 
 def follow(sweep: SweepFolder) -> None:
-    """Show the progress of a sweep: on a terminal as its own process does, otherwise a line every 30 s."""
+    """Show the progress of a sweep: on a terminal, as its own process does; otherwise, one line every 30 s."""
     asked_at, waits, monitor = 0.0, "", SweepMonitor(sweep)
     display = Display(Console(), say=lambda line: print(printable(f"sweep {sweep.id}: {line}"), flush=True))
     with display.sweep():
@@ -37,7 +37,7 @@ def follow(sweep: SweepFolder) -> None:
 
 
 def driver_status(sweep: SweepFolder) -> str:
-    """Describe the Slurm job that drives a sweep without a process; empty if there is none."""
+    """Describe the Slurm job that drives a sweep that has no process; empty if there is no such job."""
     driver, _ = queued(sweep.path)
     if driver is None:
         return ""

@@ -1,4 +1,4 @@
-"""Grid sweeps: planned from their overrides, then trained by a launcher."""
+"""Plans grid sweeps from their overrides and trains them by a launcher."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GridPlan:
     Attributes:
         sweep: its folder.
         jobs: all its jobs, checked and frozen.
-        config: configuration of one of them; its `sweep.*` and `tracking.*` apply to the sweep.
+        config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
         notes: messages to log before it starts.
     """
 
@@ -106,7 +106,7 @@ def train_grid(plan: GridPlan, launching: Launching) -> None:
 
 
 def sweep_here(overrides: Sequence[str]) -> SweepFolder | None:
-    """Train the missing runs of a grid in processes of this machine, in the same folder as `lenet-train -m`.
+    """Train the missing runs of a grid in processes on this machine, in the same folder as `lenet-train -m`.
 
     Args:
         overrides: as on the command line, such as `activation=relu,selu` and `seed=range(3)`.

@@ -36,11 +36,11 @@ def run_job(
     Args:
         delivery: uploads the run to MLflow.
         prune: see `runs.run`.
-        interruptible: an interrupt does not end the job; the process that sent it decides how to continue.
+        interruptible: an interrupt does not end the job; the process that sent the interrupt decides how to continue.
         display: the sweep's display, if the job trains in the sweep's own process.
 
     Raises:
-        Exception: the job failed; the reason is in its record or else in the sweep folder.
+        Exception: the job failed; the reason is in its record or, without one, in the sweep folder.
     """
     log.setLevel(logging.DEBUG)
     log.propagate = False
@@ -79,7 +79,7 @@ def run_job(
 
 
 def one_line(error: BaseException) -> str:
-    """Format an error in one line."""
+    """Format an error as one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 

@@ -35,7 +35,7 @@ log = logging.getLogger("lenet_exp")
 
 
 class LocalLaunching:
-    """Launches jobs in processes of this machine, as `sweep.*` specifies."""
+    """Launches jobs in processes on this machine, as `sweep.*` specifies."""
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Do nothing: any job can be launched locally."""
@@ -55,8 +55,7 @@ class LocalLaunching:
 
 @dataclass(frozen=True)
 class HydraLaunching:
-    """Launches jobs by the launcher that Hydra is configured with: one of lenet_exp's, of Hydra's or of another
-    plugin's.
+    """Launches jobs by the launcher that Hydra is configured with: one from lenet_exp, Hydra, or another plugin.
 
     Attributes:
         context: the sweeper's context.
@@ -67,10 +66,10 @@ class HydraLaunching:
     config: DictConfig
 
     def check_gives_executor(self) -> None:
-        """Check that the launcher can take jobs one by one, which a search needs.
+        """Check that the launcher can accept jobs one at a time, which a search requires.
 
         Raises:
-            ConfigError: it only takes lists of jobs.
+            ConfigError: it only accepts lists of jobs.
         """
         name = str(self.config.hydra.launcher._target_)
         if not name.startswith(OURS):
@@ -155,7 +154,7 @@ class JobLoader:
 
 
 def launch(launcher: Launcher, session: Session, jobs: Sequence[Job], *, in_this_process: bool) -> None:
-    """Run jobs by a launcher of Hydra or another plugin: basic, joblib, ray, submitit.
+    """Run jobs by a launcher from Hydra or another plugin: basic, joblib, ray, or submitit.
 
     If the launcher fails, an error is logged and the sweep ends with status 1.
     """

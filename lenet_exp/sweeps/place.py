@@ -61,7 +61,7 @@ def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:
 
 
 def _other_data(like: list[Job]) -> str:
-    """Return which dataset differs from the one that the jobs were created with; empty if all match."""
+    """Return the name of a dataset that differs from the one the jobs were created with; empty if all match."""
     for job in like:
         named = f"dataset={job.config.dataset.name} in data_root={job.config.data_root}"
         try:

@@ -28,9 +28,9 @@ log = logging.getLogger("lenet_exp")
 
 
 def repair_all(outputs: Path) -> list[SweepFolder]:
-    """Repair every sweep in an outputs folder, and single runs. Return the readable sweeps."""
+    """Repair all sweeps and single runs in an outputs folder. Return the readable sweeps."""
     stores = Stores(outputs)
-    looked_after: set[str] = set()  # by a running sweep
+    looked_after: set[str] = set()  # runs that belong to running sweeps
     whole = [sweep for sweep in all_sweeps(outputs) if try_repair(sweep, stores)]
     for sweep in whole:
         if sweep.owner() is not None:
@@ -58,7 +58,7 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
 
 
 def repair(sweep: SweepFolder, stores: Stores) -> bool:
-    """End a sweep whose process died, and its runs; they can be resumed. Return whether there was anything to do.
+    """End a sweep whose process died, and its runs. All can be resumed. Return whether there was anything to do.
 
     If a store does not know yet how the sweep ended, it is updated.
     """
@@ -84,7 +84,8 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
 
 
 def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> None:
-    """Close the runs whose process died, once a launcher has returned or failed. Warn about runs that still train."""
+    """Close the runs whose process died, once a launcher has returned or failed. Warn about runs that are still
+    training."""
     begun = {job.run: job for job in jobs if job.folder.record() is None and job.folder.begun() is not None}
     ours = {jobs[n].run for n in sweep.active() if n < len(jobs)}
     deadline = time.monotonic() + LEAVING_SECONDS
@@ -100,7 +101,7 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
             living[run].pid,
             living[run].host,
         )
-        delivery.send(begun[run].folder)  # so that MLflow lists it at least
+        delivery.send(begun[run].folder)  # so that MLflow at least lists it
     _close([job.folder for run, job in begun.items() if run not in living], delivery)
 
 

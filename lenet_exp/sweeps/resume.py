@@ -21,7 +21,7 @@ from lenet_exp.sweeps.session import SweepRequest
 from lenet_exp.training.trained.trust import foreign_class
 
 RESUMABLE = ("sweep.", "hydra.", "hydra/", "tracking.uri", "~sweep.")  # flags allowed besides `sweep.resume=`
-OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # and those allowed for a search
+OF_RESUMED_SEARCH = ("n_trials=", "max_epochs=", "max_seconds=", "seeds=", "confirm=")  # also allowed for a search
 
 
 def resumed_sweep(given: Sequence[str], compose: Compose) -> tuple[SweepFolder, Config]:
@@ -38,8 +38,8 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
     """Plan a grid that resumes with its stored jobs.
 
     Raises:
-        ConfigError: an override would change the jobs; its store needs a password that is not stored; or it belongs to
-            another outputs folder and names a class that is neither torch's nor this package's.
+        ConfigError: an override would change the jobs; its store needs a password that is not stored; or the grid
+            belongs to another outputs folder and names a class from neither PyTorch nor this package.
     """
     if other := [o for o in given if not o.startswith(RESUMABLE)]:
         raise ConfigError(f"{other[0]}: a resumed sweep keeps its jobs; only sweep.* flags may change")
@@ -90,7 +90,7 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
     """Check that the command that started a search still means the same search.
 
     Raises:
-        ConfigError: it would be another search now.
+        ConfigError: it would now be a different search.
     """
     if planned.id != sweep.id:
         raise ConfigError(
@@ -109,7 +109,7 @@ def _key(override: str) -> str:
 
 
 def _uri(given: Config, kept: str | None) -> str | None:
-    """Return the store's address: the current one, or else the stored one."""
+    """Return the current address of the store or, if none is given, the stored one."""
     uri = given.tracking.uri or kept
     if uri is not None and "***" in uri:
         raise ConfigError(f"tracking.uri={uri}: its password is not stored; set tracking.uri= or MLFLOW_TRACKING_URI")

@@ -96,7 +96,7 @@ class Session:
         error = None
         with own(job.folder.path, job.name):
             record = job.folder.record()
-            if record is not None and record.outcome is Outcome.killed:  # the time limit stopped it
+            if record is not None and record.outcome is Outcome.killed:  # stopped by the time limit
                 job.folder.finish(replace(record, outcome=Outcome.failed, reason=reason))
             elif record is None and not conclude_dead_run(job.folder, Outcome.failed, reason):
                 error = reason
@@ -126,16 +126,16 @@ class Session:
         """Train jobs with the executor of a launcher.
 
         Args:
-            jobs: taken one at a time when a place is free, so they may be created and `add`ed as the sweep runs.
+            jobs: taken one at a time when a place is free, so they may be created and added while the sweep is running.
             environment: additional environment variables of its processes.
-            like: jobs with the same datasets and threads; if all jobs are known, these are they.
-            listener: receives every epoch and every end.
+            like: jobs with the same datasets and number of threads; all jobs, if they are known.
+            listener: receives every epoch and the end of every job.
         """
 
         def on_done(done: JobEnd) -> bool:
             if done.lost is not None:
                 self.job_lost(done.job, done.lost)
-            elif isinstance(done.error, Exception):  # other exceptions are interrupts
+            elif isinstance(done.error, Exception):  # any other exception is an interrupt
                 self.record_failure(done.job, done.error)
             elif done.error is None:
                 self.jobs[done.job].folder.await_record()
@@ -156,8 +156,8 @@ class Session:
         return job_results(self.sweep, self.jobs, self.started_ms)
 
     def settle(self) -> None:
-        """Stop uploading in the background and close runs whose process died. Call it once no jobs are launched any
-        more."""
+        """Stop uploading in the background and close runs whose process died. Call it after the last job was
+        launched."""
         if not self._settled:
             self._settled = True
             self.live_report.close()
@@ -165,7 +165,7 @@ class Session:
             settle(self.sweep, self.jobs, self.delivery)
 
     def is_unfinished(self) -> bool:
-        """Return whether the launcher left jobs untrained, whatever the outcome of the others."""
+        """Return whether the launcher left jobs untrained, regardless of how the others ended."""
         left = {Outcome.not_started, Outcome.running}
         return self.launcher_gave_up or any(r.outcome in left for r in self.results())
 
@@ -264,10 +264,10 @@ def _is_pruned(job: Job) -> bool:
 
 
 def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: SearchPlan | None = None) -> dict[str, Any]:
-    """Return the fields of sweep.json: the command (unless it only resumes) and where results go.
+    """Return the fields of sweep.json: the command (unless it only resumes a sweep) and where the results go.
 
     Args:
-        had: progress of the search at its last end.
+        had: progress of the search when it last ended.
     """
     kept: dict[str, Any] = {"experiment": config.tracking.experiment}
     kept["tracking_uri"] = frozen_uri(config.tracking.uri)

@@ -16,7 +16,7 @@ WAIT_SECONDS = 120.0
 
 
 def stop_sweep(sweep: SweepFolder) -> int:
-    """Ask a sweep to stop and wait. Return 0, or 1 if it still runs after two minutes.
+    """Ask a sweep to stop and wait. Return 0, or 1 if it is still running after two minutes.
 
     If it has no process, its jobs in Slurm's queue are canceled.
 
@@ -43,7 +43,7 @@ def stop_sweep(sweep: SweepFolder) -> int:
 
 
 def _ask(sweep: SweepFolder, owner: Owner) -> None:
-    """Ask by a signal on the same machine, otherwise by a file that the process checks while its jobs train."""
+    """Send a signal on the same machine; otherwise, write a file that the process checks while its jobs train."""
     if owner.here and not owner.pid:
         raise ConfigError(f"sweep {sweep.id}: the process that runs it is not known yet; try again in a moment")
     if owner.here:

@@ -1,4 +1,4 @@
-"""The MLflow stores of an outputs folder's runs, each opened only once, so that an unreachable one costs one wait."""
+"""The MLflow stores for the runs in an outputs folder. Each is opened once, so an unreachable one causes one wait."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Stores:
 
     @property
     def given(self) -> bool:
-        """Whether everything goes to one store."""
+        """Whether all results go to one store."""
         return self._uri is not None
 
     def place(self, tracking: Tracking, kept: str | None) -> tuple[str, str]:
@@ -43,8 +43,8 @@ class Stores:
         return frozen_uri(store_uri(self._uri or kept, self._outputs)) or ""
 
     def delivery(self, tracking: Tracking, kept: str | None) -> StoreDelivery | None:
-        """Open a store. Return None, with one warning, if it cannot be used or needs a password, which is never
-        stored."""
+        """Open a store. Return None, with one warning, if it cannot be used or needs a password. Passwords are
+        never stored."""
         key = self.place(tracking, kept)
         if key not in self._open:
             self._open[key] = self._opened(tracking, kept)

@@ -1,4 +1,4 @@
-"""Uploads what the stores lack of an outputs folder, for `lenet-sync`."""
+"""Uploads the results in an outputs folder that its stores lack, for `lenet-sync`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sync:
     """One call of `lenet-sync`.
 
     Attributes:
-        delivered, left: uploaded and remaining results of all sweeps and runs checked so far.
+        delivered, left: numbers of uploaded and remaining results, for all sweeps and runs checked so far.
         owned: number of sweeps and runs left to the running processes that own them.
     """
 
@@ -55,7 +55,7 @@ class Sync:
                 self._swept.update((job.folder.path, sweep) for job in sweep.jobs())
 
     def sync_sweeps(self, sweeps: Iterable[SweepFolder]) -> None:
-        """Upload each sweep's own run, and all its runs under it."""
+        """Upload each sweep's own run, with all runs of the sweep nested under it."""
         for sweep in sweeps:
             self._guarded(f"sweep {sweep.path}", UploadCount(sweeps=1), partial(self._sweep, sweep))
 
@@ -88,7 +88,7 @@ class Sync:
 
     def _sweep(self, sweep: SweepFolder) -> None:
         plan, jobs = sweep.started(), sweep.jobs()
-        if not jobs:  # no jobs were created yet
+        if not jobs:  # no jobs have been created yet
             return
         where = self.stores.place(jobs[0].config.tracking, plan.tracking_uri)
         self._seen |= {(job.folder.path, where) for job in jobs}

@@ -26,7 +26,7 @@ class SweepWatcher:
 
     Args:
         jobs: all jobs of the sweep.
-        background: uploads in its own thread, since a stop request and the terminal must not wait for a store.
+        background: uploads in its own thread, since neither a stop request nor the terminal may wait for a store.
         report: the sweep's own report.
         display: shows the progress.
         delivers: whether jobs train in other processes, so that this one uploads them and logs their ends.
@@ -65,7 +65,7 @@ class SweepWatcher:
         while not self._stop.wait(TICK_SECONDS):
             try:
                 self._look()
-            except Exception:  # missed uploads are made at the sweep's end
+            except Exception:  # missed uploads are made when the sweep ends
                 log.debug("watching the sweep", exc_info=True)
         self._handle_ended()
 

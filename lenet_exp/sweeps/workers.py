@@ -32,7 +32,7 @@ def work_spec(
 
     Args:
         environment: the variables of `hydra.job.env_set`.
-        all_known: whether there will be no other jobs.
+        all_known: whether `jobs` are all the jobs there will be.
         answer: called after each epoch of a job; returns whether to prune its run. None: never prune.
     """
     like = list({_data_of(job.executed): job for job in jobs}.values())
@@ -50,7 +50,7 @@ def work_spec(
 
 
 def cores_of(jobs: Sequence[Job]) -> int:
-    """Return the number of cores that each job may need."""
+    """Return the largest number of cores that one job may need."""
     return max(job.config.num_threads or SWEEP_THREADS for job in jobs)
 
 

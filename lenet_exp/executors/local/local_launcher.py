@@ -1,4 +1,4 @@
-"""hydra/launcher=local: runs the jobs of a sweep in processes of this machine."""
+"""hydra/launcher=local: runs the jobs of a sweep in processes on this machine."""
 
 from __future__ import annotations
 

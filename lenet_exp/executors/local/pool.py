@@ -34,10 +34,10 @@ class JobEnd:
 
     Attributes:
         job: its number, as submitted.
-        value: the value it returned.
+        value: the value that the job returned.
         error: the exception it raised, or None.
-        lost: why there is neither value nor error, such as `killed by SIGKILL`; None if there is one.
-        over_limit: it was lost because it exceeded its time limit.
+        lost: why there is neither a value nor an error, such as `killed by SIGKILL`; None if there is one.
+        over_limit: whether the job was lost because it exceeded its time limit.
     """
 
     job: int
@@ -63,10 +63,11 @@ class Pool:
     Args:
         workers: number of processes.
         retries: how often to retry a job whose worker died.
-        time_limit: seconds a job may take; then its worker gets SIGTERM, and the job counts as lost. None: no limit.
+        time_limit: seconds that a job may take; after that, its worker gets SIGTERM and the job counts as lost. None:
+            no limit.
         prepare: called once in each new worker, before its first job.
         inherit: file descriptors that the workers keep open.
-        output: file to which the workers' stdout and stderr are appended; None: those of the pool.
+        output: file to which the workers' stdout and stderr are appended; None: the pool's own streams.
         answer: computes the answer to a job's question; called within `next_done`.
     """
 
@@ -101,7 +102,7 @@ class Pool:
         self.close()
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
-        """Queue a job; `job` is a number of the caller's choice, which its `JobEnd` repeats.
+        """Queue a job; `job` is a number that the caller chooses; the job's `JobEnd` repeats it.
 
         If the pool has an `answer`, `function` gets one more argument: a function that sends a question and returns the
         answer.
@@ -133,13 +134,13 @@ class Pool:
 
     @property
     def running(self) -> dict[int, int]:
-        """The jobs that run now, with the process ids of their workers."""
+        """The jobs that are running, with the process ids of their workers."""
         return {w.job: w.process.pid for w in self._workers if w.job is not None}
 
     def stop(self) -> None:
         """Start no more jobs and ask the running ones to stop; `next_done` still returns them.
 
-        Workers get the signal that this process received, or else SIGTERM.
+        Workers get the signal that this process received or, without one, SIGTERM.
         """
         self._waiting.clear()
         self._stopping = True
@@ -200,7 +201,7 @@ class Pool:
         return _Worker(process, pipe)
 
     def _receive(self, worker: _Worker) -> JobEnd | None:
-        """Handle a worker's message; None for a question, or if its job will be retried."""
+        """Handle a worker's message. Return None for a question, or if the worker's job will be retried."""
         job = worker.job
         assert job is not None
         try:
@@ -210,16 +211,16 @@ class Pool:
         if question is not None:
             assert self._answer is not None
             answer = cloudpickle.dumps(self._answer(question))
-            with contextlib.suppress(OSError):  # it died meanwhile; the next read sees the end of its pipe
+            with contextlib.suppress(OSError):  # it has died; the next read sees the end of its pipe
                 worker.pipe.send_bytes(answer)
             return None
         worker.job = None
-        if worker.stop_by is not None:  # it was asked to stop and exits now
+        if worker.stop_by is not None:  # it was asked to stop and is exiting
             self._remove(worker)
         return self._end(worker, JobEnd(job, value, error))
 
     def _lost(self, worker: _Worker, job: int) -> JobEnd | None:
-        _kill_group(worker.process)  # also processes that it started
+        _kill_group(worker.process)  # including processes that it started
         code = worker.process.wait()
         self._remove(worker)
         self._tries[job] += 1

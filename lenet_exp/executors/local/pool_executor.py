@@ -32,7 +32,7 @@ class PoolExecutor:
 
     @property
     def running(self) -> set[int]:
-        """The numbers of the jobs that run now."""
+        """The numbers of the jobs that are running."""
         return set(self._pool.running)
 
     def submit(self, job: Job) -> None:

@@ -18,7 +18,7 @@ import cloudpickle
 
 from lenet_exp.stopping import SIGNALS, Terminated, raise_terminated, skip_gc_at_exit
 
-GRACE_SECONDS = 30.0  # time for a job to end after the pool's process died
+GRACE_SECONDS = 30.0  # time for a job to end after the pool's process has died
 
 
 def main() -> None:
@@ -38,12 +38,12 @@ def main() -> None:
             pipe.send_bytes(ended[0])
             if ended[1]:
                 return
-    except (EOFError, OSError, Terminated):  # the pool is gone or released this worker
+    except (EOFError, OSError, Terminated):  # the pool is gone or has released this worker
         return
 
 
 def _read(pipe: Connection, jobs: queue.SimpleQueue[bytes | None]) -> None:
-    """Pass on what the pool sends. When the pipe closes, the pool has released this worker or its process has died."""
+    """Pass on the pool's messages. When the pipe closes, the pool has released this worker or its process has died."""
     while True:
         try:
             jobs.put(pipe.recv_bytes())
@@ -66,7 +66,7 @@ def _ask(pipe: Connection, jobs: queue.SimpleQueue[bytes | None], question: Any)
     return None."""
     try:
         pipe.send_bytes(cloudpickle.dumps((question, None, None)))
-        answer = jobs.get()  # the pool sends a busy worker nothing else
+        answer = jobs.get()  # the pool sends nothing else to a busy worker
     except OSError:
         answer = None
     if answer is None:

@@ -17,7 +17,7 @@ from lenet_exp.machine import cpu_count
 
 REACH_SECONDS = 10.0  # to connect to the cluster's address
 NAMESPACE = "lenet_exp"
-AT_ONCE = 4  # concurrent calls of an actor: the running one, `stop`, `close`
+AT_ONCE = 4  # concurrent calls to an actor: the running one, `stop`, and `close`
 
 log = logging.getLogger("lenet_exp")
 
@@ -29,9 +29,9 @@ class RayOptions:
     Attributes:
         address: address of a cluster (`auto`, host:port, ray://host:port); None: start one on this machine.
         workers: number of places; None: as many as fit on the cluster.
-        cpus, gpus, memory: of a run; gpus may be a fraction; memory in bytes.
-        resources: Ray's custom resources of a run.
-        init: further arguments of `ray.init`.
+        cpus, gpus, memory: per run; gpus may be a fraction; memory is in bytes.
+        resources: Ray's custom resources per run.
+        init: additional arguments for `ray.init`.
     """
 
     address: str | None
@@ -51,7 +51,7 @@ class Cluster:
             resources are free, now or later.
 
     Raises:
-        ConfigError: the cluster cannot be reached, no node has the resources of a run, or this machine lacks the
+        ConfigError: the cluster cannot be reached, no node has the resources for a run, or this machine lacks the
             device.
     """
 
@@ -61,12 +61,12 @@ class Cluster:
                 f"hydra.launcher.gpus={options.gpus:g}: no GPU on this machine; run the command on a node that has a "
                 "GPU, because the device is selected here"
             )
-        # By Ray's names.
+        # With Ray's names.
         self._needs = {"CPU": options.cpus, "GPU": options.gpus, "memory": options.memory or 0, **options.resources}
         self.actor = _actor(options)
         _connect(options.address, options.init)
         nodes = _nodes()
-        if not any(node.get("CPU") for node in nodes):  # an autoscaler may add some
+        if not any(node.get("CPU") for node in nodes):  # an autoscaler may add nodes
             log.warning("hydra/launcher=cluster_ray: the cluster has no node with CPUs yet; waiting for one")
         elif not any(self._fits(node) for node in nodes):
             ray.shutdown()
@@ -82,8 +82,8 @@ class Cluster:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Return whether the next place would fail in the same way, for example because a node lacks lenet_exp. Return
-    False for a lost node."""
+    """Return whether the next place would fail in the same way, for example because a node lacks lenet_exp. A lost
+    node is not such an error."""
     return not isinstance(error, ray.exceptions.RayActorError) or error.actor_init_failed
 
 
@@ -103,7 +103,7 @@ def _actor(options: RayOptions) -> Any:
 
 def _connect(address: str | None, more: dict[str, Any]) -> None:
     if ray.is_initialized() and ray.get_runtime_context().namespace == NAMESPACE:
-        return  # `check` connected already
+        return  # `check` has already connected
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     given = {"address": address, **quiet, **more}
     wrong = f"hydra.launcher.address={address}: no Ray cluster found at this address"

@@ -24,7 +24,7 @@ from lenet_exp.folders.job import Job
 from lenet_exp.folders.records import Outcome
 
 LOOK_SECONDS = 5.0  # between two queries of the cluster's resources
-ENDING_SECONDS = 3.0  # for a run to end after its place is gone
+ENDING_SECONDS = 3.0  # time for a run to end after its place is gone
 BEFORE = 0  # the turn of the first call, which asks a place for its description
 
 
@@ -32,7 +32,8 @@ def _has_ended_itself(job: Job) -> bool:
     """Return whether a run whose place is gone has written a checkpoint and ended, for example because its node was
     drained.
 
-    The run needs a moment for that, and the loss of its place may be reported earlier; so wait a few seconds.
+    The run needs a moment for that, and the loss of its place may be reported earlier; so this function waits a few
+    seconds.
     """
     deadline = time.monotonic() + ENDING_SECONDS
     while (record := job.folder.record()) is None and time.monotonic() < deadline:
@@ -45,7 +46,7 @@ class RayExecutor(ClusterExecutor):
 
     Args:
         retries: how often to retry a job whose process or node died.
-        time_limit: seconds a job may take; None: no limit.
+        time_limit: seconds that a job may take; None: no limit.
 
     Raises:
         ConfigError: see `Cluster`.
@@ -92,7 +93,7 @@ class RayExecutor(ClusterExecutor):
     def kill(self) -> None:
         """Close all places at once."""
         closing = [actor.close.remote() for actor in self._actors.values()]
-        with contextlib.suppress(Exception):  # lost actors need no end
+        with contextlib.suppress(Exception):  # lost actors do not need to be ended
             ray.wait(closing, num_returns=len(closing), timeout=2.0)
         self._do(self._places.close())
 
@@ -105,7 +106,7 @@ class RayExecutor(ClusterExecutor):
     def _hear(self, reference: Any) -> None:
         """Handle a message from a place."""
         number, turn = self._asked.pop(reference, (0, 0))
-        if number not in self._actors:  # closed meanwhile
+        if number not in self._actors:  # already closed
             return
         try:
             said = ray.get(reference)
@@ -126,7 +127,7 @@ class RayExecutor(ClusterExecutor):
     def _lost(self, number: int, turn: int, error: Exception) -> None:
         """Handle the loss of a place."""
         self._looked = 0.0
-        why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # of a traceback
+        why = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()  # the last line of a traceback
         if turn == BEFORE and is_permanent(error):
             raise self._places.no_place_error(why) from error
         job = self._places.job(number)

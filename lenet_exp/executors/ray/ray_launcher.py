@@ -17,7 +17,7 @@ class RayLauncher(ExecutorLauncher):
     """Provides the executor of a Ray cluster.
 
     Args:
-        cpus: CPUs of a run; None: its number of threads.
+        cpus: CPUs per run; None: the run's number of threads.
         options: the other fields of `RayOptions`.
     """
 
@@ -34,7 +34,7 @@ class RayLauncher(ExecutorLauncher):
         """Connect to the cluster.
 
         Raises:
-            ConfigError: Ray is not installed, the cluster cannot be reached, or no node has the resources of a run.
+            ConfigError: Ray is not installed, the cluster cannot be reached, or no node has the resources for a run.
         """
         options = self._options(cores)
         from lenet_exp.executors.ray.cluster import Cluster

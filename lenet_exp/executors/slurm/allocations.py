@@ -1,5 +1,5 @@
-"""Manages the Slurm allocations of a sweep: submits them as needed, takes over those of an earlier start, and detects
-lost ones."""
+"""Manages the Slurm allocations of a sweep: submits them as needed, takes over those from an earlier start, and
+detects lost ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lenet_exp.executors.slurm.options import SlurmOptions, allocation_arguments
 from lenet_exp.executors.slurm.queue import Queue, QueuedJob
 
 QUEUE_SECONDS = 5.0  # between two queries of the controller, which all users share
-AWAY_SECONDS = 30.0  # the same while it does not answer or refuses
-QUIET_SECONDS = 300.0  # a running allocation that sends nothing for so long is canceled
+AWAY_SECONDS = 30.0  # the same, while the controller does not answer or refuses
+QUIET_SECONDS = 300.0  # a running allocation that sends nothing for this long is canceled
 
 log = logging.getLogger("lenet_exp")
 
@@ -25,7 +25,7 @@ class LostAllocation:
     """An allocation whose processes are gone.
 
     Attributes:
-        unmade: number of places that it would still have opened; 0 if Slurm starts it again.
+        unmade: number of places that it had yet to open; 0 if Slurm restarts it.
     """
 
     id: str
@@ -39,7 +39,7 @@ class _Allocation:
 
     Attributes:
         seen: when the queue last listed it, or when it was submitted.
-        heard: when one of its places last sent a heartbeat, or when it began; None while it has no node.
+        heard: when one of its places last sent a heartbeat or, before that, when it began; None while it has no node.
         came: the places that it has opened since it began.
     """
 
@@ -52,7 +52,7 @@ class Allocations:
     """The Slurm allocations of a sweep.
 
     Args:
-        folder: folder of the script and of the allocations' logs.
+        folder: folder for the script and the allocations' logs.
         script: text of an allocation's script.
     """
 
@@ -74,7 +74,7 @@ class Allocations:
         known.came = {name for name in known.came if name.split("-")[1] == restart} | {place}
 
     def ask_for(self, places: int) -> None:
-        """Submit allocations, unless the present ones will open enough places or the limit is reached.
+        """Submit allocations, unless the current ones will open enough places or the limit is reached.
 
         Raises:
             ConfigError: Slurm refused the first allocations. Later refusals are retried, since the controller may be
@@ -129,7 +129,7 @@ class Allocations:
         self._queue.cancel(list(self._allocations))
 
     def _adopt(self, prefix: str) -> dict[str, _Allocation]:
-        """Take over allocations of an earlier start of this sweep; cancel those submitted with other options."""
+        """Take over allocations from an earlier start of this sweep; cancel those submitted with different options."""
         left = [job for job in self._queue.jobs(prefix) or [] if job.is_alive]
         ours, others = ([job.id for job in left if (job.name == self._name) is same] for same in (True, False))
         self._queue.cancel(others)

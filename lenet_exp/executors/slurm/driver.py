@@ -27,7 +27,7 @@ def submit_driver(
     Args:
         sweep: the sweep folder.
         command: the user's command, without the flag that detached it.
-        more: further options of `sbatch` for this job.
+        more: additional `sbatch` options for this job.
 
     Raises:
         ConfigError: Slurm's commands were not found, or Slurm refused the job.

@@ -69,14 +69,14 @@ class Heartbeats:
         Raises:
             OSError: the folder is gone or cannot be written.
         """
-        with (self._folder / name).open("w") as file:  # Some network file systems do not propagate a mere touch.
+        with (self._folder / name).open("w") as file:  # Some network file systems do not propagate a bare touch.
             file.write(f"{os.getpid()}\n")
 
     def silent(self, now: float) -> dict[str, float]:
         """Return the seconds since the last new heartbeat of each process.
 
         Args:
-            now: seconds, by the same clock at each call.
+            now: seconds, from the same clock in each call.
         """
         for entry in os.scandir(self._folder):
             with contextlib.suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
 """Messages between a sweep and its places in Slurm allocations, and the files in the sweep folder that hold them.
 
-slurm/plan.json          what a place needs to know of the sweep; it is deleted when the sweep is over
+slurm/plan.json          what a place needs to know about the sweep; it is deleted when the sweep is over
 slurm/job.sh, <id>.log   the allocations' script and logs
 slurm/<session>/         one start of the sweep: driver/ and to-<place>/ hold messages, beats/ heartbeats
 """

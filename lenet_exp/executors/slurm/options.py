@@ -1,4 +1,4 @@
-"""Slurm options of a sweep, and the job scripts made from them. This module runs nothing."""
+"""Slurm options for a sweep, and the job scripts made from them. This module runs nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-NOTICE = "USR2@60"  # Slurm sends the signal so many seconds before the time limit
+NOTICE = "USR2@60"  # Slurm sends the signal this many seconds before the time limit
 DRIVER_NOTICE = "B:USR2@120"  # the same, to the shell of the job that drives a sweep
 
 
@@ -19,14 +19,14 @@ class SlurmOptions:
 
     Attributes:
         allocations: number of Slurm jobs, submitted as an array.
-        tasks: runs at once in each allocation.
-        cpus: CPUs of a run.
+        tasks: number of runs at once in each allocation.
+        cpus: CPUs per run.
         partition, account, time: see `sbatch`; None: the cluster's default.
         requeue: whether Slurm may restart an allocation that was preempted or lost its node.
-        sbatch: further options, as `{"mem-per-cpu": "2G", "exclusive": True}`.
-        before: lines of bash that run before Python starts.
+        sbatch: additional options, such as `{"mem-per-cpu": "2G", "exclusive": True}`.
+        before: Bash commands that run before Python starts.
         lost_after: seconds of silence, or of absence from the queue, after which a place counts as lost.
-        workers: runs at once in all; None: no limit.
+        workers: total number of runs at once; None: no limit.
     """
 
     allocations: int = 1
@@ -48,7 +48,7 @@ class SlurmOptions:
 
 
 def allocation_arguments(options: SlurmOptions) -> list[str]:
-    """Return the arguments of `sbatch` for an allocation."""
+    """Return the `sbatch` arguments for an allocation."""
     given = {
         "ntasks": options.tasks,
         "cpus-per-task": options.cpus,
@@ -60,10 +60,10 @@ def allocation_arguments(options: SlurmOptions) -> list[str]:
 
 
 def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float | bool | None]) -> list[str]:
-    """Return the arguments of `sbatch` for the job that drives a detached sweep.
+    """Return the `sbatch` arguments for the job that drives a detached sweep.
 
     Args:
-        more: further options of that job, such as its own `time`.
+        more: additional options for that job, such as its own `time`.
     """
     given = {"ntasks": 1, "cpus-per-task": 1, "signal": DRIVER_NOTICE, "open-mode": "append", **_where(options)}
     given |= {"time": None, "no-requeue": None, "requeue": True}
@@ -71,7 +71,7 @@ def driver_arguments(options: SlurmOptions, more: Mapping[str, str | int | float
 
 
 def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
-    """Return the bash script of an allocation. It starts one place per task; a task that ends does not end the
+    """Return the Bash script for an allocation. It starts one place per task; a task that ends does not end the
     others."""
     srun = ["srun", f"--ntasks={options.tasks}", f"--cpus-per-task={options.cpus}"]
     srun += ["--kill-on-bad-exit=0", "--wait=0", "--unbuffered"]
@@ -79,7 +79,8 @@ def allocation_script(options: SlurmOptions, command: Sequence[str]) -> str:
 
 
 def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]) -> str:
-    """Return the bash script of the job that drives a sweep. When its time runs out, it requeues itself and resumes."""
+    """Return the Bash script for the job that drives a sweep. When its time runs out, it requeues itself and
+    resumes."""
     return "\n".join(
         [
             "#!/bin/bash",
@@ -101,7 +102,7 @@ def driver_script(options: SlurmOptions, directory: Path, command: Sequence[str]
 
 
 def job_name(sweep: str, arguments: Sequence[str], script: str) -> str:
-    """Return the name of a sweep's allocations. Allocations with other options have another name."""
+    """Return the name of a sweep's allocations. Allocations with different options have a different name."""
     return f"{job_prefix(sweep)}{hashlib.sha256(chr(0).join([*arguments, script]).encode()).hexdigest()[:8]}"
 
 

@@ -1,8 +1,8 @@
-"""A task of a Slurm allocation that runs a sweep's jobs, one after the other, until there are none left.
+"""A task of a Slurm allocation that runs a sweep's jobs, one after the other, until none are left.
 
-It outlives the sweep's process: if that dies, the running job continues. When the command is rerun, the place writes a
-checkpoint, restarts, and takes new jobs. On Slurm's notice (SIGUSR2, SIGTERM), the running job writes a checkpoint
-first.
+The task outlives the sweep's process: if that process dies, the running job continues. When the command is rerun, the
+place writes a checkpoint, restarts, and takes new jobs. On Slurm's notice (SIGUSR2, SIGTERM), the running job writes a
+checkpoint first.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from lenet_exp.stopping import Terminated
 
 TICK_SECONDS, BUSY_TICK_SECONDS = 0.05, 0.5  # between two checks for messages
 BEAT_SECONDS = 5.0
-LOOK_SECONDS = 30.0  # between two checks whether the sweep has a process
-ALONE_SECONDS = 300.0  # how long an idle place waits after the sweep's process died
+LOOK_SECONDS = 30.0  # between two checks of whether the sweep has a process
+ALONE_SECONDS = 300.0  # how long an idle place waits after the sweep's process has died
 TOLD_SECONDS = 10.0  # Slurm also sends SIGTERM to the job's process; a second one would kill it
 
 
@@ -43,8 +43,8 @@ class Place:
     """Runs jobs in a task of an allocation.
 
     Args:
-        channel, session, name: where it gets its jobs and reports results.
-        has_driver: returns whether the sweep has a process now.
+        channel, session, name: where the place gets its jobs and reports results.
+        has_driver: returns whether the sweep currently has a process.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Place:
         self._orders: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._turn: int | None = None
         self._trains = False
-        self._told_to_stop = False  # the sweep stopped the place's job
+        self._told_to_stop = False  # whether the sweep stopped the place's job
         self._why = ""  # why the place has to end
         self._again = False
         self._signalled = self._ask_at = 0.0
 
     def serve(self, place: PlaceInfo) -> bool:
-        """Run jobs until there are none left. Return whether to start again because the sweep was restarted."""
+        """Run jobs until none are left. Return whether to start again because the sweep was restarted."""
         signal.signal(signal.SIGTERM, self._note)
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         with contextlib.suppress(OSError):  # the session is gone; job results are in the run folders
@@ -85,12 +85,12 @@ class Place:
             if self._why and isinstance(said, Question):
                 break
             if not self._told_to_stop and self._was_interrupted(said):
-                self._why = self._why or "its job was interrupted"  # Slurm's signal also reaches the job, maybe first
+                self._why = self._why or "its job was interrupted"  # Slurm's signal also reaches the job, perhaps first
                 return
             self._driver.put(self._name, messages.job_message(turn, said))
             if said is None or isinstance(said, JobEnd):
                 self._turn = None
-        if self._turn is not None:  # the job waits for an answer that will not come
+        if self._turn is not None:  # the job is waiting for an answer that will not come
             self._trains = True  # until its checkpoint is written
             if self._ask_at <= time.monotonic():
                 self._host.stop()
@@ -126,7 +126,7 @@ class Place:
                     alone_since = now
                 elif now - alone_since > ALONE_SECONDS:
                     self._end("the sweep's process is gone")
-            with contextlib.suppress(OSError, ValueError):  # after many misses, it counts as lost
+            with contextlib.suppress(OSError, ValueError):  # after many missed heartbeats, the place counts as lost
                 plan = self._channel.plan()
                 if plan is None or plan.session != self._session:
                     self._again = plan is not None

@@ -1,6 +1,6 @@
-"""Slurm's queue: submits, lists and cancels jobs.
+"""Slurm's queue: submits, lists, and cancels jobs.
 
-It calls only `sbatch`, `squeue` and `scancel`, as a user would. No accounting database is needed.
+It calls only `sbatch`, `squeue`, and `scancel`, as a user would. No accounting database is needed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class QueuedJob:
     """A job as the queue lists it.
 
     Attributes:
-        id: job id; `12_0` for a member of an array.
-        state: Slurm's word: PENDING, RUNNING, ...
-        reason: why it does not run.
+        id: job id, such as `12_0` for a member of an array.
+        state: Slurm's name for the state, such as PENDING or RUNNING.
+        reason: why the job is not running.
     """
 
     id: str
@@ -36,23 +36,23 @@ class QueuedJob:
 
     @property
     def is_over(self) -> bool:
-        """Whether it will not run again."""
+        """Whether the job has ended and will not run again."""
         return self.state in OVER
 
     @property
     def may_wait_again(self) -> bool:
-        """Whether it lost its node and may get another. Slurm shows this state for a moment before the job is pending
-        again."""
+        """Whether the job lost its node and may get a new one. Slurm shows this state for a moment before the job is
+        pending again."""
         return self.state in {"NODE_FAIL", "PREEMPTED"}
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs or will run. A COMPLETING job is about to end."""
+        """Whether the job is running or will run. A COMPLETING job is about to end."""
         return not self.is_over and self.state != "COMPLETING"
 
     @property
     def waits(self) -> bool:
-        """Whether it has no node, so that none of its processes is alive."""
+        """Whether the job has no node, so that none of its processes is alive."""
         return self.state in WAITS
 
 
@@ -78,7 +78,7 @@ class Queue:
             log: path of the members' logs; `%a` stands for a member's number.
 
         Raises:
-            ConfigError: Slurm refused it.
+            ConfigError: Slurm refused the array.
         """
         job = self.submit_one(script, name, log, [f"--array=0-{count - 1}", *arguments])
         return [f"{job}_{n}" for n in range(count)]
@@ -92,13 +92,13 @@ class Queue:
         """Ask Slurm whether it would accept the job.
 
         Raises:
-            ConfigError: Slurm would refuse it.
+            ConfigError: Slurm would refuse the job.
         """
         self._sbatch("--test-only", *arguments, str(script))
 
     def jobs(self, prefix: str) -> list[QueuedJob] | None:
-        """Return the user's jobs whose names begin with `prefix`, including recently ended ones. None: the queue does
-        not answer."""
+        """Return the user's jobs whose names begin with `prefix`, including recently ended ones. None: the queue
+        does not respond."""
         try:
             done = _run(["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%j|%r"])
         except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The executor of a Slurm cluster: places in a few allocations, each for many runs.
+"""The executor of a Slurm cluster: places in a few allocations, each of which serves many runs.
 
 Slurm starts allocations and reports which are alive. Jobs and answers are files in the sweep folder. `Places` decides
 which job goes where, as on a Ray cluster.
@@ -38,8 +38,8 @@ class SlurmExecutor(ClusterExecutor):
     Args:
         command: starts a place; the path of the sweep folder is appended.
         retries: how often to retry a job whose process or node died without notice.
-        time_limit: seconds a job may take; None: no limit.
-        clock: returns seconds since any fixed time.
+        time_limit: seconds that a job may take; None: no limit.
+        clock: returns the seconds since any fixed time.
 
     Raises:
         ConfigError: Slurm refused an allocation (at the first `next_done`).
@@ -75,7 +75,7 @@ class SlurmExecutor(ClusterExecutor):
         self._inboxes: dict[str, MessageFolder] = {}
         self._turns: dict[str, int] = {}
         self._job_ends: deque[JobEnd] = deque()
-        self._stopping = False  # from then on, the end of an allocation is expected
+        self._stopping = False  # once true, the end of an allocation is expected
 
     @property
     def capacity(self) -> int:

@@ -23,8 +23,8 @@ class SlurmLauncher(ExecutorLauncher):
     """Provides the executor of a Slurm cluster.
 
     Args:
-        cpus: CPUs of a run; None: its number of threads.
-        driver: further options of `sbatch` for the job that `sweep.detach=true` submits.
+        cpus: CPUs per run; None: the run's number of threads.
+        driver: additional `sbatch` options for the job that `sweep.detach=true` submits.
         options: the other fields of `SlurmOptions`.
     """
 
@@ -41,7 +41,7 @@ class SlurmLauncher(ExecutorLauncher):
         """Ask Slurm whether it would accept the allocations.
 
         Raises:
-            ConfigError: Slurm's commands were not found, or Slurm would refuse.
+            ConfigError: Slurm's commands were not found, or Slurm would refuse the allocations.
         """
         from lenet_exp.executors.slurm.options import allocation_arguments, allocation_script
         from lenet_exp.executors.slurm.queue import Queue
@@ -53,7 +53,7 @@ class SlurmLauncher(ExecutorLauncher):
             Queue().check(Path(script.name), allocation_arguments(options))
 
     def executor(self, work: WorkSpec) -> Executor:
-        """Create the executor, which takes over allocations of an earlier start of the sweep."""
+        """Create the executor, which takes over allocations from an earlier start of the sweep."""
         from lenet_exp.executors.slurm.queue import Queue
         from lenet_exp.executors.slurm.slurm_executor import SlurmExecutor
 
