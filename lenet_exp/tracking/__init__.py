@@ -1,1 +1,1 @@
-"""MLflow: stores, uploads, models and the runs of sweeps."""
+"""MLflow: stores, uploads, models, and the runs of sweeps."""

@@ -1,4 +1,4 @@
-"""Takes over runs from a shared store that other users finished and this outputs folder lacks."""
+"""Takes over runs from a shared store that other users have finished and this outputs folder lacks."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ log = logging.getLogger("lenet_exp")
 
 
 def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None:
-    """Take over the runs of these jobs that others finished, with one query per thousand runs. Do nothing if the store
-    is not shared.
+    """Take over the runs of these jobs that others finished, with one query per thousand runs. If the store is not
+    shared, do nothing.
 
     Args:
         owned: whether this process owns the jobs' folders.

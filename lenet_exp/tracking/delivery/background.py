@@ -18,15 +18,15 @@ log = logging.getLogger("lenet_exp")
 
 
 class BackgroundDelivery:
-    """A `Delivery` in the background. Its thread uploads each requested run folder once, however often it was requested
-    meanwhile.
+    """A `Delivery` in the background. Its thread uploads each requested run folder once, no matter how many times
+    it was requested.
 
-    Only the end of a single run is waited for. At the end of a sweep, what the thread could not upload is uploaded
-    after it is closed.
+    Callers wait only for the end of a single run. At the end of a sweep, results that the thread did not upload are
+    uploaded after it is closed.
 
     Attributes:
-        models: whether to upload best models, too. Not if this process trains, because exporting a model affects state
-            that all networks of a process share.
+        models: whether to upload best models, too. False if this process trains, because exporting a model affects
+            state that all networks in a process share.
     """
 
     def __init__(self, delivery: StoreDelivery) -> None:
@@ -44,7 +44,7 @@ class BackgroundDelivery:
         self._delivery.adopt(job)
 
     def live(self, folder: RunFolder) -> None:
-        """Request an upload of the last checkpoint, if the previous upload is long enough ago."""
+        """Request an upload of the last checkpoint, if enough time has passed since the previous upload."""
         self.ask(folder.path, partial(self._live, folder))
 
     def send(self, folder: RunFolder) -> str | None:

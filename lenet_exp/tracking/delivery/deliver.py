@@ -46,7 +46,7 @@ STATUS = {
     Outcome.diverged: "FAILED",
     Outcome.failed: "FAILED",
 }
-MOST = 100  # the most MLflow runs of one folder
+MOST = 100  # maximum number of MLflow runs for one folder
 NOTE = "mlflow.note.content"  # the description on MLflow's page
 
 
@@ -98,13 +98,14 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
 
 
 def delivered_run(folder: RunFolder, store: Store) -> str | None:
-    """Return the id of the MLflow run in this store, as far as the folder knows it."""
+    """Return the id of the folder's MLflow run in this store; None if the folder does not record one."""
     entry = folder.delivered().run_in(store.name)
     return entry.run_id if entry is not None else None
 
 
 def _find_runs(folder: RunFolder, begun: Record, store: Store) -> list[str]:
-    """Return MLflow runs that were created for this attempt, just before a crash or by an answer that came too late."""
+    """Return MLflow runs that were created for this attempt just before a crash, or by a request whose answer came too
+    late."""
     wanted = f"tags.run_folder = '{folder.id}' and tags.created_ms = '{begun.created_ms}'"
     found = store.client.search_runs([store.experiment_id], wanted, max_results=MOST)
     if found and found[0].data.tags.get("kind") == REPLACED:  # its replacement was deleted
@@ -149,7 +150,7 @@ def _log_start(begun: Record, store: Store, run_id: str) -> None:
 
 
 def _log_end(folder: RunFolder, record: Record, store: Store, entry: DeliveredRun, want_model: bool) -> DeliveredRun:
-    """Upload the end of a run. Return the updated entry of the store."""
+    """Upload the end of a run. Return the updated entry for the store."""
     run_id = entry.run_id
     log_metrics(store, run_id, step_points(folder.history().diverged))
     if record.is_result and record.best_epoch is not None:  # a killed run may be resumed and improve

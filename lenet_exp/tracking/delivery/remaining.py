@@ -10,7 +10,7 @@ from lenet_exp.folders.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class UploadCount:
-    """A number of runs, best models and sweeps' own runs."""
+    """A number of runs, best models, and sweeps' own runs."""
 
     runs: int = 0
     models: int = 0
@@ -35,7 +35,7 @@ def remaining_uploads(folder: RunFolder, store: str, *, model: bool, parent: str
 
     Args:
         store: name of the store.
-        model: whether the best model of a finished run belongs there.
+        model: whether the best model of a finished run belongs in the store.
         parent: the sweep's run under which it must be nested.
     """
     record = folder.record()

@@ -1,4 +1,4 @@
-"""Tags MLflow runs with the result of reproducing or checking them."""
+"""Tags MLflow runs with the result of reproducing or checking the runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.errors import StoreError, first_line, printable
 from lenet_exp.machine import host
 from lenet_exp.tracking.stores.store import connect
 
-LONGEST = 500  # characters of a tag, which tables show
+LONGEST = 500  # maximum length, in characters, of a tag, which tables show
 
 log = logging.getLogger("lenet_exp")
 
@@ -29,9 +29,9 @@ def tag_runs(
     """Set `tag` (`reproduced` or `record_checked`) to the result, time and host, in each reachable store.
 
     Args:
-        runs: addresses of stores, as `store_name` returns them, with the run's id in each.
+        runs: addresses of stores, as returned by `store_name`, with the run's id in each.
         uri: an address that may contain the password that is not stored.
-        weak: whether the result says nothing about the run, so that an earlier one is kept.
+        weak: whether the result says nothing about the run, so that an earlier result is kept.
         say: prints a line.
 
     Returns:
@@ -49,7 +49,7 @@ def tag_runs(
             client.set_tag(run_id, tag, str(value))
         except Exception as e:  # an unreachable store must not hide the result
             log.warning("not saved in MLflow (%s): %s", kept, hide_password(first_line(e)))
-            all_reached = all_reached and not isinstance(e, StoreError)  # otherwise only the run is gone
+            all_reached = all_reached and not isinstance(e, StoreError)  # otherwise, only the run is gone
         else:
             say(f"saved in MLflow run {run_id} as tag {tag}")
     if not runs:

@@ -34,8 +34,8 @@ def reset_lost(folders: Iterable[RunFolder], store: Store) -> None:
 
 
 def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:
-    """Return whether the store has fewer results of a run, or another end, than were uploaded. The end is sent after
-    all points."""
+    """Return whether the store has fewer results for a run than were uploaded, or a different end. The end is sent
+    after all points."""
     models = run.outputs.model_outputs if run.outputs else []
     if _ended_ms(run) != entry.ended_ms or (entry.model and not models):
         return True
@@ -48,11 +48,11 @@ def _lacks(run: Run, entry: DeliveredRun, folder: RunFolder) -> bool:
 
 
 def _set_back(folder: RunFolder, entry: DeliveredRun, run: Run | None, store: Store) -> None:
-    """Reset the entry to the state of the store's run. None: the run is gone and is created again, unless someone
-    restores it."""
+    """Reset the entry to the state of the store's run. None: the run is gone and will be created again, unless
+    someone restores it."""
     with folder.delivery_lock():
         delivered = folder.delivered()
-        if delivered.run_in(store.name) != entry:  # another process has uploaded meanwhile
+        if delivered.run_in(store.name) != entry:  # another process has uploaded in the meantime
             return
         back = replace(
             entry,

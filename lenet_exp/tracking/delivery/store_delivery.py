@@ -1,4 +1,4 @@
-"""Uploads to one store without disturbing the training: an unavailable store costs one warning and little time.
+"""Uploads to one store without disturbing the training: an unavailable store causes only one warning and little delay.
 
 The state of a store in a process:
 
@@ -60,7 +60,7 @@ class Delivery(Protocol):
         """Take over a run that others finished in a shared store, if the job's folder has none."""
 
     def live(self, folder: RunFolder) -> object:
-        """Upload the last checkpoint, if the previous upload is long enough ago."""
+        """Upload the last checkpoint, if enough time has passed since the previous upload."""
 
     def send(self, folder: RunFolder) -> str | None:
         """Upload the last checkpoint. Return the MLflow run's id, or None on failure."""
@@ -85,13 +85,13 @@ class StoreDelivery:
 
     Args:
         tracking: the store and what to upload.
-        outputs: the outputs folder of the runs; by default, that of this process.
+        outputs: the outputs folder that contains the runs; by default, this process's outputs folder.
         in_sweep: whether the runs belong to a sweep. Then `tracking.models=best` uploads only the sweep's best model,
-            an unavailable store is retried only now and then, and the sweep reports remaining uploads at its end.
-        patient: whether nothing else waits, so that the store may answer slowly.
+            an unavailable store is retried only occasionally, and the sweep reports remaining uploads at its end.
+        patient: whether nothing else is waiting, so that the store may answer slowly.
 
     Attributes:
-        store: None until it is opened, and after a failure.
+        store: the open store; None until it is opened, and after a failure.
         parent: MLflow run id of the sweep that the runs belong to.
 
     Raises:
@@ -132,7 +132,7 @@ class StoreDelivery:
             self.adopt_all([job], owned=True)
 
     def adopt_all(self, jobs: Sequence[Job], *, owned: bool = False) -> None:
-        """Check which of these runs the store has, and take over those that others finished, before training."""
+        """Before training, check which of these runs the store has, and take over those that others finished."""
         self.check_stored([job.folder for job in jobs])
         self.attempt("runs of others", lambda store: take_over(jobs, store, owned=owned), limit=PAGES)
 
@@ -156,8 +156,8 @@ class StoreDelivery:
         self.parent = self._open_parent = None
 
     def live(self, folder: RunFolder) -> str | None:
-        """Upload the last checkpoint, if the previous upload is long enough ago. Return the MLflow run's id, or
-        None."""
+        """Upload the last checkpoint, if enough time has passed since the previous upload. Return the MLflow run's
+        id, or None."""
         if time.monotonic() - self._sent_at.get(folder.id, 0.0) < LIVE_SECONDS:
             return None
         return self._send(folder, model=False, last=False)
@@ -182,7 +182,7 @@ class StoreDelivery:
 
         Args:
             last: whether the action cannot be made later. Then it is tried even if the store has just failed.
-            limit: how long the store may take; longer if nothing waits for it.
+            limit: how long the store may take; longer if nothing is waiting for it.
         """
         if self._skips(last):
             return None
@@ -230,7 +230,7 @@ class StoreDelivery:
         return (self._outputs or outputs_dir()).exists()
 
     def _lost_outputs(self) -> bool:
-        """Return whether the outputs folder was moved or removed. Opening the store again could create it anew."""
+        """Return whether the outputs folder was moved or removed. Reopening the store could create the folder anew."""
         return self._had_outputs and not self._has_outputs()
 
     def _skips(self, last: bool) -> bool:
@@ -268,7 +268,7 @@ class StoreDelivery:
         return self.store
 
     def _failed(self, what: str, error: Exception) -> None:
-        """Find out whether the store is unavailable or only rejects this action, and warn once of each."""
+        """Find out whether the store is unavailable or only rejects this action, and warn once in each case."""
         log.debug("bookkeeping failed", exc_info=True)
         if self._lost_outputs():
             return
@@ -314,13 +314,14 @@ def _is_overloaded(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of an error, picked from several lines of MLflow, urllib3 and SQLAlchemy."""
+    """Return the reason for an error, picked from several lines by MLflow, urllib3, and SQLAlchemy."""
     known = re.search(KNOWN, str(error))
     return known.group() if known else hide_password(first_line(error))
 
 
 def _retry_after(uri: str) -> float | None:
-    """Ask an overloaded server after how many seconds to retry; None if it does not say. MLflow's errors omit that."""
+    """Ask an overloaded server how many seconds to wait before a retry. Return None if it does not say. MLflow's errors
+    omit this."""
     import requests
     from urllib3 import Retry
     from urllib3.exceptions import InvalidHeader

@@ -1,6 +1,6 @@
-"""CPU, memory, disk, network and GPU use of this machine, as MLflow's `system/...` metrics.
+"""CPU, memory, disk, network, and GPU use on this machine, as MLflow's `system/...` metrics.
 
-They describe the machine rather than a run, so a sweep logs them to its own run.
+These metrics describe the machine rather than a run, so a sweep logs them to its own run.
 """
 
 from __future__ import annotations

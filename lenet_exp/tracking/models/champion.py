@@ -2,8 +2,8 @@
 
 MLflow has no compare-and-set for an alias: if two processes see the same champion, the later one wins. Therefore a
 process that registers a version sets the alias to the best of all versions, looks again, and is done once the champion
-is at least as good. Its version then gets the tag `settled`. A process that replaced a better champion restores it. If
-it is killed before, the next upload of its run does so, since its version is not settled.
+is at least as good as its own version. Its version then gets the tag `settled`. A process that replaced a better
+champion restores it. If it is killed before that, the next upload of its run does so, since its version is not settled.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SETTLED, FIRST = "settled", "first"  # tags of versions, and of the registered m
 # MLflow's error codes for an unknown model or alias; a server with users may deny access instead.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 MOST = 10_000  # versions; there is one for each champion so far
-TRY_SECONDS = 2.0  # retry so long if another process writes at the same time
+TRY_SECONDS = 2.0  # retry for this long if another process writes at the same time
 
 log = logging.getLogger("lenet_exp")
 
@@ -39,13 +39,13 @@ def registered_name(dataset: str) -> str:
 
 
 def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -> bool:
-    """Register the run's model and move the alias, if the model is better than the present champion. Idempotent.
+    """Register the run's model and move the alias, if the model is better than the current champion. Idempotent.
 
     The first champion to beat is the model that the package ships for the dataset, if there is one. Only runs on the
     default split with the whole training set are comparable.
 
     Returns:
-        Whether the run is the champion now. If this user may not write the model, a warning is logged once.
+        Whether the run is now the champion. If this user may not write the model, one warning is logged.
     """
     from mlflow.exceptions import MlflowException
 
@@ -71,7 +71,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    """Return the present champion's version, or None."""
+    """Return the current champion's version, or None."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -145,7 +145,7 @@ def _versions(store: Store, name: str) -> Sequence[ModelVersion]:
 
 
 def _version_of(versions: Sequence[ModelVersion], run_id: str, record: Record) -> ModelVersion | None:
-    """Return the version registered for this result, perhaps by an attempt whose answer was lost."""
+    """Return the version registered for this result, possibly by an attempt whose answer was lost."""
     accuracy = str(record.best_val_accuracy)
     own = (v for v in versions if v.run_id == run_id and v.tags.get("best_val_accuracy") == accuracy)
     return next(own, None)

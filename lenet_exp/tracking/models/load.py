@@ -41,9 +41,9 @@ class TrainedModel:
     """A network in eval mode on the CPU, its name for users, and its record.
 
     Attributes:
-        record: the run's record; None for a model of the original script.
-        run_id: the MLflow run that it belongs to, if known.
-        shipped: whether it came with this package, rather than from a run.
+        record: the run's record; None for a model from the original script.
+        run_id: the MLflow run that the model belongs to, if known.
+        shipped: whether the model came with this package, rather than from a run.
     """
 
     network: LeNet5
@@ -60,7 +60,8 @@ def load_model(name: str | None, uri: str, dataset: str, trust: str | None = Non
         name: `runs:/<id>`, a `.safetensors` or `.pkl` file, a registered name, `name@alias`, or None for the champion
             of the dataset.
         uri: address of the MLflow store.
-        trust: a class or module that the model may name as its activation, besides torch's and this package's.
+        trust: a class or module that the model may name as its activation, besides classes from PyTorch and this
+            package.
 
     Raises:
         UserError: the model was not found, is not trusted, or its weights do not match its record.
@@ -100,7 +101,7 @@ def load_registered(name: str, alias: str, uri: str, trust: str | None = None) -
 
 
 def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedModel:
-    """Load the champion of a dataset: the registered one, or else the model that the package ships."""
+    """Load the champion of a dataset: the registered one or, without one, the model that the package ships."""
     version = find_champion(dataset, uri)
     if version is None:
         return _load_shipped(dataset, uri)
@@ -109,7 +110,7 @@ def load_champion(dataset: str, uri: str, trust: str | None = None) -> TrainedMo
 
 
 def find_champion(dataset: str, uri: str) -> ModelVersion | None:
-    """Return the registered champion of a dataset; None if there is none, or no store.
+    """Return the registered champion of a dataset; None if there is no champion or no store.
 
     Raises:
         UserError: the store does not answer.
@@ -124,7 +125,7 @@ def find_champion(dataset: str, uri: str) -> ModelVersion | None:
 
 @contextmanager
 def store_errors(what: str, uri: str) -> Iterator[None]:
-    """Convert errors of requests to a store.
+    """Convert errors from requests to a store.
 
     Raises:
         UserError: the store lacks what was requested, or does not answer.
@@ -164,7 +165,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
         record: the run's record.
 
     Raises:
-        UserError: its weights are missing or corrupt, or it is not trusted.
+        UserError: the model's weights are missing or corrupt, or the model is not trusted.
     """
     weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
@@ -176,8 +177,8 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
 
 
 def load_file(path: Path, trust: str | None = None) -> TrainedModel:
-    """Load a `.safetensors` file of `model_path` or lenet-export. A file exported from a model without a record has
-    none."""
+    """Load a `.safetensors` file from `model_path` or lenet-export. A file exported from a model without a record
+    has no record."""
     try:
         weights, metadata = read_weights(path)
         record = record_from_json(json.loads(metadata["record"])) if "record" in metadata else None

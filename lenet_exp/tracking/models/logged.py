@@ -30,7 +30,7 @@ def logged_model(client: MlflowClient, uri: str, run: Run) -> tuple[Weights, Rec
     """Return the weights of the model that a run logged, and the run's record.
 
     Raises:
-        UserError: the run has no model, it cannot be read, or the record names other weights than the run.
+        UserError: the run has no model, the model cannot be read, or the record names different weights than the run.
         MlflowException: the store does not answer.
     """
     models = run.outputs.model_outputs if run.outputs else []
@@ -68,7 +68,7 @@ def read_record(path: Path) -> Record:
 
 
 def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
-    """Return the tensors and the metadata of an untrusted safetensors file.
+    """Return the tensors and the metadata in an untrusted safetensors file.
 
     Raises:
         FileNotFoundError: the file was not found.

@@ -1,7 +1,7 @@
 """The best model of a run as an MLflow logged model.
 
 weights.safetensors   read by this program (logged.py): tensors, and the record as metadata, as in `model_path`
-data/model.pt2, ...   read by MLflow's serving, with signature and dynamic batch
+data/model.pt2, ...   read by MLflow's serving, with a signature and a dynamic batch size
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def link_model(store: Store, run_id: str, model_id: str, record: Record) -> None
 def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str, run_id: str) -> None:
     """Create the folder `path` from which MLflow serves the model: the exported network, its signature, and an example.
 
-    The folder equals that of `mlflow.pytorch.save_model`, except that torch writes the archive there; see
+    The folder equals the one that `mlflow.pytorch.save_model` creates, except that torch writes the archive; see
     `export_archive`.
 
     Raises:
-        OSError: for example, the disk is full.
+        OSError: the folder cannot be written, for example because the disk is full.
     """
     with EXPORTING:
         import mlflow.pyfunc
@@ -112,7 +112,7 @@ def write_model_files(path: Path, config: Config, weights: Arrays, model_id: str
 
 
 def warm_up() -> None:
-    """Import what exporting a model needs, which takes some seconds in a new process."""
+    """Import the modules that exporting a model needs, which takes a few seconds in a new process."""
     with EXPORTING:
         import mlflow.pyfunc  # noqa: F401
         import torch

@@ -32,7 +32,8 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class LoggedTest:
-    """The MLflow run that a test result was logged to, and how often the test set has been evaluated for its model."""
+    """The MLflow run that a test result was logged to, and how many times the test set has been evaluated for its
+    model."""
 
     run_id: str
     times: int
@@ -41,9 +42,9 @@ class LoggedTest:
 def log_test_result(config: PredictConfig, model: TrainedModel, score: Score, matrix_png: bytes) -> LoggedTest | None:
     """Log `test_accuracy` and the confusion matrix to the model's run. Return None if there is no such run.
 
-    Tags record how often the test set was evaluated for the model (`test_opened`) and its digest (`test_digest`;
-    digests of the files are in test_score.json). Results on another dataset than the model's own are not logged,
-    because they would look like results on its own.
+    Tags record how many times the test set was evaluated for the model (`test_opened`) and the test set's digest
+    (`test_digest`; digests of the files are in test_score.json). Results on a dataset other than the model's own are
+    not logged, because they would look like results on its own.
     """
     if model.record is None or model.record.dataset != config.dataset.name:
         return None
@@ -76,7 +77,7 @@ def log_sweep_test(
     run.
 
     Args:
-        uri: address of the store; None: the sweep's own.
+        uri: address of the store; None: the sweep's own store.
         of: the leader; None if there are several, on several datasets.
         result: all results, for test_result.json.
     """
@@ -99,7 +100,7 @@ def log_sweep_test(
 
 @contextmanager
 def or_warned(uri: str) -> Iterator[None]:
-    """Turn errors of a store into warnings, because they must not hide results."""
+    """Turn a store's errors into warnings, because they must not hide results."""
     try:
         yield
     except Exception as e:
@@ -107,7 +108,7 @@ def or_warned(uri: str) -> Iterator[None]:
 
 
 def _run_of(client: MlflowClient, record: Record) -> str | None:
-    """Return the MLflow run of a model file, found by its run folder."""
+    """Return the MLflow run that a model file belongs to, found through its run folder."""
     folder = folder_id(record.config.tracking.experiment, record.fingerprint)
     experiments = [e.experiment_id for e in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.run_folder = '{folder}'", max_results=1)

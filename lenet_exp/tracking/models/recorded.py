@@ -1,4 +1,4 @@
-"""Finds the record of a run, in a run folder, in MLflow or in a model file."""
+"""Finds the record of a run, in a run folder, in MLflow, or in a model file."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class RecordedRun:
 
     Attributes:
         name: its name for users.
-        record: None if it has none yet, or an invalid one.
-        altered: a line that names what was changed after it was written; empty if nothing was.
-        epochs: from the first one; empty without a run folder.
+        record: the run's record; None if the record is missing or invalid.
+        altered: a line that names what was changed after the run was recorded; empty if nothing was changed.
+        epochs: the results of all epochs, in order; empty without a run folder.
         weights: the best weights; None if they are not available.
         folder: its run folder, if it has one.
-        mlflow_runs: its MLflow runs: addresses of the stores, as `store_name` returns them, and run ids.
+        mlflow_runs: its MLflow runs: addresses of the stores, as returned by `store_name`, and run ids.
     """
 
     name: str
@@ -61,12 +61,13 @@ class RecordedRun:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it was trained in this outputs folder, so that the user's own configuration named its classes."""
+        """Whether the run was trained in this outputs folder, so that the user's own configuration named its
+        classes."""
         return self.folder is not None and self.folder.path.parent.parent.resolve() == outputs_dir().resolve()
 
     @property
     def id(self) -> str:
-        """The name of its run folder, wherever that is."""
+        """The name of the run folder, wherever the folder is."""
         if self.folder is not None or self.record is None:
             return self.folder.id if self.folder is not None else ""
         return run_id(self.record.config.tracking.experiment, self.record.fingerprint)
@@ -76,7 +77,7 @@ def find_recorded(which: str, uri: str) -> RecordedRun:
     """Find a run.
 
     Args:
-        which: a run folder, its id or first digits, an MLflow run id, a `.safetensors` file of `model_path`, or
+        which: a run folder, its id or first digits, an MLflow run id, a `.safetensors` file from `model_path`, or
             `champion:<dataset>`.
         uri: address of the MLflow store.
 
@@ -143,8 +144,8 @@ def _champion(dataset: str, uri: str) -> RecordedRun:
 
 
 def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
-    """Return the stored parts of an MLflow run, checked against the run folder that it was uploaded from, if that is
-    here."""
+    """Return the stored parts of an MLflow run, checked against the run folder that it was uploaded from, if that
+    folder exists here."""
     for folder in all_runs(outputs_dir()):
         for entry in folder.delivered().mlflow_runs:
             if entry.run_id == which:
@@ -153,7 +154,7 @@ def _of_mlflow_id(which: str, uri: str) -> RecordedRun:
 
 
 def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
-    """Return a run folder's parts, with differences from MLflow. If the store does not answer, nothing is compared."""
+    """Return a run folder's parts, with its differences from MLflow. If the store does not answer, compare nothing."""
     try:
         return replace(here, altered=here.altered or _differs(here, _stored(which, uri)))
     except UserError as e:
@@ -162,7 +163,7 @@ def _compared(here: RecordedRun, which: str, uri: str) -> RecordedRun:
 
 
 def _differs(here: RecordedRun, stored: RecordedRun) -> str:
-    """Describe the differences between store and run folder; empty if there are none."""
+    """Describe the differences between the store and the run folder; empty if there are none."""
     if stored.altered or here.record is None or stored.record is None:
         return stored.altered
     wrong = [name for name in RESULT if getattr(here.record, name) != getattr(stored.record, name)]

@@ -30,7 +30,7 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
     """Create an MLflow run (tag `kind`: shipped) for a dataset's shipped model, once per store.
 
     Returns:
-        Its record, the run's id and the logged model's id.
+        The model's record, the run's id, and the logged model's id.
     """
     from mlflow.entities import Metric, Param
 
@@ -48,7 +48,7 @@ def log_shipped(store: Store, record: Record) -> tuple[Record, str, str]:
     name = f"{record.dataset}, bundled with lenet_exp"
     run = found[0] if found else client.create_run(store.experiment_id, record.created_ms, tags, name)
     run_id = str(run.info.run_id)
-    # Repeated after a crash: MLflow keeps equal points and params only once.
+    # Repeated after a crash: MLflow keeps only one copy of equal points and params.
     metrics = [Metric(name, getattr(record, name), record.ended_ms, 0) for name in ("best_val_accuracy", "best_epoch")]
     client.log_batch(run_id, metrics=metrics, params=[Param(k, v) for k, v in params(record.config).items()])
     client.log_text(run_id, metadata["record"], "record.json")

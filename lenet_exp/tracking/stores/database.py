@@ -26,14 +26,14 @@ REFUSES = re.compile(
 
 
 def is_postgres(uri: str) -> bool:
-    """Return whether the address is that of a PostgreSQL database, with or without a driver."""
+    """Return whether the address, with or without a driver, belongs to a PostgreSQL database."""
     return uri.partition(":")[0].partition("+")[0] == POSTGRES
 
 
 def driver_uri(uri: str, seconds: int = 0) -> str:
-    """Return the address for MLflow: with an installed driver, and a timeout for connecting.
+    """Return the address for MLflow, with an installed driver and a connection timeout.
 
-    SQLAlchemy uses psycopg 3 for `postgresql://` only from release 2.1 on. Addresses of other stores are returned
+    SQLAlchemy uses psycopg 3 for `postgresql://` only in release 2.1 and later. Addresses of other stores are returned
     unchanged.
     """
     if not is_postgres(uri):
@@ -49,7 +49,8 @@ def driver_uri(uri: str, seconds: int = 0) -> str:
 
 
 def refusal(error: BaseException) -> str | None:
-    """Return why a database denies access, in a few words. None if it may be unavailable, or for other errors."""
+    """Return why a database denies access, in a few words. None if the database may be unavailable, or for any other
+    error."""
     found = REFUSES.search(str(error))
     return re.sub(r'\b(user|role) "[^"]*"', r'\1 "***"', found.group().strip()) if found else None
 
@@ -58,7 +59,7 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
     """Connect once, create MLflow's tables if they do not exist, and check that runs may be written.
 
     Args:
-        uri: as `driver_uri` returns it.
+        uri: an address as returned by `driver_uri`.
         name: the address without secrets.
         artifacts: where MLflow's experiment `Default` would keep artifacts, if it has to be created.
 
@@ -95,7 +96,7 @@ def _make_tables(connection: Connection, uri: str, name: str, artifacts: str) ->
             return
     elif inspect(connection).has_table("alembic_version"):
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        if revision is not None:  # MLflow would upgrade a lab's tables without asking
+        if revision is not None:  # MLflow would upgrade a shared database's tables without asking
             raise StoreError(
                 f"tracking.uri={name}: created by another version of MLflow than {mlflow.__version__} (schema "
                 f"{revision}). If it was older, back up the database, then run: mlflow db upgrade {name}"

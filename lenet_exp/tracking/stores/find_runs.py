@@ -1,4 +1,4 @@
-"""Finds runs of a store for a comparison, by MLflow's filter syntax."""
+"""Finds runs in a store for a comparison, with an MLflow filter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 VERSION = "version."  # prefix of tags
-SPLITS = {"training": "train"}  # MLflow's name of a split
+SPLITS = {"training": "train"}  # MLflow's name for a split
 
 log = logging.getLogger("lenet_exp")
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SHOWN = "sweep_shown"  # tag of a sweep's run: digest of its description
-LIVE = "live"  # its value while the sweep runs
-REPLACED = "replaced"  # the tag `kind` of a run that another one replaces
+LIVE = "live"  # its value while the sweep is running
+REPLACED = "replaced"  # the tag `kind` of a run that another run replaces
 
 
 def alive(store: Store, run_id: str) -> bool:
@@ -54,7 +54,7 @@ def replacement_entry(lost: DeliveredRun | None, store: str, run_id: str, surplu
     """Return the entry of a folder's new MLflow run.
 
     Args:
-        lost: entry of the deleted run that it replaces, which may be restored; the new run joins the same sweeps.
+        lost: entry of the deleted run that the new one replaces. It may be restored; the new run joins the same sweeps.
         surplus: other runs of this folder in the store.
     """
     if lost is None:
@@ -83,7 +83,7 @@ def close_former(entry: DeliveredRun, store: Store) -> None:
 def shows_report(run: Run, digest: str) -> bool:
     """Return whether a sweep's run has the description with this digest. After a restored backup it may not.
 
-    Runs of older releases have no digest and count as having it.
+    Runs from older releases have no digest and count as having the description.
     """
     return "mlflow.note.content" in run.data.tags and run.data.tags.get(SHOWN, digest) == digest
 
@@ -96,12 +96,13 @@ def set_tags(store: Store, run_id: str, tags: Mapping[str, Json]) -> None:
 
 
 def strings(tags: Mapping[str, Json]) -> dict[str, str]:
-    """Convert values to strings. REST accepts only strings, MLflow's SQL store anything, so errors would show late."""
+    """Convert values to strings. REST accepts only strings, but MLflow's SQL store accepts anything, so errors would
+    show late."""
     return {str(k): text(v) for k, v in tags.items()}
 
 
 def program(command: str) -> str:
-    """Return the program of a command line for a column in MLflow; the tag `command` has the whole line."""
+    """Return the program in a command line, for a column in MLflow; the tag `command` has the full line."""
     words = command.split()
     if words[:2] == ["python", "-m"]:
         return words[2].replace("lenet_exp.", "lenet-")

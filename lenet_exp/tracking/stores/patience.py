@@ -1,4 +1,4 @@
-"""Limits the time and memory that waiting for a store can cost.
+"""Limits the time and memory that waiting for a store can take.
 
 MLflow's own time limit applies to each read from a socket, so an answer that arrives byte by byte or never ends stays
 below it forever. Therefore every access to a store runs in a thread that is abandoned if a call takes too long, many
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 QUICK_SECONDS = 1.0  # calls up to this long do not count as slow
-TURN_SECONDS = 60.0  # to wait for another thread's action, such as uploading a model
-MOST_BYTES = 2**30  # the most that the process may grow meanwhile
+TURN_SECONDS = 60.0  # maximum wait for another thread's action, such as uploading a model
+MOST_BYTES = 2**30  # maximum growth of the process in the meantime
 TICK_SECONDS = 0.1
 
 T = TypeVar("T")
@@ -37,21 +37,21 @@ class Limit:
 
     Attributes:
         call: limit for each call.
-        slow: limit for the total beyond `QUICK_SECONDS` per call.
+        slow: limit for the total time beyond `QUICK_SECONDS` per call.
     """
 
     call: float
     slow: float = math.inf
 
     def times(self, factor: float) -> Limit:
-        """Return the limits multiplied by a factor, if that is above 1."""
+        """Return the limits multiplied by a factor; unchanged if the factor is at most 1."""
         return Limit(self.call * max(1.0, factor), self.slow * max(1.0, factor))
 
 
 WAITED = Limit(call=8.0, slow=6.0)  # for the end of a run; MLflow's time limit for a silent server is 6 s
 PAGES = Limit(call=8.0)  # for queries about many runs before training
 BACKGROUND = Limit(call=60.0)
-PATIENT = Limit(call=300.0)  # when the user asked only for the upload
+PATIENT = Limit(call=300.0)  # for commands that only upload
 
 
 class StoreTimeout(Exception):
@@ -84,7 +84,7 @@ class StoreCalls:
             self._slow, self._begun = self.slow(), None
 
     def seconds(self) -> float:
-        """Return the seconds that the current call has taken; 0 if there is none."""
+        """Return the seconds that the current call has taken; 0 if no call is running."""
         begun = self._begun
         return 0.0 if begun is None else time.monotonic() - begun
 
@@ -104,8 +104,8 @@ class StoreCalls:
         """Run `action` in a thread and return its result.
 
         Raises:
-            StoreTimeout: it took too long, or the process grew too much.
-            BaseException: whatever `action` raises.
+            StoreTimeout: the action took too long, or the process grew too much.
+            BaseException: any exception that `action` raises.
         """
         done: list[tuple[T | None, BaseException | None]] = []
 
@@ -159,7 +159,7 @@ CURRENT: ContextVar[StoreCalls | None] = ContextVar("calls", default=None)
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """Time a call to a store, if `StoreCalls.run` runs it."""
+    """Time a call to a store, if it is made within `StoreCalls.run`."""
     calls = CURRENT.get()
     if calls is None:
         yield
@@ -191,7 +191,7 @@ def timed_client(client: MlflowClient) -> MlflowClient:
 
 
 def _resident() -> int:
-    """Return the memory of this process in bytes; 0 if the system does not provide it."""
+    """Return the memory that this process uses, in bytes; 0 if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:

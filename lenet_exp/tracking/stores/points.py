@@ -1,4 +1,4 @@
-"""MLflow metrics of a run: those of its epochs, its steps and its best epoch."""
+"""MLflow metrics of a run: for its epochs, its steps, and its best epoch."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ EPOCH_METRICS = (
     "images_per_second",
 )
 BEST_METRICS = ("best_val_accuracy", "best_epoch", "seconds_to_best")
-BATCH = 1000  # the most metrics that MLflow accepts at once
-DIGEST = 36  # MLflow truncates a dataset's digest to so many characters
+BATCH = 1000  # maximum number of metrics that MLflow accepts at once
+DIGEST = 36  # MLflow truncates a dataset's digest to this many characters
 
 
 def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
@@ -38,7 +38,7 @@ def epoch_points(epochs: Sequence[EpochResult]) -> Iterator[Metric]:
 
 
 def step_points(losses: Sequence[tuple[int, float, int]]) -> Iterator[Metric]:
-    """Yield the loss of steps."""
+    """Yield the loss at each step."""
     from mlflow.entities import Metric
 
     for iteration, loss, time_ms in losses:
@@ -57,7 +57,7 @@ def best_points(folder: RunFolder, record: Record, model_id: str | None) -> Iter
 
     for name in BEST_METRICS:
         value = getattr(record, name)
-        if value is not None:  # records of older releases lack some
+        if value is not None:  # records from older releases lack some
             yield Metric(name, value, record.ended_ms, 0, **linked("validation"))
     if model_id is not None and record.best_epoch is not None:
         best = folder.history().epochs[record.best_epoch - 1]

@@ -1,4 +1,4 @@
-"""Explains permanent errors of servers and databases, which the user must fix, in a few words."""
+"""Explains, in a few words, permanent errors from servers and databases, which the user must fix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lenet_exp.tracking.stores.database import is_postgres, refusal
 REFUSALS = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE"}
 LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, ~/.mlflow/credentials, or MLFLOW_TRACKING_URI with them"
 CA = "MLFLOW_TRACKING_SERVER_CERT_PATH"
-# Answer of a `lenet-ui` server to a request without its token.
+# The response from a `lenet-ui` server to a request without its token.
 TOKEN_REQUIRED = (
     "token required: open a link that lenet-ui printed where it was started, or set MLFLOW_TRACKING_TOKEN to the "
     "token= of that link"
@@ -23,7 +23,7 @@ def why_refused(uri: str, error: Exception) -> str | None:
     """Return why the store at `uri` cannot be used; None if it may only be unavailable.
 
     Args:
-        error: the error of a request.
+        error: the error from a request.
     """
     if is_postgres(uri) and refusal(error) is not None:
         return refusal(error)
@@ -58,7 +58,7 @@ def _who(uri: str) -> str:
 
 
 def _user(uri: str) -> str | None:
-    """Return the user that a request was made as: from the address, where it may be a token, or from MLflow's
+    """Return the user that made a request: from the address, where it may be a token, or from MLflow's
     credentials."""
     from mlflow.utils.credentials import read_mlflow_creds
 
@@ -66,6 +66,6 @@ def _user(uri: str) -> str | None:
 
 
 def _words(error: Exception) -> str:
-    """Return the message of a server's answer, without what MLflow adds."""
+    """Return the message in a server's response, without the text that MLflow adds."""
     body = str(error).partition("Response body: '")[2].strip().removesuffix("'")
     return hide_password(printable((body or str(error)).strip().splitlines()[0])) or "403"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 REQUEST_SECONDS = 6  # timeout of a request to a server, so that waiting for a silent one takes less than 10 s
 
 GRANT_SECONDS = 5
-PAGE = 1000  # runs that a query gives at once
+PAGE = 1000  # number of runs that a query returns at once
 WRITTEN_BY = "lenet_exp"  # tag of an experiment on a server
 BUSY_SECONDS = 8  # how long to wait for another process that writes to SQLite
 
@@ -50,11 +50,11 @@ class Store:
     """An open store.
 
     Attributes:
-        uri: its address.
+        uri: the store's address.
         client: MLflow's client.
         experiment, experiment_id: the experiment of the runs.
         outputs: the outputs folder of the runs.
-        seen: ids of runs known to exist in it.
+        seen: ids of runs known to exist in the store.
         denied: registered models that this user may not write.
     """
 
@@ -76,7 +76,7 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
     """Connect to a store; create the database and the experiment if they do not exist.
 
     Args:
-        outputs: the outputs folder, if it is not that of this process.
+        outputs: the outputs folder; by default, this process's outputs folder.
 
     Raises:
         StoreError: the store can never be used, belongs to another MLflow version, or the experiment was deleted.
@@ -111,8 +111,8 @@ def connect(uri: str) -> MlflowClient:
 
 
 def _client(uri: str, outputs: Path, *, write: bool) -> MlflowClient:
-    """Return a client, after checking that the store answers, since MLflow would wait long, and that its tables
-    exist."""
+    """Return a client, after checking that the store answers, since MLflow would wait a long time, and that its
+    tables exist."""
     mlflow, address = import_mlflow(), driver_uri(uri, REQUEST_SECONDS)
     check_answers(address, REQUEST_SECONDS)
     if is_postgres(uri):
@@ -158,11 +158,11 @@ def _explained(uri: str) -> Iterator[None]:
     except ValueError as e:
         if "MLFLOW_" not in str(e):
             raise
-        raise StoreError(first_line(e)) from e  # MLflow names the environment variable with the wrong value
+        raise StoreError(first_line(e)) from e  # MLflow names the environment variable with the invalid value
 
 
 def import_mlflow() -> ModuleType:
-    """Import mlflow without telemetry and with short timeouts, so that a store that does not answer fails soon.
+    """Import mlflow without telemetry and with short timeouts, so that a store that does not answer fails quickly.
 
     Retries by MLflow are disabled: if the answer to a request came too late, a retry would create a run twice.
     """
@@ -193,15 +193,15 @@ def request_seconds() -> float:
 
 
 def _wait_less(_: object, __: object, statement: str, parameters: object, *___: object) -> tuple[str, object]:
-    """Shorten the 20 s that MLflow lets SQLite wait for another writer, in each statement that opens a session."""
+    """Shorten, in each statement that opens a session, the 20 s that MLflow lets SQLite wait for another writer."""
     if statement.startswith("PRAGMA busy_timeout"):
         statement = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS};"
     return statement, parameters
 
 
 def _create_sqlite(path: Path) -> None:
-    """Create the database under a temporary name and move it into place, under a lock. MLflow creates tables without
-    one."""
+    """Create the database under a temporary name and move it into place, under a lock. MLflow creates tables
+    without a lock."""
     if path.exists():
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -295,7 +295,7 @@ def pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]
 
 
 def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[str]) -> dict[str, Run]:
-    """Return those runs that exist and are not deleted, with one query per thousand."""
+    """Return those runs that exist and are not deleted, with one query per thousand ids."""
     wanted, found = list(dict.fromkeys(ids)), {}
     for start in range(0, len(wanted), PAGE):
         names = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + PAGE])
@@ -305,6 +305,6 @@ def runs_by_id(client: MlflowClient, experiment_ids: list[str], ids: Iterable[st
 
 
 def _path_safe(name: str) -> str:
-    """Return the name as one part of a path, never `.` or `..`."""
+    """Return the name as a single path component, never `.` or `..`."""
     safe = re.sub(r"[^\w.-]", "_", name)
     return safe if safe.strip(".") else "_" * len(safe)

@@ -1,4 +1,4 @@
-"""Checks whether a store's address can ever take a run, before training and without contacting a server."""
+"""Checks, before training and without contacting a server, whether the store at an address can ever hold runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check_artifacts(experiment: str, location: str) -> None:
     """Check that an experiment's artifact folder on this machine is writable.
 
     Raises:
-        StoreError: it is not.
+        StoreError: the folder is not writable.
     """
     parts = urlsplit(location)
     if parts.scheme != "file" or parts.netloc:
@@ -82,10 +82,10 @@ def check_artifacts(experiment: str, location: str) -> None:
 
 
 def check_answers(uri: str, seconds: float) -> None:
-    """Check that a database server accepts connections, since MLflow itself would retry for a hundred seconds.
+    """Check that a database server accepts connections, since MLflow itself would retry for 100 seconds.
 
     Raises:
-        OSError: it does not.
+        OSError: the server does not.
     """
     if uri.startswith(("http://", "https://", SQLITE)):
         return
@@ -93,7 +93,7 @@ def check_answers(uri: str, seconds: float) -> None:
 
     url = make_url(uri)
     port = url.port or {"postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(url.get_backend_name())
-    if url.host and port:  # otherwise a socket file or a name that only the driver knows
+    if url.host and port:  # otherwise, a socket file or a name that only the driver knows
         with socket.create_connection((url.host, port), timeout=seconds):
             pass
 

@@ -1,4 +1,5 @@
-"""Updates a sweep's own MLflow run while the sweep runs: counts, best so far, leaderboard, time left.
+"""Updates a sweep's own MLflow run while the sweep is running: counts, the best so far, the leaderboard, and the time
+left.
 
 Points are logged only if a value changed. Everything else is in tags, which the end of the sweep replaces.
 """
@@ -43,7 +44,7 @@ class LiveReport:
         self._closed = False
 
     def next(self, progress: SweepProgress) -> Callable[[], None] | None:
-        """Return an action that uploads the state of the sweep; None if that was done a moment ago."""
+        """Return an action that uploads the state of the sweep; None if it was uploaded a moment ago."""
         if self._closed or time.monotonic() - self._asked_at < TELL_SECONDS:
             return None
         self._asked_at = time.monotonic()

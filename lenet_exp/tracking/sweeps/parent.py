@@ -1,4 +1,4 @@
-"""A sweep's parent run in MLflow: its request, counts, jobs and final state."""
+"""A sweep's parent run in MLflow: its request, counts, jobs, and final state."""
 
 from __future__ import annotations
 

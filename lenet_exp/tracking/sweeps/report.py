@@ -1,4 +1,4 @@
-"""Reports a sweep on its MLflow run: the verdict as description; page, Markdown and pictures as files."""
+"""Reports a sweep on its MLflow run: the verdict as the description; the page, Markdown, and pictures as files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from lenet_exp.tracking.stores.store import Store
 
 PAGE = "comparison.html"
 REPORT = "report.md"
-TRAINING = "workflowType=machine_learning"  # otherwise MLflow shows its pages for language models
-LONGEST = 7900  # MLflow truncates descriptions to so many characters
+TRAINING = "workflowType=machine_learning"  # otherwise, MLflow shows its pages for language models
+LONGEST = 7900  # MLflow truncates descriptions to this many characters
 
 
 def report_sweep(
@@ -34,7 +34,7 @@ def report_sweep(
     comparisons: Sequence[Comparison],
     with_pictures: bool,
 ) -> None:
-    """Update description and pictures of a sweep's run, unless they are up to date."""
+    """Update the description and pictures of a sweep's run, unless they are up to date."""
     plan = sweep.started()
     run_id = plan.mlflow_runs.get(store.name)
     if run_id is None:
@@ -64,7 +64,7 @@ def _digest(results: Sequence[JobResult], plan: SweepPlan, with_pictures: bool) 
 
 
 def _tell_answer(store: Store, sweep: SweepFolder, run_id: str, plan: SweepPlan) -> None:
-    """Tag this sweep's run, and that of the sweep whose leader it tested, with the result of the confirmation."""
+    """Tag this sweep's run, and the run of the sweep whose leader it tested, with the result of the confirmation."""
     tested = SweepFolder(sweep.path.parent / str(plan.confirms)).kept_plan()
     its_run = tested.mlflow_runs.get(store.name) if tested is not None else None
     set_tags(store, run_id, {"confirms": its_run or plan.confirms, "confirmed": "yes" if plan.confirmed else "no"})
@@ -84,7 +84,7 @@ def _answers(store: Store, sweep: SweepFolder) -> list[str]:
 
 
 def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], str | None]:
-    """Return a function from a group to its best run's page."""
+    """Return a function that returns the address of a group's best run."""
     folders = {r.job.run: r.job.folder for r in results}
 
     def link(group: Group) -> str | None:
@@ -95,7 +95,7 @@ def links_of(store: Store, results: Sequence[JobResult]) -> Callable[[Group], st
 
 
 def _log_pictures(store: Store, run_id: str, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """Upload page and pictures. MLflow lists folders first, then files by name, so the page comes first."""
+    """Upload the page and pictures. MLflow lists folders first, then files by name, so the page comes first."""
     from lenet_exp.reports.files.comparison_file import write_comparison
     from lenet_exp.reports.files.comparison_plots import figures
     from lenet_exp.reports.files.plots import png

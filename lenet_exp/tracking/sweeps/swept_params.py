@@ -9,12 +9,12 @@ from lenet_exp.folders.records import SweepPlan
 from lenet_exp.folders.sweep_folder import SweepFolder
 from lenet_exp.tracking.stores.store import Store
 
-SHOWN = 20  # the most values listed; of more, the first ones and their number
+SHOWN = 20  # maximum number of values listed; beyond that, the first ones and their number
 LONGEST = 500  # characters
 
 
 def log_swept(store: Store, run_id: str, sweep: SweepFolder) -> None:
-    """Log parameters that the run lacks. MLflow does not allow changes, and the same jobs may be written
+    """Log parameters that the run lacks. MLflow does not allow changes, and the same jobs may be spelled
     differently."""
     from mlflow.entities import Param
 
