@@ -144,7 +144,7 @@ class GridSweeper(Sweeper):
 
     def load(self) -> None:
         """Show log lines on the terminal; the imports that follow take seconds."""
-        print_waiting("loading torch")
+        print_waiting("loading PyTorch")
         from lenet_exp.reports.terminal.progress import log_to_console
 
         log_to_console()

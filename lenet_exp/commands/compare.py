@@ -16,8 +16,9 @@ lenet-compare: compare configurations over their seeds.
   lenet-compare                          the last sweep
   lenet-compare sweep=<id>,<id>          several sweeps together: last, ids (or first digits), MLflow run ids, folders
   lenet-compare filter="params.activation = 'selu' and metrics.best_val_accuracy > 0.9"
-                                         all runs in the store that match an MLflow filter; filter= matches every run
-  lenet-compare confirm=0.2              print a command that tests the leader on new seeds, enough to confirm a lead of
+                                         all runs in the store that match an MLflow filter; an empty filter=
+                                         matches every run
+  lenet-compare confirm=0.2              print a command that tests the leader on enough new seeds to confirm a lead of
                                          0.2 percentage points with 80 % power; run=true also runs it
   lenet-compare confirm=0.2 against=baseline
                                          test the leader against the same command without the swept flags
@@ -25,18 +26,20 @@ lenet-compare: compare configurations over their seeds.
                                          test the leader against a configuration of your choice
   lenet-compare confirm=0.2 seeds=10     set the number of new seeds
   lenet-compare output=report.html       also write a report: .html (interactive page), .md (for a pull request),
-                                         .tex (table for a paper), .csv or .json
+                                         .tex (table for a paper), .csv, or .json
   lenet-compare by=last                  compare accuracy after the last epoch instead of the best one
 
   tracking.uri=      store for filter= (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
   experiment=        MLflow experiment for filter= (default: lenet_exp)
 
 How it works
-  Only validation accuracy is compared. The leader is tested against every other configuration: with paired tests over
-  common seeds, otherwise with Welch's test. Tests are corrected for all pairs of configurations (Shaffer's method).
+  Only validation accuracy is compared. The leader is tested against every other configuration: with a paired test if
+  they have seeds in common, otherwise with Welch's test. Tests are corrected for all pairs of configurations
+  (Shaffer's method).
   A leader that beats every other configuration at p <= 0.05 wins without this correction (Gutmann and Maymin's rule).
-  An equally good configuration is called worse in at most 5 of 100 comparisons. All intervals of the leader's leads
-  hold in 95 of 100. Neither rate holds if runs of a configuration occasionally collapse; a warning names such runs.
+  In at most 5 of 100 comparisons, an equally good configuration is called worse. In 95 of 100 comparisons, all
+  intervals for the leader's leads contain the true values. Neither rate holds if runs of a configuration
+  occasionally collapse; a warning names such runs.
   The winner's lead is biased upward. Intervals cover seed-to-seed variation only (and splits, if split_seed is swept).
   Configurations with diverged runs rank last. No configuration wins while runs are missing.
 """
@@ -72,8 +75,8 @@ def compare(arguments: list[str]) -> int:
         values["filter"] is not None or output is not None or others or "," in (values["sweep"] or "")
     ):
         raise ConfigError(
-            f"confirm={values['confirm']}: tests the leader of one sweep by its best epochs; must be set with "
-            "sweep=, against=, seeds=, run= and tracking.uri= only"
+            f"confirm={values['confirm']}: tests the leader of one sweep by its best epochs; accepts only "
+            "sweep=, against=, seeds=, run=, and tracking.uri="
         )
     if points is not None:
         from lenet_exp.confirmation.command import ConfirmationRequest

@@ -15,11 +15,11 @@ USAGE = """
 lenet-export: export a trained model for use in other programs.
 
   lenet-export format=onnx                        export the MNIST champion to lenet5-mnist.onnx (needs lenet_exp[onnx])
-  lenet-export format=pt2 dataset=fashion_mnist   export another champion, for torch.export.load
+  lenet-export format=pt2 dataset=fashion_mnist   export another champion, to load with torch.export.load
   lenet-export format=safetensors trained_model=runs:/<MLflow run id> output=/tmp/model.safetensors
 
-format=         onnx, pt2 or safetensors
-trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file of the
+format=         onnx, pt2, or safetensors
+trained_model=  registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the
                 original script (default: the champion of dataset=)
 dataset=        dataset whose champion is exported (default: mnist)
 output=         output file (default: lenet5-<dataset>.<format> in the working directory)
@@ -27,7 +27,7 @@ trust=          your own class or module that the model may use as its activatio
 tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
 Input: images (n, 1, 32, 32), float32 in [-1, 1], any n. Output: logits (n, 10).
-The file is checked against the model before it is saved. Its metadata contain the training record.
+The file is checked against the model before it is saved. Its metadata contains the training record.
 lenet-predict and lenet_exp.load read the .safetensors file.
 """
 
@@ -69,7 +69,7 @@ def run(arguments: list[str]) -> int:
         print(f"checked: logits of {batches} are identical bit for bit")
     else:
         print(f"checked: logits of {batches} differ by at most {difference:.1e}")
-        print(f"(tolerance: {allowed:.1e}, {TOLERANCE:g} of the largest logit)")
+        print(f"(tolerance: {allowed:.1e}, {TOLERANCE:g} times the largest logit)")
     return 0
 
 

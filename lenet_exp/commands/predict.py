@@ -18,7 +18,7 @@ def predict(cfg: DictConfig) -> float:
     """Run Hydra's task and return the test accuracy (a fraction), NaN for pictures."""
     config = typed_as(PredictConfig, cfg)
     check_ranges(config)  # before torch is loaded
-    print_waiting("loading torch")
+    print_waiting("loading PyTorch")
     from lenet_exp.prediction.leader import best_of_leader, score_leaders
     from lenet_exp.prediction.predict import predict_pictures, predict_test_set
     from lenet_exp.reports.terminal.progress import log_to_console

@@ -11,22 +11,23 @@ USAGE = """
 lenet-reproduce: retrain a run from its record and compare the results bit for bit.
 
   lenet-reproduce run=<which>              one run: its folder, its id (or its first digits), its MLflow run id,
-                                           a .safetensors file of model_path, or champion:<dataset>
+                                           a .safetensors file from model_path, or champion:<dataset>
   lenet-reproduce sweep=<which>            all runs of a sweep, in parallel: last, its id (or its first digits), its
                                            MLflow run id, or its folder
-  lenet-reproduce run=<which> check=true   train nothing; check the digests of record, history and weights, and the
+  lenet-reproduce run=<which> check=true   train nothing; check the digests of the record, history, and weights, and the
                                            accuracy of the weights on the validation images
 
-  data_root=      folder of the datasets (default: that of the record if it exists, else $LENET_EXP_DATA, else data)
+  data_root=      folder with the datasets (default: the folder in the record if it exists,
+                  else $LENET_EXP_DATA, else data)
   trust=          your own class or module that the record may use, for example trust=mine.Swish
   tracking.uri=   MLflow store (default: $MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder)
 
-The run is retrained in outputs/reproduced, with the device, threads and engine of its record, and compared epoch by
-epoch. Differences in code, versions, CPU and data are printed. Rerun the same command to resume an interrupted one.
-The result is also saved in MLflow, as tag reproduced or record_checked of the run.
+The run is retrained in outputs/reproduced, with the device, number of threads, and engine in its record, and compared
+epoch by epoch. Differences in code, versions, CPU, and data are printed. If a reproduction is interrupted, rerun the
+same command to resume. The result is also saved in MLflow, as the run's tag reproduced or record_checked.
 Exit status: 0 if identical bit for bit (check=true: consistent), 1 if different, 2 if the request is invalid, 3 if not
-comparable: for example, torch gave another result on another CPU, or the data are missing. For a sweep: 1 if any run
-is different, otherwise 3 if any is not comparable.
+comparable: for example, PyTorch gave a different result on a different CPU, or the data is missing. For a sweep: 1 if
+any run is different, otherwise 3 if any is not comparable.
 """
 
 KNOWN: dict[str, str | None] = {
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, sweep, checks, uri = values["run"], values["sweep"], values["check"], values["tracking.uri"]
     if which and sweep:
-        raise ConfigError("run= and sweep=: must not both be set")
+        raise ConfigError("run= and sweep= cannot both be set")
     if not which and not sweep:
         raise ConfigError(
             "run=: must be a run folder, a run id, an MLflow run id, or champion:<dataset>; or set sweep="
@@ -61,7 +62,7 @@ def run(arguments: list[str]) -> int:
 
     if uri is not None:
         check_store(uri)
-    print_waiting("loading torch")
+    print_waiting("loading PyTorch")
     log_to_console()
     options = {"data_root": values["data_root"], "trust": values["trust"]}
     if sweep:

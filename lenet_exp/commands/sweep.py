@@ -9,22 +9,26 @@ from lenet_exp.commands.literal import completions, parse, run_command
 from lenet_exp.errors import ConfigError, did_you_mean
 
 USAGE = """
-lenet-sweep: list, watch, stop and remove sweeps.
+lenet-sweep: list, watch, stop, and remove sweeps.
 
   lenet-sweep list                 list the sweeps in the outputs folder, latest first
   lenet-sweep status [sweep=last]  show running and failed runs, where they run, and the time left
-  lenet-sweep watch [sweep=last]   follow a sweep until it ends; exit status 1 unless it finishes
+  lenet-sweep watch [sweep=last]   follow a sweep until it ends; the exit status is 1 unless it finishes
   lenet-sweep stop [sweep=last]    stop a sweep; its runs save a checkpoint and can be resumed
-  lenet-sweep du                   show disk usage by kind, and what can be removed
-  lenet-sweep rm sweep=<which>     show what would be removed, here and in MLflow, and what would be kept and why;
-                                   also experiment=<name> (all of its runs) or run=<which> (a run outside sweeps)
-    dry_run=false                  remove it; rerun the same command after an interruption
-    mlflow=false                   do not touch MLflow, for a store that no longer exists
-  lenet-sweep clean                remove the user names, passwords and tokens of stores from files of earlier releases
+  lenet-sweep du                   show disk usage by kind of file, and what can be removed
+  lenet-sweep rm sweep=<which>     show what would be removed, here and in MLflow, what would be kept, and why;
+                                   also experiment=<name> (all of its runs) or run=<which> (a run that is not part of
+                                   a sweep)
+    dry_run=false                  actually remove it; if the removal is interrupted, rerun the same command
+    mlflow=false                   leave MLflow unchanged (if the store no longer exists)
+  lenet-sweep clean                remove user names, passwords, and tokens for stores from files written by earlier
+                                   releases
 
 sweep=: last, a sweep's id (or its first digits), its MLflow run id, or its folder.
-rm keeps runs that another sweep uses or whose model is registered. MLflow can restore deleted runs until mlflow gc.
-list, status, watch and stop first mark sweeps and runs whose process died as killed, here and in MLflow.
+rm keeps runs that another sweep uses or whose model is registered.
+MLflow can restore deleted runs until you run mlflow gc.
+Before anything else, list, status, watch, and stop mark as killed all sweeps and runs whose process died, here and in
+MLflow.
 To upload results that MLflow missed, run lenet-sync. To resume a sweep, run lenet-train -m sweep.resume=last.
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
 """

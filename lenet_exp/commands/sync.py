@@ -14,7 +14,7 @@ lenet-sync: upload results that MLflow missed or lost.
 
   tracking.uri=      MLflow store (default: $MLFLOW_TRACKING_URI, else the store set for each sweep or run)
 
-Nothing is uploaded twice. Runs and sweeps of a running process are skipped, because that process uploads them.
+Nothing is uploaded twice. Runs and sweeps that are still running are skipped, because their process uploads them.
 Sweeps and runs whose process died are marked as killed, here and in MLflow; you can resume them.
 The outputs folder is $LENET_EXP_OUTPUTS, else ./outputs.
 Exit status: 0 if MLflow is up to date, 1 if anything is missing.
@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     values = parse(arguments, KNOWN)
     which, run, uri = values["sweep"], values["run"], values["tracking.uri"]
     if which is not None and run is not None:
-        raise ConfigError("sweep= and run=: must not both be set")
+        raise ConfigError("sweep= and run= cannot both be set")
     from lenet_exp.config.check import check_store
     from lenet_exp.folders.find import all_runs, find_run, find_sweep
     from lenet_exp.folders.sweep_folder import all_sweeps

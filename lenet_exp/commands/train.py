@@ -25,7 +25,7 @@ def train(cfg: DictConfig) -> float:
 
     config = typed(cfg)
     check_flags(config)  # before torch is loaded
-    print_waiting("loading torch")
+    print_waiting("loading PyTorch")
     from lenet_exp.reports.terminal.progress import log_to_console
 
     log_to_console()

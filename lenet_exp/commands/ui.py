@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 USAGE = """
 lenet-ui: start MLflow's UI and print links to the runs of a sweep. Press Ctrl-C to stop it.
 
-  lenet-ui                     the last sweep: its runs (best first), curves, parallel coordinates and report
-  lenet-ui sweep=<which>       another sweep: its id (or its first digits), its MLflow run id, or its folder
+  lenet-ui                     the last sweep: its runs (best first), curves, parallel coordinates, and report
+  lenet-ui sweep=<which>       a different sweep: its id (or its first digits), its MLflow run id, or its folder
   lenet-ui sweep=all           all runs of the experiment
   lenet-ui open=true           open the first link in a browser
   lenet-ui port=5000           port to listen on; if it is in use, the next free one
   lenet-ui host=127.0.0.1      address to listen on: this machine only (default), or 0.0.0.0 for all of its addresses
   lenet-ui token=none          require no token; anyone who can reach the address can read and change the runs
 
-  tracking.uri=      MLflow store (default: that of the sweep; with sweep=all $MLFLOW_TRACKING_URI, else mlflow.db in
+  tracking.uri=      MLflow store (default: the sweep's store; with sweep=all: $MLFLOW_TRACKING_URI, else mlflow.db in
                      the outputs folder); for an http(s):// server, only the links are printed
-  experiment=        MLflow experiment (default: that of the sweep, else lenet_exp)
+  experiment=        MLflow experiment (default: the sweep's experiment, else lenet_exp)
   token=             token to require (default: a random one); set $LENET_EXP_UI_TOKEN instead to hide it from other
                      users of this machine
 
@@ -219,7 +219,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 def _token(value: str) -> str:
     """Return the token for the links, empty for none."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
-        raise ConfigError("token=: must be none, or consist of letters, digits and . _ ~ -")
+        raise ConfigError("token=: must be none, or consist of letters, digits, and . _ ~ -")
     return "" if value == "none" else value
 
 

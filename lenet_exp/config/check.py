@@ -85,7 +85,7 @@ def check_name(flag: str, name: str) -> None:
     """
     if not re.fullmatch(r"\w([\w +-]*[\w+-])?", name) or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
-            f"{flag}={name}: must be letters, digits, _, -, + and inner spaces, at most {LONGEST_NAME} bytes"
+            f"{flag}={name}: must consist of letters, digits, _, -, +, and inner spaces (at most {LONGEST_NAME} bytes)"
         )
 
 
@@ -95,8 +95,8 @@ def _check_tags(tags: Iterable[str]) -> None:
         is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
         if not re.fullmatch(r"[\w.\- :/]+", name) or not is_path or name == "." or len(name.encode()) > LONGEST_NAME:
             raise ConfigError(
-                f"tracking.tags.{name}: the name must be letters, digits and inner _ - . : /, at most "
-                f"{LONGEST_NAME} bytes"
+                f"tracking.tags.{name}: the name must consist of letters, digits, and inner _ - . : / (at most "
+                f"{LONGEST_NAME} bytes)"
             )
 
 

@@ -87,7 +87,9 @@ def explain_flag(key: str) -> str:
     if key in known:
         group, _, flag = key.partition(".")
         having = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml") if flag in OmegaConf.load(f))
-        return f"{key}: not a flag of the chosen {group}" + (f"; only of {', '.join(having)}" if having else "")
+        return f"{key}: not a flag of the chosen {group}" + (
+            f"; only available for {', '.join(having)}" if having else ""
+        )
     hint = _same_leaf(key.rpartition(".")[2], known) or nearest(key, known)
     return f"unknown flag '{key}'; " + (f"did you mean {hint}?" if hint else "run with --help to list all flags")
 

@@ -16,7 +16,7 @@ from typing import Any, cast, get_type_hints
 from omegaconf import MISSING
 
 Option = dict[str, Any]  # the content of an option file: a class and its keywords
-DEVICE = "auto (the first available of cuda, mps, cpu), cpu, cuda, cuda:<number>, mps"
+DEVICE = "auto (the first available of cuda, mps, cpu), cpu, cuda, cuda:<number>, or mps"
 ALWAYS = object()  # a neutral value that equals no value, so the field always counts in the fingerprint
 
 
@@ -131,21 +131,23 @@ class Dataset:
     """The dataset, its files, and how it is split."""
 
     name: str = knob("name of the dataset", result=False)
-    reader: Reader = knob("file format: idx (as MNIST), pictures (one folder per class), digits", result=False)
-    folder: str = knob("folder of its files, absolute or relative to data_root", result=False)
+    reader: Reader = knob("file format: idx (like MNIST), pictures (one folder per class), digits", result=False)
+    folder: str = knob("folder with its files, absolute or relative to data_root", result=False)
     also_in: list[str] = knob("other folders to search for its files", result=False)
-    files: dict[str, list[str]] = knob("idx: names of the image and label files of train and test", result=False)
+    files: dict[str, list[str]] = knob("idx: names of the image and label files for train and test", result=False)
     sha256: dict[str, str | None] = knob("SHA-256 of each uncompressed file (null: unknown)", result=False)
     torchvision_class: str | None = knob("torchvision.datasets class that downloads it (null: none)", result=False)
     mirrors: list[str] | None = knob("URLs to download from (null: torchvision's mirrors)", result=False)
     class_names: list[str] = knob("names of the classes, at most 10", result=False)
-    picture_box: int = knob("pictures: longest side of the object in 28x28 pixels", ge=4, le=28, result=False)
+    picture_box: int = knob(
+        "pictures: longest side of the object in the 28x28 image, in pixels", ge=4, le=28, result=False
+    )
     shows: PictureContent = knob(
         "pictures: show digits (one or several), writing (one character), or things (with shades)",
         neutral=PictureContent.writing,
         result=False,
     )
-    val_size: int = knob("validation images, split off the training set by split_seed", ge=1, result=False)
+    val_size: int = knob("validation images, split from the training set with split_seed", ge=1, result=False)
     train_size: int | None = knob("training images (null: all that remain)", ge=1, result=False)
 
 
@@ -154,7 +156,9 @@ class Regularization:
     """Penalties and dropout."""
 
     weight_decay: float = knob("L2 penalty on all parameters (AdamW: decoupled decay)", ge=0, neutral=0.0)
-    dropout_rate: float = knob("fraction of the outputs of fc1 and fc2 dropped in training", ge=0, lt=1, neutral=0.0)
+    dropout_rate: float = knob(
+        "fraction of the outputs of fc1 and fc2 dropped during training", ge=0, lt=1, neutral=0.0
+    )
 
 
 @dataclass
@@ -164,10 +168,12 @@ class Schedule:
     shape: ScheduleShape = knob(
         "after the warm-up: constant, one_cycle, linear, cosine, step", neutral=ScheduleShape.constant
     )
-    warmup: float = knob("fraction of the steps in which the lr rises", ge=0, lt=1, neutral=0.0)
+    warmup: float = knob("fraction of the steps during which the lr rises", ge=0, lt=1, neutral=0.0)
     start: float = knob("lr at the first step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.warmup")
     final: float = knob("lr after the last step, as a fraction of optimizer.lr", ge=0, le=1, only_with="schedule.shape")
-    drops: int = knob("step: number of drops to final, each by the same factor", ge=1, only_with="schedule.shape=step")
+    drops: int = knob(
+        "step: number of drops to reach schedule.final, each by the same factor", ge=1, only_with="schedule.shape=step"
+    )
 
 
 @dataclass
@@ -179,7 +185,7 @@ class Augmentation:
     scale: float = knob("maximum change in size, as a fraction", ge=0, lt=1, neutral=0.0)
     shear: float = knob("maximum horizontal shear, in pixels per pixel", ge=0, le=2, neutral=0.0)
     elastic: float = knob("mean displacement by elastic distortion, in pixels", ge=0, le=16, neutral=0.0)
-    elastic_sigma: float = knob("width of the region that is displaced together, in pixels", ge=1, le=32,
+    elastic_sigma: float = knob("width of the regions that move together, in pixels", ge=1, le=32,
                                 only_with="augmentation.elastic")  # fmt: skip
     flip: float = knob("fraction of images mirrored left to right", ge=0, le=1, neutral=0.0)
     erase: float = knob("fraction of images with an erased rectangle", ge=0, le=1, neutral=0.0)
@@ -191,17 +197,19 @@ class Training:
     """Loss, gradient clipping, weight averaging and early stopping."""
 
     label_smoothing: float = knob("fraction of each label spread over all classes", ge=0, lt=1, neutral=0.0)
-    clip_norm: float | None = knob("maximum norm of the gradient of a step (null: no limit)", gt=0, neutral=None)
+    clip_norm: float | None = knob("maximum gradient norm per step (null: no limit)", gt=0, neutral=None)
     ema_decay: float | None = knob(
-        "decay per step of the moving average of the weights (null: off)",
+        "decay per step for the moving average of the weights (null: off)",
         ge=0,
         lt=1,
         neutral=None,
     )
     patience: int | None = knob(
-        "stop after this many epochs without a better validation accuracy (null: never)", ge=1, neutral=None
+        "stop after this many epochs without an improvement in validation accuracy (null: never)", ge=1, neutral=None
     )
-    min_delta: float = knob("least improvement that counts, as a fraction", ge=0, lt=1, only_with="training.patience")
+    min_delta: float = knob(
+        "smallest improvement that counts, as a fraction", ge=0, lt=1, only_with="training.patience"
+    )
 
 
 @dataclass
@@ -217,10 +225,10 @@ class Tracking(Store):
     """Options of logging to MLflow."""
 
     models: LoggedModels = knob(
-        "log the best model of: all (runs), best (the best run of the sweep), none", result=False
+        "runs whose best model is logged: all, best (only the best run of the sweep), or none", result=False
     )
     plots: bool = knob("log plots: curves, confusion matrix, mistakes, comparisons", result=False)
-    tags: Option = knob("your own tags for the run: tracking.tags.note=first", result=False)
+    tags: Option = knob("your own tags for the run, for example tracking.tags.note=first", result=False)
 
 
 @dataclass
@@ -228,9 +236,11 @@ class Sweep:
     """Options of a sweep."""
 
     workers: int | None = knob("runs trained at the same time (null: cores / num_threads)", ge=1, le=4096, result=False)
-    retries: int = knob("how often to retry a run whose process died", ge=0, le=1000, result=False)
+    retries: int = knob("how many times to retry a run whose process died", ge=0, le=1000, result=False)
     fail_fast: bool = knob("start no more runs after one fails or diverges", result=False)
-    max_failures: int | None = knob("the same after this many in a row (null: no limit)", ge=1, result=False)
+    max_failures: int | None = knob(
+        "start no more runs after this many failures in a row (null: no limit)", ge=1, result=False
+    )
     max_jobs: int = knob("maximum number of jobs; larger sweeps are refused", ge=1, neutral=100_000, result=False)
     zip: list[Any] = knob(
         "swept flags that take their values in parallel: [optimizer,optimizer.lr] or [[a,b],[c,d]]",
@@ -249,15 +259,17 @@ class Sweep:
         "difference that the test is planned to detect, in percentage points", gt=0, lt=100, neutral=None, result=False
     )
     against: bool = knob(
-        "the second configuration is a baseline that was not in that sweep (lenet-compare against=)",
+        "the second configuration is a baseline that is not part of sweep.confirms (lenet-compare against=)",
         neutral=False,
         result=False,
     )
     time_limit: float | None = knob("seconds after which a run fails (null: no limit)", gt=0, result=False)
     force: bool = knob("retrain finished runs", result=False)
     resume: str | None = knob("sweep to resume: last, its id, its MLflow run id, or its folder", result=False)
-    dry_run: bool = knob("train nothing; print what would be trained, how long it takes, and its disk space",
-                         result=False)  # fmt: skip
+    dry_run: bool = knob(
+        "train nothing; print what would be trained, how long it would take, and how much disk space it would need",
+        result=False,
+    )
     detach: bool = knob(
         "submit the sweep to the cluster and exit (hydra/launcher=cluster_slurm)", neutral=False, result=False
     )
@@ -271,7 +283,7 @@ class Search:
         "sampler that suggests trials: tpe, gp, qmc, random, grid", neutral=SamplerName.tpe, result=False
     )
     sampler_options: Option = knob(
-        "options of the sampler, as in Optuna: search.sampler_options.n_startup_trials=5", neutral={}, result=False
+        "sampler options, named as in Optuna: search.sampler_options.n_startup_trials=5", neutral={}, result=False
     )
     pruner: PrunerName = knob(
         "pruner that stops runs that fall behind: asha, hyperband, median, none",
@@ -279,17 +291,17 @@ class Search:
         result=False,
     )
     pruner_options: Option = knob(
-        "options of the pruner, as in Optuna: search.pruner_options.reduction_factor=3", neutral={}, result=False
+        "pruner options, named as in Optuna: search.pruner_options.reduction_factor=3", neutral={}, result=False
     )
     objective: Objective = knob(
         "accuracy (best validation accuracy), loss (lowest validation loss), epochs or seconds (until "
-        "search.target), front (Pareto front of accuracy and seconds)",
+        "search.target), or front (Pareto front of accuracy and seconds)",
         neutral=Objective.accuracy,
         result=False,
     )
-    seed: int = knob("seed of the sampler", ge=0, lt=2**63, neutral=0, result=False)
+    seed: int = knob("seed for the sampler", ge=0, lt=2**63, neutral=0, result=False)
     storage: str | None = knob(
-        "database URL of the study, as in SQLAlchemy (null: study.db in the sweep folder)",
+        "database URL for the study, in SQLAlchemy's format (null: study.db in the sweep folder)",
         neutral=None,
         result=False,
     )
@@ -315,9 +327,9 @@ class Config:
     training: Training = field(default_factory=Training)
     num_epoch: int = knob("number of passes over the training set", ge=1)
     batch_size: int = knob("images per step", ge=1, lt=2**63)
-    num_iter_echo: int = knob("iterations between logged step losses", ge=1, result=False)
-    seed: int = knob("seed of weights, order, dropout and augmentation", ge=0, lt=2**63)
-    split_seed: int = knob("seed of the split into training and validation images",
+    num_iter_echo: int = knob("steps between logged step losses", ge=1, result=False)
+    seed: int = knob("seed for the weights, data order, dropout, and augmentation", ge=0, lt=2**63)
+    split_seed: int = knob("seed for the split into training and validation images",
                            ge=0, lt=2**63, result=False)  # fmt: skip
     device: str = knob(DEVICE, result=False)
     engine: EngineName = knob(
@@ -332,11 +344,14 @@ class Config:
         result=False,
     )
     data_root: str = knob(
-        "folder of the datasets, as laid out by torchvision ($LENET_EXP_DATA, else data)", result=False
+        "folder with the datasets, in torchvision's layout ($LENET_EXP_DATA, else data)", result=False
     )
     model_path: str | None = knob("folder for the best model so far, as a .safetensors file (null: none)", result=False)
     n_trials: int | None = knob(
-        "search: total number of trials, including earlier sessions (null: no limit)", ge=1, neutral=None, result=False
+        "search: total number of trials, including those of earlier sessions (null: no limit)",
+        ge=1,
+        neutral=None,
+        result=False,
     )
     max_epochs: int | None = knob(
         "search: start no trial after this many epochs in total (null: no limit)", ge=1, neutral=None, result=False
@@ -363,23 +378,24 @@ class PredictConfig:
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
-        "registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file of the original "
+        "registered name or name@alias, runs:/<MLflow run id>, a .safetensors file, or a .pkl file from the original "
         "script (null: the champion of the dataset)"
     )
     sweep: str | None = knob(
         "score the leader of a sweep, one run per seed: last, its id (or first digits), or its folder (null: none)"
     )
     configurations: ScoredConfigurations = knob(
-        "with sweep=: fixed (leader; both sides of a confirmation) or all (to report only)"
+        "with sweep=, which to score: fixed (the leader, or both sides of a confirmation) or all "
+        "(for reporting only, not for selection)"
     )
     trust: str | None = knob("your own class or module that the model may use as its activation (null: none)")
     images: list[str] = knob("pictures to classify instead of the test set: files, folders, or patterns such as *.png")
-    several: bool = knob("find several digits in a picture, in reading order (false: only one)")
+    several: bool = knob("look for several digits in a picture, in reading order (false: only one)")
     batch_size: int = knob("images per step", ge=1)
-    output: str | None = knob("write the numbers to this .json or .csv file (null: none)")
+    output: str | None = knob("write the results to this .json or .csv file (null: none)")
     device: str = knob(DEVICE)
     num_threads: int | None = knob("CPU threads (null: all cores)", ge=1)
-    data_root: str = knob("folder of the datasets, as laid out by torchvision ($LENET_EXP_DATA, else data)")
+    data_root: str = knob("folder with the datasets, in torchvision's layout ($LENET_EXP_DATA, else data)")
     tracking: Store = field(default_factory=Store)
 
 

@@ -61,7 +61,8 @@ def read_images(dataset: Dataset, data_root: str, part: Part) -> RawImages:
     low, high, classes = int(raw.labels.min()), int(raw.labels.max()), len(dataset.class_names)
     if low < 0 or high >= classes:
         raise DataError(
-            f"dataset={dataset.name}: labels from {low} to {high} in {raw.source}; must be 0 to {classes - 1}"
+            f"dataset={dataset.name}: labels in {raw.source} range from {low} to {high}; "
+            f"must be from 0 to {classes - 1}"
         )
     return raw
 

@@ -103,9 +103,11 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
             f"{where} cannot use {folder} ({place.wrong}); set LENET_EXP_OUTPUTS to a folder that all nodes share"
         )
     if place.source != source_digest():
-        raise ConfigError(f"{where} has a different lenet_exp ({place.source[:12]}, here {source_digest()[:12]})")
+        raise ConfigError(
+            f"{where} has a different version of lenet_exp ({place.source[:12]}, here {source_digest()[:12]})"
+        )
     if place.torch != versions()["torch"]:
-        raise ConfigError(f"{where} has torch {place.torch} (here {versions()['torch']})")
+        raise ConfigError(f"{where} has PyTorch {place.torch} (here {versions()['torch']})")
     if place.lacks:
         raise ConfigError(f"{where} has no native engine ({place.lacks}); set engine=torch")
     if place.data:

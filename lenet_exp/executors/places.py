@@ -171,7 +171,7 @@ class Places:
         if not found.ready:
             self._unready += 1
             self._why = why
-        log.debug("a place is gone: %s", why)
+        log.debug("a worker was lost: %s", why)
         closed = self._close(place)
         if found.job is None:
             return [closed]

@@ -29,7 +29,7 @@ from lenet_exp.machine import host
 
 HEARTBEAT_SECONDS = 10.0
 DELIVERED = "delivered.json"  # the only file that a process other than the owner may write
-REMOVE = "remove it, and the same line goes on"
+REMOVE = "remove it, then rerun the same command to resume"
 WRONG_KIND = {errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
 DEAD_SECONDS = 60.0  # an owner on another machine counts as dead after this long without a heartbeat
 
@@ -146,7 +146,7 @@ def _take(folder: Path, lock: IO[str]) -> bool:
 
 
 def _named(folder: Path) -> Owner | None:
-    return read_or_none(folder / "owner.json", _owner, "who owns the folder is not known")
+    return read_or_none(folder / "owner.json", _owner, "the owner of the folder is unknown")
 
 
 def _owner(value: Any) -> Owner:

@@ -216,7 +216,7 @@ class SweepFolder:
     def error(self, number: int) -> str | None:
         """Return why a job failed before it had a record, or None."""
         try:
-            return read(self.path / "ended" / str(number), _text, "why the job failed is lost")
+            return read(self.path / "ended" / str(number), _text, "the reason for the job's failure is lost")
         except DamagedError as e:
             warn_once(e)
             return str(e)

@@ -180,7 +180,7 @@ def check_places(config: PredictConfig) -> None:
         ConfigError: they are not, or `configurations=all` is set without a sweep.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
-        raise ConfigError("configurations=all: must be set with sweep= and without images=")
+        raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")
     if config.output is not None:
         output_path(config.output, FORMATS)
     check_outputs(outputs_dir())

@@ -36,7 +36,7 @@ def print_usage(outputs: Path) -> None:
     _line("interrupted removal", kinds["being removed"], "\n  lenet-sweep list (prints the command that finishes it)")
     if kinds["MLflow database"]:
         uri = sqlite_uri(outputs / "mlflow.db")
-        print(f"runs deleted in MLflow\n  mlflow gc --tracking-uri {uri} --backend-store-uri {uri}")
+        print(f"to remove runs deleted in MLflow, run:\n  mlflow gc --tracking-uri {uri} --backend-store-uri {uri}")
 
 
 def kinds_of(outputs: Path) -> Counter[str]:
@@ -67,7 +67,7 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
         found.append((words, size_of(path) + sum(runs[run] for run in own), f"lenet-sweep rm sweep={path.name}"))
     alone = [run for run in runs if run not in users and RunFolder(outputs / "runs" / run).begun() is not None]
     how = "lenet-sweep rm run=<run id>, one by one"
-    lone = (f"{number_of(len(alone), 'run')} outside sweeps", sum(runs[run] for run in alone), how)
+    lone = (f"{number_of(len(alone), 'run')} not part of a sweep", sum(runs[run] for run in alone), how)
     return [*sorted(found, key=lambda part: -part[1])[:FEW], lone]
 
 

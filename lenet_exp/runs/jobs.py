@@ -124,7 +124,7 @@ def freeze_jobs(swept: list[str], jobs: Sequence[Sequence[str]], configs: Sequen
 def engine_words(jobs: Sequence[Job]) -> list[str]:
     """Describe the engines of a sweep's jobs, and why each was chosen."""
     engines = Counter(EngineChoice(job.engine, job.engine_why).words for job in jobs)
-    return [f"engine{f' of {n} jobs' if n < len(jobs) else ''}: {words}" for words, n in engines.items()]
+    return [f"engine{f' for {n} jobs' if n < len(jobs) else ''}: {words}" for words, n in engines.items()]
 
 
 def without_momentum(configs: Sequence[Config]) -> list[str]:

@@ -75,7 +75,7 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
         digests = data_digests(config)
         others = [part for part, digest in record.data_digests.items() if digests.get(part) != digest]
         if others:
-            return not_comparable(f"the data are different here ({', '.join(others)}; {config.data_root})")
+            return not_comparable(f"the data is different here ({', '.join(others)}; {config.data_root})")
         if fingerprint(config, digests) != record.fingerprint:
             return differs("its configuration does not match its fingerprint")
         data = load_training_data(config, device)
@@ -144,5 +144,5 @@ def _what_differs(record: Record, here: Record) -> str:
         log.info("data files: different, but with the same images and labels (%s)", ", ".join(files))
     other, unknown = record.execution_differences(here), record.missing_properties(here)
     reasons = [f"trained with {describe_differences(other)}"] if other else []
-    reasons += [f"its record, of an older release, lacks {', '.join(unknown)}"] if unknown else []
+    reasons += [f"its record, from an older release, lacks {', '.join(unknown)}"] if unknown else []
     return "; ".join(reasons)

@@ -121,7 +121,7 @@ def run(
         data = load_training_data(config, device)
         if fingerprint(config, data.digests) != job.fingerprint:
             raise DataError(
-                f"dataset={config.dataset.name}: the data ({data.source}) or the program have changed since this sweep "
+                f"dataset={config.dataset.name}: the data ({data.source}) or the program has changed since this sweep "
                 "started; rerun its command without sweep.resume="
             )
         lane = new_lane(config, device)

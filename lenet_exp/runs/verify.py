@@ -38,7 +38,7 @@ def contradiction(recorded: RecordedRun, record: Record) -> str:
     if best is None or not recorded.epochs:
         return ""
     if len(recorded.epochs) != record.epochs:
-        return f"its record has {number_of(record.epochs, 'epoch')}, but its history {len(recorded.epochs)}"
+        return f"its record has {number_of(record.epochs, 'epoch')}, but its history has {len(recorded.epochs)}"
     first = max(recorded.epochs, key=lambda e: (e.val_accuracy, -e.epoch))
     if (first.epoch, first.val_accuracy) != (best, record.best_val_accuracy):
         return f"its best epoch is {best} ({record.best_val_accuracy}) in the record, but {first.epoch} in the history"

@@ -229,4 +229,6 @@ def _check_one_place(jobs: Sequence[Job]) -> None:
     check_one_sweep([job.config for job in jobs])
     seeds = {job.config.seed for job in jobs}
     if len(seeds) > 1:
-        raise ConfigError(f"seed={','.join(map(str, sorted(seeds)))}: must be one value, the first seed of all trials")
+        raise ConfigError(
+            f"seed={','.join(map(str, sorted(seeds)))}: must be a single value: the first seed of every trial"
+        )

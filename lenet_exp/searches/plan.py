@@ -155,13 +155,13 @@ def _check_objective(asked: Config) -> None:
     if waits and target is None:
         raise ConfigError(f"search.objective={objective}: needs a target accuracy, for example search.target=0.98")
     if not waits and target is not None:
-        raise ConfigError(f"search.target={target:g}: must be set with search.objective=epochs or seconds")
+        raise ConfigError(f"search.target={target:g}: requires search.objective=epochs or seconds")
     if asked.seeds > 1 and objective not in {Objective.accuracy, Objective.loss}:
         raise ConfigError(f"seeds={asked.seeds}: must be 1 unless search.objective is accuracy or loss")
     if asked.confirm is not None and asked.seeds == 1:
         raise ConfigError(f"confirm={asked.confirm:g}: needs at least two seeds per configuration; add seeds=5")
     if asked.confirm is not None and objective is not Objective.accuracy:
-        raise ConfigError(f"confirm={asked.confirm:g}: must be set with search.objective=accuracy")
+        raise ConfigError(f"confirm={asked.confirm:g}: requires search.objective=accuracy")
 
 
 def _with_pruner(search: Search) -> Search:
@@ -215,7 +215,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     return [
         f"search {planned.sweep.id}{so_far}: {how(planned.asked)}",
         *(f"  {flag.typed}" for flag in planned.flags),
-        f"  {', '.join(given) or 'the whole grid'}",
+        f"  {', '.join(given) or 'the full grid'}",
         f"  each trial: at most {most}{seeds}; {checked}",
         *search_estimate_lines(_left(planned, done), planned.corners, planned.config),
     ]

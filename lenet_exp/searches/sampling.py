@@ -139,7 +139,7 @@ def _made(cls: Callable[..., Any], own: Mapping[str, Any], options: Mapping[str,
             there = f"; expected one of: {', '.join(known)}" if known else f"; {cls.__name__} has no options"
             raise ConfigError(f"{where}.{name}={value}: unknown option{did_you_mean(name, known) or there}")
         if not isinstance(value, bool | int | float | str) or value == "auto":
-            raise ConfigError(f"{where}.{name}={value}: must be a number, true, false or a word")
+            raise ConfigError(f"{where}.{name}={value}: must be a number, true, false, or a word")
     try:
         return cls(**own, **options)
     except (TypeError, ValueError) as e:

@@ -75,7 +75,7 @@ class SearchRun:
         self._keep()
         engines = list(dict.fromkeys(EngineChoice(job.engine, job.engine_why).words for job in self.planned.corners))
         for words in engines:
-            log.info("engine%s: %s", " of some trials" if len(engines) > 1 else "", words)
+            log.info("engine%s: %s", " for some trials" if len(engines) > 1 else "", words)
         try:
             like = self.planned.corners
             session.train(self._jobs(unended), launcher, environment, like=like, listener=self)
@@ -147,7 +147,7 @@ class SearchRun:
         if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
             return f"n_trials={asked.n_trials}"
         if self.trials.exhausted():
-            return "all configurations of the grid were tried"
+            return "all configurations in the grid were tried"
         if max(repeated, self._fruitless) >= MOST_REPEATED and asked.n_trials is None:
             return f"the last {MOST_REPEATED} trials found nothing new to train"
         if (why := self._over(1.0)) or self.seeds.most == 1:

@@ -222,7 +222,7 @@ def open_database(folder: Path, name: str, directions: Sequence[str], url: str |
         if not path.exists():
             raise
         if any(word in str(e) for word in SOUND):
-            raise ConfigError(f"{path}: cannot be used now ({first_line(e)})") from e
+            raise ConfigError(f"{path}: cannot currently be used ({first_line(e)})") from e
         warn_once(damage_error(path, first_line(e), "it is rebuilt without retraining"))
         os.replace(path, folder / f"{FILE}.damaged")
         for left in folder.glob(f"{FILE}-*"):  # a journal

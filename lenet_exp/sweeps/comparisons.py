@@ -41,14 +41,16 @@ def load_comparisons(
         UserError: a sweep, store or run was not found, or MLflow does not understand the filter.
     """
     if sweep is not None and filter_string is not None:
-        raise ConfigError("sweep= and filter=: must not both be set")
+        raise ConfigError("sweep= and filter= cannot both be set")
     if filter_string is not None:
         runs, swept = runs_of_filter(filter_string, uri, experiment)
         design, search = None, None
         source = RunSource(filter_string or f"all runs of {experiment}", store=_name(uri))
     else:
         if sweep is None and not all_sweeps(outputs_dir()) and all_runs(outputs_dir()):
-            raise ConfigError(f"no sweep found in {outputs_dir()}; to compare runs outside sweeps, set filter=")
+            raise ConfigError(
+                f"no sweep found in {outputs_dir()}; to compare runs that are not part of a sweep, set filter="
+            )
         runs, swept, design, search, source = runs_of_sweeps((sweep or "last").split(","), uri, experiment)
     if not runs:
         raise ConfigError(f"filter={filter_string}: no runs in experiment '{experiment}' match")

@@ -42,7 +42,7 @@ def check_fresh(config: Config, jobs: Sequence[Job]) -> None:
             "sweep.confirms, sweep.points: must be set together; to print the command, run: lenet-compare confirm=0.2"
         )
     if confirms is None and config.sweep.against:
-        raise ConfigError("sweep.against=true: must be set with sweep.confirms; use lenet-compare confirm= against=")
+        raise ConfigError("sweep.against=true: requires sweep.confirms; use lenet-compare confirm= against=")
     if confirms is None:
         return
     sweep = find_sweep(confirms)

@@ -33,7 +33,7 @@ def check_detachable(launcher: Launcher) -> None:
         ConfigError: the launcher cannot submit sweeps, or the command, which is stored, contains a password.
     """
     if not isinstance(launcher, SlurmLauncher):
-        raise ConfigError("sweep.detach=true: must be set with hydra/launcher=cluster_slurm")
+        raise ConfigError("sweep.detach=true: requires hydra/launcher=cluster_slurm")
     for word in sys.argv[1:]:  # the command is stored, in the sweep folder and by Slurm
         if hide_password(word) != word:
             raise ConfigError(f"{hide_password(word)}: its password would be stored; {BY_ENVIRONMENT}")

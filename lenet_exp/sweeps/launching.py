@@ -75,7 +75,7 @@ class HydraLaunching:
         if not name.startswith(OURS):
             raise ConfigError(
                 f"hydra/launcher ({name.rpartition('.')[2]}): cannot run a search; set "
-                "hydra/launcher=local, cluster_ray or cluster_slurm"
+                "hydra/launcher=local, cluster_ray, or cluster_slurm"
             )
 
     def check(self, jobs: Sequence[Job]) -> None:

@@ -77,7 +77,10 @@ def repair(sweep: SweepFolder, stores: Stores) -> bool:
             delivery.attempt(OWN_RUN, lambda store: report_sweep(store, sweep, results, comparisons, False))
             delivery.attempt(OWN_RUN, lambda store: close_parent(store, sweep, results))
     if died:
-        log.info("sweep %s: its process died; the sweep and its runs are marked as killed; you can resume it", sweep.id)
+        log.info(
+            "sweep %s: its process died, so the sweep and its runs were marked as killed; you can resume the sweep",
+            sweep.id,
+        )
     elif not _needs_repair(sweep.started(), stores):
         log.info("sweep %s: its outcome is now in MLflow", sweep.id)
     return True
@@ -95,7 +98,7 @@ def settle(sweep: SweepFolder, jobs: Sequence[Job], delivery: StoreDelivery) -> 
         time.sleep(0.1)
     for run in (run for run in begun if run in ours and run in living):
         log.warning(
-            "%s: still training in process %d on %s, which is no longer watched; stop it with SIGTERM, then run "
+            "%s: still training in process %d on %s, but no longer watched; stop the process with SIGTERM, then run "
             "lenet-sweep list to update MLflow",
             begun[run].name,
             living[run].pid,

@@ -94,7 +94,7 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
     """
     if planned.id != sweep.id:
         raise ConfigError(
-            f"sweep.resume={sweep.id}: cannot be resumed, because conf/, the data or the program have changed; to "
+            f"sweep.resume={sweep.id}: cannot be resumed, because conf/, the data, or the program has changed; to "
             f"start a new search, run: {sweep.started().command}"
         )
 

@@ -244,7 +244,7 @@ def _begin(session: Session, again: bool) -> None:
     before = [job for job in session.jobs if job.number in found or (plan.search is not None and _is_pruned(job))]
     had = f"; {len(before)} already trained" if before and not session.config.sweep.force else ""
     other = {str(bits_depend_on(r.execution, r.versions).get("torch", now)) for r in found.values()} - {now}
-    had += f", some by torch {', '.join(sorted(other))} (now {now})" if had and other else ""
+    had += f", some with PyTorch {', '.join(sorted(other))} (now {now})" if had and other else ""
     goes_on = f" (resuming {session.sweep.id})" if again else ""
     what = f"sweep of {number_of(len(session.jobs), 'run')}"
     if plan.search is not None:

@@ -78,7 +78,7 @@ class SweepWatcher:
         for run in progress.running if self._delivers else ():
             self._background.live(run.job.folder)
         if (tell := self._report.next(progress)) is not None:
-            self._background.ask("how the sweep stands", tell)
+            self._background.ask("the sweep's progress", tell)
 
     def _handle_ended(self) -> None:
         for number in self._sweep.ended() if self._delivers else ():

@@ -67,6 +67,6 @@ def _check_optimizer(config: Config) -> None:
         optimizer_state(optimizer)
     except TypeError as e:
         raise ConfigError(
-            f"optimizer={option_name(config.optimizer)}: its state must consist of tensors, numbers and strings, "
+            f"optimizer={option_name(config.optimizer)}: its state must consist of tensors, numbers, and strings, "
             f"or runs cannot be resumed: {e}"
         ) from e

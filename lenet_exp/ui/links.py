@@ -130,7 +130,7 @@ def sweep_links(client: MlflowClient, address: str, parent: Run) -> list[Link]:
         _link(client, address, experiment, f"their curves{bands}", curves, CHARTS),
         _link(client, address, experiment, "parallel coordinates", parallel, CHARTS),
         Link(
-            "the sweep: its report, pictures and command",
+            "the sweep: its report, pictures, and command",
             f"{address}/#/experiments/{experiment}/runs/{sweep}?{TRAINING}",
         ),
     ]

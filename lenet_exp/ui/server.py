@@ -51,9 +51,9 @@ def free_port(port: int, host: str) -> int:
         except OSError as e:
             if isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL:
                 names = f"such as {HOST} (this machine only) or {EVERYWHERE} (all addresses)"
-                raise ConfigError(f"host={host}: must be an address or a name of this machine, {names}") from e
+                raise ConfigError(f"host={host}: must be an address or name of this machine: {names}") from e
             if e.errno != errno.EADDRINUSE:
-                raise ConfigError(f"port={port}: cannot be used ({e.strerror}); must be 1024 to 65535") from e
+                raise ConfigError(f"port={port}: cannot be used ({e.strerror}); must be from 1024 to 65535") from e
     raise ConfigError(f"port={port}: no port of this machine is free")
 
 

@@ -66,7 +66,7 @@ def test_the_total_is_that_of_the_disk_and_what_could_go_has_its_command(trained
     commands = [line.strip() for line in could_go[1::2]]
     sweeps = {path.name for path in (trained / "sweeps").iterdir()}
     assert {f"lenet-sweep rm sweep={sweep}" for sweep in sweeps} <= set(commands)
-    assert [line for line in could_go if line.startswith("1 run outside sweeps ")]
+    assert [line for line in could_go if line.startswith("1 run not part of a sweep ")]
     address = f"sqlite:///{trained}/mlflow.db"
     assert commands[-1] == f"mlflow gc --tracking-uri {address} --backend-store-uri {address}"
 

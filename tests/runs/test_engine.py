@@ -114,7 +114,7 @@ def test_custom_option_is_trained_by_torch_with_a_note(ready, tmp_path):
     [
         ("no compiler", "pip install"),
         ("a compiler that refuses", "no such thing"),
-        ("a cache of others", "only this user"),
+        ("a cache of others", "only you can write"),
     ],
 )
 def test_torch_trains_with_a_note_if_kernels_cannot_be_built(

@@ -125,12 +125,12 @@ class Place:
                 if self._has_driver():
                     alone_since = now
                 elif now - alone_since > ALONE_SECONDS:
-                    self._end("the sweep's process is gone")
+                    self._end("the sweep's process has ended")
             with contextlib.suppress(OSError, ValueError):  # after many missed heartbeats, the place counts as lost
                 plan = self._channel.plan()
                 if plan is None or plan.session != self._session:
                     self._again = plan is not None
-                    self._end("the sweep is over" if plan is None else "the sweep began anew")
+                    self._end("the sweep is over" if plan is None else "the sweep was restarted")
                     continue
                 for _, order in self._inbox.take():
                     self._hear(order)
@@ -144,7 +144,7 @@ class Place:
             self._told_to_stop = True
             self._host.stop()
         elif kind == messages.LEAVE:
-            self._end("it was asked to stop")
+            self._end("a stop was requested")
         elif kind in {messages.START, messages.ANSWER}:
             self._orders.put(order)
 

@@ -26,12 +26,12 @@ from lenet_exp.reports.terminal.leaderboard import cells, effect_lines, heads, t
 ASSETS = Path(__file__).parent
 LIBRARY = ASSETS / "echarts.min.js"
 SCRIPTS = ("basics.js", "table.js", "scales.js", "charts.js", "flags.js", "search.js", "start.js")
-METHOD = """The leader is tested against every other configuration: with paired tests over common seeds, otherwise with
-Welch's test. Tests are corrected for all pairs of configurations (Shaffer's method). A leader that beats every other
-configuration at p ≤ 0.05 wins without this correction (Gutmann and Maymin's rule). An equally good configuration is
-called worse in at most 5 of 100 comparisons. All intervals of the leader's leads hold in 95 of 100. Neither rate holds
-if runs of a configuration occasionally collapse. The winner's lead is biased upward. Configurations with diverged runs
-rank last and are not tested."""
+METHOD = """The leader is tested against every other configuration: with a paired test if they have seeds in common,
+otherwise with Welch's test. Tests are corrected for all pairs of configurations (Shaffer's method). A leader that beats
+every other configuration at p ≤ 0.05 wins without this correction (Gutmann and Maymin's rule). In at most 5 of 100
+comparisons, an equally good configuration is called worse. In 95 of 100 comparisons, all intervals for the leader's
+leads contain the true values. Neither rate holds if runs of a configuration occasionally collapse. The winner's lead is
+biased upward. Configurations with diverged runs rank last and are not tested."""
 
 
 def page(comparisons: Sequence[Comparison], source: RunSource) -> str:
@@ -93,7 +93,7 @@ def _section(comparison: Comparison, number: int, source: RunSource) -> str:
 <div class="tools" hidden></div>
 <div class="table">{_table(comparison, source)}</div>
 <div class="charts"></div>
-<p class="small scriptless">Charts, sorting and filters need JavaScript.</p>
+<p class="small scriptless">Charts, sorting, and filters require JavaScript.</p>
 {words}
 <details open><summary>How these runs were made</summary>{_made(comparison, source)}</details>
 </section>

@@ -76,7 +76,7 @@ def warn_secrets(paths: Iterable[Path]) -> None:
     """Warn about files that contain a store's user, password or token, and name the command that removes them."""
     found = list(paths)
     for path in found[:MOST_LINES]:
-        log.warning("%s: contains a user name, password or token of a store", path)
+        log.warning("%s: contains a user name, password, or token for a store", path)
     if found:
         log.warning("%s with secrets; to remove the secrets, run: lenet-sweep clean", number_of(len(found), "file"))
 

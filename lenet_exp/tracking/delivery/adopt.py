@@ -50,7 +50,7 @@ def take_over(jobs: Sequence[Job], store: Store, *, owned: bool = False) -> None
         if not wanted:
             break
     if taken:
-        log.info("runs reused from this store, trained by others: %d", taken)
+        log.info("runs trained by others and reused from this store: %d", taken)
 
 
 def _write(job: Job, run: Run, store: Store) -> bool:

@@ -53,5 +53,5 @@ def tag_runs(
         else:
             say(f"saved in MLflow run {run_id} as tag {tag}")
     if not runs:
-        say("not saved in MLflow: no MLflow run of this run is known")
+        say("not saved in MLflow: no MLflow run is known for this run")
     return all_reached

@@ -66,7 +66,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
                     raise
             time.sleep(0.1)
     store.denied.add(name)
-    log.warning("%s: permission denied in MLflow; the champion is not changed", name)
+    log.warning("%s: permission denied by MLflow; the champion was not changed", name)
     return False
 
 

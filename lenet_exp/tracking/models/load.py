@@ -169,7 +169,7 @@ def load_folder(folder: RunFolder, record: Record, uri: str, trust: str | None =
     """
     weights, name = folder.best_weights(), f"{record.name or 'run'} ({folder.id[:8]})"
     if weights is None:
-        raise UserError(f"{name}: its weights are missing or corrupt; run lenet-train with the same flags again")
+        raise UserError(f"{name}: its weights are missing or corrupt; rerun lenet-train with the same flags")
     delivered = folder.delivered().run_in(store_name(uri))
     return TrainedModel(
         _of_record(name, record, weights, trust), name, record, delivered.run_id if delivered is not None else None
@@ -187,7 +187,7 @@ def load_file(path: Path, trust: str | None = None) -> TrainedModel:
     except FileNotFoundError as e:
         raise UserError(f"{path}: not found") from e
     except Exception as e:  # the file may contain anything
-        raise UserError(f"{path}: not a model file of lenet_exp ({first_line(e)})") from e
+        raise UserError(f"{path}: not a lenet_exp model file ({first_line(e)})") from e
     digest = known.get("weights_digest") if record is None else record.weights_digest
     return TrainedModel(_checked(str(path), config, digest, weights, trust), path.name, record)
 

@@ -127,7 +127,7 @@ def _of_file(path: Path, name: str) -> RecordedRun:
         value = json.loads(metadata["record"])
         record = record_from_json(value)
     except Exception as e:  # the file may contain anything
-        raise UserError(f"{path}: not a model file of lenet_exp with a record ({first_line(e)})") from e
+        raise UserError(f"{path}: not a lenet_exp model file with a record ({first_line(e)})") from e
     changed = digest_error(value)
     altered = f"{path}: its record is corrupt ({changed})" if changed else ""
     return RecordedRun(name, record, altered, [], weights)

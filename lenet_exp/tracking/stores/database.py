@@ -98,8 +98,9 @@ def _make_tables(connection: Connection, uri: str, name: str, artifacts: str) ->
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         if revision is not None:  # MLflow would upgrade a shared database's tables without asking
             raise StoreError(
-                f"tracking.uri={name}: created by another version of MLflow than {mlflow.__version__} (schema "
-                f"{revision}). If it was older, back up the database, then run: mlflow db upgrade {name}"
+                f"tracking.uri={name}: created by a different version of MLflow than {mlflow.__version__} "
+                f"(schema {revision}). If that version is older, back up the database, then run: "
+                f"mlflow db upgrade {name}"
             )
     SqlAlchemyStore(uri, artifacts).engine.dispose()
 

@@ -144,7 +144,7 @@ class StoreCalls:
                 if ready():
                     return
                 self._abandon()
-                raise StoreTimeout("its answer is too large" if grown else "it timed out, as it answers too slowly")
+                raise StoreTimeout("its answer is too large" if grown else "it timed out because it answers too slowly")
 
     def _abandon(self) -> None:
         """End the thread as soon as it executes Python again; it may be in an endless read."""

@@ -42,7 +42,8 @@ def why_refused(uri: str, error: Exception) -> str | None:
         return f"certificate file {path} not found ({CA}, REQUESTS_CA_BUNDLE)"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         words = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-        return f"its certificate is not trusted ({words or 'no reason given'}); set {CA} to the file of its authority"
+        why = words or "no reason given"
+        return f"its certificate is not trusted ({why}); set {CA} to its authority's certificate file"
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
         return "the server does not use TLS; use http://"
     if "plain HTTP request was sent to HTTPS port" in text or "HTTP request to an HTTPS server" in text:

@@ -148,8 +148,9 @@ def _explained(uri: str) -> Iterator[None]:
         shown, text = hide_password(uri), str(e)
         if "out-of-date database schema" in text or "Can't locate revision" in text:
             raise StoreError(
-                f"tracking.uri={shown}: created by another version of MLflow than {mlflow.__version__}. If it was "
-                f"newer, install it; if older, back up the database, then run: mlflow db upgrade {shown}"
+                f"tracking.uri={shown}: created by a different version of MLflow than {mlflow.__version__}. If "
+                "that version is newer, install it; if it is older, back up the database, then run: mlflow db upgrade "
+                f"{shown}"
             ) from e
         refused = why_refused(uri, e)
         if refused is not None:

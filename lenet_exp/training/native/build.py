@@ -68,7 +68,8 @@ def build(folder: Path | None = None) -> Library:
         except OSError as e:
             raise BuildError(f"{e.filename or folder} cannot be used ({e.strerror})") from e
     raise BuildError(
-        "; ".join(refused) or "no C++ compiler was found ($CXX, clang++, g++, or pip install 'lenet_exp[native]')"
+        "; ".join(refused)
+        or "no C++ compiler was found (set $CXX, install clang++ or g++, or run: pip install 'lenet_exp[native]')"
     )
 
 

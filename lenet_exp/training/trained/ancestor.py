@@ -84,7 +84,7 @@ def load_ancestor(path: Path) -> LeNet5:
             module = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return _rebuild(module)
     except Exception as e:
-        raise UserError(f"trained_model={path}: not a LeNet-5 of the original script ({first_line(e)})") from e
+        raise UserError(f"trained_model={path}: not a LeNet-5 from the original script ({first_line(e)})") from e
 
 
 def refuse_foreign(content: bytes, path: Path) -> None:

@@ -88,7 +88,7 @@ def _check(of: str, what: str, option: Any, known: frozenset[str], trust: str | 
         )
     for key, value in option.items():
         if key not in OWN_KEYS and not all(map(_plain, value if isinstance(value, list) else [value])):
-            raise UserError(f"{of}: the keyword {key!r:.40} of its {what} must be a number or a word")
+            raise UserError(f"{of}: the keyword argument {key!r:.40} of its {what} must be a number or a word")
 
 
 def foreign_class(config: Config) -> str | None:

@@ -85,7 +85,7 @@ def test_on_a_terminal_a_run_has_a_bar_that_is_gone_at_the_end(ready):
     status, sent = on_a_terminal(*QUICK, "num_epoch=12", "engine=torch", outputs=ready)  # slow enough to be seen
     assert status == 0, sent
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
-    assert "loading torch" in plain.splitlines()[0]
+    assert "loading PyTorch" in plain.splitlines()[0]
     assert re.search(r"\d+/12 .* \d+\.\d\d%.* \d\.\d{4}", plain)
     bars = [line for line in re.split(r"[\r\n]", plain) if "━" in line]
     assert 0 < max(map(len, bars)) <= 80
