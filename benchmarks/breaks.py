@@ -50,11 +50,11 @@ ONCE = "Each configuration is trained once"
 COMPOSED = "A sweep runs the jobs that were checked"
 COMMITTED = "An interrupted run resumes from its last checkpoint"
 DAMAGE = "A corrupt or edited file"
-SIGNALS = "Ctrl-C or SIGTERM"
-NATIVE = "The native engine gives the same bits"
+SIGNALS = "On Ctrl-C or SIGTERM"
+NATIVE = "The native engine gives bit-identical results"
 TRUTH = "MLflow shows the true state"
 AWAY = "An unavailable, slow, or failing MLflow store"
-BACKUP = "A store that was restored from a backup"
+BACKUP = "When you rerun the sweep or run `lenet-sync`, a store"
 REMOVAL = "`lenet-sweep rm` removes nothing"
 STORES = "Any number of outputs folders"
 TOKEN = "The server of `lenet-ui`"
@@ -241,7 +241,7 @@ BREAKS = {
         tests="tests/config/test_quick.py -k once",
     ),
     "pruned": Break(
-        promise="A pruned run is no result",
+        promise="A pruned run is not a result",
         page="docs/how-to/search.md",
         file="lenet_exp/folders/records.py",
         old="RESULTS = frozenset({Outcome.finished, Outcome.diverged})",
@@ -249,7 +249,7 @@ BREAKS = {
         tests="tests/runs/test_run.py -k pruned",
     ),
     "verdict": Break(
-        promise="all pairs of configurations count, by Shaffer's method",
+        promise="corrected for all pairs of configurations, with Shaffer's method",
         page="docs/explanation/statistics.md",
         file="lenet_exp/comparison/statistics.py",
         old="differs, level = step_down(p, shaffer_levels(groups))",
