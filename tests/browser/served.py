@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from tests.tools.commands import end, start
 
-LAST_LINE = "Ctrl-C ends it"
+LAST_LINE = "Press Ctrl-C to stop."
 
 
 @dataclass(frozen=True)
