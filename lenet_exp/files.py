@@ -32,7 +32,7 @@ def user_path(text: str) -> Path:
     """
     try:
         if "\0" in text:
-            raise RuntimeError("this one has a NUL character")
+            raise RuntimeError("this one contains a NUL character")
         path = Path(text).expanduser()
         longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
         if longest > LONGEST_NAME or len(os.fsencode(path.absolute())) > LONGEST_PATH:

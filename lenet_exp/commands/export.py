@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
         path = output_path(re.sub(r"[^\w.-]", "_", stem) + f".{chosen}", [f".{chosen}"])
     difference, allowed = write_portable(model, chosen, path)
     *others, last = BATCHES
-    batches = f"batches of {', '.join(map(str, others))} and {last} images"
+    batches = f"batches of {', '.join(map(str, others))}, and {last} images"
     print(printable(f"{model.name} as {chosen}: {path} ({path.stat().st_size / 1000:.0f} kB)"))
     if difference == 0:
         print(f"checked: logits of {batches} are identical bit for bit")

@@ -95,8 +95,8 @@ def plan(comparison: Comparison, points: float, seeds: int | None = None) -> Con
         candidates = [*candidates, *(g for g in comparison.groups if g.n and g is not candidates[0])][:2]
     if len(candidates) < 2:
         raise ConfigError(
-            f"{asked}: {name} has no two configurations with finished runs; to test one against the defaults, add "
-            "against=baseline"
+            f"{asked}: {name} has fewer than two configurations with finished runs; to test one against the defaults, "
+            "add against=baseline"
         )
     return _planned(comparison, candidates, candidates[1:], points, seeds)
 

@@ -108,7 +108,7 @@ def _check_experiment(name: str) -> None:
 def _check_dataset(dataset: Dataset) -> None:
     names = dataset.class_names
     if not 1 <= len(names) <= 10 or len(set(names)) != len(names):
-        raise ConfigError(f"dataset.class_names={names}: must be 1 to 10 different names")
+        raise ConfigError(f"dataset.class_names={names}: must be a list of 1 to 10 distinct names")
     if dataset.torchvision_class not in (None, *TORCHVISION_CLASSES):
         *others, last = TORCHVISION_CLASSES
         raise ConfigError(

@@ -124,7 +124,7 @@ class Places:
                 commands.append(StartJob(number, place.turn, place.job))
         if self._unready >= MOST_UNREADY:
             if self._waiting and not self._places:
-                raise self.no_place_error(f"{self._unready} in a row failed to start: {self._why}")
+                raise self.no_place_error(f"{self._unready} workers in a row failed to start: {self._why}")
             return commands
         coming = sum(not place.ready for place in self._places.values())
         for _ in range(min(len(self._waiting) - coming, room - len(self._places))):

@@ -161,7 +161,7 @@ class Checkpoints:
         try:
             restore(lane, tensors, metadata["values"])
         except (KeyError, ValueError, RuntimeError, TypeError) as e:
-            raise CorruptCheckpoint(f"{checkpoint.state} is from another program: {e}") from e
+            raise CorruptCheckpoint(f"{checkpoint.state} is from a different program: {e}") from e
         return best
 
     def _load(self, name: str, sha256: str) -> tuple[dict[str, Tensor], dict[str, str]]:

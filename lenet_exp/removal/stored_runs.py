@@ -95,7 +95,7 @@ def changes_in(
     parents = {run_id: sweep for sweep in sweeps if (run_id := _own_run(sweep, store)) is not None}
     found = _find(store, [*folders, *parents])
     kept = {
-        run_id: f"its sweep is in another outputs folder ({found[run_id].data.tags.get('sweep_folder')})"
+        run_id: f"its sweep is in a different outputs folder ({found[run_id].data.tags.get('sweep_folder')})"
         for run_id, sweep in parents.items()
         if run_id in found and not _is_of(found[run_id], sweep, store)
     }
@@ -118,7 +118,7 @@ def changes_in(
         elif using:
             kept[run_id] = f"also used by the sweep with MLflow run {using[0]}"
         elif run.data.tags.get("run_folder") != folder.id or _is_adopted(folder):
-            kept[run_id] = "trained in another outputs folder"
+            kept[run_id] = "trained in a different outputs folder"
         (delete if run_id not in kept else leave).append(run)
     return Changes(store, [*delete, *(found[run_id] for run_id in removed)], leave, removed, kept, models)
 

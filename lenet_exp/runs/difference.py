@@ -44,12 +44,12 @@ class Difference:
 
     @property
     def where(self) -> str:
-        """The location: `from epoch 3 on`, `in epoch 3 alone`, or `in the result`."""
+        """The location: `in epoch 3 and later`, `in epoch 3 alone`, or `in the result`."""
         if not self.epochs:
             return "in the result"
         numbers = [e.epoch for e in self.epochs]
         if numbers == list(range(numbers[0], self.last + 1)) and (len(numbers) > 1 or numbers[0] == self.last):
-            return f"from epoch {numbers[0]} on"
+            return f"in epoch {numbers[0]} and later"
         shown = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
         return f"only in {'epoch' if len(numbers) == 1 else 'epochs'} {shown}"
 

@@ -69,7 +69,9 @@ def repeatable(recorded: RecordedRun, data_root: str | None, trust: str | None) 
     if wrong:
         return differs(wrong)
     if record.training_version != TRAINING_VERSION:
-        return not_comparable(f"trained by training version {record.training_version}; this is {TRAINING_VERSION}")
+        return not_comparable(
+            f"trained with training version {record.training_version}; this release has {TRAINING_VERSION}"
+        )
     try:
         config, device = _as_executed(recorded, record, data_root, trust)
         digests = data_digests(config)

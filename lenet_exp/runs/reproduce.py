@@ -81,7 +81,7 @@ def check(recorded: RecordedRun, *, data_root: str | None = None, trust: str | N
         f"validation images; at least {moved} predictions differ"
     )
     if ready.excuse and moved <= judged.close:
-        return not_comparable(f"{said}, possibly by rounding: {ready.excuse}")
+        return not_comparable(f"{said}, possibly because of rounding: {ready.excuse}")
     return differs(said)
 
 

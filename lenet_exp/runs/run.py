@@ -209,5 +209,5 @@ def _begin(folder: RunFolder, earlier: Record | None, new: Record, lane: Lane) -
             return earlier.begun, checkpoints
     else:
         was = describe_differences(other)
-        log.info("%s: starts over, because results would differ: begun with %s", new.name, was)
+        log.info("%s: starting over, because results would differ: the run was started with %s", new.name, was)
     return new, folder.start(new)

@@ -72,7 +72,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
     plan = sweep.started()
     if not is_in_own_outputs(sweep):  # its overrides may name foreign classes, and its runs are there
         raise ConfigError(
-            f"sweep.resume={given.sweep.resume}: this search is in another outputs folder; to resume it, set "
+            f"sweep.resume={given.sweep.resume}: this search is in a different outputs folder; to resume it, set "
             f"LENET_EXP_OUTPUTS={sweep.outputs}"
         )
     now = [o for o in now if _key(o) != "sweep.resume"]
@@ -82,7 +82,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         kept.append("tracking.uri='" + uri.replace("'", r"\'") + "'")
     hidden = next((o for o in kept if "***" in o), None)
     if hidden is not None:
-        raise ConfigError(f"{hidden}: its password is not stored; set {_key(hidden)}= with it")
+        raise ConfigError(f"{hidden}: its password is not stored; set {_key(hidden)}= with the password")
     return [*kept, *now]
 
 

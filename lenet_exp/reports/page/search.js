@@ -22,7 +22,7 @@ function historyChart(board) {
     ],
     tooltip: { trigger: "item", formatter: (p) => tip(points[p.dataIndex].said, `after ${many(points[p.dataIndex].epochs, "epoch")}`, points[p.dataIndex].named) },
   });
-  return { option, note: `Best result so far by epochs trained in all trials (${search.how}). Now: ${last.said}, ${last.named}.${marked(ends)}` };
+  return { option, note: `Best result so far versus epochs trained in all trials (${search.how}). Now: ${last.said}, ${last.named}.${marked(ends)}` };
 }
 
 function runsChart(board) {

@@ -62,7 +62,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     """
     begun = folder.begun()
     if begun is None:
-        raise ValueError(f"{folder.path} holds no run")
+        raise ValueError(f"{folder.path} contains no run")
     delivered = folder.delivered()
     entry = delivered.run_in(store.name)
     if entry is None or not alive(store, entry.run_id):  # the run or the database was deleted
