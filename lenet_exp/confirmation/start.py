@@ -94,7 +94,7 @@ def _planned(
         lines.append(f"sweep {earlier.id} tested this lead for {earlier.started().points:g} points: {said}{LESS}")
     wanted = line.plan
     names = request.against or ", ".join(comparison.name(g) for g in wanted.groups[1:4])
-    more = f" and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
+    more = f", and {len(wanted.groups) - 4} more" if len(wanted.groups) > 4 else ""
     points = None if wanted.detects is None else round(wanted.detects * 100, 2)
     how = "" if points is None else f", to detect a lead of {points:g} point{'s' * (points != 1)} with 80 % power"
     lines.append(f"{comparison.name(wanted.groups[0])} vs. {names}{more}: {wanted.seeds} new seeds each{how}")

@@ -138,7 +138,7 @@ def _take(folder: Path, lock: IO[str]) -> bool:
         return False
     except OSError as e:
         why = f"{folder}: its file system does not support flock ({e.strerror})"
-        raise UserError(f"{why}; set LENET_EXP_OUTPUTS to a folder on one that does") from e
+        raise UserError(f"{why}; set LENET_EXP_OUTPUTS to a folder on a file system that does") from e
     if _elsewhere(folder) is None:
         return True
     fcntl.flock(lock, fcntl.LOCK_UN)

@@ -267,8 +267,8 @@ def _how_many(lead: Difference) -> str:
 
 
 def _names(comparison: Comparison, groups: Sequence[Group]) -> str:
-    """Return `tanh, elu, relu and 4 more` or, if names are long, ranks in the table: `#2, #3, #5 and 4 more`."""
-    more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
+    """Return `tanh, elu, relu, and 4 more` or, if names are long, ranks in the table: `#2, #3, #5, and 4 more`."""
+    more = f", and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
     shown = [comparison.name(g) for g in groups[:NAMED]]
     if max(map(len, shown), default=0) > LONG:
         shown = [f"#{1 + next(i for i, g in enumerate(comparison.groups) if g is named)}" for named in groups[:NAMED]]

@@ -208,7 +208,7 @@ def progress_line(progress: SweepProgress) -> str:
         words.insert(0, progress_words(progress))
     if progress.running:
         epochs = [f"{run.job.name} ({run.epochs}/{run.job.config.num_epoch})" for run in progress.running[:FEW]]
-        more = f" and {len(progress.running) - FEW} more" if len(progress.running) > FEW else ""
+        more = f", and {len(progress.running) - FEW} more" if len(progress.running) > FEW else ""
         words.append(f"training {', '.join(epochs)}{more}")
     return "; ".join(filter(None, words))
 

@@ -41,5 +41,5 @@ def swept_params(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, str]:
 
 def _listed(values: Sequence[str]) -> str:
     """Return values as a list: `relu, selu`."""
-    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    more = f", and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     return ", ".join(values[:SHOWN]) + more

@@ -20,7 +20,7 @@ from tests.tools.commands import SMALL
     [
         (["relu", "selu"], "relu, selu"),
         (["0", "2", "4"], "0, 2, 4"),
-        ([f"0.{n}" for n in range(1, 26)], ", ".join(f"0.{n}" for n in range(1, 21)) + " and 5 more"),
+        ([f"0.{n}" for n in range(1, 26)], ", ".join(f"0.{n}" for n in range(1, 21)) + ", and 5 more"),
     ],
 )
 def test_a_grid_has_its_values_each_once(values, shown):
