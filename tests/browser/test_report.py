@@ -254,7 +254,7 @@ def test_it_is_read_without_javascript(chromium, files):
     page.goto(files["grid"].as_uri())
     assert page.locator("tbody tr").count() == 7
     assert page.locator("p.verdict").inner_text() == verdict(grid())
-    assert page.get_by_text("need JavaScript").is_visible()
+    assert page.get_by_text("require JavaScript").is_visible()
     context.close()
 
 
