@@ -15,7 +15,7 @@ from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import verdict_of
 from lenet_exp.errors import ConfigError
 
-AT_MOST = 100  # seeds of a suggested confirmation
+AT_MOST = 100  # maximum number of seeds for a suggested confirmation
 
 
 class NextStep(StrEnum):
@@ -29,7 +29,7 @@ class NextStep(StrEnum):
     confirm = "confirm"  # no significant difference between the leader and others
     confirm_winner = "confirm winner"  # the true lead may be much smaller
     predict = "predict"  # the leads are clear; evaluate on test data
-    confirmed = "confirmed"  # the same, confirmed on new seeds
+    confirmed = "confirmed"  # the leads are clear and confirmed on new seeds
     scored = "scored"  # confirmed, and the test result is known
     not_confirmed = "not confirmed"
 
@@ -83,7 +83,7 @@ def advice(comparison: Comparison) -> Advice | None:
 
 
 def _confirming(comparison: Comparison, step: NextStep, leads: Sequence[Difference]) -> Advice | None:
-    """Return the advice to confirm the observed difference, or a larger one that 100 seeds detect. None if no
+    """Return the advice to confirm the observed difference, or a larger one that 100 seeds can detect. None if no
     confirmation can be planned."""
     searched = step is NextStep.baseline
     try:

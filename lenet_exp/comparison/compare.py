@@ -28,13 +28,13 @@ class Comparison:
     """Compares the configurations of one dataset.
 
     Attributes:
-        groups: best mean first. Configurations with diverged runs rank last, whatever their other runs reached.
+        groups: best mean first. Configurations with diverged runs rank last, regardless of their other runs.
         flags: the flags that differ between groups, swept ones first. If recipes were swept, `experiment` stands for
-            every flag that follows from it.
-        leads: for each group, the difference between the leader and it. None for the leader itself and for groups
-            without a fair sample: no run finished, or some diverged.
+            every flag that follows from the recipe.
+        leads: for each group, the difference between the leader and the group. None for the leader itself and for
+            groups without a fair sample: no run finished, or some diverged.
         leader: the best group with two or more replicates; otherwise the first group; None if no run finished. In a
-            confirmation, the leader that it tests.
+            confirmation, the leader being tested.
         design: what was decided before the first result; None if unknown.
         searched: the search that made these runs; None for a grid, or if more than one sweep is compared.
     """
@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def not_excluded(self) -> list[Group]:
-        """The leader and the groups that it is not significantly ahead of: those that may be best.
+        """The groups that may be best: the leader and those that it is not significantly ahead of.
 
         Groups without a result or with a diverged run are excluded, as are those that a search dropped.
         """
@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def by(self) -> CompareBy:
-        """Which epoch's accuracy is compared."""
+        """The epoch whose accuracy is compared."""
         return self.groups[0].by
 
     @property
@@ -80,13 +80,13 @@ class Comparison:
 
     @cached_property
     def tested(self) -> list[Group]:
-        """The groups by test accuracy; empty until `lenet-predict` has scored a run."""
+        """The groups with their test accuracies; empty until `lenet-predict` has scored a run."""
         groups = [replace(g, on_test=True) for g in self.groups]
         return groups if any(g.n for g in groups) else []
 
     @cached_property
     def test_leads(self) -> list[Difference | None]:
-        """Differences between the leader and each group by test accuracy; see `leads`.
+        """Differences in test accuracy between the leader and each group; see `leads`.
 
         The scored runs are those whose validation accuracy selected the leader, and a lucky seed is lucky on both sets.
         So all pairs count, unless the leader was named beforehand.
@@ -108,7 +108,7 @@ class Comparison:
         return group.n > 0 and not _is_left(group, self.design)
 
     def values(self, group: Group) -> list[str]:
-        """Return a group's values of `flags`; `-` for a flag that has no effect in it."""
+        """Return a group's values for `flags`; `-` for a flag that has no effect in the group."""
         return [group.flags.get(flag, "-") for flag in self.flags]
 
     def name(self, group: Group) -> str:
@@ -143,9 +143,9 @@ def compare_runs(
     """Compare runs, separately for each dataset, in the order in which the datasets appear.
 
     Args:
-        swept: flags to name first. Execution flags distinguish configurations only if they are among them. A swept
+        swept: flags to name first. Execution flags distinguish configurations only if they were swept. A swept
             split does not distinguish configurations; like the seed, it is a source of chance.
-        by: which epoch's accuracy to compare.
+        by: the epoch whose accuracy is compared.
     """
     by_dataset: dict[str, list[ComparedRun]] = {}
     for run in runs:
@@ -176,7 +176,7 @@ def _compare(
     stable = [g for g in groups if g.n and not g.diverged]
     judged = [g for g in stable if g.n > 1]
     named = named_leader(groups, design)
-    racing = [g for g in judged if _is_left(g, design)]  # a search gave fewer seeds to those that it dropped
+    racing = [g for g in judged if _is_left(g, design)]  # a search gave fewer seeds to configurations that it dropped
     most = max((g.n for g in racing), default=0) if design is not None and design.left is not None else 0
     leader = named or next(iter([*(g for g in racing if g.n >= most), *judged, *groups]), None)
     if leader is None or not leader.n:
@@ -228,7 +228,8 @@ def _with_recipes(groups: Sequence[Group]) -> list[Group]:
 
 
 def _differing(groups: Sequence[Group], swept: Sequence[str]) -> list[str]:
-    """Return the flags by which groups differ, without those that only accompany another flag (`betas` with Adam)."""
+    """Return the flags that differ between groups, except those that only accompany another flag (`betas` with
+    Adam)."""
     known = dict.fromkeys(flag for g in groups for flag in g.flags)
     first = [flag for s in swept for flag in known if flag == s or flag.startswith(f"{s}.")]
     order = list(dict.fromkeys([*first, *known]))

@@ -21,12 +21,12 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The result of a sweep that confirms another.
+    """The result of a sweep that confirms another sweep.
 
     Attributes:
         leader: the configuration that the other sweep named.
-        leads: its differences from the configurations that the other sweep could not exclude, on the new seeds alone
-            (`against_fixed`).
+        leads: the leader's differences from the configurations that the other sweep could not exclude, on new seeds
+            alone (`against_fixed`).
         unsteady: configurations with diverged runs; the leader is not compared with their other runs.
         points: the difference that the confirmation was designed to detect, as a fraction.
         missing: number of runs without a result.
@@ -42,15 +42,15 @@ class Confirmation:
 
     @property
     def confirmed(self) -> bool | None:
-        """Whether the leader is ahead of all others, with no diverged and no previously known runs. None while runs are
-        missing."""
+        """Whether the leader is ahead of all others, with no diverged and no previously known runs. None while runs
+        are missing."""
         if self.missing:
             return None
         return not self.known and not self.leader.diverged and all(lead.ahead for _, lead in self.leads)
 
 
 def confirmation(comparison: Comparison) -> Confirmation | None:
-    """Return the result of a confirmation; None if the runs are not from a sweep that confirms another."""
+    """Return the result of a confirmation; None if the runs are not from a sweep that confirms another sweep."""
     design, groups = comparison.design, comparison.groups
     leader = named_leader(groups, design)
     if design is None or leader is None:
@@ -66,8 +66,8 @@ class ConfirmationPlan:
     """The plan of a confirmation.
 
     Attributes:
-        groups: the leader and those that cannot be excluded as best; if it is ahead of all, the next best. Against a
-            baseline, the leader alone.
+        groups: the leader and those that cannot be excluded as best or, if the leader is ahead of all, the next
+            best. Against a baseline, the leader alone.
         seeds: number of seeds per group.
         detects: the true lead over all others, as a fraction, that is confirmed with a probability of 80 %; None if no
             spread is known.
@@ -135,10 +135,10 @@ def _no_spread(comparison: Comparison) -> str:
 
 
 def _power(leader: Group, others: Sequence[Group | None], groups: Sequence[Group]) -> Power | None:
-    """Return the power of the leader against others; None if no spread is known.
+    """Return the power of the leader against the other groups; None if no spread is known.
 
-    The power is computed from the variances of the paired differences between the leader and all groups, or, without
-    common seeds, from those within groups.
+    The power is computed from the variances of the paired differences between the leader and all groups, or,
+    without common seeds, from the variances within groups.
 
     Args:
         others: None stands for a configuration about which nothing is known.

@@ -16,7 +16,7 @@ class ConfirmationResult:
     """The result of a sweep that tested another sweep's leader on new seeds.
 
     Attributes:
-        points: the difference that it was designed to detect, in percentage points.
+        points: the difference that the sweep was designed to detect, in percentage points.
         scored: whether the leader has a test result.
     """
 
@@ -32,20 +32,20 @@ class Design:
     """The decisions about a comparison that were made before its results were seen.
 
     Attributes:
-        runs: number of runs of all its sweeps.
-        known: runs that had begun before their sweep was first started, so that their results may have influenced it. A
-            single one per dataset leaves no choice; it counts only if seeds must be new.
+        runs: number of runs in all its sweeps.
+        known: runs that had begun before their sweep was first started, so that their results may have influenced
+            the sweep. A single such run per dataset leaves no choice; it counts only if seeds must be new.
         sweeps: number of sweeps compared together.
-        confirms: id of the sweep whose leader this one tests, on seeds not used to select it.
+        confirms: id of the sweep whose leader this sweep tests, on seeds not used to select that leader.
         points: the difference that the test was designed to detect, as a fraction.
-        leader: the run that identifies that leader: the first one requested.
+        leader: the run that identifies that leader: the first run requested.
         searched: whether a search made the runs and can add seeds to them.
-        sweep: id of the sweep; empty unless it is exactly one.
+        sweep: id of the sweep; empty unless there is exactly one.
         against: whether the leader is tested against a baseline that the other sweep had not tried.
         running: whether a process is training for the sweep.
-        tests: ended tests of its leader, the latest first.
-        left: for a search that added seeds only to promising configurations, the runs of those it could not exclude.
-            None: all got the same number of seeds.
+        tests: ended tests of the sweep's leader, latest first.
+        left: for a search that added seeds only to promising configurations, the runs of those it could not
+            exclude. None: all configurations got the same number of seeds.
     """
 
     runs: int

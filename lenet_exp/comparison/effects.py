@@ -14,7 +14,7 @@ from lenet_exp.comparison.group import Group
 from lenet_exp.comparison.pairs import NO_SPREAD, AccuracyTable, GroupMeans
 from lenet_exp.comparison.pairs import means as group_means
 
-MANY = 8  # the most numbers shown one by one; more are grouped into ranges
+MANY = 8  # maximum number of values shown individually; more are grouped into ranges
 RANGES = 4
 
 
@@ -23,9 +23,9 @@ class Level:
     """One value of a flag, or a range of values.
 
     Attributes:
-        mean: mean of the means of its groups; NaN if none of their runs finished.
+        mean: mean of the means of the level's groups; NaN if none of their runs finished.
         effect: difference between that mean and the mean over all groups.
-        finished, runs: number of its finished runs, and of all its runs.
+        finished, runs: the level's number of finished runs and of all runs.
         low, high: 95 % interval of the effect over seeds, for these groups only and not corrected for the number of
             levels; NaN if a group has only one run.
     """
@@ -44,7 +44,7 @@ class Effect:
     """The effect of one flag.
 
     Attributes:
-        share: the part of the variance of all finished runs that comes from differences between its levels (omega
+        share: the part of the variance of all finished runs due to differences between the flag's levels (omega
             squared, which subtracts what chance alone would cause); NaN if unknown.
     """
 
@@ -55,7 +55,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Effects:
-    """The effects of all flags, the one with the largest differences first.
+    """The effects of all flags, largest differences first.
 
     The shares are estimates, from 0 to 1: omega squared (Hays 1963, Statistics for psychologists). In a full grid, the
     shares, `interactions` and `seeds` add up to 1.
@@ -64,8 +64,9 @@ class Effects:
         seeds: share of the variance within groups, which is seed-to-seed variation.
         interactions: share of the interactions between flags; None if the grid is not full, because the shares then
             overlap.
-        no_shares: why there are no shares; None if there are.
-        aliased: whether that is because all flags change together, so that their effects cannot be separated.
+        no_shares: why there are no shares; None if there are shares.
+        aliased: whether shares are missing because all flags change together, so that their effects cannot be
+            separated.
     """
 
     flags: list[Effect]
@@ -204,7 +205,7 @@ def _half(alone: GroupMeans, inside: NDArray[np.bool_]) -> float:
 
 
 def _full(groups: Sequence[Group], flags: Sequence[str]) -> bool:
-    """Return whether each combination of values has the same number of runs. Otherwise shares overlap."""
+    """Return whether each combination of values has the same number of runs. Otherwise, shares overlap."""
     counts = {tuple(g.flags.get(f, "-") for f in flags): g.n for g in groups}
     combinations = math.prod(len({g.flags.get(f, "-") for g in groups}) for f in flags)
     return len(counts) == combinations and len(set(counts.values())) == 1

@@ -16,7 +16,7 @@ from lenet_exp.folders.records import RESULTS, Outcome
 
 
 class CompareBy(StrEnum):
-    """Which epoch's validation accuracy is compared."""
+    """The epoch whose validation accuracy is compared."""
 
     best = "best"
     last = "last"
@@ -27,7 +27,7 @@ class Group:
     """A configuration and its runs. Means are over finished runs, and NaN if there are none.
 
     Attributes:
-        flags: the flags that all its runs share; without the seed.
+        flags: the flags that all its runs share, without the seed.
         on_test: whether accuracies are test accuracies, as far as `lenet-predict` has measured them.
     """
 
@@ -60,14 +60,14 @@ class Group:
 
     @cached_property
     def missing(self) -> int:
-        """The number of replicates without a result: failed, killed, running or not started. Pruned ones have a
+        """The number of replicates without a result: failed, killed, running, or not started. Pruned ones have a
         result."""
         done = {run.replicate for run in self.runs if run.outcome in {*RESULTS, Outcome.pruned}}
         return len({run.replicate for run in self.runs} - done)
 
     @property
     def replicates(self) -> int:
-        """The number of replicates, whatever their outcome."""
+        """The number of replicates, regardless of their outcome."""
         return len({run.replicate for run in self.runs})
 
     @cached_property
@@ -83,7 +83,7 @@ class Group:
 
     @property
     def n(self) -> int:
-        """The number of finished replicates; on test data, of scored ones."""
+        """The number of finished replicates or, on test data, of scored ones."""
         return len(self.accuracy)
 
     @property
@@ -114,12 +114,12 @@ class Group:
 
     @property
     def best_epoch(self) -> float:
-        """The mean epoch of the best validation accuracy."""
+        """The mean epoch at which validation accuracy was best."""
         return _mean(run.best_epoch for run in self.finished)
 
     @property
     def seconds_to_best(self) -> float:
-        """The mean seconds of training up to the end of the best epoch."""
+        """The mean training time, in seconds, up to the end of the best epoch."""
         return _mean(run.seconds_to_best for run in self.finished)
 
     @cached_property
@@ -129,7 +129,7 @@ class Group:
         return {outcome: counts[outcome] for outcome in [*Outcome, *counts] if counts[outcome]}
 
     def curves(self) -> list[Sequence[float]]:
-        """Return the validation accuracy by epoch of each finished run."""
+        """Return the validation accuracy of each finished run, by epoch."""
         return [run.curve() for run in self.finished]
 
 

@@ -1,6 +1,6 @@
 """Corrections for multiple comparisons, which keep one error rate for all comparisons together.
 
-All arrays may have more axes in front, one sweep each: `benchmarks/verdicts.py` simulates with these functions.
+All arrays may have additional leading axes for several sweeps: `benchmarks/verdicts.py` simulates with these functions.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-LEVEL = 0.05  # error rate of all comparisons together
+LEVEL = 0.05  # error rate for all comparisons together
 
 
 def step_down(p: Floats, levels: Floats) -> tuple[Bools, Floats]:
-    """Compare p-values, smallest first, with one level after the other, until the first one is too large.
+    """Compare p-values, smallest first, with successive levels, until the first one is too large.
 
     Args:
         p: (..., comparisons); NaN is never significant.

@@ -1,4 +1,4 @@
-"""Outliers: runs far below the others of their configuration, which show that training collapses now and then."""
+"""Outliers: runs far below the others of their configuration, which show that training occasionally collapses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from lenet_exp.comparison.multiplicity import Floats
 
-FEWEST = 3  # runs of a configuration
+FEWEST = 3  # minimum number of runs in a configuration
 FAR = 6.0  # standard deviations
 NORMAL = 0.954  # the median difference of two draws from a normal distribution, in standard deviations
 
@@ -17,8 +17,8 @@ def far_below(configurations: Sequence[Sequence[float]]) -> list[tuple[int, int]
     """Return the runs that are far below the median of the others of their configuration, as (configuration, run).
 
     The standard deviation is the larger of two estimates, each from the median difference of two runs: over all
-    configurations, and over this one without the run, since configurations may differ in spread. If all runs are drawn
-    from normal distributions with one spread, at most 1 % of sweeps have such a run (simulated:
+    configurations, and over the run's own configuration without the run, since configurations may differ in spread. If
+    all runs are drawn from normal distributions with one spread, at most 1 % of sweeps have such a run (simulated:
     `benchmarks/planning.py`).
     """
     values = [np.asarray(runs) for runs in configurations]

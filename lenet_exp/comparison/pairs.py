@@ -1,6 +1,6 @@
 """Differences between the means of groups, for all pairs at once, with standard errors and p-values.
 
-All arrays may have more axes in front, one sweep each: `benchmarks/verdicts.py` simulates with these functions.
+All arrays may have additional leading axes for several sweeps: `benchmarks/verdicts.py` simulates with these functions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class AccuracyTable:
 
     Attributes:
         values: (..., groups, replicates); NaN where a group has no run.
-        seeds, splits: (replicates,): the seed and the split of each, numbered from 0.
+        seeds, splits: (replicates,): the seed and the split of each replicate, numbered from 0.
     """
 
     values: Floats
@@ -45,7 +45,7 @@ class AccuracyTable:
 
 @dataclass(frozen=True)
 class GroupMeans:
-    """Means over replicates; each array (..., groups).
+    """Means over replicates. Each array has the shape (..., groups).
 
     Attributes:
         variance: variance of the mean; NaN if unknown.
@@ -66,14 +66,14 @@ class GroupMeans:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of groups; the first group of a pair precedes the second. Each array (..., pairs).
+    """Pairs of groups; the first group in a pair precedes the second. Each array has the shape (..., pairs).
 
     Attributes:
-        points: difference of the means; over common replicates if paired.
+        points: difference between the means; over common replicates if paired.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
         error: standard error of `points`.
-        n: number of common replicates if paired, or of those of the smaller group.
-        paired: whether it is computed over common replicates; otherwise it is Welch's.
+        n: number of common replicates if paired; otherwise, of replicates in the smaller group.
+        paired: whether the test uses common replicates; otherwise, it is Welch's.
         p: two-sided p-value of Student's t; NaN if it cannot be computed.
     """
 
@@ -130,9 +130,10 @@ def pairs(table: AccuracyTable) -> Pairs:
 
     A pair is compared by common replicates if it has at least two, and they are at least half of the smaller group.
     Other pairs use Welch's statistic (Welch 1947). With five or more replicates, its degrees of freedom are
-    Satterthwaite's, which are accurate from there on (simulated: `benchmarks/verdicts.py`; Best, Rayner 1987, Welch's
-    approximate solution for the Behrens-Fisher problem). With fewer, they are those of the smaller group, which is
-    conservative (Mickey, Brown 1966, Bounds on the distribution functions of the Behrens-Fisher statistic).
+    Satterthwaite's, which are accurate for such numbers (simulated: `benchmarks/verdicts.py`; Best, Rayner 1987,
+    Welch's approximate solution for the Behrens-Fisher problem). With fewer replicates, they are those of the smaller
+    group, which is conservative (Mickey, Brown 1966, Bounds on the distribution functions of the Behrens-Fisher
+    statistic).
     """
     alone = means(table.values, table)
     rows = [_row(table, alone, i) for i in range(table.values.shape[-2] - 1)]
@@ -140,7 +141,7 @@ def pairs(table: AccuracyTable) -> Pairs:
 
 
 def first_against_others(table: AccuracyTable) -> Pairs:
-    """Return the pairs of the first group with each other group, in order."""
+    """Return the pairs of the first group with every other group, in order."""
     return Pairs(*_row(table, means(table.values, table), 0))
 
 

@@ -13,10 +13,10 @@ from lenet_exp.comparison.multiplicity import LEVEL, holm_levels
 from lenet_exp.comparison.pairs import NO_SPREAD
 
 POWER = 0.8
-PLANNED = 0.82  # so that simulated sweeps reach the 80 % on average (`benchmarks/planning.py`)
-MOST_SEEDS = 1000  # limit of a confirmation
-LEAST_SEEDS = 3  # of a confirmation; two would not show whether the spread is as expected
-LARGE = 3.0  # in spreads: a difference that any useful number of seeds detects
+PLANNED = 0.82  # so that simulated sweeps reach 80 % on average (`benchmarks/planning.py`)
+MOST_SEEDS = 1000  # maximum for a confirmation
+LEAST_SEEDS = 3  # minimum for a confirmation; two would not show whether the spread is as expected
+LARGE = 3.0  # a difference, in spreads, that any useful number of seeds detects
 HOPELESS = 0.1  # power
 DRAWS = 4000
 
@@ -26,11 +26,11 @@ class Power:
 
     The spreads are estimates, so the power is averaged over the true values that they allow: an estimate with df
     degrees of freedom is sd * sqrt(chi2(df) / df). It therefore holds on average over the sweeps that such a plan is
-    made from, as far as their spreads agree. Computed from fixed random draws.
+    made from, as far as their spreads agree. It is computed from fixed random draws.
 
     Args:
-        sd: (m,) estimated standard deviations of the paired differences between the leader and each other.
-        df: (m,) their degrees of freedom, at least 1.
+        sd: (m,) estimated standard deviations of the paired differences between the leader and each other group.
+        df: (m,) degrees of freedom of `sd`, at least 1.
         levels: (m,) levels of the tests, ascending; Holm's by default.
     """
 
@@ -49,8 +49,8 @@ class Power:
         self._levels = holm_levels(m) if levels is None else np.asarray(levels)
 
     def of(self, points: float, seeds: int) -> float:
-        """Return the probability to find the leader ahead of all others, if its true lead over each is `points` (a
-        fraction)."""
+        """Return the probability of finding the leader ahead of all others, if its true lead over each is `points`
+        (a fraction)."""
         from scipy.special import stdtrit
 
         df = seeds - 1
@@ -65,19 +65,19 @@ class Power:
         return LEAST_SEEDS + bisect_left(range(LEAST_SEEDS, 10**9), PLANNED, key=lambda n: self.of(points, n))
 
     def detects(self, seeds: int) -> float:
-        """Return the smallest difference that so many seeds detect with a power of 80 %, in steps of 0.01 percentage
-        points."""
+        """Return the smallest difference that this number of seeds detects with a power of 80 %, in steps of 0.01
+        percentage points."""
         return bisect_left(range(10_000), PLANNED, key=lambda points: self.of(points / 10_000, seeds)) / 10_000
 
 
 def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[tuple[float, float]]:
-    """Shrink variances (with their degrees of freedom) toward the pooled one as far as they agree. The pooled one is
-    last.
+    """Shrink variances (with their degrees of freedom) toward the pooled one, as far as they agree. The pooled one
+    is last.
 
     Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression, section 6.2.
 
     Args:
-        in_common: the correlation of any two.
+        in_common: the correlation between any two of the variances.
     """
     from scipy.optimize import brentq
     from scipy.special import digamma, polygamma
@@ -95,8 +95,8 @@ def shrunk(variances: Sequence[tuple[float, float]], in_common: float) -> list[t
 
 
 def seeds_to_detect_large(groups: int) -> int:
-    """Return the number of seeds that distinguish two of so many groups that are 3 spreads apart, with a power of 80
-    %."""
+    """Return the number of seeds that distinguish two of `groups` groups that are 3 spreads apart, with a power of
+    80 %."""
     level = LEVEL / comb(groups, 2)
     return bisect_left(range(MOST_SEEDS), POWER, key=lambda n: power(n, LARGE, level))
 

@@ -1,4 +1,4 @@
-"""One run as a comparison needs it, wherever it was read from."""
+"""A run in the form that a comparison needs, no matter where it was read from."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class ComparedRun:
 
     Attributes:
         id: id of the run folder or of the MLflow run.
-        flags: as `params` returns them, without the seed. Flags that an older release did not have get their neutral
-            value.
+        flags: as returned by `params`, without the seed. Flags that did not exist in an older release get their
+            neutral value.
         outcome: finished, diverged, failed, killed, running, or `not started`.
         best_val_accuracy: a fraction; None if no epoch was finished.
-        seconds_to_best: seconds of training up to the end of the best epoch; None if unknown.
+        seconds_to_best: training time, in seconds, up to the end of the best epoch; None if unknown.
         curve: returns the validation accuracy of each epoch.
-        last: returns that of the last epoch; None if there is none.
+        last: returns the validation accuracy of the last epoch; None if there is none.
         data: digests of the data files; empty if unknown.
         split: the split_seed if it distinguishes replicates rather than configurations; otherwise 0.
         test_accuracy: returns the test accuracy; None if `lenet-predict` has not scored the run.
-        recipe: the recipe it was composed from, if recipes were swept (`experiment=a,b`); otherwise empty.
-        mlflow_runs: returns its MLflow runs, by the name of the store.
+        recipe: the recipe that the run was composed from, if recipes were swept (`experiment=a,b`); otherwise, empty.
+        mlflow_runs: returns the ids of its MLflow runs, by the name of the store.
         epochs: number of finished epochs; None if unknown.
-        provenance: how it was made; None if unknown.
+        provenance: how the run was made; None if unknown.
     """
 
     id: str
@@ -128,7 +128,7 @@ def configuration(config: Config) -> dict[str, str]:
 
 
 def _effective(config: Config) -> Config:
-    """Return the effective configuration without importing a class of a foreign module."""
+    """Return the effective configuration without importing a class from a foreign module."""
     return effective(config, imports=foreign_class(config) is None)
 
 

@@ -10,18 +10,18 @@ from lenet_exp.comparison.effects import number
 from lenet_exp.comparison.search_summary import ABSENT, SearchedFlag, SearchedTrial, SearchSummary
 from lenet_exp.folders.records import Outcome
 
-FEWEST = 10  # trials
-BEST = 0.2  # the fraction of trials that is compared with all
+FEWEST = 10  # minimum number of trials
+BEST = 0.2  # the fraction of trials that is compared with all trials
 
 
 def search_importance(searched: SearchSummary) -> dict[str, float]:
-    """Return the importance of each searched flag that all trials have: from 0 to 1, sum 1, highest first.
+    """Return the importance of each searched flag that all trials have: from 0 to 1, with sum 1, highest first.
 
-    Return an empty dictionary if too few trials have ended, or without Optuna.
+    Return an empty dictionary if too few trials have ended or Optuna is not installed.
 
     PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values of the best fifth with those of all trials. It uses
-    ranks, so pruned trials count too: they rank below finished ones, and by the number of epochs, as a TPE sampler
-    ranks them. Diverged trials rank last.
+    ranks, so pruned trials count too: they rank below finished ones, by the number of epochs, as in a TPE sampler.
+        Diverged trials rank last.
     """
     try:
         import optuna

@@ -42,7 +42,7 @@ class SearchObjective:
 
     @property
     def directions(self) -> list[Direction]:
-        """The direction of each objective, by Optuna's names."""
+        """The direction of each objective, as named by Optuna."""
         return DIRECTIONS[self.objective]
 
     @property
@@ -75,8 +75,8 @@ class SearchObjective:
     def trial_result(self, outcome: Outcome, epochs: Sequence[EpochResult]) -> tuple[Outcome, list[float] | None]:
         """Return the outcome and values of a trial, given its run.
 
-        With a target, a trial that reached it is finished, even though its run was stopped there. One that did not
-        reach it counts as pruned.
+        With a target, a trial that reached the target is finished, even though its run was stopped there. A trial
+        that did not reach the target counts as pruned.
         """
         if outcome is Outcome.diverged:
             return outcome, self.worst

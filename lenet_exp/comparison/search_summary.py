@@ -1,4 +1,4 @@
-"""The trials of a search, as reports show them."""
+"""The trials of a search, in the form that reports show."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SearchedFlag:
     """A flag that was searched.
 
     Attributes:
-        choice: whether it is one of several listed values, rather than a range.
+        choice: whether the flag was searched over listed values rather than a range.
         log: whether a range was searched on a logarithmic scale.
     """
 
@@ -44,13 +44,13 @@ class SearchedRun:
     """One run of a search.
 
     Attributes:
-        trial: number of the trial whose first or further seed it is; if several trials share the run, the first one.
+        trial: number of the trial that the run belongs to; if several trials share the run, the first one.
         configuration: identifies runs that differ only in their seed.
         flags: the value of each searched flag, as text; `-` if it has no effect.
-        outcome: with a target accuracy, finished only if the target was reached, otherwise pruned.
-        value: the objective after the last epoch; NaN if it has none yet.
+        outcome: with a target accuracy, finished only if the target was reached; otherwise, pruned.
+        value: the objective after the last epoch; NaN if there is none yet.
         curve: validation accuracy (a fraction) after each epoch; the validation loss if that is the objective.
-        overrides: all overrides it was composed from.
+        overrides: all overrides that the run was composed from.
         epoch_ends, ended: when each epoch and the run ended, in milliseconds since 1970.
     """
 
@@ -74,9 +74,9 @@ class SearchedTrial:
     Attributes:
         outcome: finished if any run finished.
         value: mean over the finished runs; NaN if there are none.
-        so_far: the best value of any of its runs, finished or not; NaN if none has a value.
+        so_far: the best value of any of its runs, finished or not; NaN if no run has a value.
         finished: number of finished runs.
-        epochs: number of epochs of its longest run.
+        epochs: number of epochs in its longest run.
     """
 
     number: int
@@ -94,7 +94,7 @@ class SearchStep:
     """The state of a search when a run ended.
 
     Attributes:
-        epochs: number of epochs trained for the search by then, including those of running trials.
+        epochs: number of epochs trained for the search by then, including epochs of running trials.
         best: value of the best configuration so far; NaN before a run has finished.
         named: name of that configuration.
     """
@@ -106,13 +106,13 @@ class SearchStep:
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """The flags, runs and trials of a search.
+    """The flags, runs, and trials of a search.
 
     Attributes:
         how: sampler and pruner, such as `tpe, asha`.
-        objective: the objective; for a front, values are those of the first one, accuracy.
+        objective: the objective; for a front, values belong to the first objective, accuracy.
         target: the target accuracy (a fraction), if there is one.
-        runs: in the order in which they were requested.
+        runs: the runs, in the order in which they were requested.
         begun: when the search was first started, in milliseconds since 1970. Earlier epochs do not count as cost.
         config_dir: arguments that name the user's own options.
     """
@@ -153,7 +153,7 @@ class SearchSummary:
 
     @property
     def ended(self) -> list[SearchedTrial]:
-        """The trials with a finished, pruned or diverged run."""
+        """The trials with a finished, pruned, or diverged run."""
         return [t for t in self.trials if t.outcome in {Outcome.finished, Outcome.pruned, Outcome.diverged}]
 
     @cached_property
@@ -173,7 +173,7 @@ class SearchSummary:
 
     @cached_property
     def steps(self) -> list[SearchStep]:
-        """One step for each run that ended, in the order of their ends."""
+        """One step for each run that ended, in the order in which the runs ended."""
         ends = sorted(end for run in self.runs for end in run.epoch_ends if end >= self.begun)
         found: list[SearchStep] = []
         first: dict[str, SearchedRun] = {}
@@ -205,7 +205,7 @@ class SearchSummary:
 
     @property
     def spent(self) -> dict[str, int]:
-        """The number of epochs trained for the search, by the outcome of their runs; their sum is `epochs`."""
+        """The number of epochs trained for the search, by the outcome of their runs; the numbers add up to `epochs`."""
         found: dict[str, int] = {}
         for run in self.runs:
             epochs = sum(end >= self.begun for end in run.epoch_ends)
@@ -248,7 +248,7 @@ def searched(plan: SweepPlan, results: Sequence[JobResult]) -> SearchSummary | N
 
 
 def _flags(plan: SweepPlan) -> list[SearchedFlag]:
-    """Return the searched flags, as the sweep's command spells them."""
+    """Return the searched flags, as spelled in the sweep's command."""
     groups = set(config_groups())
     parsed = [o for o in OverridesParser.create().parse_overrides(plan.overrides) if o.is_sweep_override()]
     spaces = {flag.name: flag.values for flag in (flag_of(override, groups) for override in parsed)}

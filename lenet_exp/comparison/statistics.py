@@ -20,14 +20,15 @@ class Difference:
     """The difference between the means of two groups.
 
     Attributes:
-        points: the difference of the means; over the common replicates if paired.
-        n: number of replicates (seeds, or pairs of seed and split): common ones, or those of the smaller group.
+        points: the difference between the means; over the common replicates if paired.
+        n: number of replicates (seeds, or pairs of seed and split): common ones, or those in the smaller group.
         test: paired, welch, or none if there are too few seeds or no spread.
         p: two-sided, uncorrected; NaN without a test.
         spread: standard deviation of the paired differences, or sqrt(s1^2 + s2^2).
         df: degrees of freedom of `spread`; Satterthwaite's are not integers.
         level: the level that p is compared with, corrected for the number of comparisons.
-        low, high: confidence interval; it contains 0 exactly if the difference is not significant (`against_chosen`).
+        low, high: confidence interval; it contains 0 if and only if the difference is not significant
+            (`against_chosen`).
         differs: whether the difference is significant.
     """
 
@@ -44,7 +45,7 @@ class Difference:
 
     @property
     def ahead(self) -> bool:
-        """Whether the first group is significantly better. Over common seeds it may even be worse than its mean
+        """Whether the first group is significantly better. Over common seeds, it may even be worse than its mean
         suggests."""
         return self.differs and self.points > 0
 
@@ -68,12 +69,13 @@ def mean_interval(values: Accuracies) -> tuple[float, float]:
 
 
 def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """Compare the leader with each other group, if these accuracies selected it: it has the best mean.
+    """Compare the leader with each other group, if these accuracies selected the leader, as the group with the best
+    mean.
 
     Any pair could have become leader and other, so all k(k-1)/2 pairs count (`significant_pairs`). Simulations
-    (`benchmarks/verdicts.py`) show that in at most 5 % of comparisons the leader is called ahead of a group that is as
-    good, and that in at least 95 % all intervals contain the true differences. The intervals are Bonferroni's over all
-    pairs. If the leader is significantly ahead, an end beyond 0 becomes 0.
+    (`benchmarks/verdicts.py`) show that in at most 5 % of comparisons the leader is called ahead of a group that is
+    equally good, and that in at least 95 % all intervals contain the true differences. The intervals are Bonferroni's
+    over all pairs. If the leader is significantly ahead, an end beyond 0 becomes 0.
 
     With more than 200 groups, only the leader's pairs are tested, each at Bonferroni's level over all pairs. That finds
     no difference that Shaffer's method would not.
@@ -92,11 +94,11 @@ def against_chosen(leader: Accuracies, others: Sequence[Accuracies]) -> list[Dif
 
 
 def against_fixed(leader: Accuracies, others: Sequence[Accuracies]) -> list[Difference]:
-    """Compare the leader with each other group, if it was named before these accuracies were known, as in a
+    """Compare the leader with each other group, if the leader was named before these accuracies were known, as in a
     confirmation.
 
-    Only these k-1 comparisons count: Holm's method, 5 % for all together. The intervals are Bonferroni's over them, cut
-    at 0 in the same way.
+    Only these k-1 comparisons count: Holm's method, at 5 % for all together. The intervals are Bonferroni's over
+    these comparisons, cut at 0 in the same way.
     """
     if not others:
         return []
@@ -109,12 +111,12 @@ def significant_pairs(p: Floats, points: Floats, leader: np.ndarray, groups: int
     """Return which pairs of groups differ significantly, and the level for each.
 
     Two rules apply, which keep the error rate separately and together. First, all pairs, by Shaffer's method. Second,
-    whether the leader is ahead of all others: each of these comparisons may use the whole level, since a false winner
+    whether the leader is ahead of all others: each of these comparisons may use the full level, since a false winner
     has to beat the truly best group (Gutmann, Maymin 1987, Is the selected population the best?; Hung, Fithian 2019,
     Rank verification for exponential families).
 
     Args:
-        p, points: (..., pairs), as `pairs` returns them.
+        p, points: (..., pairs), as returned by `pairs`.
         leader: (...): the group with the best mean.
     """
     differs, level = step_down(p, shaffer_levels(groups))
@@ -128,7 +130,7 @@ def significant_leads(p: Floats, points: Floats, groups: int) -> tuple[Bools, Fl
     """Test only the leader's pairs, with Bonferroni's level over all pairs instead of Shaffer's.
 
     Args:
-        p, points: (..., groups - 1): of the leader against each other group.
+        p, points: (..., groups - 1): for the leader against each other group.
     """
     level = np.full(p.shape[:-1], LEVEL / comb(groups, 2))
     return _or_wins(p <= level[..., None], level, p, points, np.ones_like(p, dtype=bool))
@@ -143,13 +145,14 @@ def _or_wins(differs: Bools, level: Floats, p: Floats, ahead: Floats, involved: 
     beaten = (ahead > 0) & (p <= LEVEL)
     open_pairs = (involved & ~beaten).sum(axis=-1)[..., None]
     wins = involved & (open_pairs == 0)
-    # If it beats all but one, the comparison with that one may use the whole level.
+    # If the leader beats all but one, the comparison with that one may use the full level.
     alone = involved & (open_pairs == 1)
     return differs | wins, np.where(wins | alone, LEVEL, level[..., None])
 
 
 def intervals(found: Pairs, differs: Bools, comparisons: int) -> tuple[Floats, Floats]:
-    """Return the intervals of `points` that together hold with 95 % (Bonferroni), cut at 0 where the groups differ."""
+    """Return the intervals of `points` that hold jointly with 95 % confidence (Bonferroni), cut at 0 where the groups
+    differ."""
     from scipy.special import stdtrit
 
     df, where = np.unique(np.maximum(found.df, 1), return_inverse=True)  # quantiles are slow; compute few

@@ -15,9 +15,9 @@ class Relation(StrEnum):
 
     ahead = "ahead"
     alike = "alike"  # no significant difference
-    dropped = "dropped"  # no significant difference, and a search gave it no further seeds
+    dropped = "dropped"  # no significant difference, and a search gave the other no more seeds
     flat = "flat"  # no spread, so no test is possible
-    single = "single"  # one of them has one seed
+    single = "single"  # one of the two has only one seed
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Verdict:
     """How the leader compares with the others.
 
     Attributes:
-        compared: the configurations it is compared with.
+        compared: the configurations that the leader is compared with.
         complete: whether all runs have ended.
     """
 
@@ -44,7 +44,7 @@ class Verdict:
 
     @property
     def tested(self) -> bool:
-        """Whether any comparison has several seeds."""
+        """Whether any comparison is based on several seeds."""
         return any(lead.n > 1 for _, lead, _ in self.compared)
 
     def related(self, relation: Relation) -> list[Group]:

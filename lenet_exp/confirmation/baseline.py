@@ -30,7 +30,7 @@ class LeaderAndBaseline:
     """The flags of a leader and a baseline.
 
     Attributes:
-        fixed: overrides of both.
+        fixed: overrides that both share.
         differing: flags that differ, with the leader's value and the baseline's.
         baseline: the baseline's configuration.
     """
@@ -44,8 +44,8 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
     """Return the common and the differing flags of a leader and a baseline, for one command.
 
     Args:
-        against: overrides to add to the sweep's command without its swept flags, as the user typed them; `baseline` for
-            none.
+        against: overrides to add to the sweep's command without its swept flags, as the user typed them; `baseline`
+            for no additions.
         config_dir: the folder of the user's own options, if there is one.
 
     Raises:
@@ -58,7 +58,7 @@ def leader_and_baseline(leader: Job, against: str, config_dir: Path | None) -> L
     fixed = [o for o in fixed if not _key(o).startswith("sweep.")]
     with composing():
         dataset, its = (_composed(o, config_dir).hydra.runtime.choices["dataset"] for o in (leader.overrides, fixed))
-        fixed += [f"dataset={dataset}"] if dataset != its else []  # it came from a swept recipe
+        fixed += [f"dataset={dataset}"] if dataset != its else []  # the dataset came from a swept recipe
         common = _flags(fixed, config_dir)
         leads, baseline = _flags(leader.overrides, config_dir), _flags([*fixed, *own], config_dir)
         leads, baseline = _side(leads, fixed, config_dir, baseline), _side(baseline, fixed, config_dir, leads)
@@ -82,7 +82,7 @@ def _overrides(against: str) -> list[str]:
     """Parse the overrides of a baseline.
 
     Raises:
-        ConfigError: it is not a list of overrides, or a flag is swept.
+        ConfigError: the text is not a list of overrides, or a flag is swept.
     """
     allowed = f"must be {BASELINE}, or flags in quotes: against='optimizer.lr=0.1 batch_size=64'"
     try:
@@ -125,8 +125,8 @@ def _flags(overrides: Sequence[str], config_dir: Path | None) -> dict[str, str]:
 def _side(
     flags: dict[str, str], fixed: Sequence[str], config_dir: Path | None, other: dict[str, str]
 ) -> dict[str, str]:
-    """Drop the keywords that only one side's class has. They follow from the class if they have its option's default
-    values.
+    """Drop the keywords that only one side's class has. They follow from the class if they have the default values
+    of its option.
 
     Raises:
         ConfigError: they have other values.

@@ -31,7 +31,7 @@ class ConfirmationRequest:
         points: the difference worth detecting, in percentage points.
         seeds: number of new seeds; None: as many as needed.
         against: a baseline to compare with, instead of the configurations that may be best; see `leader_and_baseline`.
-        uri: the store, if the sweep's own needs a password.
+        uri: address of the store, if the sweep's own store needs a password.
     """
 
     points: float
@@ -47,7 +47,7 @@ class PlannedConfirmation:
     Attributes:
         plan: groups and number of seeds.
         arguments: arguments of lenet-train.
-        before: ended confirmations of the same sweep; each further one adds to the error rate.
+        before: ended confirmations of the same sweep; each additional one adds to the error rate.
         configurations: the flags of each configuration to train.
     """
 
@@ -63,11 +63,11 @@ class PlannedConfirmation:
 
 
 def confirmed_sweep(which: str | None) -> SweepFolder:
-    """Return the sweep to confirm: the named one, or the last. If the last one is itself a confirmation, return the
-    sweep that it confirms.
+    """Return the sweep to confirm: the named one, or the last one. If the last one is itself a confirmation, return
+    the sweep that it confirms.
 
     Raises:
-        ConfigError: no sweep found.
+        ConfigError: no sweep was found.
     """
     sweep = find_sweep(which or "last")
     confirms = sweep.started().confirms
@@ -75,7 +75,7 @@ def confirmed_sweep(which: str | None) -> SweepFolder:
 
 
 def confirmations(sweep: SweepFolder, dataset: str) -> list[SweepFolder]:
-    """Return the sweeps that confirm this one on a dataset, ended or not."""
+    """Return all sweeps, ended or not, that confirm this one on a dataset."""
     found = [s for s in all_sweeps(sweep.outputs) if s.started().confirms == sweep.id]
     return [s for s in found if s.jobs()[0].config.dataset.name == dataset]
 
@@ -85,7 +85,7 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
     ended.
 
     Raises:
-        ConfigError: it cannot be planned, or the store's password is not stored.
+        ConfigError: the confirmation cannot be planned, or the store's password is not stored.
     """
     planned = plan if request.against is None else plan_against
     wanted = planned(comparison, request.points / 100, request.seeds)
@@ -111,7 +111,7 @@ def plan_confirmation(sweep: SweepFolder, comparison: Comparison, request: Confi
 
 
 def _columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return the overrides that the jobs were composed from, by flag, the first job's first."""
+    """Return the overrides that the jobs were composed from, by flag, with those of the first job first."""
     columns: dict[str, list[str]] = {}
     for job in jobs:
         own = {key + sign: _absolute(job, key, v) for key, sign, v in (o.partition("=") for o in job.overrides)}
@@ -144,7 +144,8 @@ def _names(keys: Iterable[str]) -> str:
 
 
 def _absolute(job: Job, key: str, value: str) -> str:
-    """Replace a relative path by the job's own, since the job may have been created in another working directory."""
+    """Replace a relative path with the job's own path, since the job may have been created in a different working
+    directory."""
     path = {"data_root": job.config.data_root, "model_path": job.config.model_path}.get(key)
     if path is None:
         return value

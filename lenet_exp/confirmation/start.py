@@ -36,8 +36,8 @@ def confirm(which: str | None, request: ConfirmationRequest, *, run: bool, where
     """Print the command that confirms each dataset's leader, and optionally run it. Return the exit status.
 
     Args:
-        which: names the sweep. By default, the last one or, if that is a confirmation, the sweep that it confirms.
-        where: overrides that say where its runs are trained.
+        which: names the sweep. By default, the last sweep or, if that is a confirmation, the sweep that it confirms.
+        where: overrides that determine where the confirmation's runs are trained.
 
     Raises:
         ConfigError: the sweep was not found, or the confirmation cannot be planned or run.
@@ -60,7 +60,7 @@ def confirm_search(planned: PlannedSearch, where: Sequence[str] = ()) -> int:
     """Confirm the best configuration of an ended search, if requested. Return the exit status.
 
     Args:
-        where: overrides that say where the search trained.
+        where: overrides that determined where the search was trained.
     """
     plan = planned.sweep.kept_plan()
     if planned.confirm is None or planned.config.sweep.dry_run or plan is None:

@@ -1,1 +1,1 @@
-"""Predictions: test sets, pictures, and export of trained networks."""
+"""Predictions: test sets, pictures, and the export of trained networks."""

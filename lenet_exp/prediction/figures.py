@@ -23,7 +23,7 @@ def write_output(path: Path, values: object, rows: Rows) -> None:
 
 
 def score_table(score: Score) -> Rows:
-    """Return one row per class, with its row of the confusion matrix, and a last row for all."""
+    """Return one row per class, with its row of the confusion matrix, and a final row for all classes."""
     names, matrix = named_matrix(score.confusion_matrix, [c.name for c in score.classes])
 
     def row(name: str, figures: Mapping[str, Json], counts: Sequence[int]) -> dict[str, Json]:

@@ -12,7 +12,7 @@ from lenet_exp.prediction.paper import Array, Mask
 
 FRAME = 28  # as in MNIST; resized to LeNet-5's 32x32 like the training images
 FINE = 8  # pixels of the working image per pixel of the frame
-THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame, which nearly all of MNIST's have
+THINNEST, WIDEST = 2.0, 4.0  # range of stroke widths in the frame; nearly all of MNIST's are within it
 
 
 def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
@@ -23,7 +23,7 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
 
     Args:
         box: longest side of the drawing in the frame, in pixels.
-        slope: slope of the paper's lines, by which the drawing is rotated back.
+        slope: slope of the paper's lines; the drawing is rotated back accordingly.
     """
     large = drawing.astype(np.float64)
     if slope:
@@ -34,7 +34,7 @@ def frame_of(drawing: Mask, box: int, slope: float = 0.0) -> NDArray[np.uint8]:
 
 
 def place(drawing: Array, box: int) -> NDArray[np.uint8]:
-    """Scale shades from 0 to 1, cropped to the drawing, into the box, and center them."""
+    """Fit shades (from 0 to 1, cropped to the drawing) into the box, and center them."""
     pixels = _resized(drawing, box) * 255
     pixels *= 255 / max(pixels.max(), 1)  # thin lines fade when a large picture shrinks
     y, x = (np.average(np.arange(n), weights=pixels.sum(1 - axis)) for axis, n in enumerate(pixels.shape))
@@ -76,8 +76,8 @@ def _with_a_pens_width(drawing: Array) -> Array:
 
 
 def stroke_width(drawn: Mask) -> float:
-    """Return the width of a drawing's strokes, in pixels: twice the typical distance from their middle to their
-    edge."""
+    """Return the width of a drawing's strokes, in pixels: twice the typical distance from the middle of a stroke to
+    its edge."""
     distance = ndimage.distance_transform_edt(np.pad(drawn, 1))
     ridge = (distance >= ndimage.maximum_filter(distance, 3)) & (distance > 0)
     return 2 * float(np.median(distance[ridge])) - 1 if ridge.any() else 0.0

@@ -1,4 +1,4 @@
-"""Test results of a sweep: of its leader, of both sides of a confirmation, or of all configurations."""
+"""Test results for a sweep: for its leader, both sides of a confirmation, or all configurations."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class _ScoredRun:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A configuration of a sweep on one dataset, with its finished runs in the order of their seeds, and their
-    results."""
+    """A configuration of a sweep on one dataset, with its finished runs in the order of their seeds, and the
+    results of these runs."""
 
     sweep: SweepFolder
     comparison: Comparison
@@ -109,11 +109,11 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
     For a confirmation, evaluate all its configurations; with `configurations=all`, every configuration.
 
     Args:
-        only_its_dataset: only the sweep's runs on `config.dataset`; otherwise each dataset of the sweep, as it was
-            trained.
+        only_its_dataset: whether to evaluate only the sweep's runs on `config.dataset`; otherwise, each dataset of
+            the sweep.
 
     Returns:
-        The mean accuracy (a fraction) of the first dataset's leader.
+        The mean accuracy (a fraction) of the leader on the first dataset.
 
     Raises:
         UserError: the sweep was not found, none of its runs finished, or a model's weights are missing.
@@ -138,14 +138,14 @@ def score_leaders(config: PredictConfig, *, only_its_dataset: bool) -> float:
 
 
 def _log(config: PredictConfig, sides: Sequence[_Scored]) -> None:
-    """Log to the sweep's own run: the numbers of a single leader, and the report, which now has test results."""
+    """Log to the sweep's own run the numbers for a single leader, and the report, which now has test results."""
     first, sweep = sides[0], sides[0].sweep
     leader = first.name if sum(scored.leads for scored in sides) == 1 else None
     result = [scored.as_json() for scored in sides]
     logged = log_sweep_test(sweep, config.tracking.uri, result, leader, first.mean, first.sd)
     if logged is not None:
         print(f"logged to the sweep's MLflow run {logged}")
-    if logged is None or sweep.owner() is not None:  # its own process reports at the end
+    if logged is None or sweep.owner() is not None:  # the sweep's own process reports at the end
         return
     uri = store_uri(config.tracking.uri or sweep.started().tracking_uri, sweep.outputs)
     with or_warned(uri), sweep.claim():
@@ -174,7 +174,7 @@ def _heading(scored: _Scored) -> str:
 
 
 def _score(config: PredictConfig, scored: _Scored, device: torch.device, only_its_dataset: bool) -> list[_ScoredRun]:
-    """Evaluate a configuration's runs on the test set; print, log and save each result."""
+    """Evaluate a configuration's runs on the test set; print, log, and save each result."""
     tested = []
     for folder, record in scored.runs:
         own = _for(config, scored.sweep, record, only_its_dataset)

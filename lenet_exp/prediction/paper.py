@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 COARSE = 36  # longest side of the reduced picture for the paper's color
-SMOOTH = 160  # and of that for the light
+SMOOTH = 160  # longest side of the reduced picture for the light
 WIDEST = 0.3  # widest stroke, as a share of the mean side length; wider structures are paper or shadow
 HUE = 2.0  # weight of color differences relative to lightness, which shadows also change
 LEAST = 16 / 255  # minimum contrast
@@ -28,7 +28,7 @@ class Ink:
 
     Attributes:
         amount: (height, width), 0 on the paper, about 1 on ink.
-        dark: whether it is darker than the paper.
+        dark: whether the ink is darker than the paper.
     """
 
     amount: Array
@@ -38,8 +38,8 @@ class Ink:
 def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
     """Find the ink in a picture (height, width, 3) of values from 0 to 255. Return None if nothing stands out.
 
-    Light falls equally on paper and ink, so logarithms are compared with those of the nearby paper. The three colors
-    are mixed so that ink and paper differ most, relative to the variation of the paper (Fisher 1936).
+    Light falls equally on paper and ink, so logarithms are compared with the logarithms of the nearby paper. The three
+    colors are mixed so that ink and paper differ most, relative to the variation of the paper (Fisher 1936).
 
     Args:
         lines: pixels of ruled lines, which count as paper.
@@ -64,7 +64,7 @@ def find_ink(pixels: Array, lines: Mask | None = None) -> Ink | None:
 
 
 def _distance(difference: Array) -> Array:
-    """Return the distance of colors from the paper's, from 0 to about 1."""
+    """Return the distance of colors from the paper's color, from 0 to about 1."""
     lightness = difference.mean(2, keepdims=True)
     return np.asarray(np.sqrt(lightness[..., 0] ** 2 + HUE**2 * ((difference - lightness) ** 2).mean(2)) / 255)
 
@@ -110,7 +110,7 @@ def _above_its_surroundings(values: Array) -> Array:
 
 
 def _shrunk(values: Array, longest: int) -> Array:
-    """Return means of blocks, about `longest` of them along the longer side."""
+    """Return the means of blocks, about `longest` of them along the longer side."""
     factor = max(1, round(max(values.shape[:2]) / longest))
     down, across = (min(factor, n) for n in values.shape[:2])
     height, width = values.shape[0] // down, values.shape[1] // across
@@ -119,6 +119,6 @@ def _shrunk(values: Array, longest: int) -> Array:
 
 
 def _grown(values: Array, shape: tuple[int, ...]) -> Array:
-    """Enlarge to the shape, bilinearly."""
+    """Enlarge values to the shape by bilinear interpolation."""
     factors = [n / m for n, m in zip(shape, values.shape[:2], strict=True)]
     return np.asarray(ndimage.zoom(values, [*factors, 1], order=1, mode="nearest", grid_mode=True))

@@ -15,7 +15,7 @@ SPECK = 0.2  # smaller groups, relative to the largest, are specks
 
 @dataclass(frozen=True)
 class _Group:
-    """Strokes that belong together: their rows and columns (ends excluded), and their labels."""
+    """Strokes that belong together: the ranges of their rows and columns (ends excluded), and their labels."""
 
     top: int
     bottom: int
@@ -45,7 +45,7 @@ def find_drawings(amount: Array, several: bool) -> list[Mask]:
     """Return the drawings in ink (height, width), in reading order, each as a mask; empty if there are none.
 
     Args:
-        several: whether there may be several drawings; otherwise all ink is one.
+        several: whether there may be several drawings; otherwise, all ink is one drawing.
     """
     labels, groups = _strokes(amount)
     if not groups:
@@ -83,7 +83,7 @@ def _frames(box: _Group, shape: tuple[int, ...]) -> bool:
 
 
 def _merged(groups: list[_Group]) -> list[_Group]:
-    """Merge pieces of one drawing: those above one another, and small ones next to a larger one."""
+    """Merge pieces of one drawing: those on top of one another, and small ones next to a larger one."""
     while True:
         tallest = max(g.height for g in groups)
         pairs = [
@@ -116,7 +116,7 @@ def _apart(a: _Group, b: _Group) -> float:
 
 
 def _in_reading_order(groups: list[_Group]) -> list[_Group]:
-    """Sort groups row by row; groups that overlap by half are in one row."""
+    """Sort groups row by row. Groups that overlap by half are in the same row."""
     rows: list[list[_Group]] = []
     for group in sorted(groups, key=lambda g: g.top + g.bottom):
         middle = (group.top + group.bottom) / 2

@@ -29,13 +29,14 @@ INK = 0.25  # minimum share of the contrast for a pixel to count as part of a th
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing of a picture, as the network's input.
+    """A drawing from a picture, as the network's input.
 
     Attributes:
         frame: (28, 28) uint8, light on dark.
-        inverted: whether it was dark on light.
-        number, of: position of the drawing in the picture, in reading order from 1, and the number of drawings.
-        wide: whether it is broader than a digit.
+        inverted: whether the drawing was dark on light.
+        number, of: position of the drawing in the picture, in reading order, counted from 1, and the number of
+            drawings.
+        wide: whether the drawing is broader than a digit.
     """
 
     path: Path
@@ -47,7 +48,7 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """The file, with the position of the drawing if there are several."""
+        """The file name, with the position of the drawing if there are several."""
         return str(self.path) if self.of == 1 else f"{self.path} [{self.number} of {self.of}]"
 
 
@@ -61,7 +62,7 @@ class Classification:
 
 
 def find_pictures(name: str) -> list[Path]:
-    """Return the files that a name stands for: one file, those of a folder, or those that match a pattern.
+    """Return the files that a name stands for: one file, the files in a folder, or the files that match a pattern.
 
     Raises:
         DataError: no file was found.
@@ -84,7 +85,7 @@ def read_pictures(path: Path, dataset: Dataset, several: bool = True) -> list[Pi
     A picture that already has that form is used unchanged.
 
     Args:
-        several: whether a picture of digits may have several; otherwise all ink is one drawing.
+        several: whether a picture of digits may have several drawings; otherwise, all ink is one drawing.
 
     Raises:
         DataError: the file was not found, is not a picture, or is empty.
@@ -140,8 +141,8 @@ def _read(path: Path) -> Image.Image:
 
 
 def _as_trained(image: Image.Image, dataset: Dataset) -> np.ndarray | None:
-    """Return the pixels of a picture that has the form of the training images: gray, 28x28, light on black, of their
-    size. Otherwise return None."""
+    """Return the pixels of a picture that has the form of the training images: gray, 28x28, light on black, with a
+    drawing of their size. Otherwise, return None."""
     pixels = np.asarray(image)
     gray = pixels[..., 0]
     if gray.shape != (FRAME, FRAME) or (pixels != gray[..., None]).any():
@@ -174,7 +175,7 @@ def _edge(gray: np.ndarray) -> np.ndarray:
 
 
 def _thing(path: Path, image: Image.Image, box: int) -> Picture:
-    """Convert a picture of a thing with all its shades to light on dark; its edge counts as background."""
+    """Convert a picture of a thing to light on dark, with all its shades. The picture's edge counts as background."""
     warn_if_colored("images=", image)
     gray = np.asarray(image.convert("L"), dtype=np.float64)
     background = float(np.median(_edge(gray)))

@@ -1,8 +1,8 @@
-"""Exports a trained network for other programs: ONNX, PT2 or safetensors.
+"""Exports a trained network for other programs: ONNX, PT2, or safetensors.
 
 A file counts as written only after its format's own reader has read it and it has given the same answers as the
-network. Its input is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n; its output `logits` (n, 10). The record is
-in its metadata.
+network. Its input is `images` (n, 1, 32, 32), float32 in [-1, 1], for any n; its output is `logits` (n, 10). The record
+is in its metadata.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lenet_exp.training.trained.exported import export_archive
 from lenet_exp.training.trained.weights import save_weights, weights_digest
 
 BATCHES = (1, 2, 7)  # batch sizes for testing a file
-TOLERANCE = 1e-4  # share of the largest logit; other runtimes sum in another order
+TOLERANCE = 1e-4  # share of the largest logit; other runtimes sum in a different order
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 FACTS = ("fingerprint", "weights_digest", "best_val_accuracy", "best_epoch")
 
@@ -41,12 +41,12 @@ Answer = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Format:
-    """How a network is written, and read back as other programs would.
+    """How a network is written, and how it is read back as other programs would read it.
 
     Attributes:
         read: returns a function that runs the file; its second argument is the activation's class, which was trusted
             when the model was loaded.
-        tolerance: the largest allowed difference of a logit, as a share of the largest logit.
+        tolerance: the largest allowed difference between logits, as a share of the largest logit.
     """
 
     write: Callable[[LeNet5, dict[str, str], Path], None]
@@ -69,10 +69,10 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
     """Write the model to `path` in the format `name`, atomically and tested.
 
     Returns:
-        The largest difference of a logit between file and network, and the allowed one.
+        The largest difference between the logits of the file and the network, and the largest allowed difference.
 
     Raises:
-        UserError: the network cannot be exported, the file gives other answers, or `path` cannot be written.
+        UserError: the network cannot be exported, the file gives different answers, or `path` cannot be written.
         OSError: the temporary folder is full.
     """
     chosen = FORMATS[name]
@@ -83,11 +83,11 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
                 chosen.write(model.network, metadata(model), aside)
                 answer = chosen.read(aside, _target(model))
                 difference, allowed = _compare(model.network, answer, chosen.tolerance)
-        except Exception as e:  # of torch, onnx, onnxscript or onnxruntime: an activation of one's own may not go
+        except Exception as e:  # from torch, onnx, onnxscript, or onnxruntime: a custom activation may not work
             if isinstance(e, OSError) and e.errno in DISK_ERRORS:  # disk full
                 raise
             raise UserError(f"{model.name}: cannot be exported to {name} ({first_line(e)})") from e
-        if not difference <= allowed:  # also for NaN
+        if not difference <= allowed:  # true for NaN as well
             raise UserError(
                 f"{model.name}: not exported to {name}, because a logit would differ by {difference:.2g} (tolerance "
                 f"{allowed:.2g})"
@@ -98,9 +98,9 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
 
 
 def metadata(model: TrainedModel) -> dict[str, str]:
-    """Return the metadata of a file: the record as JSON, and its main facts as text.
+    """Return the metadata for a file: the record as JSON, and its main facts as text.
 
-    A model without a record (of the original script) has `network` instead, from which it can be rebuilt.
+    A model without a record (from the original script) has `network` instead, from which it can be rebuilt.
     """
     facts = {
         "model": model.name,
@@ -125,7 +125,7 @@ def _target(model: TrainedModel) -> str | None:
 
 @torch.inference_mode()
 def _compare(network: LeNet5, answer: Answer, tolerance: float) -> tuple[float, float]:
-    """Return the largest difference of a logit, and the allowed one."""
+    """Return the largest difference between logits, and the largest allowed difference."""
     generator = torch.Generator().manual_seed(0)
     largest, scale = torch.zeros(()), torch.zeros(())
     for n in BATCHES:
@@ -184,7 +184,7 @@ def _write_safetensors(network: LeNet5, facts: dict[str, str], path: Path) -> No
 
 FORMATS = {
     "onnx": Format(_write_onnx, lambda path, _: _read_onnx(path), TOLERANCE),
-    # It unpickles: only for the file that was written a moment ago.
+    # This unpickles, so it is used only for the file that was just written.
     "pt2": Format(_write_pt2, lambda path, _: torch.export.load(path).module(), TOLERANCE),
     "safetensors": Format(_write_safetensors, lambda path, trust: load_file(path, trust).network, 0.0),
 }
@@ -192,7 +192,7 @@ FORMATS = {
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress warnings and progress of the exporters; the comparison reports problems."""
+    """Suppress warnings and progress output from the exporters; the comparison reports problems."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

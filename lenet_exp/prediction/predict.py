@@ -28,14 +28,14 @@ from lenet_exp.training.execution import choose_device
 from lenet_exp.training.score import Score
 
 DRAWN = "predictions"  # subfolder of the outputs folder
-LONGEST_NAME = 150  # bytes of the model's name in a file name, which is limited to 255
-MOST_SHOWN = 100  # the most drawings in the picture of what the network saw
+LONGEST_NAME = 150  # maximum size in bytes of the model's name within a file name, which is limited to 255
+MOST_SHOWN = 100  # maximum number of drawings in the picture of what the network saw
 
 log = logging.getLogger("lenet_exp")
 
 
 def predict_test_set(config: PredictConfig) -> float:
-    """Evaluate the model on the test set; print, write and log the results. Return the accuracy."""
+    """Evaluate the model on the test set; print, write, and log the results. Return the accuracy."""
     check_places(config)
     device = prepare_device(config)
     model = _model(config)
@@ -55,7 +55,7 @@ def predict_test_set(config: PredictConfig) -> float:
 
 
 def times(logged: LoggedTest) -> str:
-    """Return how often the test set was evaluated for a model, as text."""
+    """Return, as text, how many times the test set was evaluated for a model."""
     return "once" if logged.times == 1 else f"{logged.times} times"
 
 
@@ -71,14 +71,14 @@ def score_and_log(
 
 
 def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -> float:
-    """Classify pictures, print the results and draw what the network saw.
+    """Classify pictures, print the results, and draw what the network saw.
 
     Args:
         model: the network to use; None: the one that `config` names.
 
     Raises:
         DataError: no picture was found, or none can be read.
-        RunsFailed: at the end, if some cannot be read.
+        RunsFailed: at the end, if some pictures cannot be read.
     """
     check_places(config)
     paths = [path for name in config.images for path in find_pictures(name)]
@@ -106,7 +106,7 @@ def predict_pictures(config: PredictConfig, model: TrainedModel | None = None) -
 
 
 def _print_answer(answer: Classification, answers: list[Classification], names: list[str]) -> None:
-    """Print a line for a drawing, and before the first of several in a picture one line for all."""
+    """Print a line for a drawing and, before the first of several in a picture, one line for all of them."""
     picture = answer.picture
     if picture.of > 1 and picture.number == 1:
         start = answers.index(answer)
@@ -121,7 +121,7 @@ def _print_answer(answer: Classification, answers: list[Classification], names: 
 
 
 def _read(paths: list[Path], config: PredictConfig) -> tuple[list[Picture], list[DataError]]:
-    """Read pictures. Return them and the errors of others; each error is logged unless it is the only one."""
+    """Read pictures. Return them and the errors for the others. Each error is logged unless it is the only one."""
     pictures: list[Picture] = []
     wrong: list[DataError] = []
     for path in paths:
@@ -152,7 +152,7 @@ def _model(config: PredictConfig) -> TrainedModel:
 
 
 def print_score(model: TrainedModel, config: PredictConfig, score: Score) -> None:
-    """Print the accuracy, the results of each class and the confusion matrix."""
+    """Print the accuracy, the results for each class, and the confusion matrix."""
     console = PlainConsole(width=100)
     console.print(f"{model.name} on the {config.dataset.name} test set", soft_wrap=True)
     console.print(f"accuracy {score.accuracy:.4f} ({score.correct}/{score.total})")

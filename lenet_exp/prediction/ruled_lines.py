@@ -11,9 +11,9 @@ from scipy import ndimage
 from lenet_exp.prediction.paper import Array, Mask
 
 STEEPEST = 0.16  # the largest slope of a line, up or down: 9 degrees
-FAINTEST = 0.12  # minimum ink of a line, as a share of the writing's
+FAINTEST = 0.12  # minimum ink of a line, as a share of the writing's ink
 COVERED = 0.6  # minimum share of the picture's width that a line covers
-THICKEST = 0.02  # share of the picture's longer side
+THICKEST = 0.02  # maximum thickness of a line, as a share of the picture's longer side
 ENDS = 0.06  # a line is visible within this share of both edges, unlike a long straight stroke
 
 
@@ -31,8 +31,8 @@ class RuledLines:
 
 
 def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
-    """Remove ruled lines from ink (height, width). Return the ink, a mask of the lines (None without any) and their
-    slope (0 without any)."""
+    """Remove ruled lines from ink (height, width). Return the ink, a mask of the lines (None without lines), and
+    the slope of the lines (0 without lines)."""
     across, slope = _lines(amount), 0.0
     upright = _lines(amount.T)
     left, found = amount, None
@@ -47,7 +47,7 @@ def without_lines(amount: Array) -> tuple[Array, Mask | None, float]:
 
 
 def _lines(amount: Array) -> RuledLines | None:
-    """Find lines from the left edge to the right one."""
+    """Find lines from the left edge to the right edge."""
     height, width = amount.shape
     thickest = max(3, round(THICKEST * max(amount.shape)))
     # Keep what is thin vertically (lines and edges), and drop strokes thicker than any line.
@@ -79,8 +79,8 @@ def _lines(amount: Array) -> RuledLines | None:
 
 
 def _profile(seen: NDArray[np.float32], slope: float, columns: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return, for each row at the picture's middle, the share of its line that is visible; less for lines that leave
-    the picture."""
+    """Return, for each row at the picture's middle, the share of its line that is visible; the share is lower for
+    lines that leave the picture."""
     height, width = seen.shape
     y = np.arange(height)[:, None] + np.round(slope * (columns - width / 2)).astype(int)[None, :]
     inside = (y >= 0) & (y < height)
@@ -101,7 +101,7 @@ def _reaches_both_ends(seen: NDArray[np.float32], middle: int, slope: float) -> 
 
 
 def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the first and last of each block of neighboring rows."""
+    """Return the first and last row of each block of neighboring rows."""
     if not len(peaks):
         return []
     breaks = np.nonzero(np.diff(peaks) > 1)[0]
@@ -110,7 +110,7 @@ def _stretches(peaks: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _taken_away(amount: Array, ruling: RuledLines) -> Array:
-    """Remove the ink of lines. Keep it where a stroke continues above and below, or is darker than the line."""
+    """Remove the ink of lines. Keep ink where a stroke continues above and below, or is darker than the line."""
     on = ruling.pixels
     thick = int(np.median(_runs(on)))
     through = ndimage.grey_opening(amount, (thick + 4, 1), mode="nearest")

@@ -1,4 +1,4 @@
-"""Evaluates a network on the test set: accuracy, per-class results and confusion matrix. No other code reads test
+"""Evaluates a network on the test set: accuracy, per-class results, and confusion matrix. No other code reads test
 data."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lenet_exp.training.score import ClassScore, Score
 def score_test_set(
     network: nn.Module, dataset: Dataset, data_root: str, batch_size: int, device: torch.device
 ) -> Score:
-    """Evaluate a network on the whole test set.
+    """Evaluate a network on the full test set.
 
     Args:
         batch_size: images per step; the last step may have fewer.

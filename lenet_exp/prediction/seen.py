@@ -1,4 +1,4 @@
-"""Draws what the network saw: each drawing as the network's input, with file name and answer."""
+"""Draws what the network saw: each drawing as the network's input, with its file name and the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lenet_exp.reports.escape import no_math
 
 COLUMNS = 5
 CELL, ABOVE = 1.55, 0.45  # inches: an image's side, and the two lines above it
-LONGEST_NAME = 20  # characters over an image
+LONGEST_NAME = 20  # maximum number of characters above an image
 
 
 def seen_figure(shown: list[tuple[Tensor, str]]) -> Figure:

@@ -1,4 +1,4 @@
-"""Escapes untrusted text (names, values, commands) for Markdown, HTML, matplotlib and spreadsheets."""
+"""Escapes untrusted text (names, values, commands) for Markdown, HTML, matplotlib, and spreadsheets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def code(text: str) -> str:
 
 
 def html(text: str) -> str:
-    """Escape text for HTML within Markdown, by character references for what either could interpret."""
+    """Escape text for HTML within Markdown, with character references for anything that either could interpret."""
     return _MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", printable(text))
 
 

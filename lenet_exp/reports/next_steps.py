@@ -11,7 +11,7 @@ from lenet_exp.comparison.compare import Comparison
 from lenet_exp.comparison.group import CompareBy, Group
 from lenet_exp.reports.phrases import percent
 
-FRESH = 5  # seeds to suggest for a first comparison
+FRESH = 5  # number of seeds to suggest for a first comparison
 
 
 def next_step(comparison: Comparison) -> str | None:
@@ -41,10 +41,10 @@ def next_step(comparison: Comparison) -> str | None:
 
 
 def next_command(comparison: Comparison, command: str | None) -> str | None:
-    """Return the complete command of the next step; None if no single command does it.
+    """Return the complete command for the next step; None if no single command does it.
 
     Args:
-        command: the command that made the runs, quoted for a shell; None if it was not one sweep.
+        command: the command that made the runs, quoted for a shell; None if the runs are not from a single sweep.
     """
     found = advice(comparison)
     if found is None or command is None:
@@ -73,7 +73,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def _typed(found: Advice) -> str:
-    """Return the command of a step; empty if it is the sweep's own command, or the step is not about exactly one
+    """Return the command for a step; empty if it is the sweep's own command, or the step is not about exactly one
     sweep."""
     confirm = f"lenet-compare sweep={found.sweep} confirm={found.points}"
     commands = {
@@ -90,7 +90,7 @@ def _typed(found: Advice) -> str:
 
 
 def _with(command: str, override: str) -> str:
-    """Return the command with another value of a flag."""
+    """Return the command with a different value for a flag."""
     key = override.partition("=")[0]
     words = [word for word in shlex.split(command) if word.partition("=")[0].lstrip("+") != key]
     return shlex.join([*words, override])
@@ -102,7 +102,8 @@ def _fresh_seeds(comparison: Comparison) -> str:
 
 
 def _luck(leader: Group) -> str:
-    """Return a sentence about the source of variation, and the sampling error of an accuracy on so many images."""
+    """Return a sentence about the source of variation, and the sampling error of an accuracy on the given number of
+    images."""
     source, images = "seed-to-seed variation", leader.images
     if leader.splits > 1:
         seeds = len({seed for seed, _ in leader.accuracy})

@@ -17,9 +17,9 @@ from lenet_exp.comparison.statistics import Difference
 from lenet_exp.comparison.verdict import Relation, Verdict, verdict_of
 from lenet_exp.folders.records import Outcome
 
-LONG = 30  # characters of a name; three longer ones are unreadable
-PLANNED_FROM = 10  # seeds; with fewer, the spread is too uncertain to plan with
-NAMED = 3  # the most configurations named in a sentence; others are counted
+LONG = 30  # characters in a name; three longer names are unreadable
+PLANNED_FROM = 10  # seeds; with fewer, the spread is too uncertain for a plan
+NAMED = 3  # maximum number of configurations named in a sentence; the others are counted
 
 
 def verdict(comparison: Comparison) -> str:
@@ -60,7 +60,8 @@ def against_leader(lead: Difference) -> str:
 
 
 def not_excluded(comparison: Comparison) -> str | None:
-    """Return which configurations may be best; None if there is only one, or nothing is known about chance."""
+    """Return a phrase that lists the configurations that may be best; None if there is only one, or nothing is known
+    about chance."""
     left = [] if confirmation(comparison) is not None else comparison.not_excluded  # not for a confirmation
     if len(left) < 2 or not verdict_of(comparison).tested:
         return None

@@ -9,12 +9,12 @@ from lenet_exp.comparison.runs import ComparedRun
 
 @dataclass(frozen=True)
 class RunSource:
-    """The source of runs: one sweep, several, or a filter.
+    """The source of runs: one sweep, several sweeps, or a filter.
 
     Attributes:
         title: the commands, or the filter.
-        command: the command that made them, quoted for a shell; None if it was not one sweep.
-        store: name of the MLflow store that has them; None if unknown.
+        command: the command that made the runs, quoted for a shell; None if they are not from a single sweep.
+        store: name of the MLflow store that has the runs; None if unknown.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Searches and running sweeps as text: counts, the best so far, the history, the time left."""
+"""Searches and running sweeps as text: counts, the best so far, the history, and the time left."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lenet_exp.folders.sweep_progress import OPEN, SweepProgress
 if TYPE_CHECKING:
     from lenet_exp.comparison.search_summary import SearchSummary
 
-SHOWN = 5  # the most trials of a front
-IMPROVEMENTS = 8  # the most improvements in a line
-FEW = 4  # the most runs named in a line
+SHOWN = 5  # maximum number of trials shown from a front
+IMPROVEMENTS = 8  # maximum number of improvements in a line
+FEW = 4  # maximum number of runs named in a line
 UNENDED = OPEN | {Outcome.killed}  # killed trials resume at the next start
 
 
@@ -70,7 +70,7 @@ def _left(plan: SearchPlan) -> str:
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     """Return `12 trials (5 finished, 7 pruned)` or `6 of 40 trials ended (1 finished, 5 pruned), 2 running`, with
-    the runs of further seeds: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
+    the runs for further seeds: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
     firsts = list(first_results(results).values())
     ended = [r for r in firsts if r.outcome not in UNENDED]
     of = max(len(firsts), plan.n_trials or 0)
@@ -191,7 +191,7 @@ def left_words(progress: SweepProgress) -> str:
 
 
 def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
-    """Return `98.10% by relu lr=0.1 seed=3`, for a search with the trial's number; empty before a run has finished."""
+    """Return `98.10% by relu lr=0.1 seed=3`, with the trial's number for a search; empty before a run has finished."""
     if plan.search is not None:
         return best_line(plan.search, results)
     best = best_of(results)
@@ -199,7 +199,7 @@ def best_words(plan: SweepPlan, results: Sequence[JobResult]) -> str:
 
 
 def progress_line(progress: SweepProgress) -> str:
-    """Return the progress of a sweep in one line."""
+    """Return the progress of a sweep as one line."""
     best, search = best_words(progress.plan, progress.results), progress.plan.search
     words = [f"best {best}" if best else ""]
     if search is not None:

@@ -1,4 +1,4 @@
-"""Writes a comparison to a file: an HTML page, Markdown, LaTeX, CSV or JSON."""
+"""Writes a comparison to a file: an HTML page, Markdown, LaTeX, CSV, or JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PULL_REQUEST = 10  # rows of a Markdown table, for pull requests; the page has a
 
 
 def write_comparison(path: Path, comparisons: Sequence[Comparison], source: RunSource) -> None:
-    """Write comparisons in the format of the file's suffix, atomically."""
+    """Write comparisons atomically, in the format that the file's suffix selects."""
     if path.suffix == ".html":
         from lenet_exp.reports.page.comparison_page import page
 
@@ -71,5 +71,5 @@ def _search(searched: SearchSummary) -> Mapping[str, Json]:
 
 
 def _known(row: Mapping[str, Json]) -> dict[str, Json]:
-    """Replace NaN and infinity by None, because JSON has neither, and table cells are then empty."""
+    """Replace NaN and infinity with None, because JSON has neither. Their table cells are then empty."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

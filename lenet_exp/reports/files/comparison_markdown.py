@@ -15,10 +15,10 @@ ROWS = 100
 
 
 def markdown(comparisons: Sequence[Comparison], source: RunSource, rows: int = ROWS) -> str:
-    """Return verdict, leaderboard and effects of each comparison.
+    """Return the verdict, leaderboard, and effects of each comparison.
 
     Args:
-        rows: the most rows of each leaderboard.
+        rows: maximum number of rows in each leaderboard.
     """
     parts = [_part(comparison, source.command, rows) for comparison in comparisons]
     return "\n".join([*parts, f"Made by {code(source.title)}\n"])

@@ -1,4 +1,4 @@
-"""Pictures of a comparison, for MLflow and for papers: leaderboard, learning curves, and a search's history."""
+"""Figures of a comparison, for MLflow and for papers: leaderboard, learning curves, and a search's history."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lenet_exp.comparison.search_summary import SearchSummary
 from lenet_exp.reports.escape import no_math
 from lenet_exp.reports.search_words import objective_words
 
-LEADERS, CURVES = 20, 10  # the most configurations in a picture
-NAME = 44  # characters of a name
+LEADERS, CURVES = 20, 10  # maximum number of configurations in a figure
+NAME = 44  # maximum number of characters in a name
 COLOUR, MANY_COLORS = "#2563eb", colormaps["tab10"]
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
-    """Return the available pictures of a comparison, by name."""
+    """Return the available figures of a comparison, by name."""
     if comparison.leader is None:
         return {}
     search = comparison.searched
@@ -59,7 +59,8 @@ def leaderboard_figure(comparison: Comparison) -> Figure:
 
 
 def curves_figure(comparison: Comparison) -> Figure | None:
-    """Return a figure of validation accuracy by epoch for the ten best configurations: mean and range over seeds."""
+    """Return a figure of validation accuracy versus epoch for the ten best configurations: mean and range over
+    seeds."""
     groups = [g for g in comparison.groups if g.n][:CURVES]
     names = _names(comparison, groups)
     title = f"{comparison.dataset}: mean and range over seeds, best {len(groups)}"
@@ -89,7 +90,7 @@ def curves_figure(comparison: Comparison) -> Figure | None:
 
 
 def history_figure(searched: SearchSummary, dataset: str) -> Figure | None:
-    """Return a figure of the best value so far by epochs trained; None if no run has finished."""
+    """Return a figure of the best value so far versus epochs trained; None if no run has finished."""
     steps = searched.improvements
     if not steps:
         return None

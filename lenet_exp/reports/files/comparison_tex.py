@@ -74,7 +74,7 @@ def _signed(text: str) -> str:
 
 
 def _reached(group: Group, bold: bool) -> str:
-    """Return a group's accuracy, and whether it diverged or has none."""
+    """Return a group's accuracy, and whether the group diverged or has no accuracy."""
     reached = escaped(accuracy(group))
     if not group.n:
         return escaped(unfinished(group))

@@ -18,11 +18,11 @@ from lenet_exp.reports.escape import html
 from lenet_exp.reports.phrases import verdict
 from lenet_exp.reports.terminal.leaderboard import accuracy
 
-MOST = 10  # configurations
-HEIGHT, LINE, ROW = 100, 18, 20  # pixels: visible height, a line of text, a row of a table
-GAPS = 5  # characters of a rank and spaces
-NAME = 60  # characters of a configuration
-WIDTH = 84  # characters of a line in the narrow column
+MOST = 10  # maximum number of configurations
+HEIGHT, LINE, ROW = 100, 18, 20  # pixels: visible height, a line of text, a table row
+GAPS = 5  # number of characters in a rank with its spaces
+NAME = 60  # maximum number of characters in a configuration
+WIDTH = 84  # number of characters per line in the narrow column
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 Links = Callable[[Group], str | None]
@@ -46,7 +46,7 @@ def live_description(said: str, comparisons: Sequence[Comparison], links: Links)
     """Return the description of a running sweep.
 
     Args:
-        said: a line about its progress.
+        said: a line about the sweep's progress.
     """
     heads = [said, *(c.dataset for c in comparisons[1:])]
     pairs = zip(map(html, heads), comparisons, strict=False)

@@ -18,7 +18,7 @@ MOST = 25
 COLUMNS = 5
 ENLARGED = 4  # enlargement of the images
 TILE = 180  # width of an image and its caption, in pixels
-MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42  # around the sheet; between rows; height of a caption's line and of the title
+MARGIN, GAP, LINE, TITLE = 16, 18, 19, 42  # around the sheet; between rows; height of a caption line and of the title
 PAPER, INK, TRUTH, WRONG = "#ffffff", "#111827", "#4b5563", "#b91c1c"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -55,10 +55,11 @@ def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -
 
 
 def mistakes_picture(mistakes: Sequence[Misclassified], data: TrainingData, name: str) -> bytes | None:
-    """Return a PNG of up to 25 mistakes, five per row, each with truth, answer and confidence; None without mistakes.
+    """Return a PNG of up to 25 mistakes, five per row, each with its truth, answer, and confidence; None without
+    mistakes.
 
     Args:
-        mistakes: all mistakes, in order; the title has their number.
+        mistakes: all mistakes, in order; the title shows their number.
         name: name of the run, for the title.
     """
     if not mistakes:

@@ -1,4 +1,4 @@
-"""Pictures of a run. Without pyplot, so that nothing is global and no window opens."""
+"""Figures of a run, drawn without pyplot, so that there is no global state and no window opens."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lenet_exp.training.confusion import named_matrix
 from lenet_exp.training.epoch import EpochResult
 
 DPI = 110
-COLORS = 256  # with so many, pixels are off by at most 6 of 255, and by 0.3 on average
+COLORS = 256  # with this many, pixels are off by at most 6 of 255, and by 0.3 on average
 TRAIN, VALIDATION = "#6b7280", "#2563eb"
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as a PNG with a palette of 256 colors, which takes a third of the size."""
+    """Return the figure as a PNG with a palette of 256 colors, which reduces its size to a third."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
@@ -32,7 +32,7 @@ def png(figure: Figure) -> bytes:
 
 
 def curves_figure(epochs: Sequence[EpochResult], title: str) -> Figure:
-    """Return a figure of training and validation loss and accuracy by epoch, with the best epoch marked."""
+    """Return a figure of training and validation loss and accuracy versus epoch, with the best epoch marked."""
     # Margins are set by hand, here and below, since a computed layout would double the drawing time.
     figure = Figure(figsize=(9, 3.6))
     left, right = figure.subplots(

@@ -1,7 +1,7 @@
-"""The interactive HTML page of a comparison: table, charts and the chart library in one file, without requests.
+"""The interactive HTML page of a comparison: table, charts, and the chart library in one file, without requests.
 
-Table, verdict and next step also work without JavaScript. The scripts in `page/` draw the data of `page_data.py`, which
-the page contains as JSON.
+The table, verdict, and next step also work without JavaScript. The scripts in `page/` draw the data of `page_data.py`,
+which the page contains as JSON.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from lenet_exp.reports.run_source import RunSource
 from lenet_exp.reports.search_words import objective_words, value_words
 from lenet_exp.reports.terminal.leaderboard import accuracy, interval, short, signed
 
-WIDE_RANGE = 20  # ratio of values from which an axis is logarithmic
-MOST_CURVES = 1000  # runs
+WIDE_RANGE = 20  # minimum ratio of values for a logarithmic axis
+MOST_CURVES = 1000  # maximum number of runs
 DIGITS = 5  # digits of a curve's accuracies: 0.001 percentage points
 
 
@@ -45,7 +45,7 @@ def page_data(comparison: Comparison, source: RunSource) -> dict[str, Json]:
 
 
 def _known(value: float | None, digits: int = 17) -> float | None:
-    """Replace NaN, which JSON does not have, by None."""
+    """Replace NaN, which JSON does not have, with None."""
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
@@ -106,7 +106,7 @@ def _effect(effect: Effect) -> dict[str, Json]:
 
 
 def _search(searched: SearchSummary) -> dict[str, Json]:
-    """Return the part of a search on one dataset."""
+    """Return the data of the part of a search on one dataset."""
     return {
         "how": searched.how,
         "objective": objective_words(searched),

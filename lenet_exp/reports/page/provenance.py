@@ -1,4 +1,4 @@
-"""How the runs of a comparison were made: data, split, settings, engine, versions, commit, machine."""
+"""How the runs of a comparison were made: data, split, settings, engine, versions, commit, and machine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lenet_exp.comparison.runs import Provenance
 from lenet_exp.folders.records import Record
 from lenet_exp.reports.run_source import RunSource
 
-MOST = 12  # the most values listed for a fact
+MOST = 12  # maximum number of values listed for a fact
 
 
 def facts(comparison: Comparison) -> dict[str, str]:
-    """Return facts by name; several values if runs differ."""
+    """Return facts by name. A fact has several values if runs differ."""
     runs = [run for group in comparison.groups for run in group.runs]
     made = [run.provenance for run in runs if run.provenance is not None]
 

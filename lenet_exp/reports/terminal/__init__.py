@@ -1,1 +1,1 @@
-"""Reports in the terminal: tables, progress and status."""
+"""Reports in the terminal: tables, progress, and status."""

@@ -1,4 +1,4 @@
-"""A comparison as a table for the terminal, and its titles, cells and records for other reports."""
+"""A comparison as a table for the terminal, and its titles, cells, and records for other reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 Cell = str | float | bool | None
 TERMINAL_ROWS = 50
 SEARCH_ROWS = 20  # for a search, since most of its configurations were pruned
-AGAINST, TEST = WORDS = "vs. leader", "test, %"  # columns whose text wraps
+AGAINST, TEST = WORDS = "vs. leader", "test, %"  # columns with wrapped text
 LEAST_WORDS = 26  # minimum width of those columns
 
 
@@ -116,7 +116,7 @@ def difference(lead: Difference | None) -> str:
 
 
 def accuracy(group: Group) -> str:
-    """Return `90.92 ± 0.21`; without the spread for one seed."""
+    """Return `90.92 ± 0.21`; for one seed, without the spread."""
     if not group.n:
         return "-"
     return f"{group.mean * 100:.2f}" + (f" ± {group.sd * 100:.2f}" if group.n > 1 else "")
@@ -129,7 +129,7 @@ def interval(group: Group) -> str:
 
 
 def short(flag: str) -> str:
-    """Return a flag's last part, unless that is unclear without the first."""
+    """Return the last part of a flag's name or, if that part alone is unclear, the full name."""
     group, _, leaf = flag.rpartition(".")
     return leaf if group in {"optimizer", "regularization", "activation", "training", "augmentation"} else flag
 
@@ -138,7 +138,7 @@ def shown_rows(comparison: Comparison, most: int | None = None) -> int:
     """Return how many of the best groups a table shows.
 
     Args:
-        most: the most rows; None: no limit.
+        most: maximum number of rows; None: no limit.
     """
     rows = len(comparison.groups)
     if comparison.searched is not None:
@@ -186,7 +186,7 @@ def _effect_line(effect: Effect) -> str:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print the table, the verdict, the next step and the effects to stdout."""
+    """Print the table, the verdict, the next step, and the effects to stdout."""
     console = wide_console()
     titles = heads(comparison)
     rows = [cells(comparison, position) for position in range(shown_rows(comparison, TERMINAL_ROWS))]

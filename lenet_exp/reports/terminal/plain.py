@@ -1,4 +1,4 @@
-"""Rich's console and table for untrusted text (parameters, names), which is shown literally."""
+"""Rich's console and table for untrusted text (parameters, names), which they show literally."""
 
 from __future__ import annotations
 

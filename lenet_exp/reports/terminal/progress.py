@@ -1,4 +1,4 @@
-"""Progress while runs train: bars on a terminal, plain lines in a file."""
+"""Progress while runs are being trained: bars on a terminal, plain lines in a file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from lenet_exp.reports.search_words import best_words, counts_line, counts_words
 from lenet_exp.training.epoch import EpochResult
 from lenet_exp.waiting import FIRST_SECONDS, LINE_SECONDS
 
-NAME = 24  # characters of a run's name next to its bar
-FEW_WRONG = 3  # the most failed or diverged runs shown, latest first
+NAME = 24  # maximum number of characters in a run's name next to its bar
+FEW_WRONG = 3  # maximum number of failed or diverged runs shown, latest first
 
 log = logging.getLogger("lenet_exp")
 console = Console(stderr=True, soft_wrap=True)
@@ -42,7 +42,7 @@ class _ConsoleHandler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """Removes passwords and terminal control characters, also from tracebacks."""
+    """Removes passwords and terminal control characters, including those in tracebacks."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Format the message without control characters."""
@@ -66,11 +66,11 @@ def log_to_console() -> None:
 
 @contextmanager
 def log_to_notebook() -> Iterator[None]:
-    """Print `lenet_exp`'s log lines (INFO and above) below the cell of a notebook; elsewhere do nothing."""
+    """Print `lenet_exp`'s log lines (INFO and above) below the cell of a notebook; elsewhere, do nothing."""
     if not console.is_jupyter:
         yield
         return
-    warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, which Optuna and mlflow import
+    warnings.filterwarnings("ignore", "IProgress not found")  # from tqdm, which Optuna and mlflow import
     log.setLevel(logging.DEBUG)
     log.propagate = False
     handler = logging.StreamHandler(sys.stdout)
@@ -98,7 +98,7 @@ def _logging_to(handler: logging.Handler, form: str) -> Iterator[None]:
 
 
 class _TimeLeft(TimeRemainingColumn):
-    """The time left: the task's own estimate if it has one, otherwise rich's."""
+    """The time left: the task's own estimate or, without one, Rich's."""
 
     def render(self, task: Task) -> Text:
         """Return the time left of a task."""
@@ -122,12 +122,12 @@ class Bars(Progress):
 
 
 class Display:
-    """Shows progress while runs train: a bar for the sweep and for each run, the best so far, and failures. Without a
-    terminal, it prints a line after 5 s, then one every 30 s.
+    """Shows progress while runs are being trained: a bar for the sweep and each run, the best so far, and failures.
+    Without a terminal, it prints a line after 5 s, then one every 30 s.
 
     Args:
-        to: the console; by default stderr.
-        say: prints a line without a terminal; by default a log line.
+        to: the console; by default, stderr.
+        say: prints a line without a terminal; by default, as a log line.
     """
 
     def __init__(self, to: Console | None = None, say: Callable[[str], None] | None = None) -> None:
@@ -172,9 +172,9 @@ class Display:
             self._progress.below = self._below(progress)
 
     def waiting(self, line: str) -> None:
-        """Show why nothing trains."""
+        """Show why nothing is training."""
         if not self._console.is_terminal:
-            if line != self._waits:  # print changes at once
+            if line != self._waits:  # print a change at once
                 self._said = -math.inf
             self._waits = line
             self._line(line)
@@ -217,7 +217,7 @@ class Display:
         return [*map(_one_line, lines), *(_one_line(line, "yellow") for line in wrong)]
 
     def level_alone(self) -> int:
-        """Return the log level of lines that only a single run prints; in a sweep they go to the run's own log."""
+        """Return the log level of lines that only a single run prints; in a sweep, they go to the run's own log."""
         return logging.INFO if self._sweep is None else logging.DEBUG
 
     @contextmanager

@@ -12,7 +12,7 @@ from lenet_exp.reports.terminal.sweep_table import at_chance
 
 
 def print_run(result: RunResult, config: Config) -> None:
-    """Print outcome, accuracy, run folder and the command that opens the UI."""
+    """Print the outcome, the accuracy, the run folder, and the command that opens the UI."""
     record = result.record
     if result.repeated:
         print("Already trained; showing the saved result. To retrain, set sweep.force=true.")

@@ -42,7 +42,7 @@ def print_list(sweeps: Sequence[SweepFolder]) -> None:
 
 
 def print_status(sweep: SweepFolder) -> None:
-    """Print the running jobs, failures, counts and the time left of a sweep."""
+    """Print the running jobs, the failures, the counts, and the time left for a sweep."""
     plan = sweep.started()
     progress = SweepMonitor(sweep).progress() if sweep.owner() is not None else None
     results = progress.results if progress is not None else job_results(sweep, sweep.jobs(), plan.started_ms)
@@ -73,7 +73,7 @@ def print_status(sweep: SweepFolder) -> None:
 
 
 def warn_secrets(paths: Iterable[Path]) -> None:
-    """Warn about files that contain a store's user, password or token, and name the command that removes them."""
+    """Warn about files that contain a store's user, password, or token, and name the command that removes them."""
     found = list(paths)
     for path in found[:MOST_LINES]:
         log.warning("%s: contains a user name, password, or token for a store", path)

@@ -17,12 +17,11 @@ from lenet_exp.reports.search_words import more_of, search_line
 from lenet_exp.reports.terminal.leaderboard import SEARCH_ROWS, TERMINAL_ROWS, print_comparison, print_verdict
 from lenet_exp.reports.terminal.plain import PlainTable, wide_console
 
-MOST_LINES = 20  # the most lines for each kind of failure
+MOST_LINES = 20  # maximum number of lines for each kind of failure
 
 
 def ranked(results: Sequence[JobResult]) -> list[JobResult]:
-    """Sort results as a comparison does: best validation accuracy first, unfinished ones last, diverged ones after
-    all others."""
+    """Sort results as a comparison does: best validation accuracy first, then unfinished runs, then diverged ones."""
     return sorted(results, key=lambda r: (r.outcome is Outcome.diverged, 0.0 if math.isnan(r.value) else -r.value))
 
 
@@ -40,7 +39,7 @@ def at_chance(record: Record | None) -> bool:
 
 
 def missing_digests(results: Sequence[JobResult]) -> str | None:
-    """Return how many runs have records without a digest, from older releases; None if there are none."""
+    """Return a line that counts runs whose records, from older releases, have no digest; None if there are none."""
     records = {r.job.run: r.record for r in results if r.record is not None}
     old = sum(record.digest is None for record in records.values())
     of = number_of(len(records), "run")
@@ -53,10 +52,11 @@ def print_sweep(
     sweep: SweepFolder,
     comparisons: Sequence[Comparison] = (),
 ) -> None:
-    """Print the summary of a sweep to stdout, in full width if stdout is not a terminal.
+    """Print the summary of a sweep to stdout, at full width if stdout is not a terminal.
 
     Args:
-        comparisons: comparisons of these results. With several seeds, they are the table; otherwise each run is a row.
+        comparisons: comparisons of these results. With several seeds, the table shows them; otherwise, each run is a
+            row.
     """
     rows = ranked(results)
     console = wide_console()
@@ -104,7 +104,7 @@ def print_sweep(
 
 
 def went_wrong(rows: Sequence[JobResult]) -> Iterator[str]:
-    """Yield a line for each run that learned nothing, diverged, failed or was killed; of many, the first ones and
+    """Yield a line for each run that learned nothing, diverged, failed, or was killed; for many, the first ones and
     their number."""
     kinds: dict[str, list[str]] = {}
     for result in rows:

@@ -2,7 +2,7 @@
 
 MLflow has no compare-and-set for an alias: if two processes see the same champion, the later one wins. Therefore a
 process that registers a version sets the alias to the best of all versions, looks again, and is done once the champion
-is at least as good as its own version. Its version then gets the tag `settled`. A process that replaced a better
+is at least as good as every version. Its own version then gets the tag `settled`. A process that replaced a better
 champion restores it. If it is killed before that, the next upload of its run does so, since its version is not settled.
 """
 
