@@ -1,4 +1,4 @@
-"""Entry point of `python -m lenet_exp train ...`, which runs any command without its script."""
+"""Entry point for `python -m lenet_exp train ...`, which runs any command without its script."""
 
 from __future__ import annotations
 

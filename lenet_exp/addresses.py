@@ -26,7 +26,8 @@ def store_uri(uri: str | None, outputs: Path | None = None) -> str:
 
 
 def default_uri() -> str:
-    """Return the store of commands that are not Hydra apps: MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder."""
+    """Return the store for commands that are not Hydra apps: MLFLOW_TRACKING_URI, or mlflow.db in the outputs
+    folder."""
     return store_uri(os.environ.get("MLFLOW_TRACKING_URI"))
 
 
@@ -34,7 +35,7 @@ def sqlite_uri(database: Path) -> str:
     """Return the address of an SQLite database file.
 
     Raises:
-        ConfigError: the path has a character that releases of SQLAlchemy read in different ways.
+        ConfigError: the path has a character that different SQLAlchemy releases interpret differently.
     """
     if {"%", "?"} & set(str(database)):
         raise ConfigError(f"{database}: the path must not contain % or ?; set LENET_EXP_OUTPUTS to another folder")
@@ -47,7 +48,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def frozen_uri(uri: str | None) -> str | None:
-    """Return a store's address as files keep it: valid in any working directory, without user and query."""
+    """Return a store's address in the form stored in files: valid in any working directory, without user and query."""
     if uri is None:
         return None
     database = sqlite_path(uri)
@@ -57,8 +58,8 @@ def frozen_uri(uri: str | None) -> str | None:
 def store_name(uri: str) -> str:
     """Return the name of a store in files and messages: its address without tokens and passwords.
 
-    A server's name has neither user nor query. In the address of a database these may select the database, so a digest
-    of them takes their place; passwords are not part of the digest. The name of a name is the name itself.
+    A server's name contains neither user nor query. In a database address, these may select the database, so a digest
+    of them is used instead; passwords are not part of the digest. A name is returned unchanged.
     """
     hidden = hide_password(uri)
     address = hidden.partition("?")[0]
@@ -84,14 +85,14 @@ def full_uri(name: str, *known: str | None) -> str:
 
 
 def hide_password(text: str) -> str:
-    """Replace users, passwords and queries of all addresses in a text with `***`."""
+    """Replace users, passwords, and queries in all addresses in a text with `***`."""
     text = _USER.sub(rf"\1{HIDDEN}@", text)
     return _QUERY.sub(rf"\1?{HIDDEN}", text)
 
 
 # Hydra may quote a colon as `\:`. A password with an unquoted slash never reaches a server, so it is not matched.
 _USER = re.compile(r"""(?<!sqlite)(?<!file)(\\*://)(?:[^/\s]*|(?![^\s/@]*:\d+(?:[/\s]|$))[^\s'",]*)@""")
-# The errors of requests show the address without the server: `url: /path?query`.
+# Errors from requests show the address without the server: `url: /path?query`.
 _QUERY = re.compile(r"""(://[^\s?#]+|\burl: /[^\s?#]*)\?(?=[^\s'"),;\]])\S*?(?=['"),;\]}>]*(?:\s|$))""")
 _DATABASE = re.compile(r"[^:]*://(?:([^:/@]*)(?::[^@]*)?@)?[^?]*(?:\?(.*))?", re.DOTALL)  # same groups as in SQLAlchemy
 _SECRET = re.compile("pass|pwd|token|secret|key$|auth", re.IGNORECASE)

@@ -35,7 +35,7 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
         overrides: such as `["dataset=digits", "num_epoch=10"]`; a string counts as a list of one.
 
     Raises:
-        ConfigError: an override is wrong.
+        ConfigError: an override is invalid.
     """
     from lenet_exp.training.check import check_config
 
@@ -47,7 +47,7 @@ def compose(overrides: str | Sequence[str] | None = None) -> Config:
 def train(
     config: Config | dict[str, Any] | str | Sequence[str], *, on_epoch: Callable[[EpochResult], object] | None = None
 ) -> RunResult:
-    """Train one configuration as `lenet-train` does, with run folder and MLflow, and return its result.
+    """Train one configuration as `lenet-train` does, with a run folder and MLflow, and return its result.
 
     Args:
         config: a `Config` from `compose`, a dict of the same form, or overrides such as `["dataset=digits",
@@ -56,7 +56,7 @@ def train(
             returns a true value before the last epoch, the run ends as `pruned` and can resume later.
 
     Raises:
-        UserError: the configuration is wrong, or the data or the store can't be used.
+        UserError: the configuration is invalid, or the data or the store can't be used.
     """
     from lenet_exp.folders.run_folder import RunFolder
     from lenet_exp.reports.terminal.progress import log_to_notebook
@@ -84,18 +84,18 @@ def train(
 def sweep(overrides: str | Sequence[str]) -> pd.DataFrame:
     """Train a grid in parallel processes, as `lenet-train -m` does, and compare its runs.
 
-    Calling it again trains what is missing. In a script, call it under `if __name__ == "__main__":`.
+    Calling it again trains only the missing runs. In a script, call it under `if __name__ == "__main__":`.
 
     Args:
         overrides: such as `["dataset=digits", "activation=relu,selu", "seed=range(3)"]`; a string counts as a list of
             one.
 
     Returns:
-        The leaderboard, as `compare` returns it. Empty with `sweep.dry_run=true`, which only prints what would be
+        The leaderboard, as `compare` returns it. It is empty with `sweep.dry_run=true`, which only prints what would be
             trained.
 
     Raises:
-        UserError: a configuration is wrong, or the data or the store can't be used. Failed runs do not raise; the
+        UserError: a configuration is invalid, or the data or the store can't be used. Failed runs do not raise; the
             result lists them.
     """
     import pandas as pd
@@ -123,15 +123,15 @@ def search(
     Calling it again continues the search up to its budgets.
 
     Args:
-        space: flags with an expression of Hydra's grammar, `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`, or with a
+        space: flags with an expression in Hydra's grammar, `{"optimizer.lr": "tag(log,interval(1e-3,1))"}`, or with a
             list of values.
-        overrides: flags of all trials, and `search.*`, `sweep.*` and similar flags.
-        n_trials, max_epochs, max_seconds: budgets in total; at least one is required.
+        overrides: flags for all trials, and `search.*`, `sweep.*`, and similar flags.
+        n_trials, max_epochs, max_seconds: total budgets; at least one is required.
         seeds: seeds per configuration. All but the first are used only while the configuration may be the best.
         confirm: lead in percentage points that a final test of the best configuration on new seeds must confirm.
 
     Raises:
-        UserError: the space or a configuration is wrong, or the data or the store can't be used.
+        UserError: the space or a configuration is invalid, or the data or the store can't be used.
     """
     from lenet_exp.config.params import text
     from lenet_exp.reports.terminal.progress import log_to_notebook
@@ -159,7 +159,7 @@ def compare(
     experiment: str = "lenet_exp",
     by: str = "best",
 ) -> pd.DataFrame:
-    """Return the leaderboard of one sweep, of several, or of the runs that a filter finds.
+    """Return the leaderboard for one sweep, for several, or for the runs that match a filter.
 
     `lenet-compare --help` explains the flags.
 
@@ -169,8 +169,9 @@ def compare(
     Returns:
         One row per configuration, best first within its dataset; configurations with diverged runs come last. Columns:
 
-        - `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN without effect);
-        - `n`, `mean`, `sd`, `low`, `high`: validation accuracy as fractions, with its 95 % confidence interval;
+        - `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN where a flag has no
+        effect);
+        - `n`, `mean`, `sd`, `low`, `high`: validation accuracy as a fraction, with its 95 % confidence interval;
         - `best_epoch`, `seconds_to_best`: means over the seeds; then the counts of outcomes;
         - `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;
         - `not_excluded`: whether the configuration may be the best;

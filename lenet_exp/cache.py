@@ -1,7 +1,7 @@
 """A private cache folder for files that are made once per machine, such as compiled kernels.
 
-Its files may be code and are opened. Therefore the folder and its files must belong to this user and must not be
-writable by others.
+Its files may contain code that is executed. Therefore, the folder and its files must belong to this user and must not
+be writable by others.
 """
 
 from __future__ import annotations

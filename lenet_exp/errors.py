@@ -15,11 +15,11 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """A wrong flag, or a wrong combination of flags."""
+    """An invalid flag, or an invalid combination of flags."""
 
 
 class DataError(UserError):
-    """A dataset that is missing, unreadable or too small."""
+    """A dataset that is missing, unreadable, or too small."""
 
 
 class StoreError(UserError):
@@ -72,9 +72,9 @@ PLAIN_ERRORS = (
 
 
 def from_hydra(error: BaseException) -> bool:
-    """Return whether one of `PLAIN_ERRORS` is Hydra's report on wrong overrides rather than a bug.
+    """Return whether one of `PLAIN_ERRORS` is Hydra's report on invalid overrides rather than a bug.
 
-    It is a report if Hydra, or a function that it called last, raised the error, and nothing of lenet_exp did.
+    It is a report if Hydra, or a function that it called last, raised the error, and no code in lenet_exp did.
     """
     last, trace = "", error.__traceback__
     while trace is not None:
@@ -90,9 +90,9 @@ def first_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text from another source on one line, safe to print in a terminal.
+    """Return text from an external source as one line that is safe to print in a terminal.
 
-    Control characters, marks of writing direction and lone surrogates become spaces.
+    Control characters, writing-direction marks, and lone surrogates become spaces.
     """
     return _CONTROLS.sub(" ", text)
 

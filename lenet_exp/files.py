@@ -28,7 +28,7 @@ def user_path(text: str) -> Path:
     """Return a path as a user types it, with `~` expanded.
 
     Raises:
-        ConfigError: the path names an unknown user's home, contains NUL or is too long.
+        ConfigError: the path names an unknown user's home, contains NUL, or is too long.
     """
     try:
         if "\0" in text:
@@ -46,7 +46,7 @@ def output_path(output: str, endings: Sequence[str]) -> Path:
     """Return the path that a user typed as `output=`, after checking that it can be written.
 
     Raises:
-        ConfigError: the path has another ending, or can't be written.
+        ConfigError: the path has a different extension, or can't be written.
     """
     path = user_path(output).absolute()
     if path.suffix not in endings:
@@ -104,7 +104,7 @@ def read_regular(path: Path) -> bytes:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write to a temporary file, fsync and rename: after a crash the file has its old or its new content.
+    """Write to a temporary file, fsync, and rename: after a crash, the file has its old or its new content.
 
     Raises:
         OSError: the file can't be written, or its folder's parent does not exist.
@@ -120,7 +120,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         os.replace(aside, path)
     except BaseException as e:
         Path(aside).unlink(missing_ok=True)
-        if isinstance(e, OSError) and e.filename is None:  # errors of writing lack the file's name
+        if isinstance(e, OSError) and e.filename is None:  # write errors lack the file's name
             e.filename = str(path)
         raise
 
@@ -135,7 +135,7 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
         only: name of the only file to clean up; by default all.
     """
     for aside in folder.iterdir():
-        name = aside.name[1:-9]  # `<name>` of `.<name>.<8 characters>`; `.submitit` is a folder of submitit
+        name = aside.name[1:-9]  # `<name>` of `.<name>.<8 characters>`; `.submitit` is submitit's folder
         if (
             aside.name.startswith(".")
             and aside.name[-9:-8] == "."
@@ -146,7 +146,7 @@ def remove_temporary_files(folder: Path, *, keep: str = "", only: str = "") -> N
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value of dicts, lists, strings and numbers as JSON, atomically. NaN is refused because JSON lacks it."""
+    """Write dicts, lists, strings, and numbers as JSON, atomically. NaN is refused because JSON lacks it."""
     write_atomic(path, json_text(value))
 
 

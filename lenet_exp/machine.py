@@ -30,7 +30,7 @@ STEERING = (
     "OPENBLAS_",
     "TORCH_ALLOW_TF32_",
 )
-# ... except those on printing, caching, waiting, and the number of threads, which torch is given explicitly.
+# ... except those for printing, caching, waiting, and the number of threads, which torch is given explicitly.
 HARMLESS = (
     "AFFINITY_FORMAT",
     "CACHE_CAPACITY",
@@ -55,7 +55,7 @@ def cpu_count() -> int:
 
 
 def let_waiting_threads_sleep() -> None:
-    """Stop waiting OpenMP threads from spinning, which makes a run up to 40 times slower beside one busy neighbor.
+    """Stop waiting OpenMP threads from spinning, which makes a run up to 40 times slower next to one busy process.
 
     OpenMP reads this setting only from the environment, when torch is imported. The weights' bits do not depend on it.
     """
@@ -82,7 +82,7 @@ def cpu_model() -> str:
 def cpu_numbers() -> dict[str, str]:
     """Return the vendor's numbers `cpu_family` and `cpu_model`, if the system reports them.
 
-    CPU names hide differences in what a CPU can do; the numbers show them.
+    CPU names hide differences in what CPUs can do; the numbers show them.
     """
     info = _cpuinfo()
     found = {
@@ -127,7 +127,7 @@ def command_line() -> str:
 
 @cache
 def git_state() -> dict[str, str]:
-    """Return `git_commit` and `git_dirty` of the running code; empty outside a git checkout of its own."""
+    """Return `git_commit` and `git_dirty` for the running code; empty outside a git checkout of its own."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return {}

@@ -1,4 +1,4 @@
-"""Random generators for a run, each with its own stream of the seed."""
+"""Random generators for a run, each with its own stream derived from the seed."""
 
 import hashlib
 

@@ -41,7 +41,7 @@ class Terminated(BaseException):
 
 
 def raise_terminated(signum: int, frame: object) -> NoReturn:
-    """Handle SIGTERM by raising `Terminated`, for code that needs no orderly end."""
+    """Handle SIGTERM by raising `Terminated`, for code that does not need a clean shutdown."""
     raise Terminated
 
 
@@ -66,7 +66,8 @@ def stop_signal() -> signal.Signals | None:
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Record a first SIGINT or SIGTERM for `stop_signal` instead of raising it; a second one exits with 130 or 143.
+    """Record a first SIGINT or SIGTERM for `stop_signal` instead of raising it; a second one exits with status 130 or
+    143.
 
     On leaving, a recorded signal is raised as KeyboardInterrupt or Terminated. In threads other than the main one,
     which receive no signals, nothing changes.
@@ -100,9 +101,9 @@ def on_forced_exit(action: Callable[[], None]) -> Iterator[None]:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Run a command in a process of its own and return its exit status, 128 + n if signal n ended it.
+    """Run a command in its own process and return its exit status, 128 + n if signal n ended it.
 
-    SIGINT, SIGTERM and SIGHUP are forwarded, each as often as it arrives. The command has its own process group:
+    SIGINT, SIGTERM, and SIGHUP are forwarded, each as many times as it arrives. The command has its own process group:
     otherwise a terminal's Ctrl-C would reach it twice and end it at once.
 
     Raises:

@@ -1,1 +1,1 @@
-"""One thin file per command: parse, call, print, exit status."""
+"""One thin file per command: parse, call, print, and return the exit status."""

@@ -1,4 +1,4 @@
-"""Runner of the Hydra apps: one line per user error, and a correct exit status."""
+"""Runner for the Hydra apps: one line per user error, and a correct exit status."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _run(program: str, config_name: str, task: Callable[[DictConfig], Any], full
     try:
         overrides = arguments.overrides
         if any("range(" in o for o in overrides) and (program != "lenet-train" or _takes_other_sweeper(overrides)):
-            # Hydra's own sweepers build a list of all jobs, whatever their number.
+            # Hydra's own sweepers build a list of all jobs, no matter how many there are.
             check_size(OverridesParser.create().parse_overrides(overrides), MOST_JOBS, "")
         _run_by_hydra(arguments, config_name, caught)
     except (HydraException, OmegaConfBaseException, YAMLError, *PLAIN_ERRORS) as e:
@@ -149,7 +149,7 @@ def _checked_arguments(program: str) -> Namespace:
         from lenet_exp.config.explain import explain_arguments
 
         _refuse(explain_arguments(dashed))
-    if parsed.experimental_rerun is not None:  # also in the shortened forms that argparse accepts
+    if parsed.experimental_rerun is not None:  # including the shortened forms that argparse accepts
         _refuse("--experimental-rerun: not supported, because Hydra unpickles the file, which can run any code")
     for override in parsed.overrides:
         name, sign, value = override.partition("=")

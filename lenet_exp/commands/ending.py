@@ -1,4 +1,4 @@
-"""The end of a command: user errors in one line, and a correct exit status."""
+"""The end of a command: user errors on one line, and a correct exit status."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ LONGEST_WORD = 300  # characters of a word in a message; longer ones are shorten
 def run_and_exit(program: str, work: Callable[[], int], *, full_error: bool = False) -> NoReturn:
     """Run `work` and exit with its status.
 
-    0 success; 1 a run failed or diverged, or standard output could not be written; 2 an invalid request (one line on
-    stderr); 130, 143 on SIGINT, SIGTERM. lenet-reproduce: 0 identical, 1 different, 3 not comparable.
+    The status is 0 on success; 1 if a run failed or diverged, or if standard output could not be written; 2 for an
+    invalid request (one line on stderr); 130 or 143 on SIGINT or SIGTERM. lenet-reproduce returns 0 for identical, 1
+    for different, and 3 for not comparable results.
 
     Args:
         full_error: whether to show a traceback instead of the line.
@@ -73,7 +74,7 @@ def _check_directory() -> None:
     """Check that the working directory exists, which relative paths need.
 
     Raises:
-        ConfigError: it does not exist any more.
+        ConfigError: it no longer exists.
     """
     try:
         os.getcwd()
@@ -82,7 +83,7 @@ def _check_directory() -> None:
 
 
 def _lost(error: OSError) -> str | None:
-    """Return a line about the disk, outputs folder or /dev/null that the command lost, or None for other errors."""
+    """Return a line about the disk, outputs folder, or /dev/null that the command lost, or None for other errors."""
     outputs = outputs_dir()
     if isinstance(error, FileNotFoundError) and str(outputs) in str(error) and not outputs.exists():
         return f"{outputs} was moved or removed. Move it back, then rerun the same command to resume."

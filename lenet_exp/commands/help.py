@@ -20,7 +20,7 @@ def help_text(composed: DictConfig, schema: type, *, everything: bool) -> str:
     """Return the page that `--help` or `--help-all` prints.
 
     Args:
-        composed: the configuration with the given overrides and with the node `hydra`.
+        composed: the configuration with the given overrides and the node `hydra`.
         schema: the dataclass of the configuration.
         everything: whether to list the flags of `SECOND_PAGE`, too.
     """

@@ -21,7 +21,7 @@ def parse(arguments: Sequence[str], known: dict[str, str | None]) -> dict[str, s
     """Return the values of `known` flags, with their defaults.
 
     Raises:
-        ConfigError: an argument is not `key=value` with a known key, or a flag is neither true nor false.
+        ConfigError: an argument is not `key=value` with a known key, or a Boolean flag is neither true nor false.
     """
     values = dict(known)
     for argument in arguments:
@@ -40,7 +40,7 @@ def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> li
     """Return the words that a shell completes: `flag=`, or `flag=value` for each value of a flag with few values.
 
     Args:
-        choices: the values of such flags, except those that are true or false.
+        choices: the values of flags with few values, except Boolean flags.
     """
     values: dict[str, Sequence[str]] = {flag: YES_OR_NO for flag, default in known.items() if default in YES_OR_NO}
     values |= choices
@@ -48,7 +48,7 @@ def completions(known: Mapping[str, str | None], **choices: Sequence[str]) -> li
 
 
 def run_command(program: str, usage: str, main: Callable[[list[str]], int], completed: Sequence[str] = ()) -> NoReturn:
-    """Run `main` with the arguments and exit, or print the usage or the completion script of bash.
+    """Run `main` with the arguments and exit, or print the usage or the completion script for bash.
 
     Args:
         completed: the words that bash completes.

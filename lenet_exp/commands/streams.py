@@ -1,6 +1,6 @@
 """Standard output and error that do not stop a command if they can't be written.
 
-They also hide passwords in addresses, whoever prints them: Hydra prints the overrides of a failed job.
+They also hide passwords in addresses, no matter which code prints them: Hydra prints the overrides of a failed job.
 """
 
 from __future__ import annotations

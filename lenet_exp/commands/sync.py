@@ -1,4 +1,4 @@
-"""lenet-sync: uploads results that MLflow is missing."""
+"""lenet-sync: upload results that MLflow is missing."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from lenet_exp.waiting import print_waiting
 def train(cfg: DictConfig) -> float:
     """Run Hydra's task, one run, and return its best validation accuracy or NaN.
 
-    Jobs of other sweepers than lenet_exp's also come here.
+    Jobs from sweepers other than lenet_exp's are also run here.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

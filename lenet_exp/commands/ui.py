@@ -1,4 +1,4 @@
-"""lenet-ui: MLflow's UI on the store of a sweep, with links to its most useful pages."""
+"""lenet-ui: MLflow's UI for the store of a sweep, with links to its most useful pages."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _parent(client: MlflowClient, uri: str, sweep: SweepFolder | None, which: st
 
     from lenet_exp.addresses import hide_password
 
-    # Runs of any store, because a store's name changes when its folder is moved.
+    # Runs from any store, because a store's name changes when its folder is moved.
     for run_id in sweep.started().mlflow_runs.values() if sweep is not None else [which] if which is not None else []:
         try:
             run = client.get_run(run_id)

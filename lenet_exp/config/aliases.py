@@ -1,4 +1,4 @@
-"""Limit on YAML aliases in a folder of the user's own option files."""
+"""Limit on YAML aliases in a folder with the user's own option files."""
 
 from __future__ import annotations
 

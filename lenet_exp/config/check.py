@@ -39,7 +39,7 @@ def check_flags(config: Config) -> None:
     """Check everything that needs neither data nor torch's classes; `training.check.check_config` checks the rest.
 
     Raises:
-        ConfigError: a value is wrong; the message names the flag, its value and the allowed values.
+        ConfigError: a value is invalid; the message names the flag, its value and the allowed values.
     """
     check_ranges(config)
     check_no_search(config)
@@ -54,7 +54,7 @@ def check_ranges(config: Config | PredictConfig) -> None:
     """Check the ranges of all numbers, the store's address, and names.
 
     Raises:
-        ConfigError: one of them is wrong.
+        ConfigError: one of them is invalid.
     """
     for flag, _, f in knobs(type(config)):
         _check_range(flag, value_of(config, flag), f.metadata["limits"])
@@ -138,7 +138,7 @@ def _check_device(device: str) -> None:
 
 
 def _check_threads(threads: int | None) -> None:
-    """Check the number of threads. Far more threads than cores only wait, and torch hangs or crashes eventually."""
+    """Check the number of threads. With far more threads than cores, torch eventually hangs or crashes."""
     most = MOST_THREADS_A_CORE * cpu_count()
     if threads is not None and threads > most:
         raise ConfigError(f"num_threads={threads}: must be at most {most} on this machine ({cpu_count()} cores)")
@@ -180,7 +180,7 @@ def _check_schedule(config: Config) -> None:
 
 
 def _check_optimizer(config: Config) -> None:
-    """Check keywords that many optimizers share; config/targets.py, which loads torch, checks those of one class."""
+    """Check keywords that many optimizers share; config/targets.py, which loads torch, checks the others."""
     for key in config.optimizer.keys() & OPTIMIZER_LIMITS.keys():
         flag, value = f"optimizer.{key}", config.optimizer[key]
         for number in value if isinstance(value, list) else [value]:

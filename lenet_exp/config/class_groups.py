@@ -15,7 +15,7 @@ class ClassGroup:
     supplied: Mapping[str, str] = field(default_factory=dict)
 
 
-# Keywords for the execution of an optimizer's step; lenet_exp selects the fastest that the device supports.
+# Keywords that control how an optimizer's step is executed; lenet_exp selects the fastest that the device supports.
 _EXECUTION = ("foreach", "fused", "capturable", "differentiable")
 
 CLASS_GROUPS = {

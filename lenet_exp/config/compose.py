@@ -38,7 +38,7 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
     Ranges and torch's own checks of the optimizer are part of `check.check_config`.
 
     Raises:
-        ConfigError: a flag is unknown, has the wrong type or has no value.
+        ConfigError: a flag is unknown, has the wrong type, or has no value.
     """
     task = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
     if "hydra" in task:
@@ -65,7 +65,7 @@ def typed_as(schema: type[ConfigT], node: DictConfig | Mapping[str, Json]) -> Co
 
 @cache
 def _structured(schema: Hashable) -> DictConfig:
-    """Return the schema with neutral values, which fill what an older release's config.yaml lacks."""
+    """Return the schema with neutral values, which fill in what an older release's config.yaml lacks."""
     node = cast(DictConfig, OmegaConf.structured(schema))
     for flag, _, f in knobs(cast(type, schema)):
         if f.metadata["neutral"] is not ALWAYS:
@@ -106,10 +106,10 @@ def composing() -> Iterator[None]:
 
 
 def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
-    """Compose the configuration of a run with Hydra.
+    """Compose the configuration for a run with Hydra.
 
     Args:
-        with_hydra: whether to include Hydra's own node, which holds the chosen option of each group.
+        with_hydra: whether to include Hydra's own node, which holds the chosen option for each group.
     """
     from hydra import compose as hydra_compose
 
@@ -117,10 +117,10 @@ def composed(overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
 
 
 def compose(overrides: list[str] | None = None) -> Config:
-    """Return the configuration that `lenet-train <overrides>` would train, its flags checked.
+    """Return the configuration that `lenet-train <overrides>` would train, after checking its flags.
 
     Raises:
-        ConfigError: an override is wrong.
+        ConfigError: an override is invalid.
     """
     with composing():
         config = typed(composed(allow_new_keys(overrides or [])))
@@ -151,7 +151,7 @@ def _explain(error: OmegaConfBaseException, given: DictConfig, schema: type) -> 
 
 
 def _raw(given: DictConfig, key: str) -> Any:
-    """Return a value as it was given, with interpolations."""
+    """Return a value as it was given, with interpolations unresolved."""
     node: Any = OmegaConf.to_container(given)
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None

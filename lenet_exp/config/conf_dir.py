@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# conf/ is inside the package in a wheel, and beside it in a checkout.
+# conf/ is inside the package in a wheel and next to it in a checkout.
 CONF_DIR = next(
     (d for d in (PACKAGE / "conf", PACKAGE.parent / "conf") if (d / "train.yaml").is_file()), PACKAGE / "conf"
 )

@@ -18,7 +18,7 @@ EXTRAS = {"hydra/launcher=joblib": "joblib"}  # options from another package, wh
 
 
 def explain_hydra(error: Exception) -> str:
-    """Return one line with the problem, the value, what is allowed and the nearest valid name.
+    """Return one line with the problem, the value, what is allowed, and the nearest valid name.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal was the cause.
@@ -96,7 +96,7 @@ def explain_flag(key: str) -> str:
 
 @cache
 def known_flags() -> frozenset[str]:
-    """Return all dotted flags, with the keywords of all activations and optimizers, and the names of sections."""
+    """Return all dotted flags, the keywords of all activations and optimizers, and the names of sections."""
     found = {flag for schema in SCHEMAS.values() for flag, _, _ in knobs(schema)}
     found |= {flag.partition(".")[0] for flag in found}
     for file in (*CONF_DIR.glob("activation/*.yaml"), *CONF_DIR.glob("optimizer/*.yaml")):

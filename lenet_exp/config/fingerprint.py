@@ -9,16 +9,16 @@ from lenet_exp.config.schema import Config, Option, has_effect, knobs, value_of
 from lenet_exp.config.targets import effective_keywords, option_class
 from lenet_exp.files import Json
 
-# Increase this if the same configuration gives other weights; tests compare stored golden losses.
+# Increase this if the same configuration gives different weights; tests compare stored golden losses.
 TRAINING_VERSION = 1
 
 
 def fingerprint(config: Config, data_digests: dict[str, str]) -> str:
     """Return the fingerprint of a configuration.
 
-    It is SHA-256 (hex) over `TRAINING_VERSION`, the data digests and all settings that differ from their neutral value.
-    Paths, names, cadences, device and threads do not count. Neither do keywords at the class's own default, nor flags
-    without effect, such as `momentum` for an optimizer without it or `schedule.drops` without drops.
+    It is the SHA-256 (hex) over `TRAINING_VERSION`, the data digests, and all settings that differ from their neutral
+    value. Paths, names, cadences, device, and threads do not count. Neither do keywords at the class's own default, nor
+    flags that have no effect, such as `momentum` for an optimizer without it or `schedule.drops` without drops.
 
     Args:
         data_digests: digests of the images and labels that are used, by split.

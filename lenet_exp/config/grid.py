@@ -1,4 +1,4 @@
-"""The jobs of a grid: counted before they are made, then all combinations, except for flags that are zipped."""
+"""The jobs of a grid: they are counted first; then all combinations are made, except that some flags may be zipped."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MOST_JOBS = 100_000  # without `sweep.max_jobs`
 
 
 def expand_grid(overrides: Sequence[Override], zipped: object, most: object, skipped: object = None) -> list[list[str]]:
-    """Return the overrides of each job. All configurations come with their first seed before any with its second.
+    """Return the overrides of each job. All configurations come with their first seed before any comes with its second.
 
     Args:
-        zipped: `sweep.zip`, not checked yet: flags that are zipped, or several lists of such flags.
-        most: `sweep.max_jobs`, not checked yet.
-        skipped: `sweep.skip`, not checked yet.
+        zipped: `sweep.zip`, not yet checked: flags that are zipped, or several lists of such flags.
+        most: `sweep.max_jobs`, not yet checked.
+        skipped: `sweep.skip`, not yet checked.
 
     Raises:
         ConfigError: there are more jobs than `most`, or none; or zipped flags are not swept or differ in their number
@@ -54,14 +54,14 @@ def expand_grid(overrides: Sequence[Override], zipped: object, most: object, ski
 def compose_jobs(
     jobs: Sequence[Sequence[str]], compose: Callable[[list[str]], Config], each: Each = iter
 ) -> list[Config]:
-    """Return the typed configuration of every job, its flags checked; this does not load torch.
+    """Return the typed configuration of every job after checking its flags; this does not load torch.
 
     Args:
         compose: returns the configuration for the overrides of a job.
         each: iterates over the jobs, and may show progress.
 
     Raises:
-        ConfigError: a job is wrong; the message is about the first one and shows its overrides.
+        ConfigError: a job is invalid; the message describes the first such job and shows its overrides.
     """
     configs = []
     for overrides in each(jobs):
@@ -87,7 +87,7 @@ def check_size(
     """Count the jobs of a grid before they are made.
 
     Args:
-        most: maximum number of jobs; `sweep.max_jobs`, not checked yet.
+        most: maximum number of jobs; `sweep.max_jobs`, not yet checked.
         more: how to allow more jobs, for the message.
         together: flags that are zipped.
 
@@ -118,7 +118,8 @@ def _flag(override: Override) -> str:
 
 
 def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
-    """Return the axes of the grid: the values of a flag, or the rows of zipped flags at the place of the first."""
+    """Return the axes of the grid: the values of a flag, or the rows of zipped flags at the position of the first
+    one."""
     axes, done = [], set[str]()
     for flag in columns:
         flags = next((group for group in together if flag in group), [flag])

@@ -1,8 +1,9 @@
-"""Differences between Hydra 1.3 and 1.4 and their OmegaConf, and all uses of Hydra's private parts.
+"""Differences between Hydra 1.3 and 1.4 and their OmegaConf versions, and all uses of Hydra's private parts.
 
-Private are the parser of Hydra's command line, and the object that runs a job or a sweep, with its methods `run`,
-`multirun` and `compose_config`. `hydra.main` calls the same methods, but it prints errors in its own way and exits with
-status 1, which only an environment variable changes. tests/config/test_hydra_parts.py fails if one of them changes.
+The private parts are the parser of Hydra's command line and the object that runs a job or a sweep, with its methods
+`run`, `multirun`, and `compose_config`. `hydra.main` calls the same methods, but it prints errors in its own way and
+exits with status 1, which only an environment variable changes. tests/config/test_hydra_parts.py fails if one of them
+changes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}  # Hydra 1.4 warns a
 
 
 def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
-    """Register or replace a resolver of OmegaConf."""
+    """Register or replace an OmegaConf resolver."""
     # Each version warns about the other name.
     register = OmegaConf.register_new_resolver if HYDRA_1_3 else OmegaConf.register_resolver
     cast(Callable[..., None], register)(name, resolver, replace=True)
@@ -31,7 +32,7 @@ def register_resolver(name: str, resolver: Callable[..., Any]) -> None:
 
 @contextmanager
 def hydra_app(job_name: str = "app") -> Iterator[Any]:
-    """Provide Hydra on the folder `conf/`: its object with `run`, `multirun` and `compose_config`."""
+    """Provide Hydra for the folder `conf/`: its object with `run`, `multirun`, and `compose_config`."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 

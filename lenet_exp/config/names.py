@@ -1,4 +1,4 @@
-"""Short names of a sweep's jobs, made of the swept values."""
+"""Short names of a sweep's jobs, built from the swept values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_NUMBER = 9  # characters; longer numbers are shown with four digits
 
 
 def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
-    """Return one job's values of the swept flags.
+    """Return one job's values for the swept flags.
 
     Args:
         swept: the flags with several values.
@@ -31,7 +31,7 @@ def swept_values(swept: list[str], overrides: list[str]) -> dict[str, str]:
 
 
 def job_name(number: int, values: dict[str, str], groups: set[str]) -> str:
-    """Return a job's name, made of its swept values.
+    """Return a job's name, built from its swept values.
 
     Args:
         groups: flags that are config groups, whose value needs no flag name (`relu`).

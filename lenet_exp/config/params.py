@@ -1,4 +1,4 @@
-"""MLflow's params of a configuration: one per flag, named as on the command line."""
+"""MLflow params for a configuration: one per flag, named as on the command line."""
 
 from __future__ import annotations
 

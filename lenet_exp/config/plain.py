@@ -22,12 +22,12 @@ LATEST_MS = 10**14  # year 5138; Python's calendar ends in 9999
 
 
 def plain(config: Config) -> dict[str, Json]:
-    """Return the configuration as dicts, lists, strings and numbers; `from_plain` and `compose.typed` read it back."""
+    """Return the configuration as dicts, lists, strings, and numbers; `from_plain` and `compose.typed` read it back."""
     return cast(dict[str, Json], _plain_value(asdict(config)))
 
 
 def from_plain(values: object) -> Config:
-    """Return the configuration of plain values, which another release may have written.
+    """Return the configuration that plain values describe; another release may have written them.
 
     A missing flag gets its neutral value. A flag without a neutral value stays missing (`???`).
 
@@ -58,11 +58,11 @@ def _plain_value(value: Any) -> Any:
 
 
 def _read(wanted: Any, value: Any) -> Any:
-    """Convert a plain value to the wanted type.
+    """Convert a plain value to the required type.
 
     Raises:
-        TypeError: the value has another type.
-        ValueError: a value inside it is wrong.
+        TypeError: the value has a different type.
+        ValueError: a value inside it is invalid.
     """
     kind = type(value)
     if wanted is Any or (kind is wanted and kind in WHOLE):

@@ -2,7 +2,7 @@
 
 Hydra takes 50 to 90 ms per job. An override such as `optimizer.lr=0.1` only sets one value in the configuration of the
 same options. Hydra still composes everything that is not that simple: options of groups, lists, interpolations, new or
-deleted keys, and values that others refer to. It also composes wrong overrides, so that the error is Hydra's own.
+deleted keys, and values that others refer to. It also composes invalid overrides, so that the error comes from Hydra.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class QuickComposer:
 
     Args:
         compose: composes overrides with Hydra.
-        without: the configuration composed from all overrides but the swept ones, if known.
+        without: the configuration composed from all overrides except the swept ones, if known.
         swept: the keys of the swept flags.
     """
 
@@ -68,7 +68,7 @@ class QuickComposer:
         """Return the typed configuration that Hydra would compose.
 
         Raises:
-            ConfigError, HydraException: the errors of composing it.
+            ConfigError, HydraException: the configuration can't be composed.
         """
         parted = [(text, _parsed(text)) for text in overrides]
         others = tuple(text for text, one in parted if one is None)
@@ -82,14 +82,14 @@ class QuickComposer:
                     written = _with_value(written, one.path, one.value)
                 try:
                     return from_plain(values)
-                except ValueError:  # the value must be converted, or is wrong
+                except ValueError:  # the value must be converted, or is invalid
                     return typed(written)
         return typed(self._compose(list(overrides)))
 
     def _base(self, others: tuple[str, ...]) -> _BaseConfig | None:
         """Return the configuration without plain values, or None.
 
-        It is None if it is wrong, which a plain value may correct, or if a value refers to others.
+        It is None if the configuration is invalid, which a plain value may correct, or if a value refers to others.
         """
         if others not in self._bases:
             self._bases[others] = None

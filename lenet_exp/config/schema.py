@@ -1,4 +1,4 @@
-"""Every flag of a run: its type, meaning, unit and range, and whether it can change the result.
+"""Every flag of a run: its type, meaning, unit, and range, and whether it can change the result.
 
 conf/*.yaml holds the values. Fields here have no defaults, so that each value is defined in one place. This file
 imports neither torch nor mlflow, because `--help` reads it.
@@ -45,7 +45,7 @@ class PictureContent(StrEnum):
 
 
 class ScheduleShape(StrEnum):
-    """Shapes of the learning rate's schedule."""
+    """Shapes of the learning rate schedule."""
 
     constant = "constant"
     one_cycle = "one_cycle"
@@ -163,7 +163,7 @@ class Regularization:
 
 @dataclass
 class Schedule:
-    """The learning rate over the steps of a training; see training/schedule.py."""
+    """The learning rate over the steps of training; see training/schedule.py."""
 
     shape: ScheduleShape = knob(
         "after the warm-up: constant, one_cycle, linear, cosine, step", neutral=ScheduleShape.constant
@@ -178,7 +178,7 @@ class Schedule:
 
 @dataclass
 class Augmentation:
-    """Random changes of batches of training images; see training/augmentation.py. Pixels are those of 32x32 images."""
+    """Random changes to batches of training images; see training/augmentation.py. Pixels refer to 32x32 images."""
 
     shift: int = knob("maximum shift along each axis, in pixels", ge=0, lt=32, neutral=0)
     rotate: float = knob("maximum rotation in either direction, in degrees", ge=0, le=180, neutral=0.0)
@@ -194,7 +194,7 @@ class Augmentation:
 
 @dataclass
 class Training:
-    """Loss, gradient clipping, weight averaging and early stopping."""
+    """Loss, gradient clipping, weight averaging, and early stopping."""
 
     label_smoothing: float = knob("fraction of each label spread over all classes", ge=0, lt=1, neutral=0.0)
     clip_norm: float | None = knob("maximum gradient norm per step (null: no limit)", gt=0, neutral=None)
@@ -222,7 +222,7 @@ class Store:
 
 @dataclass
 class Tracking(Store):
-    """Options of logging to MLflow."""
+    """Options for logging to MLflow."""
 
     models: LoggedModels = knob(
         "runs whose best model is logged: all, best (only the best run of the sweep), or none", result=False
@@ -233,7 +233,7 @@ class Tracking(Store):
 
 @dataclass
 class Sweep:
-    """Options of a sweep."""
+    """Options for a sweep."""
 
     workers: int | None = knob("runs trained at the same time (null: cores / num_threads)", ge=1, le=4096, result=False)
     retries: int = knob("how many times to retry a run whose process died", ge=0, le=1000, result=False)
@@ -277,7 +277,7 @@ class Sweep:
 
 @dataclass
 class Search:
-    """Options of `hydra/sweeper=search`; see searches/search.py. A single run ignores them."""
+    """Options for `hydra/sweeper=search`; see searches/search.py. A single run ignores them."""
 
     sampler: SamplerName = knob(
         "sampler that suggests trials: tpe, gp, qmc, random, grid", neutral=SamplerName.tpe, result=False
@@ -374,7 +374,7 @@ class Config:
 
 @dataclass
 class PredictConfig:
-    """The configuration of a prediction: a model, and a test set or pictures."""
+    """The configuration for a prediction: a model, and a test set or pictures."""
 
     dataset: Dataset = field(default_factory=Dataset)
     trained_model: str | None = knob(
@@ -457,7 +457,7 @@ def range_text(limits: dict[str, float | None], signs: dict[str, str] = SIGNS) -
 
 
 def within(value: float, limits: dict[str, float | None]) -> bool:
-    """Return whether `value` is in the range; false for infinity, NaN and whole numbers too large for a float."""
+    """Return whether `value` is in the range; false for infinity, NaN, and whole numbers too large for a float."""
     ge, gt, le, lt = (limits.get(k) for k in ("ge", "gt", "le", "lt"))
     return (
         abs(value) <= sys.float_info.max

@@ -27,7 +27,7 @@ def check_no_search(config: Config) -> None:
 
 
 def without_search(composed: DictConfig) -> DictConfig:
-    """Return a composed configuration with all flags of a search reset, as one trial trains it."""
+    """Return a composed configuration with all search flags reset, as one trial trains it."""
     for flag, _, f in knobs():
         if flag.startswith(FLAGS):
             OmegaConf.update(composed, flag, f.metadata["neutral"], merge=False)

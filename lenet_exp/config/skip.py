@@ -15,7 +15,7 @@ def without_skipped(
 
     Args:
         jobs: overrides of each job, `flag=value`.
-        skipped: `sweep.skip`, not checked yet: dicts from flags to a value or a list of values.
+        skipped: `sweep.skip`, not yet checked: dicts from flags to a value or a list of values.
         columns: all overrides of each flag, `flag=value`.
 
     Raises:

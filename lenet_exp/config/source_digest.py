@@ -14,7 +14,7 @@ CODE = {".py", ".cpp", ".h"}
 
 @cache
 def source_digest() -> str:
-    """Return SHA-256 (hex) over names and contents of the package's installed code and of conf/.
+    """Return the SHA-256 (hex) over the names and contents of the package's installed code and of conf/.
 
     It is computed on first use. An editable install and a wheel of the same files have the same digest.
     """

@@ -115,7 +115,7 @@ class Flag:
     Attributes:
         key: as typed, perhaps with a `+`.
         group: whether its values are options of a config group.
-        typed: the whole override, for messages.
+        typed: the full override, for messages.
     """
 
     key: str
@@ -130,7 +130,7 @@ class Flag:
 
 
 def flag_of(override: Override, groups: Collection[str]) -> Flag:
-    """Return the searched flag of an override with several values.
+    """Return the searched flag for an override with several values.
 
     Args:
         groups: names of the config groups.
@@ -158,7 +158,7 @@ def check_space(overrides: Sequence[Override], composed: DictConfig) -> None:
         composed: the configuration without the searched flags.
 
     Raises:
-        ConfigError: one of them is wrong.
+        ConfigError: one of them is invalid.
     """
     check_ranges(typed(composed))
     for flag in (flag_of(o, config_groups()) for o in overrides if o.is_sweep_override()):

@@ -1,4 +1,4 @@
-"""Tags in MLflow that are reserved: the program finds runs by them, so a user's tags must have other names."""
+"""Reserved MLflow tags: the program finds runs by them, so a user's tags must have other names."""
 
 from __future__ import annotations
 

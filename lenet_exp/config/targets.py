@@ -1,4 +1,4 @@
-"""The classes that option files name by `_target_`: find them, check their keywords, build them.
+"""The classes that option files name by `_target_`: find them, check their keywords, and build them.
 
 A new activation or optimizer is one YAML file: `_target_`, keywords, and for an activation `monotone`.
 """
@@ -76,7 +76,8 @@ def option_name(option: Option) -> str:
 
 
 def effective_keywords(group: str, option: Option) -> Option:
-    """Return the keywords that differ from the class's defaults, numbers as floats: what can change the result."""
+    """Return the keywords that differ from the class's defaults, with numbers as floats; only these can change the
+    result."""
     accepted = inspect.signature(option_class(group, option)).parameters
     given = {key: _canonical(value) for key, value in keywords(group, option).items()}
     return {key: value for key, value in given.items() if value != _canonical(accepted[key].default)}
@@ -85,10 +86,10 @@ def effective_keywords(group: str, option: Option) -> Option:
 def effective(config: Config, *, imports: bool = True) -> Config:
     """Return the effective configuration, for records and comparisons.
 
-    It lacks keywords without effect (`momentum` under Adam) and passwords.
+    It omits passwords and keywords that have no effect (`momentum` under Adam).
 
     Args:
-        imports: whether classes may be imported to look up their keywords; otherwise all keywords stay.
+        imports: whether classes may be imported to look up their keywords; otherwise all keywords are kept.
     """
     options: dict[str, Any] = {}
     for group, known in CLASS_GROUPS.items():

@@ -49,7 +49,7 @@ def download(dataset: Dataset, root: Path, names: list[str]) -> Path:
             for file in sorted((aside / cls.__name__ / "raw").iterdir()):
                 if file.suffix != ".gz":
                     os.replace(file, folder / file.name)
-    except Exception as e:  # urllib, sockets, archives and torchvision raise errors of many classes
+    except Exception as e:  # urllib, sockets, archives, and torchvision raise errors of many classes
         raise DataError(
             f"dataset={dataset.name}: not found in {tried}, and the download failed ({_reason(e)}; tried {mirrors}); "
             f"{help_line}"
@@ -84,7 +84,7 @@ def _with_mirrors(dataset: Dataset) -> type:
 
 
 def _remove_empty(root: Path, dataset: Dataset) -> None:
-    """Remove the data folder if this download created it and nothing arrived."""
+    """Remove the data folder if this download created it and nothing was downloaded."""
     if [p.name for p in root.glob("*")] == [f".{dataset.name}.lock"]:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from lenet_exp.config.conf_dir import CONF_DIR
 from lenet_exp.config.schema import Dataset
 from lenet_exp.errors import DataError
 
-MAX_BYTES = 2**30  # limit of an unpacked file; MNIST's largest has 47 MB
+MAX_BYTES = 2**30  # size limit for an unpacked file; MNIST's largest is 47 MB
 CHUNK = 2**24
 
 
@@ -32,10 +32,10 @@ def candidate_folders(dataset: Dataset, root: Path) -> list[Path]:
 
 
 def read_file(dataset: Dataset, folder: Path, name: str) -> tuple[bytes, str]:
-    """Return the uncompressed content of a file and its SHA-256, after comparing it with the known digest.
+    """Return the uncompressed content of a file and its SHA-256, after comparing the latter with the known digest.
 
     Raises:
-        DataError: the file can't be read, or its content is not that of the dataset.
+        DataError: the file can't be read, or its content does not match the dataset.
     """
     path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
     try:

@@ -1,4 +1,4 @@
-"""Strict reader of MNIST's IDX file format (LeCun, Cortes, Burges 1998)."""
+"""Strict reader for MNIST's IDX file format (LeCun, Cortes, and Burges 1998)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parse_idx(content: bytes, dimensions: tuple[int, ...]) -> Tensor:
         dimensions: allowed numbers of dimensions.
 
     Raises:
-        ValueError: the header, the number of dimensions or the length is wrong.
+        ValueError: the header, the number of dimensions, or the length is invalid.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
         raise ValueError(f"not an IDX file (it starts with {content[:4].hex() or 'nothing'})")

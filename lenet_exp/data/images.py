@@ -47,10 +47,11 @@ class TrainingData:
 
 
 def load_training_data(config: Config, device: torch.device) -> TrainingData:
-    """Return the data of a run on its device. All runs of the process share the tensors.
+    """Return a run's data on the run's device. All runs in the process share the tensors.
 
     Args:
-        config: with the chosen engine: for the native one, images are resized with lenet_exp's own arithmetic.
+        config: with the engine already chosen; for the native engine, images are resized with lenet_exp's own
+            arithmetic.
 
     Raises:
         DataError: the dataset can't be read.
@@ -81,7 +82,7 @@ def load_training_data(config: Config, device: torch.device) -> TrainingData:
 
 
 def data_digests(config: Config) -> dict[str, str]:
-    """Return SHA-256 of the raw pixels and labels of `train` and `validation`, as in `TrainingData`.
+    """Return the SHA-256 of the raw pixels and labels of `train` and `validation`, as in `TrainingData`.
 
     Raises:
         DataError, ConfigError: see `load_training_data`.
@@ -95,7 +96,7 @@ def data_digests(config: Config) -> dict[str, str]:
 
 
 def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
-    """Return the datasets of these configurations in memory that other processes can map.
+    """Return the datasets for these configurations in memory that other processes can map.
 
     A process that inherits their file descriptors calls `use_shared_datasets`. The kernel frees the memory when the
     last process that maps it ends, even on kill -9.
@@ -112,7 +113,7 @@ def share_datasets(configs: Iterable[Config]) -> list[SharedDataset]:
 
 
 def use_shared_datasets(sets: Iterable[SharedDataset]) -> None:
-    """Make this process take these datasets from shared memory instead of reading them."""
+    """Make this process use these datasets from shared memory instead of reading the files."""
     _SHARED.update({s.key: s for s in sets})
 
 
@@ -131,7 +132,7 @@ def normalize(images: Tensor, white: int) -> Tensor:
 
 
 def pixels_digest(images: Tensor, labels: Tensor, white: int) -> str:
-    """Return SHA-256 (hex) of raw pixels (n, height, width) in [0, white] and labels (n,)."""
+    """Return the SHA-256 (hex) of raw pixels (n, height, width) in [0, white] and labels (n,)."""
     digest = hashlib.sha256(f"{tuple(images.shape[1:])} {white}".encode())
     digest.update(images.numpy().tobytes())
     digest.update(labels.numpy().astype("<i8").tobytes())
@@ -174,7 +175,7 @@ def _mapped(shared: SharedTensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class _Source:
-    """A dataset on disk. Two are equal if their files and how they are read are equal."""
+    """A dataset on disk. Two are equal if their files and the way they are read are equal."""
 
     key: str
     dataset: Dataset = field(compare=False)

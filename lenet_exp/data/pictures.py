@@ -1,4 +1,4 @@
-"""Safe reader of picture files from any source: formats that contain only pixels, and sizes that fit into memory."""
+"""Safe reader for picture files from any source: formats that contain only pixels, and sizes that fit into memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of datasets in their formats on disk. Only prediction reads the test part."""
+"""Readers for datasets in their formats on disk. Only prediction reads the test part."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _shares(size: int) -> list[list[tuple[int, np.float32]]]:
         center = (i + 0.5) * scale
         heights = [(j, 1 - abs(j + 0.5 - center) / width) for j in range(size)]
         above = [(j, height) for j, height in heights if height > 0]
-        total = math.fsum(height for _, height in above)  # `sum` rounds differently from Python 3.12 on
+        total = math.fsum(height for _, height in above)  # `sum` rounds differently since Python 3.12
         found.append([(j, np.float32(height / total)) for j, height in above])
     return found
 

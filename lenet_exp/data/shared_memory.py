@@ -1,4 +1,4 @@
-"""Tensors in memory that several processes map; the kernel frees it with the last process, even on kill -9."""
+"""Tensors in memory that several processes map; the kernel frees it when the last process ends, even on kill -9."""
 
 from __future__ import annotations
 

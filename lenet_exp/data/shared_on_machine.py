@@ -1,7 +1,7 @@
-"""Tensors that unrelated processes of one user on one machine share, such as the places of a Slurm node.
+"""Tensors that unrelated processes of one user on one machine share, such as the workers on a Slurm node.
 
 A private folder lists the processes that hold a tensor, by the digest of its content. Other processes open the holder's
-descriptor (`/proc/<pid>/fd`). So the kernel frees the memory with the last process, and nothing is left behind.
+descriptor (`/proc/<pid>/fd`). So the kernel frees the memory when the last process ends, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lenet_exp.data.shared_memory import SharedTensor, to_shared_memory
 
 
 def shared_on_machine(content: NDArray[np.float32] | NDArray[np.int64], folder: Path | None = None) -> SharedTensor:
-    """Return an array as another process of this machine shares it, or copied to new memory.
+    """Return an array that another process on this machine shares, or a copy of it in new memory.
 
     Args:
         folder: a private folder; by default one in the temporary folder. If it can't be used, each process has a copy.
@@ -71,7 +71,7 @@ def _note(holders: Path, descriptor: int) -> None:
 
 
 def _opened(line: str, size: int, digest: str) -> int | None:
-    """Open another process's descriptor, or return None if it is gone or has other content by now."""
+    """Open another process's descriptor, or return None if it is gone or now has different content."""
     process, _, number = line.partition(" ")
     if not (process.isdigit() and number.isdigit()):
         return None
