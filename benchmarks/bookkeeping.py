@@ -1,9 +1,10 @@
 """Rerunning a finished sweep takes less time than composing its jobs with Hydra, and a long sweep's memory does not
 grow.
 
-For 10, 100 and 1,000 finished jobs: the time that one more job adds to the whole command, relative to the time in which
-Hydra composes it (goal 0.5; the program lets Hydra compose each choice of options once). Before that, the memory of the
-sweep's process and its workers while they train those 1,000 short runs, without files and shared memory.
+For 10, 100, and 1,000 finished jobs, it reports the time that one more job adds to the whole command, relative to the
+time in which Hydra composes it (goal 0.5; the program lets Hydra compose each choice of options once). Before that, the
+benchmark measures the memory of the sweep's process and its workers, without files and shared memory, while they train
+those 1,000 short runs.
 
     python -m benchmarks.bookkeeping --plot memory.png
 """
@@ -54,7 +55,7 @@ def main() -> None:
         alone = [rerun(1, outputs) for _ in range(asked.repeats)]
         added: dict[int, list[tuple[float, float]]] = {}
         for jobs in asked.jobs:
-            rerun(jobs, outputs)  # the first time, it is a new sweep of old runs
+            rerun(jobs, outputs)  # the first time, this is a new sweep of old runs
             pairs = [(rerun(jobs, outputs), composing()) for _ in range(asked.repeats)]
             added[jobs] = [((whole - one) / (jobs - 1), c) for (whole, c), one in zip(pairs, alone, strict=True)]
             each, composed = ([pair[i] for pair in added[jobs]] for i in (0, 1))
@@ -120,7 +121,7 @@ def plot(memory: dict[str, list[tuple[float, float]]], path: Path) -> None:
 
 
 def rerun(jobs: int, outputs: Path) -> float:
-    """Return the seconds of the same command in this process."""
+    """Return the seconds that the same command takes in this process."""
     from hydra.core.global_hydra import GlobalHydra
 
     from lenet_exp.commands.train import main as lenet_train
@@ -140,7 +141,7 @@ def rerun(jobs: int, outputs: Path) -> float:
 
 
 def composing() -> float:
-    """Return the seconds in which Hydra composes one of these jobs."""
+    """Return the seconds that Hydra takes to compose one of these jobs."""
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
 

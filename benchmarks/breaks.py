@@ -1,12 +1,12 @@
-"""Breaks a promise on purpose, in a copy of the program, and lists the tests that notice.
+"""Break a promise on purpose, in a copy of the program, and list the tests that notice.
 
 A test that was made smaller must still fail when its guarantee is broken. Each row of
 docs/explanation/promises.md is broken here at least once.
 
     python -m benchmarks.breaks                # all, in about ten minutes
-    python -m benchmarks.breaks flock stamps   # some
+    python -m benchmarks.breaks flock stamps   # only these
 
-One needs real MNIST in $LENET_EXP_DATA.
+One break needs real MNIST in $LENET_EXP_DATA.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMISES = "docs/explanation/promises.md"
-LONGEST = 300.0  # seconds that the tests of one break may take: a break may have them wait for ever
+LONGEST = 300.0  # seconds that the tests of one break may take: a break may make them wait forever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class Break:
     """A change that breaks a promise: `old` becomes `new` in a file of the package.
 
     Attributes:
-        promise: the broken promise as a page words it; for docs/explanation/promises.md the start of the row.
-        tests: the tests that may notice, as arguments of pytest: files, perhaps with -k.
+        promise: the broken promise in the words of a page; for docs/explanation/promises.md, the start of the row.
+        tests: the tests that may notice, as arguments for pytest: files, perhaps with -k.
         page: the file that contains the promise.
     """
 
@@ -79,7 +79,7 @@ BREAKS = {
         new='if flag == "training.label_smoothing" or not f.metadata["result"] or',
         tests="tests/config/test_fingerprint.py -k setting",
     ),
-    "frozen": Break(  # what the same line means by now is the same sweep, whatever it trains
+    "frozen": Break(  # the same command is the same sweep, even if it now trains different runs
         promise=COMPOSED,
         file="lenet_exp/folders/sweep_folder.py",
         old="*sorted(job.run for job in jobs)",
@@ -93,7 +93,7 @@ BREAKS = {
         new="_create(store, sweep, plan, config)",
         tests="tests/sweeps/test_damage.py -k rerun",
     ),
-    "commit": Break(  # what the present history names is gone before the next one stands
+    "commit": Break(  # files that the current history names are removed before the next one is written
         promise=COMMITTED,
         file="lenet_exp/folders/checkpoints.py",
         old="        self._write_history(best)\n        self._remove(",
@@ -142,14 +142,14 @@ BREAKS = {
         new="if False:",
         tests="tests/runs/test_reproduce.py -k without_training",
     ),
-    "signal": Break(  # the epoch's work until the signal is lost
+    "signal": Break(  # the work in the epoch before the signal is lost
         promise=SIGNALS,
         file="lenet_exp/runs/training.py",
         old="        self._commit()\n        return Outcome.killed, which.name",
         new="        return Outcome.killed, which.name",
         tests="tests/sweeps/test_stopping.py -k stopped_run",
     ),
-    "threads": Break(  # with several threads the pieces of a batch are added up in another order
+    "threads": Break(  # with several threads, the pieces of a batch are added in a different order
         promise=NATIVE,
         file="lenet_exp/training/native/kernels/batch.h",
         old="work.sums[p]);",
@@ -163,7 +163,7 @@ BREAKS = {
         new='Outcome.killed: "FINISHED"',
         tests=DELIVER,
     ),
-    "living": Break(  # what a living process trains is told to have died
+    "living": Break(  # a run whose process is still alive is reported as killed
         promise=TRUTH,
         file="lenet_exp/sweeps/repair.py",
         old="    if folder.begun() is None or owner_of(folder.path) is not None:\n        return False\n    record",
@@ -177,7 +177,7 @@ BREAKS = {
         new="        if True:\n",
         tests="tests/tracking/delivery/test_away.py -k one_warning",
     ),
-    "delivered": Break(  # that it was delivered is not remembered
+    "delivered": Break(  # the delivery is not recorded
         promise=AWAY,
         file="lenet_exp/tracking/delivery/deliver.py",
         old="    folder.set_delivered(delivered.with_run(entry))\n    return entry.run_id",
@@ -212,7 +212,7 @@ BREAKS = {
         new="return same_images",
         tests="tests/tracking/models/test_champion.py -k better",
     ),
-    "rivals": Break(  # of two at the same moment the later one stays
+    "rivals": Break(  # of two versions registered at the same time, the later one stays
         promise=STORES,
         file="lenet_exp/tracking/models/champion.py",
         old="rivals = [version for version in _versions(store, name) if _is_on(version, mine)]",
@@ -264,14 +264,14 @@ BREAKS = {
         new='    return [read_images(source.dataset, data_root, part) for part in ("test", "train")][1]',
         tests="tests/prediction/test_predict.py -k test_set",
     ),
-    "token": Break(  # a request without a cookie is let in
+    "token": Break(  # a request without a cookie is accepted
         promise=TOKEN,
         file="lenet_exp/ui/app.py",
         old="return secrets.compare_digest(given.encode(), expected.encode())",
         new="return expected.startswith(given)",
         tests="tests/ui/test_token.py",
     ),
-    "cache": Break(  # a library that another user may have put there is opened
+    "cache": Break(  # a library that another user may have put there is loaded
         promise="must not be writable by others",
         page="lenet_exp/cache.py",
         file="lenet_exp/cache.py",

@@ -1,14 +1,14 @@
-"""A whole command, from the prompt to the prompt, against 50 epochs of an ordinary script; ratio >= 80.
+"""A whole command, from prompt to prompt, compared with 50 epochs of an ordinary script; ratio >= 80.
 
-`lenet-train experiment=mnist_fast`: imports, two epochs, tracking, the model in MLflow, plots; the store is there, the
-engine compiled, one run was made before. The time of 50 epochs of the script is extrapolated: a fifth of an epoch is
-timed without imports, in turn with the command. What either reaches: results.md. Then it is shown where the command's
-time goes.
+`lenet-train experiment=mnist_fast`: imports, two epochs, tracking, the model in MLflow, and plots. The store exists,
+the engine is compiled, and one run was made before. The time for 50 epochs of the script is extrapolated: a fifth of an
+epoch is timed without imports, in turn with the command. results.md has the accuracy of both. The benchmark also prints
+where the command spends its time.
 
     python -m benchmarks.command
-    python -m benchmarks.command --fresh       # each time into an outputs folder without a store
+    python -m benchmarks.command --fresh       # each time in an outputs folder without a store
 
-Data: $LENET_EXP_DATA, else `data`.
+Data: $LENET_EXP_DATA, or `data` if it is not set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.measure import interleave, keep, parser, show_ratio, show_second
 EPOCHS = 50
 RECIPE = "mnist_fast"
 ANCESTOR, COMMAND = f"ancestor, {EPOCHS} epochs, extrapolated", f"lenet-train experiment={RECIPE}"
-# What is called in turn, by the command's own process; what lies between two of them is named by the first.
+# Functions that the command's own process calls in turn; each key names the time until the next one.
 MARKS = {
     "Python and Hydra": None,
     "torch and the rest of the program": "lenet_exp.commands.train:train_alone",
@@ -45,8 +45,8 @@ MARKS = {
     "waiting for delivery": "lenet_exp.tracking.delivery.own_process:SubprocessDelivery.send",
     "the end": "lenet_exp.reports.terminal.run_summary:print_run",
 }
-TIMED = "BENCHMARK_TIMED"  # names the file for what a process noted
-Noted = list[tuple[str, float]]  # a mark, and when it was passed, seconds since 1970
+TIMED = "BENCHMARK_TIMED"  # names the file for the times that a process recorded
+Noted = list[tuple[str, float]]  # a mark, and the time at which it was passed, in seconds since 1970
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def run(scratch: Path, seeds: Any, fresh: bool, **environment: str) -> float:
-    """Return the wall time of one command with a seed of its own."""
+    """Return the wall time of one command with its own seed."""
     seed = next(seeds)
     outputs = scratch / (f"outputs-{seed}" if fresh else "outputs")
     line = ["-m", "benchmarks.command"] if TIMED in environment else ["-m", "lenet_exp", "train"]
@@ -124,7 +124,7 @@ def noted(file: Path) -> None:
 
         setattr(holder, last, marked)
 
-    def mark_others() -> None:  # the import of their modules is the command's own, at this moment
+    def mark_others() -> None:  # the command itself imports their modules, at this point
         for name, place in later:
             mark(name, place)
 

@@ -1,4 +1,4 @@
-"""Time to compare 1,000 runs, from their folders and from MLflow's store, after the imports.
+"""Time to compare 1,000 runs, from their folders and from MLflow's store, excluding imports.
 
 First it trains 1,000 short runs (200 configurations of five seeds, one step each). For reference it also shows how long
 MLflow itself takes to list the same runs, without a comparison.
@@ -69,7 +69,7 @@ def train(rates: int, outputs: Path) -> None:
 
 
 def timed(*arguments: str) -> float:
-    """Run `lenet-compare <arguments>` in this process and return its seconds."""
+    """Run `lenet-compare <arguments>` in this process and return the seconds that it takes."""
     from lenet_exp.commands.compare import compare
 
     start = time.perf_counter()

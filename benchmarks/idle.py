@@ -1,12 +1,12 @@
 """Workers of a search wait less than 2 % of the time, although its runs differ tenfold in duration.
 
-This is a real search on MNIST. It is asynchronous: a free worker gets the next trial. The measured time is from the
+This is a real search on MNIST. It is asynchronous: a free worker gets the next trial. The measured time spans from the
 first run's start to the last run's start. A worker is busy from the start of a run's record to its end, so everything
 between two runs (reporting the trial, asking for the next one, opening its run) counts as waiting.
 
     python -m benchmarks.idle --trials 60
 
-Data: MNIST in $LENET_EXP_DATA, else `data`.
+Data: MNIST in $LENET_EXP_DATA, or in `data` if it is not set.
 """
 
 from __future__ import annotations

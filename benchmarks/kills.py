@@ -110,7 +110,7 @@ def batter(
     rng: random.Random,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Start the sweep until it is done, killing `victims` one after the other."""
+    """Start the sweep again and again until it is done, killing `victims` one after the other."""
     done = 0
     while True:
         sweep = start(outputs)
@@ -173,7 +173,7 @@ def environment(outputs: Path) -> dict[str, str]:
 
 
 def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
-    """Wait until the sweep trains (if `training`) and some seconds more. Return False if it ended meanwhile."""
+    """Wait until the sweep trains (if `training`), then for some seconds. Return False if it ended meanwhile."""
     while training and sweep.poll() is None and not started_by(sweep.pid):
         time.sleep(0.05)
     deadline = time.monotonic() + seconds
@@ -183,7 +183,7 @@ def _wait(sweep: Process, seconds: float, *, training: bool) -> bool:
 
 
 def started_by(process: int) -> list[int]:
-    """Return the living child processes of a process."""
+    """Return the child processes of a process that are still alive."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -201,7 +201,7 @@ def _kill(sweep: Process, victim: str) -> list[int]:
     struck = {"sweep": [sweep.pid], "worker": workers[:1], "all": [sweep.pid, *workers]}[victim]
     for pid in struck:
         try:
-            os.killpg(pid, signal.SIGKILL)  # each is a process group of its own
+            os.killpg(pid, signal.SIGKILL)  # each has its own process group
         except ProcessLookupError:
             os.kill(sweep.pid, 0) if pid != sweep.pid else None
     if sweep.pid in struck:

@@ -39,7 +39,7 @@ ROW = 0.5
 
 
 def draw() -> Figure:
-    """A row and a column for each layer, top to bottom: how many imports the row's files have of the column's.
+    """Draw a row and a column per layer, top to bottom: the number of imports from the column's layer in the row's.
 
     Left of the diagonal there are none: a layer imports only layers below it.
     """

@@ -4,9 +4,9 @@
     python -m benchmarks.manifest write           # stores their digests in benchmarks/manifest.json
     python -m benchmarks.manifest check           # compares table and manifest, and manifest and store
 
-The store is MLFLOW_TRACKING_URI, else mlflow.db in the outputs folder. A row whose runs are not in the store is listed
-but is not an error, because the repository does not contain runs. A row that differs is an error (status 1).
-`lenet-reproduce` retrains a run.
+The store is MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder if it is not set. A row whose runs are not in the
+store is listed but is not an error, because the repository does not contain runs. A row that differs is an error
+(status 1). `lenet-reproduce` retrains a run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def manifest() -> dict[str, Runs]:
 
 
 def write() -> None:
-    """Add the store's runs of the present recipes to the manifest; other rows stay."""
+    """Add the store's runs of the current recipes to the manifest; other rows stay."""
     kept = manifest() if MANIFEST.exists() else {}
     for recipe, dataset in RECIPES:
         if runs := stored(recipe, dataset):
@@ -99,8 +99,7 @@ def against_store(kept: dict[str, Runs]) -> list[str]:
 
 
 def _rows(text: str) -> list[tuple[str, str, str, str, str, bool]]:
-    """Yield dataset, recipe, validation, test, n of each row of the results, and whether it claims to be linked to
-    runs.
+    """Yield dataset, recipe, validation, test, and n of each row of results, and whether the row claims to have runs.
     """
     datasets = {name: dataset for dataset, name in NAMES.items()}
     pattern = r"^\| (\w+) \| `(\w+)`( †)? \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"

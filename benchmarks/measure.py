@@ -32,7 +32,7 @@ def positive(text: str) -> int:
 
 
 def interleave(ways: Mapping[str, Callable[[], float]], repeats: int) -> Seconds:
-    """Return the seconds of each way: one uncounted warm-up of each, then all ways in turn, `repeats` times."""
+    """Return the seconds that each way takes: one uncounted warm-up of each, then all ways in turn, `repeats` times."""
     for way in ways.values():
         way()
     seconds: Seconds = {name: [] for name in ways}
@@ -43,7 +43,7 @@ def interleave(ways: Mapping[str, Callable[[], float]], repeats: int) -> Seconds
 
 
 def show_seconds(seconds: Seconds, what: str) -> None:
-    """Print one line per way: median, lowest, highest."""
+    """Print one line per way: median, lowest, and highest seconds."""
     width = max(len(name) for name in [*seconds, what])
     print(f"{what:<{width}}   median      min      max")
     for name, values in seconds.items():

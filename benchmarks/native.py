@@ -27,7 +27,7 @@ from lenet_exp.training.native.engine import NativeEngine
 from lenet_exp.training.native.library import Kernels
 from lenet_exp.training.native.target import find_target
 
-STEPS = 5  # that are timed together
+STEPS = 5  # timed together
 SIDE = 1024  # of the matrices
 MULTIPLY_ADDS = 1.13e6  # an image, forward and backward
 

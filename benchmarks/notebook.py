@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "tutorials" / "first_hour.ipynb"
-HOME = "/home/me/first_hour"  # stands for the folder that it was executed in
-SECONDS = 600  # for a cell; more means that it hangs
+HOME = "/home/me/first_hour"  # replaces the folder in which the notebook was executed
+SECONDS = 600  # for a cell; a cell that takes longer is hanging
 
 
 def executed(notebook: Path, folder: Path) -> Any:
-    """Execute a notebook in a folder, in a kernel of this Python, and return it with its outputs.
+    """Execute a notebook in a folder, in a kernel that uses this Python, and return it with its outputs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
@@ -48,12 +48,12 @@ def executed(notebook: Path, folder: Path) -> Any:
 
 
 def neutral(notebook: Any, folder: Path) -> Any:
-    """Return a notebook without names of this machine and this moment."""
+    """Return a notebook without names and times from this machine."""
     kept = copy.deepcopy(notebook)
     kept.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for cell in kept.cells:
         cell.metadata = {}
-        # Warnings of libraries on this machine.
+        # Warnings from libraries on this machine.
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         for output in cell.get("outputs", []):
             output.pop("metadata", None)

@@ -1,10 +1,10 @@
 """Augmentation is cheap relative to a step.
 
-With one thread and torch, shift and flip take less than 5 % of a step and affine changes less than 25 %. Natively,
-where a step takes a fifth of the time, affine and elastic changes together take less than 35 %.
+With one thread and PyTorch, shift and flip take less than 5 % of a step, and affine changes less than 25 %. With the
+native engine, where a step takes a fifth of the time, affine and elastic changes together take less than 35 %.
 
-This times steps of the default training (batch 256) with and without an option, in turn, on scikit-learn's digits: the
-cost of a step does not depend on the images.
+The benchmark times steps of the default training (batch 256) with and without an option, in turn, on scikit-learn's
+digits: the cost of a step does not depend on the images.
 
     python -m benchmarks.options
     python -m benchmarks.options --engine native

@@ -7,7 +7,7 @@ process and its workers. The sweep's time includes imports; neither includes imp
     python -m benchmarks.outages
     python -m benchmarks.outages --runs 4 --epochs 4
 
-Data: $LENET_EXP_DATA, else `data`.
+Data: $LENET_EXP_DATA, or `data` if it is not set.
 """
 
 from __future__ import annotations

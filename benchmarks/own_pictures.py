@@ -1,10 +1,10 @@
 """Accuracy on photographed digits, by kind of difficulty, for tuning their preparation.
 
     python -m benchmarks.own_pictures                  # 40 of each kind, with the bundled model of MNIST
-    python -m benchmarks.own_pictures --keep FOLDER    # saves them, and the network's input of wrong ones
+    python -m benchmarks.own_pictures --keep FOLDER    # saves them, and the network's input for wrong ones
 
-The digits are handwriting (validation images of MNIST, as large strokes) and print (DejaVu, cmss10). The forty pictures
-of tests/prediction/photographs.py, which test the preparation, share neither fonts, strokes nor code with these.
+The digits are handwritten (validation images of MNIST, as large strokes) or printed (DejaVu, cmss10). The forty
+pictures of tests/prediction/photographs.py, which test the preparation, share no fonts, strokes, or code with these.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def handwriting(data_root: str) -> tuple[Pixels, Pixels]:
 
 
 def glyph(digit: int, written: Pixels | None, tall: int, degrees: float, draws: np.random.Generator) -> Pixels:
-    """Return a digit's ink, 0 to 1, cropped: handwritten if given, else printed."""
+    """Return a digit's ink, 0 to 1, cropped: handwritten if given, otherwise printed."""
     if written is not None:
         rows, columns = np.nonzero(written.max(1) > 0.4)[0], np.nonzero(written.max(0) > 0.4)[0]
         cut = np.pad(written[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)

@@ -1,10 +1,11 @@
-"""Measure how often a planned confirmation confirms a true lead.
+"""Measure the share of planned confirmations that confirm a true lead.
 
 Each simulated sweep has k configurations with n seeds each. One configuration is truly ahead of all others, by the
 number that `confirm=` is given. If it leads the sweep, lenet_exp plans a confirmation, which is simulated and judged as
 a real one. Goal for equal spreads: 80 to 90 % are confirmed if the median plan has at least ten seeds.
 
-The second table shows how often `lenet-compare` warns of an outlier although there is none. Goal for equal spreads and
+The second table shows the share of sweeps in which `lenet-compare` warns of an outlier although there is none. Goal for
+equal spreads and
 normal noise: at most 1 % of sweeps.
 
     python -m benchmarks.planning --output benchmarks/planning.md
@@ -32,10 +33,10 @@ from lenet_exp.comparison.runs import ComparedRun
 from lenet_exp.errors import ConfigError
 from lenet_exp.machine import cpu_model
 
-UNIT = 0.002  # spread over seeds, as a fraction
+UNIT = 0.002  # seed-to-seed spread, as a fraction
 AGAIN = 50  # confirmations of each plan
-MOST_WARNED = 1.0  # per cent of sweeps
-LEAST, MOST, FROM = 79.0, 91.0, 10  # per cent, with the simulation's own error, where so many seeds are planned
+MOST_WARNED = 1.0  # percent of sweeps
+LEAST, MOST, FROM = 79.0, 91.0, 10  # percent, with the simulation's own error, where so many seeds are planned
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Scenario:
     """A kind of simulated sweep.
 
     Attributes:
-        lead: of the best configuration, which is also the requested difference, in spreads.
-        spreads: of the configurations, the best one's first; 1 each by default.
+        lead: lead of the best configuration, which is also the requested difference, in spreads.
+        spreads: spreads of the configurations, starting with the best one; 1 each by default.
     """
 
     k: int

@@ -1,8 +1,9 @@
-"""Further seeds of a search: how often the best configuration is dropped, and how many seeds are spent.
+"""Further seeds of a search: in what share of searches the best configuration is dropped, and how many seeds are spent.
 
-The searches have known truth. `searches.seed_race.SeedRace` says which configuration gets its next seed, as in a search
-with `n_trials`; all runs that are side by side take the same time. The table has the share of searches that dropped the
-truly best configuration, the share of all seeds that was spent, and how far the chosen one is below the best, in
+The true means of the searches are known. `searches.seed_race.SeedRace` says which configuration gets its next seed, as
+in a search with `n_trials`; all runs that are trained in parallel take the same time. The table has the share of
+searches that dropped the truly best configuration, the share of all seeds that was spent, and how far the chosen one is
+below the best, in
 spreads: with the race, and where each configuration gets all seeds.
 
     python -m benchmarks.racing                # about five minutes of one core
@@ -46,12 +47,12 @@ def equal(dice: Generator, k: int) -> Floats:
 
 
 def close(dice: Generator, k: int) -> Floats:
-    """Draw means as near a good optimum: the best tenth within a spread, the rest far below."""
+    """Draw means like those near a good optimum: the best tenth within a spread, the rest far below."""
     return -np.sort(dice.exponential(3.0, k))
 
 
 def wide(dice: Generator, k: int) -> Floats:
-    """Draw means as in most searches over an unrestricted space: one in twenty within a spread."""
+    """Draw means like those in most searches over an unrestricted space: one in twenty within a spread."""
     return -np.sort(dice.exponential(20.0, k))
 
 
@@ -71,7 +72,7 @@ def tenfold(dice: Generator, k: int) -> Floats:
 
 
 def skewed(dice: Generator, shape: tuple[int, int]) -> Floats:
-    """Draw noise with an exponential tail downwards."""
+    """Draw noise with a downward exponential tail."""
     return 1.0 - dice.exponential(1.0, shape)
 
 
@@ -103,7 +104,7 @@ def race(scenario: Scenario, dice: Generator, workers: int) -> Raced:
     """Simulate one search."""
     k, n = scenario.configurations, scenario.seeds
     truth = dice.permutation(scenario.means(dice, k))
-    spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # what a seed does to all
+    spread, common = scenario.spreads(dice, k), dice.standard_normal(n)  # the effect of a seed on all configurations
     table = truth[:, None] + common + spread[:, None] * scenario.noise(dice, (k, n))
     seeds, trials, spent = SeedRace(n, 1), 0, 0
     while True:

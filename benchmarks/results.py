@@ -1,14 +1,14 @@
-"""The README's results: trains each recipe over twenty seeds, opens the test set once a seed, and reads MLflow.
+"""The README's results: train each recipe with twenty seeds, open the test set once per seed, and read MLflow.
 
-Everything goes through `lenet-train` and `lenet-predict`, as a person would type it; stopped, it goes on when typed
-again. Selection is on validation data. The seeds (300 to 319) are none that a recipe was searched or chosen with, but
-that mnist_fast clips since one of them diverged without (search.md). What a run takes by either engine is measured
-besides, by three epochs of each, one run at a time.
+Everything goes through `lenet-train` and `lenet-predict`, as a person would type it. If it is interrupted, rerun the
+same command to resume. Selection uses validation data. No recipe was searched or chosen with the seeds (300 to 319),
+with one exception: mnist_fast clips gradients because one of them diverged without clipping (search.md). The time that
+a run takes with each engine is measured separately, from three epochs of each, one run at a time.
 
     python -m benchmarks.results --output benchmarks/results.md
 
-Takes about an hour and a half on two cores. Data: $LENET_EXP_DATA, else `data`; outputs: $LENET_EXP_OUTPUTS, else
-`outputs`.
+This takes about an hour and a half on two cores. Data: $LENET_EXP_DATA, by default `data`; outputs: $LENET_EXP_OUTPUTS,
+by default `outputs`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MANIFEST = Path(__file__).resolve().parent / "manifest.json"
 EXPERIMENT = "results"
 FIRST_SEED = 300
 SEEDS = 20
-TEST_IMAGES = 10_000  # of each data set
+TEST_IMAGES = 10_000  # of each dataset
 ENGINES = ("native", "torch")
 TIMED_EPOCHS = 3
 RECIPES = (
@@ -55,7 +55,7 @@ RECIPES = (
     ("qmnist_best", "qmnist"),
 )
 NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
-# Validation and test accuracy in % of one run each, 50 epochs, as the ancestor's README has them.
+# Validation and test accuracy in % of one run each, 50 epochs, from the ancestor's README.
 PUBLISHED = {
     "mnist": (99.13, 98.94),
     "fashion_mnist": (90.94, 90.36),
@@ -110,7 +110,7 @@ def train(recipe: str, dataset: str, asked: argparse.Namespace) -> None:
 
 
 def runs_of(recipe: str, dataset: str, seeds: range) -> list[Run]:
-    """Return the finished MLflow runs of the present recipe; the store may also contain runs of earlier versions."""
+    """Return the finished MLflow runs of the current recipe; the store may also contain runs of earlier versions."""
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     configs = [compose([f"experiment={recipe}", f"dataset={dataset}", f"seed={seed}"]) for seed in seeds]
     try:
@@ -152,7 +152,7 @@ def _epoch_seconds(store: Store, recipe: str, dataset: str, engine: str) -> floa
 
 
 def table(reached: dict[tuple[str, str], Reached], datasets: list[str]) -> list[str]:
-    """Markdown: for each data set what the ancestor published and what each recipe reached; † without runs in the
+    """Return Markdown: by dataset, the ancestor's published results and each recipe's; † without runs in the
     manifest."""
     tied = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
     lines = [

@@ -5,8 +5,8 @@
     samples/seven.png       a digit, dark on light
     samples/my scan.jpg     a four in chalk, light on dark
     samples/bill.jpg        three digits: 4 0 7
-    samples/set             a data set of one's own, a folder of pictures a class: circle, cross, square
-    samples/ancestor.pkl    the shipped model of MNIST, as the argparse script saved its models
+    samples/set             a dataset of your own, one folder of pictures per class: circle, cross, square
+    samples/ancestor.pkl    the bundled model of MNIST, as the argparse script saved its models
 
 It is trained with
 

@@ -2,15 +2,16 @@
 
 Recorded curves replace training (`scale_recorded.py`); everything else is the program's own: composing, checking,
 freezing, worker processes, run folders, uploads to MLflow, the end of the sweep. Then come the commands that users run
-afterwards: the same command again, a dry run, `lenet-compare`, `lenet-sweep status` and `list`, `lenet-sync`, and
+afterward: the same command again, a dry run, `lenet-compare`, `lenet-sweep status` and `list`, `lenet-sync`, and
 MLflow's sorted page in Chromium, if installed. One process runs at a time; CPU seconds are more reliable than seconds.
 
-    python -m benchmarks.scale --json scale.jsonl               # into SQLite; a line per size, as soon as it is done
+    python -m benchmarks.scale --json scale.jsonl               # into SQLite; one line per size, as soon as it is done
     python -m benchmarks.scale --json scale.jsonl --uri postgresql://me@host/empty_database
     python -m benchmarks.scale --show scale.jsonl --plot benchmarks/scale.png
 
-Data: FashionMNIST in $LENET_EXP_DATA, else `data`. The command sets `tracking.models=best tracking.plots=false`; the
-cost of a model and of plots per run is measured with `--more tracking.models=all tracking.plots=true --sizes 96 1008`.
+Data: FashionMNIST in $LENET_EXP_DATA, or in `data` if it is not set. The command sets `tracking.models=best
+tracking.plots=false`; the cost of a model and of plots per run is measured with `--more tracking.models=all
+tracking.plots=true --sizes 96 1008`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Scale:
         commands: costs by command: `sweep`, `again`, `dry run`, ...
         phases: CPU seconds of the sweep's own process while it made the jobs (`jobs`), while they ran (`runs`; nearly
             all of it is uploads), and at the end (`end`); `workers`: of its workers.
-        bytes: of the run folders, the sweep's folder, MLflow's artifacts, and its database if it is a file.
+        bytes: size of the run folders, the sweep's folder, MLflow's artifacts, and its database if it is a file.
         page: seconds until MLflow's sorted table shows its first rows.
     """
 
@@ -131,7 +132,7 @@ def command(arguments: Sequence[str], outputs: Path) -> Cost:
         process = subprocess.Popen([sys.executable, *arguments], env=environment(outputs), stdout=said, stderr=said)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in (0, 1):  # 1: recorded curves that diverged
+        if process.returncode not in (0, 1):  # 1: some recorded curves diverged
             said.seek(0)
             sys.exit(f"benchmarks.scale: {' '.join(arguments)}: status {process.returncode}\n{said.read().decode()}")
     return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
@@ -157,7 +158,7 @@ def sweep(arguments: Sequence[str], outputs: Path) -> tuple[Cost, dict[str, floa
             time.sleep(SAMPLED)
         _, status, total = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):  # 1: recorded curves that diverged
+    if process.returncode not in (0, 1):  # 1: some recorded curves diverged
         sys.exit(f"benchmarks.scale: the sweep ended with status {process.returncode}\n{log.read_text()[-3000:]}")
     log.unlink()
     own = total.ru_utime + total.ru_stime - sum(workers.values())  # wait4 counts the children that were waited for
@@ -175,12 +176,12 @@ def of_process(pid: int) -> tuple[float, float]:
 
 
 def tree(path: Path) -> int:
-    """Return the bytes of a file or of all files in a folder."""
+    """Return the size in bytes of a file or of all files in a folder."""
     return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
 
 
 def database_bytes(uri: str) -> int:
-    """Return the bytes of a PostgreSQL database, tables and indexes."""
+    """Return the size in bytes of a PostgreSQL database, with tables and indexes."""
     from sqlalchemy import create_engine, text
 
     engine = create_engine(driver_uri(uri, 60))

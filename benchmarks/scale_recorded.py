@@ -2,7 +2,7 @@
 
     python -m benchmarks.scale_recorded -m dataset=fashion_mnist ...
 
-The sweep's workers are the program's own. In them `fit` returns the results that `search_table.npz` has for a
+The sweep's workers are the program's own. In them, `fit` returns the results that `search_table.npz` contains for a
 configuration. Each epoch's weights are the initial ones plus one bit of noise.
 """
 

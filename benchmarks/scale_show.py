@@ -1,4 +1,4 @@
-"""Tables and curves of the measurements of `scale.py`, over the number of runs."""
+"""Tables and curves of the measurements from `scale.py`, versus the number of runs."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def main() -> None:
             for name, show in PICTURES.items():
                 page = context.new_page()
                 show(page, served)
-                page.wait_for_timeout(3000)  # what fades in or is drawn late
+                page.wait_for_timeout(3000)  # for elements that fade in or are drawn late
                 assert str(ROOT) not in page.content()
                 page.screenshot(path=ROOT / ".github" / f"{name}.png")
                 page.close()

@@ -1,9 +1,10 @@
-"""How much of a grid a search has to train to find its best: searches replayed on a table of real curves.
+"""The share of a grid that a search must train to find the best: searches replayed on a table of real curves.
 
 The table (`search_table.py`) has the curve of every configuration of a grid over FashionMNIST. A replay asks and tells
 as `hydra/sweeper=search` does, with four simulated workers that take the recorded seconds, and each repetition draws
-with a seed of its own. A search sees one training seed: that of its repetition. Judged is the configuration that it
-would name after so many epochs: its regret is how far its mean over the table's seeds is below that of the grid's best.
+with its own seed. A search sees one training seed: that of its repetition. The benchmark judges the configuration that
+the search would name after a given number of epochs: its regret is how far its mean over the table's seeds is below
+that of the grid's best configuration.
 
     python -m benchmarks.search                                     # all ways; about an hour of one core
     python -m benchmarks.search --ways tpe,asha random,none --repetitions 10
@@ -31,8 +32,8 @@ from lenet_exp.machine import cpu_model
 from lenet_exp.reports.files.plots import png
 
 SEEN = "The same searches, judged by the one seed that each of them saw: without the luck of seeds."
-SHARES = (0.05, 0.1, 0.15)  # of the grid's epochs at which regret is told
-FEWER = {"gp", "qmc"}  # samplers of which fewer repetitions are made
+SHARES = (0.05, 0.1, 0.15)  # of the grid's epochs at which regret is reported
+FEWER = {"gp", "qmc"}  # samplers with fewer repetitions
 BASELINE, BATCHES = Way("random", "none"), Way(batches=True)
 WAYS = (
     BASELINE,

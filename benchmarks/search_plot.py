@@ -1,4 +1,4 @@
-"""Plot of replayed searches: regret over the epochs spent."""
+"""Plot of replayed searches: regret versus the epochs spent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.search_replay import Floats, Table
 COLORS = colormaps["tab10"]
 FLOOR = 0.01  # points; the logarithmic axis begins there
 LEGEND = 28  # characters of a line
-FIRST = 0.01  # share of the grid's epochs at which the picture begins
+FIRST = 0.01  # share of the grid's epochs at which the figure begins
 
 
 def regret_figure(regret: Mapping[str, Floats], table: Table) -> Figure:

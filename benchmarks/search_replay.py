@@ -34,7 +34,7 @@ from lenet_exp.searches.search import MOST_REPEATED
 from lenet_exp.searches.trials import Choose, Trials
 
 Floats = NDArray[np.float64]
-DIVERGED = 0.0  # the accuracy that a curve which diverged counts as
+DIVERGED = 0.0  # the accuracy assigned to a diverged curve
 OPTUNAS = {"min_resource": 1, "reduction_factor": 4}  # the defaults of `asha` in earlier releases
 
 
@@ -83,7 +83,7 @@ class Table:
 
     @property
     def grid_epochs(self) -> int:
-        """The epochs of the whole grid with one seed."""
+        """The number of epochs in the whole grid with one seed."""
         return len(self.accuracy) * self.num_epoch
 
     def spread(self, best: float = 0.1) -> tuple[float, int]:
@@ -127,7 +127,7 @@ class Table:
 
 
 def load(file: Path = PACKED) -> Table:
-    """Return the table as far as it is trained.
+    """Return the part of the table that is trained.
 
     Raises:
         ValueError: no seed has all configurations yet.
@@ -190,7 +190,7 @@ class Replayed:
     """The result of a replayed search.
 
     Attributes:
-        spent: epochs trained when it named another configuration.
+        spent: epochs trained when it named a different configuration.
         named: that configuration.
         epochs, seconds: at its end.
         trials, pruned, diverged: number of trials, and how many of them were pruned or diverged.
@@ -252,7 +252,7 @@ def _flags(table: Table) -> list[Flag]:
 
 
 class _Replay:
-    """A replay of `searches/search.py` without processes, folders and clocks."""
+    """A replay of `searches/search.py` without processes, folders, and clocks."""
 
     def __init__(self, table: Table, way: Way, repetition: int, seed: int, max_epochs: float, n_trials: float) -> None:
         self.table, self.way, self.max_epochs, self.n_trials = table, way, max_epochs, n_trials
@@ -262,8 +262,8 @@ class _Replay:
         self.found = Replayed()
         self.committed: dict[int, int] = {}  # epochs of a configuration that have been trained
         self.results: dict[int, Outcome] = {}  # of configurations that finished or diverged
-        self.flying: dict[int, list[int]] = {}  # configurations in training: the trials that wait for them
-        self.events: list[tuple[float, int, int, int]] = []  # when, trial, configuration, epochs then
+        self.flying: dict[int, list[int]] = {}  # configurations that are being trained: the trials that wait for them
+        self.events: list[tuple[float, int, int, int]] = []  # time, trial, configuration, and epochs at that time
         self.best = -math.inf
         self.fruitless = 0
         self.asked: set[int] = set()

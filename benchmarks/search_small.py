@@ -1,7 +1,7 @@
 """How many trials of a small search finish, by pruner; the defaults of `asha` were chosen by this.
 
-Searches of 15 and 30 trials of 5, 9 and 20 epochs, replayed on the table of curves as `search.py` does. Curves of 5
-epochs are the first ones of the table's 9; curves of 20 are interpolated. The baseline trial is left out.
+Searches of 15 and 30 trials of 5, 9, and 20 epochs are replayed on the table of curves as `search.py` does. Curves of 5
+epochs are the first 5 of the table's 9; curves of 20 epochs are interpolated. The baseline trial is left out.
 
     python -m benchmarks.search_small                    # a few minutes of one core
     python -m benchmarks.search_small --tried            # the settings that were tried for the default
@@ -38,7 +38,7 @@ def row(table: Table, way: Way, trials: int, searches: Sequence[Replayed]) -> st
     finished = [(search.trials - search.pruned - search.diverged) / search.trials for search in searches]
     spent = [search.epochs / (trials * table.num_epoch) for search in searches]
     seeds = [table.seeds[repetition % len(table.seeds)] for repetition in range(len(searches))]
-    worst = int(table.regret.argmax())  # where nothing finished
+    worst = int(table.regret.argmax())  # where no trial finished
     named = [(seed, (search.named or [worst])[-1]) for seed, search in zip(seeds, searches, strict=True)]
     seen = [100 * float(table.regret_with(seed)[at]) for seed, at in named]
     mean = [100 * float(table.regret[at]) for _, at in named]

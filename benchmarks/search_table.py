@@ -1,13 +1,13 @@
 """Curves of 1,008 configurations of FashionMNIST over three seeds, as data for replayed searches.
 
 Activation (7) x optimizer (4) x lr (3) x dropout (3) x weight decay (2) x schedule (2); 10,000 training images, batches
-of 128, 9 epochs, the native engine: about an hour and a half on two idle cores. If interrupted, it resumes when it is
-run again.
+of 128, 9 epochs, the native engine: about an hour and a half on two idle cores. If it is interrupted, rerun the same
+command to resume.
 
     python -m benchmarks.search_table train --workers 2     # each curve as a line of search_table.jsonl in the outputs
     python -m benchmarks.search_table pack                  # those lines as benchmarks/search_table.npz
 
-Data: $LENET_EXP_DATA, else `data`.
+Data: $LENET_EXP_DATA, or `data` if it is not set.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def train(workers: int) -> None:
     print(f"{len(todo)} curves to train")
     with lines_file().open("a") as file, ProcessPoolExecutor(workers) as pool:
         for done, future in enumerate(as_completed([pool.submit(curve, *pair) for pair in todo]), 1):
-            file.write("\n" + future.result())  # a line that was cut off stays apart
+            file.write("\n" + future.result())  # separates a line that was cut off
             file.flush()
             if done % 100 == 0:
                 print(f"{done} of {len(todo)}", flush=True)

@@ -1,9 +1,9 @@
-"""Makes the models that the package ships: the best of the runs of `benchmarks.results`, by validation accuracy.
+"""Make the bundled models: the best runs from `benchmarks.results`, by validation accuracy.
 
     python -m benchmarks.ship
 
-Writes lenet_exp/champions/<data set>.safetensors with the run's record, in which paths and names of this machine are
-replaced. Run it where benchmarks.results ran.
+This writes lenet_exp/champions/<dataset>.safetensors with the run's record, in which paths and names from this machine
+are replaced. Run it where benchmarks.results ran.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     store = open_store(compose([f"tracking.experiment={EXPERIMENT}"]).tracking)
     for dataset, recipe in BEST.items():
-        epochs = compose([f"experiment={recipe}"]).num_epoch  # as the recipe is now
+        epochs = compose([f"experiment={recipe}"]).num_epoch  # the current recipe
         query = (
             f"tags.recipe = '{recipe}' and params.dataset = '{dataset}' and params.num_epoch = '{epochs}' and "
             "attributes.status = 'FINISHED'"

@@ -14,9 +14,9 @@ from lenet_exp.comparison.pairs import AccuracyTable, Pairs, pairs
 from lenet_exp.comparison.statistics import intervals
 
 CHUNK = 4_000_000  # numbers held at once
-MANY = 50  # configurations, from which on it is worth being quick
-ROUNDING = 1e-15  # what the difference of nearly equal squares is exact to
-SMALLEST = 1.9  # t; below it p is above 5 % for any number of seeds
+MANY = 50  # with this many configurations or more, the fast method pays off
+ROUNDING = 1e-15  # precision of the difference of nearly equal squares
+SMALLEST = 1.9  # t; below it, p is above 5 % for any number of seeds
 Rule = Callable[["Judged"], Bools]
 
 
@@ -30,7 +30,7 @@ class Scenario:
         paired: whether all have the same seeds.
         missing: share of runs that are missing at random.
         noise: normal; correlated (normal, with a second effect of the seed that differs between configurations, and so
-            affects differences); skewed (an exponential tail downwards); collapse (one run in ten ends 50 lower, at
+            affects differences); skewed (a downward exponential tail); collapse (one run in ten ends 50 lower, at
             chance); rounded (accuracies in steps of one spread, as on few images); one skewed, one collapses (only the
             first configuration, which is better in its other runs by as much).
         splits: number of splits per seed; seed, split and residual have effects of the same size on each configuration.
@@ -120,7 +120,7 @@ def judge(draws: AccuracyTable) -> Judged:
     k = draws.values.shape[-2]
     known = ~np.isnan(draws.values)
     mean = np.where(known, draws.values, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-    # A configuration with a single run is not judged; so it is none that leads.
+    # A configuration with a single run is not judged, so it can't be the leader.
     leader = np.where(known.sum(axis=-1) > 1, mean, -np.inf).argmax(axis=-1)
     first, second = np.triu_indices(k, 1)
     leads = leader[:, None] == first
@@ -164,7 +164,7 @@ class Counts:
         """Add the results of a rule on some sweeps."""
         first, second = np.triu_indices(judged.k, 1)
         true, best = np.array(means), np.array(means) == max(means)
-        # From here on the pairs of the leader alone, (sweeps, k - 1).
+        # From here on, only the leader's pairs: (sweeps, k - 1).
         leads, differs = judged.of_leader(judged.leads), judged.of_leader(rule(judged))
         truth = judged.of_leader(true[first] - true[second])
         found = Pairs(*(judged.of_leader(getattr(judged.found, f.name)) for f in fields(Pairs)))

@@ -1,7 +1,7 @@
 """lenet-train answers about as fast as an empty Hydra app, and a mistake about as fast as --help.
 
 The ratio must be at most 1.4 for --help, 1.6 for --cfg job and shell completion, and 1.5 for a mistake over --help.
-Each is timed as a process of its own, in turn with an app that is nothing but @hydra.main, asked the same.
+Each is timed as its own process, in turn with an app that is nothing but @hydra.main and gets the same arguments.
 
     python -m benchmarks.startup
 """
@@ -33,7 +33,7 @@ main()
 QUESTIONS = {"--help": ["--help"], "--cfg job": ["--cfg", "job"], "completion": ["-sc", "query=bash"]}
 GOALS = {"--help": "<= 1.4", "--cfg job": "<= 1.6", "completion": "<= 1.6"}
 MISTAKES = ("--nope", "batch_size=abc", "optimizer.lr=-1", "optimizer.lrr=1", "-m optimizer.lr=0.1,-1")
-TYPED = "lenet-train opt"  # and then Tab: to complete this, the configuration must be composed
+TYPED = "lenet-train opt"  # followed by Tab: to complete this, the configuration must be composed
 
 
 def seconds_of(command: list[str], folder: str, status: int = 0) -> float:

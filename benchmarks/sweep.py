@@ -1,12 +1,12 @@
 """A sweep of 16 runs of 5 epochs of MNIST, from the command to the last finished run in MLflow: ancestor / sweep >= 12.
 
-The ancestor trains one run after the other (16 runs of 5 epochs, extrapolated from three epochs, which are timed in
-turn with the sweeps). The sweep is the command with all that belongs to it: imports, a fresh store, tracking, models,
-pictures, the table at the end.
+The ancestor trains one run after the other (16 runs of 5 epochs, extrapolated from three epochs that are timed in turn
+with the sweeps). The sweep is the whole command: imports, a fresh store, tracking, models, figures, and the table at
+the end.
 
     python -m benchmarks.sweep
 
-Data: $LENET_EXP_DATA, else `data`.
+Data: $LENET_EXP_DATA, or `data` if it is not set.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RUNS, EPOCHS, ANCESTOR_EPOCHS = 16, 5, 3
 
 
 def sweep(line: list[str]) -> tuple[float, float]:
-    """Return the seconds until MLflow has the last run as finished, and until the command has ended."""
+    """Return the seconds until MLflow shows the last run as finished, and until the command ends."""
     from mlflow import MlflowClient
 
     with tempfile.TemporaryDirectory() as folder:

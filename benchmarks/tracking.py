@@ -1,14 +1,14 @@
-"""Tracking takes less than 3 % of a default MNIST run's time, start-up and creation of the store left out.
+"""Tracking takes less than 3 % of a default MNIST run's time, excluding startup and the creation of the store.
 
-Each run is trained by lenet_exp.runs.run.run in a process of its own, with the data loaded, mlflow imported and the
-store created before the clock starts. Counted is the time for which the training waits: inside live and send of
-BackgroundDelivery, and inside what makes the record and writes the run folder.
+Each run is trained by lenet_exp.runs.run.run in its own process, with the data loaded, mlflow imported and the
+store created before the clock starts. The counted time is the time for which training waits: inside `live` and `send`
+of BackgroundDelivery, and inside the functions that make the record and write the run folder.
 
     python -m benchmarks.tracking                      # three runs of 50 epochs
     python -m benchmarks.tracking --models all none    # with and without the model in MLflow, in turn
 
-The first export of a model in a process also pays the import of torch.export, so it is shown on its own, with what a
-second run of the same process (as in a sweep) pays. Data: $LENET_EXP_DATA, else `data`.
+The first export of a model in a process also pays the import of torch.export, so it is shown separately, next to the
+cost for a second run in the same process (as in a sweep). Data: $LENET_EXP_DATA, or `data` if it is not set.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""An epoch costs little beside its arithmetic: fit / bare <= 1.1; ancestor / fit >= 4; ancestor / native >= 15.
+"""An epoch costs little more than its arithmetic: fit / bare <= 1.1; ancestor / fit >= 4; ancestor / native >= 15.
 
 Four ways to train one epoch (batch 256, SELU, SGD 0.01, momentum 0.9, weight decay 5e-4) and validate once:
-  ancestor  as ordinary scripts do: DataLoader, transforms by sample, contiguous, activation before pooling
-  bare      a loop tuned by hand that does nothing else: tensors in memory, channels-last, pooling first, fused SGD
+  ancestor  as ordinary scripts do: DataLoader, transforms per sample, contiguous, activation before pooling
+  bare      a hand-tuned loop that does nothing else: tensors in memory, channels-last, pooling first, fused SGD
   fit       lenet_exp.training.fit.fit, the loop behind lenet-train, with engine=torch
-  native    the same with engine=native, where that can be had
+  native    the same with engine=native, where it is available
 
     python -m benchmarks.training
 
-Data: $LENET_EXP_DATA, else `data`.
+Data: $LENET_EXP_DATA, or `data` if it is not set.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def fit_epoch(config: Config, data: TrainingData) -> float:
 def torchvision_images(config: Config, benchmark: str) -> datasets.MNIST:
     """Return the dataset as ordinary scripts open it; exit with one line if it is not found."""
     cls = getattr(datasets, str(config.dataset.torchvision_class))
-    # Resized as float: only so do the ancestor's published models give their published accuracies exactly.
+    # Resized as float, which is required for the ancestor's published models to reach exactly their published
+    # accuracies.
     steps = [transforms.ToTensor(), transforms.Resize(32, antialias=True), transforms.Normalize(0.5, 0.5)]
     try:
         return cls(config.data_root, train=True, transform=transforms.Compose(steps))

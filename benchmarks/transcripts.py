@@ -20,7 +20,7 @@ from tests.documents.pages import ALL, COMPARED, Command, commands
 from tests.tools.commands import ROOT, end, start
 
 NEUTRAL = Path(tempfile.gettempdir()) / "lenet_exp"
-HOME = "/home/me"  # stands for it in a page
+HOME = "/home/me"  # replaces it in a page
 LEFT_OUT = " ..."
 CHEAPER = ("tracking.plots=false", "tracking.models=none")  # and prints the same
 VARIES = (  # times, speeds, cores, ids, paths

@@ -1,13 +1,13 @@
-"""Measure the error rates of verdicts on simulated sweeps with known truth.
+"""Measure the error rates of verdicts on simulated sweeps whose true means are known.
 
-In a sweep k configurations have n seeds each. "False" is how often the leader is called ahead of a configuration that
-is as good or better; "hold" how often all printed intervals hold the true differences; "best kept" how often no
-configuration with the truly best mean is excluded; "power" the share of truly lesser configurations that a truly best
-leader is called ahead of; "wins" how often it is called ahead of all. Beside it what Holm's method over the k-1
-comparisons with the leader does, as if the leader had been named before. Goals, where the noise is normal: false
-<= 5.5 %, hold >= 94.5 %.
+In a sweep, k configurations have n seeds each. "False" is the share of sweeps whose leader is called ahead of a
+configuration that is as good or better. In "hold", all printed intervals contain the true differences. In "best kept",
+no configuration with the truly best mean is excluded. "Power" is the share of truly worse configurations that a truly
+best leader is called ahead of. In "wins", it is called ahead of all. For comparison, the table shows Holm's method over
+the k-1 comparisons with the leader, as if the leader had been named in advance. Goals with normal noise: false <= 5.5
+%, hold >= 94.5 %.
 
-    python -m benchmarks.verdicts                       # 10,000 sweeps a scenario
+    python -m benchmarks.verdicts                       # 10,000 sweeps per scenario
     python -m benchmarks.verdicts --quick               # 1,000, without 200 configurations
     python -m benchmarks.verdicts --output FILE         # the tables as Markdown
 """
@@ -86,7 +86,7 @@ def scenarios(quick: bool) -> list[Scenario]:
         found += [Scenario(f"all equal, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
     for noise in ("one skewed", "one collapses"):
         found += [Scenario(f"equal means, {noise}", equal(k), n, noise=noise) for k in (2, 10) for n in (3, 10)]
-    return sorted(found, key=lambda s: s.k > 50)  # what takes longest last
+    return sorted(found, key=lambda s: s.k > 50)  # slowest last
 
 
 def shipped(judged: Judged) -> Bools:

@@ -33,15 +33,15 @@ class RayLauncherConf(LocalLauncherConf):
     gpus: float = 0.0  # per run; may be a fraction
     memory: int | None = None  # bytes per run
     resources: dict[str, float] = field(default_factory=dict)  # per run, with the names of Ray's nodes
-    init: dict[str, Any] = field(default_factory=dict)  # more arguments of ray.init
+    init: dict[str, Any] = field(default_factory=dict)  # more arguments for ray.init
 
 
 @dataclass
 class SlurmLauncherConf(LocalLauncherConf, SlurmOptions):
-    """Options of `hydra/launcher=cluster_slurm`. If workers is null, there are allocations * tasks of them."""
+    """Options of `hydra/launcher=cluster_slurm`. If workers is null, there are allocations * tasks workers."""
 
     _target_: str = "hydra_plugins.lenet_exp_launcher.SlurmLauncher"
-    driver: dict[str, Any] = field(default_factory=dict)  # options of sbatch for the job that sweep.detach=true makes
+    driver: dict[str, Any] = field(default_factory=dict)  # sbatch options for the job that sweep.detach=true submits
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalLauncherConf, provider="lenet_exp")

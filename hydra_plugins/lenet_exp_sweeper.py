@@ -102,7 +102,7 @@ class GridSweeper(Sweeper):
         train_grid(plan, self.launching)
 
     def resume(self, given: list[str]) -> None:
-        """Resume a grid or a search, whichever sweeper is configured now."""
+        """Resume a grid or a search, no matter which sweeper is configured now."""
         self.load()
         from lenet_exp.sweeps import resume
         from lenet_exp.sweeps.grid import train_grid

@@ -26,8 +26,7 @@ def store_uri(uri: str | None, outputs: Path | None = None) -> str:
 
 
 def default_uri() -> str:
-    """Return the store for commands that are not Hydra apps: MLFLOW_TRACKING_URI, or mlflow.db in the outputs
-    folder."""
+    """Return the store for commands that are not Hydra apps: MLFLOW_TRACKING_URI or mlflow.db in the outputs folder."""
     return store_uri(os.environ.get("MLFLOW_TRACKING_URI"))
 
 

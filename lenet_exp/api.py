@@ -169,8 +169,8 @@ def compare(
     Returns:
         One row per configuration, best first within its dataset; configurations with diverged runs come last. Columns:
 
-        - `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN where a flag has no
-        effect);
+        - `dataset`, `rank`, and the flags that differ (numeric where all values are numbers; NaN where they have
+          no effect);
         - `n`, `mean`, `sd`, `low`, `high`: validation accuracy as a fraction, with its 95 % confidence interval;
         - `best_epoch`, `seconds_to_best`: means over the seeds; then the counts of outcomes;
         - `behind`, `behind_low`, `behind_high`, `differs`, `verdict`: comparison with the leader;

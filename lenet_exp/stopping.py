@@ -66,8 +66,7 @@ def stop_signal() -> signal.Signals | None:
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Record a first SIGINT or SIGTERM for `stop_signal` instead of raising it; a second one exits with status 130 or
-    143.
+    """Record a first SIGINT or SIGTERM for `stop_signal` without raising it; a second one exits with status 130 or 143.
 
     On leaving, a recorded signal is raised as KeyboardInterrupt or Terminated. In threads other than the main one,
     which receive no signals, nothing changes.

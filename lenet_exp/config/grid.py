@@ -118,8 +118,7 @@ def _flag(override: Override) -> str:
 
 
 def _axes(columns: Mapping[str, list[str]], together: Together) -> list[list[dict[str, str]]]:
-    """Return the axes of the grid: the values of a flag, or the rows of zipped flags at the position of the first
-    one."""
+    """Return the axes of the grid: the values of a flag, or the rows of zipped flags, at the first one's position."""
     axes, done = [], set[str]()
     for flag in columns:
         flags = next((group for group in together if flag in group), [flag])

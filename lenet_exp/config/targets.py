@@ -76,8 +76,7 @@ def option_name(option: Option) -> str:
 
 
 def effective_keywords(group: str, option: Option) -> Option:
-    """Return the keywords that differ from the class's defaults, with numbers as floats; only these can change the
-    result."""
+    """Return the keywords, numbers as floats, that differ from the class's defaults and so can change the result."""
     accepted = inspect.signature(option_class(group, option)).parameters
     given = {key: _canonical(value) for key, value in keywords(group, option).items()}
     return {key: value for key, value in given.items() if value != _canonical(accepted[key].default)}

@@ -56,7 +56,7 @@ class Checkpoints:
         self._written_at = 0.0
 
     def add(self, result: EpochResult) -> None:
-        """Add an epoch's result for the next `write`; a result that the history already has keeps its time stamps."""
+        """Add an epoch's result for the next `write`; a result that the history already has keeps its timestamps."""
         if result.epoch > len(self._epochs):
             self._epochs.append(result)
 
@@ -66,7 +66,7 @@ class Checkpoints:
         return list(self._epochs)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the seconds of training until the end of an epoch (from 1)."""
+        """Return the seconds of training until the end of an epoch (counted from 1)."""
         return History(self._epochs).seconds_to(epoch)
 
     def due(self) -> bool:
@@ -77,7 +77,7 @@ class Checkpoints:
         """Write a checkpoint of the lane's state.
 
         Args:
-            seconds: of training so far, including those before interruptions.
+            seconds: training time so far, including time before interruptions.
         """
         at = lane.position
         from lenet_exp.training.snapshot import snapshot

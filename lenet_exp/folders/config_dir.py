@@ -1,4 +1,4 @@
-"""The folder of the user's own option files that a sweep was started with."""
+"""The folder with the user's own option files that a sweep was started with."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Digests of records, histories and jobs, which detect corruption and edits.
 
-They guard against accidents, not against forgery: anybody who edits a record can also compute its digest. Files of
+They guard against accidents, not against forgery: anybody who edits a record can also compute its digest. Files from
 older releases have no digest and are accepted. A history contains its own digest until the run's record is written;
 then the record holds it.
 """
@@ -50,7 +50,7 @@ def verified(value: Any) -> Any:
 
 
 def verified_with_history(value: Any, record: Path) -> Any:
-    """Return the value of a record.json after checking its digest and its history's.
+    """Return the value of a record.json after checking its digest and that of its history.
 
     The value is None if the file was removed meanwhile.
 

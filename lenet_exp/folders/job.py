@@ -19,17 +19,17 @@ class Job(Stored):
     """One job of a sweep.
 
     Attributes:
-        number: position in the sweep, from 0.
+        number: position in the sweep, counted from 0.
         name: short name that shows the swept values.
         swept: the values of the swept flags.
         overrides: the overrides from which Hydra composed it.
         config: the configuration as requested: `engine=auto` stays `auto`.
         fingerprint: hash that identifies the experiment.
         run: name of its run folder. Jobs with the same run are trained once.
-        engine: the engine of its steps; `engine_why` says why, in half a line.
+        engine: the engine that executes its steps; `engine_why`: the reason, in half a line.
         trial: the trial of a search; None in a grid.
         epochs_before: in a search, epochs that the run already had, which do not count toward the budget.
-        outputs: the outputs folder; not stored, because the sweep's folder lies in it.
+        outputs: the outputs folder; not stored, because the sweep's folder is inside it.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Job(Stored):
 
     @property
     def trial_number(self) -> int:
-        """The trial of a search; of a grid, whose jobs have none, the job's number."""
+        """The number of the trial in a search; in a grid, whose jobs have no trial, the job's number."""
         return self.number if self.trial is None else self.trial
 
     @property
@@ -62,7 +62,7 @@ class Job(Stored):
 
 
 def job_from_json(value: Any, outputs: Path) -> Job:
-    """Return the job of one line of jobs.jsonl.
+    """Return the job in one line of jobs.jsonl.
 
     Args:
         outputs: the outputs folder that holds the sweep.
@@ -76,5 +76,5 @@ def job_from_json(value: Any, outputs: Path) -> Job:
 
 
 def job_to_json(job: Job) -> Any:
-    """Return a job as a line of jobs.jsonl holds it."""
+    """Return a job in the form of a line of jobs.jsonl."""
     return with_digest(without_secrets({key: value for key, value in to_json(job).items() if key != "outputs"}))

@@ -1,8 +1,8 @@
 """Ownership of a run or sweep folder: one process at a time, until it releases the folder or dies.
 
 On one machine a flock decides, which the kernel releases even on kill -9. A network file system may hide a flock from
-other machines. For those the owner writes its name to owner.json and touches the file every few seconds. An owner on
-another machine counts as alive while that heartbeat is fresh by the file system's clock.
+other machines. For those machines, the owner writes its name to owner.json and touches the file every few seconds. An
+owner on another machine counts as alive while that heartbeat is fresh by the file system's clock.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger("lenet_exp")
 
 @dataclass(frozen=True)
 class Owner:
-    """A living owner: process `pid` on `host`."""
+    """An owner that is still alive: process `pid` on `host`."""
 
     host: str
     pid: int
@@ -54,7 +54,7 @@ def own(folder: Path, what: str) -> Iterator[None]:
     """Own `folder` inside the context; wait, with a log line, while another process owns it.
 
     Args:
-        what: name of the folder in that line.
+        what: name of the folder in that log line.
 
     Raises:
         DamagedError: something else is in the place of the folder or its lock.
@@ -71,9 +71,9 @@ def own(folder: Path, what: str) -> Iterator[None]:
 
 
 def move_away(folder: Path, to: Path) -> Owner | None:
-    """Move a folder that nobody owns. Return its living owner if it has one; then it is not moved.
+    """Move a folder that nobody owns. If it has a living owner, return the owner and do not move the folder.
 
-    A process that waits for the folder creates it anew.
+    A process that waits for the folder creates it again.
     """
     with _lock(folder) as lock:
         if not _take(folder, lock):

@@ -15,7 +15,7 @@ from lenet_exp.training.epoch import EpochResult
 
 
 class Outcome(StrEnum):
-    """The state of a run: how it ended, or that it has not. A sweep's own is running, finished, failed or killed.
+    """The state of a run: how it ended, or that it has not. A sweep is running, finished, failed, or killed.
 
     A pruned run ended as intended but has no result: a new request for its configuration resumes from its checkpoint.
     """
@@ -48,18 +48,18 @@ class Record(Stored):
 
     Attributes:
         config: the effective configuration (`targets.effective`).
-        data_digests: SHA-256 of the images and labels used, by split; `data_files`: of each file read.
+        data_digests: SHA-256 of the images and labels used, by split; `data_files`: SHA-256 of each file read.
         source_digest: digest of the program's own files (`config.source_digest`); informative only.
         execution: device, threads and everything else that the bits depend on.
         created_ms, ended_ms: milliseconds since 1970.
-        outcome: None while the run trains.
+        outcome: None while the run is being trained.
         reason: why the run did not finish, in one line.
         epochs: number of completed epochs.
-        seconds: of training, including those before interruptions; `seconds_to_best`: until the end of the best epoch.
+        seconds: training time, including time before interruptions; `seconds_to_best`: until the end of the best epoch.
         resumed: number of times the run resumed after an interruption.
         stopped_early: whether `training.patience` ended the run, after `epochs`.
-        best_val_accuracy: a fraction, of `best_epoch` (from 1); `weights_digest` is that epoch's.
-        confusion_matrix: of the validation images: rows are true classes, columns predicted ones.
+        best_val_accuracy: a fraction, at `best_epoch` (counted from 1); `weights_digest` is from that epoch.
+        confusion_matrix: for the validation images: rows are true classes, columns are predicted classes.
         digest, history_digest: digests of the rest of record.json and of history.json (`digests`); None in older
             releases.
     """
@@ -110,7 +110,7 @@ class Record(Stored):
 
     @property
     def engine(self) -> str:
-        """The engine that executed the run; torch in records that name none."""
+        """The engine that executed the run; torch in records that name no engine."""
         return str(self.execution.get("engine", EngineName.torch))
 
     def execution_differences(self, other: Record) -> dict[str, tuple[str | int, str | int]]:
@@ -151,7 +151,7 @@ class TestResult(Stored):
 
 @dataclass(frozen=True)
 class BestWeights(Stored):
-    """The best epoch so far and its weights file; entries of older releases have no digest."""
+    """The best epoch so far and its weights file; entries from older releases have no digest."""
 
     epoch: int
     val_accuracy: float
@@ -193,7 +193,7 @@ class History(Stored):
     diverged: list[tuple[int, float, int]] = field(default_factory=list)
 
     def seconds_to(self, epoch: int | None) -> float | None:
-        """Return the seconds of training until the end of an epoch (from 1), or None if it is not in the history."""
+        """Return the seconds of training until an epoch (counted from 1) ends; None if the history lacks the epoch."""
         if epoch is None or len(self.epochs) < epoch:
             return None
         return sum(e.epoch_seconds for e in self.epochs[:epoch])
@@ -223,12 +223,12 @@ class DeliveredRun(Stored):
 
     Attributes:
         store: the store's name (`addresses.store_name`).
-        epochs: number of epochs that it has.
-        ended_ms: the end of the run as the store has it; None while it shows the run as running.
-        model: whether it has the best model.
+        epochs: number of epochs that the store has.
+        ended_ms: the end of the run according to the store; None while the store shows the run as running.
+        model: whether the store has the best model.
         sweeps: MLflow runs of the sweeps that include this run.
         former: earlier MLflow runs of this run that somebody deleted; if one is restored, it does not count.
-        begun: whether it has the data of a run's start: parameters, datasets and sweeps.
+        begun: whether the store has the data from the run's start: parameters, datasets, and sweeps.
     """
 
     store: str
@@ -263,7 +263,7 @@ class Delivered(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan(Stored):
-    """The request of a search, and its progress.
+    """The request for a search, and its progress.
 
     Attributes:
         n_trials, max_epochs, max_seconds: budgets; None means no limit.
@@ -273,7 +273,7 @@ class SearchPlan(Stored):
         seconds: duration of the search over all its starts.
         best_trial, best_value: the best finished trial and its objective, as a mean over its seeds. `best_job` is its
             first job, and `best_seeds` its number of seeds.
-        left: runs (the first of each configuration) that may be the best; None if there was no seed race.
+        left: first runs of the configurations that may be the best; None if there was no seed race.
         front: trials that no other trial beats in all objectives.
         ended_by: the reason why the search ended, if it did.
     """
@@ -308,25 +308,25 @@ class SearchPlan(Stored):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan(Stored):
-    """The content of sweep.json: the request of a sweep, and its state.
+    """The content of sweep.json: the request for a sweep, and its state.
 
     Attributes:
         created_ms, started_ms: first and last start, in milliseconds since 1970.
         starts: number of starts.
         mlflow_runs: the sweep's own MLflow run, by store.
-        forced_ms: results from before this time are trained again (`sweep.force`).
+        forced_ms: runs that ended before this time are retrained (`sweep.force`).
         runs: number of jobs.
-        tracking_uri: name of its store; None means mlflow.db in the outputs folder.
-        outcome: running, finished, failed or killed. `stopped_by`: the signal that stopped it.
+        tracking_uri: name of the sweep's store; None means mlflow.db in the outputs folder.
+        outcome: running, finished, failed, or killed. `stopped_by`: the signal that stopped it.
         shown: by MLflow run, a digest of the content of its description.
         remade: whether a corrupt sweep.json was replaced at a start.
         ended_ms: time of the last end.
-        untold: stores that do not know yet of the present start or of how the sweep ended.
+        untold: stores that have not yet received the current start or the sweep's end.
         confirms: the sweep whose leader this one tests on new seeds, with the power to detect a difference of `points`
             percentage points; `confirmed`: the answer, once all its runs have ended.
         counted: by start, the counts of outcomes at its end, and `ended_ms`.
         directory: the working directory of the command; empty in older releases.
-        search: the request of a search; None for a grid.
+        search: the request for a search; None for a grid.
     """
 
     created_ms: int

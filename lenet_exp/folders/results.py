@@ -23,7 +23,7 @@ class RunResult:
 
     Attributes:
         folder: the run folder.
-        record: the record with outcome, best accuracy and epoch, and digests.
+        record: the record with the outcome, the best accuracy and its epoch, and digests.
         mlflow_run_id: None if the store was unavailable, or if another process uploads.
         repeated: whether the run had been trained before and only its result was returned.
     """
@@ -35,7 +35,7 @@ class RunResult:
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome: finished, diverged, failed, killed or pruned; running while the run trains."""
+        """The outcome: finished, diverged, failed, killed, or pruned; running while the run is being trained."""
         return self.record.outcome or Outcome.running
 
     @property
@@ -50,7 +50,7 @@ class RunResult:
 
     @property
     def best_epoch(self) -> int | None:
-        """The best epoch, from 1; None before the first epoch ended."""
+        """The best epoch, counted from 1; None before the first epoch ended."""
         return self.record.best_epoch
 
     @property
@@ -92,7 +92,7 @@ class JobResult:
 
 
 def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[JobResult]:
-    """Return the present result of each job.
+    """Return the current result of each job.
 
     Args:
         since_ms: runs that ended before this time count as trained before.
@@ -107,10 +107,10 @@ def job_results(sweep: SweepFolder, jobs: Sequence[Job], since_ms: int) -> list[
 
 
 def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, again: bool) -> JobResult:
-    """Return the present result of one job.
+    """Return the current result of one job.
 
     Args:
-        running: whether the job is in training, unless it has a record or an error.
+        running: whether the job is being trained; ignored if it has a record or an error.
         again: whether an earlier job of the sweep has the same run.
     """
     record = job.folder.record()
@@ -128,7 +128,7 @@ def job_result(sweep: SweepFolder, job: Job, since_ms: int, *, running: bool, ag
 
 
 def best_of(results: Sequence[JobResult]) -> JobResult | None:
-    """Return the finished job with the best validation accuracy, the first of equals, or None."""
+    """Return the finished job with the best validation accuracy (the first in a tie), or None."""
     finished = [r for r in results if r.outcome is Outcome.finished]
     return max(finished, key=lambda r: r.value, default=None)
 

@@ -8,7 +8,7 @@ run.log               the run's log, with the traceback if it failed
 delivered.json        what MLflow has received
 test.json             the test accuracy, once lenet-predict has scored the run
 abandoned.json        MLflow runs of abandoned attempts, which the next upload closes
-lock, owner.json      the present owner of the run (owner.py)
+lock, owner.json      the current owner of the run (owner.py)
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from lenet_exp.training.trained.weights import Arrays, load_arrays
 if TYPE_CHECKING:
     from torch import Tensor
 
-HIDDEN_SECONDS = 60.0  # NFS may cache a folder's names this long (acdirmax)
+HIDDEN_SECONDS = 60.0  # NFS may cache a folder's names for this long (acdirmax)
 OTHER = "it was changed after it was written"
 CACHED_RUNS = 50_000  # cached runs per process, of 15 kB each
 
@@ -275,7 +275,7 @@ class RunFolder:
 
 
 # Parsed files are cached until the file changes, because a sweep reads each record about ten times. A file that was
-# replaced or written has another stamp. The stamp is taken before reading, so a concurrent write causes a new read.
+# replaced or written has a different stamp. The stamp is taken before reading, so a concurrent write causes a new read.
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -1,6 +1,6 @@
-"""Removal of users, passwords, tokens and queries of addresses from files of earlier releases.
+"""Removal of users, passwords, tokens, and queries in addresses from files that earlier releases wrote.
 
-The digests of records and jobs (`digests`) are updated; results, fingerprints and weights do not change.
+The digests of records and jobs (`digests`) are updated; results, fingerprints, and weights do not change.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def clean(outputs: Path) -> tuple[list[Path], list[Path]]:
     """Remove the secrets from files.
 
     Returns:
-        The cleaned files, and the files that were skipped because a living process owns their folder.
+        The cleaned files, and the files that were skipped because a process that is still alive owns their folder.
     """
     done, left = list[Path](), list[Path]()
     for folder, found in groupby(files_with_secrets(outputs), lambda pair: pair[0]):

@@ -16,7 +16,7 @@ ADDRESS = re.compile(r"\w[\w+]*://\S+")
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """Base class for the content of a JSON file, whatever release wrote it.
+    """Base class for the content of a JSON file, no matter which release wrote it.
 
     Unknown keys are kept in `other`; missing keys have their default (`config.plain.read_as`).
     """
@@ -37,12 +37,12 @@ def to_json(value: Any) -> Any:
 
 
 def from_stored(kind: type[T], value: Any) -> T:
-    """Read a value as `read_as` does, without secrets that files of earlier releases may contain."""
+    """Read a value as `read_as` does, without secrets that files from earlier releases may contain."""
     return read_as(kind, without_secrets(value))
 
 
 def without_secrets(value: Any) -> Any:
-    """Return a JSON value without users, passwords and queries of addresses; tags that a user set stay unchanged."""
+    """Return a JSON value without users, passwords, and queries in addresses; tags that a user set stay unchanged."""
     if isinstance(value, str) and ":" in value:
         return store_name(value) if ADDRESS.fullmatch(value) else hide_password(value)
     if isinstance(value, list | tuple):

@@ -3,7 +3,7 @@
 jobs.jsonl     the frozen jobs, one per line; a sweep may add jobs while it runs
 sweep.json     the request, the number of jobs, the MLflow run, the number of starts
 stop           asks the sweep's process to stop
-active/<n>     job n is in training
+active/<n>     job n is being trained
 ended/<n>      job n has ended (JSON: why it failed before it had a record, or null)
 workers.log    output of the workers; workers-<host>.log on each node
 lock, owner.json
@@ -68,7 +68,7 @@ class SweepFolder:
         """Freeze the jobs, count the start, and return the plan.
 
         Args:
-            jobs: the same runs as at an earlier start, perhaps with another `model_path` and the like.
+            jobs: the same runs as at an earlier start, perhaps with a different `model_path` or similar.
             asked: changed fields of `SweepPlan`.
         """
         kept = self.kept_plan()
@@ -131,11 +131,11 @@ class SweepFolder:
         self.save(outcome=outcome, stopped_by=stopped_by, ended_ms=now_ms())
 
     def mark_reported(self, store: str) -> None:
-        """Record that a store knows how the sweep ended."""
+        """Record that the sweep's end was reported to a store."""
         self.save(untold=[name for name in self.started().untold if name != store])
 
     def mark_unreported(self, store: str) -> None:
-        """Record, before anything else changes in a store, that the store must be told how the sweep ends."""
+        """Record, before anything else changes in a store, that the sweep's end must still be reported to it."""
         untold = self.started().untold
         if store not in untold:
             self.save(untold=[*untold, store])
@@ -189,7 +189,7 @@ class SweepFolder:
         return True
 
     def begin_job(self, number: int) -> None:
-        """Mark a job as in training."""
+        """Mark a job as being trained."""
         (self.path / "active" / str(number)).touch()
 
     def end_job(self, number: int, error: str | None) -> None:
@@ -202,7 +202,7 @@ class SweepFolder:
         (self.path / "active" / str(number)).unlink(missing_ok=True)
 
     def active(self) -> list[int]:
-        """Return the numbers of the jobs in training."""
+        """Return the numbers of the jobs that are being trained."""
         return _numbers(self.path / "active")
 
     def ended(self) -> list[int]:
@@ -239,13 +239,13 @@ class SweepFolder:
 
 
 def sweep_of(experiment: str, jobs: Sequence[Job]) -> SweepFolder:
-    """Return the sweep of a list of jobs. Its name is a hash (16 hex digits) of their runs and the experiment."""
+    """Return the sweep for a list of jobs. Its name is a hash (16 hex digits) of their runs and the experiment."""
     text = "\n".join([experiment, *sorted(job.run for job in jobs)])
     return SweepFolder(jobs[0].outputs / "sweeps" / hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def all_sweeps(outputs: Path, *, quietly: bool = False) -> list[SweepFolder]:
-    """Return the sweeps in an outputs folder, the latest started first.
+    """Return the sweeps in an outputs folder, the most recently started first.
 
     Args:
         quietly: whether to skip the warning about a corrupt sweep.json.

@@ -19,7 +19,7 @@ from lenet_exp.folders.records import Outcome, Record, SearchPlan, SweepPlan
 from lenet_exp.folders.results import REUSED, JobResult, job_result
 from lenet_exp.folders.sweep_folder import SweepFolder
 
-OWNER_SECONDS = 10.0  # between look-ups of a run's owner, which create a file on a network file system
+OWNER_SECONDS = 10.0  # between lookups of a run's owner, which create a file on a network file system
 
 # Measured with digits and MNIST on two cores. They matter for short runs.
 RUN_SECONDS = 0.3  # time of a run outside its epochs
@@ -31,7 +31,7 @@ OPEN = frozenset({Outcome.running, Outcome.not_started})
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A job in training.
+    """A job that is being trained.
 
     Attributes:
         epochs: number of epochs in checkpoints.
@@ -50,13 +50,14 @@ class SweepProgress:
     """The progress of a sweep.
 
     Attributes:
-        results: of each job. A job that this start trains again (it was killed, failed, or is forced) has not started.
+        results: the result of each job. A job that this start retrains (it was killed, failed, or is forced) counts as
+            not started.
         trained: epochs trained in this start.
-        done, left: epochs of all runs, whenever they were trained. A search counts only the jobs made so far.
+        done, left: epochs of all runs, no matter when they were trained. A search counts only the jobs made so far.
         seconds: time since this start.
         spent: seconds of the `trained` epochs.
         runs: number of runs that this start trains; `runs_left`: those with epochs left.
-        places: the most runs that this start has trained in parallel.
+        places: the largest number of runs that this start has trained in parallel.
         upload: seconds to upload a run.
     """
 
@@ -85,7 +86,7 @@ class SweepProgress:
 
     @cached_property
     def wrong(self) -> list[JobResult]:
-        """The runs that failed or diverged, the latest first."""
+        """The runs that failed or diverged, latest first."""
         found = [r for r in self.results if r.outcome in {Outcome.failed, Outcome.diverged}]
         return sorted(found, key=lambda r: -(r.record.ended_ms if r.record is not None else 0))
 
@@ -153,7 +154,7 @@ class SweepMonitor:
         self._asked_at = time.monotonic()
 
     def progress(self) -> SweepProgress:
-        """Return the present progress.
+        """Return the current progress.
 
         Raises:
             FileNotFoundError: the sweep was never started.
@@ -245,7 +246,7 @@ class SweepMonitor:
 
 
 def _stays(record: Record, plan: SweepPlan) -> bool:
-    """Return whether a run's earlier record remains its result in this sweep; otherwise the run is trained again."""
+    """Return whether a run's earlier record remains its result in this sweep; otherwise, the run is retrained."""
     if record.created_ms < plan.forced_ms or record.outcome is None:
         return False
     return record.is_result or (plan.search is not None and record.outcome is not Outcome.killed)

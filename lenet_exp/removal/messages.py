@@ -1,4 +1,4 @@
-"""Output of `lenet-sweep rm`: what goes, what stays and why, and what is left to do by hand."""
+"""Output of `lenet-sweep rm`: what goes, what stays and why, and what must be done by hand."""
 
 from __future__ import annotations
 

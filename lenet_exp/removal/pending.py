@@ -55,7 +55,7 @@ class PendingRemoval:
         return self.is_mlflow_done or bool(self.sweeps() or self.runs())
 
     def move_sweep(self, sweep: SweepFolder) -> Owner | None:
-        """Move a sweep folder here. Return its living owner if it has one; then nothing is moved."""
+        """Move a sweep folder here. If it has a living owner, return the owner and move nothing."""
         return self._take(sweep.path, "sweeps")
 
     def move_run(self, folder: RunFolder) -> Owner | None:

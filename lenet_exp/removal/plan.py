@@ -1,6 +1,6 @@
 """The plan of a removal: what goes and what stays.
 
-Each start of a removal plans anew, because other sweeps may use a run by then.
+Each start of a removal makes a new plan, because other sweeps may use a run by then.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def runs(self) -> Path:
-        """The folder of the runs."""
+        """The folder with the runs."""
         return self.target.pending.outputs / "runs"
 
     def all_sweeps(self) -> list[SweepFolder]:
@@ -68,10 +68,10 @@ def make_plan(target: Target, *, mlflow: bool) -> Plan:
     """Return the plan of a removal.
 
     Args:
-        mlflow: whether to remove its MLflow runs, too; otherwise no store is contacted.
+        mlflow: whether to also remove the target's MLflow runs; otherwise, no store is contacted.
 
     Raises:
-        ConfigError: it is in use, or something that stays needs it.
+        ConfigError: the target is in use, or something that stays needs it.
         DamagedError: another sweep is corrupt, so that its runs are unknown.
         StoreError: a store does not answer, or its password was not stored.
     """
@@ -94,7 +94,7 @@ def keep_used(plan: Plan, runs: list[str]) -> None:
     Runs that another sweep needs, or that were trained alone before this sweep, stay.
 
     Raises:
-        ConfigError: a run that goes is in training.
+        ConfigError: a run that goes is being trained.
     """
     users = users_of(plan.target.pending.outputs, {sweep.id for sweep in plan.sweeps})
     moved = {folder.id for folder in plan.target.pending.runs()}
@@ -118,7 +118,7 @@ def _check(sweep: SweepFolder, target: Target) -> None:
     """Check that a sweep can be removed.
 
     Raises:
-        ConfigError: the sweep runs, is in Slurm's queue, or another sweep confirms it.
+        ConfigError: the sweep is running or in Slurm's queue, or another sweep confirms it.
     """
     owner = sweep.owner()
     if owner is not None:

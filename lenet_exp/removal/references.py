@@ -61,5 +61,5 @@ def trained_alone(sweep: SweepFolder, outputs: Path) -> frozenset[str]:
         if (begun := folder.begun()) is not None
         and begun.created_ms < created_ms
         and MULTIRUN.isdisjoint(begun.command.removeprefix("python -m ").split())
-        and folder.log_file.exists()  # a run from another outputs folder has none
+        and folder.log_file.exists()  # a run from a different outputs folder has none
     )

@@ -27,7 +27,7 @@ EXIT_LEFT = 1
 
 
 def show(target: Target, *, mlflow: bool, command: str) -> int:
-    """Print what would go, what stays and why, and the command that removes it, without changing anything.
+    """Print what would go, what would stay and why, and the command that removes it, without changing anything.
 
     Raises:
         UserError: see `make_plan`.
@@ -67,7 +67,7 @@ def _move(plan: Plan) -> None:
     """Move the sweep and run folders away.
 
     Raises:
-        ConfigError: another process runs a sweep by now.
+        ConfigError: another process is now running a sweep.
     """
     pending = plan.target.pending
     for sweep in list(plan.sweeps):
@@ -83,7 +83,7 @@ def _move(plan: Plan) -> None:
 
 
 def _leave_sweeps(plan: Plan, change: Changes) -> None:
-    """Remove the sweeps that go from the uploads of runs that stay.
+    """Remove, from the upload records of runs that stay, the sweeps that go.
 
     This comes before MLflow's own change, which would otherwise look like lost data.
     """

@@ -1,6 +1,6 @@
 """The MLflow runs of a removal: which are deleted, which stay, and how they are deleted.
 
-An MLflow run is deleted only if a folder of this outputs folder names it and its tags name that folder. Runs and models
+An MLflow run is deleted only if a folder in this outputs folder names it and its tags name that folder. Runs and models
 are deleted as on MLflow's own page: they can be restored until `mlflow gc`.
 """
 
@@ -47,7 +47,7 @@ class Changes:
 
 
 def ids_in(folder: RunFolder) -> dict[str, list[str]]:
-    """Return, by store, the MLflow runs of a run folder: the present one and those of earlier attempts."""
+    """Return, by store, the MLflow runs of a run folder: the current one and those of earlier attempts."""
     found: dict[str, list[str]] = {}
     for entry in (*folder.delivered().mlflow_runs, *folder.abandoned()):
         found.setdefault(entry.store, []).extend([entry.run_id, *entry.former])
@@ -58,7 +58,7 @@ def open_stored(name: str, outputs: Path) -> Store:
     """Open the store that folders name.
 
     Raises:
-        StoreError: it does not answer, can't be written, or its password was not stored.
+        StoreError: the store does not answer, can't be written, or its password was not stored.
     """
     uri = full_uri(name)
     if HIDDEN in uri:
@@ -127,7 +127,7 @@ def apply(changes: Changes) -> None:
     """Make the changes. Repeating them has no effect.
 
     Raises:
-        StoreError: the store does not answer any more.
+        StoreError: the store no longer answers.
     """
     client = changes.store.client
     with answering(changes.store.uri):
@@ -146,7 +146,7 @@ def apply(changes: Changes) -> None:
 
 
 def _find(store: Store, ids: Iterable[str]) -> dict[str, Run]:
-    """Return those of these MLflow runs that exist and are not deleted."""
+    """Return the given MLflow runs that exist and are not deleted."""
     with answering(store.uri):
         experiments = [experiment.experiment_id for experiment in store.client.search_experiments(max_results=MOST)]
         return runs_by_id(store.client, experiments, ids) if experiments else {}
@@ -158,7 +158,7 @@ def _own_run(sweep: SweepFolder, store: Store) -> str | None:
 
 
 def _is_of(run: Run, sweep: SweepFolder, store: Store) -> bool:
-    """Return whether an MLflow run belongs to a sweep of this outputs folder and not to a copy."""
+    """Return whether an MLflow run belongs to a sweep in this outputs folder and not to a copy."""
     database, tags = sqlite_path(store.uri), run.data.tags
     place = store.outputs / "sweeps" / sweep.id
     is_here = (database is not None and database.parent == store.outputs) or tags.get("sweep_folder") == str(place)

@@ -24,7 +24,7 @@ class Target:
 
     Attributes:
         pending: the folder to which they are moved; it may hold what an interrupted removal has moved.
-        words: its description.
+        words: the description of the target.
         sweeps: sweeps that are still in place.
         runs: names of the run folders, in place or moved.
         alone: runs that stay because they were trained alone before the sweep.
@@ -41,7 +41,7 @@ def find_target(key: str, which: str) -> Target:
     """Return the target that `sweep=`, `run=` or `experiment=` names.
 
     Raises:
-        ConfigError: it is not found, or another removal must be finished first.
+        ConfigError: the target is not found, or another removal must be finished first.
         DamagedError: the jobs of the sweep are corrupt.
     """
     path = user_path(which).absolute()

@@ -1,4 +1,4 @@
-"""`lenet-sweep du`: disk usage of an outputs folder by kind, and what could be removed."""
+"""`lenet-sweep du`: disk usage of an outputs folder by kind of file, and what could be removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH = 70  # columns for the description, followed by nine for megabytes
 
 
 def print_usage(outputs: Path) -> None:
-    """Print the disk usage by kind, the largest first, and what could be removed, each with its command."""
+    """Print the disk usage by kind of file, largest first, and what could be removed, each item with its command."""
     kinds = kinds_of(outputs)
     print(outputs)
     for words, size in kinds.most_common():
@@ -40,7 +40,7 @@ def print_usage(outputs: Path) -> None:
 
 
 def kinds_of(outputs: Path) -> Counter[str]:
-    """Return the bytes by kind of file."""
+    """Return the size in bytes of each kind of file."""
     kinds: Counter[str] = Counter()
     for path in outputs.iterdir():
         other = "MLflow database" if path.name.startswith("mlflow.db") else path.name
@@ -72,7 +72,7 @@ def removable(outputs: Path) -> list[tuple[str, int, str]]:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder, as `ls -l` shows them."""
+    """Return the size in bytes of a file, or of all files in a folder, as `ls -l` shows them."""
     if path.is_symlink() or not path.is_dir():
         return _size(path)
     return sum(_size(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)

@@ -1,4 +1,4 @@
-"""Activations of a network, and layers that draw from a `generator` that the run sets. Torch's own use global state."""
+"""Activations of a network, and layers that draw from a `generator` that the run sets, not from global state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ActivationFactory:
         """Return a new module, and leave torch's global random state as it was.
 
         Raises:
-            ConfigError: the class refuses its keywords.
+            ConfigError: the class rejects its keywords.
         """
         cls, kwargs = option_class("activation", self.option), keywords("activation", self.option)
         with torch.random.fork_rng(devices=[]):

@@ -1,7 +1,7 @@
-"""Random changes of batches of training images, drawn from a generator of the run.
+"""Random changes to batches of training images, drawn from one of the run's generators.
 
 Uncovered and erased pixels get the background's value. All geometric changes except whole-pixel shifts and flips are
-one bilinear resampling.
+combined into one bilinear resampling.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _shift(images: Tensor, farthest: int, rng: torch.Generator) -> Tensor:
 
 
 def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Apply affine and elastic (Simard, Steinkraus and Platt 2003) changes in one bilinear look-up."""
+    """Apply affine and elastic (Simard, Steinkraus, and Platt 2003) changes in one bilinear lookup."""
     n, side = len(images), images.shape[-1]
     angle, size, shear, dx, dy = (2 * _uniform(rng, 5, n) - 1).unbind()
     angle = angle * math.radians(options.rotate)
@@ -77,7 +77,7 @@ def _resample(images: Tensor, options: Augmentation, rng: torch.Generator) -> Te
 
 
 def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Tensor:
-    """Return smooth random moves (n, 2, side, side), in half-widths of the image.
+    """Return smooth random displacements (n, 2, side, side), in half-widths of the image.
 
     Their root mean square is `elastic` pixels.
     """

@@ -1,4 +1,4 @@
-"""Dependencies of a run's bits besides its fingerprint.
+"""Properties that a run's bits depend on, besides its fingerprint.
 
 This module does not load torch, so that comparing records is fast.
 """

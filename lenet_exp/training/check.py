@@ -1,4 +1,4 @@
-"""Checks of everything that can be wrong before training: flags, and torch's own checks of network and optimizer."""
+"""All checks before training: flags, and PyTorch's own checks of the network and optimizer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_config(config: Config) -> None:
     """Check a configuration completely.
 
     Raises:
-        ConfigError: a value is wrong; the message names the flag, its value and the allowed values.
+        ConfigError: a value is invalid; the message names the flag, its value and the allowed values.
     """
     check_flags(config)
     _check_activation(config)

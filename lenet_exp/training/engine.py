@@ -24,14 +24,13 @@ Step = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 class TorchEngine:
-    """Eager PyTorch, on any device. Each engine changes a lane's weights, optimizer state and generators, and keeps
-    them in torch's objects."""
+    """Eager PyTorch, on any device. Every engine keeps weights, optimizer state, and generators in torch's objects."""
 
     def stepper(self, lane: Lane, data: TrainingData, steps: int) -> Step:
         """Return the function that executes one step of a lane.
 
-        It takes a batch's index (n,) and the step (from 0, of `steps` in the whole training). It returns the batch's
-        mean loss and its number of correct predictions.
+        It takes the image indices of a batch (n,) and the step (counted from 0; the whole training has `steps`). It
+        returns the batch's mean loss and its number of correct predictions.
         """
         model, optimizer, average = lane.model, lane.optimizer, lane.average
         options, augmentation, schedule = lane.config.training, lane.config.augmentation, lane.config.schedule
@@ -75,7 +74,7 @@ ASKED_FOR = "asked for"
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The chosen engine, and the reason in half a line."""
+    """The chosen engine, and the reason for the choice in half a line."""
 
     engine: EngineName
     why: str
@@ -91,7 +90,7 @@ class EngineChoice:
 def choose_engine(config: Config) -> EngineChoice:
     """Return the engine of a job, building the kernels if needed.
 
-    The choice is made when the job is made, never by timing.
+    The choice is made when the job is created, never by timing.
 
     Raises:
         ConfigError: `engine=native` is not possible.
@@ -118,10 +117,10 @@ def engine_of(config: Config) -> Engine:
     """Return the engine of a run.
 
     Args:
-        config: with the chosen engine.
+        config: with the engine already chosen.
 
     Raises:
-        ConfigError: this machine or release lacks the engine; another one would give other bits.
+        ConfigError: this machine or release lacks the engine; a different engine would give different bits.
     """
     if config.engine is EngineName.torch:
         return TorchEngine()

@@ -1,4 +1,4 @@
-"""Loss and predictions of a network on images it is not trained on."""
+"""Loss and predictions of a network on images that it is not trained on."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from lenet_exp.training.augmentation import augments
 from lenet_exp.training.native.library import describe_kernels
 
 SWEEP_THREADS = 1  # for num_threads=null: the cores are used for parallel runs
-NATIVE_KERNEL = "native 1"  # increase if the same run gets other bits; see tests/training/native/digests.json
+NATIVE_KERNEL = "native 1"  # increase if the same run gets different bits; see tests/training/native/digests.json
 NATIVE_AUGMENTATION = "native 1"  # the same for augmented runs only
 
 
@@ -36,7 +36,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def use_threads(*wanted: int | None) -> int:
-    """Set the number of threads to the first one given, and return it."""
+    """Set the number of threads to the first value that is given, and return it."""
     threads = next(n for n in wanted if n)
     torch.set_num_threads(threads)
     return threads
@@ -45,11 +45,11 @@ def use_threads(*wanted: int | None) -> int:
 def describe_execution(config: Config, device: torch.device, engine_why: str = "") -> dict[str, str | int]:
     """Return everything besides the fingerprint that the weights' bits may depend on.
 
-    Which part matters depends on the engine (`bits_depend_on`). The CPU matters on a GPU, too, because it creates the
-    first weights and the images.
+    Which part matters depends on the engine (`bits_depend_on`). The CPU also matters for a run on a GPU, because it
+    creates the initial weights and the images.
 
     Args:
-        config: with the chosen engine and number of threads.
+        config: with the engine and number of threads already chosen.
         engine_why: the reason for that engine, in half a line.
     """
     native = config.engine is EngineName.native
@@ -74,6 +74,6 @@ def threads_count(config: Config) -> bool:
     """Return whether the bits of a run depend on the number of threads.
 
     Args:
-        config: with the chosen engine.
+        config: with the engine already chosen.
     """
     return config.engine is not EngineName.native

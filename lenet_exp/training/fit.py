@@ -1,6 +1,6 @@
 """The training loop: a generator that yields one result per lane for each epoch.
 
-It does not know its listeners: run folder, progress, MLflow.
+It is independent of its listeners: the run folder, the progress display, and MLflow.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Divergence:
     """The result of an epoch in which the loss became NaN or infinite.
 
     Attributes:
-        epoch, step: where it happened, both from 1.
-        step_losses: of this epoch before that step: every `num_iter_echo` iterations, and the last one.
+        epoch, step: where it happened, both counted from 1.
+        step_losses: losses of this epoch before that step: one every `num_iter_echo` iterations, and the last one.
     """
 
     epoch: int
@@ -47,9 +47,9 @@ def fit(
 ) -> Iterator[list[EpochResult | Divergence]]:
     """Train the lanes from their positions to `num_epoch` epochs, keeping the best weights of each in `lane.best`.
 
-    The best epoch has the highest validation accuracy at its end, the earlier one of equals. A lane whose loss is not
-    finite yields a `Divergence` and ends. A lane that stops early ends after the epoch that decided it. The caller may
-    stop after any result: `lane.position` is then at the start of the next epoch.
+    The best epoch has the highest validation accuracy at its end; ties go to the earlier epoch. A lane whose loss is
+    not finite yields a `Divergence` and ends. A lane that stops early ends after the epoch that triggered the stop. The
+    caller may stop after any result: `lane.position` is then at the start of the next epoch.
 
     Args:
         lanes: exactly one, for now.
@@ -57,7 +57,7 @@ def fit(
         echo: called every `num_iter_echo` iterations.
         stop: called after each step; if it returns true, the training ends and `lane.position` holds its position.
             Resuming from it gives the same bits as an uninterrupted training.
-        engine: by default that of the lanes' configuration.
+        engine: by default, the engine in the lanes' configuration.
 
     Raises:
         ConfigError: this machine lacks the engine.
@@ -100,7 +100,7 @@ def _train_epoch(
     stop: Callable[[], bool],
     start: float,
 ) -> _Trained | Divergence | None:
-    """Train the lane's current epoch to its end. Return None if `stop` ended it, with the position kept."""
+    """Train the lane's current epoch to its end. Return None if `stop` ended it; the position is kept."""
     batch_size, every, epoch = lane.config.batch_size, lane.config.num_iter_echo, lane.position.epoch
     n, device, steps = len(data.train_index), data.images.device, steps_an_epoch(lane, data)
     at, losses = lane.position, torch.zeros(steps, device=device)

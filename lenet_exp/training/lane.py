@@ -1,4 +1,4 @@
-"""The state of one run in training: network, optimizer, generators, position, and the best weights so far."""
+"""The state of one run that is being trained: network, optimizer, generators, position, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lenet_exp.training.optimizer import build_optimizer
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch (from 1) with the best validation accuracy, its weights on the CPU, and its predictions (n_val,)."""
+    """The epoch (counted from 1) with the best validation accuracy, and its weights (CPU) and predictions (n_val,)."""
 
     epoch: int
     val_accuracy: float
@@ -28,13 +28,13 @@ class Best:
 
 @dataclass(frozen=True)
 class Position:
-    """The position of a training: in `epoch` (from 1), after `steps` of its steps, with their results.
+    """The position of a training: `epoch` (counted from 1), the number of its completed `steps`, and their results.
 
     Attributes:
         losses: (steps,) mean loss of each batch.
         correct: number of correct predictions so far.
         step_losses: see `EpochResult`.
-        seconds: spent in this epoch.
+        seconds: time spent in this epoch.
         order: state of the order generator at the epoch's start; None at the start of an epoch.
     """
 
@@ -49,15 +49,15 @@ class Position:
 
 @dataclass
 class Lane:
-    """The state of one run in training.
+    """The state of one run that is being trained.
 
     Attributes:
         lr: the optimizer's learning rate before the schedule changes it.
-        order, noise, distortions: generators of the order of the images, of dropout masks and random slopes, and of
+        order, noise, distortions: generators for the image order, for dropout masks and random slopes, and for
             augmentation.
         average: the network with the moving average of the weights, if `training.ema_decay` is set.
-        progress: the last epoch (from 1) that improved the validation accuracy by `training.min_delta`, and that
-            accuracy.
+        progress: the last epoch (counted from 1) that improved the validation accuracy by `training.min_delta`, and
+            that accuracy.
     """
 
     config: Config
@@ -86,7 +86,7 @@ class Lane:
         return last - self.progress[0] >= patience
 
     def note_accuracy(self, epoch: int, val_accuracy: float) -> None:
-        """Update the state of early stopping with an epoch's validation accuracy."""
+        """Update the early-stopping state with an epoch's validation accuracy."""
         if self.progress is None or val_accuracy > self.progress[1] + self.config.training.min_delta:
             self.progress = (epoch, val_accuracy)
 

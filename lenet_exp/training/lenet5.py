@@ -21,7 +21,7 @@ class LeNet5(nn.Module):
 
     Args:
         activation: creates the four activations.
-        dropout_rate: after fc1 and fc2, in [0, 1).
+        dropout_rate: rate after fc1 and fc2, in [0, 1).
     """
 
     def __init__(self, activation: ActivationFactory, dropout_rate: float) -> None:

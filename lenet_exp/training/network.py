@@ -24,10 +24,10 @@ def build_network(
         activation: an activation's option (`_target_`, keywords, `monotone`).
         dropout_rate: in [0, 1).
         weights: generator whose state the initial weights are drawn from; it is not advanced.
-        noise: generator of dropout masks and random slopes, on the device that the network will train on.
+        noise: generator for dropout masks and random slopes, on the device that the network will train on.
 
     Raises:
-        ConfigError: the activation refuses its keywords.
+        ConfigError: the activation rejects its keywords.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state((weights or torch.Generator()).get_state())

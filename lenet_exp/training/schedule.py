@@ -1,7 +1,7 @@
-"""The learning rate of each step, a pure function of the step: a stopped run needs no scheduler's state.
+"""The learning rate of each step, a pure function of the step: a stopped run needs no scheduler state.
 
-The values equal those of torch's schedulers, stepped once per batch: LinearLR (warm-up and `linear`),
-CosineAnnealingLR, MultiStepLR, OneCycleLR. Tests compare them.
+The values equal those of torch's schedulers when stepped once per batch: LinearLR (warm-up and `linear`),
+CosineAnnealingLR, MultiStepLR, and OneCycleLR. Tests compare them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def lr_factor(
     2018; with cosines and a constant momentum) reaches `final` in the last step.
 
     Args:
-        step: from 0.
-        steps: of the whole training.
-        cosine, power: functions that give the same bits on each machine, if this is needed.
+        step: counted from 0.
+        steps: number of steps in the whole training.
+        cosine, power: functions that give the same bits on every machine, if needed.
     """
     if schedule.shape is ScheduleShape.constant:
         return 1.0
@@ -49,7 +49,7 @@ def lr_factor(
 
 
 def first_after_warmup(schedule: Schedule, num_epoch: int) -> int:
-    """Return the first epoch (from 1) without a step in the warm-up."""
+    """Return the first epoch (counted from 1) without a step in the warm-up."""
     if schedule.shape is ScheduleShape.constant:
         return 1
     return 1 + math.ceil(round(schedule.warmup * num_epoch, 9))  # 0.1 * 30 is slightly more than 3

@@ -23,7 +23,7 @@ class Score:
     """Results of a model on a test set.
 
     Attributes:
-        data_digest: SHA-256 of its pixels and labels, in order; `files`: of each file read.
+        data_digest: SHA-256 of the test set's pixels and labels, in order; `files`: SHA-256 of each file read.
     """
 
     correct: int
@@ -40,5 +40,5 @@ class Score:
         return self.correct / self.total
 
     def as_json(self) -> dict[str, Json]:
-        """Return all figures as JSON values."""
+        """Return all numbers as JSON values."""
         return {"accuracy": self.accuracy, **asdict(self)}

@@ -15,9 +15,9 @@ Plain = int | float | bool | str | None
 
 
 def snapshot(lane: Lane) -> tuple[dict[str, Tensor], str]:
-    """Return network, average, optimizer, generators and position of a lane as tensors and JSON.
+    """Return the network, average, optimizer, generators, and position of a lane as tensors and JSON.
 
-    The best weights have a file of their own.
+    The best weights have their own file.
 
     Raises:
         TypeError: the optimizer's state contains something other than tensors and plain values.
@@ -50,8 +50,8 @@ def restore(lane: Lane, tensors: dict[str, Tensor], values: str) -> None:
     """Restore a lane to its snapshot, without the best weights.
 
     Raises:
-        KeyError, ValueError, RuntimeError, TypeError: the snapshot is of another network, optimizer or release; the
-            lane is unchanged.
+        KeyError, ValueError, RuntimeError, TypeError: the snapshot is from a different network, optimizer, or release;
+            the lane is unchanged.
     """
     before, then = snapshot(lane)
     before = {name: t.clone() for name, t in before.items()}

@@ -1,8 +1,8 @@
 """MLflow's pages as `lenet-ui` serves them, without its assistant (`mlflow server --app-name lenet-ui`).
 
 MLflow's assistant runs shell commands on the server's machine for anybody who reaches the server from that machine and
-who may also choose the language model. On a shared machine the server of one user would thus give a shell to all
-others.
+who may also choose the language model. On a shared machine, one user's server would thus give a shell to all other
+users.
 
 `lenet-ui` passes a token in the environment, which all requests then need: by default every user of a machine can
 connect to its loopback address.
@@ -76,7 +76,7 @@ def _equal(given: str, expected: str) -> bool:
 
 
 def protected(token: str) -> ASGIApp:
-    """Return MLflow's pages behind a token; an empty token protects nothing."""
+    """Return MLflow's pages behind a token; with an empty token, they are not protected."""
     served = PathHidden(assistant_router.prefix, mlflows)
     return TokenRequired(token, served) if token else served
 

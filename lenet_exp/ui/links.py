@@ -1,8 +1,8 @@
 """Links into MLflow's UI that open a sweep as a flat list, best first, with the columns that differ.
 
 A link can't contain the whole view. MLflow reads the rest from a tag of the experiment, `mlflow.sharedViewState.<key>`:
-the search and the state of table and charts, in JSON. tests/browser checks that on the oldest and the newest supported
-MLflow.
+the search and the state of the table and the charts, in JSON. tests/browser checks this with the oldest and the newest
+supported MLflow.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ AS_IT_BEGINS: dict[str, Json] = {
     "hideEmptyCharts": True,
     "autoRefreshEnabled": True,
     "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
-    "isAccordionReordered": True,  # otherwise sections of other metrics, such as mine/x, come first
+    "isAccordionReordered": True,  # otherwise sections for other metrics, such as mine/x, come first
     "runsHiddenMode": "FIRST_20_RUNS",
 }
 
@@ -62,11 +62,11 @@ class View:
 
     Attributes:
         key: its name in a link; a new view with the same key replaces it.
-        search: the runs, in MLflow's syntax.
+        search: a filter that selects the runs, in MLflow's syntax.
         params: the columns before the metrics, and the axes of the parallel coordinates.
-        grouped: params that define a configuration, whose runs become one line with a band; empty for a line per run.
+        grouped: params that define a configuration, whose runs become one line with a band; empty for one line per run.
         parallel: whether parallel coordinates come before the curves; MLflow has none for grouped runs.
-        least_accuracy: start of the axis of the validation accuracy; MLflow starts at 0 if it draws bands.
+        least_accuracy: start of the validation accuracy axis; MLflow starts at 0 if it draws bands.
     """
 
     key: str

@@ -128,7 +128,7 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
             stderr=subprocess.STDOUT,
             env=_environment(uri, token),
             cwd="/",  # uvicorn imports from the working directory first
-            start_new_session=True,  # a Ctrl-C on the terminal reaches lenet-ui alone
+            start_new_session=True,  # a Ctrl-C in the terminal reaches only lenet-ui
         )
         try:
             yield Server(process, web_address(HOST if host == EVERYWHERE else host, port), token, said)
@@ -143,7 +143,7 @@ def serving(uri: str, host: str, port: int, token: str) -> Iterator[Server]:
 def _allowed(host: str, port: int) -> list[str]:
     """Return the allowed hosts and origins as arguments.
 
-    MLflow refuses others, so that a foreign page can't make a browser send requests.
+    MLflow refuses others, so that a page from another site can't make a browser send requests.
     """
     if is_local(host):
         return []

@@ -48,7 +48,7 @@ def build(folder: Path | None = None) -> Library:
         folder: where libraries are stored; by default `cache_folder(KEPT)`.
 
     Raises:
-        BuildError: the CPU or the folder is unsuitable, or no compiler can build it.
+        BuildError: the CPU or the folder is unsuitable, or no compiler can build the library.
     """
     target = find_target()
     if isinstance(target, str):
@@ -74,7 +74,7 @@ def build(folder: Path | None = None) -> Library:
 
 
 def sources() -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each source file of the kernels."""
+    """Yield the name and content of each source file of the kernels."""
     for file in sorted(KERNELS.iterdir()):
         if file.suffix in {".h", ".cpp"}:
             yield file.name, file.read_bytes()
@@ -87,7 +87,7 @@ def build_with(folder: Path, compiler: Compiler, target: Target) -> Path:
         folder: an existing private folder.
 
     Raises:
-        CompilerError: the compiler can't build it.
+        CompilerError: the compiler can't build the library.
         OSError: the folder can't be written.
     """
     what = [

@@ -18,7 +18,7 @@ from lenet_exp.training.native.target import Target
 
 VERSION_SECONDS = 60
 COMPILE_SECONDS = 600  # a compiler that takes longer is not used
-# Contraction would let compilers round a * b + c only once. The kernels use no C++ library, exceptions or RTTI.
+# Contraction would let compilers round a * b + c only once. The kernels use no C++ library, exceptions, or RTTI.
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-ffp-contract=off",
          "-fno-math-errno", "-fno-exceptions", "-fno-rtti")  # fmt: skip
 
@@ -61,7 +61,7 @@ class Compiler:
         return (*FLAGS, "-fno-predictive-commoning", "-fno-ipa-cp-clone", f"-march={target.march}")
 
     def compile(self, source: Path, library: Path, target: Target, seconds: float = COMPILE_SECONDS) -> None:
-        """Compile a source file to a library.
+        """Compile a source file into a library.
 
         Raises:
             CompilerError: compilation failed.
@@ -74,7 +74,7 @@ class Compiler:
 
 
 def find_compilers() -> Iterator[Compiler]:
-    """Yield the working compilers among $CXX, clang++, g++, and the one of the extra `native`."""
+    """Yield the working compilers among $CXX, clang++, g++, and the one from the extra `native`."""
     named = os.environ.get("CXX", "")
     commands = [shlex.split(named)] if named.strip() else []
     commands += [[name] for name in ("clang++", "g++")]

@@ -23,7 +23,7 @@ class ParameterSlot:
         return array.as_strided(self.shape, self.strides, array.storage_offset() + self.offset)
 
 
-# In lenet5.py's order of parameters; the slopes exist only with PReLU.
+# In the parameter order of lenet5.py; the slopes exist only with PReLU.
 SLOTS = {
     "conv1.weight": ParameterSlot(0, (6, 1, 5, 5), (25, 25, 5, 1)),
     "conv1.bias": ParameterSlot(160, (6,), (1,)),

@@ -115,13 +115,13 @@ class Kernels:
         return outcome.loss, outcome.hits
 
     def update(self, update: Update, weights: Tensor, gradient: Tensor) -> None:
-        """Update weights, optimizer states and average with a gradient."""
+        """Update the weights, optimizer state, and average with a gradient."""
         self._library.lenet_update(byref(update), weights.data_ptr(), gradient.data_ptr())
 
     def evaluate(
         self, options: Options, images: Tensor, labels: Tensor, index: Tensor, weights: Tensor
     ) -> tuple[float, Tensor]:
-        """Return the mean loss and the predicted classes (count,); for the arguments see `gradient`."""
+        """Return the mean loss and the predicted classes (count,); for the arguments, see `gradient`."""
         batch, outcome = _batch(images, labels, index), _Outcome()
         predictions = torch.empty(len(index), dtype=torch.int64)
         memory = self._room(len(index), options.threads)
@@ -133,7 +133,7 @@ class Kernels:
     def augment(self, how: Augment, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Return augmented copies (count, 1, 32, 32) of a batch, valid until this thread's next call.
 
-        For the arguments see `gradient`.
+        For the arguments, see `gradient`.
         """
         made: Tensor | None = getattr(self._rooms, "augmented", None)
         if made is None or len(made) < len(index):
@@ -158,7 +158,7 @@ def _batch(images: Tensor, labels: Tensor, index: Tensor) -> _Batch:
 
 @lru_cache(maxsize=1)
 def kernels() -> Kernels | str:
-    """Return this machine's kernels, built if needed, or the reason in half a line why there are none."""
+    """Return this machine's kernels, built if needed, or the reason why there are none, in half a line."""
     try:
         library = build()
         return Kernels(library.path, library.built)
@@ -169,7 +169,7 @@ def kernels() -> Kernels | str:
 
 
 def why_no_kernels() -> str:
-    """Return why this machine has no kernels, in half a line; empty if it has."""
+    """Return why this machine has no kernels, in half a line; empty if it has them."""
     built = kernels()
     return built if isinstance(built, str) else ""
 

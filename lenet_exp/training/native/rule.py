@@ -1,4 +1,4 @@
-"""A torch optimizer whose steps the kernels execute. Its state stays torch's, as views of the kernels' arrays."""
+"""A torch optimizer whose steps the kernels execute. Its state stays in torch, as views of the kernels' arrays."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class OptimizerRule:
 
 
 def _fields(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Return the optimizer's state of each field of the structure."""
+    """Return the optimizer's state for each field of the structure."""
     if isinstance(optimizer, torch.optim.SGD):
         return {"state1": "momentum_buffer"}
     if isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass

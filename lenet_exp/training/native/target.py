@@ -13,7 +13,7 @@ _V4 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
 @dataclass(frozen=True)
 class Target:
-    """A compilation target: the architecture's name for gcc and clang (`-march`), and CPU and system for zig."""
+    """A compilation target: the architecture's name for gcc and clang (`-march`), and the CPU and system for zig."""
 
     name: str
     march: str

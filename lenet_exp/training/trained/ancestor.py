@@ -1,4 +1,4 @@
-"""Safe reader of the original script's whole-module pickles, which runs none of a file's code.
+"""Safe reader for the original script's whole-module pickles, which runs none of a file's code.
 
 The pickle is first scanned without being executed; any global or opcode that such files don't need is refused by name.
 Only then does torch's weights-only unpickler read it, with an inert class in place of each class.
@@ -23,7 +23,7 @@ from lenet_exp.training.activations import RReLU
 from lenet_exp.training.lenet5 import LeNet5
 from lenet_exp.training.network import build_network
 
-# The opcodes that torch.save writes for such a module (protocol 2); none of them looks up names in another way.
+# The opcodes that torch.save writes for such a module (protocol 2); none of them looks up names in any other way.
 _OPCODES = """
     PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINSTRING BINSTRING
     EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
@@ -58,9 +58,9 @@ _MODULES = {f"torch.nn.modules.activation {name}": name for name in ACTIVATIONS}
     "torch.nn.modules.linear Linear": "Linear",
     "torch.nn.modules.pooling MaxPool2d": "MaxPool2d",
 }
-MAX_PICKLE_BYTES = 2**20  # a typical pickle has 3.4 kB
+MAX_PICKLE_BYTES = 2**20  # a typical pickle is 3.4 kB
 MAX_OPCODES = 50_000  # ... and 1,358 opcodes
-MAX_BYTES = 64 * 2**20  # a typical file has 0.25 MB
+MAX_BYTES = 64 * 2**20  # a typical file is 0.25 MB
 
 
 class _Inert:
@@ -71,7 +71,7 @@ _STAND_INS = {dotted: type(name, (_Inert,), {}) for dotted, name in _MODULES.ite
 
 
 def load_ancestor(path: Path) -> LeNet5:
-    """Return the network in a `.pkl` file of the original script, in eval mode on the CPU.
+    """Return the network in a `.pkl` file from the original script, in eval mode on the CPU.
 
     Raises:
         UserError: the file is missing or does not contain such a LeNet-5.
@@ -143,7 +143,7 @@ def _rebuild(module: Any) -> LeNet5:
 
 
 def activation_option(module: Any) -> Option:
-    """Return the option of an activation of the original script, or of its stand-in."""
+    """Return the option for an activation from the original script, or for its stand-in."""
     target, names = ACTIVATIONS[type(module).__name__]
     keywords = {name: getattr(module, name) for name in names}
     return {"_target_": target, "monotone": False, **keywords}

@@ -1,4 +1,4 @@
-"""Networks as `.pt2` archives of torch."""
+"""Networks as PyTorch's `.pt2` archives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def export_archive(network: nn.Module, files: Mapping[str, str] | None = None) -
     shapes = ({0: torch.export.Dim("n")},)  # an example with 1 image would fix n to 1
     program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),), dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # contains paths of this machine
+        node.meta.pop("stack_trace", None)  # contains paths from this machine
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files=dict(files or {}))
     return archive.getvalue()

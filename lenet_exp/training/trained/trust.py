@@ -1,4 +1,4 @@
-"""Rules on which classes a file may name: a model's record its activation, a sweep's job also its optimizer.
+"""Rules on which classes a file may name. A model's record names its activation; a sweep's job also its optimizer.
 
 The file's author chose the name, and importing a module runs it. Therefore the name is checked before anything is
 imported.
@@ -24,7 +24,7 @@ LARGEST = 10**6  # a whole number may be a size, such as PReLU's num_parameters
 
 @cache
 def trusted_activations() -> frozenset[str]:
-    """Return the activations of torch and lenet_exp."""
+    """Return the activations in torch and lenet_exp."""
     from torch.nn.modules import activation as theirs
 
     names = frozenset(theirs.__all__) - {"MultiheadAttention"}  # not an activation

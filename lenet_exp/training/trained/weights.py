@@ -24,7 +24,7 @@ ORDER = "order"
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """Return SHA-256 (hex) over names, shapes and bytes, in state-dict order."""
+    """Return the SHA-256 (hex) over names, shapes, and bytes, in state-dict order."""
     digest = hashlib.sha256()
     for name, tensor in weights.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
