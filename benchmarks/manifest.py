@@ -99,8 +99,7 @@ def against_store(kept: dict[str, Runs]) -> list[str]:
 
 
 def _rows(text: str) -> list[tuple[str, str, str, str, str, bool]]:
-    """Yield dataset, recipe, validation, test, and n of each row of results, and whether the row claims to have runs.
-    """
+    """Yield dataset, recipe, validation, test, and n of each row of results, and whether it claims to have runs."""
     datasets = {name: dataset for dataset, name in NAMES.items()}
     pattern = r"^\| (\w+) \| `(\w+)`( †)? \| \d+ \| ([^|]+) \| ([^|]+) \| [\d.]+ \| (\d+) \|"
     found = re.findall(pattern, text, re.MULTILINE)

@@ -5,8 +5,7 @@ number that `confirm=` is given. If it leads the sweep, lenet_exp plans a confir
 a real one. Goal for equal spreads: 80 to 90 % are confirmed if the median plan has at least ten seeds.
 
 The second table shows the share of sweeps in which `lenet-compare` warns of an outlier although there is none. Goal for
-equal spreads and
-normal noise: at most 1 % of sweeps.
+equal spreads and normal noise: at most 1 % of sweeps.
 
     python -m benchmarks.planning --output benchmarks/planning.md
 """

@@ -3,8 +3,7 @@
 The true means of the searches are known. `searches.seed_race.SeedRace` says which configuration gets its next seed, as
 in a search with `n_trials`; all runs that are trained in parallel take the same time. The table has the share of
 searches that dropped the truly best configuration, the share of all seeds that was spent, and how far the chosen one is
-below the best, in
-spreads: with the race, and where each configuration gets all seeds.
+below the best, in spreads: with the race, and where each configuration gets all seeds.
 
     python -m benchmarks.racing                # about five minutes of one core
     python -m benchmarks.racing --workers 1    # takes eight times as long

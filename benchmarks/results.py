@@ -152,8 +152,7 @@ def _epoch_seconds(store: Store, recipe: str, dataset: str, engine: str) -> floa
 
 
 def table(reached: dict[tuple[str, str], Reached], datasets: list[str]) -> list[str]:
-    """Return Markdown: by dataset, the ancestor's published results and each recipe's; † without runs in the
-    manifest."""
+    """Return Markdown: the published results of the ancestor and those of each recipe; † for rows without runs."""
     tied = json.loads(MANIFEST.read_text()) if MANIFEST.exists() else {}
     lines = [
         "| dataset | recipe | epochs | best validation, % | test, % | sampling error | n | native, s | PyTorch, s |",

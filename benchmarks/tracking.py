@@ -1,8 +1,8 @@
 """Tracking takes less than 3 % of a default MNIST run's time, excluding startup and the creation of the store.
 
-Each run is trained by lenet_exp.runs.run.run in its own process, with the data loaded, mlflow imported and the
-store created before the clock starts. The counted time is the time for which training waits: inside `live` and `send`
-of BackgroundDelivery, and inside the functions that make the record and write the run folder.
+Each run is trained by lenet_exp.runs.run.run in its own process, with the data loaded, mlflow imported and the store
+created before the clock starts. The counted time is the time for which training waits: inside `live` and `send` of
+BackgroundDelivery, and inside the functions that make the record and write the run folder.
 
     python -m benchmarks.tracking                      # three runs of 50 epochs
     python -m benchmarks.tracking --models all none    # with and without the model in MLflow, in turn
