@@ -2,7 +2,7 @@
 
     python -m benchmarks.results                  # trains them
     python -m benchmarks.manifest write           # stores their digests in benchmarks/manifest.json
-    python -m benchmarks.manifest check           # compares table and manifest, and manifest and store
+    python -m benchmarks.manifest check           # compares the manifest with the table and with the store
 
 The store is MLFLOW_TRACKING_URI, or mlflow.db in the outputs folder if it is not set. A row whose runs are not in the
 store is listed but is not an error, because the repository does not contain runs. A row that differs is an error

@@ -29,7 +29,7 @@ from lenet_exp.training.native.target import find_target
 
 STEPS = 5  # timed together
 SIDE = 1024  # of the matrices
-MULTIPLY_ADDS = 1.13e6  # an image, forward and backward
+MULTIPLY_ADDS = 1.13e6  # per image, forward and backward
 
 
 def made_up_data() -> TrainingData:

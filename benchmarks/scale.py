@@ -55,7 +55,7 @@ class Scale:
     """Measurements of one size.
 
     Attributes:
-        store: sqlite, postgresql or http.
+        store: sqlite, postgresql, or http.
         commands: costs by command: `sweep`, `again`, `dry run`, ...
         phases: CPU seconds of the sweep's own process while it made the jobs (`jobs`), while they ran (`runs`; nearly
             all of it is uploads), and at the end (`end`); `workers`: of its workers.

@@ -71,7 +71,8 @@ class Found:
     """The replayed searches of one way.
 
     Attributes:
-        regret: by repetition and epoch spent (from 0); before the first result, that of the worst configuration.
+        regret: by repetition and epoch spent (counted from 0); before the first result, that of the worst
+            configuration.
     """
 
     name: str

@@ -44,7 +44,7 @@ class Table:
 
     Attributes:
         trained: by configuration (in the grid's order, the last flag fastest) and seed: whether there is a curve.
-        accuracy: validation accuracy as a fraction, by configuration, seed and epoch; NaN after a divergence.
+        accuracy: validation accuracy as a fraction, by configuration, seed, and epoch; NaN after a divergence.
         seconds: duration of each of these epochs.
     """
 

@@ -34,7 +34,7 @@ def tried(num_epoch: int) -> list[Way]:
 
 
 def row(table: Table, way: Way, trials: int, searches: Sequence[Replayed]) -> str:
-    """Return a row of the table: the trials finished, the epochs spent and the result of one way's searches."""
+    """Return a row of the table: the trials finished, the epochs spent, and the result of one way's searches."""
     finished = [(search.trials - search.pruned - search.diverged) / search.trials for search in searches]
     spent = [search.epochs / (trials * table.num_epoch) for search in searches]
     seeds = [table.seeds[repetition % len(table.seeds)] for repetition in range(len(searches))]

@@ -33,7 +33,8 @@ class Scenario:
             affects differences); skewed (a downward exponential tail); collapse (one run in ten ends 50 lower, at
             chance); rounded (accuracies in steps of one spread, as on few images); one skewed, one collapses (only the
             first configuration, which is better in its other runs by as much).
-        splits: number of splits per seed; seed, split and residual have effects of the same size on each configuration.
+        splits: number of splits per seed; seed, split, and residual have effects of the same size on each
+            configuration.
     """
 
     name: str

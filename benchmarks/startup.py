@@ -1,7 +1,8 @@
 """lenet-train answers about as fast as an empty Hydra app, and a mistake about as fast as --help.
 
-The ratio must be at most 1.4 for --help, 1.6 for --cfg job and shell completion, and 1.5 for a mistake over --help.
-Each is timed as its own process, in turn with an app that is nothing but @hydra.main and gets the same arguments.
+The ratio must be at most 1.4 for --help, 1.6 for --cfg job and shell completion, and 1.5 for a mistake relative to
+--help. Each is timed as its own process, in turn with an app that is nothing but @hydra.main and gets the same
+arguments.
 
     python -m benchmarks.startup
 """

@@ -1,6 +1,6 @@
 """Tracking takes less than 3 % of a default MNIST run's time, excluding startup and the creation of the store.
 
-Each run is trained by lenet_exp.runs.run.run in its own process, with the data loaded, mlflow imported and the store
+Each run is trained by lenet_exp.runs.run.run in its own process, with the data loaded, mlflow imported, and the store
 created before the clock starts. The counted time is the time for which training waits: inside `live` and `send` of
 BackgroundDelivery, and inside the functions that make the record and write the run folder.
 
@@ -45,7 +45,7 @@ class Clock:
         @wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
             self._switch()
-            # Within live and commit, send and flush are the same part.
+            # Within `live` and `commit`, `send` and `flush` are the same part.
             self._open.append(self._open[-1] if self._open and name in {"send", "flush"} else part)
             try:
                 return function(*args, **kwargs)

@@ -180,7 +180,7 @@ def compare(
           has scored runs.
 
     Raises:
-        UserError: the sweep, store or runs are not found, or MLflow rejects the filter.
+        UserError: the sweep, store, or runs are not found, or MLflow rejects the filter.
     """
     import pandas as pd
 

@@ -37,7 +37,7 @@ class RunsFailed(Exception):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """Return the valid name closest to `name`, ignoring case, `-` and `_`, or None if no name is close."""
+    """Return the valid name closest to `name`, ignoring case, `-`, and `_`; None if no name is close."""
 
     def plain(text: str) -> str:
         return text.lower().replace("-", "").replace("_", "")

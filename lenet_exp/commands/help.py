@@ -1,4 +1,4 @@
-"""The help of lenet-train and lenet-predict: every flag with its default, meaning and range, by group."""
+"""The help of lenet-train and lenet-predict: every flag with its default, meaning, and range, by group."""
 
 from __future__ import annotations
 

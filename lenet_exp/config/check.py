@@ -39,7 +39,7 @@ def check_flags(config: Config) -> None:
     """Check everything that needs neither data nor torch's classes; `training.check.check_config` checks the rest.
 
     Raises:
-        ConfigError: a value is invalid; the message names the flag, its value and the allowed values.
+        ConfigError: a value is invalid; the message names the flag, its value, and the allowed values.
     """
     check_ranges(config)
     check_no_search(config)

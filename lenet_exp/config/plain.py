@@ -41,7 +41,7 @@ def read_as(kind: type[T], value: object) -> T:
     """Return a dataclass with its nested dataclasses, or a list of dataclasses, read from plain values.
 
     Raises:
-        ValueError: a field without a default is missing, or a value has the wrong type or is not a valid time.
+        ValueError: a field without a default is missing, or a value has the wrong type or is an invalid time.
     """
     try:
         return cast(T, _read(kind, value))

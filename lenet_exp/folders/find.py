@@ -18,7 +18,7 @@ def is_mlflow_run_id(which: str) -> bool:
 
 
 def find_sweep(which: str) -> SweepFolder:
-    """Return the sweep that `last`, an MLflow run id, a sweep's id or a sweep folder names.
+    """Return the sweep that `last`, an MLflow run id, a sweep's id, or a sweep folder names.
 
     Raises:
         ConfigError: no sweep is found.

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: composed, checked and frozen, so that later changes in conf/ do not affect them."""
+"""Jobs of a sweep: composed, checked, and frozen, so that later changes in conf/ do not affect them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Record(Stored):
         config: the effective configuration (`targets.effective`).
         data_digests: SHA-256 of the images and labels used, by split; `data_files`: SHA-256 of each file read.
         source_digest: digest of the program's own files (`config.source_digest`); informative only.
-        execution: device, threads and everything else that the bits depend on.
+        execution: device, threads, and everything else that the bits depend on.
         created_ms, ended_ms: milliseconds since 1970.
         outcome: None while the run is being trained.
         reason: why the run did not finish, in one line.

@@ -71,7 +71,7 @@ class JobResult:
     """The result of one job.
 
     Attributes:
-        outcome: any outcome, including running and not started.
+        outcome: any outcome, including "running" and "not started".
         reason: why the job did not finish, in one line.
         record: the run's record, if there is one.
         repeated: whether the result existed before this start, or an earlier job of the sweep has the same run.

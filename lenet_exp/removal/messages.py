@@ -1,4 +1,4 @@
-"""Output of `lenet-sweep rm`: what goes, what stays and why, and what must be done by hand."""
+"""Output of `lenet-sweep rm`: what goes, what stays (and why), and what must be done by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEW = 10  # runs that are listed by name
 
 
 def print_plan(plan: Plan, changes: Sequence[Changes], *, done: bool) -> None:
-    """Print what goes, what stays and why.
+    """Print what goes, and what stays and why.
 
     Args:
         done: whether it is being removed, rather than only shown.

@@ -95,7 +95,7 @@ def exclusive_removal(outputs: Path) -> Iterator[None]:
     """Allow only one removal at a time in an outputs folder.
 
     Raises:
-        ConfigError: another process removes something there.
+        ConfigError: another process is removing something there.
     """
     with open_lock(outputs / f".{FOLDER}.lock") as lock:
         try:

@@ -27,7 +27,7 @@ EXIT_LEFT = 1
 
 
 def show(target: Target, *, mlflow: bool, command: str) -> int:
-    """Print what would go, what would stay and why, and the command that removes it, without changing anything.
+    """Print what would go, what would stay (and why), and the command that removes it, without changing anything.
 
     Raises:
         UserError: see `make_plan`.

@@ -50,7 +50,7 @@ class ActivationFactory:
 class RReLU(nn.Module):
     """Randomized leaky ReLU (Xu et al. 2015, section 2.3).
 
-    Slopes are drawn from U(lower, upper) in training; in evaluation the slope is their mean.
+    Slopes are drawn from U(lower, upper) in training; in evaluation, the slope is their mean.
 
     Args:
         lower, upper: range of the slopes of negative inputs.

@@ -89,7 +89,7 @@ def _field(n: int, side: int, options: Augmentation, rng: torch.Generator) -> Te
 
 @cache
 def _coordinates(side: int, device: torch.device) -> Tensor:
-    """Return x, y and 1 of each pixel (3, side * side); the image's edges are at -1 and 1."""
+    """Return x, y, and 1 for each pixel (3, side * side); the image's edges are at -1 and 1."""
     line = (2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1
     return torch.stack([line.repeat(side), line.repeat_interleave(side), torch.ones(side**2, device=device)])
 

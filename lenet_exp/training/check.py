@@ -20,7 +20,7 @@ def check_config(config: Config) -> None:
     """Check a configuration completely.
 
     Raises:
-        ConfigError: a value is invalid; the message names the flag, its value and the allowed values.
+        ConfigError: a value is invalid; the message names the flag, its value, and the allowed values.
     """
     check_flags(config)
     _check_activation(config)

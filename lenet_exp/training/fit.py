@@ -55,7 +55,7 @@ def fit(
         lanes: exactly one, for now.
         data: on the lanes' device.
         echo: called every `num_iter_echo` iterations.
-        stop: called after each step; if it returns true, the training ends and `lane.position` holds its position.
+        stop: called after each step; if it returns true, training ends and `lane.position` holds its position.
             Resuming from it gives the same bits as an uninterrupted training.
         engine: by default, the engine in the lanes' configuration.
 

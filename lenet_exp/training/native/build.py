@@ -133,7 +133,7 @@ def _note(library: Path) -> Path:
 
 
 def _checked(library: Path) -> bool:
-    """Return whether a library exists, belongs to this user and matches its digest."""
+    """Return whether a library exists, belongs to this user, and matches its digest."""
     try:
         if not all(is_ours(file.lstat()) for file in (library, _note(library))):
             return False

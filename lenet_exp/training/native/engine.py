@@ -1,6 +1,6 @@
 """The native engine: implements `Engine` (training/engine.py) with the kernels, on the CPU.
 
-Parameters, average and optimizer state of a lane stay torch tensors. During training they are views of the kernels'
+Parameters, average, and optimizer state of a lane remain torch tensors. During training, they are views of the kernels'
 arrays, so they are current after each step and checkpoints work as for any engine.
 """
 

@@ -12,7 +12,7 @@ PARAMETERS = 66912  # floats in the array; rows are padded with zeros to whole v
 
 @dataclass(frozen=True)
 class ParameterSlot:
-    """The position of a parameter in the array: its first float, its shape and its strides."""
+    """The position of a parameter in the array: its first float, its shape, and its strides."""
 
     offset: int
     shape: tuple[int, ...]

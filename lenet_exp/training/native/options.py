@@ -32,7 +32,7 @@ def why_unsupported(config: Config) -> str | None:
 
 
 def network_options(config: Config, model: LeNet5, threads: int) -> Options:
-    """Return the options of a network in training, without a step's key."""
+    """Return the options for training a network, without a step's key."""
     cls, given = option_class("activation", config.activation), keywords("activation", config.activation)
     number, wanted = next((i, wanted) for i, (known, wanted) in enumerate(_ACTIVATIONS) if known is cls)
     values = [float(given.get(name, default)) for name, default in wanted]

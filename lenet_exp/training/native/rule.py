@@ -16,7 +16,7 @@ SGD, ADAM, RMSPROP = range(3)  # same as in kernels/options.h
 
 
 class OptimizerRule:
-    """The step of SGD, Adam, AdamW or RMSprop for an optimizer with one group of parameters.
+    """The step of SGD, Adam, AdamW, or RMSprop for an optimizer with one group of parameters.
 
     The existing state of a resumed training is used; otherwise the first step creates it.
     """

@@ -63,7 +63,7 @@ def check_activation(of: str, option: Any, trust: str | None) -> None:
         trust: a class or module that the user trusts in addition to the activations of torch and lenet_exp.
 
     Raises:
-        UserError: the class is not trusted, or a keyword is not a number, true, false, null or a plain word.
+        UserError: the class is not trusted, or a keyword is not a number, true, false, null, or a plain word.
     """
     _check(of, "activation", option, trusted_activations(), trust)
 
