@@ -26,7 +26,7 @@ class Level:
         mean: mean of the means of the level's groups; NaN if none of their runs finished.
         effect: difference between that mean and the mean over all groups.
         finished, runs: the level's number of finished runs and of all runs.
-        low, high: 95 % interval of the effect over seeds, for these groups only and not corrected for the number of
+        low, high: 95 % interval of the effect over seeds, for these groups only, not corrected for the number of
             levels; NaN if a group has only one run.
     """
 
@@ -58,7 +58,7 @@ class Effects:
     """The effects of all flags, largest differences first.
 
     The shares are estimates, from 0 to 1: omega squared (Hays 1963, Statistics for psychologists). In a full grid, the
-    shares, `interactions` and `seeds` add up to 1.
+    shares, `interactions`, and `seeds` add up to 1.
 
     Attributes:
         seeds: share of the variance within groups, which is seed-to-seed variation.

@@ -19,7 +19,8 @@ def search_importance(searched: SearchSummary) -> dict[str, float]:
 
     Return an empty dictionary if too few trials have ended or Optuna is not installed.
 
-    PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values of the best fifth with those of all trials. It uses
+    PED-ANOVA (Watanabe, Bansal, Hutter 2023) compares the values in the best fifth of the trials with the values in all
+    trials. It uses
     ranks, so pruned trials count too: they rank below finished ones, by the number of epochs, as in a TPE sampler.
         Diverged trials rank last.
     """

@@ -109,7 +109,7 @@ class SearchSummary:
     """The flags, runs, and trials of a search.
 
     Attributes:
-        how: sampler and pruner, such as `tpe, asha`.
+        how: the sampler and pruner, such as `tpe, asha`.
         objective: the objective; for a front, values belong to the first objective, accuracy.
         target: the target accuracy (a fraction), if there is one.
         runs: the runs, in the order in which they were requested.

@@ -129,7 +129,7 @@ def _side(
     of its option.
 
     Raises:
-        ConfigError: they have other values.
+        ConfigError: the keywords have different values.
     """
     alone = [flag for flag in flags if flag not in other]
     if not alone:

@@ -64,7 +64,7 @@ class PlaceInfo:
 
     Attributes:
         wrong: why the place cannot use the outputs folder; empty if it can.
-        lacks: why the place has no native engine; empty if it has one or needs none.
+        lacks: why the place has no native engine; empty if it has an engine or does not need one.
         source, torch: digest of lenet_exp's source, and the version of torch.
         data: the dataset that is missing there or differs; empty if all match or were sent with the work.
     """
@@ -95,7 +95,7 @@ def check_place(place: PlaceInfo, folder: Path) -> None:
     """Check that a place runs jobs exactly as this machine would.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: the place does not.
     """
     where = f"node {place.host}"
     if place.wrong:

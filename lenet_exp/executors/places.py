@@ -72,7 +72,7 @@ class Places:
 
     Args:
         name: the executor's name, for messages.
-        retries: how often to retry a job whose process or place was lost.
+        retries: how many times to retry a job whose process or place was lost.
     """
 
     def __init__(self, name: str, *, retries: int) -> None:

@@ -58,7 +58,7 @@ def check_format(name: str) -> None:
     """Check that the packages for a format are installed.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: the packages are not installed.
     """
     missing = [package for package in ONNX_PACKAGES if find_spec(package) is None] if name == "onnx" else []
     if missing:
@@ -100,7 +100,7 @@ def write_portable(model: TrainedModel, name: str, path: Path) -> tuple[float, f
 def metadata(model: TrainedModel) -> dict[str, str]:
     """Return the metadata for a file: the record as JSON, and its main facts as text.
 
-    A model without a record (from the original script) has `network` instead, from which it can be rebuilt.
+    A model without a record (from the original script) has `network` instead, from which the network can be rebuilt.
     """
     facts = {
         "model": model.name,

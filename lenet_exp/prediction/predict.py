@@ -177,7 +177,7 @@ def check_places(config: PredictConfig) -> None:
     """Check that the output file and the outputs folder are writable, before anything is read.
 
     Raises:
-        ConfigError: they are not, or `configurations=all` is set without a sweep.
+        ConfigError: one of them is not writable, or `configurations=all` is set without a sweep.
     """
     if config.configurations is ScoredConfigurations.all and (config.sweep is None or config.images):
         raise ConfigError("configurations=all: requires sweep= and cannot be combined with images=")

@@ -70,7 +70,7 @@ def _left(plan: SearchPlan) -> str:
 
 def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
     """Return `12 trials (5 finished, 7 pruned)` or `6 of 40 trials ended (1 finished, 5 pruned), 2 running`, with
-    the runs for further seeds: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
+    the runs for additional seeds: `8 trials (2 finished, 6 pruned), 4 runs of further seeds (4 finished)`."""
     firsts = list(first_results(results).values())
     ended = [r for r in firsts if r.outcome not in UNENDED]
     of = max(len(firsts), plan.n_trials or 0)
@@ -85,7 +85,7 @@ def trials_words(plan: SearchPlan, results: Sequence[JobResult]) -> str:
 
 
 def begun_words(jobs: Sequence[Job]) -> str:
-    """Return the number of trials so far: `8 trials`, or `8 trials in 10 runs` with further seeds."""
+    """Return the number of trials so far: `8 trials`, or `8 trials in 10 runs` with additional seeds."""
     trials = len({job.trial_number for job in jobs})
     return number_of(trials, "trial") + (f" in {number_of(len(jobs), 'run')}" if trials < len(jobs) else "")
 

@@ -35,11 +35,11 @@ def lone_job(config: Config, name: str | None = None) -> Job:
     """Return the job of a single run, outside a sweep.
 
     Args:
-        name: by default, the dataset, activation and optimizer.
+        name: by default, the dataset, activation, and optimizer.
 
     Raises:
         ConfigError: the configuration is invalid.
-        DataError: its data is not available.
+        DataError: the data is not available.
     """
     config = typed(plain(config))  # convert numbers to the flags' types: 1 and 1.0 are the same run
     check_config(config)
@@ -71,7 +71,7 @@ def check_one_sweep(configs: Sequence[Config]) -> None:
     """Check that flags that apply to the whole sweep are the same in all configurations.
 
     Raises:
-        ConfigError: they differ.
+        ConfigError: the flags differ.
     """
     if len({(c.tracking.uri, c.tracking.experiment) for c in configs}) > 1:
         raise ConfigError("tracking.uri, tracking.experiment: must be the same for all runs of a sweep")

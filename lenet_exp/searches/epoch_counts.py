@@ -15,8 +15,8 @@ HAD, EPOCHS, RUN = "epochs_before", "epochs", "run"  # attributes of a trial: it
 class EpochCounts:
     """The epochs of a search.
 
-    Those of first seeds are stored in the study's trials, which survive the loss of jobs.json; those of later seeds are
-    derived from their jobs.
+    The epochs of first seeds are stored in the study's trials, which survive the loss of jobs.json. The epochs of later
+    seeds are derived from their jobs.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class EpochCounts:
     def spent(
         self, trials: Sequence[FrozenTrial], jobs: Sequence[Job], firsts: Sequence[int], *, committed: bool = False
     ) -> int:
-        """Return the number of epochs trained for the search, including those of running jobs.
+        """Return the number of epochs trained for the search, including epochs of running jobs.
 
         Args:
             firsts: number of each trial's first job.

@@ -71,7 +71,7 @@ class JobMaker:
         """Return the configuration of a trial.
 
         Raises:
-            ConfigError: it cannot be composed or is invalid.
+            ConfigError: the configuration cannot be composed or is invalid.
         """
         try:
             overrides = self.overrides(values)
@@ -117,7 +117,7 @@ class JobMaker:
         return found if same else None
 
     def _baseline_value(self, flag: Flag) -> object:
-        """Return the value that a flag has if it is not searched.
+        """Return the value that a flag has when it is not searched.
 
         Raises:
             ConfigError: the space does not contain that value.

@@ -108,7 +108,7 @@ class SearchRun:
         return outcome in {Outcome.failed, Outcome.diverged}
 
     def _unended(self) -> list[Job]:
-        """Return the unfinished jobs of an earlier start, and record the finished ones of later seeds."""
+        """Return the unfinished jobs from an earlier start, and record the finished jobs of later seeds."""
         running = [self.session.jobs[self._firsts[n]] for n in self.trials.running()]
         for job in self.session.jobs:
             if self._seed_of(job):
@@ -142,7 +142,7 @@ class SearchRun:
                 yield job
 
     def _no_more_trials(self, repeated: int) -> str:
-        """Return why no further trial is created now; empty if one may be."""
+        """Return why no additional trial may be created now; empty if one may be created."""
         asked = self.planned.asked
         if asked.n_trials is not None and len(self.trials) >= asked.n_trials:
             return f"n_trials={asked.n_trials}"
@@ -211,7 +211,7 @@ class SearchRun:
         return record.outcome, record.reason
 
     def _tell(self, job: Job, outcome: Outcome, reason: str) -> None:
-        """Record the end of a job in the study, the database and sweep.json."""
+        """Record the end of a job in the study, the database, and sweep.json."""
         if self._seed_of(job):
             self._epoch_counts.ended(job)
         else:

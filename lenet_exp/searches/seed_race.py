@@ -59,7 +59,8 @@ class SeedRace:
         return trial, self._asked[trial]
 
     def left(self) -> list[int]:
-        """Return the trials that cannot be excluded as best; those with the most seeds first, then the best."""
+        """Return the trials that cannot be excluded as best, sorted by the number of seeds (most first), then best
+        first."""
         return sorted(self._in(), key=lambda t: (-len(self._whole(t)), -self.mean(t), t))
 
     def trials(self) -> list[int]:

@@ -32,7 +32,7 @@ class SearchResult:
         folder: the sweep folder; its `study.db` can be read by `optuna.load_study`.
         trials: results of the jobs, in order. With one seed, item n is trial n.
         best: the best finished run by the objective; None if none finished.
-        value: its objective.
+        value: the objective of that run.
         left: with several seeds, the first-seed results of the configurations that cannot be excluded as best.
     """
 
@@ -76,7 +76,7 @@ def train_search(planned: PlannedSearch, command: str, launching: Launching) -> 
 
 
 def search_here(overrides: Sequence[str]) -> tuple[PlannedSearch, SearchResult]:
-    """Start or resume a search in processes of this machine, in the same folder as `hydra/sweeper=search`.
+    """Start or resume a search in processes on this machine, in the same folder as `hydra/sweeper=search`.
 
     Args:
         overrides: as on the command line, such as `optimizer.lr=interval(0.01,1)` and `n_trials=20`. With

@@ -178,7 +178,7 @@ def check_storage(url: str) -> None:
     """Connect to the user's own database without creating anything in it.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: the database cannot be used.
     """
     try:
         database = make_url(url)

@@ -42,7 +42,7 @@ class Trials:
         name: name of the study, which determines Hyperband's brackets.
         num_epoch: the maximum number of epochs per trial.
         first: the epoch after which the pruner starts, unless an option sets it.
-        known: trials of an earlier start, in order.
+        known: trials from an earlier start, in order.
         rules: version of the study's defaults.
         baseline: values of the first trial; if None, the sampler draws them.
 
@@ -197,7 +197,7 @@ class Trials:
         return [trial for trial in self.all() if self._is_whole(trial)]
 
     def value(self, number: int) -> list[float] | None:
-        """Return a trial's value for each objective; None if it has none or diverged."""
+        """Return a trial's value for each objective; None if the trial has no value or diverged."""
         trial = self._frozen(number)
         return trial.values if self._is_whole(trial) else None
 

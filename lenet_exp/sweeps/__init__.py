@@ -1,1 +1,1 @@
-"""Sweeps: sessions, grids, launching, monitoring, repair, resuming and lenet-sync."""
+"""Sweeps: sessions, grids, launching, monitoring, repair, resuming, and lenet-sync."""

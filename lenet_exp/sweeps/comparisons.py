@@ -38,7 +38,7 @@ def load_comparisons(
         by: the epoch whose accuracy is compared.
 
     Raises:
-        UserError: a sweep, store or run was not found, or MLflow does not understand the filter.
+        UserError: a sweep, store, or run was not found, or MLflow does not understand the filter.
     """
     if sweep is not None and filter_string is not None:
         raise ConfigError("sweep= and filter= cannot both be set")

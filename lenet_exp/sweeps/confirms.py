@@ -76,7 +76,7 @@ def confirmation_result(sweep: SweepFolder, tested: SweepFolder) -> Confirmation
 
 
 def save_confirmed(sweep: SweepFolder, comparisons: Sequence[Comparison]) -> None:
-    """Save whether a sweep confirms another, once all its runs have ended."""
+    """Save whether a sweep confirms another sweep, once all its runs have ended."""
     if sweep.started().confirms is not None:
         sweep.save(confirmed=_answer(comparisons))
 

@@ -34,7 +34,7 @@ def check_detachable(launcher: Launcher) -> None:
     """
     if not isinstance(launcher, SlurmLauncher):
         raise ConfigError("sweep.detach=true: requires hydra/launcher=cluster_slurm")
-    for word in sys.argv[1:]:  # the command is stored, in the sweep folder and by Slurm
+    for word in sys.argv[1:]:  # the command is stored in the sweep folder and by Slurm
         if hide_password(word) != word:
             raise ConfigError(f"{hide_password(word)}: its password would be stored; {BY_ENVIRONMENT}")
 

@@ -1,4 +1,4 @@
-"""The end of a sweep: uploads the remaining results, saves the outcome, closes the sweep's MLflow run and prints the
+"""The end of a sweep: uploads the remaining results, saves the outcome, closes the sweep's MLflow run, and prints the
 results."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SweepEnd:
     """How a sweep ended.
 
     Attributes:
-        outcome: finished, failed or killed.
+        outcome: finished, failed, or killed.
         stopped_by: name of the signal that stopped it; empty if none did.
         seconds: how long the sweep ran since this start.
     """
@@ -41,7 +41,7 @@ def end_sweep(
     config: Config,
     end: SweepEnd,
 ) -> bool:
-    """End a sweep. Return whether all its runs finished.
+    """End a sweep. Return whether all its runs ended well (`Outcome.ended_well`).
 
     Args:
         results: results of all jobs, none of which is still training.

@@ -1,4 +1,5 @@
-"""Estimates for `sweep.dry_run`: what a sweep would train, how long it would take and how much disk it would use."""
+"""Estimates for `sweep.dry_run`: what a sweep would train, how long it would take, and how much disk space it would
+use."""
 
 from __future__ import annotations
 

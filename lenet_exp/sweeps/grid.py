@@ -38,7 +38,7 @@ class GridPlan:
 
     Attributes:
         sweep: its folder.
-        jobs: all its jobs, checked and frozen.
+        jobs: all jobs of the grid, checked and frozen.
         config: configuration of one job; its `sweep.*` and `tracking.*` apply to the sweep.
         notes: messages to log before it starts.
     """

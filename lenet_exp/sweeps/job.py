@@ -85,6 +85,6 @@ def one_line(error: BaseException) -> str:
 
 
 def hydra_task(cfg: DictConfig, delivery: Delivery | None = None, display: Display | None = None) -> float:
-    """Run a job as Hydra's task; by default in another process, whose run folder the sweep's own process uploads."""
+    """Run a job as Hydra's task; by default, in another process, whose run folder the sweep's own process uploads."""
     sweep = SweepFolder(Path(cfg.sweep_job.sweep))
     return run_job(sweep, sweep.job(cfg.sweep_job.number), delivery or NoDelivery(), display=display)

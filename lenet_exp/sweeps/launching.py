@@ -69,7 +69,7 @@ class HydraLaunching:
         """Check that the launcher can accept jobs one at a time, which a search requires.
 
         Raises:
-            ConfigError: it only accepts lists of jobs.
+            ConfigError: the launcher only accepts lists of jobs.
         """
         name = str(self.config.hydra.launcher._target_)
         if not name.startswith(OURS):
@@ -82,7 +82,7 @@ class HydraLaunching:
         """Check that such jobs can be launched, before anything is written.
 
         Raises:
-            ConfigError: they cannot.
+            ConfigError: the jobs cannot be launched.
         """
         if not str(self.config.hydra.launcher._target_).startswith(OURS):
             return

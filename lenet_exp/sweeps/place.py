@@ -18,7 +18,7 @@ from lenet_exp.training.native.library import why_no_kernels
 
 
 def serve(sweep: SweepFolder) -> bool:
-    """Run jobs until there are none left. Return whether the sweep was restarted, which requires a new process.
+    """Run jobs until none are left. Return whether the sweep was restarted, which requires a new process.
 
     Raises:
         UserError, OSError, ValueError: the sweep folder lacks something that is needed.
@@ -33,7 +33,7 @@ def serve(sweep: SweepFolder) -> bool:
         now = channel.plan()
         if now is not None and now.session == plan.session:
             raise
-        return now is not None  # the sweep ended or restarted while this process started
+        return now is not None  # the sweep ended or restarted while this process was starting
 
 
 def _serve(sweep: SweepFolder, channel: SlurmMessages, plan: PlacePlan) -> bool:

@@ -1,4 +1,4 @@
-"""Repairs what a killed process left behind, since MLflow would show its runs as RUNNING forever."""
+"""Repairs sweeps and runs whose process was killed, since MLflow would show their runs as RUNNING forever."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def try_repair(sweep: SweepFolder, stores: Stores) -> bool:
 def repair(sweep: SweepFolder, stores: Stores) -> bool:
     """End a sweep whose process died, and its runs. All can be resumed. Return whether there was anything to do.
 
-    If a store does not know yet how the sweep ended, it is updated.
+    A store that does not yet know how the sweep ended is updated.
     """
     if sweep.owner() is not None or not _needs_repair(sweep.started(), stores):
         return False

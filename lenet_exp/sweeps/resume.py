@@ -57,7 +57,7 @@ def plan_resumed(sweep: SweepFolder, given: Sequence[str], compose: Compose) -> 
 
 
 def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> list[str]:
-    """Return the overrides that resume a search: those of its command, and the current ones.
+    """Return the overrides that resume a search: the overrides in its command, and the current ones.
 
     Args:
         now: the current overrides, including `sweep.resume=`.
@@ -70,7 +70,7 @@ def search_overrides(sweep: SweepFolder, given: Config, now: Sequence[str]) -> l
         allowed = "sweep.* flags, its budgets, seeds= and confirm="
         raise ConfigError(f"{other[0]}: a resumed search keeps its space; only {allowed} may change")
     plan = sweep.started()
-    if not is_in_own_outputs(sweep):  # its overrides may name foreign classes, and its runs are there
+    if not is_in_own_outputs(sweep):  # its overrides may name foreign classes, and its runs are stored there
         raise ConfigError(
             f"sweep.resume={given.sweep.resume}: this search is in a different outputs folder; to resume it, set "
             f"LENET_EXP_OUTPUTS={sweep.outputs}"
@@ -100,7 +100,7 @@ def check_same_search(planned: SweepFolder, sweep: SweepFolder) -> None:
 
 
 def resumed_command(sweep: SweepFolder, given: Sequence[str]) -> str:
-    """Return the command to record: the one that started a search, with the current overrides."""
+    """Return the command to record: the command that started a search, with the current overrides."""
     return " ".join([sweep.started().command, *(shlex.quote(o) for o in given if o.startswith(OF_RESUMED_SEARCH))])
 
 
@@ -117,7 +117,7 @@ def _uri(given: Config, kept: str | None) -> str | None:
 
 
 def _refuse_foreign(sweep: SweepFolder, jobs: list[Job]) -> None:
-    """Refuse jobs of another outputs folder that name foreign classes, since someone else's configuration may have
+    """Refuse jobs from another outputs folder that name foreign classes, since someone else's configuration may have
     chosen them."""
     if is_in_own_outputs(sweep):
         return

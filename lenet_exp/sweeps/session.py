@@ -61,7 +61,7 @@ class Listener(Protocol):
         """Handle an epoch of a job. Return whether to prune its run."""
 
     def ended(self, number: int) -> bool:
-        """Handle the end of a job, whose result is in its folders. Return whether it counts as a failure."""
+        """Handle the end of a job, whose result is in its folders. Return whether the job counts as failed."""
 
 
 class Session:
@@ -156,8 +156,7 @@ class Session:
         return job_results(self.sweep, self.jobs, self.started_ms)
 
     def settle(self) -> None:
-        """Stop uploading in the background and close runs whose process died. Call it after the last job was
-        launched."""
+        """Stop uploading in the background and close runs whose process died. Call it when launching is over."""
         if not self._settled:
             self._settled = True
             self.live_report.close()
@@ -280,7 +279,7 @@ def plan_fields(request: SweepRequest, config: Config, *, again: bool, had: Sear
 
 
 def _log_earlier_sweep(request: SweepRequest, experiment: str, new: SweepFolder) -> None:
-    """Log if the same command created other jobs before, because conf/, the data or the program changed."""
+    """Log if the same command created other jobs before, because conf/, the data, or the program changed."""
     for old in all_sweeps(new.outputs):
         plan = old.started()
         if old.id != new.id and plan.experiment == experiment and plan.overrides == request.overrides:

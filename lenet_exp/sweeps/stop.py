@@ -1,4 +1,4 @@
-"""Stops a sweep from another process, on the same or another machine."""
+"""Stops a sweep from another process, on the same machine or a different one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAIT_SECONDS = 120.0
 def stop_sweep(sweep: SweepFolder) -> int:
     """Ask a sweep to stop and wait. Return 0, or 1 if it is still running after two minutes.
 
-    If it has no process, its jobs in Slurm's queue are canceled.
+    If the sweep has no process, its jobs in Slurm's queue are canceled.
 
     Raises:
         ConfigError: the sweep is not running.

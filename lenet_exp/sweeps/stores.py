@@ -20,7 +20,7 @@ class Stores:
 
     Args:
         outputs: the outputs folder.
-        uri: a store that replaces all others; by default MLFLOW_TRACKING_URI.
+        uri: a store that replaces all others; by default, MLFLOW_TRACKING_URI.
     """
 
     def __init__(self, outputs: Path, uri: str | None = None) -> None:

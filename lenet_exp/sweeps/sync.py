@@ -71,7 +71,7 @@ class Sync:
                 self._guarded(f"run {folder.path}", UploadCount(runs=1), partial(self._run, folder, tracking))
 
     def _is_elsewhere(self, folder: RunFolder, tracking: Tracking, name: str) -> bool:
-        """Return whether a run was uploaded completely to another store, and never to the one in its configuration,
+        """Return whether a run was uploaded completely to a different store, and never to the one in its configuration,
         which may be a typo."""
         record, runs = folder.record(), folder.delivered().mlflow_runs
         if self.stores.given or tracking.uri is None:

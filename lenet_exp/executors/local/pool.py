@@ -33,7 +33,7 @@ class JobEnd:
     """How a job ended.
 
     Attributes:
-        job: its number, as submitted.
+        job: the job's number, as submitted.
         value: the value that the job returned.
         error: the exception it raised, or None.
         lost: why there is neither a value nor an error, such as `killed by SIGKILL`; None if there is one.
@@ -62,7 +62,7 @@ class Pool:
 
     Args:
         workers: number of processes.
-        retries: how often to retry a job whose worker died.
+        retries: how many times to retry a job whose worker died.
         time_limit: seconds that a job may take; after that, its worker gets SIGTERM and the job counts as lost. None:
             no limit.
         prepare: called once in each new worker, before its first job.

@@ -45,7 +45,7 @@ class RayExecutor(ClusterExecutor):
     """An `Executor` on a Ray cluster.
 
     Args:
-        retries: how often to retry a job whose process or node died.
+        retries: how many times to retry a job whose process or node died.
         time_limit: seconds that a job may take; None: no limit.
 
     Raises:

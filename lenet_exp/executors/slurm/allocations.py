@@ -40,7 +40,7 @@ class _Allocation:
     Attributes:
         seen: when the queue last listed it, or when it was submitted.
         heard: when one of its places last sent a heartbeat or, before that, when it began; None while it has no node.
-        came: the places that it has opened since it began.
+        came: the places that the allocation has opened since it began.
     """
 
     seen: float
@@ -147,7 +147,7 @@ class Allocations:
         allocation.seen = now
         if job.is_over:
             return self._gone(one, job.state)
-        if job.waits and allocation.heard is not None:  # Slurm preempted or requeued it
+        if job.waits and allocation.heard is not None:  # Slurm has preempted or requeued it
             allocation.heard = None
             allocation.came.clear()
             return LostAllocation(one, f"allocation {one} is queued again ({job.state})", 0)

@@ -98,7 +98,7 @@ class Place:
                 pass
 
     def _was_interrupted(self, said: Question | JobEnd | None) -> bool:
-        """Return whether a job was interrupted, rather than finished or ended by the death of its own process."""
+        """Return whether a job was interrupted, rather than finished or ended because its own process died."""
         if isinstance(said, JobEnd):
             ends = bool(self._why or self._signalled)
             return isinstance(said.error, Terminated) or (ends and said.lost is not None and not said.over_limit)

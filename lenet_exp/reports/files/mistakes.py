@@ -43,7 +43,8 @@ def find_mistakes(network: nn.Module, data: TrainingData, predictions: Tensor) -
     """Return all misclassified validation images, those with the highest confidence first.
 
     Args:
-        predictions: (n_val,) classes that the network predicted; confidences are computed only for wrong ones.
+        predictions: (n_val,) classes that the network predicted; confidences are computed only for misclassified
+            images.
     """
     index, said = data.val_index, predictions.cpu()
     truth = data.labels[index].cpu()

@@ -148,7 +148,7 @@ class Display:
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
-        """Show a bar for a whole sweep, which `show_sweep` updates."""
+        """Show a bar for an entire sweep, which `show_sweep` updates."""
         first = -math.inf if self._to is not None else time.monotonic() - LINE_SECONDS + FIRST_SECONDS
         self._said, self._runs_here = first, False
         with self.bars() as progress:

@@ -11,7 +11,7 @@ from lenet_exp.folders.records import Record
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-LONGEST = 200  # MLflow's limit for the whole name is 250 characters
+LONGEST = 200  # MLflow's limit for the full name is 250 characters
 
 
 def class_points(record: Record) -> Iterator[Metric]:

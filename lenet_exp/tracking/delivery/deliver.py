@@ -85,7 +85,7 @@ def deliver(folder: RunFolder, store: Store, *, parent: str | None = None, model
     want_model = model and record is not None and record.outcome is Outcome.finished and not entry.model
     if record is not None and entry.ended_ms == record.ended_ms and not want_model:
         return entry.run_id
-    if record is None and entry.ended_ms is not None:  # it was killed, and was resumed
+    if record is None and entry.ended_ms is not None:  # the run was killed and then resumed
         store.client.update_run(entry.run_id, status="RUNNING")
         entry = replace(entry, ended_ms=None)
     epochs = folder.history().epochs

@@ -26,7 +26,7 @@ def tag_runs(
     weak: bool,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Set `tag` (`reproduced` or `record_checked`) to the result, time and host, in each reachable store.
+    """Set `tag` (`reproduced` or `record_checked`) to the result, time, and host, in each reachable store.
 
     Args:
         runs: addresses of stores, as returned by `store_name`, with the run's id in each.

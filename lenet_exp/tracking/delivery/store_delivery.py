@@ -57,7 +57,7 @@ class Delivery(Protocol):
     """Uploads run folders to MLflow, during and after training."""
 
     def adopt(self, job: Job) -> None:
-        """Take over a run that others finished in a shared store, if the job's folder has none."""
+        """Take over a run that others finished in a shared store, if the job's folder has no run."""
 
     def live(self, folder: RunFolder) -> object:
         """Upload the last checkpoint, if enough time has passed since the previous upload."""
@@ -108,7 +108,7 @@ class StoreDelivery:
         self.parent: str | None = None
         self._open_parent: Callable[[Store], str] | None = None
         self._not_before = self._last_not_before = (
-            0.0  # by time.monotonic(), for uploads that can be made later and those that cannot
+            0.0  # by time.monotonic(), for uploads that can be made later and for those that cannot
         )
         self._sent_at: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -166,7 +166,7 @@ class StoreDelivery:
         """Upload the last checkpoint. Return the MLflow run's id, or None on failure.
 
         Args:
-            model: whether to upload the best model, too; by default as `tracking.models` specifies.
+            model: whether to upload the best model, too; by default, as `tracking.models` specifies.
             last: see `attempt`; a single run has no later chance.
         """
         if model is None:

@@ -42,7 +42,7 @@ def register_if_best(store: Store, record: Record, run_id: str, model_id: str) -
     """Register the run's model and move the alias, if the model is better than the current champion. Idempotent.
 
     The first champion to beat is the model that the package ships for the dataset, if there is one. Only runs on the
-    default split with the whole training set are comparable.
+    default split with the full training set are comparable.
 
     Returns:
         Whether the run is now the champion. If this user may not write the model, one warning is logged.
@@ -161,7 +161,7 @@ def _is_on(version: ModelVersion, mine: ModelVersion) -> bool:
 
 
 def _accuracy(version: ModelVersion) -> float:
-    """Return the validation accuracy; minus infinity for a version that another program registered."""
+    """Return the validation accuracy; minus infinity for a version registered by another program."""
     return float(version.tags.get("best_val_accuracy", "-inf"))
 
 

@@ -1,6 +1,6 @@
 """Reads trained models from MLflow: only a record (JSON) and weights (tensors).
 
-`mlflow.pytorch.load_model` is not used, because it unpickles and imports whatever the artifact names.
+`mlflow.pytorch.load_model` is not used, because it unpickles and imports anything that the artifact names.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def read_record(path: Path) -> Record:
     """Read an untrusted record.json.
 
     Raises:
-        ValueError: it is too large, or not a record.
+        ValueError: the file is too large or not a record.
     """
     _check_size(path.stat().st_size)
     try:
@@ -72,7 +72,7 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
 
     Raises:
         FileNotFoundError: the file was not found.
-        ValueError: it is too large, or not a safetensors file.
+        ValueError: the file is too large or not a safetensors file.
     """
     _check_size(path.stat().st_size)
     try:

@@ -16,7 +16,7 @@ EXTRA = "pip install 'lenet_exp[postgres]'"
 LOCK = 0x6C656E6574  # advisory lock for creating MLflow's tables; an arbitrary number
 
 # Errors that persist until a user fixes them. While connecting, libpq reports only the server's message, no code.
-# If the server uses another language, the store counts as unavailable, and training continues with a warning.
+# If the server uses a different language, the store counts as unavailable, and training continues with a warning.
 REFUSES = re.compile(
     r"(?:\w+ authentication failed|no password supplied|no pg_hba\.conf entry|permission denied for|invalid \w+ value|"
     r"(?:role|database|root certificate file) \"[^\"]*\" (?:does not exist|is not permitted)|certificate verify failed|"
@@ -64,7 +64,7 @@ def check_database(uri: str, name: str, artifacts: str, *, write: bool) -> None:
         artifacts: where MLflow's experiment `Default` would keep artifacts, if it has to be created.
 
     Raises:
-        StoreError: the tables belong to another MLflow version, or this user may not write them.
+        StoreError: the tables belong to a different MLflow version, or this user may not write them.
         SQLAlchemyError: the database denies access or does not answer.
     """
     from sqlalchemy import create_engine, text

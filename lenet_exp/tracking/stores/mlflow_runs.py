@@ -41,7 +41,7 @@ def _is_active(store: Store, run_id: str) -> bool:
 
 
 def close_abandoned(folder: RunFolder, store: Store) -> None:
-    """End MLflow runs of earlier attempts, which would otherwise stay RUNNING forever."""
+    """End MLflow runs from earlier attempts, which would otherwise stay RUNNING forever."""
     for entry in folder.abandoned():
         if entry.store != store.name or not alive(store, entry.run_id):
             continue

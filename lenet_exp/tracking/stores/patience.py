@@ -2,7 +2,7 @@
 
 MLflow's own time limit applies to each read from a socket, so an answer that arrives byte by byte or never ends stays
 below it forever. Therefore every access to a store runs in a thread that is abandoned if a call takes too long, many
-calls are slow, or the process grows. Only the time within calls counts, not that of exporting models or drawing.
+calls are slow, or the process grows. Only the time within calls counts, not the time spent exporting models or drawing.
 """
 
 from __future__ import annotations

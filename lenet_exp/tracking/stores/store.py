@@ -79,7 +79,8 @@ def open_store(tracking: StoreAddress, outputs: Path | None = None) -> Store:
         outputs: the outputs folder; by default, this process's outputs folder.
 
     Raises:
-        StoreError: the store can never be used, belongs to another MLflow version, or the experiment was deleted.
+        StoreError: the store can never be used, it belongs to a different MLflow version, or the experiment was
+            deleted.
         StoreUnavailable: the store does not answer.
     """
     outputs = outputs or outputs_dir()
@@ -98,7 +99,7 @@ def connect(uri: str) -> MlflowClient:
     """Connect to an existing store.
 
     Raises:
-        StoreError: the database was not found, belongs to another MLflow version, or does not answer.
+        StoreError: the database was not found, belongs to a different MLflow version, or does not answer.
     """
     database = sqlite_path(uri)
     if database is not None and not database.exists():
